@@ -1,0 +1,106 @@
+"""What a request asks to be done to its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+class OutputFormat(StrEnum):
+    ORIGINAL = "ORIGINAL"
+    JPEG = "JPEG"
+    PNG = "PNG"
+    WEBP = "WEBP"
+    AVIF = "AVIF"
+
+
+class ImageFilter(StrEnum):
+    GRAYSCALE = "GRAYSCALE"
+    SHARPEN = "SHARPEN"
+    BLUR = "BLUR"
+    AUTOCONTRAST = "AUTOCONTRAST"
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A rectangle of the source picture as displayed, in pixels from its top left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.x < 0 or self.y < 0:
+            raise ValueError("crop: `x` and `y` must be 0 or more.")
+        if self.width < 1 or self.height < 1:
+            raise ValueError("crop: `width` and `height` must be 1 or more.")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of a request, applied in the order crop, scale, fit, filters.
+
+    Raises ValueError, with a sentence for people, when a value is out of its range.
+    """
+
+    quality: int = 50
+    scale: float = 1.0
+    max_width: int | None = None
+    max_height: int | None = None
+    crop: Crop | None = None
+    filters: tuple[ImageFilter, ...] = ()
+    format: OutputFormat = OutputFormat.ORIGINAL
+    keep_metadata: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise ValueError("quality: must be from 1 to 100.")
+        if not 0.05 <= self.scale <= 1:
+            raise ValueError("scale: must be from 0.05 to 1.")
+        for name in ("max_width", "max_height"):
+            side = getattr(self, name)
+            if side is not None and side < 1:
+                raise ValueError(f"{name}: must be 1 or more.")
+        if len(self.filters) > len(ImageFilter):
+            raise ValueError(f"filters: at most {len(ImageFilter)} may be given.")
+
+    @property
+    def only_quality(self) -> bool:
+        """Whether pixels may stay as they are: no other size, look or format is asked for."""
+        return (
+            self.scale == 1
+            and self.max_width is None
+            and self.max_height is None
+            and self.crop is None
+            and not self.filters
+            and self.format is OutputFormat.ORIGINAL
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the defaults, ready for a JSON column."""
+        out: dict[str, Any] = {}
+        for name in ("quality", "scale", "max_width", "max_height", "keep_metadata"):
+            if (value := getattr(self, name)) != getattr(DEFAULT, name):
+                out[name] = value
+        if self.crop is not None:
+            out["crop"] = [self.crop.x, self.crop.y, self.crop.width, self.crop.height]
+        if self.filters:
+            out["filters"] = [f.value for f in self.filters]
+        if self.format is not OutputFormat.ORIGINAL:
+            out["format"] = self.format.value
+        return out
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        values = dict(stored)
+        if "crop" in values:
+            values["crop"] = Crop(*values["crop"])
+        values["filters"] = tuple(ImageFilter(name) for name in values.get("filters", ()))
+        values["format"] = OutputFormat(values.get("format", OutputFormat.ORIGINAL))
+        return cls(**values)
+
+
+DEFAULT = Options()

@@ -1,0 +1,99 @@
+"""Column types and clock expressions that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Double, Enum, Float
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` on PostgreSQL, seconds since 1970 on SQLite, so that both can do sums."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Double() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return value.timestamp() if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return datetime.fromtimestamp(value, UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def text_enum(kind: type[Any]) -> Enum:
+    """A column of text that holds the names of `kind`; a new name needs no migration."""
+    return Enum(kind, native_enum=False, length=32, create_constraint=False, values_callable=list)
+
+
+class now(FunctionElement[datetime]):
+    """The database's clock: the only one that all processes share."""
+
+    type = Moment()
+    inherit_cache = True
+    name = "now"
+
+
+class later(FunctionElement[datetime]):
+    """`later(seconds)`: that long after now, by the database's clock."""
+
+    type = Moment()
+    inherit_cache = True
+    name = "later"
+
+
+class seconds_since(FunctionElement[float]):
+    """`seconds_since(moment)`: how long ago that was."""
+
+    type = Float()
+    inherit_cache = True
+    name = "seconds_since"
+
+
+_SQLITE_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def _only(element: FunctionElement[Any]) -> ColumnElement[Any]:
+    return next(iter(element.clauses))
+
+
+@compiles(now, "sqlite")
+def _(element: now, compiler: Any, **kw: Any) -> str:
+    return _SQLITE_NOW
+
+
+@compiles(now, "postgresql")
+def _(element: now, compiler: Any, **kw: Any) -> str:
+    # Not now(), which stands still within a transaction; not clock_timestamp(), which no index can serve.
+    return "statement_timestamp()"
+
+
+@compiles(later, "sqlite")
+def _(element: later, compiler: Any, **kw: Any) -> str:
+    return f"({_SQLITE_NOW} + {compiler.process(_only(element), **kw)})"
+
+
+@compiles(later, "postgresql")
+def _(element: later, compiler: Any, **kw: Any) -> str:
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(_only(element), **kw)}))"
+
+
+@compiles(seconds_since, "sqlite")
+def _(element: seconds_since, compiler: Any, **kw: Any) -> str:
+    return f"({_SQLITE_NOW} - {compiler.process(_only(element), **kw)})"
+
+
+@compiles(seconds_since, "postgresql")
+def _(element: seconds_since, compiler: Any, **kw: Any) -> str:
+    since = compiler.process(_only(element), **kw)
+    return f"CAST(EXTRACT(EPOCH FROM statement_timestamp() - {since}) AS double precision)"

@@ -1,0 +1,145 @@
+"""Statements that take a request in: its row, then the rows of its CSV, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, update
+
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db.columns import later, now, seconds_since
+from gql_imgproc.db.models import images, products, requests
+from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.identifiers import new_id
+from gql_imgproc.states import ImageStatus, Priority, ProductStatus, RequestStatus
+
+#: A repeated idempotency key gives the first request again for so long, in seconds.
+IDEMPOTENCY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """What is known of a request when it is accepted."""
+
+    id: UUID
+    priority: Priority
+    csv_filename: str
+    options: dict[str, Any]
+    warnings: list[dict[str, Any]]
+    webhook_url: str | None
+    idempotency_key: str | None
+    total_products: int
+    total_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewProduct:
+    """One data row of the CSV."""
+
+    position: int
+    serial_number: str
+    product_name: str
+    image_urls: Sequence[str]
+
+
+def insert_request(connection: Connection, new: NewRequest) -> None:
+    """The row of an accepted request."""
+    values = {name: getattr(new, name) for name in NewRequest.__slots__}
+    connection.execute(
+        insert(requests).values(
+            **values, status=RequestStatus.PENDING, due_at=now(), created_at=now(), updated_at=now()
+        )
+    )
+
+
+def find_by_idempotency_key(connection: Connection, key: str) -> Snapshot | None:
+    """The request that was made with `key` within the last 24 hours; an older one gives the key up."""
+    connection.execute(
+        update(requests)
+        .where(requests.c.idempotency_key == key, seconds_since(requests.c.created_at) > IDEMPOTENCY_SECONDS)
+        .values(idempotency_key=None)
+    )
+    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(requests.c.idempotency_key == key)).one_or_none()
+    return snapshot(row) if row else None
+
+
+def insert_chunk(
+    connection: Connection, request_id: UUID, chunk: Sequence[NewProduct], *, lease_s: float
+) -> Snapshot | None:
+    """Rows of the CSV, at the place where the last chunk ended; holds the ingestion for `lease_s` more.
+
+    None, and nothing is written, when another process took these rows in meanwhile or the request is final.
+    """
+    start = chunk[0].position
+    advanced = connection.execute(
+        update(requests)
+        .where(
+            requests.c.id == request_id,
+            requests.c.ingested_products == start,
+            requests.c.status.in_([RequestStatus.PENDING, RequestStatus.PROCESSING]),
+        )
+        .values(ingested_products=start + len(chunk), due_at=later(lease_s))
+        .returning(*SNAPSHOT_COLUMNS)
+    ).one_or_none()
+    if advanced is None:
+        return None
+    rows = [(new_id(), product) for product in chunk]
+    connection.execute(
+        insert(products).values(due_at=now(), created_at=now(), updated_at=now()),
+        [
+            {
+                "id": product_id,
+                "request_id": request_id,
+                "position": product.position,
+                "serial_number": product.serial_number,
+                "product_name": product.product_name,
+                "input_image_urls": list(product.image_urls),
+                "status": ProductStatus.PENDING,
+                "total_images": len(product.image_urls),
+            }
+            for product_id, product in rows
+        ],
+    )
+    connection.execute(
+        insert(images),
+        [
+            {
+                "id": new_id(),
+                "request_id": request_id,
+                "product_id": product_id,
+                "position": position,
+                "status": ImageStatus.PENDING,
+            }
+            for product_id, product in rows
+            for position in range(len(product.image_urls))
+        ],
+    )
+    return snapshot(advanced)
+
+
+def hold(connection: Connection, request_id: UUID, *, lease_s: float) -> Snapshot | None:
+    """Takes the ingestion or the finishing of an open request for so long; None when another holds it."""
+    row = connection.execute(
+        update(requests)
+        .where(
+            requests.c.id == request_id,
+            requests.c.due_at <= now(),
+            requests.c.status.in_([RequestStatus.PENDING, RequestStatus.PROCESSING]),
+        )
+        .values(due_at=later(lease_s))
+        .returning(*SNAPSHOT_COLUMNS)
+    ).one_or_none()
+    return snapshot(row) if row else None
+
+
+def release(connection: Connection, request_id: UUID) -> None:
+    """Gives a hold back before its time."""
+    connection.execute(update(requests).where(requests.c.id == request_id).values(due_at=now()))
+
+
+def renew(connection: Connection, request_id: UUID, *, lease_s: float) -> None:
+    """Holds on for so long from now."""
+    connection.execute(update(requests).where(requests.c.id == request_id).values(due_at=later(lease_s)))

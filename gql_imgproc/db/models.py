@@ -1,0 +1,200 @@
+"""The four tables. The database is the truth; everything else may be forgotten."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    Uuid,
+)
+
+from gql_imgproc.db.columns import Moment, text_enum
+from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.states import (
+    ImageOutcome,
+    ImageStatus,
+    Priority,
+    ProductStatus,
+    RequestFailureCode,
+    RequestStatus,
+    StopReason,
+    WebhookStatus,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, default=0)
+
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("status", text_enum(RequestStatus), nullable=False, default=RequestStatus.PENDING),
+    Column("priority", text_enum(Priority), nullable=False),
+    # Grows by one with each retry of failed images; names one run of the request.
+    Column("generation", Integer, nullable=False, default=1),
+    # Grows by one with each change; orders progress events.
+    Column("sequence", Integer, nullable=False, default=1),
+    Column("csv_filename", String(255), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("warnings", JSON, nullable=False),
+    Column("idempotency_key", String(255), nullable=True, unique=True),
+    Column("webhook_url", Text, nullable=True),
+    Column("webhook_triggered", Boolean, nullable=False, default=False),
+    Column("total_products", Integer, nullable=False),
+    # Rows of the CSV that are in `products` already; from here an interrupted ingestion goes on.
+    _count("ingested_products"),
+    _count("processed_products"),
+    _count("failed_products"),
+    Column("total_images", Integer, nullable=False),
+    _count("processed_images"),
+    _count("failed_images"),
+    _count("cancelled_images"),
+    _count("kept_images"),
+    Column("input_bytes", BigInteger, nullable=False, default=0),
+    Column("output_bytes", BigInteger, nullable=False, default=0),
+    # Rate of the last second or more: how many images had ended at `mark_at`, and the rate measured then.
+    Column("mark_at", Moment, nullable=True),
+    _count("mark_images"),
+    Column("images_per_second", Float, nullable=True),
+    # Set while the request is brought to an early end; no picture is recorded from then on.
+    Column("stop_reason", text_enum(StopReason), nullable=True),
+    Column("failure_code", text_enum(RequestFailureCode), nullable=True),
+    Column("has_output", Boolean, nullable=False, default=False),
+    # Before this moment nobody but its holder ingests or finishes the request.
+    Column("due_at", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("started_at", Moment, nullable=True),
+    Column("completed_at", Moment, nullable=True),
+)
+
+Index("ix_requests_created_at_id", requests.c.created_at, requests.c.id)
+Index("ix_requests_status_created_at_id", requests.c.status, requests.c.created_at, requests.c.id)
+_open = requests.c.status.in_([RequestStatus.PENDING, RequestStatus.PROCESSING])
+Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
+
+products = Table(
+    "products",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    # 0 for the first data row of the CSV.
+    Column("position", Integer, nullable=False),
+    Column("serial_number", Text, nullable=False),
+    Column("product_name", Text, nullable=False),
+    Column("input_image_urls", JSON, nullable=False),
+    # One entry per input: the image's path below the public address, null where there is none (yet).
+    Column("output_image_urls", JSON, nullable=True),
+    Column("status", text_enum(ProductStatus), nullable=False, default=ProductStatus.PENDING),
+    Column("total_images", Integer, nullable=False),
+    _count("processed_images"),
+    _count("failed_images"),
+    _count("cancelled_images"),
+    # The moment from which a worker may claim the product: now, when a retry is due, or when the lease of
+    # the worker that has it runs out. Null once it is final.
+    Column("due_at", Moment, nullable=True),
+    # Fencing token: grows with each claim; a result that carries an older one is dropped.
+    _count("lease_token"),
+    # Claims in a row that ended without a word from the worker.
+    _count("attempts"),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+Index("uq_products_request_id_position", products.c.request_id, products.c.position, unique=True)
+_waiting = products.c.due_at.is_not(None)
+Index(
+    "ix_products_request_id_due_at_position",
+    products.c.request_id,
+    products.c.due_at,
+    products.c.position,
+    sqlite_where=_waiting,
+    postgresql_where=_waiting,
+)
+Index("ix_products_request_id_status_position", products.c.request_id, products.c.status, products.c.position)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    Column("product_id", ForeignKey("products.id", ondelete="CASCADE"), nullable=False),
+    # Index of its source in the product's `input_image_urls`.
+    Column("position", Integer, nullable=False),
+    Column("status", text_enum(ImageStatus), nullable=False, default=ImageStatus.PENDING),
+    Column("outcome", text_enum(ImageOutcome), nullable=True),
+    _count("attempts"),
+    # Times that decoding it alone was begun and no verdict came.
+    _count("crashes"),
+    Column("error_code", text_enum(ImageErrorCode), nullable=True),
+    Column("error_message", Text, nullable=True),
+    Column("error_http_status", Integer, nullable=True),
+    Column("error_temporary", Boolean, nullable=False, default=False),
+    Column("input_bytes", BigInteger, nullable=True),
+    Column("output_bytes", BigInteger, nullable=True),
+    # Last part of its address and of its key in the store.
+    Column("object_name", String(64), nullable=True),
+    # SHA-256 of the stored bytes, 64 hexadecimal digits.
+    Column("sha256", String(64), nullable=True),
+    Column("format", String(32), nullable=True),
+    Column("width", Integer, nullable=True),
+    Column("height", Integer, nullable=True),
+)
+
+Index("uq_images_product_id_position", images.c.product_id, images.c.position, unique=True)
+_failed = images.c.status == ImageStatus.FAILED
+Index("ix_images_failed", images.c.request_id, sqlite_where=_failed, postgresql_where=_failed)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    # Also the `webhook-id` of every try.
+    Column("id", Uuid, primary_key=True),
+    Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("status", text_enum(WebhookStatus), nullable=False, default=WebhookStatus.PENDING),
+    _count("attempts"),
+    Column("last_http_status", Integer, nullable=True),
+    # As on a product: when the next try is due, or the lease of the try under way runs out; null when final.
+    Column("due_at", Moment, nullable=True),
+    _count("lease_token"),
+    # The last 20 tries, oldest first.
+    Column("log", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+Index(
+    "uq_webhook_deliveries_request_id_generation",
+    webhook_deliveries.c.request_id,
+    webhook_deliveries.c.generation,
+    unique=True,
+)
+_planned = webhook_deliveries.c.due_at.is_not(None)
+Index(
+    "ix_webhook_deliveries_due_at",
+    webhook_deliveries.c.due_at,
+    sqlite_where=_planned,
+    postgresql_where=_planned,
+)

@@ -1,0 +1,277 @@
+"""Reads for the API: single rows, pages of ordered lists, and what belongs to many rows at once.
+
+Pages go by key, not by offset, so they do not shift when rows come in. A key is a tuple that `json` can hold
+once identifiers are text; each list says which.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Double,
+    Row,
+    Select,
+    and_,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
+
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db.models import images, products, requests, webhook_deliveries
+from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.states import ProductStatus, RequestStatus
+
+T = TypeVar("T")
+
+Key = tuple[Any, ...]
+
+#: Larger than any position of a product.
+_NO_END = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of an ordered list: at most `size` rows between two keys, from its start or (`backward`) its end."""
+
+    size: int
+    after: Key | None = None
+    before: Key | None = None
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Rows of a window in the list's order, each with its key; `more` when the window had further ones."""
+
+    rows: Sequence[tuple[Key, T]]
+    more: bool
+
+
+def request(connection: Connection, request_id: UUID) -> Snapshot | None:
+    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(requests.c.id == request_id)).one_or_none()
+    return None if row is None else snapshot(row)
+
+
+def product(connection: Connection, product_id: UUID) -> Row[Any] | None:
+    return connection.execute(select(products).where(products.c.id == product_id)).one_or_none()
+
+
+def image(connection: Connection, image_id: UUID) -> Row[Any] | None:
+    """The image, and `input_image_urls` of its product, which `position` points into."""
+    statement = select(images, products.c.input_image_urls).join(products, products.c.id == images.c.product_id)
+    return connection.execute(statement.where(images.c.id == image_id)).one_or_none()
+
+
+def requests_page(
+    connection: Connection, window: Window, *, status: RequestStatus | None = None, oldest_first: bool = False
+) -> Page[Snapshot]:
+    """Requests by the moment of their creation; keys are (seconds since 1970, identifier)."""
+    # As the database has it: on SQLite a moment is finer than a datetime can say, and a rounded key would
+    # leave rows out or give them twice.
+    moment = type_coerce(requests.c.created_at, _raw_moment(connection))
+    statement = _within(
+        select(*SNAPSHOT_COLUMNS, moment.label("moment")),
+        (moment, requests.c.id),
+        _bounds(window, lambda key: (_moment(connection, key[0]), literal(key[1], requests.c.id.type))),
+        window,
+        descending=not oldest_first,
+    )
+    if status is not None:
+        statement = statement.where(requests.c.status == status)
+    rows = connection.execute(statement).all()
+    return _page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window)
+
+
+def count_requests(connection: Connection, *, status: RequestStatus | None = None) -> int:
+    statement = select(func.count()).select_from(requests)
+    if status is not None:
+        statement = statement.where(requests.c.status == status)
+    return connection.execute(statement).scalar_one()
+
+
+def products_page(
+    connection: Connection, window: Window, *, name_contains: str | None = None, status: ProductStatus | None = None
+) -> Page[Row[Any]]:
+    """Products of all requests; keys are (identifier,)."""
+    statement = _within(
+        select(products).where(*_matches(connection, name_contains, status)),
+        (products.c.id,),
+        _bounds(window, lambda key: (literal(key[0], products.c.id.type),)),
+        window,
+    )
+    return _page([((row.id,), row) for row in connection.execute(statement)], window)
+
+
+def count_products(
+    connection: Connection, *, name_contains: str | None = None, status: ProductStatus | None = None
+) -> int:
+    if not name_contains and status is None:
+        # Written in the transaction that inserts the rows; counting a million of those takes a while.
+        return connection.execute(select(func.sum(requests.c.ingested_products))).scalar_one() or 0
+    matches = _matches(connection, name_contains, status)
+    return connection.execute(select(func.count()).select_from(products).where(*matches)).scalar_one()
+
+
+def products_of_requests(
+    connection: Connection, request_ids: Collection[UUID], window: Window, status: ProductStatus | None = None
+) -> dict[UUID, Page[Row[Any]]]:
+    """The same window of the products of each request, in the order of its file; keys are (position,)."""
+    candidate = products.alias()
+
+    def matching(table: Any) -> ColumnElement[bool]:
+        terms = [table.c.request_id == requests.c.id]
+        if window.after is not None:
+            terms.append(table.c.position > window.after[0])
+        if window.before is not None:
+            terms.append(table.c.position < window.before[0])
+        if status is not None:
+            terms.append(table.c.status == status)
+        return and_(*terms)
+
+    # Where the window ends is looked up per request through the index, so that no row beyond it is read;
+    # a window function would read all products of each request.
+    end = (
+        select(candidate.c.position)
+        .where(matching(candidate))
+        .order_by(candidate.c.position.desc() if window.backward else candidate.c.position)
+        .limit(1)
+        .offset(window.size)
+        .correlate(requests)
+        .scalar_subquery()
+    )
+    in_window = (
+        products.c.position >= func.coalesce(end, 0)
+        if window.backward
+        else products.c.position <= func.coalesce(end, _NO_END)
+    )
+    order = products.c.position.desc() if window.backward else products.c.position
+    statement = (
+        select(products)
+        .select_from(requests)
+        .join(products, matching(products))
+        .where(requests.c.id.in_(request_ids), in_window)
+        .order_by(order)
+    )
+    rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
+    for row in connection.execute(statement):
+        rows[row.request_id].append(((row.position,), row))
+    return {request_id: _page(rows[request_id], window) for request_id in request_ids}
+
+
+def count_products_of_requests(
+    connection: Connection, request_ids: Collection[UUID], status: ProductStatus | None = None
+) -> dict[UUID, int]:
+    """How many products each request has; those that have none are left out."""
+    if status is None:
+        statement = select(requests.c.id, requests.c.ingested_products).where(requests.c.id.in_(request_ids))
+    else:
+        statement = (
+            select(products.c.request_id, func.count())
+            .where(products.c.request_id.in_(request_ids), products.c.status == status)
+            .group_by(products.c.request_id)
+        )
+    return {request_id: count for request_id, count in connection.execute(statement)}
+
+
+def images_of_products(connection: Connection, product_ids: Collection[UUID]) -> dict[UUID, list[Row[Any]]]:
+    """The images of each product in the order of its row."""
+    statement = select(images).where(images.c.product_id.in_(product_ids)).order_by(images.c.position)
+    found: dict[UUID, list[Row[Any]]] = {product_id: [] for product_id in product_ids}
+    for row in connection.execute(statement):
+        found[row.product_id].append(row)
+    return found
+
+
+def deliveries_of_requests(
+    connection: Connection, runs: Collection[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], Row[Any]]:
+    """The webhook delivery of each (request, generation) that has one."""
+    table = webhook_deliveries
+    wanted = {request_id for request_id, _ in runs}
+    rows = connection.execute(select(table).where(table.c.request_id.in_(wanted)))
+    found = {(row.request_id, row.generation): row for row in rows}
+    return {run: found[run] for run in runs if run in found}
+
+
+def _matches(
+    connection: Connection, name_contains: str | None, status: ProductStatus | None
+) -> list[ColumnElement[bool]]:
+    terms: list[ColumnElement[bool]] = []
+    if name_contains:
+        terms.append(_contains(connection, products.c.product_name, name_contains))
+    if status is not None:
+        terms.append(products.c.status == status)
+    return terms
+
+
+def _contains(connection: Connection, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    """Whether `column` contains `text`, whatever the case of either."""
+    if connection.dialect.name != "sqlite":
+        return column.icontains(text, autoescape=True)
+    # SQLite folds ASCII only, so each letter is looked for in both its cases.
+    return column.op("GLOB")("*" + "".join(_either_case(letter) for letter in text) + "*")
+
+
+def _either_case(letter: str) -> str:
+    cases = {letter, *(other for other in (letter.lower(), letter.upper()) if len(other) == 1)}
+    if len(cases) == 1:
+        return f"[{letter}]" if letter in "*?[" else letter
+    return f"[{''.join(sorted(cases))}]"
+
+
+def _within(
+    statement: Select[Any],
+    columns: tuple[ColumnElement[Any], ...],
+    bounds: tuple[Sequence[ColumnElement[Any]] | None, Sequence[ColumnElement[Any]] | None],
+    window: Window,
+    *,
+    descending: bool = False,
+) -> Select[Any]:
+    """Narrows a list ordered by `columns` to a window and one row more, which tells whether there are more."""
+    key = tuple_(*columns)
+    lower, upper = reversed(bounds) if descending else bounds
+    if lower is not None:
+        statement = statement.where(key > tuple_(*lower))
+    if upper is not None:
+        statement = statement.where(key < tuple_(*upper))
+    from_the_top = descending != window.backward
+    order = [column.desc() if from_the_top else column for column in columns]
+    return statement.order_by(*order).limit(window.size + 1)
+
+
+def _bounds(window: Window, literals: Any) -> tuple[Any, Any]:
+    return (
+        None if window.after is None else literals(window.after),
+        None if window.before is None else literals(window.before),
+    )
+
+
+def _page(rows: Sequence[tuple[Key, T]], window: Window) -> Page[T]:
+    """Rows as they were read, up to one more than the window's size, as a page in the list's order."""
+    kept = rows[: window.size]
+    return Page(kept[::-1] if window.backward else kept, more=len(rows) > window.size)
+
+
+def _raw_moment(connection: Connection) -> Double[float] | DateTime:
+    return Double() if connection.dialect.name == "sqlite" else DateTime(timezone=True)
+
+
+def _seconds(raw: float | datetime) -> float:
+    return raw.timestamp() if isinstance(raw, datetime) else raw
+
+
+def _moment(connection: Connection, seconds: float) -> ColumnElement[Any]:
+    raw = seconds if connection.dialect.name == "sqlite" else datetime.fromtimestamp(seconds, UTC)
+    return literal(raw, _raw_moment(connection))

@@ -1,0 +1,166 @@
+"""Every error that the service raises on purpose.
+
+ImgprocError
+├── ConfigurationError   a setting or the machine is not as it must be; told in one line, with the mend
+├── ManifestRefused      the CSV has problems; all of them, with row and column
+├── UploadTooLarge       the upload is over the limit
+├── WebhookUrlRefused    the webhook address may not be called
+├── RequestNotFound      there is no such request
+├── RequestAlreadyFinal  the request has a final status
+├── RequestNotFinal      the request has no final status yet
+├── NothingToRetry       no image of the request failed
+├── NoWebhook            there is no webhook to send
+├── StorageError         the object store did not do what it was asked
+└── ImageFailure         one picture cannot be done, and why
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gql_imgproc.states import RequestStatus
+
+
+class ImgprocError(Exception):
+    """Something went wrong in a way that was foreseen."""
+
+
+class ConfigurationError(ImgprocError):
+    """A setting, or the machine, is not as the service needs it; the message tells how to mend it."""
+
+
+class StorageError(ImgprocError):
+    """The object store did not answer as it must. A later try may succeed."""
+
+
+class CsvIssueCode(StrEnum):
+    """What is wrong in a CSV file; the descriptions stand in the GraphQL schema."""
+
+    EMPTY_FILE = "EMPTY_FILE"
+    NOT_CSV = "NOT_CSV"
+    ENCODING = "ENCODING"
+    CHARACTER_INVALID = "CHARACTER_INVALID"
+    QUOTE_INVALID = "QUOTE_INVALID"
+    HEADER = "HEADER"
+    COLUMN_DUPLICATE = "COLUMN_DUPLICATE"
+    COLUMN_COUNT = "COLUMN_COUNT"
+    SERIAL_NUMBER_INVALID = "SERIAL_NUMBER_INVALID"
+    SERIAL_NUMBER_DUPLICATE = "SERIAL_NUMBER_DUPLICATE"
+    PRODUCT_NAME_EMPTY = "PRODUCT_NAME_EMPTY"
+    IMAGE_URL_MISSING = "IMAGE_URL_MISSING"
+    IMAGE_URL_INVALID = "IMAGE_URL_INVALID"
+    IMAGE_URL_FORBIDDEN = "IMAGE_URL_FORBIDDEN"
+    FIELD_TOO_LONG = "FIELD_TOO_LONG"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+
+
+@dataclass(frozen=True, slots=True)
+class CsvIssue:
+    """One thing that is wrong (or, as a warning, noteworthy) in a CSV file.
+
+    `row` counts as a spreadsheet does, the header being row 1; None when the whole file is meant.
+    """
+
+    code: CsvIssueCode
+    message: str
+    row: int | None = None
+    column: str | None = None
+
+
+class ManifestRefused(ImgprocError):
+    """The CSV file has problems: the first of them in the order of the file, and how many there are."""
+
+    def __init__(self, issues: tuple[CsvIssue, ...], total: int) -> None:
+        super().__init__(f"The CSV file has {total} problem{'' if total == 1 else 's'}.")
+        self.issues = issues
+        self.total = total
+
+
+class UploadTooLarge(ImgprocError):
+    """The upload is larger than the limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The file is larger than the limit of {limit_bytes:,} bytes. Split it into smaller files.")
+        self.limit_bytes = limit_bytes
+
+
+class WebhookUrlRefused(ImgprocError):
+    """The webhook address is malformed or may not be called; the message says why."""
+
+
+class RequestNotFound(ImgprocError):
+    """There is no such request."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such request. Check its identifier; it may have been deleted.")
+
+
+class RequestAlreadyFinal(ImgprocError):
+    """The request has a final status and cannot be stopped."""
+
+    def __init__(self, status: RequestStatus) -> None:
+        super().__init__(f"The request is {status.value} already, so there is nothing to stop.")
+        self.status = status
+
+
+class RequestNotFinal(ImgprocError):
+    """The request is still open."""
+
+    def __init__(self, status: RequestStatus) -> None:
+        super().__init__(f"The request is still {status.value}. Cancel it first, or wait for its end.")
+        self.status = status
+
+
+class NothingToRetry(ImgprocError):
+    """No image of the request failed, or it is not final yet."""
+
+    def __init__(self) -> None:
+        super().__init__("No image of the request failed, or the request has not ended yet.")
+
+
+class NoWebhook(ImgprocError):
+    """There is no webhook to send."""
+
+    def __init__(self) -> None:
+        super().__init__("The request has no webhook address, or it has not ended yet.")
+
+
+class ImageErrorCode(StrEnum):
+    """Why a picture failed; the descriptions stand in the GraphQL schema."""
+
+    UNREACHABLE = "UNREACHABLE"
+    HTTP_STATUS = "HTTP_STATUS"
+    TIMEOUT = "TIMEOUT"
+    TOO_MANY_REDIRECTS = "TOO_MANY_REDIRECTS"
+    FORBIDDEN_ADDRESS = "FORBIDDEN_ADDRESS"
+    NOT_AN_IMAGE = "NOT_AN_IMAGE"
+    UNSUPPORTED_FORMAT = "UNSUPPORTED_FORMAT"
+    TOO_LARGE = "TOO_LARGE"
+    CORRUPT = "CORRUPT"
+    WORKER_CRASHED = "WORKER_CRASHED"
+    INTERNAL = "INTERNAL"
+
+
+class ImageFailure(ImgprocError):
+    """One picture cannot be done.
+
+    `temporary` says whether a later try may succeed; `retry_after_s` is how long the host asked to wait.
+    The message is a sentence that the user reads.
+    """
+
+    def __init__(
+        self,
+        code: ImageErrorCode,
+        message: str,
+        *,
+        http_status: int | None = None,
+        temporary: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http_status = http_status
+        self.temporary = temporary
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,104 @@
+"""Everything a process holds open: made once by its door, handed down, closed once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, Self, TypeVar
+from uuid import UUID
+
+from gql_imgproc.core.netguard import NetworkPolicy
+from gql_imgproc.db.engine import Database, Durability
+from gql_imgproc.io.events import Hub, Publisher
+from gql_imgproc.io.fetcher import Fetcher, FetchLimits
+from gql_imgproc.io.queue import Queue
+from gql_imgproc.io.storage import Storage
+from gql_imgproc.settings import Settings
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+#: Threads for calls that wait on Redis or on a file; each call is short.
+BLOCKING_THREADS = 8
+
+
+class Resources:
+    """Database, queue, events, storage, fetcher and threads of one process.
+
+    Open them inside the event loop that will use them.
+    """
+
+    def __init__(self, settings: Settings, *, durability: Durability = "power", cpu_slots: int = 1) -> None:
+        self.settings = settings
+        self.policy = NetworkPolicy(settings.fetch_allow_networks, settings.fetch_allow_ports)
+        self.db = Database(settings.database, durability=durability)
+        self.queue = Queue(settings.redis_url)
+        self.publisher = Publisher(settings.redis_url)
+        self.hub = Hub(settings.redis_url)
+        self.storage = Storage(settings.storage)
+        self.fetcher = Fetcher(
+            self.policy,
+            FetchLimits(
+                max_bytes=settings.max_image_bytes,
+                connect_s=settings.fetch_connect_seconds,
+                first_byte_s=settings.fetch_first_byte_seconds,
+                total_s=settings.fetch_total_seconds,
+                concurrency=settings.fetch_concurrency,
+                per_host=settings.fetch_per_host,
+            ),
+        )
+        self.cpu = CpuSlots(cpu_slots, settings.megapixels_in_flight)
+        # One picture at a time that may have killed an earlier worker.
+        self.quarantine = asyncio.Lock()
+        # Wake-up calls that are sent when a retry is due, one per request.
+        self.later: dict[UUID, asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+
+    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a call that waits, on a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
+
+    async def aclose(self) -> None:
+        """Closes everything, whatever of it fails."""
+        for task in list(self.later.values()):
+            task.cancel()
+        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.fetcher.aclose]
+        await asyncio.gather(*(close() for close in closers), return_exceptions=True)
+        self.cpu.close()
+        self._threads.shutdown()
+        self.queue.close()
+        self.publisher.close()
+        await asyncio.to_thread(self.db.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class CpuSlots:
+    """The threads on which pictures are decoded: a number of them, and of megapixels, at once."""
+
+    def __init__(self, slots: int, megapixels: float) -> None:
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="cpu")
+        self._limit = megapixels
+        self._free = megapixels
+        self._change = asyncio.Condition()
+
+    async def run(self, megapixels: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `call` on a CPU thread, counting it as so many megapixels; one that is over the limit runs alone."""
+        share = min(megapixels, self._limit)
+        async with self._change:
+            await self._change.wait_for(lambda: self._free >= share)
+            self._free -= share
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
+        finally:
+            async with self._change:
+                self._free += share
+                self._change.notify_all()
+
+    def close(self) -> None:
+        self._threads.shutdown()

@@ -1,0 +1,24 @@
+"""The limits of the core's rooms, from the settings."""
+
+from __future__ import annotations
+
+from gql_imgproc.core.compress import ImageLimits
+from gql_imgproc.core.manifest import ManifestLimits
+from gql_imgproc.settings import Settings
+
+
+def manifest_limits(settings: Settings) -> ManifestLimits:
+    return ManifestLimits(
+        max_products=settings.max_products,
+        max_images=settings.max_images,
+        max_columns=settings.max_columns,
+        max_field_chars=settings.max_field_chars,
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(
+        max_pixels=settings.max_image_pixels,
+        max_total_pixels=4 * settings.max_image_pixels,
+        min_saving_percent=settings.min_saving_percent,
+    )

@@ -1,0 +1,189 @@
+"""Settings: environment variables with the prefix `IMGPROC_`, also from an `.env` file.
+
+Each setting states its default, its unit and its reason here and nowhere else; the README's table is tested
+against this file. Settings are read once, at a door, and handed down.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gql_imgproc.errors import ConfigurationError
+
+Network = IPv4Network | IPv6Network
+
+MiB = 1024 * 1024
+
+
+def _split(value: Any) -> Any:
+    """`a, b` from an environment variable, as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMGPROC_", env_file=".env", extra="ignore", frozen=True, validate_default=True
+    )
+
+    # Where things are.
+    data_dir: Path = Field(Path("data"), description="Folder for the SQLite database and the local object store.")
+    database_url: str = Field(
+        "",
+        description="`sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Empty: `imgproc.db` in the data folder.",
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey. `up` and `demo` start their own when it is not set.",
+    )
+    storage_url: str = Field(
+        "",
+        description="`file:///PATH`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Empty: `objects` in the data folder.",
+    )
+    public_url: str = Field("", description="Base of every address handed out. Empty: where `up` or `api` listens.")
+
+    # What may be fetched and called.
+    fetch_allow_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="CIDRs, comma-separated, that may be fetched from and called although they are not public.",
+    )
+    fetch_allow_ports: Annotated[frozenset[int] | Literal["*"], NoDecode] = Field(
+        frozenset({80, 443}), description="Ports, comma-separated, that may be connected to; `*` for any."
+    )
+
+    # Limits on input.
+    max_upload_bytes: ByteSize = Field(ByteSize(20 * MiB), gt=0, description="Largest CSV file, in bytes.")
+    max_products: int = Field(100_000, gt=0, description="Largest number of data rows in a CSV file.")
+    max_images: int = Field(500_000, gt=0, description="Largest number of picture addresses in a CSV file.")
+    max_columns: int = Field(100, ge=3, description="Largest number of columns in a CSV file.")
+    max_field_chars: int = Field(
+        250_000, gt=0, description="Longest cell of a CSV file, in characters; 100 addresses of 2,048 fit."
+    )
+    max_image_bytes: ByteSize = Field(ByteSize(30 * MiB), gt=0, description="Largest picture fetched, in bytes.")
+    max_image_pixels: int = Field(
+        50_000_000,
+        gt=0,
+        description="Largest picture decoded, in pixels; all frames of an animation together may have four times as many.",
+    )
+    max_query_cost: int = Field(20_000, gt=0, description="Largest cost of one GraphQL operation.")
+
+    # Fetching.
+    fetch_connect_seconds: float = Field(5, gt=0, description="Deadline for a connection to a picture's host.")
+    fetch_first_byte_seconds: float = Field(15, gt=0, description="Longest silence of a picture's host.")
+    fetch_total_seconds: float = Field(60, gt=0, description="Deadline for one picture from first to last byte.")
+    fetch_concurrency: int = Field(32, gt=0, description="Downloads in flight per worker process.")
+    fetch_per_host: int = Field(24, gt=0, description="Downloads in flight per worker process and host.")
+
+    # Work.
+    worker_threads: int = Field(16, gt=0, description="Products in flight per worker process.")
+    cpu_slots: int = Field(
+        0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by processes."
+    )
+    megapixels_in_flight: int = Field(100, gt=0, description="Megapixels decoded at once per worker process.")
+    min_saving_percent: float = Field(
+        5,
+        ge=0,
+        lt=100,
+        description="A result that saves less than this is dropped and the source's bytes are kept.",
+    )
+    window: int = Field(32, gt=0, description="Products of one request in flight over all workers.")
+    lease_seconds: float = Field(15, gt=0, description="How long a claimed product is its worker's without renewal.")
+    sweep_seconds: float = Field(5, gt=0, description="Pause between two sweeps for work that was forgotten.")
+    retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
+        (1, 5, 30, 120),
+        description="Seconds, comma-separated, before each new try after a temporary failure.",
+    )
+    request_deadline_seconds: float = Field(
+        7 * 86_400, gt=0, description="A request that is still open after this ends with what it has."
+    )
+
+    # Webhooks.
+    webhook_secret: SecretStr | None = Field(None, description="`whsec_…`: key that signs webhooks.")
+    webhook_retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
+        (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        description="Seconds, comma-separated, before each new try of a webhook.",
+    )
+    webhook_timeout_seconds: float = Field(15, gt=0, description="Deadline for one try of a webhook.")
+
+    # Logs.
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line written.")
+    log_format: Literal["console", "json"] = Field("console", description="Form of the log lines on standard error.")
+
+    @field_validator("fetch_allow_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        return [ip_network(part, strict=False) if isinstance(part, str) else part for part in _split(value)]
+
+    @field_validator("fetch_allow_ports", mode="before")
+    @classmethod
+    def _ports(cls, value: Any) -> Any:
+        return value if value == "*" else _split(value)
+
+    @field_validator("retry_delays", "webhook_retry_delays", mode="before")
+    @classmethod
+    def _delays(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("retry_delays", "webhook_retry_delays")
+    @classmethod
+    def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(delay < 0 for delay in value):
+            raise ValueError("delays are 0 seconds or more")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("use `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("use an address that begins with `http://` or `https://`")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _host_share_fits(self) -> Self:
+        if self.fetch_per_host > self.fetch_concurrency:
+            raise ValueError("FETCH_PER_HOST cannot be larger than FETCH_CONCURRENCY")
+        return self
+
+    @cached_property
+    def database(self) -> str:
+        """Address of the database in force."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'imgproc.db').absolute()}"
+
+    @cached_property
+    def storage(self) -> str:
+        """Address of the object store in force."""
+        return self.storage_url or (self.data_dir / "objects").absolute().as_uri()
+
+
+def load(**overrides: Any) -> Settings:
+    """Reads the settings; raises ConfigurationError with one line that names each variable at fault."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"IMGPROC_{'_'.join(str(part) for part in fault['loc'][:1]).upper() or 'settings'}: "
+            f"{fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        )
+        raise ConfigurationError(faults) from None

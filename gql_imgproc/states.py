@@ -1,0 +1,67 @@
+"""The states of requests, products, images and webhooks, and the outcomes they end with."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RequestStatus(StrEnum):
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self not in (RequestStatus.PENDING, RequestStatus.PROCESSING)
+
+
+class ProductStatus(StrEnum):
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class ImageStatus(StrEnum):
+    PENDING = "PENDING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class ImageOutcome(StrEnum):
+    COMPRESSED = "COMPRESSED"
+    KEPT = "KEPT"
+
+
+class Priority(StrEnum):
+    HIGH = "HIGH"
+    NORMAL = "NORMAL"
+    LOW = "LOW"
+
+
+class WebhookStatus(StrEnum):
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    RETRYING = "RETRYING"
+    FAILED = "FAILED"
+
+
+class StopReason(StrEnum):
+    """Why an open request is being brought to its end before its pictures are done."""
+
+    CANCELLED = "CANCELLED"
+    DEADLINE = "DEADLINE"
+    CSV_UNREADABLE = "CSV_UNREADABLE"
+
+
+class RequestFailureCode(StrEnum):
+    CSV_UNREADABLE = "CSV_UNREADABLE"
+    ALL_IMAGES_FAILED = "ALL_IMAGES_FAILED"
+    DEADLINE = "DEADLINE"
+    INTERNAL = "INTERNAL"

@@ -1,0 +1,35 @@
+"""The Dramatiq broker of worker processes."""
+
+from __future__ import annotations
+
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import AsyncIO, ShutdownNotifications, TimeLimit
+
+from gql_imgproc.io.queue import NAMESPACE, connect
+from gql_imgproc.settings import Settings
+from gql_imgproc.worker.middleware import OpenResources
+
+#: A worker that was not heard of for so long is dead, and its messages go back to their queues, in milliseconds.
+HEARTBEAT_TIMEOUT_MS = 15_000
+#: Out of a million: every poll looks for messages of dead workers; it costs nothing that could be measured.
+MAINTENANCE_CHANCE = 1_000_000
+#: The last net under deadlines of our own, in milliseconds: taking in a million rows takes minutes.
+TIME_LIMIT_MS = 3_600_000
+
+
+def make_broker(settings: Settings) -> tuple[RedisBroker, OpenResources]:
+    """A broker, and what its workers open. It retries nothing: what is to be tried again stands in the database."""
+    opened = OpenResources(settings)
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
+        client=connect(settings.redis_url),
+        namespace=NAMESPACE,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        maintenance_chance=MAINTENANCE_CHANCE,
+        middleware=[
+            TimeLimit(time_limit=TIME_LIMIT_MS),
+            ShutdownNotifications(),
+            AsyncIO(),
+            opened,
+        ],
+    )
+    return broker, opened

@@ -1,0 +1,70 @@
+"""What a worker process holds open, and the sweeping it does beside its messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from dramatiq import Broker, Worker
+from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
+from dramatiq.middleware import Middleware
+
+from gql_imgproc.processes import die_with_parent
+from gql_imgproc.resources import Resources
+from gql_imgproc.services.upkeep import sweep_alone
+from gql_imgproc.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class OpenResources(Middleware):
+    """Opens the resources on the event loop when the process starts, and closes them when it ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._resources: Resources | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def resources(self) -> Resources:
+        if self._resources is None:
+            raise RuntimeError("The worker has not started yet.")
+        return self._resources
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        # Its `dramatiq` master killed, a worker would live on as an orphan that nobody restarts or stops.
+        die_with_parent()
+        _loop().run_coroutine(self._open())
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        _loop().run_coroutine(self._close())
+
+    async def _open(self) -> None:
+        # The default of `dramatiq` is one process per core.
+        self._resources = Resources(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
+        self._sweeper = asyncio.create_task(_sweep_for_ever(self._resources), name="sweeper")
+
+    async def _close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._resources is not None:
+            await self._resources.aclose()
+
+
+def _loop() -> EventLoopThread:
+    thread = get_event_loop_thread()
+    if thread is None:
+        raise RuntimeError("The AsyncIO middleware must come before this one.")
+    return thread
+
+
+async def _sweep_for_ever(resources: Resources) -> None:
+    pause_s = resources.settings.sweep_seconds
+    while True:
+        # Uneven, so that processes that started together do not ask together.
+        await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))
+        try:
+            await sweep_alone(resources)
+        except Exception:
+            log.exception("sweep failed; the next one tries again")

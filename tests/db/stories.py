@@ -1,0 +1,78 @@
+"""Given: requests in a database, without CSV, store or workers."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from gql_imgproc.db import intake, work
+from gql_imgproc.db.engine import Database
+from gql_imgproc.db.intake import NewProduct, NewRequest
+from gql_imgproc.db.work import Claim, Verdict
+from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.identifiers import new_id
+from gql_imgproc.states import ImageOutcome, ImageStatus, Priority
+
+DONE = Verdict(
+    status=ImageStatus.COMPLETED,
+    outcome=ImageOutcome.COMPRESSED,
+    input_bytes=1000,
+    output_bytes=400,
+    object_name="0-1.jpg",
+    sha256="0" * 64,
+    format="image/jpeg",
+    width=8,
+    height=6,
+)
+FAILED = Verdict(
+    status=ImageStatus.FAILED,
+    error_code=ImageErrorCode.HTTP_STATUS,
+    error_message="The host answered 404.",
+    error_http_status=404,
+)
+
+
+def given_request(database: Database, *images_per_product: int, **given: Any) -> UUID:
+    """A request with one product per number, each with so many images."""
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "priority": Priority.NORMAL,
+        "csv_filename": "products.csv",
+        "options": {},
+        "warnings": [],
+        "webhook_url": None,
+        "idempotency_key": None,
+        "total_products": len(images_per_product),
+        "total_images": sum(images_per_product),
+    }
+    new = NewRequest(**(values | given))
+    products = [
+        NewProduct(
+            position,
+            str(position + 1),
+            f"product {position}",
+            [f"https://x.example/{position}/{n}" for n in range(count)],
+        )
+        for position, count in enumerate(images_per_product)
+    ]
+
+    def insert(connection: Any) -> None:
+        intake.insert_request(connection, new)
+        assert intake.insert_chunk(connection, new.id, products, lease_s=0) is not None
+
+    database.write_now(insert)
+    return new.id
+
+
+def claim(database: Database, request_id: UUID, lease_s: float = 60) -> Claim | None:
+    return database.write_now(lambda connection: work.claim_product(connection, request_id, lease_s))
+
+
+def claimed(database: Database, request_id: UUID, lease_s: float = 60) -> Claim:
+    found = claim(database, request_id, lease_s)
+    assert found is not None
+    return found
+
+
+def record(database: Database, held: Claim, number: int, verdict: Verdict) -> Any:
+    return database.write_now(lambda connection: work.record_image(connection, held, held.images[number].id, verdict))

@@ -1,0 +1,188 @@
+"""Claiming, recording and giving back, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from gql_imgproc.db import ending, work
+from gql_imgproc.db.engine import Database
+from gql_imgproc.db.models import images, products
+from gql_imgproc.db.work import LeaseLost
+from gql_imgproc.states import ImageStatus, ProductStatus, RequestStatus, StopReason
+
+from .invariants import assert_counters_equal_rows
+from .stories import DONE, FAILED, claim, claimed, given_request, record
+
+
+def test_products_are_claimed_in_the_order_of_the_file_and_only_once(database: Database) -> None:
+    request_id = given_request(database, 1, 2, 1)
+
+    first, second, third, none = (claim(database, request_id) for _ in range(4))
+
+    assert [held and held.images[0].url for held in (first, second, third)] == [
+        "https://x.example/0/0",
+        "https://x.example/1/0",
+        "https://x.example/2/0",
+    ]
+    assert none is None
+    assert first is not None
+    assert first.started is not None
+    assert first.started.status is RequestStatus.PROCESSING
+    assert first.started.sequence == 2
+    assert second is not None
+    assert second.started is None
+
+
+def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(database: Database) -> None:
+    """Promise P2: nothing is counted twice."""
+    request_id = given_request(database, 1)
+    dead = claimed(database, request_id, lease_s=0)
+
+    heir = claimed(database, request_id)
+
+    assert (heir.lease_token, heir.attempts) == (2, 2)
+    assert heir.images[0].attempts == 2
+    with pytest.raises(LeaseLost):
+        record(database, dead, 0, DONE)
+    assert not database.write_now(lambda connection: work.extend_lease(connection, dead, 60))
+    assert record(database, heir, 0, DONE).processed_images == 1
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_an_image_gets_one_verdict(database: Database) -> None:
+    request_id = given_request(database, 2)
+    held = claimed(database, request_id)
+    record(database, held, 0, DONE)
+
+    with pytest.raises(LeaseLost):
+        record(database, held, 0, FAILED)
+
+    assert_counters_equal_rows(database, request_id)
+    assert database.read_now(lambda connection: ending.get(connection, request_id)).failed_images == 0  # type: ignore[union-attr]
+
+
+def test_products_end_as_their_images_did(database: Database) -> None:
+    request_id = given_request(database, 2, 2, 2)
+    for verdicts in ((DONE, DONE), (DONE, FAILED), (FAILED, FAILED)):
+        held = claimed(database, request_id)
+        for number, verdict in enumerate(verdicts):
+            state = record(database, held, number, verdict)
+
+    statuses = database.read_now(
+        lambda connection: connection.execute(select(products.c.status).order_by(products.c.position)).scalars().all()
+    )
+    outputs = database.read_now(
+        lambda connection: (
+            connection.execute(select(products.c.output_image_urls).order_by(products.c.position)).scalars().all()
+        )
+    )
+    path = f"/api/image/{request_id.hex}/0-1.jpg"
+    assert statuses == [ProductStatus.COMPLETED, ProductStatus.COMPLETED_WITH_ERRORS, ProductStatus.FAILED]
+    assert outputs == [[path, path], [path, None], [None, None]]
+    assert (state.processed_products, state.failed_products) == (1, 2)
+    assert (state.processed_images, state.failed_images, state.pending_images) == (3, 3, 0)
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_a_product_given_back_is_due_after_its_delay_and_its_crash_count_starts_anew(database: Database) -> None:
+    request_id = given_request(database, 1)
+    held = claimed(database, request_id)
+
+    database.write_now(lambda connection: work.release_product(connection, held, 60))
+    assert claim(database, request_id) is None
+
+    database.write_now(lambda connection: work.release_product(connection, held, 0))
+    again = claimed(database, request_id)
+    assert (again.attempts, again.images[0].attempts) == (1, 2)
+
+
+def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(database: Database) -> None:
+    request_id = given_request(database, 1, 1)
+    held = claimed(database, request_id)
+
+    assert database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+
+    assert claim(database, request_id) is None
+    with pytest.raises(LeaseLost):
+        record(database, held, 0, DONE)
+    assert_counters_equal_rows(database, request_id)
+    assert database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED)) is None
+
+
+def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) -> None:
+    request_id = given_request(database, 2, 1, 1)
+    record(database, claimed(database, request_id), 0, DONE)
+    done = claimed(database, request_id)
+    record(database, done, 0, DONE)
+    database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+
+    assert database.write_now(lambda connection: ending.cancel_chunk(connection, request_id))
+    assert not database.write_now(lambda connection: ending.cancel_chunk(connection, request_id))
+
+    statuses = database.read_now(
+        lambda connection: connection.execute(select(products.c.status).order_by(products.c.position)).scalars().all()
+    )
+    assert statuses == [ProductStatus.CANCELLED, ProductStatus.COMPLETED, ProductStatus.CANCELLED]
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_a_final_status_is_final(database: Database) -> None:
+    """Promise P4: of two who finish a request, one does; nobody finishes one that is not done."""
+    request_id = given_request(database, 1)
+    held = claimed(database, request_id)
+    unfinished = database.read_now(lambda connection: ending.get(connection, request_id))
+    assert unfinished is not None
+
+    def finish(status: RequestStatus) -> object:
+        return database.write_now(
+            lambda connection: ending.finish(connection, unfinished, status, None, has_output=True)
+        )
+
+    assert finish(RequestStatus.COMPLETED) is None
+    record(database, held, 0, DONE)
+    assert finish(RequestStatus.COMPLETED) is not None
+    assert finish(RequestStatus.FAILED) is None
+    final = database.read_now(lambda connection: ending.get(connection, request_id))
+    assert final is not None
+    assert (final.status, final.has_output) == (RequestStatus.COMPLETED, True)
+
+
+def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
+    request_id = given_request(database, 2, 1)
+    mixed = claimed(database, request_id)
+    record(database, mixed, 0, DONE)
+    record(database, mixed, 1, FAILED)
+    state = record(database, claimed(database, request_id), 0, DONE)
+    database.write_now(
+        lambda connection: ending.finish(connection, state, RequestStatus.COMPLETED_WITH_ERRORS, None, has_output=True)
+    )
+
+    reopened = database.write_now(lambda connection: ending.reopen_failed(connection, request_id))
+
+    assert reopened is not None
+    assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
+    assert (reopened.processed_images, reopened.failed_images, reopened.failed_products) == (2, 0, 0)
+    assert_counters_equal_rows(database, request_id)
+    # A verdict of the first generation comes too late.
+    with pytest.raises(LeaseLost):
+        record(database, mixed, 1, FAILED)
+    again = claimed(database, request_id)
+    assert [image.url for image in again.images] == ["https://x.example/0/1"]
+    assert record(database, again, 0, DONE).processed_products == 2
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one(database: Database) -> None:
+    request_id = given_request(database, 1)
+    other = given_request(database, 1)
+    state = record(database, claimed(database, request_id), 0, DONE)
+
+    assert not database.write_now(lambda connection: ending.delete_final(connection, request_id))
+    database.write_now(
+        lambda connection: ending.finish(connection, state, RequestStatus.COMPLETED, None, has_output=True)
+    )
+    assert database.write_now(lambda connection: ending.delete_final(connection, request_id))
+
+    left = database.read_now(lambda connection: connection.execute(select(images.c.request_id, images.c.status)).all())
+    assert left == [(other, ImageStatus.PENDING)]
