@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from uuid import UUID
 
@@ -35,16 +38,33 @@ from gql_imgproc.states import Priority, RequestStatus, WebhookStatus
 OLD_SECRET = "whsec_" + base64.b64encode(b"o" * 32).decode()
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
+#: A worker that does nothing but send the webhook that it is told.
+SENDER = """
+import asyncio, sys
+from uuid import UUID
+from gql_imgproc.resources import Resources
+from gql_imgproc.services.notification import deliver
+from gql_imgproc.settings import load
+
+async def main():
+    async with Resources(load()) as resources:
+        await deliver(resources, UUID(sys.argv[1]))
+
+asyncio.run(main())
+"""
+
 
 @dataclass
 class Receiver:
-    """Answers with `statuses` one after the other, then with 204, and keeps what it was sent."""
+    """Answers with `statuses` one after the other, then with 204, and keeps what it was sent; 0 is no answer."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
     answer_headers: dict[str, str] = field(default_factory=dict)
     headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    silent: Event = field(default_factory=Event)
+    released: Event = field(default_factory=Event)
 
 
 @pytest.fixture
@@ -55,7 +75,12 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
             receiver.bodies.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
+            status = receiver.statuses.pop(0) if receiver.statuses else 204
+            if status == 0:
+                receiver.silent.set()
+                receiver.released.wait(20)
+                return
+            self.send_response(status)
             for name, value in receiver.answer_headers.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -68,6 +93,7 @@ def receiver() -> Iterator[Receiver]:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield receiver
+        receiver.released.set()
         server.shutdown()
         thread.join()
 
@@ -90,6 +116,19 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 def but(settings: Settings, **changes: Any) -> Settings:
     return load(**settings.model_dump() | changes)
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The settings that matter to a sender, for the environment of a process."""
+    assert settings.webhook_secret is not None
+    return {
+        "IMGPROC_DATA_DIR": str(settings.data_dir),
+        "IMGPROC_DATABASE_URL": settings.database_url,
+        "IMGPROC_REDIS_URL": settings.redis_url,
+        "IMGPROC_FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
+        "IMGPROC_FETCH_ALLOW_PORTS": "*",
+        "IMGPROC_WEBHOOK_SECRET": settings.webhook_secret.get_secret_value(),
+    }
 
 
 def run(settings: Settings, work: Callable[[Resources], Awaitable[object]], times: int = 1) -> Any:
@@ -304,6 +343,28 @@ def test_after_a_crash_it_is_sent_by_another_and_the_late_word_is_dropped(
     row = delivery_of(database, delivery_id)
     assert (row.status, row.attempts, row.due_at, len(row.log)) == (WebhookStatus.DELIVERED, 2, None, 1)
     assert len(receiver.bodies) == 1
+
+
+def test_a_killed_sender_costs_one_repetition(settings: Settings, database: Database, receiver: Receiver) -> None:
+    receiver.statuses = [0]
+    delivery_id = planned(database, ended_request(database, receiver.url))
+    sender = subprocess.Popen([sys.executable, "-c", SENDER, delivery_id.hex], env=os.environ | variables(settings))
+    try:
+        assert receiver.silent.wait(20)
+    finally:
+        sender.kill()
+        sender.wait()
+
+    # Nobody sends it while the lease of the dead runs.
+    run(settings, lambda resources: deliver(resources, delivery_id))
+    assert len(receiver.bodies) == 1
+    make_due(database, delivery_id)
+    run(settings, lambda resources: deliver(resources, delivery_id), times=3)
+
+    assert len(receiver.bodies) == 2
+    assert {headers["webhook-id"] for headers in receiver.headers} == {f"msg_{delivery_id.hex}"}
+    row = delivery_of(database, delivery_id)
+    assert (row.status, row.attempts, len(row.log)) == (WebhookStatus.DELIVERED, 2, 1)
 
 
 def test_two_senders_at_once_make_one_delivery(settings: Settings, database: Database, receiver: Receiver) -> None:
