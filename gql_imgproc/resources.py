@@ -9,6 +9,7 @@ from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from gql_imgproc.core.netguard import NetworkPolicy
+from gql_imgproc.core.signature import keys_from
 from gql_imgproc.db.engine import Database, Durability
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
@@ -32,6 +33,8 @@ class Resources:
     def __init__(self, settings: Settings, *, durability: Durability = "power", cpu_slots: int = 1) -> None:
         self.settings = settings
         self.policy = NetworkPolicy(settings.fetch_allow_networks, settings.fetch_allow_ports)
+        # Read first: a malformed secret is told when the process starts, not when a webhook is due.
+        self.webhook_keys = keys_from(settings.webhook_secret.get_secret_value() if settings.webhook_secret else "")
         self.db = Database(settings.database, durability=durability)
         self.queue = Queue(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)

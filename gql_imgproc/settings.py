@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     )
 
     # Webhooks.
-    webhook_secret: SecretStr | None = Field(None, description="`whsec_…`: key that signs webhooks.")
+    webhook_secret: SecretStr | None = Field(None, description="`whsec_…`: key that signs webhooks; during rotation two, separated by a comma.")
     webhook_retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
         (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Seconds, comma-separated, before each new try of a webhook.",

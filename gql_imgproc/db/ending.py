@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import deliveries
 from gql_imgproc.db.columns import now
 from gql_imgproc.db.models import images, products, requests, webhook_deliveries
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
-from gql_imgproc.identifiers import new_id
 from gql_imgproc.states import (
     ImageStatus,
     ProductStatus,
     RequestFailureCode,
     RequestStatus,
     StopReason,
-    WebhookStatus,
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
@@ -129,18 +128,7 @@ def finish(
     if row is None:
         return None
     if row.webhook_url:
-        connection.execute(
-            insert(webhook_deliveries).values(
-                id=new_id(),
-                request_id=row.id,
-                generation=row.generation,
-                status=WebhookStatus.PENDING,
-                due_at=now(),
-                log=[],
-                created_at=now(),
-                updated_at=now(),
-            )
-        )
+        deliveries.insert(connection, row.id, row.generation)
     return snapshot(row)
 
 

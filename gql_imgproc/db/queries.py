@@ -101,6 +101,12 @@ def count_requests(connection: Connection, *, status: RequestStatus | None = Non
     return connection.execute(statement).scalar_one()
 
 
+def requests_by_status(connection: Connection) -> dict[RequestStatus, int]:
+    """How many requests there are of each status, those without any included."""
+    rows = connection.execute(select(requests.c.status, func.count()).group_by(requests.c.status))
+    return dict.fromkeys(RequestStatus, 0) | {status: count for status, count in rows}
+
+
 def products_page(
     connection: Connection, window: Window, *, name_contains: str | None = None, status: ProductStatus | None = None
 ) -> Page[Row[Any]]:

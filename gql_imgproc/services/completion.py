@@ -16,7 +16,7 @@ from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFi
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
-from gql_imgproc.services.limits import manifest_limits
+from gql_imgproc.services.limits import accepted_limits
 from gql_imgproc.services.progress import watch
 from gql_imgproc.services.spool import spooled
 from gql_imgproc.states import RequestFailureCode, RequestStatus, StopReason
@@ -109,8 +109,7 @@ def verdict(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None
 async def _store_output(resources: Resources, request: Snapshot) -> None:
     with spooled() as source, spooled() as output:
         await resources.storage.download(input_key(request.id), source)
-        limits = manifest_limits(resources.settings)
-        await resources.blocking(write_output, source, output, limits, _results(resources, request))
+        await resources.blocking(write_output, source, output, accepted_limits(), _results(resources, request))
         await resources.storage.put_file(output_key(request.id), output, "text/csv")
 
 

@@ -17,9 +17,8 @@ from gql_imgproc.db.intake import NewProduct
 from gql_imgproc.errors import ManifestRefused
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell, wake
-from gql_imgproc.services.limits import manifest_limits
+from gql_imgproc.services.limits import accepted_limits
 from gql_imgproc.services.spool import spooled
-from gql_imgproc.settings import Settings
 from gql_imgproc.states import StopReason
 
 log = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ async def ingest(resources: Resources, request_id: UUID) -> None:
 
 async def _insert_rows(resources: Resources, request: Snapshot, file: BinaryIO) -> bool:
     """Inserts from the first missing row on; False when another process took over."""
-    rows = await resources.blocking(_skip, resources.settings, file, request.ingested_products)
+    rows = await resources.blocking(_skip, file, request.ingested_products)
     while chunk := await resources.blocking(_take, rows, CHUNK_PRODUCTS):
         inserted = await resources.db.write(
             lambda connection, chunk=chunk: intake.insert_chunk(  # type: ignore[misc]  # bound per turn of the loop
@@ -67,14 +66,14 @@ async def _insert_rows(resources: Resources, request: Snapshot, file: BinaryIO) 
     return True
 
 
-def read_chunk(settings: Settings, file: BinaryIO, count: int) -> list[NewProduct]:
+def read_chunk(file: BinaryIO, count: int) -> list[NewProduct]:
     """The first rows of a checked CSV."""
-    return _take(_skip(settings, file, 0), count)
+    return _take(_skip(file, 0), count)
 
 
-def _skip(settings: Settings, file: BinaryIO, count: int) -> Iterator[Row]:
+def _skip(file: BinaryIO, count: int) -> Iterator[Row]:
     file.seek(0)
-    rows = read_rows(file, manifest_limits(settings))
+    rows = read_rows(file, accepted_limits())
     next(islice(rows, count, count), None)
     return rows
 

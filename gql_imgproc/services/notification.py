@@ -28,15 +28,13 @@ MAX_RETRY_AFTER_S = 86_400
 async def deliver(resources: Resources, delivery_id: UUID) -> None:
     """Makes one try if one is due; what comes of it is recorded, and with it when the next try is due."""
     settings = resources.settings
-    # Before the claim, so that a malformed secret does not use up tries.
-    keys = signature.keys_from(settings.webhook_secret.get_secret_value() if settings.webhook_secret else "")
     lease_s = settings.webhook_timeout_seconds + LEASE_MARGIN_S
     claim = await resources.db.write(lambda connection: deliveries.claim(connection, delivery_id, lease_s))
     if claim is None:
         return
 
     payload = webhook_event.payload(claim.request, settings.public_url)
-    headers = signature.headers(keys, webhook_event.message_id(delivery_id), claim.at, payload)
+    headers = signature.headers(resources.webhook_keys, webhook_event.message_id(delivery_id), claim.at, payload)
     answer = await webhook.post(claim.url, payload, headers, resources.policy, settings.webhook_timeout_seconds)
 
     attempt = deliveries.Attempt(claim.at, answer.http_status, answer.error, answer.duration_ms)

@@ -107,7 +107,7 @@ def _check(resources: Resources, file: BinaryIO) -> Summary:
 
 async def _record(resources: Resources, submission: Submission, request_id: UUID, summary: Summary) -> Snapshot:
     """The request and the first chunk of its products, in one transaction: a small upload is there at once."""
-    chunk = await resources.blocking(read_chunk, resources.settings, submission.file, CHUNK_PRODUCTS)
+    chunk = await resources.blocking(read_chunk, submission.file, CHUNK_PRODUCTS)
     new = intake.NewRequest(
         id=request_id,
         priority=submission.priority,

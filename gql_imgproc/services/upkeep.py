@@ -53,6 +53,8 @@ async def _look_at(resources: Resources, found: OpenRequest, under_way: Counter[
     elif found.free and (request.stop_reason is not None or not request.pending_images):
         await tell(resources, lambda: resources.queue.finish(request.id))
         return 0
+    if request.stop_reason is not None:
+        return 0
     return await wake(resources, request.id, request.priority, under_way=under_way[request.id])
 
 

@@ -128,6 +128,7 @@ async def work_all(resources: Resources) -> None:
         before = [(found.request.id, found.request.sequence) for found in await _open(resources)]
         for request_id, _ in before:
             await ingestion.ingest(resources, request_id)
+            await completion.finish(resources, request_id)
             while await resources.db.read(lambda connection, r=request_id: claimable(connection, r, 1)):
                 await processing.work_on(resources, request_id)
             await completion.finish(resources, request_id)

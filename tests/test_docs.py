@@ -1,0 +1,82 @@
+"""Documents that list things list what the code has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import build_schema, parse, validate
+from pydantic import ByteSize
+
+from gql_imgproc.settings import MiB, Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def shown(default: Any) -> str:
+    """A default as it would be written in the environment."""
+    match default:
+        case None | "" | ():
+            return ""
+        case ByteSize() if default % MiB == 0:
+            return f"`{default // MiB}MiB`"
+        case frozenset() | tuple():
+            return "`" + ",".join(f"{entry:g}" for entry in sorted(default)) + "`"
+        case float():
+            return f"`{default:g}`" if default < 1e6 else f"`{default:.0f}`"
+        case _:
+            return f"`{default}`"
+
+
+def settings_table() -> str:
+    rows = [
+        f"| `IMGPROC_{name.upper()}` | {shown(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
+
+
+def test_the_readme_has_every_setting_with_its_default() -> None:
+    table = re.search(r"<!-- settings.*?-->\n(.*?)\n?<!-- /settings -->", README, re.DOTALL)
+    assert table is not None
+    assert table[1] == settings_table()
+
+
+def test_the_readme_has_every_command() -> None:
+    table = README.split("## Commands")[1].split("## ")[0]
+    listed = set(re.findall(r"^\| `gql-imgproc ([a-z-]+)|, `gql-imgproc ([a-z-]+)", table, re.MULTILINE))
+    help_text = subprocess.run(
+        [sys.executable, "-m", "gql_imgproc", "--help"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    offered = set(re.findall(r"^│ ([a-z-]+) ", help_text, re.MULTILINE))
+    assert offered == {one or other for one, other in listed}
+
+
+@pytest.mark.parametrize("document", sorted(path.name for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]))
+def test_graphql_examples_are_valid(document: str) -> None:
+    path = ROOT / document if document == "README.md" else ROOT / "docs" / document
+    text = path.read_text(encoding="utf-8")
+    schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+    examples = re.findall(r"```graphql\n(.*?)```", text, re.DOTALL)
+    examples += re.findall(r'"query": "(.*?)", "variables"', text, re.DOTALL)
+
+    for example in examples:
+        assert validate(schema, parse(example)) == []
+
+
+@pytest.mark.parametrize(
+    "document", sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+)
+def test_links_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_table() + "\n")
