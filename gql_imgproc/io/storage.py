@@ -165,5 +165,5 @@ async def _deadline(deed: str, seconds: float = CALL_SECONDS) -> AsyncIterator[N
         raise StorageError(f"The object store has no such object: could not {deed}.") from error
     except TimeoutError as error:
         raise StorageError(f"The object store did not answer within {seconds:.0f} s: could not {deed}.") from error
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError) as error:
         raise StorageError(f"The object store refused: could not {deed}.") from error

@@ -1,0 +1,113 @@
+"""The real commands, as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gql_imgproc.local.image_host import image_host
+
+#: How long the service may take to its `ready`, in seconds, on a machine that runs other tests as well.
+READY_S = 60
+COMMAND = (sys.executable, "-m", "gql_imgproc")
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment, with these settings of the service and no others."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("IMGPROC_")}
+    return clean | {f"IMGPROC_{name}": value for name, value in settings.items()}
+
+
+class Service:
+    """A running `gql-imgproc up`."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str], settings: dict[str, str]) -> None:
+        self.log = folder / "service.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "up", "--port", "0", "--data-dir", str(folder / "data"), *arguments],
+                env=environment(**settings),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        deadline = threading.Timer(READY_S, self.process.kill)
+        deadline.start()
+        self.said = self.process.stdout.readline()
+        deadline.cancel()
+        assert self.said.startswith("ready http://127.0.0.1:"), self.log.read_text()
+        self.url = self.said.split()[1]
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process under `up`."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that do the work: Dramatiq's forks, not the masters over them."""
+        processes = [process for process in self.processes() if "dramatiq" in _command_line(process)]
+        masters = {process.pid for process in processes}
+        return [process for process in processes if process.is_running() and process.ppid() in masters]
+
+    def redis(self) -> psutil.Process:
+        return next(process for process in self.processes() if process.name() in ("redis-server", "valkey-server"))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Sends a signal and waits; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+StartService = Callable[..., Service]
+
+
+@pytest.fixture
+def start(tmp_path: Path, pictures_port: int) -> Iterator[StartService]:
+    """Starts `up` in a folder of the test, allowed to fetch from the test's image host."""
+    started: list[Service] = []
+
+    def start(*arguments: str, **settings: str) -> Service:
+        own = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": str(pictures_port)}
+        started.append(Service(tmp_path, arguments, own | settings))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.close()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """The folder that the image host serves."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def pictures_port(pictures: Path) -> Iterator[int]:
+    with image_host(pictures) as port:
+        yield port

@@ -1,0 +1,81 @@
+"""The client on the command line, against the real service."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gql_imgproc.local import samples
+
+from .conftest import COMMAND, StartService, environment
+
+pytestmark = pytest.mark.acceptance
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment() | {"COLUMNS": "120", "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_exit_status_says_what_became_of_the_upload(
+    start: StartService, pictures: Path, pictures_port: int, tmp_path: Path
+) -> None:
+    (pictures / "lamp.png").write_bytes(samples.draw("lamp-plan.png"))
+    base = f"http://127.0.0.1:{pictures_port}"
+    (tmp_path / "good.csv").write_text(f"{HEADER}1,Lamp,{base}/lamp.png\n")
+    (tmp_path / "mixed.csv").write_text(f'{HEADER}1,Lamp,"{base}/lamp.png,{base}/gone.png"\n')
+    (tmp_path / "bad.csv").write_text(f"{HEADER}one,,{base}/lamp.png\n2,Lamp,no address\n")
+    service = start("--workers", "1")
+
+    good = run("submit", "good.csv", "--url", service.url, folder=tmp_path)
+    mixed = run("submit", "mixed.csv", "--url", service.url, "--output", "mixed-out.csv", folder=tmp_path)
+    bad = run("submit", "bad.csv", "--url", service.url, folder=tmp_path)
+    only_sent = run("submit", "good.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
+
+    assert (good.returncode, only_sent.returncode) == (0, 0), good.stderr
+    with (tmp_path / "good-output.csv").open(newline="", encoding="utf-8-sig") as file:
+        assert [row["Output Image Urls"].startswith(service.url) for row in csv.DictReader(file)] == [True]
+    assert mixed.returncode == 3
+    assert (tmp_path / "mixed-out.csv").exists()
+    assert "404" in mixed.stdout
+    assert bad.returncode == 1
+    for words in ("S. No.", "SERIAL_NUMBER_INVALID", "PRODUCT_NAME_EMPTY", "IMAGE_URL_INVALID"):
+        assert words in bad.stderr
+    assert sorted(path.name for path in tmp_path.glob("*out*.csv")) == ["good-output.csv", "mixed-out.csv"]
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_nobody_there_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text(HEADER)
+
+    done = run("submit", "good.csv", "--url", "http://127.0.0.1:1", folder=tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "gql-imgproc: Nothing answers at http://127.0.0.1:1. Start it with `gql-imgproc up`, or mend --url\n"
+    )
+
+
+def test_the_demo_ends_well_by_itself_without_a_terminal(tmp_path: Path) -> None:
+    done = run("demo", "--data-dir", "demo", folder=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "30 pictures in " in done.stdout
+    assert len(list((tmp_path / "demo" / "pictures").iterdir())) == 30
+    with (tmp_path / "demo" / "products-output.csv").open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Image Errors"] for row in rows] == [""] * 12
+    assert sum(len(row["Output Image Urls"].split(",")) for row in rows) == 30

@@ -1,0 +1,270 @@
+"""Each format: smaller or kept, and nothing lost that can be seen."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from gql_imgproc.core.compress import Compressed, ImageLimits, compress, inspect
+from gql_imgproc.core.jpeg import tables
+from gql_imgproc.core.options import Options
+from gql_imgproc.core.webp import coarsest_quantiser, quantiser_of
+from gql_imgproc.states import ImageOutcome
+
+COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT
+DURATIONS = [100, 200, 300, 400]
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def photo(width: int = 240, height: int = 160) -> Image.Image:
+    """Soft shapes under some grain, as a photograph has."""
+    bands = []
+    for n in range(3):
+        soft = Image.radial_gradient("L").rotate(50 * n).resize((width, height))
+        bands.append(ImageChops.add(soft, Image.effect_noise((width, height), 24).filter(ImageFilter.BLUR), 1.6))
+    return Image.merge("RGB", bands)
+
+
+def drawing(width: int = 240, height: int = 160) -> Image.Image:
+    """Flat colours with soft edges: more than 256 colours, none of which matters much."""
+    big = Image.new("RGB", (width * 4, height * 4), "white")
+    pen = ImageDraw.Draw(big)
+    for n, colour in enumerate(["#d33", "#38c", "#fa0", "#222"]):
+        pen.ellipse((n * width * 0.7, n * height * 0.6, n * width * 0.7 + width, n * height * 0.6 + width), fill=colour)
+    return big.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+def bytes_of(image: Image.Image, name: str, **how: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, name, **how)
+    return file.getvalue()
+
+
+def animated(name: str, **how: Any) -> bytes:
+    first, *rest = [photo(96, 64).rotate(90 * n) for n in range(4)]
+    return bytes_of(first, name, save_all=True, append_images=rest, duration=DURATIONS, **how)
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+def done(data: bytes, **options: Any) -> Compressed:
+    return compress(data, Options(**options), ImageLimits())
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    """Over white, as displayed: after orientation, in RGB."""
+    shown = []
+    for image in (one, other):
+        rgba = ImageOps.exif_transpose(image).convert("RGBA")
+        shown.append(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+    histogram = ImageChops.difference(*shown).histogram()
+    error = sum((n % 256) ** 2 * count for n, count in enumerate(histogram)) / sum(histogram)
+    return 99.0 if error == 0 else 10 * math.log10(255 * 255 / error)
+
+
+SOURCES: dict[str, tuple[bytes, ImageOutcome, float]] = {
+    "jpeg": (bytes_of(photo(), "JPEG", quality=92), COMPRESSED, 28),
+    "jpeg 4:4:4": (bytes_of(photo(), "JPEG", quality=92, subsampling=0), COMPRESSED, 28),
+    "jpeg progressive": (bytes_of(photo(), "JPEG", quality=92, progressive=True), COMPRESSED, 28),
+    "jpeg grey": (bytes_of(photo().convert("L"), "JPEG", quality=92), COMPRESSED, 28),
+    "jpeg cmyk": (bytes_of(photo().convert("CMYK"), "JPEG", quality=92), COMPRESSED, 28),
+    "jpeg of quality 50": (bytes_of(photo(), "JPEG", quality=50), KEPT, 99),
+    "jpeg of quality 15": (bytes_of(photo(), "JPEG", quality=15), KEPT, 99),
+    "png drawing": (bytes_of(drawing(), "PNG"), COMPRESSED, 36),
+    "png large drawing": (bytes_of(drawing(600, 400), "PNG"), COMPRESSED, 36),
+    "png photo": (bytes_of(photo(), "PNG", compress_level=1), COMPRESSED, 99),
+    "png large photo": (bytes_of(photo(400, 300), "PNG", compress_level=0), COMPRESSED, 99),
+    "png with alpha": (bytes_of(with_alpha(drawing()), "PNG", compress_level=0), COMPRESSED, 99),
+    "png with idle alpha": (bytes_of(photo(400, 300).convert("RGBA"), "PNG"), COMPRESSED, 99),
+    "png LA": (bytes_of(with_alpha(photo().convert("L")), "PNG", compress_level=0), COMPRESSED, 99),
+    "png L": (bytes_of(drawing(400, 300).convert("L"), "PNG", compress_level=0), COMPRESSED, 99),
+    "png 1": (bytes_of(drawing(400, 300).convert("1"), "PNG", compress_level=0), COMPRESSED, 99),
+    "png P": (bytes_of(drawing(400, 300).quantize(64), "PNG", compress_level=0), COMPRESSED, 99),
+    "webp": (bytes_of(photo(), "WEBP", quality=92), COMPRESSED, 28),
+    "webp with alpha": (bytes_of(with_alpha(photo()), "WEBP", quality=92), COMPRESSED, 28),
+    "webp lossless": (bytes_of(photo(), "WEBP", lossless=True), KEPT, 99),
+    "webp of quality 20": (bytes_of(photo(), "WEBP", quality=20), KEPT, 99),
+    "avif": (bytes_of(photo(), "AVIF", quality=92, speed=9), COMPRESSED, 28),
+    "avif with alpha": (bytes_of(with_alpha(photo()), "AVIF", quality=92, speed=9), COMPRESSED, 28),
+    "gif": (bytes_of(photo(), "GIF"), KEPT, 99),
+    "tiff": (bytes_of(drawing(), "TIFF"), COMPRESSED, 99),
+    "tiff cmyk": (bytes_of(drawing().convert("CMYK"), "TIFF"), COMPRESSED, 99),
+    "tiff jpeg": (bytes_of(photo(), "TIFF", compression="jpeg"), KEPT, 99),
+    "bmp photo": (bytes_of(photo(), "BMP"), KEPT, 99),
+    "bmp drawing": (bytes_of(drawing().quantize(20).convert("RGB"), "BMP"), COMPRESSED, 99),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_smaller_or_kept_and_looks_the_same(name: str) -> None:
+    data, outcome, fidelity = SOURCES[name]
+
+    result = done(data)
+
+    header, again = inspect(data, ImageLimits()), inspect(result.data, ImageLimits())
+    assert result.outcome is outcome
+    assert len(result.data) <= len(data) * 0.95 if outcome is COMPRESSED else result.data == data
+    assert again == header
+    assert (result.width, result.height, result.media_type) == (header.width, header.height, header.media_type)
+    assert psnr(opened(data), opened(result.data)) >= fidelity
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if not name.startswith("avif")])
+def test_a_second_pass_changes_nothing(name: str) -> None:
+    once = done(SOURCES[name][0]).data
+
+    twice = done(once)
+
+    assert (twice.outcome, twice.data == once) == (KEPT, True)
+
+
+def test_jpeg_is_what_libjpeg_makes_of_the_quality_from_the_same_pixels() -> None:
+    data = bytes_of(photo(), "JPEG", quality=92)
+
+    result = done(data)
+
+    naive = bytes_of(opened(data), "JPEG", quality=50)
+    assert opened(result.data).tobytes() == opened(naive).tobytes()
+    assert len(result.data) < len(naive)
+
+
+@pytest.mark.parametrize("quality", [1, 10, 49, 50, 75, 100])
+def test_tables_are_those_of_libjpeg(quality: int) -> None:
+    written = Image.open(BytesIO(bytes_of(photo(16, 16), "JPEG", quality=quality)))
+
+    assert tables(quality) == (written.quantization[0], written.quantization[1])
+
+
+def test_jpeg_tables_are_the_coarser_of_both_in_each_coefficient() -> None:
+    flat = [[60] * 64, [60] * 64]
+    data = bytes_of(photo(), "JPEG", qtables=flat)
+    assert sum(flat[0]) > sum(tables(50)[0])
+    finer = bytes_of(photo(), "JPEG", qtables=[[40] * 64, [60] * 64])
+
+    result = done(finer)
+
+    assert done(data).outcome is KEPT
+    written = Image.open(BytesIO(result.data)).quantization
+    assert written[0] == [max(40, n) for n in tables(50)[0]]
+    assert written[1] == [max(60, n) for n in tables(50)[1]]
+
+
+@pytest.mark.parametrize("quality", [10, 50, 55, 70, 90, 100])
+def test_the_quantiser_of_a_webp_is_read_from_its_bytes(quality: int) -> None:
+    result = done(bytes_of(photo(), "WEBP", quality=100), quality=quality, max_width=200)
+
+    stream = memoryview(result.data)[20:]
+    assert result.data[12:16] == b"VP8 "
+    wanted = quantiser_of(quality)
+    assert wanted <= coarsest_quantiser(stream) <= wanted + 25
+
+
+def test_png_keeps_sixteen_bits_and_what_colours_mean() -> None:
+    deep = Image.frombytes("I;16", (300, 300), bytes(n * n % 256 for n in range(180_000)))
+    data = bytes_of(deep, "PNG", compress_level=0)
+    chunk = b"gAMA" + struct.pack(">I", 45_455)
+    at = 8 + 25
+    data = data[:at] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[at:]
+
+    result = done(data)
+
+    again = opened(result.data)
+    assert result.outcome is COMPRESSED
+    assert (again.mode, again.tobytes(), again.info["gamma"]) == ("I;16", deep.tobytes(), 0.45455)
+
+
+@pytest.mark.parametrize("size", [(240, 160), (600, 400)])
+def test_png_keeps_profile_and_resolution_and_drops_words(size: tuple[int, int]) -> None:
+    words = PngInfo()
+    words.add_text("Comment", "made by hand")
+    data = bytes_of(drawing(*size), "PNG", icc_profile=SRGB, dpi=(300, 300), pnginfo=words)
+
+    plain, full = opened(done(data).data), opened(done(data, keep_metadata=True).data)
+
+    assert plain.mode == "P"
+    assert plain.info["icc_profile"] == SRGB
+    assert [round(n) for n in plain.info["dpi"]] == [300, 300]
+    assert "Comment" not in plain.info
+    assert full.info["Comment"] == "made by hand"
+
+
+@pytest.mark.parametrize(("name", "how"), [("WEBP", {"quality": 92}), ("PNG", {"compress_level": 0}), ("GIF", {})])
+def test_an_animation_keeps_frames_durations_and_plays(name: str, how: dict[str, Any]) -> None:
+    data = animated(name, loop=3, **how)
+
+    result = done(data)
+
+    before, after = Image.open(BytesIO(data)), Image.open(BytesIO(result.data))
+    assert result.outcome is (KEPT if name == "GIF" else COMPRESSED)
+    assert (after.n_frames, after.info["loop"]) == (4, 3)
+    for n, duration in enumerate(DURATIONS):
+        before.seek(n)
+        after.seek(n)
+        after.load()
+        assert after.info["duration"] == duration
+        assert psnr(before, after) >= (28 if name == "WEBP" else 99)
+    assert done(result.data).outcome is KEPT
+
+
+@pytest.mark.parametrize("name", ["AVIF", "TIFF"])
+def test_what_pillow_cannot_carry_over_is_kept(name: str) -> None:
+    data = animated(name) if name == "AVIF" else bytes_of(photo(), "TIFF", save_all=True, append_images=[photo()])
+
+    assert done(data).data == data
+
+
+def with_exif(image: Image.Image, name: str, orientation: int, **how: Any) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "a camera that nobody need know"
+    return bytes_of(image, name, exif=exif, icc_profile=SRGB, **how)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["JPEG", "WEBP", "PNG", "AVIF"])
+def test_orientation_and_profile_stay_and_the_camera_goes(name: str, orientation: int) -> None:
+    how = {"compress_level": 0} if name == "PNG" else {"quality": 92}
+    data = with_exif(photo(96, 64), name, orientation, **how)
+
+    result = done(data)
+
+    after = opened(result.data)
+    assert result.outcome is COMPRESSED
+    assert after.size == (96, 64)
+    assert (result.width, result.height) == ((64, 96) if orientation >= 5 else (96, 64))
+    assert after.getexif().get(0x0112, 1) == orientation
+    assert 0x010F not in after.getexif()
+    assert after.info["icc_profile"] == SRGB
+    assert psnr(opened(data), after) >= 25
+
+
+def test_metadata_is_kept_when_wanted() -> None:
+    result = done(with_exif(photo(), "JPEG", 6, quality=92, comment=b"hello"), keep_metadata=True)
+
+    after = opened(result.data)
+    assert after.getexif()[0x010F] == "a camera that nobody need know"
+    assert after.getexif()[0x0112] == 6
+    assert after.info["comment"] == b"hello"
+
+
+def test_a_smaller_saving_than_wanted_keeps_the_source() -> None:
+    data = bytes_of(photo(), "JPEG", quality=92)
+
+    assert compress(data, Options(), ImageLimits(min_saving_percent=95)).data == data

@@ -1,0 +1,196 @@
+"""What is refused, by which code, and that refusing costs next to nothing."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gql_imgproc.core.compress import ImageLimits, compress, inspect
+from gql_imgproc.core.options import Options
+from gql_imgproc.errors import ImageErrorCode, ImageFailure
+
+NOT_AN_IMAGE, UNSUPPORTED = ImageErrorCode.NOT_AN_IMAGE, ImageErrorCode.UNSUPPORTED_FORMAT
+TOO_LARGE, CORRUPT = ImageErrorCode.TOO_LARGE, ImageErrorCode.CORRUPT
+
+
+def bytes_of(name: str, size: tuple[int, int] = (64, 48), **how: Any) -> bytes:
+    file = BytesIO()
+    Image.effect_noise(size, 60).convert("RGB").save(file, name, **how)
+    return file.getvalue()
+
+
+def refused(data: bytes, limits: ImageLimits | None = None) -> ImageFailure:
+    with pytest.raises(ImageFailure) as caught:
+        compress(data, Options(), limits or ImageLimits())
+    assert caught.value.message.endswith(".")
+    assert not caught.value.temporary
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        (b"", NOT_AN_IMAGE, "The file is empty."),
+        (b"\n<!DOCTYPE html><html><svg></svg></html>", NOT_AN_IMAGE, "The host answered with a web page"),
+        (b"\xef\xbb\xbf<html><body>404", NOT_AN_IMAGE, "The host answered with a web page"),
+        (b'{"error": "not found"}', NOT_AN_IMAGE, "JSON"),
+        (b'<?xml version="1.0"?><Error>AccessDenied</Error>', NOT_AN_IMAGE, "an XML document"),
+        (b"PK\x03\x04rest", NOT_AN_IMAGE, "ZIP"),
+        (b"RIFF\0\0\0\0WAVEfmt ", NOT_AN_IMAGE, "sound"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", NOT_AN_IMAGE, "a video"),
+        (b"hello, world", NOT_AN_IMAGE, "not those of a picture"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', UNSUPPORTED, "an SVG drawing"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", UNSUPPORTED, "PostScript"),
+        (b"%PDF-1.7", UNSUPPORTED, "a PDF document"),
+        (b"8BPS\0\1", UNSUPPORTED, "Photoshop"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", UNSUPPORTED, "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", UNSUPPORTED, "JPEG XL"),
+        (b"II*\0\x10\0\0\0CR\2\0", UNSUPPORTED, "raw file"),
+        (b"P6\n1 1\n255\n\0\0\0", UNSUPPORTED, "PNM"),
+    ],
+)
+def test_what_is_no_picture_of_ours_is_named(data: bytes, code: ImageErrorCode, words: str) -> None:
+    failure = refused(data)
+
+    assert failure.code is code
+    assert words in failure.message
+    assert ("JPEG, PNG, WebP, AVIF, GIF, TIFF and BMP are." in failure.message) is (code is UNSUPPORTED)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.95])
+def test_a_truncated_picture_is_corrupt(name: str, part: float) -> None:
+    data = bytes_of(name)
+
+    failure = refused(data[: max(16, int(len(data) * part))])
+
+    assert failure.code is CORRUPT
+
+
+def test_a_truncated_jpeg_of_low_quality_is_corrupt_too() -> None:
+    data = bytes_of("JPEG", quality=20)
+
+    assert refused(data[:-200]).code is CORRUPT
+
+
+def png_of(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(bytes(100_000))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+
+
+def webp_of_34_bytes() -> bytes:
+    bits = (16_383 - 1) | (16_383 - 1) << 14
+    body = b"\x2f" + struct.pack("<I", bits) + bytes(9)
+    return b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + body
+
+
+def jpeg_of_many_scans() -> bytes:
+    data = bytes_of("JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    return data[:at] + data[at:-2] * 3_000 + data[-2:]
+
+
+def gif_of_many_frames(width: int, height: int, frames: int) -> bytes:
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + frame * frames + b"\x3b"
+
+
+def gif_outside_its_screen() -> bytes:
+    frame = b"\x2c" + struct.pack("<HHHHB", 60_000, 60_000, 1, 1, 0) + b"\x02\x02\x4c\x01\0"
+    return gif_of_many_frames(1, 1, 1)[:-1] + frame + b"\x3b"
+
+
+def avif_of_1_kilobyte() -> bytes:
+    data = bytes_of("AVIF")
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", 16_384, 16_384) + data[at + 8 :]
+
+
+def tiff_of(*tags: tuple[int, int], next_at: int = 0) -> bytes:
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", next_at)
+
+
+def tiff_of_shared_values() -> bytes:
+    entries = b"".join(struct.pack("<HHII", 40_000 + n, 7, 100_000, 8) for n in range(1_000))
+    tags = struct.pack("<HHII", 256, 4, 1, 8) + struct.pack("<HHII", 257, 4, 1, 8) + entries
+    return b"II*\0" + struct.pack("<IH", 8, 1_002) + tags + bytes(100_004)
+
+
+BOMBS: dict[str, tuple[Callable[[], bytes], ImageErrorCode]] = {
+    "WebP of 34 bytes": (webp_of_34_bytes, TOO_LARGE),
+    "JPEG of 3,000 scans": (jpeg_of_many_scans, TOO_LARGE),
+    "GIF of many frames": (lambda: gif_of_many_frames(4_000, 4_000, 1_500), TOO_LARGE),
+    "GIF of too many frames": (lambda: gif_of_many_frames(10, 10, 60_000), TOO_LARGE),
+    "GIF of tiny blocks": (lambda: gif_of_many_frames(9, 9, 1)[:-2] + b"\x01\0" * 3_000_000, CORRUPT),
+    "GIF outside its screen": (gif_outside_its_screen, TOO_LARGE),
+    "AVIF of 1 KB": (avif_of_1_kilobyte, TOO_LARGE),
+    "PNG header": (lambda: png_of(40_000, 40_000), TOO_LARGE),
+    "PNG of two headers": (
+        lambda: png_of(8, 8, (b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0))),
+        CORRUPT,
+    ),
+    "PNG of many chunks": (lambda: png_of(8, 8, *[(b"teSt", b"")] * 70_000), CORRUPT),
+    "APNG of many frames": (lambda: png_of(4_000, 4_000, (b"acTL", struct.pack(">II", 1_000, 0))), TOO_LARGE),
+    "BMP": (lambda: b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 2**31 - 1, -(2**31), 1, 24, 0), TOO_LARGE),
+    "TIFF": (lambda: tiff_of((256, 60_000), (257, 60_000)), TOO_LARGE),
+    "TIFF of huge tiles": (lambda: tiff_of((256, 8), (257, 8), (322, 99_999), (323, 99_999)), TOO_LARGE),
+    "TIFF that bites its tail": (lambda: tiff_of((256, 8), (257, 8), next_at=8), CORRUPT),
+    "TIFF of shared values": (tiff_of_shared_values, CORRUPT),
+    "JPEG of junk": (lambda: b"\xff\xd8\xff\xe0\0\2" + b"a" * 20_000_000, CORRUPT),
+    "JPEG of empty segments": (lambda: b"\xff\xd8" + b"\xff\xe0\0\2" * 5_000_000, CORRUPT),
+    "JPEG without a height": (
+        lambda: bytes_of("JPEG", (64, 48)).replace(b"\x08\0\x30\0\x40", b"\x08\0\0\0\x40"),
+        CORRUPT,
+    ),
+}
+
+
+def peak_kib() -> int:
+    """The most memory that the process has ever had; 0 where that is not told."""
+    if sys.platform != "linux":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_before_it_goes_off(name: str) -> None:
+    build, code = BOMBS[name]
+    data = build()
+    started, peak = time.process_time(), peak_kib()
+
+    failure = refused(data)
+
+    assert failure.code is code
+    assert time.process_time() - started < 0.2
+    assert peak_kib() - peak < 64 << 10
+
+
+def test_limits_are_told_with_their_numbers() -> None:
+    limits = ImageLimits(max_pixels=1_000, max_total_pixels=3_000, max_frames=3)
+
+    assert refused(bytes_of("PNG"), limits).message == (
+        "The picture has 64 x 48 pixels; at most 0.001 megapixels are taken."
+    )
+    assert "more than 3 frames" in refused(gif_of_many_frames(8, 8, 4), limits).message
+    assert "3 frames" not in refused(gif_of_many_frames(30, 34, 3), limits).message
+
+
+def test_the_header_tells_what_decoding_costs() -> None:
+    header = inspect(gif_of_many_frames(100, 50, 20), ImageLimits())
+
+    assert (header.format, header.media_type, header.extension) == ("GIF", "image/gif", "gif")
+    assert (header.width, header.height, header.frames, header.megapixels) == (100, 50, 20, 0.1)

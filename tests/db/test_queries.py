@@ -1,0 +1,260 @@
+"""Pages by key, counts, and reads for many rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event, update
+
+from gql_imgproc.db import intake, queries
+from gql_imgproc.db.engine import Database
+from gql_imgproc.db.models import products, requests
+from gql_imgproc.db.queries import Page, Window
+from gql_imgproc.identifiers import new_id
+from gql_imgproc.states import ProductStatus, RequestStatus
+from tests.db.stories import given_request
+
+
+def requests_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
+    return database.read_now(lambda connection: queries.requests_page(connection, window, **wanted))
+
+
+def products_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
+    return database.read_now(lambda connection: queries.products_page(connection, window, **wanted))
+
+
+def products_of(database: Database, request_ids: list[UUID], window: Window, *status: ProductStatus) -> dict[UUID, Any]:
+    return database.read_now(lambda connection: queries.products_of_requests(connection, request_ids, window, *status))
+
+
+def walk(page_of: Callable[[Window], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
+    """Every row of a list, page by page."""
+    found: list[Any] = []
+    window = Window(size, backward=backward)
+    while True:
+        page = page_of(window)
+        rows = [row for _, row in page.rows]
+        found = [*rows, *found] if backward else [*found, *rows]
+        if not page.more:
+            return found
+        edge = page.rows[0 if backward else -1][0]
+        window = Window(size, before=edge, backward=True) if backward else Window(size, after=edge)
+
+
+def given_names(database: Database, *names: str) -> UUID:
+    """A request whose products have these names."""
+    request_id = given_request(database, *(1 for _ in names))
+    for position, name in enumerate(names):
+        statement = update(products).where(products.c.request_id == request_id, products.c.position == position)
+        database.write_now(lambda connection, s=statement, n=name: connection.execute(s.values(product_name=n)))
+    return request_id
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+def test_pages_give_every_request_once_in_order(database: Database, oldest_first: bool, backward: bool) -> None:
+    made = [given_request(database, 1) for _ in range(10)]
+
+    found = walk(lambda window: requests_page(database, window, oldest_first=oldest_first), size=3, backward=backward)
+
+    assert [row.id for row in found] == (made if oldest_first else made[::-1])
+
+
+def test_requests_of_one_moment_are_told_apart(database: Database) -> None:
+    made = [given_request(database, 1) for _ in range(7)]
+    moment = requests_page(database, Window(1)).rows[0][1].created_at
+    database.write_now(lambda connection: connection.execute(update(requests).values(created_at=moment)))
+
+    found = walk(lambda window: requests_page(database, window), size=2)
+
+    assert [row.id for row in found] == sorted(made, reverse=True)
+
+
+def test_page_stays_where_it_is_when_requests_come_in(database: Database) -> None:
+    made = [given_request(database, 1) for _ in range(4)]
+    first = requests_page(database, Window(2))
+
+    given_request(database, 1)
+    second = requests_page(database, Window(2, after=first.rows[-1][0]))
+    newer = requests_page(database, Window(5, before=first.rows[0][0], backward=True))
+
+    assert [row.id for _, row in second.rows] == [made[1], made[0]]
+    assert not second.more
+    assert len(newer.rows) == 1
+
+
+def test_window_between_two_keys(database: Database) -> None:
+    made = [given_request(database, 1) for _ in range(5)]
+    keys = [key for key, _ in requests_page(database, Window(5, backward=False), oldest_first=True).rows]
+
+    between = requests_page(database, Window(9, after=keys[0], before=keys[4]), oldest_first=True)
+    last = requests_page(database, Window(1, after=keys[0], before=keys[4], backward=True), oldest_first=True)
+
+    assert [row.id for _, row in between.rows] == made[1:4]
+    assert [row.id for _, row in last.rows] == [made[3]]
+    assert (between.more, last.more) == (False, True)
+
+
+def test_requests_of_a_status(database: Database) -> None:
+    kept = given_request(database, 1)
+    failed = given_request(database, 1)
+    statement = update(requests).where(requests.c.id == failed).values(status=RequestStatus.FAILED)
+    database.write_now(lambda connection: connection.execute(statement))
+
+    page = requests_page(database, Window(5), status=RequestStatus.PENDING)
+    count = database.read_now(lambda connection: queries.count_requests(connection, status=RequestStatus.FAILED))
+    by_status = database.read_now(queries.requests_by_status)
+
+    assert [row.id for _, row in page.rows] == [kept]
+    assert count == 1
+    assert by_status[RequestStatus.PENDING] == by_status[RequestStatus.FAILED] == 1
+    assert by_status[RequestStatus.CANCELLED] == 0
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_pages_of_products_of_several_requests(database: Database, backward: bool) -> None:
+    small, large, empty = given_request(database, 1, 1), given_request(database, *[1] * 7), new_id()
+
+    pages = products_of(database, [small, large, empty], Window(3, backward=backward))
+
+    positions = {request_id: [key for key, _ in page.rows] for request_id, page in pages.items()}
+    assert positions == {
+        small: [(0,), (1,)],
+        large: [(4,), (5,), (6,)] if backward else [(0,), (1,), (2,)],
+        empty: [],
+    }
+    assert {request_id: page.more for request_id, page in pages.items()} == {small: False, large: True, empty: False}
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 7, 8])
+def test_pages_give_every_product_of_a_request_once(database: Database, size: int, backward: bool) -> None:
+    request_id = given_request(database, *[1] * 7)
+
+    found = walk(lambda window: products_of(database, [request_id], window)[request_id], size=size, backward=backward)
+
+    assert [row.position for row in found] == list(range(7))
+
+
+def test_products_of_a_status_within_requests(database: Database) -> None:
+    request_id = given_request(database, *[1] * 6)
+    odd = update(products).where(products.c.position.in_([1, 3, 5])).values(status=ProductStatus.FAILED)
+    database.write_now(lambda connection: connection.execute(odd))
+
+    page = products_of(database, [request_id], Window(2), ProductStatus.FAILED)[request_id]
+    rest = products_of(database, [request_id], Window(2, after=page.rows[-1][0]), ProductStatus.FAILED)[request_id]
+    counts = [
+        database.read_now(lambda connection, s=s: queries.count_products_of_requests(connection, [request_id], s))
+        for s in (None, ProductStatus.FAILED, ProductStatus.COMPLETED)
+    ]
+
+    assert [row.position for _, row in page.rows] == [1, 3]
+    assert page.more
+    assert [row.position for _, row in rest.rows] == [5]
+    assert not rest.more
+    assert counts == [{request_id: 6}, {request_id: 3}, {}]
+
+
+def test_empty_window_still_tells_whether_there_is_more(database: Database) -> None:
+    request_id = given_request(database, 1)
+
+    page = products_of(database, [request_id], Window(0))[request_id]
+    whole = requests_page(database, Window(0))
+
+    assert (page.rows, page.more) == ([], True)
+    assert (list(whole.rows), whole.more) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("100%", ["100% cotton"]),
+        ("a_b", ["a_b"]),
+        ("COTTON", ["100% cotton", "Cotton sock"]),
+        ("äpfel", ["ÄPFEL"]),
+        ("Äpf", ["ÄPFEL"]),
+        ("*", ["*star*"]),
+        ("[x]?", ["[x]?"]),
+        ("\\", ["back\\slash"]),
+        ("nothing has this", []),
+    ],
+)
+def test_search_takes_a_text_literally_whatever_its_case(database: Database, text: str, expected: list[str]) -> None:
+    given_names(database, "100% cotton", "Cotton sock", "a_b", "axb", "ÄPFEL", "*star*", "[x]?", "x", "back\\slash")
+
+    page = products_page(database, Window(20), name_contains=text)
+    count = database.read_now(lambda connection: queries.count_products(connection, name_contains=text))
+
+    assert sorted(row.product_name for _, row in page.rows) == expected
+    assert count == len(expected)
+
+
+def test_products_of_all_requests_by_identifier(database: Database) -> None:
+    first, second = given_request(database, 1, 1, 1), given_request(database, 1, 1)
+
+    found = walk(lambda window: products_page(database, window), size=2)
+    back = walk(lambda window: products_page(database, window), size=2, backward=True)
+    count = database.read_now(queries.count_products)
+
+    assert [row.id for row in found] == sorted(row.id for row in found)
+    assert [row.id for row in back] == [row.id for row in found]
+    assert {row.request_id for row in found} == {first, second}
+    assert len(found) == count == 5
+
+
+def test_single_rows(database: Database) -> None:
+    request_id = given_request(database, 2)
+    product_id = products_page(database, Window(1)).rows[0][1].id
+
+    request = database.read_now(lambda connection: queries.request(connection, request_id))
+    product = database.read_now(lambda connection: queries.product(connection, product_id))
+    by_product = database.read_now(lambda connection: queries.images_of_products(connection, [product_id, request_id]))
+    second = by_product[product_id][1]
+    image = database.read_now(lambda connection: queries.image(connection, second.id))
+    nothing = [
+        database.read_now(lambda connection, query=query: query(connection, new_id()))
+        for query in (queries.request, queries.product, queries.image)
+    ]
+
+    assert request is not None
+    assert (request.id, request.total_images) == (request_id, 2)
+    assert product is not None
+    assert product.product_name == "product 0"
+    assert [row.position for row in by_product[product_id]] == [0, 1]
+    assert by_product[request_id] == []
+    assert image is not None
+    assert image.input_image_urls[image.position] == "https://x.example/0/1"
+    assert nothing == [None, None, None]
+
+
+def test_counting_all_products_follows_the_ingestion(database: Database) -> None:
+    request_id = given_request(database, 1, total_products=2, total_images=2)
+    before = database.read_now(queries.count_products)
+
+    more = [intake.NewProduct(1, "2", "second", ["https://x.example/2"])]
+    database.write_now(lambda connection: intake.insert_chunk(connection, request_id, more, lease_s=0))
+    after = database.read_now(queries.count_products)
+
+    assert (before, after) == (1, 2)
+
+
+def test_window_of_products_is_read_through_the_index(database: Database) -> None:
+    request_id = given_request(database, *[1] * 50)
+    plans: list[str] = []
+
+    def explain(connection: Any) -> None:
+        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            plans.append(statement)
+
+        event.listen(connection, "before_cursor_execute", note)
+        queries.products_of_requests(connection, [request_id], Window(5, after=(10,)))
+        event.remove(connection, "before_cursor_execute", note)
+
+    database.read_now(explain)
+
+    # One statement, and no window function that would read all rows of a request.
+    assert len(plans) == 1
+    assert "OVER" not in plans[0]

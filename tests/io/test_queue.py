@@ -1,0 +1,38 @@
+"""Wake-up calls on a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gql_imgproc.identifiers import new_id
+from gql_imgproc.io.queue import Queue
+from gql_imgproc.states import Priority
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[Queue]:
+    opened = Queue(redis_url)
+    yield opened
+    opened.close()
+
+
+def test_calls_are_counted_per_request_and_queued_by_priority(queue: Queue) -> None:
+    urgent, usual = new_id(), new_id()
+
+    queue.work_on(urgent, Priority.HIGH, 2)
+    queue.work_on(usual, Priority.NORMAL, 3)
+    queue.work_on(usual, Priority.LOW)
+    queue.ingest(usual)
+
+    assert queue.census() == {urgent: 2, usual: 4}
+    assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
+
+
+def test_a_right_is_held_by_one_until_it_runs_out(queue: Queue) -> None:
+    assert queue.hold("sweep", 0.05)
+    assert not queue.hold("sweep", 0.05)
+    assert queue.hold("something else", 0.05)
+    while not queue.hold("sweep", 0.05):
+        pass

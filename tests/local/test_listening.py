@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.local.listening import check_host, check_port, reachable_url_of, url_of
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+def test_this_machine_alone_needs_no_permission(host: str) -> None:
+    check_host(host, allow_anonymous=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org"])
+def test_other_machines_are_let_in_only_when_that_is_said_aloud(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="--allow-anonymous"):
+        check_host(host, allow_anonymous=False)
+
+    check_host(host, allow_anonymous=True)
+
+
+def test_a_port_in_use_is_told_and_a_free_one_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ConfigurationError, match=f"Cannot listen on 127.0.0.1 port {port}: Address already in use"):
+            check_port("127.0.0.1", port)
+
+    assert check_port("127.0.0.1", port) == port
+    assert check_port("127.0.0.1", 0) > 0
+
+
+def test_a_host_that_is_not_ours_is_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"Cannot listen on 192\.0\.2\.1 port 8000"):
+        check_port("192.0.2.1", 8000)
+
+
+def test_addresses() -> None:
+    assert url_of("127.0.0.1", 80) == "http://127.0.0.1:80"
+    assert url_of("::1", 80) == "http://[::1]:80"
+    assert reachable_url_of("0.0.0.0", 80) == "http://127.0.0.1:80"
+    assert reachable_url_of("::", 80) == "http://[::1]:80"
