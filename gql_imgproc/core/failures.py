@@ -1,0 +1,37 @@
+"""How a picture is refused: the sentences, and the one place that turns a library's exception into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gql_imgproc.errors import ImageErrorCode, ImageFailure
+
+
+def corrupt(sentence: str = "The picture is damaged or incomplete and could not be read.") -> ImageFailure:
+    return ImageFailure(ImageErrorCode.CORRUPT, sentence)
+
+
+def too_large(sentence: str) -> ImageFailure:
+    return ImageFailure(ImageErrorCode.TOO_LARGE, sentence)
+
+
+def unsupported(sentence: str) -> ImageFailure:
+    return ImageFailure(ImageErrorCode.UNSUPPORTED_FORMAT, sentence)
+
+
+def not_an_image(sentence: str) -> ImageFailure:
+    return ImageFailure(ImageErrorCode.NOT_AN_IMAGE, sentence)
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Whatever a decoder raises on hostile bytes (seven types were seen) becomes an `ImageFailure`."""
+    try:
+        yield
+    except ImageFailure:
+        raise
+    except MemoryError as exc:
+        raise too_large("The picture needs more memory than there is for one picture.") from exc
+    except Exception as exc:
+        raise corrupt() from exc

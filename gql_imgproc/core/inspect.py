@@ -1,0 +1,149 @@
+"""What a file is and what decoding it would cost, told before anything is decoded; and the limits on that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import cast
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from gql_imgproc.core import containers, tiff
+from gql_imgproc.core.containers import Anatomy
+from gql_imgproc.core.failures import corrupt, decoding, too_large
+from gql_imgproc.core.formats import Format, sniff
+
+# Our own limits are checked before a decoder is made; Pillow's would add a warning in the middle of a decode.
+Image.MAX_IMAGE_PIXELS = None
+# One picture uses one core: the worker decides how many pictures are done at once.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# Plug-ins are called by name, never looked up: a JPEG must not become an MPO, an EPS never reaches Ghostscript.
+_OPENERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What a picture may cost; and from which saving on it is worth to replace the source."""
+
+    #: Pixels of one frame; 50 megapixels need about 200 MB.
+    max_pixels: int = 50_000_000
+    #: Frames times pixels, hence the CPU that an animation may take.
+    max_total_pixels: int = 200_000_000
+    #: Frames of an animation, pages of a TIFF.
+    max_frames: int = 2_000
+    #: Scans of a JPEG; progressive ones have about 10, and each costs a pass over all pixels.
+    max_jpeg_scans: int = 64
+    #: Per cent by which a result must be smaller than its source, else the source's own bytes are kept.
+    min_saving_percent: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file claims to be; `width` and `height` as displayed."""
+
+    format: str
+    media_type: str
+    extension: str
+    width: int
+    height: int
+    frames: int
+
+    @property
+    def megapixels(self) -> float:
+        """What decoding it costs, all frames taken together."""
+        return self.width * self.height * self.frames / 1e6
+
+
+def inspect(data: bytes, limits: ImageLimits) -> Header:
+    """Refuses what is no picture, is not supported or is over a limit; decodes nothing."""
+    form, anatomy = examine(data, limits)
+    width, height = displayed_size(form, anatomy)
+    return Header(form.name, form.media_type, form.extension, width, height, anatomy.frames)
+
+
+def displayed_size(form: Format, anatomy: Anatomy) -> tuple[int, int]:
+    turned = anatomy.orientation >= 5
+    return (anatomy.height, anatomy.width) if turned else (anatomy.width, anatomy.height)
+
+
+def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Anatomy]:
+    form = sniff(data)
+    match form.name:
+        case "JPEG":
+            anatomy = containers.jpeg(data)
+        case "PNG":
+            anatomy = containers.png(data)
+        case "GIF":
+            anatomy = containers.gif(data, limits.max_frames)
+        case "WEBP":
+            anatomy = containers.webp(data, limits.max_frames)
+        case "TIFF":
+            anatomy = tiff.anatomy(data, limits.max_frames)
+        case "BMP":
+            anatomy = containers.bmp(data)
+        case _:
+            anatomy = _avif(data)
+    _check(anatomy, limits)
+    return form, anatomy
+
+
+def _avif(data: bytes) -> Anatomy:
+    # libavif reads the boxes only; planes are allocated by `load`.
+    with decoding():
+        image = AvifImagePlugin.AvifImageFile(BytesIO(data))
+        orientation = containers.orientation_of(cast(bytes, image.info.get("exif", b"")))
+        return Anatomy(*image.size, frames=image.n_frames, orientation=orientation)
+
+
+def _check(anatomy: Anatomy, limits: ImageLimits) -> None:
+    width, height, pixels = anatomy.width, anatomy.height, anatomy.pixels
+    if width < 1 or height < 1:
+        raise corrupt("The picture is damaged: its header claims a side of 0 pixels.")
+    if pixels > limits.max_pixels:
+        raise too_large(
+            f"The picture has {width:,} x {height:,} pixels; at most {limits.max_pixels / 1e6:,g} megapixels are taken."
+        )
+    if anatomy.frames > limits.max_frames:
+        raise too_large(f"The picture has {anatomy.frames:,} frames; at most {limits.max_frames:,} are taken.")
+    if anatomy.frames * pixels > limits.max_total_pixels:
+        raise too_large(
+            f"The picture has {anatomy.frames:,} frames of {pixels / 1e6:,.1f} megapixels; "
+            f"at most {limits.max_total_pixels / 1e6:,g} megapixels in all are taken."
+        )
+    if anatomy.scans > limits.max_jpeg_scans:
+        raise too_large(f"The JPEG has {anatomy.scans:,} scans; at most {limits.max_jpeg_scans} are taken.")
+
+
+def open_picture(data: bytes, form: Format, anatomy: Anatomy) -> ImageFile.ImageFile:
+    """The picture with its header read, its pixels not; refuses a file that says two things about its size."""
+    with decoding():
+        image = _OPENERS[form.name](BytesIO(data))
+        # Pillow shows a TIFF already turned.
+        expected = displayed_size(form, anatomy) if form.name == "TIFF" else (anatomy.width, anatomy.height)
+        if image.size != expected:
+            raise corrupt("The picture is damaged: it claims two different sizes.")
+        return image
+
+
+def load(image: Image.Image) -> None:
+    with decoding():
+        image.load()

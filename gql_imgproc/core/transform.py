@@ -1,0 +1,135 @@
+"""Geometry and look of a picture: crop, scale, fit, filters, in this order, as displayed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image, ImageFilter, ImageOps
+
+from gql_imgproc.core import options as wanted
+from gql_imgproc.core.options import Crop, Options
+from gql_imgproc.errors import ImageErrorCode, ImageFailure
+
+#: What undoes each EXIF orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the options mean for a picture of one size."""
+
+    size: tuple[int, int]
+    crop: tuple[int, int, int, int] | None
+    target: tuple[int, int]
+    filters: tuple[wanted.ImageFilter, ...]
+
+    @property
+    def changes_pixels(self) -> bool:
+        return self.crop is not None or self.target != self.size or bool(self.filters)
+
+    @property
+    def scaled(self) -> bool:
+        return self.target != (self.size if self.crop is None else _extent(self.crop))
+
+
+def plan(options: Options, size: tuple[int, int]) -> Plan:
+    """Refuses a crop that is not inside the picture of `size`, which is the displayed one."""
+    box = _box(options.crop, size) if options.crop else None
+    width, height = _extent(box) if box else size
+    # Rounded up as libjpeg does when it decodes at half the size.
+    width, height = (max(1, math.ceil(n * options.scale - 1e-9)) for n in (width, height))
+    fit = min(1.0, (options.max_width or width) / width, (options.max_height or height) / height)
+    if fit < 1:
+        width, height = (max(1, round(n * fit)) for n in (width, height))
+    return Plan(size, box, (width, height), options.filters)
+
+
+def _box(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    box = crop.x, crop.y, crop.x + crop.width, crop.y + crop.height
+    if box[2] > size[0] or box[3] > size[1]:
+        raise ImageFailure(
+            # No other code fits better: the host, the file and the format are all as they should be.
+            ImageErrorCode.CORRUPT,
+            f"The crop rectangle of {crop.width} x {crop.height} pixels at ({crop.x}, {crop.y}) lies outside "
+            f"the picture of {size[0]} x {size[1]} pixels.",
+        )
+    return None if box == (0, 0, *size) else box
+
+
+def _extent(box: tuple[int, int, int, int]) -> tuple[int, int]:
+    return box[2] - box[0], box[3] - box[1]
+
+
+def draft(image: Image.Image, plan: Plan, orientation: int) -> None:
+    """Lets a JPEG decoder, before the pixels are loaded, leave out what scaling would throw away."""
+    if plan.scaled and plan.crop is None:
+        image.draft(None, plan.target[::-1] if orientation >= 5 else plan.target)
+
+
+def apply(image: Image.Image, plan: Plan, orientation: int) -> Image.Image:
+    """The picture as planned and upright; modes that cannot be resampled become true colour or grey."""
+    image = workable(image)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    if plan.crop:
+        image = image.crop(plan.crop)
+    if image.size != plan.target:
+        image = image.resize(plan.target, Image.Resampling.LANCZOS)
+    for name in plan.filters:
+        image = _FILTERS[name](image)
+    return image
+
+
+def workable(image: Image.Image) -> Image.Image:
+    match image.mode:
+        case "L" | "LA" | "RGB" | "RGBA" | "CMYK" if "transparency" not in image.info:
+            return image
+        case "1" if "transparency" not in image.info:
+            return image.convert("L")
+        case "I;16" | "I;16B" | "I;16L" | "I;16N":
+            # 255 * 257 is 65,535: white stays white.
+            return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Without alpha: over white, as on a page."""
+    if image.mode not in ("RGBA", "LA"):
+        return image
+    opaque = image.mode.removesuffix("A")
+    page = Image.new(opaque, image.size, "white")
+    page.paste(image.convert(opaque), mask=image.getchannel("A"))
+    return page
+
+
+def _on_colours(change: Callable[[Image.Image], Image.Image]) -> Callable[[Image.Image], Image.Image]:
+    """The change for grey or RGB, with alpha left as it is."""
+
+    def changed(image: Image.Image) -> Image.Image:
+        if image.mode == "CMYK":
+            return change(image.convert("RGB"))
+        if image.mode not in ("RGBA", "LA"):
+            return change(image)
+        colours = change(image.convert(image.mode.removesuffix("A")))
+        colours.putalpha(image.getchannel("A"))
+        return colours
+
+    return changed
+
+
+_FILTERS: dict[wanted.ImageFilter, Callable[[Image.Image], Image.Image]] = {
+    wanted.ImageFilter.GRAYSCALE: _on_colours(ImageOps.grayscale),
+    wanted.ImageFilter.SHARPEN: _on_colours(lambda image: image.filter(ImageFilter.SHARPEN)),
+    wanted.ImageFilter.BLUR: _on_colours(lambda image: image.filter(ImageFilter.BLUR)),
+    wanted.ImageFilter.AUTOCONTRAST: _on_colours(ImageOps.autocontrast),
+}
