@@ -37,7 +37,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder for the SQLite database and the local object store.")
     database_url: str = Field(
         "",
-        description="`sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Empty: `imgproc.db` in the data folder.",
+        description="`sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. "
+        "Empty: `imgproc.db` in the data folder.",
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
@@ -70,7 +71,8 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         50_000_000,
         gt=0,
-        description="Largest picture decoded, in pixels; all frames of an animation together may have four times as many.",
+        description="Largest picture decoded, in pixels; "
+        "all frames of an animation together may have four times as many.",
     )
     max_query_cost: int = Field(20_000, gt=0, description="Largest cost of one GraphQL operation.")
 
@@ -84,7 +86,7 @@ class Settings(BaseSettings):
     # Work.
     worker_threads: int = Field(16, gt=0, description="Products in flight per worker process.")
     cpu_slots: int = Field(
-        0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by processes."
+        0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by worker processes."
     )
     megapixels_in_flight: int = Field(100, gt=0, description="Megapixels decoded at once per worker process.")
     min_saving_percent: float = Field(
@@ -105,7 +107,9 @@ class Settings(BaseSettings):
     )
 
     # Webhooks.
-    webhook_secret: SecretStr | None = Field(None, description="`whsec_…`: key that signs webhooks; during rotation two, separated by a comma.")
+    webhook_secret: SecretStr | None = Field(
+        None, description="`whsec_…`: key that signs webhooks; during rotation two, separated by a comma."
+    )
     webhook_retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
         (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Seconds, comma-separated, before each new try of a webhook.",

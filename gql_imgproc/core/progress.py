@@ -83,11 +83,16 @@ class Snapshot:
         values = json.loads(text)
         for name in ("created_at", "updated_at", "started_at", "completed_at"):
             values[name] = values[name] and datetime.fromisoformat(values[name])
-        for name, kind in (("status", RequestStatus), ("priority", Priority), ("id", UUID)):
-            values[name] = kind(values[name])
-        for name, kind in (("stop_reason", StopReason), ("failure_code", RequestFailureCode)):
+        for name, kind in _KINDS.items():
             values[name] = values[name] and kind(values[name])
         return cls(**values)
 
 
+_KINDS: dict[str, type[Any]] = {
+    "id": UUID,
+    "status": RequestStatus,
+    "priority": Priority,
+    "stop_reason": StopReason,
+    "failure_code": RequestFailureCode,
+}
 FIELDS = tuple(field.name for field in fields(Snapshot))
