@@ -61,6 +61,9 @@ class Service:
     def redis(self) -> psutil.Process:
         return next(process for process in self.processes() if process.name() in ("redis-server", "valkey-server"))
 
+    def api(self) -> psutil.Process:
+        return next(process for process in self.processes() if "api" in _command_line(process))
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and waits; the exit status."""
         self.process.send_signal(number)

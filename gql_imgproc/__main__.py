@@ -1,0 +1,6 @@
+"""`python -m gql_imgproc` is `gql-imgproc`."""
+
+from gql_imgproc.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The command line: reads arguments, calls one function, tells the outcome."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from gql_imgproc.cli import client, inspect, serve, show
+from gql_imgproc.errors import ImgprocError
+
+app = typer.Typer(
+    name="gql-imgproc",
+    help="Upload a CSV of products over GraphQL; every picture is fetched, compressed and stored.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A fault of ours is for the log, as it is; what is foreseen is told in one line by `main`.
+    pretty_exceptions_enable=False,
+)
+for room in (serve, client, inspect, show):
+    room.register(app)
+
+
+def main() -> None:
+    """Entry of `gql-imgproc`: exit status 1 and one line for whatever was foreseen."""
+    try:
+        app()
+    except ImgprocError as error:
+        # What a driver said may have several lines.
+        typer.echo(f"gql-imgproc: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)

@@ -1,0 +1,40 @@
+"""Commands that talk to a running service: `submit`, `listen`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(submit)
+    app.command()(listen)
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="CSV file of products.", exists=True, dir_okay=False, readable=True)],
+    url: Annotated[str, typer.Option(help="Address of the service.")] = "http://127.0.0.1:8000",
+    webhook: Annotated[str | None, typer.Option(help="Address that is told of the end.")] = None,
+    wait: Annotated[bool, typer.Option(help="Show the progress until the end, and save the output CSV.")] = True,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to save the output CSV.", show_default="FILE-output.csv")
+    ] = None,
+) -> None:
+    """Upload a CSV file: exit status 0 when all images are done, 3 when some failed, 1 when refused or failed."""
+    from gql_imgproc.local.submit import submit as run
+
+    output = output or Path(f"{file.stem}-output.csv")
+    raise typer.Exit(asyncio.run(run(url, file, webhook_url=webhook, output=output if wait else None)))
+
+
+def listen(
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8899,
+    secret: Annotated[str | None, typer.Option(help="`whsec_…`, to check signatures with.")] = None,
+) -> None:
+    """Receive webhooks on this machine: check the signature and print each event."""
+    from gql_imgproc.local.listener import listen as run
+
+    run(port, secret)

@@ -1,0 +1,99 @@
+"""Commands that serve: `up`, `api`, `worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gql_imgproc import log
+from gql_imgproc.local.folder import check_writable
+from gql_imgproc.local.listening import check_host, check_port, reachable_url_of
+from gql_imgproc.local.workers import worker_command, worker_environment
+from gql_imgproc.processes import cores
+from gql_imgproc.settings import load
+
+#: Where `up` and `api` listen unless told otherwise.
+HOST, PORT = "127.0.0.1", 8000
+#: How long the API lets answers under way end, in seconds; below what `up` gives it.
+API_STOP_S = 5
+#: Largest message a client may send over a WebSocket, in bytes: a GraphQL document and its variables.
+WEBSOCKET_MESSAGE_BYTES = 256 * 1024
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65_535)]
+Open = Annotated[
+    bool, typer.Option("--allow-anonymous", help="Listen for other machines although nobody is asked who they are.")
+]
+Processes = Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes.", show_default="cores")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(api)
+    app.command()(worker)
+
+
+def up(
+    host: Host = HOST,
+    port: Port = PORT,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for database and files.", show_default="./data")] = None,
+    workers: Processes = None,
+    allow_anonymous: Open = False,
+) -> None:
+    """Run everything on this machine: API, workers and, if none is configured, Redis."""
+    # Each command pays for its own imports only.
+    from gql_imgproc.local.machine import Machine
+
+    settings = load(**({"data_dir": data_dir} if data_dir else {}))
+    log.set_up(settings.log_level, settings.log_format)
+    check_host(host, allow_anonymous=allow_anonymous)
+    check_writable(settings.data_dir)
+    machine = Machine(settings, host, check_port(host, port), workers or cores())
+    asyncio.run(machine.run(say=typer.echo))
+
+
+def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False) -> None:
+    """Run the API alone; it needs Redis, and workers that use the same database and storage."""
+    import uvicorn
+
+    settings = load()
+    log.set_up(settings.log_level, settings.log_format)
+    check_host(host, allow_anonymous=allow_anonymous)
+    port = check_port(host, port)
+    # The application reads its settings by itself, as any ASGI server would have it do.
+    os.environ["IMGPROC_PUBLIC_URL"] = settings.public_url or reachable_url_of(host, port)
+    # The server stops in order, then sends itself the signal again; to have stopped is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        "gql_imgproc.web.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=WEBSOCKET_MESSAGE_BYTES,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=API_STOP_S,
+    )
+
+
+def worker(processes: Processes = None) -> None:
+    """Run workers alone: `dramatiq worker_main` with our defaults."""
+    settings = load()
+    number = processes or cores()
+    command = worker_command(settings, number)
+    os.environ.update(worker_environment(settings, number))
+    if not settings.public_url:
+        # Output CSVs are written by workers, who cannot see where the API listens.
+        os.environ["IMGPROC_PUBLIC_URL"] = url = reachable_url_of(HOST, PORT)
+        typer.echo(f"IMGPROC_PUBLIC_URL is not set, so addresses in output CSVs will begin with {url}", err=True)
+    os.execv(command[0], command)

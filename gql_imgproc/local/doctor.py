@@ -1,0 +1,150 @@
+"""What is configured, what of it is reachable, and the mend for each fault."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis import RedisError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from gql_imgproc.db import migration
+from gql_imgproc.db.engine import Database
+from gql_imgproc.errors import ConfigurationError, ImgprocError
+from gql_imgproc.io.queue import NAMESPACE, connect
+from gql_imgproc.io.storage import Storage
+from gql_imgproc.local import redis
+from gql_imgproc.local.folder import check_writable
+from gql_imgproc.settings import Settings, load
+
+#: Sorted set in Redis in which each Dramatiq worker leaves the time it was last alive, in milliseconds.
+HEARTBEATS = f"{NAMESPACE}:__heartbeats__"
+#: A worker that was silent for longer, in seconds, is taken for dead by Dramatiq too.
+SILENT_S = 15
+NOT_YET = "Not there yet; `gql-imgproc up` makes it"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `essential`: the service cannot work while it is at fault."""
+
+    what: str
+    value: str
+    fault: str | None = None
+    essential: bool = True
+
+
+def examine() -> bool:
+    """Prints every finding; whether nothing essential is at fault."""
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        findings = [Finding("Settings", "", str(error))]
+    else:
+        looks: tuple[Callable[[Settings], Finding], ...] = (
+            _data,
+            _database,
+            _redis,
+            _storage,
+            _workers,
+            _fetching,
+            _webhooks,
+        )
+        findings = [Finding("Settings", "understood"), *(look(settings) for look in looks)]
+    table = Table("", "What", "Configured", "State")
+    for finding in findings:
+        word = "ok" if finding.fault is None else "FAULT" if finding.essential else "note"
+        table.add_row(word, finding.what, Text(finding.value), Text(finding.fault or "-"))
+    Console(highlight=False).print(table)
+    return not any(finding.fault and finding.essential for finding in findings)
+
+
+def _data(settings: Settings) -> Finding:
+    value = str(settings.data_dir.absolute())
+    # Looking must not make it.
+    nearest = next(
+        folder for folder in (settings.data_dir.absolute(), *settings.data_dir.absolute().parents) if folder.exists()
+    )
+    try:
+        check_writable(nearest)
+    except ConfigurationError as error:
+        return Finding("Data folder", value, str(error))
+    return Finding("Data folder", value, None if settings.data_dir.exists() else NOT_YET, essential=False)
+
+
+def _database(settings: Settings) -> Finding:
+    url = make_url(settings.database)
+    value = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return Finding("Database", value, NOT_YET, essential=False)
+    database = None
+    try:
+        database = Database(settings.database)
+        current = migration.is_current(database)
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", error)).strip()
+        return Finding("Database", value, f"{reason}. Check IMGPROC_DATABASE_URL and that the database is running")
+    finally:
+        if database:
+            database.close()
+    return Finding(
+        "Database", value, None if current else "Its schema is of another version. Run `gql-imgproc migrate`"
+    )
+
+
+def _redis(settings: Settings) -> Finding:
+    if (url := redis.known_url(settings)) is None:
+        try:
+            return Finding("Redis", f"none runs; `up` starts {redis.find_server()}")
+        except ConfigurationError as error:
+            return Finding("Redis", "none", str(error))
+    value = redis.without_password(url)
+    try:
+        redis.check(url)
+    except ConfigurationError as error:
+        return Finding("Redis", value, str(error))
+    return Finding("Redis", value)
+
+
+def _storage(settings: Settings) -> Finding:
+    value = redis.without_password(settings.storage)
+    if not settings.storage_url and not settings.data_dir.exists():
+        return Finding("Storage", value, NOT_YET, essential=False)
+    try:
+        asyncio.run(Storage(settings.storage).check())
+    except ImgprocError as error:
+        return Finding("Storage", value, str(error))
+    return Finding("Storage", value)
+
+
+def _workers(settings: Settings) -> Finding:
+    """Workers are counted where Dramatiq keeps their signs of life."""
+    if (url := redis.known_url(settings)) is None:
+        return Finding("Workers", "none run", NOT_YET, essential=False)
+    try:
+        with connect(url) as client:
+            alive = int(client.zcount(HEARTBEATS, (time.time() - SILENT_S) * 1000, "+inf"))
+    except (RedisError, OSError):
+        return Finding("Workers", "unknown", "Redis does not answer, see there")
+    mend = None if alive else f"None was alive in the last {SILENT_S} s. Start one with `gql-imgproc worker`"
+    return Finding("Workers", f"{alive} alive", mend)
+
+
+def _fetching(settings: Settings) -> Finding:
+    networks = ", ".join(map(str, settings.fetch_allow_networks)) or "none but public ones"
+    ports = settings.fetch_allow_ports
+    shown = "any" if ports == "*" else ", ".join(map(str, sorted(ports)))
+    return Finding("Fetching", f"networks: {networks}; ports: {shown}")
+
+
+def _webhooks(settings: Settings) -> Finding:
+    if settings.webhook_secret is None:
+        return Finding("Webhooks", "no secret", "They are sent unsigned. Set IMGPROC_WEBHOOK_SECRET", essential=False)
+    return Finding("Webhooks", "signed with a secret (not shown)")

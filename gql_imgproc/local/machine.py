@@ -1,0 +1,143 @@
+"""Everything on one machine: what `gql-imgproc up` runs, from the first check to the last child's end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+import httpx
+
+from gql_imgproc.db import migration
+from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.local import redis
+from gql_imgproc.local.listening import reachable_url_of, url_of
+from gql_imgproc.local.supervisor import Child, Program, stop, until_failed
+from gql_imgproc.local.workers import worker_command, worker_environment
+from gql_imgproc.settings import Settings
+
+#: Deadline for the API to accept uploads, in seconds. It takes about two.
+READY_S = 60.0
+#: Pause between two looks at whether it does, in seconds.
+_LOOK_S = 0.05
+#: How long API and workers may take to end what they have in hand, then Redis, in seconds: ten together.
+STOP_S, STOP_REDIS_S = 9.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is asked for on the command line of `up`."""
+
+    settings: Settings
+    host: str
+    port: int
+    workers: int
+
+    async def run(self, say: Callable[[str], None]) -> None:
+        """Runs API, workers and, if none is configured, Redis until told to stop; says `ready URL` once.
+
+        Raises ConfigurationError when something cannot be as it must.
+        """
+        told_to_stop, at_once = _stop_signals()
+        work = asyncio.create_task(self._serve(at_once, say))
+        told = asyncio.create_task(told_to_stop.wait())
+        await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if not work.done():
+            work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+    async def _serve(self, at_once: asyncio.Event, say: Callable[[str], None]) -> None:
+        """Starts everything in order and keeps it running; stops it in order when cancelled or when it fails."""
+        store: list[Child] = []
+        front: list[Child] = []
+        with ExitStack() as stack:
+            try:
+                redis_url = await self._redis(stack, store)
+                await asyncio.to_thread(migration.upgrade, self.settings.database)
+                front += [Child(program) for program in self._programs(redis_url)]
+                await self._watch(store + front, front[0], say)
+            finally:
+                await stop(front, STOP_S, at_once=at_once)
+                await stop(store, STOP_REDIS_S, at_once=at_once)
+
+    async def _redis(self, stack: ExitStack, store: list[Child]) -> str:
+        """Address of the Redis that is configured, else of our own, once it answers."""
+        if "redis_url" in self.settings.model_fields_set:
+            await asyncio.to_thread(redis.check, self.settings.redis_url)
+            return self.settings.redis_url
+        own = stack.enter_context(redis.embedded())
+        store.append(Child(own.program))
+        await own.until_ready(store[0])
+        store[0].ready = True
+        redis.note_url(self.settings, own.url)
+        stack.callback(redis.remove_note, self.settings)
+        return own.url
+
+    async def _watch(self, children: list[Child], api: Child, say: Callable[[str], None]) -> None:
+        failed = asyncio.create_task(until_failed(children))
+        ready = asyncio.create_task(_until_ready(reachable_url_of(self.host, self.port)))
+        try:
+            await asyncio.wait([failed, ready], return_when=asyncio.FIRST_COMPLETED)
+            if ready.done():
+                ready.result()
+                api.ready = True
+                say(f"ready {url_of(self.host, self.port)}")
+            await failed
+        finally:
+            ready.cancel()
+            failed.cancel()
+
+    def _programs(self, redis_url: str) -> list[Program]:
+        """The API, then the workers."""
+        settings = self.settings
+        environment = {
+            "IMGPROC_REDIS_URL": redis_url,
+            "IMGPROC_DATA_DIR": str(settings.data_dir.absolute()),
+            "IMGPROC_PUBLIC_URL": settings.public_url or reachable_url_of(self.host, self.port),
+            **worker_environment(settings, self.workers),
+        }
+        # Whether others may come in was settled before.
+        api = (sys.executable, "-m", "gql_imgproc", "api", "--allow-anonymous")
+        return [
+            Program("The API", (*api, "--host", self.host, "--port", str(self.port)), environment, essential=True),
+            *(Program(f"Worker {n}", worker_command(settings), environment) for n in range(1, self.workers + 1)),
+        ]
+
+
+async def _until_ready(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as client:
+        answer = "none"
+        try:
+            async with asyncio.timeout(READY_S):
+                while True:
+                    try:
+                        response = await client.get("/readyz")
+                        if response.is_success:
+                            return
+                        answer = response.text[:500]
+                    except httpx.HTTPError:
+                        pass
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            raise ConfigurationError(
+                f"The API does not accept uploads {READY_S:.0f} s after its start: {answer}"
+            ) from None
+
+
+def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Events for the first SIGTERM or Ctrl-C, which stops in order, and for the second, which does not wait."""
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        if first.is_set():
+            second.set()
+        first.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return first, second

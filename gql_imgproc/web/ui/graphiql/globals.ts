@@ -1,0 +1,33 @@
+// The parts of the ready-made browser files that this page uses; they set globals and come without types.
+
+export type Element = unknown;
+export type Component = (props: never) => Element;
+
+interface Editor {
+  setValue(text: string): void;
+}
+
+interface EditorContext {
+  addTab(): void;
+  queryEditor: Editor | null;
+  variableEditor: Editor | null;
+}
+
+interface Globals {
+  React: {
+    createElement(type: unknown, props?: object | null, ...children: unknown[]): Element;
+    useState<T>(start: T): [T, (next: T) => void];
+    useRef<T>(start: T): { current: T };
+    useEffect(run: () => void, on: unknown[]): void;
+  };
+  ReactDOM: { createRoot(at: HTMLElement): { render(element: Element): void } };
+  GraphiQL: Component & {
+    createFetcher(options: object): unknown;
+    React: {
+      useEditorContext(): EditorContext;
+      useExecutionContext(): { run(): void };
+    };
+  };
+}
+
+export const { React, ReactDOM, GraphiQL } = window as unknown as Globals;

@@ -1,0 +1,35 @@
+import type { Operation } from "./operation";
+
+//: A page of 48 products takes well under a second; past this the server is not coming back to us.
+const QUERY_TIMEOUT_MS = 30_000;
+
+/** The server could not be reached, or did not answer in GraphQL. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The server can’t be reached.");
+  }
+}
+
+/** The `data` of an answer, or its first error raised. */
+export function dataOf<Data>(answer: unknown): Data {
+  const { data, errors } = (answer ?? {}) as { data?: Data; errors?: { message: string }[] };
+  if (errors?.[0]) throw new Error(errors[0].message);
+  if (!data) throw new Unreachable();
+  return data;
+}
+
+export async function query<Data, Variables>(operation: Operation<Data, Variables>, variables: Variables): Promise<Data> {
+  let answer: unknown;
+  try {
+    const response = await fetch("/graphql", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      body: JSON.stringify({ query: operation.text, variables }),
+      signal: AbortSignal.timeout(QUERY_TIMEOUT_MS),
+    });
+    answer = await response.json();
+  } catch {
+    throw new Unreachable();
+  }
+  return dataOf<Data>(answer);
+}

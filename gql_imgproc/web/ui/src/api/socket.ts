@@ -1,0 +1,68 @@
+import { createClient } from "graphql-ws";
+
+//: Between two pings, so that a connection which died without a word is noticed.
+const PING_EVERY_MS = 10_000;
+//: How long a pong may take before the connection counts as dead.
+const PONG_WITHIN_MS = 5_000;
+//: The longest wait between two attempts to connect; a server that restarts is back within seconds.
+const RETRY_AT_MOST_MS = 5_000;
+
+export type SocketState = "idle" | "connected" | "lost";
+
+let state: SocketState = "idle";
+const listeners = new Set<() => void>();
+
+export const socketState = (): SocketState => state;
+
+export function onSocketState(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function become(next: SocketState): void {
+  if (next === state) return;
+  state = next;
+  listeners.forEach((listener) => listener());
+}
+
+let pongTimer = 0;
+let skipWait: (() => void) | undefined;
+
+export const socket = createClient({
+  url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`,
+  keepAlive: PING_EVERY_MS,
+  // Going from the list to a request should not cost a new connection.
+  lazyCloseTimeout: 3_000,
+  retryAttempts: Infinity,
+  shouldRetry: () => true,
+  async retryWait(attempt) {
+    become("lost");
+    // Jitter, lest every open page comes back in the same moment.
+    const wait = Math.min(RETRY_AT_MOST_MS, 300 * 2 ** attempt) * (0.5 + Math.random() / 2);
+    await new Promise<void>((resolve) => {
+      skipWait = resolve;
+      setTimeout(resolve, wait);
+    });
+  },
+  on: {
+    connected: () => become("connected"),
+    closed: (event) => {
+      clearTimeout(pongTimer);
+      // The client itself closes with 1000 once nothing is subscribed to any more.
+      become((event as CloseEvent).code === 1000 ? "idle" : "lost");
+    },
+    ping: (received) => {
+      if (received) return;
+      clearTimeout(pongTimer);
+      pongTimer = window.setTimeout(() => socket.terminate(), PONG_WITHIN_MS);
+    },
+    pong: (received) => received && clearTimeout(pongTimer),
+  },
+});
+
+/** Connects at once instead of waiting for the next attempt. */
+export function reconnect(): void {
+  skipWait?.();
+}
+
+window.addEventListener("online", reconnect);

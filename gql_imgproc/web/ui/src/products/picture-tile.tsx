@@ -1,0 +1,53 @@
+import { useState } from "preact/hooks";
+import type { Image } from "../api/types";
+import { bytes, formatOf, percent, saved } from "../format";
+import { here } from "../route";
+
+/** One picture of a product: its thumbnail and figures, or why there is none. */
+export function PictureTile({ image, name, onOpen }: { image: Image; name: string; onOpen: () => void }) {
+  if (image.error || image.status === "FAILED")
+    return (
+      <div class="picture failed">
+        <a class="frame" href={image.inputUrl} target="_blank" rel="noreferrer" aria-label={`${name}: open the source`}>
+          <span aria-hidden="true">!</span>
+        </a>
+        <p>{image.error?.message ?? "Failed."}</p>
+      </div>
+    );
+  if (!image.outputUrl)
+    return (
+      <div class="picture waiting">
+        <div class="frame" />
+        <p>{image.status === "CANCELLED" ? "Cancelled" : "Waiting"}</p>
+      </div>
+    );
+  const part = saved(image.inputBytes, image.outputBytes);
+  return (
+    <div class="picture">
+      <button class="frame" onClick={onOpen} aria-label={`${name}: look closer`}>
+        <Thumbnail image={image} />
+      </button>
+      <p>
+        {image.outcome === "KEPT" ? "Kept" : part !== null && <b>−{percent(part)}</b>}
+        {image.outputBytes !== null && <> {bytes(image.outputBytes)}</>}
+      </p>
+    </div>
+  );
+}
+
+function Thumbnail({ image }: { image: Image }) {
+  const [broken, setBroken] = useState(false);
+  // No browser draws TIFF, and a picture may be gone.
+  if (broken) return <span aria-hidden="true">{formatOf(image)}</span>;
+  return (
+    <img
+      src={here(image.outputUrl!)}
+      alt=""
+      width="112"
+      height="112"
+      loading="lazy"
+      decoding="async"
+      onError={() => setBroken(true)}
+    />
+  );
+}

@@ -1,0 +1,75 @@
+import { useEffect, useState } from "preact/hooks";
+import { OneRequest, RequestProgress } from "../api/operation";
+import { query } from "../api/query";
+import { socket } from "../api/socket";
+import type { Request } from "../api/types";
+import { isFinal } from "../requests/status";
+import { store } from "./store";
+
+//: A stream the server ended with an error is asked for again after this.
+const RESUBSCRIBE_MS = 3_000;
+
+/** The request as the store knows it, drawn again whenever it changes. */
+export function useRequest(id: string): Request | undefined {
+  const [request, setRequest] = useState(() => store.get(id));
+  useEffect(() => {
+    const read = () => setRequest(store.get(id));
+    read();
+    return store.listen(id, read);
+  }, [id]);
+  return request?.id === id ? request : store.get(id);
+}
+
+const watches = new Map<string, { users: number; stop: () => void }>();
+
+/** Follows a request while it may still change; several users of one request share one subscription. */
+export function useWatch(id: string): Request | undefined {
+  const request = useRequest(id);
+  const follow = request !== undefined && !isFinal(request);
+  useEffect(() => {
+    if (!follow) return;
+    const watch = watches.get(id) ?? { users: 0, stop: start(id) };
+    watches.set(id, watch);
+    watch.users += 1;
+    return () => {
+      watch.users -= 1;
+      if (watch.users) return;
+      watches.delete(id);
+      watch.stop();
+    };
+  }, [id, follow]);
+  return request;
+}
+
+function start(id: string): () => void {
+  let timer = 0;
+  let unsubscribe = () => {};
+  const open = () => {
+    unsubscribe = socket.subscribe<{ requestProgress: Request }>(
+      { query: RequestProgress.text, variables: { id } },
+      {
+        next: ({ data }) => data && store.event(data.requestProgress),
+        error: again,
+        complete: () => {
+          const known = store.get(id);
+          if (known && !isFinal(known)) again();
+        },
+      },
+    );
+  };
+  // The request may be gone, and then the stream would never say so: ask.
+  const again = () => {
+    timer = window.setTimeout(async () => {
+      const answer = await query(OneRequest, { id }).catch(() => undefined);
+      if (!watches.has(id)) return;
+      if (answer?.request) store.snapshot(answer.request);
+      else if (answer) return store.delete(id);
+      open();
+    }, RESUBSCRIBE_MS);
+  };
+  open();
+  return () => {
+    clearTimeout(timer);
+    unsubscribe();
+  };
+}

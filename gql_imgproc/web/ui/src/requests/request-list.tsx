@@ -1,0 +1,112 @@
+import { useCallback, useEffect, useState } from "preact/hooks";
+import { Requests } from "../api/operation";
+import { query } from "../api/query";
+import { onSocketState, socketState } from "../api/socket";
+import { count } from "../format";
+import { Notice } from "../parts/notice";
+import { store } from "../progress/store";
+import { RequestCard } from "./request-card";
+
+//: Each running request of a page costs one subscription, so pages stay small.
+const PAGE_SIZE = 12;
+//: Requests that others made show up after this.
+const LOOK_AGAIN_MS = 15_000;
+
+interface Props {
+  /** Requests accepted on this page, newest first. */
+  accepted: string[];
+  onLimits: (maxUploadBytes: number) => void;
+}
+
+export function RequestList({ accepted, onLimits }: Props) {
+  const [ids, setIds] = useState<string[] | null>(null);
+  const [end, setEnd] = useState<string | null>(null);
+  const [total, setTotal] = useState(0);
+  const [fault, setFault] = useState<string | null>(null);
+  const [busy, setBusy] = useState(false);
+
+  const load = useCallback(async (after: string | null) => {
+    const { requests, limits } = await query(Requests, { first: PAGE_SIZE, after });
+    onLimits(limits.maxUploadBytes);
+    requests.edges.forEach(({ node }) => store.snapshot(node));
+    setTotal(requests.totalCount);
+    return { found: requests.edges.map(({ node }) => node.id), next: requests.pageInfo };
+  }, []);
+
+  const refresh = useCallback(async () => {
+    try {
+      const { found, next } = await load(null);
+      setFault(null);
+      setIds((old) => {
+        // The first page is laid over what is listed, so that a look for news does not fold up the pages after it.
+        const rest = old?.slice(0).filter((id) => !found.includes(id)) ?? [];
+        if (!rest.length) setEnd(next.hasNextPage ? next.endCursor : null);
+        return [...found, ...rest];
+      });
+    } catch (error) {
+      setFault((error as Error).message);
+    }
+  }, []);
+
+  const more = async () => {
+    setBusy(true);
+    try {
+      const { found, next } = await load(end);
+      setIds((old) => [...new Set([...(old ?? []), ...found])]);
+      setEnd(next.hasNextPage ? next.endCursor : null);
+    } catch (error) {
+      setFault((error as Error).message);
+    }
+    setBusy(false);
+  };
+
+  useEffect(() => {
+    void refresh();
+    const timer = setInterval(() => document.hidden || void refresh(), LOOK_AGAIN_MS);
+    const stop = onSocketState(() => socketState() === "connected" && void refresh());
+    return () => {
+      clearInterval(timer);
+      stop();
+    };
+  }, []);
+
+  const shown = [...new Set([...accepted, ...(ids ?? [])])];
+  return (
+    <section aria-labelledby="requests-title">
+      <h2 id="requests-title">
+        Requests {total > 0 && <small>{count(total)}</small>}
+      </h2>
+      {fault && (
+        <Notice tone="bad" title={fault} action={{ text: "Try again", run: refresh }}>
+          {ids ? "What is shown may be out of date." : "The list of requests could not be loaded."}
+        </Notice>
+      )}
+      {!ids && !fault && !accepted.length && <Skeleton />}
+      {ids && !shown.length && (
+        <Notice title="Nothing here yet">
+          Drop a CSV to begin. <a href="/static/template.csv" download>The template</a> shows what it should look like.
+        </Notice>
+      )}
+      <ul class="list">
+        {shown.map((id) => (
+          <RequestCard key={id} id={id} />
+        ))}
+      </ul>
+      {end && (
+        <button class="more" onClick={more} disabled={busy}>
+          {busy ? "Loading …" : "Show older requests"}
+        </button>
+      )}
+    </section>
+  );
+}
+
+function Skeleton() {
+  return (
+    <div class="list" aria-label="Loading" role="img">
+      {[1, 2, 3].map((key) => (
+        <div key={key} class="card skeleton" />
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,66 @@
+import { useRef, useState } from "preact/hooks";
+import { limit } from "../format";
+
+interface Props {
+  onFiles: (files: File[]) => void;
+  maxUploadBytes: number | null;
+}
+
+/** A label around the file input: pointer, keyboard and screen reader get what they know. */
+export function DropZone({ onFiles, maxUploadBytes }: Props) {
+  const input = useRef<HTMLInputElement>(null);
+  // Entering a child fires before leaving its parent, so a flag would flicker.
+  const [depth, setDepth] = useState(0);
+  return (
+    <label
+      class={depth > 0 ? "drop-zone over" : "drop-zone"}
+      onDragEnter={(event) => {
+        event.preventDefault();
+        setDepth((old) => old + 1);
+      }}
+      onDragLeave={() => setDepth((old) => old - 1)}
+      onDragOver={(event) => event.preventDefault()}
+      onDrop={(event) => {
+        event.preventDefault();
+        setDepth(0);
+        const files = [...(event.dataTransfer?.files ?? [])];
+        if (files.length) onFiles(files);
+      }}
+    >
+      <input
+        ref={input}
+        class="unseen"
+        type="file"
+        accept=".csv,text/csv"
+        multiple
+        aria-describedby="drop-hint"
+        onChange={() => {
+          onFiles([...(input.current!.files ?? [])]);
+          // Choosing the same file again, once it is mended, must count as a change.
+          input.current!.value = "";
+        }}
+      />
+      <Sheet />
+      <strong>{depth > 0 ? "Let go to upload" : "Drop a CSV here"}</strong>
+      <span class="button main" aria-hidden="true">
+        Choose a file
+      </span>
+      <small id="drop-hint">
+        Columns: S. No., Product Name, Input Image Urls
+        {maxUploadBytes !== null && `. Up to ${limit(maxUploadBytes)}`}
+      </small>
+    </label>
+  );
+}
+
+function Sheet() {
+  return (
+    <svg class="sheet" viewBox="0 0 64 48" width="72" height="54" aria-hidden="true">
+      <rect x="3" y="3" width="58" height="42" rx="6" />
+      <path d="M3 15h58M3 25h58M3 35h58M17 3v42M38 3v42" />
+      <rect class="fill" x="41" y="18" width="8" height="5" rx="1.5" />
+      <rect class="fill" x="41" y="28" width="14" height="5" rx="1.5" />
+      <rect class="fill" x="41" y="37.5" width="6" height="5" rx="1.5" />
+    </svg>
+  );
+}

@@ -1,0 +1,42 @@
+import type { OutputFormat, Priority, UploadInput } from "../api/types";
+
+export interface Options {
+  webhookUrl: string;
+  quality: number;
+  /** In percent, as people think of it. */
+  scale: number;
+  format: OutputFormat;
+  priority: Priority;
+}
+
+/** The defaults of the schema. */
+export const defaults: Options = { webhookUrl: "", quality: 50, scale: 100, format: "ORIGINAL", priority: "NORMAL" };
+
+/** A key with which a repeated upload gives the first request again. */
+export function newKey(): string {
+  // `crypto.randomUUID` exists only under https and on localhost.
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export function inputOf(options: Options, idempotencyKey: string): UploadInput {
+  const { quality, scale, format, priority } = options;
+  return {
+    webhookUrl: options.webhookUrl.trim() || null,
+    priority,
+    options: { quality, scale: scale / 100, format },
+    idempotencyKey,
+  };
+}
+
+/** What differs from the defaults, to be read on the closed fold. */
+export function summaryOf(options: Options): string {
+  return [
+    options.quality !== defaults.quality && `quality ${options.quality}`,
+    options.scale !== defaults.scale && `${options.scale} % size`,
+    options.format !== defaults.format && options.format,
+    options.priority !== defaults.priority && `${options.priority.toLowerCase()} priority`,
+    options.webhookUrl.trim() && "webhook",
+  ]
+    .filter(Boolean)
+    .join(", ");
+}

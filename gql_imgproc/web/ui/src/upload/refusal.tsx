@@ -1,0 +1,51 @@
+import type { Request, UploadResult } from "../api/types";
+import { count, date, plural } from "../format";
+
+type Refused = Exclude<UploadResult, { request: Request }>;
+
+/** Why a file was refused, with every problem where a spreadsheet shows it. */
+export function Refusal({ result }: { result: Refused }) {
+  if (result.__typename !== "CsvInvalid")
+    return (
+      <p class="fault">
+        {result.message}
+        {result.__typename === "QuotaExceeded" && result.retryAt && ` Try again at ${date(result.retryAt)}.`}
+        {result.__typename === "WebhookUrlInvalid" && " Mend it under Options, then choose the file again."}
+      </p>
+    );
+  const { errors, totalErrors } = result;
+  return (
+    <>
+      <p class="fault">
+        {plural(totalErrors, "problem")} found. Nothing was started; mend the file and drop it again, or begin with{" "}
+        <a href="/static/template.csv" download>
+          the template
+        </a>
+        .
+      </p>
+      <div class="issues" tabIndex={0} role="region" aria-label="Problems">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col" class="number">
+                Row
+              </th>
+              <th scope="col">Column</th>
+              <th scope="col">Problem</th>
+            </tr>
+          </thead>
+          <tbody>
+            {errors.map((issue, index) => (
+              <tr key={index}>
+                <td class="number">{issue.row === null ? "–" : count(issue.row)}</td>
+                <td>{issue.column ?? "–"}</td>
+                <td>{issue.message}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {totalErrors > errors.length && <p class="facts">The first {count(errors.length)} are listed.</p>}
+    </>
+  );
+}

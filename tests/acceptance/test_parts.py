@@ -1,0 +1,72 @@
+"""API and workers started one by one, as on several machines."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gql_imgproc.local import samples
+from gql_imgproc.local.listening import check_port
+
+from .conftest import COMMAND, environment
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
+    redis_url: str, pictures: Path, pictures_port: int, tmp_path: Path
+) -> None:
+    (pictures / "lamp.png").write_bytes(samples.draw("lamp-plan.png"))
+    manifest = tmp_path / "products.csv"
+    manifest.write_text(f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{pictures_port}/lamp.png\n")
+    port = check_port("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{port}"
+    ours = environment(
+        REDIS_URL=redis_url,
+        PUBLIC_URL=url,
+        DATA_DIR=str(tmp_path / "data"),
+        FETCH_ALLOW_NETWORKS="127.0.0.0/8",
+        FETCH_ALLOW_PORTS=str(pictures_port),
+    )
+
+    migrated = subprocess.run([*COMMAND, "migrate"], env=ours, capture_output=True, timeout=60, check=False)
+    assert migrated.returncode == 0, migrated.stderr
+    with (tmp_path / "log").open("wb") as log:
+        parts = [
+            subprocess.Popen([*COMMAND, *part], env=ours, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            for part in (("api", "--port", str(port)), ("worker", "--processes", "1"))
+        ]
+    try:
+        _wait_until_ready(url)
+        submit = ["submit", str(manifest), "--url", url, "--output", str(tmp_path / "out.csv")]
+        done = subprocess.run([*COMMAND, *submit], env=ours, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
+        assert f"{url}/api/image/" in (tmp_path / "out.csv").read_text()
+    finally:
+        for part in parts:
+            part.send_signal(signal.SIGTERM)
+        statuses = [part.wait(20) for part in parts]
+    assert statuses == [0, 0], (tmp_path / "log").read_text()
+
+
+def test_the_schema_in_the_repository_is_what_the_code_exports() -> None:
+    exported = subprocess.run([*COMMAND, "export-schema"], capture_output=True, text=True, timeout=60, check=True)
+
+    assert exported.stdout == (Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8")
+
+
+def _wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz", trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError(url)
