@@ -8,7 +8,13 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-_RESERVED = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_RESERVED = set(vars(logging.makeLogRecord({}))) | {
+    # What formatters add, and the escape codes of uvicorn.
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:
@@ -46,6 +52,6 @@ def set_up(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # One line per HTTP request of a client library is noise beside one line per outcome.
-    for noisy in ("httpx", "httpcore", "alembic.runtime.plugins"):
+    # Lines of libraries about themselves are noise beside one line per outcome.
+    for noisy in ("httpx", "httpcore", "alembic.runtime", "dramatiq.middleware.asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -30,7 +30,12 @@ class Settings(BaseSettings):
     """Everything that can be set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="IMGPROC_", env_file=".env", extra="ignore", frozen=True, validate_default=True
+        env_prefix="IMGPROC_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
     )
 
     # Where things are.
@@ -48,7 +53,10 @@ class Settings(BaseSettings):
         "",
         description="`file:///PATH`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Empty: `objects` in the data folder.",
     )
-    public_url: str = Field("", description="Base of every address handed out. Empty: where `up` or `api` listens.")
+    public_url: str = Field(
+        "http://127.0.0.1:8000",
+        description="Base of every address handed out. When not set, `up` and `api` use where they listen.",
+    )
 
     # What may be fetched and called.
     fetch_allow_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
@@ -159,7 +167,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _public(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
+        if not value.startswith(("http://", "https://")):
             raise ValueError("use an address that begins with `http://` or `https://`")
         return value.rstrip("/")
 
@@ -168,6 +176,10 @@ class Settings(BaseSettings):
         if self.fetch_per_host > self.fetch_concurrency:
             raise ValueError("FETCH_PER_HOST cannot be larger than FETCH_CONCURRENCY")
         return self
+
+    def is_set(self, name: str) -> bool:
+        """Whether somebody chose a value; otherwise the default is in force."""
+        return name in self.model_fields_set
 
     @cached_property
     def database(self) -> str:

@@ -67,7 +67,9 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False) -> 
     check_host(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
     # The application reads its settings by itself, as any ASGI server would have it do.
-    os.environ["IMGPROC_PUBLIC_URL"] = settings.public_url or reachable_url_of(host, port)
+    os.environ["IMGPROC_PUBLIC_URL"] = (
+        settings.public_url if settings.is_set("public_url") else reachable_url_of(host, port)
+    )
     # The server stops in order, then sends itself the signal again; to have stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
@@ -92,7 +94,7 @@ def worker(processes: Processes = None) -> None:
     number = processes or cores()
     command = worker_command(settings, number)
     os.environ.update(worker_environment(settings, number))
-    if not settings.public_url:
+    if not settings.is_set("public_url"):
         # Output CSVs are written by workers, who cannot see where the API listens.
         os.environ["IMGPROC_PUBLIC_URL"] = url = reachable_url_of(HOST, PORT)
         typer.echo(f"IMGPROC_PUBLIC_URL is not set, so addresses in output CSVs will begin with {url}", err=True)

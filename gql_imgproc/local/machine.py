@@ -67,7 +67,7 @@ class Machine:
 
     async def _redis(self, stack: ExitStack, store: list[Child]) -> str:
         """Address of the Redis that is configured, else of our own, once it answers."""
-        if "redis_url" in self.settings.model_fields_set:
+        if self.settings.is_set("redis_url"):
             await asyncio.to_thread(redis.check, self.settings.redis_url)
             return self.settings.redis_url
         own = stack.enter_context(redis.embedded())
@@ -98,7 +98,9 @@ class Machine:
         environment = {
             "IMGPROC_REDIS_URL": redis_url,
             "IMGPROC_DATA_DIR": str(settings.data_dir.absolute()),
-            "IMGPROC_PUBLIC_URL": settings.public_url or reachable_url_of(self.host, self.port),
+            "IMGPROC_PUBLIC_URL": (
+                settings.public_url if settings.is_set("public_url") else reachable_url_of(self.host, self.port)
+            ),
             **worker_environment(settings, self.workers),
         }
         # Whether others may come in was settled before.

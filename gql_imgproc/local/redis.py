@@ -120,7 +120,7 @@ def remove_note(settings: Settings) -> None:
 
 def known_url(settings: Settings) -> str | None:
     """The Redis that is configured, else that of a running `up`; None when there is neither."""
-    if "redis_url" in settings.model_fields_set:
+    if settings.is_set("redis_url"):
         return settings.redis_url
     try:
         url = (settings.data_dir / _NOTE).read_text()
