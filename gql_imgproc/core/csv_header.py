@@ -156,7 +156,8 @@ def _located(reading: _Reading, max_columns: int, max_field_chars: int) -> Heade
 def _missing(missing: list[str], names: list[str]) -> str:
     if len(missing) == len(ACCEPTED) and any("://" in name or name.isdecimal() for name in names):
         return f"The file has no header row. Insert a first row that names the columns {listed(list(ACCEPTED))}."
-    told = f"The {'column is' if len(missing) == 1 else 'columns are'} missing: {listed(missing)}; found: {listed(names) or 'no names'}."
+    columns = "column is" if len(missing) == 1 else "columns are"
+    told = f"The {columns} missing: {listed(missing)}; found: {listed(names) or 'no names'}."
     renames = [
         f"rename {shown(near)} to {shown(field)}" for field in missing if (near := _near_miss(field, names)) is not None
     ]

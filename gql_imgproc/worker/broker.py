@@ -13,6 +13,8 @@ from gql_imgproc.worker.middleware import OpenResources
 HEARTBEAT_TIMEOUT_MS = 15_000
 #: Out of a million: every poll looks for messages of dead workers; it costs nothing that could be measured.
 MAINTENANCE_CHANCE = 1_000_000
+#: How long a message whose actor failed is kept for a look, in milliseconds; the sweep sends what is needed again.
+DEAD_MESSAGE_TTL_MS = 60_000
 #: The last net under deadlines of our own, in milliseconds: taking in a million rows takes minutes.
 TIME_LIMIT_MS = 3_600_000
 
@@ -25,6 +27,7 @@ def make_broker(settings: Settings) -> tuple[RedisBroker, OpenResources]:
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         maintenance_chance=MAINTENANCE_CHANCE,
+        dead_message_ttl=DEAD_MESSAGE_TTL_MS,
         middleware=[
             TimeLimit(time_limit=TIME_LIMIT_MS),
             ShutdownNotifications(),

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from gql_imgproc.db import intake, queries
 from gql_imgproc.db.engine import Database
@@ -239,22 +239,3 @@ def test_counting_all_products_follows_the_ingestion(database: Database) -> None
     after = database.read_now(queries.count_products)
 
     assert (before, after) == (1, 2)
-
-
-def test_window_of_products_is_read_through_the_index(database: Database) -> None:
-    request_id = given_request(database, *[1] * 50)
-    plans: list[str] = []
-
-    def explain(connection: Any) -> None:
-        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-            plans.append(statement)
-
-        event.listen(connection, "before_cursor_execute", note)
-        queries.products_of_requests(connection, [request_id], Window(5, after=(10,)))
-        event.remove(connection, "before_cursor_execute", note)
-
-    database.read_now(explain)
-
-    # One statement, and no window function that would read all rows of a request.
-    assert len(plans) == 1
-    assert "OVER" not in plans[0]
