@@ -104,6 +104,9 @@ class Settings(BaseSettings):
         description="A result that saves less than this is dropped and the source's bytes are kept.",
     )
     window: int = Field(32, gt=0, description="Products of one request in flight over all workers.")
+    turn_seconds: float = Field(
+        0.5, ge=0, description="How long a worker thread stays with one request before others have their turn."
+    )
     lease_seconds: float = Field(15, gt=0, description="How long a claimed product is its worker's without renewal.")
     sweep_seconds: float = Field(5, gt=0, description="Pause between two sweeps for work that was forgotten.")
     retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(

@@ -1,4 +1,4 @@
-"""The work on one product: claim it, do its pictures, record each, go to the back of the line."""
+"""The work of a turn: claim a product, do its pictures, record each; then to the back of the line."""
 
 from __future__ import annotations
 
@@ -30,25 +30,35 @@ MAX_RETRY_AFTER_SECONDS = 600.0
 
 
 async def work_on(resources: Resources, request_id: UUID) -> None:
-    """Does the next product of a request and wakes a worker for the one after; ends when none is due."""
+    """Does products of a request for a turn, then wakes a worker for the next turn; ends when none is due.
+
+    A turn is more than one product, since a message costs as much as a tenth of a picture, and waiting for one longer
+    than a small picture takes.
+    """
+    now = asyncio.get_running_loop().time
+    turn_ends = now() + resources.settings.turn_seconds
     lease_s = resources.settings.lease_seconds
-    claim = await resources.db.write(lambda connection: work.claim_product(connection, request_id, lease_s))
-    if claim is None:
-        return
+    while claim := await resources.db.write(lambda connection: work.claim_product(connection, request_id, lease_s)):
+        await _do(resources, claim)
+        if now() >= turn_ends:
+            priority = claim.priority
+            await tell(resources, lambda: resources.queue.work_on(request_id, priority))
+            return
+
+
+async def _do(resources: Resources, claim: Claim) -> None:
+    """Does a claimed product, and gives it back if some of its pictures are to be tried again."""
     if claim.started is not None:
         await publish(resources, claim.started)
     try:
         async with _lease_kept(resources, claim):
             delay_s = await _Product(resources, claim).work()
     except (LeaseLost, TimeoutError):
-        log.info("lease lost", extra={"request": str(request_id), "product": str(claim.product_id)})
-        delay_s = None
-    else:
-        if delay_s is not None:
-            await resources.db.write(lambda connection: work.release_product(connection, claim, delay_s))
-            _wake_later(resources, claim, delay_s)
-    priority = claim.priority
-    await tell(resources, lambda: resources.queue.work_on(request_id, priority))
+        log.info("lease lost", extra={"request": str(claim.request_id), "product": str(claim.product_id)})
+        return
+    if delay_s is not None:
+        await resources.db.write(lambda connection: work.release_product(connection, claim, delay_s))
+        _wake_later(resources, claim, delay_s)
 
 
 @asynccontextmanager

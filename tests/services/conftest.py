@@ -92,6 +92,7 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         fetch_allow_ports="*",
         retry_delays="0,0",
         lease_seconds=5,
+        turn_seconds=0,
     )
 
 

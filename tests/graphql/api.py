@@ -1,0 +1,84 @@
+"""The real application, called in this process or over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+
+from gql_imgproc.settings import Settings
+from gql_imgproc.web.app import create_app
+
+
+class Api:
+    """A client of the application, and what it holds open."""
+
+    def __init__(self, client: httpx.AsyncClient, app: Any) -> None:
+        self.http = client
+        self.app = app
+        self.resources = app.state.resources
+
+    async def answer(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The whole answer to an operation."""
+        response = await self.http.post("/graphql", json={"query": query, "variables": variables})
+        assert response.status_code == 200, response.text
+        body: dict[str, Any] = response.json()
+        return body
+
+    async def data(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of an operation that must not have errors."""
+        body = await self.answer(query, **variables)
+        assert "errors" not in body, body["errors"]
+        data: dict[str, Any] = body["data"]
+        return data
+
+    async def upload(self, csv: bytes, fields: str, filename: str = "shop.csv", **given: Any) -> dict[str, Any]:
+        """The outcome of `uploadCsv`, sent as a browser would."""
+        query = f"mutation($input: UploadCsvInput!) {{ uploadCsv(input: $input) {{ {fields} }} }}"
+        response = await self.http.post(
+            "/graphql",
+            headers={"GraphQL-Preflight": "1"},
+            data={
+                "operations": json.dumps({"query": query, "variables": {"input": {"file": None, **given}}}),
+                "map": json.dumps({"0": ["variables.input.file"]}),
+            },
+            files={"0": (filename, csv, "text/csv")},
+        )
+        assert response.status_code == 200, response.text
+        body = response.json()
+        assert "errors" not in body, body["errors"]
+        outcome: dict[str, Any] = body["data"]["uploadCsv"]
+        return outcome
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Api]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            yield Api(client, app)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[tuple[str, Any]]:
+    """The application behind a real server: `HOST:PORT`, and the application."""
+    app = create_app(settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not (server.started or task.done()):  # noqa: ASYNC110 - uvicorn tells by this flag alone
+            await asyncio.sleep(0.01)
+        yield f"127.0.0.1:{listener.getsockname()[1]}", app
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()

@@ -1,0 +1,254 @@
+"""Changes: each outcome is a type, and a refusal leaves nothing behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from gql_imgproc.db import queries
+from gql_imgproc.db.models import images, products, requests
+from gql_imgproc.graphql.inputs import filename
+from gql_imgproc.identifiers import Kind, new_id, request_id_from, to_global
+from gql_imgproc.states import RequestStatus
+from tests.db.stories import FAILED, claimed, given_request, record
+from tests.graphql.api import Api
+
+CSV = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a.jpg\n"
+SUCCESS = "__typename ... on UploadCsvSuccess { replayed request { id status priority csvFilename } warnings { code } }"
+PROBLEM = "... on UserError { message path }"
+GONE = {
+    "__typename": "RequestNotFound",
+    "message": "There is no such request. Check its identifier; it may have been deleted.",
+    "path": ["input", "id"],
+}
+
+
+def rows(api: Api) -> list[int]:
+    """How many requests, products and images there are."""
+    counts = [select(func.count()).select_from(table) for table in (requests, products, images)]
+    return api.resources.db.read_now(
+        lambda connection: [connection.execute(statement).scalar_one() for statement in counts]
+    )
+
+
+async def change(api: Api, name: str, id: str, fields: str = "") -> dict[str, Any]:
+    """The outcome of a mutation that only names a request."""
+    type_name = f"{name[0].upper()}{name[1:]}Input"
+    query = f"mutation($input: {type_name}!) {{ {name}(input: $input) {{ __typename {PROBLEM} {fields} }} }}"
+    outcome: dict[str, Any] = (await api.data(query, input={"id": id}))[name]
+    return outcome
+
+
+def test_upload_makes_a_request(run: Any) -> None:
+    async def story(api: Api) -> None:
+        done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
+
+        snapshot = await api.resources.db.read(
+            lambda connection: queries.request(connection, request_id_from(done["request"]["id"]))
+        )
+        assert done == {
+            "__typename": "UploadCsvSuccess",
+            "replayed": False,
+            "request": {
+                "id": done["request"]["id"],
+                "status": "PENDING",
+                "priority": "HIGH",
+                "csvFilename": "shop.csv",
+            },
+            "warnings": [],
+        }
+        assert snapshot.options == {"quality": 80}
+        assert rows(api) == [1, 1, 1]
+        assert await api.resources.storage.get(f"requests/{snapshot.id.hex}/input.csv") == CSV
+
+    run(story)
+
+
+def test_upload_with_a_known_key_gives_the_first_request_again(run: Any) -> None:
+    async def story(api: Api) -> None:
+        first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+
+        second = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+
+        assert (first["replayed"], second["replayed"]) == (False, True)
+        assert second["request"]["id"] == first["request"]["id"]
+        assert rows(api) == [1, 1, 1]
+
+    run(story)
+
+
+def test_refused_csv_tells_every_problem(run: Any) -> None:
+    async def story(api: Api) -> None:
+        broken = b"S. No.,Product Name,Input Image Urls\n0,,https://shop.example/a.jpg\n2,Sock,ftp://x/y\n"
+
+        refused = await api.upload(
+            broken, f"__typename {PROBLEM} ... on CsvInvalid {{ totalErrors errors {{ row column code message }} }}"
+        )
+
+        assert refused["__typename"] == "CsvInvalid"
+        assert refused["message"] == "The CSV file has 3 problems."
+        assert refused["path"] == ["input", "file"]
+        assert refused["totalErrors"] == 3
+        assert [(issue["row"], issue["column"], issue["code"]) for issue in refused["errors"]] == [
+            (2, "S. No.", "SERIAL_NUMBER_INVALID"),
+            (2, "Product Name", "PRODUCT_NAME_EMPTY"),
+            (3, "Input Image Urls", "IMAGE_URL_INVALID"),
+        ]
+        assert rows(api) == [0, 0, 0]
+        assert await api.resources.storage.list("requests/") == []
+
+    run(story)
+
+
+def test_upload_over_the_limit_is_a_typed_refusal(run: Any) -> None:
+    async def story(api: Api) -> None:
+        refused = await api.upload(CSV + b" " * 10_000, f"__typename {PROBLEM} ... on UploadTooLarge {{ limitBytes }}")
+
+        assert refused == {
+            "__typename": "UploadTooLarge",
+            "message": "The file is larger than the limit of 10,000 bytes. Split it into smaller files.",
+            "path": ["input", "file"],
+            "limitBytes": 10_000,
+        }
+        assert rows(api) == [0, 0, 0]
+
+    run(story)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://hook.example/", "http://127.0.0.1/", "http://[::1]/"])
+def test_webhook_that_may_not_be_called_is_a_typed_refusal(run: Any, url: str) -> None:
+    async def story(api: Api) -> None:
+        refused = await api.upload(CSV, f"__typename {PROBLEM}", webhookUrl=url)
+
+        assert refused["__typename"] == "WebhookUrlInvalid"
+        assert refused["path"] == ["input", "webhookUrl"]
+        assert rows(api) == [0, 0, 0]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"options": {"quality": 0}}, "quality: must be from 1 to 100."),
+        ({"options": {"scale": 1.5}}, "scale: must be from 0.05 to 1."),
+        ({"options": {"maxWidth": 0}}, "max_width: must be 1 or more."),
+        (
+            {"options": {"crop": {"x": -1, "y": 0, "width": 1, "height": 1}}},
+            "crop: `x` and `y` must be 0 or more.",
+        ),
+        ({"idempotencyKey": ""}, "`idempotencyKey` must have 1 to 255 printable characters."),
+        ({"idempotencyKey": "x" * 256}, "`idempotencyKey` must have 1 to 255 printable characters."),
+        ({"idempotencyKey": "a\u0000b"}, "`idempotencyKey` must have 1 to 255 printable characters."),
+    ],
+)
+def test_value_out_of_its_range_is_a_coded_error(run: Any, given: dict[str, Any], message: str) -> None:
+    async def story(api: Api) -> None:
+        with pytest.raises(AssertionError) as caught:
+            await api.upload(CSV, SUCCESS, **given)
+
+        assert message in str(caught.value)
+        assert "BAD_USER_INPUT" in str(caught.value)
+        assert rows(api) == [0, 0, 0]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("shop.csv", "shop.csv"),
+        ("/home/me/shop.csv", "shop.csv"),
+        ("C:\\lists\\shop.csv", "shop.csv"),
+        ("../../etc/passwd", "passwd"),
+        ("größe & ☃.csv", "größe & ☃.csv"),
+        ("a\x00b\r\n.csv", "ab.csv"),
+        ("", "upload.csv"),
+        ("..", "upload.csv"),
+        ("x" * 300 + ".csv", "x" * 251 + ".csv"),
+    ],
+)
+def test_name_of_an_upload_has_no_path(sent: str, kept: str) -> None:
+    assert filename(sent) == kept
+
+
+def test_cancel_stops_a_request_once(run: Any) -> None:
+    async def story(api: Api) -> None:
+        done = await api.upload(CSV, SUCCESS)
+        id = done["request"]["id"]
+
+        stopped = await change(api, "cancelRequest", id, "... on CancelRequestSuccess { request { status } }")
+        again = await change(api, "cancelRequest", id, "... on RequestAlreadyFinal { status }")
+
+        assert stopped == {"__typename": "CancelRequestSuccess", "request": {"status": "CANCELLED"}}
+        assert again == {
+            "__typename": "RequestAlreadyFinal",
+            "message": "The request is CANCELLED already, so there is nothing to stop.",
+            "path": ["input", "id"],
+            "status": "CANCELLED",
+        }
+
+    run(story)
+
+
+def test_retry_takes_failed_images_up_again(run: Any) -> None:
+    async def story(api: Api) -> None:
+        db = api.resources.db
+        request_id = given_request(db, 1)
+        record(db, claimed(db, request_id), 0, FAILED)
+        id = to_global(Kind.REQUEST, request_id)
+        early = await change(api, "retryFailedImages", id)
+        final = update(requests).where(requests.c.id == request_id).values(status=RequestStatus.FAILED)
+        db.write_now(lambda connection: connection.execute(final))
+
+        retried = await change(
+            api, "retryFailedImages", id, "... on RetryFailedImagesSuccess { request { status failedImages } }"
+        )
+
+        assert early["__typename"] == "NothingToRetry"
+        assert early["path"] == ["input", "id"]
+        assert retried == {
+            "__typename": "RetryFailedImagesSuccess",
+            "request": {"status": "PROCESSING", "failedImages": 0},
+        }
+
+    run(story)
+
+
+def test_resend_needs_a_webhook(run: Any) -> None:
+    async def story(api: Api) -> None:
+        id = to_global(Kind.REQUEST, given_request(api.resources.db, 1))
+
+        refused = await change(api, "resendWebhook", id)
+
+        assert refused["__typename"] == "NoWebhook"
+        assert refused["path"] == ["input", "id"]
+
+    run(story)
+
+
+def test_delete_removes_a_final_request_only(run: Any) -> None:
+    async def story(api: Api) -> None:
+        id = (await api.upload(CSV, SUCCESS))["request"]["id"]
+
+        early = await change(api, "deleteRequest", id, "... on RequestNotFinal { status }")
+        await change(api, "cancelRequest", id)
+        deleted = await change(api, "deleteRequest", id, "... on DeleteRequestSuccess { deletedId }")
+
+        assert (early["__typename"], early["status"]) == ("RequestNotFinal", "PENDING")
+        assert deleted == {"__typename": "DeleteRequestSuccess", "deletedId": id}
+        assert rows(api) == [0, 0, 0]
+        assert await api.resources.storage.list("requests/") == []
+
+    run(story)
+
+
+@pytest.mark.parametrize("name", ["cancelRequest", "retryFailedImages", "resendWebhook", "deleteRequest"])
+def test_unknown_request_is_a_typed_refusal(run: Any, name: str) -> None:
+    async def story(api: Api) -> None:
+        for id in ("nonsense", to_global(Kind.REQUEST, new_id()), to_global(Kind.PRODUCT, new_id())):
+            assert await change(api, name, id) == GONE
+
+    run(story)

@@ -1,0 +1,379 @@
+"""Reading: single things, connections both ways, and how many statements it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import event, update
+
+from gql_imgproc.db.models import requests
+from gql_imgproc.identifiers import Kind, new_id, to_global
+from gql_imgproc.settings import Settings
+from gql_imgproc.states import RequestFailureCode, RequestStatus, StopReason
+from tests.db.stories import DONE, FAILED, claimed, given_request, record
+from tests.graphql.api import Api, opened
+
+REQUESTS = """query($first: Int, $after: String, $last: Int, $before: String) {
+  requests(first: $first, after: $after, last: $last, before: $before) {
+    totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { cursor node { id } }
+  }
+}"""
+
+
+def ids(connection: dict[str, Any]) -> list[str]:
+    return [edge["node"]["id"] for edge in connection["edges"]]
+
+
+def test_node_gives_requests_products_and_images(run: Any) -> None:
+    async def story(api: Api) -> None:
+        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, 2))
+        known = await api.data(
+            "query($id: ID!) { request(id: $id) { products { edges { node { id images { id } } } } } }", id=request_id
+        )
+        product = known["request"]["products"]["edges"][0]["node"]
+
+        found = await api.data(
+            """query($request: ID!, $product: ID!, $image: ID!) {
+              a: node(id: $request) { __typename id ... on Request { status } }
+              b: node(id: $product) { __typename id ... on Product { productName requestId } }
+              c: node(id: $image) { __typename id ... on Image { inputUrl outputUrl attempts } }
+              d: product(id: $product) { serialNumber }
+            }""",
+            request=request_id,
+            product=product["id"],
+            image=product["images"][1]["id"],
+        )
+
+        assert found == {
+            "a": {"__typename": "Request", "id": request_id, "status": "PENDING"},
+            "b": {
+                "__typename": "Product",
+                "id": product["id"],
+                "productName": "product 0",
+                "requestId": request_id,
+            },
+            "c": {
+                "__typename": "Image",
+                "id": product["images"][1]["id"],
+                "inputUrl": "https://x.example/0/1",
+                "outputUrl": None,
+                "attempts": 0,
+            },
+            "d": {"serialNumber": "1"},
+        }
+
+    run(story)
+
+
+def test_unknown_and_foreign_identifiers_give_null(run: Any) -> None:
+    async def story(api: Api) -> None:
+        request_id = given_request(api.resources.db, 1)
+        foreign = ["", "x", "req_", str(request_id), to_global(Kind.REQUEST, new_id()), "req_" + "G" * 32, "\u0000"]
+        as_product = to_global(Kind.PRODUCT, request_id)
+
+        for id in [*foreign, as_product, to_global(Kind.IMAGE, request_id)]:
+            found = await api.data(
+                "query($id: ID!) { node(id: $id) { id } request(id: $id) { id } product(id: $id) { id } }", id=id
+            )
+            assert found == {"node": None, "request": None, "product": None}
+
+    run(story)
+
+
+def test_request_shows_what_is_known_of_it(run: Any) -> None:
+    async def story(api: Api) -> None:
+        db = api.resources.db
+        request_id = given_request(
+            db,
+            1,
+            2,
+            webhook_url="https://user:secret@hook.example/in?a=b",
+            options={"quality": 70, "crop": [1, 2, 3, 4], "filters": ["BLUR"]},
+            warnings=[{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
+        )
+        first, second = claimed(db, request_id), claimed(db, request_id)
+        record(db, first, 0, DONE)
+        record(db, second, 1, FAILED)
+
+        found = await api.data(
+            """query($id: ID!) { request(id: $id) {
+              status priority csvFilename totalProducts processedProducts failedProducts totalImages processedImages
+              failedImages cancelledImages keptImages progressPercent inputBytes outputBytes outputCsvUrl
+              outputCsvExpiresAt completedAt failure { code }
+              options { quality scale maxWidth crop { x y width height } filters format keepMetadata }
+              warnings { code message row column }
+              webhook { url status attempts lastHttpStatus nextAttemptAt log { at } }
+              products { edges { node { status outputImageUrls images {
+                status outcome outputUrl inputBytes outputBytes format width height
+                error { code message httpStatus }
+              } } } }
+            } }""",
+            id=to_global(Kind.REQUEST, request_id),
+        )
+
+        products = [edge["node"] for edge in found["request"].pop("products")["edges"]]
+        assert found["request"] == {
+            "status": "PROCESSING",
+            "priority": "NORMAL",
+            "csvFilename": "products.csv",
+            "totalProducts": 2,
+            "processedProducts": 1,
+            "failedProducts": 0,
+            "totalImages": 3,
+            "processedImages": 1,
+            "failedImages": 1,
+            "cancelledImages": 0,
+            "keptImages": 0,
+            "progressPercent": 66.6,
+            "inputBytes": 1000,
+            "outputBytes": 400,
+            "outputCsvUrl": None,
+            "outputCsvExpiresAt": None,
+            "completedAt": None,
+            "failure": None,
+            "options": {
+                "quality": 70,
+                "scale": 1.0,
+                "maxWidth": None,
+                "crop": {"x": 1, "y": 2, "width": 3, "height": 4},
+                "filters": ["BLUR"],
+                "format": "ORIGINAL",
+                "keepMetadata": False,
+            },
+            "warnings": [{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
+            "webhook": {
+                "url": found["request"]["webhook"]["url"],
+                "status": "PENDING",
+                "attempts": 0,
+                "lastHttpStatus": None,
+                "nextAttemptAt": None,
+                "log": [],
+            },
+        }
+        assert "secret" not in found["request"]["webhook"]["url"]
+        address = f"https://pictures.example/api/image/{request_id.hex}/0-1.jpg"
+        done = products[0]["images"][0]
+        failed = products[1]["images"][1]
+        assert [product["status"] for product in products] == ["COMPLETED", "PROCESSING"]
+        assert [product["outputImageUrls"] for product in products] == [[address], []]
+        assert done == {
+            "status": "COMPLETED",
+            "outcome": "COMPRESSED",
+            "outputUrl": address,
+            "inputBytes": 1000,
+            "outputBytes": 400,
+            "format": "image/jpeg",
+            "width": 8,
+            "height": 6,
+            "error": None,
+        }
+        assert failed["error"] == {"code": "HTTP_STATUS", "message": "The host answered 404.", "httpStatus": 404}
+
+    run(story)
+
+
+def test_final_request_has_its_output_and_its_failure(run: Any) -> None:
+    async def story(api: Api) -> None:
+        db = api.resources.db
+        request_id = given_request(db, 1)
+        ended = {
+            "status": RequestStatus.FAILED,
+            "stop_reason": StopReason.DEADLINE,
+            "failure_code": RequestFailureCode.DEADLINE,
+            "has_output": True,
+            "images_per_second": 3.0,
+        }
+        statement = update(requests).where(requests.c.id == request_id).values(ended)
+        db.write_now(lambda connection: connection.execute(statement))
+        id = to_global(Kind.REQUEST, request_id)
+
+        found = await api.data(
+            "query($id: ID!) { request(id: $id) {"
+            " outputCsvUrl imagesPerSecond estimatedCompletionAt failure { code message } } }",
+            id=id,
+        )
+
+        assert found["request"] == {
+            "outputCsvUrl": f"https://pictures.example/api/download/{id}",
+            "imagesPerSecond": None,
+            "estimatedCompletionAt": None,
+            "failure": {
+                "code": "DEADLINE",
+                "message": "The deadline of the request passed before all its images were done.",
+            },
+        }
+
+    run(story)
+
+
+def test_connection_goes_both_ways(run: Any) -> None:
+    async def story(api: Api) -> None:
+        newest_first = [to_global(Kind.REQUEST, given_request(api.resources.db, 1)) for _ in range(5)][::-1]
+
+        first = (await api.data(REQUESTS, first=2))["requests"]
+        second = (await api.data(REQUESTS, first=2, after=first["pageInfo"]["endCursor"]))["requests"]
+        third = (await api.data(REQUESTS, first=2, after=second["pageInfo"]["endCursor"]))["requests"]
+        back = (await api.data(REQUESTS, last=2, before=third["pageInfo"]["startCursor"]))["requests"]
+        whole = (await api.data(REQUESTS))["requests"]
+        none = (await api.data(REQUESTS, first=0))["requests"]
+
+        assert [ids(page) for page in (first, second, third)] == [
+            newest_first[:2],
+            newest_first[2:4],
+            newest_first[4:],
+        ]
+        assert ids(back) == newest_first[2:4]
+        assert ids(whole) == newest_first
+        assert [
+            (page["pageInfo"]["hasPreviousPage"], page["pageInfo"]["hasNextPage"])
+            for page in (first, second, third, back, whole, none)
+        ] == [(False, True), (True, True), (True, False), (True, True), (False, False), (False, True)]
+        assert {page["totalCount"] for page in (first, second, third, back, whole, none)} == {5}
+        assert none["pageInfo"]["startCursor"] is None
+        assert first["edges"][0]["cursor"] == first["pageInfo"]["startCursor"]
+
+    run(story)
+
+
+def test_requests_by_status_and_order(run: Any) -> None:
+    async def story(api: Api) -> None:
+        old, new = (to_global(Kind.REQUEST, given_request(api.resources.db, 1)) for _ in range(2))
+
+        found = await api.data(
+            """{ a: requests(orderBy: CREATED_AT_ASC, status: PENDING) { edges { node { id } } }
+                 b: requests(status: COMPLETED) { totalCount edges { node { id } } } }"""
+        )
+
+        assert ids(found["a"]) == [old, new]
+        assert found["b"] == {"totalCount": 0, "edges": []}
+
+    run(story)
+
+
+def test_products_are_searched_by_name(run: Any) -> None:
+    async def story(api: Api) -> None:
+        given_request(api.resources.db, *[1] * 12)
+
+        found = await api.data(
+            """{ products(nameContains: "PRODUCT 1", first: 2, status: PENDING) {
+              totalCount edges { node { productName } } pageInfo { hasNextPage } } }"""
+        )
+
+        assert found["products"]["totalCount"] == 3
+        assert len(found["products"]["edges"]) == 2
+        assert found["products"]["pageInfo"]["hasNextPage"] is True
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("first: 101", "`first` must be from 0 to 100."),
+        ("first: -1", "`first` must be from 0 to 100."),
+        ("last: 101", "`last` must be from 0 to 100."),
+        ("first: 1, last: 1", "Give `first` or `last`, not both."),
+        ('after: "nonsense"', "The cursor in `after` is not one that this list gave out."),
+        ('before: "W10="', "The cursor in `before` is not one that this list gave out."),
+        # A cursor of another list, and moments that no database has.
+        ('after: "WyJvIiwwXQ=="', "The cursor in `after` is not one that this list gave out."),
+        ('after: "WyJyIixOYU4sIjAxIl0="', "The cursor in `after` is not one that this list gave out."),
+        (f'after: "{"A" * 300}"', "The cursor in `after` is not one that this list gave out."),
+        ('after: "é"', "The cursor in `after` is not one that this list gave out."),
+        ('after: ""', "The cursor in `after` is not one that this list gave out."),
+    ],
+)
+def test_bad_page_is_a_coded_error(run: Any, arguments: str, message: str) -> None:
+    async def story(api: Api) -> None:
+        body = await api.answer(f"{{ requests({arguments}) {{ totalCount }} }}")
+
+        assert body["data"] is None
+        assert [(error["message"], error["extensions"]["code"]) for error in body["errors"]] == [
+            (message, "BAD_USER_INPUT")
+        ]
+
+    run(story)
+
+
+@pytest.mark.parametrize("text", ["x" * 201, "a\u0000b"])
+def test_bad_search_is_a_coded_error(run: Any, text: str) -> None:
+    async def story(api: Api) -> None:
+        body = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
+
+        assert body["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+    run(story)
+
+
+def test_limits_are_those_in_force(run: Any) -> None:
+    async def story(api: Api) -> None:
+        found = await api.data("{ limits { maxUploadBytes maxProducts maxImages maxPageSize maxQueryCost } }")
+
+        assert found["limits"] == {
+            "maxUploadBytes": 10_000,
+            "maxProducts": api.resources.settings.max_products,
+            "maxImages": api.resources.settings.max_images,
+            "maxPageSize": 100,
+            "maxQueryCost": api.resources.settings.max_query_cost,
+        }
+
+    run(story)
+
+
+class Statements:
+    """The statements that reach the database while it is open, transactions' begins and ends left out."""
+
+    def __init__(self, api: Api) -> None:
+        self._engine = api.resources.db._reader
+        self.texts: list[str] = []
+
+    def __enter__(self) -> Statements:
+        event.listen(self._engine, "before_cursor_execute", self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._note)
+
+    def _note(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            self.texts.append(statement)
+
+
+def test_a_page_of_everything_takes_a_fixed_number_of_statements(settings: Settings) -> None:
+    async def count(requests: int) -> int:
+        async with opened(settings.model_copy(update={"max_query_cost": 10**6})) as api:
+            for _ in range(requests):
+                given_request(api.resources.db, 1, 2, 3, webhook_url="https://hook.example/")
+            with Statements(api) as statements:
+                found = await api.data(
+                    """{ requests(first: 100) { totalCount edges { node { id webhook { status }
+                      products(first: 100) { totalCount edges { node { id outputImageUrls images { id } } } }
+                      failed: products(status: FAILED) { totalCount edges { node { id } } } } } } }"""
+                )
+            nodes = [edge["node"] for edge in found["requests"]["edges"]]
+            assert all(node["products"]["totalCount"] == 3 for node in nodes)
+            assert all(
+                [len(edge["node"]["images"]) for edge in node["products"]["edges"]] == [1, 2, 3] for node in nodes
+            )
+            return len(statements.texts)
+
+    few = asyncio.run(count(2))
+    many = asyncio.run(count(12))
+
+    # Requests and their count; webhooks; products of two kinds and their two counts; images.
+    assert (few, many) == (8, 8)
+
+
+def test_total_is_counted_only_when_asked_for(run: Any) -> None:
+    async def story(api: Api) -> None:
+        given_request(api.resources.db, 1)
+        with Statements(api) as without:
+            await api.data("{ requests { edges { node { id } } } }")
+        with Statements(api) as with_total:
+            await api.data("{ requests { totalCount edges { node { id } } } }")
+
+        assert (len(without.texts), len(with_total.texts)) == (1, 2)
+
+    run(story)

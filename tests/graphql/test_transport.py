@@ -1,0 +1,349 @@
+"""GraphQL over HTTP: what is refused and how, uploads, content types, and what errors may tell."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from starlette.datastructures import UploadFile
+
+from gql_imgproc.db import queries
+from gql_imgproc.graphql.accept import answer_type, wants_events, wants_only_events
+from tests.graphql.api import Api
+
+UPLOAD = "mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typename } }"
+PREFLIGHT = {"Apollo-Require-Preflight": "true"}
+JSON = {"Content-Type": "application/json"}
+
+
+def error_of(response: Any) -> tuple[int, str, str]:
+    (error,) = response.json()["errors"]
+    return response.status_code, error["extensions"]["code"], error["message"]
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    """Nothing here differs between databases."""
+    from gql_imgproc.db.migration import upgrade
+
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    upgrade(url)
+    return url
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "The body is not valid JSON in UTF-8."),
+        (b"{", "The body is not valid JSON in UTF-8."),
+        (b"\xff\xfe{}", "The body is not valid JSON in UTF-8."),
+        (b'{"query": "\xff"}', "The body is not valid JSON in UTF-8."),
+        (
+            b'{"query": "{ limits { maxImages } }", "variables": {"x": "\\ud800"}}',
+            "The body is not valid JSON in UTF-8.",
+        ),
+        (b"[" * 200_000, "The body is not valid JSON in UTF-8."),
+        (b'{"query": 1' + b"0" * 5_000 + b"}", "The body is not valid JSON in UTF-8."),
+        (b"null", "The body must be a JSON object."),
+        (b"7", "The body must be a JSON object."),
+        (b'"query"', "The body must be a JSON object."),
+        (b'[{"query": "{ limits { maxImages } }"}]', "The body must be a JSON object."),
+        (b"{}", "`query` must be the text of a GraphQL document."),
+        (b'{"query": null}', "`query` must be the text of a GraphQL document."),
+        (b'{"query": ""}', "`query` must be the text of a GraphQL document."),
+        (b'{"query": ["x"]}', "`query` must be the text of a GraphQL document."),
+        (b'{"query": "{ x }", "operationName": 7}', "`operationName` must be a text or null."),
+        (b'{"query": "{ x }", "variables": []}', "`variables` must be an object or null."),
+        (b'{"query": "{ x }", "extensions": "x"}', "`extensions` must be an object or null."),
+        (b'{"query": "query A { x }", "operationName": "B"}', 'Unknown operation named "B".'),
+    ],
+)
+def test_malformed_body_is_refused(run: Any, body: bytes, message: str) -> None:
+    async def story(api: Api) -> None:
+        response = await api.http.post("/graphql", content=body, headers=JSON)
+
+        assert error_of(response) == (400, "BAD_REQUEST", message)
+
+    run(story)
+
+
+def test_methods_and_content_types(run: Any) -> None:
+    async def story(api: Api) -> None:
+        query = "{ limits { maxPageSize } }"
+        got = await api.http.get("/graphql", params={"query": query, "variables": "{}"})
+        bad_variables = await api.http.get("/graphql", params={"query": query, "variables": "["})
+        put = await api.http.put("/graphql", json={"query": query})
+        text = await api.http.post("/graphql", content=query, headers={"Content-Type": "text/plain"})
+        bare = await api.http.post("/graphql", content=query)
+        by_get = await api.http.get(
+            "/graphql", params={"query": 'mutation { cancelRequest(input: {id: "x"}) { __typename } }'}
+        )
+
+        assert got.json() == {"data": {"limits": {"maxPageSize": 100}}}
+        assert error_of(bad_variables)[:2] == (400, "BAD_REQUEST")
+        assert (put.status_code, put.headers["allow"]) == (405, "GET, POST")
+        assert (text.status_code, bare.status_code) == (415, 415)
+        assert (by_get.status_code, by_get.headers["allow"]) == (405, "POST")
+
+    run(story)
+
+
+def test_answer_is_of_the_type_that_was_asked_for(run: Any) -> None:
+    async def story(api: Api) -> None:
+        modern = {"Accept": "application/graphql-response+json"}
+        answers = [
+            await api.http.post("/graphql", json={"query": query}, headers=headers)
+            for headers in ({}, modern)
+            for query in ("{ limits { maxPageSize } }", "{ nonsense }", "{", "{ requests(first: 101) { totalCount } }")
+        ]
+
+        assert [response.status_code for response in answers] == [200, 200, 200, 200, 200, 400, 400, 200]
+        assert answers[0].headers["content-type"] == "application/json; charset=utf-8"
+        assert answers[4].headers["content-type"] == "application/graphql-response+json; charset=utf-8"
+        assert ["data" in response.json() for response in answers] == [True, False, False, True] * 2
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("text/plain", "application/json"),
+        ("application/json", "application/json"),
+        ("application/graphql-response+json", "application/graphql-response+json"),
+        ("application/graphql-response+json, application/json", "application/graphql-response+json"),
+        ("application/json, application/graphql-response+json", "application/json"),
+        ("application/json;q=0.5, application/graphql-response+json;q=0.9", "application/graphql-response+json"),
+        ("application/graphql-response+json;q=0.1, application/json", "application/json"),
+        ("application/graphql-response+json, */*;q=0.1", "application/graphql-response+json"),
+        ("application/graphql-response+json;q=0", "application/json"),
+        ("APPLICATION/GRAPHQL-RESPONSE+JSON;Q=oops", "application/json"),
+    ],
+)
+def test_negotiation(accept: str, expected: str) -> None:
+    assert answer_type(accept) == expected
+
+
+def test_clients_that_name_every_type_still_get_json() -> None:
+    urql = (
+        "application/graphql-response+json, application/graphql+json, application/json,"
+        " text/event-stream, multipart/mixed"
+    )
+
+    assert (wants_events(urql), wants_only_events(urql)) == (True, False)
+    assert (wants_events("text/event-stream"), wants_only_events("text/event-stream")) == (True, True)
+
+
+def test_errors_carry_codes(run: Any) -> None:
+    async def story(api: Api) -> None:
+        answers = [
+            await api.answer(query, **variables)
+            for query, variables in (
+                ("{", {}),
+                ("{ nonsense }", {}),
+                ("query($n: Int!) { requests(first: $n) { totalCount } }", {"n": "x"}),
+                ("{ requests(first: " + "9" * 5_000 + ") { totalCount } }", {}),
+                ("{ a { " * 400 + "}" * 800, {}),
+                ("query A { limits { maxImages } } query B { limits { maxImages } }", {}),
+                ("{" + " limits { maxImages }" * 700 + "}", {}),
+            )
+        ]
+
+        assert [answer["errors"][0]["extensions"]["code"] for answer in answers] == [
+            "GRAPHQL_PARSE_FAILED",
+            "GRAPHQL_VALIDATION_FAILED",
+            "BAD_USER_INPUT",
+            "GRAPHQL_VALIDATION_FAILED",
+            "GRAPHQL_VALIDATION_FAILED",
+            "GRAPHQL_VALIDATION_FAILED",
+            "GRAPHQL_PARSE_FAILED",
+        ]
+        assert answers[1]["errors"][0]["message"] == "Cannot query field 'nonsense' on type 'Query'."
+
+    run(story)
+
+
+def test_exception_is_replaced_by_a_number_that_stands_in_the_log(
+    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the password is swordfish")
+
+    async def story(api: Api) -> None:
+        monkeypatch.setattr(queries, "requests_page", broken)
+
+        with caplog.at_level(logging.ERROR):
+            body = await api.answer("{ requests { totalCount } limits { maxPageSize } }")
+
+        (error,) = body["errors"]
+        number = error["message"].rpartition(" ")[2]
+        (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert error["message"] == (
+            f"Something went wrong on our side. Give this number to whoever runs the service: {number}"
+        )
+        assert error["extensions"] == {"code": "INTERNAL"}
+        assert error["path"] == ["requests"]
+        assert "swordfish" not in json.dumps(body)
+        assert line.number == number
+        assert "swordfish" in caplog.text
+
+    run(story)
+
+
+def multipart(operations: Any, places: Any, **files: bytes) -> dict[str, Any]:
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value)
+
+    parts = {"operations": (None, text(operations)), "map": (None, text(places))}
+    return {"files": parts | {name: ("shop.csv", data, "text/csv") for name, data in files.items()}}
+
+
+OPERATIONS = {"query": UPLOAD, "variables": {"input": {"file": None}}}
+PLACES = {"f": ["variables.input.file"]}
+
+
+def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:
+    async def story(api: Api) -> None:
+        bare = await api.http.post("/graphql", **multipart(OPERATIONS, PLACES, f=b"x"))
+        named = [
+            await api.http.post("/graphql", headers={name: "1"}, **multipart(OPERATIONS, PLACES, f=b"x"))
+            for name in ("apollo-require-preflight", "X-Apollo-Operation-Name", "GraphQL-Preflight", "X-Requested-With")
+        ]
+
+        status, code, message = error_of(bare)
+        assert (status, code) == (400, "BAD_REQUEST")
+        assert message.startswith("A multipart request needs one of the headers Apollo-Require-Preflight,")
+        assert [response.json()["data"]["uploadCsv"]["__typename"] for response in named] == ["CsvInvalid"] * 4
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("operations", "places"),
+    [
+        ("{", PLACES),
+        ("null", PLACES),
+        ("[]", PLACES),
+        (OPERATIONS, "{"),
+        (OPERATIONS, "[]"),
+        (OPERATIONS, {"f": "variables.input.file"}),
+        (OPERATIONS, {"f": [7]}),
+        (OPERATIONS, {"g": ["variables.input.file"]}),
+        (OPERATIONS, {"operations": ["variables.input.file"]}),
+        (OPERATIONS, {"f": ["variables"]}),
+        (OPERATIONS, {"f": [""]}),
+        (OPERATIONS, {"f": ["query"]}),
+        (OPERATIONS, {"f": ["variables.input.other"]}),
+        (OPERATIONS, {"f": ["variables.input.file.deeper"]}),
+        (OPERATIONS, {"f": ["variables.input.file", "variables.input.file"]}),
+        ({"query": UPLOAD}, PLACES),
+        ({"query": UPLOAD, "variables": {"input": [None]}}, {"f": ["variables.input.x"]}),
+        ({"query": UPLOAD, "variables": {"input": {"file": "taken"}}}, PLACES),
+    ],
+)
+def test_bad_multipart_is_refused(run: Any, operations: Any, places: Any) -> None:
+    async def story(api: Api) -> None:
+        response = await api.http.post("/graphql", headers=PREFLIGHT, **multipart(operations, places, f=b"x"))
+
+        assert error_of(response)[:2] == (400, "BAD_REQUEST")
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b""),
+        ("multipart/form-data; boundary=x", b""),
+        ("multipart/form-data; boundary=x", b"nonsense"),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="operations"\r\n\r\n{}'),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n{}\r\n--x--\r\n"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n' * 11 + b"--x--\r\n",
+        ),
+    ],
+)
+def test_unreadable_multipart_is_refused(run: Any, content_type: str, body: bytes) -> None:
+    async def story(api: Api) -> None:
+        response = await api.http.post("/graphql", headers=PREFLIGHT | {"Content-Type": content_type}, content=body)
+
+        assert error_of(response)[:2] == (400, "BAD_REQUEST")
+
+    run(story)
+
+
+@pytest.mark.parametrize("file", ["a string", {"name": "x"}, 7, None, [None]])
+def test_upload_given_as_something_else_is_a_clean_error(run: Any, file: Any) -> None:
+    async def story(api: Api) -> None:
+        body = await api.answer(UPLOAD, input={"file": file})
+
+        assert body["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+        assert "$input" in body["errors"][0]["message"]
+
+    run(story)
+
+
+def test_upload_in_the_document_is_a_clean_error(run: Any) -> None:
+    async def story(api: Api) -> None:
+        body = await api.answer('mutation { uploadCsv(input: {file: "x"}) { __typename } }')
+
+        assert body["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+        assert "only be given as a variable" in body["errors"][0]["message"]
+
+    run(story)
+
+
+def test_files_of_an_upload_are_closed(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str | None] = []
+    close = UploadFile.close
+
+    async def note(self: UploadFile) -> None:
+        closed.append(self.filename)
+        await close(self)
+
+    async def story(api: Api) -> None:
+        monkeypatch.setattr(UploadFile, "close", note)
+
+        await api.http.post("/graphql", headers=PREFLIGHT, **multipart(OPERATIONS, PLACES, f=b"x"))
+
+        assert closed == ["shop.csv"]
+
+    run(story)
+
+
+def test_body_over_the_limit_is_refused(run: Any) -> None:
+    async def story(api: Api) -> None:
+        async def dripping() -> Any:
+            for _ in range(40):
+                yield b" " * 64 * 1024
+
+        declared = await api.http.post("/graphql", content=b" " * (1024 * 1024 + 1), headers=JSON)
+        undeclared = await api.http.post("/graphql", content=dripping(), headers=JSON)
+        upload = await api.http.post(
+            "/graphql", headers=PREFLIGHT, **multipart(OPERATIONS, PLACES, f=b"x" * (1024 * 1024 + 20_000))
+        )
+
+        for response, limit in ((declared, "1,048,576"), (undeclared, "1,048,576"), (upload, "1,058,576")):
+            assert error_of(response) == (
+                413,
+                "PAYLOAD_TOO_LARGE",
+                f"The body is larger than the limit of {limit} bytes.",
+            )
+
+    run(story)
+
+
+def test_subscription_over_plain_http_tells_where_it_belongs(run: Any) -> None:
+    async def story(api: Api) -> None:
+        response = await api.http.post("/graphql", json={"query": 'subscription { requestProgress(id: "x") { id } }'})
+
+        status, code, message = error_of(response)
+        assert (status, code) == (400, "BAD_REQUEST")
+        assert "WebSocket" in message
+
+    run(story)

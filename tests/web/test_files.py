@@ -1,0 +1,171 @@
+"""Downloads of output CSVs and pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from gql_imgproc.core.locations import image_key, output_key
+from gql_imgproc.db.models import requests
+from gql_imgproc.errors import StorageError
+from gql_imgproc.identifiers import Kind, new_id, to_global
+from gql_imgproc.states import RequestStatus
+from gql_imgproc.web.files import attachment, output_name
+from tests.db.stories import given_request
+from tests.graphql.api import Api
+
+OUTPUT = b"S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
+
+
+async def given_output(api: Api, **given: Any) -> Any:
+    """A request that has ended, and its output CSV."""
+    request_id = given_request(api.resources.db, 1, **given)
+    statement = update(requests).where(requests.c.id == request_id)
+    ended = statement.values(status=RequestStatus.COMPLETED, has_output=True)
+    api.resources.db.write_now(lambda connection: connection.execute(ended))
+    await api.resources.storage.put(output_key(request_id), OUTPUT, "text/csv")
+    return request_id
+
+
+def test_output_of_an_ended_request(run: Any) -> None:
+    async def story(api: Api) -> None:
+        request_id = await given_output(api, csv_filename="größe.csv")
+        address = f"/api/download/{to_global(Kind.REQUEST, request_id)}"
+
+        got = await api.http.get(address)
+        again = await api.http.get(address, headers={"If-None-Match": f"W/{got.headers['etag']}"})
+        head = await api.http.head(address)
+
+        assert got.status_code == 200
+        assert got.content == OUTPUT
+        assert got.headers["content-type"] == "text/csv; charset=utf-8"
+        assert got.headers["content-length"] == str(len(OUTPUT))
+        assert got.headers["content-disposition"] == (
+            "attachment; filename=\"gr__e-output.csv\"; filename*=UTF-8''gr%C3%B6%C3%9Fe-output.csv"
+        )
+        assert got.headers["x-content-type-options"] == "nosniff"
+        assert (again.status_code, again.content) == (304, b"")
+        assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", got.headers["etag"])
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nonsense", "req_", to_global(Kind.REQUEST, new_id()), str(new_id()), "a\x00b"],
+    ids=["nonsense", "prefix", "unknown", "unknown UUID", "control character"],
+)
+def test_output_of_an_unknown_request(run: Any, name: str) -> None:
+    async def story(api: Api) -> None:
+        got = await api.http.get(f"/api/download/{name}")
+
+        assert got.status_code == 404
+        assert got.json() == {"error": "There is no such request. Check its identifier; it may have been deleted."}
+
+    run(story)
+
+
+def test_output_of_a_request_under_way(run: Any) -> None:
+    async def story(api: Api) -> None:
+        request_id = given_request(api.resources.db, 1)
+
+        got = await api.http.get(f"/api/download/{to_global(Kind.REQUEST, request_id)}")
+
+        assert got.status_code == 409
+        assert got.json() == {"error": "The request is still PENDING. Its output CSV is there when it has ended."}
+
+    run(story)
+
+
+def test_picture(run: Any) -> None:
+    async def story(api: Api) -> None:
+        request_id, name = new_id(), f"{new_id().hex}-1.webp"
+        await api.resources.storage.put(image_key(request_id, name), b"picture", "image/webp")
+        address = f"/api/image/{request_id.hex}/{name}"
+
+        got = await api.http.get(address)
+        again = await api.http.get(address, headers={"If-None-Match": f'"other", {got.headers["etag"]}'})
+        head = await api.http.head(address)
+
+        assert (got.status_code, got.content) == (200, b"picture")
+        assert got.headers["content-type"] == "image/webp"
+        assert got.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert got.headers["x-content-type-options"] == "nosniff"
+        assert again.status_code == 304
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "7")
+
+    run(story)
+
+
+def test_what_is_no_picture_is_not_served(run: Any) -> None:
+    async def story(api: Api) -> None:
+        request_id = await given_output(api)
+        keys = [
+            "x",
+            f"{request_id.hex}/{new_id().hex}-1.jpg",
+            f"{request_id.hex}/../output.csv",
+            f"{request_id.hex}/%2e%2e/output.csv",
+            f"requests/{request_id.hex}/output.csv",
+            "..%2f..%2fimgproc.db",
+        ]
+
+        answers = [await api.http.get(f"/api/image/{key}") for key in keys]
+
+        assert [(answer.status_code, "error" in answer.json()) for answer in answers] == [(404, True)] * len(keys)
+
+    run(story)
+
+
+def test_picture_in_a_bucket_is_elsewhere(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def sign(key: str, seconds: int) -> str:
+        return f"https://bucket.example/{key}?for={seconds}"
+
+    async def story(api: Api) -> None:
+        monkeypatch.setattr(api.resources.storage, "sign", sign)
+        request_id, name = new_id(), f"{new_id().hex}-1.jpg"
+
+        got = await api.http.get(f"/api/image/{request_id.hex}/{name}")
+
+        assert got.status_code == 302
+        assert got.headers["location"] == f"https://bucket.example/{image_key(request_id, name)}?for=300"
+        assert got.headers["cache-control"] == "private, max-age=60"
+
+    run(story)
+
+
+def test_store_that_does_not_answer(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(key: str) -> None:
+        raise StorageError("The object store did not answer within 60 s.")
+
+    async def story(api: Api) -> None:
+        monkeypatch.setattr(api.resources.storage, "open", broken)
+
+        got = await api.http.get(f"/api/image/{new_id().hex}/{new_id().hex}-1.jpg")
+
+        assert got.status_code == 503
+        assert got.json() == {"error": "The object store does not answer. Try again later."}
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("uploaded", "downloaded"),
+    [
+        ("shop.csv", "shop-output.csv"),
+        ("shop", "shop-output.csv"),
+        ("shop.2030.csv", "shop.2030-output.csv"),
+        ("v1. final", "v1. final-output.csv"),
+        (".csv", "-output.csv"),
+    ],
+)
+def test_name_of_the_output(uploaded: str, downloaded: str) -> None:
+    assert output_name(uploaded) == downloaded
+
+
+def test_name_cannot_break_out_of_its_header() -> None:
+    assert (
+        attachment('a"; x=\\"%.csv')
+        == "attachment; filename=\"a_; x=____.csv\"; filename*=UTF-8''a%22%3B%20x%3D%5C%22%25.csv"
+    )

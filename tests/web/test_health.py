@@ -1,0 +1,75 @@
+"""Alive, ready, and in numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gql_imgproc.settings import Settings
+from gql_imgproc.web import health
+from tests.db.stories import given_request
+from tests.graphql.api import Api, opened
+
+
+def test_ready_when_everything_is_there(run: Any) -> None:
+    async def story(api: Api) -> None:
+        alive = await api.http.get("/healthz")
+        ready = await api.http.get("/readyz")
+
+        assert (alive.status_code, alive.text) == (200, "ok\n")
+        assert (ready.status_code, ready.json()) == (200, {"ready": True, "missing": {}})
+
+    run(story)
+
+
+def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    settings = Settings(
+        _env_file=None,
+        data_dir=tmp_path,
+        redis_url=f"unix://{tmp_path}/nothing",
+        storage_url=f"file://{tmp_path}/file/objects",
+    )
+
+    async def story() -> None:
+        async with opened(settings) as api:
+            alive = await api.http.get("/healthz")
+            ready = await api.http.get("/readyz")
+
+        assert alive.status_code == 200
+        assert ready.status_code == 503
+        assert list(ready.json()["missing"]) == ["database", "redis", "storage"]
+        assert "gql-imgproc migrate" in ready.json()["missing"]["database"]
+
+    asyncio.run(story())
+
+
+def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(api: Api) -> None:
+        monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
+        monkeypatch.setattr(api.resources.storage, "check", lambda: asyncio.sleep(30))
+
+        ready = await api.http.get("/readyz")
+
+        assert ready.status_code == 503
+        assert ready.json()["missing"]["storage"] == "No answer within 0.01 s."
+
+    run(story)
+
+
+def test_metrics_count_answers_by_route_and_requests_by_status(run: Any) -> None:
+    async def story(api: Api) -> None:
+        given_request(api.resources.db, 1)
+        await api.http.get("/api/image/whatever")
+
+        text = (await api.http.get("/metrics")).text
+
+        assert 'imgproc_requests{status="PENDING"} 1.0' in text
+        assert 'imgproc_queue_messages{queue="images"} 0.0' in text
+        assert 'imgproc_http_requests_total{method="GET",route="/api/image/{key:path}",status="404"}' in text
+        assert "whatever" not in text
+
+    run(story)

@@ -1,0 +1,101 @@
+"""Pages, what the service says of itself, and the headers of every answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gql_imgproc import __version__
+from gql_imgproc.web import pages
+from gql_imgproc.web.headers import content_security_policy
+from tests.graphql.api import Api
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A built page, in small."""
+    static = tmp_path / "static"
+    (static / "assets").mkdir(parents=True)
+    (static / "index.html").write_text("<title>page</title>")
+    (static / "graphiql.html").write_text("<title>graphiql</title>")
+    (static / "assets" / "index-abc.js").write_text("1")
+    monkeypatch.setattr(pages, "STATIC", static)
+    return static
+
+
+def test_page_and_graphiql_for_a_browser(run: Any, built: Path) -> None:
+    async def story(api: Api) -> None:
+        page = await api.http.get("/", headers=BROWSER)
+        graphiql = await api.http.get("/graphql", headers=BROWSER)
+        query = await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"})
+        script = await api.http.get("/static/assets/index-abc.js")
+        missing = await api.http.get("/static/nothing.js")
+
+        assert (page.status_code, page.text) == (200, "<title>page</title>")
+        assert (graphiql.status_code, graphiql.text) == (200, "<title>graphiql</title>")
+        assert query.json() == {"data": {"limits": {"maxPageSize": 100}}}
+        assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert page.headers["cache-control"] == "no-cache"
+        assert (missing.status_code, missing.json()) == (404, {"error": "There is nothing at this address."})
+
+    run(story)
+
+
+def test_page_that_is_not_built_says_so(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "STATIC", tmp_path / "none")
+
+    async def story(api: Api) -> None:
+        page = await api.http.get("/", headers=BROWSER)
+        graphiql = await api.http.get("/graphql", headers=BROWSER)
+        asset = await api.http.get("/static/x.js")
+
+        assert page.text.startswith("The web page is not built.")
+        assert graphiql.text == page.text
+        assert page.headers["content-type"] == "text/plain; charset=utf-8"
+        assert asset.status_code == 404
+
+    run(story)
+
+
+def test_a_program_is_told_the_addresses(run: Any) -> None:
+    async def story(api: Api) -> None:
+        got = await api.http.get("/", headers={"Accept": "application/json"})
+
+        body = got.json()
+        assert (body["name"], body["version"]) == ("gql_imgproc", __version__)
+        assert body["addresses"]["graphql"] == "https://pictures.example/graphql"
+
+    run(story)
+
+
+def test_every_answer_carries_the_headers(run: Any, built: Path) -> None:
+    async def story(api: Api) -> None:
+        policy = content_security_policy(pictures_elsewhere=False)
+
+        answers = [
+            await api.http.get("/", headers=BROWSER),
+            await api.http.get("/nothing"),
+            await api.http.get("/healthz"),
+            await api.http.post("/graphql", json={"query": "{ limits { maxPageSize } }"}),
+            await api.http.post("/graphql", content=b"{"),
+        ]
+
+        for answer in answers:
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["x-frame-options"] == "DENY"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["content-security-policy"] == policy
+
+    run(story)
+
+
+def test_policy_lets_no_foreign_script_in() -> None:
+    rules = dict(rule.split(" ", 1) for rule in content_security_policy(pictures_elsewhere=True).split("; "))
+
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == rules["connect-src"] == rules["style-src"] == "'self'"
+    assert rules["frame-ancestors"] == "'none'"
