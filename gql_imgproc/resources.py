@@ -64,8 +64,10 @@ class Resources:
 
     async def aclose(self) -> None:
         """Closes everything, whatever of it fails."""
-        for task in list(self.later.values()):
+        late = list(self.later.values())
+        for task in late:
             task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
         closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.fetcher.aclose]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)
         self.cpu.close()

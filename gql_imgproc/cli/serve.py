@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ from gql_imgproc.settings import load
 HOST, PORT = "127.0.0.1", 8000
 #: How long the API lets answers under way end, in seconds; below what `up` gives it.
 API_STOP_S = 5
+#: How long a thread that reads or inserts rows may keep the interpreter's lock while the event loop waits for it,
+#: in seconds. A query needs the lock some twenty times: at the default of 5 ms it would take 0.1 s meanwhile.
+SWITCH_S = 0.0005
 #: Largest message a client may send over a WebSocket, in bytes: a GraphQL document and its variables.
 WEBSOCKET_MESSAGE_BYTES = 256 * 1024
 
@@ -72,6 +76,7 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False) -> 
     )
     # The server stops in order, then sends itself the signal again; to have stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    sys.setswitchinterval(SWITCH_S)
     uvicorn.run(
         "gql_imgproc.web.app:create_app",
         factory=True,

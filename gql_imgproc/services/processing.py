@@ -7,7 +7,10 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from uuid import UUID
+
+import redis
 
 from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
@@ -41,8 +44,7 @@ async def work_on(resources: Resources, request_id: UUID) -> None:
     while claim := await resources.db.write(lambda connection: work.claim_product(connection, request_id, lease_s)):
         await _do(resources, claim)
         if now() >= turn_ends:
-            priority = claim.priority
-            await tell(resources, lambda: resources.queue.work_on(request_id, priority))
+            await tell(resources, partial(resources.queue.work_on, request_id, claim.priority))
             return
 
 
@@ -83,20 +85,22 @@ async def _lease_kept(resources: Resources, claim: Claim) -> AsyncIterator[None]
 
 def _wake_later(resources: Resources, claim: Claim, delay_s: float) -> None:
     """Wakes a worker when the pictures are due again. A long delay, or a lost timer, is the sweep's to notice."""
-    if delay_s > resources.settings.sweep_seconds:
+    if delay_s > resources.settings.sweep_seconds or claim.request_id in resources.later:
         return
-    resources.later.setdefault(
-        claim.request_id, asyncio.create_task(_wake_after(resources, claim.request_id, claim.priority, delay_s))
+    resources.later[claim.request_id] = asyncio.create_task(
+        _wake_after(resources, claim.request_id, claim.priority, delay_s)
     )
 
 
 async def _wake_after(resources: Resources, request_id: UUID, priority: Priority, delay_s: float) -> None:
     try:
         await asyncio.sleep(delay_s)
+        under_way = await resources.blocking(resources.queue.census)
+        await wake(resources, request_id, priority, under_way=under_way[request_id])
+    except redis.RedisError as error:
+        log.warning("retry is left to the sweep: Redis is away", extra={"reason": str(error)})
     finally:
         resources.later.pop(request_id, None)
-    under_way = await resources.blocking(resources.queue.census)
-    await wake(resources, request_id, priority, under_way=under_way[request_id])
 
 
 class _Product:

@@ -23,12 +23,15 @@ from gql_imgproc.errors import CsvIssueCode, UploadTooLarge
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell, wake
-from gql_imgproc.services.ingestion import CHUNK_PRODUCTS, read_chunk
+from gql_imgproc.services.ingestion import read_chunk
 from gql_imgproc.services.limits import manifest_limits
 from gql_imgproc.states import Priority
 
 log = logging.getLogger(__name__)
 
+#: Rows that are inserted with the request itself: most uploads are there as a whole at once, and all workers have
+#: something to do, yet the process that answers everybody is not kept long.
+FIRST_PRODUCTS = 250
 #: A pause between rows this long lets the event loop take the interpreter's lock; 0 would give it straight back.
 BREATH_SECONDS = 0.0001
 
@@ -106,8 +109,8 @@ def _check(resources: Resources, file: BinaryIO) -> Summary:
 
 
 async def _record(resources: Resources, submission: Submission, request_id: UUID, summary: Summary) -> Snapshot:
-    """The request and the first chunk of its products, in one transaction: a small upload is there at once."""
-    chunk = await resources.blocking(read_chunk, submission.file, CHUNK_PRODUCTS)
+    """The request and the first of its products, in one transaction: a small upload is there at once."""
+    chunk = await resources.blocking(read_chunk, submission.file, FIRST_PRODUCTS)
     new = intake.NewRequest(
         id=request_id,
         priority=submission.priority,

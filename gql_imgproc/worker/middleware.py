@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 
 from dramatiq import Broker, Worker
@@ -16,6 +17,9 @@ from gql_imgproc.services.upkeep import sweep_alone
 from gql_imgproc.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: What decodes pictures yields to what answers people, where both share a machine.
+NICENESS = 5
 
 
 class OpenResources(Middleware):
@@ -35,6 +39,8 @@ class OpenResources(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Its `dramatiq` master killed, a worker would live on as an orphan that nobody restarts or stops.
         die_with_parent()
+        if hasattr(os, "nice"):
+            os.nice(NICENESS)
         _loop().run_coroutine(self._open())
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

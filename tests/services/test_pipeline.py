@@ -228,7 +228,7 @@ def test_a_large_upload_is_taken_in_by_chunks(run: Run) -> None:
     async def story(resources: Resources) -> None:
         rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4502))
         submitted = await upload(resources, HEADER + rows)
-        assert submitted.snapshot.ingested_products == 2000
+        assert submitted.snapshot.ingested_products == 250
         assert resources.queue.lengths()["control"] == 1
 
         await ingest(resources, submitted.snapshot.id)
