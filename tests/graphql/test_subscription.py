@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gql_imgproc.core.options import DEFAULT
 from gql_imgproc.db import queries
+from gql_imgproc.graphql.sockets import SocketHandler
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.services.announcing import publish
 from gql_imgproc.services.completion import cancel
@@ -154,6 +155,15 @@ def test_a_faulty_operation_leaves_its_neighbours_alone(play: Any) -> None:
         ]
 
     play(story)
+
+
+def test_an_operation_that_its_client_has_ended_can_end() -> None:
+    handler = object.__new__(SocketHandler)
+    handler.operations = {}
+
+    handler.forget_id("a")
+
+    assert handler.operations == {}
 
 
 @pytest.mark.parametrize(

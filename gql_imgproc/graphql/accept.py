@@ -1,0 +1,44 @@
+"""What a client wants to be answered with, from its `Accept` header."""
+
+from __future__ import annotations
+
+JSON = "application/json"
+GRAPHQL_JSON = "application/graphql-response+json"
+EVENTS = "text/event-stream"
+
+
+def wishes(accept: str) -> dict[str, float]:
+    """The media types of the header with their weights, in its order; those refused with `q=0` are left out."""
+    found: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        if name and weight > 0:
+            found[name] = weight
+    return found
+
+
+def answer_type(accept: str) -> str:
+    """The media type of an answer. Clients that say nothing of it get what they have always got."""
+    wanted = wishes(accept)
+    modern = wanted.get(GRAPHQL_JSON, 0)
+    classic = max(wanted.get(name, 0) for name in (JSON, "application/*", "*/*"))
+    if modern == classic and JSON in wanted:
+        return next(name for name in wanted if name in (JSON, GRAPHQL_JSON))
+    return GRAPHQL_JSON if modern and modern >= classic else JSON
+
+
+def wants_events(accept: str) -> bool:
+    return EVENTS in wishes(accept)
+
+
+def wants_only_events(accept: str) -> bool:
+    """Whether nothing but events will do: some clients name every type they know in every request."""
+    wanted = wishes(accept)
+    return EVENTS in wanted and not any(name in wanted for name in (JSON, GRAPHQL_JSON, "application/*", "*/*"))

@@ -1,0 +1,87 @@
+"""Errors in an answer: which a caller may read, the code each carries, and the number that stands for the others."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.extensions import SchemaExtension
+from strawberry.types.execution import StreamExecutionResult
+
+log = logging.getLogger(__name__)
+
+
+class Code(StrEnum):
+    """The `extensions.code` of an error."""
+
+    #: The document is not GraphQL.
+    PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    #: The document does not fit the schema, or is over a limit.
+    VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    #: A value is out of its range or has the wrong form.
+    BAD_USER_INPUT = "BAD_USER_INPUT"
+    #: What a subscription was asked for does not exist.
+    NOT_FOUND = "NOT_FOUND"
+    #: The HTTP request is not as GraphQL over HTTP wants it.
+    BAD_REQUEST = "BAD_REQUEST"
+    #: The body is larger than the limit.
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    #: A fault of the service; the message has the number under which it stands in the log.
+    INTERNAL = "INTERNAL"
+
+
+def bad_input(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": Code.BAD_USER_INPUT.value})
+
+
+def not_found(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": Code.NOT_FOUND.value})
+
+
+def presentable(error: GraphQLError) -> GraphQLError:
+    """The error as a caller may see it; one of our own making is logged and replaced."""
+    cause = error.original_error
+    if isinstance(cause, RecursionError):
+        return GraphQLError("The document is nested too deeply.", extensions={"code": Code.PARSE_FAILED.value})
+    # A literal that Python cannot read, for instance a number of 5,000 digits, is found before anything runs.
+    about_input = isinstance(cause, ValueError) and error.path is None and error.nodes
+    if cause is None or isinstance(cause, GraphQLError) or about_input:
+        error.extensions = {"code": _code(error).value, **(error.extensions or {})}
+        return error
+    number = secrets.token_hex(6)
+    log.error("unexpected error", extra={"number": number, "path": error.path}, exc_info=cause)
+    return GraphQLError(
+        f"Something went wrong on our side. Give this number to whoever runs the service: {number}",
+        nodes=error.nodes,
+        path=error.path,
+        extensions={"code": Code.INTERNAL.value},
+    )
+
+
+def _code(error: GraphQLError) -> Code:
+    if isinstance(error, GraphQLSyntaxError):
+        return Code.PARSE_FAILED
+    # What fails before execution has no path: the document, or the value of a variable, which has no place
+    # in the document's own rules.
+    return Code.BAD_USER_INPUT if error.path or error.message.startswith("Variable ") else Code.VALIDATION_FAILED
+
+
+class PresentableErrors(SchemaExtension):
+    """Lets no exception's text reach a caller, whatever the transport."""
+
+    def on_operation(self) -> Iterator[None]:
+        yield
+        _present(self.execution_context.result)
+
+    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
+        _present(result)
+        yield
+
+
+def _present(result: Any) -> None:
+    if result is not None and result.errors:
+        result.errors = [presentable(error) for error in result.errors]

@@ -1,0 +1,28 @@
+"""The limits in force, as a client reads them before it sends."""
+
+from __future__ import annotations
+
+import strawberry
+
+from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
+from gql_imgproc.graphql.scalars import ByteCount
+from gql_imgproc.settings import Settings
+
+
+@strawberry.type(description="Limits in force, so that clients can check before they send.")
+class ServerLimits:
+    max_upload_bytes: ByteCount = strawberry.field(description="Size of the largest CSV file that is accepted.")
+    max_products: int = strawberry.field(description="Largest number of data rows in a file.")
+    max_images: int = strawberry.field(description="Largest number of images in a file.")
+    max_page_size: int = strawberry.field(description="Largest page of a connection.")
+    max_query_cost: int = strawberry.field(description="Largest cost of one operation.")
+
+    @classmethod
+    def of(cls, settings: Settings) -> ServerLimits:
+        return cls(
+            max_upload_bytes=ByteCount(settings.max_upload_bytes),
+            max_products=settings.max_products,
+            max_images=settings.max_images,
+            max_page_size=MAX_PAGE_SIZE,
+            max_query_cost=settings.max_query_cost,
+        )

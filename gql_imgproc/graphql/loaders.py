@@ -1,0 +1,77 @@
+"""Loaders: what many objects of one answer need is read with one statement each.
+
+Nothing is remembered between two reads: a socket keeps its loaders for hours, and its answers must be fresh.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, Row
+from strawberry.dataloader import DataLoader
+
+from gql_imgproc.db import queries
+from gql_imgproc.db.engine import Database
+from gql_imgproc.states import ProductStatus
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ProductsOf:
+    """A page of the products of a request."""
+
+    request_id: UUID
+    window: queries.Window
+    status: ProductStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountOf:
+    """The number of a request's products."""
+
+    request_id: UUID
+    status: ProductStatus | None
+
+
+class Loaders:
+    """All loaders; each batch is read in one transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.products = DataLoader(self._products, cache=False)
+        self.product_counts = DataLoader(self._product_counts, cache=False)
+        self.images = DataLoader(partial(self._read, queries.images_of_products), cache=False)
+        self.deliveries = DataLoader(partial(self._read, queries.deliveries_of_requests), cache=False)
+
+    async def _read(self, query: Callable[[Connection, Collection[K]], Mapping[K, T]], keys: list[K]) -> list[T | None]:
+        found = await self._db.read(lambda connection: query(connection, set(keys)))
+        return [found.get(key) for key in keys]
+
+    async def _products(self, keys: list[ProductsOf]) -> list[queries.Page[Row[Any]]]:
+        groups: defaultdict[tuple[queries.Window, ProductStatus | None], set[UUID]] = defaultdict(set)
+        for key in keys:
+            groups[key.window, key.status].add(key.request_id)
+        found = await self._db.read(
+            lambda connection: {
+                group: queries.products_of_requests(connection, ids, *group) for group, ids in groups.items()
+            }
+        )
+        return [found[key.window, key.status][key.request_id] for key in keys]
+
+    async def _product_counts(self, keys: list[CountOf]) -> list[int]:
+        groups: defaultdict[ProductStatus | None, set[UUID]] = defaultdict(set)
+        for key in keys:
+            groups[key.status].add(key.request_id)
+        found = await self._db.read(
+            lambda connection: {
+                status: queries.count_products_of_requests(connection, ids, status) for status, ids in groups.items()
+            }
+        )
+        return [found[key.status].get(key.request_id, 0) for key in keys]

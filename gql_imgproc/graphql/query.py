@@ -1,0 +1,135 @@
+"""Entry points for reading: each reads its input, asks the database once, and shows what it got."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from gql_imgproc.db import queries
+from gql_imgproc.graphql.context import Info
+from gql_imgproc.graphql.enums import RequestOrder
+from gql_imgproc.graphql.faults import bad_input
+from gql_imgproc.graphql.fields import computed
+from gql_imgproc.graphql.limits import ServerLimits
+from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, given, window
+from gql_imgproc.graphql.types import Image, Node, Product, ProductConnection, Request, RequestConnection
+from gql_imgproc.identifiers import Kind, from_global
+from gql_imgproc.states import ProductStatus, RequestStatus
+
+#: Longest text that is searched for, in characters.
+MAX_SEARCH_CHARS = 200
+
+Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifier to fetch.")]
+
+
+@strawberry.type(description="Entry points for reading.")
+class Query:
+    @computed("Fetches anything by its global identifier; null when it does not exist or is not visible to the caller.")
+    async def node(self, info: Info, id: Identifier) -> Node | None:
+        named = from_global(id)
+        match named and named[0]:
+            case Kind.REQUEST:
+                return await _request(info, id)
+            case Kind.PRODUCT:
+                return await _product(info, id)
+            case Kind.IMAGE:
+                return await _image(info, id)
+        return None
+
+    @computed("Fetches a request; null when it does not exist or is not visible to the caller.")
+    async def request(self, info: Info, id: Identifier) -> Request | None:
+        return await _request(info, id)
+
+    @computed("Requests visible to the caller.", cost=5)
+    async def requests(
+        self,
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+        status: Annotated[
+            RequestStatus | None, strawberry.argument(description="Only requests with this status.")
+        ] = strawberry.UNSET,
+        order_by: Annotated[
+            RequestOrder, strawberry.argument(description="Order of the list.")
+        ] = RequestOrder.CREATED_AT_DESC,
+    ) -> RequestConnection:
+        asked = window(Listing.REQUESTS, first, after, last, before)
+        wanted, oldest_first = given(status), order_by is RequestOrder.CREATED_AT_ASC
+        db = info.context.resources.db
+        page = await db.read(
+            lambda connection: queries.requests_page(connection, asked, status=wanted, oldest_first=oldest_first)
+        )
+        return RequestConnection.of(
+            asked, page, lambda: db.read(lambda connection: queries.count_requests(connection, status=wanted))
+        )
+
+    @computed("Fetches a product; null when it does not exist or is not visible to the caller.")
+    async def product(self, info: Info, id: Identifier) -> Product | None:
+        return await _product(info, id)
+
+    @computed("Products of all requests visible to the caller.", cost=5)
+    async def products(
+        self,
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+        name_contains: Annotated[
+            str | None, strawberry.argument(description="Only products whose name contains this text.")
+        ] = strawberry.UNSET,
+        status: Annotated[
+            ProductStatus | None, strawberry.argument(description="Only products with this status.")
+        ] = strawberry.UNSET,
+    ) -> ProductConnection:
+        asked = window(Listing.PRODUCTS, first, after, last, before)
+        text, wanted = _searched(given(name_contains)), given(status)
+        db = info.context.resources.db
+        page = await db.read(
+            lambda connection: queries.products_page(connection, asked, name_contains=text, status=wanted)
+        )
+        return ProductConnection.of(
+            Listing.PRODUCTS,
+            asked,
+            page,
+            lambda: db.read(lambda connection: queries.count_products(connection, name_contains=text, status=wanted)),
+        )
+
+    @computed("Limits in force.")
+    def limits(self, info: Info) -> ServerLimits:
+        return ServerLimits.of(info.context.settings)
+
+
+async def _request(info: Info, id: str) -> Request | None:
+    named = from_global(id)
+    if named is None or named[0] is not Kind.REQUEST:
+        return None
+    found = await info.context.resources.db.read(lambda connection: queries.request(connection, named[1]))
+    return None if found is None else Request.of(found)
+
+
+async def _product(info: Info, id: str) -> Product | None:
+    named = from_global(id)
+    if named is None or named[0] is not Kind.PRODUCT:
+        return None
+    row = await info.context.resources.db.read(lambda connection: queries.product(connection, named[1]))
+    return None if row is None else Product.of(row)
+
+
+async def _image(info: Info, id: str) -> Image | None:
+    named = from_global(id)
+    if named is None or named[0] is not Kind.IMAGE:
+        return None
+    row = await info.context.resources.db.read(lambda connection: queries.image(connection, named[1]))
+    return None if row is None else Image.of(row, row.input_image_urls, info.context.address)
+
+
+def _searched(text: str | None) -> str | None:
+    if text is not None and len(text) > MAX_SEARCH_CHARS:
+        raise bad_input(f"`nameContains` may have at most {MAX_SEARCH_CHARS} characters.")
+    if text is not None and "\0" in text:
+        raise bad_input("`nameContains` may not contain the character NUL.")
+    return text

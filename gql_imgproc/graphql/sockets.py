@@ -1,0 +1,40 @@
+"""GraphQL over WebSockets, protocol `graphql-transport-ws`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphql import GraphQLError
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+
+from gql_imgproc.graphql.context import Context
+
+
+class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
+    """One socket. What is wrong with one operation ends that operation, not its neighbours."""
+
+    async def handle_message(self, message: Any) -> None:
+        payload = message.get("payload") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not isinstance(message.get("id", ""), str):
+            await self.handle_invalid_message("A message must be a JSON object, its `id` a text")
+        elif message.get("type") == "subscribe" and not _is_operation(payload):
+            await self.handle_invalid_message("The payload of `subscribe` must have the text `query`")
+        else:
+            await super().handle_message(message)  # type: ignore[arg-type]
+
+    def forget_id(self, id: str) -> None:
+        # The client may have completed or left in the moment in which we complete.
+        self.operations.pop(id, None)
+
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
+        return None
+
+
+def _is_operation(payload: Any) -> bool:
+    return (
+        isinstance(payload, dict)
+        and isinstance(payload.get("query"), str)
+        and isinstance(payload.get("variables"), dict | None)
+        and isinstance(payload.get("operationName"), str | None)
+    )

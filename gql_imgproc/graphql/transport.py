@@ -1,0 +1,237 @@
+"""GraphQL over HTTP, server-sent events, Apollo's multipart subscriptions and WebSockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import MissingQueryError
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData, GraphQLRequestProtocol
+from strawberry.http.streaming import HTTPStreamTransport, MultipartSubscriptionTransport, SSETransport
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import (
+    GRAPHQL_SSE_PROTOCOL,
+    GRAPHQL_TRANSPORT_WS_PROTOCOL,
+    MULTIPART_SUBSCRIPTION_PROTOCOL,
+)
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType as Operation
+
+from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events
+from gql_imgproc.graphql.bodies import (
+    MAX_JSON_BYTES,
+    MULTIPART_MARGIN_BYTES,
+    Body,
+    Refused,
+    decoded,
+    is_multipart,
+    limited,
+    media_type,
+    multipart_operation,
+    object_from,
+)
+from gql_imgproc.graphql.context import Context
+from gql_imgproc.graphql.cost import MAX_TOKENS
+from gql_imgproc.graphql.faults import Code, presentable
+from gql_imgproc.graphql.schema import schema
+from gql_imgproc.graphql.sockets import SocketHandler
+
+#: How long a new socket may stay without its first message, in seconds.
+SOCKET_INIT_SECONDS = 10
+#: Operations under way at once on one socket.
+MAX_OPERATIONS_PER_SOCKET = 100
+
+
+class Events(SSETransport):
+    """Server-sent events whose lines end as urql expects them."""
+
+    def encode_event(self, event: str, data: str | None = None) -> str:
+        return super().encode_event(event, data).replace("\r\n", "\n")
+
+    def encode_comment(self, comment: str) -> str:
+        return f": {comment}\n\n"
+
+
+class Transport(GraphQL[Context, None]):
+    """The door at `/graphql`. Whoever mounts it puts the open resources into `app.state.resources`."""
+
+    request_adapter_class = Body
+    graphql_transport_ws_handler_class = SocketHandler
+    stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
+        GRAPHQL_SSE_PROTOCOL: Events,
+        MULTIPART_SUBSCRIPTION_PROTOCOL: MultipartSubscriptionTransport,
+    }
+
+    def __init__(self, *, allowed_origins: Sequence[str] = ()) -> None:
+        """`allowed_origins`: pages of other hosts that may open a socket."""
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            multipart_uploads_enabled=True,
+            subscription_protocols=(
+                GRAPHQL_TRANSPORT_WS_PROTOCOL,
+                GRAPHQL_SSE_PROTOCOL,
+                MULTIPART_SUBSCRIPTION_PROTOCOL,
+            ),
+            connection_init_wait_timeout=timedelta(seconds=SOCKET_INIT_SECONDS),
+            max_subscriptions_per_connection=MAX_OPERATIONS_PER_SOCKET,
+            allowed_origins=allowed_origins,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            limit = MAX_JSON_BYTES
+            if is_multipart(request):
+                limit = request.app.state.resources.settings.max_upload_bytes + MULTIPART_MARGIN_BYTES
+            request = Request(scope, limited(request, limit))
+            response = await self.run(request)
+        except ClientDisconnect:
+            return
+        except HTTPException as refused:
+            response = refusal(refused)
+        try:
+            await response(scope, receive, send)
+        finally:
+            await request.close()
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        return Context(request.app.state.resources)
+
+    async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
+        response = await super().get_sub_response(request)
+        response.media_type = answer_type(request.headers.get("accept", ""))
+        return response
+
+    def should_render_graphql_ide(self, request: Any) -> bool:
+        return False
+
+    def is_request_allowed(self, request: Any) -> bool:
+        if request.method not in ("GET", "POST"):
+            raise Refused(405, "GraphQL is spoken with GET and POST.", headers={"Allow": "GET, POST"})
+        return True
+
+    def decode_json(self, data: str | bytes) -> Any:
+        return decoded(data)
+
+    async def parse_http_body(self, adapter: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
+        request = cast(Body, adapter).request
+        operation = await _operation(request)
+        query, name = operation.get("query"), operation.get("operationName")
+        if not isinstance(query, str) or not query.strip():
+            raise Refused(400, "`query` must be the text of a GraphQL document.")
+        if not isinstance(name, str | None):
+            raise Refused(400, "`operationName` must be a text or null.")
+        for field in ("variables", "extensions"):
+            if not isinstance(operation.get(field), dict | None):
+                raise Refused(400, f"`{field}` must be an object or null.")
+        return GraphQLRequestData(
+            query=query,
+            variables=operation.get("variables"),
+            operation_name=name or None,
+            extensions=operation.get("extensions"),
+            protocol=self._protocol(request, query, name or None),
+        )
+
+    def _protocol(self, request: Request, query: str, name: str | None) -> GraphQLRequestProtocol:
+        accept = request.headers.get("accept", "")
+        if wants_events(accept) and (wants_only_events(accept) or is_subscription(query, name)):
+            return "sse"
+        multipart = self._get_stream_transport("multipart-subscription")
+        return "multipart-subscription" if multipart and multipart.accepts(accept) else "http"
+
+    async def execute_single(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        sub_response: Response,
+        context: Context,
+        root_value: None,
+        request_data: GraphQLRequestData,
+    ) -> ExecutionResult:
+        allowed = {Operation.QUERY, Operation.MUTATION} if request.method == "POST" else {Operation.QUERY}
+        try:
+            return await self.schema.execute(
+                request_data.query,
+                variable_values=request_data.variables,
+                context_value=context,
+                operation_name=request_data.operation_name,
+                operation_extensions=request_data.extensions,
+                allowed_operation_types=allowed,
+            )
+        except CannotGetOperationTypeError as error:
+            raise Refused(400, error.as_http_error_reason()) from error
+        except InvalidOperationTypeError as error:
+            if error.operation_type is Operation.SUBSCRIPTION:
+                raise Refused(
+                    400, "A subscription needs a WebSocket, or `Accept: text/event-stream` to be answered with events."
+                ) from error
+            raise Refused(405, "A mutation needs POST.", headers={"Allow": "POST"}) from error
+        except MissingQueryError as error:
+            raise Refused(400, "`query` must be the text of a GraphQL document.") from error
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+        # The schema has done so already, unless something failed outside of its extensions.
+        result.errors = result.errors and [presentable(error) for error in result.errors]
+        response = await super().process_result(request, result)
+        if result.data is None and result.errors and not any(error.path for error in result.errors):
+            # Nothing was executed, which GraphQL over HTTP tells by there being no `data`.
+            response.pop("data", None)
+        return response
+
+    def create_response(
+        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
+    ) -> Response:
+        response = super().create_response(response_data, sub_response)
+        kind = sub_response.media_type or "application/json"
+        response.headers["content-type"] = f"{kind}; charset=utf-8"
+        response.headers["vary"] = "Accept"
+        if "data" not in response_data and kind == GRAPHQL_JSON:
+            response.status_code = 400
+        return response
+
+
+async def _operation(request: Request) -> dict[str, Any]:
+    """What a request asks for: from its address, its JSON or its multipart body."""
+    if request.method == "GET":
+        operation: dict[str, Any] = dict(request.query_params)
+        for field in ("variables", "extensions"):
+            if text := operation.pop(field, None):
+                operation[field] = object_from(text, f"`{field}`")
+        return operation
+    match media_type(request):
+        case "application/json":
+            return object_from(await request.body(), "The body")
+        case "multipart/form-data":
+            return await multipart_operation(request)
+    raise Refused(415, "Send the operation as application/json, or as multipart/form-data with a file.")
+
+
+def is_subscription(query: str, name: str | None) -> bool:
+    """Whether the operation that would be run is a subscription."""
+    try:
+        document = parse(query, max_tokens=MAX_TOKENS)
+    except (GraphQLError, RecursionError):
+        return False
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    chosen = [node for node in operations if name is None or (node.name and node.name.value == name)]
+    return bool(chosen) and chosen[0].operation is OperationType.SUBSCRIPTION
+
+
+def refusal(refused: HTTPException) -> JSONResponse:
+    """An answer in the form of a GraphQL error."""
+    code = refused.code if isinstance(refused, Refused) else Code.BAD_REQUEST
+    headers = refused.headers if isinstance(refused, Refused) else None
+    error = {"message": refused.reason, "extensions": {"code": code.value}}
+    return JSONResponse({"errors": [error]}, refused.status_code, headers)

@@ -1,0 +1,11 @@
+"""What Prometheus reads. Counters are of one process; gauges of the whole service are set when they are read."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+HTTP_REQUESTS = Counter("imgproc_http_requests_total", "Answered HTTP requests.", ["route", "method", "status"])
+HTTP_SECONDS = Histogram("imgproc_http_request_seconds", "Time until an HTTP answer began, in seconds.", ["route"])
+SOCKETS = Gauge("imgproc_websockets", "Open WebSockets of this process.")
+REQUESTS = Gauge("imgproc_requests", "Requests by status.", ["status"])
+QUEUE_MESSAGES = Gauge("imgproc_queue_messages", "Messages waiting in a queue.", ["queue"])

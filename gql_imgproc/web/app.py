@@ -1,0 +1,94 @@
+"""The ASGI application: routes, and the resources that they share."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from gql_imgproc.errors import StorageError
+from gql_imgproc.graphql.transport import Transport
+from gql_imgproc.resources import Resources
+from gql_imgproc.settings import Settings, load
+from gql_imgproc.web import files, health, pages
+from gql_imgproc.web.headers import COMMON, Counting, Headers, content_security_policy
+
+log = logging.getLogger(__name__)
+
+
+class GraphQLDoor:
+    """`/graphql`: GraphiQL for a person with a browser, GraphQL for everybody else."""
+
+    def __init__(self, settings: Settings) -> None:
+        public = urlsplit(settings.public_url)
+        self._transport = Transport(allowed_origins=[f"{public.scheme}://{public.netloc}"] if public.netloc else ())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if pages.wants_graphiql(scope):
+            await pages.graphiql(Request(scope))(scope, receive, send)
+        else:
+            await self._transport(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The application; without `settings` it reads them by itself, as an ASGI server's factory call needs."""
+    settings = settings or load()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with Resources(settings) as resources:
+            app.state.resources = resources
+            yield
+
+    graphql = GraphQLDoor(settings)
+    routes = [
+        Route("/", pages.index),
+        # Given as a class's instance it gets every method: GraphQL has its own answer to those it does not take.
+        Route("/graphql", graphql),
+        WebSocketRoute("/graphql", graphql),
+        Route("/api/download/{request_id}", files.download),
+        Route("/api/image/{key:path}", files.image),
+        Route("/healthz", health.alive),
+        Route("/readyz", health.ready),
+        Route("/metrics", health.metrics),
+    ]
+    if pages.STATIC.is_dir():
+        routes.append(Mount("/static", pages.Assets(directory=pages.STATIC)))
+    policy = content_security_policy(pictures_elsewhere=not settings.storage.startswith("file:"))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Headers, policy=policy), Middleware(Counting)],
+        exception_handlers={HTTPException: _refused, StorageError: _store_away, Exception: _failed},
+        lifespan=lifespan,
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentence = {404: "There is nothing at this address.", 405: "This address does not take that method."}
+    return JSONResponse(
+        {"error": sentence.get(error.status_code, error.detail)}, error.status_code, headers=error.headers
+    )
+
+
+async def _store_away(request: Request, error: Exception) -> Response:
+    log.error("object store failed", extra={"path": request.url.path}, exc_info=error)
+    return JSONResponse({"error": "The object store does not answer. Try again later."}, 503, {"Retry-After": "5"})
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    number = secrets.token_hex(6)
+    log.error("unexpected error", extra={"number": number, "path": request.url.path})
+    message = f"Something went wrong on our side. Give this number to whoever runs the service: {number}"
+    # This answer is made outside of the middleware.
+    return JSONResponse({"error": message}, 500, COMMON)

@@ -1,0 +1,105 @@
+"""Downloads: output CSVs and compressed pictures."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+
+from gql_imgproc.core.locations import image_key_from, output_key, request_id_in
+from gql_imgproc.db import queries
+from gql_imgproc.errors import RequestNotFound
+from gql_imgproc.io.storage import StoredObject
+from gql_imgproc.resources import Resources
+
+#: How long a signed address of the object store is good, in seconds; and how long a browser may keep it.
+SIGNED_SECONDS, SIGNED_CACHE_SECONDS = 300, 60
+
+_TYPES = {
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "tif": "image/tiff",
+    "tiff": "image/tiff",
+    "bmp": "image/bmp",
+    "avif": "image/avif",
+}
+
+
+async def download(request: Request) -> Response:
+    """The output CSV of a request."""
+    resources: Resources = request.app.state.resources
+    request_id = request_id_in(request.path_params["request_id"])
+    if request_id is None:
+        return _error(404, str(RequestNotFound()))
+    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    if found is None:
+        return _error(404, str(RequestNotFound()))
+    if not found.status.final:
+        return _error(409, f"The request is still {found.status.value}. Its output CSV is there when it has ended.")
+    stored = await resources.storage.open(output_key(found.id)) if found.has_output else None
+    if stored is None:
+        return _error(404, "The request has no output CSV.")
+    # A retry of failed images writes another one in the same place.
+    etag = f'"{found.id.hex}-{found.generation}-{stored.size}"'
+    headers = {
+        "Content-Disposition": attachment(output_name(found.csv_filename)),
+        "Cache-Control": "no-cache",
+    }
+    return _serve(request, stored, etag, "text/csv; charset=utf-8", headers)
+
+
+async def image(request: Request) -> Response:
+    """A compressed picture. Its bytes never change: a new try is stored under a new name."""
+    resources: Resources = request.app.state.resources
+    path: str = request.path_params["key"]
+    key = image_key_from(path)
+    if key is None:
+        return _error(404, "There is no such picture.")
+    if signed := await resources.storage.sign(key, SIGNED_SECONDS):
+        return RedirectResponse(signed, 302, {"Cache-Control": f"private, max-age={SIGNED_CACHE_SECONDS}"})
+    stored = await resources.storage.open(key)
+    if stored is None:
+        return _error(404, "There is no such picture.")
+    name, _, extension = path.rpartition("/")[2].rpartition(".")
+    return _serve(
+        request,
+        stored,
+        f'"{name}"',
+        _TYPES.get(extension, "application/octet-stream"),
+        {"Cache-Control": "public, max-age=31536000, immutable"},
+    )
+
+
+def output_name(csv_filename: str) -> str:
+    """`shop.csv` was uploaded, `shop-output.csv` comes out."""
+    stem, dot, extension = csv_filename.rpartition(".")
+    return f"{stem if dot and extension.isalnum() else csv_filename}-output.csv"
+
+
+def attachment(name: str) -> str:
+    """`Content-Disposition` by RFC 6266: the name for every client, and the plain one for old ones."""
+    plain = "".join(letter if letter.isascii() and letter not in '"\\%' else "_" for letter in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _serve(request: Request, stored: StoredObject, etag: str, kind: str, headers: dict[str, str]) -> Response:
+    headers |= {"ETag": etag}
+    if _has_it(request, etag):
+        return Response(status_code=304, headers=headers)
+    headers |= {"Content-Length": str(stored.size), "Content-Type": kind}
+    if request.method == "HEAD":
+        return Response(headers=headers)
+    return StreamingResponse(stored.chunks, headers=headers)
+
+
+def _has_it(request: Request, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return etag in tags or "*" in tags
+
+
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status, {"Cache-Control": "no-store"})

@@ -1,0 +1,82 @@
+"""Is it alive, can it accept uploads, and how is it doing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from gql_imgproc.db import queries
+from gql_imgproc.db.migration import is_current
+from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.metrics import QUEUE_MESSAGES, REQUESTS
+from gql_imgproc.resources import Resources
+
+log = logging.getLogger(__name__)
+
+#: Deadline for each check, in seconds.
+CHECK_SECONDS = 2
+
+
+async def alive(request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def ready(request: Request) -> Response:
+    """Whether an upload would be accepted; if not, what is missing."""
+    resources: Resources = request.app.state.resources
+    names = ("database", "redis", "storage")
+    faults = await asyncio.gather(
+        _fault(_check_database(resources)),
+        _fault(resources.blocking(resources.queue.ping)),
+        _fault(resources.storage.check()),
+    )
+    missing = {name: fault for name, fault in zip(names, faults, strict=True) if fault}
+    if missing:
+        log.warning("not ready", extra=missing)
+    return JSONResponse(
+        {"ready": not missing, "missing": missing}, 503 if missing else 200, {"Cache-Control": "no-store"}
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus text; what cannot be asked for keeps the value it had."""
+    resources: Resources = request.app.state.resources
+    await asyncio.gather(_fault(_count_requests(resources)), _fault(_count_messages(resources)))
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _check_database(resources: Resources) -> None:
+    if not await asyncio.to_thread(is_current, resources.db):
+        raise ConfigurationError("The database has another version of the tables. Run `gql-imgproc migrate`.")
+
+
+async def _count_requests(resources: Resources) -> None:
+    for status, count in (await resources.db.read(queries.requests_by_status)).items():
+        REQUESTS.labels(status.value).set(count)
+
+
+async def _count_messages(resources: Resources) -> None:
+    for queue, length in (await resources.blocking(resources.queue.lengths)).items():
+        QUEUE_MESSAGES.labels(queue).set(length)
+
+
+async def _fault(check: Awaitable[object]) -> str | None:
+    """What is wrong, as a sentence; None when all is well."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check
+    except TimeoutError:
+        return f"No answer within {CHECK_SECONDS} s."
+    except ConfigurationError as error:
+        return str(error)
+    except (RedisError, SQLAlchemyError, OSError) as error:
+        log.warning("check failed", exc_info=error)
+        return "It cannot be reached or does not work; the log has the reason."
+    return None

@@ -1,0 +1,83 @@
+"""The web page, GraphiQL, and what the address of the service says to a program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from gql_imgproc import __version__
+from gql_imgproc.web.headers import content_security_policy
+
+#: The built page; there is none in a checkout where it was not built.
+STATIC = Path(__file__).with_name("static")
+
+_NOT_BUILT = (
+    "The web page is not built. Run `make setup`, which builds it, or install the package.\n"
+    "The API works without it: POST to /graphql; see the README.\n"
+)
+
+
+async def index(request: Request) -> Response:
+    accept = request.headers.get("accept", "")
+    if "application/json" in accept and "text/html" not in accept:
+        return _addresses(request)
+    return _page("index.html")
+
+
+def graphiql(request: Request) -> Response:
+    settings = request.app.state.resources.settings
+    response = _page("graphiql.html")
+    # Its editor and dialogs write style elements.
+    response.headers["Content-Security-Policy"] = content_security_policy(
+        pictures_elsewhere=not settings.storage.startswith("file:"), inline_styles=True
+    )
+    return response
+
+
+def wants_graphiql(scope: Scope) -> bool:
+    """Whether this is a person with a browser who came to look."""
+    if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        return False
+    request = Request(scope)
+    return "text/html" in request.headers.get("accept", "") and "query" not in request.query_params
+
+
+def _page(name: str) -> Response:
+    path = STATIC / name
+    if not path.is_file():
+        return PlainTextResponse(_NOT_BUILT, 503)
+    return FileResponse(path, headers={"Cache-Control": "no-cache"}, media_type="text/html")
+
+
+def _addresses(request: Request) -> Response:
+    base = request.app.state.resources.settings.public_url
+    paths = {
+        "graphql": "/graphql",
+        "download": "/api/download/{request_id}",
+        "image": "/api/image/{key}",
+        "health": "/healthz",
+        "readiness": "/readyz",
+        "metrics": "/metrics",
+    }
+    return JSONResponse(
+        {
+            "name": "gql_imgproc",
+            "version": __version__,
+            "addresses": {name: base + path for name, path in paths.items()},
+        }
+    )
+
+
+class Assets(StaticFiles):
+    """Scripts and styles. The names of those in `assets` tell their content, so they are kept for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        named_by_content = path.startswith(f"assets{os.sep}") and response.status_code in (200, 304)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named_by_content else "no-cache"
+        return response
