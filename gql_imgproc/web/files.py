@@ -82,7 +82,9 @@ def output_name(csv_filename: str) -> str:
 
 def attachment(name: str) -> str:
     """`Content-Disposition` by RFC 6266: the name for every client, and the plain one for old ones."""
-    plain = "".join(letter if letter.isascii() and letter not in '"\\%' else "_" for letter in name)
+    plain = "".join(
+        letter if letter.isascii() and letter.isprintable() and letter not in '"\\%' else "_" for letter in name
+    )
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 

@@ -165,6 +165,7 @@ def test_name_of_the_output(uploaded: str, downloaded: str) -> None:
 
 
 def test_name_cannot_break_out_of_its_header() -> None:
+    assert attachment("a\r\nX: y.csv") == "attachment; filename=\"a__X: y.csv\"; filename*=UTF-8''a%0D%0AX%3A%20y.csv"
     assert (
         attachment('a"; x=\\"%.csv')
         == "attachment; filename=\"a_; x=___.csv\"; filename*=UTF-8''a%22%3B%20x%3D%5C%22%25.csv"
