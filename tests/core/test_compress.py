@@ -13,9 +13,9 @@ from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from gql_imgproc.core.compress import Compressed, ImageLimits, compress, inspect
-from gql_imgproc.core.jpeg import tables
 from gql_imgproc.core.options import Options
-from gql_imgproc.core.webp import coarsest_quantiser, quantiser_of
+from gql_imgproc.core.picture.jpeg import tables
+from gql_imgproc.core.picture.webp import coarsest_quantiser, quantiser_of
 from gql_imgproc.states import ImageOutcome
 
 COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gql_imgproc.core.failures import not_an_image, unsupported
+from gql_imgproc.core.picture.failures import not_an_image, unsupported
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from gql_imgproc.core import containers, tiff
-from gql_imgproc.core.containers import Anatomy
-from gql_imgproc.core.failures import corrupt, decoding, too_large
-from gql_imgproc.core.formats import Format, sniff
+from gql_imgproc.core.picture import containers, tiff_directories
+from gql_imgproc.core.picture.containers import Anatomy
+from gql_imgproc.core.picture.failures import corrupt, decoding, too_large
+from gql_imgproc.core.picture.formats import Format, sniff
 
 # Our own limits are checked before a decoder is made; Pillow's would add a warning in the middle of a decode.
 Image.MAX_IMAGE_PIXELS = None
@@ -97,7 +97,7 @@ def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Anatomy]:
         case "WEBP":
             anatomy = containers.webp(data, limits.max_frames)
         case "TIFF":
-            anatomy = tiff.anatomy(data, limits.max_frames)
+            anatomy = tiff_directories.anatomy(data, limits.max_frames)
         case "BMP":
             anatomy = containers.bmp(data)
         case _:

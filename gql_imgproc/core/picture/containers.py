@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gql_imgproc.core.failures import corrupt, too_large, unsupported
+from gql_imgproc.core.picture.failures import corrupt, too_large, unsupported
 
 #: Segments, chunks or blocks of one file; more is no picture but an attack on the loop that reads them.
 MAX_PARTS = 65_536

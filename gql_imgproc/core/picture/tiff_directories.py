@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from gql_imgproc.core.containers import MAX_PARTS, Anatomy
-from gql_imgproc.core.failures import corrupt, too_large, unsupported
+from gql_imgproc.core.picture.containers import MAX_PARTS, Anatomy
+from gql_imgproc.core.picture.failures import corrupt, too_large, unsupported
 
 
 def anatomy(data: bytes, max_frames: int) -> Anatomy:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from io import BytesIO
 from typing import IO, Any
 
 from PIL import Image
 
-from gql_imgproc.core.containers import orientation_of
+from gql_imgproc.core.picture.containers import orientation_of
 
 #: EXIF that holds an orientation and nothing else; the orientation is its 25th byte.
 _ORIENTATION_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0%c\0\0" + b"\0\0\0\0"
@@ -77,3 +78,8 @@ def _scratch_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("picture"), "w+b")
     return tempfile.TemporaryFile()
+
+
+def same_pixels(made: bytes, image: Image.Image) -> bool:
+    with Image.open(BytesIO(made)) as again:
+        return again.size == image.size and again.convert(image.mode).tobytes() == image.tobytes()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from gql_imgproc.core.saving import Extras, save
+from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture.inspect import load
+from gql_imgproc.core.picture.saving import Extras, extras_of, save
+from gql_imgproc.core.picture.source import Source
 
 Table = list[int]
 
@@ -25,6 +31,8 @@ _CHROMA = (
 # fmt: on
 #: From this quality on chroma is stored in full: 4:2:0 would be what is seen first.
 _FULL_CHROMA_QUALITY = 90
+#: Where the end-of-image marker of a whole file is found: cameras append a few bytes of their own.
+_TAIL_BYTES = 65_536
 
 
 def tables(quality: int) -> tuple[Table, Table]:
@@ -32,6 +40,18 @@ def tables(quality: int) -> tuple[Table, Table]:
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     luma, chroma = ([min(255, max(1, (n * scale + 50) // 100)) for n in t] for t in (_LUMA, _CHROMA))
     return luma, chroma
+
+
+def smaller(source: Source, options: Options) -> Iterable[bytes]:
+    """One file of the wanted quality; none, from the header alone, when the source is no better than that."""
+    image = cast(JpegImageFile, source.image)
+    kept = at_most(image, options.quality)
+    if kept and b"\xff\xd9" in source.data[-_TAIL_BYTES:]:
+        return
+    load(image)
+    if not kept:
+        extras = extras_of(image, source.anatomy.orientation, options.keep_metadata)
+        yield encode(image, options.quality, extras, source=image)
 
 
 def at_most(image: JpegImageFile, quality: int) -> bool:

@@ -15,8 +15,11 @@ from io import BytesIO
 import oxipng
 from PIL import Image, ImageChops
 
-from gql_imgproc.core.containers import png_chunks
-from gql_imgproc.core.saving import Extras, orientation_exif, save
+from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture.containers import png_chunks
+from gql_imgproc.core.picture.inspect import load
+from gql_imgproc.core.picture.saving import Extras, orientation_exif, save
+from gql_imgproc.core.picture.source import Source
 
 #: oxipng holds the GIL while it works (about 0.4 us a pixel): larger pictures are left to zlib, which lets go.
 _OXIPNG_MAX_PIXELS = 50_000
@@ -49,18 +52,20 @@ def fidelity_db(quality: int) -> float:
     return 36 + max(0, quality - 50) * 0.2
 
 
-def compress(data: bytes, image: Image.Image, quality: int, orientation: int, keep_metadata: bool) -> Iterable[bytes]:
-    """Smaller files of the same picture, the preferred one first; `image` is the source, loaded."""
-    chunks = [(kind, bytes(body)) for kind, body in png_chunks(data)]
+def smaller(source: Source, options: Options) -> Iterable[bytes]:
+    """With a palette, where that is faithful; then the same pixels stored better."""
+    image, orientation, keep_metadata = source.image, source.anatomy.orientation, options.keep_metadata
+    load(image)
+    chunks = [(kind, bytes(body)) for kind, body in png_chunks(source.data)]
     beside = _beside(chunks, orientation, keep_metadata)
     if any(kind == b"acTL" for kind, _ in chunks):
         yield _redeflated(chunks, orientation, keep_metadata)
         return
     deep, indexed = chunks[0][1][8] == 16, chunks[0][1][9] == 3
     plain = None if deep or indexed else _opaque(image)
-    if plain is not None and plain.mode == "RGB" and (reduced := _with_palette(plain, quality)):
+    if plain is not None and plain.mode == "RGB" and (reduced := _with_palette(plain, options.quality)):
         yield _stored(reduced, beside)
-    yield _lossless(data, chunks, image, plain, orientation, keep_metadata, beside)
+    yield _lossless(chunks, image, plain, orientation, keep_metadata, beside)
 
 
 def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
@@ -144,7 +149,6 @@ def _opaque(image: Image.Image) -> Image.Image | None:
 
 
 def _lossless(
-    data: bytes,
     chunks: list[Chunk],
     image: Image.Image,
     plain: Image.Image | None,

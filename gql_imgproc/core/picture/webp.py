@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from PIL import Image
 
-from gql_imgproc.core.equivalence import webp_quality
-from gql_imgproc.core.saving import Extras, save
+from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture import containers
+from gql_imgproc.core.picture.equivalence import webp_quality
+from gql_imgproc.core.picture.failures import decoding
+from gql_imgproc.core.picture.inspect import load
+from gql_imgproc.core.picture.saving import Extras, extras_of, save
+from gql_imgproc.core.picture.source import Source
 
 #: libwebp's speed against size; 2 halves the CPU of its default for 6 % more bytes.
 _METHOD = 2
+
+
+def smaller(source: Source, options: Options) -> Iterable[bytes]:
+    """One file of the wanted quality; none when the source is lossless or no better than that."""
+    image, anatomy = source.image, source.anatomy
+    load(image)
+    if anatomy.lossless or at_most(anatomy.streams, options.quality):
+        return
+    extras = extras_of(image, anatomy.orientation, options.keep_metadata)
+    if not anatomy.durations_ms:
+        yield encode(image, options.quality, extras)
+        return
+    with decoding():
+        durations = list(anatomy.durations_ms)
+        made = encode_animation([image], durations, anatomy.plays, options.quality, extras)
+    # The encoder joins frames that look alike; then the source is the more faithful one.
+    again = containers.webp(made, anatomy.frames)
+    if again.durations_ms == anatomy.durations_ms and again.plays == anatomy.plays:
+        yield made
 
 
 def at_most(streams: tuple[memoryview, ...], quality: int) -> bool:

@@ -1,0 +1,49 @@
+"""GIF: lossless already, of 256 colours at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from PIL import Image
+
+from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture.inspect import load
+from gql_imgproc.core.picture.saving import save
+from gql_imgproc.core.picture.source import Source
+
+#: From this alpha on a pixel of a GIF is opaque.
+_OPAQUE = 128
+
+
+def smaller(source: Source, options: Options) -> Iterable[bytes]:
+    """None: its first frame is read lest a broken one is handed on."""
+    load(source.image)
+    return ()
+
+
+def encode(image: Image.Image) -> bytes:
+    return save(_frame(image), "GIF", optimize=True)
+
+
+def encode_animation(frames: list[Image.Image], durations_ms: list[int], plays: int) -> bytes:
+    first, *rest = [_frame(frame) for frame in frames]
+    # A GIF tells repeats after the first play, and none by leaving the number out.
+    loop = {} if plays == 1 else {"loop": max(0, plays - 1)}
+    return save(first, "GIF", save_all=True, append_images=rest, duration=durations_ms, disposal=2, **loop)
+
+
+def _frame(image: Image.Image) -> Image.Image:
+    """256 colours, one of them for what is transparent."""
+    if image.mode == "L":
+        return image
+    if image.mode not in ("RGBA", "LA"):
+        return image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT)
+    reduced = image.convert("RGB").quantize(255, Image.Quantize.MEDIANCUT)
+    clear = image.getchannel("A").point(lambda alpha: 255 if alpha < _OPAQUE else 0)
+    if clear.getbbox() is None:
+        return reduced
+    palette = (reduced.getpalette() or [])[: 255 * 3]
+    reduced.putpalette(palette + [0] * (256 * 3 - len(palette)))
+    reduced.paste(255, mask=clear)
+    reduced.info["transparency"] = 255
+    return reduced
