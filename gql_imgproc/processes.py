@@ -14,6 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if sys.platform != "win32":
+    import resource
+
 #: `prctl` option: the signal that the kernel sends when the parent ends. Survives `exec`, not `fork`.
 _PR_SET_PDEATHSIG = 1
 
@@ -32,6 +35,18 @@ def die_with_parent(parent_pid: int | None = None) -> None:
     # The parent may have ended before the call above.
     if expected is not None and os.getppid() != expected:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def limit_memory(size: int) -> None:
+    """Lets this process map at most `size` bytes of address space: what needs more fails instead of the machine.
+
+    Does nothing where the platform has no such limit, or has a lower one already.
+    """
+    if sys.platform == "win32":
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or size < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (size, hard))
 
 
 def bound_to(parent_pid: int, command: Sequence[str]) -> list[str]:

@@ -19,6 +19,8 @@ from gql_imgproc.errors import ConfigurationError
 Network = IPv4Network | IPv6Network
 
 MiB = 1024 * 1024
+#: Libraries, stacks and heaps of a worker's threads are mapped, though hardly used, before the first picture.
+_LEAST_WORKER_MEMORY = 2048 * MiB
 
 
 def _split(value: Any) -> Any:
@@ -97,6 +99,12 @@ class Settings(BaseSettings):
         0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by worker processes."
     )
     megapixels_in_flight: int = Field(100, gt=0, description="Megapixels decoded at once per worker process.")
+    worker_memory_bytes: ByteSize = Field(
+        ByteSize(4 * 1024 * MiB),
+        ge=0,
+        description="Address space of one worker process, of which about 1.5 GiB is its own; "
+        "a picture that needs more fails instead of the machine. 0: no limit.",
+    )
     min_saving_percent: float = Field(
         5,
         ge=0,
@@ -151,6 +159,13 @@ class Settings(BaseSettings):
     def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(delay < 0 for delay in value):
             raise ValueError("delays are 0 seconds or more")
+        return value
+
+    @field_validator("worker_memory_bytes")
+    @classmethod
+    def _room_to_work(cls, value: ByteSize) -> ByteSize:
+        if 0 < value < _LEAST_WORKER_MEMORY:
+            raise ValueError("use 2 GiB or more, or 0 for no limit: a worker itself takes about 1.5 GiB")
         return value
 
     @field_validator("database_url")

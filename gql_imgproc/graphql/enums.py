@@ -88,6 +88,7 @@ describe(
     UNSUPPORTED_FORMAT="The bytes are those of an image in a format that is not supported.",
     TOO_LARGE="The file, its pixel count or its frame count is over the limit.",
     CORRUPT="The image is damaged or incomplete.",
+    OPTIONS_IMPOSSIBLE="The options cannot be applied to the image, for instance a crop that lies outside it.",
     WORKER_CRASHED="The image brought a worker down repeatedly.",
     INTERNAL="A fault of the service that remained after its retries.",
 )

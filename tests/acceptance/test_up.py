@@ -7,6 +7,7 @@ import csv
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def test_an_upload_becomes_smaller_pictures_and_every_process_ends(
             assert (after.format, after.size) == (before.format, before.size)
             assert getattr(after, "n_frames", 1) == getattr(before, "n_frames", 1)
 
+    if sys.platform == "linux":
+        assert {worker.rlimit(psutil.RLIMIT_AS)[0] for worker in service.workers()} == {4 * 2**30}
     processes = service.processes()
     started = time.monotonic()
     assert service.stop() == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,3 +196,36 @@ def test_the_header_tells_what_decoding_costs() -> None:
 
     assert (header.format, header.media_type, header.extension) == ("GIF", "image/gif", "gif")
     assert (header.width, header.height, header.frames, header.megapixels) == (100, 50, 20, 0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process tells what it has mapped in this way on Linux only")
+def test_a_picture_that_needs_more_memory_than_is_left_fails_alone(tmp_path: Path) -> None:
+    story = """
+import sys
+from pathlib import Path
+from gql_imgproc.core.compress import ImageLimits, compress
+from gql_imgproc.core.options import Options
+from gql_imgproc.errors import ImageFailure
+from gql_imgproc.processes import limit_memory
+
+large, small = (Path(name).read_bytes() for name in sys.argv[1:])
+compress(small, Options(), ImageLimits())
+mapped_pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit_memory(mapped_pages * 4096 + 64 * 2**20)
+try:
+    compress(large, Options(), ImageLimits())
+except ImageFailure as failure:
+    print(failure.code, failure.temporary)
+print(compress(small, Options(), ImageLimits()).outcome)
+"""
+    for name, size in {"large": (8000, 5000), "small": (64, 48)}.items():
+        (tmp_path / name).write_bytes(bytes_of("JPEG", size))
+
+    told = subprocess.run(
+        [sys.executable, "-c", story, tmp_path / "large", tmp_path / "small"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert told.stdout.split("\n") == ["TOO_LARGE True", "COMPRESSED", ""]

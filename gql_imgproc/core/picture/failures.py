@@ -32,6 +32,9 @@ def decoding() -> Iterator[None]:
     except ImageFailure:
         raise
     except MemoryError as exc:
-        raise too_large("The picture needs more memory than there is for one picture.") from exc
+        # Perhaps a neighbour took it all: another try may succeed.
+        raise ImageFailure(
+            ImageErrorCode.TOO_LARGE, "The picture needs more memory than the worker has left.", temporary=True
+        ) from exc
     except Exception as exc:
         raise corrupt() from exc

@@ -58,10 +58,9 @@ def _box(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
     box = crop.x, crop.y, crop.x + crop.width, crop.y + crop.height
     if box[2] > size[0] or box[3] > size[1]:
         raise ImageFailure(
-            # No other code fits better: the host, the file and the format are all as they should be.
-            ImageErrorCode.CORRUPT,
+            ImageErrorCode.OPTIONS_IMPOSSIBLE,
             f"The crop rectangle of {crop.width} x {crop.height} pixels at ({crop.x}, {crop.y}) lies outside "
-            f"the picture of {size[0]} x {size[1]} pixels.",
+            f"the picture of {size[0]} x {size[1]} pixels; choose one inside it.",
         )
     return None if box == (0, 0, *size) else box
 
