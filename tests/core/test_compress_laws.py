@@ -18,7 +18,7 @@ MODES = {
     "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
     "WEBP": ["RGB", "RGBA"],
     "GIF": ["1", "L", "P", "RGB"],
-    "TIFF": ["1", "L", "RGB", "RGBA", "CMYK"],
+    "TIFF": ["1", "L", "RGB", "RGBA", "CMYK", "I;16"],
     "BMP": ["1", "L", "P", "RGB"],
 }
 BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "LA": 2, "I;16": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}

@@ -81,5 +81,6 @@ def _scratch_file() -> IO[bytes]:
 
 
 def same_pixels(made: bytes, image: Image.Image) -> bool:
+    """Whether the file, read back, holds the pixels of the picture."""
     with Image.open(BytesIO(made)) as again:
         return again.size == image.size and again.convert(image.mode).tobytes() == image.tobytes()
