@@ -11,6 +11,8 @@ ImgprocError
 ├── NothingToRetry       no image of the request failed
 ├── NoWebhook            there is no webhook to send
 ├── StorageError         the object store did not do what it was asked
+│   └── ObjectMissing    it has no such object
+├── LeaseLost            somebody else has taken the work over
 └── ImageFailure         one picture cannot be done, and why
 """
 
@@ -32,6 +34,14 @@ class ConfigurationError(ImgprocError):
 
 class StorageError(ImgprocError):
     """The object store did not answer as it must. A later try may succeed."""
+
+
+class ObjectMissing(StorageError):
+    """The object store answered that there is no such object: another try would hear the same."""
+
+
+class LeaseLost(ImgprocError):
+    """The work is somebody else's now, or is not wanted any more: what came of it does not count."""
 
 
 class CsvIssueCode(StrEnum):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
 
+from gql_imgproc.background import Background
 from gql_imgproc.core.netguard import NetworkPolicy
 from gql_imgproc.core.signature import keys_from
 from gql_imgproc.db.engine import Database, Durability
@@ -16,12 +18,17 @@ from gql_imgproc.io.fetcher import Fetcher, FetchLimits
 from gql_imgproc.io.queue import Queue
 from gql_imgproc.io.storage import Storage
 from gql_imgproc.settings import Settings
+from gql_imgproc.slots import Ballast, CpuSlots
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Threads for calls that wait on Redis or on a file; each call is short.
+#: Threads for calls that wait on Redis; each call is short.
 BLOCKING_THREADS = 8
+#: Threads that read or write whole CSVs, which may take seconds: the short calls must not wait behind them.
+READING_THREADS = 2
+#: Webhooks being sent at once by one process: a receiver may take its time without keeping the others waiting.
+WEBHOOKS_AT_ONCE = 32
 
 
 class Resources:
@@ -52,26 +59,32 @@ class Resources:
             ),
         )
         self.cpu = CpuSlots(cpu_slots, settings.megapixels_in_flight)
+        self.fetched = Ballast(settings.fetched_bytes_in_flight)
+        # How many turns each request has in this process.
+        self.turns: Counter[UUID] = Counter()
         # One picture at a time that may have killed an earlier worker.
         self.quarantine = asyncio.Lock()
-        # Wake-up calls that are sent when a retry is due, one per request.
-        self.later: dict[UUID, asyncio.Task[None]] = {}
+        self.webhooks = asyncio.Semaphore(WEBHOOKS_AT_ONCE)
+        self.background = Background()
         self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+        self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="csv")
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs a call that waits, on a thread."""
+        """Runs a call that waits for Redis, on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
+
+    async def reading(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a call that reads or writes a CSV, on a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, lambda: call(*args, **kwargs))
 
     async def aclose(self) -> None:
         """Closes everything, whatever of it fails."""
-        late = list(self.later.values())
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await self.background.aclose()
         closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.fetcher.aclose]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)
         self.cpu.close()
         self._threads.shutdown()
+        self._readers.shutdown()
         self.queue.close()
         self.publisher.close()
         await asyncio.to_thread(self.db.close)
@@ -81,29 +94,3 @@ class Resources:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-class CpuSlots:
-    """The threads on which pictures are decoded: a number of them, and of megapixels, at once."""
-
-    def __init__(self, slots: int, megapixels: float) -> None:
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="cpu")
-        self._limit = megapixels
-        self._free = megapixels
-        self._change = asyncio.Condition()
-
-    async def run(self, megapixels: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs `call` on a CPU thread, counting it as so many megapixels; one that is over the limit runs alone."""
-        share = min(megapixels, self._limit)
-        async with self._change:
-            await self._change.wait_for(lambda: self._free >= share)
-            self._free -= share
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
-        finally:
-            async with self._change:
-                self._free += share
-                self._change.notify_all()
-
-    def close(self) -> None:
-        self._threads.shutdown()

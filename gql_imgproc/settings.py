@@ -91,12 +91,22 @@ class Settings(BaseSettings):
     fetch_first_byte_seconds: float = Field(15, gt=0, description="Longest silence of a picture's host.")
     fetch_total_seconds: float = Field(60, gt=0, description="Deadline for one picture from first to last byte.")
     fetch_concurrency: int = Field(32, gt=0, description="Downloads in flight per worker process.")
-    fetch_per_host: int = Field(24, gt=0, description="Downloads in flight per worker process and host.")
+    fetch_per_host: int = Field(12, gt=0, description="Downloads in flight per worker process and host.")
 
     # Work.
-    worker_threads: int = Field(16, gt=0, description="Products in flight per worker process.")
+    worker_threads: int = Field(
+        24,
+        gt=0,
+        description="Products in flight per worker process and priority; one request has at most half of them.",
+    )
     cpu_slots: int = Field(
         0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by worker processes."
+    )
+    fetched_bytes_in_flight: ByteSize = Field(
+        ByteSize(256 * MiB),
+        gt=0,
+        description="Fetched pictures that wait to be decoded per worker process, in bytes; "
+        "while there are more, nothing is fetched.",
     )
     megapixels_in_flight: int = Field(100, gt=0, description="Megapixels decoded at once per worker process.")
     worker_memory_bytes: ByteSize = Field(
@@ -121,8 +131,14 @@ class Settings(BaseSettings):
         (1, 5, 30, 120),
         description="Seconds, comma-separated, before each new try after a temporary failure.",
     )
+    auto_retries: int = Field(
+        3, ge=0, description="Rounds in which failures that may be temporary are tried again after a request ended."
+    )
+    auto_retry_seconds: float = Field(600, ge=0, description="Pause before each such round.")
     request_deadline_seconds: float = Field(
-        7 * 86_400, gt=0, description="A request that is still open after this ends with what it has."
+        7 * 86_400,
+        gt=0,
+        description="A request that is open so long after its upload, or its last retry, ends with what it has.",
     )
 
     # Webhooks.

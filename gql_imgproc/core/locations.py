@@ -1,7 +1,7 @@
 """Where things are: paths below the public address, and keys in the object store.
 
-A picture's object is named after its image and the lease under which it was made, so that a worker that lost
-its lease can never overwrite what its successor stored; hence pictures are immutable and cached for ever.
+A picture's object is named after its image and the lease under which it was made, an output CSV after the hold, so
+that who lost them can never overwrite what a successor stored; hence pictures are immutable and cached for ever.
 """
 
 from __future__ import annotations
@@ -58,5 +58,10 @@ def input_key(request_id: UUID) -> str:
     return f"requests/{request_id.hex}/input.csv"
 
 
-def output_key(request_id: UUID) -> str:
-    return f"requests/{request_id.hex}/output.csv"
+def output_name(hold_token: int) -> str:
+    """Of the hold under which it is written: who lost that hold writes an object that no row names."""
+    return f"output-{hold_token}.csv"
+
+
+def output_key(request_id: UUID, name: str) -> str:
+    return f"requests/{request_id.hex}/{name}"

@@ -39,11 +39,21 @@ class Snapshot:
     images_per_second: float | None
     stop_reason: StopReason | None
     failure_code: RequestFailureCode | None
-    has_output: bool
+    output_name: str | None
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether rows of its CSV are still to be taken in."""
+        return self.ingested_products < self.total_products and self.stop_reason is not StopReason.CSV_UNREADABLE
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is an output CSV; of an earlier run, while the request is not final."""
+        return self.output_name is not None
 
     @property
     def ended_images(self) -> int:
@@ -80,7 +90,12 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        values = json.loads(text)
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError when it is something else."""
+        stored = json.loads(text)
+        if not isinstance(stored, dict):
+            raise ValueError("not a snapshot")
+        # What a newer version of a process publishes may have more.
+        values = {name: value for name, value in stored.items() if name in FIELDS}
         for name in ("created_at", "updated_at", "started_at", "completed_at"):
             values[name] = values[name] and datetime.fromisoformat(values[name])
         for name, kind in _KINDS.items():

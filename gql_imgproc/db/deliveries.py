@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, Float, and_, bindparam, not_, null, select, update
+from sqlalchemy import Connection, Float, and_, bindparam, exists, not_, null, select, update
 from sqlalchemy import insert as insert_into
 
 from gql_imgproc.core.progress import Snapshot
@@ -90,8 +90,12 @@ _CLAIM = (
     .returning(_delivery.lease_token, _delivery.attempts, _delivery.log, _delivery.updated_at)
 )
 
+# Asked again here: between the two statements the delivery may have become due.
+_is_superseded = ~exists().where(requests.c.id == _delivery.request_id, requests.c.generation == _delivery.generation)
 _SUPERSEDE = (
-    update(webhook_deliveries).where(_is_due).values(status=WebhookStatus.FAILED, due_at=null(), updated_at=now())
+    update(webhook_deliveries)
+    .where(_is_due, _is_superseded)
+    .values(status=WebhookStatus.FAILED, due_at=null(), updated_at=now())
 )
 
 _TRIGGERED = (

@@ -1,17 +1,19 @@
-"""Statements that end a request, reopen it, or remove it."""
+"""Statements that bring a request to its end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, false, null, select, update
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import deliveries
-from gql_imgproc.db.columns import now
-from gql_imgproc.db.models import images, products, requests, webhook_deliveries
+from gql_imgproc.db.columns import later, now
+from gql_imgproc.db.holds import Hold, mine
+from gql_imgproc.db.models import images, is_open, products, requests, webhook_deliveries
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.errors import LeaseLost
 from gql_imgproc.states import (
     ImageStatus,
     ProductStatus,
@@ -20,34 +22,44 @@ from gql_imgproc.states import (
     StopReason,
 )
 
-OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a request ends."""
+
+    status: RequestStatus
+    failure: RequestFailureCode | None
+    #: Of the output CSV, which is stored already; None when there is none.
+    output_name: str | None
+    #: Rounds in which temporary failures are tried again, each so long after an end.
+    auto_retries: int = 0
+    retry_after_s: float = 0
+
+
 #: Products that are cancelled in one transaction: few enough for SQLite's write lock to be let go soon.
 CANCEL_CHUNK = 500
-
-
-def get(connection: Connection, request_id: UUID) -> Snapshot | None:
-    """A request as it is now."""
-    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(requests.c.id == request_id)).one_or_none()
-    return snapshot(row) if row else None
 
 
 def stop(connection: Connection, request_id: UUID, reason: StopReason) -> Snapshot | None:
     """From now on nothing of the request is claimed or recorded; None when it is final or being stopped."""
     row = connection.execute(
         update(requests)
-        .where(requests.c.id == request_id, requests.c.status.in_(OPEN), requests.c.stop_reason.is_(None))
+        .where(requests.c.id == request_id, is_open, requests.c.stop_reason.is_(None))
         .values(stop_reason=reason, sequence=requests.c.sequence + 1, updated_at=now())
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
     return snapshot(row) if row else None
 
 
-def cancel_chunk(connection: Connection, request_id: UUID) -> bool:
-    """Cancels what is pending of some products of a request that is being stopped; False when none was left."""
+def cancel_chunk(connection: Connection, hold: Hold) -> bool:
+    """Cancels what is pending of some products of a request that is being stopped; False when none was left.
+
+    Raises LeaseLost, which must roll the transaction back, when the hold is lost.
+    """
     ids = (
         connection.execute(
             select(products.c.id)
-            .where(products.c.request_id == request_id, products.c.due_at.is_not(None))
+            .where(products.c.request_id == hold.request.id, products.c.due_at.is_not(None))
             .order_by(products.c.position)
             .limit(CANCEL_CHUNK)
             .with_for_update()
@@ -74,50 +86,46 @@ def cancel_chunk(connection: Connection, request_id: UUID) -> bool:
         .where(images.c.product_id.in_(ids), images.c.status == ImageStatus.PENDING)
         .values(status=ImageStatus.CANCELLED)
     ).rowcount
-    connection.execute(
+    counted = connection.execute(
         update(requests)
-        .where(requests.c.id == request_id)
+        .where(*mine(hold), requests.c.stop_reason.is_not(None))
         .values(
             cancelled_images=requests.c.cancelled_images + cancelled,
             sequence=requests.c.sequence + 1,
             updated_at=now(),
         )
-    )
+    ).rowcount
+    if not counted:
+        raise LeaseLost
     return True
 
 
 def finish(
     connection: Connection,
+    hold: Hold,
     seen: Snapshot,
-    status: RequestStatus,
-    failure: RequestFailureCode | None,
-    *,
-    has_output: bool,
+    end: End,
 ) -> Snapshot | None:
     """The final status, and the webhook that tells it, in one transaction.
 
-    None, and nothing is written, when the request is not any more as it was `seen`: final by another's hand, in
-    another generation, stopped meanwhile, or with images pending.
+    None, and nothing is written, when the hold is lost, or the request is not any more as it was `seen`: stopped
+    meanwhile, or with images pending.
     """
     ended = requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images
-    complete = (
-        (requests.c.ingested_products == requests.c.total_products, ended == requests.c.total_images)
-        if seen.stop_reason is not StopReason.CSV_UNREADABLE
-        else ()
-    )
+    complete = (requests.c.ingested_products == requests.c.total_products, ended == requests.c.total_images)
     row = connection.execute(
         update(requests)
         .where(
-            requests.c.id == seen.id,
-            requests.c.status.in_(OPEN),
-            requests.c.generation == seen.generation,
+            *mine(hold),
             requests.c.stop_reason.is_not_distinct_from(seen.stop_reason),
-            *complete,
+            *(complete if end.failure is not RequestFailureCode.CSV_UNREADABLE else ()),
         )
         .values(
-            status=status,
-            failure_code=failure,
-            has_output=has_output,
+            status=end.status,
+            failure_code=end.failure,
+            output_name=end.output_name,
+            retry_at=case((_may_heal(end), later(end.retry_after_s)), else_=null()),
+            hold_token=requests.c.hold_token + 1,
             completed_at=now(),
             updated_at=now(),
             images_per_second=None,
@@ -132,6 +140,19 @@ def finish(
     return snapshot(row)
 
 
+def _may_heal(end: End) -> ColumnElement[bool]:
+    """Whether the request is to be retried by itself: it ran to its end, and a failure may have been temporary."""
+    if end.status not in (RequestStatus.COMPLETED_WITH_ERRORS, RequestStatus.FAILED) or end.failure not in (
+        None,
+        RequestFailureCode.ALL_IMAGES_FAILED,
+    ):
+        return false()
+    temporary = exists().where(
+        images.c.request_id == requests.c.id, images.c.status == ImageStatus.FAILED, images.c.error_temporary
+    )
+    return and_(requests.c.auto_retries < end.auto_retries, temporary)
+
+
 def delivery_of(connection: Connection, request: Snapshot) -> UUID | None:
     """The webhook of this generation of a request."""
     return connection.execute(
@@ -139,94 +160,3 @@ def delivery_of(connection: Connection, request: Snapshot) -> UUID | None:
             webhook_deliveries.c.request_id == request.id, webhook_deliveries.c.generation == request.generation
         )
     ).scalar_one_or_none()
-
-
-def reopen_failed(connection: Connection, request_id: UUID) -> Snapshot | None:
-    """Makes every failed image of a final request pending again; None when it is open or none failed."""
-    row = connection.execute(
-        update(requests)
-        .where(requests.c.id == request_id, requests.c.status.not_in(OPEN), requests.c.failed_images > 0)
-        .values(
-            status=RequestStatus.PROCESSING,
-            generation=requests.c.generation + 1,
-            sequence=requests.c.sequence + 1,
-            failed_images=0,
-            failed_products=0,
-            stop_reason=None,
-            failure_code=None,
-            completed_at=None,
-            mark_at=now(),
-            mark_images=requests.c.processed_images + requests.c.cancelled_images,
-            due_at=now(),
-            updated_at=now(),
-        )
-        .returning(*SNAPSHOT_COLUMNS)
-    ).one_or_none()
-    if row is None:
-        return None
-    connection.execute(
-        update(products)
-        .where(products.c.request_id == request_id, products.c.failed_images > 0)
-        .values(
-            status=ProductStatus.PENDING,
-            failed_images=0,
-            due_at=now(),
-            lease_token=products.c.lease_token + 1,
-            attempts=0,
-            updated_at=now(),
-        )
-    )
-    connection.execute(
-        update(images)
-        .where(images.c.request_id == request_id, images.c.status == ImageStatus.FAILED)
-        .values(
-            status=ImageStatus.PENDING,
-            attempts=0,
-            crashes=0,
-            error_code=None,
-            error_message=None,
-            error_http_status=None,
-            error_temporary=False,
-        )
-    )
-    return snapshot(row)
-
-
-def delete_final(connection: Connection, request_id: UUID) -> bool:
-    """Removes a final request with its products, images and deliveries; False when it is open or not there."""
-    return (
-        connection.execute(delete(requests).where(requests.c.id == request_id, requests.c.status.not_in(OPEN))).rowcount
-        == 1
-    )
-
-
-def results(
-    connection: Connection, request_id: UUID, start: int, count: int
-) -> Iterator[tuple[int, list[tuple[str | None, str | None]]]]:
-    """For `count` products from position `start` on: position, then object name and error text of each image."""
-    rows = connection.execute(
-        select(products.c.position, images.c.object_name, images.c.status, images.c.error_message)
-        .join(images, images.c.product_id == products.c.id)
-        .where(
-            products.c.request_id == request_id,
-            products.c.position >= start,
-            products.c.position < start + count,
-        )
-        .order_by(products.c.position, images.c.position)
-    )
-    position = -1
-    found: list[tuple[str | None, str | None]] = []
-    for row in rows:
-        if row.position != position:
-            if found:
-                yield position, found
-            position, found = row.position, []
-        error = "Not done: the request was stopped." if row.status is ImageStatus.CANCELLED else row.error_message
-        found.append((row.object_name, error))
-    if found:
-        yield position, found
-
-
-def count_open(connection: Connection) -> int:
-    """Requests that are not final."""
-    return connection.execute(select(func.count()).where(requests.c.status.in_(OPEN))).scalar_one()

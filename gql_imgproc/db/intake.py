@@ -11,8 +11,10 @@ from sqlalchemy import Connection, insert, select, update
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import later, now, seconds_since
+from gql_imgproc.db.holds import Hold, mine
 from gql_imgproc.db.models import images, products, requests
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.errors import LeaseLost
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.states import ImageStatus, Priority, ProductStatus, RequestStatus
 
@@ -66,26 +68,47 @@ def find_by_idempotency_key(connection: Connection, key: str) -> Snapshot | None
     return snapshot(row) if row else None
 
 
-def insert_chunk(
-    connection: Connection, request_id: UUID, chunk: Sequence[NewProduct], *, lease_s: float
-) -> Snapshot | None:
+def insert_first_chunk(connection: Connection, new: NewRequest, chunk: Sequence[NewProduct]) -> Snapshot:
+    """The row of an accepted request and its first products; as far as these are all, the request is whole."""
+    insert_request(connection, new)
+    row = connection.execute(
+        update(requests)
+        .where(requests.c.id == new.id)
+        .values(ingested_products=len(chunk))
+        .returning(*SNAPSHOT_COLUMNS)
+    ).one()
+    _insert_products(connection, new.id, chunk)
+    return snapshot(row)
+
+
+def insert_chunk(connection: Connection, hold: Hold, chunk: Sequence[NewProduct], lease_s: float) -> Snapshot:
     """Rows of the CSV, at the place where the last chunk ended; holds the ingestion for `lease_s` more.
 
-    None, and nothing is written, when another process took these rows in meanwhile or the request is final.
+    Raises LeaseLost, and nothing is written, when the hold is lost.
     """
     start = chunk[0].position
     advanced = connection.execute(
         update(requests)
         .where(
-            requests.c.id == request_id,
+            *mine(hold),
             requests.c.ingested_products == start,
-            requests.c.status.in_([RequestStatus.PENDING, RequestStatus.PROCESSING]),
+            requests.c.total_products >= start + len(chunk),
         )
-        .values(ingested_products=start + len(chunk), due_at=later(lease_s))
+        .values(
+            ingested_products=start + len(chunk),
+            due_at=later(lease_s),
+            sequence=requests.c.sequence + 1,
+            updated_at=now(),
+        )
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
     if advanced is None:
-        return None
+        raise LeaseLost
+    _insert_products(connection, hold.request.id, chunk)
+    return snapshot(advanced)
+
+
+def _insert_products(connection: Connection, request_id: UUID, chunk: Sequence[NewProduct]) -> None:
     rows = [(new_id(), product) for product in chunk]
     connection.execute(
         insert(products).values(due_at=now(), created_at=now(), updated_at=now()),
@@ -117,29 +140,3 @@ def insert_chunk(
             for position in range(len(product.image_urls))
         ],
     )
-    return snapshot(advanced)
-
-
-def hold(connection: Connection, request_id: UUID, *, lease_s: float) -> Snapshot | None:
-    """Takes the ingestion or the finishing of an open request for so long; None when another holds it."""
-    row = connection.execute(
-        update(requests)
-        .where(
-            requests.c.id == request_id,
-            requests.c.due_at <= now(),
-            requests.c.status.in_([RequestStatus.PENDING, RequestStatus.PROCESSING]),
-        )
-        .values(due_at=later(lease_s))
-        .returning(*SNAPSHOT_COLUMNS)
-    ).one_or_none()
-    return snapshot(row) if row else None
-
-
-def release(connection: Connection, request_id: UUID) -> None:
-    """Gives a hold back before its time."""
-    connection.execute(update(requests).where(requests.c.id == request_id).values(due_at=now()))
-
-
-def renew(connection: Connection, request_id: UUID, *, lease_s: float) -> None:
-    """Holds on for so long from now."""
-    connection.execute(update(requests).where(requests.c.id == request_id).values(due_at=later(lease_s)))

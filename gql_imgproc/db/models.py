@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    bindparam,
 )
 
 from gql_imgproc.db.columns import Moment, text_enum
@@ -80,19 +81,34 @@ requests = Table(
     # Set while the request is brought to an early end; no picture is recorded from then on.
     Column("stop_reason", text_enum(StopReason), nullable=True),
     Column("failure_code", text_enum(RequestFailureCode), nullable=True),
-    Column("has_output", Boolean, nullable=False, default=False),
+    # Last part of the output CSV's key in the store; null when there is none (yet).
+    Column("output_name", String(64), nullable=True),
     # Before this moment nobody but its holder ingests or finishes the request.
     Column("due_at", Moment, nullable=False),
+    # Fencing token: grows with each hold; what an older holder writes does not count.
+    _count("hold_token"),
+    # When failures that may be temporary are tried again by themselves, and how often that was done.
+    Column("retry_at", Moment, nullable=True),
+    _count("auto_retries"),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     Column("started_at", Moment, nullable=True),
     Column("completed_at", Moment, nullable=True),
+    # When its failed images were retried last; its deadline counts from then.
+    Column("reopened_at", Moment, nullable=True),
 )
+
+OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
+#: Not final. Written out in each statement: SQLite matches a partial index by text, and parameters have none.
+is_open = requests.c.status.in_(bindparam("open_statuses", OPEN, expanding=True, literal_execute=True))
 
 Index("ix_requests_created_at_id", requests.c.created_at, requests.c.id)
 Index("ix_requests_status_created_at_id", requests.c.status, requests.c.created_at, requests.c.id)
-_open = requests.c.status.in_([RequestStatus.PENDING, RequestStatus.PROCESSING])
+_open = requests.c.status.in_(OPEN)
 Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
+_retried = requests.c.retry_at.is_not(None)
+Index("ix_requests_retry_at", requests.c.retry_at, sqlite_where=_retried, postgresql_where=_retried)
+Index("ix_requests_completed_at", requests.c.completed_at)
 
 products = Table(
     "products",
@@ -138,7 +154,8 @@ images = Table(
     "images",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    # No foreign key: an image goes with its product, and a second way would have to be looked for.
+    Column("request_id", Uuid, nullable=False),
     Column("product_id", ForeignKey("products.id", ondelete="CASCADE"), nullable=False),
     # Index of its source in the product's `input_image_urls`.
     Column("position", Integer, nullable=False),

@@ -9,8 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import now, seconds_since
-from gql_imgproc.db.ending import OPEN
-from gql_imgproc.db.models import products, requests
+from gql_imgproc.db.models import is_open, products, requests
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
 
 
@@ -21,6 +20,7 @@ class OpenRequest:
     request: Snapshot
     #: Whether nobody holds its ingestion or its finishing.
     free: bool
+    #: Since it was made, or its failed images were retried.
     age_s: float
 
 
@@ -30,9 +30,9 @@ def open_requests(connection: Connection, after: UUID | None, limit: int) -> lis
         select(
             *SNAPSHOT_COLUMNS,
             (requests.c.due_at <= now()).label("free"),
-            seconds_since(requests.c.created_at).label("age_s"),
+            seconds_since(func.coalesce(requests.c.reopened_at, requests.c.created_at)).label("age_s"),
         )
-        .where(requests.c.status.in_(OPEN))
+        .where(is_open)
         .order_by(requests.c.id)
         .limit(limit)
     )

@@ -15,9 +15,9 @@ from sqlalchemy import BindParameter, Connection, bindparam, case, exists, null,
 from gql_imgproc.core.locations import image_path
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import later, now, seconds_since
-from gql_imgproc.db.models import images, products, requests
+from gql_imgproc.db.models import images, is_open, products, requests
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
-from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.errors import ImageErrorCode, LeaseLost
 from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 
 #: The rate of a request is measured anew when the last measure is so old, in seconds.
@@ -71,13 +71,9 @@ class Verdict:
     error_temporary: bool = False
 
 
-class LeaseLost(Exception):
-    """The product is not ours any more, or the request is being stopped: the result is dropped."""
-
-
 _OPEN = select(requests.c.options, requests.c.priority, requests.c.status).where(
     requests.c.id == bindparam("request"),
-    requests.c.status.in_([RequestStatus.PENDING, RequestStatus.PROCESSING]),
+    is_open,
     requests.c.stop_reason.is_(None),
 )
 

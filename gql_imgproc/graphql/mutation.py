@@ -39,7 +39,7 @@ from gql_imgproc.graphql.results import (
 )
 from gql_imgproc.graphql.types import Request
 from gql_imgproc.identifiers import request_id_from
-from gql_imgproc.services import completion, notification, submission
+from gql_imgproc.services import notification, orders, submission
 
 _ID_PATH = ["input", "id"]
 _WHICH = strawberry.argument(description="Which request.")
@@ -64,7 +64,7 @@ class Mutation:
     @computed("Stops a request.")
     async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _WHICH]) -> CancelRequestResult:
         try:
-            request = await completion.cancel(info.context.resources, _named(input.id))
+            request = await orders.cancel(info.context.resources, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestAlreadyFinal as refused:
@@ -76,7 +76,7 @@ class Mutation:
         self, info: Info, input: Annotated[RetryFailedImagesInput, _WHICH]
     ) -> RetryFailedImagesResult:
         try:
-            request = await completion.retry_failed(info.context.resources, _named(input.id))
+            request = await orders.retry_failed(info.context.resources, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NothingToRetry as refused:
@@ -96,7 +96,7 @@ class Mutation:
     @computed("Removes a final request with its products, images and stored files.")
     async def delete_request(self, info: Info, input: Annotated[DeleteRequestInput, _WHICH]) -> DeleteRequestResult:
         try:
-            await completion.delete(info.context.resources, _named(input.id))
+            await orders.delete(info.context.resources, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestNotFinal as refused:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 from uuid import UUID
 
 import redis
@@ -89,10 +90,8 @@ class Hub:
         try:
             if self._reader is None:
                 self._reader = asyncio.create_task(self._read_for_ever(), name="progress-hub")
-            elif first and self._pubsub is not None:
-                with contextlib.suppress(redis.RedisError, OSError):
-                    async with self._turn:
-                        await self._pubsub.subscribe(name)
+            elif first:
+                await self._command("subscribe", name)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CONFIRM_SECONDS):
                     await confirmed.wait()
@@ -107,11 +106,15 @@ class Hub:
             return
         del self._inboxes[name]
         self._confirmed.pop(name, None)
-        if self._pubsub is not None:
-            with contextlib.suppress(redis.RedisError, OSError):
-                async with self._turn:
-                    if name not in self._inboxes:
-                        await self._pubsub.unsubscribe(name)
+        await self._command("unsubscribe", name)
+
+    async def _command(self, verb: Literal["subscribe", "unsubscribe"], name: str) -> None:
+        """Says it to Redis if it listens; when it does not, the reader says all there is to say once it is back."""
+        with contextlib.suppress(redis.RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(CONFIRM_SECONDS), self._turn:
+                # As things are now: while this waited, the channel may have got or lost its last watcher.
+                if self._pubsub is not None and (name in self._inboxes) == (verb == "subscribe"):
+                    await getattr(self._pubsub, verb)(name)
 
     async def _read_for_ever(self) -> None:
         while True:
@@ -121,6 +124,9 @@ class Hub:
                     await self._read(pubsub)
             except (redis.RedisError, OSError) as error:
                 log.warning("progress events interrupted", extra={"reason": str(error)})
+            except Exception:
+                # Whatever it was, watchers of every request need a reader.
+                log.exception("progress events interrupted")
             finally:
                 self._pubsub, self.connected = None, False
                 for confirmed in self._confirmed.values():
@@ -146,7 +152,12 @@ class Hub:
             if name in self._confirmed:
                 self._confirmed[name].set()
         elif kind == "message" and (watchers := self._inboxes.get(name)):
-            snapshot = Snapshot.from_json(data)
+            try:
+                snapshot = Snapshot.from_json(data)
+            except (KeyError, TypeError, ValueError):
+                # Of another version; watchers find the state in the database.
+                log.warning("an event could not be read", extra={"channel": name})
+                return
             for inbox in watchers:
                 inbox.put(snapshot)
 

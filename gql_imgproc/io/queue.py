@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import redis
@@ -20,6 +23,9 @@ PICTURE_QUEUES = {Priority.HIGH: "images-high", Priority.NORMAL: "images", Prior
 #: Ingest, finish, webhook: never behind pictures.
 CONTROL_QUEUE = "control"
 
+#: For so long a call that left its queue counts as on its way: workers fetch some before they have a thread free.
+FRESH_SECONDS = 5.0
+
 INGEST, FINISH, DELIVER = "ingest", "finish", "deliver"
 
 
@@ -33,6 +39,25 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_url(
         url, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), health_check_interval=30
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many wake-up calls there are: for the pictures of each request, and by name and subject of the others."""
+
+    pictures: Counter[UUID] = field(default_factory=Counter)
+    control: Counter[tuple[str, UUID]] = field(default_factory=Counter)
+
+    def count(self, message: dict[str, Any]) -> None:
+        try:
+            actor, subject = message["actor_name"], UUID(message["args"][0])
+        except (IndexError, KeyError, ValueError):
+            # Not one of ours: whoever put it there, it must not keep us from our own.
+            return
+        if message["queue_name"] == CONTROL_QUEUE:
+            self.control[actor, subject] += 1
+        else:
+            self.pictures[subject] += 1
 
 
 class Queue:
@@ -59,12 +84,20 @@ class Queue:
         """Says that a webhook is due."""
         self._send(CONTROL_QUEUE, DELIVER, delivery_id)
 
-    def census(self) -> Counter[UUID]:
-        """How many `work_on` calls of each request are waiting or being answered, those of dead workers included."""
-        found: Counter[UUID] = Counter()
-        for queue in PICTURE_QUEUES.values():
-            for _, data in self._redis.hscan_iter(f"{NAMESPACE}:{queue}.msgs", count=1000):
-                found[UUID(json.loads(data)["args"][0])] += 1
+    def census(self) -> Census:
+        """The wake-up calls that somebody can still be expected to answer.
+
+        A call that was taken from its queue a while ago is not one of them: it is being answered, and no call for
+        anything else, or the answer of Redis that handed it out was lost, and nobody ever will.
+        """
+        found = Census()
+        fresh_ms = time.time() * 1000 - FRESH_SECONDS * 1000
+        for queue in (*PICTURE_QUEUES.values(), CONTROL_QUEUE):
+            waiting = set(self._redis.lrange(f"{NAMESPACE}:{queue}", 0, -1))
+            for number, data in self._redis.hscan_iter(f"{NAMESPACE}:{queue}.msgs", count=1000):
+                message = json.loads(data)
+                if number in waiting or message["message_timestamp"] > fresh_ms:
+                    found.count(message)
         return found
 
     def lengths(self) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,10 +14,12 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from gql_imgproc.errors import ConfigurationError, StorageError
+from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
 
 #: What is read or written at once while streaming, in bytes.
 CHUNK_BYTES = 1024 * 1024
+#: Objects removed by one call: as many as an S3 request takes.
+DELETE_CHUNK = 1_000
 #: Deadline for one call, in seconds; obstore's own retries (three minutes by default) end before it.
 CALL_SECONDS = 60
 
@@ -84,23 +86,29 @@ class Storage:
         """All bytes of an object."""
         stored = await self.open(key)
         if stored is None:
-            raise StorageError(f"There is no object {key}.")
+            raise ObjectMissing(f"There is no object {key}.")
         return b"".join([chunk async for chunk in stored.chunks])
 
     async def download(self, key: str, file: BinaryIO) -> None:
         """Streams an object into `file`, then goes back to its beginning."""
         stored = await self.open(key)
         if stored is None:
-            raise StorageError(f"There is no object {key}.")
+            raise ObjectMissing(f"There is no object {key}.")
         async for chunk in stored.chunks:
             await asyncio.to_thread(file.write, chunk)
         file.seek(0)
 
-    async def list(self, prefix: str) -> list[str]:
+    async def list_keys(self, prefix: str) -> list[str]:
         """Keys of all objects below `prefix`, which ends with a slash."""
         async with _deadline(f"list {prefix}"):
             pages = obstore.list(self._store, prefix.rstrip("/"))
             return [entry["path"] async for page in pages for entry in page]
+
+    async def folders(self, prefix: str) -> list[str]:
+        """Names of the folders right below `prefix`, which ends with a slash."""
+        async with _deadline(f"list {prefix}"):
+            found = await obstore.list_with_delimiter_async(self._store, prefix.rstrip("/"))
+            return [folder.rstrip("/").rpartition("/")[2] for folder in found["common_prefixes"]]
 
     async def delete(self, key: str) -> None:
         """Removes an object; it is no error when there is none."""
@@ -112,10 +120,18 @@ class Storage:
 
     async def delete_prefix(self, prefix: str) -> None:
         """Removes every object below `prefix`."""
-        keys = await self.list(prefix)
-        async with _deadline(f"delete {prefix}"):
-            if keys:
-                await obstore.delete_async(self._store, keys)
+        await self.delete_all(await self.list_keys(prefix))
+
+    async def delete_all(self, keys: Sequence[str]) -> None:
+        """Removes objects; it is no error when one is not there."""
+        for start in range(0, len(keys), DELETE_CHUNK):
+            chunk = list(keys[start : start + DELETE_CHUNK])
+            try:
+                async with _deadline(f"delete {chunk[0]} and others"):
+                    await obstore.delete_async(self._store, chunk)
+            except ObjectMissing:
+                for key in chunk:
+                    await self.delete(key)
 
     async def sign(self, key: str, seconds: int) -> str | None:
         """An address from which the object can be read for so long without us; None for a local folder."""
@@ -162,7 +178,7 @@ async def _deadline(deed: str, seconds: float = CALL_SECONDS) -> AsyncIterator[N
         async with asyncio.timeout(seconds):
             yield
     except FileNotFoundError as error:
-        raise StorageError(f"The object store has no such object: could not {deed}.") from error
+        raise ObjectMissing(f"The object store has no such object: could not {deed}.") from error
     except TimeoutError as error:
         raise StorageError(f"The object store did not answer within {seconds:.0f} s: could not {deed}.") from error
     except (BaseError, OSError, ValueError) as error:

@@ -7,11 +7,15 @@ import sys
 from gql_imgproc.processes import cores
 from gql_imgproc.settings import Settings
 
+#: Control, and pictures of three priorities.
+QUEUES = 4
+
 
 def worker_command(settings: Settings, processes: int = 1) -> tuple[str, ...]:
     return (
         *(sys.executable, "-m", "dramatiq", "worker_main"),
-        *("--processes", str(processes), "--threads", str(settings.worker_threads)),
+        # A thread for each message that can have been fetched: none waits behind others, control behind none.
+        *("--processes", str(processes), "--threads", str(QUEUES * settings.worker_threads)),
         # The log is set up by `worker_main`.
         "--skip-logging",
     )
@@ -21,7 +25,7 @@ def worker_environment(settings: Settings, processes: int) -> dict[str, str]:
     """Settings of worker processes that share this machine, and of Dramatiq within them."""
     return {
         "IMGPROC_CPU_SLOTS": str(settings.cpu_slots or max(1, cores() // processes)),
-        # As many messages as threads: one that waits in a process could be worked on by another.
+        # Per queue.
         "dramatiq_queue_prefetch": str(settings.worker_threads),
         # Milliseconds between two looks at an empty queue: picks up in 27 ms instead of 216.
         "dramatiq_worker_timeout": "100",

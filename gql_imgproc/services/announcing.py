@@ -10,13 +10,14 @@ import redis
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import upkeep
+from gql_imgproc.io.queue import Census
 from gql_imgproc.resources import Resources
 from gql_imgproc.states import Priority
 
 log = logging.getLogger(__name__)
 
 
-async def tell(resources: Resources, *calls: Callable[[], None]) -> None:
+async def tell(resources: Resources, *calls: Callable[[], object]) -> None:
     """Makes calls to Redis on one thread hop; one that fails is logged, since a sweep makes it again."""
 
     def call_all() -> None:
@@ -34,11 +35,15 @@ async def publish(resources: Resources, snapshot: Snapshot) -> None:
     await tell(resources, lambda: resources.publisher.publish(snapshot))
 
 
-async def wake(resources: Resources, request_id: UUID, priority: Priority, *, under_way: int = 0) -> int:
-    """Sends as many wake-up calls as there are products to claim, up to the window; how many that were."""
-    window = resources.settings.window
+async def wake(resources: Resources, request_id: UUID, priority: Priority, census: Census | None = None) -> None:
+    """Sends as many wake-up calls as there are products to claim, up to the window, less those on their way."""
+    window, queue = resources.settings.window, resources.queue
     claimable = await resources.db.read(lambda connection: upkeep.claimable(connection, request_id, window))
-    missing = max(0, min(window, claimable) - under_way)
-    if missing:
-        await tell(resources, lambda: resources.queue.work_on(request_id, priority, missing))
-    return missing
+    if not claimable:
+        return
+
+    def send() -> None:
+        on_their_way = (census or queue.census()).pictures[request_id]
+        queue.work_on(request_id, priority, max(0, claimable - on_their_way))
+
+    await tell(resources, send)

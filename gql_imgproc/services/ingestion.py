@@ -11,12 +11,13 @@ from uuid import UUID
 
 from gql_imgproc.core.locations import input_key
 from gql_imgproc.core.manifest import Row, read_rows
-from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import ending, intake
+from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.intake import NewProduct
-from gql_imgproc.errors import ManifestRefused
+from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
 from gql_imgproc.resources import Resources
-from gql_imgproc.services.announcing import tell, wake
+from gql_imgproc.services.announcing import publish, tell, wake
+from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
 from gql_imgproc.services.spool import spooled
 from gql_imgproc.states import StopReason
@@ -29,41 +30,57 @@ CHUNK_PRODUCTS = 2_000
 CHUNK_PAUSE_SECONDS = 0.002
 
 
+class CsvChanged(Exception):
+    """The stored CSV has not as many rows as were counted when it was accepted."""
+
+
 async def ingest(resources: Resources, request_id: UUID) -> None:
     """Inserts the rows that are missing, waking workers as they come. Ends at once when another does it."""
-    lease_s = resources.settings.lease_seconds
-    request = await resources.db.write(lambda connection: intake.hold(connection, request_id, lease_s=lease_s))
-    if request is None:
+    try:
+        async with held(resources, request_id) as hold:
+            if hold is None:
+                return
+            if hold.request.needs_rows:
+                await _take_in(resources, hold)
+    except LeaseLost:
+        log.info("ingestion is another's now", extra={"request": str(request_id)})
         return
-    if request.ingested_products < request.total_products and request.stop_reason is not StopReason.CSV_UNREADABLE:
-        try:
-            with spooled() as file:
-                await resources.storage.download(input_key(request_id), file)
-                if not await _insert_rows(resources, request, file):
-                    return
-        except ManifestRefused:
-            log.exception("the stored CSV cannot be read again", extra={"request": str(request_id)})
-            await resources.db.write(lambda connection: ending.stop(connection, request_id, StopReason.CSV_UNREADABLE))
-    await resources.db.write(lambda connection: intake.release(connection, request_id))
+    except StorageError as error:
+        log.warning("ingestion is left to the next sweep", extra={"request": str(request_id), "reason": str(error)})
+        return
     # It may have been stopped meanwhile; finishing looks at that.
     await tell(resources, lambda: resources.queue.finish(request_id))
 
 
-async def _insert_rows(resources: Resources, request: Snapshot, file: BinaryIO) -> bool:
-    """Inserts from the first missing row on; False when another process took over."""
-    rows = await resources.blocking(_skip, file, request.ingested_products)
-    while chunk := await resources.blocking(_take, rows, CHUNK_PRODUCTS):
-        inserted = await resources.db.write(
-            lambda connection, chunk=chunk: intake.insert_chunk(  # type: ignore[misc]  # bound per turn of the loop
-                connection, request.id, chunk, lease_s=resources.settings.lease_seconds
-            )
+async def _take_in(resources: Resources, hold: Hold) -> None:
+    """Inserts all missing rows, or stops a request whose CSV will never be read again."""
+    request = hold.request
+    try:
+        with spooled() as file:
+            await resources.storage.download(input_key(request.id), file)
+            await _insert_rows(resources, hold, file)
+    except (ManifestRefused, CsvChanged, ObjectMissing):
+        log.exception("the stored CSV cannot be read again", extra={"request": str(request.id)})
+        await resources.db.write(lambda connection: ending.stop(connection, request.id, StopReason.CSV_UNREADABLE))
+
+
+async def _insert_rows(resources: Resources, hold: Hold, file: BinaryIO) -> None:
+    request, lease_s = hold.request, resources.settings.lease_seconds
+    first, end = request.ingested_products, request.total_products
+    rows = await resources.reading(_skip, file, first)
+    for start in range(first, end, CHUNK_PRODUCTS):
+        chunk = await resources.reading(_take, rows, min(CHUNK_PRODUCTS, end - start))
+        if len(chunk) < min(CHUNK_PRODUCTS, end - start):
+            raise CsvChanged
+        state = await resources.db.write(
+            lambda connection, chunk=chunk: intake.insert_chunk(connection, hold, chunk, lease_s)  # type: ignore[misc]  # bound per turn of the loop
         )
-        if inserted is None:
-            return False
-        if chunk[0].position == request.ingested_products:
+        await publish(resources, state)
+        if start == first:
             await wake(resources, request.id, request.priority)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-    return True
+    if await resources.reading(_take, rows, 1):
+        raise CsvChanged
 
 
 def read_chunk(file: BinaryIO, count: int) -> list[NewProduct]:

@@ -25,6 +25,16 @@ JITTER = 0.1
 MAX_RETRY_AFTER_S = 86_400
 
 
+def deliver_soon(resources: Resources, delivery_id: UUID) -> None:
+    """Makes one try in the background: a receiver that takes its time must not keep a worker's thread."""
+
+    async def in_turn() -> None:
+        async with resources.webhooks:
+            await deliver(resources, delivery_id)
+
+    resources.background.start(("deliver", delivery_id), in_turn)
+
+
 async def deliver(resources: Resources, delivery_id: UUID) -> None:
     """Makes one try if one is due; what comes of it is recorded, and with it when the next try is due."""
     settings = resources.settings

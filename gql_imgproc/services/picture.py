@@ -11,7 +11,7 @@ from gql_imgproc.core.compress import Compressed, compress, inspect
 from gql_imgproc.core.locations import image_key, object_name
 from gql_imgproc.core.options import Options
 from gql_imgproc.db.work import Claim, Verdict
-from gql_imgproc.errors import ImageErrorCode, ImageFailure, StorageError
+from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.limits import image_limits
 from gql_imgproc.states import ImageStatus
@@ -60,7 +60,7 @@ async def store(resources: Resources, claim: Claim, image_id: UUID, result: Resu
     name = object_name(image_id, claim.lease_token, picture.extension)
     try:
         await resources.storage.put(image_key(claim.request_id, name), picture.data, picture.media_type)
-    except StorageError as error:
+    except Exception as error:
         raise _fault("storing") from error
     return Verdict(
         status=ImageStatus.COMPLETED,

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from uuid import UUID
 
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import ending
+from gql_imgproc.db import queries
 from gql_imgproc.resources import Resources
 
 #: Shortest time between two events of one watcher, in seconds: five a second are as good as a hundred to the eye.
@@ -38,4 +38,4 @@ async def watch(resources: Resources, request_id: UUID) -> AsyncGenerator[Snapsh
 
 
 async def _read(resources: Resources, request_id: UUID) -> Snapshot | None:
-    return await resources.db.read(lambda connection: ending.get(connection, request_id))
+    return await resources.db.read(lambda connection: queries.request(connection, request_id))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 from uuid import UUID
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from gql_imgproc.core.locations import input_key
@@ -18,11 +18,11 @@ from gql_imgproc.core.netguard import check_url
 from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.webhook_url import check_webhook_url
-from gql_imgproc.db import intake
+from gql_imgproc.db import intake, queries
 from gql_imgproc.errors import CsvIssueCode, UploadTooLarge
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.resources import Resources
-from gql_imgproc.services.announcing import tell, wake
+from gql_imgproc.services.announcing import tell
 from gql_imgproc.services.ingestion import read_chunk
 from gql_imgproc.services.limits import manifest_limits
 from gql_imgproc.states import Priority
@@ -65,27 +65,36 @@ async def submit(resources: Resources, submission: Submission) -> Submitted:
         check_webhook_url(submission.webhook_url, resources.policy)
     if replayed := await _earlier(resources, submission.idempotency_key):
         return replayed
-    summary = await resources.blocking(_check, resources, submission.file)
+    summary = await resources.reading(_check, resources, submission.file)
     request_id = new_id()
+    # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
+    # names is removed by and by.
     await resources.storage.put_file(input_key(request_id), submission.file, "text/csv")
     try:
         snapshot = await _record(resources, submission, request_id, summary)
     except IntegrityError:
-        # Another upload with the same key was faster.
-        await resources.storage.delete(input_key(request_id))
-        if replayed := await _earlier(resources, submission.idempotency_key):
-            return replayed
-        raise
-    except BaseException:
-        await resources.storage.delete(input_key(request_id))
-        raise
+        # Our own commit, whose answer was lost, or another upload with the same key that was faster.
+        recorded = await resources.db.read(lambda connection: queries.request(connection, request_id))
+        if recorded is None:
+            await resources.storage.delete(input_key(request_id))
+            if replayed := await _earlier(resources, submission.idempotency_key):
+                return replayed
+            raise
+        snapshot = recorded
     log.info(
         "request accepted", extra={"request": str(request_id), "products": summary.products, "images": summary.images}
     )
-    await wake(resources, request_id, submission.priority)
-    if snapshot.ingested_products < snapshot.total_products:
-        await tell(resources, lambda: resources.queue.ingest(request_id))
+    await _wake(resources, snapshot)
     return Submitted(snapshot, replayed=False)
+
+
+async def _wake(resources: Resources, accepted: Snapshot) -> None:
+    """Nobody else knows of the request yet: every product that is there can be claimed."""
+    queue, products = resources.queue, min(accepted.ingested_products, resources.settings.window)
+    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, products)]
+    if accepted.needs_rows:
+        calls.append(lambda: queue.ingest(accepted.id))
+    await tell(resources, *calls)
 
 
 async def _earlier(resources: Resources, key: str | None) -> Submitted | None:
@@ -110,7 +119,7 @@ def _check(resources: Resources, file: BinaryIO) -> Summary:
 
 async def _record(resources: Resources, submission: Submission, request_id: UUID, summary: Summary) -> Snapshot:
     """The request and the first of its products, in one transaction: a small upload is there at once."""
-    chunk = await resources.blocking(read_chunk, submission.file, FIRST_PRODUCTS)
+    chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
     new = intake.NewRequest(
         id=request_id,
         priority=submission.priority,
@@ -123,10 +132,4 @@ async def _record(resources: Resources, submission: Submission, request_id: UUID
         total_images=summary.images,
     )
 
-    def insert(connection: Connection) -> Snapshot:
-        intake.insert_request(connection, new)
-        inserted = intake.insert_chunk(connection, request_id, chunk, lease_s=0)
-        assert inserted is not None, "nobody else knows of the request yet"
-        return inserted
-
-    return await resources.db.write(insert)
+    return await resources.db.write(lambda connection: intake.insert_first_chunk(connection, new, chunk))

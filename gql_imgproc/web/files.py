@@ -40,7 +40,7 @@ async def download(request: Request) -> Response:
         return _error(404, str(RequestNotFound()))
     if not found.status.final:
         return _error(409, f"The request is still {found.status.value}. Its output CSV is there when it has ended.")
-    stored = await resources.storage.open(output_key(found.id)) if found.has_output else None
+    stored = await resources.storage.open(output_key(found.id, found.output_name)) if found.output_name else None
     if stored is None:
         return _error(404, "The request has no output CSV.")
     # A retry of failed images writes another one in the same place.

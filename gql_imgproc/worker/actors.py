@@ -47,4 +47,4 @@ async def finish(request_id: str) -> None:
 
 @control(DELIVER)
 async def deliver(delivery_id: str) -> None:
-    await notification.deliver(opened.resources, UUID(delivery_id))
+    notification.deliver_soon(opened.resources, UUID(delivery_id))

@@ -30,7 +30,8 @@ def make_broker(settings: Settings) -> tuple[RedisBroker, OpenResources]:
         dead_message_ttl=DEAD_MESSAGE_TTL_MS,
         middleware=[
             TimeLimit(time_limit=TIME_LIMIT_MS),
-            ShutdownNotifications(),
+            # What is under way is given back, so that others go on with it at once.
+            ShutdownNotifications(notify_shutdown=True),
             AsyncIO(),
             opened,
         ],

@@ -46,7 +46,7 @@ def ended(status: RequestStatus, **changes: Any) -> Snapshot:
         "images_per_second": None,
         "stop_reason": None,
         "failure_code": None,
-        "has_output": True,
+        "output_name": "output-1.csv",
         "created_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         "updated_at": datetime(2026, 1, 2, 3, 5, 0, tzinfo=UTC),
         "started_at": datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
@@ -96,7 +96,7 @@ def test_each_final_status_has_a_type(status: RequestStatus, kind: str) -> None:
 
 
 def test_without_an_output_there_is_no_address() -> None:
-    told = json.loads(payload(ended(RequestStatus.FAILED, has_output=False), "https://img.example.com"))
+    told = json.loads(payload(ended(RequestStatus.FAILED, output_name=None), "https://img.example.com"))
 
     assert told["data"]["outputCsvUrl"] is None
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from gql_imgproc.db.ending import get
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import images, products
+from gql_imgproc.db.queries import request as get
 from gql_imgproc.states import ImageOutcome, ImageStatus, ProductStatus
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from gql_imgproc.db import intake, work
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import ending, holds, intake, queries, work
+from gql_imgproc.db.ending import End
 from gql_imgproc.db.engine import Database
+from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.intake import NewProduct, NewRequest
 from gql_imgproc.db.work import Claim, Verdict
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.identifiers import new_id
-from gql_imgproc.states import ImageOutcome, ImageStatus, Priority
+from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, RequestStatus
 
 DONE = Verdict(
     status=ImageStatus.COMPLETED,
@@ -56,12 +59,27 @@ def given_request(database: Database, *images_per_product: int, **given: Any) ->
         for position, count in enumerate(images_per_product)
     ]
 
-    def insert(connection: Any) -> None:
-        intake.insert_request(connection, new)
-        assert intake.insert_chunk(connection, new.id, products, lease_s=0) is not None
-
-    database.write_now(insert)
+    database.write_now(lambda connection: intake.insert_first_chunk(connection, new, products))
     return new.id
+
+
+def hold(database: Database, request_id: UUID, lease_s: float = 60) -> Hold:
+    taken = database.write_now(lambda connection: holds.take(connection, request_id, lease_s))
+    assert taken is not None
+    return taken
+
+
+def finish(database: Database, state: Snapshot, status: RequestStatus, **end: Any) -> Snapshot | None:
+    """Ends a request by the hand of somebody who has seen it like that."""
+    given = End(status, **({"failure": None, "output_name": "output-1.csv"} | end))
+    held = hold(database, state.id, lease_s=0)
+    return database.write_now(lambda connection: ending.finish(connection, held, state, given))
+
+
+def now(database: Database, request_id: UUID) -> Snapshot:
+    found = database.read_now(lambda connection: queries.request(connection, request_id))
+    assert found is not None
+    return found
 
 
 def claim(database: Database, request_id: UUID, lease_s: float = 60) -> Claim | None:

@@ -15,7 +15,7 @@ from gql_imgproc.db.models import products, requests
 from gql_imgproc.db.queries import Page, Window
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.states import ProductStatus, RequestStatus
-from tests.db.stories import given_request
+from tests.db.stories import given_request, hold
 
 
 def requests_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
@@ -235,7 +235,8 @@ def test_counting_all_products_follows_the_ingestion(database: Database) -> None
     before = database.read_now(queries.count_products)
 
     more = [intake.NewProduct(1, "2", "second", ["https://x.example/2"])]
-    database.write_now(lambda connection: intake.insert_chunk(connection, request_id, more, lease_s=0))
+    held = hold(database, request_id)
+    database.write_now(lambda connection: intake.insert_chunk(connection, held, more, 60))
     after = database.read_now(queries.count_products)
 
     assert (before, after) == (1, 2)

@@ -97,7 +97,7 @@ def test_refused_csv_tells_every_problem(run: Any) -> None:
             (3, "Input Image Urls", "IMAGE_URL_INVALID"),
         ]
         assert rows(api) == [0, 0, 0]
-        assert await api.resources.storage.list("requests/") == []
+        assert await api.resources.storage.list_keys("requests/") == []
 
     run(story)
 
@@ -240,7 +240,7 @@ def test_delete_removes_a_final_request_only(run: Any) -> None:
         assert (early["__typename"], early["status"]) == ("RequestNotFinal", "PENDING")
         assert deleted == {"__typename": "DeleteRequestSuccess", "deletedId": id}
         assert rows(api) == [0, 0, 0]
-        assert await api.resources.storage.list("requests/") == []
+        assert await api.resources.storage.list_keys("requests/") == []
 
     run(story)
 

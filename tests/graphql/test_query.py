@@ -182,7 +182,7 @@ def test_final_request_has_its_output_and_its_failure(run: Any) -> None:
             "status": RequestStatus.FAILED,
             "stop_reason": StopReason.DEADLINE,
             "failure_code": RequestFailureCode.DEADLINE,
-            "has_output": True,
+            "output_name": "output-1.csv",
             "images_per_second": 3.0,
         }
         statement = update(requests).where(requests.c.id == request_id).values(ended)

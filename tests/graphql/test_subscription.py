@@ -20,7 +20,7 @@ from gql_imgproc.db import queries
 from gql_imgproc.graphql.sockets import SocketHandler
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.services.announcing import publish
-from gql_imgproc.services.completion import cancel
+from gql_imgproc.services.orders import cancel
 from gql_imgproc.services.submission import Submission, submit
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import Priority

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from gql_imgproc.identifiers import new_id
-from gql_imgproc.io.queue import Queue
+from gql_imgproc.io.queue import Census, Queue
 from gql_imgproc.states import Priority
 
 
@@ -26,7 +27,7 @@ def test_calls_are_counted_per_request_and_queued_by_priority(queue: Queue) -> N
     queue.work_on(usual, Priority.LOW)
     queue.ingest(usual)
 
-    assert queue.census() == {urgent: 2, usual: 4}
+    assert queue.census() == Census(Counter({urgent: 2, usual: 4}), Counter({("ingest", usual): 1}))
     assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
 
 

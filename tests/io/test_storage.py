@@ -25,7 +25,7 @@ def test_what_is_put_can_be_read_in_chunks_and_is_gone_when_deleted(tmp_path: Pa
     async def story(storage: Storage) -> None:
         await storage.put("a/b/one.jpg", b"one", "image/jpeg")
         await storage.put_file("a/b/two.csv", io.BytesIO(data), "text/csv")
-        assert await storage.list("a/") == ["a/b/one.jpg", "a/b/two.csv"]
+        assert await storage.list_keys("a/") == ["a/b/one.jpg", "a/b/two.csv"]
         assert await storage.get("a/b/one.jpg") == b"one"
         stored = await storage.open("a/b/two.csv")
         assert stored is not None
@@ -40,7 +40,7 @@ def test_what_is_put_can_be_read_in_chunks_and_is_gone_when_deleted(tmp_path: Pa
         await storage.delete("a/b/one.jpg")
         assert await storage.open("a/b/one.jpg") is None
         await storage.delete_prefix("a/")
-        assert await storage.list("a/") == []
+        assert await storage.list_keys("a/") == []
 
     run(tmp_path, story)
     # No empty folders are left either.
@@ -54,7 +54,7 @@ def test_a_prefix_is_a_folder_and_not_the_beginning_of_a_name(tmp_path: Path) ->
 
         await storage.delete_prefix("requests/1/")
 
-        assert await storage.list("requests/") == ["requests/10/x"]
+        assert await storage.list_keys("requests/") == ["requests/10/x"]
 
     run(tmp_path, story)
 

@@ -157,7 +157,7 @@ def ended_request(database: Database, webhook_url: str | None, **changes: Any) -
         "total_products": 1,
         "total_images": 2,
         "processed_images": 2,
-        "has_output": True,
+        "output_name": "output-1.csv",
         "due_at": now(),
         "created_at": now(),
         "updated_at": now(),

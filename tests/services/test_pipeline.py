@@ -14,11 +14,11 @@ from sqlalchemy import func, select
 
 from gql_imgproc.core.locations import image_key, input_key, output_key
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import ending, work
+from gql_imgproc.db import queries, work
 from gql_imgproc.db.models import images, products, requests
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, ManifestRefused, UploadTooLarge, WebhookUrlRefused
 from gql_imgproc.resources import Resources
-from gql_imgproc.services import completion, processing
+from gql_imgproc.services import orders, processing
 from gql_imgproc.services.ingestion import ingest
 from gql_imgproc.states import ImageStatus, RequestFailureCode, RequestStatus
 
@@ -31,7 +31,7 @@ HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
 async def state(resources: Resources, request_id: Any) -> Snapshot:
-    found = await resources.db.read(lambda connection: ending.get(connection, request_id))
+    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
     assert found is not None
     return found
 
@@ -41,7 +41,9 @@ async def rows_of(resources: Resources, table: Any) -> list[Any]:
 
 
 async def output_of(resources: Resources, request_id: Any) -> list[dict[str, str]]:
-    text = (await resources.storage.get(output_key(request_id))).decode("utf-8")
+    name = (await state(resources, request_id)).output_name
+    assert name is not None
+    text = (await resources.storage.get(output_key(request_id, name))).decode("utf-8")
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
@@ -192,7 +194,7 @@ def test_a_refused_upload_leaves_nothing_behind(
                 lambda connection, table=table: connection.execute(select(func.count()).select_from(table)).scalar_one()
             )
             assert count == 0
-        assert await resources.storage.list("requests/") == []
+        assert await resources.storage.list_keys("requests/") == []
         assert sum(resources.queue.lengths().values()) == 0
 
     run(story)
@@ -219,7 +221,7 @@ def test_an_accepted_upload_wakes_as_many_workers_as_there_are_products_up_to_th
 
         census = resources.queue.census()
 
-        assert census == {few.snapshot.id: 3, many.snapshot.id: 32}
+        assert census.pictures == {few.snapshot.id: 3, many.snapshot.id: 32}
 
     run(story)
 
@@ -253,7 +255,7 @@ def test_the_same_idempotency_key_makes_one_request(run: Run, image_host: ImageH
         assert len({answer.snapshot.id for answer in answers}) == 1
         assert sum(not answer.replayed for answer in answers) == 1
         assert len(await rows_of(resources, requests)) == 1
-        assert await resources.storage.list("requests/") == [input_key(answers[0].snapshot.id)]
+        assert await resources.storage.list_keys("requests/") == [input_key(answers[0].snapshot.id)]
 
     run(story)
 
@@ -266,7 +268,7 @@ def test_cancelling_keeps_what_is_done_and_writes_the_output(run: Run, image_hos
         request_id = (await upload(resources, csv_text)).snapshot.id
         await processing.work_on(resources, request_id)
 
-        cancelled = await completion.cancel(resources, request_id)
+        cancelled = await orders.cancel(resources, request_id)
 
         assert cancelled.status is RequestStatus.CANCELLED
         assert (cancelled.processed_images, cancelled.cancelled_images) == (1, 2)
@@ -289,7 +291,7 @@ def test_failed_images_are_retried_and_the_output_is_written_anew(run: Run, imag
         assert (await state(resources, request_id)).status is RequestStatus.COMPLETED_WITH_ERRORS
         image_host.add("/late.jpg", jpeg(2))
 
-        reopened = await completion.retry_failed(resources, request_id)
+        reopened = await orders.retry_failed(resources, request_id)
         assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
         await work_all(resources)
 
@@ -308,11 +310,11 @@ def test_deleting_a_request_removes_its_rows_and_its_objects(run: Run, image_hos
     async def story(resources: Resources) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         await work_all(resources)
-        assert len(await resources.storage.list("requests/")) == 3
+        assert len(await resources.storage.list_keys("requests/")) == 3
 
-        await completion.delete(resources, request_id)
+        await orders.delete(resources, request_id)
 
-        assert await resources.storage.list("requests/") == []
+        assert await resources.storage.list_keys("requests/") == []
         assert await rows_of(resources, images) == []
 
     run(story)

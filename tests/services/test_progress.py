@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import ending
+from gql_imgproc.db import queries
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import processing, progress
@@ -61,7 +61,7 @@ def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, ima
         assert sequences == sorted(set(sequences))
         assert states[0].status is RequestStatus.PENDING
         assert len(states) > 3
-        final = await resources.db.read(lambda connection: ending.get(connection, request_id))
+        final = await resources.db.read(lambda connection: queries.request(connection, request_id))
         assert states[-1] == final
         assert states[-1].status is RequestStatus.COMPLETED
 

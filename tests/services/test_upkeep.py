@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from gql_imgproc.db import ending, work
+from gql_imgproc.db import ending, queries, work
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import upkeep
 from gql_imgproc.settings import Settings
@@ -32,11 +32,11 @@ def test_wake_up_calls_that_redis_forgot_are_sent_again(run: Run, settings: Sett
     async def story(resources: Resources) -> None:
         request_id = (await upload(resources, THREE_ROWS)).snapshot.id
         flush(settings)
-        assert resources.queue.census() == {}
+        assert resources.queue.census().pictures == {}
 
         await upkeep.sweep(resources)
 
-        assert resources.queue.census() == {request_id: 3}
+        assert resources.queue.census().pictures == {request_id: 3}
 
     run(story)
 
@@ -49,7 +49,7 @@ def test_a_sweep_sends_only_what_is_missing(run: Run) -> None:
         for _ in range(3):
             await upkeep.sweep(resources)
 
-        assert resources.queue.census() == {request_id: 32}
+        assert resources.queue.census().pictures == {request_id: 32}
 
     run(story)
 
@@ -65,7 +65,7 @@ def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Sett
 
         await upkeep.sweep(resources)
 
-        assert resources.queue.census() == {request_id: 3}
+        assert resources.queue.census().pictures == {request_id: 3}
 
     run(story)
 
@@ -82,7 +82,7 @@ def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings
         assert resources.queue.lengths()["control"] == 1
 
         await work_all(resources)
-        ended = await resources.db.read(lambda connection: ending.get(connection, request_id))
+        ended = await resources.db.read(lambda connection: queries.request(connection, request_id))
         assert ended is not None
         assert ended.status is RequestStatus.CANCELLED
 
@@ -112,7 +112,7 @@ def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, run: Run
         await upkeep.sweep(resources)
         await work_all(resources)
 
-        ended = await resources.db.read(lambda connection: ending.get(connection, request_id))
+        ended = await resources.db.read(lambda connection: queries.request(connection, request_id))
         assert ended is not None
         assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)
 

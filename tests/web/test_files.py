@@ -23,9 +23,9 @@ async def given_output(api: Api, **given: Any) -> Any:
     """A request that has ended, and its output CSV."""
     request_id = given_request(api.resources.db, 1, **given)
     statement = update(requests).where(requests.c.id == request_id)
-    ended = statement.values(status=RequestStatus.COMPLETED, has_output=True)
+    ended = statement.values(status=RequestStatus.COMPLETED, output_name="output-1.csv")
     api.resources.db.write_now(lambda connection: connection.execute(ended))
-    await api.resources.storage.put(output_key(request_id), OUTPUT, "text/csv")
+    await api.resources.storage.put(output_key(request_id, "output-1.csv"), OUTPUT, "text/csv")
     return request_id
 
 

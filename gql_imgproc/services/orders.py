@@ -1,0 +1,70 @@
+"""What a caller may order to be done with a request: stop it, retry what failed, delete it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from uuid import UUID
+
+from gql_imgproc.core.locations import request_prefix
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import ending, queries, removal, reopening
+from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFinal, RequestNotFound
+from gql_imgproc.resources import Resources
+from gql_imgproc.services.announcing import publish, tell, wake
+from gql_imgproc.services.completion import finish
+from gql_imgproc.services.progress import watch
+from gql_imgproc.states import StopReason
+
+log = logging.getLogger(__name__)
+
+#: How long `cancel` waits for the end of a large request before it answers all the same, in seconds.
+CANCEL_WAIT_SECONDS = 10
+
+
+async def cancel(resources: Resources, request_id: UUID) -> Snapshot:
+    """Stops a request; what is done stays, and its output CSV is written.
+
+    A very large one may still be PROCESSING when this answers. Raises RequestNotFound or RequestAlreadyFinal.
+    """
+    stopped = await resources.db.write(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+    request = stopped or await _get(resources, request_id)
+    if request.status.final:
+        raise RequestAlreadyFinal(request.status)
+    try:
+        async with asyncio.timeout(CANCEL_WAIT_SECONDS):
+            await finish(resources, request_id)
+            async with aclosing(watch(resources, request_id)) as states:
+                async for state in states:
+                    request = state
+    except TimeoutError:
+        log.info("cancelled request ends in the background", extra={"request": str(request_id)})
+        await tell(resources, lambda: resources.queue.finish(request_id))
+    return request
+
+
+async def retry_failed(resources: Resources, request_id: UUID) -> Snapshot:
+    """Does the failed images of a final request again. Raises RequestNotFound or NothingToRetry."""
+    reopened = await resources.db.write(lambda connection: reopening.reopen_failed(connection, request_id))
+    if reopened is None:
+        await _get(resources, request_id)
+        raise NothingToRetry
+    await publish(resources, reopened)
+    await wake(resources, request_id, reopened.priority)
+    return reopened
+
+
+async def delete(resources: Resources, request_id: UUID) -> None:
+    """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
+    if not await resources.db.write(lambda connection: removal.delete_final(connection, request_id)):
+        raise RequestNotFinal((await _get(resources, request_id)).status)
+    # The rows went first: objects without rows are only waste, rows without objects would be lies.
+    await resources.storage.delete_prefix(request_prefix(request_id))
+
+
+async def _get(resources: Resources, request_id: UUID) -> Snapshot:
+    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    if found is None:
+        raise RequestNotFound
+    return found

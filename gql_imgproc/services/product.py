@@ -1,0 +1,142 @@
+"""The pictures of one claimed product: each fetched, compressed, stored and recorded, or planned for another try."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from gql_imgproc.core.options import Options
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import work
+from gql_imgproc.db.work import Claim, ClaimedImage, Verdict
+from gql_imgproc.errors import ImageErrorCode, ImageFailure, LeaseLost
+from gql_imgproc.resources import Resources
+from gql_imgproc.services import picture
+from gql_imgproc.services.announcing import tell
+
+log = logging.getLogger(__name__)
+
+#: Pictures of one product in flight: their bytes wait in memory for a CPU slot.
+IMAGES_AT_ONCE = 8
+#: Times that a picture may bring its worker down, decoded alone; one time before that it was in company.
+MAX_CRASHES = 2
+#: Claims in a row without a word from their workers: not this or that picture, the product itself is given up.
+MAX_ATTEMPTS = 10
+#: Longest pause that a host may ask for, in seconds.
+MAX_RETRY_AFTER_SECONDS = 600.0
+
+
+class ClaimedProduct:
+    """The pictures of one claimed product. Raises LeaseLost when the results are not wanted any more."""
+
+    def __init__(self, resources: Resources, claim: Claim) -> None:
+        self._resources = resources
+        self._claim = claim
+        self._options = Options.from_json(claim.options)
+        self._at_once = asyncio.Semaphore(IMAGES_AT_ONCE)
+        self._delay_s: float | None = None
+
+    async def work(self) -> float | None:
+        """Does all pictures; after how many seconds those that failed for now are due again, None if none did."""
+        same: defaultdict[str, list[ClaimedImage]] = defaultdict(list)
+        for image in self._claim.images:
+            same[image.url].append(image)
+        groups = list(same.values())
+        if self._claim.attempts > 1:
+            # Something killed the last worker. One after the other, it is known which it was.
+            for group in groups:
+                await self._suspected(group)
+        elif len(groups) == 1:
+            await self._images(groups[0])
+        else:
+            await self._side_by_side(groups)
+        return self._delay_s
+
+    async def _side_by_side(self, groups: list[list[ClaimedImage]]) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for group in groups:
+                    tasks.create_task(self._images(group))
+        except BaseExceptionGroup as failed:
+            if failed.subgroup(LeaseLost):
+                raise LeaseLost from None
+            raise failed.exceptions[0] from None
+
+    async def _images(self, group: list[ClaimedImage]) -> None:
+        """Pictures of one address: fetched and compressed once, stored and recorded each."""
+        async with self._at_once:
+            try:
+                with self._resources.fetched.holding(await self._fetch(group)) as data:
+                    result = await picture.squeeze(self._resources, data, self._options)
+            except ImageFailure as failure:
+                await self._failed(group, failure)
+                return
+        await self._store(group, result)
+
+    async def _suspected(self, group: list[ClaimedImage]) -> None:
+        """As `_images`, but alone among all suspects of this process, and noted before it is decoded."""
+        if group[0].crashes >= MAX_CRASHES or self._claim.attempts > MAX_ATTEMPTS:
+            crashed = ImageFailure(
+                ImageErrorCode.WORKER_CRASHED,
+                "The picture brought its worker down repeatedly. Save it anew with an image editor.",
+            )
+            await self._failed(group, crashed)
+            return
+        try:
+            with self._resources.fetched.holding(await self._fetch(group)) as data:
+                async with self._resources.quarantine:
+                    await self._note_suspicion(group[0])
+                    result = await picture.squeeze(self._resources, data, self._options)
+        except ImageFailure as failure:
+            await self._failed(group, failure)
+            return
+        await self._store(group, result)
+
+    async def _fetch(self, group: list[ClaimedImage]) -> bytes:
+        await self._resources.fetched.room()
+        return await picture.fetch(self._resources, group[0].url)
+
+    async def _note_suspicion(self, image: ClaimedImage) -> None:
+        if not await self._resources.db.write(lambda connection: work.suspect_image(connection, self._claim, image.id)):
+            raise LeaseLost
+
+    async def _store(self, group: list[ClaimedImage], result: picture.Result) -> None:
+        for image in group:
+            try:
+                verdict = await picture.store(self._resources, self._claim, image.id, result)
+            except ImageFailure as failure:
+                await self._failed([image], failure)
+            else:
+                await self._record(image, verdict)
+
+    async def _failed(self, group: list[ClaimedImage], failure: ImageFailure) -> None:
+        """Plans another try where one may help and is left; else gives the pictures up."""
+        delays = self._resources.settings.retry_delays
+        for image in group:
+            if failure.temporary and image.attempts <= len(delays):
+                asked = min(failure.retry_after_s or 0, MAX_RETRY_AFTER_SECONDS)
+                self._delay_s = max(self._delay_s or 0, delays[image.attempts - 1], asked)
+            else:
+                await self._record(image, picture.given_up(failure))
+
+    async def _record(self, image: ClaimedImage, verdict: Verdict) -> None:
+        snapshot = await self._resources.db.write(
+            lambda connection: work.record_image(connection, self._claim, image.id, verdict)
+        )
+        log.info(
+            "image ended",
+            extra={
+                "request": str(self._claim.request_id),
+                "image": str(image.id),
+                "outcome": verdict.outcome or verdict.error_code,
+            },
+        )
+        await self._announce(snapshot)
+
+    async def _announce(self, snapshot: Snapshot) -> None:
+        resources = self._resources
+        calls = [lambda: resources.publisher.publish(snapshot)]
+        if not snapshot.pending_images:
+            calls.append(lambda: resources.queue.finish(snapshot.id))
+        await tell(resources, *calls)

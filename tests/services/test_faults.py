@@ -1,0 +1,366 @@
+"""Faults at the worst moment: what was accepted stays accepted, and always ends (promises P1 to P5)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from dramatiq import Message
+from sqlalchemy import event, select, update
+
+from gql_imgproc.core.locations import input_key, output_key
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import deliveries, queries, work
+from gql_imgproc.db.columns import later
+from gql_imgproc.db.models import requests, webhook_deliveries
+from gql_imgproc.io import queue as queues
+from gql_imgproc.resources import Resources
+from gql_imgproc.services import completion, ingestion, orders, upkeep
+from gql_imgproc.services.processing import work_on
+from gql_imgproc.settings import Settings
+from gql_imgproc.states import Priority, RequestFailureCode, RequestStatus, StopReason, WebhookStatus
+
+from ..db.invariants import assert_counters_equal_rows
+from .conftest import ImageHost, jpeg, upload, work_all
+
+Run = Callable[[Callable[[Resources], Any]], Any]
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+
+
+def rows(count: int) -> str:
+    return HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, count + 1))
+
+
+def flush(settings: Settings) -> None:
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.flushall()
+
+
+async def state(resources: Resources, request_id: Any) -> Snapshot:
+    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    assert found is not None
+    return found
+
+
+async def all_requests(resources: Resources) -> list[Any]:
+    return list(await resources.db.read(lambda connection: connection.scalars(select(requests.c.id)).all()))
+
+
+# SQLite has no connection to lose.
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("key", [None, "a key"])
+def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(run: Run, key: str | None) -> None:
+    async def story(resources: Resources) -> None:
+        dialect = resources.db._writer.dialect
+        commit, commits = dialect.do_commit, []
+
+        def lose_the_answer(connection: Any) -> None:
+            commit(connection)
+            commits.append(connection)
+            # With a key the first transaction looks for an earlier upload.
+            if len(commits) == (1 if key is None else 2):
+                connection.dbapi_connection.close()
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+        dialect.do_commit = lose_the_answer  # type: ignore[method-assign]
+        submitted = await upload(resources, rows(2), idempotency_key=key)
+        dialect.do_commit = commit  # type: ignore[method-assign]
+
+        assert not submitted.replayed
+        assert await all_requests(resources) == [submitted.snapshot.id]
+        assert await resources.storage.list_keys("requests/") == [input_key(submitted.snapshot.id)]
+
+    run(story)
+
+
+def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(run: Run) -> None:
+    async def story(resources: Resources) -> None:
+        dialect = resources.db._writer.dialect
+        commit, committing, go_on = dialect.do_commit, threading.Event(), threading.Event()
+
+        def wait(connection: Any) -> None:
+            committing.set()
+            go_on.wait(10)
+            commit(connection)
+
+        dialect.do_commit = wait  # type: ignore[method-assign]
+        leaving = asyncio.create_task(upload(resources, rows(2)))
+        await asyncio.to_thread(committing.wait, 10)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        go_on.set()
+        while not (found := await all_requests(resources)):  # noqa: ASYNC110 - a thread that is not ours commits
+            await asyncio.sleep(0.01)
+        dialect.do_commit = commit  # type: ignore[method-assign]
+
+        assert (await orders.cancel(resources, found[0])).status is RequestStatus.CANCELLED
+
+    run(story)
+
+
+@pytest.mark.parametrize("stored", [rows(400).encode(), rows(700).encode(), b"", None])
+def test_a_stored_csv_that_is_not_what_was_accepted_ends_the_request(run: Run, stored: bytes | None) -> None:
+    """Promise P1: it always ends."""
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, rows(600))).snapshot.id
+        if stored is None:
+            await resources.storage.delete(input_key(request_id))
+        else:
+            await resources.storage.put(input_key(request_id), stored, "text/csv")
+
+        await ingestion.ingest(resources, request_id)
+        await completion.finish(resources, request_id)
+
+        ended = await state(resources, request_id)
+        assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
+        assert ended.output_name is None
+
+    run(story)
+
+
+def test_a_stored_csv_that_went_missing_before_the_end_ends_the_request(run: Run, image_host: ImageHost) -> None:
+    address = image_host.add("/a.jpg", jpeg(1))
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        await resources.storage.delete(input_key(request_id))
+
+        await work_all(resources)
+
+        ended = await state(resources, request_id)
+        assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
+        assert ended.processed_images == 1
+
+    run(story)
+
+
+def test_the_deadline_of_a_retried_request_counts_from_its_retry(run: Run, image_host: ImageHost) -> None:
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
+        await work_all(resources)
+        long_ago = datetime.now(UTC) - timedelta(days=8)
+        await resources.db.write(lambda connection: connection.execute(update(requests).values(created_at=long_ago)))
+        image_host.add("/late.jpg", jpeg(1))
+
+        await orders.retry_failed(resources, request_id)
+        await upkeep.sweep(resources)
+        await work_all(resources)
+
+        assert (await state(resources, request_id)).status is RequestStatus.COMPLETED
+
+    run(story)
+
+
+def test_a_call_that_redis_lost_on_its_way_is_sent_again(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise P3: a call that was handed out, and never came, does not stand for a product that waits."""
+    monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, rows(2))).snapshot.id
+        with redis.Redis.from_url(settings.redis_url) as client:
+            assert client.llen("dramatiq:images") == 2
+            client.delete("dramatiq:images")
+            assert client.hlen("dramatiq:images.msgs") == 2
+
+        await upkeep.sweep(resources)
+        await upkeep.sweep(resources)
+
+        assert resources.queue.census().pictures == {request_id: 2}
+
+    run(story)
+
+
+def test_a_slow_product_does_not_stand_for_those_that_wait(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise P2: a product that is due again is worked on while another one of the request takes its time."""
+    monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, rows(2))).snapshot.id
+        with redis.Redis.from_url(settings.redis_url) as client:
+            client.lpop("dramatiq:images", 2)
+        slow = await resources.db.write(lambda connection: work.claim_product(connection, request_id, 600))
+        assert slow is not None
+
+        await upkeep.sweep(resources)
+
+        assert resources.queue.lengths()["images"] == 1
+
+    run(story)
+
+
+def test_there_are_never_more_calls_than_the_window(run: Run) -> None:
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, rows(3000))).snapshot.id
+        assert resources.queue.census().pictures == {request_id: 32}
+
+        await ingestion.ingest(resources, request_id)
+
+        assert resources.queue.census().pictures == {request_id: 32}
+        assert (await state(resources, request_id)).ingested_products == 3000
+
+    run(story)
+
+
+def test_control_messages_do_not_pile_up(run: Run, settings: Settings) -> None:
+    async def story(resources: Resources) -> None:
+        broken_off = (await upload(resources, rows(2501))).snapshot.id
+        stopped = (await upload(resources, rows(1), webhook_url="http://127.0.0.1:9/hook")).snapshot.id
+        await orders.cancel(resources, stopped)
+        flush(settings)
+
+        for _ in range(5):
+            await upkeep.sweep(resources)
+
+        control = resources.queue.census().control
+        assert sorted(control.values()) == [1, 1]
+        assert ("ingest", broken_off) in control
+        assert resources.queue.lengths()["control"] == 2
+
+    run(story)
+
+
+def test_a_message_of_somebody_else_stops_no_sweep(run: Run, settings: Settings) -> None:
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, rows(1))).snapshot.id
+        flush(settings)
+        stray = Message(queue_name="images", actor_name="stray", args=(), kwargs={}, options={})
+        resources.queue._broker.enqueue(stray)
+
+        await upkeep.sweep(resources)
+
+        assert resources.queue.census().pictures == {request_id: 1}
+
+    run(story)
+
+
+def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_host: ImageHost) -> None:
+    """Promise P4: an output CSV is that of the final status."""
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
+        store, asleep, wake_up = resources.storage.put_file, asyncio.Event(), asyncio.Event()
+
+        async def fall_asleep(*arguments: Any) -> None:
+            resources.storage.put_file = store  # type: ignore[method-assign]
+            asleep.set()
+            await wake_up.wait()
+            await store(*arguments)
+
+        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=later(0))))
+        claim = await resources.db.write(lambda connection: work.claim_product(connection, request_id, 0))
+        assert claim is not None
+        resources.storage.put_file = fall_asleep  # type: ignore[method-assign]
+        sleeper = asyncio.create_task(work_all(resources))
+        await asleep.wait()
+        # Its hold runs out, and another process does all that follows.
+        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=later(0))))
+        await completion.finish(resources, request_id)
+        image_host.add("/late.jpg", jpeg(1))
+        await orders.retry_failed(resources, request_id)
+        await work_all(resources)
+        done = await state(resources, request_id)
+        assert (done.status, done.generation) == (RequestStatus.COMPLETED, 2)
+        assert done.output_name is not None
+        output = await resources.storage.get(output_key(request_id, done.output_name))
+
+        wake_up.set()
+        await sleeper
+
+        assert await state(resources, request_id) == done
+        assert await resources.storage.get(output_key(request_id, done.output_name)) == output
+        await asyncio.to_thread(assert_counters_equal_rows, resources.db, request_id)
+
+    run(story)
+
+
+def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: Run, image_host: ImageHost) -> None:
+    address = image_host.add("/a.jpg", jpeg(1))
+
+    async def story(resources: Resources) -> None:
+        await upload(resources, f"{HEADER}1,Chair,{address}\n", webhook_url="http://127.0.0.1:9/hook")
+        await work_all(resources)
+        (delivery_id,) = await resources.db.read(lambda connection: deliveries.due(connection, 10))
+
+        def plan(seconds: float) -> None:
+            soon = update(webhook_deliveries).values(due_at=later(seconds))
+            resources.db.write_now(lambda connection: connection.execute(soon))
+
+        plan(60)
+
+        def becomes_due(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("SELECT requests.id"):
+                due = "UPDATE webhook_deliveries SET due_at = created_at"
+                cursor.execute(due)
+
+        event.listen(resources.db._writer, "after_cursor_execute", becomes_due)
+        claim = await resources.db.write(lambda connection: deliveries.claim(connection, delivery_id, 30))
+        event.remove(resources.db._writer, "after_cursor_execute", becomes_due)
+
+        assert claim is None
+        (row,) = await resources.db.read(lambda connection: connection.execute(select(webhook_deliveries)).all())
+        assert (row.status, row.attempts) == (WebhookStatus.PENDING, 0)
+        assert await resources.db.read(lambda connection: deliveries.due(connection, 10)) == [delivery_id]
+
+    run(story)
+
+
+def test_a_request_that_is_stopped_while_its_output_is_written_ends_as_stopped(run: Run, image_host: ImageHost) -> None:
+    address = image_host.add("/a.jpg", jpeg(1))
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        store = resources.storage.put_file
+
+        async def stop_first(*arguments: Any) -> None:
+            resources.storage.put_file = store  # type: ignore[method-assign]
+            stop = update(requests).values(stop_reason=StopReason.CANCELLED)
+            await resources.db.write(lambda connection: connection.execute(stop))
+            await store(*arguments)
+
+        resources.storage.put_file = stop_first  # type: ignore[method-assign]
+        await work_all(resources)
+
+        assert (await state(resources, request_id)).status is RequestStatus.CANCELLED
+
+    run(story)
+
+
+def test_one_request_takes_half_of_a_process_at_most(settings: Settings, run: Run) -> None:
+    """Promise P11: a host that does not answer holds up its own request."""
+
+    async def story(resources: Resources) -> None:
+        resources.settings = settings.model_copy(update={"worker_threads": 4})
+        slow = (await upload(resources, rows(10))).snapshot.id
+        other = (await upload(resources, rows(1), priority=Priority.NORMAL)).snapshot.id
+
+        started, three, answer = [], asyncio.Event(), asyncio.Event()
+
+        async def slowly(url: str) -> bytes:
+            started.append(url)
+            if len(started) == 3:
+                three.set()
+            await answer.wait()
+            return jpeg(1)
+
+        resources.fetcher.fetch = slowly  # type: ignore[method-assign]
+        turns = [asyncio.create_task(work_on(resources, slow)) for _ in range(4)]
+        turns.append(asyncio.create_task(work_on(resources, other)))
+        await three.wait()
+        # Two turns of the slow one ended at once, without a product.
+        assert [turn.done() for turn in turns] == [False, False, True, True, False]
+        answer.set()
+        await asyncio.gather(*turns)
+
+    run(story)
