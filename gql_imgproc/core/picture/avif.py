@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from PIL import Image
 
 from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture import heif
+from gql_imgproc.core.picture.containers import Anatomy
 from gql_imgproc.core.picture.equivalence import avif_quality
 from gql_imgproc.core.picture.inspect import load
 from gql_imgproc.core.picture.saving import Extras, extras_of, save
@@ -17,12 +20,32 @@ _SPEED = 8
 
 
 def smaller(source: Source, options: Options) -> Iterable[bytes]:
-    """Not more than 8 bits, not HDR, not an animation: Pillow would lose depth, transfer or repeats."""
-    load(source.image)
-    if source.anatomy.frames > 1 or _needs_more(source.data):
+    """One file of the wanted quality; none when the source is lossless, no better than that, or more than that.
+
+    More than 8 bits, HDR and a crop would be lost by Pillow, as would the repeats of an animation.
+    """
+    image, anatomy = source.image, source.anatomy
+    load(image)
+    if anatomy.frames > 1 or anatomy.lossless or not anatomy.plain or at_most(anatomy, options.quality):
         return
-    extras = extras_of(source.image, source.anatomy.orientation, options.keep_metadata)
-    yield encode(source.image, options.quality, extras)
+    yield encode(image, options.quality, extras_of(image, anatomy.orientation, options.keep_metadata))
+
+
+def at_most(anatomy: Anatomy, quality: int) -> bool:
+    """Whether the source is known to be quantised as coarsely as the quality asks, or more so."""
+    return anatomy.quantiser >= quantiser_of(quality)
+
+
+@lru_cache(maxsize=101)
+def quantiser_of(quality: int) -> int:
+    """AV1's base_q_idx (0-255) for one of our qualities; above 255 when it cannot be told.
+
+    Asked of the encoder, in less than 1 ms: it depends on the quality alone, neither on size nor on content, but
+    how is libavif's affair, and has changed between its versions.
+    """
+    made = encode(Image.new("RGB", (8, 8)), quality, Extras())
+    picture = heif.structure(made, 1).picture
+    return picture.frame.base_q_idx if picture is not None and picture.frame is not None else 256
 
 
 def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
@@ -46,13 +69,3 @@ def _saved(image: Image.Image, quality: int, extras: Extras, **animation: object
         xmp=extras.xmp,
         **animation,
     )
-
-
-def _needs_more(data: bytes) -> bool:
-    config = data.find(b"av1C")
-    if config < 0 or data[config + 6 : config + 7] == b"" or data[config + 6] & 0x60:
-        return True
-    colour = data.find(b"colrnclx")
-    # Primaries and transfer of BT.709, sRGB or not told are what Pillow writes.
-    known = colour < 0 or (data[colour + 9] in (1, 2) and data[colour + 11] in (1, 2, 13))
-    return not known or b"tmap" in data[:4096] or b"clap" in data[:4096]
