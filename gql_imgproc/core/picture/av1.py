@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from gql_imgproc.core.picture.boxes import Budget
 from gql_imgproc.core.picture.failures import corrupt
 
 #: Bytes of a header that are looked at; the longest that can be written down is shorter.
 _MAX_HEADER_BYTES = 1_024
+#: What reading a sequence header costs, in other parts.
+_SEQUENCE_HEADER_PARTS = 10
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3
 #: Both tools of a sequence can be "told in each frame" (6.4.2).
@@ -48,18 +51,6 @@ class Stream:
         return self.frame is not None and self.frame.lossless and self.matrix == _IDENTITY
 
 
-class Budget:
-    """How many parts of a file may still be looked at, whatever it claims to hold."""
-
-    def __init__(self, parts: int) -> None:
-        self._left = parts
-
-    def spend(self, parts: int = 1) -> None:
-        self._left -= parts
-        if self._left < 0:
-            raise corrupt("The AVIF is damaged: it is split into too many parts.")
-
-
 class _Unreadable(Exception):
     """A header that ends early, or that is of a kind which is not read here."""
 
@@ -93,24 +84,31 @@ class _Sequence:
     modelled_points: tuple[int, ...]
 
 
-def stream(parts: Iterable[memoryview], budget: Budget) -> Stream:
+def stream(parts: Iterable[memoryview], budget: Budget, max_frames: int) -> Stream:
     """Sequence and frame headers (5.5 and 5.9) of a coded picture, or of the samples of a track one after the other.
 
-    Refuses what has no sequence header: no decoder can do without.
+    Refuses what has no sequence header, which no decoder can do without, and more frames than `max_frames`.
     """
     sequence: _Sequence | None = None
+    header = b""
     frame: Frame | None = None
     area = frames = bit_depth = 0
     for kind, extension, body in (unit for part in parts for unit in _obus(part, budget)):
         if kind == _SEQUENCE_HEADER:
+            # Many an encoder repeats it in each key frame.
+            if sequence is not None and body == header:
+                continue
+            budget.spend(_SEQUENCE_HEADER_PARTS)
             try:
-                sequence = _sequence_header(_Bits(body))
+                header, sequence = bytes(body), _sequence_header(_Bits(body))
             except _Unreadable:
                 raise corrupt() from None
             area = max(area, sequence.width * sequence.height)
             bit_depth = max(bit_depth, sequence.bit_depth)
         elif kind in (_FRAME_HEADER, _FRAME) and sequence is not None:
             frames += 1
+            if frames > max_frames:
+                raise corrupt("The AVIF is damaged: a picture in it is made of too many frames.")
             frame, most = _frame(body, sequence, extension)
             area = max(area, most)
     if sequence is None:

@@ -122,6 +122,7 @@ def _avif(data: bytes, limits: ImageLimits) -> Anatomy:
             frames=max(image.n_frames, told.frames),
             orientation=orientation,
             area=told.area,
+            plays=told.plays,
             lossless=told.picture is not None and told.picture.lossless,
             quantiser=frame.base_q_idx if frame is not None else -1,
             honest=told.honest,
