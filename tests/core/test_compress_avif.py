@@ -15,15 +15,16 @@ from PIL import Image, ImageFilter, ImageOps
 
 from gql_imgproc.core.compress import ImageLimits, compress, inspect
 from gql_imgproc.core.options import Options, OutputFormat
-from gql_imgproc.core.picture import heif
+from gql_imgproc.core.picture import av1, heif
 from gql_imgproc.core.picture.avif import quantiser_of
-from gql_imgproc.core.picture.boxes import Box, BoxFile
+from gql_imgproc.core.picture.boxes import Box, BoxFile, Budget
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.states import ImageOutcome
 from tests.core.test_compress import SRGB, animated, bytes_of, done, opened, photo, psnr, with_alpha
 from tests.core.test_compress_limits import peak_kib
 
 CORRUPT, TOO_LARGE = ImageErrorCode.CORRUPT, ImageErrorCode.TOO_LARGE
+UNSUPPORTED = ImageErrorCode.UNSUPPORTED_FORMAT
 COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT
 #: AV1's base_q_idx for each of libaom's 64 quantisers.
 BASE_Q_IDX = [*range(0, 248, 4), 249, 255]
@@ -176,6 +177,30 @@ def test_a_lossless_stream_is_told() -> None:
     assert (exact.frame.lossless, lossy.frame.lossless) == (True, False)
     # The colours were rounded on their way to YCbCr.
     assert not exact.lossless
+
+
+def test_the_headers_of_an_animation_are_read_too() -> None:
+    # They are not the short ones of a still picture.
+    data = animated("AVIF", speed=9, quality=100)
+    (length,) = struct.unpack_from(">I", data, data.index(b"stsz") + 4 + 12)
+
+    stream = av1.stream([memoryview(stream_of(data))[:length]], Budget(100), 1)
+
+    assert stream.frame is not None
+    assert (stream.frame.width, stream.frame.height) == (96, 64)
+    assert (stream.frame.base_q_idx, stream.frame.lossless, stream.bit_depth) == (0, True, 8)
+
+
+def test_ten_bits_are_told_by_the_sequence_header() -> None:
+    data = avif(photo(64, 48))
+    at = data.index(b"mdat") + 4 + 4
+    # After profile, level and the two sizes come five tools, then the bit for more than 8 bits.
+    deep = data[: at + 4] + bytes((data[at + 4] | 0x08,)) + data[at + 5 :]
+
+    structure = told(deep)
+
+    assert structure.picture is not None
+    assert (structure.picture.bit_depth, structure.plain, told(data).plain) == (10, False, True)
 
 
 @pytest.mark.parametrize(
@@ -507,7 +532,7 @@ def test_arbitrary_damage_only_ever_raises_an_image_failure(
     if kept < 0.3:
         del damaged[int(kept / 0.3 * len(damaged)) :]
 
-    assert refusal(bytes(damaged)) in (None, CORRUPT, TOO_LARGE)
+    assert refusal(bytes(damaged)) in (None, CORRUPT, TOO_LARGE, ImageErrorCode.NOT_AN_IMAGE, UNSUPPORTED)
 
 
 @settings(max_examples=300, deadline=None)
