@@ -20,7 +20,7 @@ from gql_imgproc.core.picture.avif import quantiser_of
 from gql_imgproc.core.picture.boxes import Box, BoxFile, Budget
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.states import ImageOutcome
-from tests.core.test_compress import SRGB, animated, bytes_of, done, opened, photo, psnr, with_alpha
+from tests.core.test_compress import DURATIONS, SRGB, animated, bytes_of, done, opened, photo, psnr, with_alpha
 from tests.core.test_compress_limits import peak_kib
 
 CORRUPT, TOO_LARGE = ImageErrorCode.CORRUPT, ImageErrorCode.TOO_LARGE
@@ -325,6 +325,23 @@ def test_an_animation_is_kept_and_its_repeats_are_read() -> None:
     assert done(thrice).data == thrice
     webp = Image.open(BytesIO(done(thrice, format=OutputFormat.WEBP).data))
     assert (webp.n_frames, webp.info["loop"]) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("duration", "repeats", "plays"), [(b"\xff" * 8, 1, 0), (b"\0\0\0\0\0\0\x07\xd0", 1, 2), (b"\0" * 8, 0, 1)]
+)
+def test_a_scaled_animation_keeps_durations_and_plays(duration: bytes, repeats: int, plays: int) -> None:
+    data = patched(patched(animated("AVIF", speed=9), b"tkhd", 28, duration), b"elst", 3, bytes((repeats,)))
+
+    result = done(data, scale=0.5)
+
+    after = Image.open(BytesIO(result.data))
+    assert (after.size, after.n_frames) == ((48, 32), 4)
+    assert (told(data).plays, told(result.data).plays) == (plays, plays)
+    for n, milliseconds in enumerate(DURATIONS):
+        after.seek(n)
+        after.load()
+        assert after.info["duration"] == milliseconds
 
 
 @pytest.mark.parametrize(

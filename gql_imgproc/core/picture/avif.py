@@ -52,9 +52,28 @@ def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
     return _saved(image, quality, extras)
 
 
-def encode_animation(frames: list[Image.Image], durations_ms: list[int], quality: int, extras: Extras) -> bytes:
+def encode_animation(
+    frames: list[Image.Image], durations_ms: list[int], plays: int, quality: int, extras: Extras
+) -> bytes:
     first, *rest = frames
-    return _saved(first, quality, extras, save_all=True, append_images=rest, duration=durations_ms)
+    made = _saved(first, quality, extras, save_all=True, append_images=rest, duration=durations_ms)
+    return _played(made, plays, sum(durations_ms)) if plays and rest else made
+
+
+def _played(made: bytes, plays: int, duration_ms: int) -> bytes:
+    """Pillow writes animations that never end; one that does has an end in the headers of movie and tracks.
+
+    Both headers are of version 1, in milliseconds (ISO/IEC 14496-12, 8.2.2 and 8.3.2).
+    """
+    out = bytearray(made)
+    for header, at in ((b"mvhd", 24), (b"tkhd", 28)):
+        start = made.find(header)
+        while 0 <= start < made.find(b"mdat"):
+            start += 4
+            if made[start] == 1 and made[start + at : start + at + 8] == b"\xff" * 8:
+                out[start + at : start + at + 8] = (plays * duration_ms).to_bytes(8, "big")
+            start = made.find(header, start)
+    return bytes(out)
 
 
 def _saved(image: Image.Image, quality: int, extras: Extras, **animation: object) -> bytes:

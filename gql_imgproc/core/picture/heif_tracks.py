@@ -54,8 +54,12 @@ def track(file: BoxFile, body: memoryview, max_frames: int) -> Track | None:
 
 
 def _plays(edits: memoryview, duration: int) -> int:
-    """An edit that is repeated until the track ends (elst, 8.6.6); browsers take none for endless."""
-    if len(edits) < 12 or not edits[3] & 1 or duration in _ENDLESS:
+    """An edit that is repeated until the track ends (elst, 8.6.6); browsers take no edit for endless."""
+    if len(edits) < 12:
+        return 0
+    if not edits[3] & 1:
+        return 1
+    if duration in _ENDLESS:
         return 0
     (once,) = struct.unpack_from(">Q" if edits[0] else ">I", edits, 8)
     return -(-duration // once) if once else 0
