@@ -20,6 +20,7 @@ MODES = {
     "GIF": ["1", "L", "P", "RGB"],
     "TIFF": ["1", "L", "RGB", "RGBA", "CMYK", "I;16"],
     "BMP": ["1", "L", "P", "RGB"],
+    "AVIF": ["RGB", "RGBA"],
 }
 BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "LA": 2, "I;16": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 NOT_AN_IMAGE, UNSUPPORTED = ImageErrorCode.NOT_AN_IMAGE, ImageErrorCode.UNSUPPORTED_FORMAT
@@ -33,6 +34,7 @@ MAGIC = [
     b"II*\0\x08\0\0\0",
     b"MM\0*",
     b"BM",
+    b"\0\0\0\x14ftypavif\0\0\0\0avif",
 ]
 
 
@@ -50,7 +52,9 @@ def pictures(draw: st.DrawFn) -> tuple[str, bytes]:
     if stored != mode:
         image = image.convert(mode)
     file = BytesIO()
-    how = {"quality": draw(st.integers(1, 100))} if name in ("JPEG", "WEBP") else {}
+    how = {"quality": draw(st.integers(1, 100))} if name in ("JPEG", "WEBP", "AVIF") else {}
+    if name == "AVIF":
+        how["speed"] = 10
     image.save(file, name, **how)
     return name, file.getvalue()
 

@@ -40,6 +40,12 @@ class Anatomy:
     cheap: bool = True
     #: The VP8 streams of a WebP, for their quantisers.
     streams: tuple[memoryview, ...] = ()
+    #: How coarse the picture of an AVIF is quantised, 0 to 255; -1 where that is not read.
+    quantiser: int = -1
+    #: Whether an AVIF claims the size that its pictures are coded in.
+    honest: bool = True
+    #: Whether Pillow can write all that an AVIF tells about depth, colour and shape.
+    plain: bool = True
 
     @property
     def pixels(self) -> int:

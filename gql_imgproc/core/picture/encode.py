@@ -65,7 +65,7 @@ def encode_animation(animation: Animation, form: Format, quality: int, extras: E
         case "PNG":
             return png.encode_animation(frames, durations, plays, extras)
         case "AVIF":
-            return avif.encode_animation(frames, durations, quality, extras)
+            return avif.encode_animation(frames, durations, plays, quality, extras)
         case "TIFF":
             return tiff.encode(frames, extras)
         case _:

@@ -18,10 +18,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from gql_imgproc.core.picture import containers, tiff_directories
+from gql_imgproc.core.picture import containers, heif, tiff_directories
 from gql_imgproc.core.picture.containers import Anatomy
 from gql_imgproc.core.picture.failures import corrupt, decoding, too_large
 from gql_imgproc.core.picture.formats import Format, sniff
+from gql_imgproc.errors import ImageFailure
 
 # Our own limits are checked before a decoder is made; Pillow's would add a warning in the middle of a decode.
 Image.MAX_IMAGE_PIXELS = None
@@ -101,17 +102,38 @@ def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Anatomy]:
         case "BMP":
             anatomy = containers.bmp(data)
         case _:
-            anatomy = _avif(data)
+            anatomy = _avif(data, limits)
     _check(anatomy, limits)
     return form, anatomy
 
 
-def _avif(data: bytes) -> Anatomy:
-    # libavif reads the boxes only; planes are allocated by `load`.
+def _avif(data: bytes, limits: ImageLimits) -> Anatomy:
+    told = heif.structure(data, limits.max_frames)
+    if told.area > limits.max_pixels:
+        raise _too_many_pixels(told.area, limits)
+    # libavif reads the boxes only, which are bounded by now; planes are allocated by `load`.
     with decoding():
         image = AvifImagePlugin.AvifImageFile(BytesIO(data))
+        # Pillow tells what is to be done after decoding (irot, imir) as an orientation.
         orientation = containers.orientation_of(cast(bytes, image.info.get("exif", b"")))
-        return Anatomy(*image.size, frames=image.n_frames, orientation=orientation)
+        frame = told.picture.frame if told.picture is not None else None
+        return Anatomy(
+            *image.size,
+            frames=max(image.n_frames, told.frames),
+            orientation=orientation,
+            area=told.area,
+            plays=told.plays,
+            lossless=told.picture is not None and told.picture.lossless,
+            quantiser=frame.base_q_idx if frame is not None else -1,
+            honest=told.honest,
+            plain=told.plain,
+        )
+
+
+def _too_many_pixels(pixels: int, limits: ImageLimits) -> ImageFailure:
+    return too_large(
+        f"The picture takes {pixels / 1e6:,.1f} megapixels to decode; at most {limits.max_pixels / 1e6:,g} are taken."
+    )
 
 
 def _check(anatomy: Anatomy, limits: ImageLimits) -> None:
@@ -122,6 +144,8 @@ def _check(anatomy: Anatomy, limits: ImageLimits) -> None:
         raise too_large(
             f"The picture has {width:,} x {height:,} pixels; at most {limits.max_pixels / 1e6:,g} megapixels are taken."
         )
+    if not anatomy.honest:
+        raise corrupt("The picture is damaged: it claims two different sizes.")
     if anatomy.frames > limits.max_frames:
         raise too_large(f"The picture has {anatomy.frames:,} frames; at most {limits.max_frames:,} are taken.")
     if anatomy.frames * pixels > limits.max_total_pixels:
