@@ -91,7 +91,7 @@ SOURCES: dict[str, tuple[bytes, ImageOutcome, float]] = {
     "png large drawing": (bytes_of(drawing(600, 400), "PNG"), COMPRESSED, 36),
     "png photo": (bytes_of(photo(), "PNG", compress_level=1), COMPRESSED, 99),
     "png large photo": (bytes_of(photo(400, 300), "PNG", compress_level=0), COMPRESSED, 99),
-    "png with alpha": (bytes_of(with_alpha(drawing()), "PNG", compress_level=0), COMPRESSED, 99),
+    "png with alpha": (bytes_of(with_alpha(drawing()), "PNG", compress_level=0), COMPRESSED, 42),
     "png with idle alpha": (bytes_of(photo(400, 300).convert("RGBA"), "PNG"), COMPRESSED, 99),
     "png LA": (bytes_of(with_alpha(photo().convert("L")), "PNG", compress_level=0), COMPRESSED, 99),
     "png L": (bytes_of(drawing(400, 300).convert("L"), "PNG", compress_level=0), COMPRESSED, 99),
