@@ -28,7 +28,7 @@ def smaller(source: Source, options: Options) -> Iterable[bytes]:
         beside = png_chunks.beside(chunks, orientation, keep_metadata)
         # What is seen of a colour depends on its curve; where that is not a screen's, only exact palettes will do.
         quality = options.quality if png_chunks.shown_as_stored(chunks) else 100
-        if reduced := png_palette.reduced(plain, quality, profile=has(chunks, b"iCCP")):
+        for reduced in png_palette.reduced(plain, quality, profile=has(chunks, b"iCCP")):
             yield png_deflate.stored(reduced, beside)
         if plain is not image and "transparency" not in image.info:
             # An alpha channel that says nothing goes.
@@ -43,8 +43,8 @@ def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
         image = image.convert("RGB")
     beside = png_chunks.beside_new_pixels(extras, image.info)
     plain = _plain(image)
-    reduced = png_palette.reduced(plain, quality if png_chunks.shown_as_stored(beside) else 100, bool(extras.icc))
-    return png_deflate.stored(reduced or plain, beside)
+    quality = quality if png_chunks.shown_as_stored(beside) else 100
+    return png_deflate.stored(next(png_palette.reduced(plain, quality, profile=bool(extras.icc)), plain), beside)
 
 
 def encode_animation(frames: list[Image.Image], durations_ms: list[int], plays: int, extras: Extras) -> bytes:

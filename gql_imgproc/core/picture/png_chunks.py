@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from io import BytesIO
 
 from gql_imgproc.core.picture.containers import png_chunks
 from gql_imgproc.core.picture.saving import Extras, orientation_exif
@@ -31,11 +30,11 @@ def read(data: bytes) -> list[Chunk]:
 
 
 def joined(chunks: Iterable[Chunk]) -> bytes:
-    out = BytesIO()
-    out.write(b"\x89PNG\r\n\x1a\n")
+    parts = [b"\x89PNG\r\n\x1a\n"]
     for kind, body in chunks:
-        out.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))))
-    return out.getvalue()
+        check = zlib.crc32(body, zlib.crc32(kind))
+        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", check)]
+    return b"".join(parts)
 
 
 def has(chunks: list[Chunk], *kinds: bytes) -> bool:

@@ -18,6 +18,8 @@ _OXIPNG_MAX_ROWS_BYTES = 16_384
 #: times as fast as the default and smaller), short matches, long matches (flat drawings).
 _PROBE_BYTES = 65_536
 _STRATEGIES = ((6, zlib.Z_RLE), (4, zlib.Z_FILTERED), (9, zlib.Z_DEFAULT_STRATEGY))
+#: Bytes that are inflated at once.
+_PIECE_BYTES = 1 << 18
 #: Rows from which on long matches are looked for less hard: level 9 takes up to 0.8 s a megabyte, level 7 a
 #: seventh of that for 1 to 20 % more bytes.
 _LARGE_ROWS_BYTES = 12_000_000
@@ -119,19 +121,32 @@ def _redeflated(chunks: list[Chunk]) -> bytes:
 
 def _deflated(stream: bytes, rows_bytes: int) -> bytes:
     """The zlib stream anew, or as it was when it is not smaller or is not what the header says."""
-    inflater = zlib.decompressobj()
     # Interlaced rows are more and shorter; twice the plain size is a bound for them too.
-    rows = inflater.decompress(stream, 2 * rows_bytes + 1024)
-    if not inflater.eof:
+    rows = _inflated(stream, 2 * rows_bytes + 1024)
+    if rows is None:
         return stream
-    middle = max(0, len(rows) // 2 - _PROBE_BYTES // 2)
-    probe = rows[middle : middle + _PROBE_BYTES]
-    level, strategy = min(_STRATEGIES, key=lambda s: len(_deflate(probe, *s)))
-    if len(rows) > _LARGE_ROWS_BYTES:
+    probe = rows[len(rows) // 2][:_PROBE_BYTES] if rows else b""
+    level, strategy = min(_STRATEGIES, key=lambda s: len(_deflate([probe], *s)))
+    if sum(map(len, rows)) > _LARGE_ROWS_BYTES:
         level = min(level, _LARGE_LEVEL)
     return min(_deflate(rows, level, strategy), stream, key=len)
 
 
-def _deflate(rows: bytes, level: int, strategy: int) -> bytes:
+def _inflated(stream: bytes, most: int) -> list[bytes] | None:
+    """What is in the stream, piece by piece: one copy of all of it would hold the GIL; None when it has no end or
+    is longer than `most`."""
+    inflater, rows, view = zlib.decompressobj(), [], memoryview(stream)
+    for at in range(0, len(stream), _PIECE_BYTES):
+        piece: bytes | memoryview = view[at : at + _PIECE_BYTES]
+        while piece and not inflater.eof:
+            rows.append(inflater.decompress(piece, _PIECE_BYTES))
+            piece = inflater.unconsumed_tail
+            most -= len(rows[-1])
+            if most < 0:
+                return None
+    return rows if inflater.eof else None
+
+
+def _deflate(rows: list[bytes], level: int, strategy: int) -> bytes:
     deflater = zlib.compressobj(level, zlib.DEFLATED, 15, 9, strategy)
-    return deflater.compress(rows) + deflater.flush()
+    return b"".join([*map(deflater.compress, rows), deflater.flush()])
