@@ -42,8 +42,9 @@ _PROMISING_DB = 34
 #: Colours of a picture with alpha that are joined in Python, which takes 0.01 ms each, whatever the size. Drawings
 #: and their shadows have 3,000 to 6,000; photographs, with 40,000 and more, are left to libimagequant.
 _MOST_JOINED = 8_192
-#: libimagequant's own scale. At 80 it spares colours: those of small things first (a goldfish moved by 98 levels,
-#: at 96 by 12), and dithers flat drawings until they are larger than their source. At 100 it is the same for most, larger for some.
+#: libimagequant's own scale. At 80 it spares colours, those of small things first (in one drawing a square moved by 98
+#: levels, at 96 by 12), and dithers flat drawings until they are larger than their source. At 100 most files are the
+#: same, some larger.
 _TARGET_QUALITY = 96
 #: Below this it gives up by itself before it gives pixels their numbers: no such palette passed the gate.
 _LEAST_QUALITY = 80
