@@ -18,6 +18,7 @@ from statistics import median
 
 import httpx
 
+from benchmarks.goals import goal
 from benchmarks.pictures import make
 from benchmarks.service import Run, Service
 
@@ -43,10 +44,6 @@ def bare(kind: str, addresses: list[str], folder: Path) -> tuple[float, float]:
     )
     elapsed, cpu = out.stdout.split()
     return float(elapsed), float(cpu)
-
-
-def goal(what: str, ratio: float, met: bool, wanted: str) -> None:
-    print(f"{what:62} {ratio:6.3f}   {wanted:8} {'met' if met else 'MISSED'}")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import cast
 
 from PIL import Image
@@ -13,7 +14,7 @@ from gql_imgproc.core.picture.inspect import load
 from gql_imgproc.core.picture.saving import Extras, extras_of, save
 from gql_imgproc.core.picture.source import Source
 
-Table = list[int]
+Table = tuple[int, ...]
 
 # Tables K.1 and K.2 of the JPEG standard in natural order: what every common encoder scales by its quality.
 # fmt: off
@@ -35,10 +36,11 @@ _FULL_CHROMA_QUALITY = 90
 _TAIL_BYTES = 65_536
 
 
+@cache
 def tables(quality: int) -> tuple[Table, Table]:
     """The luma and chroma tables that libjpeg makes of a quality."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    luma, chroma = ([min(255, max(1, (n * scale + 50) // 100)) for n in t] for t in (_LUMA, _CHROMA))
+    luma, chroma = (tuple(min(255, max(1, (n * scale + 50) // 100)) for n in t) for t in (_LUMA, _CHROMA))
     return luma, chroma
 
 
@@ -64,8 +66,8 @@ def encode(image: Image.Image, quality: int, extras: Extras, source: JpegImageFi
     """A JPEG of the wanted quality, in no coefficient finer than the source: it would store the source's noise."""
     wanted = tables(quality)
     present = _source_tables(source) if source else []
-    coarser = [[max(pair) for pair in zip(a, b, strict=True)] for a, b in zip(wanted, present, strict=False)]
-    coarser += list(wanted[len(coarser) :])
+    coarser = [tuple(map(max, *pair)) for pair in zip(wanted, present, strict=False)]
+    coarser += wanted[len(coarser) :]
     return save(
         image,
         "JPEG",
@@ -85,4 +87,4 @@ def _source_tables(image: JpegImageFile) -> list[Table]:
     """The tables of the first two components, at most as coarse as a baseline file can hold."""
     stored = image.quantization
     used = [stored[component[3]] for component in image.layer[:2] if component[3] in stored]
-    return [[min(255, n) for n in table] for table in used]
+    return [tuple(min(255, n) for n in table) if max(table) > 255 else tuple(table) for table in used]

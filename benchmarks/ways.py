@@ -1,0 +1,134 @@
+"""Ways to make a smaller JPEG of a JPEG, to be measured side by side."""
+
+from __future__ import annotations
+
+import io
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from shutil import which
+from statistics import median
+
+from PIL import Image
+
+from gql_imgproc.core.compress import ImageLimits, compress
+from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture import transform
+from gql_imgproc.core.picture.source import opened
+
+QUALITY = 50
+_HALF = Options(quality=QUALITY, scale=0.5)
+Way = Callable[[bytes], bytes]
+
+
+def ours(data: bytes) -> bytes:
+    return compress(data, Options(quality=QUALITY), ImageLimits()).data
+
+
+def naive(data: bytes) -> bytes:
+    return _saved(data, optimize=False)
+
+
+def naive_optimize(data: bytes) -> bytes:
+    return _saved(data, optimize=True)
+
+
+def loaded(data: bytes) -> bytes:
+    """Naive, but for a `load` first, without which Pillow copies the bitmap."""
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        image.save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
+
+
+def _saved(data: bytes, optimize: bool) -> bytes:
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as image:
+        image.save(out, "JPEG", quality=QUALITY, optimize=optimize)
+    return out.getvalue()
+
+
+def turbo(data: bytes) -> bytes:
+    """libjpeg-turbo's own programs: two processes, whose start is in the figure."""
+    with subprocess.Popen(["djpeg"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as decoder:
+        encode = ["cjpeg", "-quality", str(QUALITY), "-optimize"]
+        with subprocess.Popen(encode, stdin=decoder.stdout, stdout=subprocess.PIPE) as encoder:
+            assert decoder.stdin is not None
+            assert decoder.stdout is not None
+            assert encoder.stdout is not None
+            decoder.stdout.close()
+            decoder.stdin.write(data)
+            decoder.stdin.close()
+            return encoder.stdout.read()
+
+
+def has_turbo() -> bool:
+    return which("djpeg") is not None and which("cjpeg") is not None
+
+
+def half(data: bytes) -> bytes:
+    return compress(data, _HALF, ImageLimits()).data
+
+
+def half_lanczos(data: bytes) -> bytes:
+    out = io.BytesIO()
+    half_pixels_lanczos(data).save(out, "JPEG", quality=QUALITY, optimize=True)
+    return out.getvalue()
+
+
+def half_pixels(data: bytes) -> Image.Image:
+    """What `half` stores, before it is encoded."""
+    source = opened(data, ImageLimits())
+    plan = transform.plan(_HALF, source.size)
+    transform.draft(source.image, plan, source.anatomy.orientation)
+    source.image.load()
+    return transform.apply(source.image, plan, source.anatomy.orientation)
+
+
+def half_pixels_lanczos(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as image:
+        return halved(image)
+
+
+def halved(image: Image.Image) -> Image.Image:
+    return image.resize((-(-image.width // 2), -(-image.height // 2)), Image.Resampling.LANCZOS)
+
+
+WAYS: dict[str, Way] = {way.__name__: way for way in (ours, naive, naive_optimize, loaded)}
+
+
+def cpu_s() -> float:
+    """CPU seconds so far, of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def side_by_side(ways: list[Callable[[bytes], object]], pictures: list[bytes], rounds: int) -> list[list[float]]:
+    """CPU seconds of each way in each round; they take turns at every picture, so that noise hits all alike."""
+    spent = [[0.0] * rounds for _ in ways]
+    with ExitStack() as opened_pools:
+        # A process for each: in one, the way that comes next would find memory as the one before has left it.
+        pools = [opened_pools.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in ways]
+        for pool, way in zip(pools, ways, strict=True):
+            pool.submit(_spent_s, way, pictures[0]).result()
+        for number in range(rounds):
+            for data in pictures:
+                for place, (pool, way) in enumerate(zip(pools, ways, strict=True)):
+                    spent[place][number] += pool.submit(_spent_s, way, data).result()
+    return spent
+
+
+def _spent_s(way: Callable[[bytes], object], data: bytes) -> float:
+    started = cpu_s()
+    way(data)
+    return cpu_s() - started
+
+
+def ratio(one: list[float], other: list[float]) -> float:
+    """The median, over rounds, of how much one took of what the other took."""
+    return median(a / b for a, b in zip(one, other, strict=True))
