@@ -13,6 +13,7 @@ from gql_imgproc.background import Background
 from gql_imgproc.core.netguard import NetworkPolicy
 from gql_imgproc.core.signature import keys_from
 from gql_imgproc.db.engine import Database, Durability
+from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
 from gql_imgproc.io.queue import Queue
@@ -44,6 +45,7 @@ class Resources:
         self.webhook_keys = keys_from(settings.webhook_secret.get_secret_value() if settings.webhook_secret else "")
         self.db = Database(settings.database, durability=durability)
         self.queue = Queue(settings.redis_url)
+        self.duties = Duties(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
         self.storage = Storage(settings.storage)
@@ -86,6 +88,7 @@ class Resources:
         self._threads.shutdown()
         self._readers.shutdown()
         self.queue.close()
+        self.duties.close()
         self.publisher.close()
         await asyncio.to_thread(self.db.close)
 

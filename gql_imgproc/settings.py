@@ -141,6 +141,10 @@ class Settings(BaseSettings):
         description="A request that is open so long after its upload, or its last retry, ends with what it has.",
     )
 
+    retention_days: float | None = Field(
+        None, gt=0, description="A request and all it stored is deleted so many days after its end. Empty: never."
+    )
+
     # Webhooks.
     webhook_secret: SecretStr | None = Field(
         None, description="`whsec_…`: key that signs webhooks; during rotation two, separated by a comma."

@@ -14,6 +14,8 @@ from gql_imgproc.identifiers import Kind, request_id_from, to_global
 #: `REQUEST/IMAGE-TOKEN.EXT`; what is not of this form names nothing in the store.
 _IMAGE_PATH = re.compile(r"([0-9a-f]{32})/([0-9a-f]{32}-[0-9]{1,9}\.[a-z0-9]{2,5})")
 
+_IMAGE_KEY = re.compile(r"requests/[0-9a-f]{32}/images/([0-9a-f]{32})-[0-9]{1,9}\.[a-z0-9]{2,5}")
+
 
 def object_name(image_id: UUID, lease_token: int, extension: str) -> str:
     return f"{image_id.hex}-{lease_token}.{extension}"
@@ -49,9 +51,19 @@ def request_id_in(path: str) -> UUID | None:
         return None
 
 
+#: Everything that is stored is below this key, in a folder for each request.
+REQUESTS = "requests/"
+
+
 def request_prefix(request_id: UUID) -> str:
     """Everything of a request is below this key."""
-    return f"requests/{request_id.hex}/"
+    return f"{REQUESTS}{request_id.hex}/"
+
+
+def image_id_in(key: str) -> UUID | None:
+    """The image whose picture the key of an object is for; None when it is for something else."""
+    match = _IMAGE_KEY.fullmatch(key)
+    return UUID(match[1]) if match else None
 
 
 def input_key(request_id: UUID) -> str:

@@ -36,6 +36,8 @@ class End:
     retry_after_s: float = 0
 
 
+#: A request's objects are compared with its rows so long after its end, in seconds: late workers are gone by then.
+TIDY_SECONDS = 660.0
 #: Products that are cancelled in one transaction: few enough for SQLite's write lock to be let go soon.
 CANCEL_CHUNK = 500
 
@@ -126,6 +128,7 @@ def finish(
             output_name=end.output_name,
             retry_at=case((_may_heal(end), later(end.retry_after_s)), else_=null()),
             hold_token=requests.c.hold_token + 1,
+            tidy_at=later(TIDY_SECONDS),
             completed_at=now(),
             updated_at=now(),
             images_per_second=None,

@@ -94,6 +94,8 @@ requests = Table(
     Column("updated_at", Moment, nullable=False),
     Column("started_at", Moment, nullable=True),
     Column("completed_at", Moment, nullable=True),
+    # When its objects are to be compared with its rows; null once that was done.
+    Column("tidy_at", Moment, nullable=True),
     # When its failed images were retried last; its deadline counts from then.
     Column("reopened_at", Moment, nullable=True),
 )
@@ -108,6 +110,8 @@ _open = requests.c.status.in_(OPEN)
 Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
 _retried = requests.c.retry_at.is_not(None)
 Index("ix_requests_retry_at", requests.c.retry_at, sqlite_where=_retried, postgresql_where=_retried)
+_untidy = requests.c.tidy_at.is_not(None)
+Index("ix_requests_tidy_at", requests.c.tidy_at, sqlite_where=_untidy, postgresql_where=_untidy)
 Index("ix_requests_completed_at", requests.c.completed_at)
 
 products = Table(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, update
 
-from gql_imgproc.db.columns import seconds_since
+from gql_imgproc.core.locations import image_key
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.models import images, is_open, requests
 
 
@@ -20,7 +22,7 @@ def expired(connection: Connection, retention_s: float, limit: int) -> list[UUID
     """Final requests that ended longer ago than that, the oldest first."""
     statement = (
         select(requests.c.id)
-        .where(seconds_since(requests.c.completed_at) > retention_s, ~is_open)
+        .where(requests.c.completed_at <= later(-retention_s), ~is_open)
         .order_by(requests.c.completed_at)
         .limit(limit)
     )
@@ -32,7 +34,21 @@ def known(connection: Connection, request_ids: Collection[UUID]) -> set[UUID]:
     return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(request_ids))))
 
 
-def object_names(connection: Connection, request_id: UUID) -> set[str]:
-    """Names of the pictures that rows of a request name."""
-    statement = select(images.c.object_name).where(images.c.request_id == request_id, images.c.object_name.is_not(None))
-    return {name for name in connection.scalars(statement) if name}
+def untidy(connection: Connection, limit: int) -> list[UUID]:
+    """Final requests that ended a while ago and may have objects that no row names."""
+    statement = select(requests.c.id).where(requests.c.tidy_at <= now()).order_by(requests.c.tidy_at).limit(limit)
+    return list(connection.scalars(statement))
+
+
+def tidied(connection: Connection, seen: Snapshot) -> None:
+    """Says that it was looked after, unless it has been opened again since it was `seen`."""
+    same = requests.c.id == seen.id, requests.c.generation == seen.generation
+    connection.execute(update(requests).where(*same, ~is_open).values(tidy_at=None))
+
+
+def image_keys(connection: Connection, image_ids: Collection[UUID]) -> set[str]:
+    """Keys of the objects that these images name."""
+    statement = select(images.c.request_id, images.c.object_name).where(
+        images.c.id.in_(image_ids), images.c.object_name.is_not(None)
+    )
+    return {image_key(row.request_id, row.object_name) for row in connection.execute(statement)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import strawberry
@@ -247,8 +247,9 @@ class Request(Node):
         return URL(info.context.address(locations.download_path(self.snapshot.id)))
 
     @computed("When `outputCsvUrl` stops working; null when it does not expire.")
-    def output_csv_expires_at(self) -> datetime | None:
-        return None
+    def output_csv_expires_at(self, info: Info) -> datetime | None:
+        days, ended_at = info.context.resources.settings.retention_days, self.snapshot.completed_at
+        return ended_at + timedelta(days=days) if days and ended_at and self.snapshot.has_output else None
 
     @computed("Why the request as a whole failed.")
     def failure(self) -> RequestFailure | None:

@@ -105,10 +105,6 @@ class Queue:
         names = [*PICTURE_QUEUES.values(), CONTROL_QUEUE]
         return {name: int(self._redis.llen(f"{NAMESPACE}:{name}")) for name in names}
 
-    def hold(self, name: str, seconds: float) -> bool:
-        """Takes the right to do `name`, alone among all processes, for so long; False when another has it."""
-        return bool(self._redis.set(f"imgproc:hold:{name}", 1, nx=True, px=max(1, int(seconds * 1000))))
-
     def ping(self) -> None:
         self._redis.ping()
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -31,6 +31,14 @@ class StoredObject:
     size: int
     etag: str | None
     chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object in a list: its key, and when it was written."""
+
+    key: str
+    modified_at: datetime
 
 
 class Storage:
@@ -98,11 +106,20 @@ class Storage:
             await asyncio.to_thread(file.write, chunk)
         file.seek(0)
 
+    async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
+        """All objects below `prefix`, which ends with a slash, page by page."""
+        pages = aiter(obstore.list(self._store, prefix.rstrip("/"), chunk_size=DELETE_CHUNK))
+        while True:
+            async with _deadline(f"list {prefix}"):
+                try:
+                    page = await anext(pages)
+                except StopAsyncIteration:
+                    return
+            yield [Listed(entry["path"], entry["last_modified"]) for entry in page]
+
     async def list_keys(self, prefix: str) -> list[str]:
         """Keys of all objects below `prefix`, which ends with a slash."""
-        async with _deadline(f"list {prefix}"):
-            pages = obstore.list(self._store, prefix.rstrip("/"))
-            return [entry["path"] async for page in pages for entry in page]
+        return [stored.key async for page in self.pages(prefix) for stored in page]
 
     async def folders(self, prefix: str) -> list[str]:
         """Names of the folders right below `prefix`, which ends with a slash."""

@@ -35,15 +35,20 @@ async def publish(resources: Resources, snapshot: Snapshot) -> None:
     await tell(resources, lambda: resources.publisher.publish(snapshot))
 
 
-async def wake(resources: Resources, request_id: UUID, priority: Priority, census: Census | None = None) -> None:
-    """Sends as many wake-up calls as there are products to claim, up to the window, less those on their way."""
+async def wake(resources: Resources, request_id: UUID, priority: Priority, census: Census | None = None) -> int:
+    """Sends as many wake-up calls as there are products to claim, up to the window, less those on their way.
+
+    How many were missing; when Redis did not take them, the next sweep finds the same ones.
+    """
     window, queue = resources.settings.window, resources.queue
     claimable = await resources.db.read(lambda connection: upkeep.claimable(connection, request_id, window))
     if not claimable:
-        return
-
-    def send() -> None:
-        on_their_way = (census or queue.census()).pictures[request_id]
-        queue.work_on(request_id, priority, max(0, claimable - on_their_way))
-
-    await tell(resources, send)
+        return 0
+    if census is None:
+        try:
+            census = await resources.blocking(queue.census)
+        except redis.RedisError:
+            return 0
+    missing = max(0, claimable - census.pictures[request_id])
+    await tell(resources, lambda: queue.work_on(request_id, priority, missing))
+    return missing

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from gql_imgproc.db import queries
 from gql_imgproc.db.migration import is_current
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.metrics import QUEUE_MESSAGES, REQUESTS
+from gql_imgproc.metrics import DUTY_ENDED, DUTY_ITEMS, DUTY_RUNS, QUEUE_MESSAGES, REQUESTS
 from gql_imgproc.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus text; what cannot be asked for keeps the value it had."""
     resources: Resources = request.app.state.resources
-    await asyncio.gather(_fault(_count_requests(resources)), _fault(_count_messages(resources)))
+    counts = (_count_requests(resources), _count_messages(resources), _tell_duties(resources))
+    await asyncio.gather(*map(_fault, counts))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -65,6 +66,13 @@ async def _count_requests(resources: Resources) -> None:
 async def _count_messages(resources: Resources) -> None:
     for queue, length in (await resources.blocking(resources.queue.lengths)).items():
         QUEUE_MESSAGES.labels(queue).set(length)
+
+
+async def _tell_duties(resources: Resources) -> None:
+    for name, account in (await resources.blocking(resources.duties.accounts)).items():
+        DUTY_ENDED.labels(name).set(account.ended_at)
+        DUTY_RUNS.labels(name).set(account.runs)
+        DUTY_ITEMS.labels(name).set(account.items)
 
 
 async def _fault(check: Awaitable[object]) -> str | None:

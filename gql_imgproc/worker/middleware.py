@@ -13,7 +13,7 @@ from dramatiq.middleware import Middleware
 
 from gql_imgproc.processes import die_with_parent, limit_memory
 from gql_imgproc.resources import Resources
-from gql_imgproc.services.upkeep import sweep_alone
+from gql_imgproc.services.upkeep import do_duties
 from gql_imgproc.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,4 @@ async def _sweep_for_ever(resources: Resources) -> None:
     while True:
         # Uneven, so that processes that started together do not ask together.
         await asyncio.sleep(pause_s * random.uniform(0.8, 1))
-        try:
-            await sweep_alone(resources)
-        except Exception:
-            log.exception("sweep failed; the next one tries again")
+        do_duties(resources)

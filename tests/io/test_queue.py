@@ -29,11 +29,3 @@ def test_calls_are_counted_per_request_and_queued_by_priority(queue: Queue) -> N
 
     assert queue.census() == Census(Counter({urgent: 2, usual: 4}), Counter({("ingest", usual): 1}))
     assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
-
-
-def test_a_right_is_held_by_one_until_it_runs_out(queue: Queue) -> None:
-    assert queue.hold("sweep", 0.05)
-    assert not queue.hold("sweep", 0.05)
-    assert queue.hold("something else", 0.05)
-    while not queue.hold("sweep", 0.05):
-        pass

@@ -21,8 +21,9 @@ from gql_imgproc.db.columns import later
 from gql_imgproc.db.models import requests, webhook_deliveries
 from gql_imgproc.io import queue as queues
 from gql_imgproc.resources import Resources
-from gql_imgproc.services import completion, ingestion, orders, upkeep
+from gql_imgproc.services import completion, ingestion, orders
 from gql_imgproc.services.processing import work_on
+from gql_imgproc.services.sweep import sweep
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import Priority, RequestFailureCode, RequestStatus, StopReason, WebhookStatus
 
@@ -151,7 +152,7 @@ def test_the_deadline_of_a_retried_request_counts_from_its_retry(run: Run, image
         image_host.add("/late.jpg", jpeg(1))
 
         await orders.retry_failed(resources, request_id)
-        await upkeep.sweep(resources)
+        await sweep(resources)
         await work_all(resources)
 
         assert (await state(resources, request_id)).status is RequestStatus.COMPLETED
@@ -172,8 +173,8 @@ def test_a_call_that_redis_lost_on_its_way_is_sent_again(
             client.delete("dramatiq:images")
             assert client.hlen("dramatiq:images.msgs") == 2
 
-        await upkeep.sweep(resources)
-        await upkeep.sweep(resources)
+        await sweep(resources)
+        await sweep(resources)
 
         assert resources.queue.census().pictures == {request_id: 2}
 
@@ -193,7 +194,7 @@ def test_a_slow_product_does_not_stand_for_those_that_wait(
         slow = await resources.db.write(lambda connection: work.claim_product(connection, request_id, 600))
         assert slow is not None
 
-        await upkeep.sweep(resources)
+        await sweep(resources)
 
         assert resources.queue.lengths()["images"] == 1
 
@@ -221,7 +222,7 @@ def test_control_messages_do_not_pile_up(run: Run, settings: Settings) -> None:
         flush(settings)
 
         for _ in range(5):
-            await upkeep.sweep(resources)
+            await sweep(resources)
 
         control = resources.queue.census().control
         assert sorted(control.values()) == [1, 1]
@@ -238,7 +239,7 @@ def test_a_message_of_somebody_else_stops_no_sweep(run: Run, settings: Settings)
         stray = Message(queue_name="images", actor_name="stray", args=(), kwargs={}, options={})
         resources.queue._broker.enqueue(stray)
 
-        await upkeep.sweep(resources)
+        await sweep(resources)
 
         assert resources.queue.census().pictures == {request_id: 1}
 

@@ -1,127 +1,174 @@
-"""The sweep finds what was forgotten (promises P1 to P3)."""
+"""Duties that one process does for all: retries by itself, and removing what nobody needs."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import redis
+import pytest
+from sqlalchemy import update
 
-from gql_imgproc.db import ending, queries, work
+from gql_imgproc.core.locations import image_key, input_key, object_name, output_key
+from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import queries, removal
+from gql_imgproc.db.columns import later
+from gql_imgproc.db.models import requests
+from gql_imgproc.identifiers import new_id
 from gql_imgproc.resources import Resources
-from gql_imgproc.services import upkeep
+from gql_imgproc.services import cleaning, orders
+from gql_imgproc.services.sweep import reopen
+from gql_imgproc.services.upkeep import Duty, do_alone, do_duties
 from gql_imgproc.settings import Settings
-from gql_imgproc.states import RequestStatus, StopReason
+from gql_imgproc.states import RequestStatus
 
 from .conftest import ImageHost, jpeg, upload, work_all
 
 Run = Callable[[Callable[[Resources], Any]], Any]
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
-THREE_ROWS = HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4))
 
 
-def flush(settings: Settings) -> None:
-    with redis.Redis.from_url(settings.redis_url) as client:
-        client.flushall()
+async def state(resources: Resources, request_id: Any) -> Snapshot:
+    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    assert found is not None
+    return found
 
 
-def test_wake_up_calls_that_redis_forgot_are_sent_again(run: Run, settings: Settings) -> None:
-    """Promise P3: losing everything in Redis loses nothing."""
+async def now_is_later(resources: Resources, **moments: float) -> None:
+    """Sets columns of every request to so many seconds from now."""
+    values = {name: later(seconds) for name, seconds in moments.items()}
+    await resources.db.write(lambda connection: connection.execute(update(requests).values(values)))
 
+
+def test_of_several_processes_one_does_a_duty_and_leaves_an_account(run: Run) -> None:
     async def story(resources: Resources) -> None:
-        request_id = (await upload(resources, THREE_ROWS)).snapshot.id
-        flush(settings)
-        assert resources.queue.census().pictures == {}
+        done = []
 
-        await upkeep.sweep(resources)
+        async def do(_: Resources) -> int:
+            done.append(True)
+            return 5
 
-        assert resources.queue.census().pictures == {request_id: 3}
+        await asyncio.gather(*(do_alone(resources, Duty("something", do, 60)) for _ in range(10)))
+
+        assert len(done) == 1
+        account = resources.duties.accounts()["something"]
+        assert (account.runs, account.items) == (1, 5)
 
     run(story)
 
 
-def test_a_sweep_sends_only_what_is_missing(run: Run) -> None:
+def test_every_duty_is_done(run: Run) -> None:
     async def story(resources: Resources) -> None:
-        rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101))
-        request_id = (await upload(resources, HEADER + rows)).snapshot.id
+        do_duties(resources)
+        while set(resources.duties.accounts()) != {"sweep", "retry", "expiry", "orphans"}:  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.01)
 
-        for _ in range(3):
-            await upkeep.sweep(resources)
+    run(lambda resources: asyncio.wait_for(story(resources), 10))
 
-        assert resources.queue.census().pictures == {request_id: 32}
+
+def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
+    run: Run, settings: Settings, image_host: ImageHost
+) -> None:
+    gone, flaky = f"{image_host.url}/gone.jpg", image_host.add("/flaky.jpg", jpeg(1))
+    image_host.answers["/flaky.jpg"] = [503] * 12
+
+    async def story(resources: Resources) -> None:
+        resources.settings = settings.model_copy(update={"auto_retry_seconds": 0})
+        request_id = (await upload(resources, f'{HEADER}1,Chair,"{gone},{flaky}"\n')).snapshot.id
+        ends = []
+        for _ in range(6):
+            await work_all(resources)
+            ended = await state(resources, request_id)
+            assert (ended.status, ended.failed_images) == (RequestStatus.FAILED, 2)
+            ends.append(await reopen(resources))
+
+        # Three tries of each round; what was answered with 404 is asked for once.
+        assert ends == [1, 1, 1, 0, 0, 0]
+        assert image_host.requests.count("/flaky.jpg") == 12
+        assert image_host.requests.count("/gone.jpg") == 1
+
+        # The thirteenth answer is the picture.
+        await orders.retry_failed(resources, request_id)
+        await work_all(resources)
+        ended = await state(resources, request_id)
+        assert (ended.status, ended.processed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 1)
 
     run(story)
 
 
-def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Settings) -> None:
-    """Promise P2."""
+def test_a_request_is_removed_when_its_retention_is_over(run: Run, settings: Settings, image_host: ImageHost) -> None:
+    address = image_host.add("/a.jpg", jpeg(1))
 
     async def story(resources: Resources) -> None:
-        request_id = (await upload(resources, THREE_ROWS)).snapshot.id
-        for _ in range(3):
-            await resources.db.write(lambda connection: work.claim_product(connection, request_id, 0))
-        flush(settings)
+        old, young = [(await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id for _ in range(2)]
+        await work_all(resources)
+        still_open = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        past = update(requests).where(requests.c.id == old).values(completed_at=later(-2 * 86_400))
+        await resources.db.write(lambda connection: connection.execute(past))
 
-        await upkeep.sweep(resources)
+        assert await cleaning.remove_expired(resources) == 0
+        resources.settings = settings.model_copy(update={"retention_days": 1.5})
+        assert await cleaning.remove_expired(resources) == 1
 
-        assert resources.queue.census().pictures == {request_id: 3}
+        left = await resources.db.read(
+            lambda connection: [
+                queries.request(connection, request_id) is not None for request_id in (old, young, still_open)
+            ]
+        )
+        assert left == [False, True, True]
+        keys = await resources.storage.list_keys("requests/")
+        assert {key.split("/")[1] for key in keys} == {young.hex, still_open.hex}
 
     run(story)
 
 
-def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings, image_host: ImageHost) -> None:
+def test_objects_that_no_row_names_are_removed_once_they_are_old(
+    run: Run, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
     async def story(resources: Resources) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        await resources.db.write(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
-        flush(settings)
-
-        await upkeep.sweep(resources)
-        assert resources.queue.lengths()["control"] == 1
-
         await work_all(resources)
-        ended = await resources.db.read(lambda connection: queries.request(connection, request_id))
-        assert ended is not None
-        assert ended.status is RequestStatus.CANCELLED
+        done = await state(resources, request_id)
+        assert done.output_name is not None
+        own = sorted(await resources.storage.list_keys("requests/"))
+        assert len(own) == 3
+        strays = [
+            input_key(new_id()),
+            image_key(new_id(), object_name(new_id(), 1, "jpg")),
+            image_key(request_id, object_name(new_id(), 1, "jpg")),
+            own[0].replace("-1.jpg", "-7.jpg"),
+            output_key(request_id, "output-99.csv"),
+        ]
+        for key in strays:
+            await resources.storage.put(key, b"stray", "text/plain")
+        await now_is_later(resources, tidy_at=-1)
+
+        assert await cleaning.remove_orphans(resources) == 0
+        assert sorted(await resources.storage.list_keys("requests/")) == sorted(own + strays)
+
+        # It is looked at again, since some were left.
+        monkeypatch.setattr(cleaning, "ORPHAN_SECONDS", -60)
+        assert await cleaning.remove_orphans(resources) == 5
+        assert sorted(await resources.storage.list_keys("requests/")) == own
+        assert await resources.db.read(lambda connection: removal.untidy(connection, 10)) == []
 
     run(story)
 
 
-def test_an_ingestion_that_broke_off_is_taken_up(run: Run, settings: Settings) -> None:
-    async def story(resources: Resources) -> None:
-        rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 2502))
-        await upload(resources, HEADER + rows)
-        flush(settings)
-
-        await upkeep.sweep(resources)
-
-        assert resources.queue.lengths()["control"] == 1
-
-    run(story)
-
-
-def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, run: Run) -> None:
-    """Promise P7: every wait has an end."""
+def test_nothing_of_an_open_request_is_removed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleaning, "ORPHAN_SECONDS", -60)
 
     async def story(resources: Resources) -> None:
-        resources.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
-        request_id = (await upload(resources, THREE_ROWS)).snapshot.id
+        request_id = (await upload(resources, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
+        not_yet_recorded = image_key(request_id, object_name(new_id(), 1, "jpg"))
+        await resources.storage.put(not_yet_recorded, b"a picture", "image/jpeg")
+        await now_is_later(resources, tidy_at=-1)
 
-        await upkeep.sweep(resources)
-        await work_all(resources)
+        assert await cleaning.remove_orphans(resources) == 0
 
-        ended = await resources.db.read(lambda connection: queries.request(connection, request_id))
-        assert ended is not None
-        assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)
-
-    run(story)
-
-
-def test_of_two_processes_one_sweeps(run: Run) -> None:
-    async def story(resources: Resources) -> None:
-        assert resources.queue.hold("sweep", 5)
-        assert not resources.queue.hold("sweep", 5)
+        assert await resources.storage.list_keys("requests/") == sorted([input_key(request_id), not_yet_recorded])
 
     run(story)
