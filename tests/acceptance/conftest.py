@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -59,10 +61,21 @@ class Service:
         return [process for process in processes if process.is_running() and process.ppid() in masters]
 
     def redis(self) -> psutil.Process:
-        return next(process for process in self.processes() if process.name() in ("redis-server", "valkey-server"))
+        return self._find(lambda process: process.name() in ("redis-server", "valkey-server"))
 
     def api(self) -> psutil.Process:
-        return next(process for process in self.processes() if "api" in _command_line(process))
+        return self._find(lambda process: "api" in _command_line(process))
+
+    def _find(self, wanted: Callable[[psutil.Process], bool]) -> psutil.Process:
+        """A process that is there, or, having been killed, is about to be there again."""
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in self.processes():
+                    if wanted(process):
+                        return process
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and waits; the exit status."""
