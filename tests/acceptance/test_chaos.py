@@ -123,12 +123,17 @@ async def go_through(service: Service, manifest: Path, output: Path, deed: Deed,
         watching.cancel()
         url = run.states[-1].output_csv_url
         assert url is not None
-        async with asyncio.timeout(30):
-            while not output.exists():
-                # The API may be on its way back.
-                with contextlib.suppress(ServiceError):
-                    await client.download(url, output)
+        await download(client, url, output)
     return run
+
+
+async def download(client: Client, url: str, output: Path) -> None:
+    """Tries for a while: the API may be on its way back."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(ServiceError):
+                return await client.download(url, output)
+            await asyncio.sleep(0.1)
 
 
 async def count_messages(run: Run) -> None:
