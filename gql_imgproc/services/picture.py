@@ -14,7 +14,7 @@ from gql_imgproc.db.work import Claim, Verdict
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.limits import image_limits
-from gql_imgproc.states import ImageStatus
+from gql_imgproc.states import ImageStatus, Priority
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def fetch(resources: Resources, url: str) -> bytes:
         raise _fault("fetching") from error
 
 
-async def squeeze(resources: Resources, data: bytes, options: Options) -> Result:
+async def squeeze(resources: Resources, data: bytes, options: Options, priority: Priority) -> Result:
     """A picture made smaller. Raises ImageFailure, whatever happens."""
     limits = image_limits(resources.settings)
 
@@ -47,7 +47,7 @@ async def squeeze(resources: Resources, data: bytes, options: Options) -> Result
         return Result(picture, len(data), hashlib.sha256(picture.data).hexdigest())
 
     try:
-        return await resources.cpu.run(inspect(data, limits).megapixels, work)
+        return await resources.cpu.run(inspect(data, limits).megapixels, priority, work)
     except ImageFailure:
         raise
     except Exception as error:

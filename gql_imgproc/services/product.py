@@ -68,7 +68,7 @@ class ClaimedProduct:
         async with self._at_once:
             try:
                 with self._resources.fetched.holding(await self._fetch(group)) as data:
-                    result = await picture.squeeze(self._resources, data, self._options)
+                    result = await picture.squeeze(self._resources, data, self._options, self._claim.priority)
             except ImageFailure as failure:
                 await self._failed(group, failure)
                 return
@@ -87,7 +87,7 @@ class ClaimedProduct:
             with self._resources.fetched.holding(await self._fetch(group)) as data:
                 async with self._resources.quarantine:
                     await self._note_suspicion(group[0])
-                    result = await picture.squeeze(self._resources, data, self._options)
+                    result = await picture.squeeze(self._resources, data, self._options, self._claim.priority)
         except ImageFailure as failure:
             await self._failed(group, failure)
             return
