@@ -18,9 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +34,7 @@ from gql_imgproc.states import RequestStatus
 
 from ..conftest import postgresql
 from .conftest import Service, StartService
+from .hosts import host
 from .test_up import read, upload, write_manifest
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="signals and tmpfs of Linux")]
@@ -53,32 +52,8 @@ FETCHED = WORKERS * 4 * 24
 def slow_port() -> Iterator[int]:
     """A host that serves the same picture at every path, after a while."""
     picture = samples.draw("espresso-front.jpg")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            time.sleep(HOST_DELAY_S)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(picture)))
-            self.end_headers()
-            self.wfile.write(picture)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 128
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Clients are killed here; that they are gone is no news."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    with host(lambda path: picture, HOST_DELAY_S) as port:
+        yield port
 
 
 @dataclass

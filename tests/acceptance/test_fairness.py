@@ -1,0 +1,183 @@
+"""One picture, one upload, one host: each harms only itself (promises P5 and P11)."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from gql_imgproc.local import samples
+from gql_imgproc.local.client import Client, Progress
+from gql_imgproc.states import Priority, RequestStatus
+
+from .conftest import Service, StartService
+from .hosts import host
+from .test_up import read, upload, write_manifest
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture
+def fast_port() -> Iterator[int]:
+    picture = samples.draw("espresso-front.jpg")
+    with host(lambda path: picture) as port:
+        yield port
+
+
+def manifest_of(folder: Path, name: str, port: int, count: int) -> Path:
+    return write_manifest(folder / f"{name}.csv", [[f"http://127.0.0.1:{port}/{name}/{n}.jpg"] for n in range(count)])
+
+
+async def ended(client: Client, request_id: str) -> Progress:
+    return [state async for state in client.progress(request_id)][-1]
+
+
+def test_ten_pictures_behind_twenty_thousand_are_done_within_five_seconds(
+    start: StartService, fast_port: int, tmp_path: Path
+) -> None:
+    large, small = (manifest_of(tmp_path, *these) for these in (("large", fast_port, 20_000), ("small", fast_port, 10)))
+    service = start(FETCH_ALLOW_PORTS=str(fast_port))
+
+    async def story() -> tuple[float, Progress, int]:
+        async with Client(service.url) as client:
+            first = await upload(client, large)
+            await seen_at_work(client, first.request_id)
+            began = time.monotonic()
+            second = await upload(client, small)
+            state = await ended(client, second.request_id)
+            took_s = time.monotonic() - began
+            async for of_large in client.progress(first.request_id):
+                return took_s, state, of_large.ended
+            raise AssertionError
+
+    took_s, state, of_large = asyncio.run(asyncio.wait_for(story(), 60))
+
+    assert (state.status, state.processed) == (RequestStatus.COMPLETED, 10)
+    assert took_s < 5
+    assert of_large < 20_000
+
+
+async def seen_at_work(client: Client, request_id: str, images: int = 20) -> None:
+    async for state in client.progress(request_id):
+        if state.ended >= images:
+            return
+
+
+def test_a_host_that_takes_ten_seconds_holds_up_nobody_else(
+    start: StartService, fast_port: int, tmp_path: Path
+) -> None:
+    picture = samples.draw("espresso-front.jpg")
+    with ExitStack() as hosts:
+        slow_port = hosts.enter_context(host(lambda path: picture, delay_s=10))
+        slow = manifest_of(tmp_path, "slow", slow_port, 500)
+        fast = manifest_of(tmp_path, "fast", fast_port, 100)
+        service = start(FETCH_ALLOW_PORTS=f"{slow_port},{fast_port}")
+
+        async def story() -> tuple[float, float]:
+            async with Client(service.url) as client:
+                alone_s = await seconds_for(client, fast)
+                await upload(client, slow)
+                await asyncio.sleep(3)
+                return alone_s, await seconds_for(client, fast)
+
+        alone_s, beside_s = asyncio.run(asyncio.wait_for(story(), 60))
+
+    assert beside_s < 2 * alone_s + 1
+
+
+async def seconds_for(client: Client, manifest: Path) -> float:
+    began = time.monotonic()
+    accepted = await upload(client, manifest)
+    state = await ended(client, accepted.request_id)
+    assert state.status is RequestStatus.COMPLETED
+    return time.monotonic() - began
+
+
+def test_the_urgent_overtake_the_usual_overtake_those_that_can_wait(
+    start: StartService, fast_port: int, tmp_path: Path
+) -> None:
+    count = 300
+    manifests = {
+        priority: manifest_of(tmp_path, priority.value.lower(), fast_port, count) for priority in reversed(Priority)
+    }
+    service = start("--workers", "1", FETCH_ALLOW_PORTS=str(fast_port))
+
+    async def story() -> tuple[list[Priority], int]:
+        async with Client(service.url) as client:
+            # The one that can wait comes first.
+            requests = {
+                priority: await upload(client, manifest, priority=priority) for priority, manifest in manifests.items()
+            }
+            order: list[Priority] = []
+
+            async def follow(priority: Priority) -> None:
+                await ended(client, requests[priority].request_id)
+                order.append(priority)
+
+            low_when_high_ended = 0
+
+            async def look() -> None:
+                nonlocal low_when_high_ended
+                await follow(Priority.HIGH)
+                async for state in client.progress(requests[Priority.LOW].request_id):
+                    low_when_high_ended = state.ended
+                    return
+
+            await asyncio.gather(look(), follow(Priority.NORMAL), follow(Priority.LOW))
+            return order, low_when_high_ended
+
+    order, low_when_high_ended = asyncio.run(asyncio.wait_for(story(), 90))
+
+    assert order == [Priority.HIGH, Priority.NORMAL, Priority.LOW]
+    assert 0 < low_when_high_ended < count
+
+
+def test_a_picture_that_kills_its_worker_fails_alone(start: StartService, fast_port: int, tmp_path: Path) -> None:
+    large = io.BytesIO()
+    Image.effect_noise((6000, 6000), 90).convert("RGB").save(large, "JPEG", quality=95)
+    services: list[Service] = []
+    kills: list[float] = []
+
+    def deadly(path: str) -> bytes:
+        """Decoding it takes a second or more; its worker does not live to see the end."""
+
+        def kill() -> None:
+            kills.append(time.monotonic())
+            for worker in services[0].workers():
+                worker.kill()
+
+        threading.Timer(0.7, kill).start()
+        return large.getvalue()
+
+    with host(deadly) as deadly_port:
+        urls = [[f"http://127.0.0.1:{fast_port}/{n}.jpg"] for n in range(20)]
+        urls[7] = [f"http://127.0.0.1:{deadly_port}/deadly.jpg", f"http://127.0.0.1:{fast_port}/neighbour.jpg"]
+        manifest = write_manifest(tmp_path / "products.csv", urls)
+        services.append(
+            start(FETCH_ALLOW_PORTS=f"{fast_port},{deadly_port}", LEASE_SECONDS="1", SWEEP_SECONDS="0.5", CPU_SLOTS="1")
+        )
+
+        async def story() -> Progress:
+            async with Client(services[0].url) as client:
+                accepted = await upload(client, manifest)
+                state = await ended(client, accepted.request_id)
+                assert state.output_csv_url is not None
+                await client.download(state.output_csv_url, tmp_path / "out.csv")
+                return state
+
+        state = asyncio.run(asyncio.wait_for(story(), 90))
+
+    assert (state.status, state.processed, state.failed) == (RequestStatus.COMPLETED_WITH_ERRORS, 20, 1)
+    row = read(tmp_path / "out.csv")[7]
+    assert "brought its worker down" in row["Image Errors"]
+    assert row["Output Image Urls"].startswith(",http")
+    assert len(kills) == 3
+    assert psutil.Process(services[0].process.pid).is_running()
