@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from gql_imgproc.db import migration
 from gql_imgproc.db.engine import Database
@@ -81,16 +80,15 @@ def _data(settings: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     url = make_url(settings.database)
-    value = url.render_as_string(hide_password=True)
+    value = migration.shown(settings.database)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return Finding("Database", value, NOT_YET, essential=False)
     database = None
     try:
         database = Database(settings.database)
         current = migration.is_current(database)
-    except (SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", error)).strip()
-        return Finding("Database", value, f"{reason}. Check IMGPROC_DATABASE_URL and that the database is running")
+    except migration.UNUSABLE as error:
+        return Finding("Database", value, str(migration.unusable(settings.database, error)))
     finally:
         if database:
             database.close()

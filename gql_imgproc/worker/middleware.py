@@ -11,7 +11,7 @@ from dramatiq import Broker, Worker
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq.middleware import Middleware
 
-from gql_imgproc.processes import die_with_parent, limit_memory
+from gql_imgproc.processes import CANNOT_START, die_with_parent, limit_memory
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.upkeep import sweep_alone
 from gql_imgproc.settings import Settings
@@ -42,11 +42,17 @@ class OpenResources(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Its `dramatiq` master killed, a worker would live on as an orphan that nobody restarts or stops.
         die_with_parent()
-        if self._settings.worker_memory_bytes:
-            limit_memory(self._settings.worker_memory_bytes)
-        if hasattr(os, "nice"):
-            os.nice(NICENESS)
-        _loop().run_coroutine(self._open())
+        try:
+            if self._settings.worker_memory_bytes:
+                limit_memory(self._settings.worker_memory_bytes)
+            if hasattr(os, "nice"):
+                os.nice(NICENESS)
+            _loop().run_coroutine(self._open())
+        except Exception as error:
+            # Dramatiq would log it and go on: a worker that takes messages up and can do nothing.
+            log.critical("the worker cannot start: %s", " ".join(str(error).split()) or type(error).__name__)
+            # Not by SystemExit, which waits for threads that were started already.
+            os._exit(CANNOT_START)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Only consumers need to look often: an idle thread is handed its message at once.
