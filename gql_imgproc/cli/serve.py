@@ -66,13 +66,13 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
     """Run the API alone; it needs Redis, and workers that use the same database and storage."""
     import uvicorn
 
-    from gql_imgproc.local import prerequisites
-
     settings = load()
     log.set_up(settings.log_level, settings.log_format)
     check_host(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
     if not unchecked:
+        from gql_imgproc.local import prerequisites
+
         asyncio.run(prerequisites.check(settings))
     # The application reads its settings by itself, as any ASGI server would have it do.
     os.environ["IMGPROC_PUBLIC_URL"] = (

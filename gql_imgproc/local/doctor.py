@@ -39,6 +39,12 @@ class Finding:
     fault: str | None = None
     essential: bool = True
 
+    @property
+    def word(self) -> str:
+        if self.fault is None:
+            return "ok"
+        return "FAULT" if self.essential else "note"
+
 
 def examine() -> bool:
     """Prints every finding; whether nothing essential is at fault."""
@@ -57,12 +63,23 @@ def examine() -> bool:
             _webhooks,
         )
         findings = [Finding("Settings", "understood"), *(look(settings) for look in looks)]
-    table = Table("", "What", "Configured", "State")
-    for finding in findings:
-        word = "ok" if finding.fault is None else "FAULT" if finding.essential else "note"
-        table.add_row(word, finding.what, Text(finding.value), Text(finding.fault or "-"))
-    Console(highlight=False).print(table)
+    _show(Console(highlight=False), findings)
     return not any(finding.fault and finding.essential for finding in findings)
+
+
+def _show(console: Console, findings: list[Finding]) -> None:
+    if not console.is_terminal:
+        # For a file or another program: one line each, nothing cut off or broken.
+        for finding in findings:
+            parts = [f"{finding.word:5} {finding.what}", finding.value, finding.fault]
+            console.print(": ".join(part for part in parts if part), markup=False, soft_wrap=True)
+        return
+    table = Table("", "What")
+    for title in ("Configured", "State"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.word, finding.what, Text(finding.value), Text(finding.fault or "-"))
+    console.print(table)
 
 
 def _data(settings: Settings) -> Finding:

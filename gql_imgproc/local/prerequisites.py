@@ -16,7 +16,7 @@ STORE_S = 8.0
 
 async def check(settings: Settings) -> None:
     """What API and workers need; raises ConfigurationError with the mend for what is missing first."""
-    await asyncio.to_thread(redis.check, settings.redis_url)
+    await asyncio.to_thread(redis.check, settings.redis_url, "Start it, or mend IMGPROC_REDIS_URL")
     await asyncio.to_thread(migration.check, settings.database)
     await check_store(settings)
 

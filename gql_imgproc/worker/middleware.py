@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import random
+import sys
 
 from dramatiq import Broker, Worker
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
@@ -51,8 +52,11 @@ class OpenResources(Middleware):
         except Exception as error:
             # Dramatiq would log it and go on: a worker that takes messages up and can do nothing.
             log.critical("the worker cannot start: %s", " ".join(str(error).split()) or type(error).__name__)
-            # Not by SystemExit, which waits for threads that were started already.
-            os._exit(CANNOT_START)
+            if (thread := get_event_loop_thread()) is not None:
+                # The end of the process waits for it.
+                thread.stop()  # type: ignore[no-untyped-call]
+            # Not os._exit: the master would wait half a minute for a word that this one has begun.
+            sys.exit(CANNOT_START)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Only consumers need to look often: an idle thread is handed its message at once.
