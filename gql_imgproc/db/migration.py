@@ -67,13 +67,13 @@ def check(url: str) -> None:
 
 
 def shown(url: str) -> str:
-    """The address without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    """The address without its password, which libpq also takes as a parameter."""
+    return make_url(url).difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
 def unusable(url: str, error: Exception) -> ConfigurationError:
     """What to tell about a database that failed."""
-    reason = str(getattr(error, "orig", None) or error).strip().rstrip(".?")
+    reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")
     return ConfigurationError(
         f"The database {shown(url)} cannot be used: {reason}. "
         "Check IMGPROC_DATABASE_URL and that the database is running"

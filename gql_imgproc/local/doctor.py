@@ -71,8 +71,8 @@ def _show(console: Console, findings: list[Finding]) -> None:
     if not console.is_terminal:
         # For a file or another program: one line each, nothing cut off or broken.
         for finding in findings:
-            parts = [f"{finding.word:5} {finding.what}", finding.value, finding.fault]
-            console.print(": ".join(part for part in parts if part), markup=False, soft_wrap=True)
+            parts = [f"{finding.word:5} {finding.what:11}", finding.value, finding.fault]
+            console.print("  ".join(part for part in parts if part), markup=False, soft_wrap=True)
         return
     table = Table("", "What")
     for title in ("Configured", "State"):

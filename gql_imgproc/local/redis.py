@@ -132,6 +132,9 @@ def known_url(settings: Settings) -> str | None:
 def without_password(url: str) -> str:
     """An address fit to be shown."""
     parts = urlsplit(url)
+    if "password=" in parts.query:
+        parts = parts._replace(query="***")
+        url = parts.geturl()
     if parts.password is None:
         return url
     return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
