@@ -1,5 +1,15 @@
 """What `dramatiq worker_main` runs: the broker, and with it every actor."""
 
-from gql_imgproc.worker.actors import broker
+import sys
+
+from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.processes import CANNOT_START
+
+try:
+    from gql_imgproc.worker.actors import broker
+except ConfigurationError as error:
+    # Started by `dramatiq` itself, nobody else has looked at the settings.
+    sys.stderr.write(f"gql-imgproc: {error}\n")
+    sys.exit(CANNOT_START)
 
 __all__ = ["broker"]

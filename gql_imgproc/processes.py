@@ -19,6 +19,9 @@ if sys.platform != "win32":
 
 #: `prctl` option: the signal that the kernel sends when the parent ends. Survives `exec`, not `fork`.
 _PR_SET_PDEATHSIG = 1
+#: Exit status of a worker that cannot be started as things are; its `dramatiq` master ends with the same. The shell's
+#: EX_CONFIG: Dramatiq itself has 1 for whatever was killed.
+CANNOT_START = 78
 
 
 def die_with_parent(parent_pid: int | None = None) -> None:

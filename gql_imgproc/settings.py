@@ -7,25 +7,21 @@ against this file. Settings are read once, at a door, and handed down.
 from __future__ import annotations
 
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gql_imgproc import setting_faults, setting_values
 from gql_imgproc.errors import ConfigurationError
-
-Network = IPv4Network | IPv6Network
+from gql_imgproc.setting_values import Network
 
 MiB = 1024 * 1024
+#: A duration: with more than a year, sums of dates would leave the calendar.
+Seconds = Annotated[float, Field(le=366 * 86_400)]
 #: Libraries, stacks and heaps of a worker's threads are mapped, though hardly used, before the first picture.
 _LEAST_WORKER_MEMORY = 2048 * MiB
-
-
-def _split(value: Any) -> Any:
-    """`a, b` from an environment variable, as a list."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -38,6 +34,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         validate_default=True,
+        allow_inf_nan=False,
     )
 
     # Where things are.
@@ -87,9 +84,9 @@ class Settings(BaseSettings):
     max_query_cost: int = Field(20_000, gt=0, description="Largest cost of one GraphQL operation.")
 
     # Fetching.
-    fetch_connect_seconds: float = Field(5, gt=0, description="Deadline for a connection to a picture's host.")
-    fetch_first_byte_seconds: float = Field(15, gt=0, description="Longest silence of a picture's host.")
-    fetch_total_seconds: float = Field(60, gt=0, description="Deadline for one picture from first to last byte.")
+    fetch_connect_seconds: Seconds = Field(5, gt=0, description="Deadline for a connection to a picture's host.")
+    fetch_first_byte_seconds: Seconds = Field(15, gt=0, description="Longest silence of a picture's host.")
+    fetch_total_seconds: Seconds = Field(60, gt=0, description="Deadline for one picture from first to last byte.")
     fetch_concurrency: int = Field(32, gt=0, description="Downloads in flight per worker process.")
     fetch_per_host: int = Field(12, gt=0, description="Downloads in flight per worker process and host.")
 
@@ -122,11 +119,11 @@ class Settings(BaseSettings):
         description="A result that saves less than this is dropped and the source's bytes are kept.",
     )
     window: int = Field(32, gt=0, description="Products of one request in flight over all workers.")
-    turn_seconds: float = Field(
+    turn_seconds: Seconds = Field(
         0.5, ge=0, description="How long a worker thread stays with one request before others have their turn."
     )
-    lease_seconds: float = Field(15, gt=0, description="How long a claimed product is its worker's without renewal.")
-    sweep_seconds: float = Field(5, gt=0, description="Pause between two sweeps for work that was forgotten.")
+    lease_seconds: Seconds = Field(15, gt=0, description="How long a claimed product is its worker's without renewal.")
+    sweep_seconds: Seconds = Field(5, gt=0, description="Pause between two sweeps for work that was forgotten.")
     retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
         (1, 5, 30, 120),
         description="Seconds, comma-separated, before each new try after a temporary failure.",
@@ -134,8 +131,8 @@ class Settings(BaseSettings):
     auto_retries: int = Field(
         3, ge=0, description="Rounds in which failures that may be temporary are tried again after a request ended."
     )
-    auto_retry_seconds: float = Field(600, ge=0, description="Pause before each such round.")
-    request_deadline_seconds: float = Field(
+    auto_retry_seconds: Seconds = Field(600, ge=0, description="Pause before each such round.")
+    request_deadline_seconds: Seconds = Field(
         7 * 86_400,
         gt=0,
         description="A request that is open so long after its upload, or its last retry, ends with what it has.",
@@ -153,7 +150,7 @@ class Settings(BaseSettings):
         (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Seconds, comma-separated, before each new try of a webhook.",
     )
-    webhook_timeout_seconds: float = Field(15, gt=0, description="Deadline for one try of a webhook.")
+    webhook_timeout_seconds: Seconds = Field(15, gt=0, description="Deadline for one try of a webhook.")
 
     # Logs.
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line written.")
@@ -162,24 +159,17 @@ class Settings(BaseSettings):
     @field_validator("fetch_allow_networks", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
-        return [ip_network(part, strict=False) if isinstance(part, str) else part for part in _split(value)]
+        return setting_values.networks(value) if isinstance(value, str) else value
 
     @field_validator("fetch_allow_ports", mode="before")
     @classmethod
     def _ports(cls, value: Any) -> Any:
-        return value if value == "*" else _split(value)
+        return setting_values.ports(value) if isinstance(value, str) else value
 
     @field_validator("retry_delays", "webhook_retry_delays", mode="before")
     @classmethod
     def _delays(cls, value: Any) -> Any:
-        return _split(value)
-
-    @field_validator("retry_delays", "webhook_retry_delays")
-    @classmethod
-    def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(delay < 0 for delay in value):
-            raise ValueError("delays are 0 seconds or more")
-        return value
+        return setting_values.delays(value) if isinstance(value, str) else value
 
     @field_validator("worker_memory_bytes")
     @classmethod
@@ -191,28 +181,34 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: str) -> str:
-        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError("use `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`")
-        return value
+        return setting_values.database_url(value) if value else value
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`")
-        return value
+        return setting_values.redis_url(value)
+
+    @field_validator("storage_url")
+    @classmethod
+    def _storage(cls, value: str) -> str:
+        return setting_values.storage_url(value) if value else value
 
     @field_validator("public_url")
     @classmethod
     def _public(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("use an address that begins with `http://` or `https://`")
-        return value.rstrip("/")
+        return setting_values.public_url(value)
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            setting_values.webhook_secret(value.get_secret_value())
+        return value
 
     @model_validator(mode="after")
     def _host_share_fits(self) -> Self:
         if self.fetch_per_host > self.fetch_concurrency:
-            raise ValueError("FETCH_PER_HOST cannot be larger than FETCH_CONCURRENCY")
+            raise ValueError("IMGPROC_FETCH_PER_HOST: cannot be larger than IMGPROC_FETCH_CONCURRENCY")
         return self
 
     def is_set(self, name: str) -> bool:
@@ -235,9 +231,6 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        faults = "; ".join(
-            f"IMGPROC_{'_'.join(str(part) for part in fault['loc'][:1]).upper() or 'settings'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise ConfigurationError(faults) from None
+        raise ConfigurationError(setting_faults.told(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The file .env cannot be read as UTF-8 text: {error}") from None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from graphql import build_schema, parse, validate
 from pydantic import ByteSize
 
+from gql_imgproc.cli.serve import api, up, worker
 from gql_imgproc.settings import MiB, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +58,16 @@ def test_the_readme_has_every_command() -> None:
     ).stdout
     offered = set(re.findall(r"^│ ([a-z][a-z-]*) ", help_text, re.MULTILINE))
     assert offered == {one or other for one, other in listed}
+
+
+@pytest.mark.parametrize("command", [up, api, worker])
+def test_the_readme_has_every_option_of_what_serves(command: Callable[..., None]) -> None:
+    row = next(line for line in README.splitlines() if re.match(rf"\| `.*gql-imgproc {command.__name__}`", line))
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    for option in typer.main.get_command(app).params:
+        if not getattr(option, "hidden", False) and option.name != "help":
+            assert f"`{option.opts[0]}`" in row
 
 
 @pytest.mark.parametrize("document", sorted(path.name for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -35,22 +36,126 @@ def test_any_port_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load().fetch_allow_ports == "*"
 
 
+PORTS = "use ports from 1 to 65535, separated by commas, or `*` for any"
+DELAYS = "use seconds from 0 to 2592000 (30 days), separated by commas, such as `1,5,30`"
+STORAGE = "use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket"
+DATABASE = "use `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`"
+PUBLIC = "use an address such as `https://pictures.example` or `http://127.0.0.1:8000`"
+REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
+
+
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variable", "value", "words"),
     [
-        ("IMGPROC_WINDOW", "0"),
-        ("IMGPROC_LEASE_SECONDS", "soon"),
-        ("IMGPROC_FETCH_ALLOW_NETWORKS", "localhost"),
-        ("IMGPROC_RETRY_DELAYS", "1,-1"),
-        ("IMGPROC_DATABASE_URL", "mysql://x"),
-        ("IMGPROC_REDIS_URL", "localhost:6379"),
-        ("IMGPROC_PUBLIC_URL", "example.com"),
+        ("WINDOW", "0", "use a number above 0"),
+        ("WINDOW", "many", "use a whole number"),
+        ("MAX_COLUMNS", "2", "use 3 or more"),
+        ("MIN_SAVING_PERCENT", "100", "use a number below 100"),
+        ("MAX_IMAGE_BYTES", "big", "use a size such as `20MiB`, or a number of bytes"),
+        ("MAX_IMAGE_BYTES", "20 MiBs", "use a size such as `20MiB`, or a number of bytes"),
+        ("LOG_LEVEL", "loud", "use `debug`, `info`, `warning` or `error`"),
+        ("LEASE_SECONDS", "soon", "use a number"),
+        ("SWEEP_SECONDS", "inf", "use a number"),
+        ("SWEEP_SECONDS", "1e300", "use 31622400 or less"),
+        ("FETCH_ALLOW_NETWORKS", "localhost", "use networks such as `10.0.0.0/8` or `fd00::/8`, separated by commas"),
+        ("FETCH_ALLOW_PORTS", "99999", PORTS),
+        ("FETCH_ALLOW_PORTS", "80,0", PORTS),
+        ("FETCH_ALLOW_PORTS", ",", PORTS),
+        ("FETCH_ALLOW_PORTS", "http", PORTS),
+        ("RETRY_DELAYS", "1,-1", DELAYS),
+        ("RETRY_DELAYS", "nan", DELAYS),
+        ("WEBHOOK_RETRY_DELAYS", "5,inf", DELAYS),
+        ("DATABASE_URL", "mysql://x", DATABASE),
+        ("DATABASE_URL", "postgresql+psycopg://host:port/name", DATABASE),
+        ("DATABASE_URL", "sqlite:///", "use `sqlite:///PATH` with the path of a file"),
+        ("DATABASE_URL", "sqlite:///:memory:", "use `sqlite:///PATH` with the path of a file"),
+        ("REDIS_URL", "localhost:6379", REDIS),
+        ("REDIS_URL", "redis://localhost:port/0", REDIS),
+        ("STORAGE_URL", "/tmp/x", STORAGE),
+        ("STORAGE_URL", "foo://x", STORAGE),
+        ("STORAGE_URL", "file://x", STORAGE),
+        ("STORAGE_URL", "s3://", STORAGE),
+        ("PUBLIC_URL", "example.com", PUBLIC),
+        ("PUBLIC_URL", "http://", PUBLIC),
+        ("PUBLIC_URL", "http:///path", PUBLIC),
+        ("PUBLIC_URL", "http://a b/", PUBLIC),
+        ("PUBLIC_URL", "http://a:port/", PUBLIC),
     ],
 )
-def test_nonsense_is_refused_in_one_line_that_names_the_variable(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+def test_nonsense_is_refused_in_one_line_with_variable_value_and_mend(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv(f"IMGPROC_{variable}", value)
 
-    with pytest.raises(ConfigurationError, match=f"^{variable}: [^\n]+$"):
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value) == f"IMGPROC_{variable}: `{value}` cannot be used: {words}"
+
+
+def test_every_setting_at_fault_is_named() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(window=0, public_url="x")
+
+    assert str(refused.value) == (
+        f"IMGPROC_PUBLIC_URL: `x` cannot be used: {PUBLIC}; IMGPROC_WINDOW: `0` cannot be used: use a number above 0"
+    )
+
+
+def test_settings_that_do_not_go_together_are_named() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(fetch_per_host=9, fetch_concurrency=8)
+
+    assert str(refused.value) == "IMGPROC_FETCH_PER_HOST: cannot be larger than IMGPROC_FETCH_CONCURRENCY"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("postgresql://user:sec@ret@host/name", "postgresql://***@host/name"),
+        ("postgres://host/name?user=u&password=secret", "postgres://host/name?***"),
+        ("user:secret@host", "***@host"),
+        ("x\x1b[2J", "x\ufffd[2J"),
+        ("x" * 81, "x" * 80 + "…"),
+    ],
+)
+def test_a_value_is_shown_without_its_secrets(value: str, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(database_url=value)
+
+    assert str(refused.value) == f"IMGPROC_DATABASE_URL: `{shown}` cannot be used: {DATABASE}"
+
+
+@pytest.mark.parametrize("secret", ["xx", "whsec_!!", "whsec_c2VjcmV0"])
+def test_a_webhook_secret_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET", secret)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value) == (
+        "IMGPROC_WEBHOOK_SECRET: A webhook secret (IMGPROC_WEBHOOK_SECRET, or --secret) must be `whsec_` and at least "
+        "16 random bytes in base64. Make one with `echo whsec_$(head -c 32 /dev/urandom | base64)`"
+    )
+
+
+def test_a_webhook_secret_of_commas_alone_does_not_pass_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET", ",")
+
+    with pytest.raises(ConfigurationError, match=r"^IMGPROC_WEBHOOK_SECRET: There is no key in it"):
+        load()
+
+
+def test_what_is_meant_to_be_used_can_be_used() -> None:
+    for url in ("file:///srv/objects", "s3://bucket", "s3://bucket/prefix", "gs://bucket/a/b", "az://container"):
+        assert load(storage_url=url).storage == url
+    assert load(public_url="http://[::1]:8000/base/").public_url == "http://[::1]:8000/base"
+    assert load(retry_delays=",").retry_delays == ()
+    assert load(webhook_secret=f"whsec_{'A' * 32}, whsec_{'B' * 32}").webhook_secret is not None
+
+
+def test_an_env_file_that_is_no_text_is_one_line() -> None:
+    Path(".env").write_bytes(b"IMGPROC_WINDOW=\xff\n")
+
+    with pytest.raises(ConfigurationError, match=r"^The file \.env cannot be read as UTF-8 text: "):
         load()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from gql_imgproc import __version__
 from gql_imgproc.cli import client, inspect, serve, show
 from gql_imgproc.errors import ImgprocError
 
@@ -17,6 +19,23 @@ app = typer.Typer(
     # A fault of ours is for the log, as it is; what is foreseen is told in one line by `main`.
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gql-imgproc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 for room in (serve, client, inspect, show):
     room.register(app)
 

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    file: Annotated[Path, typer.Argument(help="CSV file of products.", exists=True, dir_okay=False, readable=True)],
+    file: Annotated[Path, typer.Argument(help="CSV file of products.")],
     url: Annotated[str, typer.Option(help="Address of the service.")] = "http://127.0.0.1:8000",
     webhook: Annotated[str | None, typer.Option(help="Address that is told of the end.")] = None,
     wait: Annotated[bool, typer.Option(help="Show the progress until the end, and save the output CSV.")] = True,

@@ -33,6 +33,7 @@ Port = Annotated[int, typer.Option(help="Port to listen on; 0 for any that is fr
 Open = Annotated[
     bool, typer.Option("--allow-anonymous", help="Listen for other machines although nobody is asked who they are.")
 ]
+Unchecked = Annotated[bool, typer.Option("--unchecked", hidden=True, help="Redis and all were checked by `up`.")]
 Processes = Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes.", show_default="cores")]
 
 
@@ -61,7 +62,7 @@ def up(
     asyncio.run(machine.run(say=typer.echo))
 
 
-def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False) -> None:
+def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unchecked: Unchecked = False) -> None:
     """Run the API alone; it needs Redis, and workers that use the same database and storage."""
     import uvicorn
 
@@ -69,6 +70,10 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False) -> 
     log.set_up(settings.log_level, settings.log_format)
     check_host(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
+    if not unchecked:
+        from gql_imgproc.local import prerequisites
+
+        asyncio.run(prerequisites.check(settings))
     # The application reads its settings by itself, as any ASGI server would have it do.
     os.environ["IMGPROC_PUBLIC_URL"] = (
         settings.public_url if settings.is_set("public_url") else reachable_url_of(host, port)
@@ -94,7 +99,11 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False) -> 
 
 def worker(processes: Processes = None) -> None:
     """Run workers alone: `dramatiq worker_main` with our defaults."""
+    from gql_imgproc.local import prerequisites
+
     settings = load()
+    log.set_up(settings.log_level, settings.log_format)
+    asyncio.run(prerequisites.check(settings))
     number = processes or cores()
     command = worker_command(settings, number)
     os.environ.update(worker_environment(settings, number))

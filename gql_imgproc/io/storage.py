@@ -58,7 +58,7 @@ class Storage:
             try:
                 self._opened = _open(self.url)
             except (BaseError, ValueError, OSError) as error:
-                raise StorageError(f"The object store {self.url} cannot be opened: {error}") from error
+                raise StorageError(f"The object store {self.url} cannot be opened: {_reason(error)}.") from error
         return self._opened
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
@@ -165,7 +165,13 @@ class Storage:
             await self.get(key)
             await self.delete(key)
         except StorageError as error:
-            raise ConfigurationError(f"{error} Check IMGPROC_STORAGE_URL and the access it needs.") from None
+            # What the store itself said, if it said anything.
+            cause = error.__cause__
+            reason = _reason(cause if cause and str(cause) else error)
+            raise ConfigurationError(
+                f"The object store {self.url} cannot be used: {reason}. "
+                "Check IMGPROC_STORAGE_URL and the access it needs"
+            ) from None
 
 
 def _open(url: str) -> ObjectStore:
@@ -176,6 +182,11 @@ def _open(url: str) -> ObjectStore:
         client_options={"timeout": "30s", "connect_timeout": "5s"},
         retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=CALL_SECONDS / 2)},
     )
+
+
+def _reason(error: BaseException) -> str:
+    """What obstore says, without the dump of its own values that follows."""
+    return str(error).strip().partition("\n")[0].rstrip(".:")
 
 
 async def _chunks(key: str, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

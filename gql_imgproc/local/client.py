@@ -10,7 +10,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
-from urllib.parse import urlsplit
 
 import httpx
 from websockets.asyncio.client import connect
@@ -18,7 +17,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from gql_imgproc.errors import ImgprocError
-from gql_imgproc.states import RequestStatus
+from gql_imgproc.states import Priority, RequestStatus
 
 #: Deadlines in seconds: for one answer, for an upload or a download from first to last byte, for a handshake.
 ANSWER_S, TRANSFER_S, HANDSHAKE_S = 30.0, 600.0, 10.0
@@ -114,16 +113,25 @@ class Progress:
         )
 
 
+def base_of(url: str) -> httpx.URL:
+    """The service's own address, also when that of its GraphQL was given; raises ServiceError when it is none."""
+    try:
+        address = httpx.URL(url.strip())
+    except httpx.InvalidURL:
+        address = httpx.URL("")
+    if address.scheme not in ("http", "https") or not address.host or address.query or address.fragment:
+        raise ServiceError(f"{url} is no address of a service. It looks like http://127.0.0.1:8000")
+    return address.copy_with(path=address.path.rstrip("/").removesuffix("/graphql").rstrip("/") or "/")
+
+
 class Client:
     """Talks GraphQL to the service at `url`."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ServiceError(f"{url} is no address of a service. It looks like http://127.0.0.1:8000")
-        self.url = url.rstrip("/")
+        base = base_of(url)
+        self.url = str(base).rstrip("/")
         # A proxy of the environment is for the world outside; it cannot reach this machine.
-        self._proxied = parts.hostname not in ("localhost", "127.0.0.1", "::1")
+        self._proxied = base.host not in ("localhost", "127.0.0.1", "::1")
         self._http = httpx.AsyncClient(timeout=ANSWER_S, trust_env=self._proxied)
 
     async def __aenter__(self) -> Self:
@@ -132,9 +140,15 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def upload(self, file: BinaryIO, filename: str, webhook_url: str | None = None) -> Accepted | Refused:
+    async def upload(
+        self,
+        file: BinaryIO,
+        filename: str,
+        webhook_url: str | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> Accepted | Refused:
         """Sends a CSV file as the GraphQL multipart request specification has it."""
-        variables = {"input": {"file": None, "webhookUrl": webhook_url}}
+        variables = {"input": {"file": None, "webhookUrl": webhook_url, "priority": priority.value}}
         data = await self._post(
             TRANSFER_S,
             data={
@@ -145,12 +159,10 @@ class Client:
             # Browsers cannot send this across origins unasked, so the service asks for it.
             headers={"GraphQL-Preflight": "1"},
         )
-        result = data["uploadCsv"]
-        if result["__typename"] == "UploadCsvSuccess":
-            request = result["request"]
-            return Accepted(request["id"], request["totalProducts"], request["totalImages"])
-        issues = tuple(Issue(**issue) for issue in result.get("errors", ()))
-        return Refused(result["message"], issues, result.get("totalErrors", len(issues)))
+        try:
+            return _outcome(data["uploadCsv"])
+        except (KeyError, TypeError, AttributeError):
+            raise self._no_service() from None
 
     async def query(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         return await self._post(ANSWER_S, json={"query": document, "variables": variables})
@@ -206,12 +218,15 @@ class Client:
             raise ServiceError(f"The service at {self.url} did not answer: {error or 'it took too long'}") from None
         try:
             answer = response.json()
-            errors = answer.get("errors")
-        except (ValueError, AttributeError):
-            raise ServiceError(f"{self.url}/graphql answered {response.status_code}: {response.text[:200]}") from None
-        if errors:
-            raise ServiceError(f"{self.url} answered: {'; '.join(error['message'] for error in errors)}")
-        return dict(answer["data"])
+            return _data(answer)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._no_service(f" with status {response.status_code}") from None
+
+    def _no_service(self, how: str = "") -> ServiceError:
+        return ServiceError(
+            f"What answers at {self.url}/graphql{how} is not this service. "
+            "Mend --url: it looks like http://127.0.0.1:8000"
+        )
 
     async def _subscribe(self, request_id: str) -> AsyncGenerator[Progress]:
         """One connection's worth of progress, by the protocol graphql-transport-ws."""
@@ -241,7 +256,15 @@ class Client:
             raise ConnectionResetError("the connection was closed")
 
 
+def _outcome(result: dict[str, Any]) -> Accepted | Refused:
+    if result["__typename"] == "UploadCsvSuccess":
+        request = result["request"]
+        return Accepted(request["id"], request["totalProducts"], request["totalImages"])
+    issues = tuple(Issue(**issue) for issue in result.get("errors", ()))
+    return Refused(result["message"], issues, result.get("totalErrors", len(issues)))
+
+
 def _data(payload: dict[str, Any]) -> dict[str, Any]:
     if payload.get("errors"):
-        raise ServiceError("; ".join(error["message"] for error in payload["errors"]))
+        raise ServiceError(f"The service refuses: {'; '.join(error['message'] for error in payload['errors'])}")
     return dict(payload["data"])

@@ -20,11 +20,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gql_imgproc.core.csv_wording import plural
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.local import samples
 from gql_imgproc.local.client import Client, Progress, Refused, ServiceError
 from gql_imgproc.local.display import failures, follow, refusal, saved, size
-from gql_imgproc.local.folder import check_writable
+from gql_imgproc.local.folder import check_writable, locked
 from gql_imgproc.local.image_host import image_host
 from gql_imgproc.local.listening import check_port
 from gql_imgproc.local.machine import READY_S, STOP_REDIS_S, STOP_S
@@ -65,6 +66,9 @@ async def run(*, leave: bool, folder: Path | None) -> int:
     folder = folder or Path("data") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     pictures = folder / "pictures"
     check_writable(pictures)
+    # Before anything of a running demo is written over; the service takes the lock again and holds it.
+    with locked(folder):
+        pass
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
     with image_host(pictures) as pictures_port:
@@ -109,7 +113,7 @@ def _result(out: Console, state: Progress, request: dict[str, Any], seconds: flo
         for image in edge["node"]["images"]:
             name = (image["format"] or "not done").removeprefix("image/").upper()
             tallies.setdefault(name, Tally()).add(image)
-    rate = f"{state.ended} pictures in {seconds:.1f} s: {state.ended / seconds:.1f} pictures/s"
+    rate = f"{plural(state.ended, 'picture')} in {seconds:.1f} s: {state.ended / seconds:.1f} pictures/s"
     table = Table("Format", caption=rate)
     for title in ("Pictures", "Kept", "Failed", "Before", "After", "Saved"):
         table.add_column(title, justify="right")

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gql_imgproc.core.csv_wording import plural
 from gql_imgproc.local.client import Client, Refused, ServiceError
 from gql_imgproc.local.client import Progress as State
 from gql_imgproc.states import RequestStatus
@@ -86,7 +87,7 @@ def failures(console: Console, output: Path) -> None:
         table.add_row(str(number), Text(reason))
     console.print(table)
     if (more := len(failed) - SHOWN_FAILURES) > 0:
-        console.print(f"and {more:,} more rows, all in {output}", markup=False)
+        console.print(f"and {plural(more, 'more row')}, all in {output}", markup=False)
 
 
 def _word(status: RequestStatus) -> str:

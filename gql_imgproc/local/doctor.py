@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from gql_imgproc.db import migration
 from gql_imgproc.db.engine import Database
@@ -40,6 +39,12 @@ class Finding:
     fault: str | None = None
     essential: bool = True
 
+    @property
+    def word(self) -> str:
+        if self.fault is None:
+            return "ok"
+        return "FAULT" if self.essential else "note"
+
 
 def examine() -> bool:
     """Prints every finding; whether nothing essential is at fault."""
@@ -58,12 +63,23 @@ def examine() -> bool:
             _webhooks,
         )
         findings = [Finding("Settings", "understood"), *(look(settings) for look in looks)]
-    table = Table("", "What", "Configured", "State")
-    for finding in findings:
-        word = "ok" if finding.fault is None else "FAULT" if finding.essential else "note"
-        table.add_row(word, finding.what, Text(finding.value), Text(finding.fault or "-"))
-    Console(highlight=False).print(table)
+    _show(Console(highlight=False), findings)
     return not any(finding.fault and finding.essential for finding in findings)
+
+
+def _show(console: Console, findings: list[Finding]) -> None:
+    if not console.is_terminal:
+        # For a file or another program: one line each, nothing cut off or broken.
+        for finding in findings:
+            parts = [f"{finding.word:5} {finding.what:11}", finding.value, finding.fault]
+            console.print("  ".join(part for part in parts if part), markup=False, soft_wrap=True)
+        return
+    table = Table("", "What")
+    for title in ("Configured", "State"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.word, finding.what, Text(finding.value), Text(finding.fault or "-"))
+    console.print(table)
 
 
 def _data(settings: Settings) -> Finding:
@@ -81,16 +97,15 @@ def _data(settings: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     url = make_url(settings.database)
-    value = url.render_as_string(hide_password=True)
+    value = migration.shown(settings.database)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return Finding("Database", value, NOT_YET, essential=False)
     database = None
     try:
         database = Database(settings.database)
         current = migration.is_current(database)
-    except (SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", error)).strip()
-        return Finding("Database", value, f"{reason}. Check IMGPROC_DATABASE_URL and that the database is running")
+    except migration.UNUSABLE as error:
+        return Finding("Database", value, str(migration.unusable(settings.database, error)))
     finally:
         if database:
             database.close()

@@ -10,10 +10,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import httpx
+from dramatiq.cli import RET_KILLED
 
 from gql_imgproc.db import migration
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.local import redis
+from gql_imgproc.local import prerequisites, redis
+from gql_imgproc.local.folder import locked
 from gql_imgproc.local.listening import reachable_url_of, url_of
 from gql_imgproc.local.supervisor import Child, Program, stop, until_failed
 from gql_imgproc.local.workers import worker_command, worker_environment
@@ -25,6 +27,9 @@ READY_S = 60.0
 _LOOK_S = 0.05
 #: How long API and workers may take to end what they have in hand, then Redis, in seconds: ten together.
 STOP_S, STOP_REDIS_S = 9.0, 1.0
+#: A signal that follows another one so soon, in seconds, is the same one: `timeout` sends it to the process and to
+#: its group.
+REPEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,9 @@ class Machine:
         store: list[Child] = []
         front: list[Child] = []
         with ExitStack() as stack:
+            stack.enter_context(locked(self.settings.data_dir))
             try:
+                await prerequisites.check_store(self.settings)
                 redis_url = await self._redis(stack, store)
                 await asyncio.to_thread(migration.upgrade, self.settings.database)
                 front += [Child(program) for program in self._programs(redis_url)]
@@ -103,11 +110,19 @@ class Machine:
             ),
             **worker_environment(settings, self.workers),
         }
-        # Whether others may come in was settled before.
-        api = (sys.executable, "-m", "gql_imgproc", "api", "--allow-anonymous")
+        # Whether others may come in, and that all is there, was settled before: a restarted API must not wait for it.
+        api = (sys.executable, "-m", "gql_imgproc", "api", "--allow-anonymous", "--unchecked")
         return [
             Program("The API", (*api, "--host", self.host, "--port", str(self.port)), environment, essential=True),
-            *(Program(f"Worker {n}", worker_command(settings), environment) for n in range(1, self.workers + 1)),
+            *(
+                Program(
+                    *(f"Worker {n}", worker_command(settings), environment),
+                    essential=True,
+                    # A picture may kill its worker three times in the first minute.
+                    killed_status=RET_KILLED,
+                )
+                for n in range(1, self.workers + 1)
+            ),
         ]
 
 
@@ -132,14 +147,19 @@ async def _until_ready(url: str) -> None:
 
 
 def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events for the first SIGTERM or Ctrl-C, which stops in order, and for the second, which does not wait."""
+    """Events for the first SIGTERM or Ctrl-C, which stops in order, and for a later one, which does not wait."""
     first, second = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    began = 0.0
 
     def on_signal() -> None:
-        if first.is_set():
+        nonlocal began
+        if not first.is_set():
+            began = loop.time()
+            first.set()
+        elif loop.time() - began >= REPEAT_S:
             second.set()
-        first.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal)
     return first, second

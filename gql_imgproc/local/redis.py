@@ -100,13 +100,12 @@ def unreachable(url: str) -> str | None:
     return None
 
 
-def check(url: str) -> None:
+def check(
+    url: str, mend: str = "Start it, mend IMGPROC_REDIS_URL, or unset that so that `up` starts a Redis of its own"
+) -> None:
     """Raises ConfigurationError when the Redis at `url` cannot be used."""
     if (fault := unreachable(url)) is not None:
-        raise ConfigurationError(
-            f"Redis at {without_password(url)} cannot be reached: {fault}. "
-            "Start it, mend IMGPROC_REDIS_URL, or unset that so that `up` starts a Redis of its own"
-        )
+        raise ConfigurationError(f"Redis at {without_password(url)} cannot be reached: {fault}. {mend}")
 
 
 def note_url(settings: Settings, url: str) -> None:
@@ -133,6 +132,9 @@ def known_url(settings: Settings) -> str | None:
 def without_password(url: str) -> str:
     """An address fit to be shown."""
     parts = urlsplit(url)
+    if "password=" in parts.query:
+        parts = parts._replace(query="***")
+        url = parts.geturl()
     if parts.password is None:
         return url
     return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()

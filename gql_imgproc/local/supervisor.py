@@ -22,8 +22,11 @@ SETTLED_S = 5.0
 #: Pause before a restart after a quick death, in seconds; doubles with each in a row. The most keeps the
 #: promise that whatever dies is back within two seconds.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.5
-#: How often a child may end by itself before it was ever ready; then the fault is not a passing one.
+#: How often in a row a child may end by itself, with a status that tells a fault, before it was ever ready; then the
+#: fault is not a passing one.
 STARTS = 3
+#: A child that lived this long, in seconds, counts as ready even if nobody said so: longer than any start takes.
+STARTED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Whether nothing works without it: ending `STARTS` times before it was ever ready, it takes all down.
     essential: bool = False
+    #: The status with which it says that a process of its own was killed: that is no fault of its start.
+    killed_status: int | None = None
 
 
 class Child:
@@ -59,14 +64,18 @@ class Child:
         return self._process.pid if self._process and running else None
 
     async def _keep_running(self) -> None:
-        quick_deaths = 0
+        quick_deaths = failures = 0
         while not self._stopping:
             started = time.monotonic()
             code = await self._run_once()
             if self._stopping:
                 return
-            quick_deaths = 0 if time.monotonic() - started >= SETTLED_S else quick_deaths + 1
-            if self.program.essential and not self.ready and code > 0 and quick_deaths >= STARTS:
+            lived_s = time.monotonic() - started
+            quick_deaths = 0 if lived_s >= SETTLED_S else quick_deaths + 1
+            self.ready = self.ready or lived_s >= STARTED_S
+            # However long each start took: on a busy machine a failing one may take longer than SETTLED_S.
+            failures = failures + 1 if code > 0 and code != self.program.killed_status else 0
+            if self.program.essential and not self.ready and failures >= STARTS:
                 self.failed.set()
                 return
             self.restarts += 1

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
+from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -37,9 +39,8 @@ async def ready(request: Request) -> Response:
         _fault(resources.blocking(resources.queue.ping)),
         _fault(resources.storage.check()),
     )
-    missing = {name: fault for name, fault in zip(names, faults, strict=True) if fault}
-    if missing:
-        log.warning("not ready", extra=missing)
+    missing = {name: fault.told for name, fault in zip(names, faults, strict=True) if fault}
+    _log_change(request.app.state, {name: fault.reason for name, fault in zip(names, faults, strict=True) if fault})
     return JSONResponse(
         {"ready": not missing, "missing": missing}, 503 if missing else 200, {"Cache-Control": "no-store"}
     )
@@ -51,6 +52,18 @@ async def metrics(request: Request) -> Response:
     counts = (_count_requests(resources), _count_messages(resources), _tell_duties(resources))
     await asyncio.gather(*map(_fault, counts))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _log_change(state: State, reasons: dict[str, str]) -> None:
+    """One line when what is missing has changed: whoever asks may ask many times a second."""
+    before: set[str] = getattr(state, "missing", set())
+    if reasons.keys() == before:
+        return
+    state.missing = set(reasons)
+    if reasons:
+        log.warning("not ready", extra=reasons)
+    else:
+        log.info("ready again")
 
 
 async def _check_database(resources: Resources) -> None:
@@ -75,16 +88,26 @@ async def _tell_duties(resources: Resources) -> None:
         DUTY_ITEMS.labels(name).set(account.items)
 
 
-async def _fault(check: Awaitable[object]) -> str | None:
-    """What is wrong, as a sentence; None when all is well."""
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong: a sentence for whoever asks, and the reason for the log."""
+
+    told: str
+    reason: str
+
+
+async def _fault(check: Awaitable[object]) -> _Fault | None:
+    """What is wrong; None when all is well."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check
     except TimeoutError:
-        return f"No answer within {CHECK_SECONDS} s."
+        late = f"No answer within {CHECK_SECONDS} s."
+        return _Fault(late, late)
     except ConfigurationError as error:
-        return str(error)
+        return _Fault(str(error), str(error))
     except (RedisError, SQLAlchemyError, OSError) as error:
-        log.warning("check failed", exc_info=error)
-        return "It cannot be reached or does not work; the log has the reason."
+        # What a driver says may have several lines, and more than strangers should read.
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        return _Fault("It cannot be reached or does not work; the log has the reason.", reason or type(error).__name__)
     return None

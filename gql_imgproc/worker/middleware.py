@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import random
+import sys
 
 from dramatiq import Broker, Worker
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq.middleware import Middleware
 
-from gql_imgproc.processes import die_with_parent, limit_memory
+from gql_imgproc.processes import CANNOT_START, die_with_parent, limit_memory
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.upkeep import do_duties
 from gql_imgproc.settings import Settings
@@ -42,11 +43,20 @@ class OpenResources(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Its `dramatiq` master killed, a worker would live on as an orphan that nobody restarts or stops.
         die_with_parent()
-        if self._settings.worker_memory_bytes:
-            limit_memory(self._settings.worker_memory_bytes)
-        if hasattr(os, "nice"):
-            os.nice(NICENESS)
-        _loop().run_coroutine(self._open())
+        try:
+            if self._settings.worker_memory_bytes:
+                limit_memory(self._settings.worker_memory_bytes)
+            if hasattr(os, "nice"):
+                os.nice(NICENESS)
+            _loop().run_coroutine(self._open())
+        except Exception as error:
+            # Dramatiq would log it and go on: a worker that takes messages up and can do nothing.
+            log.critical("the worker cannot start: %s", " ".join(str(error).split()) or type(error).__name__)
+            if (thread := get_event_loop_thread()) is not None:
+                # The end of the process waits for it.
+                thread.stop()  # type: ignore[no-untyped-call]
+            # Not os._exit: the master would wait half a minute for a word that this one has begun.
+            sys.exit(CANNOT_START)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Only consumers need to look often: an idle thread is handed its message at once.

@@ -28,6 +28,18 @@ def environment(**settings: str) -> dict[str, str]:
     return clean | {f"IMGPROC_{name}": value for name, value in settings.items()}
 
 
+def refused(*arguments: str, **settings: str) -> str:
+    """The one line of a command that must be refused."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.endswith("\n")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
 class Service:
     """A running `gql-imgproc up`."""
 

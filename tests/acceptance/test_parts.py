@@ -13,7 +13,7 @@ import pytest
 from gql_imgproc.local import samples
 from gql_imgproc.local.listening import check_port
 
-from .conftest import COMMAND, environment
+from .conftest import COMMAND, environment, refused
 
 pytestmark = pytest.mark.acceptance
 
@@ -52,6 +52,19 @@ def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
             part.send_signal(signal.SIGTERM)
         statuses = [part.wait(20) for part in parts]
     assert statuses == [0, 0], (tmp_path / "log").read_text()
+
+
+def test_a_part_alone_says_in_one_line_what_it_lacks(redis_url: str, tmp_path: Path) -> None:
+    here = {"DATA_DIR": str(tmp_path / "data")}
+    for part in (("api", "--port", "0"), ("worker",)):
+        assert refused(*part, **here, REDIS_URL=f"unix://{tmp_path}/none").startswith(
+            f"gql-imgproc: Redis at unix://{tmp_path}/none cannot be reached: "
+        )
+        assert refused(*part, **here, REDIS_URL=redis_url) == (
+            f"gql-imgproc: The database sqlite:///{tmp_path}/data/imgproc.db does not have the tables of this version. "
+            "Run `gql-imgproc migrate`\n"
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_schema_in_the_repository_is_what_the_code_exports() -> None:

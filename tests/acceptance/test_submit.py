@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gql_imgproc import __version__
 from gql_imgproc.local import samples
 
 from .conftest import COMMAND, StartService, environment
@@ -46,6 +47,7 @@ def test_the_exit_status_says_what_became_of_the_upload(
     only_sent = run("submit", "good.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
 
     assert (good.returncode, only_sent.returncode) == (0, 0), good.stderr
+    assert good.stdout.splitlines()[0].endswith(": 1 product, 1 picture")
     with (tmp_path / "good-output.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["Output Image Urls"].startswith(service.url) for row in csv.DictReader(file)] == [True]
     assert mixed.returncode == 3
@@ -67,6 +69,17 @@ def test_nobody_there_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == (
         "gql-imgproc: Nothing answers at http://127.0.0.1:1. Start it with `gql-imgproc up`, or mend --url\n"
     )
+
+
+def test_a_missing_file_is_a_refusal_and_no_wrong_use(tmp_path: Path) -> None:
+    done = run("submit", "none.csv", folder=tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "gql-imgproc: The file none.csv cannot be read: No such file or directory\n"
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert run("--version", folder=tmp_path).stdout == f"gql-imgproc {__version__}\n"
 
 
 def test_the_demo_ends_well_by_itself_without_a_terminal(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -20,7 +21,7 @@ from gql_imgproc.local import samples
 from gql_imgproc.local.client import Accepted, Client, Progress
 from gql_imgproc.states import RequestStatus
 
-from .conftest import COMMAND, StartService, environment
+from .conftest import COMMAND, StartService, environment, refused
 
 pytestmark = pytest.mark.acceptance
 
@@ -32,9 +33,9 @@ def write_manifest(path: Path, urls: list[list[str]]) -> Path:
     return path
 
 
-async def upload(client: Client, manifest: Path) -> Accepted:
+async def upload(client: Client, manifest: Path, **given: Any) -> Accepted:
     with manifest.open("rb") as file:
-        answer = await client.upload(file, manifest.name)
+        answer = await client.upload(file, manifest.name, **given)
     assert isinstance(answer, Accepted)
     return answer
 
@@ -144,6 +145,9 @@ def test_a_killed_up_leaves_no_process_and_the_doctor_sees_both(start: StartServ
     )
     assert "1 alive" in while_up.stdout
     assert (while_up.returncode, "FAULT" in while_up.stdout) == (0, False)
+    for command in (["up", "--port", "0"], ["demo"]):
+        line = refused(*command, "--data-dir", str(tmp_path / "data"))
+        assert f"is in use by a running `gql-imgproc up` (process {service.process.pid})" in line
 
     service.process.kill()
 
@@ -158,18 +162,6 @@ def test_a_killed_up_leaves_no_process_and_the_doctor_sees_both(start: StartServ
         check=False,
     )
     assert "none run" in after.stdout
-
-
-def refused(*arguments: str, **settings: str) -> str:
-    """The one line of a command that must be refused."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.endswith("\n")
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
@@ -203,6 +195,26 @@ def test_an_unreachable_database_is_one_line(tmp_path: Path) -> None:
 
     assert "IMGPROC_DATABASE_URL" in line
     assert "secret" not in line
+
+
+def test_a_database_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("This has never been a database, though it is long enough to be taken for one.")
+
+    for path, reason in (("file", "file is not a database"), ("file/in/x.db", "Not a directory")):
+        line = refused("up", "--port", "0", "--data-dir", str(tmp_path), DATABASE_URL=f"sqlite:///{tmp_path}/{path}")
+        assert reason in line
+        assert "IMGPROC_DATABASE_URL" in line
+
+
+def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    started = time.monotonic()
+    line = refused("up", "--port", "0", "--data-dir", str(tmp_path), STORAGE_URL=f"file://{tmp_path}/file/objects")
+
+    assert time.monotonic() - started < 10
+    assert f"The object store file://{tmp_path}/file/objects cannot be used: " in line
+    assert "IMGPROC_STORAGE_URL" in line
 
 
 def test_a_setting_that_is_nonsense_is_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.local import supervisor
 from gql_imgproc.local.supervisor import Child, Program, stop, until_failed
 
 #: A well-behaved child: ends on SIGTERM.
@@ -132,6 +133,37 @@ def test_an_essential_child_that_cannot_be_started_is_given_up() -> None:
             await asyncio.wait_for(until_failed([child]), 5)
 
         assert child.restarts == 2
+        await end(child)
+
+    asyncio.run(story())
+
+
+def test_a_start_that_fails_slowly_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SETTLED_S", 0)
+
+    async def story() -> None:
+        child = Child(program("raise SystemExit(1)", essential=True))
+
+        with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
+            await asyncio.wait_for(until_failed([child]), 5)
+
+        await end(child)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("started_s", "killed_status"), [(0, None), (60, 1)])
+def test_what_was_started_or_killed_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch, started_s: float, killed_status: int | None
+) -> None:
+    monkeypatch.setattr(supervisor, "STARTED_S", started_s)
+
+    async def story() -> None:
+        child = Child(Program("child", (sys.executable, "-c", "exit(1)"), essential=True, killed_status=killed_status))
+
+        await until(lambda: child.restarts == 3)
+
+        assert not child.failed.is_set()
         await end(child)
 
     asyncio.run(story())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
 from gql_imgproc.web import health
 from tests.db.stories import given_request
@@ -45,6 +46,36 @@ def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
         assert "gql-imgproc migrate" in ready.json()["missing"]["database"]
 
     asyncio.run(story())
+
+
+def test_what_is_missing_is_logged_once_until_it_changes(
+    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def gone() -> None:
+        raise ConfigurationError("The object store is gone.")
+
+    def lines() -> list[tuple[str, str | None]]:
+        own = [record for record in caplog.records if record.name == health.log.name]
+        return [(record.getMessage(), getattr(record, "storage", None)) for record in own]
+
+    async def story(api: Api) -> None:
+        check = api.resources.storage.check
+        for _ in range(3):
+            await api.http.get("/readyz")
+        assert lines() == []
+
+        monkeypatch.setattr(api.resources.storage, "check", gone)
+        for _ in range(3):
+            assert (await api.http.get("/readyz")).status_code == 503
+        assert lines() == [("not ready", "The object store is gone.")]
+
+        monkeypatch.setattr(api.resources.storage, "check", check)
+        for _ in range(3):
+            assert (await api.http.get("/readyz")).status_code == 200
+        assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
+
+    caplog.set_level("INFO")
+    run(story)
 
 
 def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gql_imgproc.local.doctor import examine
+
+
+def test_without_a_terminal_each_finding_is_one_whole_line_without_passwords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / ("deep" * 40)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMGPROC_DATA_DIR", str(folder))
+    monkeypatch.setenv("IMGPROC_REDIS_URL", "redis://:secret@127.0.0.1:1/0")
+    monkeypatch.setenv("IMGPROC_DATABASE_URL", "postgresql+psycopg://user:secret@127.0.0.1:1/name?password=secret")
+
+    assert examine() is False
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", "Settings"],
+        ["note", "Data"],
+        ["FAULT", "Database"],
+        ["FAULT", "Redis"],
+        ["note", "Storage"],
+        ["FAULT", "Workers"],
+        ["ok", "Fetching"],
+        ["note", "Webhooks"],
+    ]
+    assert lines[1] == f"note  Data folder  {folder}  Not there yet; `gql-imgproc up` makes it"
+    assert f"file://{folder}/objects" in lines[4]
+    assert "secret" not in "".join(lines[:7])
