@@ -26,21 +26,11 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType as Operation
 
 from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events
-from gql_imgproc.graphql.bodies import (
-    MAX_JSON_BYTES,
-    MULTIPART_MARGIN_BYTES,
-    Body,
-    Refused,
-    decoded,
-    is_multipart,
-    limited,
-    media_type,
-    multipart_operation,
-    object_from,
-)
+from gql_imgproc.graphql.bodies import MAX_JSON_BYTES, Body, Refused, decoded, limited, media_type, object_from
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.cost import MAX_TOKENS
 from gql_imgproc.graphql.faults import Code, presentable
+from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.graphql.sockets import SocketHandler
 
@@ -92,10 +82,8 @@ class Transport(GraphQL[Context, None]):
             return
         request = Request(scope, receive)
         try:
-            limit = MAX_JSON_BYTES
-            if is_multipart(request):
-                limit = request.app.state.resources.settings.max_upload_bytes + MULTIPART_MARGIN_BYTES
-            request = Request(scope, limited(request, limit))
+            bounded = limited_upload(request) if is_multipart(request) else limited(request, MAX_JSON_BYTES)
+            request = Request(scope, bounded)
             response = await self.run(request)
         except ClientDisconnect:
             return
