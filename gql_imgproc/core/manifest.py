@@ -68,6 +68,8 @@ class Layout:
     product_name: int
     image_urls: int
     has_bom: bool
+    #: A line `sep=;` stands before the header.
+    names_delimiter: bool
     warnings: tuple[CsvIssue, ...]
 
 
@@ -138,6 +140,7 @@ class Manifest:
             product_name=header.product_name,
             image_urls=header.image_urls,
             has_bom=text.bom_bytes > 0,
+            names_delimiter=header.dialect.preamble_chars > 0,
             warnings=text.warnings,
         )
 
