@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer
 from graphql import build_schema, parse, validate
 from pydantic import ByteSize
 
 from gql_imgproc.cli.serve import api, up, worker
+from gql_imgproc.db.migration import upgrade
 from gql_imgproc.settings import MiB, Settings
+from tests.graphql.api import served
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,10 +83,63 @@ def test_graphql_examples_are_valid(document: str) -> None:
     text = path.read_text(encoding="utf-8")
     schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
     examples = re.findall(r"```graphql\n(.*?)```", text, re.DOTALL)
-    examples += re.findall(r'"query": "(.*?)", "variables"', text, re.DOTALL)
+    examples += re.findall(r'"query": "(.*?)"', text, re.DOTALL)
 
     for example in examples:
         assert validate(schema, parse(example)) == []
+
+
+def by_shell(command: str, folder: Path) -> str:
+    """What the command prints."""
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def by_httpx(command: str, folder: Path) -> str:
+    """What curl would print, by a client that is there on every machine."""
+    _, url, *options = shlex.split(command.replace("\\\n", ""))
+    headers: dict[str, str] = {}
+    parts: dict[str, Any] = {}
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        name, _, content = value.partition(": " if option == "-H" else "=")
+        if option == "-H":
+            headers[name] = content
+        else:
+            assert option == "-F"
+            file = content.removeprefix("@")
+            parts[name] = (None, content) if file == content else (file, (folder / file).read_bytes())
+    return httpx.post(url, headers=headers, files=parts, timeout=60).text
+
+
+@pytest.mark.parametrize("send", [by_httpx, *([by_shell] if shutil.which("curl") else [])])
+def test_the_upload_example_uploads_the_example(
+    send: Callable[[str, Path], str], redis_url: str, tmp_path: Path
+) -> None:
+    # Given the README's CSV and its command, for a service elsewhere,
+    upload = README.split("### Upload")[1]
+    (command,) = re.findall(r"```sh\n(curl .*?)```", upload, re.DOTALL)
+    (tmp_path / "products.csv").write_text(re.findall(r"```csv\n(.*?)```", README, re.DOTALL)[0], encoding="utf-8")
+    settings = Settings(
+        _env_file=None, data_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'test.db'}", redis_url=redis_url
+    )
+    upgrade(settings.database_url)
+
+    # when it is run as it stands,
+    async def story() -> str:
+        async with served(settings) as (host, _):
+            return await asyncio.to_thread(send, command.replace("127.0.0.1:8000", host), tmp_path)
+
+    answer = json.loads(asyncio.run(story()))
+
+    # then the answer is the one that the README shows.
+    (shown,) = re.findall(r"```json\n(.*?)```", upload, re.DOTALL)
+    expected = json.loads(shown)
+    assert answer["data"]["uploadCsv"]["request"].pop("id").startswith("req_")
+    assert expected["data"]["uploadCsv"]["request"].pop("id") == "req_0199…"
+    assert answer == expected
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from gql_imgproc.core.csv_records import Dialect, records
 from gql_imgproc.core.csv_text import CONTROL, Text
 from gql_imgproc.core.csv_wording import listed, plural, refusal, show, shown
+from gql_imgproc.core.formulas import is_guarded
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, ManifestRefused
 
 SERIAL_NUMBER = "S. No."
@@ -29,10 +30,15 @@ _SUSPECTED = {
     IMAGE_URLS: ("url", "urls", "image", "images", "inputimages", "inputurls", "imagelinks", "links", "pictures"),
 }
 
-_DELIMITERS = (",", ";", "\t", "|")
+#: The columns of an output; its file is a manifest again, whose results are replaced.
+OUTPUT_URLS = "Output Image Urls"
+IMAGE_ERRORS = "Image Errors"
+
+#: Those that are guessed, the most common first.
+DELIMITERS = (",", ";", "\t", "|")
 #: Excel writes and reads a first line that names the delimiter; it is no row.
 _SEPARATOR_LINE = re.compile(r'\A("?)sep=([,;:|^~\t])\1[,;\t|]*(?:\r\n|\r|\n|\Z)', re.IGNORECASE)
-_WITHOUT_DELIMITERS = str.maketrans("", "", "".join(_DELIMITERS))
+_WITHOUT_DELIMITERS = str.maketrans("", "", "".join(DELIMITERS))
 _IGNORED = re.compile("[\\s._\\-\N{ZERO WIDTH NO-BREAK SPACE}\N{ZERO WIDTH SPACE}]+")
 #: Characters at the beginning that tell another kind of text.
 _LOOK_CHARS = 1000
@@ -68,13 +74,21 @@ class _Reading:
 
 def plain_name(name: str) -> str:
     """The name without what people write differently: case, spaces, dots, underscores, hyphens."""
-    return _IGNORED.sub("", name).casefold()
+    return _IGNORED.sub("", name[1:] if is_guarded(name) else name).casefold()
 
 
 def field_of(name: str) -> str | None:
     """The column that goes by this name."""
     plain = plain_name(name)
     return next((field for field, accepted in ACCEPTED.items() if plain in accepted), None)
+
+
+_RESULTS = {plain_name(name): name for name in (OUTPUT_URLS, IMAGE_ERRORS)}
+
+
+def result_column(name: str) -> str | None:
+    """The column of an output that goes by this name."""
+    return _RESULTS.get(plain_name(name))
 
 
 def read_header(text: Text, max_columns: int, max_field_chars: int, longest_row_chars: int) -> Header:
@@ -84,7 +98,7 @@ def read_header(text: Text, max_columns: int, max_field_chars: int, longest_row_
     if separator:
         dialects = [Dialect(separator[2], preamble_chars=separator.end())]
     else:
-        dialects = [Dialect(delimiter) for delimiter in _DELIMITERS]
+        dialects = [Dialect(delimiter) for delimiter in DELIMITERS]
     readings = [reading for dialect in dialects if (reading := _read_first(text, dialect, longest_row_chars))]
     if not readings:
         raise refusal(
@@ -119,7 +133,8 @@ def _located(reading: _Reading, max_columns: int, max_field_chars: int) -> Heade
         names.pop()
     row = reading.row
     issues: list[CsvIssue] = []
-    if len(names) > max_columns:
+    # An output may be uploaded again, whatever the number of columns before its own were added.
+    if len(names) - len({column for name in names if (column := result_column(name))}) > max_columns:
         issues.append(
             CsvIssue(
                 CsvIssueCode.LIMIT_EXCEEDED,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-from gql_imgproc.core.csv_text import BLOCK_BYTES, Text
+from gql_imgproc.core.csv_text import BLOCK_BYTES, Text, cut_off
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
 
@@ -45,7 +45,11 @@ def records(text: Text, dialect: Dialect, longest_row_chars: int) -> Iterator[tu
             return
         except csv.Error:
             if lines.ended:
-                yield _unclosed(row)
+                yield cut_off_issue(row) if text.ends_in_doubt else _unclosed(row)
+                return
+            if reader.line_num > line + 1:
+                # Which of the swallowed lines are rows of their own nobody can tell.
+                yield _closed_late(row)
                 return
             yield CsvIssue(
                 CsvIssueCode.QUOTE_INVALID,
@@ -53,9 +57,6 @@ def records(text: Text, dialect: Dialect, longest_row_chars: int) -> Iterator[tu
                 'write a quotation mark inside it twice, like "5"" pipe".',
                 row,
             )
-            if reader.line_num > line + 1:
-                # Which of the swallowed lines are rows of their own nobody can tell.
-                return
             line = reader.line_num
             row += 1
             lines.row = row
@@ -71,6 +72,21 @@ def _unclosed(row: int) -> CsvIssue:
         "Close it, or write it twice if it belongs to the text.",
         row,
     )
+
+
+def _closed_late(row: int) -> CsvIssue:
+    """The mark that seems to close a cell opens one of another row, as a rule."""
+    return CsvIssue(
+        CsvIssueCode.QUOTE_INVALID,
+        f"In row {row} text follows a closing quotation mark some lines below the opening one. Perhaps the one that "
+        f"opens a cell in row {row} is not closed: close it, or write it twice if it belongs to the text. The rest of "
+        "the file was not read.",
+        row,
+    )
+
+
+def cut_off_issue(row: int) -> CsvIssue:
+    return CsvIssue(CsvIssueCode.ENCODING, cut_off(f"row {row}"), row)
 
 
 def _too_long(row: int, longest_row_chars: int) -> CsvIssue:

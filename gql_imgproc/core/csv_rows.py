@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gql_imgproc.core.addresses import address_fault
-from gql_imgproc.core.csv_header import Header, control_issue, too_long_issue
+from gql_imgproc.core.csv_header import Header, control_issue, result_column, too_long_issue
 from gql_imgproc.core.csv_limits import ManifestLimits
 from gql_imgproc.core.csv_text import CONTROL
 from gql_imgproc.core.csv_wording import plural, shown
+from gql_imgproc.core.formulas import is_guarded
 from gql_imgproc.core.serials import SerialNumbers, serial_fault
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
@@ -28,6 +29,7 @@ class RowCheck:
         "max_images",
         "max_name_chars",
         "product_name",
+        "results",
         "seen",
         "serial_number",
     )
@@ -43,6 +45,7 @@ class RowCheck:
         self.serial_number = header.serial_number
         self.product_name = header.product_name
         self.image_urls = header.image_urls
+        self.results = {index for index, name in enumerate(header.names) if result_column(name)}
         self.columns = columns
         self.max_field_chars = limits.max_field_chars
         self.max_images = limits.max_images_per_product
@@ -84,7 +87,8 @@ class RowCheck:
         """The cells that are not looked at further: too long, or with control characters."""
         unfit: dict[int, CsvIssue] = {}
         for index, cell in enumerate(cells):
-            if len(cell) > self.max_field_chars:
+            # Our own guard and our own results, in an output that is uploaded again, are not the file's fault.
+            if len(cell) - is_guarded(cell) > self.max_field_chars and index not in self.results:
                 unfit[index] = too_long_issue(cell, self.max_field_chars, row, self.columns[index])
             elif self.has_controls and CONTROL.search(cell):
                 unfit[index] = control_issue(cell, row, self.columns[index])
@@ -103,7 +107,7 @@ class RowCheck:
         if not name:
             message = "The product name is empty. Write a name, or remove the row."
             return [(self.product_name, CsvIssueCode.PRODUCT_NAME_EMPTY, message)]
-        if len(name) > self.max_name_chars:
+        if len(name) - is_guarded(name) > self.max_name_chars:
             limit = f"the limit is {self.max_name_chars:,}"
             message = f"The product name has {len(name):,} characters; {limit}. Shorten it."
             return [(self.product_name, CsvIssueCode.FIELD_TOO_LONG, message)]

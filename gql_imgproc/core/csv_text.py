@@ -69,6 +69,9 @@ class Text:
     bom_bytes: int
     has_controls: bool
     warnings: tuple[CsvIssue, ...] = ()
+    #: All is ASCII but the last bytes, which are letters in Windows-1252 or the beginning of one in UTF-8: if nothing
+    #: can end there, the file was cut off.
+    ends_in_doubt: bool = False
 
     def blocks(self, skip_chars: int = 0) -> Iterator[str]:
         """The text in pieces that are never empty, without the byte order mark and the first `skip_chars`."""
@@ -100,10 +103,13 @@ class Text:
 
 
 class _Undecodable(Exception):
-    def __init__(self, line: int, cut_off: bool) -> None:
+    def __init__(self, line: int, at_end: bool, beyond_ascii: bool) -> None:
         super().__init__(line)
         self.line = line
-        self.cut_off = cut_off
+        #: Only the end of the file is missing, in the middle of a character.
+        self.at_end = at_end
+        #: Other characters show that it is this encoding.
+        self.beyond_ascii = beyond_ascii
 
 
 def open_text(file: BinaryIO, longest_row_chars: int) -> Text:
@@ -123,24 +129,26 @@ def open_text(file: BinaryIO, longest_row_chars: int) -> Text:
     try:
         return Text(file, encoding, len(bom), _scan(file, len(bom), encoding, longest_row_chars))
     except _Undecodable as fault:
+        if fault.at_end and (bom or fault.beyond_ascii):
+            raise refusal(CsvIssueCode.ENCODING, cut_off(f"line {fault.line}")) from None
         if bom:
             raise refusal(
                 CsvIssueCode.ENCODING,
                 f"The file is marked as {encoding.upper()}, but line {fault.line} is not valid in it. {AS_UTF8}",
             ) from None
-        if fault.cut_off:
-            raise refusal(
-                CsvIssueCode.ENCODING,
-                f"The file ends in the middle of a character in line {fault.line}, so its end is missing. "
-                "Export or transfer it again.",
-            ) from None
-        return _as_windows_1252(file, fault.line, longest_row_chars)
+        return _as_windows_1252(file, fault, longest_row_chars)
 
 
-def _as_windows_1252(file: BinaryIO, foreign_line: int, longest_row_chars: int) -> Text:
+def cut_off(place: str) -> str:
+    return f"The file ends in the middle of a character in {place}, so its end is missing. Export or transfer it again."
+
+
+def _as_windows_1252(file: BinaryIO, foreign: _Undecodable, longest_row_chars: int) -> Text:
     try:
         has_controls = _scan(file, 0, "cp1252", longest_row_chars)
     except _Undecodable as fault:
+        if foreign.at_end:
+            raise refusal(CsvIssueCode.ENCODING, cut_off(f"line {foreign.line}")) from None
         raise refusal(
             CsvIssueCode.ENCODING,
             f"Line {fault.line} contains bytes that are neither UTF-8 nor Windows-1252 text, so the encoding cannot "
@@ -148,10 +156,10 @@ def _as_windows_1252(file: BinaryIO, foreign_line: int, longest_row_chars: int) 
         ) from None
     warning = CsvIssue(
         CsvIssueCode.ENCODING,
-        f"The file is not in UTF-8 (see line {foreign_line}), so it was read as Windows-1252; letters with accents "
+        f"The file is not in UTF-8 (see line {foreign.line}), so it was read as Windows-1252; letters with accents "
         f"may be wrong. {AS_UTF8}",
     )
-    return Text(file, "cp1252", 0, has_controls, (warning,))
+    return Text(file, "cp1252", 0, has_controls, (warning,), ends_in_doubt=foreign.at_end)
 
 
 def _head(file: BinaryIO) -> bytes:
@@ -176,7 +184,7 @@ def _scan(file: BinaryIO, start: int, encoding: str, longest_row_chars: int) -> 
         except UnicodeDecodeError as error:
             broken = error.object[: error.start]
             line = lines + 1 + (broken.count(b"\n") or broken.count(b"\r"))
-            raise _Undecodable(line, cut_off=not data and beyond_ascii) from None
+            raise _Undecodable(line, at_end=not data, beyond_ascii=beyond_ascii) from None
         if not data:
             return has_controls
         if text.isascii():

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from gql_imgproc.core.addresses import match_ordinary, split_addresses
 from gql_imgproc.core.csv_header import Header, read_header
 from gql_imgproc.core.csv_limits import ManifestLimits
-from gql_imgproc.core.csv_records import records
+from gql_imgproc.core.csv_records import cut_off_issue, records
 from gql_imgproc.core.csv_rows import RowCheck, UrlCheck, count_issue, is_blank
 from gql_imgproc.core.csv_text import Text, open_text
 from gql_imgproc.core.csv_wording import plural, show
@@ -68,6 +68,8 @@ class Layout:
     product_name: int
     image_urls: int
     has_bom: bool
+    #: A line `sep=;` stands before the header.
+    names_delimiter: bool
     warnings: tuple[CsvIssue, ...]
 
 
@@ -138,6 +140,7 @@ class Manifest:
             product_name=header.product_name,
             image_urls=header.image_urls,
             has_bom=text.bom_bytes > 0,
+            names_delimiter=header.dialect.preamble_chars > 0,
             warnings=text.warnings,
         )
 
@@ -197,13 +200,17 @@ class Manifest:
                 return
             if len(cells) != width:
                 if len(cells) < width or not is_blank(cells[width:]):
-                    yield count_issue(row, cells, width)
+                    cut = len(cells) < width and self._is_cut_off(cells[-1:])
+                    yield cut_off_issue(row) if cut else count_issue(row, cells, width)
                     continue
                 del cells[width:]
                 serial_number = cells[serial_column].strip()
             ordinary = match_ordinary(cell := cells[address_column])
             addresses = cell.split(",") if ordinary else split_addresses(cell)
             issues: list[CsvIssue] = []
+            if not ordinary and self._is_cut_off(cells[address_column:]):
+                yield cut_off_issue(row)
+                continue
             if not ordinary or not check.is_right(row, cells, serial_number, addresses):
                 issues = check.issues(row, cells, serial_number, addresses)
                 yield from issues
@@ -225,6 +232,10 @@ class Manifest:
             yield CsvIssue(
                 CsvIssueCode.EMPTY_FILE, "The file has a header but no data row. Add a row for each product."
             )
+
+    def _is_cut_off(self, last_cells: list[str]) -> bool:
+        """Whether the file ends within a character in these cells, where no row and no address can end."""
+        return self._text.ends_in_doubt and len(last_cells) == 1 and not last_cells[0].isascii()
 
     def _records(self) -> Iterator[tuple[int, list[str]] | CsvIssue]:
         """What follows the header."""

@@ -22,6 +22,15 @@ class ImageFilter(StrEnum):
     AUTOCONTRAST = "AUTOCONTRAST"
 
 
+class OptionInvalid(ValueError):
+    """A value is out of its range: the field, and what a sentence that begins with its name goes on with."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+        self.rule = rule
+
+
 @dataclass(frozen=True, slots=True)
 class Crop:
     """A rectangle of the source picture as displayed, in pixels from its top left corner."""
@@ -33,16 +42,16 @@ class Crop:
 
     def __post_init__(self) -> None:
         if self.x < 0 or self.y < 0:
-            raise ValueError("crop: `x` and `y` must be 0 or more.")
+            raise OptionInvalid("crop", "`x` and `y` must be 0 or more.")
         if self.width < 1 or self.height < 1:
-            raise ValueError("crop: `width` and `height` must be 1 or more.")
+            raise OptionInvalid("crop", "`width` and `height` must be 1 or more.")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Options of a request, applied in the order crop, scale, fit, filters.
 
-    Raises ValueError, with a sentence for people, when a value is out of its range.
+    Raises OptionInvalid when a value is out of its range.
     """
 
     quality: int = 50
@@ -56,15 +65,15 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
-            raise ValueError("quality: must be from 1 to 100.")
+            raise OptionInvalid("quality", "must be from 1 to 100.")
         if not 0.05 <= self.scale <= 1:
-            raise ValueError("scale: must be from 0.05 to 1.")
+            raise OptionInvalid("scale", "must be from 0.05 to 1.")
         for name in ("max_width", "max_height"):
             side = getattr(self, name)
             if side is not None and side < 1:
-                raise ValueError(f"{name}: must be 1 or more.")
+                raise OptionInvalid(name, "must be 1 or more.")
         if len(self.filters) > len(ImageFilter):
-            raise ValueError(f"filters: at most {len(ImageFilter)} may be given.")
+            raise OptionInvalid("filters", f"at most {len(ImageFilter)} may be given.")
 
     @property
     def only_quality(self) -> bool:

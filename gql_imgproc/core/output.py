@@ -5,24 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Protocol
 
-from gql_imgproc.core.csv_header import plain_name
+from gql_imgproc.core.csv_header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, result_column
+from gql_imgproc.core.formulas import FORMULA_STARTS, as_text
 from gql_imgproc.core.manifest import ROWS_PER_PAUSE, ManifestLimits, Pause, no_pause, open_manifest
-
-OUTPUT_URLS = "Output Image Urls"
-IMAGE_ERRORS = "Image Errors"
-
-_ADDED = {plain_name(name): name for name in (OUTPUT_URLS, IMAGE_ERRORS)}
-
-#: What a spreadsheet takes for the beginning of a formula, the wide forms of East Asian keyboards included.
-_FORMULA_STARTS = frozenset(
-    "=@\t\r\n+-\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}"
-)
-#: The whole cell must be a number: `-1+cmd|...` begins with one too.
-_SIGNED_NUMBER = re.compile(r"[+-](?:\d[\d., ]*|[.,]\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 
 #: One row's results: an address or None per picture, and what went wrong or None per picture.
 RowResult = tuple[Sequence[str | None], Sequence[str | None]]
@@ -44,15 +32,21 @@ def write_output(
     places: dict[str, int] = {}
     doubled: list[int] = []
     for index, name in enumerate(layout.header):
-        if added := _ADDED.get(plain_name(name)):
+        if added := result_column(name):
             if added in places:
                 doubled.append(index)
             places.setdefault(added, index)
     buffer = io.StringIO(newline="")
     # The line end is that of RFC 4180 whatever the input's: the writer quotes a cell for its characters.
     writer = csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\r\n")
+    # A spreadsheet skips white space before a formula, so it is guarded; before ours it is dropped, since with an
+    # apostrophe they would be no number and no address any more.
+    ours = (layout.serial_number, layout.image_urls)
 
-    def write_row(cells: list[str], urls: str, errors: str) -> None:
+    def completed(cells: list[str], urls: str, errors: str) -> list[str]:
+        for index in ours:
+            if cells[index][:1] in FORMULA_STARTS:
+                cells[index] = cells[index].lstrip()
         if places:
             for name, text in ((OUTPUT_URLS, urls), (IMAGE_ERRORS, errors)):
                 if name in places:
@@ -63,7 +57,7 @@ def write_output(
                 del cells[index]
         else:
             cells += (urls, errors)
-        writer.writerow([as_text(cell) if cell[:1] in _FORMULA_STARTS else cell for cell in cells])
+        return [as_text(cell) if cell[:1] in FORMULA_STARTS else cell for cell in cells]
 
     def flush() -> None:
         out.write(buffer.getvalue().encode())
@@ -73,9 +67,19 @@ def write_output(
     if layout.has_bom or layout.encoding != "utf-8":
         # Excel takes a file without the mark for Windows-1252; who wrote such a file reads it with Excel.
         out.write(codecs.BOM_UTF8)
-    write_row(list(layout.header), OUTPUT_URLS, IMAGE_ERRORS)
+    if layout.names_delimiter:
+        # Who needed the line to have the columns told apart needs it again.
+        buffer.write(f"sep={layout.delimiter}\r\n")
+    # Of names with commas in a file of tabs a reader would make columns, if they did not stand in quotation marks.
+    header = completed(list(layout.header), OUTPUT_URLS, IMAGE_ERRORS)
+    misleading = {*DELIMITERS} - {layout.delimiter}
+    if misleading.isdisjoint("".join(header)):
+        writer.writerow(header)
+    else:
+        csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\r\n", quoting=csv.QUOTE_ALL).writerow(header)
     for count, ((_, cells), (urls, errors)) in enumerate(zip(manifest.cells(), results, strict=True), start=1):
-        write_row(cells, ",".join([url or "" for url in urls]), joined_errors(errors) if any(errors) else "")
+        told = joined_errors(errors) if any(errors) else ""
+        writer.writerow(completed(cells, ",".join([url or "" for url in urls]), told))
         if not count % ROWS_PER_PAUSE:
             flush()
             pause()
@@ -85,10 +89,3 @@ def write_output(
 def joined_errors(errors: Sequence[str | None]) -> str:
     """`2: sentence | 5: sentence`, the pictures being counted from 1."""
     return " | ".join(f"{number}: {error}" for number, error in enumerate(errors, start=1) if error)
-
-
-def as_text(cell: str) -> str:
-    """The cell with an apostrophe before it if a spreadsheet would run it as a formula."""
-    if not cell or cell[0] not in _FORMULA_STARTS or _SIGNED_NUMBER.fullmatch(cell):
-        return cell
-    return f"'{cell}"

@@ -6,8 +6,6 @@ import json
 from typing import Any
 
 from cross_web import HTTPException, StarletteRequestAdapter
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
@@ -15,14 +13,6 @@ from gql_imgproc.graphql.faults import Code
 
 #: Largest JSON body, and largest field of a multipart one beside its file, in bytes: documents have under 100 KiB.
 MAX_JSON_BYTES = 1024 * 1024
-#: What a multipart body may have beside the file, in bytes.
-MULTIPART_MARGIN_BYTES = 1024 * 1024
-#: Parts of a multipart body: `operations`, `map` and some to spare.
-MAX_PARTS = 10
-
-#: A browser asks the server before it sends one of these to a foreign one, so a foreign page cannot upload in
-#: the name of its visitor.
-PREFLIGHT_HEADERS = ("Apollo-Require-Preflight", "X-Apollo-Operation-Name", "GraphQL-Preflight", "X-Requested-With")
 
 
 class Refused(HTTPException):
@@ -37,10 +27,8 @@ class Refused(HTTPException):
 
 
 class BodyTooLarge(Refused):
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            413, f"The body is larger than the limit of {limit_bytes:,} bytes.", code=Code.PAYLOAD_TOO_LARGE
-        )
+    def __init__(self, message: str) -> None:
+        super().__init__(413, message, code=Code.PAYLOAD_TOO_LARGE)
 
 
 class Body(StarletteRequestAdapter):
@@ -51,19 +39,16 @@ class Body(StarletteRequestAdapter):
         self.request = request
 
 
-def is_multipart(request: Request) -> bool:
-    return media_type(request) == "multipart/form-data"
-
-
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def limited(request: Request, limit_bytes: int) -> Receive:
-    """Receives the body of a request up to the limit, whatever length it says it has."""
+def limited(request: Request, limit_bytes: int, too_large: str = "") -> Receive:
+    """Receives the body of a request up to the limit, whatever length it says it has; `too_large` is told beyond."""
+    too_large = too_large or f"The body is larger than the limit of {limit_bytes:,} bytes."
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
+        raise BodyTooLarge(too_large)
     received = 0
 
     async def receive() -> Message:
@@ -71,7 +56,7 @@ def limited(request: Request, limit_bytes: int) -> Receive:
         message = await request.receive()
         received += len(message.get("body", b""))
         if received > limit_bytes:
-            raise BodyTooLarge(limit_bytes)
+            raise BodyTooLarge(too_large)
         return message
 
     return receive
@@ -97,53 +82,3 @@ def object_from(data: str | bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused(400, f"{what} must be a JSON object.")
     return value
-
-
-async def multipart_operation(request: Request) -> dict[str, Any]:
-    """The operation of a multipart request, its files put where `map` says."""
-    if not any(header in request.headers for header in PREFLIGHT_HEADERS):
-        raise Refused(
-            400,
-            f"A multipart request needs one of the headers {', '.join(PREFLIGHT_HEADERS)}, with any value,"
-            " so that no foreign web page can send it.",
-        )
-    try:
-        form = await request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS, max_part_size=MAX_JSON_BYTES)
-    except StarletteHTTPException as error:
-        raise Refused(400, f"The multipart body cannot be read. {error.detail}") from None
-    operation = object_from(_field(form, "operations"), "The part `operations`")
-    places = object_from(_field(form, "map"), "The part `map`")
-    for part, paths in places.items():
-        file = form.get(part)
-        if not isinstance(file, UploadFile):
-            raise Refused(400, f"`map` names the file part {part[:100]!r}, which is missing.")
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            raise Refused(400, "`map` must give a list of paths for each file part.")
-        for path in paths:
-            _place(operation, path, file)
-    return operation
-
-
-def _field(form: FormData, name: str) -> str:
-    value = form.get(name)
-    if not isinstance(value, str):
-        raise Refused(400, f"The multipart body has no field `{name}`.")
-    return value
-
-
-def _place(operation: dict[str, Any], path: str, file: UploadFile) -> None:
-    """Puts a file in place of the null that stands at a path like `variables.input.file`."""
-    holder: Any = {"variables": operation.get("variables")}
-    *way, last = path.split(".")
-    try:
-        for step in way:
-            holder = holder[_step(holder, step)]
-        if holder[_step(holder, last)] is not None or len(way) == 0:
-            raise LookupError
-        holder[_step(holder, last)] = file
-    except (LookupError, TypeError, ValueError):
-        raise Refused(400, f"`map` names the path {path[:100]!r}, where `operations` has no null.") from None
-
-
-def _step(holder: Any, step: str) -> str | int:
-    return int(step) if isinstance(holder, list) else step

@@ -34,8 +34,13 @@ class Code(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-def bad_input(message: str) -> GraphQLError:
-    return GraphQLError(message, extensions={"code": Code.BAD_USER_INPUT.value})
+def bad_input(message: str, *field: str) -> GraphQLError:
+    """`field`: way to the field at fault inside the argument `input`.
+
+    It stands in the extensions, since the `path` of an error is by the specification the way to what the answer lacks.
+    """
+    where = {"inputPath": ["input", *field]} if field else {}
+    return GraphQLError(message, extensions={"code": Code.BAD_USER_INPUT.value, **where})
 
 
 def not_found(message: str) -> GraphQLError:

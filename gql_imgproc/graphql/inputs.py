@@ -56,7 +56,7 @@ def filename(sent: str) -> str:
 
 def _checked_key(key: str | None) -> str | None:
     if key is not None and not (0 < len(key) <= MAX_NAME_CHARS and key.isprintable()):
-        raise bad_input(f"`idempotencyKey` must have 1 to {MAX_NAME_CHARS} printable characters.")
+        raise bad_input(f"`idempotencyKey` must have 1 to {MAX_NAME_CHARS} printable characters.", "idempotencyKey")
     return key
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import strawberry
+from strawberry.utils.str_converters import to_camel_case
 
 from gql_imgproc.core import options
-from gql_imgproc.core.options import ImageFilter, Options, OutputFormat
+from gql_imgproc.core.options import ImageFilter, OptionInvalid, Options, OutputFormat
 from gql_imgproc.graphql.faults import bad_input
 
 
@@ -98,5 +99,6 @@ class ProcessingOptionsInput:
                 format=self.format,
                 keep_metadata=self.keep_metadata,
             )
-        except ValueError as error:
-            raise bad_input(str(error)) from None
+        except OptionInvalid as error:
+            field = to_camel_case(error.field)
+            raise bad_input(f"{field}: {error.rule}", "options", field) from None

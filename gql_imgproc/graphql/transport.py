@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
@@ -15,7 +16,7 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import MissingQueryError
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData, GraphQLRequestProtocol
-from strawberry.http.streaming import HTTPStreamTransport, MultipartSubscriptionTransport, SSETransport
+from strawberry.http.streaming import AsyncTextStream, HTTPStreamTransport
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import (
     GRAPHQL_SSE_PROTOCOL,
@@ -26,38 +27,19 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType as Operation
 
 from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events
-from gql_imgproc.graphql.bodies import (
-    MAX_JSON_BYTES,
-    MULTIPART_MARGIN_BYTES,
-    Body,
-    Refused,
-    decoded,
-    is_multipart,
-    limited,
-    media_type,
-    multipart_operation,
-    object_from,
-)
+from gql_imgproc.graphql.bodies import MAX_JSON_BYTES, Body, Refused, decoded, limited, media_type, object_from
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.cost import MAX_TOKENS
 from gql_imgproc.graphql.faults import Code, presentable
+from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.graphql.sockets import SocketHandler
+from gql_imgproc.graphql.streams import PARTS_TYPE, Events, Parts, framed
 
 #: How long a new socket may stay without its first message, in seconds.
 SOCKET_INIT_SECONDS = 10
 #: Operations under way at once on one socket.
 MAX_OPERATIONS_PER_SOCKET = 100
-
-
-class Events(SSETransport):
-    """Server-sent events whose lines end as urql expects them."""
-
-    def encode_event(self, event: str, data: str | None = None) -> str:
-        return super().encode_event(event, data).replace("\r\n", "\n")
-
-    def encode_comment(self, comment: str) -> str:
-        return f": {comment}\n\n"
 
 
 class Transport(GraphQL[Context, None]):
@@ -67,7 +49,7 @@ class Transport(GraphQL[Context, None]):
     graphql_transport_ws_handler_class = SocketHandler
     stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
         GRAPHQL_SSE_PROTOCOL: Events,
-        MULTIPART_SUBSCRIPTION_PROTOCOL: MultipartSubscriptionTransport,
+        MULTIPART_SUBSCRIPTION_PROTOCOL: Parts,
     }
 
     def __init__(self, *, allowed_origins: Sequence[str] = ()) -> None:
@@ -92,10 +74,8 @@ class Transport(GraphQL[Context, None]):
             return
         request = Request(scope, receive)
         try:
-            limit = MAX_JSON_BYTES
-            if is_multipart(request):
-                limit = request.app.state.resources.settings.max_upload_bytes + MULTIPART_MARGIN_BYTES
-            request = Request(scope, limited(request, limit))
+            bounded = limited_upload(request) if is_multipart(request) else limited(request, MAX_JSON_BYTES)
+            request = Request(scope, bounded)
             response = await self.run(request)
         except ClientDisconnect:
             return
@@ -200,6 +180,17 @@ class Transport(GraphQL[Context, None]):
         if "data" not in response_data and kind == GRAPHQL_JSON:
             response.status_code = 400
         return response
+
+    async def create_streaming_response(
+        self,
+        request: Request | WebSocket,
+        stream: Callable[[], AsyncIterator[str]],
+        sub_response: Response,
+        headers: Mapping[str, str],
+    ) -> Response:
+        if headers["Content-Type"] == PARTS_TYPE:
+            stream = partial(framed, cast(AsyncTextStream, stream))
+        return await super().create_streaming_response(request, stream, sub_response, headers)
 
 
 async def _operation(request: Request) -> dict[str, Any]:

@@ -107,7 +107,8 @@ class Fetcher:
             seen.append(str(asked))
             began: float | None = None
             try:
-                async with self._slots.hold(host):
+                # A host is a name and a port: behind another port is another server.
+                async with self._slots.hold(f"{host}:{asked.port or asked.scheme}"):
                     began = loop.time()
                     async with asyncio.timeout(left_s):
                         answer = await self._ask(transport, asked, host)

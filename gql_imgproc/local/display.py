@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from rich.console import Console
@@ -10,13 +9,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gql_imgproc.core.csv_header import IMAGE_ERRORS
 from gql_imgproc.core.csv_wording import plural
+from gql_imgproc.core.manifest import ManifestLimits, open_manifest
 from gql_imgproc.local.client import Client, Refused, ServiceError
 from gql_imgproc.local.client import Progress as State
 from gql_imgproc.states import RequestStatus
 
 #: Most failed rows that are told one by one; the output CSV has them all.
 SHOWN_FAILURES = 10
+
+#: What the service wrote is read whatever its limits are.
+_ANY_SIZE = ManifestLimits(max_products=10**9, max_images=10**9, max_columns=10**6, max_field_chars=10**8)
 
 #: Exit status of a command for the status a request ended with.
 EXIT_STATUS = {RequestStatus.COMPLETED: 0, RequestStatus.COMPLETED_WITH_ERRORS: 3}
@@ -76,10 +80,10 @@ def refusal(console: Console, refused: Refused) -> None:
 
 def failures(console: Console, output: Path) -> None:
     """The rows of an output CSV that have an error."""
-    with output.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        column = next(rows).index("Image Errors")
-        failed = [(number, row[column]) for number, row in enumerate(rows, start=2) if row[column]]
+    with output.open("rb") as file:
+        manifest = open_manifest(file, _ANY_SIZE)
+        column = manifest.layout.header.index(IMAGE_ERRORS)
+        failed = [(number, cells[column]) for number, cells in manifest.cells() if cells[column]]
     if not failed:
         return
     table = Table("Row", "Image errors")

@@ -61,10 +61,11 @@ async def submit(resources: Resources, submission: Submission) -> Submitted:
 
     Raises WebhookUrlRefused, UploadTooLarge or ManifestRefused.
     """
-    if submission.webhook_url is not None:
-        check_webhook_url(submission.webhook_url, resources.policy)
+    # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
     if replayed := await _earlier(resources, submission.idempotency_key):
         return replayed
+    if submission.webhook_url is not None:
+        check_webhook_url(submission.webhook_url, resources.policy)
     summary = await resources.reading(_check, resources, submission.file)
     request_id = new_id()
     # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row

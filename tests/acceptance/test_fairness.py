@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import threading
 import time
@@ -142,24 +143,25 @@ def test_the_urgent_overtake_the_usual_overtake_those_that_can_wait(
 
 def test_a_picture_that_kills_its_worker_fails_alone(start: StartService, fast_port: int, tmp_path: Path) -> None:
     large = io.BytesIO()
-    Image.effect_noise((6000, 6000), 90).convert("RGB").save(large, "JPEG", quality=95)
+    Image.radial_gradient("L").resize((6000, 6000)).convert("RGB").save(large, "PNG", compress_level=1)
     services: list[Service] = []
     kills: list[float] = []
 
     def deadly(path: str) -> bytes:
-        """Decoding it takes a second or more; its worker does not live to see the end."""
+        """Doing it takes some seconds; its worker does not live to see the end."""
 
         def kill() -> None:
             kills.append(time.monotonic())
             for worker in services[0].workers():
-                worker.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
 
         threading.Timer(0.7, kill).start()
         return large.getvalue()
 
     with host(deadly) as deadly_port:
         urls = [[f"http://127.0.0.1:{fast_port}/{n}.jpg"] for n in range(20)]
-        urls[7] = [f"http://127.0.0.1:{deadly_port}/deadly.jpg", f"http://127.0.0.1:{fast_port}/neighbour.jpg"]
+        urls[7] = [f"http://127.0.0.1:{deadly_port}/deadly.png", f"http://127.0.0.1:{fast_port}/neighbour.jpg"]
         manifest = write_manifest(tmp_path / "products.csv", urls)
         services.append(
             start(FETCH_ALLOW_PORTS=f"{fast_port},{deadly_port}", LEASE_SECONDS="1", SWEEP_SECONDS="0.5", CPU_SLOTS="1")

@@ -241,6 +241,33 @@ def test_windows_1252_is_read_with_a_warning(name: str) -> None:
     assert [row.product_name for row in rows_of(data)] == [name]
 
 
+@pytest.mark.parametrize(
+    ("row", "letter"),
+    [
+        ("2,L", "ö"),
+        ("2,", "木"),
+        ("2,Spoon ", "🥄"),
+        ('2,"L', "ö"),
+        ('2,"Spoon, ', "🥄"),
+        ("2,Spoon,https://a.example/l", "ö"),
+        ('2,Spoon,"https://a.example/2.jpg,https://a.example/l', "ö"),
+    ],
+)
+def test_a_file_cut_off_within_its_first_foreign_letter_is_told_so(row: str, letter: str) -> None:
+    # Given a file of which nothing but the very end tells that it is no Windows-1252,
+    whole = (HEADER + ROW + row + letter).encode()
+
+    for missing in range(1, len(letter.encode())):
+        # when it was cut off within that letter, where no row can end,
+        refusal = refused(whole[:-missing])
+
+        # then it is the end that is missing, not a column.
+        assert [(issue.code.value, issue.row) for issue in refusal.issues] == [("ENCODING", 3)]
+        assert refusal.issues[0].message == (
+            "The file ends in the middle of a character in row 3, so its end is missing. Export or transfer it again."
+        )
+
+
 def test_blank_rows_are_skipped_and_counted() -> None:
     # Given blank rows before, between and after the rows, and a cell of two lines,
     content = f'\n,,\n{HEADER}\n1,"La\nmp",https://a.example/1.jpg\n , ,\n,,,,\n2,Chair,https://a.example/2.jpg\n,,\n'
@@ -344,9 +371,14 @@ def test_a_binary_file_is_named(data: bytes, kind: str) -> None:
         ((HEADER + ROW).encode("utf-16-be"), "UTF-16 without a byte order mark"),
         ((HEADER + ROW).encode("utf-32"), "UTF-32"),
         ((HEADER + ROW + "2,").encode() + b"\x81", "Line 3 contains bytes that are neither"),
-        (b"\xef\xbb\xbf" + (HEADER + ROW).encode() + b"\xe9", "marked as UTF-8, but line 3"),
-        ((HEADER + ROW).encode("utf-16") + b"x", "marked as UTF-16-LE"),
+        (b"\xef\xbb\xbf" + (HEADER + ROW).encode() + b"\xe9 ", "marked as UTF-8, but line 3"),
+        ((HEADER + ROW).encode("utf-16") + b"\x00\xdcx\x00", "marked as UTF-16-LE"),
+        # What ends within a character was cut off, if it is in the encoding at all:
         ((HEADER + "1,Löffel,").encode() + b"\xc3", "ends in the middle of a character in line 2"),
+        (b"\xef\xbb\xbf" + (HEADER + ROW).encode() + b"\xe9", "ends in the middle of a character in line 3"),
+        ((HEADER + ROW).encode("utf-16") + b"x", "ends in the middle of a character in line 3"),
+        # a mark says so, other letters say so, and so does what is no Windows-1252.
+        ((HEADER + "1,").encode() + "あ".encode()[:2], "ends in the middle of a character in line 2"),
     ],
 )
 def test_an_encoding_that_cannot_be_told_is_said_so(data: bytes, words: str) -> None:
@@ -541,6 +573,24 @@ def test_a_message_names_the_address_shortened_and_without_its_password() -> Non
 )
 def test_quotation_marks_that_do_not_pair_are_placed_where_they_open(rows: str, expected: list[Problem]) -> None:
     assert problems(HEADER + rows.replace("{row}", ROW[1:])) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # Closed, as it seems, by the mark that opens a cell of the next row, or of one much later.
+        ('1,Lamp,U\n2,"B,U\n3,"C",U\n', "Perhaps the one that opens a cell in row 3 is not closed"),
+        ('1,Lamp,U\n2,"B,U\n3,C,U\n4,D,U\n5,"E",U\n', "Perhaps the one that opens a cell in row 3 is not closed"),
+        ('1,"A\n\nB",U\n2,"B,U\n3,"C",U\n', "Perhaps the one that opens a cell in row 3 is not closed"),
+    ],
+)
+def test_an_earlier_quotation_mark_is_suspected_where_lines_lie_between(rows: str, expected: str) -> None:
+    (issue,) = refused(HEADER + rows.replace("U", "https://a.example/1.jpg")).issues
+    assert (issue.code.value, issue.row) == ("QUOTE_INVALID", 3)
+    assert issue.message == (
+        "In row 3 text follows a closing quotation mark some lines below the opening one. "
+        f"{expected}: close it, or write it twice if it belongs to the text. The rest of the file was not read."
+    )
 
 
 def test_limits_on_the_whole_file_are_told_once() -> None:
@@ -773,7 +823,7 @@ address = st.builds(
     "{}://{}.example/{}".format,
     st.sampled_from(["http", "https", "HTTP"]),
     st.text("abc", min_size=1, max_size=5),
-    st.text("abc/?=%&,;:@é", max_size=10).map(lambda path: path.rstrip(",;")),
+    st.text("abc/?=%&,;:@é", max_size=10).map(lambda path: path.rstrip(",;")).filter(lambda path: "://" not in path),
 )
 product = st.tuples(cell_text.filter(str.strip), st.lists(address, min_size=1, max_size=4), cell_text)
 

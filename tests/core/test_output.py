@@ -6,11 +6,12 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gql_imgproc.core.manifest import ManifestLimits, read_rows
-from gql_imgproc.core.output import RowResult, as_text, write_output
+from gql_imgproc.core.formulas import as_text
+from gql_imgproc.core.manifest import ManifestLimits, read_rows, validate
+from gql_imgproc.core.output import RowResult, write_output
 from gql_imgproc.errors import ManifestRefused
 
 LIMITS = ManifestLimits(max_products=2_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
@@ -22,6 +23,10 @@ def written(content: str | bytes, results: list[RowResult]) -> bytes:
     out = io.BytesIO()
     write_output(io.BytesIO(content.encode() if isinstance(content, str) else content), out, LIMITS, results)
     return out.getvalue()
+
+
+def no_fault(url: str) -> None:
+    """Any address may be fetched."""
 
 
 def table(data: bytes, delimiter: str = ",") -> list[list[str]]:
@@ -78,9 +83,64 @@ def test_the_delimiter_is_that_of_the_input(delimiter: str) -> None:
     ]
 
 
-def test_a_line_that_names_the_delimiter_is_not_written() -> None:
-    content = f"sep=;\n{HEADER}1,Lamp,https://a.example\n".replace(",", ";")
-    assert written(content, [FINE]).startswith(b"S. No.;Product Name;")
+@pytest.mark.parametrize("line", ["sep=^\n", '"SEP=^"\r\n', "sep=^,,,\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_line_that_names_the_delimiter_is_written_again(line: str, encoding: str) -> None:
+    # Given a file whose delimiter nobody would guess,
+    content = line + f"{HEADER}1,Lamp,https://a.example\n".replace(",", "^")
+
+    # when the output is written,
+    data = written(content.encode(encoding), [FINE])
+
+    # then it names the delimiter too, or no spreadsheet would find its columns, nor would we.
+    assert data.removeprefix(b"\xef\xbb\xbf") == (
+        b"sep=^\r\n"
+        b"S. No.^Product Name^Input Image Urls^Output Image Urls^Image Errors\r\n"
+        b"1^Lamp^https://a.example^https://o.example/1.jpg^\r\n"
+    )
+    assert [row.product_name for row in read_rows(io.BytesIO(data), LIMITS)] == ["Lamp"]
+
+
+def test_a_header_that_could_be_split_otherwise_is_quoted() -> None:
+    # Given a file of tabs, one of whose columns has a name that is a header of its own,
+    names = '"S. No.,Product Name,Input Image Urls,a,b,c"\tS. No.\tProduct Name\tInput Image Urls\n'
+    content = f"{names}note\t1\tLamp\thttps://a.example\n"
+
+    # when the output is written, then its header can be read in one way only.
+    data = written(content, [FINE])
+    assert data.startswith(b'"S. No.,Product Name,Input Image Urls,a,b,c"\t"S. No."\t')
+    assert [row.product_name for row in read_rows(io.BytesIO(data), LIMITS)] == ["Lamp"]
+
+
+def test_an_output_is_a_manifest_again_up_to_the_limits() -> None:
+    # Given as many columns as allowed, and cells that are as long as allowed before they are guarded,
+    limits = ManifestLimits(max_products=1, max_images=1, max_columns=4, max_field_chars=30, max_name_chars=20)
+    content = f"Note,{HEADER}={'n' * 29},1,={'n' * 19},https://a.example\n"
+    result: RowResult = (["https://o.example/" + "x" * 50], [None])
+    assert validate(io.BytesIO(content.encode()), limits, no_fault).products == 1
+
+    # when the output is written, then it is accepted in its turn, and so is its own output.
+    out, again = io.BytesIO(), io.BytesIO()
+    write_output(io.BytesIO(content.encode()), out, limits, [result])
+    assert validate(out, limits, no_fault).products == 1
+    write_output(out, again, limits, [result])
+    assert again.getvalue() == out.getvalue()
+
+
+@pytest.mark.parametrize("before", ["\t", "\n", "\r", "\n\t "])
+def test_white_space_before_a_number_or_an_address_is_not_guarded(before: str) -> None:
+    # Given white space that a spreadsheet would skip to find a formula,
+    content = f'{HEADER}"{before}1",Lamp,"{before}https://a.example"\n'.replace("S. No.", f'"{before}-S. No."')
+
+    # when the output is written,
+    data = written(content, [FINE])
+
+    # then the number and the address are the same still, and the column is found again.
+    assert table(data) == [
+        ["'-S. No.", "Product Name", "Input Image Urls", "Output Image Urls", "Image Errors"],
+        ["1", "Lamp", "https://a.example", "https://o.example/1.jpg", ""],
+    ]
+    assert [row.serial_number for row in read_rows(io.BytesIO(data), LIMITS)] == ["1"]
 
 
 def test_an_output_that_is_uploaded_again_is_filled_anew() -> None:
@@ -204,4 +264,54 @@ def test_an_output_is_a_manifest_again(cells: list[tuple[str, str]], delimiter: 
         for number, (name, note) in enumerate(cells, 1)
     ]
     # and the output of the output is the same.
+    assert written(output, results) == output
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> bytes:
+    """Files as spreadsheets and people write them, most of which are accepted."""
+    delimiter = draw(st.sampled_from(",;\t|:^~"))
+    columns = ["S. No.", "Product Name", "Input Image Urls"]
+    columns = [draw(st.sampled_from(["", "", "", "-", "\n", "\t", " "])) + name for name in columns]
+    others = st.one_of(cell, st.sampled_from(["Image Errors", "output_image_urls", "a,b", "x;y;z", "sep=;"]))
+    columns = draw(st.permutations(columns + draw(st.lists(others, max_size=4))))
+    where = {name.strip("\n\t -"): index for index, name in enumerate(columns)}
+    rows = draw(st.lists(st.lists(cell, min_size=len(columns), max_size=len(columns)), min_size=1, max_size=5))
+    for number, row in enumerate(rows, start=1):
+        space = draw(st.sampled_from(["", "", "", " ", "\n", "\t"]))
+        row[where["S. No."]] = f"{space}{number}"
+        row[where["Input Image Urls"]] = space + draw(st.sampled_from([",", "\n", " ; "])).join(
+            ["https://a.example/ä?x=a,b:c", "http://b.example"]
+        )
+    text = io.StringIO(newline="")
+    if draw(st.booleans()) or delimiter in ":^~":
+        text.write(f"sep={delimiter}\n")
+    line_end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting).writerows([columns, *rows])
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]))
+    return text.getvalue().encode(encoding, errors="replace")
+
+
+@settings(max_examples=150, deadline=2_000)
+@given(manifests())
+def test_whatever_is_accepted_gives_an_output_that_is_accepted(content: bytes) -> None:
+    # Given a file that is accepted,
+    try:
+        summary = validate(io.BytesIO(content), LIMITS, no_fault)
+    except ManifestRefused:
+        assume(False)
+    before = list(read_rows(io.BytesIO(content), LIMITS))
+
+    # when its output is read,
+    results: list[RowResult] = [(["https://o.example/a,b", None], [None, "No."])] * summary.products
+    output = written(content, results)
+    again = validate(io.BytesIO(output), LIMITS, no_fault)
+    after = list(read_rows(io.BytesIO(output), LIMITS))
+
+    # then it is accepted, has the same products, and is its own output.
+    assert (again.products, again.images) == (summary.products, summary.images)
+    assert [(row.serial_number, row.image_urls) for row in after] == [
+        (row.serial_number, row.image_urls) for row in before
+    ]
     assert written(output, results) == output

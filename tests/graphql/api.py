@@ -38,10 +38,10 @@ class Api:
         data: dict[str, Any] = body["data"]
         return data
 
-    async def upload(self, csv: bytes, fields: str, filename: str = "shop.csv", **given: Any) -> dict[str, Any]:
-        """The outcome of `uploadCsv`, sent as a browser would."""
+    async def send(self, csv: bytes, fields: str, filename: str = "shop.csv", **given: Any) -> httpx.Response:
+        """The answer to `uploadCsv`, sent as a browser would."""
         query = f"mutation($input: UploadCsvInput!) {{ uploadCsv(input: $input) {{ {fields} }} }}"
-        response = await self.http.post(
+        return await self.http.post(
             "/graphql",
             headers={"GraphQL-Preflight": "1"},
             data={
@@ -50,6 +50,10 @@ class Api:
             },
             files={"0": (filename, csv, "text/csv")},
         )
+
+    async def upload(self, csv: bytes, fields: str, filename: str = "shop.csv", **given: Any) -> dict[str, Any]:
+        """The outcome of an `uploadCsv` that must not have errors."""
+        response = await self.send(csv, fields, filename, **given)
         assert response.status_code == 200, response.text
         body = response.json()
         assert "errors" not in body, body["errors"]

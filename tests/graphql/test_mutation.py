@@ -79,6 +79,25 @@ def test_upload_with_a_known_key_gives_the_first_request_again(run: Any) -> None
     run(story)
 
 
+def test_upload_with_a_known_key_is_not_looked_at_again(run: Any) -> None:
+    async def story(api: Api) -> None:
+        # Given an upload with a key,
+        first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+
+        # when the key comes again, with what would be refused: an address that may not be called, no CSV, too much,
+        again = [
+            await api.upload(CSV, SUCCESS, idempotencyKey="order 7", webhookUrl="http://127.0.0.1/"),
+            await api.upload(b"x", SUCCESS, idempotencyKey="order 7", webhookUrl="nonsense"),
+            await api.upload(b" " * 20_000, SUCCESS, idempotencyKey="order 7"),
+        ]
+
+        # then each is answered with the first request.
+        assert again == [first | {"replayed": True}] * 3
+        assert rows(api) == [1, 1, 1]
+
+    run(story)
+
+
 def test_refused_csv_tells_every_problem(run: Any) -> None:
     async def story(api: Api) -> None:
         broken = b"S. No.,Product Name,Input Image Urls\n0,,https://shop.example/a.jpg\n2,Sock,ftp://x/y\n"
@@ -130,27 +149,47 @@ def test_webhook_that_may_not_be_called_is_a_typed_refusal(run: Any, url: str) -
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "field", "message"),
     [
-        ({"options": {"quality": 0}}, "quality: must be from 1 to 100."),
-        ({"options": {"scale": 1.5}}, "scale: must be from 0.05 to 1."),
-        ({"options": {"maxWidth": 0}}, "max_width: must be 1 or more."),
+        ({"options": {"quality": 0}}, ["options", "quality"], "quality: must be from 1 to 100."),
+        ({"options": {"scale": 1.5}}, ["options", "scale"], "scale: must be from 0.05 to 1."),
+        ({"options": {"maxWidth": 0}}, ["options", "maxWidth"], "maxWidth: must be 1 or more."),
+        ({"options": {"maxHeight": -7}}, ["options", "maxHeight"], "maxHeight: must be 1 or more."),
         (
             {"options": {"crop": {"x": -1, "y": 0, "width": 1, "height": 1}}},
+            ["options", "crop"],
             "crop: `x` and `y` must be 0 or more.",
         ),
-        ({"idempotencyKey": ""}, "`idempotencyKey` must have 1 to 255 printable characters."),
-        ({"idempotencyKey": "x" * 256}, "`idempotencyKey` must have 1 to 255 printable characters."),
-        ({"idempotencyKey": "a\u0000b"}, "`idempotencyKey` must have 1 to 255 printable characters."),
+        (
+            {"options": {"crop": {"x": 0, "y": 0, "width": 0, "height": 1}}},
+            ["options", "crop"],
+            "crop: `width` and `height` must be 1 or more.",
+        ),
+        ({"options": {"filters": ["BLUR"] * 5}}, ["options", "filters"], "filters: at most 4 may be given."),
+        ({"idempotencyKey": ""}, ["idempotencyKey"], "`idempotencyKey` must have 1 to 255 printable characters."),
+        (
+            {"idempotencyKey": "x" * 256},
+            ["idempotencyKey"],
+            "`idempotencyKey` must have 1 to 255 printable characters.",
+        ),
+        (
+            {"idempotencyKey": "a\u0000b"},
+            ["idempotencyKey"],
+            "`idempotencyKey` must have 1 to 255 printable characters.",
+        ),
     ],
 )
-def test_value_out_of_its_range_is_a_coded_error(run: Any, given: dict[str, Any], message: str) -> None:
+def test_value_out_of_its_range_is_a_coded_error_that_names_its_field(
+    run: Any, given: dict[str, Any], field: list[str], message: str
+) -> None:
     async def story(api: Api) -> None:
-        with pytest.raises(AssertionError) as caught:
-            await api.upload(CSV, SUCCESS, **given)
+        response = await api.send(CSV, SUCCESS, **given)
 
-        assert message in str(caught.value)
-        assert "BAD_USER_INPUT" in str(caught.value)
+        (error,) = response.json()["errors"]
+        assert error["message"] == message
+        # `path` is where the answer lacks its data, as GraphQL has it; the place in the input stands beside the code.
+        assert error["path"] == ["uploadCsv"]
+        assert error["extensions"] == {"code": "BAD_USER_INPUT", "inputPath": ["input", *field]}
         assert rows(api) == [0, 0, 0]
 
     run(story)

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from email.parser import BytesParser
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gql_imgproc.core.options import DEFAULT
 from gql_imgproc.db import queries
 from gql_imgproc.graphql.sockets import SocketHandler
+from gql_imgproc.graphql.streams import framed
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.services.announcing import publish
 from gql_imgproc.services.orders import cancel
@@ -259,18 +261,83 @@ def test_progress_as_events(play: Any, accept: str) -> None:
     play(story)
 
 
-def test_progress_as_apollo_sends_for_it(play: Any) -> None:
+@pytest.mark.parametrize(
+    "accept",
+    [
+        'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/json',
+        "multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json",
+        'multipart/mixed;subscriptionSpec="1.0", application/json',
+    ],
+)
+def test_progress_as_apollo_asks_for_it(play: Any, accept: str) -> None:
     async def story(host: str, resources: Any) -> None:
+        # Given a request that has ended,
         request_id = await given_upload(resources, 1)
-        await cancel(resources, request_id)
+        ended = await cancel(resources, request_id)
+
+        # when its progress is asked for as Apollo's clients do,
         operation = {"query": PROGRESS, "variables": {"id": to_global(Kind.REQUEST, request_id)}}
-        accept = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/json'
         async with httpx.AsyncClient(base_url=f"http://{host}") as client:
             answer = await client.post("/graphql", json=operation, headers={"Accept": accept})
 
+        # then every byte is as the protocol has it: a sign of life, the state, the end.
+        state = (
+            b'{"payload":{"data":{"requestProgress":{"status":"CANCELLED","sequence":%d,"processedImages":0}}}}'
+            % ended.sequence
+        )
         assert answer.status_code == 200
-        assert answer.headers["content-type"].startswith("multipart/mixed;boundary=graphql")
-        assert '"status":"CANCELLED"' in answer.text
-        assert answer.text.rstrip().endswith("--graphql--")
+        assert answer.headers["content-type"] == 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+        assert answer.content == (
+            b"--graphql\r\nContent-Type: application/json\r\n\r\n{}\r\n"
+            b"--graphql\r\nContent-Type: application/json\r\n\r\n%b\r\n"
+            b"--graphql--\r\n" % state
+        )
+
+        # and any reader of multipart bodies finds just these parts in it.
+        message = BytesParser().parsebytes(
+            b"Content-Type: " + answer.headers["content-type"].encode() + b"\r\n\r\n" + answer.content
+        )
+        assert message.defects == []
+        assert [part.get_payload() for part in message.get_payload()] == ["{}", state.decode()]
 
     play(story)
+
+
+def test_a_part_for_apollo_is_whole_as_soon_as_it_is_there(play: Any) -> None:
+    async def story(host: str, resources: Any) -> None:
+        # Given a client of a request under way, which takes a part for whole when it sees the boundary behind it,
+        request_id = await given_upload(resources, 1)
+        operation = {"query": PROGRESS, "variables": {"id": to_global(Kind.REQUEST, request_id)}}
+        headers = {"Accept": "multipart/mixed;subscriptionSpec=1.0, application/json"}
+        seen, stopped = b"", False
+        async with (
+            asyncio.timeout(10),
+            httpx.AsyncClient(base_url=f"http://{host}") as client,
+            client.stream("POST", "/graphql", json=operation, headers=headers) as answer,
+        ):
+            # when the state has come, the boundary has come too, though nothing follows;
+            async for data in answer.aiter_bytes():
+                seen += data
+                if not stopped and b"PENDING" in seen and seen.endswith(b"\r\n--graphql"):
+                    stopped = True
+                    await cancel(resources, request_id)
+
+        # then nothing comes after the end.
+        assert seen.startswith(b"--graphql\r\n")
+        assert seen.endswith(b"\r\n--graphql--\r\n")
+        assert seen.count(b"--graphql--") == 1
+        assert b"CANCELLED" in seen
+
+    play(story)
+
+
+def test_nothing_follows_the_end_for_apollo() -> None:
+    async def stream() -> AsyncIterator[str]:
+        yield "\r\nfirst\r\n--graphql"
+        yield "--\r\n"
+        yield "\r\na sign of life that was waiting its turn\r\n--graphql"
+
+    async def collected() -> list[str]:
+        return [part async for part in framed(stream)]
+
+    assert "".join(asyncio.run(collected())) == "--graphql\r\nfirst\r\n--graphql--\r\n"

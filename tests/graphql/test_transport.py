@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import Any
 
 import pytest
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 
 from gql_imgproc.db import queries
 from gql_imgproc.graphql.accept import answer_type, wants_events, wants_only_events
+from gql_imgproc.graphql.multipart import UploadParser
 from tests.graphql.api import Api
 
 UPLOAD = "mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typename } }"
@@ -208,6 +210,19 @@ OPERATIONS = {"query": UPLOAD, "variables": {"input": {"file": None}}}
 PLACES = {"f": ["variables.input.file"]}
 
 
+def body_of(size: int) -> tuple[dict[str, str], bytes]:
+    """Headers and body of an upload whose body has so many bytes."""
+    parts = (
+        (b"operations", b"", json.dumps(OPERATIONS).encode() + b"\r\n"),
+        (b"map", b"", json.dumps(PLACES).encode() + b"\r\n"),
+        (b"f", b'; filename="shop.csv"', b""),
+    )
+    head = b"".join(b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b' % part for part in parts)
+    tail = b"\r\n--x--\r\n"
+    body = head + b"x" * (size - len(head) - len(tail)) + tail
+    return PREFLIGHT | {"Content-Type": "multipart/form-data; boundary=x"}, body
+
+
 def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:
     async def story(api: Api) -> None:
         bare = await api.http.post("/graphql", **multipart(OPERATIONS, PLACES, f=b"x"))
@@ -264,6 +279,10 @@ def test_bad_multipart_is_refused(run: Any, operations: Any, places: Any) -> Non
         ("multipart/form-data; boundary=x", b"nonsense"),
         ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="operations"\r\n\r\n{}'),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n{}\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x", body_of(1_000)[1].removesuffix(b"--\r\n")),
+        ("multipart/form-data; boundary=x", body_of(1_000)[1].removesuffix(b"--\r\n") + b"\r\n"),
+        ("multipart/form-data; boundary=x", body_of(1_000)[1].removesuffix(b"-\r\n")),
+        ("multipart/form-data; boundary=x", body_of(1_000)[1].removesuffix(b"\r\n--x--\r\n")),
         (
             "multipart/form-data; boundary=x",
             b'--x\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n' * 11 + b"--x--\r\n",
@@ -275,6 +294,30 @@ def test_unreadable_multipart_is_refused(run: Any, content_type: str, body: byte
         response = await api.http.post("/graphql", headers=PREFLIGHT | {"Content-Type": content_type}, content=body)
 
         assert error_of(response)[:2] == (400, "BAD_REQUEST")
+
+    run(story)
+
+
+def test_body_that_was_cut_off_is_told_so_and_nothing_happens(run: Any) -> None:
+    async def story(api: Api) -> None:
+        # Given an upload whose last line says that another part follows,
+        files = multipart(
+            OPERATIONS, PLACES, f=b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n"
+        )
+        whole = api.http.build_request("POST", "/graphql", headers=PREFLIGHT, **files)
+
+        # when it is sent,
+        cut = whole.read().removesuffix(b"--\r\n") + b"\r\n"
+        headers = PREFLIGHT | {"Content-Type": whole.headers["content-type"]}
+        response = await api.http.post("/graphql", headers=headers, content=cut)
+
+        # then it is refused as incomplete, and nothing came of it.
+        assert error_of(response) == (
+            400,
+            "BAD_REQUEST",
+            "The multipart body cannot be read. It has no closing boundary, so its end is missing. Send it again.",
+        )
+        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
 
     run(story)
 
@@ -318,7 +361,7 @@ def test_files_of_an_upload_are_closed(run: Any, monkeypatch: pytest.MonkeyPatch
     run(story)
 
 
-def test_body_over_the_limit_is_refused(run: Any) -> None:
+def test_json_over_the_limit_is_refused(run: Any) -> None:
     async def story(api: Api) -> None:
         async def dripping() -> Any:
             for _ in range(40):
@@ -326,16 +369,84 @@ def test_body_over_the_limit_is_refused(run: Any) -> None:
 
         declared = await api.http.post("/graphql", content=b" " * (1024 * 1024 + 1), headers=JSON)
         undeclared = await api.http.post("/graphql", content=dripping(), headers=JSON)
-        upload = await api.http.post(
-            "/graphql", headers=PREFLIGHT, **multipart(OPERATIONS, PLACES, f=b"x" * (1024 * 1024 + 20_000))
-        )
 
-        for response, limit in ((declared, "1,048,576"), (undeclared, "1,048,576"), (upload, "1,058,576")):
+        for response in (declared, undeclared):
             assert error_of(response) == (
                 413,
                 "PAYLOAD_TOO_LARGE",
-                f"The body is larger than the limit of {limit} bytes.",
+                "The body is larger than the limit of 1,048,576 bytes.",
             )
+
+    run(story)
+
+
+#: Ten times the 10,000 bytes of a file, and what may stand beside it.
+BOUND_BYTES = 100_000 + 1024 * 1024
+TOO_LARGE = (
+    413,
+    "PAYLOAD_TOO_LARGE",
+    "The body is too large: the file in it may have 10,000 bytes, and all the rest of it 1,048,576."
+    " Split the file into smaller ones.",
+)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_file_over_the_limit_is_told_so_up_to_a_bound(run: Any, declared: bool) -> None:
+    async def story(api: Api) -> None:
+        # Given a body as large as any that is read, and one that has one byte more,
+        taken: list[int] = []
+
+        async def dripping(body: bytes) -> Any:
+            for start in range(0, len(body), 64 * 1024):
+                taken.append(start)
+                yield body[start : start + 64 * 1024]
+
+        # when they are sent,
+        answers = []
+        for size in (BOUND_BYTES, BOUND_BYTES + 1):
+            taken.clear()
+            headers, body = body_of(size)
+            length = {"Content-Length": str(size)} if declared else {}
+            answers.append(await api.http.post("/graphql", headers=headers | length, content=dripping(body)))
+
+        # then the first is read to its end and answered by the mutation, the other is refused, at once if it can be.
+        assert answers[0].json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
+        assert error_of(answers[1]) == TOO_LARGE
+        assert len(taken) == (0 if declared else 18)
+
+    run(story)
+
+
+def test_what_is_beyond_the_limit_is_not_kept() -> None:
+    # Given an upload of 1 MB where a file may have 10,000 bytes,
+    headers, body = body_of(1_000_000)
+
+    async def dripping() -> Any:
+        for start in range(0, len(body), 1_000):
+            yield body[start : start + 1_000]
+
+    # when it is parsed,
+    form = asyncio.run(UploadParser(Headers(headers), dripping(), max_file_bytes=10_000).parse())
+
+    # then one byte more than allowed tells that it is too large.
+    file = form["f"]
+    assert isinstance(file, UploadFile)
+    with file.file:
+        assert file.size == 10_001
+        assert file.file.read() == b"x" * 10_001
+
+
+def test_all_that_is_kept_is_limited_together(run: Any) -> None:
+    async def story(api: Api) -> None:
+        fields = multipart(OPERATIONS | {"extensions": {"x": "y" * 600_000}}, PLACES, f=b"x")
+        fields["files"]["more"] = (None, "y" * 600_000)
+        files = multipart(OPERATIONS, PLACES, **{name: b"x" * 10_001 for name in ("f", "g", "h")})
+
+        too_much = await api.http.post("/graphql", headers=PREFLIGHT, **fields)
+        enough = await api.http.post("/graphql", headers=PREFLIGHT, **files)
+
+        assert error_of(too_much) == TOO_LARGE
+        assert enough.json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
 
     run(story)
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from gql_imgproc.local.client import Client, Issue, Refused, ServiceError
 from gql_imgproc.local.display import SHOWN_FAILURES, failures, refusal, saved, size
 
+HEADER = "S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
+
 
 @pytest.fixture
 def console() -> Console:
@@ -36,8 +38,8 @@ def test_a_refusal_of_the_whole_is_one_line(console: Console) -> None:
 
 
 def test_failed_rows_are_told_up_to_a_number(console: Console, tmp_path: Path) -> None:
-    rows = "".join(f"{number},reason {number}\n" for number in range(1, SHOWN_FAILURES + 3))
-    (tmp_path / "out.csv").write_text(f"S. No.,Image Errors\n0,\n{rows}", encoding="utf-8")
+    rows = "".join(f"{number},Lamp,x,,reason {number}\n" for number in range(1, SHOWN_FAILURES + 3))
+    (tmp_path / "out.csv").write_text(f"{HEADER}0,,,,\n{rows}", encoding="utf-8")
 
     failures(console, tmp_path / "out.csv")
 
@@ -46,8 +48,20 @@ def test_failed_rows_are_told_up_to_a_number(console: Console, tmp_path: Path) -
     assert "and 2 more rows" in text(console)
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "^"])
+def test_failed_rows_are_found_whatever_the_delimiter(console: Console, tmp_path: Path, delimiter: str) -> None:
+    (tmp_path / "out.csv").write_text(
+        f"sep={delimiter}\n{HEADER}1,Lamp,x,y,\n2,Lamp,x,,the reason\n".replace(",", delimiter), encoding="utf-8-sig"
+    )
+
+    failures(console, tmp_path / "out.csv")
+
+    (line,) = [line for line in text(console).splitlines() if "the reason" in line]
+    assert line.split()[1] == "3"
+
+
 def test_nothing_failed_is_nothing_said(console: Console, tmp_path: Path) -> None:
-    (tmp_path / "out.csv").write_text("S. No.,Image Errors\n1,\n", encoding="utf-8")
+    (tmp_path / "out.csv").write_text(f"{HEADER}1,Lamp,x,y,\n", encoding="utf-8")
 
     failures(console, tmp_path / "out.csv")
 

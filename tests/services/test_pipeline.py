@@ -297,6 +297,7 @@ def test_failed_images_are_retried_and_the_output_is_written_anew(run: Run, imag
 
         final = await state(resources, request_id)
         assert (final.status, final.processed_images, final.failed_images) == (RequestStatus.COMPLETED, 2, 0)
+        # The two of one product are fetched at once, in any order.
         assert sorted(image_host.requests) == ["/good.jpg", "/late.jpg", "/late.jpg"]
         assert all((await output_of(resources, request_id))[0]["Output Image Urls"].split(","))
         assert_counters_equal_rows(resources.db, request_id)
