@@ -8,7 +8,7 @@ import io
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import psutil
@@ -55,9 +55,7 @@ def test_ten_pictures_behind_twenty_thousand_are_done_within_five_seconds(
             second = await upload(client, small)
             state = await ended(client, second.request_id)
             took_s = time.monotonic() - began
-            async for of_large in client.progress(first.request_id):
-                return took_s, state, of_large.ended
-            raise AssertionError
+            return took_s, state, (await seen_at_work(client, first.request_id)).ended
 
     took_s, state, of_large = asyncio.run(asyncio.wait_for(story(), 60))
 
@@ -66,10 +64,13 @@ def test_ten_pictures_behind_twenty_thousand_are_done_within_five_seconds(
     assert of_large < 20_000
 
 
-async def seen_at_work(client: Client, request_id: str, images: int = 20) -> None:
-    async for state in client.progress(request_id):
-        if state.ended >= images:
-            return
+async def seen_at_work(client: Client, request_id: str) -> Progress:
+    """The state of a request of which something is done."""
+    async with aclosing(client.progress(request_id)) as states:
+        async for state in states:
+            if state.ended:
+                return state
+    raise AssertionError
 
 
 def test_a_host_that_takes_ten_seconds_holds_up_nobody_else(
@@ -128,9 +129,7 @@ def test_the_urgent_overtake_the_usual_overtake_those_that_can_wait(
             async def look() -> None:
                 nonlocal low_when_high_ended
                 await follow(Priority.HIGH)
-                async for state in client.progress(requests[Priority.LOW].request_id):
-                    low_when_high_ended = state.ended
-                    return
+                low_when_high_ended = (await seen_at_work(client, requests[Priority.LOW].request_id)).ended
 
             await asyncio.gather(look(), follow(Priority.NORMAL), follow(Priority.LOW))
             return order, low_when_high_ended
