@@ -1,0 +1,167 @@
+"""The end of a request is told by the real service to a real receiver, as Standard Webhooks has it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from gql_imgproc.local import samples
+from gql_imgproc.local.client import Client, Progress
+
+from .conftest import COMMAND, Service, StartService, environment
+from .test_up import upload, write_manifest
+
+pytestmark = pytest.mark.acceptance
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+LOG = """
+query Log($id: ID!) {
+  request(id: $id) {
+    webhook { status attempts lastHttpStatus log { httpStatus error } }
+  }
+}
+"""
+
+
+@contextmanager
+def receiver(statuses: list[int]) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """Answers with one status after the other, the last one for ever; its address, and what it was sent."""
+    received: list[tuple[dict[str, str], bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(statuses.pop(0) if len(statuses) > 1 else statuses[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook?token=hidden", received
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+async def run_to_its_end(service: Service, manifest: Path, webhook_url: str) -> str:
+    async with Client(service.url) as client:
+        accepted = await upload(client, manifest, webhook_url=webhook_url)
+        states: list[Progress] = [state async for state in client.progress(accepted.request_id)]
+        assert states[-1].status.final
+        return accepted.request_id
+
+
+def told(service: Service, request_id: str) -> Any:
+    """What the API tells of the webhook, once it was delivered."""
+    deadline = time.monotonic() + 20
+    while True:
+        query = {"query": LOG, "variables": {"id": request_id}}
+        answer = httpx.post(f"{service.url}/graphql", json=query, trust_env=False).json()
+        assert "errors" not in answer, answer
+        request = answer["data"]["request"]
+        if request["webhook"]["status"] == "DELIVERED":
+            return request["webhook"]
+        assert time.monotonic() < deadline, request
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, pictures: Path, pictures_port: int) -> Path:
+    (pictures / "clock.jpg").write_bytes(samples.draw("clock.jpg"))
+    return write_manifest(tmp_path / "products.csv", [[f"http://127.0.0.1:{pictures_port}/clock.jpg"]])
+
+
+def test_a_receiver_that_falters_is_told_again_under_the_same_name(
+    start: StartService, manifest: Path, pictures_port: int
+) -> None:
+    with receiver([500, 302, 503, 204]) as (url, received):
+        service = start(
+            FETCH_ALLOW_PORTS="*",
+            WEBHOOK_SECRET=SECRET,
+            WEBHOOK_RETRY_DELAYS="0.3,1.1,0.3",
+            SWEEP_SECONDS="0.2",
+        )
+
+        request_id = asyncio.run(run_to_its_end(service, manifest, url))
+        webhook = told(service, request_id)
+
+    events = [Webhook(SECRET).verify(body, headers) for headers, body in received]
+    assert len(events) == 4
+    assert len({headers["webhook-id"] for headers, _ in received}) == 1
+    stamps = [int(headers["webhook-timestamp"]) for headers, _ in received]
+    assert stamps == sorted(stamps)
+    assert stamps[-1] > stamps[0]
+    event = events[-1]
+    assert isinstance(event, dict)
+    assert event["type"] == "request.completed"
+    assert event["data"]["id"] == request_id
+    assert event["data"]["outputCsvUrl"] == f"{service.url}/api/download/{request_id}"
+    assert (webhook["status"], webhook["attempts"], webhook["lastHttpStatus"]) == ("DELIVERED", 4, 204)
+    assert [entry["httpStatus"] for entry in webhook["log"]] == [500, 302, 503, 204]
+    assert webhook["log"][-1]["error"] is None
+
+
+def test_a_crash_costs_one_repetition_at_most(start: StartService, manifest: Path) -> None:
+    with receiver([500, 204]) as (url, received):
+        service = start(
+            "--workers", "1", FETCH_ALLOW_PORTS="*", WEBHOOK_RETRY_DELAYS="1", SWEEP_SECONDS="0.3", LEASE_SECONDS="1"
+        )
+
+        request_id = asyncio.run(run_to_its_end(service, manifest, url))
+        while not received:
+            time.sleep(0.01)
+        for worker in service.workers():
+            worker.kill()
+        service.redis().kill()
+        service.api().kill()
+        service.api()
+        webhook = None
+        while webhook is None:
+            try:
+                webhook = told(service, request_id)
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        time.sleep(1)
+
+    assert webhook["status"] == "DELIVERED"
+    assert 2 <= len(received) <= 3
+    assert len({headers["webhook-id"] for headers, _ in received}) == 1
+
+
+def test_listen_shows_what_it_was_told(start: StartService, manifest: Path) -> None:
+    listening = subprocess.Popen(
+        [*COMMAND, "listen", "--port", "8899", "--secret", SECRET],
+        env=environment() | {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert listening.stdout is not None
+    try:
+        assert "signatures are checked" in listening.stdout.readline()
+        service = start(FETCH_ALLOW_PORTS="*", WEBHOOK_SECRET=SECRET)
+
+        request_id = asyncio.run(run_to_its_end(service, manifest, "http://127.0.0.1:8899/"))
+
+        assert told(service, request_id)["status"] == "DELIVERED"
+    finally:
+        listening.terminate()
+        shown, _ = listening.communicate(timeout=10)
+    assert "request.completed" in shown
+    assert json.dumps(request_id)[1:-1] in shown
