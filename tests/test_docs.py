@@ -142,6 +142,18 @@ def test_the_upload_example_uploads_the_example(
     assert answer == expected
 
 
+def test_every_promise_names_tests_that_there_are() -> None:
+    promises = re.findall(r"^\| (P\d+) \|.*\|(.*)\|$", (ROOT / "docs/RELIABILITY.md").read_text(), re.MULTILINE)
+    assert [name for name, _ in promises] == [f"P{n}" for n in range(1, 13)]
+
+    for promise, shown_by in promises:
+        named = re.findall(r"`(tests/[^`]*)`", shown_by)
+        assert named, promise
+        for test in named:
+            file, _, function = test.partition("::")
+            assert f"def {function or 'test_'}" in (ROOT / file).read_text(), test
+
+
 @pytest.mark.parametrize(
     "document", sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 )

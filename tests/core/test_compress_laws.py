@@ -1,4 +1,4 @@
-"""Laws that hold for every picture and for every heap of bytes."""
+"""Laws that hold for every picture (promise P9), and for every heap of bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a manifest: what is understood, and every problem of what is not, with its place."""
+"""Reading a manifest (promise P8): what is understood, and every problem of what is not, with its place."""
 
 from __future__ import annotations
 

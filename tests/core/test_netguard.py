@@ -1,3 +1,5 @@
+"""May we talk to this address (promise P6)?"""
+
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
