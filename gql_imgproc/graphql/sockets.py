@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphql import GraphQLError
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 
 from gql_imgproc.graphql.context import Context
@@ -21,6 +22,11 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.handle_invalid_message("The payload of `subscribe` must have the text `query`")
         else:
             await super().handle_message(message)  # type: ignore[arg-type]
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        # That a client has left is no fault, and needs no traceback in the log.
+        if not isinstance(error, WebSocketDisconnected):
+            await super().handle_task_exception(error)
 
     def forget_id(self, id: str) -> None:
         # The client may have completed or left in the moment in which we complete.
