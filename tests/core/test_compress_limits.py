@@ -21,6 +21,7 @@ from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from tests.core.corpus import bmp, jpeg, tiff
 from tests.core.corpus.compressing import COMPRESSED, KEPT, done
 from tests.core.corpus.displayed import looks_the_same
+from tests.core.corpus.pictures import animated
 
 NOT_AN_IMAGE, UNSUPPORTED = ImageErrorCode.NOT_AN_IMAGE, ImageErrorCode.UNSUPPORTED_FORMAT
 TOO_LARGE, CORRUPT = ImageErrorCode.TOO_LARGE, ImageErrorCode.CORRUPT
@@ -230,6 +231,14 @@ def test_a_wrong_checksum_is_still_seen_beside_a_text() -> None:
     data[8 + 4 + 4 + 13] ^= 1
 
     assert refused(bytes(data)).code is CORRUPT
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.9999])
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "AVIF", "GIF"])
+def test_an_animation_that_is_cut_off_in_a_later_frame_is_corrupt(name: str, part: float) -> None:
+    data = animated(name)
+
+    assert refused(data[: int(len(data) * part)]).code is CORRUPT
 
 
 def test_what_stands_behind_a_jpeg_has_no_scans() -> None:

@@ -89,7 +89,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 def png(data: bytes) -> Anatomy:
     size: tuple[int, int] | None = None
-    orientation, declared, seen, plays = 1, 0, 0, 0
+    orientation, declared, seen, plays, kind = 1, 0, 0, 0, b""
     for kind, body in png_chunks(data):
         if kind == b"IHDR":
             if size is not None or len(body) != 13:
@@ -104,6 +104,9 @@ def png(data: bytes) -> Anatomy:
             orientation = orientation_of(bytes(body))
     if size is None:
         raise corrupt("The PNG is damaged: it ends before its header does.")
+    if kind != b"IEND":
+        # Nothing else tells that the later frames of an animation are missing: they are not decoded.
+        raise corrupt("The PNG is incomplete: bytes are missing at its end.")
     frames = max(1, declared, seen)
     return Anatomy(*size, frames=frames, orientation=orientation, plays=plays)
 
