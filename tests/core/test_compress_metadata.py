@@ -16,7 +16,11 @@ from tests.core.corpus.pictures import bytes_of, photo
 
 GPS, MAKER, ORIENTATION = 0x8825, 0x010F, 0x0112
 XMP = b'<x:xmpmeta tiff:Orientation="6"/>'
-IPTC = jpeg.segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\0")
+KEEP = {"keep_metadata": True}
+#: Resources of Photoshop: a thumbnail, named and of odd length, and IPTC.
+PREVIEW = b"8BIM\x04\x0c\x03abc\0\0\0\x05small\0"
+WORDS = b"8BIM\x04\x04\0\0\0\0\0\x07\x1c\2\x78\0\2hi\0"
+IPTC = jpeg.segment(0xED, b"Photoshop 3.0\0" + PREVIEW + WORDS)
 LONG_XMP = jpeg.segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 40)
 
 
@@ -62,12 +66,14 @@ def test_metadata_goes_along_when_wanted_and_is_right_about_the_new_pixels(name:
         assert after.info["xmp"] == XMP.replace(b"6", b"1")
 
 
-@pytest.mark.parametrize("scale", [1, 0.5])
-def test_iptc_goes_along_from_jpeg_to_jpeg(scale: float) -> None:
-    kept, dropped = (done(SOURCES["JPEG"], scale=scale, keep_metadata=keep).data for keep in (True, False))
+def test_iptc_goes_along_from_jpeg_to_jpeg() -> None:
+    whole, part, bare = (done(SOURCES["JPEG"], **how).data for how in ({**KEEP}, {**KEEP, "scale": 0.5}, {}))
 
-    assert (IPTC in kept, LONG_XMP in kept) == (True, True)
-    assert (IPTC in dropped, LONG_XMP in dropped) == (False, False)
+    assert (IPTC in whole, LONG_XMP in whole) == (True, True)
+    # Words and pictures of the whole: only the words are still right.
+    assert (WORDS in part, PREVIEW in part, LONG_XMP in part) == (True, False, False)
+    assert (WORDS in bare, LONG_XMP in bare) == (False, False)
+    assert opened(part).size == (80, 120)
 
 
 def test_a_thumbnail_does_not_show_what_was_cut_away() -> None:

@@ -57,7 +57,7 @@ def smaller(source: Source, options: Options) -> Iterable[bytes]:
     if not kept:
         extras = extras_of(image, source.anatomy.orientation, options.keep_metadata)
         if options.keep_metadata:
-            extras = replace(extras, segments=jpeg_segments.metadata(source.data))
+            extras = replace(extras, segments=jpeg_segments.metadata(source.data, remade=False))
         yield encode(image, options.quality, extras, source=image)
 
 

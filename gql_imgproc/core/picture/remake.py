@@ -51,7 +51,7 @@ def remade(source: Source, target: Format, plan: Plan, options: Options) -> byte
 def _extras(source: Source, target: Format, options: Options) -> Extras:
     extras = extras_of(source.image, 1, options.keep_metadata, remade=True)
     if options.keep_metadata and source.form is target and source.form.name == "JPEG":
-        return replace(extras, segments=jpeg_segments.metadata(source.data))
+        return replace(extras, segments=jpeg_segments.metadata(source.data, remade=True))
     if source.form is target and source.form.name == "PNG":
         return replace(extras, chunks=png_chunks.coded(png_chunks.read(source.data)))
     return extras
