@@ -87,7 +87,7 @@ def half_pixels(data: bytes) -> Image.Image:
     plan = transform.plan(_HALF, source.size)
     transform.draft(source.image, plan, source.anatomy.orientation)
     source.image.load()
-    return transform.apply(source.image, plan, source.anatomy.orientation)
+    return transform.shaped(source.image, plan, source.anatomy.orientation)
 
 
 def half_pixels_lanczos(data: bytes) -> Image.Image:

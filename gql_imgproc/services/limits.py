@@ -26,5 +26,6 @@ def image_limits(settings: Settings) -> ImageLimits:
     return ImageLimits(
         max_pixels=settings.max_image_pixels,
         max_total_pixels=4 * settings.max_image_pixels,
+        max_scanned_pixels=20 * settings.max_image_pixels,
         min_saving_percent=settings.min_saving_percent,
     )

@@ -2,98 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from io import BytesIO
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps
+from PIL import Image
 
-from gql_imgproc.core.compress import Compressed, ImageLimits, compress, inspect
+from gql_imgproc.core.compress import ImageLimits, compress, inspect
 from gql_imgproc.core.options import Options
 from gql_imgproc.core.picture.jpeg import tables
 from gql_imgproc.core.picture.webp import coarsest_quantiser, quantiser_of
 from gql_imgproc.states import ImageOutcome
-
-COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT
-DURATIONS = [100, 200, 300, 400]
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def photo(width: int = 240, height: int = 160) -> Image.Image:
-    """Soft shapes under some grain, as a photograph has."""
-    bands = []
-    for n in range(3):
-        soft = Image.radial_gradient("L").rotate(50 * n).resize((width, height))
-        bands.append(ImageChops.add(soft, Image.effect_noise((width, height), 24).filter(ImageFilter.BLUR), 1.6))
-    return Image.merge("RGB", bands)
+from tests.core.corpus.compressing import COMPRESSED, KEPT, done
+from tests.core.corpus.displayed import fidelity, look_alike, opened
+from tests.core.corpus.pictures import DURATIONS, SRGB, animated, bytes_of, drawing, photo, with_alpha
 
 
-def drawing(width: int = 240, height: int = 160) -> Image.Image:
-    """Flat colours with soft edges: more than 256 colours, none of which matters much."""
-    big = Image.new("RGB", (width * 4, height * 4), "white")
-    pen = ImageDraw.Draw(big)
-    for n, colour in enumerate(["#d33", "#38c", "#fa0", "#222"]):
-        pen.ellipse((n * width * 0.7, n * height * 0.6, n * width * 0.7 + width, n * height * 0.6 + width), fill=colour)
-    return big.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def with_alpha(image: Image.Image) -> Image.Image:
-    image = image.copy()
-    image.putalpha(Image.linear_gradient("L").resize(image.size))
-    return image
-
-
-def bytes_of(image: Image.Image, name: str, **how: Any) -> bytes:
-    file = BytesIO()
-    image.save(file, name, **how)
-    return file.getvalue()
-
-
-def animated(name: str, **how: Any) -> bytes:
-    first, *rest = [photo(96, 64).rotate(90 * n) for n in range(4)]
-    return bytes_of(first, name, save_all=True, append_images=rest, duration=DURATIONS, **how)
-
-
-def opened(data: bytes) -> Image.Image:
-    image = Image.open(BytesIO(data))
-    image.load()
-    return image
-
-
-def done(data: bytes, **options: Any) -> Compressed:
-    return compress(data, Options(**options), ImageLimits())
-
-
-def psnr(one: Image.Image, other: Image.Image) -> float:
-    """Over white, as displayed: after orientation, in RGB."""
-    shown = []
-    for image in (one, other):
-        rgba = ImageOps.exif_transpose(image).convert("RGBA")
-        shown.append(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
-    histogram = ImageChops.difference(*shown).histogram()
-    error = sum((n % 256) ** 2 * count for n, count in enumerate(histogram)) / sum(histogram)
-    return 99.0 if error == 0 else 10 * math.log10(255 * 255 / error)
+def on_white(width: int = 240, height: int = 160) -> Image.Image:
+    return drawing(width, height, "#fff").convert("RGB")
 
 
 SOURCES: dict[str, tuple[bytes, ImageOutcome, float]] = {
     "jpeg": (bytes_of(photo(), "JPEG", quality=92), COMPRESSED, 28),
-    "jpeg 4:4:4": (bytes_of(photo(), "JPEG", quality=92, subsampling=0), COMPRESSED, 28),
+    # The grain of its own that each band has is lost with three quarters of the chroma.
+    "jpeg 4:4:4": (bytes_of(photo(), "JPEG", quality=92, subsampling=0), COMPRESSED, 24),
     "jpeg progressive": (bytes_of(photo(), "JPEG", quality=92, progressive=True), COMPRESSED, 28),
     "jpeg grey": (bytes_of(photo().convert("L"), "JPEG", quality=92), COMPRESSED, 28),
     "jpeg cmyk": (bytes_of(photo().convert("CMYK"), "JPEG", quality=92), COMPRESSED, 28),
     "jpeg of quality 50": (bytes_of(photo(), "JPEG", quality=50), KEPT, 99),
     "jpeg of quality 15": (bytes_of(photo(), "JPEG", quality=15), KEPT, 99),
-    "png drawing": (bytes_of(drawing(), "PNG"), COMPRESSED, 36),
-    "png large drawing": (bytes_of(drawing(600, 400), "PNG"), COMPRESSED, 36),
+    "png drawing": (bytes_of(on_white(), "PNG"), COMPRESSED, 36),
+    "png large drawing": (bytes_of(on_white(600, 400), "PNG"), COMPRESSED, 36),
     "png photo": (bytes_of(photo(), "PNG", compress_level=1), COMPRESSED, 99),
     "png large photo": (bytes_of(photo(400, 300), "PNG", compress_level=0), COMPRESSED, 99),
-    "png with alpha": (bytes_of(with_alpha(drawing()), "PNG", compress_level=0), COMPRESSED, 42),
+    "png with alpha": (bytes_of(with_alpha(on_white()), "PNG", compress_level=0), COMPRESSED, 42),
     "png with idle alpha": (bytes_of(photo(400, 300).convert("RGBA"), "PNG"), COMPRESSED, 99),
     "png LA": (bytes_of(with_alpha(photo().convert("L")), "PNG", compress_level=0), COMPRESSED, 99),
-    "png L": (bytes_of(drawing(400, 300).convert("L"), "PNG", compress_level=0), COMPRESSED, 99),
-    "png 1": (bytes_of(drawing(400, 300).convert("1"), "PNG", compress_level=0), COMPRESSED, 99),
-    "png P": (bytes_of(drawing(400, 300).quantize(64), "PNG", compress_level=0), COMPRESSED, 99),
+    "png L": (bytes_of(on_white(400, 300).convert("L"), "PNG", compress_level=0), COMPRESSED, 99),
+    "png 1": (bytes_of(on_white(400, 300).convert("1"), "PNG", compress_level=0), COMPRESSED, 99),
+    "png P": (bytes_of(on_white(400, 300).quantize(64), "PNG", compress_level=0), COMPRESSED, 99),
     "webp": (bytes_of(photo(), "WEBP", quality=92), COMPRESSED, 28),
     "webp with alpha": (bytes_of(with_alpha(photo()), "WEBP", quality=92), COMPRESSED, 28),
     "webp lossless": (bytes_of(photo(), "WEBP", lossless=True), KEPT, 99),
@@ -101,17 +48,17 @@ SOURCES: dict[str, tuple[bytes, ImageOutcome, float]] = {
     "avif": (bytes_of(photo(), "AVIF", quality=92, speed=9), COMPRESSED, 28),
     "avif with alpha": (bytes_of(with_alpha(photo()), "AVIF", quality=92, speed=9), COMPRESSED, 28),
     "gif": (bytes_of(photo(), "GIF"), KEPT, 99),
-    "tiff": (bytes_of(drawing(), "TIFF"), COMPRESSED, 99),
-    "tiff cmyk": (bytes_of(drawing().convert("CMYK"), "TIFF"), COMPRESSED, 99),
+    "tiff": (bytes_of(on_white(), "TIFF"), COMPRESSED, 99),
+    "tiff cmyk": (bytes_of(on_white().convert("CMYK"), "TIFF"), COMPRESSED, 99),
     "tiff jpeg": (bytes_of(photo(), "TIFF", compression="jpeg"), KEPT, 99),
     "bmp photo": (bytes_of(photo(), "BMP"), KEPT, 99),
-    "bmp drawing": (bytes_of(drawing().quantize(20).convert("RGB"), "BMP"), COMPRESSED, 99),
+    "bmp drawing": (bytes_of(on_white().quantize(20).convert("RGB"), "BMP"), COMPRESSED, 99),
 }
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_smaller_or_kept_and_looks_the_same(name: str) -> None:
-    data, outcome, fidelity = SOURCES[name]
+    data, outcome, least_db = SOURCES[name]
 
     result = done(data)
 
@@ -120,7 +67,7 @@ def test_smaller_or_kept_and_looks_the_same(name: str) -> None:
     assert len(result.data) <= len(data) * 0.95 if outcome is COMPRESSED else result.data == data
     assert again == header
     assert (result.width, result.height, result.media_type) == (header.width, header.height, header.media_type)
-    assert psnr(opened(data), opened(result.data)) >= fidelity
+    assert fidelity(data, result.data) >= least_db
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -187,7 +134,7 @@ def test_an_animation_keeps_frames_durations_and_plays(name: str, how: dict[str,
         after.seek(n)
         after.load()
         assert after.info["duration"] == duration
-        assert psnr(before, after) >= (28 if name == "WEBP" else 99)
+        assert look_alike([before.convert("RGBA")], [after.convert("RGBA")]) >= (28 if name == "WEBP" else 99)
     assert done(result.data).outcome is KEPT
 
 
@@ -219,7 +166,7 @@ def test_orientation_and_profile_stay_and_the_camera_goes(name: str, orientation
     assert after.getexif().get(0x0112, 1) == orientation
     assert 0x010F not in after.getexif()
     assert after.info["icc_profile"] == SRGB
-    assert psnr(opened(data), after) >= 25
+    assert fidelity(data, result.data) >= 25
 
 
 def test_metadata_is_kept_when_wanted() -> None:

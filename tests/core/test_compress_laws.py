@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from gql_imgproc.core.compress import ImageLimits, compress, inspect
-from gql_imgproc.core.options import DEFAULT, Options, OutputFormat
+from gql_imgproc.core.options import DEFAULT, ImageFilter, Options, OutputFormat
+from gql_imgproc.core.picture.exif import orientation_exif
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.states import ImageOutcome
+from tests.core.corpus.pictures import SRGB
 
 MODES = {
     "JPEG": ["L", "RGB", "CMYK"],
@@ -52,9 +55,15 @@ def pictures(draw: st.DrawFn) -> tuple[str, bytes]:
     if stored != mode:
         image = image.convert(mode)
     file = BytesIO()
-    how = {"quality": draw(st.integers(1, 100))} if name in ("JPEG", "WEBP", "AVIF") else {}
+    how: dict[str, Any] = {"quality": draw(st.integers(1, 100))} if name in ("JPEG", "WEBP", "AVIF") else {}
     if name == "AVIF":
         how["speed"] = 10
+    if name in ("JPEG", "PNG", "WEBP", "AVIF"):
+        how["exif"] = orientation_exif(draw(st.integers(1, 8)))
+    if name in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF") and draw(st.booleans()):
+        how["icc_profile"] = SRGB
+    if mode == "P" and draw(st.booleans()):
+        how["transparency"] = draw(st.integers(0, 255))
     image.save(file, name, **how)
     return name, file.getvalue()
 
@@ -73,6 +82,29 @@ def test_never_larger_never_worse_twice(picture: tuple[str, bytes], quality: int
     assert (twice.outcome, twice.data) == (ImageOutcome.KEPT, once.data)
     assert inspect(once.data, LIMITS) == inspect(data, LIMITS)
     assert inspect(data, LIMITS).format == name
+
+
+CHANGES = st.builds(
+    Options,
+    scale=st.sampled_from([0.05, 0.3, 0.5, 1]),
+    max_width=st.sampled_from([None, 1, 7]),
+    filters=st.lists(st.sampled_from(ImageFilter), max_size=2).map(tuple),
+    format=st.sampled_from(OutputFormat),
+    keep_metadata=st.booleans(),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(pictures(), CHANGES)
+def test_the_default_options_leave_every_output_alone(picture: tuple[str, bytes], options: Options) -> None:
+    once = compress(picture[1], options, LIMITS)
+
+    twice = compress(once.data, DEFAULT, LIMITS)
+
+    if not options.keep_metadata:
+        assert (twice.outcome, twice.data) == (ImageOutcome.KEPT, once.data)
+    assert inspect(twice.data, LIMITS) == inspect(once.data, LIMITS)
+    assert (twice.width, twice.height) == (once.width, once.height)
 
 
 @settings(max_examples=300, deadline=None)

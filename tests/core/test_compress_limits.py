@@ -16,8 +16,12 @@ import pytest
 from PIL import Image
 
 from gql_imgproc.core.compress import ImageLimits, compress, inspect
-from gql_imgproc.core.options import Options
+from gql_imgproc.core.options import Options, OutputFormat
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from tests.core.corpus import bmp, jpeg, tiff
+from tests.core.corpus.compressing import COMPRESSED, KEPT, done
+from tests.core.corpus.displayed import looks_the_same
+from tests.core.corpus.pictures import animated
 
 NOT_AN_IMAGE, UNSUPPORTED = ImageErrorCode.NOT_AN_IMAGE, ImageErrorCode.UNSUPPORTED_FORMAT
 TOO_LARGE, CORRUPT = ImageErrorCode.TOO_LARGE, ImageErrorCode.CORRUPT
@@ -97,10 +101,12 @@ def webp_of_34_bytes() -> bytes:
     return b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + body
 
 
-def jpeg_of_many_scans() -> bytes:
-    data = bytes_of("JPEG", progressive=True)
+def jpeg_of_scans(count: int, size: tuple[int, int] = (64, 48)) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", size).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
     at = data.rindex(b"\xff\xda")
-    return data[:at] + data[at:-2] * 3_000 + data[-2:]
+    return data[:at] + data[at:-2] * count + data[-2:]
 
 
 def gif_of_many_frames(width: int, height: int, frames: int) -> bytes:
@@ -130,9 +136,20 @@ def tiff_of_shared_values() -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, 1_002) + tags + bytes(100_004)
 
 
+def tiff_of_strips(count: int) -> bytes:
+    page = [(256, 4, (1,)), (257, 4, (count,)), (258, 3, (8,)), (259, 3, (1,)), (262, 3, (1,)), (277, 3, (1,))]
+    return tiff.tiff(([*page, (278, 3, (1,)), (273, 4, (8,) * count), (279, 4, (1,) * count)], []))
+
+
+def png_of_text(kind: bytes, head: bytes, count: int) -> bytes:
+    megabyte = zlib.compress(bytes(1_000_000), 9)
+    return png_of(180, 180, *[(kind, b"%d" % n + head + megabyte) for n in range(count)])
+
+
 BOMBS: dict[str, tuple[Callable[[], bytes], ImageErrorCode]] = {
     "WebP of 34 bytes": (webp_of_34_bytes, TOO_LARGE),
-    "JPEG of 3,000 scans": (jpeg_of_many_scans, TOO_LARGE),
+    "JPEG of 3,000 scans": (lambda: jpeg_of_scans(3_000), TOO_LARGE),
+    "JPEG of 50 scans of 40 megapixels": (lambda: jpeg_of_scans(50, (8_000, 5_000)), TOO_LARGE),
     "GIF of many frames": (lambda: gif_of_many_frames(4_000, 4_000, 1_500), TOO_LARGE),
     "GIF of too many frames": (lambda: gif_of_many_frames(10, 10, 60_000), TOO_LARGE),
     "GIF of tiny blocks": (lambda: gif_of_many_frames(9, 9, 1)[:-2] + b"\x01\0" * 3_000_000, CORRUPT),
@@ -150,6 +167,15 @@ BOMBS: dict[str, tuple[Callable[[], bytes], ImageErrorCode]] = {
     "TIFF of huge tiles": (lambda: tiff_of((256, 8), (257, 8), (322, 99_999), (323, 99_999)), TOO_LARGE),
     "TIFF that bites its tail": (lambda: tiff_of((256, 8), (257, 8), next_at=8), CORRUPT),
     "TIFF of shared values": (tiff_of_shared_values, CORRUPT),
+    "TIFF of 3,000,000 strips": (lambda: tiff_of_strips(3_000_000), TOO_LARGE),
+    "TIFF of 3,000,000 depths": (
+        lambda: tiff.tiff(([(256, 3, (9,)), (257, 3, (9,)), (258, 3, (8,) * 3_000_000)], [])),
+        TOO_LARGE,
+    ),
+    "PNG with a profile of 500 MB": (
+        lambda: png_of(8, 8, (b"iCCP", b"x\0\0" + zlib.compress(bytes(500_000_000), 9))),
+        CORRUPT,
+    ),
     "JPEG of junk": (lambda: b"\xff\xd8\xff\xe0\0\2" + b"a" * 20_000_000, CORRUPT),
     "JPEG of empty segments": (lambda: b"\xff\xd8" + b"\xff\xe0\0\2" * 5_000_000, CORRUPT),
     "JPEG without a height": (
@@ -179,6 +205,72 @@ def test_a_bomb_is_refused_before_it_goes_off(name: str) -> None:
     assert failure.code is code
     assert time.process_time() - started < 0.2
     assert peak_kib() - peak < 64 << 10
+
+
+@pytest.mark.parametrize(("kind", "head"), [(b"zTXt", b"\0\0"), (b"iTXt", b"\0\1\0\0\0")], ids=["zTXt", "iTXt"])
+def test_texts_of_a_png_are_not_inflated(kind: bytes, head: bytes) -> None:
+    data = png_of_text(kind, head, 63)
+    rows = png_of_text(kind, head, 0)
+    started, peak = time.process_time(), peak_kib()
+
+    result = done(data)
+
+    assert result.data == done(rows).data
+    assert time.process_time() - started < 0.2
+    assert peak_kib() - peak < 8 << 10
+
+
+def test_a_text_of_any_length_is_no_damage() -> None:
+    long = (b"zTXt", b"workflow\0\0" + zlib.compress(bytes(20_000_000)))
+
+    assert done(png_of(180, 180, long)).outcome is COMPRESSED
+
+
+def test_a_wrong_checksum_is_still_seen_beside_a_text() -> None:
+    data = bytearray(png_of(180, 180, (b"tEXt", b"Comment\0hello")))
+    data[8 + 4 + 4 + 13] ^= 1
+
+    assert refused(bytes(data)).code is CORRUPT
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.9999])
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "AVIF", "GIF"])
+def test_an_animation_that_is_cut_off_in_a_later_frame_is_corrupt(name: str, part: float) -> None:
+    data = animated(name)
+
+    assert refused(data[: int(len(data) * part)]).code is CORRUPT
+
+
+def test_what_stands_behind_a_jpeg_has_no_scans() -> None:
+    film = b"\xff\xda" * 1_000
+    data = jpeg_of_scans(3)
+
+    assert done(data + film).outcome is COMPRESSED
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_thumbnail_is_not_the_end_of_a_jpeg(progressive: bool) -> None:
+    thumbnail = bytes_of("JPEG", quality=80)
+    data = bytes_of("JPEG", (200, 150), quality=20, exif=jpeg.exif(1, thumbnail), progressive=progressive)
+    assert b"\xff\xd9" in data[:-200]
+
+    assert refused(data[:-200]).code is CORRUPT
+    assert done(data).outcome is KEPT
+
+
+def test_run_lengths_are_expanded_when_they_are_few() -> None:
+    few = bmp.sources()["run lengths"]
+    many = few.ljust(4_000_001, b"\0")
+
+    assert looks_the_same(few, done(few, format=OutputFormat.PNG).data)
+    assert done(many).outcome is KEPT
+    with pytest.raises(ImageFailure, match="run-length coded BMP of more than 4 MB") as caught:
+        done(many, scale=0.5)
+    assert caught.value.code is TOO_LARGE
+
+
+def test_run_lengths_that_are_cut_off_are_corrupt() -> None:
+    assert refused(bmp.sources()["run lengths"][:-1]).code is CORRUPT
 
 
 def test_limits_are_told_with_their_numbers() -> None:

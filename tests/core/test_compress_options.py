@@ -8,34 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from gql_imgproc.core.compress import Compressed, ImageLimits, compress
-from gql_imgproc.core.options import Crop, ImageFilter, Options, OutputFormat
+from gql_imgproc.core.options import Crop, ImageFilter, OutputFormat
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.states import ImageOutcome
-
-
-def quarters(width: int = 200, height: int = 120) -> Image.Image:
-    """Red and green above blue and white."""
-    image = Image.new("RGB", (2, 2))
-    for at, colour in (((0, 0), "red"), ((1, 0), "lime"), ((0, 1), "blue"), ((1, 1), "white")):
-        image.putpixel(at, Image.new("RGB", (1, 1), colour).getpixel((0, 0)))
-    return image.resize((width, height), Image.Resampling.NEAREST)
-
-
-def bytes_of(image: Image.Image, name: str, **how: Any) -> bytes:
-    file = BytesIO()
-    image.save(file, name, **how)
-    return file.getvalue()
-
-
-def opened(data: bytes) -> Image.Image:
-    image = Image.open(BytesIO(data))
-    image.load()
-    return image
-
-
-def done(data: bytes, **options: Any) -> Compressed:
-    return compress(data, Options(**options), ImageLimits())
+from tests.core.corpus.compressing import done
+from tests.core.corpus.displayed import opened
+from tests.core.corpus.pictures import bytes_of, quarters
 
 
 def near(pixel: Any, colour: tuple[int, ...]) -> bool:

@@ -6,15 +6,12 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from PIL import Image, ImageCms, ImageFilter
+from PIL import Image, ImageFilter
 
-from gql_imgproc.core.compress import Compressed, ImageLimits, compress
-from gql_imgproc.core.options import Options
-from gql_imgproc.states import ImageOutcome
+from tests.core.corpus.compressing import COMPRESSED, KEPT, done
+from tests.core.corpus.pictures import SRGB, bytes_of
 
-COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT
 ADOBE_DEFLATE, PREDICTOR, DIFFERENCES = 8, 317, 2
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def soft(mode: str = "RGB", angle: int = 0) -> Image.Image:
@@ -26,13 +23,7 @@ def soft(mode: str = "RGB", angle: int = 0) -> Image.Image:
 
 
 def tiff(*pages: Image.Image, **how: Any) -> bytes:
-    file = BytesIO()
-    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:], **how)
-    return file.getvalue()
-
-
-def done(data: bytes, **options: Any) -> Compressed:
-    return compress(data, Options(**options), ImageLimits())
+    return bytes_of(pages[0], "TIFF", save_all=True, append_images=pages[1:], **how)
 
 
 def pages_of(data: bytes) -> list[Image.Image]:

@@ -57,7 +57,7 @@ def test_what_is_decoded_never_falls_short_of_the_target() -> None:
 
         assert image.width >= plan.target[0]
         assert image.height >= plan.target[1]
-        assert transform.apply(image, plan, 1).size == plan.target
+        assert transform.shaped(image, plan, 1).size == plan.target
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -67,10 +67,10 @@ def test_a_column_that_is_decoded_in_part_does_not_shift_the_others(orientation:
     slope = ImageChops.add(slope, Image.linear_gradient("L").resize((65, 65), Image.Resampling.BICUBIC), scale=2)
     whole, drafted = jpeg(slope, orientation), jpeg(slope, orientation)
     plan = transform.plan(Options(max_width=6), whole.size)
-    wanted = transform.apply(whole, plan, orientation)
+    wanted = transform.shaped(whole, plan, orientation)
 
     transform.draft(drafted, plan, orientation)
-    made = transform.apply(drafted, plan, orientation)
+    made = transform.shaped(drafted, plan, orientation)
 
     assert drafted.size == (9, 9)
     assert made.size == wanted.size == (6, 6)

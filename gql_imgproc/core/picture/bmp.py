@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
 from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture import png_colours
 from gql_imgproc.core.picture.inspect import load
-from gql_imgproc.core.picture.saving import Extras, same_pixels, save
+from gql_imgproc.core.picture.saving import Extras, extras_of, same_pixels, save
 from gql_imgproc.core.picture.source import Source
 
 
 def smaller(source: Source, options: Options) -> Iterable[bytes]:
-    """At most 256 colours, of which a byte a pixel tells exactly; run lengths are kept unread."""
+    """At most 256 colours, of which a byte a pixel tells exactly; run lengths are kept unread.
+
+    Pillow knows nothing of a colour space in the header.
+    """
     image = source.image
     if not source.anatomy.cheap:
         return
     load(image)
-    if image.mode != "RGB" or image.getcolors(256) is None:
-        return
-    reduced = image.quantize(256, Image.Quantize.MEDIANCUT)
-    dpi = image.info.get("dpi")
-    made = save(reduced, "BMP", **{"dpi": dpi} if dpi else {})
-    if same_pixels(made, image):
-        yield made
+    if source.anatomy.plain and image.mode == "RGB":
+        yield from _with_palette(image, extras_of(image, 1, False))
 
 
 def encode(image: Image.Image, extras: Extras) -> bytes:
-    return save(image.convert("RGBA") if image.mode == "LA" else image, "BMP", dpi=extras.dpi or (96, 96))
+    plain = _saved(image.convert("RGBA") if image.mode == "LA" else image, extras)
+    if image.mode == "RGB":
+        # A palette of 1 KiB does not pay for itself in a tiny picture.
+        return min([plain, *_with_palette(image, extras)], key=len)
+    return plain
+
+
+def _with_palette(image: Image.Image, extras: Extras) -> Iterator[bytes]:
+    if counts := png_colours.counted(image, 256):
+        made = _saved(png_colours.numbered(image, {colour: colour for colour in counts}), extras)
+        if same_pixels(made, image):
+            yield made
+
+
+def _saved(image: Image.Image, extras: Extras) -> bytes:
+    return save(image, "BMP", dpi=extras.dpi or (0, 0))

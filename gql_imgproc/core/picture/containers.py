@@ -10,14 +10,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gql_imgproc.core.picture.failures import corrupt, too_large, unsupported
+from gql_imgproc.core.picture.failures import corrupt, too_large
 
 #: Segments, chunks or blocks of one file; more is no picture but an attack on the loop that reads them.
 MAX_PARTS = 65_536
 #: Sub-blocks of a GIF (at most 255 bytes each); 1,000,000 of them are walked in about 60 ms.
 _MAX_SUB_BLOCKS = 1_000_000
-#: Bytes between two JPEG segments that may be junk; decoders look through them one by one.
-_MAX_JUNK_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,8 @@ class Anatomy:
     orientation: int = 1
     area: int = 0
     scans: int = 1
+    #: Whether a JPEG has an end, and hence probably all of its pixels.
+    ended: bool = True
     plays: int = 0
     durations_ms: tuple[int, ...] = ()
     lossless: bool = False
@@ -70,49 +70,6 @@ def orientation_of(exif: bytes) -> int:
     return 1
 
 
-def jpeg(data: bytes) -> Anatomy:
-    at, junk, orientation, size, progressive, components = 2, 0, 1, None, False, 0
-    for _ in range(MAX_PARTS):
-        marker_at = data.find(b"\xff", at)
-        if marker_at < 0:
-            break
-        junk += marker_at - at
-        if junk > _MAX_JUNK_BYTES:
-            break
-        marker = data[marker_at + 1] if marker_at + 1 < len(data) else 0
-        if marker in (0x00, 0xFF):
-            at, junk = marker_at + 1, junk + 1
-            continue
-        at = marker_at + 2
-        if marker == 0xD9:
-            break
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            continue
-        length = int.from_bytes(data[at : at + 2], "big")
-        body = data[at + 2 : at + length]
-        if length < 2 or len(body) != length - 2:
-            break
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if size is not None or length < 8:
-                break
-            if body[0] != 8 or marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):
-                raise unsupported(
-                    "This is a JPEG of a rare kind (lossless, hierarchical or 12 bits), which is not supported."
-                )
-            size = int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
-            progressive, components = marker not in (0xC0, 0xC1, 0xC9), body[5]
-        elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            orientation = orientation_of(body)
-        elif marker == 0xDA:
-            if size is None:
-                break
-            # A baseline scan that holds all components is the only one that is read, and counting takes time.
-            scans = data.count(b"\xff\xda") if progressive or body[:1] != bytes((components,)) else 1
-            return Anatomy(*size, orientation=orientation, scans=scans)
-        at += length
-    raise corrupt("The JPEG is damaged: its header ends before the picture begins.")
-
-
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Type and content of each chunk, as far as the file is whole."""
     view, at = memoryview(data), 8
@@ -132,7 +89,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 def png(data: bytes) -> Anatomy:
     size: tuple[int, int] | None = None
-    orientation, declared, seen, plays = 1, 0, 0, 0
+    orientation, declared, seen, plays, kind = 1, 0, 0, 0, b""
     for kind, body in png_chunks(data):
         if kind == b"IHDR":
             if size is not None or len(body) != 13:
@@ -147,6 +104,9 @@ def png(data: bytes) -> Anatomy:
             orientation = orientation_of(bytes(body))
     if size is None:
         raise corrupt("The PNG is damaged: it ends before its header does.")
+    if kind != b"IEND":
+        # Nothing else tells that the later frames of an animation are missing: they are not decoded.
+        raise corrupt("The PNG is incomplete: bytes are missing at its end.")
     frames = max(1, declared, seen)
     return Anatomy(*size, frames=frames, orientation=orientation, plays=plays)
 
@@ -174,6 +134,8 @@ def _gif(data: bytes, max_frames: int) -> Anatomy:
             if first is None:
                 first = max(width, x + w), max(height, y + h)
             durations.append(duration)
+            # It is told for one frame (GIF89a, 23).
+            duration = 0
             if len(durations) > max_frames:
                 raise too_large(f"The animation has more than {max_frames:,} frames, which is the limit.")
             at += 11 + (3 << (local & 7) + 1 if local & 0x80 else 0)
@@ -266,14 +228,3 @@ def _webp_size(kind: bytes, body: memoryview) -> tuple[int, int] | None:
         bits = int.from_bytes(body[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return None
-
-
-def bmp(data: bytes) -> Anatomy:
-    try:
-        (header,) = struct.unpack_from("<I", data, 14)
-        width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
-        compression = 0 if header == 12 else struct.unpack_from("<I", data, 30)[0]
-    except struct.error:
-        raise corrupt("The BMP is damaged: it ends before its header does.") from None
-    # Pillow expands run lengths in Python, some 100 times slower than anything else here.
-    return Anatomy(abs(width), abs(height), cheap=compression not in (1, 2))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from gql_imgproc.core.picture import avif, bmp, gif, jpeg, png, tiff, webp
+from gql_imgproc.core.picture import avif, bmp, colours, gif, jpeg, png, tiff, webp
 from gql_imgproc.core.picture.failures import too_large
 from gql_imgproc.core.picture.formats import Format
 from gql_imgproc.core.picture.saving import Extras
@@ -50,7 +50,7 @@ def encode(
         case "AVIF":
             return avif.encode(image, quality, extras)
         case "GIF":
-            return gif.encode(image)
+            return gif.encode(image, extras)
         case "TIFF":
             return tiff.encode([image], extras)
         case _:
@@ -59,6 +59,7 @@ def encode(
 
 def encode_animation(animation: Animation, form: Format, quality: int, extras: Extras, *, lossless: bool) -> bytes:
     frames, durations, plays = animation.frames, animation.durations_ms, animation.plays
+    _, extras = _colours(frames[0], form, extras)
     match form.name:
         case "WEBP":
             return webp.encode_animation(frames, durations, plays, quality, extras, lossless)
@@ -69,14 +70,13 @@ def encode_animation(animation: Animation, form: Format, quality: int, extras: E
         case "TIFF":
             return tiff.encode(frames, extras)
         case _:
-            return gif.encode_animation(frames, durations, plays)
+            return gif.encode_animation(frames, durations, plays, extras)
 
 
 def _colours(image: Image.Image, form: Format, extras: Extras) -> tuple[Image.Image, Extras]:
     """The picture in colours that the format can hold, with a profile that is about these colours."""
-    if image.mode == "CMYK" and form.name not in ("JPEG", "TIFF"):
+    if image.mode == "CMYK" and not form.inks:
         image = image.convert("RGB")
-    about = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}.get(extras.icc[16:20].decode("latin-1"))
-    if about != image.mode.removesuffix("A"):
+    if colours.about(extras.icc) != image.mode.removesuffix("A").replace("I;16", "L"):
         extras = replace(extras, icc=b"")
     return image, extras

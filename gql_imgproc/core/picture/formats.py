@@ -18,17 +18,20 @@ class Format:
     max_side: int
     animated: bool = False
     alpha: bool = True
+    #: Whether it can hold CMYK, and grey of 16 bits.
+    inks: bool = False
+    deep: bool = False
 
 
 FORMATS = {
     f.name: f
     for f in (
-        Format("JPEG", "JPEG", "image/jpeg", "jpg", 65_500, alpha=False),
-        Format("PNG", "PNG", "image/png", "png", 2**31 - 1, animated=True),
+        Format("JPEG", "JPEG", "image/jpeg", "jpg", 65_500, alpha=False, inks=True),
+        Format("PNG", "PNG", "image/png", "png", 2**31 - 1, animated=True, deep=True),
         Format("WEBP", "WebP", "image/webp", "webp", 16_383, animated=True),
         Format("AVIF", "AVIF", "image/avif", "avif", 65_536, animated=True),
         Format("GIF", "GIF", "image/gif", "gif", 65_535, animated=True),
-        Format("TIFF", "TIFF", "image/tiff", "tiff", 2**31 - 1),
+        Format("TIFF", "TIFF", "image/tiff", "tiff", 2**31 - 1, inks=True, deep=True),
         Format("BMP", "BMP", "image/bmp", "bmp", 2**31 - 1),
     )
 }

@@ -18,7 +18,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from gql_imgproc.core.picture import containers, heif, tiff_directories
+from gql_imgproc.core.picture import bmp_header, containers, heif, jpeg_segments, png_text, tiff_directories
 from gql_imgproc.core.picture.containers import Anatomy
 from gql_imgproc.core.picture.failures import corrupt, decoding, too_large
 from gql_imgproc.core.picture.formats import Format, sniff
@@ -26,6 +26,8 @@ from gql_imgproc.errors import ImageFailure
 
 # Our own limits are checked before a decoder is made; Pillow's would add a warning in the middle of a decode.
 Image.MAX_IMAGE_PIXELS = None
+# Texts are taken out before; what is left are profiles, of which some take megabytes.
+PngImagePlugin.MAX_TEXT_CHUNK = png_text.MAX_PROFILE_BYTES
 # One picture uses one core: the worker decides how many pictures are done at once.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
@@ -53,6 +55,8 @@ class ImageLimits:
     max_frames: int = 2_000
     #: Scans of a JPEG; progressive ones have about 10, and each costs a pass over all pixels.
     max_jpeg_scans: int = 64
+    #: Scans times pixels of a JPEG: an empty scan takes 0.7 ms a megapixel, a full one up to 10.
+    max_scanned_pixels: int = 1_000_000_000
     #: Per cent by which a result must be smaller than its source, else the source's own bytes are kept.
     min_saving_percent: float = 5.0
 
@@ -90,7 +94,7 @@ def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Anatomy]:
     form = sniff(data)
     match form.name:
         case "JPEG":
-            anatomy = containers.jpeg(data)
+            anatomy = jpeg_segments.anatomy(data)
         case "PNG":
             anatomy = containers.png(data)
         case "GIF":
@@ -100,7 +104,7 @@ def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Anatomy]:
         case "TIFF":
             anatomy = tiff_directories.anatomy(data, limits.max_frames)
         case "BMP":
-            anatomy = containers.bmp(data)
+            anatomy = bmp_header.anatomy(data)
         case _:
             anatomy = _avif(data, limits)
     _check(anatomy, limits)
@@ -155,12 +159,17 @@ def _check(anatomy: Anatomy, limits: ImageLimits) -> None:
         )
     if anatomy.scans > limits.max_jpeg_scans:
         raise too_large(f"The JPEG has {anatomy.scans:,} scans; at most {limits.max_jpeg_scans} are taken.")
+    if anatomy.scans * pixels > limits.max_scanned_pixels:
+        raise too_large(
+            f"The JPEG has {anatomy.scans:,} scans of {pixels / 1e6:,.1f} megapixels; "
+            f"at most {limits.max_scanned_pixels / 1e6:,g} megapixels in all are taken."
+        )
 
 
 def open_picture(data: bytes, form: Format, anatomy: Anatomy) -> ImageFile.ImageFile:
     """The picture with its header read, its pixels not; refuses a file that says two things about its size."""
     with decoding():
-        image = _OPENERS[form.name](BytesIO(data))
+        image = _OPENERS[form.name](BytesIO(png_text.without(data) if form.name == "PNG" else data))
         # Pillow shows a TIFF already turned.
         expected = displayed_size(form, anatomy) if form.name == "TIFF" else (anatomy.width, anatomy.height)
         if image.size != expected:

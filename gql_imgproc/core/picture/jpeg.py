@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from typing import cast
 
@@ -10,6 +11,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.core.options import Options
+from gql_imgproc.core.picture import jpeg_segments
 from gql_imgproc.core.picture.inspect import load
 from gql_imgproc.core.picture.saving import Extras, extras_of, save
 from gql_imgproc.core.picture.source import Source
@@ -32,8 +34,9 @@ _CHROMA = (
 # fmt: on
 #: From this quality on chroma is stored in full: 4:2:0 would be what is seen first.
 _FULL_CHROMA_QUALITY = 90
-#: Where the end-of-image marker of a whole file is found: cameras append a few bytes of their own.
-_TAIL_BYTES = 65_536
+#: Bytes of a profile that 255 segments can hold, and of what must fit into one.
+_MAX_PROFILE_BYTES = 255 * 65_519
+_MAX_TEXT_BYTES = 65_000
 
 
 @cache
@@ -48,11 +51,13 @@ def smaller(source: Source, options: Options) -> Iterable[bytes]:
     """One file of the wanted quality; none, from the header alone, when the source is no better than that."""
     image = cast(JpegImageFile, source.image)
     kept = at_most(image, options.quality)
-    if kept and b"\xff\xd9" in source.data[-_TAIL_BYTES:]:
+    if kept and source.anatomy.ended:
         return
     load(image)
     if not kept:
         extras = extras_of(image, source.anatomy.orientation, options.keep_metadata)
+        if options.keep_metadata:
+            extras = replace(extras, segments=jpeg_segments.metadata(source.data, remade=False))
         yield encode(image, options.quality, extras, source=image)
 
 
@@ -73,12 +78,14 @@ def encode(image: Image.Image, quality: int, extras: Extras, source: JpegImageFi
         "JPEG",
         # libjpeg stores CMYK untransformed: each ink is as visible as luma.
         qtables=coarser if image.mode == "RGB" else coarser[:1],
-        subsampling="4:4:4" if quality >= _FULL_CHROMA_QUALITY else "4:2:0",
+        # Of inks the first one would be stored in full and the others, black too, at a quarter.
+        subsampling="4:4:4" if quality >= _FULL_CHROMA_QUALITY or image.mode == "CMYK" else "4:2:0",
         optimize=True,
-        icc_profile=extras.icc,
+        icc_profile=extras.icc if len(extras.icc) <= _MAX_PROFILE_BYTES else b"",
         exif=extras.exif,
-        xmp=extras.xmp if len(extras.xmp) < 65_000 else b"",
-        comment=extras.comment or None,
+        xmp=extras.xmp if len(extras.xmp) <= _MAX_TEXT_BYTES else b"",
+        comment=extras.comment if 0 < len(extras.comment) <= _MAX_TEXT_BYTES else None,
+        extra=extras.segments,
         dpi=extras.dpi or (0, 0),
     )
 

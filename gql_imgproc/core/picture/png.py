@@ -49,17 +49,19 @@ def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
 
 def encode_animation(frames: list[Image.Image], durations_ms: list[int], plays: int, extras: Extras) -> bytes:
     first, *rest = frames
-    return save(
+    made = save(
         first,
         "PNG",
         save_all=True,
         append_images=rest,
         duration=durations_ms,
         loop=plays,
-        icc_profile=extras.icc,
-        exif=extras.exif,
-        dpi=extras.dpi,
+        # Else Pillow believes what the source said of its own first picture.
+        default_image=False,
     )
+    chunks = png_chunks.read(made)
+    chunks[1:1] = png_chunks.beside_new_pixels(extras, first.info)
+    return png_deflate.restored(chunks, 1, keep_metadata=True)
 
 
 def _as_it_is(chunks: list[Chunk]) -> bool:

@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable
 
 from gql_imgproc.core.picture.containers import png_chunks
-from gql_imgproc.core.picture.saving import Extras, orientation_exif
+from gql_imgproc.core.picture.exif import orientation_exif
+from gql_imgproc.core.picture.saving import Extras
 
 Chunk = tuple[bytes, bytes]
 
@@ -81,6 +82,7 @@ def beside_new_pixels(extras: Extras, info: dict[str | tuple[int, int], object])
         out.append((b"cHRM", struct.pack(">8I", *(round(n * 100_000) for n in corners))))
     if isinstance(intent := info.get("srgb"), int):
         out.append((b"sRGB", bytes((intent,))))
+    out += extras.chunks
     if extras.icc:
         out.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(extras.icc)))
     if extras.dpi:
@@ -91,6 +93,11 @@ def beside_new_pixels(extras: Extras, info: dict[str | tuple[int, int], object])
     if extras.xmp:
         out.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + extras.xmp))
     return out
+
+
+def coded(chunks: list[Chunk]) -> tuple[Chunk, ...]:
+    """What tells of HDR or of a television's colours, and Pillow does not know."""
+    return tuple(c for c in chunks if c[0] in (b"cICP", b"mDCV", b"cLLI"))
 
 
 def shown_as_stored(chunks: list[Chunk]) -> bool:

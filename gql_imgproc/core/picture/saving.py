@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,12 +12,14 @@ from typing import IO, Any
 
 from PIL import Image
 
+from gql_imgproc.core.picture import exif
 from gql_imgproc.core.picture.containers import orientation_of
 
-#: EXIF that holds an orientation and nothing else; the orientation is its 25th byte.
-_ORIENTATION_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0%c\0\0" + b"\0\0\0\0"
 #: Bytes that a JPEG or a WebP can hold as EXIF in one piece.
 _MAX_EXIF_BYTES = 65_533
+#: Dots an inch: a JPEG stores them in 16 bits, and nothing has been scanned with more.
+_MAX_DPI = 65_535
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[1-8]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,38 +31,39 @@ class Extras:
     xmp: bytes = b""
     comment: bytes = b""
     dpi: tuple[float, float] | None = None
+    #: Segments of a JPEG as they are.
+    segments: bytes = b""
+    #: Chunks of a PNG as they are.
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def extras_of(image: Image.Image, orientation: int, keep_metadata: bool) -> Extras:
+def extras_of(image: Image.Image, orientation: int, keep_metadata: bool, remade: bool = False) -> Extras:
     """Colour profile, resolution and orientation; with `keep_metadata` all that Pillow can carry over.
 
-    `orientation` is that of the stored pixels to come, whatever the source's EXIF says.
+    `orientation` is that of the stored pixels to come, whatever the source's EXIF says; `remade` tells that they are
+    not the source's.
     """
     info = image.info
-    icc, dpi = info.get("icc_profile") or b"", info.get("dpi")
-    exif = orientation_exif(orientation)
+    icc, dpi = info.get("icc_profile") or b"", _dpi(info.get("dpi"))
+    oriented = exif.orientation_exif(orientation)
     if not keep_metadata:
-        return Extras(icc, exif, dpi=dpi)
-    if stored := info.get("exif"):
-        kept = stored if orientation_of(stored) == orientation else _with_orientation(stored, orientation)
-        exif = kept if len(kept) <= _MAX_EXIF_BYTES else exif
+        return Extras(icc, oriented, dpi=dpi)
+    if stored := info.get("exif") or (exif.of_tiff(image) if image.format == "TIFF" else b""):
+        as_it_is = orientation_of(stored) == orientation and not remade
+        kept = stored if as_it_is else exif.with_orientation(stored, orientation)
+        oriented = kept if len(kept) <= _MAX_EXIF_BYTES else oriented
     xmp, comment = info.get("xmp") or b"", info.get("comment") or b""
-    return Extras(icc, exif, xmp if isinstance(xmp, bytes) else xmp.encode(), comment, dpi)
+    xmp = _XMP_ORIENTATION.sub(rb"\g<1>%d" % orientation, xmp if isinstance(xmp, bytes) else xmp.encode())
+    return Extras(icc, oriented, xmp, comment if isinstance(comment, bytes) else comment.encode(), dpi)
 
 
-def orientation_exif(orientation: int) -> bytes:
-    return b"" if orientation == 1 else _ORIENTATION_EXIF % orientation
-
-
-def _with_orientation(exif: bytes, orientation: int) -> bytes:
-    tags = Image.Exif()
+def _dpi(told: Any) -> tuple[float, float] | None:
+    """The resolution, where it is one."""
     try:
-        tags.load(exif)
-        tags[0x0112] = orientation
-        return tags.tobytes()
-    except Exception:
-        # EXIF is written by thousands of devices; a broken one is dropped rather than the picture refused.
-        return orientation_exif(orientation)
+        x, y = map(float, told)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (x, y) if all(math.isfinite(n) and 1 <= n <= _MAX_DPI for n in (x, y)) else None
 
 
 def save(image: Image.Image, name: str, **how: Any) -> bytes:

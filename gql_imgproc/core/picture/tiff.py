@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 from PIL import Image, TiffImagePlugin
 
@@ -18,10 +18,13 @@ from gql_imgproc.core.picture.source import Source
 _EQUALS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
 #: Modes that Pillow writes as it read them, and the bits of their samples.
 _MODES = {"1": 1, "L": 8, "RGB": 8, "RGBA": 8, "CMYK": 8, "I;16": 16}
-_BITS, _PREDICTOR = 258, 317
+_BITS, _PREDICTOR, _XMP = 258, 317, 700
 #: Tags about how samples are seen, which Pillow does not write: transfer function, white point, primaries,
-#: transfer range, reference black and white.
-_SEEN = {301, 318, 319, 342, 532}
+#: transfer range, reference black and white; and smaller pictures inside a page.
+_SEEN = {301, 318, 319, 342, 532, 330}
+_DIRECTORIES = (0x8769, 0x8825)
+_ORIENTATION, _KIND, _PAGE = 274, 254, (0, 2)
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 #: Pixels of all pages that are held at once; 50 megapixels need about 200 MB.
 _MAX_PIXELS = 50_000_000
 #: Side in pixels of the middle of a page that tells whether differences deflate better: they do in photographs.
@@ -60,13 +63,21 @@ def _pages(image: TiffImagePlugin.TiffImageFile, count: int) -> list[_Page]:
         for number in range(count):
             image.seek(number)
             # Before the pixels are loaded: loading turns a picture that lies on its side, and its tags with it.
-            bits, upright = image.tag_v2.get(_BITS, (1,)), image.tag_v2.get(274, 1) == 1
+            tags = dict(image.tag_v2)
             image.load()
-            plain = set(bits) == {_MODES.get(image.mode)} and not _SEEN & set(image.tag_v2)
             compression = str(image.info.get("compression"))
             # A copy knows nothing of the tags, which Pillow would write again.
-            out.append(_Page(image.copy(), compression, plain and upright, extras_of(image, 1, False)))
+            out.append(_Page(image.copy(), compression, _plain(image, tags), extras_of(image, 1, False)))
     return out
+
+
+def _plain(image: Image.Image, tags: dict[int, Any]) -> bool:
+    """Whether Pillow writes all that the page is: its samples, upright, seen as most are, no thumbnail or mask."""
+    # A fourth sample may be of no meaning that TIFF knows, and of one that somebody does.
+    samples = (_MODES.get(image.mode),) * len(image.getbands())
+    even = tags.get(_RESOLUTION_UNIT) != 1 or tags.get(_X_RESOLUTION) == tags.get(_Y_RESOLUTION)
+    own = tags.get(_ORIENTATION, 1) == 1 and tags.get(_KIND, 0) in _PAGE
+    return tags.get(_BITS, (1,)) == samples and even and own and not _SEEN & set(tags)
 
 
 def encode(pages: list[Image.Image], extras: Extras) -> bytes:
@@ -77,7 +88,16 @@ def encode(pages: list[Image.Image], extras: Extras) -> bytes:
 
 
 def _saved(image: Image.Image, extras: Extras, predictor: int, **more: object) -> bytes:
-    settings = {"compression": "tiff_adobe_deflate", "tiffinfo": {_PREDICTOR: predictor}, **more}
+    tags = Image.Exif()
+    if extras.exif:
+        tags.load(extras.exif)
+        # Pillow cannot write the directories of camera and place into a TIFF that is compressed.
+        for directory in _DIRECTORIES:
+            tags.pop(directory, None)
+    tags[_PREDICTOR] = predictor
+    if extras.xmp:
+        tags[_XMP] = extras.xmp
+    settings = {"compression": "tiff_adobe_deflate", "tiffinfo": tags, **more}
     if extras.icc:
         settings["icc_profile"] = extras.icc
     if extras.dpi:

@@ -15,6 +15,8 @@ def anatomy(data: bytes, max_frames: int) -> Anatomy:
         raise corrupt("The TIFF is damaged: it ends before its directory does.") from None
 
 
+#: Bytes, texts and what only its maker knows.
+_AS_IT_IS = (1, 2, 7)
 _TIFF_UNIT_BYTES = {
     1: 1,
     2: 1,
@@ -60,6 +62,9 @@ def _walked(data: bytes, max_frames: int) -> Anatomy:
                 form = {3: "H", 4: "I", 16: "Q"}[kind]
                 if struct.calcsize(form) <= (8 if big else 4):
                     (tags[tag],) = struct.unpack_from(order + form, data, at + n * entry + (12 if big else 8))
+            # Texts and bytes are taken as they are; of numbers Pillow makes a list, and of strips a list of places.
+            if many > MAX_PARTS and kind not in _AS_IT_IS:
+                raise too_large(f"The TIFF is cut into {many:,} pieces; at most {MAX_PARTS:,} are taken.")
         # Entries may all point at the same bytes, and Pillow copies each of them.
         if values_bytes > 2 * len(data) + 65_536:
             raise corrupt("The TIFF is damaged: its directories claim more bytes than it has.")

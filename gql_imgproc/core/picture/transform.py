@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from gql_imgproc.core import options as wanted
 from gql_imgproc.core.options import Crop, Options
+from gql_imgproc.core.picture.failures import unsupported
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 
 _Box = tuple[float, float, float, float]
@@ -95,9 +96,12 @@ def _drafted_part(plan: Plan) -> int:
     return next((part for part in (8, 4, 2) if enough(part)), 1)
 
 
-def apply(image: Image.Image, plan: Plan, orientation: int) -> Image.Image:
-    """The picture as planned and upright; modes that cannot be resampled become true colour or grey."""
-    image = workable(image)
+def shaped(image: Image.Image, plan: Plan, orientation: int, deep: bool = False) -> Image.Image:
+    """The picture of the planned size and upright; modes that cannot be resampled become true colour or grey.
+
+    `deep` tells that 16 bits may stay.
+    """
+    image = workable(image, deep)
     if plan.crop is None:
         # Before it is turned, lest more pixels than needed are, and while the column that a draft has filled in part
         # is the last one.
@@ -106,6 +110,10 @@ def apply(image: Image.Image, plan: Plan, orientation: int) -> Image.Image:
         image = image.transpose(_UPRIGHT[orientation])
     if plan.crop:
         image = _resized(image.crop(plan.crop), plan.target)
+    return image
+
+
+def filtered(image: Image.Image, plan: Plan) -> Image.Image:
     for name in plan.filters:
         image = _FILTERS[name](image)
     return image
@@ -129,16 +137,39 @@ def _as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size[::-1] if orientation >= 5 else size
 
 
-def workable(image: Image.Image) -> Image.Image:
+def workable(image: Image.Image, deep: bool = False) -> Image.Image:
+    clear = image.info.get("transparency")
     match image.mode:
-        case "L" | "LA" | "RGB" | "RGBA" | "CMYK" if "transparency" not in image.info:
+        case "L" | "LA" | "RGB" | "RGBA" | "CMYK" if clear is None:
             return image
-        case "1" if "transparency" not in image.info:
+        case "1" if clear is None:
             return image.convert("L")
         case "I;16" | "I;16B" | "I;16L" | "I;16N":
-            # 255 * 257 is 65,535: white stays white.
-            return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+            if deep and clear is None:
+                return image if image.mode == "I;16" else image.convert("I").convert("I;16")
+            return _shallow(image, clear)
+        case "I" | "F":
+            raise unsupported(
+                "The picture is made of numbers of 32 bits, and nothing tells which of them is white; "
+                "it can be compressed, but not be changed."
+            )
+        case "RGB" if isinstance(clear, tuple) and max(clear) > 255:
+            # Pillow reads 16 bits as 8 and leaves the clear colour as it was.
+            image = image.copy()
+            image.info["transparency"] = tuple(level >> 8 for level in clear)
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _shallow(image: Image.Image, clear: object) -> Image.Image:
+    """Grey of 16 bits in 8, with the level that is clear as alpha."""
+    levels = image.convert("I")
+    # 255 * 257 is 65,535: white stays white.
+    grey = levels.point(lambda value: value * (1 / 257)).convert("L")
+    if isinstance(clear, int):
+        # What differs from the clear level by anything is 1 or more, hence opaque.
+        above, below = (levels.point(lambda value, s=s: value * s - s * clear).convert("L") for s in (1, -1))
+        grey.putalpha(ImageChops.lighter(above, below).point(lambda value: 255 if value else 0))
+    return grey
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -1,0 +1,1 @@
+"""Pictures made by code, and how they look: what the tests of compression have in common."""
