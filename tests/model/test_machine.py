@@ -15,18 +15,19 @@ from .laws import COUNTERS, DOWNLOAD, ENDS, FENCE, FEW, OBJECTS, OWN_RUN, TRUTH
 from .rules import ABANDON, CRASH, EXPIRE, LOSE, LOSE_CSV, RETRY, Rules
 
 #: Runs in which all laws are looked at, and how many states they have at the least: what goes wrong once with three
-#: pictures; twice, or three times, with two; and twice while rows are taken in. More than half a million in all.
+#: pictures, two or three times with two, twice while rows are taken in. Almost 300,000 in all. `Rules(layout=(1, 1),
+#: deeds=2)`, anything twice, has 303,873 alone and breaks no law either; it is left out for the time it takes.
 RUNS = {
     "anything once": (Rules(layout=(2, 1), deeds=1), 60_000),
-    "anything twice": (Rules(layout=(1, 1), deeds=2), 300_000),
     "sleepers and retries, three times": (Rules(layout=(1, 1), deeds=3, kinds=frozenset((EXPIRE, RETRY))), 70_000),
+    "crashes and orders": (Rules(layout=(1, 1), deeds=2, kinds=frozenset((CRASH, ABANDON, RETRY))), 55_000),
     "anything twice while rows are taken in": (Rules(layout=(1, 1), first=1, workers=1, deeds=2), 80_000),
 }
 SMALL = Rules(layout=(1, 1))
 INGESTED = replace(SMALL, first=1)
 
 
-# The longest takes 20 seconds on a machine that does nothing else.
+# Five seconds each on a machine that does nothing else.
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", RUNS)
 def test_no_law_is_broken_in_any_state(name: str) -> None:
@@ -43,7 +44,7 @@ def test_where_nothing_goes_wrong_no_sweep_is_needed(rules: Rules) -> None:
     assert explore(replace(rules, sweep=False)).broken == {}
 
 
-MUTATIONS = {
+MUTATIONS: dict[str, tuple[Rules, set[str]]] = {
     "no lease fence": (
         replace(SMALL, lease_fence=False, deeds=2, kinds=frozenset((EXPIRE, RETRY))),
         {FENCE, OWN_RUN},
@@ -86,4 +87,4 @@ MUTATIONS = {
 def test_without_a_safeguard_the_model_finds_what_breaks(name: str) -> None:
     rules, laws = MUTATIONS[name]
 
-    assert set(explore(rules).broken) == laws
+    assert laws <= explore(rules, enough=laws).broken.keys()
