@@ -381,7 +381,7 @@ class Life(RuleBasedStateMachine):
         return those[-1 - which % len(those)]
 
     def is_newest(self, claim: Claim) -> bool:
-        return self.product_of(claim).lease_token == claim.lease_token
+        return bool(self.product_of(claim).lease_token == claim.lease_token)
 
     def is_mine(self, held: Hold) -> bool:
         token: int = self.read(
