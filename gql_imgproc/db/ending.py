@@ -53,6 +53,20 @@ def stop(connection: Connection, request_id: UUID, reason: StopReason) -> Snapsh
     return snapshot(row) if row else None
 
 
+def stop_unreadable(connection: Connection, hold: Hold) -> Snapshot | None:
+    """Stops a request whose CSV will never be read again, even if it is being stopped for another reason already.
+
+    Every other reason has the missing rows taken in first, which cannot be. None when the hold is lost.
+    """
+    row = connection.execute(
+        update(requests)
+        .where(*mine(hold), requests.c.stop_reason.is_distinct_from(StopReason.CSV_UNREADABLE))
+        .values(stop_reason=StopReason.CSV_UNREADABLE, sequence=requests.c.sequence + 1, updated_at=now())
+        .returning(*SNAPSHOT_COLUMNS)
+    ).one_or_none()
+    return snapshot(row) if row else None
+
+
 def cancel_chunk(connection: Connection, hold: Hold) -> bool:
     """Cancels what is pending of some products of a request that is being stopped; False when none was left.
 

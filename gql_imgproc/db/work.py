@@ -146,7 +146,12 @@ def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> C
 
 
 _MINE = (products.c.id == bindparam("product"), products.c.lease_token == bindparam("token"))
-_EXTEND = update(products).where(*_MINE, products.c.due_at.is_not(None)).values(due_at=later(bindparam("lease_s")))
+# A final product stays final, and its lease is not lost to who made it final; who else does so takes the token.
+_EXTEND = (
+    update(products)
+    .where(*_MINE)
+    .values(due_at=case((products.c.due_at.is_not(None), later(bindparam("lease_s"))), else_=null()))
+)
 
 
 def extend_lease(connection: Connection, claim: Claim, lease_s: float) -> bool:

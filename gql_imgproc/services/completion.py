@@ -79,8 +79,9 @@ async def _go_on(resources: Resources, seen: Snapshot) -> None:
     request = await _now(resources, seen)
     if request.needs_rows:
         await tell(resources, lambda: resources.queue.ingest(request.id))
-    elif request.stop_reason is not seen.stop_reason:
-        # It was stopped while its output was written; that end is another one.
+    elif request.stop_reason is not seen.stop_reason or bool(request.pending_images) is not bool(seen.pending_images):
+        # It was stopped while its output was written, and that end is another one; or its last image ended while
+        # we held it, and who was called for that found us.
         await tell(resources, lambda: resources.queue.finish(request.id))
 
 

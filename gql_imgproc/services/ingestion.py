@@ -20,7 +20,6 @@ from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
 from gql_imgproc.services.spool import spooled
-from gql_imgproc.states import StopReason
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ async def _take_in(resources: Resources, hold: Hold) -> None:
             await _insert_rows(resources, hold, file)
     except (ManifestRefused, CsvChanged, ObjectMissing):
         log.exception("the stored CSV cannot be read again", extra={"request": str(request.id)})
-        await resources.db.write(lambda connection: ending.stop(connection, request.id, StopReason.CSV_UNREADABLE))
+        await resources.db.write(lambda connection: ending.stop_unreadable(connection, hold))
 
 
 async def _insert_rows(resources: Resources, hold: Hold, file: BinaryIO) -> None:

@@ -53,6 +53,22 @@ def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(
     assert_counters_equal_rows(database, request_id)
 
 
+def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Database) -> None:
+    """Or the call to finish the request, which follows, would be dropped with the work."""
+    request_id = given_request(database, 1, 1)
+    ended, stopped = claimed(database, request_id), claimed(database, request_id)
+    record(database, ended, 0, DONE)
+
+    assert database.write_now(lambda connection: work.extend_lease(connection, ended, 60))
+
+    assert claim(database, request_id) is None
+    assert_counters_equal_rows(database, request_id)
+    database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+    held = hold(database, request_id)
+    assert database.write_now(lambda connection: ending.cancel_chunk(connection, held))
+    assert not database.write_now(lambda connection: work.extend_lease(connection, stopped, 60))
+
+
 def test_an_image_gets_one_verdict(database: Database) -> None:
     request_id = given_request(database, 2)
     held = claimed(database, request_id)
@@ -212,6 +228,22 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
         assert database.write_now(lambda connection, stale=stale: ending.finish(connection, stale, state, end)) is None  # type: ignore[misc]  # bound per turn of the loop
     assert now(database, request_id).cancelled_images == 1
     assert_counters_equal_rows(database, request_id)
+
+
+def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_the_request(database: Database) -> None:
+    request_id = given_request(database, 1)
+    asleep = hold(database, request_id, lease_s=0)
+    awake = hold(database, request_id)
+    database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+
+    assert database.write_now(lambda connection: ending.stop_unreadable(connection, asleep)) is None
+    assert now(database, request_id).stop_reason is StopReason.CANCELLED
+    stopped = database.write_now(lambda connection: ending.stop_unreadable(connection, awake))
+
+    assert stopped is not None
+    assert stopped.stop_reason is StopReason.CSV_UNREADABLE
+    assert database.write_now(lambda connection: ending.stop_unreadable(connection, awake)) is None
+    assert now(database, request_id).sequence == stopped.sequence
 
 
 def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import event, select, update
 
 from gql_imgproc.core.locations import input_key, output_key
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import deliveries, queries, work
+from gql_imgproc.db import deliveries, ending, queries, work
 from gql_imgproc.db.columns import later
 from gql_imgproc.db.models import requests, webhook_deliveries
 from gql_imgproc.io import queue as queues
@@ -139,6 +139,52 @@ def test_a_stored_csv_that_went_missing_before_the_end_ends_the_request(run: Run
         ended = await state(resources, request_id)
         assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
         assert ended.processed_images == 1
+
+    run(story)
+
+
+@pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.DEADLINE])
+def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopped(run: Run, reason: StopReason) -> None:
+    """Promise P1. Ingesting and finishing used to send each other messages for ever; the model found it."""
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, rows(600))).snapshot.id
+        await resources.db.write(lambda connection: ending.stop(connection, request_id, reason))
+        await resources.storage.delete(input_key(request_id))
+
+        await ingestion.ingest(resources, request_id)
+        await completion.finish(resources, request_id)
+
+        ended = await state(resources, request_id)
+        assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
+        assert ended.cancelled_images == ended.ingested_products
+        assert_counters_equal_rows(resources.db, request_id)
+
+    run(story)
+
+
+def test_an_end_that_was_turned_away_by_a_holder_is_not_left_to_the_sweep(
+    run: Run, settings: Settings, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ingestion sends a call to finish; who answers it may hold the request just when its last picture ends."""
+    address = image_host.add("/a.jpg", jpeg(1))
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        end = completion._end
+
+        async def last_picture_ends(*arguments: Any) -> Snapshot | None:
+            ended = await end(*arguments)
+            await work_on(resources, request_id)
+            await completion.finish(resources, request_id)
+            flush(settings)
+            return ended
+
+        monkeypatch.setattr(completion, "_end", last_picture_ends)
+        await completion.finish(resources, request_id)
+
+        assert not (await state(resources, request_id)).pending_images
+        assert (await resources.blocking(resources.queue.census)).control == {(queues.FINISH, request_id): 1}
 
     run(story)
 
