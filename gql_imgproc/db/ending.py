@@ -141,7 +141,6 @@ def finish(
             failure_code=end.failure,
             output_name=end.output_name,
             retry_at=case((_may_heal(end), later(end.retry_after_s)), else_=null()),
-            hold_token=requests.c.hold_token + 1,
             tidy_at=later(TIDY_SECONDS),
             completed_at=now(),
             updated_at=now(),

@@ -38,8 +38,9 @@ def take(connection: Connection, request_id: UUID, lease_s: float) -> Hold | Non
 
 
 def extend(connection: Connection, hold: Hold, lease_s: float) -> bool:
-    """Holds on for so long from now; False when the hold is lost."""
-    return connection.execute(update(requests).where(*mine(hold)).values(due_at=later(lease_s))).rowcount == 1
+    """Holds on for so long from now; False when the hold is lost. Who has ended the request has not lost it."""
+    ours = requests.c.id == hold.request.id, requests.c.hold_token == hold.token
+    return connection.execute(update(requests).where(*ours).values(due_at=later(lease_s))).rowcount == 1
 
 
 def release(connection: Connection, hold: Hold) -> None:

@@ -185,7 +185,8 @@ class Life(RuleBasedStateMachine):
     @rule(which=WHICH, lease_s=LEASES)
     def extend_hold(self, which: int, lease_s: float) -> None:
         held = self.pick(self.holds, which)
-        mine = self.is_mine(held)
+        # Who has ended the request has not lost it.
+        mine = self.has_newest_token(held)
         with self.unchanged_unless(mine):
             assert self.write(holds.extend, held, lease_s) == mine
 
@@ -384,12 +385,15 @@ class Life(RuleBasedStateMachine):
         return bool(self.product_of(claim).lease_token == claim.lease_token)
 
     def is_mine(self, held: Hold) -> bool:
+        return self.has_newest_token(held) and not now(self.database, self.id).status.final
+
+    def has_newest_token(self, held: Hold) -> bool:
         token: int = self.read(
             lambda connection: connection.execute(
                 select(requests.c.hold_token).where(requests.c.id == self.id)
             ).scalar_one()
         )
-        return bool(token == held.token and not now(self.database, self.id).status.final)
+        return token == held.token
 
     def product_of(self, claim: Claim) -> Row[Any]:
         found: Row[Any] = self.read(

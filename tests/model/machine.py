@@ -360,7 +360,7 @@ def end(state: State, worker: Worker, rules: Rules) -> Turns:
     complete = request.ingested == len(rules.layout) and ended(request) == rules.total_images
     if is_mine(state, worker, rules) and request.stop == worker.stop and (complete or worker.end == UNREADABLE):
         name = 0 if worker.end == UNREADABLE or not worker.pages else output_name(worker, rules)
-        final = request._replace(status=worker.end, output=name, hold_token=request.hold_token + 1)
+        final = request._replace(status=worker.end, output=name)
         phase = PUBLISH if rules.output_first or not name else STORE_LATE
         # What the hold's release does to a final request is nothing.
         yield Turn("end", worker._replace(phase=phase), {"request": final})
