@@ -88,11 +88,11 @@ class Settings(BaseSettings):
     fetch_first_byte_seconds: Seconds = Field(15, gt=0, description="Longest silence of a picture's host.")
     fetch_total_seconds: Seconds = Field(60, gt=0, description="Deadline for one picture from first to last byte.")
     fetch_concurrency: int = Field(32, gt=0, description="Downloads in flight per worker process.")
-    fetch_per_host: int = Field(12, gt=0, description="Downloads in flight per worker process and host.")
+    fetch_per_host: int = Field(16, gt=0, description="Downloads in flight per worker process and host.")
 
     # Work.
     worker_threads: int = Field(
-        24,
+        32,
         gt=0,
         description="Products in flight per worker process and priority; one request has at most half of them.",
     )

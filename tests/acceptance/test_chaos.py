@@ -44,8 +44,8 @@ PICTURES, WINDOW, WORKERS = 200, 32, 2
 POINTS = (15, 80, 140)
 #: So slow that each point comes in the middle of some pictures, in seconds.
 HOST_DELAY_S = 0.2
-#: Messages that workers can have fetched: 24 of each of four queues and worker.
-FETCHED = WORKERS * 4 * 24
+#: Messages that workers can have fetched: 32 of each of four queues and worker.
+FETCHED = WORKERS * 4 * 32
 
 
 @pytest.fixture

@@ -28,6 +28,9 @@ from gql_imgproc.errors import ImageFailure
 Image.MAX_IMAGE_PIXELS = None
 # Texts are taken out before; what is left are profiles, of which some take megabytes.
 PngImagePlugin.MAX_TEXT_CHUNK = png_text.MAX_PROFILE_BYTES
+# Blocks of a picture that is done serve the next one: giving 5 MB back to the system and asking for them again costs
+# 2 % of a JPEG. A block has 16 MiB at most.
+Image.core.set_blocks_max(4)  # type: ignore[attr-defined]  # of the C part, which has no types
 # One picture uses one core: the worker decides how many pictures are done at once.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
