@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     worker_threads: int = Field(
         32,
         gt=0,
-        description="Products in flight per worker process and priority; one request has at most half of them.",
+        description="Products in flight per worker process and priority; one request has at most three quarters of them.",
     )
     cpu_slots: int = Field(
         0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by worker processes."

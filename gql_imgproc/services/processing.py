@@ -18,8 +18,9 @@ from gql_imgproc.states import Priority
 
 log = logging.getLogger(__name__)
 
-#: Share of a process's places that one request may take: its pictures' host may be slow, or dead.
-LARGEST_SHARE = 0.5
+#: Share of a process's places that one request may take: its pictures' host may be slow, or dead. With half of them a
+#: request whose calls are spread unevenly over the processes would miss some.
+LARGEST_SHARE = 0.75
 #: Pause before a product is tried again whose work failed in a way that nobody foresaw, in seconds.
 FAULT_PAUSE_SECONDS = 10.0
 
