@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     worker_threads: int = Field(
         32,
         gt=0,
-        description="Products in flight per worker process and priority; one request has at most three quarters of them.",
+        description="Products in flight per worker process and priority; "
+        "one request has three quarters of them at most.",
     )
     cpu_slots: int = Field(
         0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by worker processes."
