@@ -18,7 +18,7 @@ from .test_up import upload, write_manifest
 pytestmark = pytest.mark.acceptance
 
 ROWS = 100_000
-QUERY = {"query": "{ requests(first: 5) { nodes { id status totalImages } } limits { maxProducts } }"}
+QUERY = {"query": "{ requests(first: 5) { edges { node { id status totalImages } } } limits { maxUploadBytes } }"}
 
 
 def test_others_are_answered_while_a_hundred_thousand_rows_are_taken_in(start: StartService, tmp_path: Path) -> None:
