@@ -173,6 +173,8 @@ def open_picture(data: bytes, form: Format, anatomy: Anatomy) -> ImageFile.Image
     """The picture with its header read, its pixels not; refuses a file that says two things about its size."""
     with decoding():
         image = _OPENERS[form.name](BytesIO(png_text.without(data) if form.name == "PNG" else data))
+        # All of it is here: fed piece by piece, a decoder does the row anew in which a piece ends.
+        image.decodermaxblock = max(image.decodermaxblock, len(data))
         # Pillow shows a TIFF already turned.
         expected = displayed_size(form, anatomy) if form.name == "TIFF" else (anatomy.width, anatomy.height)
         if image.size != expected:
