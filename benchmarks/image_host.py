@@ -17,7 +17,7 @@ class Host(asyncio.Protocol):
     latency = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # of a TCP server
         self.rest = b""
 
     def data_received(self, data: bytes) -> None:

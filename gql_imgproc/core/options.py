@@ -75,18 +75,6 @@ class Options:
         if len(self.filters) > len(ImageFilter):
             raise OptionInvalid("filters", f"at most {len(ImageFilter)} may be given.")
 
-    @property
-    def only_quality(self) -> bool:
-        """Whether pixels may stay as they are: no other size, look or format is asked for."""
-        return (
-            self.scale == 1
-            and self.max_width is None
-            and self.max_height is None
-            and self.crop is None
-            and not self.filters
-            and self.format is OutputFormat.ORIGINAL
-        )
-
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults, ready for a JSON column."""
         out: dict[str, Any] = {}

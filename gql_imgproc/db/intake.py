@@ -47,16 +47,6 @@ class NewProduct:
     image_urls: Sequence[str]
 
 
-def insert_request(connection: Connection, new: NewRequest) -> None:
-    """The row of an accepted request."""
-    values = {name: getattr(new, name) for name in NewRequest.__slots__}
-    connection.execute(
-        insert(requests).values(
-            **values, status=RequestStatus.PENDING, due_at=now(), created_at=now(), updated_at=now()
-        )
-    )
-
-
 def find_by_idempotency_key(connection: Connection, key: str) -> Snapshot | None:
     """The request that was made with `key` within the last 24 hours; an older one gives the key up."""
     connection.execute(
@@ -70,11 +60,16 @@ def find_by_idempotency_key(connection: Connection, key: str) -> Snapshot | None
 
 def insert_first_chunk(connection: Connection, new: NewRequest, chunk: Sequence[NewProduct]) -> Snapshot:
     """The row of an accepted request and its first products; as far as these are all, the request is whole."""
-    insert_request(connection, new)
     row = connection.execute(
-        update(requests)
-        .where(requests.c.id == new.id)
-        .values(ingested_products=len(chunk))
+        insert(requests)
+        .values(
+            **{name: getattr(new, name) for name in NewRequest.__slots__},
+            status=RequestStatus.PENDING,
+            ingested_products=len(chunk),
+            due_at=now(),
+            created_at=now(),
+            updated_at=now(),
+        )
         .returning(*SNAPSHOT_COLUMNS)
     ).one()
     _insert_products(connection, new.id, chunk)

@@ -65,6 +65,34 @@ def _reopen(connection: Connection, request_id: UUID, *, by_itself: bool) -> Sna
     resumed = connection.execute(update(images).where(cut_off).values(anew)).rowcount
     if not retried + resumed:
         return None
+    return _reopen_request(connection, request_id, retried, resumed, by_itself=by_itself)
+
+
+def _reopen_products(connection: Connection, failed: ColumnElement[bool], cut_off: ColumnElement[bool]) -> None:
+    """Products of images that are about to be pending again; what is left of their failures stays counted."""
+
+    def own(those: ColumnElement[bool]) -> ScalarSelect[int]:
+        return select(func.count()).where(images.c.product_id == products.c.id, those).scalar_subquery()
+
+    connection.execute(
+        update(products)
+        .where(products.c.id.in_(select(images.c.product_id).where(or_(failed, cut_off))))
+        .values(
+            status=ProductStatus.PENDING,
+            failed_images=products.c.failed_images - own(failed),
+            cancelled_images=products.c.cancelled_images - own(cut_off),
+            due_at=now(),
+            lease_token=products.c.lease_token + 1,
+            attempts=0,
+            updated_at=now(),
+        )
+    )
+
+
+def _reopen_request(
+    connection: Connection, request_id: UUID, retried: int, resumed: int, *, by_itself: bool
+) -> Snapshot:
+    """The request, of which so many failed and so many cancelled images are pending again."""
     ended_badly = (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)
     still_failed = (
         select(func.count())
@@ -98,24 +126,3 @@ def _reopen(connection: Connection, request_id: UUID, *, by_itself: bool) -> Sna
         .returning(*SNAPSHOT_COLUMNS)
     ).one()
     return snapshot(row)
-
-
-def _reopen_products(connection: Connection, failed: ColumnElement[bool], cut_off: ColumnElement[bool]) -> None:
-    """Products of images that are about to be pending again; what is left of their failures stays counted."""
-
-    def own(those: ColumnElement[bool]) -> ScalarSelect[int]:
-        return select(func.count()).where(images.c.product_id == products.c.id, those).scalar_subquery()
-
-    connection.execute(
-        update(products)
-        .where(products.c.id.in_(select(images.c.product_id).where(or_(failed, cut_off))))
-        .values(
-            status=ProductStatus.PENDING,
-            failed_images=products.c.failed_images - own(failed),
-            cancelled_images=products.c.cancelled_images - own(cut_off),
-            due_at=now(),
-            lease_token=products.c.lease_token + 1,
-            attempts=0,
-            updated_at=now(),
-        )
-    )

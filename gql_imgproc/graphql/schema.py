@@ -7,8 +7,7 @@ from typing import Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-# Importing it describes the enums of the ground floor.
-from gql_imgproc.graphql import enums  # noqa: F401
+from gql_imgproc.graphql import enums  # noqa: F401  # importing it describes the enums of the ground floor
 from gql_imgproc.graphql.cost import DocumentLimits
 from gql_imgproc.graphql.faults import PresentableErrors
 from gql_imgproc.graphql.mutation import Mutation

@@ -21,7 +21,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         elif message.get("type") == "subscribe" and not _is_operation(payload):
             await self.handle_invalid_message("The payload of `subscribe` must have the text `query`")
         else:
-            await super().handle_message(message)  # type: ignore[arg-type]
+            await super().handle_message(message)  # type: ignore[arg-type]  # looked at above
 
     async def handle_task_exception(self, error: Exception) -> None:
         # That a client has left is no fault, and needs no traceback in the log.

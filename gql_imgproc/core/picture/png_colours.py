@@ -31,7 +31,7 @@ def counted(image: Image.Image, most: int) -> dict[Colour, int] | None:
         if found is None:
             return None
         # RGB is counted as the opaque RGBA that it is.
-        counts.update({(*colour, 255)[:4]: n for n, colour in found})  # type: ignore[misc]
+        counts.update({(*colour, 255)[:4]: n for n, colour in found})  # type: ignore[misc]  # four of them, which a slice does not tell
         if len(counts) > most:
             return None
     return counts
