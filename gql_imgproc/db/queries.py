@@ -131,7 +131,12 @@ def count_products(
 
 
 def products_of_requests(
-    connection: Connection, request_ids: Collection[UUID], window: Window, status: ProductStatus | None = None
+    connection: Connection,
+    request_ids: Collection[UUID],
+    window: Window,
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
 ) -> dict[UUID, Page[Row[Any]]]:
     """The same window of the products of each request, in the order of its file; keys are (position,)."""
     candidate = products.alias()
@@ -142,9 +147,7 @@ def products_of_requests(
             terms.append(table.c.position > window.after[0])
         if window.before is not None:
             terms.append(table.c.position < window.before[0])
-        if status is not None:
-            terms.append(table.c.status == status)
-        return and_(*terms)
+        return and_(*terms, *_matches(connection, name_contains, status, table))
 
     # Where the window ends is looked up per request through the index, so that no row beyond it is read;
     # a window function would read all products of each request.
@@ -177,15 +180,19 @@ def products_of_requests(
 
 
 def count_products_of_requests(
-    connection: Connection, request_ids: Collection[UUID], status: ProductStatus | None = None
+    connection: Connection,
+    request_ids: Collection[UUID],
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
 ) -> dict[UUID, int]:
     """How many products each request has; those that have none are left out."""
-    if status is None:
+    if not name_contains and status is None:
         statement = select(requests.c.id, requests.c.ingested_products).where(requests.c.id.in_(request_ids))
     else:
         statement = (
             select(products.c.request_id, func.count())
-            .where(products.c.request_id.in_(request_ids), products.c.status == status)
+            .where(products.c.request_id.in_(request_ids), *_matches(connection, name_contains, status))
             .group_by(products.c.request_id)
         )
     return {request_id: count for request_id, count in connection.execute(statement)}
@@ -212,13 +219,13 @@ def deliveries_of_requests(
 
 
 def _matches(
-    connection: Connection, name_contains: str | None, status: ProductStatus | None
+    connection: Connection, name_contains: str | None, status: ProductStatus | None, table: Any = products
 ) -> list[ColumnElement[bool]]:
     terms: list[ColumnElement[bool]] = []
     if name_contains:
-        terms.append(_contains(connection, products.c.product_name, name_contains))
+        terms.append(_contains(connection, table.c.product_name, name_contains))
     if status is not None:
-        terms.append(products.c.status == status)
+        terms.append(table.c.status == status)
     return terms
 
 

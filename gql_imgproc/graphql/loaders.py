@@ -24,12 +24,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which products of a request."""
+
+    name_contains: str | None = None
+    status: ProductStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProductsOf:
     """A page of the products of a request."""
 
     request_id: UUID
     window: queries.Window
-    status: ProductStatus | None
+    wanted: Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class CountOf:
     """The number of a request's products."""
 
     request_id: UUID
-    status: ProductStatus | None
+    wanted: Wanted
 
 
 class Loaders:
@@ -55,23 +63,29 @@ class Loaders:
         return [found.get(key) for key in keys]
 
     async def _products(self, keys: list[ProductsOf]) -> list[queries.Page[Row[Any]]]:
-        groups: defaultdict[tuple[queries.Window, ProductStatus | None], set[UUID]] = defaultdict(set)
+        groups: defaultdict[tuple[queries.Window, Wanted], set[UUID]] = defaultdict(set)
         for key in keys:
-            groups[key.window, key.status].add(key.request_id)
+            groups[key.window, key.wanted].add(key.request_id)
         found = await self._db.read(
             lambda connection: {
-                group: queries.products_of_requests(connection, ids, *group) for group, ids in groups.items()
+                (window, wanted): queries.products_of_requests(
+                    connection, ids, window, name_contains=wanted.name_contains, status=wanted.status
+                )
+                for (window, wanted), ids in groups.items()
             }
         )
-        return [found[key.window, key.status][key.request_id] for key in keys]
+        return [found[key.window, key.wanted][key.request_id] for key in keys]
 
     async def _product_counts(self, keys: list[CountOf]) -> list[int]:
-        groups: defaultdict[ProductStatus | None, set[UUID]] = defaultdict(set)
+        groups: defaultdict[Wanted, set[UUID]] = defaultdict(set)
         for key in keys:
-            groups[key.status].add(key.request_id)
+            groups[key.wanted].add(key.request_id)
         found = await self._db.read(
             lambda connection: {
-                status: queries.count_products_of_requests(connection, ids, status) for status, ids in groups.items()
+                wanted: queries.count_products_of_requests(
+                    connection, ids, name_contains=wanted.name_contains, status=wanted.status
+                )
+                for wanted, ids in groups.items()
             }
         )
-        return [found[key.status].get(key.request_id, 0) for key in keys]
+        return [found[key.wanted].get(key.request_id, 0) for key in keys]

@@ -9,16 +9,13 @@ import strawberry
 from gql_imgproc.db import queries
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.enums import RequestOrder
-from gql_imgproc.graphql.faults import bad_input
 from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.limits import ServerLimits
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, given, window
+from gql_imgproc.graphql.search import NameContains, searched
 from gql_imgproc.graphql.types import Image, Node, Product, ProductConnection, Request, RequestConnection
 from gql_imgproc.identifiers import Kind, from_global
 from gql_imgproc.states import ProductStatus, RequestStatus
-
-#: Longest text that is searched for, in characters.
-MAX_SEARCH_CHARS = 200
 
 Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifier to fetch.")]
 
@@ -78,15 +75,13 @@ class Query:
         after: After = strawberry.UNSET,
         last: Last = strawberry.UNSET,
         before: Before = strawberry.UNSET,
-        name_contains: Annotated[
-            str | None, strawberry.argument(description="Only products whose name contains this text.")
-        ] = strawberry.UNSET,
+        name_contains: NameContains = strawberry.UNSET,
         status: Annotated[
             ProductStatus | None, strawberry.argument(description="Only products with this status.")
         ] = strawberry.UNSET,
     ) -> ProductConnection:
         asked = window(Listing.PRODUCTS, first, after, last, before)
-        text, wanted = _searched(given(name_contains)), given(status)
+        text, wanted = searched(name_contains), given(status)
         db = info.context.resources.db
         page = await db.read(
             lambda connection: queries.products_page(connection, asked, name_contains=text, status=wanted)
@@ -125,11 +120,3 @@ async def _image(info: Info, id: str) -> Image | None:
         return None
     row = await info.context.resources.db.read(lambda connection: queries.image(connection, named[1]))
     return None if row is None else Image.of(row, row.input_image_urls, info.context.address)
-
-
-def _searched(text: str | None) -> str | None:
-    if text is not None and len(text) > MAX_SEARCH_CHARS:
-        raise bad_input(f"`nameContains` may have at most {MAX_SEARCH_CHARS} characters.")
-    if text is not None and "\0" in text:
-        raise bad_input("`nameContains` may not contain the character NUL.")
-    return text

@@ -17,10 +17,11 @@ from gql_imgproc.db.queries import Page, Window
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.fields import computed
-from gql_imgproc.graphql.loaders import CountOf, ProductsOf
+from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
 from gql_imgproc.graphql.options import ProcessingOptions
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, PageInfo, cursor, given, window
 from gql_imgproc.graphql.scalars import URL, ByteCount
+from gql_imgproc.graphql.search import NameContains, searched
 from gql_imgproc.graphql.webhook import WebhookDelivery
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.states import (
@@ -271,15 +272,16 @@ class Request(Node):
         after: After = strawberry.UNSET,
         last: Last = strawberry.UNSET,
         before: Before = strawberry.UNSET,
+        name_contains: NameContains = strawberry.UNSET,
         status: Annotated[
             ProductStatus | None, strawberry.argument(description="Only products with this status.")
         ] = strawberry.UNSET,
     ) -> ProductConnection:
         listing, loaders, request_id = Listing.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
-        asked = window(listing, first, after, last, before)
-        page = await loaders.products.load(ProductsOf(request_id, asked, given(status)))
+        asked, wanted = window(listing, first, after, last, before), Wanted(searched(name_contains), given(status))
+        page = await loaders.products.load(ProductsOf(request_id, asked, wanted))
         return ProductConnection.of(
-            listing, asked, page, lambda: loaders.product_counts.load(CountOf(request_id, given(status)))
+            listing, asked, page, lambda: loaders.product_counts.load(CountOf(request_id, wanted))
         )
 
     @classmethod

@@ -26,8 +26,8 @@ def products_page(database: Database, window: Window, **wanted: Any) -> Page[Any
     return database.read_now(lambda connection: queries.products_page(connection, window, **wanted))
 
 
-def products_of(database: Database, request_ids: list[UUID], window: Window, *status: ProductStatus) -> dict[UUID, Any]:
-    return database.read_now(lambda connection: queries.products_of_requests(connection, request_ids, window, *status))
+def products_of(database: Database, request_ids: list[UUID], window: Window, **wanted: Any) -> dict[UUID, Any]:
+    return database.read_now(lambda connection: queries.products_of_requests(connection, request_ids, window, **wanted))
 
 
 def walk(page_of: Callable[[Window], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
@@ -130,6 +130,28 @@ def test_pages_of_products_of_several_requests(database: Database, backward: boo
 
 
 @pytest.mark.parametrize("backward", [False, True])
+def test_search_within_a_request_goes_on_from_page_to_page(database: Database, backward: bool) -> None:
+    request_id = given_names(database, "Red sock", "Blue sock", "RED lamp", "red_x", "Tired", "Green")
+    given_names(database, "Red in another request")
+
+    found = walk(
+        lambda window: products_of(database, [request_id], window, name_contains="red")[request_id],
+        size=2,
+        backward=backward,
+    )
+    literal = products_of(database, [request_id], Window(9), name_contains="d_")[request_id]
+    failed = products_of(database, [request_id], Window(9), name_contains="red", status=ProductStatus.FAILED)
+    count = database.read_now(
+        lambda connection: queries.count_products_of_requests(connection, [request_id], name_contains="red")
+    )
+
+    assert [row.product_name for row in found] == ["Red sock", "RED lamp", "red_x", "Tired"]
+    assert [row.product_name for _, row in literal.rows] == ["red_x"]
+    assert failed[request_id].rows == []
+    assert count == {request_id: 4}
+
+
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("size", [1, 3, 7, 8])
 def test_pages_give_every_product_of_a_request_once(database: Database, size: int, backward: bool) -> None:
     request_id = given_request(database, *[1] * 7)
@@ -144,10 +166,14 @@ def test_products_of_a_status_within_requests(database: Database) -> None:
     odd = update(products).where(products.c.position.in_([1, 3, 5])).values(status=ProductStatus.FAILED)
     database.write_now(lambda connection: connection.execute(odd))
 
-    page = products_of(database, [request_id], Window(2), ProductStatus.FAILED)[request_id]
-    rest = products_of(database, [request_id], Window(2, after=page.rows[-1][0]), ProductStatus.FAILED)[request_id]
+    page = products_of(database, [request_id], Window(2), status=ProductStatus.FAILED)[request_id]
+    rest = products_of(database, [request_id], Window(2, after=page.rows[-1][0]), status=ProductStatus.FAILED)[
+        request_id
+    ]
     counts = [
-        database.read_now(lambda connection, s=s: queries.count_products_of_requests(connection, [request_id], s))
+        database.read_now(
+            lambda connection, s=s: queries.count_products_of_requests(connection, [request_id], status=s)
+        )
         for s in (None, ProductStatus.FAILED, ProductStatus.COMPLETED)
     ]
 

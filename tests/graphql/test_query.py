@@ -268,6 +268,27 @@ def test_products_are_searched_by_name(run: Any) -> None:
     run(story)
 
 
+def test_products_of_a_request_are_searched_by_name(run: Any) -> None:
+    async def story(api: Api) -> None:
+        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, *[1] * 12))
+        given_request(api.resources.db, *[1] * 12)
+        query = """query($id: ID!, $text: String, $after: String) { request(id: $id) {
+          products(nameContains: $text, first: 2, after: $after) {
+            totalCount edges { node { productName } } pageInfo { hasNextPage endCursor } } } }"""
+
+        first = (await api.data(query, id=request_id, text="PRODUCT 1"))["request"]["products"]
+        end = first["pageInfo"]["endCursor"]
+        second = (await api.data(query, id=request_id, text="PRODUCT 1", after=end))["request"]["products"]
+        everything = (await api.data(query, id=request_id, text=""))["request"]["products"]
+
+        names = [edge["node"]["productName"] for page in (first, second) for edge in page["edges"]]
+        assert names == ["product 1", "product 10", "product 11"]
+        assert [page["totalCount"] for page in (first, second, everything)] == [3, 3, 12]
+        assert [page["pageInfo"]["hasNextPage"] for page in (first, second)] == [True, False]
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -300,9 +321,14 @@ def test_bad_page_is_a_coded_error(run: Any, arguments: str, message: str) -> No
 @pytest.mark.parametrize("text", ["x" * 201, "a\u0000b"])
 def test_bad_search_is_a_coded_error(run: Any, text: str) -> None:
     async def story(api: Api) -> None:
-        body = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
+        given_request(api.resources.db, 1)
+        everywhere = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
+        within = await api.answer(
+            "query($t: String) { requests { edges { node { products(nameContains: $t) { totalCount } } } } }", t=text
+        )
 
-        assert body["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+        for body in (everywhere, within):
+            assert [error["extensions"]["code"] for error in body["errors"]] == ["BAD_USER_INPUT"]
 
     run(story)
 
