@@ -10,6 +10,8 @@ ImgprocError
 ├── RequestNotFinal      the request has no final status yet
 ├── NothingToRetry       no image of the request failed
 ├── NoWebhook            there is no webhook to send
+├── SourceUnknown        there is no such image, or it is not done
+├── TooManySources       as many sources as may be are being fetched for a look
 ├── StorageError         the object store did not do what it was asked
 │   └── ObjectMissing    it has no such object
 ├── LeaseLost            somebody else has taken the work over
@@ -134,6 +136,20 @@ class NoWebhook(ImgprocError):
 
     def __init__(self) -> None:
         super().__init__("The request has no webhook address, or it has not ended yet.")
+
+
+class SourceUnknown(ImgprocError):
+    """There is no image whose source could be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such picture, or it is not done.")
+
+
+class TooManySources(ImgprocError):
+    """Others are looking at sources."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many sources are being fetched. Try again in a moment.")
 
 
 class ImageErrorCode(StrEnum):

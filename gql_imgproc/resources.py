@@ -30,6 +30,8 @@ BLOCKING_THREADS = 8
 READING_THREADS = 2
 #: Webhooks being sent at once by one process: a receiver may take its time without keeping the others waiting.
 WEBHOOKS_AT_ONCE = 32
+#: Sources fetched for a look at once by one process; each may take `max_image_bytes` of its memory.
+SOURCES_AT_ONCE = 4
 
 
 class Resources:
@@ -67,6 +69,7 @@ class Resources:
         # One picture at a time that may have killed an earlier worker.
         self.quarantine = asyncio.Lock()
         self.webhooks = asyncio.Semaphore(WEBHOOKS_AT_ONCE)
+        self.sources = asyncio.Semaphore(SOURCES_AT_ONCE)
         self.background = Background()
         self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
         self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="csv")

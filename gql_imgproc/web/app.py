@@ -58,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         WebSocketRoute("/graphql", graphql),
         Route("/api/download/{request_id}", files.download),
         Route("/api/image/{key:path}", files.image),
+        Route("/api/source/{image_id}", files.source),
         Route("/healthz", health.alive),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),

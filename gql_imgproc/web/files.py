@@ -1,4 +1,4 @@
-"""Downloads: output CSVs and compressed pictures."""
+"""Downloads: output CSVs, compressed pictures, and their sources for comparison."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 
 from gql_imgproc.core.locations import image_key_from, output_key, request_id_in
 from gql_imgproc.db import queries
-from gql_imgproc.errors import RequestNotFound
+from gql_imgproc.errors import ImageErrorCode, ImageFailure, RequestNotFound, SourceUnknown, TooManySources
+from gql_imgproc.identifiers import Kind, from_global
 from gql_imgproc.io.storage import StoredObject
 from gql_imgproc.resources import Resources
+from gql_imgproc.services.source import source as source_of
 
 #: How long a signed address of the object store is good, in seconds; and how long a browser may keep it.
 SIGNED_SECONDS, SIGNED_CACHE_SECONDS = 300, 60
+
+#: How long a browser may keep a source, in seconds: it is a stranger's, and may change.
+SOURCE_CACHE_SECONDS = 300
+#: What to answer when a source cannot be had; everything else is a bad gateway.
+_SOURCE_STATUS = {ImageErrorCode.FORBIDDEN_ADDRESS: 403, ImageErrorCode.TIMEOUT: 504}
 
 _TYPES = {
     "jpg": "image/jpeg",
@@ -74,6 +81,27 @@ async def image(request: Request) -> Response:
     )
 
 
+async def source(request: Request) -> Response:
+    """The source of a compressed picture, through the guard, so that the page needs no other host to compare."""
+    named = from_global(request.path_params["image_id"])
+    if named is None or named[0] is not Kind.IMAGE:
+        return _error(404, str(SourceUnknown()))
+    try:
+        found = await source_of(request.app.state.resources, named[1])
+    except SourceUnknown as error:
+        return _error(404, str(error))
+    except TooManySources as error:
+        return _error(503, str(error), {"Retry-After": "2"})
+    except ImageFailure as error:
+        return _error(_SOURCE_STATUS.get(error.code, 502), error.message)
+    headers = {
+        "Cache-Control": f"private, max-age={SOURCE_CACHE_SECONDS}",
+        # Other sites are not to show strangers' pictures through this service.
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+    return Response(found.data, headers=headers, media_type=found.media_type)
+
+
 def output_name(csv_filename: str) -> str:
     """`shop.csv` was uploaded, `shop-output.csv` comes out."""
     stem, dot, extension = csv_filename.rpartition(".")
@@ -103,5 +131,5 @@ def _has_it(request: Request, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _error(status: int, sentence: str) -> JSONResponse:
-    return JSONResponse({"error": sentence}, status, {"Cache-Control": "no-store"})
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status, {"Cache-Control": "no-store"} | (headers or {}))
