@@ -7,7 +7,8 @@ export const hrefOf = (id: string): string => prefix + encodeURIComponent(id);
 
 /** The request named in the address, so that a reload comes back to it. */
 function read(): string | null {
-  return location.hash.startsWith(prefix) ? decodeURIComponent(location.hash.slice(prefix.length)) : null;
+  const [path] = location.hash.split("?");
+  return path!.startsWith(prefix) ? decodeURIComponent(path!.slice(prefix.length)) : null;
 }
 
 export function useRoute(): string | null {
@@ -18,6 +19,15 @@ export function useRoute(): string | null {
     return () => removeEventListener("hashchange", change);
   }, []);
   return id;
+}
+
+/** What stands in the address beside the request. */
+export const detailsOf = (hash: string): URLSearchParams => new URLSearchParams(hash.split("?")[1]);
+
+/** Writes it there without a step in the history. */
+export function keepDetails(details: URLSearchParams): void {
+  const text = details.toString();
+  history.replaceState(history.state, "", location.hash.split("?")[0] + (text && `?${text}`));
 }
 
 /** The service tells absolute addresses; the page stays on the host it was opened under, as its policy demands. */

@@ -1,29 +1,8 @@
-import type { Connection, Product, ProductStatus, Request, UploadInput, UploadResult, UserError } from "./types";
+import { graphql } from "./graphql";
+import { RequestFields } from "./types";
 
-/** An operation and, for the type checker only, what it takes and gives. */
-export interface Operation<Data, Variables> {
-  text: string;
-  _?: (variables: Variables) => Data;
-}
-
-const operation = <Data, Variables>(text: string): Operation<Data, Variables> => ({ text });
-
-const requestFields = /* GraphQL */ `
-  fragment RequestFields on Request {
-    id status priority sequence csvFilename
-    createdAt startedAt completedAt estimatedCompletionAt
-    options { quality scale format }
-    totalProducts processedProducts failedProducts
-    totalImages processedImages failedImages cancelledImages keptImages
-    progressPercent imagesPerSecond inputBytes outputBytes outputCsvUrl
-    failure { code message }
-    webhook { url status attempts lastHttpStatus nextAttemptAt }
-  }`;
-
-export const Requests = operation<
-  { requests: Connection<Request>; limits: { maxUploadBytes: number } },
-  { first: number; after: string | null }
->(/* GraphQL */ `
+export const Requests = graphql(
+  `
   query Requests($first: Int!, $after: String) {
     requests(first: $first, after: $after) {
       edges { node { ...RequestFields } }
@@ -31,20 +10,26 @@ export const Requests = operation<
       totalCount
     }
     limits { maxUploadBytes }
-  }
-  ${requestFields}`);
+  }`,
+  [RequestFields],
+);
 
-export const OneRequest = operation<{ request: Request | null }, { id: string }>(/* GraphQL */ `
-  query OneRequest($id: ID!) { request(id: $id) { ...RequestFields } }
-  ${requestFields}`);
+export const OneRequest = graphql(
+  `
+  query OneRequest($id: ID!) { request(id: $id) { ...RequestFields } }`,
+  [RequestFields],
+);
 
-export const Products = operation<
-  { request: { products: Connection<Product> } | null },
-  { id: string; first: number; after: string | null; status: ProductStatus | null }
->(/* GraphQL */ `
-  query Products($id: ID!, $first: Int!, $after: String, $status: ProductStatus) {
+export const Products = graphql(`
+  query Products(
+    $id: ID!, $status: ProductStatus, $nameContains: String
+    $first: Int, $after: String, $last: Int, $before: String
+  ) {
     request(id: $id) {
-      products(first: $first, after: $after, status: $status) {
+      products(
+        status: $status, nameContains: $nameContains
+        first: $first, after: $after, last: $last, before: $before
+      ) {
         edges {
           node {
             id serialNumber productName status
@@ -54,70 +39,74 @@ export const Products = operation<
             }
           }
         }
-        pageInfo { hasNextPage endCursor }
+        pageInfo { startCursor endCursor hasPreviousPage hasNextPage }
         totalCount
       }
     }
   }`);
 
-export const RequestProgress = operation<{ requestProgress: Request }, { id: string }>(/* GraphQL */ `
-  subscription RequestProgress($id: ID!) { requestProgress(id: $id) { ...RequestFields } }
-  ${requestFields}`);
+export const RequestProgress = graphql(
+  `
+  subscription RequestProgress($id: ID!) { requestProgress(id: $id) { ...RequestFields } }`,
+  [RequestFields],
+);
 
-export const UploadCsv = operation<
-  { uploadCsv: UploadResult },
-  { input: UploadInput & { file: null } }
->(/* GraphQL */ `
+export const UploadCsv = graphql(
+  `
   mutation UploadCsv($input: UploadCsvInput!) {
     uploadCsv(input: $input) {
       __typename
       ... on UploadCsvSuccess { replayed request { ...RequestFields } }
-      ... on UserError { message path }
-      ... on CsvInvalid { totalErrors errors { row column message } }
-      ... on UploadTooLarge { limitBytes }
-      ... on QuotaExceeded { retryAt }
+      ... on CsvInvalid { message totalErrors errors { row column message } }
+      ... on UploadTooLarge { message limitBytes }
+      ... on WebhookUrlInvalid { message }
+      ... on QuotaExceeded { message retryAt }
     }
-  }
-  ${requestFields}`);
+  }`,
+  [RequestFields],
+);
 
-type Change = { result: { __typename: string; request: Request; deletedId: string } & UserError };
-type OfRequest = { input: { id: string } };
-
-export const CancelRequest = operation<Change, OfRequest>(/* GraphQL */ `
+export const CancelRequest = graphql(
+  `
   mutation CancelRequest($input: CancelRequestInput!) {
     result: cancelRequest(input: $input) {
       __typename
       ... on CancelRequestSuccess { request { ...RequestFields } }
-      ... on UserError { message path }
+      ... on UserError { message }
     }
-  }
-  ${requestFields}`);
+  }`,
+  [RequestFields],
+);
 
-export const RetryFailedImages = operation<Change, OfRequest>(/* GraphQL */ `
+export const RetryFailedImages = graphql(
+  `
   mutation RetryFailedImages($input: RetryFailedImagesInput!) {
     result: retryFailedImages(input: $input) {
       __typename
       ... on RetryFailedImagesSuccess { request { ...RequestFields } }
-      ... on UserError { message path }
+      ... on UserError { message }
     }
-  }
-  ${requestFields}`);
+  }`,
+  [RequestFields],
+);
 
-export const ResendWebhook = operation<Change, OfRequest>(/* GraphQL */ `
+export const ResendWebhook = graphql(
+  `
   mutation ResendWebhook($input: ResendWebhookInput!) {
     result: resendWebhook(input: $input) {
       __typename
       ... on ResendWebhookSuccess { request { ...RequestFields } }
-      ... on UserError { message path }
+      ... on UserError { message }
     }
-  }
-  ${requestFields}`);
+  }`,
+  [RequestFields],
+);
 
-export const DeleteRequest = operation<Change, OfRequest>(/* GraphQL */ `
+export const DeleteRequest = graphql(`
   mutation DeleteRequest($input: DeleteRequestInput!) {
     result: deleteRequest(input: $input) {
       __typename
       ... on DeleteRequestSuccess { deletedId }
-      ... on UserError { message path }
+      ... on UserError { message }
     }
   }`);

@@ -1,6 +1,6 @@
-import type { Operation } from "./operation";
+import { textOf, type Operation } from "./graphql";
 
-//: A page of 48 products takes well under a second; past this the server is not coming back to us.
+//: A page of products takes well under a second; past this the server is not coming back to us.
 const QUERY_TIMEOUT_MS = 30_000;
 
 /** The server could not be reached, or did not answer in GraphQL. */
@@ -24,7 +24,7 @@ export async function query<Data, Variables>(operation: Operation<Data, Variable
     const response = await fetch("/graphql", {
       method: "POST",
       headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify({ query: operation.text, variables }),
+      body: JSON.stringify({ query: textOf(operation), variables }),
       signal: AbortSignal.timeout(QUERY_TIMEOUT_MS),
     });
     answer = await response.json();

@@ -1,99 +1,32 @@
-// What the operations of operation.ts select, by hand; operation.test.ts checks the operations against the schema.
+// What the operations select, by the names that the page uses.
+import type { ResultOf, VariablesOf } from "gql.tada";
+import { graphql } from "./graphql";
+import type { Products, UploadCsv } from "./operation";
 
-export type RequestStatus = "PENDING" | "PROCESSING" | "COMPLETED" | "COMPLETED_WITH_ERRORS" | "FAILED" | "CANCELLED";
-export type ProductStatus = RequestStatus;
-export type ImageStatus = "PENDING" | "COMPLETED" | "FAILED" | "CANCELLED";
-export type WebhookStatus = "PENDING" | "DELIVERED" | "RETRYING" | "FAILED";
-export type OutputFormat = "ORIGINAL" | "JPEG" | "PNG" | "WEBP" | "AVIF";
-export type Priority = "HIGH" | "NORMAL" | "LOW";
+export const RequestFields = graphql(`
+  fragment RequestFields on Request {
+    id status priority sequence csvFilename
+    createdAt startedAt completedAt estimatedCompletionAt
+    options { quality scale format }
+    totalProducts processedProducts failedProducts
+    totalImages processedImages failedImages cancelledImages keptImages
+    progressPercent imagesPerSecond inputBytes outputBytes outputCsvUrl
+    failure { code message }
+    webhook { url status attempts lastHttpStatus nextAttemptAt }
+  }`);
 
-export interface Webhook {
-  url: string;
-  status: WebhookStatus;
-  attempts: number;
-  lastHttpStatus: number | null;
-  nextAttemptAt: string | null;
-}
+export type Request = ResultOf<typeof RequestFields>;
+export type RequestStatus = Request["status"];
+export type Priority = Request["priority"];
+export type OutputFormat = Request["options"]["format"];
+export type Webhook = NonNullable<Request["webhook"]>;
+export type WebhookStatus = Webhook["status"];
 
-export interface Request {
-  id: string;
-  status: RequestStatus;
-  priority: Priority;
-  sequence: number;
-  createdAt: string;
-  startedAt: string | null;
-  completedAt: string | null;
-  estimatedCompletionAt: string | null;
-  csvFilename: string;
-  options: { quality: number; scale: number; format: OutputFormat };
-  totalProducts: number;
-  processedProducts: number;
-  failedProducts: number;
-  totalImages: number;
-  processedImages: number;
-  failedImages: number;
-  cancelledImages: number;
-  keptImages: number;
-  progressPercent: number;
-  imagesPerSecond: number | null;
-  inputBytes: number;
-  outputBytes: number;
-  outputCsvUrl: string | null;
-  failure: { code: string; message: string } | null;
-  webhook: Webhook | null;
-}
+export type Product = NonNullable<ResultOf<typeof Products>["request"]>["products"]["edges"][number]["node"];
+export type ProductStatus = NonNullable<VariablesOf<typeof Products>["status"]>;
+export type Image = Product["images"][number];
 
-export interface Image {
-  id: string;
-  inputUrl: string;
-  outputUrl: string | null;
-  status: ImageStatus;
-  outcome: "COMPRESSED" | "KEPT" | null;
-  error: { code: string; message: string } | null;
-  inputBytes: number | null;
-  outputBytes: number | null;
-  format: string | null;
-  width: number | null;
-  height: number | null;
-}
-
-export interface Product {
-  id: string;
-  serialNumber: string;
-  productName: string;
-  status: ProductStatus;
-  images: Image[];
-}
-
-export interface Connection<T> {
-  edges: { node: T }[];
-  pageInfo: { hasNextPage: boolean; endCursor: string | null };
-  totalCount: number;
-}
-
-export interface CsvIssue {
-  row: number | null;
-  column: string | null;
-  message: string;
-}
-
-/** A member of a result union that is no success. */
-export interface UserError {
-  __typename: string;
-  message: string;
-  path: string[];
-}
-
-export type UploadResult =
-  | { __typename: "UploadCsvSuccess"; request: Request; replayed: boolean }
-  | (UserError & { __typename: "CsvInvalid"; errors: CsvIssue[]; totalErrors: number })
-  | (UserError & { __typename: "UploadTooLarge"; limitBytes: number })
-  | (UserError & { __typename: "QuotaExceeded"; retryAt: string | null })
-  | (UserError & { __typename: "WebhookUrlInvalid" });
-
-export interface UploadInput {
-  webhookUrl: string | null;
-  priority: Priority;
-  options: { quality: number; scale: number; format: OutputFormat };
-  idempotencyKey: string;
-}
+export type UploadResult = ResultOf<typeof UploadCsv>["uploadCsv"];
+export type Accepted = Extract<UploadResult, { __typename: "UploadCsvSuccess" }>;
+export type Refused = Exclude<UploadResult, Accepted>;
+export type UploadInput = Omit<VariablesOf<typeof UploadCsv>["input"], "file">;

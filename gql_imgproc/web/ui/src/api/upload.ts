@@ -1,3 +1,4 @@
+import { textOf } from "./graphql";
 import { UploadCsv } from "./operation";
 import { dataOf, Unreachable } from "./query";
 import type { UploadInput, UploadResult } from "./types";
@@ -10,7 +11,7 @@ export function upload(
   signal: AbortSignal,
 ): Promise<UploadResult> {
   const form = new FormData();
-  form.append("operations", JSON.stringify({ query: UploadCsv.text, variables: { input: { ...input, file: null } } }));
+  form.append("operations", JSON.stringify({ query: textOf(UploadCsv), variables: { input: { ...input, file: null } } }));
   form.append("map", JSON.stringify({ 0: ["variables.input.file"] }));
   form.append("0", file, file.name);
 

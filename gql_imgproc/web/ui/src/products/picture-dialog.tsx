@@ -1,15 +1,25 @@
 import { useState } from "preact/hooks";
 import type { Image, Product } from "../api/types";
-import { count, formatOf, percent, saved } from "../format";
+import { bytes, count, formatOf, percent, saved } from "../format";
 import { ByteBar } from "../parts/byte-bar";
 import { Dialog } from "../parts/dialog";
 import { here } from "../route";
+import { Comparison } from "./comparison";
+import { useSource, type Source } from "./use-source";
 
-/** A closer look. The source is only linked: the page asks no other host for anything. */
+/** A closer look: before and after, and what it saved. */
 export function PictureDialog({ image, product, onClose }: { image: Image; product: Product; onClose: () => void }) {
+  const kept = image.outcome === "KEPT";
+  const source = useSource(image.id, !kept);
+  const [undrawable, setUndrawable] = useState<string | null>(null);
   const [actual, setActual] = useState(false);
   const { width, height } = image;
   const part = saved(image.inputBytes, image.outputBytes);
+  const after = here(image.outputUrl!);
+  const size = { width: width ?? undefined, height: height ?? undefined };
+  const compared = source.at === "there" && !undrawable;
+  const broken = (what: string) => () => setUndrawable(`This browser can’t draw the ${what}. Open it to look at it in another program.`);
+
   return (
     <Dialog label={product.productName} class="look" onClose={onClose}>
       <div class="line">
@@ -19,9 +29,15 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
         </form>
       </div>
       <div class={actual ? "stage actual" : "stage"} tabIndex={actual ? 0 : undefined} role={actual ? "region" : undefined} aria-label={actual ? "The picture in full size" : undefined}>
-        <img src={here(image.outputUrl!)} alt={`${product.productName}, as stored`} width={width ?? undefined} height={height ?? undefined} />
+        {compared ? (
+          <Comparison before={source.url} after={after} name={product.productName} width={width} height={height} onBroken={broken("source")} />
+        ) : (
+          <img src={after} alt={`${product.productName}, as stored`} {...size} onError={broken("picture")} />
+        )}
       </div>
-      {image.outcome === "KEPT" && <p>Compressing would not have helped, so the original bytes are stored.</p>}
+      <p class="remark" role="status">
+        {kept ? "Compressing would not have helped, so the original bytes are stored." : (undrawable ?? remarkOn(source, image))}
+      </p>
       {image.inputBytes !== null && image.outputBytes !== null && <ByteBar before={image.inputBytes} after={image.outputBytes} />}
       <div class="line">
         <p class="facts">
@@ -37,7 +53,7 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
           <button class="small" aria-pressed={actual} onClick={() => setActual(!actual)}>
             Full size
           </button>
-          <a class="button small" href={here(image.outputUrl!)} target="_blank">
+          <a class="button small" href={after} target="_blank">
             Open stored picture
           </a>
           <a class="button small" href={image.inputUrl} target="_blank" rel="noreferrer">
@@ -47,4 +63,15 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
       </div>
     </Dialog>
   );
+}
+
+function remarkOn(source: Source, image: Image): string {
+  switch (source.at) {
+    case "loading":
+      return "Fetching the source to compare …";
+    case "gone":
+      return `There is nothing to compare with: the source can’t be had any more. ${source.message}`;
+    case "there":
+      return source.bytes === image.inputBytes ? "" : `The source has changed since: it has ${bytes(source.bytes)} now.`;
+  }
 }

@@ -1,80 +1,74 @@
-import { useState } from "preact/hooks";
-import type { Image, Product, ProductStatus, Request } from "../api/types";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Image, Product, Request } from "../api/types";
 import { count } from "../format";
-import { Badge } from "../parts/badge";
+import { announce } from "../parts/announcer";
 import { Notice } from "../parts/notice";
+import { detailsOf, keepDetails } from "../route";
+import { Filters } from "./filters";
+import { Pager } from "./pager";
 import { PictureDialog } from "./picture-dialog";
-import { PictureTile } from "./picture-tile";
-import { productsOf } from "./product-pages";
-import { useProducts } from "./use-products";
+import { fromDetails, start, toDetails, type Place } from "./place";
+import { ProductCard } from "./product-card";
+import { useProducts, type Page } from "./use-products";
 
-const filters: [ProductStatus | null, string][] = [
-  [null, "All"],
-  ["COMPLETED", "Done"],
-  ["COMPLETED_WITH_ERRORS", "Some failed"],
-  ["FAILED", "Failed"],
-  ["PENDING", "Waiting"],
-];
-
+/** The products of a request, a page at a time: a file of a hundred thousand costs a browser no more than one of twenty. */
 export function ProductList({ request }: { request: Request }) {
-  const [status, setStatus] = useState<ProductStatus | null>(null);
+  const [place, setPlace] = useState<Place>(() => fromDetails(detailsOf(location.hash)));
   const [open, setOpen] = useState<{ image: Image; product: Product } | null>(null);
-  const { pages, total, fault, busy, more, start } = useProducts(request, status);
-  const products = pages && productsOf(pages);
-  const filterName = filters.find(([value]) => value === status)![1];
+  const { page, fault, load, busy } = useProducts(request, place);
+  const heading = useRef<HTMLHeadingElement>(null);
+
+  useEffect(() => keepDetails(toDetails(place)), [place]);
+
+  const turn = (next: Place) => {
+    setPlace(next);
+    heading.current!.focus({ preventScroll: true });
+    heading.current!.scrollIntoView({ block: "start" });
+  };
+  useAnnounced(page);
 
   return (
-    <section aria-labelledby="products-title">
+    <section aria-labelledby="products-title" aria-busy={busy}>
       <div class="line products-head">
-        <h2 id="products-title">
-          Products {pages && <small>{count(total)}</small>}
+        <h2 id="products-title" ref={heading} tabIndex={-1}>
+          Products {page && <small>{count(page.total)}</small>}
         </h2>
-        <fieldset class="segments">
-          <legend class="unseen">Show products that are</legend>
-          {filters.map(([value, name]) => (
-            <label key={name}>
-              <input type="radio" name="status" checked={status === value} onChange={() => setStatus(value)} />
-              <span>{name}</span>
-            </label>
-          ))}
-        </fieldset>
+        <Filters request={request} place={place} onChange={(change) => setPlace(({ status, name }) => ({ ...start, status, name, ...change }))} />
       </div>
       {fault && (
-        <Notice tone="bad" title={fault} action={{ text: "Try again", run: start }}>
-          {products ? "What is shown may be out of date." : "The products could not be loaded."}
+        <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }}>
+          {page ? "What is shown may be out of date." : "The products could not be loaded."}
         </Notice>
       )}
-      {!products && !fault && (
-        <div class="list" role="img" aria-label="Loading">
-          <div class="card skeleton" />
-          <div class="card skeleton" />
+      {!page && !fault && (
+        <div class="list products" role="img" aria-label="Loading">
+          {[1, 2, 3, 4].map((key) => (
+            <div key={key} class="card skeleton" />
+          ))}
         </div>
       )}
-      {products && !products.length && <Notice title={`No product under “${filterName}”`}>Choose another filter to see the others.</Notice>}
+      {page && !page.products.length && (
+        <Notice title="No product like that" action={{ text: "Show all products", run: () => setPlace(start) }}>
+          {page.place.name ? `No name here contains “${page.place.name.trim()}”.` : "None has this status at the moment."}
+        </Notice>
+      )}
       <ul class="list products">
-        {products?.map((product) => (
-          <li key={product.id} class="card product">
-            <div class="product-name">
-              <h3>{product.productName}</h3>
-              <p>No. {product.serialNumber}</p>
-              <Badge status={product.status} />
-            </div>
-            <ul class="pictures">
-              {product.images.map((image, index) => (
-                <li key={image.id}>
-                  <PictureTile image={image} name={`${product.productName}, picture ${index + 1}`} onOpen={() => setOpen({ image, product })} />
-                </li>
-              ))}
-            </ul>
-          </li>
+        {page?.products.map((product) => (
+          <ProductCard key={product.id} product={product} onOpen={(image) => setOpen({ image, product })} />
         ))}
       </ul>
-      {pages?.at(-1)?.more && (
-        <button class="more" onClick={more} disabled={busy}>
-          {busy ? "Loading …" : `Show more, ${count(total - products!.length)} to go`}
-        </button>
-      )}
+      {page && <Pager page={page} onTurn={turn} />}
       {open && <PictureDialog {...open} onClose={() => setOpen(null)} />}
     </section>
   );
+}
+
+/** Says what another filter or search gave; those who see it need no word. */
+function useAnnounced(page: Page | null): void {
+  const place = useRef(page?.place);
+  useEffect(() => {
+    if (!page || place.current === page.place) return;
+    if (place.current) announce(page.total === 1 ? "1 product." : `${count(page.total)} products.`);
+    place.current = page.place;
+  }, [page]);
 }

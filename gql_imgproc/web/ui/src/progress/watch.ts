@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { textOf } from "../api/graphql";
 import { OneRequest, RequestProgress } from "../api/operation";
 import { query } from "../api/query";
 import { socket } from "../api/socket";
@@ -46,7 +47,7 @@ function start(id: string): () => void {
   let unsubscribe = () => {};
   const open = () => {
     unsubscribe = socket.subscribe<{ requestProgress: Request }>(
-      { query: RequestProgress.text, variables: { id } },
+      { query: textOf(RequestProgress), variables: { id } },
       {
         next: ({ data }) => data && store.event(data.requestProgress),
         error: again,

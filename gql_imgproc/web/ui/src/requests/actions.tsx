@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { CancelRequest, DeleteRequest, ResendWebhook, RetryFailedImages } from "../api/operation";
+import type { Operation } from "../api/graphql";
 import { query } from "../api/query";
 import type { Request } from "../api/types";
 import { announce } from "../parts/announcer";
@@ -9,6 +10,11 @@ import { store } from "../progress/store";
 import { here, home } from "../route";
 import { isFinal } from "./status";
 
+type Change = Operation<
+  { result: { __typename: string; request?: Request; deletedId?: string; message?: string } },
+  { input: { id: string } }
+>;
+
 /** What can be done with a request in its present state. */
 export function Actions({ request, onDeleted }: { request: Request; onDeleted: () => void }) {
   const [busy, setBusy] = useState(false);
@@ -16,7 +22,7 @@ export function Actions({ request, onDeleted }: { request: Request; onDeleted: (
   const [asking, setAsking] = useState<"cancel" | "delete" | null>(null);
   const final = isFinal(request);
 
-  const change = async (operation: typeof CancelRequest, said: string) => {
+  const change = async (operation: Change, said: string) => {
     setBusy(true);
     setFault(null);
     try {

@@ -1,7 +1,5 @@
-import type { Request, UploadResult } from "../api/types";
+import type { Refused } from "../api/types";
 import { count, date, plural } from "../format";
-
-type Refused = Exclude<UploadResult, { request: Request }>;
 
 /** Why a file was refused, with every problem where a spreadsheet shows it. */
 export function Refusal({ result }: { result: Refused }) {

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Request, UploadResult } from "../api/types";
+import type { Refused, Request } from "../api/types";
 import { upload } from "../api/upload";
 import { bytes, limit, percent } from "../format";
 import { announce } from "../parts/announcer";
@@ -8,7 +8,7 @@ import { Refusal } from "./refusal";
 
 type State =
   | { at: "sending"; share: number }
-  | { at: "refused"; result: Exclude<UploadResult, { request: Request }> }
+  | { at: "refused"; result: Refused }
   | { at: "failed"; message: string };
 
 interface Props {
@@ -30,7 +30,7 @@ export function UploadItem({ file, options, maxUploadBytes, onAccepted, onClose 
   const send = async () => {
     if (maxUploadBytes !== null && file.size > maxUploadBytes) {
       const message = `The file has ${bytes(file.size)}; at most ${limit(maxUploadBytes)} are accepted.`;
-      setState({ at: "refused", result: { __typename: "UploadTooLarge", message, path: [], limitBytes: maxUploadBytes } });
+      setState({ at: "refused", result: { __typename: "UploadTooLarge", message, limitBytes: maxUploadBytes } });
       return;
     }
     setState({ at: "sending", share: 0 });
