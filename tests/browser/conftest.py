@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
 
 from gql_imgproc.local import samples
 from gql_imgproc.local.image_host import image_host
@@ -20,6 +23,8 @@ from ..acceptance.conftest import Service
 #: A browser of the system's: Playwright's own cannot be had without its download site.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+#: Products of a file that takes three pages to show.
+MANY = 60
 
 
 def lacking(what: str) -> None:
@@ -54,33 +59,125 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": "*"}
+    settings = {
+        "FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
+        "FETCH_ALLOW_PORTS": "*",
+        # As long as the whole: one host here keeps the service waiting on purpose.
+        "FETCH_FIRST_BYTE_SECONDS": "60",
+    }
     started = Service(tmp_path_factory.mktemp("service"), (), settings)
     yield started
     started.close()
 
 
+OpenPage = Callable[..., Page]
+
+
 @pytest.fixture
-def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """The page, in a browser of its own; nothing may go wrong in it, and it may ask no other host."""
-    context = browser.new_context(viewport={"width": 1200, "height": 860}, accept_downloads=True)
-    opened = context.new_page()
+def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
+    """Opens pages, each in a browser of its own; nothing may go wrong in them, and they may ask no other host."""
+    contexts: list[BrowserContext] = []
     faults: list[str] = []
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("request", lambda request: None if _ours(request.url, service) else faults.append(request.url))
-    yield opened
-    context.close()
+
+    def own_host_only(route: Route) -> None:
+        if route.request.url.startswith((service.url, "data:", "blob:")):
+            route.continue_()
+        else:
+            faults.append(f"asked {route.request.url}")
+            route.abort()
+
+    def policy_held(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            faults.append(message.text)
+
+    def open_page(**options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 860}, "locale": "en-US"} | options)
+        contexts.append(context)
+        context.route("**/*", own_host_only)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", policy_held)
+        page.on(
+            "websocket",
+            lambda socket: (
+                None if socket.url.startswith(service.url.replace("http", "ws", 1)) else faults.append(socket.url)
+            ),
+        )
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
     assert faults == []
 
 
-def _ours(url: str, service: Service) -> bool:
-    return url.startswith((service.url, service.url.replace("http", "ws", 1), "data:", "blob:"))
+@pytest.fixture
+def page(open_page: OpenPage) -> Page:
+    return open_page()
 
 
 @pytest.fixture
 def sample_csv(pictures: str, tmp_path: Path) -> Path:
     """The CSV of the demo."""
-    path = tmp_path / "products.csv"
+    return written(tmp_path / "products.csv", samples.manifest(pictures))
+
+
+class HoldingHost:
+    """Keeps whoever asks it for a picture waiting until `release`, and then has none: a request stays open as long."""
+
+    def __init__(self) -> None:
+        self._released = threading.Event()
+        released = self._released
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                released.wait(120)
+                self.send_response(404)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        self._released.set()
+
+    def close(self) -> None:
+        self.release()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def holding_host() -> Iterator[HoldingHost]:
+    host = HoldingHost()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def held_csv(pictures: str, holding_host: HoldingHost, tmp_path: Path) -> Path:
+    """The CSV of the demo and a picture that does not come: the request stays open until its host is released."""
+    held = [13, "Garden chair", f"{holding_host.url}/chair.jpg"]
+    return written(tmp_path / "catalogue.csv", [*samples.manifest(pictures), held])
+
+
+@pytest.fixture
+def many_csv(pictures: str, tmp_path: Path) -> Path:
+    """Products for three pages; the picture of one does not exist."""
+    urls = [f"{pictures}/gift-card.gif"] * MANY
+    urls[6] = f"{pictures}/missing.gif"
+    rows = [[number, f"Cup {number}", url] for number, url in enumerate(urls, 1)]
+    return written(tmp_path / "cups.csv", [["S. No.", "Product Name", "Input Image Urls"], *rows])
+
+
+def written(path: Path, rows: Any) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(samples.manifest(pictures))
+        csv.writer(file).writerows(rows)
     return path

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
+from gql_imgproc.local import samples
+from gql_imgproc.local.image_host import image_host
+
 from ..acceptance.conftest import Service
+from .conftest import HoldingHost, OpenPage, written
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-#: How long thirty pictures may take beside other tests, in milliseconds.
+#: How long some hundred pictures may take beside other tests, in milliseconds.
 DONE_MS = 90_000
+#: How long a killed API may take to be back and noticed, in milliseconds.
+BACK_MS = 30_000
+
+#: Notes what the progress bar says from now on; gone after a reload.
+NOTE_PROGRESS = """() => {
+  const bar = document.querySelector('main [role=progressbar]');
+  const note = () => window.noted.push(Number(bar.getAttribute('aria-valuenow')));
+  window.noted = [];
+  note();
+  new MutationObserver(note).observe(bar, { attributeFilter: ['aria-valuenow'] });
+}"""
 
 
 def upload(page: Page, service: Service, file: Path) -> None:
@@ -23,25 +39,63 @@ def upload(page: Page, service: Service, file: Path) -> None:
     page.set_input_files("input[type=file]", str(file))
 
 
-def test_an_upload_is_watched_to_its_end_and_its_output_downloaded(
+def upload_and_open(page: Page, service: Service, file: Path, webhook: str = "") -> None:
+    """Uploads a file and goes to the page of its request."""
+    page.goto(service.url)
+    if webhook:
+        page.locator("summary").click()
+        page.get_by_label("Webhook address").fill(webhook)
+    with page.expect_response(lambda answer: "UploadCsvSuccess" in answer.text()) as accepted:
+        page.set_input_files("input[type=file]", str(file))
+    request = accepted.value.json()["data"]["uploadCsv"]["request"]["id"]
+    page.locator(f".request a[href$={request}]").click()
+    expect(page.get_by_role("heading", level=1, name=file.name)).to_be_focused()
+    expect(page.locator(".summary")).to_be_visible()
+
+
+def wait_for_end(page: Page) -> None:
+    expect(page.get_by_role("link", name="Download output CSV")).to_be_visible(timeout=DONE_MS)
+
+
+def test_an_upload_is_watched_to_its_end_compared_and_downloaded(
     page: Page, service: Service, sample_csv: Path
 ) -> None:
-    upload(page, service, sample_csv)
-    page.locator(".running h3 a").first.click()
+    upload_and_open(page, service, sample_csv)
+    page.evaluate(NOTE_PROGRESS)
+    wait_for_end(page)
 
-    expect(page.get_by_text("Download output CSV")).to_be_visible(timeout=DONE_MS)
+    noted = page.evaluate("window.noted")
+    assert noted == sorted(noted)
+    assert (noted[-1], len(set(noted)) > 2) == (100, True)
+    expect(page.locator(".counts")).to_contain_text("30 of 30 pictures done")
 
-    first = page.locator(".picture img").first
-    expect(first).to_be_visible()
-    page.wait_for_function("document.querySelector('.picture img').naturalWidth > 0")
+    page.get_by_role("button", name="Espresso machine, steel, picture 1: look closer").click()
+    look = page.get_by_role("dialog", name="Espresso machine, steel")
+    edge = look.get_by_role("slider", name="Edge between before and after")
+    expect(edge).to_have_attribute("aria-valuetext", "50% before, 50% after")
+    page.wait_for_function("[...document.querySelectorAll('.comparison img')].every((image) => image.naturalWidth > 0)")
+    before, after = look.locator(".comparison img.before"), look.locator(".comparison img").first
+    assert before.evaluate("image => image.naturalWidth") == after.evaluate("image => image.naturalWidth") == 900
+    assert before.bounding_box() == after.bounding_box()
+    edge.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    expect(edge).to_have_attribute("aria-valuetext", "60% before, 40% after")
+    assert before.evaluate("image => getComputedStyle(image).clipPath") == "inset(0px 40% 0px 0px)"
+    expect(look.locator(".side")).to_have_text([re.compile(r"Before \d+ kB"), re.compile(r"After [\d.]+ kB")])
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / "compare.png")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Espresso machine, steel, picture 1: look closer")).to_be_focused()
+
     with page.expect_download() as download:
-        page.get_by_text("Download output CSV").click()
+        page.get_by_role("link", name="Download output CSV").click()
     assert download.value.suggested_filename == "products-output.csv"
     rows = list(csv.DictReader(download.value.path().read_text(encoding="utf-8").splitlines()))
     uploaded = list(csv.DictReader(sample_csv.read_text(encoding="utf-8").splitlines()))
     assert [row["Product Name"] for row in rows] == [row["Product Name"] for row in uploaded]
     assert all(row["Output Image Urls"].startswith(f"{service.url}/api/image/") for row in rows)
-    if folder := os.environ.get("SCREENSHOTS"):
+    if folder:
         page.evaluate("scrollTo(0, 0)")
         page.wait_for_load_state("networkidle")
         page.screenshot(path=Path(folder) / "page.png")
@@ -60,16 +114,137 @@ def test_a_bad_csv_shows_every_problem_with_its_place(page: Page, service: Servi
         ["3", "S. No."],
         ["3", "Input Image Urls"],
     ]
+    with page.expect_download() as template:
+        page.get_by_role("link", name="the template", exact=True).first.click()
+    assert template.value.path().read_text().startswith("S. No.,Product Name,Input Image Urls")
+    page.get_by_role("button", name="Dismiss bad.csv").click()
+    expect(page.locator(".issues")).to_have_count(0)
 
 
-def test_the_page_recovers_when_the_api_is_killed(page: Page, service: Service, sample_csv: Path) -> None:
-    upload(page, service, sample_csv)
-    page.locator(".running h3 a").first.click()
-    expect(page.locator(".summary")).to_be_visible()
+def test_the_page_recovers_when_the_api_is_killed(
+    page: Page, service: Service, held_csv: Path, holding_host: HoldingHost
+) -> None:
+    upload_and_open(page, service, held_csv)
+    page.evaluate(NOTE_PROGRESS)
 
     psutil.Process(service.api().pid).kill()
 
-    expect(page.get_by_text("Download output CSV")).to_be_visible(timeout=DONE_MS)
+    banner = page.get_by_text("Connection lost.")
+    expect(banner).to_be_visible(timeout=BACK_MS)
+    holding_host.release()
+    expect(banner).to_have_count(0, timeout=BACK_MS)
+    wait_for_end(page)
+    noted = page.evaluate("window.noted")
+    assert noted == sorted(noted)
+    assert (noted[0] < 100, noted[-1]) == (True, 100)
+
+
+def test_a_reload_goes_on_where_it_was(page: Page, service: Service, held_csv: Path, holding_host: HoldingHost) -> None:
+    upload_and_open(page, service, held_csv)
+    expect(page.locator(".counts")).to_contain_text("30 of 31 pictures done", timeout=DONE_MS)
+
+    page.reload()
+
+    expect(page.locator(".counts")).to_contain_text("30 of 31 pictures done")
+    holding_host.release()
+    wait_for_end(page)
+    expect(page.locator(".counts")).to_contain_text("1 failed")
+
+
+def test_products_are_searched_filtered_and_paged(page: Page, service: Service, many_csv: Path) -> None:
+    names = page.locator(".product h3")
+    pages = page.get_by_role("navigation", name="Pages of products")
+    upload_and_open(page, service, many_csv)
+    wait_for_end(page)
+
+    expect(pages).to_contain_text(span(1, 24, 60))
+    pages.get_by_role("button", name="Next").click()
+    expect(pages).to_contain_text(span(25, 48, 60))
+    expect(page.get_by_role("heading", name="Products")).to_be_focused()
+    pages.get_by_role("button", name="Last page").click()
+    expect(pages).to_contain_text(span(37, 60, 60))
+    pages.get_by_role("button", name="Previous").click()
+    expect(pages).to_contain_text(span(13, 36, 60))
+    page.reload()
+    expect(pages).to_contain_text(span(13, 36, 60))
+    expect(names.first).to_have_text("Cup 13 No. 13")
+
+    page.get_by_role("searchbox", name="Search products by name").fill("CUP 5")
+    expect(names).to_have_count(11)
+    expect(page.get_by_role("status").filter(has_text="11 products.")).to_have_count(1)
+    page.get_by_role("searchbox").fill("")
+    page.locator(".segments").get_by_text("Failed", exact=True).click()
+    expect(names).to_have_text(["Cup 7 No. 7"])
+    expect(page.locator(".picture.failed p")).to_have_text("127.0.0.1 answered with status 404.")
+    page.reload()
+    expect(names).to_have_text(["Cup 7 No. 7"])
+    page.get_by_role("searchbox").fill("nothing like this")
+    page.get_by_role("button", name="Show all products").click()
+    expect(names).to_have_count(24)
+
+
+def span(first: int, last: int, total: int) -> str:
+    return f"{first}\N{EN DASH}{last} of {total}"
+
+
+def test_a_request_is_cancelled_its_webhook_sent_again_and_deleted(
+    page: Page, service: Service, held_csv: Path, pictures: str
+) -> None:
+    upload_and_open(page, service, held_csv, webhook=f"{pictures}/hook")
+
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the request").click()
+    expect(page.locator(".badge").first).to_have_text("Cancelled")
+
+    page.get_by_role("button", name="Resend webhook").click()
+    expect(page.get_by_role("status").filter(has_text="The webhook is sent again.")).to_have_count(1)
+
+    request = page.url.rpartition("/")[2].partition("?")[0]
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_role("button", name="Delete")).to_be_focused()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_role("heading", name="Make pictures smaller")).to_be_focused()
+    expect(page.locator(f".request a[href*={request}]")).to_have_count(0)
+    page.goto(f"{service.url}/#/requests/{request}")
+    expect(page.get_by_role("heading", name="No such request")).to_be_visible()
+
+
+def test_failed_pictures_are_tried_again_and_a_source_that_is_gone_is_told(
+    page: Page, service: Service, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shop"
+    samples.make(folder)
+    late = folder / "clock.jpg"
+    moved = late.rename(folder / "not-yet")
+    with image_host(folder) as port:
+        rows = [["S. No.", "Product Name", "Input Image Urls"], [1, "Clock", f"http://127.0.0.1:{port}/clock.jpg"]]
+        upload_and_open(page, service, written(tmp_path / "clock.csv", rows))
+        retry = page.get_by_role("button", name="Retry 1 failed picture")
+        expect(retry).to_be_visible(timeout=DONE_MS)
+
+        moved.rename(late)
+        retry.click()
+        expect(page.locator(".badge").first).to_have_text("Done", timeout=DONE_MS)
+
+    page.get_by_role("button", name="Clock, picture 1: look closer").click()
+    expect(page.locator(".remark")).to_have_text(
+        "There is nothing to compare with: the source can\u2019t be had any more. 127.0.0.1 could not be connected to."
+    )
+    page.wait_for_function("document.querySelector('.stage img').naturalWidth > 0")
+
+
+def test_numbers_are_written_as_the_browser_does(open_page: OpenPage, service: Service, sample_csv: Path) -> None:
+    page = open_page(locale="de-DE")
+    upload_and_open(page, service, sample_csv)
+    wait_for_end(page)
+
+    expect(page.locator(".save b")).to_have_text(re.compile(r"^\d+\u00a0%$"))
+    expect(page.locator(".byte-bar").first).to_have_text(re.compile(r"\d,\d+\u00a0MB stored"))
 
 
 def test_graphiql_works_without_any_other_host(page: Page, service: Service) -> None:

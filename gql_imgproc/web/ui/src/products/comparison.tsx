@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
-import { percent } from "../format";
+import { bytes, percent } from "../format";
 
 interface Props {
-  before: string;
-  after: string;
+  before: { url: string; bytes: number };
+  after: { url: string; bytes: number | null };
   name: string;
   width: number | null;
   height: number | null;
@@ -16,8 +16,8 @@ export function Comparison({ before, after, name, width, height, onBroken }: Pro
   const size = { width: width ?? undefined, height: height ?? undefined };
   return (
     <div class="comparison" style={{ "--at": `${at}%` }}>
-      <img src={after} alt={`${name}, as stored`} {...size} />
-      <img class="before" src={before} alt={`${name}, the source`} {...size} onError={onBroken} />
+      <img src={after.url} alt={`${name}, as stored`} {...size} />
+      <img class="before" src={before.url} alt={`${name}, the source`} {...size} onError={onBroken} />
       <input
         type="range"
         min="0"
@@ -29,10 +29,10 @@ export function Comparison({ before, after, name, width, height, onBroken }: Pro
       />
       <i class="edge" aria-hidden="true" />
       <span class="side" aria-hidden="true">
-        Before
+        Before {bytes(before.bytes)}
       </span>
       <span class="side right" aria-hidden="true">
-        After
+        After {after.bytes !== null && bytes(after.bytes)}
       </span>
     </div>
   );

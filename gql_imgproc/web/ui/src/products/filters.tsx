@@ -47,12 +47,16 @@ export function Filters({ request, place, onChange }: Props) {
   );
 }
 
-function choices(request: Request): [ProductStatus | null, string][] {
-  return [
+type Choice = [ProductStatus | null, string];
+
+function choices(request: Request): Choice[] {
+  const choices: Choice[] = [
     [null, "All"],
     ["COMPLETED", "Done"],
     ["COMPLETED_WITH_ERRORS", "Some failed"],
     ["FAILED", "Failed"],
-    isFinal(request) && request.cancelledImages ? ["CANCELLED", "Cancelled"] : ["PENDING", "Waiting"],
   ];
+  if (!isFinal(request)) choices.push(["PENDING", "Waiting"]);
+  if (request.cancelledImages) choices.push(["CANCELLED", "Cancelled"]);
+  return choices;
 }

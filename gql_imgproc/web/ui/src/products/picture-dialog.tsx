@@ -30,7 +30,14 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
       </div>
       <div class={actual ? "stage actual" : "stage"} tabIndex={actual ? 0 : undefined} role={actual ? "region" : undefined} aria-label={actual ? "The picture in full size" : undefined}>
         {compared ? (
-          <Comparison before={source.url} after={after} name={product.productName} width={width} height={height} onBroken={broken("source")} />
+          <Comparison
+            before={source}
+            after={{ url: after, bytes: image.outputBytes }}
+            name={product.productName}
+            width={width}
+            height={height}
+            onBroken={broken("source")}
+          />
         ) : (
           <img src={after} alt={`${product.productName}, as stored`} {...size} onError={broken("picture")} />
         )}
@@ -72,6 +79,6 @@ function remarkOn(source: Source, image: Image): string {
     case "gone":
       return `There is nothing to compare with: the source can’t be had any more. ${source.message}`;
     case "there":
-      return source.bytes === image.inputBytes ? "" : `The source has changed since: it has ${bytes(source.bytes)} now.`;
+      return source.bytes === image.inputBytes ? "Drag the edge, or move it with the arrow keys." : `The source has changed since: it has ${bytes(source.bytes)} now.`;
   }
 }

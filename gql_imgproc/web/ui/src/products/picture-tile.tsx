@@ -24,8 +24,8 @@ export function PictureTile({ image, name, onOpen }: { image: Image; name: strin
   const part = saved(image.inputBytes, image.outputBytes);
   return (
     <div class="picture">
-      <button class="frame" onClick={onOpen} aria-label={`${name}: look closer`}>
-        <Thumbnail image={image} />
+      <button class="frame" onClick={onOpen}>
+        <Thumbnail image={image} name={`${name}: look closer`} />
       </button>
       <p>
         {image.outcome === "KEPT" ? "Kept" : part !== null && <b>−{percent(part)}</b>}
@@ -35,14 +35,19 @@ export function PictureTile({ image, name, onOpen }: { image: Image; name: strin
   );
 }
 
-function Thumbnail({ image }: { image: Image }) {
+function Thumbnail({ image, name }: { image: Image; name: string }) {
   const [broken, setBroken] = useState(false);
   // No browser draws TIFF, and a picture may be gone.
-  if (broken) return <span aria-hidden="true">{formatOf(image)}</span>;
+  if (broken)
+    return (
+      <span>
+        {formatOf(image)} <span class="unseen">{name}</span>
+      </span>
+    );
   return (
     <img
       src={here(image.outputUrl!)}
-      alt=""
+      alt={name}
       width="112"
       height="112"
       loading="lazy"

@@ -7,9 +7,10 @@ export function ProductCard({ product, onOpen }: { product: Product; onOpen: (im
   const { productName, serialNumber, status, images } = product;
   return (
     <li class="card product">
-      <div class="product-name">
-        <h3>{productName}</h3>
-        <p>No. {serialNumber}</p>
+      <div class="line">
+        <h3>
+          {productName} <small>No. {serialNumber}</small>
+        </h3>
         <Badge status={status} />
       </div>
       <ul class="pictures">
