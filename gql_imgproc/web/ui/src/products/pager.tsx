@@ -3,8 +3,8 @@ import { end, next, previous, start, type Place } from "./place";
 import type { Page } from "./use-products";
 
 /** From page to page, and to both ends. */
-export function Pager({ page, onTurn }: { page: Page; onTurn: (place: Place) => void }) {
-  const { place, products, total, hasPrevious, hasNext } = page;
+export function Pager({ page, total, onTurn }: { page: Page; total: number; onTurn: (place: Place) => void }) {
+  const { place, products, hasPrevious, hasNext } = page;
   if (!hasPrevious && !hasNext) return null;
   const first = { ...start, status: place.status, name: place.name };
   return (
@@ -21,7 +21,7 @@ export function Pager({ page, onTurn }: { page: Page; onTurn: (place: Place) => 
       <button onClick={() => onTurn(next(place, page))} disabled={!hasNext}>
         Next
       </button>
-      <button onClick={() => onTurn(end(place, page))} disabled={!hasNext} aria-label="Last page">
+      <button onClick={() => onTurn(end(place, total))} disabled={!hasNext} aria-label="Last page">
         »
       </button>
     </nav>

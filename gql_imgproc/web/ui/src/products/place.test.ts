@@ -1,11 +1,11 @@
 import { expect, it } from "vitest";
 import { argumentsOf, end, fromDetails, next, PAGE_SIZE, previous, start, toDetails, type Place } from "./place";
 
-const shown = { products: Array(PAGE_SIZE), total: 100_000, first: "f", last: "l" };
+const shown = { products: Array(PAGE_SIZE), first: "f", last: "l" };
 
 it("goes from page to page by cursor, to the end at once, and never before the start", () => {
   const second = next(start, shown);
-  const last = end(second, shown);
+  const last = end(second, 100_000);
 
   expect(argumentsOf(start)).toEqual({ status: null, nameContains: null, first: PAGE_SIZE, after: null });
   expect(argumentsOf(second)).toMatchObject({ first: PAGE_SIZE, after: "l" });

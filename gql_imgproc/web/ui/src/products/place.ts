@@ -46,7 +46,6 @@ export function fromDetails(details: URLSearchParams): Place {
 
 interface Shown {
   products: unknown[];
-  total: number;
   first: string | null;
   last: string | null;
 }
@@ -54,7 +53,7 @@ interface Shown {
 /** The pages around the one that is shown. */
 export const next = (place: Place, { products, last }: Shown): Place => ({ ...place, cursor: last, backward: false, from: place.from + products.length });
 export const previous = (place: Place, { first }: Shown): Place => ({ ...place, cursor: first, backward: true, from: Math.max(0, place.from - PAGE_SIZE) });
-export const end = (place: Place, { total }: Shown): Place => ({ ...place, cursor: null, backward: true, from: Math.max(0, total - PAGE_SIZE) });
+export const end = (place: Place, total: number): Place => ({ ...place, cursor: null, backward: true, from: Math.max(0, total - PAGE_SIZE) });
 
 /** A number that changes whenever products of the request may have changed. */
 export function tideOf(request: Request): string {

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Image, Product, Request } from "../api/types";
-import { count } from "../format";
+import { count, plural } from "../format";
 import { announce } from "../parts/announcer";
 import { Notice } from "../parts/notice";
 import { detailsOf, keepDetails } from "../route";
@@ -15,7 +15,7 @@ import { useProducts, type Page } from "./use-products";
 export function ProductList({ request }: { request: Request }) {
   const [place, setPlace] = useState<Place>(() => fromDetails(detailsOf(location.hash)));
   const [open, setOpen] = useState<{ image: Image; product: Product } | null>(null);
-  const { page, fault, load, busy } = useProducts(request, place);
+  const { page, total, fault, load, busy } = useProducts(request, place);
   const heading = useRef<HTMLHeadingElement>(null);
 
   useEffect(() => keepDetails(toDetails(place)), [place]);
@@ -25,13 +25,13 @@ export function ProductList({ request }: { request: Request }) {
     heading.current!.focus({ preventScroll: true });
     heading.current!.scrollIntoView({ block: "start" });
   };
-  useAnnounced(page);
+  useAnnounced(page, total);
 
   return (
     <section aria-labelledby="products-title" aria-busy={busy}>
       <div class="line products-head">
         <h2 id="products-title" ref={heading} tabIndex={-1}>
-          Products {page && <small>{count(page.total)}</small>}
+          Products {page && <small>{count(total)}</small>}
         </h2>
         <Filters request={request} place={place} onChange={(change) => setPlace(({ status, name }) => ({ ...start, status, name, ...change }))} />
       </div>
@@ -57,18 +57,18 @@ export function ProductList({ request }: { request: Request }) {
           <ProductCard key={product.id} product={product} onOpen={(image) => setOpen({ image, product })} />
         ))}
       </ul>
-      {page && <Pager page={page} onTurn={turn} />}
+      {page && <Pager page={page} total={total} onTurn={turn} />}
       {open && <PictureDialog {...open} onClose={() => setOpen(null)} />}
     </section>
   );
 }
 
 /** Says what another filter or search gave; those who see it need no word. */
-function useAnnounced(page: Page | null): void {
+function useAnnounced(page: Page | null, total: number): void {
   const place = useRef(page?.place);
   useEffect(() => {
     if (!page || place.current === page.place) return;
-    if (place.current) announce(page.total === 1 ? "1 product." : `${count(page.total)} products.`);
+    if (place.current) announce(`${plural(total, "product")}.`);
     place.current = page.place;
   }, [page]);
 }

@@ -10,7 +10,8 @@ const REFRESH_MS = 1_500;
 export interface Page {
   place: Place;
   products: Product[];
-  total: number;
+  /** How many match; null when all do. */
+  matching: number | null;
   first: string | null;
   last: string | null;
   hasPrevious: boolean;
@@ -34,7 +35,8 @@ export function useProducts(request: Request, place: Place) {
       setPage({
         place,
         products: found.edges.map(({ node }) => node),
-        total: found.totalCount,
+        // Of all products the request knows the number, also while the file is still being taken in.
+        matching: place.status || place.name.trim() ? found.totalCount : null,
         first: startCursor,
         last: endCursor,
         hasPrevious: hasPreviousPage,
@@ -62,11 +64,13 @@ export function useProducts(request: Request, place: Place) {
     // Not `tide`: every picture would put the refresh off.
   }, [behind, round, load, page === null]);
 
-  return { page, fault, load, busy: page?.place !== place && !fault };
+  const total = page?.matching ?? request.totalProducts;
+  return { page, total, fault, load, busy: page?.place !== place && !fault };
 }
 
-/** Whether another look would show the same; failed products can be retried, and filters count what changes. */
+/** Whether another look would show the same: failed products can be retried, more may follow on the last page, and
+ * filters count what changes. */
 function atRest(page: Page | null): boolean {
-  if (!page || page.place.status) return false;
+  if (!page?.hasNext || page.place.status) return false;
   return page.products.length === PAGE_SIZE && page.products.every(({ status }) => status === "COMPLETED");
 }
