@@ -60,6 +60,7 @@ def _addresses(request: Request) -> Response:
         "graphql": "/graphql",
         "download": "/api/download/{request_id}",
         "image": "/api/image/{key}",
+        "source": "/api/source/{image_id}",
         "health": "/healthz",
         "readiness": "/readyz",
         "metrics": "/metrics",

@@ -20,6 +20,10 @@ export const OneRequest = graphql(
   [RequestFields],
 );
 
+/** Apart from the rest, which every event of progress carries. */
+export const Warnings = graphql(`
+  query Warnings($id: ID!) { request(id: $id) { warnings { row column message } } }`);
+
 export const Products = graphql(`
   query Products(
     $id: ID!, $status: ProductStatus, $nameContains: String

@@ -29,4 +29,5 @@ export type Image = Product["images"][number];
 export type UploadResult = ResultOf<typeof UploadCsv>["uploadCsv"];
 export type Accepted = Extract<UploadResult, { __typename: "UploadCsvSuccess" }>;
 export type Refused = Exclude<UploadResult, Accepted>;
+export type CsvIssue = Extract<Refused, { __typename: "CsvInvalid" }>["errors"][number];
 export type UploadInput = Omit<VariablesOf<typeof UploadCsv>["input"], "file">;

@@ -17,6 +17,7 @@ import { home } from "../route";
 import { Actions } from "./actions";
 import { Counts, Pace } from "./figures";
 import { isFinal, look } from "./status";
+import { Warnings } from "./warnings";
 import { WebhookLine } from "./webhook";
 
 //: The subscription ends with the final status, and the webhook goes out after it.
@@ -83,6 +84,7 @@ export function RequestPage({ id }: { id: string }) {
           {request.failure.message}
         </Notice>
       )}
+      <Warnings id={id} />
       <Summary request={request} />
       <ProductList request={request} />
     </>

@@ -1,5 +1,6 @@
 import type { Refused } from "../api/types";
 import { count, date, plural } from "../format";
+import { IssueTable } from "../parts/issue-table";
 
 /** Why a file was refused, with every problem where a spreadsheet shows it. */
 export function Refusal({ result }: { result: Refused }) {
@@ -21,28 +22,7 @@ export function Refusal({ result }: { result: Refused }) {
         </a>
         .
       </p>
-      <div class="issues" tabIndex={0} role="region" aria-label="Problems">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col" class="number">
-                Row
-              </th>
-              <th scope="col">Column</th>
-              <th scope="col">Problem</th>
-            </tr>
-          </thead>
-          <tbody>
-            {errors.map((issue, index) => (
-              <tr key={index}>
-                <td class="number">{issue.row === null ? "–" : count(issue.row)}</td>
-                <td>{issue.column ?? "–"}</td>
-                <td>{issue.message}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <IssueTable issues={errors} title="Problem" />
       {totalErrors > errors.length && <p class="facts">The first {count(errors.length)} are listed.</p>}
     </>
   );
