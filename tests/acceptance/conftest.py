@@ -45,9 +45,10 @@ class Service:
 
     def __init__(self, folder: Path, arguments: Sequence[str], settings: dict[str, str]) -> None:
         self.log = folder / "service.log"
+        self.data = folder / "data"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "up", "--port", "0", "--data-dir", str(folder / "data"), *arguments],
+                [*COMMAND, "up", "--port", "0", "--data-dir", str(self.data), *arguments],
                 env=environment(**settings),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

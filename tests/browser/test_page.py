@@ -190,7 +190,7 @@ def test_products_are_searched_filtered_and_paged(page: Page, service: Service, 
     expect(names).to_have_count(24)
 
 
-def span(first: int, last: int, total: int) -> str:
+def span(first: object, last: object, total: object) -> str:
     return f"{first}\N{EN DASH}{last} of {total}"
 
 

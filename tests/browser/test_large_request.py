@@ -1,0 +1,76 @@
+"""A request of a hundred thousand products costs the browser no more than a page of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import Connection, update
+
+from gql_imgproc.db.engine import Database
+from gql_imgproc.db.intake import NewProduct, NewRequest, insert_first_chunk
+from gql_imgproc.db.models import images, products, requests
+from gql_imgproc.identifiers import Kind, new_id, to_global
+from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
+
+from ..acceptance.conftest import Service
+from .test_page import span
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+PRODUCTS = 100_000
+#: A page of products has some four hundred elements; how many the file has must not matter.
+MAX_ELEMENTS = 1_000
+#: Of JavaScript objects, in bytes; four megabytes were measured.
+MAX_HEAP_BYTES = 16 * 2**20
+#: On a machine that runs other tests as well; a twentieth of it was measured on one that does not.
+TURNED_MS = 20_000
+
+
+@pytest.fixture
+def large_request(service: Service) -> str:
+    """Identifier of a request that has ended, written past the API: taking it in is not what is looked at."""
+    request_id = new_id()
+    new = NewRequest(request_id, Priority.NORMAL, "large.csv", {}, [], None, None, PRODUCTS, PRODUCTS)
+    rows = [NewProduct(n, str(n + 1), f"Cup {n + 1}", ["https://x.example/cup.jpg"]) for n in range(PRODUCTS)]
+
+    def write(connection: Connection) -> None:
+        # In one transaction, so that no worker ever sees it open.
+        insert_first_chunk(connection, new, rows)
+        ended = {"status": RequestStatus.COMPLETED, "processed_products": PRODUCTS, "processed_images": PRODUCTS}
+        done = {"status": ImageStatus.COMPLETED, "outcome": ImageOutcome.KEPT, "object_name": "0-1.jpg"}
+        finished: dict[str, Any] = {"status": ProductStatus.COMPLETED, "due_at": None, "processed_images": 1}
+        connection.execute(update(requests).where(requests.c.id == request_id).values(**ended))
+        connection.execute(update(products).where(products.c.request_id == request_id).values(**finished))
+        connection.execute(update(images).where(images.c.request_id == request_id).values(**done))
+
+    database = Database(f"sqlite:///{service.data / 'imgproc.db'}")
+    database.write_now(write)
+    database.close()
+    return to_global(Kind.REQUEST, request_id)
+
+
+def test_a_hundred_thousand_products_are_a_page_to_the_browser(
+    page: Page, service: Service, large_request: str
+) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    names = page.locator(".product h3")
+    pages = page.get_by_role("navigation", name="Pages of products")
+
+    page.goto(f"{service.url}/#/requests/{large_request}")
+    expect(pages).to_contain_text(span(1, 24, "100,000"), timeout=TURNED_MS)
+    for turned in range(1, 11):
+        pages.get_by_role("button", name="Next").click()
+        expect(pages).to_contain_text(span(24 * turned + 1, 24 * turned + 24, "100,000"), timeout=TURNED_MS)
+    pages.get_by_role("button", name="Last page").click()
+    expect(pages).to_contain_text(span("99,977", "100,000", "100,000"), timeout=TURNED_MS)
+    expect(names.last).to_have_text("Cup 100000 No. 100000")
+    page.get_by_role("searchbox").fill("CUP 9999")
+    expect(page.locator("#products-title")).to_have_text("Products 11", timeout=TURNED_MS)
+
+    session.send("HeapProfiler.collectGarbage")
+    measured = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    assert page.evaluate("document.querySelectorAll('*').length") < MAX_ELEMENTS
+    assert measured["JSHeapUsedSize"] < MAX_HEAP_BYTES
