@@ -128,6 +128,19 @@ def test_a_bad_csv_shows_every_problem_with_its_place(page: Page, service: Servi
     expect(page.locator(".issues")).to_have_count(0)
 
 
+def test_remarks_on_a_file_that_was_accepted_can_be_read(
+    page: Page, service: Service, pictures: str, tmp_path: Path
+) -> None:
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes(f"S. No.,Product Name,Input Image Urls\n1,Käse,{pictures}/clock.jpg\n".encode("cp1252"))
+
+    upload_and_open(page, service, latin)
+    page.get_by_text("1 remark on the file").click()
+
+    expect(page.get_by_role("region", name="Remark")).to_contain_text("it was read as Windows-1252")
+    expect(page.locator(".product h3")).to_have_text("Käse No. 1")
+
+
 def test_the_page_recovers_when_the_api_is_killed(
     page: Page, service: Service, held_csv: Path, holding_host: HoldingHost
 ) -> None:

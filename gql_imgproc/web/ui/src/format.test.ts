@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { limit, saved } from "./format";
+import { duration, limit, saved } from "./format";
 
 it("tells how much smaller, and never less than nothing", () => {
   expect(saved(200, 50)).toBe(0.75);
@@ -10,4 +10,8 @@ it("tells how much smaller, and never less than nothing", () => {
 
 it("shows a limit as it was set", () => {
   expect(limit(20 * 2 ** 20)).toBe("20 MiB");
+});
+
+it("tells tenths of short times only, and never nothing", () => {
+  expect([20, 2_440, 12_440, 61_000, 3_720_000].map(duration)).toEqual(["0.1 sec", "2.4 sec", "12 sec", "1 min 1 sec", "1 hr 2 min"]);
 });

@@ -46,9 +46,10 @@ export function ago(iso: string, now = Date.now()): string {
 }
 
 export function duration(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000));
   const unit = (value: number, name: string) =>
-    new Intl.NumberFormat(undefined, { style: "unit", unit: name, unitDisplay: "short" }).format(value);
+    new Intl.NumberFormat(undefined, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: 1 }).format(value);
+  if (ms < 10_000) return unit(Math.max(0.1, ms / 1000), "second");
+  const seconds = Math.round(ms / 1000);
   if (seconds < 60) return unit(seconds, "second");
   if (seconds < 3600) return `${unit(Math.floor(seconds / 60), "minute")} ${unit(seconds % 60, "second")}`;
   return `${unit(Math.floor(seconds / 3600), "hour")} ${unit(Math.floor((seconds % 3600) / 60), "minute")}`;

@@ -36,8 +36,8 @@ export function ProductList({ request }: { request: Request }) {
         <Filters request={request} place={place} onChange={(change) => setPlace(({ status, name }) => ({ ...start, status, name, ...change }))} />
       </div>
       {fault && (
-        <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }}>
-          {page ? "What is shown may be out of date." : "The products could not be loaded."}
+        <Notice tone="bad" title={fault} action={{ text: "Try again", run: () => void load() }}>
+          {page ? "What is shown is not what was asked for." : "The products could not be loaded."}
         </Notice>
       )}
       {!page && !fault && (

@@ -25,11 +25,12 @@ export function useProducts(request: Request, place: Place) {
   const latest = useRef(place);
   latest.current = place;
 
-  const load = useCallback(async () => {
+  /** Whether it was answered; a `quiet` failure is left to the banner, since what is shown stays and is asked for again. */
+  const load = useCallback(async (quiet = false): Promise<boolean> => {
     try {
       const answer = await query(Products, { id: request.id, ...argumentsOf(place) });
       const found = answer.request?.products;
-      if (latest.current !== place || !found) return;
+      if (latest.current !== place || !found) return true;
       const { startCursor, endCursor, hasPreviousPage, hasNextPage } = found.pageInfo;
       setFault(null);
       setPage({
@@ -42,8 +43,10 @@ export function useProducts(request: Request, place: Place) {
         hasPrevious: hasPreviousPage,
         hasNext: hasNextPage,
       });
+      return true;
     } catch (error) {
-      if (latest.current === place) setFault((error as Error).message);
+      if (latest.current === place && !quiet) setFault((error as Error).message);
+      return false;
     }
   }, [request.id, place]);
   useEffect(() => void load(), [load]);
@@ -51,13 +54,15 @@ export function useProducts(request: Request, place: Place) {
   // At most one refresh at a time, and one more afterwards when something moved meanwhile.
   const tide = tideOf(request);
   const seen = useRef(tide);
+  const newest = useRef(tide);
+  newest.current = tide;
   const [round, setRound] = useState(0);
   const behind = seen.current !== tide;
   useEffect(() => {
     if (!behind) return;
     const timer = setTimeout(async () => {
-      seen.current = tide;
-      if (!atRest(page)) await load();
+      const asked = newest.current;
+      if (atRest(page) || (await load(true))) seen.current = asked;
       setRound((old) => old + 1);
     }, REFRESH_MS);
     return () => clearTimeout(timer);

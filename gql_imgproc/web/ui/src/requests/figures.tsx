@@ -42,7 +42,7 @@ export function Pace({ request }: { request: Request }) {
   const parts = [
     request.imagesPerSecond !== null && `${rate(request.imagesPerSecond)} pictures per second`,
     // An estimate that has passed is no news.
-    left > 0 && `${duration(left)} left`,
+    left > 0 && `${duration(Math.ceil(left / 1000) * 1000)} left`,
   ].filter(Boolean);
   return <>{parts.join(" · ") || "Waiting for a worker"}</>;
 }

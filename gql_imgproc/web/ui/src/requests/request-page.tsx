@@ -78,7 +78,8 @@ export function RequestPage({ id }: { id: string }) {
         </div>
         <Actions request={request} onDeleted={() => (deleted.current = true)} />
       </header>
-      {fault && <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }} />}
+      {/* While it runs, the banner tells of a lost connection. */}
+      {fault && isFinal(request) && <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }} />}
       {request.failure && (
         <Notice tone="bad" title="The request failed">
           {request.failure.message}
