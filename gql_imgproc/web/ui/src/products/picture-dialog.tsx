@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Image, Product } from "../api/types";
 import { bytes, count, formatOf, percent, saved } from "../format";
 import { ByteBar } from "../parts/byte-bar";
@@ -13,6 +13,12 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
   const source = useSource(image.id, !kept);
   const [undrawable, setUndrawable] = useState<string | null>(null);
   const [actual, setActual] = useState(false);
+  const stage = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    // To the middle, where the edge is.
+    const { scrollWidth, clientWidth, scrollHeight, clientHeight } = stage.current!;
+    stage.current!.scrollTo((scrollWidth - clientWidth) / 2, (scrollHeight - clientHeight) / 2);
+  }, [actual]);
   const { width, height } = image;
   const part = saved(image.inputBytes, image.outputBytes);
   const after = here(image.outputUrl!);
@@ -28,7 +34,13 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
           <button class="small">Close</button>
         </form>
       </div>
-      <div class={actual ? "stage actual" : "stage"} tabIndex={actual ? 0 : undefined} role={actual ? "region" : undefined} aria-label={actual ? "The picture in full size" : undefined}>
+      <div
+        ref={stage}
+        class={actual ? "stage actual" : "stage"}
+        tabIndex={actual ? 0 : undefined}
+        role={actual ? "region" : undefined}
+        aria-label={actual ? "The picture in full size" : undefined}
+      >
         {compared ? (
           <Comparison
             before={source}
