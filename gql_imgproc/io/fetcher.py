@@ -21,8 +21,6 @@ from gql_imgproc.io.guarded_http import AddressRefused, GuardedTransport, NameUn
 from gql_imgproc.io.slots import Slots
 from gql_imgproc.io.stream import CertificateRefused, ConnectionStale
 
-#: Longest pause that a host may ask for, in seconds; a day would be out of proportion to a picture.
-MAX_RETRY_AFTER_S = 3_600.0
 #: What is read of an answer that is no picture, in bytes and seconds: so much is cheaper than a new connection.
 DRAIN_BYTES = 16 * 1024
 DRAIN_S = 0.2
@@ -167,12 +165,11 @@ class Fetcher:
         location = response.headers.get("location", "").strip()
         if status in _REDIRECTS and location:
             return _Redirect(_joined(url, location))
-        asked_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
         raise _failure(
             FetchFault.of_status(status),
             f"{host} answered with status {status}.",
             http_status=status,
-            retry_after_s=None if asked_s is None else min(asked_s, MAX_RETRY_AFTER_S),
+            retry_after_s=retry_after_s(response.headers.get("retry-after", ""), time.time()),
         )
 
     async def _body(self, host: str, response: httpx.Response) -> bytes:

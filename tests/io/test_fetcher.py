@@ -212,15 +212,6 @@ def test_statuses_are_temporary_or_permanent(status: int, temporary: bool) -> No
     assert len(host.requests) == 1
 
 
-def test_a_host_cannot_ask_for_a_pause_out_of_proportion() -> None:
-    async def script(exchange: Exchange) -> None:
-        await exchange.answer(b"", "503 Busy", "Retry-After: 86400")
-
-    failure, _ = outcome(script)
-
-    assert failure.retry_after_s == 3_600.0
-
-
 async def no_answer(exchange: Exchange) -> None:
     exchange.close()
 
