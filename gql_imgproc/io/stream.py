@@ -20,6 +20,8 @@ READ_AHEAD_BYTES = 512 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 #: Bytes of a head that are handed over at once.
 HEAD_PIECE_BYTES = 16 * 1024
+#: Where the first digit of the status is in an answer; 1 is that of an interim answer.
+_STATUS = slice(len("HTTP/1.1 "), len("HTTP/1.1 2"))
 #: Seconds that saying goodbye in TLS may take; nobody waits for it.
 TLS_GOODBYE_S = 1
 
@@ -126,7 +128,9 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
         self._answered = True
         if self._head_left_bytes is None:
             return receiver.take()
-        data = receiver.take(HEAD_PIECE_BYTES)
+        # Not cut when what came first is a final answer: what follows is its body, and cutting costs CPU.
+        final = self._head_left_bytes == MAX_HEAD_BYTES and receiver.chunks[0][_STATUS] not in (b"", b"1")
+        data = receiver.take(None if final else HEAD_PIECE_BYTES)
         self._head_left_bytes -= len(data)
         return data
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gql_imgproc import __version__
@@ -723,6 +724,19 @@ def test_a_port_that_is_not_allowed_is_not_connected_to() -> None:
     assert failure.code is ImageErrorCode.FORBIDDEN_ADDRESS
     assert "IMGPROC_FETCH_ALLOW_PORTS" in failure.message
     assert connections == 0
+
+
+@pytest.mark.parametrize("policy", [CLOSED, replace(LOOPBACK, allow_ports=frozenset({80}))])
+def test_what_connects_judges_by_itself_whatever_was_judged_before(policy: NetworkPolicy) -> None:
+    async def story() -> int:
+        transport = guarded_http.GuardedTransport(policy, max_idle=1)
+        async with serving(picture) as host:
+            with pytest.raises(guarded_http.AddressRefused):
+                await transport.handle_async_request(httpx.Request("GET", host.url()))
+            await transport.aclose()
+            return host.connections
+
+    assert asyncio.run(story()) == 0
 
 
 def test_one_look_up_serves_all_who_ask_at_the_same_time() -> None:
