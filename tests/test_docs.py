@@ -20,6 +20,7 @@ from graphql import build_schema, parse, validate
 from pydantic import ByteSize
 
 from gql_imgproc.cli.serve import api, up, worker
+from gql_imgproc.core.fetch_fault import FetchFault
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.settings import MiB, Settings
 from tests.graphql.api import served
@@ -55,6 +56,21 @@ def test_the_readme_has_every_setting_with_its_default() -> None:
     table = re.search(r"<!-- settings.*?-->\n(.*?)\n?<!-- /settings -->", README, re.DOTALL)
     assert table is not None
     assert table[1] == settings_table()
+
+
+def faults_table() -> str:
+    rows = [
+        f"| {row.meaning} | `{row.code.value}` | {'yes' if row.temporary else 'no'} |"
+        for row in (fault.value for fault in FetchFault)
+    ]
+    return "\n".join(["| what came of it | error code | tried again |", "| --- | --- | --- |", *rows])
+
+
+def test_the_reliability_page_has_every_way_in_which_a_fetch_fails() -> None:
+    page = (ROOT / "docs/RELIABILITY.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- faults.*?-->\n(.*?)\n?<!-- /faults -->", page, re.DOTALL)
+    assert table is not None
+    assert table[1] == faults_table()
 
 
 def test_the_readme_has_every_command() -> None:
@@ -164,4 +180,4 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(settings_table() + "\n")
+    sys.stdout.write(settings_table() + "\n\n" + faults_table() + "\n")
