@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -22,7 +22,8 @@ SILENCE_S = 5
 #: What only an exception, a traceback or the insides of the service would say.
 LEAKS = re.compile(
     r"Traceback|[A-Z][a-z]+(?:Error|Exception)\b\(?|site-packages|gql_imgproc|\.py\b|0x[0-9a-f]{6}|/tmp/|/home/"
-    r"|sqlite|sqlalchemy|psycopg|strawberry|starlette|uvicorn|python_multipart|formparsers|NoneType|object is not|'utf-8' codec",
+    r"|sqlite|sqlalchemy|psycopg|strawberry|starlette|uvicorn|python_multipart|formparsers|NoneType"
+    r"|object is not|'utf-8' codec",
 )
 #: Types of the schema whose names look like those of exceptions.
 OURS = re.compile(r"\b(?:UserError|ImageError|ImageErrorCode)\b")
@@ -72,11 +73,9 @@ class Door:
     def exchange_bytes(self, request: bytes, method: str = "POST") -> Answer | None:
         name, _, port = self.host.partition(":")
         with socket.create_connection((name, int(port)), SILENCE_S) as connection:
-            try:
+            # The answer may be given before the end of the request.
+            with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(request)
-            except (BrokenPipeError, ConnectionResetError):
-                # The answer was given before the end of the request.
-                pass
             response = HTTPResponse(connection, method=method)
             try:
                 response.begin()

@@ -1,4 +1,4 @@
-"""CSV bytes that no spreadsheet would write: understood or refused with reasons, and what is accepted can be completed."""
+"""CSV bytes that no spreadsheet would write: understood or refused with reasons; what is accepted can be completed."""
 
 from __future__ import annotations
 
