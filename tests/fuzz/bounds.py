@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 #: So many times as many examples as usual does a long run try.
@@ -24,6 +24,8 @@ def bounded(examples: int, *, seconds: float) -> settings:
         deadline=timedelta(seconds=seconds),
         derandomize=not LONG,
         print_blob=True,
+        # Only a long run looks for the smallest example: a usual one ends within its minute when it fails too.
+        phases=(Phase.explicit, Phase.reuse, Phase.generate, *((Phase.shrink,) if LONG else ())),
         # Big inputs are the point, and the door stays open between examples as it does between strangers.
         suppress_health_check=[
             HealthCheck.too_slow,

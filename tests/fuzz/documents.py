@@ -40,6 +40,7 @@ _TEXTS = (
     "\0",
     "a\0b",
     "\u202e\ufeff",
+    "\ud800",
     "\ud7ff\ue000",
     "eyJ9",
     "bnVsbA==",
