@@ -188,7 +188,8 @@ def _check_carefully(url: str, policy: NetworkPolicy) -> AddressProblem | None:
     host, digits = parts[1], parts[2]
     if not host.strip("."):
         return _invalid("The address names no host. Write it as https://host/path.")
-    port = int(digits[:8]) if digits else _DEFAULT_PORTS[scheme]
+    # Without the zeros before it, of which there may be any number, a port has five digits.
+    port = int(digits.lstrip("0")[:8] or "0") if digits else _DEFAULT_PORTS[scheme]
     if not 1 <= port <= 65_535:
         return _invalid("The port in the address is not between 1 and 65535.")
     return _check_host(host, policy) or check_port(port, policy)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from graphql import GraphQLError
 from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnected as SocketClosed
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.schema import StreamResult
@@ -15,6 +16,16 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Bas
 
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.sharing import SharedResult
+
+#: Longest reason for closing a socket, in bytes of UTF-8: a control frame holds no more (RFC 6455, 5.5).
+MAX_REASON_BYTES = 123
+
+
+class Socket(ASGIWebSocketAdapter):
+    """A socket that can be closed whatever the reason repeats of what it was sent."""
+
+    async def close(self, code: int, reason: str) -> None:
+        await super().close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -30,8 +41,9 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await super().handle_message(message)  # type: ignore[arg-type]  # looked at above
 
     async def handle_task_exception(self, error: Exception) -> None:
-        # That a client has left is no fault, and needs no traceback in the log.
-        if not isinstance(error, WebSocketDisconnected):
+        # That a client has left, or that we have closed the socket for what it sent beside this operation, is no fault
+        # and needs no traceback in the log.
+        if not isinstance(error, WebSocketDisconnected | SocketClosed):
             await super().handle_task_exception(error)
 
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: StreamResult) -> None:

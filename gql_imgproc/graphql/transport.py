@@ -33,7 +33,7 @@ from gql_imgproc.graphql.faults import Code, presentable
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.graphql.sharing import Shares
-from gql_imgproc.graphql.sockets import SocketHandler
+from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.streams import PARTS_TYPE, Events, Parts, framed
 
 #: How long a new socket may stay without its first message, in seconds.
@@ -46,6 +46,7 @@ class Transport(GraphQL[Context, None]):
     """The door at `/graphql`. Whoever mounts it puts the open resources into `app.state.resources`."""
 
     request_adapter_class = Body
+    websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
     stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
         GRAPHQL_SSE_PROTOCOL: Events,

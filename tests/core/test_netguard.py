@@ -285,6 +285,13 @@ def test_ports_are_opened_by_the_owner() -> None:
     assert code("https://example.com:6379/", ANY_PORT) is None
 
 
+@pytest.mark.parametrize("zeros", [1, 5, 7, 1_000])
+def test_zeros_before_a_port_hide_nothing_of_it(zeros: int) -> None:
+    assert code(f"https://example.com:{'0' * zeros}443/") is None
+    assert code(f"https://example.com:{'0' * zeros}8022/") is FORBIDDEN
+    assert code(f"https://example.com:{'0' * zeros}/") is INVALID
+
+
 def test_the_message_names_the_address_and_the_setting() -> None:
     problem = check_url("http://0x7f.1/", CLOSED)
 
