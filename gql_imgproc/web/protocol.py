@@ -173,7 +173,6 @@ class _Handshake(ServerProtocol):
 
     def reject(self, status: Any, text: str) -> Response:
         response = super().reject(status, text)
-        del response.headers["Date"]
         response.headers.update(BARE)
         return response
 
