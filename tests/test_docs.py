@@ -20,14 +20,14 @@ import typer
 from graphql import build_schema, parse, validate
 from pydantic import ByteSize
 
-from gql_imgproc.cli.serve import WEBSOCKET_MESSAGE_BYTES, api, up, worker
+from gql_imgproc.cli.serve import api, up, worker
 from gql_imgproc.core.compress import ImageLimits
 from gql_imgproc.core.fetch_fault import FetchFault
 from gql_imgproc.core.netguard import MAX_URL_CHARS
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.graphql.bodies import MAX_JSON_BYTES
 from gql_imgproc.graphql.cost import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
-from gql_imgproc.graphql.multipart import MAX_PARTS, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
+from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
 from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
 from gql_imgproc.graphql.transport import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
 from gql_imgproc.io.fetcher import FetchLimits
@@ -35,6 +35,9 @@ from gql_imgproc.io.guarded_http import MAX_ADDRESSES_TRIED
 from gql_imgproc.io.webhook import MAX_ANSWER_BYTES
 from gql_imgproc.services.limits import image_limits, manifest_limits
 from gql_imgproc.settings import MiB, Settings
+from gql_imgproc.web.line import ANSWER, BODY, HEAD, LEAST_BYTES_PER_SECOND
+from gql_imgproc.web.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES
+from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from tests.graphql.api import served
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +102,14 @@ def limits_table() -> str:
         ("Largest JSON body, and largest field of a multipart one beside its file, in bytes.", MAX_JSON_BYTES),
         ("All of a multipart body beside its file, in bytes.", MULTIPART_MARGIN_BYTES),
         ("A multipart body of more than so many times the largest file is refused unread.", OVERSIZE_FACTOR),
-        ("Parts of a multipart body, fields and files each.", MAX_PARTS),
+        ("Files of a multipart body.", MAX_FILES),
+        ("Fields of a multipart body.", MAX_FIELDS),
+        ("Head of a request, its target included, in bytes.", MAX_HEAD_BYTES),
+        ("The head of a request has come after so many seconds.", int(HEAD.seconds)),
+        ("A body and an answer move at so many bytes a second.", LEAST_BYTES_PER_SECOND),
+        ("Spans over which that is measured, in seconds: of a body.", int(BODY.seconds)),
+        ("The same of an answer that is read, over HTTP or a WebSocket.", int(ANSWER.seconds)),
+        ("Connections of one API process; three quarters of its descriptors, if that is less.", MAX_CONNECTIONS),
         ("Largest message over a WebSocket, in bytes.", WEBSOCKET_MESSAGE_BYTES),
         ("A new socket without its first message is closed after so many seconds.", SOCKET_INIT_SECONDS),
         ("Operations under way on one socket.", MAX_OPERATIONS_PER_SOCKET),

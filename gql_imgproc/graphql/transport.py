@@ -89,7 +89,7 @@ class Transport(GraphQL[Context, None]):
             await request.close()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.resources, self._shares)
+        return Context(request.app.state.resources, self._shares, response)
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
         response = await super().get_sub_response(request)

@@ -246,6 +246,12 @@ def test_value_out_of_its_range_is_a_coded_error_that_names_its_field(
         ("a\x00b\r\n.csv", "ab.csv"),
         ("", "upload.csv"),
         ("..", "upload.csv"),
+        ("../../etc/x", "x"),
+        ("..\\..\\x.csv", "x.csv"),
+        ("/", "upload.csv"),
+        ("\u202efdp.csv", "fdp.csv"),
+        ("C:CON", "C:CON"),
+        ("x" * 10_000, "x" * 255),
         ("x" * 300 + ".csv", "x" * 251 + ".csv"),
     ],
 )
