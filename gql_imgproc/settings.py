@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     )
     max_query_cost: int = Field(20_000, gt=0, description="Largest cost of one GraphQL operation.")
 
+    # What strangers may see.
+    introspection: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether GraphQL tells its schema and GraphiQL is at `/graphql`. "
+        "`auto`: while `up` and `api` listen for this machine alone.",
+    )
+
     # Fetching.
     fetch_connect_seconds: Seconds = Field(5, gt=0, description="Deadline for a connection to a picture's host.")
     fetch_first_byte_seconds: Seconds = Field(15, gt=0, description="Longest silence of a picture's host.")

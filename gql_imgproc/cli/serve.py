@@ -13,7 +13,7 @@ import typer
 
 from gql_imgproc import log
 from gql_imgproc.local.folder import check_writable
-from gql_imgproc.local.listening import check_host, check_port, reachable_url_of
+from gql_imgproc.local.listening import check_host, check_port, is_loopback, reachable_url_of
 from gql_imgproc.local.workers import worker_command, worker_environment
 from gql_imgproc.processes import cores
 from gql_imgproc.settings import load
@@ -78,6 +78,8 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
     os.environ["IMGPROC_PUBLIC_URL"] = (
         settings.public_url if settings.is_set("public_url") else reachable_url_of(host, port)
     )
+    if settings.introspection == "auto":
+        os.environ["IMGPROC_INTROSPECTION"] = "on" if is_loopback(host) else "off"
     # The server stops in order, then sends itself the signal again; to have stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.setswitchinterval(SWITCH_S)

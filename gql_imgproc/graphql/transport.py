@@ -29,7 +29,7 @@ from strawberry.types.graphql import OperationType as Operation
 from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events
 from gql_imgproc.graphql.bodies import MAX_JSON_BYTES, Body, Refused, decoded, limited, media_type, object_from
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.cost import MAX_TOKENS
+from gql_imgproc.graphql.cost import MAX_TOKENS, too_long
 from gql_imgproc.graphql.faults import Code, presentable
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
@@ -211,6 +211,8 @@ async def _operation(request: Request) -> dict[str, Any]:
 
 def is_subscription(query: str, name: str | None) -> bool:
     """Whether the operation that would be run is a subscription."""
+    if too_long(query):
+        return False
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
     except (GraphQLError, RecursionError):

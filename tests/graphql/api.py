@@ -61,9 +61,15 @@ class Api:
         return outcome
 
 
+def listening_here(settings: Settings) -> Settings:
+    """As `gql-imgproc api` hands them on when it listens for this machine alone."""
+    return settings.model_copy(update={"introspection": "on"}) if settings.introspection == "auto" else settings
+
+
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Api]:
-    app = create_app(settings)
+async def opened(settings: Settings, *, listening: bool = True) -> AsyncIterator[Api]:
+    """The application in this process; not `listening`: as another ASGI server would start it."""
+    app = create_app(listening_here(settings) if listening else settings)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
@@ -73,7 +79,7 @@ async def opened(settings: Settings) -> AsyncIterator[Api]:
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[tuple[str, Any]]:
     """The application behind a real server: `HOST:PORT`, and the application."""
-    app = create_app(settings)
+    app = create_app(listening_here(settings))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
