@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import os
 import signal
 import sys
@@ -83,6 +85,10 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
     # The server stops in order, then sends itself the signal again; to have stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.setswitchinterval(SWITCH_S)
+    # What is loaded now stays for good. The collector would look through all of it with each large answer, which took
+    # a third of that answer's CPU.
+    importlib.import_module("gql_imgproc.web.app")
+    gc.freeze()
     uvicorn.run(
         "gql_imgproc.web.app:create_app",
         factory=True,

@@ -16,7 +16,7 @@ class Context:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
-        self.loaders = Loaders(resources.db)
+        self.loaders = Loaders(resources.db, resources.settings.max_query_cost)
 
     @property
     def settings(self) -> Settings:
