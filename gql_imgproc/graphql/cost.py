@@ -62,7 +62,7 @@ MAX_DOCUMENT_CHARS = 50_000
 #: Errors of one document that are told. Each looks for what may have been meant, and prints what was.
 MAX_ERRORS = 10
 #: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 19,000.
-MAX_INTROSPECTION = 28_000
+MAX_INTROSPECTION = 24_000
 
 
 @dataclass(frozen=True, slots=True)
