@@ -25,6 +25,8 @@ FOLDER = Path(__file__).parent
 DOCUMENTS: dict[str, str] = json.loads((FOLDER / "documents.json").read_text(encoding="utf-8"))
 #: How long the packages may take to arrive, and one client to tell its story, in seconds.
 INSTALL_S, STORY_S = 100, 40
+#: Oldest node that all the packages run on.
+NODE = 20
 
 
 def lacking(what: str) -> None:
@@ -34,14 +36,22 @@ def lacking(what: str) -> None:
     pytest.skip(f"{what} is missing")
 
 
+def node_version() -> int:
+    """The major version of this machine's node, 0 when there is none."""
+    if shutil.which("node") is None:
+        return 0
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    return int(said.removeprefix("v").partition(".")[0])
+
+
 @pytest.fixture(scope="session")
 def packages() -> None:
     """The clients of `package-lock.json`, installed by whichever test process comes first."""
     lock = FOLDER / "package-lock.json"
     stamp = FOLDER / "node_modules" / ".stamp"
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not (shutil.which("node") and shutil.which("npm")):
-        lacking("Node")
+    if not (shutil.which("npm") and node_version() >= NODE):
+        lacking(f"Node {NODE} or newer, with npm")
     turn = os.open(FOLDER, os.O_RDONLY)
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
