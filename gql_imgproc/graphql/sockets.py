@@ -5,9 +5,11 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphql import GraphQLError
+from starlette.websockets import WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
@@ -21,11 +23,22 @@ MAX_REASON_BYTES = 123
 
 
 class Socket(ASGIWebSocketAdapter):
-    """One socket."""
+    """One socket. To one that we have closed nothing is said any more: others may not know of it yet."""
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        if self._closed:
+            raise WebSocketDisconnected
+        await super().send_json(message)
 
     async def close(self, code: int, reason: str) -> None:
+        if self._closed:
+            return
         # Some reasons quote the client; one that is too long would break the socket off without any.
         await super().close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+
+    @property
+    def _closed(self) -> bool:
+        return self.ws.application_state is WebSocketState.DISCONNECTED
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):

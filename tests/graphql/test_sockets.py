@@ -6,19 +6,31 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from typing import Any
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.websockets import WebSocket, WebSocketState
+from strawberry.http.exceptions import WebSocketDisconnected
 from websockets.exceptions import InvalidStatus
 
 from gql_imgproc.graphql import transport
-from gql_imgproc.graphql.sockets import SocketHandler
+from gql_imgproc.graphql.context import Context
+from gql_imgproc.graphql.schema import schema
+from gql_imgproc.graphql.sockets import Socket, SocketHandler
+from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.services.orders import cancel
+from gql_imgproc.settings import Settings
 from tests.graphql.live import PROGRESS, Play, connected, given_picture_done, given_upload
 
 LIMITS = "{ limits { maxPageSize } }"
+PING = '{"type": "ping"}'
 UPLOAD = "mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typename } }"
 
 
@@ -319,6 +331,94 @@ def test_nothing_is_left_of_a_client_that_is_gone(play: Play) -> None:
                 await asyncio.sleep(0.01)
 
     play(story)
+
+
+def test_nothing_is_said_to_a_closed_socket() -> None:
+    async def story() -> None:
+        # Given a socket whose client sends on although its time to begin is over,
+        frames: list[Any] = []
+        said = iter([{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": PING} for _ in range(2))])
+
+        async def receive() -> Any:
+            return next(said)
+
+        async def send(frame: Any) -> None:
+            frames.append(frame)
+
+        raw = WebSocket({"type": "websocket"}, receive, send)
+        await raw.accept()
+        socket = Socket(Transport(), raw, raw)
+        handler = SocketHandler(Transport(), socket, Any, None, schema, timedelta(seconds=9))
+
+        # when it is closed after the first message,
+        messages = socket.iter_json()
+        await handler.handle_message(await anext(messages))
+        await socket.close(4408, "é" * 100)
+        await socket.close(4400, "once more")
+        with pytest.raises(WebSocketDisconnected):
+            await handler.handle_message(json.loads(PING))
+
+        # then the close is the last that it says, and that once; its reason fits.
+        accepted, pong, closed = frames
+        assert (accepted["type"], json.loads(pong["text"])) == ("websocket.accept", {"type": "pong"})
+        assert (closed["code"], closed["reason"]) == (4408, "é" * 61)
+        assert [message async for message in messages] == []
+
+    asyncio.run(story())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+QUERIES = ("{ __typename }", "{", "", "{ nonsense }", "query A { __typename } query B { __typename }", PROGRESS)
+PAYLOADS = st.fixed_dictionaries(
+    {"query": st.sampled_from(QUERIES) | JSON},
+    optional={"variables": JSON, "operationName": st.sampled_from(["A", "C"]) | JSON, "extensions": JSON},
+)
+TYPES = st.sampled_from(["connection_init", "subscribe", "subscribe", "complete", "ping", "pong", "next", "error"])
+MESSAGES = st.fixed_dictionaries(
+    {"type": TYPES | JSON}, optional={"id": st.sampled_from(["a", "b"]) | JSON, "payload": PAYLOADS | JSON}
+)
+SETTINGS, TRANSPORT = Settings(_env_file=None), Transport()
+GREETING = st.just({"type": "connection_init"})
+
+
+@settings(deadline=None)
+@given(
+    st.lists((GREETING | MESSAGES | JSON).map(lambda said: {"text": json.dumps(said)}) | st.just({"bytes": b"{}"})),
+    st.booleans(),
+)
+def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(said: list[dict[str, Any]], greet: bool) -> None:
+    async def story() -> list[Any]:
+        frames: list[Any] = []
+        greeting = [{"text": '{"type": "connection_init"}'}] if greet else []
+        told = iter([{"type": "websocket.receive", **message} for message in greeting + said])
+
+        async def receive() -> Any:
+            # Leaves the others a moment, as the network does.
+            await asyncio.sleep(0)
+            return next(told, {"type": "websocket.disconnect", "code": 1006})
+
+        async def send(frame: Any) -> None:
+            frames.append(frame)
+
+        raw = WebSocket({"type": "websocket"}, receive, send)
+        raw.client_state = WebSocketState.CONNECTED
+        await raw.accept()
+        context = Context(cast(Any, SimpleNamespace(db=None, settings=SETTINGS)))
+        handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
+        await handler.handle()
+        return frames[1:]
+
+    frames = asyncio.run(story())
+
+    closed = [frame for frame in frames if frame["type"] == "websocket.close"]
+    assert [frame["code"] for frame in closed] in ([], [4400], [4401], [4409], [4429])
+    assert closed in ([], frames[-1:])
+    texts = "".join(frame["text"] for frame in frames if frame["type"] == "websocket.send")
+    assert "INTERNAL" not in texts
 
 
 def test_an_operation_that_its_client_has_ended_can_end() -> None:

@@ -8,10 +8,12 @@ import logging
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.datastructures import Headers, UploadFile
 
 from gql_imgproc.db import queries
-from gql_imgproc.graphql.accept import answer_type, wants_events, wants_only_events
+from gql_imgproc.graphql.accept import answer_type, wants_events, wants_only_events, wants_parts
 from gql_imgproc.graphql.multipart import UploadParser
 from tests.graphql.api import Api
 
@@ -207,11 +209,22 @@ def test_answer_is_of_the_type_that_was_asked_for(run: Any) -> None:
         ("application/graphql-response+json;q=0.1, application/json", "application/json"),
         ("application/graphql-response+json, */*;q=0.1", "application/graphql-response+json"),
         ("application/graphql-response+json;q=0", "application/json"),
+        ("application/graphql-response+json;q=0.000, */*", "application/json"),
+        ("application/graphql-response+json;q=0.8, application/*;q=0.9", "application/json"),
+        ("application/json;q=0, application/graphql-response+json;q=0.1", "application/graphql-response+json"),
+        ("application/json;q=nan, application/graphql-response+json;q=0.1", "application/graphql-response+json"),
+        ("text/html, application/graphql-response+json;charset=utf-8", "application/graphql-response+json"),
         ("APPLICATION/GRAPHQL-RESPONSE+JSON;Q=oops", "application/json"),
     ],
 )
 def test_negotiation(accept: str, expected: str) -> None:
     assert answer_type(accept) == expected
+
+
+@given(st.text(st.characters(max_codepoint=255)) | st.text('aq=;,*/.0159 "+-ejnpstxmlubripco'))
+def test_every_header_can_be_read(accept: str) -> None:
+    assert answer_type(accept) in ("application/json", "application/graphql-response+json")
+    assert {wants_events(accept), wants_only_events(accept), wants_parts(accept)} <= {True, False}
 
 
 def test_clients_that_name_every_type_still_get_json() -> None:
