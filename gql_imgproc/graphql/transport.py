@@ -142,7 +142,7 @@ class Transport(GraphQL[Context, None]):
             return "http"
         operation = chosen_operation(query, name)
         if wants_only_events(accept):
-            # The client reads no status for this but that of the stream itself.
+            # Once a stream has begun, no status can refuse it any more.
             if request.method == "GET" and operation is OperationType.MUTATION:
                 raise mutation_by_get()
             return "sse"

@@ -73,7 +73,7 @@ def node(packages: None) -> Callable[..., Any]:
     def node(script: str, *arguments: str | Path) -> Any:
         command = ["node", str(FOLDER / script), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=STORY_S, check=False)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
+        assert done.returncode == 0, done.stderr + done.stdout
         return json.loads(done.stdout)
 
     return node

@@ -4,7 +4,7 @@
 // A client is made by the default export of its file from the address of `/graphql`. It may
 // `execute(document, variables, name)`, whose answer has `data` and `errors`; `subscribe(document, variables, name,
 // next)`, which ends when the subscription has; and it says whether it can `upload`.
-import { openAsBlob, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 
 const [name, url, csv, go] = process.argv.slice(2);
@@ -21,7 +21,7 @@ if (client.execute) {
   told.refused = (await client.execute(documents.refused, { input: { id: "nonsense" } }, "Cancel")).data;
 }
 
-const file = new File([await openAsBlob(csv)], basename(csv), { type: "text/csv" });
+const file = new File([readFileSync(csv)], basename(csv), { type: "text/csv" });
 const uploaded = client.upload ? await client.execute(documents.upload, { input: { file } }, "Upload") : await post();
 told.upload = uploaded.data.uploadCsv;
 const { id } = told.upload.request;
