@@ -90,6 +90,8 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=WEBSOCKET_MESSAGE_BYTES,
+        # Browsers ask for it; a watcher's memory would be ten times as large, to save some hundred bytes a second.
+        ws_per_message_deflate=False,
         server_header=False,
         log_config=None,
         access_log=False,

@@ -1,4 +1,4 @@
-"""What resolvers are handed: the open resources, and loaders that batch their reads."""
+"""What resolvers are handed: the open resources, loaders that batch their reads, and what is shared with others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeAlias
 import strawberry
 
 from gql_imgproc.graphql.loaders import Loaders
+from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.resources import Resources
 from gql_imgproc.settings import Settings
 
@@ -14,8 +15,9 @@ from gql_imgproc.settings import Settings
 class Context:
     """One per HTTP request, or per WebSocket and so for all operations on it."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, shares: Shares) -> None:
         self.resources = resources
+        self.shares = shares
         self.loaders = Loaders(resources.db)
 
     @property

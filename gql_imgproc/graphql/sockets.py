@@ -5,20 +5,25 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from contextlib import aclosing
+from typing import Any, cast
 
 from graphql import GraphQLError
-from starlette.websockets import WebSocketState
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocketDisconnected as SocketClosed
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.schema.schema import StreamResult
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import PingMessage, PongMessage, SubscribeMessage
 
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.faults import Code
+from gql_imgproc.graphql.sharing import SharedResult
 
-#: Longest reason that the frame which closes a socket has room for, in bytes.
+#: Longest reason for closing a socket, in bytes of UTF-8: a control frame holds no more (RFC 6455, 5.5).
 MAX_REASON_BYTES = 123
 
 
@@ -70,9 +75,29 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def handle_task_exception(self, error: Exception) -> None:
-        # That a client has left is no fault, and needs no traceback in the log.
-        if not isinstance(error, WebSocketDisconnected):
+        # That a client has left, or that we have closed the socket for what it sent beside this operation, is no fault
+        # and needs no traceback in the log.
+        if not isinstance(error, WebSocketDisconnected | SocketClosed):
             await super().handle_task_exception(error)
+
+    async def _send_result_stream(self, operation: Operation[Context, None], result_source: StreamResult) -> None:
+        before = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
+
+        async def not_shared() -> StreamResult:
+            async for result in result_source:
+                if isinstance(result, SharedResult):
+                    await self._send_text(f"{before}{result.payload}}}")
+                else:
+                    yield result
+
+        async with aclosing(not_shared()) as others:
+            await super()._send_result_stream(operation, others)
+
+    async def _send_text(self, text: str) -> None:
+        try:
+            await cast(ASGIWebSocketAdapter, self.websocket).ws.send_text(text)
+        except WebSocketDisconnect as error:
+            raise WebSocketDisconnected from error
 
     def forget_id(self, id: str) -> None:
         # The client may have completed or left in the moment in which we complete.

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -38,10 +38,11 @@ from gql_imgproc.graphql.bodies import (
     operation_from,
 )
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.cost import MAX_TOKENS
+from gql_imgproc.graphql.documents import chosen_operation
 from gql_imgproc.graphql.faults import NO_DOCUMENT, Code, no_such_operation, presentable
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
+from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.streams import PARTS_TYPE, Events, Parts, framed
 
@@ -77,6 +78,7 @@ class Transport(GraphQL[Context, None]):
             max_subscriptions_per_connection=MAX_OPERATIONS_PER_SOCKET,
             allowed_origins=allowed_origins,
         )
+        self._shares = Shares()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,7 +99,7 @@ class Transport(GraphQL[Context, None]):
             await request.close()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.resources)
+        return Context(request.app.state.resources, self._shares)
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
         response = await super().get_sub_response(request)
@@ -238,17 +240,6 @@ def _charset(request: Request) -> str:
         value.strip() for key, _, value in (part.partition("=") for part in parameters) if key.strip() == "charset"
     )
     return next(named, "utf-8")
-
-
-def chosen_operation(query: str, name: str | None) -> OperationType | None:
-    """The kind of the operation that would be run."""
-    try:
-        document = parse(query, max_tokens=MAX_TOKENS)
-    except (GraphQLError, RecursionError):
-        return None
-    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    chosen = [node for node in operations if name is None or (node.name and node.name.value == name)]
-    return chosen[0].operation if chosen else None
 
 
 def mutation_by_get() -> Refused:

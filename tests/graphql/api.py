@@ -75,7 +75,9 @@ async def served(settings: Settings) -> AsyncIterator[tuple[str, Any]]:
     """The application behind a real server: `HOST:PORT`, and the application."""
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, log_config=None, ws="websockets-sansio", server_header=False, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

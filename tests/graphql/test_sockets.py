@@ -16,12 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocketDisconnected as SocketClosed
 from strawberry.http.exceptions import WebSocketDisconnected
 from websockets.exceptions import InvalidStatus
 
 from gql_imgproc.graphql import transport
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.schema import schema
+from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.identifiers import Kind, to_global
@@ -322,7 +324,7 @@ def test_nothing_is_left_of_a_client_that_is_gone(play: Play) -> None:
             for name in ("a", "b", "c"):
                 await socket.subscribe(name, PROGRESS, id=identifier)
                 await socket.receive()
-            assert [len(inboxes) for inboxes in resources.hub._inboxes.values()] == [3]
+            assert len(resources.hub._inboxes) == 1
             socket.connection.transport.abort()
 
         # then a second later nothing is left of it.
@@ -418,7 +420,7 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
         raw = WebSocket({"type": "websocket"}, receive, send)
         raw.client_state = WebSocketState.CONNECTED
         await raw.accept()
-        context = Context(cast(Any, SimpleNamespace(db=None, settings=SETTINGS)))
+        context = Context(cast(Any, SimpleNamespace(db=None, settings=SETTINGS)), Shares())
         handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
         await handler.handle()
         return frames[1:]
@@ -430,6 +432,15 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
     assert closed in ([], frames[-1:])
     texts = "".join(frame["text"] for frame in frames if frame["type"] == "websocket.send")
     assert "INTERNAL" not in texts
+
+
+@pytest.mark.parametrize("error", [SocketClosed("closed"), WebSocketDisconnected()])
+def test_a_socket_that_is_closed_under_an_operation_is_no_fault(error: Exception) -> None:
+    handler = object.__new__(SocketHandler)
+    handler.task_logger = logging.getLogger("socket")
+
+    # That nothing of it is logged is seen to for every test here.
+    asyncio.run(handler.handle_task_exception(error))
 
 
 def test_an_operation_that_its_client_has_ended_can_end() -> None:
