@@ -10,7 +10,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Receive
 
-from gql_imgproc.graphql.bodies import MAX_JSON_BYTES, BodyTooLarge, Refused, limited, media_type, object_from
+from gql_imgproc.graphql.bodies import (
+    MAX_JSON_BYTES,
+    BodyTooLarge,
+    Refused,
+    limited,
+    media_type,
+    object_from,
+    operation_from,
+)
 
 #: What a multipart body may have beside the file, in bytes.
 MULTIPART_MARGIN_BYTES = 1024 * 1024
@@ -99,7 +107,7 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
         raise Refused(400, f"The multipart body cannot be read. {error.message}") from None
     # Where `request.form()` would put it, so that `request.close()` closes its files.
     request._form = form
-    operation = object_from(_field(form, "operations"), "The part `operations`")
+    operation = operation_from(_field(form, "operations"), "The part `operations`")
     places = object_from(_field(form, "map"), "The part `map`")
     _refuse_several(form, places)
     for part, paths in places.items():

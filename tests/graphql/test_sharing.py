@@ -15,9 +15,7 @@ from gql_imgproc.graphql.sharing import SharedResult, Shares
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.io.events import channel
 from gql_imgproc.services.orders import cancel
-from tests.graphql.test_subscription import PROGRESS, connected, given_upload, play
-
-__all__ = ["play"]
+from tests.graphql.live import PROGRESS, connected, given_upload
 
 
 class Source:
