@@ -21,6 +21,7 @@ from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.resources import Resources
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.web import files, health, pages
+from gql_imgproc.web.assets import Assets
 from gql_imgproc.web.headers import COMMON, Counting, Headers, content_security_policy
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         Route("/metrics", health.metrics),
     ]
     if pages.STATIC.is_dir():
-        routes.append(Mount("/static", pages.Assets(directory=pages.STATIC)))
+        routes.append(Mount("/static", Assets(directory=pages.STATIC)))
     policy = content_security_policy(pictures_elsewhere=not settings.storage.startswith("file:"))
     return Starlette(
         routes=routes,
