@@ -17,11 +17,15 @@ import pytest
 from graphql import GraphQLEnumType, GraphQLObjectType, GraphQLUnionType, build_schema, get_named_type
 
 from gql_imgproc.graphql.bodies import MAX_JSON_BYTES
+from gql_imgproc.graphql.cost import MAX_ALIASES, MAX_DEPTH
 from gql_imgproc.graphql.faults import Code
+from gql_imgproc.graphql.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from gql_imgproc.local import samples
 from gql_imgproc.local.image_host import image_host
 
 from .acceptance.conftest import Service
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "API.md").read_text(encoding="utf-8")
@@ -269,6 +273,12 @@ def test_every_field_of_an_upload_is_told() -> None:
     told = re.findall(r"^\| `(\w+)`", DOCUMENT.split("## Upload")[1].split("\n## ")[0], re.MULTILINE)
     upload: Any = SCHEMA.get_type("UploadCsvInput")
     assert {*told, "file"} == set(upload.fields)
+
+
+def test_the_limits_told_are_those_in_force() -> None:
+    told = " ".join(DOCUMENT.split())
+    assert f"at most {MAX_PAGE_SIZE} to a page, {DEFAULT_PAGE_SIZE} if you say nothing" in told
+    assert f"too deep ({MAX_DEPTH} levels) or have too many aliases ({MAX_ALIASES})" in told
 
 
 def test_every_code_of_an_error_is_listed() -> None:

@@ -166,6 +166,21 @@ def test_after_an_upload_every_tab_is_about_it(
     expect_result(graphiql, '"productName": "Shirt"')
 
 
+def test_what_an_upload_filled_in_outlives_a_reload(
+    graphiql: Page, shop: Path, held: tuple[str, Callable[[], None]]
+) -> None:
+    held[1]()
+    id = send_file(graphiql, shop)
+    # GraphiQL stores its tabs half a second after the last change.
+    graphiql.wait_for_function("id => localStorage.getItem('graphiql:tabState').includes(id)", arg=id)
+
+    graphiql.reload()
+    expect(graphiql.locator(".result-window .CodeMirror")).to_be_visible(timeout=SOON_MS)
+
+    open_tab(graphiql, "Delete")
+    assert variables(graphiql) == {"id": id}
+
+
 def test_the_mutation_in_its_tab_takes_the_file_of_the_panel(
     graphiql: Page, service: Service, shop: Path, held: tuple[str, Callable[[], None]]
 ) -> None:
