@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     )
     public_url: str = Field(
         "http://127.0.0.1:8000",
-        description="Base of every address handed out. When not set, `up` and `api` use where they listen.",
+        description="Base of every address handed out. When not set, `up` and `api` use where they listen. "
+        "On loopback they answer to its host and to names of this machine only.",
     )
 
     # What may be fetched and called.

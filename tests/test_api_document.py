@@ -304,10 +304,11 @@ def test_the_statuses_are_those_that_are_answered(service: Service) -> None:
             client.post(url, json={"query": "#" * MAX_JSON_BYTES}),
             client.post(url, content="query", headers={"Content-Type": "text/plain"}),
         ]
+        foreign = client.post(url, json=limits, headers={"Host": "shop.example"})
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 400, 400, 405, 405, 413, 415]
     listed = re.findall(r"^\| (\d+) ", between("statuses", "statuses"), re.MULTILINE)
-    assert sorted({answer.status_code for answer in answers}) == [int(status) for status in listed]
+    assert sorted({answer.status_code for answer in [*answers, foreign]}) == [int(status) for status in listed]
     assert {answer.headers["allow"] for answer in answers if answer.status_code == 405} == {"POST", "GET, POST"}
     codes = [error["extensions"]["code"] for answer in answers for error in answer.json().get("errors", [])]
     assert set(codes) == {Code.VALIDATION_FAILED, Code.BAD_REQUEST, Code.PAYLOAD_TOO_LARGE}

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import StreamExecutionResult
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ def presentable(error: GraphQLError) -> GraphQLError:
     cause = error.original_error
     if isinstance(cause, RecursionError):
         return GraphQLError("The document is nested too deeply.", extensions={"code": Code.PARSE_FAILED.value})
+    if isinstance(cause, CannotGetOperationTypeError):
+        # Streams and sockets hear it here, plain HTTP by its status.
+        return GraphQLError(cause.as_http_error_reason(), extensions={"code": Code.VALIDATION_FAILED.value})
     # A literal that Python cannot read, for instance a number of 5,000 digits, is found before anything runs.
     about_input = isinstance(cause, ValueError) and error.path is None and error.nodes
     if cause is None or isinstance(cause, GraphQLError) or about_input:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from contextlib import aclosing
+from typing import Any, cast
 
 from graphql import GraphQLError
+from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnected as SocketClosed
+from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.schema.schema import StreamResult
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 
 from gql_imgproc.graphql.context import Context
+from gql_imgproc.graphql.sharing import SharedResult
+
+#: Longest reason for closing a socket, in bytes of UTF-8: a control frame holds no more (RFC 6455, 5.5).
+MAX_REASON_BYTES = 123
+
+
+class Socket(ASGIWebSocketAdapter):
+    """A socket that can be closed whatever the reason repeats of what it was sent."""
+
+    async def close(self, code: int, reason: str) -> None:
+        await super().close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -24,9 +41,29 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await super().handle_message(message)  # type: ignore[arg-type]  # looked at above
 
     async def handle_task_exception(self, error: Exception) -> None:
-        # That a client has left is no fault, and needs no traceback in the log.
-        if not isinstance(error, WebSocketDisconnected):
+        # That a client has left, or that we have closed the socket for what it sent beside this operation, is no fault
+        # and needs no traceback in the log.
+        if not isinstance(error, WebSocketDisconnected | SocketClosed):
             await super().handle_task_exception(error)
+
+    async def _send_result_stream(self, operation: Operation[Context, None], result_source: StreamResult) -> None:
+        before = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
+
+        async def not_shared() -> StreamResult:
+            async for result in result_source:
+                if isinstance(result, SharedResult):
+                    await self._send_text(f"{before}{result.payload}}}")
+                else:
+                    yield result
+
+        async with aclosing(not_shared()) as others:
+            await super()._send_result_stream(operation, others)
+
+    async def _send_text(self, text: str) -> None:
+        try:
+            await cast(ASGIWebSocketAdapter, self.websocket).ws.send_text(text)
+        except WebSocketDisconnect as error:
+            raise WebSocketDisconnected from error
 
     def forget_id(self, id: str) -> None:
         # The client may have completed or left in the moment in which we complete.

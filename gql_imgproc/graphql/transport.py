@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, cast
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -29,11 +28,12 @@ from strawberry.types.graphql import OperationType as Operation
 from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events
 from gql_imgproc.graphql.bodies import MAX_JSON_BYTES, Body, Refused, decoded, limited, media_type, object_from
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.cost import MAX_TOKENS
+from gql_imgproc.graphql.documents import is_subscription
 from gql_imgproc.graphql.faults import Code, presentable
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
-from gql_imgproc.graphql.sockets import SocketHandler
+from gql_imgproc.graphql.sharing import Shares
+from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.streams import PARTS_TYPE, Events, Parts, framed
 
 #: How long a new socket may stay without its first message, in seconds.
@@ -46,6 +46,7 @@ class Transport(GraphQL[Context, None]):
     """The door at `/graphql`. Whoever mounts it puts the open resources into `app.state.resources`."""
 
     request_adapter_class = Body
+    websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
     stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
         GRAPHQL_SSE_PROTOCOL: Events,
@@ -67,6 +68,7 @@ class Transport(GraphQL[Context, None]):
             max_subscriptions_per_connection=MAX_OPERATIONS_PER_SOCKET,
             allowed_origins=allowed_origins,
         )
+        self._shares = Shares()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,7 +89,7 @@ class Transport(GraphQL[Context, None]):
             await request.close()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.resources)
+        return Context(request.app.state.resources, self._shares, response)
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
         response = await super().get_sub_response(request)
@@ -207,17 +209,6 @@ async def _operation(request: Request) -> dict[str, Any]:
         case "multipart/form-data":
             return await multipart_operation(request)
     raise Refused(415, "Send the operation as application/json, or as multipart/form-data with a file.")
-
-
-def is_subscription(query: str, name: str | None) -> bool:
-    """Whether the operation that would be run is a subscription."""
-    try:
-        document = parse(query, max_tokens=MAX_TOKENS)
-    except (GraphQLError, RecursionError):
-        return False
-    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    chosen = [node for node in operations if name is None or (node.name and node.name.value == name)]
-    return bool(chosen) and chosen[0].operation is OperationType.SUBSCRIPTION
 
 
 def refusal(refused: HTTPException) -> JSONResponse:

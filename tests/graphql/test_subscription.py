@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from email.parser import BytesParser
@@ -13,6 +14,8 @@ from uuid import UUID
 
 import httpx
 import pytest
+from starlette.websockets import WebSocketDisconnected as SocketClosed
+from strawberry.http.exceptions import WebSocketDisconnected
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -157,6 +160,72 @@ def test_a_faulty_operation_leaves_its_neighbours_alone(play: Any) -> None:
         ]
 
     play(story)
+
+
+def test_an_operation_that_is_not_there_is_the_clients_error(play: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(host: str, resources: Any) -> None:
+        # Given a document without the operation that is asked for,
+        operation = {"query": "query A { limits { maxPageSize } }", "operationName": "B"}
+
+        # when it is sent over a socket and as a request for events,
+        async with connected(host) as socket:
+            await socket.send(id="a", type="subscribe", payload=operation)
+            message = await socket.receive()
+        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+            answer = await client.post("/graphql", json=operation, headers={"Accept": "text/event-stream"})
+
+        # then both hear what is wrong with it, and nothing stands in the log as a fault of ours.
+        expected = {
+            "message": 'Unknown operation named "B".',
+            "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
+        }
+        assert message == {"id": "a", "type": "error", "payload": [expected]}
+        assert answer.text == f"event: next\ndata: {json.dumps({'errors': [expected]}, separators=(',', ':'))}\n\n" + (
+            "event: complete\ndata: \n\n"
+        )
+
+    play(story)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def _all_of(socket: Socket) -> None:
+    while True:
+        await socket.receive()
+
+
+def test_a_socket_is_closed_however_long_the_reason_is(play: Any) -> None:
+    async def story(host: str, resources: Any) -> None:
+        # Given a request that goes on,
+        request_id = await given_upload(resources, 1)
+        async with connected(host) as socket:
+            # when a long name is used twice, which the reason repeats,
+            for _ in range(2):
+                await socket.subscribe("é" * 300, PROGRESS, id=to_global(Kind.REQUEST, request_id))
+
+            # then the socket is closed as for a short one.
+            # (the first of them may have told its state before)
+            with pytest.raises(ConnectionClosed) as closed:
+                await _all_of(socket)
+
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4409
+        assert closed.value.rcvd.reason == "Subscriber for " + "é" * 54
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"), [(SocketClosed("closed"), 0), (WebSocketDisconnected(), 0), (RuntimeError("a fault"), 1)]
+)
+def test_a_socket_that_is_closed_under_an_operation_is_no_fault(
+    caplog: pytest.LogCaptureFixture, error: Exception, logged: int
+) -> None:
+    handler = object.__new__(SocketHandler)
+    handler.task_logger = logging.getLogger("socket")
+
+    asyncio.run(handler.handle_task_exception(error))
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * logged
 
 
 def test_an_operation_that_its_client_has_ended_can_end() -> None:

@@ -257,6 +257,7 @@ def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:
         (OPERATIONS, {"f": ["variables.input.other"]}),
         (OPERATIONS, {"f": ["variables.input.file.deeper"]}),
         (OPERATIONS, {"f": ["variables.input.file", "variables.input.file"]}),
+        (OPERATIONS, {}),
         ({"query": UPLOAD}, PLACES),
         ({"query": UPLOAD, "variables": {"input": [None]}}, {"f": ["variables.input.x"]}),
         ({"query": UPLOAD, "variables": {"input": {"file": "taken"}}}, PLACES),
@@ -440,13 +441,81 @@ def test_all_that_is_kept_is_limited_together(run: Any) -> None:
     async def story(api: Api) -> None:
         fields = multipart(OPERATIONS | {"extensions": {"x": "y" * 600_000}}, PLACES, f=b"x")
         fields["files"]["more"] = (None, "y" * 600_000)
-        files = multipart(OPERATIONS, PLACES, **{name: b"x" * 10_001 for name in ("f", "g", "h")})
 
         too_much = await api.http.post("/graphql", headers=PREFLIGHT, **fields)
-        enough = await api.http.post("/graphql", headers=PREFLIGHT, **files)
 
         assert error_of(too_much) == TOO_LARGE
-        assert enough.json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
+
+    run(story)
+
+
+TWICE = {
+    "query": "mutation($a: UploadCsvInput!, $b: UploadCsvInput!) {"
+    " a: uploadCsv(input: $a) { __typename } b: uploadCsv(input: $b) { __typename } }",
+    "variables": {"a": {"file": None}, "b": {"file": None}},
+}
+
+
+@pytest.mark.parametrize(
+    ("operations", "places", "files", "message"),
+    [
+        (
+            TWICE,
+            {"f": ["variables.a.file"], "g": ["variables.b.file"]},
+            "fg",
+            "The multipart body cannot be read. Too many files. Maximum number of files is 1.",
+        ),
+        (
+            TWICE,
+            {"f": ["variables.a.file", "variables.b.file"]},
+            "f",
+            "`map` names several places. One request can upload one file, in one place.",
+        ),
+        (OPERATIONS, {}, "f", "The file part 'f' is not named in `map`, so it has no place."),
+        (
+            OPERATIONS,
+            {"g": ["variables.input.file"]},
+            "f",
+            "The file part 'f' is not named in `map`, so it has no place.",
+        ),
+        (OPERATIONS, PLACES, "", "`map` names the file part 'f', which is missing."),
+    ],
+)
+def test_one_file_in_one_place(run: Any, operations: Any, places: Any, files: str, message: str) -> None:
+    async def story(api: Api) -> None:
+        csv = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n"
+
+        response = await api.http.post(
+            "/graphql", headers=PREFLIGHT, **multipart(operations, places, **dict.fromkeys(files, csv))
+        )
+
+        assert error_of(response) == (400, "BAD_REQUEST", message)
+        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
+        assert await api.resources.storage.list_keys("requests/") == []
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [("*/*", 413), ("application/json", 413), ("application/graphql-response+json, application/json;q=0.9", 200)],
+)
+def test_file_over_the_limit_has_a_status_where_the_specification_leaves_the_choice(
+    run: Any, accept: str, status: int
+) -> None:
+    async def story(api: Api) -> None:
+        too_large, small = (multipart(OPERATIONS, PLACES, f=b"x" * size) for size in (10_001, 10_000))
+
+        answers = [
+            await api.http.post("/graphql", headers=PREFLIGHT | {"Accept": accept}, **sent)
+            for sent in (too_large, small)
+        ]
+
+        assert [answer.json()["data"]["uploadCsv"]["__typename"] for answer in answers] == [
+            "UploadTooLarge",
+            "CsvInvalid",
+        ]
+        assert [answer.status_code for answer in answers] == [status, 200]
 
     run(story)
 

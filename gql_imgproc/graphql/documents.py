@@ -1,0 +1,18 @@
+"""What a document asks for, before it is executed."""
+
+from __future__ import annotations
+
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+
+from gql_imgproc.graphql.cost import MAX_TOKENS
+
+
+def is_subscription(query: str, name: str | None) -> bool:
+    """Whether the operation that would be run is a subscription."""
+    try:
+        document = parse(query, max_tokens=MAX_TOKENS)
+    except (GraphQLError, RecursionError):
+        return False
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    chosen = [node for node in operations if name is None or (node.name and node.name.value == name)]
+    return bool(chosen) and chosen[0].operation is OperationType.SUBSCRIPTION
