@@ -82,7 +82,18 @@ class Settings(BaseSettings):
         description="Largest picture decoded, in pixels; "
         "all frames of an animation together may have four times as many.",
     )
-    max_query_cost: int = Field(20_000, gt=0, description="Largest cost of one GraphQL operation.")
+    max_query_cost: int = Field(
+        5_000,
+        gt=0,
+        description="Largest cost of one GraphQL operation; one of 5,000 takes up to 0.2 s of CPU.",
+    )
+
+    # What strangers may see.
+    introspection: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether GraphQL tells its schema and GraphiQL is at `/graphql`. "
+        "`auto`: while `up` and `api` listen for this machine alone.",
+    )
 
     # Fetching.
     fetch_connect_seconds: Seconds = Field(5, gt=0, description="Deadline for a connection to a picture's host.")

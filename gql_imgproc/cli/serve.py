@@ -68,11 +68,14 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
         from gql_imgproc.local import prerequisites
 
         asyncio.run(prerequisites.check(settings))
+    loopback = is_loopback(host)
     if not settings.is_set("public_url"):
         settings = load(public_url=reachable_url_of(host, port))
+    if settings.introspection == "auto":
+        settings = settings.model_copy(update={"introspection": "on" if loopback else "off"})
     # The server stops in order, then sends itself the signal again; to have stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server.run(create_app(settings, loopback_only=is_loopback(host)), host, port)
+    server.run(create_app(settings, loopback_only=loopback), host, port)
 
 
 def worker(processes: Processes = None) -> None:

@@ -22,7 +22,7 @@ class Context:
         self.resources = resources
         self.shares = shares
         self._answer = answer
-        self.loaders = Loaders(resources.db)
+        self.loaders = Loaders(resources.db, resources.settings.max_query_cost)
 
     @property
     def settings(self) -> Settings:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 
-from gql_imgproc.graphql.cost import MAX_TOKENS
+from gql_imgproc.graphql.cost import MAX_TOKENS, too_long
 
 
 def is_subscription(query: str, name: str | None) -> bool:
     """Whether the operation that would be run is a subscription."""
+    if too_long(query):
+        return False
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
     except (GraphQLError, RecursionError):

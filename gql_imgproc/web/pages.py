@@ -19,6 +19,11 @@ _NOT_BUILT = (
     "The API works without it: POST to /graphql; see the README.\n"
 )
 
+_NO_EXPLORER = (
+    "There is no GraphiQL here. Whoever runs the service can switch it on with IMGPROC_INTROSPECTION=on.\n"
+    "The API works without it: POST to /graphql.\n"
+)
+
 
 async def index(request: Request) -> Response:
     accept = request.headers.get("accept", "")
@@ -29,6 +34,8 @@ async def index(request: Request) -> Response:
 
 def graphiql(request: Request) -> Response:
     settings = request.app.state.resources.settings
+    if settings.introspection != "on":
+        return PlainTextResponse(_NO_EXPLORER, 404)
     response = _page("graphiql.html")
     # Its editor and dialogs write style elements.
     response.headers["Content-Security-Policy"] = content_security_policy(

@@ -63,9 +63,15 @@ class Api:
         return outcome
 
 
+def listening_here(settings: Settings) -> Settings:
+    """As `gql-imgproc api` hands them on when it listens for this machine alone."""
+    return settings.model_copy(update={"introspection": "on"}) if settings.introspection == "auto" else settings
+
+
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Api]:
-    app = create_app(settings)
+async def opened(settings: Settings, *, listening: bool = True) -> AsyncIterator[Api]:
+    """The application in this process; not `listening`: as another ASGI server would start it."""
+    app = create_app(listening_here(settings) if listening else settings)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
@@ -77,7 +83,7 @@ async def served(
     settings: Settings, *, http: type[Http] = Http, loopback_only: bool = False
 ) -> AsyncIterator[tuple[str, Any]]:
     """The application behind the real server: `HOST:PORT`, and the application."""
-    app = create_app(settings, loopback_only=loopback_only)
+    app = create_app(listening_here(settings), loopback_only=loopback_only)
     async with listening(app, http) as address:
         yield address, app
 

@@ -13,6 +13,8 @@ def test_this_machine_alone_needs_no_permission(host: str) -> None:
     check_host(host, allow_anonymous=False)
     assert is_loopback(host)
 
+    assert is_loopback(host)
+
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org", "::ffff:0.0.0.0", "0"])
 def test_other_machines_are_let_in_only_when_that_is_said_aloud(host: str) -> None:
@@ -20,6 +22,8 @@ def test_other_machines_are_let_in_only_when_that_is_said_aloud(host: str) -> No
         check_host(host, allow_anonymous=False)
 
     check_host(host, allow_anonymous=True)
+    assert not is_loopback(host)
+
     assert not is_loopback(host)
 
 

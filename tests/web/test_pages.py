@@ -13,7 +13,7 @@ from gql_imgproc import __version__
 from gql_imgproc.settings import Settings
 from gql_imgproc.web import health, pages
 from gql_imgproc.web.headers import content_security_policy
-from tests.graphql.api import Api, served
+from tests.graphql.api import Api, opened, served
 
 SUBSCRIPTION = 'subscription { requestProgress(id: "x") { id } }'
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -47,6 +47,27 @@ def test_page_and_graphiql_for_a_browser(run: Any, built: Path) -> None:
         assert (missing.status_code, missing.json()) == (404, {"error": "There is nothing at this address."})
 
     run(story)
+
+
+@pytest.mark.parametrize("introspection", ["auto", "off"])
+def test_graphiql_is_there_only_where_it_is_switched_on(settings: Settings, built: Path, introspection: str) -> None:
+    # `auto` is settled by the command that listens; one that did not settle it cannot know who may come.
+    given = settings.model_copy(update={"introspection": introspection})
+
+    async def story() -> list[httpx.Response]:
+        async with opened(given, listening=False) as api:
+            return [
+                await api.http.get("/", headers=BROWSER),
+                await api.http.get("/graphql", headers=BROWSER),
+                await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"}),
+            ]
+
+    page, graphiql, query = asyncio.run(story())
+
+    assert (page.status_code, page.text) == (200, "<title>page</title>")
+    assert graphiql.status_code == 404
+    assert "IMGPROC_INTROSPECTION=on" in graphiql.text
+    assert query.json() == {"data": {"limits": {"maxPageSize": 100}}}
 
 
 def test_page_that_is_not_built_says_so(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
