@@ -21,6 +21,7 @@ from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.resources import Resources
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.web import files, health, pages
+from gql_imgproc.web.assets import Assets
 from gql_imgproc.web.headers import BARE, Counting, Headers, content_security_policy
 from gql_imgproc.web.hosts import Hosts
 
@@ -68,7 +69,7 @@ def create_app(settings: Settings | None = None, *, loopback_only: bool = False)
         Route("/metrics", health.metrics),
     ]
     if pages.STATIC.is_dir():
-        routes.append(Mount("/static", pages.Assets(directory=pages.STATIC)))
+        routes.append(Mount("/static", Assets(directory=pages.STATIC)))
     public_host = urlsplit(settings.public_url).hostname or ""
     guard = [Middleware(Hosts, public_host=public_host)] if loopback_only else []
     policy = content_security_policy(pictures_elsewhere=not settings.storage.startswith("file:"))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from gql_imgproc import __version__
@@ -78,13 +76,3 @@ def _addresses(request: Request) -> Response:
             "addresses": {name: base + path for name, path in paths.items()},
         }
     )
-
-
-class Assets(StaticFiles):
-    """Scripts and styles. The names of those in `assets` tell their content, so they are kept for ever."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        named_by_content = path.startswith(f"assets{os.sep}") and response.status_code in (200, 304)
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named_by_content else "no-cache"
-        return response

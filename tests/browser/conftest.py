@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 from gql_imgproc.local import samples
 from gql_imgproc.local.image_host import image_host
@@ -62,19 +62,34 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """The page, in a browser of its own; nothing may go wrong in it, and it may ask no other host."""
+    """A page in a browser of its own; nothing may go wrong in it, and it may ask no other host."""
     context = browser.new_context(viewport={"width": 1200, "height": 860}, accept_downloads=True)
-    opened = context.new_page()
     faults: list[str] = []
+
+    def only_ours(route: Route) -> None:
+        if _ours(route.request.url, service):
+            route.continue_()
+        else:
+            faults.append(f"asked another host: {route.request.url}")
+            route.abort()
+
+    context.route("**/*", only_ours)
+    opened = context.new_page()
     opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("request", lambda request: None if _ours(request.url, service) else faults.append(request.url))
+    opened.on("console", lambda message: faults.append(message.text) if _forbidden(message) else None)
+    opened.on("websocket", lambda socket: None if _ours(socket.url, service) else faults.append(socket.url))
     yield opened
     context.close()
     assert faults == []
 
 
 def _ours(url: str, service: Service) -> bool:
-    return url.startswith((service.url, service.url.replace("http", "ws", 1), "data:", "blob:"))
+    return url.startswith((f"{service.url}/", service.url.replace("http", "ws", 1) + "/", "data:", "blob:"))
+
+
+def _forbidden(message: ConsoleMessage) -> bool:
+    """Whether the browser says that the page tried what its policy forbids."""
+    return "Content Security Policy" in message.text
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The page and GraphiQL in a real browser, before the real service."""
+"""The page in a real browser, before the real service."""
 
 from __future__ import annotations
 
@@ -70,11 +70,3 @@ def test_the_page_recovers_when_the_api_is_killed(page: Page, service: Service, 
     psutil.Process(service.api().pid).kill()
 
     expect(page.get_by_text("Download output CSV")).to_be_visible(timeout=DONE_MS)
-
-
-def test_graphiql_works_without_any_other_host(page: Page, service: Service) -> None:
-    page.goto(f"{service.url}/graphql")
-
-    page.locator(".graphiql-execute-button").click()
-
-    expect(page.locator(".result-window")).to_contain_text('"requests"', timeout=20_000)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,54 +16,21 @@ from gql_imgproc.local import samples
 
 from ..acceptance.conftest import Service
 from ..acceptance.hosts import host
+from ..npm import CLIENTS, installed
 
 FOLDER = Path(__file__).parent
 DOCUMENTS: dict[str, str] = json.loads((FOLDER / "documents.json").read_text(encoding="utf-8"))
-#: How long the packages may take to arrive, and one client to tell its story, in seconds.
-INSTALL_S, STORY_S = 60, 40
-#: Oldest node that all the packages run on.
-NODE = 20
-
-
-def lacking(what: str) -> None:
-    """A laptop may do without; CI must not."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
-
-
-def node_version() -> int:
-    """The major version of this machine's node, 0 when there is none."""
-    if shutil.which("node") is None:
-        return 0
-    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
-    return int(said.removeprefix("v").partition(".")[0])
+#: How long one client may take to tell its story, in seconds.
+STORY_S = 40
 
 
 @pytest.fixture(scope="session")
-def packages() -> None:
-    """The clients of `package-lock.json`, installed by whichever test process comes first."""
-    lock = FOLDER / "package-lock.json"
-    stamp = FOLDER / "node_modules" / ".stamp"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not (shutil.which("npm") and node_version() >= NODE):
-        lacking(f"Node {NODE} or newer, with npm")
-    turn = os.open(FOLDER, os.O_RDONLY)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if stamp.is_file() and stamp.read_text() == wanted:
-            return
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=INSTALL_S, check=False)
-        if done.returncode:
-            lacking(f"What npm installs ({done.stderr.strip()[-500:]})")
-        stamp.write_text(wanted)
-    finally:
-        os.close(turn)
+def packages() -> Path:
+    return installed(CLIENTS)
 
 
 @pytest.fixture
-def node(packages: None) -> Callable[..., Any]:
+def node(packages: Path) -> Callable[..., Any]:
     """Runs a script of this folder; what it printed, read as JSON."""
 
     def node(script: str, *arguments: str | Path) -> Any:

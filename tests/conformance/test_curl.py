@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from ..acceptance.conftest import Service
+from ..npm import lacking
 from . import told
-from .conftest import DOCUMENTS, STORY_S, Shop, lacking
+from .conftest import DOCUMENTS, STORY_S, Shop
 
 pytestmark = pytest.mark.acceptance
 

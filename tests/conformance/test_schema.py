@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from ..npm import SCHEMA_TOOLS, installed
+
 ROOT = Path(__file__).parents[2]
-AUDIT = Path(__file__).with_name("schema")
 SCHEMA = (ROOT / "schema.graphql").read_text(encoding="utf-8")
-
-
-def lacking(what: str) -> None:
-    """A laptop may do without; CI must not."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
 
 
 def npm(folder: Path, *arguments: str, given: str = "", timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
@@ -30,18 +22,7 @@ def npm(folder: Path, *arguments: str, given: str = "", timeout_s: float = 60) -
 
 @pytest.fixture(scope="session")
 def audit() -> Path:
-    """The folder of the tools, installed as its lock says; once, however many test processes there are."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        lacking("node with npm")
-    lock, installed = AUDIT / "package-lock.json", AUDIT / "node_modules" / ".package-lock.json"
-    with (AUDIT / ".installing").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
-            # No package needs its install script, so none gets to run one.
-            done = npm(AUDIT, "ci", "--no-audit", "--no-fund", "--ignore-scripts", timeout_s=100)
-            if done.returncode != 0:
-                lacking(f"The registry of npm, or a package: {done.stderr[-500:]}\nIt")
-    return AUDIT
+    return installed(SCHEMA_TOOLS).parent
 
 
 def test_graphql_eslint_finds_no_fault(audit: Path) -> None:

@@ -1,6 +1,5 @@
 import { buildSchema, parse, validate } from "graphql";
 import { describe, expect, it } from "vitest";
-import { tabs, uploadText } from "../../graphiql/samples";
 import * as operations from "./operation";
 
 // Exported from the code to the root of the repository; a glob, so that its absence skips instead of failing.
@@ -12,10 +11,6 @@ describe.skipIf(!text)("every operation is valid under schema.graphql", () => {
   const schema = buildSchema(text ?? "type Query { nothing: Int }");
 
   it.each(Object.entries(operations))("%s", (_, { text }) => {
-    expect(validate(schema, parse(text))).toEqual([]);
-  });
-
-  it.each([...tabs("x").map(({ query }) => query), uploadText])("sample %#", (text) => {
     expect(validate(schema, parse(text))).toEqual([]);
   });
 });
