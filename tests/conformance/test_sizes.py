@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from gql_imgproc.cli.serve import WEBSOCKET_MESSAGE_BYTES
+from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 
 from ..acceptance.conftest import Service
 from ..graphql.live import connected
