@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 HTTP_REQUESTS = Counter("imgproc_http_requests_total", "Answered HTTP requests.", ["route", "method", "status"])
 HTTP_SECONDS = Histogram("imgproc_http_request_seconds", "Time until an HTTP answer began, in seconds.", ["route"])
+CONNECTIONS_CUT = Counter("imgproc_connections_cut_total", "Connections that were ended by us.", ["reason"])
 SOCKETS = Gauge("imgproc_websockets", "Open WebSockets of this process.")
 REQUESTS = Gauge("imgproc_requests", "Requests by status.", ["status"])
 QUEUE_MESSAGES = Gauge("imgproc_queue_messages", "Messages waiting in a queue.", ["queue"])

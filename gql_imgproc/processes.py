@@ -52,6 +52,18 @@ def limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size, hard))
 
 
+def raise_descriptor_limit(most: int) -> int:
+    """Lets this process open up to `most` files and connections, if its hard limit allows; says how many it may."""
+    if sys.platform == "win32":
+        return most
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return most if soft == resource.RLIM_INFINITY else soft
+
+
 def bound_to(parent_pid: int, command: Sequence[str]) -> list[str]:
     """`command`, changed so that it ends with `parent_pid`, which must be the process that starts it."""
     return [sys.executable, "-m", "gql_imgproc.processes", str(parent_pid), *command]

@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     )
     public_url: str = Field(
         "http://127.0.0.1:8000",
-        description="Base of every address handed out. When not set, `up` and `api` use where they listen.",
+        description="Base of every address handed out. When not set, `up` and `api` use where they listen. "
+        "On loopback they answer to its host and to names of this machine only.",
     )
 
     # What may be fetched and called.
@@ -81,7 +82,18 @@ class Settings(BaseSettings):
         description="Largest picture decoded, in pixels; "
         "all frames of an animation together may have four times as many.",
     )
-    max_query_cost: int = Field(20_000, gt=0, description="Largest cost of one GraphQL operation.")
+    max_query_cost: int = Field(
+        5_000,
+        gt=0,
+        description="Largest cost of one GraphQL operation; one of 5,000 takes up to 0.2 s of CPU.",
+    )
+
+    # What strangers may see.
+    introspection: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether GraphQL tells its schema and GraphiQL is at `/graphql`. "
+        "`auto`: while `up` and `api` listen for this machine alone.",
+    )
 
     # Fetching.
     fetch_connect_seconds: Seconds = Field(5, gt=0, description="Deadline for a connection to a picture's host.")

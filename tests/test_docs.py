@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 import shlex
@@ -20,11 +21,27 @@ from graphql import build_schema, parse, validate
 from pydantic import ByteSize
 
 from gql_imgproc.cli.serve import api, up, worker
+from gql_imgproc.core.compress import ImageLimits
+from gql_imgproc.core.fetch_fault import FetchFault
+from gql_imgproc.core.netguard import MAX_URL_CHARS
 from gql_imgproc.db.migration import upgrade
+from gql_imgproc.graphql.bodies import MAX_JSON_BYTES
+from gql_imgproc.graphql.cost import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
+from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
+from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
+from gql_imgproc.graphql.transport import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
+from gql_imgproc.io.fetcher import FetchLimits
+from gql_imgproc.io.guarded_http import MAX_ADDRESSES_TRIED
+from gql_imgproc.io.webhook import MAX_ANSWER_BYTES
+from gql_imgproc.services.limits import image_limits, manifest_limits
 from gql_imgproc.settings import MiB, Settings
+from gql_imgproc.web.line import ANSWER, BODY, HEAD, LEAST_BYTES_PER_SECOND
+from gql_imgproc.web.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES
+from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from tests.graphql.api import served
 
 ROOT = Path(__file__).parents[1]
+SECURITY = (ROOT / "docs/SECURITY.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -55,6 +72,98 @@ def test_the_readme_has_every_setting_with_its_default() -> None:
     table = re.search(r"<!-- settings.*?-->\n(.*?)\n?<!-- /settings -->", README, re.DOTALL)
     assert table is not None
     assert table[1] == settings_table()
+
+
+def faults_table() -> str:
+    rows = [
+        f"| {row.meaning} | `{row.code.value}` | {'yes' if row.temporary else 'no'} |"
+        for row in (fault.value for fault in FetchFault)
+    ]
+    return "\n".join(["| what came of it | error code | tried again |", "| --- | --- | --- |", *rows])
+
+
+def test_the_reliability_page_has_every_way_in_which_a_fetch_fails() -> None:
+    page = (ROOT / "docs/RELIABILITY.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- faults.*?-->\n(.*?)\n?<!-- /faults -->", page, re.DOTALL)
+    assert table is not None
+    assert table[1] == faults_table()
+
+
+def limits_table() -> str:
+    """What strangers may send and how much of it: settings with their names, constants with their places."""
+    compression, manifest = ImageLimits(), manifest_limits(Settings(_env_file=None))
+    (redirects,) = (field.default for field in dataclasses.fields(FetchLimits) if field.name == "max_redirects")
+    in_settings = [
+        (field.description or "", shown(field.default), f"`IMGPROC_{name.upper()}`")
+        for name, field in Settings.model_fields.items()
+        if name.startswith(("max_", "fetch_", "worker_memory", "webhook_timeout"))
+    ]
+    in_code = [
+        ("Largest JSON body, and largest field of a multipart one beside its file, in bytes.", MAX_JSON_BYTES),
+        ("All of a multipart body beside its file, in bytes.", MULTIPART_MARGIN_BYTES),
+        ("A multipart body of more than so many times the largest file is refused unread.", OVERSIZE_FACTOR),
+        ("Files of a multipart body.", MAX_FILES),
+        ("Fields of a multipart body.", MAX_FIELDS),
+        ("Head of a request, its target included, in bytes.", MAX_HEAD_BYTES),
+        ("The head of a request has come after so many seconds.", int(HEAD.seconds)),
+        ("A body and an answer move at so many bytes a second.", LEAST_BYTES_PER_SECOND),
+        ("Spans over which that is measured, in seconds: of a body.", int(BODY.seconds)),
+        ("The same of an answer that is read, over HTTP or a WebSocket.", int(ANSWER.seconds)),
+        ("Connections of one API process; three quarters of its descriptors, if that is less.", MAX_CONNECTIONS),
+        ("Largest message over a WebSocket, in bytes.", WEBSOCKET_MESSAGE_BYTES),
+        ("A new socket without its first message is closed after so many seconds.", SOCKET_INIT_SECONDS),
+        ("Operations under way on one socket.", MAX_OPERATIONS_PER_SOCKET),
+        ("Tokens of a GraphQL document.", MAX_TOKENS),
+        ("Fields within fields.", MAX_DEPTH),
+        ("Aliases of an operation.", MAX_ALIASES),
+        ("Largest page of a connection.", MAX_PAGE_SIZE),
+        ("Longest address, in characters.", MAX_URL_CHARS),
+        ("Pictures of one product.", manifest.max_images_per_product),
+        ("Problems of a CSV file that are told; all are counted.", manifest.max_issues),
+        ("Longest row of a CSV file, in characters.", manifest.longest_row_chars),
+        ("Longest product name, in characters.", manifest.max_name_chars),
+        ("Redirects that are followed.", redirects),
+        ("Addresses of one host that are tried.", MAX_ADDRESSES_TRIED),
+        (
+            "Pixels of all frames of a picture together, at the default of `IMGPROC_MAX_IMAGE_PIXELS`.",
+            compression.max_total_pixels,
+        ),
+        ("Frames of an animation, pages of a TIFF.", compression.max_frames),
+        ("Scans of a JPEG.", compression.max_jpeg_scans),
+        ("What is read of a webhook receiver's answer, in bytes.", MAX_ANSWER_BYTES),
+    ]
+    rows = [*in_settings, *((meaning, f"{value:,}", "fixed") for meaning, value in in_code)]
+    return "\n".join(
+        ["| limit | default | set by |", "| --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in rows)]
+    )
+
+
+def test_the_security_page_has_the_limits_in_force() -> None:
+    table = re.search(r"<!-- limits.*?-->\n(.*?)\n?<!-- /limits -->", SECURITY, re.DOTALL)
+    assert table is not None
+    assert table[1] == limits_table()
+    # The page tells the limits that a service applies by default.
+    settings = Settings(_env_file=None)
+    assert image_limits(settings).max_total_pixels == ImageLimits().max_total_pixels
+
+
+def test_every_threat_names_tests_that_there_are() -> None:
+    threats = SECURITY.split("## Threats")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (?!threat|---)([^|]*)\|[^|]*\|(.*)\|$", threats, re.MULTILINE)
+    assert len(rows) > 20
+
+    for threat, shown_by in rows:
+        assert_tests_exist(threat, shown_by)
+
+
+def test_the_security_page_prices_every_setting_that_opens_something() -> None:
+    prices = SECURITY.split("its price")[1].split("\n## ")[0]
+    named = {name.lower() for name in re.findall(r"`IMGPROC_([A-Z_]+)", prices)}
+
+    assert named <= set(Settings.model_fields)
+    assert {name for name in Settings.model_fields if name.startswith(("fetch_", "max_"))} <= named | {
+        "fetched_bytes_in_flight"
+    }
 
 
 def test_the_readme_has_every_command() -> None:
@@ -147,15 +256,19 @@ def test_every_promise_names_tests_that_there_are() -> None:
     assert [name for name, _ in promises] == [f"P{n}" for n in range(1, 13)]
 
     for promise, shown_by in promises:
-        named = re.findall(r"`(tests/[^`]*)`", shown_by)
-        assert named, promise
-        for test in named:
-            file, _, function = test.partition("::")
-            assert f"def {function or 'test_'}" in (ROOT / file).read_text(), test
+        assert_tests_exist(promise, shown_by)
+
+
+def assert_tests_exist(what: str, shown_by: str) -> None:
+    named = re.findall(r"`(tests/[^`]*)`", shown_by)
+    assert named, what
+    for test in named:
+        file, _, function = test.partition("::")
+        assert re.search(rf"def {function}\(" if function else "def test_", (ROOT / file).read_text()), test
 
 
 @pytest.mark.parametrize(
-    "document", sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    "document", sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 )
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
@@ -164,4 +277,5 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(settings_table() + "\n")
+    tables = {"settings": settings_table, "faults": faults_table, "limits": limits_table}
+    sys.stdout.write("\n".join(tables[name]() + "\n" for name in sys.argv[1:] or tables))

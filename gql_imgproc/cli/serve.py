@@ -13,20 +13,13 @@ import typer
 
 from gql_imgproc import log
 from gql_imgproc.local.folder import check_writable
-from gql_imgproc.local.listening import check_host, check_port, reachable_url_of
+from gql_imgproc.local.listening import check_host, check_port, is_loopback, reachable_url_of
 from gql_imgproc.local.workers import worker_command, worker_environment
 from gql_imgproc.processes import cores
 from gql_imgproc.settings import load
 
 #: Where `up` and `api` listen unless told otherwise.
 HOST, PORT = "127.0.0.1", 8000
-#: How long the API lets answers under way end, in seconds; below what `up` gives it.
-API_STOP_S = 5
-#: How long a thread that reads or inserts rows may keep the interpreter's lock while the event loop waits for it,
-#: in seconds. A query needs the lock some twenty times: at the default of 5 ms it would take 0.1 s meanwhile.
-SWITCH_S = 0.0005
-#: Largest message a client may send over a WebSocket, in bytes: a GraphQL document and its variables.
-WEBSOCKET_MESSAGE_BYTES = 256 * 1024
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65_535)]
@@ -64,7 +57,8 @@ def up(
 
 def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unchecked: Unchecked = False) -> None:
     """Run the API alone; it needs Redis, and workers that use the same database and storage."""
-    import uvicorn
+    from gql_imgproc.web import server
+    from gql_imgproc.web.app import create_app
 
     settings = load()
     log.set_up(settings.log_level, settings.log_format)
@@ -74,27 +68,14 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
         from gql_imgproc.local import prerequisites
 
         asyncio.run(prerequisites.check(settings))
-    # The application reads its settings by itself, as any ASGI server would have it do.
-    os.environ["IMGPROC_PUBLIC_URL"] = (
-        settings.public_url if settings.is_set("public_url") else reachable_url_of(host, port)
-    )
+    loopback = is_loopback(host)
+    if not settings.is_set("public_url"):
+        settings = load(public_url=reachable_url_of(host, port))
+    if settings.introspection == "auto":
+        settings = settings.model_copy(update={"introspection": "on" if loopback else "off"})
     # The server stops in order, then sends itself the signal again; to have stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    sys.setswitchinterval(SWITCH_S)
-    uvicorn.run(
-        "gql_imgproc.web.app:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=WEBSOCKET_MESSAGE_BYTES,
-        server_header=False,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=API_STOP_S,
-    )
+    server.run(create_app(settings, loopback_only=loopback), host, port)
 
 
 def worker(processes: Processes = None) -> None:

@@ -220,6 +220,12 @@ def _binary_kind(head: bytes) -> str | None:
     if head.startswith(_ZIP):
         if b"opendocument.spreadsheet" in head[:200]:
             return "an OpenDocument spreadsheet (.ods)"
+        if b"opendocument" in head[:200]:
+            return "an OpenDocument file"
+        if b"Index/" in head and b".iwa" in head:
+            return "an Apple Numbers, Pages or Keynote document"
+        if b"word/" in head:
+            return "a Word document (.docx)"
         if b"[Content_Types].xml" in head or b"xl/" in head or b"_rels/" in head:
             return "an Excel workbook (.xlsx)"
         return "a ZIP archive, perhaps an Excel workbook (.xlsx)"

@@ -83,6 +83,8 @@ _FORBIDDEN_IPV6 = tuple(
 )
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 _COMPATIBLE = IPv6Network("::/96")
+#: `::ffff:0:a.b.c.d`, by which stateless translators speak of IPv4 hosts.
+_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 #: Interface identifiers of ISATAP; an IPv4 address follows.
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
@@ -186,7 +188,8 @@ def _check_carefully(url: str, policy: NetworkPolicy) -> AddressProblem | None:
     host, digits = parts[1], parts[2]
     if not host.strip("."):
         return _invalid("The address names no host. Write it as https://host/path.")
-    port = int(digits[:8]) if digits else _DEFAULT_PORTS[scheme]
+    # Without the zeros before it, of which there may be any number, a port has five digits.
+    port = int(digits.lstrip("0")[:8] or "0") if digits else _DEFAULT_PORTS[scheme]
     if not 1 <= port <= 65_535:
         return _invalid("The port in the address is not between 1 and 65535.")
     return _check_host(host, policy) or check_port(port, policy)
@@ -232,8 +235,9 @@ def _why_forbidden(address: Address, policy: NetworkPolicy) -> str | None:
     hidden = _hidden_ipv4(address)
     if _allowed(address, policy):
         # Opening the prefix of a translator opens the public hosts behind it, not the private ones.
-        return _why_forbidden(hidden, policy) if hidden is not None else None
-    if hidden is not None:
+        reasons = (_why_forbidden(behind, policy) for behind in hidden)
+        return next((what for what in reasons if what is not None), None)
+    if hidden:
         return "an IPv4 address hidden in IPv6"
     if address not in _PUBLIC_IPV6:
         return "this machine" if address.is_loopback else "a private, local, multicast or reserved network"
@@ -244,18 +248,18 @@ def _allowed(address: Address, policy: NetworkPolicy) -> bool:
     return any(address in network for network in policy.allow_networks if network.version == address.version)
 
 
-def _hidden_ipv4(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address at which a translator or a tunnel would aim."""
+def _hidden_ipv4(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """The IPv4 addresses at which a translator or a tunnel would aim."""
     number = int(address)
     if address.sixtofour is not None:
-        return address.sixtofour
+        return (address.sixtofour,)
     if address.teredo is not None:
-        return address.teredo[1]
-    if any(address in network for network in _NAT64) or (number >> 32) & 0xFFFF_FFFF in _ISATAP:
-        return IPv4Address(number & 0xFFFF_FFFF)
-    if address in _COMPATIBLE and number > 1:
-        return IPv4Address(number)
-    return None
+        # Packets go to the server first, then to the client.
+        return address.teredo
+    last = IPv4Address(number & 0xFFFF_FFFF)
+    if (number >> 32) & 0xFFFF_FFFF in _ISATAP or any(address in network for network in (*_NAT64, _TRANSLATED)):
+        return (last,)
+    return (last,) if address in _COMPATIBLE and number > 1 else ()
 
 
 def _ipv6(host: str) -> IPv6Address:

@@ -5,6 +5,7 @@ from __future__ import annotations
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
 EVENTS = "text/event-stream"
+PARTS = "multipart/mixed"
 
 
 def wishes(accept: str) -> dict[str, float]:
@@ -36,6 +37,15 @@ def answer_type(accept: str) -> str:
 
 def wants_events(accept: str) -> bool:
     return EVENTS in wishes(accept)
+
+
+def wants_parts(accept: str) -> bool:
+    """Whether the client knows Apollo's subscriptions; `multipart/mixed` alone is for other protocols too."""
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip().replace('"', "") for piece in part.split(";"))
+        if name == PARTS and "subscriptionspec=1.0" in parameters and PARTS in wishes(accept):
+            return True
+    return False
 
 
 def wants_only_events(accept: str) -> bool:

@@ -65,7 +65,8 @@ def limited(request: Request, limit_bytes: int, too_large: str = "") -> Receive:
 def decoded(data: str | bytes) -> Any:
     """A value from JSON. All that can be wrong with it is one kind of error, which Strawberry knows."""
     try:
-        value = json.loads(data)
+        # Left to itself it would guess UTF-16 and UTF-32 too.
+        value = json.loads(data if isinstance(data, str) else data.decode("utf-8-sig"))
         # Half a surrogate pair is fine in JSON and in Python, yet no database and no answer can hold it.
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -73,12 +74,27 @@ def decoded(data: str | bytes) -> Any:
     return value
 
 
+def operation_from(data: str | bytes, what: str) -> dict[str, Any]:
+    """The operation in a body, or in the part of one."""
+    value = _value(data, what)
+    if isinstance(value, list):
+        raise Refused(400, f"{what} is a list. Batches are not taken: send each operation in a request of its own.")
+    return _object(value, what)
+
+
 def object_from(data: str | bytes, what: str) -> dict[str, Any]:
     """A JSON object."""
+    return _object(_value(data, what), what)
+
+
+def _value(data: str | bytes, what: str) -> Any:
     try:
-        value = decoded(data)
+        return decoded(data)
     except json.JSONDecodeError:
         raise Refused(400, f"{what} is not valid JSON in UTF-8.") from None
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused(400, f"{what} must be a JSON object.")
     return value

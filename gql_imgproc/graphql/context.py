@@ -1,12 +1,15 @@
-"""What resolvers are handed: the open resources, and loaders that batch their reads."""
+"""What resolvers are handed: the open resources, loaders that batch their reads, and what is shared with others."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
 import strawberry
+from starlette.responses import Response
 
+from gql_imgproc.graphql.accept import GRAPHQL_JSON
 from gql_imgproc.graphql.loaders import Loaders
+from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.resources import Resources
 from gql_imgproc.settings import Settings
 
@@ -14,13 +17,24 @@ from gql_imgproc.settings import Settings
 class Context:
     """One per HTTP request, or per WebSocket and so for all operations on it."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, shares: Shares, answer: object = None) -> None:
+        """`answer`: that to the HTTP request, when there is one."""
         self.resources = resources
-        self.loaders = Loaders(resources.db)
+        self.shares = shares
+        self._answer = answer
+        self.loaders = Loaders(resources.db, resources.settings.max_query_cost)
 
     @property
     def settings(self) -> Settings:
         return self.resources.settings
+
+    def tell_status(self, status: int) -> None:
+        """The HTTP status of a typed refusal, for those who look at it alone.
+
+        In application/graphql-response+json the specification has 2xx for every answer that has data.
+        """
+        if isinstance(self._answer, Response) and self._answer.media_type != GRAPHQL_JSON:
+            self._answer.status_code = status
 
     def address(self, path: str) -> str:
         """The public address of a path."""

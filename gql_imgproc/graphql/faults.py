@@ -9,7 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import StreamExecutionResult
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ class Code(StrEnum):
     BAD_REQUEST = "BAD_REQUEST"
     #: The body is larger than the limit.
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    #: More operations at once on one socket than are allowed.
+    TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
     #: A fault of the service; the message has the number under which it stands in the log.
     INTERNAL = "INTERNAL"
 
@@ -47,11 +51,25 @@ def not_found(message: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": Code.NOT_FOUND.value})
 
 
+NO_DOCUMENT = "`query` must be the text of a GraphQL document."
+
+
+def no_such_operation(error: CannotGetOperationTypeError) -> str:
+    name = error.operation_name
+    if name is None:
+        return "The document has no operation. Give it one, for instance a query."
+    return f"The document has no operation named {name[:100]!r}. Mend `operationName`, or leave it out."
+
+
 def presentable(error: GraphQLError) -> GraphQLError:
     """The error as a caller may see it; one of our own making is logged and replaced."""
     cause = error.original_error
     if isinstance(cause, RecursionError):
         return GraphQLError("The document is nested too deeply.", extensions={"code": Code.PARSE_FAILED.value})
+    # Over HTTP these are refused by the status; in a stream, which has none, they are an error like others.
+    if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
+        message = no_such_operation(cause) if isinstance(cause, CannotGetOperationTypeError) else NO_DOCUMENT
+        return GraphQLError(message, extensions={"code": Code.VALIDATION_FAILED.value})
     # A literal that Python cannot read, for instance a number of 5,000 digits, is found before anything runs.
     about_input = isinstance(cause, ValueError) and error.path is None and error.nodes
     if cause is None or isinstance(cause, GraphQLError) or about_input:

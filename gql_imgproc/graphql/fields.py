@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 import strawberry
 from strawberry.schema_directive import Location
 
+#: What a list of images costs, and each image in it once it is read.
+IMAGES_COST = 2
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from gql_imgproc.graphql import cost
 from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
 from gql_imgproc.graphql.scalars import ByteCount
 from gql_imgproc.settings import Settings
@@ -16,6 +17,12 @@ class ServerLimits:
     max_images: int = strawberry.field(description="Largest number of images in a file.")
     max_page_size: int = strawberry.field(description="Largest page of a connection.")
     max_query_cost: int = strawberry.field(description="Largest cost of one operation.")
+    max_depth: int = strawberry.field(description="Most fields within fields of one operation.")
+    max_aliases: int = strawberry.field(description="Most aliases in one operation, fragments expanded.")
+    max_directives: int = strawberry.field(description="Most directives in one operation, fragments expanded.")
+    max_repeats: int = strawberry.field(description="Most times that one field or alias stands in a document.")
+    max_tokens: int = strawberry.field(description="Most names, values and brackets in a document.")
+    max_document_chars: int = strawberry.field(description="Most characters in a document.")
 
     @classmethod
     def of(cls, settings: Settings) -> ServerLimits:
@@ -25,4 +32,10 @@ class ServerLimits:
             max_images=settings.max_images,
             max_page_size=MAX_PAGE_SIZE,
             max_query_cost=settings.max_query_cost,
+            max_depth=cost.MAX_DEPTH,
+            max_aliases=cost.MAX_ALIASES,
+            max_directives=cost.MAX_DIRECTIVES,
+            max_repeats=cost.MAX_REPEATS,
+            max_tokens=cost.MAX_TOKENS,
+            max_document_chars=cost.MAX_DOCUMENT_CHARS,
         )

@@ -10,15 +10,25 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Receive
 
-from gql_imgproc.graphql.bodies import MAX_JSON_BYTES, BodyTooLarge, Refused, limited, media_type, object_from
+from gql_imgproc.graphql.bodies import (
+    MAX_JSON_BYTES,
+    BodyTooLarge,
+    Refused,
+    limited,
+    media_type,
+    object_from,
+    operation_from,
+)
 
 #: What a multipart body may have beside the file, in bytes.
 MULTIPART_MARGIN_BYTES = 1024 * 1024
 #: A body is read to its end up to so many times the largest file, so that one that is too large hears it from the
 #: mutation, in the answer's own type; what is beyond the limit is thrown away. Larger ones are refused unread.
 OVERSIZE_FACTOR = 10
-#: Parts of a multipart body: `operations`, `map` and some to spare.
-MAX_PARTS = 10
+#: Fields of a multipart body: `operations`, `map` and some to spare.
+MAX_FIELDS = 10
+#: Files of a multipart body: no operation takes more, and a place for each would multiply the work of one request.
+MAX_FILES = 1
 
 #: A browser asks the server before it sends one of these to a foreign one, so a foreign page cannot upload in
 #: the name of its visitor.
@@ -32,8 +42,8 @@ class UploadParser(MultiPartParser):
         super().__init__(
             headers,
             self._bounded(stream),
-            max_files=MAX_PARTS,
-            max_fields=MAX_PARTS,
+            max_files=MAX_FILES,
+            max_fields=MAX_FIELDS,
             max_part_size=MAX_JSON_BYTES,
         )
         self._max_file_bytes = max_file_bytes
@@ -97,8 +107,9 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
         raise Refused(400, f"The multipart body cannot be read. {error.message}") from None
     # Where `request.form()` would put it, so that `request.close()` closes its files.
     request._form = form
-    operation = object_from(_field(form, "operations"), "The part `operations`")
+    operation = operation_from(_field(form, "operations"), "The part `operations`")
     places = object_from(_field(form, "map"), "The part `map`")
+    _refuse_several(form, places)
     for part, paths in places.items():
         file = form.get(part)
         if not isinstance(file, UploadFile):
@@ -108,6 +119,15 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
         for path in paths:
             _place(operation, path, file)
     return operation
+
+
+def _refuse_several(form: FormData, places: dict[str, Any]) -> None:
+    """One file in one place; one without a place would be taken in for nothing."""
+    if sum(len(paths) for paths in places.values() if isinstance(paths, list)) > 1:
+        raise Refused(400, "`map` names several places. One request can upload one file, in one place.")
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) and name not in places:
+            raise Refused(400, f"The file part {name[:100]!r} is not named in `map`, so it has no place.")
 
 
 def _max_file_bytes(request: Request) -> int:

@@ -56,6 +56,7 @@ class Mutation:
         except errors.ManifestRefused as refused:
             return CsvInvalid.of(refused)
         except errors.UploadTooLarge as refused:
+            info.context.tell_status(413)
             return UploadTooLarge.of(refused)
         except errors.WebhookUrlRefused as refused:
             return WebhookUrlInvalid(message=str(refused), path=["input", "webhookUrl"])

@@ -90,6 +90,7 @@ SCALARS: dict[object, ScalarDefinition] = {
     Upload: strawberry.scalar(
         name="Upload",
         description="A file sent by the GraphQL multipart request specification. Only valid as a variable.",
+        specified_by_url="https://github.com/jaydenseric/graphql-multipart-request-spec",
         parse_value=_read_upload,
         parse_literal=_no_upload_literal,
     ),

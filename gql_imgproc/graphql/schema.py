@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema import StreamResult
+from strawberry.types.graphql import OperationType
 
 from gql_imgproc.graphql import enums  # noqa: F401  # importing it describes the enums of the ground floor
+from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.cost import DocumentLimits
+from gql_imgproc.graphql.documents import is_subscription
 from gql_imgproc.graphql.faults import PresentableErrors
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.query import Query
@@ -18,7 +25,36 @@ from gql_imgproc.graphql.types import Image, Product, Request
 
 
 class Schema(strawberry.Schema):
-    """Leaves the logging of errors to `PresentableErrors`, which gives each a number."""
+    """Executes equal subscriptions once; leaves the logging of errors to `PresentableErrors`, which numbers them."""
+
+    async def stream(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+    ) -> StreamResult:
+        assert isinstance(context_value, Context)
+        shares = context_value.shares
+        begin = partial(
+            super().stream,
+            query,
+            variable_values,
+            # Not the first caller's, who may leave while others stay.
+            Context(context_value.resources, shares),
+            root_value,
+            operation_name,
+            operation_extensions,
+            allowed_operation_types,
+        )
+        # A file is equal to itself only.
+        key = json.dumps([query, operation_name, variable_values, operation_extensions], sort_keys=True, default=id)
+        if key in shares or is_subscription(query or "", operation_name):
+            return shares.follow(key, begin)
+        return await begin()
 
     def process_errors(self, errors: list[Any], execution_context: Any = None) -> None:
         return None

@@ -1,32 +1,103 @@
-"""GraphQL over WebSockets, protocol `graphql-transport-ws`."""
+"""GraphQL over WebSockets, protocol `graphql-transport-ws`.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any, cast
 
 from graphql import GraphQLError
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocketDisconnected as SocketClosed
+from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.schema.schema import StreamResult
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import PingMessage, PongMessage, SubscribeMessage
 
 from gql_imgproc.graphql.context import Context
+from gql_imgproc.graphql.faults import Code
+from gql_imgproc.graphql.sharing import SharedResult
+
+#: Longest reason for closing a socket, in bytes of UTF-8: a control frame holds no more (RFC 6455, 5.5).
+MAX_REASON_BYTES = 123
+
+
+class Socket(ASGIWebSocketAdapter):
+    """One socket. To one that we have closed nothing is said any more: others may not know of it yet."""
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        if self._closed:
+            raise WebSocketDisconnected
+        await super().send_json(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._closed:
+            return
+        # Some reasons quote the client; one that is too long would break the socket off without any.
+        await super().close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+
+    @property
+    def _closed(self) -> bool:
+        return self.ws.application_state is WebSocketState.DISCONNECTED
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """One socket. What is wrong with one operation ends that operation, not its neighbours."""
+    """What is said on one socket. What is wrong with one operation ends that operation, not its neighbours."""
 
     async def handle_message(self, message: Any) -> None:
-        payload = message.get("payload") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or not isinstance(message.get("id", ""), str):
-            await self.handle_invalid_message("A message must be a JSON object, its `id` a text")
-        elif message.get("type") == "subscribe" and not _is_operation(payload):
-            await self.handle_invalid_message("The payload of `subscribe` must have the text `query`")
-        else:
-            await super().handle_message(message)  # type: ignore[arg-type]  # looked at above
+        if fault := fault_of(message):
+            await self.handle_invalid_message(fault)
+            return
+        # The protocol lets a payload be null; Strawberry wants it left out.
+        said = {field: value for field, value in message.items() if field != "payload" or value is not None}
+        await super().handle_message(said)  # type: ignore[arg-type]  # looked at above
+
+    async def handle_ping(self, message: PingMessage) -> None:
+        # With what came with the ping, so that a client can tell its pings apart.
+        pong = PongMessage(type="pong")
+        if "payload" in message:
+            pong["payload"] = message["payload"]
+        await self.send_message(pong)
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        limit = self.max_subscriptions_per_connection
+        fits = limit is None or len(self.operations) < limit
+        if fits or not self.connection_acknowledged or message["id"] in self.operations:
+            await super().handle_subscribe(message)
+            return
+        text = f"This socket has {limit} operations under way, its limit. Complete some, or open another socket."
+        error = GraphQLError(text, extensions={"code": Code.TOO_MANY_OPERATIONS.value})
+        await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def handle_task_exception(self, error: Exception) -> None:
-        # That a client has left is no fault, and needs no traceback in the log.
-        if not isinstance(error, WebSocketDisconnected):
+        # That a client has left, or that we have closed the socket for what it sent beside this operation, is no fault
+        # and needs no traceback in the log.
+        if not isinstance(error, WebSocketDisconnected | SocketClosed):
             await super().handle_task_exception(error)
+
+    async def _send_result_stream(self, operation: Operation[Context, None], result_source: StreamResult) -> None:
+        before = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
+
+        async def not_shared() -> StreamResult:
+            async for result in result_source:
+                if isinstance(result, SharedResult):
+                    await self._send_text(f"{before}{result.payload}}}")
+                else:
+                    yield result
+
+        async with aclosing(not_shared()) as others:
+            await super()._send_result_stream(operation, others)
+
+    async def _send_text(self, text: str) -> None:
+        try:
+            await cast(ASGIWebSocketAdapter, self.websocket).ws.send_text(text)
+        except WebSocketDisconnect as error:
+            raise WebSocketDisconnected from error
 
     def forget_id(self, id: str) -> None:
         # The client may have completed or left in the moment in which we complete.
@@ -37,10 +108,23 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         return None
 
 
+def fault_of(message: Any) -> str | None:
+    """Why something is no message that a client may send; None when it is one."""
+    if not isinstance(message, dict):
+        return "A message must be a JSON object"
+    kind, payload = message.get("type"), message.get("payload")
+    if kind in ("subscribe", "complete") and not (isinstance(message.get("id"), str) and message["id"]):
+        return f"A message {kind!r} must have an `id` that is a text"
+    if kind == "subscribe":
+        return None if _is_operation(payload) else "The payload of `subscribe` must have the text `query`"
+    return None if isinstance(payload, dict | None) else "A payload must be an object"
+
+
 def _is_operation(payload: Any) -> bool:
     return (
         isinstance(payload, dict)
         and isinstance(payload.get("query"), str)
         and isinstance(payload.get("variables"), dict | None)
         and isinstance(payload.get("operationName"), str | None)
+        and isinstance(payload.get("extensions"), dict | None)
     )

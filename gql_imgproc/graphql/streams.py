@@ -9,12 +9,20 @@ from strawberry.http.streaming import JSONEncoder, MultipartSubscriptionTranspor
 
 #: As Apollo's router writes it; Strawberry's has the rest of an `Accept` header behind it.
 PARTS_TYPE = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+#: Longest silence, in seconds, since what is between us and the client ends a connection that is silent for longer.
+HEARTBEAT_SECONDS = 10.0
 _BOUNDARY = "--graphql"
 _END = "--\r\n"
 
 
 class Events(SSETransport):
-    """Server-sent events whose lines end as urql expects them."""
+    """Server-sent events whose lines end as urql expects them.
+
+    https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
+    """
+
+    def __init__(self) -> None:
+        super().__init__(HEARTBEAT_SECONDS)
 
     def encode_event(self, event: str, data: str | None = None) -> str:
         return super().encode_event(event, data).replace("\r\n", "\n")
@@ -28,6 +36,10 @@ class Parts(MultipartSubscriptionTransport):
 
     https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heartbeat_interval = HEARTBEAT_SECONDS
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -26,14 +26,24 @@ from strawberry.subscriptions import (
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType as Operation
 
-from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events
-from gql_imgproc.graphql.bodies import MAX_JSON_BYTES, Body, Refused, decoded, limited, media_type, object_from
+from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events, wants_parts
+from gql_imgproc.graphql.bodies import (
+    MAX_JSON_BYTES,
+    Body,
+    Refused,
+    decoded,
+    limited,
+    media_type,
+    object_from,
+    operation_from,
+)
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.cost import MAX_TOKENS
-from gql_imgproc.graphql.faults import Code, presentable
+from gql_imgproc.graphql.documents import chosen_operation
+from gql_imgproc.graphql.faults import NO_DOCUMENT, Code, no_such_operation, presentable
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
-from gql_imgproc.graphql.sockets import SocketHandler
+from gql_imgproc.graphql.sharing import Shares
+from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.streams import PARTS_TYPE, Events, Parts, framed
 
 #: How long a new socket may stay without its first message, in seconds.
@@ -46,6 +56,7 @@ class Transport(GraphQL[Context, None]):
     """The door at `/graphql`. Whoever mounts it puts the open resources into `app.state.resources`."""
 
     request_adapter_class = Body
+    websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
     stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
         GRAPHQL_SSE_PROTOCOL: Events,
@@ -67,6 +78,7 @@ class Transport(GraphQL[Context, None]):
             max_subscriptions_per_connection=MAX_OPERATIONS_PER_SOCKET,
             allowed_origins=allowed_origins,
         )
+        self._shares = Shares()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,14 +92,14 @@ class Transport(GraphQL[Context, None]):
         except ClientDisconnect:
             return
         except HTTPException as refused:
-            response = refusal(refused)
+            response = refusal(refused, request.headers.get("accept", ""))
         try:
             await response(scope, receive, send)
         finally:
             await request.close()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.resources)
+        return Context(request.app.state.resources, self._shares, response)
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
         response = await super().get_sub_response(request)
@@ -110,7 +122,7 @@ class Transport(GraphQL[Context, None]):
         operation = await _operation(request)
         query, name = operation.get("query"), operation.get("operationName")
         if not isinstance(query, str) or not query.strip():
-            raise Refused(400, "`query` must be the text of a GraphQL document.")
+            raise Refused(400, NO_DOCUMENT)
         if not isinstance(name, str | None):
             raise Refused(400, "`operationName` must be a text or null.")
         for field in ("variables", "extensions"):
@@ -125,11 +137,20 @@ class Transport(GraphQL[Context, None]):
         )
 
     def _protocol(self, request: Request, query: str, name: str | None) -> GraphQLRequestProtocol:
+        """How it is answered: a client that can read JSON gets it for all but subscriptions."""
         accept = request.headers.get("accept", "")
-        if wants_events(accept) and (wants_only_events(accept) or is_subscription(query, name)):
+        events, parts = wants_events(accept), wants_parts(accept)
+        if not (events or parts):
+            return "http"
+        operation = chosen_operation(query, name)
+        if wants_only_events(accept):
+            # Once a stream has begun, no status can refuse it any more.
+            if request.method == "GET" and operation is OperationType.MUTATION:
+                raise mutation_by_get()
             return "sse"
-        multipart = self._get_stream_transport("multipart-subscription")
-        return "multipart-subscription" if multipart and multipart.accepts(accept) else "http"
+        if operation is not OperationType.SUBSCRIPTION:
+            return "http"
+        return "multipart-subscription" if parts else "sse"
 
     async def execute_single(
         self,
@@ -151,15 +172,17 @@ class Transport(GraphQL[Context, None]):
                 allowed_operation_types=allowed,
             )
         except CannotGetOperationTypeError as error:
-            raise Refused(400, error.as_http_error_reason()) from error
+            raise Refused(400, no_such_operation(error)) from error
         except InvalidOperationTypeError as error:
             if error.operation_type is Operation.SUBSCRIPTION:
                 raise Refused(
-                    400, "A subscription needs a WebSocket, or `Accept: text/event-stream` to be answered with events."
+                    400,
+                    "A subscription needs a WebSocket, or `Accept: text/event-stream` to be answered with events,"
+                    " or `Accept: multipart/mixed;subscriptionSpec=1.0, application/json`.",
                 ) from error
-            raise Refused(405, "A mutation needs POST.", headers={"Allow": "POST"}) from error
+            raise mutation_by_get() from error
         except MissingQueryError as error:
-            raise Refused(400, "`query` must be the text of a GraphQL document.") from error
+            raise Refused(400, NO_DOCUMENT) from error
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         # The schema has done so already, unless something failed outside of its extensions.
@@ -203,26 +226,29 @@ async def _operation(request: Request) -> dict[str, Any]:
         return operation
     match media_type(request):
         case "application/json":
-            return object_from(await request.body(), "The body")
+            if (charset := _charset(request)) not in ("utf-8", "utf8"):
+                raise Refused(415, f"JSON is always UTF-8; send it so, without `charset={charset[:20]}`.")
+            return operation_from(await request.body(), "The body")
         case "multipart/form-data":
             return await multipart_operation(request)
     raise Refused(415, "Send the operation as application/json, or as multipart/form-data with a file.")
 
 
-def is_subscription(query: str, name: str | None) -> bool:
-    """Whether the operation that would be run is a subscription."""
-    try:
-        document = parse(query, max_tokens=MAX_TOKENS)
-    except (GraphQLError, RecursionError):
-        return False
-    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    chosen = [node for node in operations if name is None or (node.name and node.name.value == name)]
-    return bool(chosen) and chosen[0].operation is OperationType.SUBSCRIPTION
+def _charset(request: Request) -> str:
+    _, *parameters = request.headers.get("content-type", "").lower().replace('"', "").split(";")
+    named = (
+        value.strip() for key, _, value in (part.partition("=") for part in parameters) if key.strip() == "charset"
+    )
+    return next(named, "utf-8")
 
 
-def refusal(refused: HTTPException) -> JSONResponse:
+def mutation_by_get() -> Refused:
+    return Refused(405, "A mutation needs POST.", headers={"Allow": "POST"})
+
+
+def refusal(refused: HTTPException, accept: str) -> JSONResponse:
     """An answer in the form of a GraphQL error."""
     code = refused.code if isinstance(refused, Refused) else Code.BAD_REQUEST
-    headers = refused.headers if isinstance(refused, Refused) else None
+    headers = {"Vary": "Accept"} | ((refused.headers if isinstance(refused, Refused) else None) or {})
     error = {"message": refused.reason, "extensions": {"code": code.value}}
-    return JSONResponse({"errors": [error]}, refused.status_code, headers)
+    return JSONResponse({"errors": [error]}, refused.status_code, headers, media_type=answer_type(accept))

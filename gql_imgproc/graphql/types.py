@@ -16,7 +16,7 @@ from gql_imgproc.core.progress import FIELDS, Snapshot
 from gql_imgproc.db.queries import Page, Window
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.fields import computed
+from gql_imgproc.graphql.fields import IMAGES_COST, computed
 from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
 from gql_imgproc.graphql.options import ProcessingOptions
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, PageInfo, cursor, given, window
@@ -135,13 +135,13 @@ class Product(Node):
             return [URL(info.context.address(path)) for path in self.row.output_image_urls if path]
         # Recorded with the last image; until then the images tell.
         rows = await info.context.loaders.images.load(self.row.id)
-        urls = (_output_url(row, info.context.address) for row in rows or ())
+        urls = (_output_url(row, info.context.address) for row in rows)
         return [url for url in urls if url]
 
-    @computed("The images in the order of the row, at most 100.", cost=2)
+    @computed("The images in the order of the row, at most 100.", cost=IMAGES_COST)
     async def images(self, info: Info) -> list[Image]:
         rows = await info.context.loaders.images.load(self.row.id)
-        return [Image.of(row, self.row.input_image_urls, info.context.address) for row in rows or ()]
+        return [Image.of(row, self.row.input_image_urls, info.context.address) for row in rows]
 
     @classmethod
     def of(cls, row: Row[Any]) -> Product:

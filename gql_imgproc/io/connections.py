@@ -50,7 +50,7 @@ class Connections:
 
     async def give_back(self, url: httpcore.URL, connection: httpcore.AsyncHTTPConnection) -> None:
         """Keeps the connection if it can be used again."""
-        if connection.is_idle() and not self._closed:
+        if connection.is_idle() and not _has_surplus(connection) and not self._closed:
             key = _key(url.origin)
             self._idle.setdefault(key, []).append(connection)
             self._origins[connection] = key
@@ -76,6 +76,13 @@ class Connections:
         siblings.remove(connection)
         if not siblings:
             del self._idle[key]
+
+
+def _has_surplus(connection: httpcore.AsyncHTTPConnection) -> bool:
+    """Whether more came than the answer said; it would be taken for the answer to the next request."""
+    # httpcore has no name for this that is not its own.
+    inner = connection._connection
+    return isinstance(inner, httpcore.AsyncHTTP11Connection) and inner._h11_state.trailing_data[0] != b""
 
 
 def _key(origin: httpcore.Origin) -> _Key:

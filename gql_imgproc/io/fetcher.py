@@ -9,26 +9,21 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from gql_imgproc import __version__
+from gql_imgproc.core.fetch_fault import FetchFault
 from gql_imgproc.core.netguard import AddressProblem, AddressProblemCode, NetworkPolicy, check_url
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.core.retry_after import retry_after_s
+from gql_imgproc.errors import ImageFailure
 from gql_imgproc.io.guarded_http import AddressRefused, GuardedTransport, NameUnknown, Resolve
 from gql_imgproc.io.slots import Slots
 from gql_imgproc.io.stream import CertificateRefused, ConnectionStale
 
-#: Longest pause that a host may ask for, in seconds; a day would be out of proportion to a picture.
-MAX_RETRY_AFTER_S = 3_600.0
 #: What is read of an answer that is no picture, in bytes and seconds: so much is cheaper than a new connection.
 DRAIN_BYTES = 16 * 1024
 DRAIN_S = 0.2
-#: Chunks read before others have their turn: 256 KB of one-byte chunks arrive at once and take half a second.
-CHUNKS_PER_TURN = 64
-#: Statuses that may be other ones a moment later; every other 4xx is an answer. All 5xx are temporary too.
-TEMPORARY_STATUSES = frozenset({408, 425, 429})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -97,10 +92,10 @@ class Fetcher:
             asked = self._checked(url, redirected=bool(seen))
             host = asked.raw_host.decode("ascii")
             if str(asked) in seen:
-                raise _failure(ImageErrorCode.TOO_MANY_REDIRECTS, f"{host} redirects in a circle.")
+                raise _failure(FetchFault.TOO_MANY_REDIRECTS, f"{host} redirects in a circle.")
             if len(seen) > self._limits.max_redirects:
                 raise _failure(
-                    ImageErrorCode.TOO_MANY_REDIRECTS,
+                    FetchFault.TOO_MANY_REDIRECTS,
                     f"The address redirects more than {self._limits.max_redirects} times. "
                     "Use the address at which the picture is.",
                 )
@@ -144,9 +139,8 @@ class Fetcher:
             except (httpx.InvalidURL, UnicodeError):
                 problem = AddressProblem(AddressProblemCode.INVALID, "The address cannot be read. Check its spelling.")
         message = f"The address redirects to another. {problem.message}" if redirected else problem.message
-        if problem.code is AddressProblemCode.FORBIDDEN:
-            raise _failure(ImageErrorCode.FORBIDDEN_ADDRESS, message)
-        raise _failure(ImageErrorCode.UNREACHABLE, message)
+        forbidden = problem.code is AddressProblemCode.FORBIDDEN
+        raise _failure(FetchFault.ADDRESS_FORBIDDEN if forbidden else FetchFault.ADDRESS_UNREADABLE, message)
 
     async def _ask(self, transport: GuardedTransport, url: httpx.URL, host: str) -> bytes | _Redirect:
         request = httpx.Request("GET", url, headers=self._headers, extensions=self._extensions)
@@ -171,13 +165,11 @@ class Fetcher:
         location = response.headers.get("location", "").strip()
         if status in _REDIRECTS and location:
             return _Redirect(_joined(url, location))
-        temporary = status in TEMPORARY_STATUSES or status >= 500
         raise _failure(
-            ImageErrorCode.HTTP_STATUS,
+            FetchFault.of_status(status),
             f"{host} answered with status {status}.",
             http_status=status,
-            temporary=temporary,
-            retry_after_s=retry_after_s(response.headers.get("retry-after", "")) if temporary else None,
+            retry_after_s=retry_after_s(response.headers.get("retry-after", ""), time.time()),
         )
 
     async def _body(self, host: str, response: httpx.Response) -> bytes:
@@ -185,71 +177,54 @@ class Fetcher:
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             raise _failure(
-                ImageErrorCode.NOT_AN_IMAGE,
+                FetchFault.CONTENT_ENCODED,
                 f"{host} sent the picture with the Content-Encoding {encoding[:40]!r}, which it was asked not to do. "
                 "Switch compression off for pictures.",
             )
         length = response.headers.get("content-length", "")
         too_large = f"The picture is larger than the limit of {limit:,} bytes."
         if length.isascii() and length.isdigit() and int(length) > limit:
-            raise _failure(ImageErrorCode.TOO_LARGE, too_large)
+            raise _failure(FetchFault.TOO_LARGE, too_large)
         # One growing buffer: a list of a million tiny chunks would take many times the bytes in them.
         body = bytearray()
-        count = 0
         async with aclosing(_chunks(response)) as received:
             async for chunk in received:
                 body += chunk
                 if len(body) > limit:
-                    raise _failure(ImageErrorCode.TOO_LARGE, too_large)
-                count += 1
-                if count % CHUNKS_PER_TURN == 0:
-                    await asyncio.sleep(0)
+                    raise _failure(FetchFault.TOO_LARGE, too_large)
         if not body:
-            raise _failure(ImageErrorCode.UNREACHABLE, f"{host} sent an empty answer.", temporary=True)
+            raise _failure(FetchFault.EMPTY_ANSWER, f"{host} sent an empty answer.")
         return bytes(body)
 
     def _too_late(self, host: str, *, slot: bool) -> ImageFailure:
+        limits = self._limits
         if slot:
-            message = f"{host} did not send the whole picture within {self._limits.total_s:g} s."
-        else:
-            message = (
-                f"No download to {host} could begin within {self._limits.slot_wait_s:g} s; too many are under way."
-            )
-        return _failure(ImageErrorCode.TIMEOUT, message, temporary=True)
+            return _failure(FetchFault.TOO_SLOW, f"{host} did not send the whole picture within {limits.total_s:g} s.")
+        return _failure(
+            FetchFault.NO_TURN,
+            f"No download to {host} could begin within {limits.slot_wait_s:g} s; too many are under way.",
+        )
 
     def _explained(self, error: httpx.TransportError, host: str) -> ImageFailure:
         """What an exception of the transport means for the picture. The order matters: subclasses first."""
         limits = self._limits
         match error:
             case AddressRefused():
-                return _failure(ImageErrorCode.FORBIDDEN_ADDRESS, error.problem.message)
+                return _failure(FetchFault.ADDRESS_FORBIDDEN, error.problem.message)
             case CertificateRefused():
-                return _failure(ImageErrorCode.UNREACHABLE, f"The TLS certificate of {host} is not valid: {error}.")
+                return _failure(FetchFault.CERTIFICATE_INVALID, f"The TLS certificate of {host} is not valid: {error}.")
             case httpx.ConnectTimeout():
-                code, message = ImageErrorCode.TIMEOUT, f"{host} could not be connected to in {limits.connect_s:g} s."
+                return _failure(
+                    FetchFault.CONNECT_TIMEOUT, f"{host} could not be connected to in {limits.connect_s:g} s."
+                )
             case httpx.TimeoutException():
-                code, message = ImageErrorCode.TIMEOUT, f"{host} was silent for {limits.first_byte_s:g} s."
+                return _failure(FetchFault.SILENT, f"{host} was silent for {limits.first_byte_s:g} s.")
             case NameUnknown():
-                # Temporary although the name may never exist: name servers err for minutes, and retries are few.
-                code, message = ImageErrorCode.UNREACHABLE, f"The host name {host} cannot be resolved."
+                return _failure(FetchFault.NAME_UNKNOWN, f"The host name {host} cannot be resolved.")
             case httpx.ConnectError():
-                code, message = ImageErrorCode.UNREACHABLE, f"{host} could not be connected to."
+                return _failure(FetchFault.NOT_CONNECTED, f"{host} could not be connected to.")
             case _:
-                code, message = ImageErrorCode.UNREACHABLE, f"{host} broke the connection or sent a broken answer."
-        return _failure(code, message, temporary=True)
-
-
-def retry_after_s(header: str, now: float | None = None) -> float | None:
-    """The pause that a host asks for, in seconds or as a date; None when it cannot be read."""
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text[:10])
-    else:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
-        except (ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+                return _failure(FetchFault.BROKEN_ANSWER, f"{host} broke the connection or sent a broken answer.")
 
 
 def _joined(url: httpx.URL, location: str) -> str:
@@ -287,11 +262,13 @@ async def _drain(response: httpx.Response) -> None:
 
 
 def _failure(
-    code: ImageErrorCode,
-    message: str,
-    *,
-    http_status: int | None = None,
-    temporary: bool = False,
-    retry_after_s: float | None = None,
+    fault: FetchFault, message: str, *, http_status: int | None = None, retry_after_s: float | None = None
 ) -> ImageFailure:
-    return ImageFailure(code, message, http_status=http_status, temporary=temporary, retry_after_s=retry_after_s)
+    row = fault.value
+    return ImageFailure(
+        row.code,
+        message,
+        http_status=http_status,
+        temporary=row.temporary,
+        retry_after_s=retry_after_s if row.temporary else None,
+    )

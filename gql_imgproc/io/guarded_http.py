@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import httpcore
@@ -31,12 +32,16 @@ from gql_imgproc.io.stream import AsyncioStream, Receiver
 #: Answers the IP addresses of a host name and port.
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
-#: Names looked up at once. A dead name server holds a thread for up to half a minute, and only one per name.
-RESOLVER_THREADS = 16
+#: Names looked up at once. A dead name server holds a thread for up to half a minute, and only one per name; as many
+#: downloads wait for names as there are, five seconds each, and come again. Threads are made as they are needed.
+RESOLVER_THREADS = 64
 #: Seconds to connect in when the caller says nothing.
 CONNECT_S = 5.0
 #: Addresses of one host that are tried; each gets its share of the connect deadline.
 MAX_ADDRESSES_TRIED = 4
+
+#: Chunks read before others have their turn: 256 KB of one-byte chunks arrive at once and take half a second.
+CHUNKS_PER_TURN = 64
 
 
 class AddressRefused(httpx.ConnectError):
@@ -89,6 +94,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         except BaseException:
             await connection.aclose()
             raise
+        stream = answer.extensions["network_stream"]
+        assert isinstance(stream, AsyncioStream)
+        stream.head_ended()
 
         async def close() -> None:
             await answer.aclose()
@@ -111,7 +119,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
     def __init__(self, policy: NetworkPolicy, resolve: Resolve | None = None) -> None:
         self._policy = policy
         self._resolve = resolve or self._ask_system
-        self._lookups: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
+        self._lookups: dict[tuple[str, int], _Lookup] = {}
         # Not the loop's executor: names that nobody answers would hold up whoever else uses that.
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
 
@@ -153,7 +161,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
 
     def close(self) -> None:
         for lookup in self._lookups.values():
-            lookup.cancel()
+            lookup.task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _checked_addresses(self, host: str, port: int) -> Sequence[str]:
@@ -179,18 +187,22 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         return addresses[:MAX_ADDRESSES_TRIED]
 
     async def _lookup(self, host: str, port: int) -> Sequence[str]:
-        """Shared by all who ask for a name at the same time, and ended by none of them."""
+        """Shared by all who ask for a name at the same time, and ended when the last of them goes.
+
+        Without that end, look-ups that nobody waits for any more would queue for the threads before those of others.
+        """
         key = (host, port)
         lookup = self._lookups.get(key)
         if lookup is None:
-            lookup = self._lookups[key] = asyncio.ensure_future(self._resolved(host, port))
-            lookup.add_done_callback(lambda done: self._forget(key, done))
-        return await asyncio.shield(lookup)
-
-    def _forget(self, key: tuple[str, int], lookup: asyncio.Task[Sequence[str]]) -> None:
-        self._lookups.pop(key, None)
-        if not lookup.cancelled():
-            lookup.exception()  # Nobody may be left to hear of it.
+            lookup = self._lookups[key] = _Lookup(asyncio.ensure_future(self._resolved(host, port)))
+        lookup.waiting += 1
+        try:
+            return await asyncio.shield(lookup.task)
+        finally:
+            lookup.waiting -= 1
+            if not lookup.waiting:
+                lookup.task.cancel()
+                self._lookups.pop(key, None)
 
     async def _resolved(self, host: str, port: int) -> Sequence[str]:
         try:
@@ -205,6 +217,12 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         return [str(answer[4][0]) for answer in answers]
 
 
+@dataclass(slots=True)
+class _Lookup:
+    task: asyncio.Task[Sequence[str]]
+    waiting: int = 0
+
+
 class _Body(httpx.AsyncByteStream):
     def __init__(self, answer: httpcore.Response, close: Callable[[], Awaitable[None]]) -> None:
         self._answer = answer
@@ -212,9 +230,13 @@ class _Body(httpx.AsyncByteStream):
         self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        count = 0
         with _httpx_exceptions():
             async for chunk in self._answer.aiter_stream():
                 yield chunk
+                count += 1
+                if count % CHUNKS_PER_TURN == 0:
+                    await asyncio.sleep(0)
 
     async def aclose(self) -> None:
         if not self._closed:

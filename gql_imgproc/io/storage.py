@@ -18,6 +18,10 @@ from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
 
 #: What is read or written at once while streaming, in bytes.
 CHUNK_BYTES = 1024 * 1024
+#: What is read of a file at once to be stored, in bytes.
+READ_BYTES = 256 * 1024
+#: What is sent to a bucket at once while streaming, in bytes: as little as S3 takes, since it is held in memory.
+PART_BYTES = 5 * 1024 * 1024
 #: Objects removed by one call: as many as an S3 request takes.
 DELETE_CHUNK = 1_000
 #: Deadline for one call, in seconds; obstore's own retries (three minutes by default) end before it.
@@ -75,9 +79,15 @@ class Storage:
         store = self._store
         async with (
             _deadline(f"store {key}", seconds=10 * CALL_SECONDS),
-            obstore.open_writer_async(store, key, attributes=attributes) as writer,
+            obstore.open_writer_async(
+                store,
+                key,
+                attributes=attributes,
+                buffer_size=CHUNK_BYTES if self.local else PART_BYTES,
+                max_concurrency=1,
+            ) as writer,
         ):
-            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
                 await writer.write(chunk)
 
     async def open(self, key: str) -> StoredObject | None:

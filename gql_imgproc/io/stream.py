@@ -15,6 +15,13 @@ import httpx
 
 #: Bytes that may wait for the reader before the host is made to wait; bounds the memory of a slow reader.
 READ_AHEAD_BYTES = 512 * 1024
+#: Longest head of an answer, all its interim answers included, in bytes: no server that means well sends a tenth of it,
+#: and a flood of "100 Continue" is read event by event while the loop waits.
+MAX_HEAD_BYTES = 64 * 1024
+#: Bytes of a head that are handed over at once.
+HEAD_PIECE_BYTES = 16 * 1024
+#: Where the first digit of the status is in an answer; 1 is that of an interim answer.
+_STATUS = slice(len("HTTP/1.1 "), len("HTTP/1.1 2"))
 #: Seconds that saying goodbye in TLS may take; nobody waits for it.
 TLS_GOODBYE_S = 1
 
@@ -53,8 +60,11 @@ class Receiver(asyncio.Protocol):
             self._transport.pause_reading()
         _wake(self.reader)
 
-    def take(self) -> bytes:
+    def take(self, max_bytes: int | None = None) -> bytes:
         data = self.chunks.popleft()
+        if max_bytes is not None and len(data) > max_bytes:
+            self.chunks.appendleft(data[max_bytes:])
+            data = data[:max_bytes]
         self.waiting_bytes -= len(data)
         if self._paused and self.waiting_bytes <= READ_AHEAD_BYTES // 2 and self._transport is not None:
             self._paused = False
@@ -92,9 +102,16 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
         self._deadline = deadline
         self._answered = False
         self._reused = False
+        #: How much longer the head may get; None while a body is read.
+        self._head_left_bytes: int | None = MAX_HEAD_BYTES
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  httpcore's
-        """The next chunk as it came; may be longer than `max_bytes`, at which httpcore does not look."""
+        """The next chunk, that of a body as it came: longer than `max_bytes`, at which httpcore does not look."""
+        if self._head_left_bytes is not None and self._head_left_bytes < MAX_HEAD_BYTES:
+            if self._head_left_bytes <= 0:
+                raise httpx.RemoteProtocolError("The head of the answer does not end.")
+            # Others have their turn between the pieces of a long head.
+            await asyncio.sleep(0)
         receiver = self._receiver
         while not receiver.chunks:
             if receiver.ended:
@@ -109,7 +126,17 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
             finally:
                 receiver.reader = None
         self._answered = True
-        return receiver.take()
+        if self._head_left_bytes is None:
+            return receiver.take()
+        # Not cut when what came first is a final answer: what follows is its body, and cutting costs CPU.
+        final = self._head_left_bytes == MAX_HEAD_BYTES and receiver.chunks[0][_STATUS] not in (b"", b"1")
+        data = receiver.take(None if final else HEAD_PIECE_BYTES)
+        self._head_left_bytes -= len(data)
+        return data
+
+    def head_ended(self) -> None:
+        """What is read from now on is the body of the answer."""
+        self._head_left_bytes = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  httpcore's
         if not buffer:
@@ -117,6 +144,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
         receiver = self._receiver
         if self._answered:
             self._answered, self._reused = False, True
+            self._head_left_bytes = MAX_HEAD_BYTES
         if receiver.ended:
             # httpcore goes on to read: an answer may have come before the end.
             raise httpcore.WriteError("The host closed the connection.")

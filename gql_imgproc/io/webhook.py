@@ -8,14 +8,14 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
 
 import httpx
 
 from gql_imgproc import __version__
-from gql_imgproc.core.netguard import NetworkPolicy
+from gql_imgproc.core.netguard import NetworkPolicy, check_url
+from gql_imgproc.core.retry_after import retry_after_s
 from gql_imgproc.io.guarded_http import AddressRefused, GuardedTransport, NameUnknown, Resolve
 from gql_imgproc.io.stream import CertificateRefused
 
@@ -54,33 +54,42 @@ async def post(
     resolve: Resolve | None = None,
 ) -> Answer:
     """Sends JSON text. `timeout_s` is for all of it, from the name's look-up to the answer; raises nothing."""
+    # Again, after the upload: the owner may have closed what was open then.
+    if (problem := check_url(url, policy)) is not None:
+        return Answer(None, problem.message, 0)
     began = time.monotonic()
     status: int | None = None
     error: str | None = None
-    retry_after_s = None
+    pause_s: float | None = None
     # A connection of its own, kept for nobody: webhooks are rare, and most go to different hosts.
     transport = GuardedTransport(policy, max_idle=0, resolve=resolve, ssl_context=_tls())
-    # Without the environment: its proxies and passwords are not for an address that a stranger wrote.
-    client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, timeout=timeout_s)
-    async with client:
-        try:
-            async with (
-                asyncio.timeout(timeout_s),
-                client.stream("POST", url, content=payload.encode(), headers=_headers(headers)) as response,
-            ):
-                status = response.status_code
-                retry_after_s = _retry_after_s(response)
-                await _drop_body(response)
-        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as failure:
-            error = _sentence(failure, timeout_s)
-        except Exception:
-            # Not passed on: a try without a record would be made again at once, for ever.
-            log.exception("webhook failed by a fault of ours")
-            error = "The try failed by a fault of the service. Its log tells more."
+    try:
+        # Without httpx's client: it minds cookies, passwords and proxies, and stumbles over where a redirect leads.
+        async with asyncio.timeout(timeout_s):
+            request = httpx.Request(
+                "POST",
+                url,
+                content=payload.encode(),
+                headers=_headers(headers),
+                extensions={"timeout": {"connect": timeout_s}},
+            )
+            response = await transport.handle_async_request(request)
+            status = response.status_code
+            if status in _BUSY:
+                pause_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
+            await _drop_body(response)
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as failure:
+        error = _sentence(failure, timeout_s)
+    except Exception:
+        # Not passed on: a try without a record would be made again at once, for ever.
+        log.exception("webhook failed by a fault of ours")
+        error = "The try failed by a fault of the service. Its log tells more."
+    finally:
+        await transport.aclose()
     if status is not None:
         # The receiver has decided; how its answer goes on does not matter.
         error = _refusal(status)
-    return Answer(status, error, round((time.monotonic() - began) * 1000), retry_after_s)
+    return Answer(status, error, round((time.monotonic() - began) * 1000), pause_s)
 
 
 @cache
@@ -100,10 +109,13 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 async def _drop_body(response: httpx.Response) -> None:
     received = 0
-    async for chunk in response.aiter_raw():
-        received += len(chunk)
-        if received >= MAX_ANSWER_BYTES:
-            return
+    try:
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+            if received >= MAX_ANSWER_BYTES:
+                return
+    finally:
+        await response.aclose()
 
 
 def _refusal(status: int) -> str | None:
@@ -132,17 +144,3 @@ def _sentence(failure: Exception, timeout_s: float) -> str:
             return "The webhook address cannot be read."
         case _:
             return "The receiver broke the connection off before it answered."
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    text = response.headers.get("retry-after", "").strip()
-    if response.status_code not in _BUSY or not text:
-        return None
-    if text.isascii() and text.isdigit():
-        # Cut, because no number of more digits is meant; the caller has a limit of its own.
-        return float(text[:9])
-    try:
-        seconds = parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, seconds)

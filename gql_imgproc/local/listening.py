@@ -17,15 +17,19 @@ def reachable_url_of(host: str, port: int) -> str:
     return url_of({"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host), port)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def check_host(host: str, *, allow_anonymous: bool) -> None:
     """Refuses to be open to other machines unless that was said aloud, since nobody is asked who they are."""
-    if allow_anonymous or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not (allow_anonymous or is_loopback(host)):
         raise ConfigurationError(
             f"Listening on {host or 'every address'} lets anyone who reaches this machine upload and delete, "
             "since callers are not asked who they are. Put a proxy that asks in front, or add --allow-anonymous"

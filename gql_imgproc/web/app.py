@@ -21,7 +21,9 @@ from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.resources import Resources
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.web import files, health, pages
-from gql_imgproc.web.headers import COMMON, Counting, Headers, content_security_policy
+from gql_imgproc.web.assets import Assets
+from gql_imgproc.web.headers import BARE, Counting, Headers, content_security_policy
+from gql_imgproc.web.hosts import Hosts
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,12 @@ class GraphQLDoor:
             await self._transport(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
-    """The application; without `settings` it reads them by itself, as an ASGI server's factory call needs."""
+def create_app(settings: Settings | None = None, *, loopback_only: bool = False) -> Starlette:
+    """The application; without `settings` it reads them by itself, as an ASGI server's factory call needs.
+
+    `loopback_only`: it listens where only this machine can connect, so it answers to names of this machine and of
+    the public address alone.
+    """
     settings = settings or load()
 
     @asynccontextmanager
@@ -64,11 +70,13 @@ def create_app(settings: Settings | None = None) -> Starlette:
         Route("/metrics", health.metrics),
     ]
     if pages.STATIC.is_dir():
-        routes.append(Mount("/static", pages.Assets(directory=pages.STATIC)))
+        routes.append(Mount("/static", Assets(directory=pages.STATIC)))
+    public_host = urlsplit(settings.public_url).hostname or ""
+    guard = [Middleware(Hosts, public_host=public_host)] if loopback_only else []
     policy = content_security_policy(pictures_elsewhere=not settings.storage.startswith("file:"))
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Headers, policy=policy), Middleware(Counting)],
+        middleware=[Middleware(Headers, policy=policy), Middleware(Counting), *guard],
         exception_handlers={HTTPException: _refused, StorageError: _store_away, Exception: _failed},
         lifespan=lifespan,
     )
@@ -92,4 +100,4 @@ async def _failed(request: Request, error: Exception) -> Response:
     log.error("unexpected error", extra={"number": number, "path": request.url.path})
     message = f"Something went wrong on our side. Give this number to whoever runs the service: {number}"
     # This answer is made outside of the middleware.
-    return JSONResponse({"error": message}, 500, COMMON)
+    return JSONResponse({"error": message}, 500, BARE)

@@ -16,6 +16,9 @@ COMMON = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+#: For answers of which no part is ever shown as a page.
+BARE = COMMON | {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+
 
 def content_security_policy(*, pictures_elsewhere: bool, inline_styles: bool = False) -> str:
     """What a page of ours may load: itself, and pictures from where the object store has them."""

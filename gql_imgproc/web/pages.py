@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from gql_imgproc import __version__
@@ -21,6 +19,11 @@ _NOT_BUILT = (
     "The API works without it: POST to /graphql; see the README.\n"
 )
 
+_NO_EXPLORER = (
+    "There is no GraphiQL here. Whoever runs the service can switch it on with IMGPROC_INTROSPECTION=on.\n"
+    "The API works without it: POST to /graphql.\n"
+)
+
 
 async def index(request: Request) -> Response:
     accept = request.headers.get("accept", "")
@@ -31,6 +34,8 @@ async def index(request: Request) -> Response:
 
 def graphiql(request: Request) -> Response:
     settings = request.app.state.resources.settings
+    if settings.introspection != "on":
+        return PlainTextResponse(_NO_EXPLORER, 404)
     response = _page("graphiql.html")
     # Its editor and dialogs write style elements.
     response.headers["Content-Security-Policy"] = content_security_policy(
@@ -72,13 +77,3 @@ def _addresses(request: Request) -> Response:
             "addresses": {name: base + path for name, path in paths.items()},
         }
     )
-
-
-class Assets(StaticFiles):
-    """Scripts and styles. The names of those in `assets` tell their content, so they are kept for ever."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        named_by_content = path.startswith(f"assets{os.sep}") and response.status_code in (200, 304)
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named_by_content else "no-cache"
-        return response

@@ -42,7 +42,7 @@ def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
             for part in (("api", "--port", str(port)), ("worker", "--processes", "1"))
         ]
     try:
-        _wait_until_ready(url)
+        wait_until_ready(url)
         submit = ["submit", str(manifest), "--url", url, "--output", str(tmp_path / "out.csv")]
         done = subprocess.run([*COMMAND, *submit], env=ours, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
@@ -73,7 +73,7 @@ def test_the_schema_in_the_repository_is_what_the_code_exports() -> None:
     assert exported.stdout == (Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8")
 
 
-def _wait_until_ready(url: str) -> None:
+def wait_until_ready(url: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:

@@ -1,4 +1,4 @@
-"""The page and GraphiQL in a real browser, before the real service."""
+"""The page in a real browser, before the real service."""
 
 from __future__ import annotations
 
@@ -267,11 +267,3 @@ def test_numbers_are_written_as_the_browser_does(open_page: OpenPage, service: S
 
     expect(page.locator(".save b")).to_have_text(re.compile(r"^\d+\s%$"))
     expect(page.locator(".byte-bar").first).to_have_text(re.compile(r"\d,\d+\sMB stored"))
-
-
-def test_graphiql_works_without_any_other_host(page: Page, service: Service) -> None:
-    page.goto(f"{service.url}/graphql")
-
-    page.locator(".graphiql-execute-button").click()
-
-    expect(page.locator(".result-window")).to_contain_text('"requests"', timeout=20_000)

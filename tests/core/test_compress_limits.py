@@ -166,6 +166,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], ImageErrorCode]] = {
     "TIFF": (lambda: tiff_of((256, 60_000), (257, 60_000)), TOO_LARGE),
     "TIFF of huge tiles": (lambda: tiff_of((256, 8), (257, 8), (322, 99_999), (323, 99_999)), TOO_LARGE),
     "TIFF that bites its tail": (lambda: tiff_of((256, 8), (257, 8), next_at=8), CORRUPT),
+    "BigTIFF whose directory no address can reach": (lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8, CORRUPT),
     "TIFF of shared values": (tiff_of_shared_values, CORRUPT),
     "TIFF of 3,000,000 strips": (lambda: tiff_of_strips(3_000_000), TOO_LARGE),
     "TIFF of 3,000,000 depths": (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import resource
 import time
 import tracemalloc
+import zipfile
 from collections.abc import Iterator
 
 import pytest
@@ -362,6 +364,62 @@ def test_a_binary_file_is_named(data: bytes, kind: str) -> None:
     assert [(issue.code.value, issue.row) for issue in refusal.issues] == [("NOT_CSV", None)]
     assert kind in refusal.issues[0].message
     assert "CSV UTF-8" in refusal.issues[0].message
+
+
+def zipped(*names: str, first: tuple[str, bytes] | None = None) -> bytes:
+    """An archive with such entries, as office programs write it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        if first:
+            archive.writestr(zipfile.ZipInfo(first[0]), first[1])
+        for name in names:
+            archive.writestr(name, b"<xml/>" * 50)
+    return file.getvalue()
+
+
+ODS = ("mimetype", b"application/vnd.oasis.opendocument.spreadsheet")
+ODT = ("mimetype", b"application/vnd.oasis.opendocument.text")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (
+            zipped("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "xl/worksheets/sheet1.xml"),
+            "an Excel workbook (.xlsx)",
+        ),
+        (zipped("xl/workbook.bin", "[Content_Types].xml"), "an Excel workbook (.xlsx)"),
+        (zipped("[Content_Types].xml", "_rels/.rels", "word/document.xml"), "a Word document (.docx)"),
+        (zipped("content.xml", first=ODS), "an OpenDocument spreadsheet (.ods)"),
+        (zipped("content.xml", first=ODT), "an OpenDocument file"),
+        (zipped("Index/Document.iwa", "Index/Tables/Tile.iwa"), "an Apple Numbers, Pages or Keynote document"),
+        (zipped("products.csv"), "a ZIP archive, perhaps an Excel workbook (.xlsx)"),
+        (zipped(), "an empty ZIP archive"),
+        (gzip.compress(HEADER.encode(), mtime=0), "a gzip archive"),
+        (HEADER.encode() + bytes(200), "a binary file of an unknown kind"),
+    ],
+)
+def test_a_spreadsheet_named_csv_hears_how_to_become_one(data: bytes, kind: str) -> None:
+    (issue,) = refused(data).issues
+
+    assert (issue.code.value, issue.row, issue.column) == ("NOT_CSV", None, None)
+    assert issue.message == (
+        f'The file is {kind}, not a CSV file. Open it in a spreadsheet program, choose "Save as" or "Download" and'
+        ' the type "CSV UTF-8", then upload that.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("a,b,c," + HEADER, ("LIMIT_EXCEEDED", 1, None)),
+        (f"a,{HEADER}x,{ROW}x,2,{'x' * 31},https://a.example\n", ("FIELD_TOO_LONG", 3, "Product Name")),
+        (f"{HEADER}1,Lamp,https://a.example/{'x' * 14}\n", ("FIELD_TOO_LONG", 2, "Input Image Urls")),
+        (HEADER + "".join(f"{n},Lamp,https://a.example\n" for n in range(1, 5)), ("LIMIT_EXCEEDED", 5, None)),
+    ],
+)
+def test_each_limit_is_told_with_its_place(content: str, expected: tuple[str, int, str | None]) -> None:
+    assert problems(content, ManifestLimits(3, 4, 5, 30)) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_network
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 import httpx
+import idna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,6 +62,34 @@ def test_what_is_public_may_be_connected_to(ip: str) -> None:
     assert check_ip(ip, CLOSED) is None
 
 
+#: IANA's registries of special-purpose addresses, multicast, what was deprecated, and what is not assigned.
+SPECIAL = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+    *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+    *("224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32"),
+    *("::/128", "::1/128", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64"),
+    *("2001::/23", "2001::/32", "2001:2::/48", "2001:10::/28", "2001:20::/28", "2001:30::/28", "2001:db8::/32"),
+    *("2002::/16", "3fff::/20", "4000::/2", "5f00::/16", "8000::/1", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+)
+
+
+@given(st.sampled_from([ip_network(block) for block in SPECIAL]), st.data())
+def test_all_of_a_special_network_is_forbidden(network: IPv4Network | IPv6Network, data: st.DataObject) -> None:
+    ip = network[data.draw(st.integers(0, network.num_addresses - 1))]
+
+    for address in (ip, IPv6Address(f"::ffff:{ip}")) if isinstance(ip, IPv4Address) else (ip,):
+        problem = check_ip(address, CLOSED)
+        assert problem is not None
+        assert problem.code is FORBIDDEN
+
+
+@given(st.integers(0, 2**128 - 1), st.sampled_from([0x0000_5EFE, 0x0200_5EFE]))
+def test_isatap_is_forbidden_under_any_prefix(number: int, marker: int) -> None:
+    ip = IPv6Address(number & ~(0xFFFF_FFFF << 32) | marker << 32)
+
+    assert check_ip(ip, CLOSED) is not None
+
+
 @given(st.ip_addresses(v=4))
 def test_every_ipv4_address_that_python_calls_local_is_forbidden(ip: IPv4Address) -> None:
     if ip.is_private or ip.is_multicast or ip.is_reserved or ip.is_link_local or ip.is_unspecified:
@@ -84,11 +114,26 @@ def test_the_owner_opens_networks() -> None:
     assert check_ip("2002:a01:203::", policy) is not None
 
 
-def test_an_open_translator_leads_to_public_hosts_only() -> None:
-    policy = NetworkPolicy(allow_networks=(ip_network("64:ff9b::/96"),))
+@pytest.mark.parametrize(
+    ("network", "public", "private"),
+    [
+        ("64:ff9b::/96", "64:ff9b::8.8.8.8", "64:ff9b::127.0.0.1"),
+        ("64:ff9b:1::/48", "64:ff9b:1::8.8.8.8", "64:ff9b:1::10.0.0.1"),
+        ("::ffff:0:0:0/96", "::ffff:0:8.8.8.8", "::ffff:0:127.0.0.1"),
+        ("::/96", "::8.8.8.8", "::169.254.169.254"),
+        ("2002::/16", "2002:808:808::1", "2002:a9fe:a9fe::1"),
+        # The server's address stands in front, the client's at the end, with its bits turned.
+        ("2001::/32", "2001:0:808:808::f7f7:f7f7", "2001:0:7f00:1::f7f7:f7f7"),
+        ("2001::/32", "2001:0:808:808::f7f7:f7f7", "2001:0:808:808::80ff:fffe"),
+        ("2a00::/16", "2a00::5efe:8.8.8.8", "2a00::5efe:10.0.0.1"),
+        ("::/0", "::ffff:8.8.8.8", "::ffff:127.0.0.1"),
+    ],
+)
+def test_an_open_translator_or_tunnel_leads_to_public_hosts_only(network: str, public: str, private: str) -> None:
+    policy = NetworkPolicy(allow_networks=(ip_network(network),))
 
-    assert check_ip("64:ff9b::8.8.8.8", policy) is None
-    assert check_ip("64:ff9b::127.0.0.1", policy) is not None
+    assert check_ip(public, policy) is None
+    assert check_ip(private, policy) is not None
 
 
 @pytest.mark.parametrize(
@@ -240,6 +285,13 @@ def test_ports_are_opened_by_the_owner() -> None:
     assert code("https://example.com:6379/", ANY_PORT) is None
 
 
+@pytest.mark.parametrize("zeros", [1, 5, 7, 1_000])
+def test_zeros_before_a_port_hide_nothing_of_it(zeros: int) -> None:
+    assert code(f"https://example.com:{'0' * zeros}443/") is None
+    assert code(f"https://example.com:{'0' * zeros}8022/") is FORBIDDEN
+    assert code(f"https://example.com:{'0' * zeros}/") is INVALID
+
+
 def test_the_message_names_the_address_and_the_setting() -> None:
     problem = check_url("http://0x7f.1/", CLOSED)
 
@@ -250,13 +302,42 @@ def test_the_message_names_the_address_and_the_setting() -> None:
     )
 
 
-AUTHORITY = st.text(st.sampled_from("aZ09.-_:@[]%\\x\u3002１é"), max_size=20)  # noqa: RUF001
+#: Pieces of which strangers make hosts, with what other parsers skip, fold, decode or take for a border.
+PIECES = (
+    *("a", "b.c", "example.com", "LOCALHOST", "127.0.0.1", "8.8.8.8", "0x7f", "0177", "1", "::1", "[", "]", "[::1]"),
+    *(".", "..", "@", ":", ":80", "/", "\\", "?", "#", "%", "%2e", "%40", "%00", "\t", "\n", " ", "-", "_", "xn--"),
+    *("\u3002", "\uff0e", "\uff61", "１", "①", "𝟏", "é", "ß", "ı", "İ", "ſ", "\u212a", "ﬀ", "℀", "㏂", "٠"),  # noqa: RUF001
+    *(
+        "\u00ad",
+        "\u200b",
+        "\u200d",
+        "\ufeff",
+        "\u0338",
+        "\ufe0f",
+        ";",
+        ",",
+        "&",
+        "=",
+        "!",
+        "$",
+        "'",
+        "*",
+        "|",
+        "{",
+        '"',
+    ),
+)
+AUTHORITY = st.one_of(
+    st.text(st.sampled_from("aZ09.-_:@[]%\\x\u3002１é"), max_size=20),  # noqa: RUF001
+    st.lists(st.sampled_from(PIECES), max_size=6).map("".join),
+    st.tuples(st.sampled_from(["a.example", "8.8.8.8", "é.example"]), st.sampled_from(PIECES)).map("".join),
+)
 PATH = st.text(max_size=20)
 
 
-@settings(max_examples=500)
+@settings(max_examples=1_500)
 @given(st.sampled_from(["http://", "https://", "HTTP://", ""]), AUTHORITY, st.sampled_from(["", "/", "?", "#"]), PATH)
-def test_what_passes_can_be_fetched_and_the_short_path_agrees_with_the_careful_one(
+def test_what_is_judged_is_what_is_connected_to_and_the_short_path_agrees_with_the_careful_one(
     scheme: str, authority: str, separator: str, path: str
 ) -> None:
     url = scheme + authority + separator + path
@@ -265,7 +346,15 @@ def test_what_passes_can_be_fetched_and_the_short_path_agrees_with_the_careful_o
 
     assert problem == netguard._check_carefully(url, CLOSED)
     if problem is None:
+        # Read by a rule of its own: all between the slashes and the next border is host and port.
+        written = re.split(r"[/?#]", url.partition("://")[2])[0].lower()
+        host = written if written.endswith("]") else re.sub(r":[0-9]*$", "", written)
         parsed = httpx.URL(url)
-        assert parsed.raw_host
+        assert parsed.raw_host == idna_encoded(host.strip("[]"))
+        assert parsed.scheme == scheme.removesuffix("://").lower()
         assert not parsed.userinfo
         assert parsed.port in (None, 80, 443)
+
+
+def idna_encoded(host: str) -> bytes:
+    return host.encode() if host.isascii() else idna.encode(host)

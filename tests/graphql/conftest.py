@@ -9,10 +9,20 @@ from typing import TypeVar
 
 import pytest
 
+from gql_imgproc.db.migration import upgrade
 from gql_imgproc.settings import Settings
-from tests.graphql.api import Api, opened
+from tests.graphql.api import Api, opened, served
+from tests.graphql.live import Play, Story
 
 T = TypeVar("T")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Address of a migrated, empty database, for what does not differ between databases."""
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    upgrade(url)
+    return url
 
 
 @pytest.fixture
@@ -39,3 +49,17 @@ def run(settings: Settings) -> Callable[[Callable[[Api], Awaitable[T]]], T]:
         return asyncio.run(play())
 
     return run
+
+
+@pytest.fixture
+def play(settings: Settings) -> Play:
+    """Plays a story against a real server: its host and port, and the resources it holds."""
+
+    def play(story: Story) -> None:
+        async def run() -> None:
+            async with served(settings) as (host, app):
+                await story(host, app.state.resources)
+
+        asyncio.run(run())
+
+    return play

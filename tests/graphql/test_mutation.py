@@ -121,6 +121,33 @@ def test_refused_csv_tells_every_problem(run: Any) -> None:
     run(story)
 
 
+def test_addresses_that_are_not_allowed_are_refused_with_their_places_and_the_setting(run: Any) -> None:
+    cells = {
+        "http://169.254.169.254/x": "NETWORKS",
+        '"https://shop.example/a.jpg, http://0x7f.1/b.jpg"': "NETWORKS",
+        "http://2130706433/a.jpg": "NETWORKS",
+        "http://１２７.0.0.1/a.jpg": "NETWORKS",  # noqa: RUF001
+        "http://[64:ff9b::a9fe:a9fe]/a.jpg": "NETWORKS",
+        "https://shop.example:8443/a.jpg": "PORTS",
+    }
+    lines = [f"{number},Shirt,{cell}\n" for number, cell in enumerate(cells, start=1)]
+
+    async def story(api: Api) -> None:
+        refused = await api.upload(
+            ("S. No.,Product Name,Input Image Urls\n" + "".join(lines)).encode(),
+            "__typename ... on CsvInvalid { totalErrors errors { row column code message } }",
+        )
+
+        assert refused["totalErrors"] == len(cells)
+        for row, (issue, setting) in enumerate(zip(refused["errors"], cells.values(), strict=True), start=2):
+            assert (issue["row"], issue["column"]) == (row, "Input Image Urls")
+            assert issue["code"] == "IMAGE_URL_FORBIDDEN"
+            assert f"IMGPROC_FETCH_ALLOW_{setting}" in issue["message"]
+        assert rows(api) == [0, 0, 0]
+
+    run(story)
+
+
 def test_upload_over_the_limit_is_a_typed_refusal(run: Any) -> None:
     async def story(api: Api) -> None:
         refused = await api.upload(CSV + b" " * 10_000, f"__typename {PROBLEM} ... on UploadTooLarge {{ limitBytes }}")
@@ -136,13 +163,26 @@ def test_upload_over_the_limit_is_a_typed_refusal(run: Any) -> None:
     run(story)
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "ftp://hook.example/", "http://127.0.0.1/", "http://[::1]/"])
-def test_webhook_that_may_not_be_called_is_a_typed_refusal(run: Any, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "mend"),
+    [
+        ("", "empty"),
+        ("nonsense", "https://"),
+        ("ftp://hook.example/", "https://"),
+        ("https://user:secret@hook.example/", "Leave out"),
+        ("http://127.0.0.1/", "IMGPROC_FETCH_ALLOW_NETWORKS"),
+        ("http://0177.1/", "IMGPROC_FETCH_ALLOW_NETWORKS"),
+        ("http://[::1]/", "IMGPROC_FETCH_ALLOW_NETWORKS"),
+        ("http://hook.example:8080/", "IMGPROC_FETCH_ALLOW_PORTS"),
+    ],
+)
+def test_webhook_that_may_not_be_called_is_a_typed_refusal(run: Any, url: str, mend: str) -> None:
     async def story(api: Api) -> None:
         refused = await api.upload(CSV, f"__typename {PROBLEM}", webhookUrl=url)
 
         assert refused["__typename"] == "WebhookUrlInvalid"
         assert refused["path"] == ["input", "webhookUrl"]
+        assert mend in refused["message"]
         assert rows(api) == [0, 0, 0]
 
     run(story)
@@ -206,6 +246,12 @@ def test_value_out_of_its_range_is_a_coded_error_that_names_its_field(
         ("a\x00b\r\n.csv", "ab.csv"),
         ("", "upload.csv"),
         ("..", "upload.csv"),
+        ("../../etc/x", "x"),
+        ("..\\..\\x.csv", "x.csv"),
+        ("/", "upload.csv"),
+        ("\u202efdp.csv", "fdp.csv"),
+        ("C:CON", "C:CON"),
+        ("x" * 10_000, "x" * 255),
         ("x" * 300 + ".csv", "x" * 251 + ".csv"),
     ],
 )

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import delete, event, update
 
 from gql_imgproc.db.models import requests
 from gql_imgproc.identifiers import Kind, new_id, to_global
@@ -318,6 +318,78 @@ def test_bad_page_is_a_coded_error(run: Any, arguments: str, message: str) -> No
     run(story)
 
 
+CURSORS = """query($id: ID!) {
+  requests { edges { cursor } } products { edges { cursor } } request(id: $id) { products { edges { cursor } } } }"""
+
+
+def test_a_cursor_is_good_for_the_list_that_gave_it_out(run: Any) -> None:
+    async def story(api: Api) -> None:
+        id = to_global(Kind.REQUEST, given_request(api.resources.db, 1))
+        found = await api.data(CURSORS, id=id)
+        of_list = {
+            "requests": found["requests"]["edges"][0]["cursor"],
+            "products": found["products"]["edges"][0]["cursor"],
+            "request": found["request"]["products"]["edges"][0]["cursor"],
+        }
+        asked = {
+            "requests": "requests(after: $c) { totalCount }",
+            "products": "products(after: $c) { totalCount }",
+            "request": "request(id: $id) { products(after: $c) { totalCount } }",
+        }
+
+        for name, fields in asked.items():
+            query = "query($c: String, $id: ID!) { node(id: $id) { id } " + fields + " }"
+            codes = {
+                giver: [error["extensions"]["code"] for error in body.get("errors", ())]
+                for giver, cursor in of_list.items()
+                if (body := await api.answer(query, c=cursor, id=id))
+            }
+            assert codes == {giver: [] if giver == name else ["BAD_USER_INPUT"] for giver in of_list}
+
+    run(story)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("order", ["CREATED_AT_ASC", "CREATED_AT_DESC"])
+def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(run: Any, backward: bool, order: str) -> None:
+    size, bound = (
+        ("$last: Int, $before: String", "last: $last, before: $before")
+        if backward
+        else (
+            "$first: Int, $after: String",
+            "first: $first, after: $after",
+        )
+    )
+    query = f"""query({size}) {{ requests({bound}, status: PENDING, orderBy: {order}) {{
+      pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} edges {{ node {{ id }} }} }} }}"""
+    more, edge = ("hasPreviousPage", "startCursor") if backward else ("hasNextPage", "endCursor")
+
+    async def story(api: Api) -> None:
+        db = api.resources.db
+        there = [given_request(db, 1) for _ in range(12)]
+        stay = {to_global(Kind.REQUEST, id) for id in there if id != there[5]}
+        seen: list[str] = []
+        cursor = None
+        for step in range(20):
+            given = {"last": 2, "before": cursor} if backward else {"first": 2, "after": cursor}
+            page = (await api.data(query, **given))["requests"]
+            seen += ids(page)
+            if not page["pageInfo"][more]:
+                break
+            cursor = page["pageInfo"][edge]
+            # Meanwhile: a new one, one that has another status, one that the cursor points at and is gone.
+            given_request(db, 1)
+            statement = update(requests).where(requests.c.id == given_request(db, 1))
+            db.write_now(lambda connection, s=statement: connection.execute(s.values(status=RequestStatus.FAILED)))
+            if step == 2:
+                db.write_now(lambda connection: connection.execute(delete(requests).where(requests.c.id == there[5])))
+
+        assert len(seen) == len(set(seen))
+        assert stay <= set(seen)
+
+    run(story)
+
+
 @pytest.mark.parametrize("text", ["x" * 201, "a\u0000b"])
 def test_bad_search_is_a_coded_error(run: Any, text: str) -> None:
     async def story(api: Api) -> None:
@@ -335,7 +407,10 @@ def test_bad_search_is_a_coded_error(run: Any, text: str) -> None:
 
 def test_limits_are_those_in_force(run: Any) -> None:
     async def story(api: Api) -> None:
-        found = await api.data("{ limits { maxUploadBytes maxProducts maxImages maxPageSize maxQueryCost } }")
+        found = await api.data(
+            "{ limits { maxUploadBytes maxProducts maxImages maxPageSize maxQueryCost"
+            " maxDepth maxAliases maxDirectives maxRepeats maxTokens maxDocumentChars } }"
+        )
 
         assert found["limits"] == {
             "maxUploadBytes": 10_000,
@@ -343,6 +418,12 @@ def test_limits_are_those_in_force(run: Any) -> None:
             "maxImages": api.resources.settings.max_images,
             "maxPageSize": 100,
             "maxQueryCost": api.resources.settings.max_query_cost,
+            "maxDepth": 20,
+            "maxAliases": 50,
+            "maxDirectives": 50,
+            "maxRepeats": 75,
+            "maxTokens": 1_000,
+            "maxDocumentChars": 50_000,
         }
 
     run(story)
@@ -368,28 +449,57 @@ class Statements:
 
 
 def test_a_page_of_everything_takes_a_fixed_number_of_statements(settings: Settings) -> None:
-    async def count(requests: int) -> int:
-        async with opened(settings.model_copy(update={"max_query_cost": 10**6})) as api:
-            for _ in range(requests):
-                given_request(api.resources.db, 1, 2, 3, webhook_url="https://hook.example/")
-            with Statements(api) as statements:
-                found = await api.data(
-                    """{ requests(first: 100) { totalCount edges { node { id webhook { status }
-                      products(first: 100) { totalCount edges { node { id outputImageUrls images { id } } } }
-                      failed: products(status: FAILED) { totalCount edges { node { id } } } } } } }"""
-                )
-            nodes = [edge["node"] for edge in found["requests"]["edges"]]
-            assert all(node["products"]["totalCount"] == 3 for node in nodes)
-            assert all(
-                [len(edge["node"]["images"]) for edge in node["products"]["edges"]] == [1, 2, 3] for node in nodes
-            )
-            return len(statements.texts)
+    # 50,405 and more: raised by whoever can spare two seconds of CPU for one answer.
+    generous = settings.model_copy(update={"max_query_cost": 10**6})
+    nodes: list[Any] = []
 
-    few = asyncio.run(count(2))
-    many = asyncio.run(count(12))
+    async def count(api: Api) -> int:
+        with Statements(api) as statements:
+            found = await api.data(
+                """{ requests(first: 100) { totalCount edges { node { id webhook { status log { at } } warnings { code }
+                  options { crop { x } } failure { code } outputCsvUrl
+                  products(first: 100) { totalCount pageInfo { hasNextPage endCursor }
+                    edges { node { id outputImageUrls images { id error { code } } } } }
+                  failed: products(status: FAILED) { totalCount edges { node { id } } } } } } }"""
+            )
+        nodes[:] = [edge["node"] for edge in found["requests"]["edges"]]
+        return len(statements.texts)
+
+    async def story() -> tuple[int, int]:
+        async with opened(generous) as api:
+            for _ in range(10):
+                given_request(api.resources.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
+            few = await count(api)
+            for _ in range(90):
+                given_request(api.resources.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
+            return few, await count(api)
+
+    few, many = asyncio.run(story())
 
     # Requests and their count; webhooks; products of two kinds and their two counts; images.
     assert (few, many) == (8, 8)
+    assert len(nodes) == 100
+    assert {len(node["products"]["edges"]) for node in nodes} == {node["products"]["totalCount"] for node in nodes}
+    assert all(
+        [len(edge["node"]["images"]) for edge in node["products"]["edges"]] == [1, 2, 3, *[1] * 97] for node in nodes
+    )
+
+
+def test_a_page_with_too_many_images_is_refused(settings: Settings) -> None:
+    query = "query($n: Int) { products(first: $n) { edges { node { images { id } } } } }"
+
+    async def story() -> tuple[Any, Any]:
+        async with opened(settings.model_copy(update={"max_query_cost": 200})) as api:
+            given_request(api.resources.db, *[10] * 12)
+            return await api.answer(query, n=10), await api.answer(query, n=11)
+
+    within, over = asyncio.run(story())
+
+    assert sum(len(edge["node"]["images"]) for edge in within["data"]["products"]["edges"]) == 100
+    assert over["data"] is None
+    assert {(error["message"], error["extensions"]["code"]) for error in over["errors"]} == {
+        ("This page has more than 100 images. Ask for smaller pages.", "BAD_USER_INPUT")
+    }
 
 
 def test_total_is_counted_only_when_asked_for(run: Any) -> None:

@@ -8,10 +8,12 @@ import logging
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.datastructures import Headers, UploadFile
 
 from gql_imgproc.db import queries
-from gql_imgproc.graphql.accept import answer_type, wants_events, wants_only_events
+from gql_imgproc.graphql.accept import answer_type, wants_events, wants_only_events, wants_parts
 from gql_imgproc.graphql.multipart import UploadParser
 from tests.graphql.api import Api
 
@@ -25,14 +27,9 @@ def error_of(response: Any) -> tuple[int, str, str]:
     return response.status_code, error["extensions"]["code"], error["message"]
 
 
-@pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    """Nothing here differs between databases."""
-    from gql_imgproc.db.migration import upgrade
-
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
-    return url
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 @pytest.mark.parametrize(
@@ -51,7 +48,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
         (b"null", "The body must be a JSON object."),
         (b"7", "The body must be a JSON object."),
         (b'"query"', "The body must be a JSON object."),
-        (b'[{"query": "{ limits { maxImages } }"}]', "The body must be a JSON object."),
+        ('{"query": "{ limits { maxImages } }"}'.encode("utf-16"), "The body is not valid JSON in UTF-8."),
+        (
+            b'[{"query": "{ limits { maxImages } }"}]',
+            "The body is a list. Batches are not taken: send each operation in a request of its own.",
+        ),
         (b"{}", "`query` must be the text of a GraphQL document."),
         (b'{"query": null}', "`query` must be the text of a GraphQL document."),
         (b'{"query": ""}', "`query` must be the text of a GraphQL document."),
@@ -59,7 +60,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
         (b'{"query": "{ x }", "operationName": 7}', "`operationName` must be a text or null."),
         (b'{"query": "{ x }", "variables": []}', "`variables` must be an object or null."),
         (b'{"query": "{ x }", "extensions": "x"}', "`extensions` must be an object or null."),
-        (b'{"query": "query A { x }", "operationName": "B"}', 'Unknown operation named "B".'),
+        (
+            b'{"query": "query A { x }", "operationName": "B"}',
+            "The document has no operation named 'B'. Mend `operationName`, or leave it out.",
+        ),
+        (
+            b'{"query": "fragment F on Query { limits { maxImages } }"}',
+            "The document has no operation. Give it one, for instance a query.",
+        ),
+        (b'{"query": "{ x }", "query": 7}', "`query` must be the text of a GraphQL document."),
+        (
+            b'{"query": "{ limits { maxImages } }", "variables": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
+            "The body is not valid JSON in UTF-8.",
+        ),
     ],
 )
 def test_malformed_body_is_refused(run: Any, body: bytes, message: str) -> None:
@@ -67,6 +80,79 @@ def test_malformed_body_is_refused(run: Any, body: bytes, message: str) -> None:
         response = await api.http.post("/graphql", content=body, headers=JSON)
 
         assert error_of(response) == (400, "BAD_REQUEST", message)
+
+    run(story)
+
+
+def test_only_get_and_post_are_taken(run: Any) -> None:
+    async def story(api: Api) -> None:
+        for method in ("HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "QUERY", "NONSENSE"):
+            response = await api.http.request(method, "/graphql", params={"query": "{ limits { maxPageSize } }"})
+
+            assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
+            if method != "HEAD":
+                assert error_of(response)[1:] == ("BAD_REQUEST", "GraphQL is spoken with GET and POST.")
+
+    run(story)
+
+
+def test_json_is_utf_8_whatever_it_is_called(run: Any) -> None:
+    async def story(api: Api) -> None:
+        statuses = {}
+        for kind in (
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            'application/json;CHARSET="UTF-8"; version=1',
+            "application/json; charset=utf8",
+            "application/json; charset=latin-1",
+            "application/json; charset=utf-16",
+            "application/graphql",
+            "application/graphql-response+json",
+            "application/x-www-form-urlencoded",
+            "text/plain",
+            "nonsense",
+            "",
+        ):
+            response = await api.http.post(
+                "/graphql", content=b'{"query": "{ limits { maxPageSize } }"}', headers={"Content-Type": kind}
+            )
+            statuses[kind] = response.status_code
+
+        assert list(statuses.values()) == [200] * 4 + [415] * 8
+
+    run(story)
+
+
+def test_a_refusal_is_of_the_type_that_was_asked_for(run: Any) -> None:
+    async def story(api: Api) -> None:
+        for accept in ("application/json", "application/graphql-response+json"):
+            headers = JSON | {"Accept": accept}
+            refused = await api.http.post("/graphql", content=b"null", headers=headers)
+            elsewhere = await api.http.put("/graphql", headers=headers)
+
+            assert (refused.status_code, refused.headers["content-type"]) == (400, accept)
+            assert (elsewhere.status_code, elsewhere.headers["content-type"]) == (405, accept)
+            assert "Accept" in refused.headers["vary"]
+
+    run(story)
+
+
+def test_several_operations_need_a_name(run: Any) -> None:
+    async def story(api: Api) -> None:
+        query = "query A { limits { maxImages } } query B { limits { maxPageSize } }"
+        headers = {"Accept": "application/graphql-response+json"}
+        nameless, empty, named = [
+            await api.http.post("/graphql", json={"query": query, "operationName": name}, headers=headers)
+            for name in (None, "", "B")
+        ]
+
+        for refused in (nameless, empty):
+            assert error_of(refused) == (
+                400,
+                "GRAPHQL_VALIDATION_FAILED",
+                "The document has several operations. Name the one to run in `operationName`.",
+            )
+        assert named.json() == {"data": {"limits": {"maxPageSize": 100}}}
 
     run(story)
 
@@ -123,11 +209,22 @@ def test_answer_is_of_the_type_that_was_asked_for(run: Any) -> None:
         ("application/graphql-response+json;q=0.1, application/json", "application/json"),
         ("application/graphql-response+json, */*;q=0.1", "application/graphql-response+json"),
         ("application/graphql-response+json;q=0", "application/json"),
+        ("application/graphql-response+json;q=0.000, */*", "application/json"),
+        ("application/graphql-response+json;q=0.8, application/*;q=0.9", "application/json"),
+        ("application/json;q=0, application/graphql-response+json;q=0.1", "application/graphql-response+json"),
+        ("application/json;q=nan, application/graphql-response+json;q=0.1", "application/graphql-response+json"),
+        ("text/html, application/graphql-response+json;charset=utf-8", "application/graphql-response+json"),
         ("APPLICATION/GRAPHQL-RESPONSE+JSON;Q=oops", "application/json"),
     ],
 )
 def test_negotiation(accept: str, expected: str) -> None:
     assert answer_type(accept) == expected
+
+
+@given(st.text(st.characters(max_codepoint=255)) | st.text('aq=;,*/.0159 "+-ejnpstxmlubripco'))
+def test_every_header_can_be_read(accept: str) -> None:
+    assert answer_type(accept) in ("application/json", "application/graphql-response+json")
+    assert {wants_events(accept), wants_only_events(accept), wants_parts(accept)} <= {True, False}
 
 
 def test_clients_that_name_every_type_still_get_json() -> None:
@@ -239,6 +336,42 @@ def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:
     run(story)
 
 
+def test_uploads_as_the_specification_has_them(run: Any) -> None:
+    """https://github.com/jaydenseric/graphql-multipart-request-spec"""
+
+    async def story(api: Api) -> None:
+        async def outcome(fields: list[tuple[str, tuple[str | None, Any]]]) -> Any:
+            response = await api.http.post("/graphql", headers=PREFLIGHT, files=fields)
+            return response.json()
+
+        operations = ("operations", (None, json.dumps(OPERATIONS)))
+        places = ("map", (None, json.dumps(PLACES)))
+        file = ("f", ("shop.csv", b"x"))
+        answers = [
+            await outcome([operations, places, file]),
+            # Files come last, the specification says; those that came first are there all the same.
+            await outcome([file, places, operations]),
+        ]
+
+        assert answers == [{"data": {"uploadCsv": {"__typename": "CsvInvalid"}}}] * 2
+
+    run(story)
+
+
+def test_a_batch_of_uploads_is_refused(run: Any) -> None:
+    async def story(api: Api) -> None:
+        batch = multipart([OPERATIONS, OPERATIONS], {"f": ["0.variables.input.file"]}, f=b"x")
+        response = await api.http.post("/graphql", headers=PREFLIGHT, **batch)
+
+        assert error_of(response) == (
+            400,
+            "BAD_REQUEST",
+            "The part `operations` is a list. Batches are not taken: send each operation in a request of its own.",
+        )
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("operations", "places"),
     [
@@ -257,9 +390,16 @@ def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:
         (OPERATIONS, {"f": ["variables.input.other"]}),
         (OPERATIONS, {"f": ["variables.input.file.deeper"]}),
         (OPERATIONS, {"f": ["variables.input.file", "variables.input.file"]}),
+        (OPERATIONS, {}),
         ({"query": UPLOAD}, PLACES),
         ({"query": UPLOAD, "variables": {"input": [None]}}, {"f": ["variables.input.x"]}),
         ({"query": UPLOAD, "variables": {"input": {"file": "taken"}}}, PLACES),
+        ({"query": UPLOAD, "variables": {"files": [None]}}, {"f": ["variables.files.1"]}),
+        ({"query": UPLOAD, "variables": {"files": [None]}}, {"f": ["variables.files.x"]}),
+        (OPERATIONS, {"f": ["variables.input.file"], "missing": []}),
+        (OPERATIONS, {"f": None}),
+        ("[" * 100_000, PLACES),
+        (OPERATIONS, '{"f":' * 100_000),
     ],
 )
 def test_bad_multipart_is_refused(run: Any, operations: Any, places: Any) -> None:
@@ -322,7 +462,7 @@ def test_body_that_was_cut_off_is_told_so_and_nothing_happens(run: Any) -> None:
     run(story)
 
 
-@pytest.mark.parametrize("file", ["a string", {"name": "x"}, 7, None, [None]])
+@pytest.mark.parametrize("file", ["a string", {"name": "x"}, {}, 7, True, None, [None]])
 def test_upload_given_as_something_else_is_a_clean_error(run: Any, file: Any) -> None:
     async def story(api: Api) -> None:
         body = await api.answer(UPLOAD, input={"file": file})
@@ -335,10 +475,13 @@ def test_upload_given_as_something_else_is_a_clean_error(run: Any, file: Any) ->
 
 def test_upload_in_the_document_is_a_clean_error(run: Any) -> None:
     async def story(api: Api) -> None:
-        body = await api.answer('mutation { uploadCsv(input: {file: "x"}) { __typename } }')
+        for literal in ('"x"', "7", '{name: "x"}', "[]", "x", "null"):
+            body = await api.answer(f"mutation {{ uploadCsv(input: {{file: {literal}}}) {{ __typename }} }}")
 
-        assert body["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
-        assert "only be given as a variable" in body["errors"][0]["message"]
+            (error,) = body["errors"]
+            assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+            assert "only be given as a variable" in error["message"] or literal == "null"
+        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
 
     run(story)
 
@@ -440,13 +583,81 @@ def test_all_that_is_kept_is_limited_together(run: Any) -> None:
     async def story(api: Api) -> None:
         fields = multipart(OPERATIONS | {"extensions": {"x": "y" * 600_000}}, PLACES, f=b"x")
         fields["files"]["more"] = (None, "y" * 600_000)
-        files = multipart(OPERATIONS, PLACES, **{name: b"x" * 10_001 for name in ("f", "g", "h")})
 
         too_much = await api.http.post("/graphql", headers=PREFLIGHT, **fields)
-        enough = await api.http.post("/graphql", headers=PREFLIGHT, **files)
 
         assert error_of(too_much) == TOO_LARGE
-        assert enough.json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
+
+    run(story)
+
+
+TWICE = {
+    "query": "mutation($a: UploadCsvInput!, $b: UploadCsvInput!) {"
+    " a: uploadCsv(input: $a) { __typename } b: uploadCsv(input: $b) { __typename } }",
+    "variables": {"a": {"file": None}, "b": {"file": None}},
+}
+
+
+@pytest.mark.parametrize(
+    ("operations", "places", "files", "message"),
+    [
+        (
+            TWICE,
+            {"f": ["variables.a.file"], "g": ["variables.b.file"]},
+            "fg",
+            "The multipart body cannot be read. Too many files. Maximum number of files is 1.",
+        ),
+        (
+            TWICE,
+            {"f": ["variables.a.file", "variables.b.file"]},
+            "f",
+            "`map` names several places. One request can upload one file, in one place.",
+        ),
+        (OPERATIONS, {}, "f", "The file part 'f' is not named in `map`, so it has no place."),
+        (
+            OPERATIONS,
+            {"g": ["variables.input.file"]},
+            "f",
+            "The file part 'f' is not named in `map`, so it has no place.",
+        ),
+        (OPERATIONS, PLACES, "", "`map` names the file part 'f', which is missing."),
+    ],
+)
+def test_one_file_in_one_place(run: Any, operations: Any, places: Any, files: str, message: str) -> None:
+    async def story(api: Api) -> None:
+        csv = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n"
+
+        response = await api.http.post(
+            "/graphql", headers=PREFLIGHT, **multipart(operations, places, **dict.fromkeys(files, csv))
+        )
+
+        assert error_of(response) == (400, "BAD_REQUEST", message)
+        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
+        assert await api.resources.storage.list_keys("requests/") == []
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [("*/*", 413), ("application/json", 413), ("application/graphql-response+json, application/json;q=0.9", 200)],
+)
+def test_file_over_the_limit_has_a_status_where_the_specification_leaves_the_choice(
+    run: Any, accept: str, status: int
+) -> None:
+    async def story(api: Api) -> None:
+        too_large, small = (multipart(OPERATIONS, PLACES, f=b"x" * size) for size in (10_001, 10_000))
+
+        answers = [
+            await api.http.post("/graphql", headers=PREFLIGHT | {"Accept": accept}, **sent)
+            for sent in (too_large, small)
+        ]
+
+        assert [answer.json()["data"]["uploadCsv"]["__typename"] for answer in answers] == [
+            "UploadTooLarge",
+            "CsvInvalid",
+        ]
+        assert [answer.status_code for answer in answers] == [status, 200]
 
     run(story)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -226,10 +227,40 @@ def test_a_name_that_does_not_exist() -> None:
     assert result.error == "The name shop.example.com cannot be resolved."
 
 
-def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
-    result, _ = send(status("204 No Content"))
+    result, received = send(status("204 No Content"))
 
     assert result.error is None
+    assert "authorization" not in received.heads[0].lower()
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:9/", "//[", "http://１２７.0.0.1/", "", "\tx"])  # noqa: RUF001
+def test_where_a_redirect_leads_is_not_looked_at(location: str) -> None:
+    result, received = send(status("307 Temporary Redirect", f"location: {location}"))
+
+    assert result.http_status == 307
+    assert "Give the address it leads to" in str(result.error)
+    assert len(received.heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("ftp://hook.example/", "https://"),
+        ("http://a@hook.example/", "user name"),
+        ("http://hook.example:81/", "PORTS"),
+    ],
+)
+def test_an_address_is_judged_again_when_it_is_called(url: str, word: str) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        raise AssertionError("nobody may be asked")
+
+    result = asyncio.run(post(url, "{}", {}, NetworkPolicy(), 5, resolve=resolve))
+
+    assert result.http_status is None
+    assert word in str(result.error)

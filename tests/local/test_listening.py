@@ -5,20 +5,26 @@ import socket
 import pytest
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.local.listening import check_host, check_port, reachable_url_of, url_of
+from gql_imgproc.local.listening import check_host, check_port, is_loopback, reachable_url_of, url_of
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
 def test_this_machine_alone_needs_no_permission(host: str) -> None:
     check_host(host, allow_anonymous=False)
+    assert is_loopback(host)
+
+    assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org", "::ffff:0.0.0.0", "0"])
 def test_other_machines_are_let_in_only_when_that_is_said_aloud(host: str) -> None:
     with pytest.raises(ConfigurationError, match="--allow-anonymous"):
         check_host(host, allow_anonymous=False)
 
     check_host(host, allow_anonymous=True)
+    assert not is_loopback(host)
+
+    assert not is_loopback(host)
 
 
 def test_a_port_in_use_is_told_and_a_free_one_is_found() -> None:

@@ -38,6 +38,8 @@ class ImageHost:
         self.pictures: dict[str, bytes] = {}
         self.answers: dict[str, list[int]] = {}
         self.requests: list[str] = []
+        #: What it says in `Retry-After` with an answer that is no picture.
+        self.retry_after = ""
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,6 +52,8 @@ class ImageHost:
                 body = host.pictures.get(self.path, b"") if status == 200 else b""
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
+                if status != 200 and host.retry_after:
+                    self.send_header("Retry-After", host.retry_after)
                 self.end_headers()
                 self.wfile.write(body)
 

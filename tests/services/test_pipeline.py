@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -133,6 +134,27 @@ def test_a_temporary_failure_is_tried_again_and_a_lasting_one_given_up(run: Run,
         assert image_host.requests.count("/shaky.jpg") == image_host.requests.count("/broken.jpg") == 3
         assert sorted(row.attempts for row in await rows_of(resources, images)) == [3, 3]
         assert_counters_equal_rows(resources.db, request_id)
+
+    run(story)
+
+
+@pytest.mark.parametrize(("asked", "pause_s"), [("120", 120), ("86400", 600), ("soon", 0), ("", 0)])
+def test_a_host_can_ask_for_a_pause_of_ten_minutes_at_most(
+    run: Run, image_host: ImageHost, asked: str, pause_s: int
+) -> None:
+    busy = image_host.add("/busy.jpg", jpeg(1))
+    image_host.answers = {"/busy.jpg": [503]}
+    image_host.retry_after = asked
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{busy}\n")).snapshot.id
+        await ingest(resources, request_id)
+
+        await processing.work_on(resources, request_id)
+
+        (product,) = await rows_of(resources, products)
+        assert product.due_at - product.updated_at == timedelta(seconds=pause_s)
+        assert image_host.requests == ["/busy.jpg"]
 
     run(story)
 

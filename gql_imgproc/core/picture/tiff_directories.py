@@ -11,7 +11,8 @@ from gql_imgproc.core.picture.failures import corrupt, too_large, unsupported
 def anatomy(data: bytes, max_frames: int) -> Anatomy:
     try:
         return _walked(data, max_frames)
-    except struct.error:
+    except (struct.error, OverflowError):
+        # Of an offset of eight bytes that no address can hold, Python says so with an error of its own.
         raise corrupt("The TIFF is damaged: it ends before its directory does.") from None
 
 

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { defineConfig, type Plugin } from "vite";
 
 // GraphiQL comes as ready-made browser files: bundling it again would take longer and gain nothing.
@@ -22,9 +23,31 @@ function copyGraphiql(): Plugin {
   };
 }
 
+// Of the 4 MB of GraphiQL 0.9 MB go over the wire. Brotli's steps beyond 9 take 5 to 12 s for 8 % less.
+const BROTLI_QUALITY = 9;
+
+/** Lays beside each script and style what is sent to browsers that understand it; see pages.py. */
+function compress(): Plugin {
+  return {
+    name: "compress",
+    generateBundle: {
+      order: "post",
+      handler(_, bundle) {
+        for (const [fileName, file] of Object.entries(bundle)) {
+          if (!/\.(js|css)$/.test(fileName)) continue;
+          const source = Buffer.from(file.type === "chunk" ? file.code : file.source);
+          const params = { [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY };
+          this.emitFile({ type: "asset", fileName: `${fileName}.br`, source: brotliCompressSync(source, { params }) });
+          this.emitFile({ type: "asset", fileName: `${fileName}.gz`, source: gzipSync(source, { level: 9 }) });
+        }
+      },
+    },
+  };
+}
+
 export default defineConfig({
   base: "/static/",
-  plugins: [copyGraphiql()],
+  plugins: [copyGraphiql(), compress()],
   build: {
     outDir: "../static",
     emptyOutDir: true,

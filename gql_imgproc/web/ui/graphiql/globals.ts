@@ -7,9 +7,16 @@ interface Editor {
   setValue(text: string): void;
 }
 
-interface EditorContext {
-  addTab(): void;
-  queryEditor: Editor | null;
+interface TabState {
+  title: string;
+  variables: string | null;
+}
+
+export interface EditorContext {
+  tabs: TabState[];
+  activeTabIndex: number;
+  changeTab(index: number): void;
+  updateActiveTabValues(values: Partial<TabState>): void;
   variableEditor: Editor | null;
 }
 
@@ -18,14 +25,12 @@ interface Globals {
     createElement(type: unknown, props?: object | null, ...children: unknown[]): Element;
     useState<T>(start: T): [T, (next: T) => void];
     useRef<T>(start: T): { current: T };
-    useEffect(run: () => void, on: unknown[]): void;
   };
   ReactDOM: { createRoot(at: HTMLElement): { render(element: Element): void } };
   GraphiQL: Component & {
     createFetcher(options: object): unknown;
     React: {
       useEditorContext(): EditorContext;
-      useExecutionContext(): { run(): void };
     };
   };
 }

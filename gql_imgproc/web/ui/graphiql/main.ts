@@ -1,29 +1,32 @@
-import { createClient } from "graphql-ws";
+import { fetcher } from "./fetcher";
 import { GraphiQL, React, ReactDOM } from "./globals";
 import "./page.css";
-import { tabs } from "./samples";
+import { tabs, type Subject } from "./samples";
+import { PATH } from "./upload";
 import { uploadPlugin } from "./upload-panel";
 
-const path = "/graphql";
-const wsClient = createClient({ url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}` });
-const fetcher = GraphiQL.createFetcher({ url: path, wsClient });
+const NEWEST = "{ requests(first: 1) { edges { node { id products(first: 1) { edges { node { id } } } } } } }";
+
+interface Newest {
+  data: { requests: { edges: { node: { id: string; products: { edges: { node: { id: string } }[] } } }[] } };
+}
 
 /** The newest request, so that the samples run as they stand. */
-async function newestId(): Promise<string> {
+async function newest(): Promise<Subject> {
   try {
-    const response = await fetch(path, {
+    const response = await fetch(PATH, {
       method: "POST",
       headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify({ query: "{ requests(first: 1) { edges { node { id } } } }" }),
+      body: JSON.stringify({ query: NEWEST }),
     });
-    const { data } = (await response.json()) as { data: { requests: { edges: { node: { id: string } }[] } } };
-    return data.requests.edges[0]?.node.id ?? "";
+    const request = ((await response.json()) as Newest).data.requests.edges[0]?.node;
+    return { id: request?.id ?? "", productId: request?.products.edges[0]?.node.id ?? "" };
   } catch {
-    return "";
+    return { id: "", productId: "" };
   }
 }
 
-const defaultTabs = tabs(await newestId());
+const defaultTabs = tabs(await newest());
 ReactDOM.createRoot(document.getElementById("graphiql")!).render(
   React.createElement(GraphiQL, {
     fetcher,

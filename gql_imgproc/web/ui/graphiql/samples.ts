@@ -1,166 +1,63 @@
-// One tab for each thing there is to do.
+// One tab for each operation there is. The documents are files, so that a test can hold them against the schema.
+import cancel from "./samples/cancel.graphql?raw";
+import remove from "./samples/delete.graphql?raw";
+import limits from "./samples/limits.graphql?raw";
+import node from "./samples/node.graphql?raw";
+import product from "./samples/product.graphql?raw";
+import products from "./samples/products.graphql?raw";
+import progress from "./samples/progress.graphql?raw";
+import request from "./samples/request.graphql?raw";
+import requests from "./samples/requests.graphql?raw";
+import resendWebhook from "./samples/resend-webhook.graphql?raw";
+import retry from "./samples/retry.graphql?raw";
+import uploadCsv from "./samples/upload.graphql?raw";
+
+export const uploadText = uploadCsv;
+
+/** What the samples are about: by these names their variables are filled in. */
+export interface Subject {
+  id: string;
+  productId: string;
+}
 
 export interface Tab {
   query: string;
   variables?: string;
 }
 
-export const subscription = /* GraphQL */ `# The request now and at every change.
-# It ends with the final status.
-subscription Progress($id: ID!) {
-  requestProgress(id: $id) {
-    sequence
-    status
-    progressPercent
-    processedImages
-    failedImages
-    totalImages
-    imagesPerSecond
-    estimatedCompletionAt
-    inputBytes
-    outputBytes
-    outputCsvUrl
-  }
-}
-`;
+/** The title that GraphiQL gives to the tab of the subscription. */
+export const PROGRESS = "Progress";
 
-const requests = /* GraphQL */ `# All requests, newest first.
-query Requests {
-  requests(first: 10) {
-    totalCount
-    edges {
-      cursor
-      node {
-        id
-        csvFilename
-        status
-        progressPercent
-        createdAt
-        outputCsvUrl
-      }
-    }
-    pageInfo {
-      hasNextPage
-      endCursor
-    }
-  }
+export function tabs({ id, productId }: Subject): Tab[] {
+  const byId = { id };
+  const samples: [string, object?][] = [
+    // GraphiQL drops the variables of the first one.
+    [requests],
+    [request, byId],
+    [progress, byId],
+    [uploadCsv, { input: { file: null, priority: "NORMAL", options: { quality: 50 } } }],
+    [products, { nameContains: "" }],
+    [product, { productId }],
+    [node, byId],
+    [limits],
+    [retry, byId],
+    [cancel, byId],
+    [resendWebhook, byId],
+    [remove, byId],
+  ];
+  return samples.map(([query, variables]) => (variables ? { query, variables: text(variables) } : { query }));
 }
-`;
 
-const request = /* GraphQL */ `# A request, its products, their pictures.
-query Request($id: ID!) {
-  request(id: $id) {
-    csvFilename
-    status
-    inputBytes
-    outputBytes
-    products(first: 10) {
-      totalCount
-      edges {
-        node {
-          serialNumber
-          productName
-          status
-          images {
-            inputUrl
-            outputUrl
-            outcome
-            inputBytes
-            outputBytes
-            error {
-              code
-              message
-            }
-          }
-        }
-      }
-    }
-  }
-}
-`;
-
-const changes = /* GraphQL */ `# The play button asks which to run.
-mutation Retry($id: ID!) {
-  retryFailedImages(input: { id: $id }) {
-    __typename
-    ... on RetryFailedImagesSuccess {
-      request {
-        status
-      }
-    }
-    ... on UserError {
-      message
-    }
+/** The variables of a tab, about another subject; whatever else stands in them stays. */
+export function about(subject: Subject, variables: string | null): string | null {
+  try {
+    const given = JSON.parse(variables ?? "") as Record<string, unknown>;
+    const known = Object.entries(subject).filter(([name]) => name in given);
+    return known.length ? text({ ...given, ...Object.fromEntries(known) }) : variables;
+  } catch {
+    // Somebody is writing them.
+    return variables;
   }
 }
 
-mutation Cancel($id: ID!) {
-  cancelRequest(input: { id: $id }) {
-    __typename
-    ... on CancelRequestSuccess {
-      request {
-        status
-      }
-    }
-    ... on UserError {
-      message
-    }
-  }
-}
-
-mutation ResendWebhook($id: ID!) {
-  resendWebhook(input: { id: $id }) {
-    __typename
-    ... on UserError {
-      message
-    }
-  }
-}
-
-mutation Delete($id: ID!) {
-  deleteRequest(input: { id: $id }) {
-    __typename
-    ... on DeleteRequestSuccess {
-      deletedId
-    }
-    ... on UserError {
-      message
-    }
-  }
-}
-`;
-
-export const uploadText = /* GraphQL */ `mutation Upload($input: UploadCsvInput!) {
-  uploadCsv(input: $input) {
-    __typename
-    ... on UploadCsvSuccess {
-      request {
-        id
-        status
-        totalProducts
-        totalImages
-      }
-    }
-    ... on UserError {
-      message
-      path
-    }
-    ... on CsvInvalid {
-      totalErrors
-      errors {
-        row
-        column
-        code
-        message
-      }
-    }
-  }
-}
-`;
-
-export const variablesFor = (id: string): string => JSON.stringify({ id }, null, 2);
-
-export function tabs(id: string): Tab[] {
-  const variables = variablesFor(id);
-  return [{ query: requests }, { query: request, variables }, { query: subscription, variables }, { query: changes, variables }];
-}
+const text = (variables: object): string => JSON.stringify(variables, null, 2);

@@ -1,6 +1,6 @@
-import { GraphiQL, React } from "./globals";
-import { subscription, uploadText, variablesFor } from "./samples";
-import { curlFor, upload } from "./upload";
+import { GraphiQL, React, type EditorContext } from "./globals";
+import { about, PROGRESS, uploadText, type Subject } from "./samples";
+import { chosen, curlFor, operationFor, upload } from "./upload";
 
 const h = React.createElement;
 
@@ -15,23 +15,44 @@ function Icon() {
   );
 }
 
+interface Answer {
+  data?: { uploadCsv?: { request?: { id: string; products: { edges: { node: { id: string } }[] } } } };
+}
+
+/** What the samples can be about now, if the file was accepted. */
+function subjectOf(answer: Answer): Subject | null {
+  const request = answer.data?.uploadCsv?.request;
+  return request ? { id: request.id, productId: request.products.edges[0]?.node.id ?? "" } : null;
+}
+
+/** Puts a subject into the variables of every tab. */
+function useSamples(): (subject: Subject) => void {
+  const editors = React.useRef<EditorContext | null>(null);
+  // As they are when the answer comes, not when the file was sent.
+  editors.current = GraphiQL.React.useEditorContext();
+  return (subject) => {
+    const { tabs, activeTabIndex, variableEditor, updateActiveTabValues } = editors.current!;
+    // There is no function for the tabs in the background; these are the objects that GraphiQL shows and stores.
+    for (const tab of tabs) tab.variables = about(subject, tab.variables);
+    const variables = tabs[activeTabIndex]?.variables ?? "";
+    variableEditor?.setValue(variables);
+    updateActiveTabValues({ variables });
+  };
+}
+
 function Panel() {
-  const { addTab, queryEditor, variableEditor } = GraphiQL.React.useEditorContext();
-  const [file, setFile] = React.useState<File | null>(null);
+  const { tabs, changeTab } = GraphiQL.React.useEditorContext();
+  const fillSamples = useSamples();
+  const [file, setFile] = React.useState<File | null>(chosen.file);
   const [inputText, setInputText] = React.useState('{\n  "priority": "NORMAL",\n  "options": { "quality": 50 }\n}');
-  const [answer, setAnswer] = React.useState<unknown>(null);
+  const [answer, setAnswer] = React.useState<Answer | null>(null);
   const [fault, setFault] = React.useState("");
   const [busy, setBusy] = React.useState(false);
 
-  // A new tab becomes the current one in the next drawing; only then its editors are empty and can be filled.
-  const waiting = React.useRef<string | null>(null);
-  const [round, setRound] = React.useState(0);
-  React.useEffect(() => {
-    if (waiting.current === null) return;
-    queryEditor?.setValue(subscription);
-    variableEditor?.setValue(variablesFor(waiting.current));
-    waiting.current = null;
-  }, [round]);
+  const choose = (file: File | null) => {
+    chosen.file = file;
+    setFile(file);
+  };
 
   let input: object | null = null;
   try {
@@ -39,7 +60,7 @@ function Panel() {
   } catch {
     // Shown below the field.
   }
-  const id = (answer as { data?: { uploadCsv?: { request?: { id: string } } } } | null)?.data?.uploadCsv?.request?.id;
+  const subscribing = tabs.findIndex((tab) => tab.title === PROGRESS);
 
   const send = async (event: Event) => {
     event.preventDefault();
@@ -47,17 +68,14 @@ function Panel() {
     setBusy(true);
     setFault("");
     try {
-      setAnswer(await upload(file, input));
+      const answer = (await upload(file, operationFor(input))) as Answer;
+      setAnswer(answer);
+      const subject = subjectOf(answer);
+      if (subject) fillSamples(subject);
     } catch {
       setFault("The server can’t be reached.");
     }
     setBusy(false);
-  };
-
-  const watch = () => {
-    waiting.current = id ?? null;
-    addTab();
-    setRound(round + 1);
   };
 
   return h(
@@ -82,7 +100,7 @@ function Panel() {
         type: "file",
         accept: ".csv,text/csv",
         required: true,
-        onChange: (event: { target: HTMLInputElement }) => setFile(event.target.files?.[0] ?? null),
+        onChange: (event: { target: HTMLInputElement }) => choose(event.target.files?.[0] ?? null),
       }),
     ),
     h(
@@ -104,7 +122,11 @@ function Panel() {
       { "aria-live": "polite" },
       fault && h("p", null, fault),
       answer !== null && h("pre", { tabIndex: 0, "aria-label": "Answer" }, JSON.stringify(answer, null, 2)),
-      id && h("button", { type: "button", onClick: watch }, "Watch it in a new tab"),
+      answer && subjectOf(answer) && h("p", null, "The other tabs are about this request now."),
+      answer &&
+        subjectOf(answer) &&
+        subscribing >= 0 &&
+        h("button", { type: "button", onClick: () => changeTab(subscribing) }, "Show the subscription"),
     ),
     h("details", null, h("summary", null, "The operation"), h("pre", { tabIndex: 0 }, uploadText)),
     h("details", null, h("summary", null, "The same with curl"), h("pre", { tabIndex: 0 }, curlFor(file?.name ?? "products.csv", input ?? {}))),

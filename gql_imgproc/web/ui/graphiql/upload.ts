@@ -1,12 +1,28 @@
 import { uploadText } from "./samples";
 
+export const PATH = "/graphql";
+
+export interface Operation {
+  query: string;
+  variables?: { input?: { file?: null } } & Record<string, unknown>;
+  operationName?: string | null;
+}
+
+/** The file of the panel, which is for the tab of the mutation too. */
+export const chosen: { file: File | null } = { file: null };
+
+export const operationFor = (input: object): Operation => ({
+  query: uploadText,
+  variables: { input: { ...input, file: null } },
+});
+
 /** Sends a file as the GraphQL multipart request specification says: operations, map, then the file. */
-export async function upload(file: File, input: object): Promise<unknown> {
+export async function upload(file: File, operation: Operation): Promise<unknown> {
   const form = new FormData();
-  form.append("operations", JSON.stringify({ query: uploadText, variables: { input: { ...input, file: null } } }));
+  form.append("operations", JSON.stringify(operation));
   form.append("map", JSON.stringify({ 0: ["variables.input.file"] }));
   form.append("0", file);
-  const response = await fetch("/graphql", {
+  const response = await fetch(PATH, {
     method: "POST",
     headers: { "GraphQL-Preflight": "1", Accept: "application/json" },
     body: form,
@@ -23,7 +39,7 @@ export function curlFor(name: string, input: object): string {
   // A single quote can't stand inside a single-quoted word of a shell.
   const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
   return [
-    `curl ${location.origin}/graphql`,
+    `curl ${location.origin}${PATH}`,
     "-H 'GraphQL-Preflight: 1'",
     `-F operations=${quoted(operations)}`,
     `-F map='{"0": ["variables.input.file"]}'`,

@@ -1,6 +1,5 @@
 import { buildSchema, parse, validate } from "graphql";
 import { describe, expect, it } from "vitest";
-import { tabs, uploadText } from "../../graphiql/samples";
 import { textOf, type Operation } from "./graphql";
 import * as operations from "./operation";
 
@@ -14,9 +13,5 @@ describe.skipIf(!text)("every operation is valid under schema.graphql", () => {
 
   it.each(Object.entries(operations))("%s", (_, operation: Operation<any, any>) => {
     expect(validate(schema, parse(textOf(operation)))).toEqual([]);
-  });
-
-  it.each([...tabs("x").map(({ query }) => query), uploadText])("sample %#", (text) => {
-    expect(validate(schema, parse(text))).toEqual([]);
   });
 });

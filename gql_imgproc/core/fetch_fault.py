@@ -1,0 +1,44 @@
+"""Every way in which fetching a picture fails, what it is called, and whether a later try may help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gql_imgproc.errors import ImageErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`meaning` tells the rows apart in the documents; `temporary` ones are tried again."""
+
+    meaning: str
+    code: ImageErrorCode
+    temporary: bool
+
+
+class FetchFault(Enum):
+    """The table. docs/RELIABILITY.md shows it."""
+
+    ADDRESS_UNREADABLE = Row("the address cannot be read", ImageErrorCode.UNREACHABLE, False)
+    ADDRESS_FORBIDDEN = Row("the address or its port is not allowed", ImageErrorCode.FORBIDDEN_ADDRESS, False)
+    # Temporary although the name may never exist: name servers err for minutes, and tries are few.
+    NAME_UNKNOWN = Row("the host's name cannot be resolved", ImageErrorCode.UNREACHABLE, True)
+    NOT_CONNECTED = Row("the host refuses the connection", ImageErrorCode.UNREACHABLE, True)
+    CONNECT_TIMEOUT = Row("no connection within `FETCH_CONNECT_SECONDS`", ImageErrorCode.TIMEOUT, True)
+    CERTIFICATE_INVALID = Row("the TLS certificate is not valid", ImageErrorCode.UNREACHABLE, False)
+    SILENT = Row("silence for `FETCH_FIRST_BYTE_SECONDS`", ImageErrorCode.TIMEOUT, True)
+    TOO_SLOW = Row("not all within `FETCH_TOTAL_SECONDS`", ImageErrorCode.TIMEOUT, True)
+    NO_TURN = Row("no turn to download within ten minutes", ImageErrorCode.TIMEOUT, True)
+    BROKEN_ANSWER = Row("the connection is reset, or the answer cut or not HTTP", ImageErrorCode.UNREACHABLE, True)
+    EMPTY_ANSWER = Row("the answer is empty", ImageErrorCode.UNREACHABLE, True)
+    STATUS_TEMPORARY = Row("status 408, 425, 429 or 5xx", ImageErrorCode.HTTP_STATUS, True)
+    STATUS_PERMANENT = Row("any other status but 2xx", ImageErrorCode.HTTP_STATUS, False)
+    TOO_MANY_REDIRECTS = Row("more than five redirects, or a circle", ImageErrorCode.TOO_MANY_REDIRECTS, False)
+    CONTENT_ENCODED = Row("a Content-Encoding", ImageErrorCode.NOT_AN_IMAGE, False)
+    TOO_LARGE = Row("more than `MAX_IMAGE_BYTES`", ImageErrorCode.TOO_LARGE, False)
+
+    @classmethod
+    def of_status(cls, status: int) -> FetchFault:
+        """The fault of an answer that brings no picture."""
+        return cls.STATUS_TEMPORARY if status in (408, 425, 429) or 500 <= status < 600 else cls.STATUS_PERMANENT

@@ -1,0 +1,11 @@
+// Apollo Client with all its operations over a WebSocket.
+import { ApolloClient, InMemoryCache } from "@apollo/client";
+import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
+import { overApollo } from "./shared/apollo.mjs";
+import { socketClient } from "./shared/socket.mjs";
+
+export default (url) => {
+  const sockets = socketClient(url);
+  const client = overApollo(new ApolloClient({ link: new GraphQLWsLink(sockets), cache: new InMemoryCache() }));
+  return { ...client, close: () => sockets.dispose() };
+};

@@ -1,0 +1,9 @@
+// The client of the package graphql-ws. Node has no WebSocket of its own before its version 22.
+import { createClient } from "graphql-ws";
+import WebSocket from "ws";
+
+// Apollo's link looks for it too.
+globalThis.WebSocket ??= WebSocket;
+
+export const socketClient = (url) =>
+  createClient({ url: url.replace(/^http/, "ws"), webSocketImpl: WebSocket, retryAttempts: 0 });

@@ -1,0 +1,14 @@
+// urql with server-sent events on: each of its requests then names every type of answer.
+import { Client, fetchExchange } from "@urql/core";
+import { overUrql } from "./shared/urql.mjs";
+
+export default (url) =>
+  overUrql(
+    new Client({
+      url,
+      exchanges: [fetchExchange],
+      fetchSubscriptions: true,
+      preferGetMethod: false,
+      fetchOptions: { headers: { "GraphQL-Preflight": "1" } },
+    }),
+  );

@@ -1,0 +1,28 @@
+"""Limits that the command sets and not the application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
+
+from ..acceptance.conftest import Service
+from ..graphql.live import connected
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_a_message_over_the_limit_closes_the_socket(service: Service) -> None:
+    async def story() -> None:
+        async with connected(service.url.removeprefix("http://")) as socket:
+            empty = len(json.dumps({"type": "ping", "payload": {"text": ""}}))
+            await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty)})
+            assert (await socket.receive())["type"] == "pong"
+
+            await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty + 1)})
+            assert await socket.closed() == 1009
+
+    asyncio.run(story())

@@ -1,0 +1,70 @@
+"""Clients of the last release go on working: nothing that they may have asked for goes or changes its type.
+
+`released.graphql` is the schema of the last release. Until there is one, it is the contract that the project began
+with. A release replaces it: `cp schema.graphql tests/graphql/released.graphql`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from graphql import build_schema
+from graphql.utilities import find_breaking_changes
+
+from gql_imgproc.graphql.schema import export
+
+RELEASED = Path(__file__).with_name("released.graphql")
+
+
+def breaking_changes(released: str, schema: str) -> list[str]:
+    """What would break a client that was written for the released schema."""
+    return [change.description for change in find_breaking_changes(build_schema(released), build_schema(schema))]
+
+
+def test_no_change_since_the_last_release_breaks_a_client() -> None:
+    released = RELEASED.read_text(encoding="utf-8")
+
+    found = breaking_changes(released, export())
+
+    assert found == [], "deprecate it for a minor version first; see docs/API.md, Compatibility"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fault"),
+    [
+        ("  csvFilename: String!\n", "  csvName: String!\n", "Field Request.csvFilename was removed."),
+        (
+            "  progressPercent: Float!",
+            "  progressPercent: Float",
+            "Field Request.progressPercent changed type from Float! to Float.",
+        ),
+        ("  LOW\n", "  LOWEST\n", "Enum value Priority.LOW was removed."),
+        (" | QuotaExceeded\n", "\n", "QuotaExceeded was removed from union type UploadCsvResult."),
+        (
+            "  idempotencyKey: String\n",
+            "  idempotencyKey: String\n  owner: ID!\n",
+            "A required field UploadCsvInput.owner was added.",
+        ),
+        ("type Request implements Node", "type Request", "Request no longer implements interface Node."),
+    ],
+)
+def test_a_breaking_change_is_found(before: str, after: str, fault: str) -> None:
+    schema = export()
+    changed = schema.replace(before, after)
+    assert changed != schema
+
+    found = breaking_changes(schema, changed)
+
+    assert fault in found
+
+
+def test_what_is_added_or_deprecated_breaks_nobody() -> None:
+    schema = export()
+    changed = schema.replace(
+        "  csvFilename: String!\n",
+        '  csvFilename: String! @deprecated(reason: "Use `file`.")\n\n  """Name."""\n  file: String!\n',
+    )
+    assert changed != schema
+
+    assert breaking_changes(schema, changed) == []
