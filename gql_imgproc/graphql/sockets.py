@@ -77,7 +77,8 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 def _is_operation(payload: Any) -> bool:
     return (
         isinstance(payload, dict)
-        and isinstance(payload.get("query"), str)
+        and isinstance(query := payload.get("query"), str)
+        and bool(query.strip())
         and isinstance(payload.get("variables"), dict | None)
         and isinstance(payload.get("operationName"), str | None)
     )

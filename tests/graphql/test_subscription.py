@@ -240,6 +240,8 @@ def test_an_operation_that_its_client_has_ended_can_end() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        '{"id": "a", "type": "subscribe", "payload": {"query": ""}}',
+        '{"id": "a", "type": "subscribe", "payload": {"query": " "}}',
         "{",
         "[]",
         "null",
