@@ -16,6 +16,9 @@ from gql_imgproc.web.line import Line, Patience
 #: Largest request head, in bytes, its target included: browsers send 1 KiB, a GraphQL document in an address some
 #: more. Each field counts so many bytes more than it has, as in HTTP/2 (RFC 9113, 6.5.2): small ones cost as well.
 MAX_HEAD_BYTES, FIELD_BYTES = 64 * 1024, 32
+#: Requests that wait for the answers to earlier ones of their connection. Of such without a body some ten thousand come
+#: with one read, and take 3 KiB each; no browser sends a second one.
+MAX_PIPELINED = 100
 #: Connections at once unless the door has another number.
 MAX_CONNECTIONS = 10_000
 
@@ -59,6 +62,8 @@ class Http(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._fail(429, "Too many requests were sent before their answers were read.", "too_many_pipelined")
         if not self._in_head:
             self._expect_head()
 
@@ -100,6 +105,9 @@ class Http(HttpToolsProtocol):
         if self._in_body and not self._is_answering():
             self._line.expect(self.patience.rest, self._rest_is_late)
         super().on_response_complete()
+        if self.pipeline:
+            # uvicorn would read on with each answer, and requests come in faster than they are answered.
+            self.flow.pause_reading()
 
     def handle_websocket_upgrade(self) -> None:
         self._line.expect_nothing()
