@@ -36,7 +36,7 @@ from gql_imgproc.io.webhook import MAX_ANSWER_BYTES
 from gql_imgproc.services.limits import image_limits, manifest_limits
 from gql_imgproc.settings import MiB, Settings
 from gql_imgproc.web.line import ANSWER, BODY, HEAD, LEAST_BYTES_PER_SECOND
-from gql_imgproc.web.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES
+from gql_imgproc.web.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_PIPELINED
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from tests.graphql.api import served
 
@@ -110,6 +110,7 @@ def limits_table() -> str:
         ("Spans over which that is measured, in seconds: of a body.", int(BODY.seconds)),
         ("The same of an answer that is read, over HTTP or a WebSocket.", int(ANSWER.seconds)),
         ("Connections of one API process; three quarters of its descriptors, if that is less.", MAX_CONNECTIONS),
+        ("Requests on one connection that wait for earlier answers.", MAX_PIPELINED),
         ("Largest message over a WebSocket, in bytes.", WEBSOCKET_MESSAGE_BYTES),
         ("A new socket without its first message is closed after so many seconds.", SOCKET_INIT_SECONDS),
         ("Operations under way on one socket.", MAX_OPERATIONS_PER_SOCKET),
