@@ -191,16 +191,11 @@ def count_products_of_requests(
     return {request_id: count for request_id, count in connection.execute(statement)}
 
 
-def images_of_products(
-    connection: Connection, product_ids: Collection[UUID], *, at_most: int
-) -> dict[UUID, list[Row[Any]]] | None:
-    """The images of each product in the order of its row; None when there are more than `at_most`."""
+def images_of_products(connection: Connection, product_ids: Collection[UUID]) -> dict[UUID, list[Row[Any]]]:
+    """The images of each product in the order of its row."""
     statement = select(images).where(images.c.product_id.in_(product_ids)).order_by(images.c.position)
-    rows = connection.execute(statement.limit(at_most + 1)).all()
-    if len(rows) > at_most:
-        return None
     found: dict[UUID, list[Row[Any]]] = {product_id: [] for product_id in product_ids}
-    for row in rows:
+    for row in connection.execute(statement):
         found[row.product_id].append(row)
     return found
 

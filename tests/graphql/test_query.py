@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -459,20 +460,37 @@ def test_a_page_of_everything_takes_a_fixed_number_of_statements(settings: Setti
     )
 
 
-def test_a_page_with_too_many_images_is_refused(settings: Settings) -> None:
-    query = "query($n: Int) { products(first: $n) { edges { node { images { id } } } } }"
+@pytest.mark.parametrize(
+    ("query", "room"),
+    [
+        # 5 and 3 of each product with its list; 10 images that are read and have one field.
+        ("{ products(first: 12) { edges { node { images { id } } } } }", 5 + 12 * 5 + 120 * (0.4 + 0.6 + 0.1)),
+        ("{ products(first: 12) { edges { node { a: images { id } b: images { id } } } } }", 5 + 12 * 8 + 240 * 1.1),
+        # While a product is being worked on, its images tell what its results are.
+        ("{ products(first: 12) { edges { node { outputImageUrls } } } }", 5 + 12 * 3 + 120 * (0.1 + 0.4)),
+        ("{ products(first: 12) { edges { node { inputImageUrls } } } }", 5 + 12 * 3 + 120 * 0.1),
+        ("{ requests { edges { node { warnings { row } } } } }", 5 + 20 * 4 + 30 * (0.6 + 0.1)),
+    ],
+)
+def test_lists_without_pages_are_bounded_by_the_cost_as_well(
+    settings: Settings, query: str, room: float
+) -> None:
+    async def answer(max_query_cost: int) -> Any:
+        async with opened(settings.model_copy(update={"max_query_cost": max_query_cost})) as api:
+            return await api.answer(query)
 
     async def story() -> tuple[Any, Any]:
-        async with opened(settings.model_copy(update={"max_query_cost": 200})) as api:
-            given_request(api.resources.db, *[10] * 12)
-            return await api.answer(query, n=10), await api.answer(query, n=11)
+        async with opened(settings) as api:
+            warning = {"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}
+            given_request(api.resources.db, *[10] * 12, warnings=[warning] * 30)
+        return await answer(math.ceil(room + 0.001)), await answer(math.ceil(room) - 1)
 
     within, over = asyncio.run(story())
 
-    assert sum(len(edge["node"]["images"]) for edge in within["data"]["products"]["edges"]) == 100
+    assert "errors" not in within
     assert over["data"] is None
     assert {(error["message"], error["extensions"]["code"]) for error in over["errors"]} == {
-        ("This page has more than 100 images. Ask for smaller pages.", "BAD_USER_INPUT")
+        ("This answer is too large. Ask for smaller pages, or for less of each image.", "BAD_USER_INPUT")
     }
 
 
