@@ -7,9 +7,9 @@ import math
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, update
+from sqlalchemy import delete, event, select, update
 
-from gql_imgproc.db.models import requests
+from gql_imgproc.db.models import products, requests
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import RequestFailureCode, RequestStatus, StopReason
@@ -234,6 +234,69 @@ def test_connection_goes_both_ways(run: Any) -> None:
         assert {page["totalCount"] for page in (first, second, third, back, whole, none)} == {5}
         assert none["pageInfo"]["startCursor"] is None
         assert first["edges"][0]["cursor"] == first["pageInfo"]["startCursor"]
+
+    run(story)
+
+
+#: How each list is asked for, and the table that its rows are in.
+LISTS = {
+    "requests": ("requests(ARGS) { FIELDS }", requests),
+    "requests of a status": ("requests(ARGS, status: PENDING) { FIELDS }", requests),
+    "oldest requests first": ("requests(ARGS, orderBy: CREATED_AT_ASC) { FIELDS }", requests),
+    "products": ("products(ARGS) { FIELDS }", products),
+    "products by name": ('products(ARGS, nameContains: "product") { FIELDS }', products),
+    "products of a request": ("request(id: $id) { products(ARGS) { FIELDS } }", products),
+    "products of a request and status": ("request(id: $id) { products(ARGS, status: PENDING) { FIELDS } }", products),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: str) -> None:
+    asked, table = LISTS[name]
+    fields = "pageInfo { hasPreviousPage hasNextPage } edges { cursor }"
+
+    async def story(api: Api) -> None:
+        db = api.resources.db
+        request_id = given_request(db, *[1] * 4)
+        if table is requests:
+            for _ in range(3):
+                given_request(db, 1)
+
+        async def page(arguments: str) -> dict[str, Any]:
+            query = "query($id: ID!) { node(id: $id) { id } " + asked.replace("ARGS", arguments) + " }"
+            found = await api.data(query.replace("FIELDS", fields), id=to_global(Kind.REQUEST, request_id))
+            holder = found["request"] if "request" in found else found
+            page: dict[str, Any] = holder["products" if table is products else "requests"]
+            return page
+
+        async def around(arguments: str) -> tuple[bool, bool, int]:
+            found = await page(arguments)
+            return found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"], len(found["edges"])
+
+        first, second, third, fourth = [edge["cursor"] for edge in (await page("first: 9"))["edges"]]
+        order = {
+            "requests": table.c.id.desc(),
+            "requests of a status": table.c.id.desc(),
+            "products of a request": products.c.position,
+            "products of a request and status": products.c.position,
+        }.get(name, table.c.id)
+        rows = db.read_now(lambda connection: connection.execute(select(table.c.id).order_by(order)).scalars().all())
+
+        def gone(number: int) -> None:
+            db.write_now(lambda connection: connection.execute(delete(table).where(table.c.id == rows[number])))
+
+        assert await around(f'first: 2, after: "{first}"') == (True, True, 2)
+        assert await around(f'last: 2, before: "{fourth}"') == (True, True, 2)
+        assert await around(f'first: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+        assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+        assert await around(f'first: 1, after: "{first}", before: "{fourth}"') == (True, True, 1)
+        gone(0)
+        assert await around(f'first: 2, after: "{first}"') == (False, True, 2)
+        assert await around(f'first: 2, after: "{second}"') == (True, False, 2)
+        gone(3)
+        assert await around(f'last: 2, before: "{fourth}"') == (False, False, 2)
+        assert await around(f'last: 1, before: "{fourth}"') == (True, False, 1)
+        assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (False, False, 2)
 
     run(story)
 
