@@ -64,8 +64,8 @@ MAX_TOKENS = 1_000
 MAX_DOCUMENT_CHARS = 50_000
 #: Errors of one document that are told. Each looks for what may have been meant, and prints what was.
 MAX_ERRORS = 10
-#: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 19,000.
-MAX_INTROSPECTION = 24_000
+#: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 10,600.
+MAX_INTROSPECTION = 13_000
 #: The field that takes a file in. What that costs grows with the file.
 UPLOAD = "uploadCsv"
 #: The argument that no index helps with, and what it costs: names are read until the page is full.
@@ -101,7 +101,7 @@ class Measurer:
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
-        self._measured: dict[tuple[str, bool], Measure] = {}
+        self._measured: dict[tuple[str, bool, int], Measure] = {}
 
     def operation(self, node: OperationDefinitionNode) -> Measure:
         self._defaults = {
@@ -113,21 +113,26 @@ class Measurer:
         return replace(inside, directives=own + inside.directives)
 
     def _selections(
-        self, selections: SelectionSetNode | None, parent: GraphQLNamedType | None, *, all_types: bool = False
+        self,
+        selections: SelectionSetNode | None,
+        parent: GraphQLNamedType | None,
+        *,
+        all_types: bool = False,
+        wraps: int = 0,
     ) -> Measure:
-        """`all_types`: whether this is what is asked of each type of the schema."""
+        """`all_types`: whether this is asked of each type of the schema; `wraps`: within how many `ofType`."""
         cost = depth = aliases = directives = uploads = of_entry = 0
         introspection = 0.0
         for node in selections.selections if selections else ():
             match node:
                 case FieldNode():
-                    part = self._field(node, parent, all_types=all_types)
+                    part = self._field(node, parent, all_types=all_types, wraps=wraps)
                 case FragmentSpreadNode():
-                    part = self._fragment(node.name.value, all_types=all_types)
+                    part = self._fragment(node.name.value, all_types=all_types, wraps=wraps)
                 case InlineFragmentNode():
                     condition = node.type_condition
                     narrowed = self._schema.get_type(condition.name.value) if condition else parent
-                    part = self._selections(node.selection_set, narrowed, all_types=all_types)
+                    part = self._selections(node.selection_set, narrowed, all_types=all_types, wraps=wraps)
                 case _:
                     continue
             cost += part.cost
@@ -139,16 +144,19 @@ class Measurer:
             of_entry = max(of_entry, part.of_entry)
         return Measure(cost, depth, aliases, directives, introspection, uploads, of_entry)
 
-    def _field(self, node: FieldNode, parent: GraphQLNamedType | None, *, all_types: bool) -> Measure:
+    def _field(self, node: FieldNode, parent: GraphQLNamedType | None, *, all_types: bool, wraps: int) -> Measure:
         name = node.name.value
         definition = _definition(self._schema, parent, name)
         kind = get_named_type(definition.type) if definition else None
+        unwraps = name == "ofType"
         about_all = name == "types" or (all_types and name in ("fields", "inputFields", "args"))
-        inside = self._selections(node.selection_set, kind, all_types=about_all)
+        inside = self._selections(node.selection_set, kind, all_types=about_all, wraps=wraps + 1 if unwraps else 0)
         times = self._page_size(node) if definition and "first" in definition.args else 1
         entries = inside.introspection
         if tells_of_schema(parent, name):
-            entries = 1 + sizes(self._schema).of(name, all_types=all_types) * entries
+            known = sizes(self._schema)
+            is_there = not unwraps or wraps < known.wraps
+            entries = 1 + is_there * known.of(name, all_types=all_types) * entries
         return Measure(
             cost=_weight(definition) + SEARCH_COST * _searches(node) + times * inside.cost,
             depth=1 + inside.depth,
@@ -159,14 +167,14 @@ class Measurer:
             of_entry=max(inside.of_entry, inside.cost if definition and _without_pages(definition, name) else 0),
         )
 
-    def _fragment(self, name: str, *, all_types: bool) -> Measure:
-        key = name, all_types
+    def _fragment(self, name: str, *, all_types: bool, wraps: int) -> Measure:
+        key = name, all_types, wraps
         if key not in self._measured:
             # A fragment that contains itself is refused by validation; here it just must not go round for ever.
             self._measured[key] = Measure()
             if fragment := self._fragments.get(name):
                 parent = self._schema.get_type(fragment.type_condition.name.value)
-                inside = self._selections(fragment.selection_set, parent, all_types=all_types)
+                inside = self._selections(fragment.selection_set, parent, all_types=all_types, wraps=wraps)
                 own = len(fragment.directives or ())
                 self._measured[key] = replace(inside, directives=own + inside.directives)
         return self._measured[key]

@@ -45,7 +45,7 @@ def measured(query: str, **variables: Any) -> Measure:
         ("{ requests(first: 3) { edges { node { id } } } }", 5 + 3 * 3),
         ("{ requests(last: 3) { edges { node { id } } } }", 5 + 3 * 3),
         ("{ requests(first: 0) { edges { node { id } } } }", 5),
-        ("{ requests(first: 2) { edges { node { products(first: 4) { edges { node { images { id } } } } } } } }", 53),
+        ("{ requests(first: 2) { edges { node { products(first: 4) { edges { node { images { id } } } } } } } }", 59),
         ("{ requests(first: 999) { totalCount } }", 5 + 100),
         ("query($n: Int = 7) { requests(first: $n) { totalCount } }", 5 + 7),
         ("query($n: Int = 7) { requests(first: $n) { ...f } } fragment f on RequestConnection { totalCount }", 5 + 7),
@@ -124,7 +124,7 @@ def test_each_limit_has_its_sentence() -> None:
         "The number of aliases of the operation is 51, over the limit of 50. Ask for smaller pages or fewer fields.",
         "The number of directives of the operation is 51, over the limit of 50. Ask for smaller pages or fewer fields.",
         "The cost of the operation is 11, over the limit of 10. Ask for smaller pages or fewer fields.",
-        "The introspection of the operation is 24001, over the limit of 24000. Ask for smaller pages or fewer fields.",
+        "The introspection of the operation is 13001, over the limit of 13000. Ask for smaller pages or fewer fields.",
     ]
     assert {error.extensions["code"] for error in over if error.extensions} == {"GRAPHQL_VALIDATION_FAILED"}
     assert within == []

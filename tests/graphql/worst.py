@@ -79,9 +79,9 @@ BEFORE_READING = {
     "one field in two fragments": crossed(2),
     "one field in five fragments": crossed(5),
     "two fields again and again": filled("limits { maxImages } requests(first: 1) { totalCount }", at_most=MAX_REPEATS),
-    # 390 -> 80: lists of lists of the schema.
+    # 390 -> 130: lists of lists of the schema.
     "types under aliases": "{ __schema { "
-    + " ".join(f"a{n}: types {{ ...F }}" for n in range(20))
+    + " ".join(f"a{n}: types {{ ...F }}" for n in range(11))
     + " } } "
     + OF_A_TYPE,
     "a type under aliases": "{ "
@@ -137,7 +137,7 @@ WINDOWS = " ".join(
 READING = {
     "requests": f"{{ requests(first: 97) {{ edges {{ cursor node {{ {REQUEST} }} }} totalCount }} }}",
     "products of requests": """{ requests(first: 100) { edges { node {
-      products(first: 15) { edges { node { id } } } } } } }""",
+      products(first: 14) { edges { node { id } } } } } } }""",
     "images": f"{{ products(first: 85) {{ edges {{ node {{ images {{ {IMAGE} }} }} }} }} }}",
     "identifiers of images": """{ requests(first: 29) { edges { node {
       products(first: 10) { edges { node { images { id } } } } } } } }""",
@@ -148,7 +148,7 @@ READING = {
     "warnings": f"{{ requests(first: 100) {{ edges {{ node {{ {times(4, WARNING)} }} }} }} }}",
     "moments": f"{{ requests(first: 100) {{ edges {{ node {{ {times(47, 'createdAt')} }} }} }} }}",
     "options": f"{{ requests(first: 100) {{ edges {{ node {{ {times(15, 'options { crop { x } }')} }} }} }} }}",
-    "windows of products": f"{{ requests(first: 20) {{ edges {{ node {{ {WINDOWS} }} }} }} }}",
+    "windows of products": f"{{ requests(first: 14) {{ edges {{ node {{ {WINDOWS} }} }} }} }}",
     "searches": f"{{ {times(16, SEARCH)} }}",
     "changes": f"mutation($i: ID!) {{ {times(MAX_ALIASES, 'cancelRequest(input: { id: $i }) { __typename }')} }}",
 }
