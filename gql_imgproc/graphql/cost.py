@@ -3,8 +3,8 @@
 Each fragment is measured once, however often it is used: the effort grows with the length of the document,
 never with what it expands to. Measured before the document is validated, which takes longer.
 
-Together they keep any document, with its validation and its errors, below 0.2 s of CPU; tests/graphql/test_cost.py
-has the worst that were found.
+Together they keep any document, with its validation and its errors, below 0.2 s of CPU; tests/graphql/worst.py has the
+worst that were found. How long lists without pages are is known only later: see `allowance`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from graphql import (
     GraphQLError,
     GraphQLField,
     GraphQLInterfaceType,
+    GraphQLList,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
@@ -33,11 +34,13 @@ from graphql import (
     SelectionSetNode,
     VariableNode,
     get_named_type,
+    get_nullable_type,
     validate,
 )
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+from strawberry.types.execution import StreamExecutionResult
 from strawberry.types.field import StrawberryField
 
 from gql_imgproc.graphql.context import Context
@@ -61,8 +64,12 @@ MAX_TOKENS = 1_000
 MAX_DOCUMENT_CHARS = 50_000
 #: Errors of one document that are told. Each looks for what may have been meant, and prints what was.
 MAX_ERRORS = 10
-#: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 19,000.
-MAX_INTROSPECTION = 24_000
+#: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 10,600.
+MAX_INTROSPECTION = 13_000
+#: The field that takes a file in. What that costs grows with the file.
+UPLOAD = "uploadCsv"
+#: The argument that no index helps with, and what it costs: names are read until the page is full.
+SEARCH, SEARCH_COST = "nameContains", 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,10 @@ class Measure:
     directives: int = 0
     #: Entries of the answer that tell of the schema itself, at most.
     introspection: float = 0
+    #: Uploads: the work of one cannot be told from the document.
+    uploads: int = 0
+    #: The most that is asked of one entry of a list without pages.
+    of_entry: int = 0
 
 
 class Measurer:
@@ -90,7 +101,7 @@ class Measurer:
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
-        self._measured: dict[tuple[str, bool], Measure] = {}
+        self._measured: dict[tuple[str, bool, int], Measure] = {}
 
     def operation(self, node: OperationDefinitionNode) -> Measure:
         self._defaults = {
@@ -102,21 +113,26 @@ class Measurer:
         return replace(inside, directives=own + inside.directives)
 
     def _selections(
-        self, selections: SelectionSetNode | None, parent: GraphQLNamedType | None, *, all_types: bool = False
+        self,
+        selections: SelectionSetNode | None,
+        parent: GraphQLNamedType | None,
+        *,
+        all_types: bool = False,
+        wraps: int = 0,
     ) -> Measure:
-        """`all_types`: whether this is what is asked of each type of the schema."""
-        cost = depth = aliases = directives = 0
+        """`all_types`: whether this is asked of each type of the schema; `wraps`: within how many `ofType`."""
+        cost = depth = aliases = directives = uploads = of_entry = 0
         introspection = 0.0
         for node in selections.selections if selections else ():
             match node:
                 case FieldNode():
-                    part = self._field(node, parent, all_types=all_types)
+                    part = self._field(node, parent, all_types=all_types, wraps=wraps)
                 case FragmentSpreadNode():
-                    part = self._fragment(node.name.value, all_types=all_types)
+                    part = self._fragment(node.name.value, all_types=all_types, wraps=wraps)
                 case InlineFragmentNode():
                     condition = node.type_condition
                     narrowed = self._schema.get_type(condition.name.value) if condition else parent
-                    part = self._selections(node.selection_set, narrowed, all_types=all_types)
+                    part = self._selections(node.selection_set, narrowed, all_types=all_types, wraps=wraps)
                 case _:
                     continue
             cost += part.cost
@@ -124,34 +140,41 @@ class Measurer:
             aliases += part.aliases
             directives += len(node.directives or ()) + part.directives
             introspection += part.introspection
-        return Measure(cost, depth, aliases, directives, introspection)
+            uploads += part.uploads
+            of_entry = max(of_entry, part.of_entry)
+        return Measure(cost, depth, aliases, directives, introspection, uploads, of_entry)
 
-    def _field(self, node: FieldNode, parent: GraphQLNamedType | None, *, all_types: bool) -> Measure:
+    def _field(self, node: FieldNode, parent: GraphQLNamedType | None, *, all_types: bool, wraps: int) -> Measure:
         name = node.name.value
         definition = _definition(self._schema, parent, name)
         kind = get_named_type(definition.type) if definition else None
+        unwraps = name == "ofType"
         about_all = name == "types" or (all_types and name in ("fields", "inputFields", "args"))
-        inside = self._selections(node.selection_set, kind, all_types=about_all)
+        inside = self._selections(node.selection_set, kind, all_types=about_all, wraps=wraps + 1 if unwraps else 0)
         times = self._page_size(node) if definition and "first" in definition.args else 1
         entries = inside.introspection
         if tells_of_schema(parent, name):
-            entries = 1 + sizes(self._schema).of(name, all_types=all_types) * entries
+            known = sizes(self._schema)
+            is_there = not unwraps or wraps < known.wraps
+            entries = 1 + is_there * known.of(name, all_types=all_types) * entries
         return Measure(
-            cost=_weight(definition) + times * inside.cost,
+            cost=_weight(definition) + SEARCH_COST * _searches(node) + times * inside.cost,
             depth=1 + inside.depth,
             aliases=(node.alias is not None) + inside.aliases,
             directives=inside.directives,
             introspection=entries,
+            uploads=name == UPLOAD,
+            of_entry=max(inside.of_entry, inside.cost if definition and _without_pages(definition, name) else 0),
         )
 
-    def _fragment(self, name: str, *, all_types: bool) -> Measure:
-        key = name, all_types
+    def _fragment(self, name: str, *, all_types: bool, wraps: int) -> Measure:
+        key = name, all_types, wraps
         if key not in self._measured:
             # A fragment that contains itself is refused by validation; here it just must not go round for ever.
             self._measured[key] = Measure()
             if fragment := self._fragments.get(name):
                 parent = self._schema.get_type(fragment.type_condition.name.value)
-                inside = self._selections(fragment.selection_set, parent, all_types=all_types)
+                inside = self._selections(fragment.selection_set, parent, all_types=all_types, wraps=wraps)
                 own = len(fragment.directives or ())
                 self._measured[key] = replace(inside, directives=own + inside.directives)
         return self._measured[key]
@@ -183,6 +206,14 @@ def _definition(schema: GraphQLSchema, parent: GraphQLNamedType | None, name: st
     if name == "__schema" or name == "__type":
         return schema.get_field(schema.query_type, name) if schema.query_type else None
     return parent.fields.get(name) if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType) else None
+
+
+def _searches(node: FieldNode) -> bool:
+    return any(argument.name.value == SEARCH for argument in node.arguments or ())
+
+
+def _without_pages(definition: GraphQLField, name: str) -> bool:
+    return name != "edges" and isinstance(get_nullable_type(definition.type), GraphQLList)
 
 
 def _weight(definition: GraphQLField | None) -> int:
@@ -234,6 +265,8 @@ class DocumentLimits(SchemaExtension):
         measures = [measurer.operation(node) for node in chosen]
         if settings.introspection != "on" and any(measure.introspection for measure in measures):
             return [_refusal(NOT_TOLD)]
+        for measure in measures:
+            self._context.allowance.measured(measure.cost, measure.of_entry)
         return [error for measure in measures for error in refusals(measure, settings.max_query_cost)]
 
     def _faults(self) -> list[GraphQLError]:
@@ -249,11 +282,19 @@ class DocumentLimits(SchemaExtension):
             hide_suggestions=self._settings.introspection != "on",
         )
 
+    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
+        self._context.allowance.renew()
+        yield
+
     @property
-    def _settings(self) -> Settings:
+    def _context(self) -> Context:
         context = self.execution_context.context
         assert isinstance(context, Context)
-        return context.settings
+        return context
+
+    @property
+    def _settings(self) -> Settings:
+        return self._context.settings
 
 
 def too_long(document: str | None) -> bool:
@@ -282,13 +323,16 @@ def refusals(measure: Measure, max_cost: int) -> list[GraphQLError]:
         ("cost", measure.cost, max_cost),
         ("introspection", math.ceil(measure.introspection), MAX_INTROSPECTION),
     ]
-    return [
+    told = [
         _refusal(
             f"The {what} of the operation is {value}, over the limit of {limit}. Ask for smaller pages or fewer fields."
         )
         for what, value, limit in over
         if value > limit
     ]
+    if measure.uploads > 1:
+        told.append(_refusal(f"The operation has `{UPLOAD}` {measure.uploads} times. Send one file per request."))
+    return told
 
 
 def _refusal(message: str) -> GraphQLError:
