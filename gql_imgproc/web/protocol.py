@@ -1,16 +1,13 @@
-"""HTTP and WebSockets as uvicorn speaks them, with what it lacks: an end to every wait and a limit to every head."""
+"""HTTP as uvicorn speaks it, with what it lacks: an end to every wait and a limit to every head."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from asyncio.transports import BaseTransport
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Response
-from websockets.server import ServerProtocol
 
 from gql_imgproc.metrics import CONNECTIONS_CUT
 from gql_imgproc.web.headers import BARE
@@ -166,22 +163,3 @@ class Http(HttpToolsProtocol):
 
 
 _HEAD_TOO_LARGE = (431, f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes.", "large_head")
-
-
-class _Handshake(ServerProtocol):
-    """Refuses with the headers that every answer carries."""
-
-    def reject(self, status: Any, text: str) -> Response:
-        response = super().reject(status, text)
-        response.headers.update(BARE)
-        return response
-
-
-class WebSocket(WebSocketsSansIOProtocol):
-    """One socket."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.conn = _Handshake(
-            extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=self.conn.logger
-        )

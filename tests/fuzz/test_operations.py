@@ -39,6 +39,10 @@ def judged(answer: Answer | None) -> None:
     kind = answer.headers.get("content-type", "")
     if kind.startswith(("application/json", "application/graphql-response+json")):
         body = answer.json()
+        if "error" in body:
+            # It was no HTTP, so nobody looked for GraphQL in it.
+            assert answer.status == 400
+            return
         assert "data" in body or body["errors"]
         for error in body.get("errors") or ():
             event(error["extensions"]["code"])

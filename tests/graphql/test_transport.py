@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -318,6 +319,34 @@ def body_of(size: int) -> tuple[dict[str, str], bytes]:
     tail = b"\r\n--x--\r\n"
     body = head + b"x" * (size - len(head) - len(tail)) + tail
     return PREFLIGHT | {"Content-Type": "multipart/form-data; boundary=x"}, body
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "idna", "unicode_escape", "utf-16", "nonsense"])
+def test_multipart_is_decoded_with_no_codec_that_a_caller_names(run: Any, charset: str) -> None:
+    async def story(api: Api) -> None:
+        # Given a whole upload in the boundary `x`, as httpx would send it,
+        whole = api.http.build_request(
+            "POST", "/graphql", headers={"content-type": "multipart/form-data; boundary=x"},
+            **multipart(OPERATIONS, PLACES, f=b"x"),
+        )  # fmt: skip
+        body = await whole.aread()
+
+        async def answer(named: str) -> httpx.Response:
+            headers = {"content-type": f"multipart/form-data; boundary=x; charset={named}", "GraphQL-Preflight": "1"}
+            return await api.http.post("/graphql", headers=headers, content=body)
+
+        # when its content type names a charset,
+        refused, read = await answer(charset), await answer('"UTF-8"')
+
+        # then it is that of GraphQL, or none.
+        assert error_of(refused) == (
+            415,
+            "BAD_REQUEST",
+            f"A multipart body is in UTF-8, not in '{charset}'. Leave out its charset.",
+        )
+        assert read.json()["data"]["uploadCsv"]["__typename"] == "CsvInvalid"
+
+    run(story)
 
 
 def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:
