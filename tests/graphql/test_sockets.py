@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketState
 from starlette.websockets import WebSocketDisconnected as SocketClosed
 from strawberry.http.exceptions import WebSocketDisconnected
 from websockets.exceptions import InvalidStatus
+from websockets.frames import CloseCode
 
 from gql_imgproc.graphql import transport
 from gql_imgproc.graphql.context import Context
@@ -171,6 +172,36 @@ def test_message_that_is_none_closes_the_socket(play: Play) -> None:
                 closed[text] = await socket.closed()
 
         assert closed == dict.fromkeys(NO_MESSAGES, 4400)
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("head", "payload", "code"),
+    [
+        (b"\x81\x81", b"\xff", CloseCode.INVALID_DATA),
+        (b"\x81\xff" + (256 * 1024 + 1).to_bytes(8, "big"), b" " * (256 * 1024 + 1), CloseCode.MESSAGE_TOO_BIG),
+        (b"\xc1\x81", b" ", CloseCode.PROTOCOL_ERROR),
+        (b"\x80\x81", b" ", CloseCode.PROTOCOL_ERROR),
+    ],
+    ids=["no UTF-8", "too large", "of an extension", "end without a beginning"],
+)
+def test_frame_that_is_none_closes_the_socket_and_what_runs_on_it(
+    play: Play, head: bytes, payload: bytes, code: CloseCode
+) -> None:
+    async def story(host: str, resources: Any) -> None:
+        request_id = await given_upload(resources, 1)
+        async with connected(host) as socket:
+            await socket.subscribe("a", PROGRESS, id=to_global(Kind.REQUEST, request_id))
+            assert (await socket.receive())["type"] == "next"
+
+            # Masked with zeros.
+            socket.connection.transport.write(head + bytes(4) + payload)
+
+            assert await socket.closed() == code
+        async with asyncio.timeout(1):
+            while resources.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+                await asyncio.sleep(0.01)
 
     play(story)
 
