@@ -3,8 +3,8 @@
 Each fragment is measured once, however often it is used: the effort grows with the length of the document,
 never with what it expands to. Measured before the document is validated, which takes longer.
 
-Together they keep any document, with its validation and its errors, below 0.2 s of CPU; tests/graphql/test_cost.py
-has the worst that were found.
+Together they keep any document, with its validation and its errors, below 0.2 s of CPU; tests/graphql/worst.py has the
+worst that were found. How long lists without pages are is known only later: see `allowance`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from graphql import (
     GraphQLError,
     GraphQLField,
     GraphQLInterfaceType,
+    GraphQLList,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
@@ -33,11 +34,13 @@ from graphql import (
     SelectionSetNode,
     VariableNode,
     get_named_type,
+    get_nullable_type,
     validate,
 )
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+from strawberry.types.execution import StreamExecutionResult
 from strawberry.types.field import StrawberryField
 
 from gql_imgproc.graphql.context import Context
@@ -63,6 +66,10 @@ MAX_DOCUMENT_CHARS = 50_000
 MAX_ERRORS = 10
 #: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 19,000.
 MAX_INTROSPECTION = 24_000
+#: The field that takes a file in. What that costs grows with the file.
+UPLOAD = "uploadCsv"
+#: The argument that no index helps with, and what it costs: names are read until the page is full.
+SEARCH, SEARCH_COST = "nameContains", 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,10 @@ class Measure:
     directives: int = 0
     #: Entries of the answer that tell of the schema itself, at most.
     introspection: float = 0
+    #: Uploads: the work of one cannot be told from the document.
+    uploads: int = 0
+    #: The most that is asked of one entry of a list without pages.
+    of_entry: int = 0
 
 
 class Measurer:
@@ -105,7 +116,7 @@ class Measurer:
         self, selections: SelectionSetNode | None, parent: GraphQLNamedType | None, *, all_types: bool = False
     ) -> Measure:
         """`all_types`: whether this is what is asked of each type of the schema."""
-        cost = depth = aliases = directives = 0
+        cost = depth = aliases = directives = uploads = of_entry = 0
         introspection = 0.0
         for node in selections.selections if selections else ():
             match node:
@@ -124,7 +135,9 @@ class Measurer:
             aliases += part.aliases
             directives += len(node.directives or ()) + part.directives
             introspection += part.introspection
-        return Measure(cost, depth, aliases, directives, introspection)
+            uploads += part.uploads
+            of_entry = max(of_entry, part.of_entry)
+        return Measure(cost, depth, aliases, directives, introspection, uploads, of_entry)
 
     def _field(self, node: FieldNode, parent: GraphQLNamedType | None, *, all_types: bool) -> Measure:
         name = node.name.value
@@ -137,11 +150,13 @@ class Measurer:
         if tells_of_schema(parent, name):
             entries = 1 + sizes(self._schema).of(name, all_types=all_types) * entries
         return Measure(
-            cost=_weight(definition) + times * inside.cost,
+            cost=_weight(definition) + SEARCH_COST * _searches(node) + times * inside.cost,
             depth=1 + inside.depth,
             aliases=(node.alias is not None) + inside.aliases,
             directives=inside.directives,
             introspection=entries,
+            uploads=name == UPLOAD,
+            of_entry=max(inside.of_entry, inside.cost if definition and _without_pages(definition, name) else 0),
         )
 
     def _fragment(self, name: str, *, all_types: bool) -> Measure:
@@ -183,6 +198,14 @@ def _definition(schema: GraphQLSchema, parent: GraphQLNamedType | None, name: st
     if name == "__schema" or name == "__type":
         return schema.get_field(schema.query_type, name) if schema.query_type else None
     return parent.fields.get(name) if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType) else None
+
+
+def _searches(node: FieldNode) -> bool:
+    return any(argument.name.value == SEARCH for argument in node.arguments or ())
+
+
+def _without_pages(definition: GraphQLField, name: str) -> bool:
+    return name != "edges" and isinstance(get_nullable_type(definition.type), GraphQLList)
 
 
 def _weight(definition: GraphQLField | None) -> int:
@@ -234,6 +257,8 @@ class DocumentLimits(SchemaExtension):
         measures = [measurer.operation(node) for node in chosen]
         if settings.introspection != "on" and any(measure.introspection for measure in measures):
             return [_refusal(NOT_TOLD)]
+        for measure in measures:
+            self._context.allowance.measured(measure.cost, measure.of_entry)
         return [error for measure in measures for error in refusals(measure, settings.max_query_cost)]
 
     def _faults(self) -> list[GraphQLError]:
@@ -249,11 +274,19 @@ class DocumentLimits(SchemaExtension):
             hide_suggestions=self._settings.introspection != "on",
         )
 
+    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
+        self._context.allowance.renew()
+        yield
+
     @property
-    def _settings(self) -> Settings:
+    def _context(self) -> Context:
         context = self.execution_context.context
         assert isinstance(context, Context)
-        return context.settings
+        return context
+
+    @property
+    def _settings(self) -> Settings:
+        return self._context.settings
 
 
 def too_long(document: str | None) -> bool:
@@ -282,13 +315,16 @@ def refusals(measure: Measure, max_cost: int) -> list[GraphQLError]:
         ("cost", measure.cost, max_cost),
         ("introspection", math.ceil(measure.introspection), MAX_INTROSPECTION),
     ]
-    return [
+    told = [
         _refusal(
             f"The {what} of the operation is {value}, over the limit of {limit}. Ask for smaller pages or fewer fields."
         )
         for what, value, limit in over
         if value > limit
     ]
+    if measure.uploads > 1:
+        told.append(_refusal(f"The operation has `{UPLOAD}` {measure.uploads} times. Send one file per request."))
+    return told
 
 
 def _refusal(message: str) -> GraphQLError:

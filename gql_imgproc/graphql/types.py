@@ -123,23 +123,29 @@ class Product(Node):
     serial_number: str = strawberry.field(description="Serial number as in the file.")
     product_name: str = strawberry.field(description="Product name as in the file.")
     status: ProductStatus = strawberry.field(description="Where the product stands.")
-    input_image_urls: list[URL] = strawberry.field(
-        description="URLs of the source images in the order of the row, at most 100."
-    )
     created_at: datetime = strawberry.field(description="When the product was recorded.")
     updated_at: datetime = strawberry.field(description="When the product or one of its images last changed.")
 
+    @computed("URLs of the source images in the order of the row, at most 100.")
+    def input_image_urls(self, info: Info) -> list[URL]:
+        info.context.allowance.spend_addresses(self.row.total_images)
+        return [URL(url) for url in self.row.input_image_urls]
+
     @computed("URLs of the images that are done, in the order of the row; `images` pairs them with their sources.")
     async def output_image_urls(self, info: Info) -> list[URL]:
+        info.context.allowance.spend_addresses(self.row.total_images)
         if self.row.output_image_urls is not None:
             return [URL(info.context.address(path)) for path in self.row.output_image_urls if path]
         # Recorded with the last image; until then the images tell.
+        info.context.allowance.spend_rows(self.row.total_images)
         rows = await info.context.loaders.images.load(self.row.id)
         urls = (_output_url(row, info.context.address) for row in rows)
         return [url for url in urls if url]
 
     @computed("The images in the order of the row, at most 100.", cost=IMAGES_COST)
     async def images(self, info: Info) -> list[Image]:
+        info.context.allowance.spend_rows(self.row.total_images)
+        info.context.allowance.spend_entries(self.row.total_images)
         rows = await info.context.loaders.images.load(self.row.id)
         return [Image.of(row, self.row.input_image_urls, info.context.address) for row in rows]
 
@@ -152,7 +158,6 @@ class Product(Node):
             serial_number=row.serial_number,
             product_name=row.product_name,
             status=row.status,
-            input_image_urls=row.input_image_urls,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
@@ -238,7 +243,8 @@ class Request(Node):
         return ProcessingOptions.of(Options.from_json(self.snapshot.options))
 
     @computed("What was noticed in the CSV file without being a reason to refuse it.")
-    def warnings(self) -> list[CsvIssue]:
+    def warnings(self, info: Info) -> list[CsvIssue]:
+        info.context.allowance.spend_entries(len(self.snapshot.warnings))
         return [CsvIssue.stored(warning) for warning in self.snapshot.warnings]
 
     @computed("Where the output CSV can be downloaded; null while the status is not final or when there is none.")
@@ -262,6 +268,7 @@ class Request(Node):
         if self.snapshot.webhook_url is None:
             return None
         row = await info.context.loaders.deliveries.load((self.snapshot.id, self.snapshot.generation))
+        info.context.allowance.spend_entries(len(row.log) if row else 0)
         return WebhookDelivery.of(self.snapshot.webhook_url, row)
 
     @computed("Products of the request in the order of the file.", cost=2)
