@@ -30,7 +30,7 @@ from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.services.orders import cancel
 from gql_imgproc.settings import Settings
-from tests.graphql.live import PROGRESS, Play, connected, given_picture_done, given_upload
+from tests.graphql.live import FAULTY, PROGRESS, Play, connected, given_picture_done, given_upload
 
 LIMITS = "{ limits { maxPageSize } }"
 PING = '{"type": "ping"}'
@@ -228,15 +228,7 @@ def test_queries_and_mutations_are_answered_once(play: Play) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "code"),
-    [
-        ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
-        ({"query": ""}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "subscription { nonsense }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "query A { limits { maxImages } } query B { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "query A { limits { maxImages } }", "operationName": "B"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "fragment F on Query { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": PROGRESS}, "BAD_USER_INPUT"),
-    ],
+    [*FAULTY, ({"query": ""}, "GRAPHQL_VALIDATION_FAILED")],
 )
 def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dict[str, Any], code: str) -> None:
     async def story(host: str, resources: Any) -> None:
