@@ -1,7 +1,7 @@
 """What the worst documents under the limits cost: CPU of the whole process, from the first character to the answer.
 
-`python -m benchmarks.documents` prints the best and the median of some rounds, and the best in `work`: how often a fixed
-piece of work could have been done, which says more where other processes share the cores.
+`python -m benchmarks.documents` prints the best and the median of some rounds, and the best in `work`: how often a
+fixed piece of work could have been done, which says more where other processes share the cores.
 """
 
 from __future__ import annotations

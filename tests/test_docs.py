@@ -161,6 +161,7 @@ def test_the_security_page_prices_every_setting_that_opens_something() -> None:
     named = {name.lower() for name in re.findall(r"`IMGPROC_([A-Z_]+)", prices)}
 
     assert named <= set(Settings.model_fields)
+    assert "introspection" in named
     assert {name for name in Settings.model_fields if name.startswith(("fetch_", "max_"))} <= named | {
         "fetched_bytes_in_flight"
     }

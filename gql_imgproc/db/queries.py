@@ -90,9 +90,7 @@ def requests_page(
     wanted = () if status is None else (requests.c.status == status,)
     statement = select(*SNAPSHOT_COLUMNS, moment.label("moment")).where(*wanted)
     rows = connection.execute(_within(statement, columns, bounds, window, descending=not oldest_first)).all()
-    outside = _outside(
-        connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first
-    )
+    outside = _outside(connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first)
     return _page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window, *outside)
 
 

@@ -265,7 +265,7 @@ def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: 
         async def page(arguments: str) -> dict[str, Any]:
             query = "query($id: ID!) { node(id: $id) { id } " + asked.replace("ARGS", arguments) + " }"
             found = await api.data(query.replace("FIELDS", fields), id=to_global(Kind.REQUEST, request_id))
-            holder = found["request"] if "request" in found else found
+            holder = found.get("request", found)
             page: dict[str, Any] = holder["products" if table is products else "requests"]
             return page
 
@@ -273,7 +273,7 @@ def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: 
             found = await page(arguments)
             return found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"], len(found["edges"])
 
-        first, second, third, fourth = [edge["cursor"] for edge in (await page("first: 9"))["edges"]]
+        first, second, _, fourth = [edge["cursor"] for edge in (await page("first: 9"))["edges"]]
         order = {
             "requests": table.c.id.desc(),
             "requests of a status": table.c.id.desc(),
@@ -561,9 +561,7 @@ def test_a_page_of_everything_takes_a_fixed_number_of_statements(settings: Setti
         ("{ requests { edges { node { warnings { row } } } } }", 5 + 20 * 4 + 30 * (0.6 + 0.1)),
     ],
 )
-def test_lists_without_pages_are_bounded_by_the_cost_as_well(
-    settings: Settings, query: str, room: float
-) -> None:
+def test_lists_without_pages_are_bounded_by_the_cost_as_well(settings: Settings, query: str, room: float) -> None:
     async def answer(max_query_cost: int) -> Any:
         async with opened(settings.model_copy(update={"max_query_cost": max_query_cost})) as api:
             return await api.answer(query)

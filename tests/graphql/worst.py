@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from graphql import Lexer, Source, TokenKind, get_introspection_query, parse
+
 from gql_imgproc.db.engine import Database
 from gql_imgproc.graphql.cost import (
     MAX_ALIASES,
@@ -125,6 +126,7 @@ REQUEST = """id status priority sequence createdAt updatedAt startedAt completed
   progressPercent inputBytes outputBytes imagesPerSecond outputCsvUrl outputCsvExpiresAt failure { code message }
   options { quality scale maxWidth crop { x y width height } filters format keepMetadata }
   webhook { url status attempts lastHttpStatus nextAttemptAt log { at } }"""
+WARNING = "warnings { row column code message }"
 SEARCH = 'products(nameContains: "1", first: 30) { edges { node { id } } }'
 WINDOWS = " ".join(
     f"p{n}: products(first: {size}, status: {status}) {{ totalCount }}"
@@ -134,7 +136,8 @@ WINDOWS = " ".join(
 #: What takes long because of what it reads and answers: as much as the cost of 5,000 lets in.
 READING = {
     "requests": f"{{ requests(first: 97) {{ edges {{ cursor node {{ {REQUEST} }} }} totalCount }} }}",
-    "products of requests": "{ requests(first: 100) { edges { node { products(first: 15) { edges { node { id } } } } } } }",
+    "products of requests": """{ requests(first: 100) { edges { node {
+      products(first: 15) { edges { node { id } } } } } } }""",
     "images": f"{{ products(first: 85) {{ edges {{ node {{ images {{ {IMAGE} }} }} }} }} }}",
     "identifiers of images": """{ requests(first: 29) { edges { node {
       products(first: 10) { edges { node { images { id } } } } } } } }""",
@@ -142,7 +145,7 @@ READING = {
     "lists under aliases": f"{{ {times(36, 'products(first: 8) { edges { node { images { id } } } }')} }}",
     "addresses of sources": f"{{ products(first: 100) {{ edges {{ node {{ {times(23, 'inputImageUrls')} }} }} }} }}",
     "addresses of results": f"{{ products(first: 100) {{ edges {{ node {{ {times(7, 'outputImageUrls')} }} }} }} }}",
-    "warnings": f"{{ requests(first: 100) {{ edges {{ node {{ {times(4, 'warnings { row column code message }')} }} }} }} }}",
+    "warnings": f"{{ requests(first: 100) {{ edges {{ node {{ {times(4, WARNING)} }} }} }} }}",
     "moments": f"{{ requests(first: 100) {{ edges {{ node {{ {times(47, 'createdAt')} }} }} }} }}",
     "options": f"{{ requests(first: 100) {{ edges {{ node {{ {times(15, 'options { crop { x } }')} }} }} }} }}",
     "windows of products": f"{{ requests(first: 20) {{ edges {{ node {{ {WINDOWS} }} }} }} }}",
@@ -181,7 +184,7 @@ def settled() -> Iterator[None]:
 
 
 def work() -> float:
-    """CPU of a fixed piece of work of the same kind, many small objects in pure Python: what the machine is worth now."""
+    """CPU of a fixed piece of work of the same kind, many small objects: what the machine is worth at this moment."""
     began = time.process_time()
     for _ in range(12):
         parse(get_introspection_query())
