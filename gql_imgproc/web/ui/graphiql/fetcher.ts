@@ -1,9 +1,13 @@
 import { createClient } from "graphql-ws";
-import { GraphiQL } from "./globals";
+import { GraphiQL, type Document } from "./globals";
 import { chosen, PATH, upload, type Operation } from "./upload";
 
-type Fetcher = (operation: Operation, options?: unknown) => unknown;
+interface Options {
+  documentAST?: Document;
+}
+type Fetcher = (operation: Operation, options?: Options) => unknown;
 
+const { getOperationAST, parse } = GraphiQL.GraphQL;
 const wsClient = createClient({ url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${PATH}` });
 const plain = GraphiQL.createFetcher({ url: PATH, wsClient }) as Fetcher;
 
@@ -11,7 +15,20 @@ const lacksFile = ({ variables }: Operation): boolean => variables?.input?.file 
 
 /** Runs what stands in a tab: an upload with the file of the panel, a subscription over the WebSocket. */
 export const fetcher: Fetcher = (operation, options) => {
-  if (!lacksFile(operation)) return plain(operation, options);
+  if (!lacksFile(operation)) return plain(...ofThisTab(operation, options));
   if (!chosen.file) return { errors: [{ message: "Choose a file in the panel “Upload a CSV” first." }] };
   return upload(chosen.file, operation);
 };
+
+/** For a moment after a change of tabs, GraphiQL gives the name and the syntax tree of the tab that was left. */
+function ofThisTab(operation: Operation, options: Options = {}): [Operation, Options] {
+  let documentAST: Document;
+  try {
+    documentAST = parse(operation.query);
+  } catch {
+    // The service says what is wrong with it.
+    return [operation, options];
+  }
+  const operationName = getOperationAST(documentAST, operation.operationName) && operation.operationName;
+  return [{ ...operation, operationName }, { ...options, documentAST }];
+}

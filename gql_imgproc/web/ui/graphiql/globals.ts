@@ -20,6 +20,9 @@ export interface EditorContext {
   variableEditor: Editor | null;
 }
 
+/** A syntax tree, which this page only hands on. */
+export type Document = object;
+
 interface Globals {
   React: {
     createElement(type: unknown, props?: object | null, ...children: unknown[]): Element;
@@ -29,6 +32,10 @@ interface Globals {
   ReactDOM: { createRoot(at: HTMLElement): { render(element: Element): void } };
   GraphiQL: Component & {
     createFetcher(options: object): unknown;
+    GraphQL: {
+      parse(text: string): Document;
+      getOperationAST(document: Document, name?: string | null): object | null;
+    };
     React: {
       useEditorContext(): EditorContext;
     };
