@@ -225,7 +225,7 @@ async def _operation(request: Request) -> dict[str, Any]:
     if request.method == "GET":
         operation: dict[str, Any] = dict(request.query_params)
         for field in ("variables", "extensions"):
-            if text := operation.pop(field, None):
+            if (text := operation.pop(field, "")) not in ("", "null"):
                 operation[field] = object_from(text, f"`{field}`")
         return operation
     match media_type(request):

@@ -1,4 +1,4 @@
-"""WebSockets as uvicorn speaks them, with what it lacks: an answer to every handshake and an end to pings."""
+"""WebSockets as uvicorn speaks them, with what it lacks: an answer to every handshake and no piling up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
@@ -24,6 +25,8 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        #: The answer to the newest ping of a client that does not read at the moment.
+        self._pong = b""
         self.conn = _Handshake(
             extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=self.conn.logger
         )
@@ -38,9 +41,37 @@ class WebSocket(WebSocketsSansIOProtocol):
     def handle_ping(self) -> None:
         if self.writable.is_set():
             super().handle_ping()
-        else:
-            # Nobody reads our pongs, which would fill the memory; one may stand for several (RFC 6455, 5.5.3).
-            self.conn.data_to_send()
+        elif pongs := self.conn.data_to_send():
+            # Nobody reads them now, and all of them would fill the memory. The newest may stand for those before it
+            # (RFC 6455, 5.5.3), yet a slow client must find that one, or it would take us for dead.
+            self._pong = pongs[-1]
+
+    def resume_writing(self) -> None:
+        if self._pong:
+            self.transport.write(self._pong)
+            self._pong = b""
+        super().resume_writing()
+
+    def handle_cont(self, event: Frame) -> None:
+        # Empty ones count for nothing in the size of a message, so there could be any number of them.
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
+            # uvicorn takes it for a fault of its own, and logs a traceback.
+            self.conn.fail(CloseCode.INVALID_DATA)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Handshake(ServerProtocol):

@@ -161,7 +161,10 @@ def test_several_operations_need_a_name(run: Any) -> None:
 def test_methods_and_content_types(run: Any) -> None:
     async def story(api: Api) -> None:
         query = "{ limits { maxPageSize } }"
-        got = await api.http.get("/graphql", params={"query": query, "variables": "{}"})
+        got = [
+            await api.http.get("/graphql", params={"query": query, "variables": none, "extensions": none})
+            for none in ("{}", "null", "")
+        ]
         bad_variables = await api.http.get("/graphql", params={"query": query, "variables": "["})
         put = await api.http.put("/graphql", json={"query": query})
         text = await api.http.post("/graphql", content=query, headers={"Content-Type": "text/plain"})
@@ -170,7 +173,7 @@ def test_methods_and_content_types(run: Any) -> None:
             "/graphql", params={"query": 'mutation { cancelRequest(input: {id: "x"}) { __typename } }'}
         )
 
-        assert got.json() == {"data": {"limits": {"maxPageSize": 100}}}
+        assert [answer.json() for answer in got] == [{"data": {"limits": {"maxPageSize": 100}}}] * 3
         assert error_of(bad_variables)[:2] == (400, "BAD_REQUEST")
         assert (put.status_code, put.headers["allow"]) == (405, "GET, POST")
         assert (text.status_code, bare.status_code) == (415, 415)
@@ -246,6 +249,10 @@ def test_errors_carry_codes(run: Any) -> None:
                 ("{", {}),
                 ("{ nonsense }", {}),
                 ("query($n: Int!) { requests(first: $n) { totalCount } }", {"n": "x"}),
+                ("query($n: Int!) { requests(first: $n) { totalCount } }", {}),
+                ("query($n: Int!) { requests { totalCount } }", {"n": 1}),
+                ("query($n: String) { requests(first: $n) { totalCount } }", {"n": "x"}),
+                ("{ requests(first: $n) { totalCount } }", {"n": 1}),
                 ("{ requests(first: " + "9" * 5_000 + ") { totalCount } }", {}),
                 ("{ a " * 100 + "}" * 100, {}),
                 ("{ a " * 4_000 + "}" * 4_000, {}),
@@ -258,6 +265,10 @@ def test_errors_carry_codes(run: Any) -> None:
             "GRAPHQL_PARSE_FAILED",
             "GRAPHQL_VALIDATION_FAILED",
             "BAD_USER_INPUT",
+            "BAD_USER_INPUT",
+            "GRAPHQL_VALIDATION_FAILED",
+            "GRAPHQL_VALIDATION_FAILED",
+            "GRAPHQL_VALIDATION_FAILED",
             "GRAPHQL_VALIDATION_FAILED",
             "GRAPHQL_VALIDATION_FAILED",
             "GRAPHQL_PARSE_FAILED",

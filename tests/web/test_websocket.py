@@ -1,9 +1,11 @@
-"""WebSockets on the wire: handshakes that are none, and pings whose pongs nobody reads."""
+"""WebSockets on the wire: handshakes that are none, and what would pile up."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from uvicorn.server import ServerState
@@ -74,38 +76,64 @@ class Unread(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[WebSocket, Unread]]:
+    """A socket whose handshake is done, and the way to its client."""
+    app = App()
+    config = configuration(app)
+    config.load()
+    client, socket = Unread(), WebSocket(config, ServerState(), {}, asyncio.get_running_loop())
+    socket.connection_made(client)
+    socket.data_received(GET + HANDSHAKE + b"\r\n")
+    while b"101" not in client.written:  # noqa: ASYNC110 - a transport tells nobody
+        await asyncio.sleep(0)
+    client.written = b""
+    yield socket, client
+    socket.connection_lost(None)
+    app.disconnected = 1
+    app.go_on.set()
+    await asyncio.gather(*socket.tasks)
+
+
 def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
     async def play() -> None:
-        # Given an open socket,
-        app = App()
-        config = configuration(app)
-        config.load()
-        client, socket = Unread(), WebSocket(config, ServerState(), {}, asyncio.get_running_loop())
-        socket.connection_made(client)
-        socket.data_received(GET + HANDSHAKE + b"\r\n")
-        while b"101" not in client.written:  # noqa: ASYNC110 - a transport tells nobody
-            await asyncio.sleep(0)
-        ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
-        pong = Frame(Opcode.PONG, b"x" * 125).serialize(mask=False)
-        client.written = b""
-        socket.data_received(ping)
-        assert client.written == pong
+        async with opened() as (socket, client):
+            # Given an open socket,
+            first, pong = Frame(Opcode.PING, b"0"), Frame(Opcode.PONG, b"0").serialize(mask=False)
+            socket.data_received(first.serialize(mask=True))
+            assert client.written == pong
 
-        # when it reads nothing more, yet goes on to send pings,
-        client.written = b""
-        socket.pause_writing()
-        for _ in range(1_000):
-            socket.data_received(ping)
+            # when its client reads nothing more, yet goes on to send pings,
+            socket.pause_writing()
+            for number in range(1_000):
+                socket.data_received(Frame(Opcode.PING, b"%d" % number).serialize(mask=True))
+            assert client.written == pong
 
-        # then none waits for it, and when it reads again the next one is answered.
-        assert client.written == b""
-        socket.resume_writing()
-        socket.data_received(ping)
-        assert client.written == pong
-        assert not client.closed
-        socket.connection_lost(None)
-        app.disconnected = 1
-        app.go_on.set()
-        await asyncio.gather(*socket.tasks)
+            # then it finds the answer to the newest when it reads again, once, and the next is answered at once.
+            newest = Frame(Opcode.PONG, b"999").serialize(mask=False)
+            socket.resume_writing()
+            socket.pause_writing()
+            socket.resume_writing()
+            assert client.written == pong + newest
+            socket.data_received(first.serialize(mask=True))
+            assert client.written == pong + newest + pong
+            assert not client.closed
+
+    asyncio.run(play())
+
+
+def test_pieces_without_content_do_not_pile_up() -> None:
+    async def play() -> None:
+        async with opened() as (socket, _):
+            socket.data_received(Frame(Opcode.TEXT, b"[", fin=False).serialize(mask=True))
+            socket.data_received(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 1_000)
+            assert socket.frames == [b"["]
+
+            socket.data_received(Frame(Opcode.CONT, b"]").serialize(mask=True))
+            socket.data_received(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True))
+            socket.data_received(Frame(Opcode.CONT, b"").serialize(mask=True))
+
+            said = [socket.queue.get_nowait() for _ in range(2)]
+            assert said == [{"type": "websocket.receive", "text": text} for text in ("[]", "")]
 
     asyncio.run(play())
