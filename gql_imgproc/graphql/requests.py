@@ -116,7 +116,7 @@ class Request(Node):
         info.context.allowance.spend_entries(len(row.log) if row else 0)
         return WebhookDelivery.of(self.snapshot.webhook_url, row)
 
-    @computed("Products of the request in the order of the file.", cost=5)
+    @computed("Products of the request in the order of the file.", cost=2)
     async def products(
         self,
         info: Info,

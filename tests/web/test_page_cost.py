@@ -24,9 +24,10 @@ def documents(text: str) -> list[str]:
 
 
 def found_in(folder: Path) -> DocumentNode:
-    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.ts*")) if ".test." not in path.name]
-    definitions = [definition for text in texts for each in documents(text) for definition in parse(each).definitions]
-    return DocumentNode(definitions=tuple(definitions))
+    scripts = [path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.ts*")) if ".test." not in path.name]
+    files = [path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.graphql"))]
+    found = [each for text in scripts for each in documents(text)] + files
+    return DocumentNode(definitions=tuple(definition for each in found for definition in parse(each).definitions))
 
 
 @pytest.mark.parametrize(("folder", "fewest"), [("src", 8), ("graphiql", 5)])
