@@ -26,7 +26,7 @@ from gql_imgproc.core.fetch_fault import FetchFault
 from gql_imgproc.core.netguard import MAX_URL_CHARS
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.graphql.bodies import MAX_JSON_BYTES
-from gql_imgproc.graphql.cost import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
+from gql_imgproc.graphql.documents import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
 from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
 from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
 from gql_imgproc.graphql.transport import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS

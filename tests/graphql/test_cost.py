@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from graphql import OperationDefinitionNode, execute, get_introspection_query, parse
 
-from gql_imgproc.graphql.cost import (
+from gql_imgproc.graphql.cost import SEARCH_COST, Measure, Measurer
+from gql_imgproc.graphql.documents import (
     MAX_ALIASES,
     MAX_DEPTH,
     MAX_DIRECTIVES,
@@ -19,9 +20,6 @@ from gql_imgproc.graphql.cost import (
     MAX_INTROSPECTION,
     MAX_REPEATS,
     MAX_TOKENS,
-    SEARCH_COST,
-    Measure,
-    Measurer,
     refusals,
 )
 from gql_imgproc.graphql.schema import schema

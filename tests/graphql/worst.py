@@ -12,7 +12,7 @@ from itertools import product
 from graphql import Lexer, Source, TokenKind, get_introspection_query, parse
 
 from gql_imgproc.db.engine import Database
-from gql_imgproc.graphql.cost import (
+from gql_imgproc.graphql.documents import (
     MAX_ALIASES,
     MAX_DIRECTIVES,
     MAX_DOCUMENT_CHARS,

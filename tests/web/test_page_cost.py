@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from graphql import DocumentNode, FragmentDefinitionNode, OperationDefinitionNode, parse
 
-from gql_imgproc.graphql.cost import Measurer, refusals
+from gql_imgproc.graphql.cost import Measurer
+from gql_imgproc.graphql.documents import refusals
 from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.settings import Settings
