@@ -35,7 +35,7 @@ export function plural(value: number, one: string, many = `${one}s`): string {
 
 export const date = (iso: string): string => moment.format(new Date(iso));
 
-export function ago(iso: string, now = Date.now()): string {
+export function ago(iso: string, now: number): string {
   const seconds = (new Date(iso).getTime() - now) / 1000;
   const size = Math.abs(seconds);
   if (size < 45) return relative.format(0, "second");

@@ -10,10 +10,10 @@ export function ByteBar({ before, after }: { before: number; after: number }) {
       </div>
       <p>
         <span>
-          <b>{bytes(after)}</b> stored
+          <b>{bytes(after)}</b> now
         </span>
         <span>
-          <b>{bytes(before)}</b> fetched
+          <b>{bytes(before)}</b> before
         </span>
       </p>
     </div>

@@ -29,7 +29,9 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
   return (
     <Dialog label={product.productName} class="look" onClose={onClose}>
       <div class="line">
-        <h2>{product.productName}</h2>
+        <h2>
+          <bdi>{product.productName}</bdi>
+        </h2>
         <form method="dialog">
           <button class="small">Close</button>
         </form>
@@ -55,7 +57,7 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
         )}
       </div>
       <p class="remark" role="status">
-        {kept ? "Compressing would not have helped, so the original bytes are stored." : (undrawable ?? remarkOn(source, image))}
+        {kept ? "Small already: compressing it again would not have helped, so it is stored as it came." : (undrawable ?? remarkOn(source, image))}
       </p>
       {image.inputBytes !== null && image.outputBytes !== null && <ByteBar before={image.inputBytes} after={image.outputBytes} />}
       <div class="line">
