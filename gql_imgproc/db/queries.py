@@ -139,6 +139,14 @@ def products_of_requests(
     status: ProductStatus | None = None,
 ) -> dict[UUID, Page[Row[Any]]]:
     """The same window of the products of each request, in the order of its file; keys are (position,)."""
+    if len(request_ids) == 1:
+        # Read once, and no further than the window; below, a search reads what it looks through twice.
+        (request_id,) = request_ids
+        own = select(products).where(products.c.request_id == request_id, *_matches(connection, name_contains, status))
+        found = connection.execute(
+            _within(own, (products.c.position,), _bounds(window, lambda key: (literal(key[0]),)), window)
+        )
+        return {request_id: _page([((row.position,), row) for row in found], window)}
     candidate = products.alias()
 
     def matching(table: Any) -> ColumnElement[bool]:

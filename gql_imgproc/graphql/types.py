@@ -19,7 +19,7 @@ from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.fields import IMAGES_COST, computed
 from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
 from gql_imgproc.graphql.options import ProcessingOptions
-from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, PageInfo, cursor, given, window
+from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, PageInfo, counted, cursor, given, window
 from gql_imgproc.graphql.scalars import URL, ByteCount
 from gql_imgproc.graphql.search import NameContains, searched
 from gql_imgproc.graphql.webhook import WebhookDelivery
@@ -179,7 +179,7 @@ class ProductConnection:
         cls, listing: Listing, window: Window, page: Page[Row[Any]], count: Callable[[], Awaitable[int]]
     ) -> ProductConnection:
         return cls(
-            count=count,
+            count=counted(window, page, count),
             edges=[ProductEdge(cursor=cursor(listing, key), node=Product.of(row)) for key, row in page.rows],
             page_info=PageInfo.of(listing, window, page),
         )
@@ -318,7 +318,7 @@ class RequestConnection:
     @classmethod
     def of(cls, window: Window, page: Page[Snapshot], count: Callable[[], Awaitable[int]]) -> RequestConnection:
         return cls(
-            count=count,
+            count=counted(window, page, count),
             edges=[
                 RequestEdge(cursor=cursor(Listing.REQUESTS, key), node=Request.of(snapshot))
                 for key, snapshot in page.rows

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Image, Product } from "../api/types";
-import { bytes, count, formatOf, percent, saved } from "../format";
+import { bytes, count, formatOf, gain, saved } from "../format";
 import { ByteBar } from "../parts/byte-bar";
 import { Dialog } from "../parts/dialog";
 import { here } from "../route";
@@ -62,7 +62,7 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
       {image.inputBytes !== null && image.outputBytes !== null && <ByteBar before={image.inputBytes} after={image.outputBytes} />}
       <div class="line">
         <p class="facts">
-          {part !== null && part > 0 && <b>{percent(part)} smaller</b>}
+          {part !== null && !kept && <b>{gain(part)}</b>}
           {width && height && (
             <span>
               {count(width)} × {count(height)} pixels

@@ -28,7 +28,7 @@ export function PictureTile({ image, name, onOpen }: { image: Image; name: strin
         <Thumbnail image={image} name={`${name}: look closer`} />
       </button>
       <p>
-        {image.outcome === "KEPT" ? "Small already," : part !== null && <b>−{percent(part)}</b>}
+        {image.outcome === "KEPT" ? "Small already," : part !== null && <b class={part < 0 ? "larger" : ""}>{part < 0 ? `+${percent(-part)}` : `−${percent(part)}`}</b>}
         {image.outputBytes !== null && <> {bytes(image.outputBytes)}</>}
       </p>
     </div>

@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { Request } from "../api/types";
-import { bytes, percent, plural, saved } from "../format";
+import { bytes, gain, plural, saved } from "../format";
 import { announce } from "../parts/announcer";
 import { Badge } from "../parts/badge";
 import { Moment } from "../parts/moment";
@@ -40,7 +40,7 @@ export function RequestCard({ id }: { id: string }) {
           </span>
           {part !== null && (
             <span>
-              {bytes(request.inputBytes)} → {bytes(request.outputBytes)}, <b class="gain">{percent(part)} saved</b>
+              {bytes(request.inputBytes)} → {bytes(request.outputBytes)}, <b class="gain">{gain(part)}</b>
             </span>
           )}
         </p>
@@ -59,7 +59,7 @@ function Past({ request }: { request: Request }) {
         {part !== null && (
           <>
             {" "}
-            · <b class="gain">{percent(part)} saved</b>
+            · <b class="gain">{gain(part)}</b>
           </>
         )}
       </span>

@@ -54,7 +54,7 @@ export function RequestPage({ id }: { id: string }) {
   useEffect(() => void load(), [load]);
 
   const lost = useSignal(socketState) === "lost";
-  const every = request && lookEvery(request, lost);
+  const every = request ? lookEvery(request, lost) : fault && WITHOUT_UPDATES_MS;
   useEffect(() => {
     if (!every) return;
     const look = () => document.hidden || void load();
@@ -74,7 +74,7 @@ export function RequestPage({ id }: { id: string }) {
         <Back />
         <Title text={gone ? "No such request" : "Request"} />
         {gone && <Notice title="It was deleted, or its address is incomplete.">
-            <a href={home}>All requests</a> that there are stand in the list.
+            <a href={home}>See all requests</a>
           </Notice>}
         {fault && <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }} />}
         {!gone && !fault && <div class="card skeleton tall" role="img" aria-label="Loading" />}
@@ -128,7 +128,7 @@ function Summary({ request }: { request: Request }) {
   const { quality, scale, format } = request.options;
   // What one looks for first: while it runs how far it is, afterwards what it saved.
   const finished = (
-    <p>
+    <p class={isFinal(request) ? "quiet" : ""}>
       <b>{percent(finishedOf(request))}</b> finished
     </p>
   );
@@ -136,9 +136,7 @@ function Summary({ request }: { request: Request }) {
     <section class="card summary" aria-label="Progress">
       <div class="big">
         {isFinal(request) || finished}
-        <p class="save">
-          <b>{part === null ? "–" : percent(part)}</b> {part === null ? "nothing saved yet" : `smaller, ${bytes(Math.max(0, request.inputBytes - request.outputBytes))} saved`}
-        </p>
+        <Saving request={request} />
         {isFinal(request) && finished}
       </div>
       <ProgressBar request={request} />
@@ -174,6 +172,27 @@ function Summary({ request }: { request: Request }) {
         )}
       </dl>
     </section>
+  );
+}
+
+function Saving({ request: { inputBytes, outputBytes } }: { request: Request }) {
+  const part = saved(inputBytes, outputBytes);
+  if (part === null)
+    return (
+      <p>
+        <b>–</b> nothing saved yet
+      </p>
+    );
+  if (part < 0)
+    return (
+      <p>
+        <b>{percent(-part)}</b> larger, {bytes(outputBytes - inputBytes)} more
+      </p>
+    );
+  return (
+    <p class="save">
+      <b>{percent(part)}</b> smaller, {bytes(inputBytes - outputBytes)} saved
+    </p>
   );
 }
 
