@@ -11,8 +11,8 @@ from strawberry.schema_directive import Location
 #: What a list of images costs, and each image in it once it is read.
 IMAGES_COST = 2
 
-#: What it costs to search products by name, beside the page: no index helps, so every row may be read. Nine searches fit
-#: a document; each takes some 40 ms for 100,000 products.
+#: What it costs to search products by name, beside the page: no index helps, so every row may be read.
+#: Nine searches fit a document.
 SEARCH_COST = 500
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -307,7 +307,7 @@ def test_what_others_deleted_is_gone_from_the_page_and_the_list(
     wait_for_end(page)
     request = page.url.rpartition("/")[2].partition("?")[0]
     others.goto(service.url)
-    listed = others.locator(f".request a[href$={request}]")
+    listed = others.locator(f".request h3 a[href$={request}]")
     expect(listed).to_have_count(1)
 
     mutation = "mutation($i: DeleteRequestInput!) { deleteRequest(input: $i) { __typename } }"
