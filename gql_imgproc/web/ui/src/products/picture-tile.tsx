@@ -8,10 +8,15 @@ export function PictureTile({ image, name, onOpen }: { image: Image; name: strin
   if (image.error || image.status === "FAILED")
     return (
       <div class="picture failed">
-        <a class="frame" href={image.inputUrl} target="_blank" rel="noreferrer" aria-label={`${name}: open the source`}>
-          <span aria-hidden="true">!</span>
-        </a>
-        <p>{image.error?.message ?? "Failed."}</p>
+        <div class="frame" aria-hidden="true">
+          !
+        </div>
+        <div>
+          <p>{image.error?.message ?? "Failed."}</p>
+          <a href={image.inputUrl} target="_blank" rel="noreferrer" aria-label={`Open its address: ${name}`}>
+            Open its address
+          </a>
+        </div>
       </div>
     );
   if (!image.outputUrl)
