@@ -31,7 +31,6 @@ from graphql import (
     IntValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
-    StringValueNode,
     VariableNode,
     get_named_type,
     validate,
@@ -43,7 +42,7 @@ from strawberry.types.field import StrawberryField
 
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.faults import Code
-from gql_imgproc.graphql.fields import SEARCH_COST, Cost
+from gql_imgproc.graphql.fields import Cost
 from gql_imgproc.graphql.introspection import NOT_TOLD, sizes, tells_of_schema
 from gql_imgproc.graphql.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from gql_imgproc.settings import Settings
@@ -95,7 +94,8 @@ class Measurer:
 
     def operation(self, node: OperationDefinitionNode) -> Measure:
         self._defaults = {
-            definition.variable.name.value: definition.default_value for definition in node.variable_definitions or ()
+            definition.variable.name.value: _integer(definition.default_value)
+            for definition in node.variable_definitions or ()
         }
         inside = self._selections(node.selection_set, self._schema.get_root_type(node.operation))
         own = len(node.directives or ()) + sum(len(each.directives or ()) for each in node.variable_definitions or ())
@@ -137,7 +137,7 @@ class Measurer:
         if tells_of_schema(parent, name):
             entries = 1 + sizes(self._schema).of(name, all_types=all_types) * entries
         return Measure(
-            cost=_weight(definition) + self._search_cost(node) + times * inside.cost,
+            cost=_weight(definition) + times * inside.cost,
             depth=1 + inside.depth,
             aliases=(node.alias is not None) + inside.aliases,
             directives=inside.directives,
@@ -166,24 +166,10 @@ class Measurer:
         # One that is out of range is refused when the field is resolved.
         return min(max(sizes[0], 0), MAX_PAGE_SIZE) if sizes else DEFAULT_PAGE_SIZE
 
-    def _search_cost(self, node: FieldNode) -> int:
-        """No text, or an empty one, is no search."""
-        for argument in node.arguments or ():
-            if argument.name.value == "nameContains":
-                value: Any = argument.value
-                if isinstance(value, VariableNode):
-                    name = value.name.value
-                    value = self._variables[name] if name in self._variables else self._defaults.get(name)
-                text = value.value if isinstance(value, StringValueNode) else value
-                return SEARCH_COST if isinstance(text, str) and text else 0
-        return 0
-
     def _number(self, value: Any) -> int | None:
         if isinstance(value, VariableNode):
             name = value.name.value
-            if name not in self._variables:
-                return _integer(self._defaults.get(name))
-            given = self._variables[name]
+            given = self._variables.get(name, self._defaults.get(name))
             return int(given) if isinstance(given, int | float) and math.isfinite(given) else None
         return _integer(value)
 

@@ -11,10 +11,6 @@ from strawberry.schema_directive import Location
 #: What a list of images costs, and each image in it once it is read.
 IMAGES_COST = 2
 
-#: What it costs to search products by name, beside the page: no index helps, so every row may be read.
-#: Nine searches fit a document.
-SEARCH_COST = 500
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
