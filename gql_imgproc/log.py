@@ -43,8 +43,19 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         fields = "".join(f" {key}={value}" for key, value in _context(record).items())
-        line = f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}{fields}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = _shown(f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}{fields}")
+        if not record.exc_info:
+            return line
+        traceback = self.formatException(record.exc_info).split("\n")
+        # Indented, so that what an exception repeats of a stranger's text cannot pass for a line of ours.
+        return "\n".join((line, *(f"  {_shown(part)}" for part in traceback)))
+
+
+def _shown(text: str) -> str:
+    """The text with what would end a line, or steer a terminal, as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def set_up(level: str, style: str) -> None:

@@ -26,7 +26,7 @@ from gql_imgproc.core.fetch_fault import FetchFault
 from gql_imgproc.core.netguard import MAX_URL_CHARS
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.graphql.bodies import MAX_JSON_BYTES
-from gql_imgproc.graphql.cost import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
+from gql_imgproc.graphql.documents import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
 from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
 from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
 from gql_imgproc.graphql.transport import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
@@ -36,7 +36,7 @@ from gql_imgproc.io.webhook import MAX_ANSWER_BYTES
 from gql_imgproc.services.limits import image_limits, manifest_limits
 from gql_imgproc.settings import MiB, Settings
 from gql_imgproc.web.line import ANSWER, BODY, HEAD, LEAST_BYTES_PER_SECOND
-from gql_imgproc.web.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES
+from gql_imgproc.web.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_PIPELINED
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from tests.graphql.api import served
 
@@ -110,6 +110,7 @@ def limits_table() -> str:
         ("Spans over which that is measured, in seconds: of a body.", int(BODY.seconds)),
         ("The same of an answer that is read, over HTTP or a WebSocket.", int(ANSWER.seconds)),
         ("Connections of one API process; three quarters of its descriptors, if that is less.", MAX_CONNECTIONS),
+        ("Requests on one connection that wait for earlier answers.", MAX_PIPELINED),
         ("Largest message over a WebSocket, in bytes.", WEBSOCKET_MESSAGE_BYTES),
         ("A new socket without its first message is closed after so many seconds.", SOCKET_INIT_SECONDS),
         ("Operations under way on one socket.", MAX_OPERATIONS_PER_SOCKET),
@@ -161,6 +162,7 @@ def test_the_security_page_prices_every_setting_that_opens_something() -> None:
     named = {name.lower() for name in re.findall(r"`IMGPROC_([A-Z_]+)", prices)}
 
     assert named <= set(Settings.model_fields)
+    assert "introspection" in named
     assert {name for name in Settings.model_fields if name.startswith(("fetch_", "max_"))} <= named | {
         "fetched_bytes_in_flight"
     }

@@ -153,6 +153,7 @@ Index(
     postgresql_where=_waiting,
 )
 Index("ix_products_request_id_status_position", products.c.request_id, products.c.status, products.c.position)
+Index("ix_products_status_id", products.c.status, products.c.id)
 
 images = Table(
     "images",

@@ -6,6 +6,7 @@ once identifiers are text; each list says which.
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ class Page(Generic[T]):
 
     rows: Sequence[tuple[Key, T]]
     more: bool
+    #: Whether the list has rows outside of the window: up to its key `after`, and from its key `before` on.
+    earlier: bool
+    later: bool
 
 
 def request(connection: Connection, request_id: UUID) -> Snapshot | None:
@@ -81,17 +85,13 @@ def requests_page(
     # As the database has it: on SQLite a moment is finer than a datetime can say, and a rounded key would
     # leave rows out or give them twice.
     moment = type_coerce(requests.c.created_at, _raw_moment(connection))
-    statement = _within(
-        select(*SNAPSHOT_COLUMNS, moment.label("moment")),
-        (moment, requests.c.id),
-        _bounds(window, lambda key: (_moment(connection, key[0]), literal(key[1], requests.c.id.type))),
-        window,
-        descending=not oldest_first,
-    )
-    if status is not None:
-        statement = statement.where(requests.c.status == status)
-    rows = connection.execute(statement).all()
-    return _page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window)
+    columns = (moment, requests.c.id)
+    bounds = _bounds(window, lambda key: (_moment(connection, key[0]), literal(key[1], requests.c.id.type)))
+    wanted = () if status is None else (requests.c.status == status,)
+    statement = select(*SNAPSHOT_COLUMNS, moment.label("moment")).where(*wanted)
+    rows = connection.execute(_within(statement, columns, bounds, window, descending=not oldest_first)).all()
+    outside = _outside(connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first)
+    return _page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window, *outside)
 
 
 def count_requests(connection: Connection, *, status: RequestStatus | None = None) -> int:
@@ -111,13 +111,12 @@ def products_page(
     connection: Connection, window: Window, *, name_contains: str | None = None, status: ProductStatus | None = None
 ) -> Page[Row[Any]]:
     """Products of all requests; keys are (identifier,)."""
-    statement = _within(
-        select(products).where(*_matches(connection, name_contains, status)),
-        (products.c.id,),
-        _bounds(window, lambda key: (literal(key[0], products.c.id.type),)),
-        window,
-    )
-    return _page([((row.id,), row) for row in connection.execute(statement)], window)
+    columns = (products.c.id,)
+    bounds = _bounds(window, lambda key: (literal(key[0], products.c.id.type),))
+    matches = _matches(connection, name_contains, status)
+    rows = connection.execute(_within(select(products).where(*matches), columns, bounds, window)).all()
+    outside = _outside(connection, select(products.c.id).where(*matches), columns, bounds)
+    return _page([((row.id,), row) for row in rows], window, *outside)
 
 
 def count_products(
@@ -140,13 +139,34 @@ def products_of_requests(
 ) -> dict[UUID, Page[Row[Any]]]:
     """The same window of the products of each request, in the order of its file; keys are (position,)."""
     if len(request_ids) == 1:
-        # Read once, and no further than the window; below, a search reads what it looks through twice.
+        # Read once, and no further than the window.
         (request_id,) = request_ids
         own = select(products).where(products.c.request_id == request_id, *_matches(connection, name_contains, status))
-        found = connection.execute(
-            _within(own, (products.c.position,), _bounds(window, lambda key: (literal(key[0]),)), window)
-        )
-        return {request_id: _page([((row.position,), row) for row in found], window)}
+        bounds = _bounds(window, lambda key: (literal(key[0]),))
+        statement = _within(own, (products.c.position,), bounds, window)
+    else:
+        statement = _windows(connection, request_ids, window, name_contains, status)
+    rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
+    for row in connection.execute(statement):
+        rows[row.request_id].append(((row.position,), row))
+    earlier, later = (
+        set() if key is None else _with_products(connection, request_ids, status, beyond(products.c.position, key[0]))
+        for key, beyond in ((window.after, operator.le), (window.before, operator.ge))
+    )
+    return {
+        request_id: _page(rows[request_id], window, request_id in earlier, request_id in later)
+        for request_id in request_ids
+    }
+
+
+def _windows(
+    connection: Connection,
+    request_ids: Collection[UUID],
+    window: Window,
+    name_contains: str | None,
+    status: ProductStatus | None,
+) -> Select[Any]:
+    """The same window of each of several requests; a search reads what it looks through twice."""
     candidate = products.alias()
 
     def matching(table: Any) -> ColumnElement[bool]:
@@ -174,17 +194,24 @@ def products_of_requests(
         else products.c.position <= func.coalesce(end, _NO_END)
     )
     order = products.c.position.desc() if window.backward else products.c.position
-    statement = (
+    return (
         select(products)
         .select_from(requests)
         .join(products, matching(products))
         .where(requests.c.id.in_(request_ids), in_window)
         .order_by(order)
     )
-    rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
-    for row in connection.execute(statement):
-        rows[row.request_id].append(((row.position,), row))
-    return {request_id: _page(rows[request_id], window) for request_id in request_ids}
+
+
+def _with_products(
+    connection: Connection, request_ids: Collection[UUID], status: ProductStatus | None, where: ColumnElement[bool]
+) -> set[UUID]:
+    """Those of the requests that have such a product."""
+    such = select(products.c.id).where(products.c.request_id == requests.c.id, where)
+    if status is not None:
+        such = such.where(products.c.status == status)
+    statement = select(requests.c.id).where(requests.c.id.in_(request_ids), such.correlate(requests).exists())
+    return set(connection.execute(statement).scalars())
 
 
 def count_products_of_requests(
@@ -206,16 +233,11 @@ def count_products_of_requests(
     return {request_id: count for request_id, count in connection.execute(statement)}
 
 
-def images_of_products(
-    connection: Connection, product_ids: Collection[UUID], *, at_most: int
-) -> dict[UUID, list[Row[Any]]] | None:
-    """The images of each product in the order of its row; None when there are more than `at_most`."""
+def images_of_products(connection: Connection, product_ids: Collection[UUID]) -> dict[UUID, list[Row[Any]]]:
+    """The images of each product in the order of its row."""
     statement = select(images).where(images.c.product_id.in_(product_ids)).order_by(images.c.position)
-    rows = connection.execute(statement.limit(at_most + 1)).all()
-    if len(rows) > at_most:
-        return None
     found: dict[UUID, list[Row[Any]]] = {product_id: [] for product_id in product_ids}
-    for row in rows:
+    for row in connection.execute(statement):
         found[row.product_id].append(row)
     return found
 
@@ -277,6 +299,29 @@ def _within(
     return statement.order_by(*order).limit(window.size + 1)
 
 
+def _outside(
+    connection: Connection,
+    statement: Select[Any],
+    columns: tuple[ColumnElement[Any], ...],
+    bounds: tuple[Sequence[ColumnElement[Any]] | None, Sequence[ColumnElement[Any]] | None],
+    *,
+    descending: bool = False,
+) -> list[bool]:
+    """Whether the list has rows up to the first bound, and from the second one on.
+
+    The row that a bound was made from may have gone, so one is looked for: from the bound outwards, where it mostly is.
+    """
+    key, found = tuple_(*columns), []
+    for bound, downward in zip(bounds, (not descending, descending), strict=True):
+        if bound is None:
+            found.append(False)
+            continue
+        there = key <= tuple_(*bound) if downward else key >= tuple_(*bound)
+        order = [column.desc() if downward else column for column in columns]
+        found.append(connection.execute(statement.where(there).order_by(*order).limit(1)).first() is not None)
+    return found
+
+
 def _bounds(window: Window, literals: Any) -> tuple[Any, Any]:
     return (
         None if window.after is None else literals(window.after),
@@ -284,10 +329,10 @@ def _bounds(window: Window, literals: Any) -> tuple[Any, Any]:
     )
 
 
-def _page(rows: Sequence[tuple[Key, T]], window: Window) -> Page[T]:
+def _page(rows: Sequence[tuple[Key, T]], window: Window, earlier: bool, later: bool) -> Page[T]:
     """Rows as they were read, up to one more than the window's size, as a page in the list's order."""
     kept = rows[: window.size]
-    return Page(kept[::-1] if window.backward else kept, more=len(rows) > window.size)
+    return Page(kept[::-1] if window.backward else kept, len(rows) > window.size, earlier, later)
 
 
 def _raw_moment(connection: Connection) -> Double[float] | DateTime:

@@ -8,6 +8,7 @@ import strawberry
 from starlette.responses import Response
 
 from gql_imgproc.graphql.accept import GRAPHQL_JSON
+from gql_imgproc.graphql.allowance import Allowance
 from gql_imgproc.graphql.loaders import Loaders
 from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.resources import Resources
@@ -15,14 +16,15 @@ from gql_imgproc.settings import Settings
 
 
 class Context:
-    """One per HTTP request, or per WebSocket and so for all operations on it."""
+    """One per operation; that of a WebSocket gives each operation on it one of its own."""
 
     def __init__(self, resources: Resources, shares: Shares, answer: object = None) -> None:
         """`answer`: that to the HTTP request, when there is one."""
         self.resources = resources
         self.shares = shares
         self._answer = answer
-        self.loaders = Loaders(resources.db, resources.settings.max_query_cost)
+        self.loaders = Loaders(resources.db)
+        self.allowance = Allowance(resources.settings.max_query_cost)
 
     @property
     def settings(self) -> Settings:

@@ -86,11 +86,7 @@ def presentable(error: GraphQLError) -> GraphQLError:
 
 
 def _code(error: GraphQLError) -> Code:
-    if isinstance(error, GraphQLSyntaxError):
-        return Code.PARSE_FAILED
-    # What fails before execution has no path: the document, or the value of a variable, which has no place
-    # in the document's own rules.
-    return Code.BAD_USER_INPUT if error.path or error.message.startswith("Variable ") else Code.VALIDATION_FAILED
+    return Code.PARSE_FAILED if isinstance(error, GraphQLSyntaxError) else Code.BAD_USER_INPUT
 
 
 class PresentableErrors(SchemaExtension):
@@ -99,6 +95,12 @@ class PresentableErrors(SchemaExtension):
     def on_operation(self) -> Iterator[None]:
         yield
         _present(self.execution_context.result)
+
+    def on_validate(self) -> Iterator[None]:
+        yield
+        # Later nothing tells them from those of the variables' values, which have no path either.
+        for error in self.execution_context.pre_execution_errors or ():
+            error.extensions = {"code": Code.VALIDATION_FAILED.value, **(error.extensions or {})}
 
     def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
         _present(result)

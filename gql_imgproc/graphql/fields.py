@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import strawberry
 from strawberry.schema_directive import Location
 
-#: What a list of images costs, and each image in it once it is read.
+#: What a list of images costs; what is in it is charged when it is known how many they are (`allowance`).
 IMAGES_COST = 2
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,7 +8,7 @@ from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
-from graphql import GraphQLNamedType, GraphQLSchema, is_abstract_type, is_introspection_type
+from graphql import GraphQLNamedType, GraphQLSchema, is_abstract_type, is_introspection_type, is_wrapping_type
 
 #: The two fields that every schema has at its root.
 ROOTS = frozenset({"__schema", "__type"})
@@ -28,6 +28,8 @@ class Sizes:
 
     mean: Mapping[str, float]
     greatest: Mapping[str, int]
+    #: Brackets and exclamation marks around a type, at most: so often can `ofType` be asked of it and find one.
+    wraps: int
 
     def of(self, name: str, *, all_types: bool) -> float:
         return (self.mean if all_types else self.greatest).get(name, 1)
@@ -41,6 +43,7 @@ def tells_of_schema(parent: GraphQLNamedType | None, name: str) -> bool:
 def sizes(schema: GraphQLSchema) -> Sizes:
     types: list[Any] = list(schema.type_map.values())
     fields = [field for kind in types for field in getattr(kind, "fields", {}).values()]
+    arguments = [each for owner in (*fields, *schema.directives) for each in getattr(owner, "args", {}).values()]
     lengths = {
         "types": [len(types)],
         "directives": [len(schema.directives)],
@@ -54,7 +57,12 @@ def sizes(schema: GraphQLSchema) -> Sizes:
     return Sizes(
         mean={name: fmean(found) for name, found in lengths.items()},
         greatest={name: max(found) for name, found in lengths.items()},
+        wraps=max(_wraps(each.type) for each in (*fields, *arguments)),
     )
+
+
+def _wraps(kind: Any) -> int:
+    return 1 + _wraps(kind.of_type) if is_wrapping_type(kind) else 0
 
 
 def _possible_types(schema: GraphQLSchema, kind: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
-from gql_imgproc.graphql import cost
+from gql_imgproc.graphql import documents
 from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
 from gql_imgproc.graphql.scalars import ByteCount
 from gql_imgproc.settings import Settings
@@ -32,10 +32,10 @@ class ServerLimits:
             max_images=settings.max_images,
             max_page_size=MAX_PAGE_SIZE,
             max_query_cost=settings.max_query_cost,
-            max_depth=cost.MAX_DEPTH,
-            max_aliases=cost.MAX_ALIASES,
-            max_directives=cost.MAX_DIRECTIVES,
-            max_repeats=cost.MAX_REPEATS,
-            max_tokens=cost.MAX_TOKENS,
-            max_document_chars=cost.MAX_DOCUMENT_CHARS,
+            max_depth=documents.MAX_DEPTH,
+            max_aliases=documents.MAX_ALIASES,
+            max_directives=documents.MAX_DIRECTIVES,
+            max_repeats=documents.MAX_REPEATS,
+            max_tokens=documents.MAX_TOKENS,
+            max_document_chars=documents.MAX_DOCUMENT_CHARS,
         )

@@ -1,6 +1,6 @@
 """Loaders: what many objects of one answer need is read with one statement each.
 
-Nothing is remembered between two reads: a socket keeps its loaders for hours, and its answers must be fresh.
+Nothing is remembered between two reads: a subscription keeps its loaders for hours, and its answers must be fresh.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from strawberry.dataloader import DataLoader
 
 from gql_imgproc.db import queries
 from gql_imgproc.db.engine import Database
-from gql_imgproc.graphql.faults import bad_input
-from gql_imgproc.graphql.fields import IMAGES_COST
 from gql_imgproc.states import ProductStatus
 
 K = TypeVar("K", bound=Hashable)
@@ -53,9 +51,8 @@ class CountOf:
 class Loaders:
     """All loaders; each batch is read in one transaction."""
 
-    def __init__(self, db: Database, max_query_cost: int) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self._max_images = max_query_cost // IMAGES_COST
         self.products = DataLoader(self._products, cache=False)
         self.product_counts = DataLoader(self._product_counts, cache=False)
         self.images = DataLoader(self._images, cache=False)
@@ -66,12 +63,7 @@ class Loaders:
         return [found.get(key) for key in keys]
 
     async def _images(self, keys: list[UUID]) -> list[list[Row[Any]]]:
-        found = await self._db.read(
-            lambda connection: queries.images_of_products(connection, set(keys), at_most=self._max_images)
-        )
-        if found is None:
-            # How many a row has is not known before, so the cost of the document cannot tell.
-            raise bad_input(f"This page has more than {self._max_images} images. Ask for smaller pages.")
+        found = await self._db.read(lambda connection: queries.images_of_products(connection, set(keys)))
         return [found[key] for key in keys]
 
     async def _products(self, keys: list[ProductsOf]) -> list[queries.Page[Row[Any]]]:

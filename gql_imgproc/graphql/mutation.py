@@ -17,6 +17,7 @@ from gql_imgproc.graphql.inputs import (
     RetryFailedImagesInput,
     UploadCsvInput,
 )
+from gql_imgproc.graphql.requests import Request
 from gql_imgproc.graphql.results import (
     CancelRequestResult,
     CancelRequestSuccess,
@@ -37,7 +38,6 @@ from gql_imgproc.graphql.results import (
     UploadTooLarge,
     WebhookUrlInvalid,
 )
-from gql_imgproc.graphql.types import Request
 from gql_imgproc.identifiers import request_id_from
 from gql_imgproc.services import notification, orders, submission
 

@@ -119,10 +119,9 @@ class PageInfo:
 
     @classmethod
     def of(cls, listing: Listing, window: Window, page: Page[Any]) -> PageInfo:
-        # Beyond a given cursor lies at least the row that it was made from.
         return cls(
-            has_next_page=window.before is not None if window.backward else page.more or window.before is not None,
-            has_previous_page=page.more or window.after is not None if window.backward else window.after is not None,
+            has_next_page=page.later or (page.more and not window.backward),
+            has_previous_page=page.earlier or (page.more and window.backward),
             start_cursor=cursor(listing, page.rows[0][0]) if page.rows else None,
             end_cursor=cursor(listing, page.rows[-1][0]) if page.rows else None,
         )

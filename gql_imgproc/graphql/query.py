@@ -10,10 +10,13 @@ from gql_imgproc.db import queries
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.enums import RequestOrder
 from gql_imgproc.graphql.fields import computed
+from gql_imgproc.graphql.images import Image
 from gql_imgproc.graphql.limits import ServerLimits
+from gql_imgproc.graphql.node import Node
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, given, window
+from gql_imgproc.graphql.products import Product, ProductConnection
+from gql_imgproc.graphql.requests import Request, RequestConnection
 from gql_imgproc.graphql.search import NameContains, searched
-from gql_imgproc.graphql.types import Image, Node, Product, ProductConnection, Request, RequestConnection
 from gql_imgproc.identifiers import Kind, from_global
 from gql_imgproc.states import ProductStatus, RequestStatus
 

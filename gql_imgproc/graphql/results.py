@@ -10,8 +10,9 @@ import strawberry
 from gql_imgproc.errors import ManifestRefused
 from gql_imgproc.errors import UploadTooLarge as TooLarge
 from gql_imgproc.graphql.fields import computed
+from gql_imgproc.graphql.issues import CsvIssue
+from gql_imgproc.graphql.requests import Request
 from gql_imgproc.graphql.scalars import ByteCount
-from gql_imgproc.graphql.types import CsvIssue, Request
 from gql_imgproc.states import RequestStatus
 
 

@@ -14,14 +14,15 @@ from strawberry.types.graphql import OperationType
 
 from gql_imgproc.graphql import enums  # noqa: F401  # importing it describes the enums of the ground floor
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.cost import DocumentLimits
-from gql_imgproc.graphql.documents import is_subscription
+from gql_imgproc.graphql.documents import DocumentLimits, is_subscription
 from gql_imgproc.graphql.faults import PresentableErrors
+from gql_imgproc.graphql.images import Image
 from gql_imgproc.graphql.mutation import Mutation
+from gql_imgproc.graphql.products import Product
 from gql_imgproc.graphql.query import Query
+from gql_imgproc.graphql.requests import Request
 from gql_imgproc.graphql.scalars import SCALARS
 from gql_imgproc.graphql.subscription import Subscription
-from gql_imgproc.graphql.types import Image, Product, Request
 
 
 class Schema(strawberry.Schema):

@@ -13,9 +13,12 @@ from contextlib import aclosing
 from functools import cached_property
 from typing import TypeAlias
 
+from graphql import GraphQLError
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError, StreamExecutionResult
+
+from gql_imgproc.graphql.faults import presentable
 
 Begin: TypeAlias = Callable[[], Awaitable[StreamResult]]
 
@@ -40,25 +43,22 @@ class Seat:
     def __init__(self, newest: StreamExecutionResult | None) -> None:
         self._newest = newest
         self._ended = False
-        self._failure: BaseException | None = None
         self._waiting: asyncio.Future[None] | None = None
 
     def put(self, result: StreamExecutionResult) -> None:
         self._newest = result
         self._wake()
 
-    def end(self, failure: BaseException | None) -> None:
-        self._ended, self._failure = True, failure
+    def end(self) -> None:
+        self._ended = True
         self._wake()
 
     async def take(self) -> StreamExecutionResult | None:
-        """The newest result, once; None after the last. Raises what ended the execution."""
+        """The newest result, once; None after the last."""
         while self._newest is None and not self._ended:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         newest, self._newest = self._newest, None
-        if newest is None and self._failure is not None:
-            raise self._failure
         return newest
 
     def _wake(self) -> None:
@@ -120,19 +120,22 @@ class _Share:
             await asyncio.wait([self._execution])
 
     async def _execute(self) -> None:
-        failure: BaseException | None = None
         try:
             async with aclosing(await self._begin()) as results:
                 async for result in results:
-                    self._newest = _shared(result)
-                    for seat in self._seats:
-                        seat.put(self._newest)
+                    self._put(_shared(result))
         except Exception as error:
-            failure = error
+            # Raised in each follower it would be logged as often, with a traceback that grows by each.
+            self._put(SharedResult(None, [presentable(GraphQLError(str(error), original_error=error))]))
         finally:
             self._ended()
             for seat in self._seats:
-                seat.end(failure)
+                seat.end()
+
+    def _put(self, result: StreamExecutionResult) -> None:
+        self._newest = result
+        for seat in self._seats:
+            seat.put(result)
 
 
 def _shared(result: StreamExecutionResult) -> StreamExecutionResult:

@@ -80,6 +80,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         if not isinstance(error, WebSocketDisconnected | SocketClosed):
             await super().handle_task_exception(error)
 
+    # Strawberry's own, since it makes each message anew for each client.
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: StreamResult) -> None:
         before = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
 
@@ -103,6 +104,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         # The client may have completed or left in the moment in which we complete.
         self.operations.pop(id, None)
 
+    # Strawberry's own, since it closes the socket, with all else that runs on it, for a fault of one operation.
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
         return None

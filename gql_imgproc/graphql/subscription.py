@@ -11,7 +11,7 @@ import strawberry
 from gql_imgproc.errors import RequestNotFound
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.faults import not_found
-from gql_imgproc.graphql.types import Request
+from gql_imgproc.graphql.requests import Request
 from gql_imgproc.identifiers import request_id_from
 from gql_imgproc.services.progress import watch
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from graphql import OperationType
+from graphql import GraphQLError, OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -93,6 +93,10 @@ class Transport(GraphQL[Context, None]):
             return
         except HTTPException as refused:
             response = refusal(refused, request.headers.get("accept", ""))
+        except Exception as fault:
+            # Outside of any operation, which would have told of it by itself.
+            told = presentable(GraphQLError("", original_error=fault))
+            response = _errors(told.formatted, 500, {}, request.headers.get("accept", ""))
         try:
             await response(scope, receive, send)
         finally:
@@ -221,7 +225,7 @@ async def _operation(request: Request) -> dict[str, Any]:
     if request.method == "GET":
         operation: dict[str, Any] = dict(request.query_params)
         for field in ("variables", "extensions"):
-            if text := operation.pop(field, None):
+            if (text := operation.pop(field, "")) not in ("", "null"):
                 operation[field] = object_from(text, f"`{field}`")
         return operation
     match media_type(request):
@@ -251,4 +255,8 @@ def refusal(refused: HTTPException, accept: str) -> JSONResponse:
     code = refused.code if isinstance(refused, Refused) else Code.BAD_REQUEST
     headers = {"Vary": "Accept"} | ((refused.headers if isinstance(refused, Refused) else None) or {})
     error = {"message": refused.reason, "extensions": {"code": code.value}}
-    return JSONResponse({"errors": [error]}, refused.status_code, headers, media_type=answer_type(accept))
+    return _errors(error, refused.status_code, headers, accept)
+
+
+def _errors(error: Any, status: int, headers: Mapping[str, str], accept: str) -> JSONResponse:
+    return JSONResponse({"errors": [error]}, status, headers, media_type=answer_type(accept))

@@ -1,16 +1,13 @@
-"""HTTP and WebSockets as uvicorn speaks them, with what it lacks: an end to every wait and a limit to every head."""
+"""HTTP as uvicorn speaks it, with what it lacks: an end to every wait and a limit to every head."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from asyncio.transports import BaseTransport
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Response
-from websockets.server import ServerProtocol
 
 from gql_imgproc.metrics import CONNECTIONS_CUT
 from gql_imgproc.web.headers import BARE
@@ -19,6 +16,9 @@ from gql_imgproc.web.line import Line, Patience
 #: Largest request head, in bytes, its target included: browsers send 1 KiB, a GraphQL document in an address some
 #: more. Each field counts so many bytes more than it has, as in HTTP/2 (RFC 9113, 6.5.2): small ones cost as well.
 MAX_HEAD_BYTES, FIELD_BYTES = 64 * 1024, 32
+#: Requests that wait for the answers to earlier ones of their connection. Of such without a body some ten thousand come
+#: with one read, and take 3 KiB each; no browser sends a second one.
+MAX_PIPELINED = 100
 #: Connections at once unless the door has another number.
 MAX_CONNECTIONS = 10_000
 
@@ -62,6 +62,8 @@ class Http(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._fail(429, "Too many requests were sent before their answers were read.", "too_many_pipelined")
         if not self._in_head:
             self._expect_head()
 
@@ -103,6 +105,9 @@ class Http(HttpToolsProtocol):
         if self._in_body and not self._is_answering():
             self._line.expect(self.patience.rest, self._rest_is_late)
         super().on_response_complete()
+        if self.pipeline:
+            # uvicorn would read on with each answer, and requests come in faster than they are answered.
+            self.flow.pause_reading()
 
     def handle_websocket_upgrade(self) -> None:
         self._line.expect_nothing()
@@ -166,22 +171,3 @@ class Http(HttpToolsProtocol):
 
 
 _HEAD_TOO_LARGE = (431, f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes.", "large_head")
-
-
-class _Handshake(ServerProtocol):
-    """Refuses with the headers that every answer carries."""
-
-    def reject(self, status: Any, text: str) -> Response:
-        response = super().reject(status, text)
-        response.headers.update(BARE)
-        return response
-
-
-class WebSocket(WebSocketsSansIOProtocol):
-    """One socket."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.conn = _Handshake(
-            extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=self.conn.logger
-        )

@@ -37,6 +37,7 @@ def test_graphql_eslint_finds_no_fault(audit: Path) -> None:
         ('  """The edges of this page."""\n', "", "require-description"),
         ("  hasNextPage: Boolean!\n", "  hasNextPage: Boolean\n", "relay-page-info"),
         ("  edges: [ProductEdge!]!\n", "  edges: ProductEdge\n", "relay-connection-types"),
+        ("  pageInfo: PageInfo!\n", "", "relay-connection-types"),
         ("  createdAt: DateTime!\n", "  created_at: DateTime!\n", "naming-convention"),
     ],
 )

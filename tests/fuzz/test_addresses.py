@@ -82,7 +82,7 @@ ADDRESSES = st.one_of(
 )
 
 
-@bounded(4_000, seconds=2)
+@bounded(2_500, seconds=2)
 @given(ADDRESSES)
 def test_what_passes_means_the_same_host_to_the_client(url: str) -> None:
     # When an address is judged, whatever it is, then there is an answer soon.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from urllib.parse import quote
 
 from hypothesis import event, given
@@ -39,6 +40,10 @@ def judged(answer: Answer | None) -> None:
     kind = answer.headers.get("content-type", "")
     if kind.startswith(("application/json", "application/graphql-response+json")):
         body = answer.json()
+        if "error" in body:
+            # It was no HTTP, so nobody looked for GraphQL in it.
+            assert answer.status == 400
+            return
         assert "data" in body or body["errors"]
         for error in body.get("errors") or ():
             event(error["extensions"]["code"])
@@ -64,6 +69,26 @@ def test_any_json_is_answered(door: Door, data: st.DataObject) -> None:
     body = data.draw(damaged(whole, others=(b"\0", b"\xff", b"[" * 2_000, b"\\ud800", b"NaN", b"1e999", b'{"query":')))
 
     judged(door.exchange("POST", "/graphql", [JSON], body))
+
+
+@bounded(50, seconds=10)
+@given(
+    envelope=envelopes(),
+    field=st.sampled_from(["query", "variables", "operationName", "extensions", "x"]),
+    wrap=st.sampled_from([lambda half: half, lambda half: {half: 1}, lambda half: {"x": ["a" + half]}]),
+    half=st.characters(categories=["Cs"]),
+)
+def test_half_a_surrogate_pair_comes_no_further_than_the_door(
+    door: Door, envelope: dict[str, object], field: str, wrap: Callable[[str], object], half: str
+) -> None:
+    # No database and no answer could hold it, wherever it came to stand.
+    envelope[field] = wrap(half)
+
+    answer = door.exchange("POST", "/graphql", [JSON], json.dumps(envelope).encode())
+
+    assert answer is not None
+    assert answer.status == 400
+    assert answer.json()["errors"][0]["message"] == "The body is not valid JSON in UTF-8."
 
 
 def header_values(names: tuple[str, ...]) -> st.SearchStrategy[bytes]:

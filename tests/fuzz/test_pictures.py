@@ -14,7 +14,7 @@ from gql_imgproc.core.options import DEFAULT, Crop, ImageFilter, Options, Output
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.states import ImageOutcome
 from tests.fuzz.bounds import bounded, within
-from tests.fuzz.pictures import hostile_pictures
+from tests.fuzz.pictures import hostile_pictures, sources
 
 # Pillow says so of broken EXIF, and goes on.
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -80,6 +80,23 @@ def attempted(data: bytes, options: Options) -> Compressed | None:
         return None
     finally:
         assert memory.peak_kib() - before < MOST_KIB
+
+
+#: How far the cuts go that are all tried, in bytes: headers and the first frame's beginning are in them.
+CUTS_BYTES = 600
+
+
+def test_a_picture_that_ends_anywhere_in_its_headers_is_refused_as_documented() -> None:
+    told = set()
+    for data in sources().values():
+        for end in range(min(len(data), CUTS_BYTES)):
+            try:
+                inspect(data[:end], LIMITS)
+            except ImageFailure as failure:
+                told.add(failure.code)
+
+    assert told <= DOCUMENTED
+    assert ImageErrorCode.CORRUPT in told
 
 
 @pytest.mark.parametrize("form", FORMS)

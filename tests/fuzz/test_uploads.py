@@ -57,6 +57,9 @@ DISPOSITIONS = (
     b"%.0b",
     b';%.0b;;="',
 )
+#: Python has codecs that fail in ways of their own.
+CHARSETS = (b"; charset=nonsense", b"; charset=utf-7", b";;", b"; charset=undefined", b"; charset=punycode")
+CHARSETS += (b"; charset=idna", b"; charset=unicode_escape", b'; charset="UTF-8"')
 PART_HEADERS = (
     b"Content-Type: text/csv\r\n",
     b"Content-Type: text/csv; charset=nonsense\r\n",
@@ -118,7 +121,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
             b"; charset=utf-16; boundary=x",
         ),
     )
-    return b"multipart/form-data" + parameter + mostly(b"", (b"; charset=nonsense", b"; charset=utf-7", b";;")), body
+    return b"multipart/form-data" + parameter + mostly(b"", CHARSETS), body
 
 
 @bounded(700, seconds=10)

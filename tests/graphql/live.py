@@ -23,6 +23,16 @@ from tests.db.stories import DONE, claimed, record
 
 PROGRESS = "subscription($id: ID!) { requestProgress(id: $id) { status sequence processedImages } }"
 
+#: Operations with what is wrong with each.
+FAULTY: list[tuple[dict[str, Any], str]] = [
+    ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
+    ({"query": "subscription { nonsense }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "query A { limits { maxImages } } query B { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "query A { limits { maxImages } }", "operationName": "B"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "fragment F on Query { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": PROGRESS}, "BAD_USER_INPUT"),
+]
+
 
 class Socket:
     """A client of `graphql-transport-ws`."""

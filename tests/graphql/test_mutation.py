@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -335,5 +336,41 @@ def test_unknown_request_is_a_typed_refusal(run: Any, name: str) -> None:
     async def story(api: Api) -> None:
         for id in ("nonsense", to_global(Kind.REQUEST, new_id()), to_global(Kind.PRODUCT, new_id())):
             assert await change(api, name, id) == GONE
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        "a: uploadCsv(input: $input) { __typename } b: uploadCsv(input: $input) { __typename }",
+        "a: uploadCsv(input: $input) { __typename } ...f",
+    ],
+)
+def test_one_operation_takes_one_file_in(run: Any, selection: str) -> None:
+    query = f"mutation($input: UploadCsvInput!) {{ {selection} }}"
+    if "...f" in selection:
+        query += " fragment f on Mutation { b: uploadCsv(input: $input) { __typename } }"
+
+    async def story(api: Api) -> None:
+        response = await api.http.post(
+            "/graphql",
+            headers={"GraphQL-Preflight": "1"},
+            data={
+                "operations": json.dumps({"query": query, "variables": {"input": {"file": None}}}),
+                "map": json.dumps({"0": ["variables.input.file"]}),
+            },
+            files={"0": ("shop.csv", b"S. No.,Product Name,Input Image Urls\n1,a,https://x.example/1\n", "text/csv")},
+        )
+
+        assert response.json() == {
+            "errors": [
+                {
+                    "message": "The operation has `uploadCsv` 2 times. Send one file per request.",
+                    "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
+                }
+            ]
+        }
+        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
 
     run(story)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, update
+from sqlalchemy import delete, event, select, update
 
-from gql_imgproc.db.models import requests
+from gql_imgproc.db.models import products, requests
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import RequestFailureCode, RequestStatus, StopReason
@@ -233,6 +234,69 @@ def test_connection_goes_both_ways(run: Any) -> None:
         assert {page["totalCount"] for page in (first, second, third, back, whole, none)} == {5}
         assert none["pageInfo"]["startCursor"] is None
         assert first["edges"][0]["cursor"] == first["pageInfo"]["startCursor"]
+
+    run(story)
+
+
+#: How each list is asked for, and the table that its rows are in.
+LISTS = {
+    "requests": ("requests(ARGS) { FIELDS }", requests),
+    "requests of a status": ("requests(ARGS, status: PENDING) { FIELDS }", requests),
+    "oldest requests first": ("requests(ARGS, orderBy: CREATED_AT_ASC) { FIELDS }", requests),
+    "products": ("products(ARGS) { FIELDS }", products),
+    "products by name": ('products(ARGS, nameContains: "product") { FIELDS }', products),
+    "products of a request": ("request(id: $id) { products(ARGS) { FIELDS } }", products),
+    "products of a request and status": ("request(id: $id) { products(ARGS, status: PENDING) { FIELDS } }", products),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: str) -> None:
+    asked, table = LISTS[name]
+    fields = "pageInfo { hasPreviousPage hasNextPage } edges { cursor }"
+
+    async def story(api: Api) -> None:
+        db = api.resources.db
+        request_id = given_request(db, *[1] * 4)
+        if table is requests:
+            for _ in range(3):
+                given_request(db, 1)
+
+        async def page(arguments: str) -> dict[str, Any]:
+            query = "query($id: ID!) { node(id: $id) { id } " + asked.replace("ARGS", arguments) + " }"
+            found = await api.data(query.replace("FIELDS", fields), id=to_global(Kind.REQUEST, request_id))
+            holder = found.get("request", found)
+            page: dict[str, Any] = holder["products" if table is products else "requests"]
+            return page
+
+        async def around(arguments: str) -> tuple[bool, bool, int]:
+            found = await page(arguments)
+            return found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"], len(found["edges"])
+
+        first, second, _, fourth = [edge["cursor"] for edge in (await page("first: 9"))["edges"]]
+        order = {
+            "requests": table.c.id.desc(),
+            "requests of a status": table.c.id.desc(),
+            "products of a request": products.c.position,
+            "products of a request and status": products.c.position,
+        }.get(name, table.c.id)
+        rows = db.read_now(lambda connection: connection.execute(select(table.c.id).order_by(order)).scalars().all())
+
+        def gone(number: int) -> None:
+            db.write_now(lambda connection: connection.execute(delete(table).where(table.c.id == rows[number])))
+
+        assert await around(f'first: 2, after: "{first}"') == (True, True, 2)
+        assert await around(f'last: 2, before: "{fourth}"') == (True, True, 2)
+        assert await around(f'first: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+        assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+        assert await around(f'first: 1, after: "{first}", before: "{fourth}"') == (True, True, 1)
+        gone(0)
+        assert await around(f'first: 2, after: "{first}"') == (False, True, 2)
+        assert await around(f'first: 2, after: "{second}"') == (True, False, 2)
+        gone(3)
+        assert await around(f'last: 2, before: "{fourth}"') == (False, False, 2)
+        assert await around(f'last: 1, before: "{fourth}"') == (True, False, 1)
+        assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (False, False, 2)
 
     run(story)
 
@@ -518,20 +582,35 @@ def test_only_what_a_page_does_not_show_is_counted(run: Any, arguments: str, tot
     run(story)
 
 
-def test_a_page_with_too_many_images_is_refused(settings: Settings) -> None:
-    query = "query($n: Int) { products(first: $n) { edges { node { images { id } } } } }"
+@pytest.mark.parametrize(
+    ("query", "room"),
+    [
+        # 5 and 3 of each product with its list; 10 images that are read and have one field.
+        ("{ products(first: 12) { edges { node { images { id } } } } }", 5 + 12 * 5 + 120 * (0.4 + 0.6 + 0.1)),
+        ("{ products(first: 12) { edges { node { a: images { id } b: images { id } } } } }", 5 + 12 * 8 + 240 * 1.1),
+        # While a product is being worked on, its images tell what its results are.
+        ("{ products(first: 12) { edges { node { outputImageUrls } } } }", 5 + 12 * 3 + 120 * (0.1 + 0.4)),
+        ("{ products(first: 12) { edges { node { inputImageUrls } } } }", 5 + 12 * 3 + 120 * 0.1),
+        ("{ requests { edges { node { warnings { row } } } } }", 5 + 20 * 4 + 30 * (0.6 + 0.1)),
+    ],
+)
+def test_lists_without_pages_are_bounded_by_the_cost_as_well(settings: Settings, query: str, room: float) -> None:
+    async def answer(max_query_cost: int) -> Any:
+        async with opened(settings.model_copy(update={"max_query_cost": max_query_cost})) as api:
+            return await api.answer(query)
 
     async def story() -> tuple[Any, Any]:
-        async with opened(settings.model_copy(update={"max_query_cost": 200})) as api:
-            given_request(api.resources.db, *[10] * 12)
-            return await api.answer(query, n=10), await api.answer(query, n=11)
+        async with opened(settings) as api:
+            warning = {"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}
+            given_request(api.resources.db, *[10] * 12, warnings=[warning] * 30)
+        return await answer(math.ceil(room + 0.001)), await answer(math.ceil(room) - 1)
 
     within, over = asyncio.run(story())
 
-    assert sum(len(edge["node"]["images"]) for edge in within["data"]["products"]["edges"]) == 100
+    assert "errors" not in within
     assert over["data"] is None
     assert {(error["message"], error["extensions"]["code"]) for error in over["errors"]} == {
-        ("This page has more than 100 images. Ask for smaller pages.", "BAD_USER_INPUT")
+        ("This answer is too large. Ask for smaller pages, or for less of each image.", "BAD_USER_INPUT")
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -145,16 +147,32 @@ def test_the_last_one_to_leave_ends_it_and_the_next_begins_anew() -> None:
     asyncio.run(story())
 
 
-def test_what_ends_it_by_a_fault_is_told_to_each() -> None:
+def test_what_ends_it_by_a_fault_is_logged_once_and_told_to_each(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         shares, source = Shares(), Source()
-        followers = [asyncio.create_task(collected(shares, source)) for _ in range(2)]
+        followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
+        await settle()
+        source.give(1)
         await settle()
 
         source.results.put_nowait(ConnectionResetError("of the database"))
-        ends = await asyncio.gather(*followers, return_exceptions=True)
+        seen = await asyncio.gather(*followers)
 
-        assert [type(end) for end in ends] == [ConnectionResetError] * 2
+        (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+        number = vars(logged)["number"]
+        assert [numbers(results[:-1]) for results in seen] == [[1]] * 3
+        for last in (results[-1] for results in seen):
+            assert json.loads(last.payload) == {
+                "data": None,
+                "errors": [
+                    {
+                        "message": "Something went wrong on our side. Give this number to whoever runs the service: "
+                        + number,
+                        "extensions": {"code": "INTERNAL"},
+                    }
+                ],
+            }
+        assert source.ended == 1
         assert "same" not in shares
 
     asyncio.run(story())

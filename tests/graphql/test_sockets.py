@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketState
 from starlette.websockets import WebSocketDisconnected as SocketClosed
 from strawberry.http.exceptions import WebSocketDisconnected
 from websockets.exceptions import InvalidStatus
+from websockets.frames import CloseCode
 
 from gql_imgproc.graphql import transport
 from gql_imgproc.graphql.context import Context
@@ -29,7 +30,7 @@ from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.services.orders import cancel
 from gql_imgproc.settings import Settings
-from tests.graphql.live import PROGRESS, Play, connected, given_picture_done, given_upload
+from tests.graphql.live import FAULTY, PROGRESS, Play, connected, given_picture_done, given_upload
 
 LIMITS = "{ limits { maxPageSize } }"
 PING = '{"type": "ping"}'
@@ -175,6 +176,36 @@ def test_message_that_is_none_closes_the_socket(play: Play) -> None:
     play(story)
 
 
+@pytest.mark.parametrize(
+    ("head", "payload", "code"),
+    [
+        (b"\x81\x81", b"\xff", CloseCode.INVALID_DATA),
+        (b"\x81\xff" + (256 * 1024 + 1).to_bytes(8, "big"), b" " * (256 * 1024 + 1), CloseCode.MESSAGE_TOO_BIG),
+        (b"\xc1\x81", b" ", CloseCode.PROTOCOL_ERROR),
+        (b"\x80\x81", b" ", CloseCode.PROTOCOL_ERROR),
+    ],
+    ids=["no UTF-8", "too large", "of an extension", "end without a beginning"],
+)
+def test_frame_that_is_none_closes_the_socket_and_what_runs_on_it(
+    play: Play, head: bytes, payload: bytes, code: CloseCode
+) -> None:
+    async def story(host: str, resources: Any) -> None:
+        request_id = await given_upload(resources, 1)
+        async with connected(host) as socket:
+            await socket.subscribe("a", PROGRESS, id=to_global(Kind.REQUEST, request_id))
+            assert (await socket.receive())["type"] == "next"
+
+            # Masked with zeros.
+            socket.connection.transport.write(head + bytes(4) + payload)
+
+            assert await socket.closed() == code
+        async with asyncio.timeout(1):
+            while resources.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+                await asyncio.sleep(0.01)
+
+    play(story)
+
+
 def test_queries_and_mutations_are_answered_once(play: Play) -> None:
     async def story(host: str, resources: Any) -> None:
         async with connected(host) as socket:
@@ -197,15 +228,7 @@ def test_queries_and_mutations_are_answered_once(play: Play) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "code"),
-    [
-        ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
-        ({"query": ""}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "subscription { nonsense }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "query A { limits { maxImages } } query B { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "query A { limits { maxImages } }", "operationName": "B"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "fragment F on Query { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": PROGRESS}, "BAD_USER_INPUT"),
-    ],
+    [*FAULTY, ({"query": ""}, "GRAPHQL_VALIDATION_FAILED")],
 )
 def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dict[str, Any], code: str) -> None:
     async def story(host: str, resources: Any) -> None:

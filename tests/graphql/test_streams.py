@@ -17,7 +17,7 @@ from gql_imgproc.graphql.streams import framed
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.services.orders import cancel
 from tests.graphql.api import Api
-from tests.graphql.live import PROGRESS, Play, given_upload
+from tests.graphql.live import FAULTY, PROGRESS, Play, given_upload
 
 EVENTS = "text/event-stream"
 APOLLO = "multipart/mixed;boundary=graphql;subscriptionSpec=1.0, application/json"
@@ -85,15 +85,7 @@ def test_by_get_nothing_is_changed(run: Any, accept: str) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "code"),
-    [
-        ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
-        ({"query": "subscription { nonsense }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "query A { limits { maxImages } } query B { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "query A { limits { maxImages } }", "operationName": "B"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "fragment F on Query { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": PROGRESS}, "BAD_USER_INPUT"),
-        ({"query": STRAY}, "NOT_FOUND"),
-    ],
+    [*FAULTY, ({"query": STRAY}, "NOT_FOUND")],
 )
 def test_errors_of_an_operation_are_an_event(run: Any, operation: dict[str, Any], code: str) -> None:
     async def story(api: Api) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,7 +161,10 @@ def test_several_operations_need_a_name(run: Any) -> None:
 def test_methods_and_content_types(run: Any) -> None:
     async def story(api: Api) -> None:
         query = "{ limits { maxPageSize } }"
-        got = await api.http.get("/graphql", params={"query": query, "variables": "{}"})
+        got = [
+            await api.http.get("/graphql", params={"query": query, "variables": none, "extensions": none})
+            for none in ("{}", "null", "")
+        ]
         bad_variables = await api.http.get("/graphql", params={"query": query, "variables": "["})
         put = await api.http.put("/graphql", json={"query": query})
         text = await api.http.post("/graphql", content=query, headers={"Content-Type": "text/plain"})
@@ -169,7 +173,7 @@ def test_methods_and_content_types(run: Any) -> None:
             "/graphql", params={"query": 'mutation { cancelRequest(input: {id: "x"}) { __typename } }'}
         )
 
-        assert got.json() == {"data": {"limits": {"maxPageSize": 100}}}
+        assert [answer.json() for answer in got] == [{"data": {"limits": {"maxPageSize": 100}}}] * 3
         assert error_of(bad_variables)[:2] == (400, "BAD_REQUEST")
         assert (put.status_code, put.headers["allow"]) == (405, "GET, POST")
         assert (text.status_code, bare.status_code) == (415, 415)
@@ -245,6 +249,10 @@ def test_errors_carry_codes(run: Any) -> None:
                 ("{", {}),
                 ("{ nonsense }", {}),
                 ("query($n: Int!) { requests(first: $n) { totalCount } }", {"n": "x"}),
+                ("query($n: Int!) { requests(first: $n) { totalCount } }", {}),
+                ("query($n: Int!) { requests { totalCount } }", {"n": 1}),
+                ("query($n: String) { requests(first: $n) { totalCount } }", {"n": "x"}),
+                ("{ requests(first: $n) { totalCount } }", {"n": 1}),
                 ("{ requests(first: " + "9" * 5_000 + ") { totalCount } }", {}),
                 ("{ a " * 100 + "}" * 100, {}),
                 ("{ a " * 4_000 + "}" * 4_000, {}),
@@ -257,6 +265,10 @@ def test_errors_carry_codes(run: Any) -> None:
             "GRAPHQL_PARSE_FAILED",
             "GRAPHQL_VALIDATION_FAILED",
             "BAD_USER_INPUT",
+            "BAD_USER_INPUT",
+            "GRAPHQL_VALIDATION_FAILED",
+            "GRAPHQL_VALIDATION_FAILED",
+            "GRAPHQL_VALIDATION_FAILED",
             "GRAPHQL_VALIDATION_FAILED",
             "GRAPHQL_VALIDATION_FAILED",
             "GRAPHQL_PARSE_FAILED",
@@ -318,6 +330,34 @@ def body_of(size: int) -> tuple[dict[str, str], bytes]:
     tail = b"\r\n--x--\r\n"
     body = head + b"x" * (size - len(head) - len(tail)) + tail
     return PREFLIGHT | {"Content-Type": "multipart/form-data; boundary=x"}, body
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "idna", "unicode_escape", "utf-16", "nonsense"])
+def test_multipart_is_decoded_with_no_codec_that_a_caller_names(run: Any, charset: str) -> None:
+    async def story(api: Api) -> None:
+        # Given a whole upload in the boundary `x`, as httpx would send it,
+        whole = api.http.build_request(
+            "POST", "/graphql", headers={"content-type": "multipart/form-data; boundary=x"},
+            **multipart(OPERATIONS, PLACES, f=b"x"),
+        )  # fmt: skip
+        body = await whole.aread()
+
+        async def answer(named: str) -> httpx.Response:
+            headers = {"content-type": f"multipart/form-data; boundary=x; charset={named}", "GraphQL-Preflight": "1"}
+            return await api.http.post("/graphql", headers=headers, content=body)
+
+        # when its content type names a charset,
+        refused, read = await answer(charset), await answer('"UTF-8"')
+
+        # then it is that of GraphQL, or none.
+        assert error_of(refused) == (
+            415,
+            "BAD_REQUEST",
+            f"A multipart body is in UTF-8, not in '{charset}'. Leave out its charset.",
+        )
+        assert read.json()["data"]["uploadCsv"]["__typename"] == "CsvInvalid"
+
+    run(story)
 
 
 def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from starlette.types import Receive, Scope, Send
 
 from gql_imgproc.web.line import Pace, Patience, Span
-from gql_imgproc.web.protocol import MAX_HEAD_BYTES, Http
+from gql_imgproc.web.protocol import MAX_HEAD_BYTES, MAX_PIPELINED, Http
 from tests.graphql.api import listening
 
 #: Short, yet longer than a busy machine makes an event loop wait.
@@ -209,6 +209,52 @@ def test_an_upload_of_the_largest_size_fits_through_a_mobile_line() -> None:
 
     # when it takes its eleven minutes, then it is never too slow.
     assert not any(span.is_too_slow(second, rate * second) for second in range(size // rate))
+
+
+def test_requests_that_wait_for_earlier_answers_are_answered_in_turn_up_to_a_number() -> None:
+    async def story(app: App, address: str) -> None:
+        before = cut("too_many_pipelined")
+        async with connected(address) as client:
+            # Given as many requests at once as may wait, beside the one that is answered,
+            client.send(GET * (MAX_PIPELINED + 1))
+
+            # then all are answered,
+            for _ in range(MAX_PIPELINED + 1):
+                await client.head()
+                assert await client.reader.readexactly(5) == b"short"
+            assert (len(app.began), cut("too_many_pipelined")) == (MAX_PIPELINED + 1, before)
+
+        # and of many more the connection ends at once.
+        async with connected(address) as client:
+            client.send(b"GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET * 10_000)
+            with suppress(ConnectionResetError):
+                await client.rest()
+            await until(lambda: cut("too_many_pipelined") == before + 1)
+            assert len(app.began) <= MAX_PIPELINED + 2
+            app.go_on.set()
+
+    run(story)
+
+
+def test_nothing_is_read_while_requests_wait() -> None:
+    async def story(app: App, address: str) -> None:
+        paused: list[bool] = []
+
+        class Watched(Hasty):
+            def on_response_complete(self) -> None:
+                super().on_response_complete()
+                paused.append(self.flow.read_paused)
+
+        async with listening(app, Watched) as other, connected(other) as client:
+            # When requests wait for the answer to an earlier one,
+            client.send(GET * 3)
+            for _ in range(3):
+                await client.head()
+
+            # Then the last of them, which nobody waits behind, is the first beside which more is read.
+            assert paused == [True, False, False]
+
+    run(story)
 
 
 def test_silent_connections_are_closed_without_a_word() -> None:

@@ -1,37 +1,31 @@
-"""Requests, products and images as GraphQL shows them: thin views of snapshots and rows."""
+"""Requests as they are shown, one by one and in pages: thin views of snapshots."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
-from sqlalchemy import Row
 
 from gql_imgproc.core import locations
 from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import FIELDS, Snapshot
 from gql_imgproc.db.queries import Page, Window
-from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.fields import IMAGES_COST, computed
+from gql_imgproc.graphql.fields import computed
+from gql_imgproc.graphql.issues import CsvIssue
 from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
+from gql_imgproc.graphql.node import Node
 from gql_imgproc.graphql.options import ProcessingOptions
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, PageInfo, counted, cursor, given, window
+from gql_imgproc.graphql.products import ProductConnection
 from gql_imgproc.graphql.scalars import URL, ByteCount
 from gql_imgproc.graphql.search import NameContains, searched
 from gql_imgproc.graphql.webhook import WebhookDelivery
 from gql_imgproc.identifiers import Kind, to_global
-from gql_imgproc.states import (
-    ImageOutcome,
-    ImageStatus,
-    Priority,
-    ProductStatus,
-    RequestFailureCode,
-    RequestStatus,
-)
+from gql_imgproc.states import Priority, ProductStatus, RequestFailureCode, RequestStatus
 
 _FAILURES = {
     RequestFailureCode.CSV_UNREADABLE: "The stored CSV file could not be read again. Upload it once more.",
@@ -39,150 +33,6 @@ _FAILURES = {
     RequestFailureCode.DEADLINE: "The deadline of the request passed before all its images were done.",
     RequestFailureCode.INTERNAL: "The service could not finish the request. Retry its failed images later.",
 }
-
-
-@strawberry.interface(description="Anything that can be fetched again by its global identifier.")
-class Node:
-    id: strawberry.ID = strawberry.field(description="Opaque, globally unique identifier.")
-
-
-@strawberry.type(description="One thing that is wrong in a CSV file.")
-class CsvIssue:
-    row: int | None = strawberry.field(
-        description="Row as a spreadsheet counts it, the header being row 1; null when the file as a whole is meant."
-    )
-    column: str | None = strawberry.field(
-        description="Name of the column as in the header; null when no single column is meant."
-    )
-    code: CsvIssueCode = strawberry.field(description="Machine readable reason.")
-    message: str = strawberry.field(description="A sentence for people, in English.")
-
-    @classmethod
-    def stored(cls, warning: dict[str, Any]) -> CsvIssue:
-        return cls(
-            row=warning.get("row"),
-            column=warning.get("column"),
-            code=CsvIssueCode(warning["code"]),
-            message=warning["message"],
-        )
-
-
-@strawberry.type(description="Why an image failed.")
-class ImageError:
-    code: ImageErrorCode = strawberry.field(description="Machine readable reason.")
-    message: str = strawberry.field(description="A sentence for people.")
-    http_status: int | None = strawberry.field(description="HTTP status of the answer when the code is HTTP_STATUS.")
-
-
-@strawberry.type(description="One image of a product.")
-class Image(Node):
-    input_url: URL = strawberry.field(description="Where the source image is fetched from.")
-    output_url: URL | None = strawberry.field(description="Where the stored image is; null until it is completed.")
-    status: ImageStatus = strawberry.field(description="Where the image stands.")
-    outcome: ImageOutcome | None = strawberry.field(description="How the image was stored; null until it is completed.")
-    attempts: int = strawberry.field(description="Number of attempts made.")
-    error: ImageError | None = strawberry.field(description="Why the image failed; null when it did not.")
-    input_bytes: ByteCount | None = strawberry.field(description="Bytes fetched.")
-    output_bytes: ByteCount | None = strawberry.field(description="Bytes stored.")
-    format: str | None = strawberry.field(description="Media type of the stored image, for instance image/jpeg.")
-    width: int | None = strawberry.field(description="Width of the stored image in pixels.")
-    height: int | None = strawberry.field(description="Height of the stored image in pixels.")
-
-    @classmethod
-    def of(cls, row: Row[Any], input_urls: list[str], address: Callable[[str], str]) -> Image:
-        """From its row, the sources of its product, and what turns a path into an address."""
-        failed = row.status is ImageStatus.FAILED and row.error_code is not None
-        return cls(
-            id=strawberry.ID(to_global(Kind.IMAGE, row.id)),
-            input_url=URL(input_urls[row.position]),
-            output_url=_output_url(row, address),
-            status=row.status,
-            outcome=row.outcome,
-            attempts=row.attempts,
-            error=ImageError(code=row.error_code, message=row.error_message or "", http_status=row.error_http_status)
-            if failed
-            else None,
-            input_bytes=row.input_bytes,
-            output_bytes=row.output_bytes,
-            format=row.format,
-            width=row.width,
-            height=row.height,
-        )
-
-
-def _output_url(row: Row[Any], address: Callable[[str], str]) -> URL | None:
-    if row.status is not ImageStatus.COMPLETED or row.object_name is None:
-        return None
-    return URL(address(locations.image_path(row.request_id, row.object_name)))
-
-
-@strawberry.type(description="One data row of the CSV file.")
-class Product(Node):
-    row: strawberry.Private[Row[Any]]
-    request_id: strawberry.ID = strawberry.field(description="Identifier of the request that the product belongs to.")
-    serial_number: str = strawberry.field(description="Serial number as in the file.")
-    product_name: str = strawberry.field(description="Product name as in the file.")
-    status: ProductStatus = strawberry.field(description="Where the product stands.")
-    input_image_urls: list[URL] = strawberry.field(
-        description="URLs of the source images in the order of the row, at most 100."
-    )
-    created_at: datetime = strawberry.field(description="When the product was recorded.")
-    updated_at: datetime = strawberry.field(description="When the product or one of its images last changed.")
-
-    @computed("URLs of the images that are done, in the order of the row; `images` pairs them with their sources.")
-    async def output_image_urls(self, info: Info) -> list[URL]:
-        if self.row.output_image_urls is not None:
-            return [URL(info.context.address(path)) for path in self.row.output_image_urls if path]
-        # Recorded with the last image; until then the images tell.
-        rows = await info.context.loaders.images.load(self.row.id)
-        urls = (_output_url(row, info.context.address) for row in rows)
-        return [url for url in urls if url]
-
-    @computed("The images in the order of the row, at most 100.", cost=IMAGES_COST)
-    async def images(self, info: Info) -> list[Image]:
-        rows = await info.context.loaders.images.load(self.row.id)
-        return [Image.of(row, self.row.input_image_urls, info.context.address) for row in rows]
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> Product:
-        return cls(
-            id=strawberry.ID(to_global(Kind.PRODUCT, row.id)),
-            row=row,
-            request_id=strawberry.ID(to_global(Kind.REQUEST, row.request_id)),
-            serial_number=row.serial_number,
-            product_name=row.product_name,
-            status=row.status,
-            input_image_urls=row.input_image_urls,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-        )
-
-
-@strawberry.type(description="One product in a page.")
-class ProductEdge:
-    cursor: str = strawberry.field(description="Opaque position of this product.")
-    node: Product = strawberry.field(description="The product.")
-
-
-@strawberry.type(description="A page of products.")
-class ProductConnection:
-    count: strawberry.Private[Callable[[], Awaitable[int]]]
-    edges: list[ProductEdge] = strawberry.field(description="The edges of this page.")
-    page_info: PageInfo = strawberry.field(description="About this page.")
-
-    @computed("Number of matching products on all pages.")
-    async def total_count(self) -> int:
-        return await self.count()
-
-    @classmethod
-    def of(
-        cls, listing: Listing, window: Window, page: Page[Row[Any]], count: Callable[[], Awaitable[int]]
-    ) -> ProductConnection:
-        return cls(
-            count=counted(window, page, count),
-            edges=[ProductEdge(cursor=cursor(listing, key), node=Product.of(row)) for key, row in page.rows],
-            page_info=PageInfo.of(listing, window, page),
-        )
 
 
 @strawberry.type(description="Why a whole request failed.")
@@ -238,7 +88,8 @@ class Request(Node):
         return ProcessingOptions.of(Options.from_json(self.snapshot.options))
 
     @computed("What was noticed in the CSV file without being a reason to refuse it.")
-    def warnings(self) -> list[CsvIssue]:
+    def warnings(self, info: Info) -> list[CsvIssue]:
+        info.context.allowance.spend_entries(len(self.snapshot.warnings))
         return [CsvIssue.stored(warning) for warning in self.snapshot.warnings]
 
     @computed("Where the output CSV can be downloaded; null while the status is not final or when there is none.")
@@ -262,6 +113,7 @@ class Request(Node):
         if self.snapshot.webhook_url is None:
             return None
         row = await info.context.loaders.deliveries.load((self.snapshot.id, self.snapshot.generation))
+        info.context.allowance.spend_entries(len(row.log) if row else 0)
         return WebhookDelivery.of(self.snapshot.webhook_url, row)
 
     @computed("Products of the request in the order of the file.", cost=2)

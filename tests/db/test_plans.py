@@ -1,0 +1,180 @@
+"""How the databases read pages: through an index, and never more the more rows there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, event, select, text
+
+from gql_imgproc.db import queries
+from gql_imgproc.db.engine import Database
+from gql_imgproc.db.models import products
+from gql_imgproc.db.queries import Window
+from gql_imgproc.states import ProductStatus, RequestStatus
+from tests.db.stories import given_request
+
+MOMENT, ID = 1_700_000_000.0, UUID(int=1 << 100)
+WINDOWS: dict[str, Callable[[Any], Window]] = {
+    "first": lambda _: Window(2),
+    "last": lambda _: Window(2, backward=True),
+    "after": lambda key: Window(2, after=key),
+    "before": lambda key: Window(2, before=key, backward=True),
+    "between": lambda key: Window(2, after=key, before=key),
+    "between, backward": lambda key: Window(2, after=key, before=key, backward=True),
+}
+Read = Callable[[Connection, Window, list[UUID]], Any]
+PAGES: dict[str, tuple[Any, Read]] = {
+    **{
+        f"requests, status {status}, {'oldest' if oldest else 'newest'} first": (
+            (MOMENT, ID),
+            lambda connection, window, _, status=status, oldest=oldest: queries.requests_page(
+                connection, window, status=status, oldest_first=oldest
+            ),
+        )
+        for status in (None, RequestStatus.FAILED)
+        for oldest in (False, True)
+    },
+    **{
+        f"products, name {name}, status {status}": (
+            (ID,),
+            lambda connection, window, _, name=name, status=status: queries.products_page(
+                connection, window, name_contains=name, status=status
+            ),
+        )
+        for name in (None, "shirt")
+        for status in (None, ProductStatus.FAILED)
+    },
+    **{
+        f"products of requests, status {status}": (
+            (3,),
+            lambda connection, window, ids, status=status: queries.products_of_requests(
+                connection, ids, window, status=status
+            ),
+        )
+        for status in (None, ProductStatus.FAILED)
+    },
+}
+
+
+#: Of one request, PostgreSQL takes either index when its products are few.
+OF_A_STATUS = [name for name in PAGES if "status None" not in name and "products of requests" not in name]
+
+
+class Plans:
+    """How the database means to run each statement that reaches it, as one line per step."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database._reader
+        self._sqlite = database.sqlite
+        self._asking = False
+        self.steps: list[str] = []
+
+    def __enter__(self) -> Plans:
+        event.listen(self._engine, "before_cursor_execute", self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._note)
+
+    def _note(self, connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if self._asking or not statement.startswith("SELECT"):
+            return
+        self._asking = True
+        try:
+            if self._sqlite:
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                self.steps += [row[3] for row in rows]
+            else:
+                found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+                plan = found if isinstance(found, list) else json.loads(found)
+                self.steps += list(_steps(plan[0]["Plan"]))
+        finally:
+            self._asking = False
+
+
+def _steps(plan: dict[str, Any]) -> Iterator[str]:
+    where = plan.get("Index Name") or plan.get("Relation Name") or ""
+    yield f"{plan['Node Type']} {where} {plan.get('Index Cond', '')}"
+    for inner in plan.get("Plans", ()):
+        yield from _steps(inner)
+
+
+def steps(database: Database, read: Callable[[Connection], Any]) -> list[str]:
+    def work(connection: Connection) -> None:
+        if not database.sqlite:
+            # What it does when there are few rows tells nothing of many.
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            connection.execute(text("SET LOCAL enable_sort = off"))
+        read(connection)
+
+    with Plans(database) as plans:
+        database.read_now(work)
+    return plans.steps
+
+
+def grows_with_the_table(step: str) -> bool:
+    """Whether all rows are looked through or put in order; a walk along an index ends with the page."""
+    return (
+        "Seq Scan" in step
+        or step.startswith(("Sort", "Incremental Sort"))
+        or "TEMP B-TREE" in step
+        or (step.startswith("SCAN") and "USING INDEX" not in step)
+    )
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_read_along_an_index(database: Database, name: str, window: str) -> None:
+    request_id = given_request(database, 1)
+    key, read = PAGES[name]
+    asked = WINDOWS[window](key)
+
+    found = steps(database, lambda connection: read(connection, asked, [request_id]))
+
+    assert found
+    growing = [step for step in found if grows_with_the_table(step)]
+    if name.startswith("products of requests"):
+        # The rows of the page, which other steps have found, are put in order.
+        assert len(growing) <= 1
+        assert all("Sort" in step or "TEMP B-TREE FOR ORDER BY" in step for step in growing)
+    else:
+        assert growing == []
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("name", OF_A_STATUS)
+def test_a_page_of_one_status_reads_no_rows_of_others(database: Database, name: str, window: str) -> None:
+    request_id = given_request(database, 1)
+    key, read = PAGES[name]
+
+    found = steps(database, lambda connection: read(connection, WINDOWS[window](key), [request_id]))
+
+    through = [step for step in found if "Scan" in step or step.startswith(("SCAN", "SEARCH"))]
+    assert through
+    assert [step for step in through if "status" not in step.replace("_status_", "")] == []
+
+
+def test_a_table_that_is_looked_through_is_noticed(database: Database) -> None:
+    given_request(database, 1)
+
+    found = steps(
+        database,
+        lambda connection: connection.execute(select(products.c.id).order_by(products.c.product_name)).all(),
+    )
+
+    assert any(grows_with_the_table(step) for step in found)
+
+
+def test_images_are_read_through_an_index(database: Database) -> None:
+    request_id = given_request(database, 1)
+
+    found = steps(database, lambda connection: queries.images_of_products(connection, [request_id]))
+
+    assert any("uq_images_product_id_position" in step for step in found)
+    # Those that were found are put in order.
+    assert sum(grows_with_the_table(step) for step in found) <= 1
+    assert not any("Seq Scan" in step or step.startswith("SCAN") for step in found)
