@@ -138,6 +138,35 @@ def products_of_requests(
     status: ProductStatus | None = None,
 ) -> dict[UUID, Page[Row[Any]]]:
     """The same window of the products of each request, in the order of its file; keys are (position,)."""
+    if len(request_ids) == 1:
+        # Read once, and no further than the window.
+        (request_id,) = request_ids
+        own = select(products).where(products.c.request_id == request_id, *_matches(connection, name_contains, status))
+        bounds = _bounds(window, lambda key: (literal(key[0]),))
+        statement = _within(own, (products.c.position,), bounds, window)
+    else:
+        statement = _windows(connection, request_ids, window, name_contains, status)
+    rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
+    for row in connection.execute(statement):
+        rows[row.request_id].append(((row.position,), row))
+    earlier, later = (
+        set() if key is None else _with_products(connection, request_ids, status, beyond(products.c.position, key[0]))
+        for key, beyond in ((window.after, operator.le), (window.before, operator.ge))
+    )
+    return {
+        request_id: _page(rows[request_id], window, request_id in earlier, request_id in later)
+        for request_id in request_ids
+    }
+
+
+def _windows(
+    connection: Connection,
+    request_ids: Collection[UUID],
+    window: Window,
+    name_contains: str | None,
+    status: ProductStatus | None,
+) -> Select[Any]:
+    """The same window of each of several requests; a search reads what it looks through twice."""
     candidate = products.alias()
 
     def matching(table: Any) -> ColumnElement[bool]:
@@ -165,24 +194,13 @@ def products_of_requests(
         else products.c.position <= func.coalesce(end, _NO_END)
     )
     order = products.c.position.desc() if window.backward else products.c.position
-    statement = (
+    return (
         select(products)
         .select_from(requests)
         .join(products, matching(products))
         .where(requests.c.id.in_(request_ids), in_window)
         .order_by(order)
     )
-    rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
-    for row in connection.execute(statement):
-        rows[row.request_id].append(((row.position,), row))
-    earlier, later = (
-        set() if key is None else _with_products(connection, request_ids, status, beyond(products.c.position, key[0]))
-        for key, beyond in ((window.after, operator.le), (window.before, operator.ge))
-    )
-    return {
-        request_id: _page(rows[request_id], window, request_id in earlier, request_id in later)
-        for request_id in request_ids
-    }
 
 
 def _with_products(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -97,6 +98,16 @@ def _checked(listing: Listing, parts: list[Any]) -> Key:
         case Listing.PRODUCTS_OF_REQUEST, [int(position)] if 0 <= position < _LAST_POSITION:
             return (position,)
     raise ValueError
+
+
+def counted(window: Window, page: Page[Any], count: Callable[[], Awaitable[int]]) -> Callable[[], Awaitable[int]]:
+    """Counts the whole list; without asking again when the page is the whole."""
+
+    async def of_the_page() -> int:
+        return len(page.rows)
+
+    whole = window.after is None and window.before is None and not page.more
+    return of_the_page if whole else count
 
 
 @strawberry.type(description="About a page of a connection.")

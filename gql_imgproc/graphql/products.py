@@ -14,7 +14,7 @@ from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.fields import IMAGES_COST, computed
 from gql_imgproc.graphql.images import Image, output_url
 from gql_imgproc.graphql.node import Node
-from gql_imgproc.graphql.paging import Listing, PageInfo, cursor
+from gql_imgproc.graphql.paging import Listing, PageInfo, counted, cursor
 from gql_imgproc.graphql.scalars import URL
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.states import ProductStatus
@@ -88,7 +88,7 @@ class ProductConnection:
         cls, listing: Listing, window: Window, page: Page[Row[Any]], count: Callable[[], Awaitable[int]]
     ) -> ProductConnection:
         return cls(
-            count=count,
+            count=counted(window, page, count),
             edges=[ProductEdge(cursor=cursor(listing, key), node=Product.of(row)) for key, row in page.rows],
             page_info=PageInfo.of(listing, window, page),
         )

@@ -19,7 +19,7 @@ from gql_imgproc.graphql.issues import CsvIssue
 from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
 from gql_imgproc.graphql.node import Node
 from gql_imgproc.graphql.options import ProcessingOptions
-from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, PageInfo, cursor, given, window
+from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, PageInfo, counted, cursor, given, window
 from gql_imgproc.graphql.products import ProductConnection
 from gql_imgproc.graphql.scalars import URL, ByteCount
 from gql_imgproc.graphql.search import NameContains, searched
@@ -170,7 +170,7 @@ class RequestConnection:
     @classmethod
     def of(cls, window: Window, page: Page[Snapshot], count: Callable[[], Awaitable[int]]) -> RequestConnection:
         return cls(
-            count=count,
+            count=counted(window, page, count),
             edges=[
                 RequestEdge(cursor=cursor(Listing.REQUESTS, key), node=Request.of(snapshot))
                 for key, snapshot in page.rows

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from gql_imgproc.local import samples
 from gql_imgproc.local.image_host import image_host
@@ -260,10 +262,109 @@ def test_failed_pictures_are_tried_again_and_a_source_that_is_gone_is_told(
     expect(page.locator(".stage img")).not_to_have_js_property("naturalWidth", 0)
 
 
+def test_an_upload_goes_on_while_another_request_is_looked_at(
+    page: Page, service: Service, sample_csv: Path, pictures: str, tmp_path: Path
+) -> None:
+    # Given a request, and an upload that is held on its way,
+    upload_and_open(page, service, sample_csv)
+    second = written(
+        tmp_path / "second.csv", [["S. No.", "Product Name", "Input Image Urls"], [1, "Clock", f"{pictures}/clock.jpg"]]
+    )
+    page.get_by_role("link", name="All requests").click()
+    on_the_way: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "multipart" in route.request.headers.get("content-type", ""):
+            on_the_way.append(route)
+        else:
+            route.fallback()
+
+    page.route("**/graphql", hold)
+    page.set_input_files("input[type=file]", str(second))
+    expect(page.locator(".upload")).to_contain_text("second.csv")
+
+    # when the other request is looked at meanwhile,
+    page.locator(".request a", has_text="products.csv").first.click()
+    expect(page.get_by_role("heading", level=1, name="products.csv")).to_be_focused()
+    page.get_by_role("link", name="All requests").click()
+
+    # then the file is still on its way, and arrives once.
+    expect(page.locator(".upload")).to_contain_text("second.csv")
+    expect(page.locator(".request", has_text="second.csv")).to_have_count(0)
+    assert len(on_the_way) == 1
+    on_the_way[0].continue_()
+    expect(page.locator(".request", has_text="second.csv")).to_have_count(1)
+    expect(page.locator(".upload")).to_have_count(0)
+
+
+def test_what_others_deleted_is_gone_from_the_page_and_the_list(
+    open_page: OpenPage, service: Service, sample_csv: Path
+) -> None:
+    page, others = open_page(), open_page()
+    for each in (page, others):
+        each.clock.install()
+    upload_and_open(page, service, sample_csv)
+    wait_for_end(page)
+    request = page.url.rpartition("/")[2].partition("?")[0]
+    others.goto(service.url)
+    listed = others.locator(f".request h3 a[href$={request}]")
+    expect(listed).to_have_count(1)
+
+    mutation = "mutation($i: DeleteRequestInput!) { deleteRequest(input: $i) { __typename } }"
+    answer = httpx.post(f"{service.url}/graphql", json={"query": mutation, "variables": {"i": {"id": request}}})
+    assert answer.json() == {"data": {"deleteRequest": {"__typename": "DeleteRequestSuccess"}}}
+
+    page.clock.fast_forward("00:31")
+    expect(page.get_by_role("heading", name="No such request")).to_be_visible()
+    others.clock.fast_forward("00:16")
+    expect(listed).to_have_count(0)
+
+
+def test_without_websockets_the_page_asks_and_says_so(
+    page: Page, service: Service, held_csv: Path, holding_host: HoldingHost
+) -> None:
+    page.route_web_socket("**/graphql", lambda socket: socket.close(code=1011))
+
+    upload_and_open(page, service, held_csv)
+
+    expect(page.locator(".counts")).to_contain_text("30 of 31 pictures done", timeout=DONE_MS)
+    expect(page.get_by_text("Live updates don\u2019t get through.")).to_be_visible(timeout=BACK_MS)
+    holding_host.release()
+    wait_for_end(page)
+
+
+def test_a_clock_that_is_wrong_shows_no_wrong_age(page: Page, service: Service, sample_csv: Path) -> None:
+    page.clock.install(time=datetime.now(UTC) + timedelta(hours=5))
+
+    upload_and_open(page, service, sample_csv)
+
+    expect(page.locator(".request-head time")).to_have_text("now")
+
+
+def test_a_product_of_many_pictures_shows_the_first_and_all_on_demand(
+    page: Page, service: Service, pictures: str, tmp_path: Path
+) -> None:
+    urls = ",".join([*(f"{pictures}/gift-card.gif?{n}" for n in range(7)), f"{pictures}/missing.gif"])
+    upload_and_open(
+        page,
+        service,
+        written(tmp_path / "cups.csv", [["S. No.", "Product Name", "Input Image Urls"], [1, "Cup", urls]]),
+    )
+    wait_for_end(page)
+
+    shown = page.locator(".picture")
+    expect(shown).to_have_count(6)
+    unfold = page.get_by_role("button", name="All pictures of Cup")
+    expect(unfold).to_have_text("Show all 8 pictures, 1 more failed")
+    unfold.click()
+    expect(shown).to_have_count(8)
+    expect(unfold).to_have_text("Show fewer")
+
+
 def test_numbers_are_written_as_the_browser_does(open_page: OpenPage, service: Service, sample_csv: Path) -> None:
     page = open_page(locale="de-DE")
     upload_and_open(page, service, sample_csv)
     wait_for_end(page)
 
     expect(page.locator(".save b")).to_have_text(re.compile(r"^\d+\s%$"))
-    expect(page.locator(".byte-bar").first).to_have_text(re.compile(r"\d,\d+\sMB stored"))
+    expect(page.locator(".byte-bar").first).to_have_text(re.compile(r"\d,\d+\sMB now"))

@@ -460,7 +460,8 @@ def test_bad_search_is_a_coded_error(run: Any, text: str) -> None:
         given_request(api.resources.db, 1)
         everywhere = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
         within = await api.answer(
-            "query($t: String) { requests { edges { node { products(nameContains: $t) { totalCount } } } } }", t=text
+            "query($t: String) { requests(first: 1) { edges { node { products(nameContains: $t) { totalCount } } } } }",
+            t=text,
         )
 
         for body in (everywhere, within):
@@ -540,13 +541,45 @@ def test_a_page_of_everything_takes_a_fixed_number_of_statements(settings: Setti
 
     few, many = asyncio.run(story())
 
-    # Requests and their count; webhooks; products of two kinds and their two counts; images.
-    assert (few, many) == (8, 8)
+    # Requests; webhooks; products of two kinds; images. Every page is the whole list, so nothing is counted.
+    assert (few, many) == (5, 5)
     assert len(nodes) == 100
     assert {len(node["products"]["edges"]) for node in nodes} == {node["products"]["totalCount"] for node in nodes}
     assert all(
         [len(edge["node"]["images"]) for edge in node["products"]["edges"]] == [1, 2, 3, *[1] * 97] for node in nodes
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "total", "statements"),
+    [
+        # What is not there, and what one page shows, is read once;
+        ('nameContains: "nothing"', 0, 1),
+        ('nameContains: "product 1"', 3, 1),
+        ("first: 12", 12, 1),
+        # what does not fit a page is counted.
+        ('nameContains: "product 1", first: 2', 3, 2),
+        ('nameContains: "product 1", last: 0', 3, 2),
+        ("first: 11", 12, 2),
+    ],
+)
+def test_only_what_a_page_does_not_show_is_counted(run: Any, arguments: str, total: int, statements: int) -> None:
+    async def story(api: Api) -> None:
+        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, *[1] * 12))
+        fields = f"products({arguments}) {{ totalCount edges {{ node {{ id }} }} }}"
+
+        with Statements(api) as everywhere:
+            found = await api.data(f"{{ {fields} }}")
+        with Statements(api) as within:
+            of_request = (await api.data(f"query($id: ID!) {{ request(id: $id) {{ {fields} }} }}", id=request_id))[
+                "request"
+            ]
+
+        assert (found["products"]["totalCount"], of_request["products"]["totalCount"]) == (total, total)
+        # The request itself is read as well.
+        assert (len(everywhere.texts), len(within.texts)) == (statements, statements + 1)
+
+    run(story)
 
 
 @pytest.mark.parametrize(
@@ -584,10 +617,11 @@ def test_lists_without_pages_are_bounded_by_the_cost_as_well(settings: Settings,
 def test_total_is_counted_only_when_asked_for(run: Any) -> None:
     async def story(api: Api) -> None:
         given_request(api.resources.db, 1)
+        given_request(api.resources.db, 1)
         with Statements(api) as without:
-            await api.data("{ requests { edges { node { id } } } }")
+            await api.data("{ requests(first: 1) { edges { node { id } } } }")
         with Statements(api) as with_total:
-            await api.data("{ requests { totalCount edges { node { id } } } }")
+            await api.data("{ requests(first: 1) { totalCount edges { node { id } } } }")
 
         assert (len(without.texts), len(with_total.texts)) == (1, 2)
 

@@ -18,7 +18,7 @@ export function App() {
           <a href="/static/template.csv" download>
             Template CSV
           </a>
-          <a href="/graphql">GraphiQL</a>
+          <a href="/graphql">Developers</a>
         </nav>
       </header>
       <main>{id === null ? <HomePage /> : <RequestPage key={id} id={id} />}</main>

@@ -1,9 +1,10 @@
 import { expect, it } from "vitest";
-import { duration, limit, saved } from "./format";
+import { duration, gain, limit, saved } from "./format";
 
-it("tells how much smaller, and never less than nothing", () => {
+it("tells how much smaller, or that it became larger", () => {
   expect(saved(200, 50)).toBe(0.75);
-  expect(saved(200, 220)).toBe(0);
+  expect(gain(saved(200, 50)!)).toBe("75% saved");
+  expect(gain(saved(200, 700)!)).toBe("250% larger");
   expect(saved(0, 0)).toBeNull();
   expect(saved(null, 10)).toBeNull();
 });

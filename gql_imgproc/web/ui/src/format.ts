@@ -35,7 +35,7 @@ export function plural(value: number, one: string, many = `${one}s`): string {
 
 export const date = (iso: string): string => moment.format(new Date(iso));
 
-export function ago(iso: string, now = Date.now()): string {
+export function ago(iso: string, now: number): string {
   const seconds = (new Date(iso).getTime() - now) / 1000;
   const size = Math.abs(seconds);
   if (size < 45) return relative.format(0, "second");
@@ -60,7 +60,10 @@ export function formatOf({ format }: { format: string | null }): string {
   return format?.replace(/^image\//, "").toUpperCase() ?? "";
 }
 
-/** How much smaller, from 0 to 1; null when there is nothing to compare. */
+/** How much smaller, up to 1; below 0 when another format made it larger, null when there is nothing to compare. */
 export function saved(before: number | null, after: number | null): number | null {
-  return before && after !== null ? Math.max(0, 1 - after / before) : null;
+  return before && after !== null ? 1 - after / before : null;
 }
+
+/** `72% saved`, or that it became larger. */
+export const gain = (part: number): string => (part < 0 ? `${percent(-part)} larger` : `${percent(part)} saved`);

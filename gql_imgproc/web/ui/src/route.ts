@@ -6,10 +6,19 @@ export const home = "#/";
 export const hrefOf = (id: string): string => prefix + encodeURIComponent(id);
 
 /** The request named in the address, so that a reload comes back to it. */
-function read(): string | null {
-  const [path] = location.hash.split("?");
-  return path!.startsWith(prefix) ? decodeURIComponent(path!.slice(prefix.length)) : null;
+export function idOf(hash: string): string | null {
+  const [path] = hash.split("?");
+  if (!path!.startsWith(prefix)) return null;
+  const id = path!.slice(prefix.length);
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    // Cut off in the middle of a character; there is no such request, and the page says so.
+    return id;
+  }
 }
+
+const read = (): string | null => idOf(location.hash);
 
 export function useRoute(): string | null {
   const [id, setId] = useState(read);

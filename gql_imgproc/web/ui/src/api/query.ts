@@ -1,4 +1,6 @@
+import { setByServer } from "./clock";
 import { textOf, type Operation } from "./graphql";
+import { Signal } from "./signal";
 
 //: A page of products takes well under a second; past this the server is not coming back to us.
 const QUERY_TIMEOUT_MS = 30_000;
@@ -18,6 +20,9 @@ export function dataOf<Data>(answer: unknown): Data {
   return data;
 }
 
+/** Whether the last question was answered; told when that changes. */
+export const reachable = new Signal(true);
+
 export async function query<Data, Variables>(operation: Operation<Data, Variables>, variables: Variables): Promise<Data> {
   let answer: unknown;
   try {
@@ -27,8 +32,11 @@ export async function query<Data, Variables>(operation: Operation<Data, Variable
       body: JSON.stringify({ query: textOf(operation), variables }),
       signal: AbortSignal.timeout(QUERY_TIMEOUT_MS),
     });
+    setByServer(response.headers.get("date"));
     answer = await response.json();
+    reachable.set(true);
   } catch {
+    reachable.set(false);
     throw new Unreachable();
   }
   return dataOf<Data>(answer);

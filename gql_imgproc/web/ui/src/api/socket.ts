@@ -1,4 +1,5 @@
 import { createClient } from "graphql-ws";
+import { Signal } from "./signal";
 
 //: Between two pings, so that a connection which died without a word is noticed.
 const PING_EVERY_MS = 10_000;
@@ -9,21 +10,7 @@ const RETRY_AT_MOST_MS = 5_000;
 
 export type SocketState = "idle" | "connected" | "lost";
 
-let state: SocketState = "idle";
-const listeners = new Set<() => void>();
-
-export const socketState = (): SocketState => state;
-
-export function onSocketState(listener: () => void): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
-
-function become(next: SocketState): void {
-  if (next === state) return;
-  state = next;
-  listeners.forEach((listener) => listener());
-}
+export const socketState = new Signal<SocketState>("idle");
 
 let pongTimer = 0;
 let skipWait: (() => void) | undefined;
@@ -36,7 +23,7 @@ export const socket = createClient({
   retryAttempts: Infinity,
   shouldRetry: () => true,
   async retryWait(attempt) {
-    become("lost");
+    socketState.set("lost");
     // Jitter, lest every open page comes back in the same moment.
     const wait = Math.min(RETRY_AT_MOST_MS, 300 * 2 ** attempt) * (0.5 + Math.random() / 2);
     await new Promise<void>((resolve) => {
@@ -45,11 +32,11 @@ export const socket = createClient({
     });
   },
   on: {
-    connected: () => become("connected"),
+    connected: () => socketState.set("connected"),
     closed: (event) => {
       clearTimeout(pongTimer);
       // The client itself closes with 1000 once nothing is subscribed to any more.
-      become((event as CloseEvent).code === 1000 ? "idle" : "lost");
+      socketState.set((event as CloseEvent).code === 1000 ? "idle" : "lost");
     },
     ping: (received) => {
       if (received) return;

@@ -6,14 +6,14 @@ export function ByteBar({ before, after }: { before: number; after: number }) {
   return (
     <div class="byte-bar">
       <div class="track" aria-hidden="true">
-        <i style={{ width: `${100 * (1 - part)}%` }} />
+        <i style={{ width: `${100 * Math.min(1, 1 - part)}%` }} />
       </div>
       <p>
         <span>
-          <b>{bytes(after)}</b> stored
+          <b>{bytes(after)}</b> now
         </span>
         <span>
-          <b>{bytes(before)}</b> fetched
+          <b>{bytes(before)}</b> before
         </span>
       </p>
     </div>

@@ -4,6 +4,8 @@ import { useEffect, useRef } from "preact/hooks";
 /** A modal dialog; the browser keeps the focus inside and gives it back at the end. */
 export function Dialog(props: { label: string; class?: string; onClose: () => void; children: ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
+  // A press inside that ends outside, as when text is selected, is not meant for what lies behind.
+  const pressed = useRef<EventTarget | null>(null);
   useEffect(() => {
     element.current!.showModal();
   }, []);
@@ -13,7 +15,8 @@ export function Dialog(props: { label: string; class?: string; onClose: () => vo
       class={props.class}
       aria-label={props.label}
       onClose={props.onClose}
-      onClick={(event) => event.target === element.current && element.current!.close()}
+      onPointerDown={(event) => (pressed.current = event.target)}
+      onClick={(event) => event.target === element.current && pressed.current === element.current && element.current!.close()}
     >
       <div class="inside">{props.children}</div>
     </dialog>

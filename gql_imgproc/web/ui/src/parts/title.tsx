@@ -1,10 +1,9 @@
-import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 let first = true;
 
 /** The heading of a page: names the tab and takes the focus when the page changes, so that a screen reader reads it. */
-export function Title({ text, children }: { text: string; children?: ComponentChildren }) {
+export function Title({ text }: { text: string }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${text} · gql_imgproc`;
@@ -15,7 +14,7 @@ export function Title({ text, children }: { text: string; children?: ComponentCh
   }, []);
   return (
     <h1 ref={heading} tabIndex={-1}>
-      {children ?? text}
+      <bdi>{text}</bdi>
     </h1>
   );
 }

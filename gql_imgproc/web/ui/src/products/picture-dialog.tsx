@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Image, Product } from "../api/types";
-import { bytes, count, formatOf, percent, saved } from "../format";
+import { bytes, count, formatOf, gain, saved } from "../format";
 import { ByteBar } from "../parts/byte-bar";
 import { Dialog } from "../parts/dialog";
 import { here } from "../route";
@@ -29,7 +29,9 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
   return (
     <Dialog label={product.productName} class="look" onClose={onClose}>
       <div class="line">
-        <h2>{product.productName}</h2>
+        <h2>
+          <bdi>{product.productName}</bdi>
+        </h2>
         <form method="dialog">
           <button class="small">Close</button>
         </form>
@@ -55,12 +57,12 @@ export function PictureDialog({ image, product, onClose }: { image: Image; produ
         )}
       </div>
       <p class="remark" role="status">
-        {kept ? "Compressing would not have helped, so the original bytes are stored." : (undrawable ?? remarkOn(source, image))}
+        {kept ? "Small already: compressing it again would not have helped, so it is stored as it came." : (undrawable ?? remarkOn(source, image))}
       </p>
       {image.inputBytes !== null && image.outputBytes !== null && <ByteBar before={image.inputBytes} after={image.outputBytes} />}
       <div class="line">
         <p class="facts">
-          {part !== null && part > 0 && <b>{percent(part)} smaller</b>}
+          {part !== null && !kept && <b>{gain(part)}</b>}
           {width && height && (
             <span>
               {count(width)} × {count(height)} pixels

@@ -8,10 +8,15 @@ export function PictureTile({ image, name, onOpen }: { image: Image; name: strin
   if (image.error || image.status === "FAILED")
     return (
       <div class="picture failed">
-        <a class="frame" href={image.inputUrl} target="_blank" rel="noreferrer" aria-label={`${name}: open the source`}>
-          <span aria-hidden="true">!</span>
-        </a>
-        <p>{image.error?.message ?? "Failed."}</p>
+        <div class="frame" aria-hidden="true">
+          !
+        </div>
+        <div>
+          <p>{image.error?.message ?? "Failed."}</p>
+          <a href={image.inputUrl} target="_blank" rel="noreferrer" aria-label={`Open its address: ${name}`}>
+            Open its address
+          </a>
+        </div>
       </div>
     );
   if (!image.outputUrl)
@@ -28,7 +33,7 @@ export function PictureTile({ image, name, onOpen }: { image: Image; name: strin
         <Thumbnail image={image} name={`${name}: look closer`} />
       </button>
       <p>
-        {image.outcome === "KEPT" ? "Kept" : part !== null && <b>−{percent(part)}</b>}
+        {image.outcome === "KEPT" ? "Small already," : part !== null && <b class={part < 0 ? "larger" : ""}>{part < 0 ? `+${percent(-part)}` : `−${percent(part)}`}</b>}
         {image.outputBytes !== null && <> {bytes(image.outputBytes)}</>}
       </p>
     </div>

@@ -8,7 +8,7 @@ import { isFinal } from "../requests/status";
 import { store } from "./store";
 
 //: A stream the server ended with an error is asked for again after this.
-const RESUBSCRIBE_MS = 3_000;
+export const RESUBSCRIBE_MS = 3_000;
 
 /** The request as the store knows it, drawn again whenever it changes. */
 export function useRequest(id: string): Request | undefined {
@@ -21,29 +21,33 @@ export function useRequest(id: string): Request | undefined {
   return request?.id === id ? request : store.get(id);
 }
 
-const watches = new Map<string, { users: number; stop: () => void }>();
-
-/** Follows a request while it may still change; several users of one request share one subscription. */
+/** Follows a request while it may still change. */
 export function useWatch(id: string): Request | undefined {
   const request = useRequest(id);
-  const follow = request !== undefined && !isFinal(request);
-  useEffect(() => {
-    if (!follow) return;
-    const watch = watches.get(id) ?? { users: 0, stop: start(id) };
-    watches.set(id, watch);
-    watch.users += 1;
-    return () => {
-      watch.users -= 1;
-      if (watch.users) return;
-      watches.delete(id);
-      watch.stop();
-    };
-  }, [id, follow]);
+  const running = request !== undefined && !isFinal(request);
+  useEffect(() => (running ? follow(id) : undefined), [id, running]);
   return request;
 }
 
+const watches = new Map<string, { users: number; stop: () => void }>();
+
+/** Brings what happens to a request into the store, until the function that it returns is called. Several users share
+ * one subscription. */
+export function follow(id: string): () => void {
+  const watch = watches.get(id) ?? { users: 0, stop: start(id) };
+  watches.set(id, watch);
+  watch.users += 1;
+  return () => {
+    watch.users -= 1;
+    if (watch.users) return;
+    watches.delete(id);
+    watch.stop();
+  };
+}
+
 function start(id: string): () => void {
-  let timer = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stopped = false;
   let unsubscribe = () => {};
   const open = () => {
     unsubscribe = socket.subscribe<{ requestProgress: Request }>(
@@ -60,16 +64,19 @@ function start(id: string): () => void {
   };
   // The request may be gone, and then the stream would never say so: ask.
   const again = () => {
-    timer = window.setTimeout(async () => {
+    if (stopped) return;
+    timer = setTimeout(async () => {
       const answer = await query(OneRequest, { id }).catch(() => undefined);
-      if (!watches.has(id)) return;
+      if (stopped) return;
+      if (answer && !answer.request) return store.delete(id);
       if (answer?.request) store.snapshot(answer.request);
-      else if (answer) return store.delete(id);
+      // What is final now stops the watch as soon as it is drawn.
       open();
     }, RESUBSCRIBE_MS);
   };
   open();
   return () => {
+    stopped = true;
     clearTimeout(timer);
     unsubscribe();
   };

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { CancelRequest, DeleteRequest, ResendWebhook, RetryFailedImages } from "../api/operation";
 import type { Operation } from "../api/graphql";
 import { query } from "../api/query";
@@ -16,7 +16,7 @@ type Change = Operation<
 >;
 
 /** What can be done with a request in its present state. */
-export function Actions({ request, onDeleted }: { request: Request; onDeleted: () => void }) {
+export function Actions({ request }: { request: Request }) {
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState<string | null>(null);
   const [asking, setAsking] = useState<"cancel" | "delete" | null>(null);
@@ -31,9 +31,9 @@ export function Actions({ request, onDeleted }: { request: Request; onDeleted: (
       else announce(said);
       if (result.request) store.snapshot(result.request);
       if (result.deletedId) {
-        onDeleted();
+        // Not before this page has given way to the list: it would say that there is no such request.
+        addEventListener("hashchange", () => store.delete(request.id), { once: true });
         location.hash = home;
-        store.delete(result.deletedId);
       }
     } catch (error) {
       setFault((error as Error).message);
@@ -41,8 +41,16 @@ export function Actions({ request, onDeleted }: { request: Request; onDeleted: (
     setBusy(false);
   };
 
+  // A button that did its work may be gone: who used it by keyboard is not to start again at the top.
+  const group = useRef<HTMLDivElement>(null);
+  const acted = useRef(false);
+  acted.current ||= busy;
+  useEffect(() => {
+    if (acted.current && !busy && document.activeElement === document.body) group.current!.focus();
+  }, [busy, request.status]);
+
   return (
-    <div class="actions">
+    <div ref={group} class="actions" role="group" aria-label="Actions" tabIndex={-1}>
       {request.outputCsvUrl && (
         <a class="button main" href={here(request.outputCsvUrl)} download>
           Download output CSV

@@ -12,8 +12,8 @@ export function Counts({ request }: { request: Request }) {
         <b>{count(processedImages)}</b> of {plural(totalImages, "picture")} done
       </li>
       {keptImages > 0 && (
-        <li class="kept" title="Compressing them would not have helped, so the original bytes are stored">
-          <b>{count(keptImages)}</b> of them kept as they were
+        <li class="kept" title="Compressing them again would not have helped, so they are stored as they came">
+          <b>{count(keptImages)}</b> of them were small already
         </li>
       )}
       {failedImages > 0 && (
@@ -44,5 +44,5 @@ export function Pace({ request }: { request: Request }) {
     // An estimate that has passed is no news.
     left > 0 && `${duration(Math.ceil(left / 1000) * 1000)} left`,
   ].filter(Boolean);
-  return <>{parts.join(" · ") || "Waiting for a worker"}</>;
+  return <>{parts.join(" · ") || "Waiting for its turn"}</>;
 }

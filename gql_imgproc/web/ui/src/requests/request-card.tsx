@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { Request } from "../api/types";
-import { bytes, percent, plural, saved } from "../format";
+import { bytes, gain, plural, saved } from "../format";
 import { announce } from "../parts/announcer";
 import { Badge } from "../parts/badge";
 import { Moment } from "../parts/moment";
@@ -25,7 +25,9 @@ export function RequestCard({ id }: { id: string }) {
     <li class={final ? "card request" : "card request running"}>
       <div class="line">
         <h3>
-          <a href={hrefOf(id)}>{request.csvFilename}</a>
+          <a href={hrefOf(id)}>
+            <bdi>{request.csvFilename}</bdi>
+          </a>
         </h3>
         <Badge status={request.status} />
       </div>
@@ -38,7 +40,7 @@ export function RequestCard({ id }: { id: string }) {
           </span>
           {part !== null && (
             <span>
-              {bytes(request.inputBytes)} → {bytes(request.outputBytes)}, <b>{percent(part)} saved</b>
+              {bytes(request.inputBytes)} → {bytes(request.outputBytes)}, <b class="gain">{gain(part)}</b>
             </span>
           )}
         </p>
@@ -57,7 +59,7 @@ function Past({ request }: { request: Request }) {
         {part !== null && (
           <>
             {" "}
-            · <b>{percent(part)} saved</b>
+            · <b class="gain">{gain(part)}</b>
           </>
         )}
       </span>

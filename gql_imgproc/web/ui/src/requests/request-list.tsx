@@ -1,9 +1,10 @@
 import { useCallback, useEffect, useState } from "preact/hooks";
 import { Requests } from "../api/operation";
 import { query } from "../api/query";
-import { onSocketState, socketState } from "../api/socket";
+import { socketState } from "../api/socket";
 import { count } from "../format";
 import { Notice } from "../parts/notice";
+import { useSignal } from "../parts/use-signal";
 import { store } from "../progress/store";
 import { RequestCard } from "./request-card";
 
@@ -11,10 +12,12 @@ import { RequestCard } from "./request-card";
 const PAGE_SIZE = 12;
 //: Requests that others made show up after this.
 const LOOK_AGAIN_MS = 15_000;
+//: Without live updates, so does everything.
+const LOOK_WITHOUT_UPDATES_MS = 3_000;
 
 interface Props {
   /** Requests accepted on this page, newest first. */
-  accepted: string[];
+  accepted: readonly string[];
   onLimits: (maxUploadBytes: number) => void;
 }
 
@@ -38,8 +41,7 @@ export function RequestList({ accepted, onLimits }: Props) {
       const { found, next } = await load(null);
       setFault(null);
       setIds((old) => {
-        // The first page is laid over what is listed, so that a look for news does not fold up the pages after it.
-        const rest = old?.slice(0).filter((id) => !found.includes(id)) ?? [];
+        const rest = next.hasNextPage ? olderThan(found, old ?? []) : [];
         if (!rest.length) setEnd(next.hasNextPage ? next.endCursor : null);
         return [...found, ...rest];
       });
@@ -61,16 +63,20 @@ export function RequestList({ accepted, onLimits }: Props) {
   };
 
   useEffect(() => {
+    if (accepted.length) setIds((old) => [...new Set([...accepted, ...(old ?? [])])]);
     void refresh();
-    const timer = setInterval(() => document.hidden || void refresh(), LOOK_AGAIN_MS);
-    const stop = onSocketState(() => socketState() === "connected" && void refresh());
+  }, [accepted, refresh]);
+
+  const every = useSignal(socketState) === "lost" ? LOOK_WITHOUT_UPDATES_MS : LOOK_AGAIN_MS;
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || void refresh(), every);
+    const stop = socketState.listen(() => socketState.value === "connected" && void refresh());
     return () => {
       clearInterval(timer);
       stop();
     };
-  }, []);
+  }, [every, refresh]);
 
-  const shown = [...new Set([...accepted, ...(ids ?? [])])];
   return (
     <section aria-labelledby="requests-title">
       <h2 id="requests-title">
@@ -81,14 +87,14 @@ export function RequestList({ accepted, onLimits }: Props) {
           {ids ? "What is shown may be out of date." : "The list of requests could not be loaded."}
         </Notice>
       )}
-      {!ids && !fault && !accepted.length && <Skeleton />}
-      {ids && !shown.length && (
+      {!ids && !fault && <Skeleton />}
+      {ids?.length === 0 && (
         <Notice title="Nothing here yet">
           Drop a CSV to begin. <a href="/static/template.csv" download>The template</a> shows what it should look like.
         </Notice>
       )}
       <ul class="list">
-        {shown.map((id) => (
+        {ids?.map((id) => (
           <RequestCard key={id} id={id} />
         ))}
       </ul>
@@ -99,6 +105,12 @@ export function RequestList({ accepted, onLimits }: Props) {
       )}
     </section>
   );
+}
+
+/** Of what is listed, the part after the first page: a look for news folds up none of it, and drops what was deleted. */
+function olderThan(found: string[], listed: string[]): string[] {
+  const last = listed.findLastIndex((id) => found.includes(id));
+  return last < 0 ? [] : listed.slice(last + 1);
 }
 
 function Skeleton() {

@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { OneRequest } from "../api/operation";
 import { query } from "../api/query";
+import { socketState } from "../api/socket";
 import type { Request } from "../api/types";
 import { bytes, count, percent, saved } from "../format";
 import { announce } from "../parts/announcer";
@@ -10,6 +11,7 @@ import { Moment } from "../parts/moment";
 import { Notice } from "../parts/notice";
 import { ProgressBar } from "../parts/progress-bar";
 import { Title } from "../parts/title";
+import { useSignal } from "../parts/use-signal";
 import { ProductList } from "../products/product-list";
 import { store } from "../progress/store";
 import { useWatch } from "../progress/watch";
@@ -24,19 +26,26 @@ import { WebhookLine } from "./webhook";
 const WEBHOOK_LOOK_MS = 3_000;
 //: The subscription tells everything at once; this is for the day a proxy swallows its last event.
 const RUNNING_LOOK_MS = 15_000;
+//: Without a subscription, this is how progress is seen.
+const WITHOUT_UPDATES_MS = 3_000;
+//: What has ended may be tried again or deleted by others.
+const FINAL_LOOK_MS = 30_000;
 
 export function RequestPage({ id }: { id: string }) {
   const request = useWatch(id);
-  const [gone, setGone] = useState(false);
+  const known = useRef(false);
+  known.current ||= request !== undefined;
+  const [missing, setMissing] = useState(false);
+  // Once known, it is gone as soon as the store lost it.
+  const gone = missing || (known.current && !request);
   const [fault, setFault] = useState<string | null>(null);
-  const deleted = useRef(false);
 
   const load = useCallback(async () => {
     try {
       const answer = await query(OneRequest, { id });
       setFault(null);
       if (answer.request) store.snapshot(answer.request);
-      else if (!deleted.current) setGone(true);
+      else setMissing(true);
     } catch (error) {
       setFault((error as Error).message);
     }
@@ -44,11 +53,17 @@ export function RequestPage({ id }: { id: string }) {
 
   useEffect(() => void load(), [load]);
 
-  const every = request && lookEvery(request);
+  const lost = useSignal(socketState) === "lost";
+  const every = request ? lookEvery(request, lost) : fault && WITHOUT_UPDATES_MS;
   useEffect(() => {
     if (!every) return;
-    const timer = setInterval(() => document.hidden || void load(), every);
-    return () => clearInterval(timer);
+    const look = () => document.hidden || void load();
+    const timer = setInterval(look, every);
+    document.addEventListener("visibilitychange", look);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", look);
+    };
   }, [every, load]);
 
   useMilestones(request);
@@ -58,7 +73,9 @@ export function RequestPage({ id }: { id: string }) {
       <>
         <Back />
         <Title text={gone ? "No such request" : "Request"} />
-        {gone && <Notice title="It may have been deleted, or the address is incomplete.">Look for it in the list.</Notice>}
+        {gone && <Notice title="It was deleted, or its address is incomplete.">
+            <a href={home}>See all requests</a>
+          </Notice>}
         {fault && <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }} />}
         {!gone && !fault && <div class="card skeleton tall" role="img" aria-label="Loading" />}
       </>
@@ -76,7 +93,7 @@ export function RequestPage({ id }: { id: string }) {
             </span>
           </p>
         </div>
-        <Actions request={request} onDeleted={() => (deleted.current = true)} />
+        <Actions request={request} />
       </header>
       {/* While it runs, the banner tells of a lost connection. */}
       {fault && isFinal(request) && <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }} />}
@@ -92,10 +109,10 @@ export function RequestPage({ id }: { id: string }) {
   );
 }
 
-/** How often to ask although nothing was told; null for never. */
-function lookEvery(request: Request): number | null {
-  if (!isFinal(request)) return RUNNING_LOOK_MS;
-  return ["PENDING", "RETRYING"].includes(request.webhook?.status ?? "") ? WEBHOOK_LOOK_MS : null;
+/** How often to ask although nothing was told. */
+function lookEvery(request: Request, lost: boolean): number {
+  if (!isFinal(request)) return lost ? WITHOUT_UPDATES_MS : RUNNING_LOOK_MS;
+  return ["PENDING", "RETRYING"].includes(request.webhook?.status ?? "") ? WEBHOOK_LOOK_MS : FINAL_LOOK_MS;
 }
 
 function Back() {
@@ -109,15 +126,18 @@ function Back() {
 function Summary({ request }: { request: Request }) {
   const part = saved(request.inputBytes, request.outputBytes);
   const { quality, scale, format } = request.options;
+  // What one looks for first: while it runs how far it is, afterwards what it saved.
+  const finished = (
+    <p class={isFinal(request) ? "quiet" : ""}>
+      <b>{percent(finishedOf(request))}</b> finished
+    </p>
+  );
   return (
     <section class="card summary" aria-label="Progress">
       <div class="big">
-        <p>
-          <b>{percent(handledOf(request))}</b> {isFinal(request) ? "handled" : "so far"}
-        </p>
-        <p class="save">
-          <b>{part === null ? "–" : percent(part)}</b> {part === null ? "nothing stored yet" : `smaller, ${bytes(request.inputBytes - request.outputBytes)} saved`}
-        </p>
+        {isFinal(request) || finished}
+        <Saving request={request} />
+        {isFinal(request) && finished}
       </div>
       <ProgressBar request={request} />
       <div class="line">
@@ -131,7 +151,7 @@ function Summary({ request }: { request: Request }) {
         <div>
           <dt>Products</dt>
           <dd>
-            {count(request.processedProducts + request.failedProducts)} of {count(request.totalProducts)} handled
+            {count(request.processedProducts + request.failedProducts)} of {count(request.totalProducts)} finished
           </dd>
         </div>
         <div>
@@ -155,8 +175,29 @@ function Summary({ request }: { request: Request }) {
   );
 }
 
+function Saving({ request: { inputBytes, outputBytes } }: { request: Request }) {
+  const part = saved(inputBytes, outputBytes);
+  if (part === null)
+    return (
+      <p>
+        <b>–</b> nothing saved yet
+      </p>
+    );
+  if (part < 0)
+    return (
+      <p>
+        <b>{percent(-part)}</b> larger, {bytes(outputBytes - inputBytes)} more
+      </p>
+    );
+  return (
+    <p class="save">
+      <b>{percent(part)}</b> smaller, {bytes(inputBytes - outputBytes)} saved
+    </p>
+  );
+}
+
 /** Share of the pictures that came to an end of their own; rounded down, since 99.6 % is not all. */
-function handledOf({ processedImages, failedImages, totalImages }: Request): number {
+function finishedOf({ processedImages, failedImages, totalImages }: Request): number {
   return totalImages ? Math.floor((100 * (processedImages + failedImages)) / totalImages) / 100 : 1;
 }
 

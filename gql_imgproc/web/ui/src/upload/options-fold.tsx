@@ -66,7 +66,7 @@ export function OptionsFold({ options, onChange }: { options: Options; onChange:
             value={options.webhookUrl}
             onInput={(e) => set({ webhookUrl: e.currentTarget.value })}
           />
-          <small>Called once the request has ended.</small>
+          <small>For developers: told when the request has ended.</small>
         </label>
       </div>
     </details>

@@ -1,44 +1,24 @@
 import { useState } from "preact/hooks";
-import type { Request } from "../api/types";
+import { useSignal } from "../parts/use-signal";
 import { DropZone } from "./drop-zone";
 import { OptionsFold } from "./options-fold";
 import { defaults, type Options } from "./options";
 import { UploadItem } from "./upload-item";
-
-interface Props {
-  onAccepted: (request: Request) => void;
-  maxUploadBytes: number | null;
-}
+import { uploads } from "./uploads";
 
 /** Takes files and shows each until it is accepted. */
-export function UploadPanel({ onAccepted, maxUploadBytes }: Props) {
+export function UploadPanel({ maxUploadBytes }: { maxUploadBytes: number | null }) {
   const [options, setOptions] = useState<Options>(defaults);
-  const [files, setFiles] = useState<{ key: number; file: File; options: Options }[]>([]);
-  const remove = (key: number) => setFiles((old) => old.filter((item) => item.key !== key));
-  const add = (added: File[]) =>
-    setFiles((old) => {
-      const next = (old.at(-1)?.key ?? 0) + 1;
-      return [...old, ...added.map((file, index) => ({ key: next + index, file, options }))];
-    });
+  const list = useSignal(uploads.list);
   return (
     <section aria-labelledby="upload-title">
       <h2 id="upload-title" class="unseen">
         Upload
       </h2>
-      <DropZone onFiles={add} maxUploadBytes={maxUploadBytes} />
+      <DropZone onFiles={(files) => uploads.add(files, options, maxUploadBytes)} maxUploadBytes={maxUploadBytes} />
       <ul class="list uploads">
-        {files.map(({ key, file, options: chosen }) => (
-          <UploadItem
-            key={key}
-            file={file}
-            options={chosen}
-            maxUploadBytes={maxUploadBytes}
-            onClose={() => remove(key)}
-            onAccepted={(request) => {
-              remove(key);
-              onAccepted(request);
-            }}
-          />
+        {list.map((upload) => (
+          <UploadItem key={upload.key} upload={upload} />
         ))}
       </ul>
       <OptionsFold options={options} onChange={setOptions} />
