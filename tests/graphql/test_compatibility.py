@@ -1,7 +1,7 @@
 """Clients of the last release go on working: nothing that they may have asked for goes or changes its type.
 
-`released.graphql` is the schema of the last release. Until there is one, it is the contract that the project began
-with. A release replaces it: `cp schema.graphql tests/graphql/released.graphql`.
+Until there is a release, that is the contract that the project began with. A release adds its own,
+`cp schema.graphql tests/graphql/released.graphql`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from graphql.utilities import find_breaking_changes
 
 from gql_imgproc.graphql.schema import export
 
-RELEASED = Path(__file__).with_name("released.graphql")
+FOLDER = Path(__file__).parent
+RELEASED = next(path for name in ("released", "contract") if (path := FOLDER / f"{name}.graphql").is_file())
 
 
 def breaking_changes(released: str, schema: str) -> list[str]:
