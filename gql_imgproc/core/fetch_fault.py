@@ -42,3 +42,15 @@ class FetchFault(Enum):
     def of_status(cls, status: int) -> FetchFault:
         """The fault of an answer that brings no picture."""
         return cls.STATUS_TEMPORARY if status in (408, 425, 429) or 500 <= status < 600 else cls.STATUS_PERMANENT
+
+
+def status_advice(status: int) -> str:
+    """What whoever wrote the address can do about a status."""
+    if FetchFault.of_status(status).value.temporary:
+        return "It may answer again later; retry the request then."
+    match status:
+        case 401 | 402 | 403 | 407 | 451:
+            return "It does not give the picture to everybody. Make it public, or use another address."
+        case 404 | 410:
+            return "There is no picture at the address. Check the address, or put the picture there."
+    return "Open the address in a browser to see what it says."

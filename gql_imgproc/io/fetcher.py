@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import httpx
 
 from gql_imgproc import __version__
-from gql_imgproc.core.fetch_fault import FetchFault
+from gql_imgproc.core.fetch_fault import FetchFault, status_advice
 from gql_imgproc.core.netguard import AddressProblem, AddressProblemCode, NetworkPolicy, check_url
 from gql_imgproc.core.retry_after import retry_after_s
 from gql_imgproc.errors import ImageFailure
@@ -167,7 +167,7 @@ class Fetcher:
             return _Redirect(_joined(url, location))
         raise _failure(
             FetchFault.of_status(status),
-            f"{host} answered with status {status}.",
+            f"{host} answered with status {status}. {status_advice(status)}",
             http_status=status,
             retry_after_s=retry_after_s(response.headers.get("retry-after", ""), time.time()),
         )

@@ -198,7 +198,9 @@ def test_products_are_searched_filtered_and_paged(page: Page, service: Service, 
     page.get_by_role("searchbox").fill("")
     page.get_by_role("radio", name="Failed", exact=True).check()
     expect(names).to_have_text(["Cup 7 No. 7"])
-    expect(page.locator(".picture.failed p")).to_have_text("127.0.0.1 answered with status 404.")
+    expect(page.locator(".picture.failed p")).to_contain_text(
+        "127.0.0.1 answered with status 404. There is no picture at the address."
+    )
     page.reload()
     expect(names).to_have_text(["Cup 7 No. 7"])
     page.get_by_role("searchbox").fill("nothing like this")

@@ -1,14 +1,25 @@
+"""What can be done about a picture that does not come."""
+
 from __future__ import annotations
 
-from gql_imgproc.core.fetch_fault import FetchFault
+import pytest
+
+from gql_imgproc.core.fetch_fault import status_advice
 
 
-def test_statuses_that_may_be_others_a_moment_later_are_408_425_429_and_5xx() -> None:
-    temporary = {status for status in range(100, 1_000) if FetchFault.of_status(status).value.temporary}
-
-    assert temporary == {408, 425, 429, *range(500, 600)}
-
-
-def test_every_row_is_one_of_its_own() -> None:
-    # Rows that were equal would be one member of the enum under two names.
-    assert len(FetchFault) == len(FetchFault.__members__) == len({fault.value.meaning for fault in FetchFault})
+@pytest.mark.parametrize(
+    ("status", "begins"),
+    [
+        (401, "It does not give the picture to everybody."),
+        (403, "It does not give the picture to everybody."),
+        (404, "There is no picture at the address."),
+        (410, "There is no picture at the address."),
+        (418, "Open the address in a browser"),
+        (302, "Open the address in a browser"),
+        (408, "It may answer again later;"),
+        (429, "It may answer again later;"),
+        (503, "It may answer again later;"),
+    ],
+)
+def test_a_status_comes_with_what_to_do(status: int, begins: str) -> None:
+    assert status_advice(status).startswith(begins)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from gql_imgproc import __version__
+from gql_imgproc.core.fetch_fault import status_advice
 from gql_imgproc.core.netguard import NetworkPolicy
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
 from gql_imgproc.io import fetcher as fetcher_module
@@ -209,7 +210,7 @@ def test_statuses_are_temporary_or_permanent(status: int, temporary: bool) -> No
     assert failure.http_status == status
     assert failure.temporary is temporary
     assert failure.retry_after_s == (7.0 if temporary else None)
-    assert failure.message == f"127.0.0.1 answered with status {status}."
+    assert failure.message == f"127.0.0.1 answered with status {status}. {status_advice(status)}"
     assert len(host.requests) == 1
 
 

@@ -155,7 +155,13 @@ def test_source_that_is_gone_says_so(run_near: Any) -> None:
             host.status = "410 Gone"
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
-        assert (got.status_code, got.json()) == (502, {"error": "127.0.0.1 answered with status 410."})
+        assert (got.status_code, got.json()) == (
+            502,
+            {
+                "error": "127.0.0.1 answered with status 410. There is no picture at the address. "
+                "Check the address, or put the picture there."
+            },
+        )
 
     run_near(story)
 
