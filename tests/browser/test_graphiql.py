@@ -116,6 +116,15 @@ def test_every_operation_has_a_tab_and_the_keyboard_runs_it(graphiql: Page) -> N
     expect_result(graphiql, '"maxPageSize": 100')
 
 
+def test_a_tab_that_was_just_chosen_runs_as_itself(graphiql: Page) -> None:
+    # For a tenth of a second GraphiQL has the name and the syntax tree of the tab before.
+    with graphiql.expect_websocket():
+        graphiql.get_by_role("tab", name="Progress", exact=True).click()
+        graphiql.evaluate("document.querySelector('.graphiql-execute-button').click()")
+
+    expect_result(graphiql, "There is no such request.")
+
+
 def test_an_upload_by_the_panel_is_watched_to_its_end(
     graphiql: Page, service: Service, shop: Path, held: tuple[str, Callable[[], None]]
 ) -> None:

@@ -30,6 +30,7 @@ function ofThisTab(operation: Operation, options: Options = {}): [Operation, Opt
     // The service says what is wrong with it.
     return [operation, options];
   }
-  const operationName = getOperationAST(documentAST, operation.operationName) && operation.operationName;
-  return [{ ...operation, operationName }, { ...options, documentAST }];
+  // By its own name also when there is but one: GraphiQL takes what it cannot name for no subscription.
+  const named = getOperationAST(documentAST, operation.operationName) ?? getOperationAST(documentAST);
+  return [{ ...operation, operationName: named?.name?.value }, { ...options, documentAST }];
 }

@@ -34,7 +34,7 @@ interface Globals {
     createFetcher(options: object): unknown;
     GraphQL: {
       parse(text: string): Document;
-      getOperationAST(document: Document, name?: string | null): object | null;
+      getOperationAST(document: Document, name?: string | null): { name?: { value: string } } | null;
     };
     React: {
       useEditorContext(): EditorContext;
