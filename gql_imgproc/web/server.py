@@ -21,6 +21,9 @@ STOP_S = 5
 SWITCH_S = 0.0005
 #: Largest message a client may send over a WebSocket, in bytes: a GraphQL document and its variables.
 WEBSOCKET_MESSAGE_BYTES = 256 * 1024
+#: Objects made, and collections of the young and the middle-aged, until the collector looks again. What an answer
+#: leaves behind is freed without it, so all this bounds is the memory of rare cycles, to some MiB.
+COLLECTOR = (10_000, 20, 50)
 #: Files and connections that are asked of the system: three quarters of what it gives are for clients, the rest for
 #: the database, Redis, the store and temporary files.
 DESCRIPTORS = MAX_CONNECTIONS * 4 // 3 + 1
@@ -54,6 +57,8 @@ def run(app: ASGIApp, host: str, port: int) -> None:
     # What is loaded now stays for good. The collector would look through all of it with each large answer, which took a
     # third of that answer's CPU.
     gc.freeze()
+    # With that out of its sight, it would look through the open sockets all the time: 50 ms in which nobody is heard.
+    gc.set_threshold(*COLLECTOR)
     server = uvicorn.Server(configuration(app, host, port))
     # Told by Ctrl-C, the server stops in order, then raises it again.
     with suppress(KeyboardInterrupt):
