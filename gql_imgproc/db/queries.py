@@ -1,17 +1,12 @@
-"""Reads for the API: single rows, pages of ordered lists, and what belongs to many rows at once.
-
-Pages go by key, not by offset, so they do not shift when rows come in. A key is a tuple that `json` can hold
-once identifiers are text; each list says which.
-"""
+"""Reads for the API: single rows, pages of lists, and what belongs to many rows at once."""
 
 from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -25,42 +20,17 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    tuple_,
     type_coerce,
 )
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.models import images, products, requests, webhook_deliveries
+from gql_imgproc.db.pages import Bounds, Key, Page, Window, outside, page, within
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
 from gql_imgproc.states import ProductStatus, RequestStatus
 
-T = TypeVar("T")
-
-Key = tuple[Any, ...]
-
 #: Larger than any position of a product.
 _NO_END = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of an ordered list: at most `size` rows between two keys, from its start or (`backward`) its end."""
-
-    size: int
-    after: Key | None = None
-    before: Key | None = None
-    backward: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Rows of a window in the list's order, each with its key; `more` when the window had further ones."""
-
-    rows: Sequence[tuple[Key, T]]
-    more: bool
-    #: Whether the list has rows outside of the window: up to its key `after`, and from its key `before` on.
-    earlier: bool
-    later: bool
 
 
 def request(connection: Connection, request_id: UUID) -> Snapshot | None:
@@ -89,9 +59,9 @@ def requests_page(
     bounds = _bounds(window, lambda key: (_moment(connection, key[0]), literal(key[1], requests.c.id.type)))
     wanted = () if status is None else (requests.c.status == status,)
     statement = select(*SNAPSHOT_COLUMNS, moment.label("moment")).where(*wanted)
-    rows = connection.execute(_within(statement, columns, bounds, window, descending=not oldest_first)).all()
-    outside = _outside(connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first)
-    return _page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window, *outside)
+    rows = connection.execute(within(statement, columns, bounds, window, descending=not oldest_first)).all()
+    others = outside(connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first)
+    return page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window, *others)
 
 
 def count_requests(connection: Connection, *, status: RequestStatus | None = None) -> int:
@@ -114,9 +84,9 @@ def products_page(
     columns = (products.c.id,)
     bounds = _bounds(window, lambda key: (literal(key[0], products.c.id.type),))
     matches = _matches(connection, name_contains, status)
-    rows = connection.execute(_within(select(products).where(*matches), columns, bounds, window)).all()
-    outside = _outside(connection, select(products.c.id).where(*matches), columns, bounds)
-    return _page([((row.id,), row) for row in rows], window, *outside)
+    rows = connection.execute(within(select(products).where(*matches), columns, bounds, window)).all()
+    others = outside(connection, select(products.c.id).where(*matches), columns, bounds)
+    return page([((row.id,), row) for row in rows], window, *others)
 
 
 def count_products(
@@ -138,23 +108,24 @@ def products_of_requests(
     status: ProductStatus | None = None,
 ) -> dict[UUID, Page[Row[Any]]]:
     """The same window of the products of each request, in the order of its file; keys are (position,)."""
+    matches = _matches(connection, name_contains, status)
     if len(request_ids) == 1:
         # Read once, and no further than the window.
         (request_id,) = request_ids
-        own = select(products).where(products.c.request_id == request_id, *_matches(connection, name_contains, status))
+        own = select(products).where(products.c.request_id == request_id, *matches)
         bounds = _bounds(window, lambda key: (literal(key[0]),))
-        statement = _within(own, (products.c.position,), bounds, window)
+        statement = within(own, (products.c.position,), bounds, window)
     else:
         statement = _windows(connection, request_ids, window, name_contains, status)
     rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
     for row in connection.execute(statement):
         rows[row.request_id].append(((row.position,), row))
     earlier, later = (
-        set() if key is None else _with_products(connection, request_ids, status, beyond(products.c.position, key[0]))
+        set() if key is None else _with_products(connection, request_ids, beyond(products.c.position, key[0]), *matches)
         for key, beyond in ((window.after, operator.le), (window.before, operator.ge))
     )
     return {
-        request_id: _page(rows[request_id], window, request_id in earlier, request_id in later)
+        request_id: page(rows[request_id], window, request_id in earlier, request_id in later)
         for request_id in request_ids
     }
 
@@ -203,14 +174,10 @@ def _windows(
     )
 
 
-def _with_products(
-    connection: Connection, request_ids: Collection[UUID], status: ProductStatus | None, where: ColumnElement[bool]
-) -> set[UUID]:
+def _with_products(connection: Connection, request_ids: Collection[UUID], *where: ColumnElement[bool]) -> set[UUID]:
     """Those of the requests that have such a product."""
-    such = select(products.c.id).where(products.c.request_id == requests.c.id, where)
-    if status is not None:
-        such = such.where(products.c.status == status)
-    statement = select(requests.c.id).where(requests.c.id.in_(request_ids), such.correlate(requests).exists())
+    such = select(products.c.id).where(products.c.request_id == requests.c.id, *where).correlate(requests)
+    statement = select(requests.c.id).where(requests.c.id.in_(request_ids), such.exists())
     return set(connection.execute(statement).scalars())
 
 
@@ -279,60 +246,11 @@ def _either_case(letter: str) -> str:
     return f"[{''.join(sorted(cases))}]"
 
 
-def _within(
-    statement: Select[Any],
-    columns: tuple[ColumnElement[Any], ...],
-    bounds: tuple[Sequence[ColumnElement[Any]] | None, Sequence[ColumnElement[Any]] | None],
-    window: Window,
-    *,
-    descending: bool = False,
-) -> Select[Any]:
-    """Narrows a list ordered by `columns` to a window and one row more, which tells whether there are more."""
-    key = tuple_(*columns)
-    lower, upper = reversed(bounds) if descending else bounds
-    if lower is not None:
-        statement = statement.where(key > tuple_(*lower))
-    if upper is not None:
-        statement = statement.where(key < tuple_(*upper))
-    from_the_top = descending != window.backward
-    order = [column.desc() if from_the_top else column for column in columns]
-    return statement.order_by(*order).limit(window.size + 1)
-
-
-def _outside(
-    connection: Connection,
-    statement: Select[Any],
-    columns: tuple[ColumnElement[Any], ...],
-    bounds: tuple[Sequence[ColumnElement[Any]] | None, Sequence[ColumnElement[Any]] | None],
-    *,
-    descending: bool = False,
-) -> list[bool]:
-    """Whether the list has rows up to the first bound, and from the second one on.
-
-    The row that a bound was made from may have gone, so one is looked for: from the bound outwards, where it mostly is.
-    """
-    key, found = tuple_(*columns), []
-    for bound, downward in zip(bounds, (not descending, descending), strict=True):
-        if bound is None:
-            found.append(False)
-            continue
-        there = key <= tuple_(*bound) if downward else key >= tuple_(*bound)
-        order = [column.desc() if downward else column for column in columns]
-        found.append(connection.execute(statement.where(there).order_by(*order).limit(1)).first() is not None)
-    return found
-
-
-def _bounds(window: Window, literals: Any) -> tuple[Any, Any]:
+def _bounds(window: Window, literals: Callable[[Key], Sequence[ColumnElement[Any]]]) -> Bounds:
     return (
         None if window.after is None else literals(window.after),
         None if window.before is None else literals(window.before),
     )
-
-
-def _page(rows: Sequence[tuple[Key, T]], window: Window, earlier: bool, later: bool) -> Page[T]:
-    """Rows as they were read, up to one more than the window's size, as a page in the list's order."""
-    kept = rows[: window.size]
-    return Page(kept[::-1] if window.backward else kept, len(rows) > window.size, earlier, later)
 
 
 def _raw_moment(connection: Connection) -> Double[float] | DateTime:

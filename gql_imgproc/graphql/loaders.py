@@ -17,6 +17,7 @@ from strawberry.dataloader import DataLoader
 
 from gql_imgproc.db import queries
 from gql_imgproc.db.engine import Database
+from gql_imgproc.db.pages import Page, Window
 from gql_imgproc.states import ProductStatus
 
 K = TypeVar("K", bound=Hashable)
@@ -36,7 +37,7 @@ class ProductsOf:
     """A page of the products of a request."""
 
     request_id: UUID
-    window: queries.Window
+    window: Window
     wanted: Wanted
 
 
@@ -66,8 +67,8 @@ class Loaders:
         found = await self._db.read(lambda connection: queries.images_of_products(connection, set(keys)))
         return [found[key] for key in keys]
 
-    async def _products(self, keys: list[ProductsOf]) -> list[queries.Page[Row[Any]]]:
-        groups: defaultdict[tuple[queries.Window, Wanted], set[UUID]] = defaultdict(set)
+    async def _products(self, keys: list[ProductsOf]) -> list[Page[Row[Any]]]:
+        groups: defaultdict[tuple[Window, Wanted], set[UUID]] = defaultdict(set)
         for key in keys:
             groups[key.window, key.wanted].add(key.request_id)
         found = await self._db.read(

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import strawberry
 
-from gql_imgproc.db.queries import Key, Page, Window
+from gql_imgproc.db.pages import Key, Page, Window
 from gql_imgproc.graphql.faults import bad_input
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 import strawberry
 from sqlalchemy import Row
 
-from gql_imgproc.db.queries import Page, Window
+from gql_imgproc.db.pages import Page, Window
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.fields import IMAGES_COST, computed
 from gql_imgproc.graphql.images import Image, output_url

@@ -12,7 +12,7 @@ import strawberry
 from gql_imgproc.core import locations
 from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import FIELDS, Snapshot
-from gql_imgproc.db.queries import Page, Window
+from gql_imgproc.db.pages import Page, Window
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.issues import CsvIssue

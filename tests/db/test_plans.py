@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event, select, text
 from gql_imgproc.db import queries
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import products
-from gql_imgproc.db.queries import Window
+from gql_imgproc.db.pages import Window
 from gql_imgproc.states import ProductStatus, RequestStatus
 from tests.db.stories import given_request
 

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from gql_imgproc.db import intake, queries
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import products, requests
-from gql_imgproc.db.queries import Page, Window
+from gql_imgproc.db.pages import Page, Window
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.states import ProductStatus, RequestStatus
 from tests.db.stories import given_request, hold
@@ -149,6 +149,17 @@ def test_search_within_a_request_goes_on_from_page_to_page(database: Database, b
     assert [row.product_name for _, row in literal.rows] == ["red_x"]
     assert failed[request_id].rows == []
     assert count == {request_id: 4}
+
+
+def test_what_a_search_does_not_find_is_neither_before_nor_behind_its_page(database: Database) -> None:
+    alone = given_names(database, "Blue sock", "Red sock", "Blue lamp")
+    among = given_names(database, "Red sock", "Red lamp", "Red hat")
+
+    pages = products_of(database, [alone, among], Window(9, after=(0,), before=(2,)), name_contains="red")
+
+    assert [len(pages[request_id].rows) for request_id in (alone, among)] == [1, 1]
+    assert (pages[alone].earlier, pages[alone].later) == (False, False)
+    assert (pages[among].earlier, pages[among].later) == (True, True)
 
 
 @pytest.mark.parametrize("backward", [False, True])
