@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from cross_web import HTTPException, StarletteRequestAdapter
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
@@ -41,6 +42,14 @@ class Body(StarletteRequestAdapter):
 
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_utf_8(request: Request, what: str) -> None:
+    """Refuses a body whose content type names another charset."""
+    _, parameters = parse_options_header(request.headers["content-type"])
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
+    if charset not in ("utf-8", "utf8"):
+        raise Refused(415, f"{what} is in UTF-8, not in {charset[:100]!r}. Leave out its charset.")
 
 
 def limited(request: Request, limit_bytes: int, too_large: str = "") -> Receive:

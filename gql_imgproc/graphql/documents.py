@@ -53,7 +53,8 @@ MAX_INTROSPECTION = 13_000
 
 def is_subscription(query: str, name: str | None) -> bool:
     """Whether the operation that would be run is a subscription."""
-    return chosen_operation(query, name) is OperationType.SUBSCRIPTION
+    # Few documents have the word, and only those are worth reading.
+    return "subscription" in query and chosen_operation(query, name) is OperationType.SUBSCRIPTION
 
 
 def chosen_operation(query: str, name: str | None) -> OperationType | None:
@@ -64,9 +65,14 @@ def chosen_operation(query: str, name: str | None) -> OperationType | None:
         document = parse(query, max_tokens=MAX_TOKENS)
     except (GraphQLError, RecursionError):
         return None
-    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    chosen = [node for node in operations if name is None or (node.name and node.name.value == name)]
+    chosen = _operations(document, name)
     return chosen[0].operation if chosen else None
+
+
+def _operations(document: DocumentNode, name: str | None) -> list[OperationDefinitionNode]:
+    """Those with the name; all without one."""
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    return [node for node in operations if name is None or (node.name and node.name.value == name)]
 
 
 class DocumentLimits(SchemaExtension):
@@ -95,12 +101,11 @@ class DocumentLimits(SchemaExtension):
         execution, settings = self.execution_context, self._settings
         document = execution.graphql_document
         assert document is not None
-        operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-        if len(operations) > 1 and execution._provided_operation_name is None:
+        # Strawberry's own `operation_name` is that of the first, if none was given.
+        chosen = _operations(document, execution._provided_operation_name)
+        if len(chosen) > 1:
             # Strawberry would run the first, which may not be the one that was meant.
             return [_refusal("The document has several operations. Name the one to run in `operationName`.")]
-        name = execution.operation_name
-        chosen = [node for node in operations if len(operations) == 1 or (node.name and node.name.value == name)]
         if repeated := most_repeated(document):
             return [
                 _refusal(f"`{repeated}` stands more than {MAX_REPEATS} times in the document. Ask for less at once.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from gql_imgproc.graphql.bodies import (
     media_type,
     object_from,
     operation_from,
+    require_utf_8,
 )
 
 #: What a multipart body may have beside the file, in bytes.
@@ -34,8 +34,6 @@ MAX_FILES = 1
 #: A browser asks the server before it sends one of these to a foreign one, so a foreign page cannot upload in
 #: the name of its visitor.
 PREFLIGHT_HEADERS = ("Apollo-Require-Preflight", "X-Apollo-Operation-Name", "GraphQL-Preflight", "X-Requested-With")
-
-_UTF_8 = ("utf-8", "utf8")
 
 
 class UploadParser(MultiPartParser):
@@ -103,8 +101,8 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
             f"A multipart request needs one of the headers {', '.join(PREFLIGHT_HEADERS)}, with any value,"
             " so that no foreign web page can send it.",
         )
-    if (charset := _charset(request)) not in _UTF_8:
-        raise Refused(415, f"A multipart body is in UTF-8, not in {charset[:100]!r}. Leave out its charset.")
+    # The parser would decode names and fields with whatever codec Python has.
+    require_utf_8(request, "A multipart body")
     try:
         parser = UploadParser(request.headers, request.stream(), max_file_bytes=_max_file_bytes(request))
         form = await parser.parse()
@@ -133,12 +131,6 @@ def _refuse_several(form: FormData, places: dict[str, Any]) -> None:
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) and name not in places:
             raise Refused(400, f"The file part {name[:100]!r} is not named in `map`, so it has no place.")
-
-
-def _charset(request: Request) -> str:
-    """That which the content type names; the parser would decode names and fields with whatever codec Python has."""
-    _, parameters = parse_options_header(request.headers["content-type"])
-    return parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
 
 
 def _max_file_bytes(request: Request) -> int:

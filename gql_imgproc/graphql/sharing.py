@@ -34,7 +34,7 @@ class SharedResult(ExecutionResult):
             payload["errors"] = [error.formatted for error in self.errors]
         if self.extensions:
             payload["extensions"] = self.extensions
-        return json.dumps(payload)
+        return json.dumps(payload, separators=(",", ":"))
 
 
 class Seat:

@@ -35,6 +35,15 @@ class Socket(ASGIWebSocketAdapter):
             raise WebSocketDisconnected
         await super().send_json(message)
 
+    async def send_text(self, text: str) -> None:
+        """A message that is JSON already."""
+        if self._closed:
+            raise WebSocketDisconnected
+        try:
+            await self.ws.send_text(text)
+        except WebSocketDisconnect as error:
+            raise WebSocketDisconnected from error
+
     async def close(self, code: int, reason: str) -> None:
         if self._closed:
             return
@@ -82,23 +91,18 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     # Strawberry's own, since it makes each message anew for each client.
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: StreamResult) -> None:
+        socket = cast(Socket, self.websocket)
         before = f'{{"id":{json.dumps(operation.id)},"type":"next","payload":'
 
         async def not_shared() -> StreamResult:
             async for result in result_source:
                 if isinstance(result, SharedResult):
-                    await self._send_text(f"{before}{result.payload}}}")
+                    await socket.send_text(f"{before}{result.payload}}}")
                 else:
                     yield result
 
         async with aclosing(not_shared()) as others:
             await super()._send_result_stream(operation, others)
-
-    async def _send_text(self, text: str) -> None:
-        try:
-            await cast(ASGIWebSocketAdapter, self.websocket).ws.send_text(text)
-        except WebSocketDisconnect as error:
-            raise WebSocketDisconnected from error
 
     def forget_id(self, id: str) -> None:
         # The client may have completed or left in the moment in which we complete.

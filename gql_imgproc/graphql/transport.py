@@ -36,9 +36,10 @@ from gql_imgproc.graphql.bodies import (
     media_type,
     object_from,
     operation_from,
+    require_utf_8,
 )
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.documents import chosen_operation
+from gql_imgproc.graphql.documents import chosen_operation, is_subscription
 from gql_imgproc.graphql.faults import NO_DOCUMENT, Code, no_such_operation, presentable
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
@@ -146,13 +147,12 @@ class Transport(GraphQL[Context, None]):
         events, parts = wants_events(accept), wants_parts(accept)
         if not (events or parts):
             return "http"
-        operation = chosen_operation(query, name)
         if wants_only_events(accept):
             # Once a stream has begun, no status can refuse it any more.
-            if request.method == "GET" and operation is OperationType.MUTATION:
+            if request.method == "GET" and chosen_operation(query, name) is OperationType.MUTATION:
                 raise mutation_by_get()
             return "sse"
-        if operation is not OperationType.SUBSCRIPTION:
+        if not is_subscription(query, name):
             return "http"
         return "multipart-subscription" if parts else "sse"
 
@@ -230,20 +230,11 @@ async def _operation(request: Request) -> dict[str, Any]:
         return operation
     match media_type(request):
         case "application/json":
-            if (charset := _charset(request)) not in ("utf-8", "utf8"):
-                raise Refused(415, f"JSON is always UTF-8; send it so, without `charset={charset[:20]}`.")
+            require_utf_8(request, "JSON")
             return operation_from(await request.body(), "The body")
         case "multipart/form-data":
             return await multipart_operation(request)
     raise Refused(415, "Send the operation as application/json, or as multipart/form-data with a file.")
-
-
-def _charset(request: Request) -> str:
-    _, *parameters = request.headers.get("content-type", "").lower().replace('"', "").split(";")
-    named = (
-        value.strip() for key, _, value in (part.partition("=") for part in parameters) if key.strip() == "charset"
-    )
-    return next(named, "utf-8")
 
 
 def mutation_by_get() -> Refused:

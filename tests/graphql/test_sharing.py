@@ -74,7 +74,7 @@ def test_equal_ones_are_executed_once_and_all_see_every_result() -> None:
         assert (source.begun, source.ended) == (1, 1)
         # The very same object, so that it is encoded once.
         assert seen[0][1] is seen[1][1] is seen[2][1]
-        assert seen[0][1].payload == '{"data": {"number": 2}}'
+        assert seen[0][1].payload == '{"data":{"number":2}}'
         assert "same" not in shares
 
     asyncio.run(story())
