@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from gql_imgproc import log
+from gql_imgproc.core.loopback import is_loopback
 from gql_imgproc.local.folder import check_writable
-from gql_imgproc.local.listening import check_host, check_port, is_loopback, reachable_url_of
+from gql_imgproc.local.listening import check_host, check_port, reachable_url_of
 from gql_imgproc.local.workers import worker_command, worker_environment
 from gql_imgproc.processes import cores
 from gql_imgproc.settings import load

@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
+from gql_imgproc.core.loopback import is_loopback
 from gql_imgproc.errors import ImgprocError
 from gql_imgproc.states import Priority, RequestStatus
 
@@ -131,7 +132,7 @@ class Client:
         base = base_of(url)
         self.url = str(base).rstrip("/")
         # A proxy of the environment is for the world outside; it cannot reach this machine.
-        self._proxied = base.host not in ("localhost", "127.0.0.1", "::1")
+        self._proxied = not is_loopback(base.host)
         self._http = httpx.AsyncClient(timeout=ANSWER_S, trust_env=self._proxied)
 
     async def __aenter__(self) -> Self:

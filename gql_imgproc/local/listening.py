@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 
+from gql_imgproc.core.loopback import is_loopback
 from gql_imgproc.errors import ConfigurationError
 
 
@@ -15,16 +15,6 @@ def url_of(host: str, port: int) -> str:
 def reachable_url_of(host: str, port: int) -> str:
     """As `url_of`, but one that can be called: a wildcard becomes this machine."""
     return url_of({"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host), port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_host(host: str, *, allow_anonymous: bool) -> None:

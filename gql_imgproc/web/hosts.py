@@ -6,12 +6,12 @@ takes us for that page's server and lets it read all we say. What it still sends
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gql_imgproc.core.loopback import is_loopback
 from gql_imgproc.graphql.faults import Code
 from gql_imgproc.web.headers import BARE
 
@@ -52,12 +52,7 @@ def host_in(header: str) -> str | None:
 
 def is_this_machine(host: str) -> bool:
     """Whether no name server has a say in what the name means (RFC 6761, 6.3)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.endswith(".localhost") or is_loopback(host)
 
 
 async def _refuse(status: int, sentence: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
+from gql_imgproc.core.loopback import is_loopback
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.local.listening import check_host, check_port, is_loopback, reachable_url_of, url_of
+from gql_imgproc.local.listening import check_host, check_port, reachable_url_of, url_of
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
