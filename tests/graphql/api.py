@@ -63,6 +63,16 @@ class Api:
         return outcome
 
 
+def ids(connection: dict[str, Any]) -> list[str]:
+    return [edge["node"]["id"] for edge in connection["edges"]]
+
+
+def error_of(response: Any) -> tuple[int, str, str]:
+    """Status, code and message of an answer that has one error."""
+    (error,) = response.json()["errors"]
+    return response.status_code, error["extensions"]["code"], error["message"]
+
+
 def listening_here(settings: Settings) -> Settings:
     """As `gql-imgproc api` hands them on when it listens for this machine alone."""
     return settings.model_copy(update={"introspection": "on"}) if settings.introspection == "auto" else settings
