@@ -98,7 +98,7 @@ class Stage:
     def channels(self) -> int:
         """Subscriptions in Redis to the request."""
         with redis.Redis.from_url(self.redis_url) as client:
-            return int(client.pubsub_numsub(channel(self.snapshot.id))[0][1])  # type: ignore[index]
+            return int(client.pubsub_numsub(channel(self.snapshot.id))[0][1])  # type: ignore[index]  # redis-py types it as if it were asynchronous
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Queue:
 
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
-        self._broker = RedisBroker(client=self._redis, middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]
+        self._broker = RedisBroker(client=self._redis, middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]  # the library's own
 
     def work_on(self, request_id: UUID, priority: Priority, count: int = 1) -> None:
         """Says `count` times that there are pictures to be done in a request."""
