@@ -24,7 +24,12 @@ def run(connection: Connection) -> None:
 
 
 url = context.config.attributes.get("url") or load().database
-engine = sqlite_engine(url, "BEGIN IMMEDIATE", "power") if url.startswith("sqlite") else create_engine(url)
+# Without foreign keys: to make a table of SQLite anew is to drop the old one, which would take along what refers to it.
+engine = (
+    sqlite_engine(url, "BEGIN IMMEDIATE", "power", foreign_keys=False)
+    if url.startswith("sqlite")
+    else create_engine(url)
+)
 try:
     with engine.connect() as connection:
         run(connection)

@@ -5,6 +5,10 @@ ImgprocError
 ├── ManifestRefused      the CSV has problems; all of them, with row and column
 ├── UploadTooLarge       the upload is over the limit
 ├── WebhookUrlRefused    the webhook address may not be called
+├── KeyMissing           callers are asked for an API key, and there was none
+├── KeyRefused           the API key is not good, and why
+├── ScopeMissing         the API key is not good for this
+├── AddressOver          a signed address is not good (any more)
 ├── RequestNotFound      there is no such request
 ├── RequestAlreadyFinal  the request has a final status
 ├── RequestNotFinal      the request has no final status yet
@@ -99,6 +103,34 @@ class UploadTooLarge(ImgprocError):
 
 class WebhookUrlRefused(ImgprocError):
     """The webhook address is malformed or may not be called; the message says why."""
+
+
+class KeyMissing(ImgprocError):
+    """Callers are asked for an API key, and this one presented none."""
+
+    def __init__(self) -> None:
+        super().__init__("This service asks for an API key. Send it as `Authorization: Bearer gip_…`.")
+
+
+class KeyRefused(ImgprocError):
+    """The API key that was presented is not good."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The API key is refused. {reason}")
+
+
+class ScopeMissing(ImgprocError):
+    """The API key is good, but not for this."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This needs an API key with the scope {scope}.")
+
+
+class AddressOver(ImgprocError):
+    """A signed address is not good: it is too old, or was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("This address is not good any more. Ask the API for a new one.")
 
 
 class RequestNotFound(ImgprocError):

@@ -7,6 +7,10 @@ import time
 from enum import StrEnum
 from uuid import UUID
 
+#: The tenant of everything that was there before there were others, and of callers without a key: the nil UUID of
+#: RFC 9562.
+DEFAULT_TENANT = UUID(int=0)
+
 
 class Kind(StrEnum):
     """What an identifier names; the prefix of its outside form."""

@@ -95,6 +95,17 @@ class Settings(BaseSettings):
         "`auto`: while `up` and `api` listen for this machine alone.",
     )
 
+    private_images: bool = Field(
+        False,
+        description="Whether `/api/image` asks for an API key, or a signed address, too. "
+        "Otherwise who knows a picture's address, which nobody can guess, may see it.",
+    )
+    signed_url_seconds: Seconds = Field(
+        86_400,
+        gt=0,
+        description="How long addresses that are handed to callers with an API key open without it.",
+    )
+
     # Fetching.
     fetch_connect_seconds: Seconds = Field(5, gt=0, description="Deadline for a connection to a picture's host.")
     fetch_first_byte_seconds: Seconds = Field(15, gt=0, description="Longest silence of a picture's host.")

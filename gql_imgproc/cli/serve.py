@@ -14,7 +14,7 @@ import typer
 from gql_imgproc import log
 from gql_imgproc.core.loopback import is_loopback
 from gql_imgproc.local.folder import check_writable
-from gql_imgproc.local.listening import check_host, check_port, reachable_url_of
+from gql_imgproc.local.listening import check_keys, check_port, reachable_url_of, who_may_be_anonymous
 from gql_imgproc.local.workers import worker_command, worker_environment
 from gql_imgproc.processes import cores
 from gql_imgproc.settings import load
@@ -25,7 +25,7 @@ HOST, PORT = "127.0.0.1", 8000
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65_535)]
 Open = Annotated[
-    bool, typer.Option("--allow-anonymous", help="Listen for other machines although nobody is asked who they are.")
+    bool, typer.Option("--allow-anonymous", help="Ask nobody for an API key, even when listening for other machines.")
 ]
 Unchecked = Annotated[bool, typer.Option("--unchecked", hidden=True, help="Redis and all were checked by `up`.")]
 Processes = Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes.", show_default="cores")]
@@ -50,9 +50,8 @@ def up(
 
     settings = load(**({"data_dir": data_dir} if data_dir else {}))
     log.set_up(settings.log_level, settings.log_format)
-    check_host(host, allow_anonymous=allow_anonymous)
     check_writable(settings.data_dir)
-    machine = Machine(settings, host, check_port(host, port), workers or cores())
+    machine = Machine(settings, host, check_port(host, port), workers or cores(), allow_anonymous)
     asyncio.run(machine.run(say=typer.echo))
 
 
@@ -63,20 +62,21 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
 
     settings = load()
     log.set_up(settings.log_level, settings.log_format)
-    check_host(host, allow_anonymous=allow_anonymous)
+    loopback = is_loopback(host)
+    anonymous = who_may_be_anonymous(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
     if not unchecked:
         from gql_imgproc.local import prerequisites
 
         asyncio.run(prerequisites.check(settings))
-    loopback = is_loopback(host)
+        check_keys(settings.database, host, anonymous)
     if not settings.is_set("public_url"):
         settings = load(public_url=reachable_url_of(host, port))
     if settings.introspection == "auto":
         settings = settings.model_copy(update={"introspection": "on" if loopback else "off"})
     # The server stops in order, then sends itself the signal again; to have stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server.run(create_app(settings, loopback_only=loopback), host, port)
+    server.run(create_app(settings, loopback_only=loopback, anonymous=anonymous), host, port)
 
 
 def worker(processes: Processes = None) -> None:

@@ -60,6 +60,11 @@ def request_prefix(request_id: UUID) -> str:
     return f"{REQUESTS}{request_id.hex}/"
 
 
+def request_id_of(key: str) -> UUID:
+    """The request whose object this is."""
+    return UUID(hex=key.removeprefix(REQUESTS).partition("/")[0])
+
+
 def image_id_in(key: str) -> UUID | None:
     """The image whose picture the key of an object is for; None when it is for something else."""
     match = _IMAGE_KEY.fullmatch(key)

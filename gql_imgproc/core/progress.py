@@ -16,6 +16,7 @@ class Snapshot:
     """All that is known of a request but its products; the fields are columns of `requests`."""
 
     id: UUID
+    tenant_id: UUID
     status: RequestStatus
     priority: Priority
     generation: int
@@ -105,6 +106,7 @@ class Snapshot:
 
 _KINDS: dict[str, type[Any]] = {
     "id": UUID,
+    "tenant_id": UUID,
     "status": RequestStatus,
     "priority": Priority,
     "stop_reason": StopReason,

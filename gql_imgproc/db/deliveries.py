@@ -14,7 +14,7 @@ from sqlalchemy import insert as insert_into
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.models import requests, webhook_deliveries
-from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, own, snapshot
 from gql_imgproc.errors import NoWebhook, RequestNotFound
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.states import WebhookStatus
@@ -181,14 +181,14 @@ def record(connection: Connection, claim: Claim, attempt: Attempt, next_delay_s:
     return bool(recorded)
 
 
-def resend(connection: Connection, request_id: UUID) -> tuple[UUID, Snapshot]:
+def resend(connection: Connection, tenant_id: UUID, request_id: UUID) -> tuple[UUID, Snapshot]:
     """Makes the delivery of a request's last end due now; what is known of earlier tries is kept.
 
     Raises RequestNotFound, or NoWebhook when no address was given or the request is open.
     """
     # Locked, so that of two calls only one finds no row and makes it.
     row = connection.execute(
-        select(*SNAPSHOT_COLUMNS).where(requests.c.id == request_id).with_for_update()
+        select(*SNAPSHOT_COLUMNS).where(*own(tenant_id, request_id)).with_for_update()
     ).one_or_none()
     if row is None:
         raise RequestNotFound

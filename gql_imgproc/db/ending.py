@@ -12,7 +12,7 @@ from gql_imgproc.db import deliveries
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.holds import Hold, mine
 from gql_imgproc.db.models import images, is_open, products, requests, webhook_deliveries
-from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, own, snapshot
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.states import (
     ImageStatus,
@@ -42,11 +42,11 @@ TIDY_SECONDS = 660.0
 CANCEL_CHUNK = 500
 
 
-def stop(connection: Connection, request_id: UUID, reason: StopReason) -> Snapshot | None:
+def stop(connection: Connection, tenant_id: UUID, request_id: UUID, reason: StopReason) -> Snapshot | None:
     """From now on nothing of the request is claimed or recorded; None when it is final or being stopped."""
     row = connection.execute(
         update(requests)
-        .where(requests.c.id == request_id, is_open, requests.c.stop_reason.is_(None))
+        .where(*own(tenant_id, request_id), is_open, requests.c.stop_reason.is_(None))
         .values(stop_reason=reason, sequence=requests.c.sequence + 1, updated_at=now())
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()

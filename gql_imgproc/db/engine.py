@@ -99,7 +99,7 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def sqlite_engine(url: str, begin: str, durability: Durability) -> Engine:
+def sqlite_engine(url: str, begin: str, durability: Durability, *, foreign_keys: bool = True) -> Engine:
     """An engine whose every transaction starts with `begin`."""
     path = make_url(url).database
     if path and path != ":memory:":
@@ -112,7 +112,7 @@ def sqlite_engine(url: str, begin: str, durability: Durability) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA temp_store = MEMORY")
 
     @event.listens_for(engine, "begin")

@@ -27,6 +27,7 @@ class NewRequest:
     """What is known of a request when it is accepted."""
 
     id: UUID
+    tenant_id: UUID
     priority: Priority
     csv_filename: str
     options: dict[str, Any]
@@ -47,14 +48,15 @@ class NewProduct:
     image_urls: Sequence[str]
 
 
-def find_by_idempotency_key(connection: Connection, key: str) -> Snapshot | None:
-    """The request that was made with `key` within the last 24 hours; an older one gives the key up."""
+def find_by_idempotency_key(connection: Connection, tenant_id: UUID, key: str) -> Snapshot | None:
+    """The request that the tenant made with `key` within the last 24 hours; an older one gives the key up."""
+    same = requests.c.tenant_id == tenant_id, requests.c.idempotency_key == key
     connection.execute(
         update(requests)
-        .where(requests.c.idempotency_key == key, seconds_since(requests.c.created_at) > IDEMPOTENCY_SECONDS)
+        .where(*same, seconds_since(requests.c.created_at) > IDEMPOTENCY_SECONDS)
         .values(idempotency_key=None)
     )
-    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(requests.c.idempotency_key == key)).one_or_none()
+    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*same)).one_or_none()
     return snapshot(row) if row else None
 
 
@@ -72,7 +74,7 @@ def insert_first_chunk(connection: Connection, new: NewRequest, chunk: Sequence[
         )
         .returning(*SNAPSHOT_COLUMNS)
     ).one()
-    _insert_products(connection, new.id, chunk)
+    _insert_products(connection, new.tenant_id, new.id, chunk)
     return snapshot(row)
 
 
@@ -99,11 +101,11 @@ def insert_chunk(connection: Connection, hold: Hold, chunk: Sequence[NewProduct]
     ).one_or_none()
     if advanced is None:
         raise LeaseLost
-    _insert_products(connection, hold.request.id, chunk)
+    _insert_products(connection, hold.request.tenant_id, hold.request.id, chunk)
     return snapshot(advanced)
 
 
-def _insert_products(connection: Connection, request_id: UUID, chunk: Sequence[NewProduct]) -> None:
+def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, chunk: Sequence[NewProduct]) -> None:
     rows = [(new_id(), product) for product in chunk]
     connection.execute(
         insert(products).values(due_at=now(), created_at=now(), updated_at=now()),
@@ -111,6 +113,7 @@ def _insert_products(connection: Connection, request_id: UUID, chunk: Sequence[N
             {
                 "id": product_id,
                 "request_id": request_id,
+                "tenant_id": tenant_id,
                 "position": product.position,
                 "serial_number": product.serial_number,
                 "product_name": product.product_name,

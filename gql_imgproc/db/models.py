@@ -1,6 +1,8 @@
-"""The four tables. The database is the truth; everything else may be forgotten."""
+"""The tables. The database is the truth; everything else may be forgotten."""
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from sqlalchemy import (
     JSON,
@@ -21,6 +23,7 @@ from sqlalchemy import (
 
 from gql_imgproc.db.columns import Moment, text_enum
 from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.states import (
     ImageOutcome,
     ImageStatus,
@@ -46,10 +49,55 @@ def _count(name: str) -> Column[int]:
     return Column(name, Integer, nullable=False, default=0)
 
 
+def _tenant() -> Column[UUID]:
+    """Whose the row is. No foreign key: tenants are never removed. The default is for versions that knew of none."""
+    return Column("tenant_id", Uuid, nullable=False, server_default=DEFAULT_TENANT.hex)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    # The part of a key that finds its row, and that people may see.
+    Column("public_id", String(32), nullable=False, unique=True),
+    # SHA-256 of the whole key, 64 hexadecimal digits. Keys are random and long, so no slow hash is needed.
+    Column("digest", String(64), nullable=False),
+    Column("name", String(100), nullable=False),
+    # Names of `Scope`.
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=True),
+    # To the minute.
+    Column("last_used_at", Moment, nullable=True),
+    Column("revoked_at", Moment, nullable=True),
+)
+
+Index("ix_api_keys_tenant_id_id", api_keys.c.tenant_id, api_keys.c.id)
+
+# What addresses of downloads are signed with: the newest signs, the newest two are believed.
+signing_secrets = Table(
+    "signing_secrets",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # 32 random bytes, 64 hexadecimal digits.
+    Column("secret", String(64), nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
 requests = Table(
     "requests",
     metadata,
     Column("id", Uuid, primary_key=True),
+    _tenant(),
     Column("status", text_enum(RequestStatus), nullable=False, default=RequestStatus.PENDING),
     Column("priority", text_enum(Priority), nullable=False),
     # Grows by one with each retry of failed images; names one run of the request.
@@ -59,7 +107,7 @@ requests = Table(
     Column("csv_filename", String(255), nullable=False),
     Column("options", JSON, nullable=False),
     Column("warnings", JSON, nullable=False),
-    Column("idempotency_key", String(255), nullable=True, unique=True),
+    Column("idempotency_key", String(255), nullable=True),
     Column("webhook_url", Text, nullable=True),
     Column("webhook_triggered", Boolean, nullable=False, default=False),
     Column("total_products", Integer, nullable=False),
@@ -104,8 +152,15 @@ OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
 #: Not final. Written out in each statement: SQLite matches a partial index by text, and parameters have none.
 is_open = requests.c.status.in_(bindparam("open_statuses", OPEN, expanding=True, literal_execute=True))
 
-Index("ix_requests_created_at_id", requests.c.created_at, requests.c.id)
-Index("ix_requests_status_created_at_id", requests.c.status, requests.c.created_at, requests.c.id)
+Index("uq_requests_tenant_id_idempotency_key", requests.c.tenant_id, requests.c.idempotency_key, unique=True)
+Index("ix_requests_tenant_id_created_at_id", requests.c.tenant_id, requests.c.created_at, requests.c.id)
+Index(
+    "ix_requests_tenant_id_status_created_at_id",
+    requests.c.tenant_id,
+    requests.c.status,
+    requests.c.created_at,
+    requests.c.id,
+)
 _open = requests.c.status.in_(OPEN)
 Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
 _retried = requests.c.retry_at.is_not(None)
@@ -119,6 +174,8 @@ products = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    # That of its request: a list of all products of a tenant is read through an index.
+    _tenant(),
     # 0 for the first data row of the CSV.
     Column("position", Integer, nullable=False),
     Column("serial_number", Text, nullable=False),
@@ -153,7 +210,8 @@ Index(
     postgresql_where=_waiting,
 )
 Index("ix_products_request_id_status_position", products.c.request_id, products.c.status, products.c.position)
-Index("ix_products_status_id", products.c.status, products.c.id)
+Index("ix_products_tenant_id_id", products.c.tenant_id, products.c.id)
+Index("ix_products_tenant_id_status_id", products.c.tenant_id, products.c.status, products.c.id)
 
 images = Table(
     "images",

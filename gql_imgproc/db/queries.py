@@ -1,4 +1,7 @@
-"""Reads for the API: single rows, pages of lists, and what belongs to many rows at once."""
+"""Reads for the API: single rows, pages of lists, and what belongs to many rows at once.
+
+Each takes the tenant that asks: what is another's is read as if it were not there.
+"""
 
 from __future__ import annotations
 
@@ -26,30 +29,48 @@ from sqlalchemy import (
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.models import images, products, requests, webhook_deliveries
 from gql_imgproc.db.pages import Bounds, Key, Page, Window, outside, page, within
-from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, own, snapshot
 from gql_imgproc.states import ProductStatus, RequestStatus
 
 #: Larger than any position of a product.
 _NO_END = 2**31 - 1
 
 
-def request(connection: Connection, request_id: UUID) -> Snapshot | None:
-    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(requests.c.id == request_id)).one_or_none()
+def request(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*own(tenant_id, request_id))).one_or_none()
     return None if row is None else snapshot(row)
 
 
-def product(connection: Connection, product_id: UUID) -> Row[Any] | None:
-    return connection.execute(select(products).where(products.c.id == product_id)).one_or_none()
+def product(connection: Connection, tenant_id: UUID, product_id: UUID) -> Row[Any] | None:
+    own_product = products.c.id == product_id, products.c.tenant_id == tenant_id
+    return connection.execute(select(products).where(*own_product)).one_or_none()
 
 
-def image(connection: Connection, image_id: UUID) -> Row[Any] | None:
+def image(connection: Connection, tenant_id: UUID, image_id: UUID) -> Row[Any] | None:
     """The image, and `input_image_urls` of its product, which `position` points into."""
     statement = select(images, products.c.input_image_urls).join(products, products.c.id == images.c.product_id)
-    return connection.execute(statement.where(images.c.id == image_id)).one_or_none()
+    own_image = images.c.id == image_id, products.c.tenant_id == tenant_id
+    return connection.execute(statement.where(*own_image)).one_or_none()
+
+
+def owner_of_request(connection: Connection, request_id: UUID) -> UUID | None:
+    """The tenant whose it is: for those alone who have proved that they may see it."""
+    return connection.execute(select(requests.c.tenant_id).where(requests.c.id == request_id)).scalar_one_or_none()
+
+
+def owner_of_image(connection: Connection, image_id: UUID) -> UUID | None:
+    """As `owner_of_request`."""
+    statement = select(products.c.tenant_id).join(images, images.c.product_id == products.c.id)
+    return connection.execute(statement.where(images.c.id == image_id)).scalar_one_or_none()
 
 
 def requests_page(
-    connection: Connection, window: Window, *, status: RequestStatus | None = None, oldest_first: bool = False
+    connection: Connection,
+    tenant_id: UUID,
+    window: Window,
+    *,
+    status: RequestStatus | None = None,
+    oldest_first: bool = False,
 ) -> Page[Snapshot]:
     """Requests by the moment of their creation; keys are (seconds since 1970, identifier)."""
     # As the database has it: on SQLite a moment is finer than a datetime can say, and a rounded key would
@@ -57,50 +78,59 @@ def requests_page(
     moment = type_coerce(requests.c.created_at, _raw_moment(connection))
     columns = (moment, requests.c.id)
     bounds = _bounds(window, lambda key: (_moment(connection, key[0]), literal(key[1], requests.c.id.type)))
-    wanted = () if status is None else (requests.c.status == status,)
+    wanted = _requests_of(tenant_id, status)
     statement = select(*SNAPSHOT_COLUMNS, moment.label("moment")).where(*wanted)
     rows = connection.execute(within(statement, columns, bounds, window, descending=not oldest_first)).all()
     others = outside(connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first)
     return page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window, *others)
 
 
-def count_requests(connection: Connection, *, status: RequestStatus | None = None) -> int:
-    statement = select(func.count()).select_from(requests)
-    if status is not None:
-        statement = statement.where(requests.c.status == status)
+def count_requests(connection: Connection, tenant_id: UUID, *, status: RequestStatus | None = None) -> int:
+    statement = select(func.count()).select_from(requests).where(*_requests_of(tenant_id, status))
     return connection.execute(statement).scalar_one()
 
 
 def requests_by_status(connection: Connection) -> dict[RequestStatus, int]:
-    """How many requests there are of each status, those without any included."""
+    """How many requests all tenants have of each status, those without any included."""
     rows = connection.execute(select(requests.c.status, func.count()).group_by(requests.c.status))
     return dict.fromkeys(RequestStatus, 0) | {status: count for status, count in rows}
 
 
 def products_page(
-    connection: Connection, window: Window, *, name_contains: str | None = None, status: ProductStatus | None = None
+    connection: Connection,
+    tenant_id: UUID,
+    window: Window,
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
 ) -> Page[Row[Any]]:
-    """Products of all requests; keys are (identifier,)."""
+    """Products of all requests of the tenant; keys are (identifier,)."""
     columns = (products.c.id,)
     bounds = _bounds(window, lambda key: (literal(key[0], products.c.id.type),))
-    matches = _matches(connection, name_contains, status)
+    matches = (products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status))
     rows = connection.execute(within(select(products).where(*matches), columns, bounds, window)).all()
     others = outside(connection, select(products.c.id).where(*matches), columns, bounds)
     return page([((row.id,), row) for row in rows], window, *others)
 
 
 def count_products(
-    connection: Connection, *, name_contains: str | None = None, status: ProductStatus | None = None
+    connection: Connection,
+    tenant_id: UUID,
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
 ) -> int:
     if not name_contains and status is None:
         # Written in the transaction that inserts the rows; counting a million of those takes a while.
-        return connection.execute(select(func.sum(requests.c.ingested_products))).scalar_one() or 0
-    matches = _matches(connection, name_contains, status)
+        statement = select(func.sum(requests.c.ingested_products)).where(requests.c.tenant_id == tenant_id)
+        return connection.execute(statement).scalar_one() or 0
+    matches = (products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status))
     return connection.execute(select(func.count()).select_from(products).where(*matches)).scalar_one()
 
 
 def products_of_requests(
     connection: Connection,
+    tenant_id: UUID,
     request_ids: Collection[UUID],
     window: Window,
     *,
@@ -112,16 +142,19 @@ def products_of_requests(
     if len(request_ids) == 1:
         # Read once, and no further than the window.
         (request_id,) = request_ids
-        own = select(products).where(products.c.request_id == request_id, *matches)
+        whose = select(requests.c.id).where(*own(tenant_id, request_id)).scalar_subquery()
         bounds = _bounds(window, lambda key: (literal(key[0]),))
-        statement = within(own, (products.c.position,), bounds, window)
+        statement = select(products).where(products.c.request_id == whose, *matches)
+        statement = within(statement, (products.c.position,), bounds, window)
     else:
-        statement = _windows(connection, request_ids, window, name_contains, status)
+        statement = _windows(connection, tenant_id, request_ids, window, name_contains, status)
     rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
     for row in connection.execute(statement):
         rows[row.request_id].append(((row.position,), row))
     earlier, later = (
-        set() if key is None else _with_products(connection, request_ids, beyond(products.c.position, key[0]), *matches)
+        set()
+        if key is None
+        else _with_products(connection, tenant_id, request_ids, beyond(products.c.position, key[0]), *matches)
         for key, beyond in ((window.after, operator.le), (window.before, operator.ge))
     )
     return {
@@ -132,6 +165,7 @@ def products_of_requests(
 
 def _windows(
     connection: Connection,
+    tenant_id: UUID,
     request_ids: Collection[UUID],
     window: Window,
     name_contains: str | None,
@@ -169,40 +203,51 @@ def _windows(
         select(products)
         .select_from(requests)
         .join(products, matching(products))
-        .where(requests.c.id.in_(request_ids), in_window)
+        .where(requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id, in_window)
         .order_by(order)
     )
 
 
-def _with_products(connection: Connection, request_ids: Collection[UUID], *where: ColumnElement[bool]) -> set[UUID]:
+def _with_products(
+    connection: Connection, tenant_id: UUID, request_ids: Collection[UUID], *where: ColumnElement[bool]
+) -> set[UUID]:
     """Those of the requests that have such a product."""
+    visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
     such = select(products.c.id).where(products.c.request_id == requests.c.id, *where).correlate(requests)
-    statement = select(requests.c.id).where(requests.c.id.in_(request_ids), such.exists())
+    statement = select(requests.c.id).where(*visible, such.exists())
     return set(connection.execute(statement).scalars())
 
 
 def count_products_of_requests(
     connection: Connection,
+    tenant_id: UUID,
     request_ids: Collection[UUID],
     *,
     name_contains: str | None = None,
     status: ProductStatus | None = None,
 ) -> dict[UUID, int]:
     """How many products each request has; those that have none are left out."""
+    visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
     if not name_contains and status is None:
-        statement = select(requests.c.id, requests.c.ingested_products).where(requests.c.id.in_(request_ids))
+        statement = select(requests.c.id, requests.c.ingested_products).where(*visible)
     else:
         statement = (
             select(products.c.request_id, func.count())
-            .where(products.c.request_id.in_(request_ids), *_matches(connection, name_contains, status))
+            .where(
+                products.c.request_id.in_(select(requests.c.id).where(*visible)),
+                *_matches(connection, name_contains, status),
+            )
             .group_by(products.c.request_id)
         )
     return {request_id: count for request_id, count in connection.execute(statement)}
 
 
-def images_of_products(connection: Connection, product_ids: Collection[UUID]) -> dict[UUID, list[Row[Any]]]:
+def images_of_products(
+    connection: Connection, tenant_id: UUID, product_ids: Collection[UUID]
+) -> dict[UUID, list[Row[Any]]]:
     """The images of each product in the order of its row."""
-    statement = select(images).where(images.c.product_id.in_(product_ids)).order_by(images.c.position)
+    visible = select(products.c.id).where(products.c.id.in_(product_ids), products.c.tenant_id == tenant_id)
+    statement = select(images).where(images.c.product_id.in_(visible)).order_by(images.c.position)
     found: dict[UUID, list[Row[Any]]] = {product_id: [] for product_id in product_ids}
     for row in connection.execute(statement):
         found[row.product_id].append(row)
@@ -210,14 +255,20 @@ def images_of_products(connection: Connection, product_ids: Collection[UUID]) ->
 
 
 def deliveries_of_requests(
-    connection: Connection, runs: Collection[tuple[UUID, int]]
+    connection: Connection, tenant_id: UUID, runs: Collection[tuple[UUID, int]]
 ) -> dict[tuple[UUID, int], Row[Any]]:
     """The webhook delivery of each (request, generation) that has one."""
     table = webhook_deliveries
     wanted = {request_id for request_id, _ in runs}
-    rows = connection.execute(select(table).where(table.c.request_id.in_(wanted)))
+    visible = select(requests.c.id).where(requests.c.id.in_(wanted), requests.c.tenant_id == tenant_id)
+    rows = connection.execute(select(table).where(table.c.request_id.in_(visible)))
     found = {(row.request_id, row.generation): row for row in rows}
     return {run: found[run] for run in runs if run in found}
+
+
+def _requests_of(tenant_id: UUID, status: RequestStatus | None) -> tuple[ColumnElement[bool], ...]:
+    own = requests.c.tenant_id == tenant_id
+    return (own,) if status is None else (own, requests.c.status == status)
 
 
 def _matches(

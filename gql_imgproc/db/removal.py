@@ -11,22 +11,23 @@ from gql_imgproc.core.locations import image_key
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.models import images, is_open, requests
+from gql_imgproc.db.rows import own
 
 
-def delete_final(connection: Connection, request_id: UUID) -> bool:
+def delete_final(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
     """Removes a final request with its products, images and deliveries; False when it is open or not there."""
-    return connection.execute(delete(requests).where(requests.c.id == request_id, ~is_open)).rowcount == 1
+    return connection.execute(delete(requests).where(*own(tenant_id, request_id), ~is_open)).rowcount == 1
 
 
-def expired(connection: Connection, retention_s: float, limit: int) -> list[UUID]:
-    """Final requests that ended longer ago than that, the oldest first."""
+def expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and identifier of final requests that ended longer ago than that, the oldest first."""
     statement = (
-        select(requests.c.id)
+        select(requests.c.tenant_id, requests.c.id)
         .where(requests.c.completed_at <= later(-retention_s), ~is_open)
         .order_by(requests.c.completed_at)
         .limit(limit)
     )
-    return list(connection.scalars(statement))
+    return [(row.tenant_id, row.id) for row in connection.execute(statement)]
 
 
 def known(connection: Connection, request_ids: Collection[UUID]) -> set[UUID]:
@@ -34,10 +35,10 @@ def known(connection: Connection, request_ids: Collection[UUID]) -> set[UUID]:
     return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(request_ids))))
 
 
-def untidy(connection: Connection, limit: int) -> list[UUID]:
-    """Final requests that ended a while ago and may have objects that no row names."""
-    statement = select(requests.c.id).where(requests.c.tidy_at <= now()).order_by(requests.c.tidy_at).limit(limit)
-    return list(connection.scalars(statement))
+def untidy(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and identifier of final requests that ended a while ago and may have objects that no row names."""
+    which = select(requests.c.tenant_id, requests.c.id).where(requests.c.tidy_at <= now())
+    return [(row.tenant_id, row.id) for row in connection.execute(which.order_by(requests.c.tidy_at).limit(limit))]
 
 
 def tidied(connection: Connection, seen: Snapshot) -> None:

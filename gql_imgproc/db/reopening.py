@@ -9,34 +9,34 @@ from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, false, fun
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import now
 from gql_imgproc.db.models import images, is_open, products, requests
-from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, own, snapshot
 from gql_imgproc.states import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus
 
 
-def reopen_failed(connection: Connection, request_id: UUID) -> Snapshot | None:
+def reopen_failed(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     """Makes every failed image of a final request pending again; None when it is open or none failed.
 
     After a deadline the images that it cut off are tried too: nobody wanted them cancelled.
     """
-    return _reopen(connection, request_id, by_itself=False)
+    return _reopen(connection, tenant_id, request_id, by_itself=False)
 
 
-def reopen_temporary(connection: Connection, request_id: UUID) -> Snapshot | None:
+def reopen_temporary(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     """As `reopen_failed`, for what may have failed for now only; None when the request is not due for that."""
-    return _reopen(connection, request_id, by_itself=True)
+    return _reopen(connection, tenant_id, request_id, by_itself=True)
 
 
-def due(connection: Connection, limit: int) -> list[UUID]:
-    """Requests whose temporary failures are to be tried again."""
-    statement = select(requests.c.id).where(requests.c.retry_at <= now()).order_by(requests.c.retry_at).limit(limit)
-    return list(connection.scalars(statement))
+def due(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and identifier of requests whose temporary failures are to be tried again."""
+    which = select(requests.c.tenant_id, requests.c.id).where(requests.c.retry_at <= now())
+    return [(row.tenant_id, row.id) for row in connection.execute(which.order_by(requests.c.retry_at).limit(limit))]
 
 
-def _reopen(connection: Connection, request_id: UUID, *, by_itself: bool) -> Snapshot | None:
+def _reopen(connection: Connection, tenant_id: UUID, request_id: UUID, *, by_itself: bool) -> Snapshot | None:
     # Nobody claims or records anything of a final request, so its row may be locked first.
     found = connection.execute(
         select(requests.c.failure_code)
-        .where(requests.c.id == request_id, ~is_open, requests.c.retry_at <= now() if by_itself else true())
+        .where(*own(tenant_id, request_id), ~is_open, requests.c.retry_at <= now() if by_itself else true())
         .with_for_update()
     ).one_or_none()
     if found is None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import ColumnElement, Row
 
 from gql_imgproc.core.progress import FIELDS, Snapshot
 from gql_imgproc.db.models import requests
 
 #: What `snapshot` needs, to be passed to `select` or `returning`.
 SNAPSHOT_COLUMNS = tuple(requests.c[name] for name in FIELDS)
+
+
+def own(tenant_id: UUID, request_id: UUID) -> tuple[ColumnElement[bool], ...]:
+    """For the WHERE of whatever a caller asks of a request by its identifier: another tenant's is as none."""
+    return requests.c.id == request_id, requests.c.tenant_id == tenant_id
 
 
 def snapshot(row: Row[*tuple[Any, ...]]) -> Snapshot:

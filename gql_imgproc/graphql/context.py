@@ -2,29 +2,78 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 import strawberry
 from starlette.responses import Response
 
+from gql_imgproc.core.rights import Caller
+from gql_imgproc.db.migration import UNUSABLE
 from gql_imgproc.graphql.accept import GRAPHQL_JSON
 from gql_imgproc.graphql.allowance import Allowance
 from gql_imgproc.graphql.loaders import Loaders
 from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.resources import Resources
+from gql_imgproc.services.access import Anonymous, Entrance
+from gql_imgproc.services.signing import Signing
 from gql_imgproc.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Pause between two looks at the keys of what is open, in seconds: a revocation ends it within a minute.
+WATCH_SECONDS = 20.0
+
+
+class House:
+    """What all callers of one process share."""
+
+    def __init__(self, resources: Resources, anonymous: Anonymous) -> None:
+        self.resources = resources
+        self.entrance = Entrance(resources, anonymous)
+        self.signing = Signing(resources)
+        self.shares = Shares()
+
+    async def look_after(self) -> None:
+        """Keeps up with keys and secrets that are made and revoked elsewhere, for as long as the house is open."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Takes notice of the keys and secrets that there are now."""
+        try:
+            await self.signing.refresh()
+            await self.entrance.refresh()
+        except UNUSABLE as error:
+            # Nobody is admitted meanwhile either; who is in stays.
+            log.warning("keys cannot be looked at", extra={"reason": type(error).__name__})
 
 
 class Context:
     """One per operation; that of a WebSocket gives each operation on it one of its own."""
 
-    def __init__(self, resources: Resources, shares: Shares, answer: object = None) -> None:
-        """`answer`: that to the HTTP request, when there is one."""
-        self.resources = resources
-        self.shares = shares
-        self._answer = answer
-        self.loaders = Loaders(resources.db)
-        self.allowance = Allowance(resources.settings.max_query_cost)
+    #: Known from the start, but on a WebSocket, where the first message tells.
+    caller: Caller
+    loaders: Loaders
+
+    def __init__(self, house: House, caller: Caller | None, answer: object = None) -> None:
+        """`answer`: that to the HTTP request; or the WebSocket."""
+        self.house = house
+        self.resources = house.resources
+        self.answer = answer
+        #: The payload of a WebSocket's first message.
+        self.connection_params: dict[str, Any] = {}
+        self.allowance = Allowance(self.settings.max_query_cost)
+        if caller is not None:
+            self.admit(caller)
+
+    def admit(self, caller: Caller) -> None:
+        """From now on the operation is that of this caller."""
+        self.caller = caller
+        self.loaders = Loaders(self.resources.db, caller.tenant_id)
 
     @property
     def settings(self) -> Settings:
@@ -35,12 +84,20 @@ class Context:
 
         In application/graphql-response+json the specification has 2xx for every answer that has data.
         """
-        if isinstance(self._answer, Response) and self._answer.media_type != GRAPHQL_JSON:
-            self._answer.status_code = status
+        if isinstance(self.answer, Response) and self.answer.media_type != GRAPHQL_JSON:
+            self.answer.status_code = status
 
     def address(self, path: str) -> str:
         """The public address of a path."""
         return self.settings.public_url + path
+
+    def open_address(self, path: str) -> str:
+        """The public address of a path that asks for a key; signed, for a caller who has one, to open without."""
+        return self.address(self.house.signing.sign(path) if self.caller.key_id else path)
+
+    def open_until(self) -> datetime | None:
+        """Until when an `open_address` is good; None when it is good for ever."""
+        return datetime.fromtimestamp(self.house.signing.expires(), UTC) if self.caller.key_id else None
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

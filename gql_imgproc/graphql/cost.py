@@ -30,9 +30,8 @@ from graphql import (
     get_named_type,
     get_nullable_type,
 )
-from strawberry.types.field import StrawberryField
 
-from gql_imgproc.graphql.fields import Cost
+from gql_imgproc.graphql.fields import Cost, directive
 from gql_imgproc.graphql.introspection import sizes, tells_of_schema
 from gql_imgproc.graphql.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 
@@ -187,9 +186,5 @@ def _without_pages(definition: GraphQLField, name: str) -> bool:
 
 
 def _weight(definition: GraphQLField | None) -> int:
-    declared = definition.extensions.get("strawberry-definition") if definition else None
-    if isinstance(declared, StrawberryField):
-        for directive in declared.directives:
-            if isinstance(directive, Cost):
-                return directive.weight
-    return 1
+    marked = directive(definition, Cost)
+    return marked.weight if marked else 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from graphql import (
     DocumentNode,
@@ -29,8 +29,9 @@ from strawberry.types.execution import StreamExecutionResult
 
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.cost import UPLOAD, Measure, Measurer
-from gql_imgproc.graphql.faults import Code
+from gql_imgproc.graphql.faults import Code, forbidden
 from gql_imgproc.graphql.introspection import NOT_TOLD
+from gql_imgproc.graphql.rights import needed
 from gql_imgproc.settings import Settings
 
 #: Fields within fields: the introspection query of GraphiQL has 15 levels.
@@ -110,6 +111,8 @@ class DocumentLimits(SchemaExtension):
             return [
                 _refusal(f"`{repeated}` stands more than {MAX_REPEATS} times in the document. Ask for less at once.")
             ]
+        if missing := self._missing(chosen):
+            return missing
         measurer = Measurer(execution.schema._schema, document, execution.variables or {})
         measures = [measurer.operation(node) for node in chosen]
         if settings.introspection != "on" and any(measure.introspection for measure in measures):
@@ -117,6 +120,18 @@ class DocumentLimits(SchemaExtension):
         for measure in measures:
             self._context.allowance.measured(measure.cost, measure.of_entry)
         return [error for measure in measures for error in refusals(measure, settings.max_query_cost)]
+
+    def _missing(self, chosen: Sequence[OperationDefinitionNode]) -> list[GraphQLError]:
+        """What the caller's key is not good for."""
+        execution, scopes = self.execution_context, self._context.caller.scopes
+        assert execution.graphql_document is not None
+        schema = execution.schema._schema
+        return [
+            forbidden(f"`{field}` needs an API key with the scope {scope}.")
+            for operation in chosen
+            for field, scope in needed(schema, execution.graphql_document, operation).items()
+            if scope not in scopes
+        ]
 
     def _faults(self) -> list[GraphQLError]:
         execution = self.execution_context

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.types.enum import has_enum_definition
 
 from gql_imgproc.core.options import ImageFilter, OutputFormat
+from gql_imgproc.core.rights import Scope
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
 from gql_imgproc.states import (
     ImageOutcome,
@@ -34,6 +35,13 @@ def describe(kind: EnumMeta, description: str, **values: str) -> None:
     assert not values, f"{kind.__name__} has no {', '.join(values)}"
 
 
+describe(
+    Scope,
+    "What an API key is good for; none includes another. New values may be added.",
+    READ="To see requests, products and images, to follow their progress and to download.",
+    WRITE="To upload, and to stop, retry and delete requests.",
+    ADMIN="To make and revoke API keys of the same tenant, and to read its audit log.",
+)
 describe(
     RequestStatus,
     "Where a request stands: PENDING and PROCESSING may still change, "

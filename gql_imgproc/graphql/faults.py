@@ -26,6 +26,10 @@ class Code(StrEnum):
     VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
     #: A value is out of its range or has the wrong form.
     BAD_USER_INPUT = "BAD_USER_INPUT"
+    #: An API key is asked for, and there was none, or none that is good.
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    #: The API key is good, but not for this.
+    FORBIDDEN = "FORBIDDEN"
     #: What a subscription was asked for does not exist.
     NOT_FOUND = "NOT_FOUND"
     #: The HTTP request is not as GraphQL over HTTP wants it.
@@ -49,6 +53,18 @@ def bad_input(message: str, *field: str) -> GraphQLError:
 
 def not_found(message: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": Code.NOT_FOUND.value})
+
+
+def forbidden(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": Code.FORBIDDEN.value})
+
+
+#: Why something that was open ends.
+KEY_OVER = "The API key is not good any more, or one is asked for now."
+
+
+def key_over() -> GraphQLError:
+    return GraphQLError(KEY_OVER, extensions={"code": Code.UNAUTHENTICATED.value})
 
 
 NO_DOCUMENT = "`query` must be the text of a GraphQL document."

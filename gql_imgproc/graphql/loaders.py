@@ -52,19 +52,24 @@ class CountOf:
 class Loaders:
     """All loaders; each batch is read in one transaction."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, tenant_id: UUID) -> None:
         self._db = db
+        self._tenant_id = tenant_id
         self.products = DataLoader(self._products, cache=False)
         self.product_counts = DataLoader(self._product_counts, cache=False)
         self.images = DataLoader(self._images, cache=False)
         self.deliveries = DataLoader(partial(self._read, queries.deliveries_of_requests), cache=False)
 
-    async def _read(self, query: Callable[[Connection, Collection[K]], Mapping[K, T]], keys: list[K]) -> list[T | None]:
-        found = await self._db.read(lambda connection: query(connection, set(keys)))
+    async def _read(
+        self, query: Callable[[Connection, UUID, Collection[K]], Mapping[K, T]], keys: list[K]
+    ) -> list[T | None]:
+        found = await self._db.read(lambda connection: query(connection, self._tenant_id, set(keys)))
         return [found.get(key) for key in keys]
 
     async def _images(self, keys: list[UUID]) -> list[list[Row[Any]]]:
-        found = await self._db.read(lambda connection: queries.images_of_products(connection, set(keys)))
+        found = await self._db.read(
+            lambda connection: queries.images_of_products(connection, self._tenant_id, set(keys))
+        )
         return [found[key] for key in keys]
 
     async def _products(self, keys: list[ProductsOf]) -> list[Page[Row[Any]]]:
@@ -74,7 +79,12 @@ class Loaders:
         found = await self._db.read(
             lambda connection: {
                 (window, wanted): queries.products_of_requests(
-                    connection, ids, window, name_contains=wanted.name_contains, status=wanted.status
+                    connection,
+                    self._tenant_id,
+                    ids,
+                    window,
+                    name_contains=wanted.name_contains,
+                    status=wanted.status,
                 )
                 for (window, wanted), ids in groups.items()
             }
@@ -88,7 +98,7 @@ class Loaders:
         found = await self._db.read(
             lambda connection: {
                 wanted: queries.count_products_of_requests(
-                    connection, ids, name_contains=wanted.name_contains, status=wanted.status
+                    connection, self._tenant_id, ids, name_contains=wanted.name_contains, status=wanted.status
                 )
                 for wanted, ids in groups.items()
             }

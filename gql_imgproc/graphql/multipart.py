@@ -134,7 +134,7 @@ def _refuse_several(form: FormData, places: dict[str, Any]) -> None:
 
 
 def _max_file_bytes(request: Request) -> int:
-    return int(request.app.state.resources.settings.max_upload_bytes)
+    return int(request.app.state.house.resources.settings.max_upload_bytes)
 
 
 def _too_large(max_file_bytes: int) -> str:

@@ -52,7 +52,7 @@ class Mutation:
         self, info: Info, input: Annotated[UploadCsvInput, strawberry.argument(description="File and options.")]
     ) -> UploadCsvResult:
         try:
-            done = await submission.submit(info.context.resources, input.read())
+            done = await submission.submit(info.context.resources, info.context.caller, input.read())
         except errors.ManifestRefused as refused:
             return CsvInvalid.of(refused)
         except errors.UploadTooLarge as refused:
@@ -65,7 +65,7 @@ class Mutation:
     @computed("Stops a request.")
     async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _WHICH]) -> CancelRequestResult:
         try:
-            request = await orders.cancel(info.context.resources, _named(input.id))
+            request = await orders.cancel(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestAlreadyFinal as refused:
@@ -77,7 +77,7 @@ class Mutation:
         self, info: Info, input: Annotated[RetryFailedImagesInput, _WHICH]
     ) -> RetryFailedImagesResult:
         try:
-            request = await orders.retry_failed(info.context.resources, _named(input.id))
+            request = await orders.retry_failed(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NothingToRetry as refused:
@@ -87,7 +87,7 @@ class Mutation:
     @computed("Sends the completion webhook of a final request again.")
     async def resend_webhook(self, info: Info, input: Annotated[ResendWebhookInput, _WHICH]) -> ResendWebhookResult:
         try:
-            request = await notification.resend(info.context.resources, _named(input.id))
+            request = await notification.resend(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NoWebhook as refused:
@@ -97,7 +97,7 @@ class Mutation:
     @computed("Removes a final request with its products, images and stored files.")
     async def delete_request(self, info: Info, input: Annotated[DeleteRequestInput, _WHICH]) -> DeleteRequestResult:
         try:
-            await orders.delete(info.context.resources, _named(input.id))
+            await orders.delete(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestNotFinal as refused:

@@ -58,12 +58,16 @@ class Query:
     ) -> RequestConnection:
         asked = window(Listing.REQUESTS, first, after, last, before)
         wanted, oldest_first = given(status), order_by is RequestOrder.CREATED_AT_ASC
-        db = info.context.resources.db
+        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
-            lambda connection: queries.requests_page(connection, asked, status=wanted, oldest_first=oldest_first)
+            lambda connection: queries.requests_page(
+                connection, tenant_id, asked, status=wanted, oldest_first=oldest_first
+            )
         )
         return RequestConnection.of(
-            asked, page, lambda: db.read(lambda connection: queries.count_requests(connection, status=wanted))
+            asked,
+            page,
+            lambda: db.read(lambda connection: queries.count_requests(connection, tenant_id, status=wanted)),
         )
 
     @computed("Fetches a product; null when it does not exist or is not visible to the caller.")
@@ -85,15 +89,17 @@ class Query:
     ) -> ProductConnection:
         asked = window(Listing.PRODUCTS, first, after, last, before)
         text, wanted = searched(name_contains), given(status)
-        db = info.context.resources.db
+        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
-            lambda connection: queries.products_page(connection, asked, name_contains=text, status=wanted)
+            lambda connection: queries.products_page(connection, tenant_id, asked, name_contains=text, status=wanted)
         )
         return ProductConnection.of(
             Listing.PRODUCTS,
             asked,
             page,
-            lambda: db.read(lambda connection: queries.count_products(connection, name_contains=text, status=wanted)),
+            lambda: db.read(
+                lambda connection: queries.count_products(connection, tenant_id, name_contains=text, status=wanted)
+            ),
         )
 
     @computed("Limits in force.")
@@ -105,7 +111,8 @@ async def _request(info: Info, id: str) -> Request | None:
     named = from_global(id)
     if named is None or named[0] is not Kind.REQUEST:
         return None
-    found = await info.context.resources.db.read(lambda connection: queries.request(connection, named[1]))
+    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+    found = await db.read(lambda connection: queries.request(connection, tenant_id, named[1]))
     return None if found is None else Request.of(found)
 
 
@@ -113,7 +120,8 @@ async def _product(info: Info, id: str) -> Product | None:
     named = from_global(id)
     if named is None or named[0] is not Kind.PRODUCT:
         return None
-    row = await info.context.resources.db.read(lambda connection: queries.product(connection, named[1]))
+    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+    row = await db.read(lambda connection: queries.product(connection, tenant_id, named[1]))
     return None if row is None else Product.of(row)
 
 
@@ -121,5 +129,6 @@ async def _image(info: Info, id: str) -> Image | None:
     named = from_global(id)
     if named is None or named[0] is not Kind.IMAGE:
         return None
-    row = await info.context.resources.db.read(lambda connection: queries.image(connection, named[1]))
+    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+    row = await db.read(lambda connection: queries.image(connection, tenant_id, named[1]))
     return None if row is None else Image.of(row, row.input_image_urls, info.context.address)

@@ -96,12 +96,15 @@ class Request(Node):
     def output_csv_url(self, info: Info) -> URL | None:
         if not (self.snapshot.status.final and self.snapshot.has_output):
             return None
-        return URL(info.context.address(locations.download_path(self.snapshot.id)))
+        return URL(info.context.open_address(locations.download_path(self.snapshot.id)))
 
     @computed("When `outputCsvUrl` stops working; null when it does not expire.")
     def output_csv_expires_at(self, info: Info) -> datetime | None:
+        if not (self.snapshot.status.final and self.snapshot.has_output):
+            return None
         days, ended_at = info.context.resources.settings.retention_days, self.snapshot.completed_at
-        return ended_at + timedelta(days=days) if days and ended_at and self.snapshot.has_output else None
+        gone_at = ended_at + timedelta(days=days) if days and ended_at else None
+        return min((end for end in (gone_at, info.context.open_until()) if end), default=None)
 
     @computed("Why the request as a whole failed.")
     def failure(self) -> RequestFailure | None:

@@ -39,22 +39,23 @@ class Schema(strawberry.Schema):
         allowed_operation_types: Iterable[OperationType] | None = None,
     ) -> StreamResult:
         assert isinstance(context_value, Context)
-        shares = context_value.shares
+        house, caller = context_value.house, context_value.caller
         begin = partial(
             super().stream,
             query,
             variable_values,
             # Not the first caller's, who may leave while others stay.
-            Context(context_value.resources, shares),
+            Context(house, caller),
             root_value,
             operation_name,
             operation_extensions,
             allowed_operation_types,
         )
         # A file is equal to itself only.
-        key = json.dumps([query, operation_name, variable_values, operation_extensions], sort_keys=True, default=id)
-        if key in shares or is_subscription(query or "", operation_name):
-            return shares.follow(key, begin)
+        asked = json.dumps([query, operation_name, variable_values, operation_extensions], sort_keys=True, default=id)
+        key = caller.entitlement, asked
+        if key in house.shares or is_subscription(query or "", operation_name):
+            return house.shares.follow(key, begin, partial(house.entrance.stay, caller))
         return await begin()
 
     def process_errors(self, errors: list[Any], execution_context: Any = None) -> None:

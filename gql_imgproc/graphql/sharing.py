@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Hashable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import cached_property
 from typing import TypeAlias
 
@@ -18,9 +18,11 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError, StreamExecutionResult
 
-from gql_imgproc.graphql.faults import presentable
+from gql_imgproc.graphql.faults import key_over, presentable
 
 Begin: TypeAlias = Callable[[], Awaitable[StreamResult]]
+#: Holds the place of one who follows; what it is given is called when that one must go.
+Stay: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 
 
 class SharedResult(ExecutionResult):
@@ -53,6 +55,11 @@ class Seat:
         self._ended = True
         self._wake()
 
+    def dismiss(self) -> None:
+        """Ends it for this watcher alone, who may not watch any more."""
+        self.put(SharedResult(None, [key_over()]))
+        self.end()
+
     async def take(self) -> StreamExecutionResult | None:
         """The newest result, once; None after the last."""
         while self._newest is None and not self._ended:
@@ -75,7 +82,7 @@ class Shares:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._shares
 
-    async def follow(self, key: Hashable, begin: Begin) -> StreamResult:
+    async def follow(self, key: Hashable, begin: Begin, stay: Stay) -> StreamResult:
         """The results of the execution with this key; `begin` starts it if there is none.
 
         It goes on as long as somebody follows it.
@@ -85,8 +92,9 @@ class Shares:
             share = self._shares[key] = _Share(begin, ended=lambda: self._forget(key, share))
         seat = share.enter()
         try:
-            while (result := await seat.take()) is not None:
-                yield result
+            with stay(seat.dismiss):
+                while (result := await seat.take()) is not None:
+                    yield result
         finally:
             await share.leave(seat)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, cast
 
 from graphql import GraphQLError
@@ -17,10 +17,16 @@ from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.schema import StreamResult
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import PingMessage, PongMessage, SubscribeMessage
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    Message,
+    PingMessage,
+    PongMessage,
+    SubscribeMessage,
+)
 
+from gql_imgproc.graphql.admission import FORBIDDEN_SOCKET
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.faults import Code
+from gql_imgproc.graphql.faults import KEY_OVER, Code
 from gql_imgproc.graphql.sharing import SharedResult
 
 #: Longest reason for closing a socket, in bytes of UTF-8: a control frame holds no more (RFC 6455, 5.5).
@@ -57,6 +63,28 @@ class Socket(ASGIWebSocketAdapter):
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
     """What is said on one socket. What is wrong with one operation ends that operation, not its neighbours."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stay = ExitStack()
+
+    async def send_message(self, message: Message) -> None:
+        if message["type"] == "connection_ack":
+            self._stay.enter_context(self.context.house.entrance.stay(self.context.caller, self._dismiss))
+        await super().send_message(message)
+
+    async def shutdown(self) -> None:
+        self._stay.close()
+        await super().shutdown()
+
+    def _dismiss(self) -> None:
+        """Closes the socket, with all that runs on it, of a caller who may not stay."""
+        self.context.resources.background.start(("dismissed", id(self)), self._leave)
+
+    async def _leave(self) -> None:
+        for operation in list(self.operations):
+            await self.cleanup_operation(operation)
+        await self.websocket.close(FORBIDDEN_SOCKET, KEY_OVER)
 
     async def handle_message(self, message: Any) -> None:
         if fault := fault_of(message):

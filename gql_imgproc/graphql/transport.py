@@ -25,8 +25,10 @@ from strawberry.subscriptions import (
 )
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType as Operation
+from strawberry.types.unset import UNSET
 
 from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events, wants_parts
+from gql_imgproc.graphql.admission import admit_socket, admitted_to_graphql
 from gql_imgproc.graphql.bodies import (
     MAX_JSON_BYTES,
     Body,
@@ -38,12 +40,11 @@ from gql_imgproc.graphql.bodies import (
     operation_from,
     require_utf_8,
 )
-from gql_imgproc.graphql.context import Context
+from gql_imgproc.graphql.context import Context, House
 from gql_imgproc.graphql.documents import chosen_operation, is_subscription
 from gql_imgproc.graphql.faults import NO_DOCUMENT, Code, no_such_operation, presentable
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.schema import schema
-from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.streams import PARTS_TYPE, Events, Parts, framed
 
@@ -54,7 +55,7 @@ MAX_OPERATIONS_PER_SOCKET = 100
 
 
 class Transport(GraphQL[Context, None]):
-    """The door at `/graphql`. Whoever mounts it puts the open resources into `app.state.resources`."""
+    """The door at `/graphql`. Whoever mounts it puts a House into `app.state.house`."""
 
     request_adapter_class = Body
     websocket_adapter_class = Socket
@@ -79,7 +80,6 @@ class Transport(GraphQL[Context, None]):
             max_subscriptions_per_connection=MAX_OPERATIONS_PER_SOCKET,
             allowed_origins=allowed_origins,
         )
-        self._shares = Shares()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -104,7 +104,16 @@ class Transport(GraphQL[Context, None]):
             await request.close()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.resources, self._shares, response)
+        house: House = request.app.state.house
+        if isinstance(request, WebSocket):
+            return Context(house, None, response)
+        # Before the body is read.
+        return Context(house, await admitted_to_graphql(house.entrance, request), response)
+
+    async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
+        await admit_socket(context, cast(WebSocket, context.answer))
+        # An acknowledgement without a payload.
+        return cast(None, UNSET)
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
         response = await super().get_sub_response(request)

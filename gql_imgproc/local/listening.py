@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 
 from gql_imgproc.core.loopback import is_loopback
+from gql_imgproc.db.engine import Database
+from gql_imgproc.db.keys import any_usable_key
 from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.services.access import Anonymous
 
 
 def url_of(host: str, port: int) -> str:
@@ -17,12 +20,26 @@ def reachable_url_of(host: str, port: int) -> str:
     return url_of({"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host), port)
 
 
-def check_host(host: str, *, allow_anonymous: bool) -> None:
-    """Refuses to be open to other machines unless that was said aloud, since nobody is asked who they are."""
-    if not (allow_anonymous or is_loopback(host)):
+def who_may_be_anonymous(host: str, *, allow_anonymous: bool) -> Anonymous:
+    """When callers need no API key: on this machine alone, while there is none; elsewhere if that was said aloud."""
+    if allow_anonymous:
+        return Anonymous.ALWAYS
+    return Anonymous.WHILE_NO_KEY if is_loopback(host) else Anonymous.NEVER
+
+
+def check_keys(database_url: str, host: str, anonymous: Anonymous) -> None:
+    """Raises ConfigurationError where nobody could come in: callers are asked for a key, and there is none."""
+    if anonymous is not Anonymous.NEVER:
+        return
+    database = Database(database_url)
+    try:
+        there_is_one = database.read_now(any_usable_key)
+    finally:
+        database.close()
+    if not there_is_one:
         raise ConfigurationError(
-            f"Listening on {host or 'every address'} lets anyone who reaches this machine upload and delete, "
-            "since callers are not asked who they are. Put a proxy that asks in front, or add --allow-anonymous"
+            f"Listening on {host or 'every address'} lets other machines in, so callers are asked for an API key, and "
+            "there is none yet. Make one with `gql-imgproc keys create`, or add --allow-anonymous to ask nobody"
         )
 
 

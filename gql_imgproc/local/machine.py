@@ -16,7 +16,7 @@ from gql_imgproc.db import migration
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.local import prerequisites, redis
 from gql_imgproc.local.folder import locked
-from gql_imgproc.local.listening import reachable_url_of, url_of
+from gql_imgproc.local.listening import check_keys, reachable_url_of, url_of, who_may_be_anonymous
 from gql_imgproc.local.supervisor import Child, Program, stop, until_failed
 from gql_imgproc.local.workers import worker_command, worker_environment
 from gql_imgproc.settings import Settings
@@ -40,6 +40,7 @@ class Machine:
     host: str
     port: int
     workers: int
+    allow_anonymous: bool = False
 
     async def run(self, say: Callable[[str], None]) -> None:
         """Runs API, workers and, if none is configured, Redis until told to stop; says `ready URL` once.
@@ -66,6 +67,8 @@ class Machine:
                 await prerequisites.check_store(self.settings)
                 redis_url = await self._redis(stack, store)
                 await asyncio.to_thread(migration.upgrade, self.settings.database)
+                anonymous = who_may_be_anonymous(self.host, allow_anonymous=self.allow_anonymous)
+                await asyncio.to_thread(check_keys, self.settings.database, self.host, anonymous)
                 front += [Child(program) for program in self._programs(redis_url)]
                 await self._watch(store + front, front[0], say)
             finally:
@@ -111,7 +114,8 @@ class Machine:
             **worker_environment(settings, self.workers),
         }
         # Whether others may come in, and that all is there, was settled before: a restarted API must not wait for it.
-        api = (sys.executable, "-m", "gql_imgproc", "api", "--allow-anonymous", "--unchecked")
+        asked = ("--allow-anonymous",) if self.allow_anonymous else ()
+        api = (sys.executable, "-m", "gql_imgproc", "api", "--unchecked", *asked)
         return [
             Program("The API", (*api, "--host", self.host, "--port", str(self.port)), environment, essential=True),
             *(

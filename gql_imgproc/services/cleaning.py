@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from gql_imgproc.core.locations import REQUESTS, image_id_in, input_key, output_key, request_prefix
+from gql_imgproc.core.rights import ourselves
 from gql_imgproc.db import queries, removal
 from gql_imgproc.errors import RequestNotFinal, RequestNotFound, StorageError
 from gql_imgproc.resources import Resources
@@ -36,9 +37,9 @@ async def remove_expired(resources: Resources) -> int:
     removed = 0
     while days is not None:
         page = await resources.db.read(lambda connection: removal.expired(connection, days * 86_400, PAGE))
-        for request_id in page:
+        for tenant_id, request_id in page:
             try:
-                await orders.delete(resources, request_id)
+                await orders.delete(resources, ourselves(tenant_id, "retention"), request_id)
             except StorageError as error:
                 # Its rows are gone, so that its objects are orphans now.
                 log.warning("objects of a request are left", extra={"request": str(request_id), "reason": str(error)})
@@ -53,8 +54,8 @@ async def remove_expired(resources: Resources) -> int:
 async def remove_orphans(resources: Resources) -> int:
     """Deletes objects that no row names: of requests that are gone, and of leases that were lost; how many."""
     removed = await _remove_of_unknown_requests(resources)
-    for request_id in await resources.db.read(lambda connection: removal.untidy(connection, PAGE)):
-        removed += await _tidy(resources, request_id)
+    for tenant_id, request_id in await resources.db.read(lambda connection: removal.untidy(connection, PAGE)):
+        removed += await _tidy(resources, tenant_id, request_id)
     return removed
 
 
@@ -70,9 +71,9 @@ async def _remove_of_unknown_requests(resources: Resources) -> int:
     return removed
 
 
-async def _tidy(resources: Resources, request_id: UUID) -> int:
+async def _tidy(resources: Resources, tenant_id: UUID, request_id: UUID) -> int:
     """Removes what losers of leases stored beside a request that has ended a while ago."""
-    request = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    request = await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))
     if request is None or not request.status.final:
         return 0
     keep = {input_key(request_id)}

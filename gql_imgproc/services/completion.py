@@ -86,7 +86,7 @@ async def _go_on(resources: Resources, seen: Snapshot) -> None:
 
 
 async def _now(resources: Resources, seen: Snapshot) -> Snapshot:
-    return await resources.db.read(lambda connection: queries.request(connection, seen.id)) or seen
+    return await resources.db.read(lambda connection: queries.request(connection, seen.tenant_id, seen.id)) or seen
 
 
 def verdict(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from gql_imgproc.core import signature, webhook_event
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import shown_url
 from gql_imgproc.db import deliveries
 from gql_imgproc.io import webhook
@@ -64,12 +65,14 @@ async def deliver(resources: Resources, delivery_id: UUID) -> None:
     )
 
 
-async def resend(resources: Resources, request_id: UUID) -> Snapshot:
+async def resend(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
     """Makes the webhook of a final request due now.
 
     Raises RequestNotFound, or NoWebhook when none was asked for or the request is open.
     """
-    delivery_id, request = await resources.db.write(lambda connection: deliveries.resend(connection, request_id))
+    delivery_id, request = await resources.db.write(
+        lambda connection: deliveries.resend(connection, caller.tenant_id, request_id)
+    )
     await tell(resources, lambda: resources.queue.deliver(delivery_id))
     return request
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from gql_imgproc.core.locations import request_prefix
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.core.rights import Caller
 from gql_imgproc.db import ending, queries, removal, reopening
 from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFinal, RequestNotFound
 from gql_imgproc.resources import Resources
@@ -23,19 +24,21 @@ log = logging.getLogger(__name__)
 CANCEL_WAIT_SECONDS = 10
 
 
-async def cancel(resources: Resources, request_id: UUID) -> Snapshot:
+async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
     """Stops a request; what is done stays, and its output CSV is written.
 
     A very large one may still be PROCESSING when this answers. Raises RequestNotFound or RequestAlreadyFinal.
     """
-    stopped = await resources.db.write(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
-    request = stopped or await _get(resources, request_id)
+    stopped = await resources.db.write(
+        lambda connection: ending.stop(connection, caller.tenant_id, request_id, StopReason.CANCELLED)
+    )
+    request = stopped or await _get(resources, caller, request_id)
     if request.status.final:
         raise RequestAlreadyFinal(request.status)
     try:
         async with asyncio.timeout(CANCEL_WAIT_SECONDS):
             await finish(resources, request_id)
-            async with aclosing(watch(resources, request_id)) as states:
+            async with aclosing(watch(resources, caller.tenant_id, request_id)) as states:
                 async for state in states:
                     request = state
     except TimeoutError:
@@ -44,27 +47,32 @@ async def cancel(resources: Resources, request_id: UUID) -> Snapshot:
     return request
 
 
-async def retry_failed(resources: Resources, request_id: UUID) -> Snapshot:
+async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
     """Does the failed images of a final request again. Raises RequestNotFound or NothingToRetry."""
-    reopened = await resources.db.write(lambda connection: reopening.reopen_failed(connection, request_id))
+    reopened = await resources.db.write(
+        lambda connection: reopening.reopen_failed(connection, caller.tenant_id, request_id)
+    )
     if reopened is None:
-        await _get(resources, request_id)
+        await _get(resources, caller, request_id)
         raise NothingToRetry
     await publish(resources, reopened)
     await wake(resources, request_id, reopened.priority)
     return reopened
 
 
-async def delete(resources: Resources, request_id: UUID) -> None:
+async def delete(resources: Resources, caller: Caller, request_id: UUID) -> None:
     """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
-    if not await resources.db.write(lambda connection: removal.delete_final(connection, request_id)):
-        raise RequestNotFinal((await _get(resources, request_id)).status)
+    deleted = await resources.db.write(
+        lambda connection: removal.delete_final(connection, caller.tenant_id, request_id)
+    )
+    if not deleted:
+        raise RequestNotFinal((await _get(resources, caller, request_id)).status)
     # The rows went first: objects without rows are only waste, rows without objects would be lies.
     await resources.storage.delete_prefix(request_prefix(request_id))
 
 
-async def _get(resources: Resources, request_id: UUID) -> Snapshot:
-    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+async def _get(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
+    found = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
     if found is None:
         raise RequestNotFound
     return found

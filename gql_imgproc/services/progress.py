@@ -16,12 +16,12 @@ MIN_INTERVAL_SECONDS = 0.2
 CHECK_SECONDS, CHECK_SECONDS_WITHOUT_EVENTS = 5.0, 0.5
 
 
-async def watch(resources: Resources, request_id: UUID) -> AsyncGenerator[Snapshot]:
+async def watch(resources: Resources, tenant_id: UUID, request_id: UUID) -> AsyncGenerator[Snapshot]:
     """Snapshots with growing `sequence`, the latest wins; ends after a final status, or when the request is gone."""
     hub = resources.hub
     # Subscribed first: what is committed after the snapshot was read arrives as an event.
     async with hub.subscribe(request_id) as inbox:
-        state = await _read(resources, request_id)
+        state = await _read(resources, tenant_id, request_id)
         if state is None:
             return
         yield state
@@ -29,7 +29,7 @@ async def watch(resources: Resources, request_id: UUID) -> AsyncGenerator[Snapsh
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
             newer = await inbox.take(CHECK_SECONDS if hub.connected else CHECK_SECONDS_WITHOUT_EVENTS)
             if newer is None:
-                newer = await _read(resources, request_id)
+                newer = await _read(resources, tenant_id, request_id)
                 if newer is None:
                     return
             if newer.sequence > state.sequence:
@@ -37,5 +37,5 @@ async def watch(resources: Resources, request_id: UUID) -> AsyncGenerator[Snapsh
                 yield state
 
 
-async def _read(resources: Resources, request_id: UUID) -> Snapshot | None:
-    return await resources.db.read(lambda connection: queries.request(connection, request_id))
+async def _read(resources: Resources, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+    return await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))

@@ -26,9 +26,9 @@ class Source:
     media_type: str
 
 
-async def source(resources: Resources, image_id: UUID) -> Source:
+async def source(resources: Resources, tenant_id: UUID, image_id: UUID) -> Source:
     """The source of an image that is done. Raises SourceUnknown, TooManySources, or ImageFailure when it is gone."""
-    row = await resources.db.read(lambda connection: queries.image(connection, image_id))
+    row = await resources.db.read(lambda connection: queries.image(connection, tenant_id, image_id))
     if row is None or row.status is not ImageStatus.COMPLETED:
         raise SourceUnknown
     if resources.sources.locked():

@@ -17,6 +17,7 @@ from gql_imgproc.core.manifest import Summary, validate
 from gql_imgproc.core.netguard import check_url
 from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import check_webhook_url
 from gql_imgproc.db import intake, queries
 from gql_imgproc.errors import CsvIssueCode, UploadTooLarge
@@ -56,13 +57,13 @@ class Submitted:
     replayed: bool
 
 
-async def submit(resources: Resources, submission: Submission) -> Submitted:
+async def submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
     """Accepts an upload, or refuses it and leaves nothing behind.
 
     Raises WebhookUrlRefused, UploadTooLarge or ManifestRefused.
     """
     # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
-    if replayed := await _earlier(resources, submission.idempotency_key):
+    if replayed := await _earlier(resources, caller, submission.idempotency_key):
         return replayed
     if submission.webhook_url is not None:
         check_webhook_url(submission.webhook_url, resources.policy)
@@ -72,13 +73,13 @@ async def submit(resources: Resources, submission: Submission) -> Submitted:
     # names is removed by and by.
     await resources.storage.put_file(input_key(request_id), submission.file, "text/csv")
     try:
-        snapshot = await _record(resources, submission, request_id, summary)
+        snapshot = await _record(resources, caller, submission, request_id, summary)
     except IntegrityError:
         # Our own commit, whose answer was lost, or another upload with the same key that was faster.
-        recorded = await resources.db.read(lambda connection: queries.request(connection, request_id))
+        recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
         if recorded is None:
             await resources.storage.delete(input_key(request_id))
-            if replayed := await _earlier(resources, submission.idempotency_key):
+            if replayed := await _earlier(resources, caller, submission.idempotency_key):
                 return replayed
             raise
         snapshot = recorded
@@ -98,10 +99,12 @@ async def _wake(resources: Resources, accepted: Snapshot) -> None:
     await tell(resources, *calls)
 
 
-async def _earlier(resources: Resources, key: str | None) -> Submitted | None:
+async def _earlier(resources: Resources, caller: Caller, key: str | None) -> Submitted | None:
     if key is None:
         return None
-    found = await resources.db.write(lambda connection: intake.find_by_idempotency_key(connection, key))
+    found = await resources.db.write(
+        lambda connection: intake.find_by_idempotency_key(connection, caller.tenant_id, key)
+    )
     return Submitted(found, replayed=True) if found else None
 
 
@@ -118,11 +121,14 @@ def _check(resources: Resources, file: BinaryIO) -> Summary:
     return validate(file, manifest_limits(settings), check, lambda: time.sleep(BREATH_SECONDS))
 
 
-async def _record(resources: Resources, submission: Submission, request_id: UUID, summary: Summary) -> Snapshot:
+async def _record(
+    resources: Resources, caller: Caller, submission: Submission, request_id: UUID, summary: Summary
+) -> Snapshot:
     """The request and the first of its products, in one transaction: a small upload is there at once."""
     chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
     new = intake.NewRequest(
         id=request_id,
+        tenant_id=caller.tenant_id,
         priority=submission.priority,
         csv_filename=submission.filename,
         options=submission.options.to_json(),

@@ -43,9 +43,9 @@ async def sweep(resources: Resources) -> int:
 async def reopen(resources: Resources) -> int:
     """Opens requests again whose failures may have been temporary, when their time has come; how many."""
     reopened = 0
-    for request_id in await resources.db.read(lambda connection: reopening.due(connection, PAGE)):
+    for tenant_id, request_id in await resources.db.read(lambda connection: reopening.due(connection, PAGE)):
         state = await resources.db.write(
-            lambda connection, request_id=request_id: reopening.reopen_temporary(connection, request_id)  # type: ignore[misc]  # bound per turn of the loop
+            lambda connection, which=(tenant_id, request_id): reopening.reopen_temporary(connection, *which)  # type: ignore[misc]  # bound per turn of the loop
         )
         if state is not None:
             reopened += 1
@@ -58,7 +58,9 @@ async def _look_at(resources: Resources, found: OpenRequest, census: Census) -> 
     request, stop_reason, queue = found.request, found.request.stop_reason, resources.queue
     if stop_reason is None and found.age_s > resources.settings.request_deadline_seconds:
         stop_reason = StopReason.DEADLINE
-        await resources.db.write(lambda connection: ending.stop(connection, request.id, StopReason.DEADLINE))
+        await resources.db.write(
+            lambda connection: ending.stop(connection, request.tenant_id, request.id, StopReason.DEADLINE)
+        )
     calls: list[Callable[[], object]] = []
     ends = stop_reason is not None or not request.pending_images
     if found.free and request.needs_rows:

@@ -16,9 +16,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from gql_imgproc.errors import StorageError
+from gql_imgproc.errors import AddressOver, KeyMissing, KeyRefused, ScopeMissing, StorageError
+from gql_imgproc.graphql.admission import CHALLENGE
+from gql_imgproc.graphql.context import House
 from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.resources import Resources
+from gql_imgproc.services.access import Anonymous
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.web import files, health, pages
 from gql_imgproc.web.assets import Assets
@@ -42,11 +45,13 @@ class GraphQLDoor:
             await self._transport(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None, *, loopback_only: bool = False) -> Starlette:
+def create_app(
+    settings: Settings | None = None, *, loopback_only: bool = False, anonymous: Anonymous = Anonymous.NEVER
+) -> Starlette:
     """The application; without `settings` it reads them by itself, as an ASGI server's factory call needs.
 
     `loopback_only`: it listens where only this machine can connect, so it answers to names of this machine and of
-    the public address alone.
+    the public address alone. `anonymous`: when callers without an API key are let in.
     """
     settings = settings or load()
 
@@ -54,6 +59,9 @@ def create_app(settings: Settings | None = None, *, loopback_only: bool = False)
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with Resources(settings) as resources:
             app.state.resources = resources
+            app.state.house = house = House(resources, anonymous)
+            await house.look()
+            resources.background.start("keys", house.look_after)
             yield
 
     graphql = GraphQLDoor(settings)
@@ -77,7 +85,15 @@ def create_app(settings: Settings | None = None, *, loopback_only: bool = False)
     return Starlette(
         routes=routes,
         middleware=[Middleware(Headers, policy=policy), Middleware(Counting), *guard],
-        exception_handlers={HTTPException: _refused, StorageError: _store_away, Exception: _failed},
+        exception_handlers={
+            HTTPException: _refused,
+            KeyMissing: _key_asked_for,
+            KeyRefused: _key_asked_for,
+            ScopeMissing: _forbidden,
+            AddressOver: _forbidden,
+            StorageError: _store_away,
+            Exception: _failed,
+        },
         lifespan=lifespan,
     )
 
@@ -88,6 +104,14 @@ async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse(
         {"error": sentence.get(error.status_code, error.detail)}, error.status_code, headers=error.headers
     )
+
+
+async def _key_asked_for(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 401, {"Cache-Control": "no-store"} | CHALLENGE)
+
+
+async def _forbidden(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 403, {"Cache-Control": "no-store"})
 
 
 async def _store_away(request: Request, error: Exception) -> Response:

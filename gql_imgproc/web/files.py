@@ -7,13 +7,14 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
-from gql_imgproc.core.locations import image_key_from, output_key, request_id_in
+from gql_imgproc.core.locations import image_key_from, output_key, request_id_in, request_id_of
 from gql_imgproc.db import queries
 from gql_imgproc.errors import ImageErrorCode, ImageFailure, RequestNotFound, SourceUnknown, TooManySources
 from gql_imgproc.identifiers import Kind, from_global
 from gql_imgproc.io.storage import StoredObject
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.source import source as source_of
+from gql_imgproc.web.visits import visitor
 
 #: How long a signed address of the object store is good, in seconds; and how long a browser may keep it.
 SIGNED_SECONDS, SIGNED_CACHE_SECONDS = 300, 60
@@ -42,7 +43,8 @@ async def download(request: Request) -> Response:
     request_id = request_id_in(request.path_params["request_id"])
     if request_id is None:
         return _error(404, str(RequestNotFound()))
-    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    tenant_id = await visitor(request, lambda connection: queries.owner_of_request(connection, request_id))
+    found = await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))
     if found is None:
         return _error(404, str(RequestNotFound()))
     if not found.status.final:
@@ -64,20 +66,21 @@ async def image(request: Request) -> Response:
     resources: Resources = request.app.state.resources
     path: str = request.path_params["key"]
     key = image_key_from(path)
-    if key is None:
+    if key is None or (resources.settings.private_images and not await _is_visitors(request, key)):
         return _error(404, "There is no such picture.")
     if signed := await resources.storage.sign(key, SIGNED_SECONDS):
         return RedirectResponse(signed, 302, {"Cache-Control": f"private, max-age={SIGNED_CACHE_SECONDS}"})
     stored = await resources.storage.open(key)
     if stored is None:
         return _error(404, "There is no such picture.")
+    whose = "private" if resources.settings.private_images else "public"
     name, _, extension = path.rpartition("/")[2].rpartition(".")
     return _serve(
         request,
         stored,
         f'"{name}"',
         _TYPES.get(extension, "application/octet-stream"),
-        {"Cache-Control": "public, max-age=31536000, immutable"},
+        {"Cache-Control": f"{whose}, max-age=31536000, immutable"},
     )
 
 
@@ -86,8 +89,9 @@ async def source(request: Request) -> Response:
     named = from_global(request.path_params["image_id"])
     if named is None or named[0] is not Kind.IMAGE:
         return _error(404, str(SourceUnknown()))
+    tenant_id = await visitor(request, lambda connection: queries.owner_of_image(connection, named[1]))
     try:
-        found = await source_of(request.app.state.resources, named[1])
+        found = await source_of(request.app.state.resources, tenant_id, named[1])
     except SourceUnknown as error:
         return _error(404, str(error))
     except TooManySources as error:
@@ -100,6 +104,14 @@ async def source(request: Request) -> Response:
         "Cross-Origin-Resource-Policy": "same-origin",
     }
     return Response(found.data, headers=headers, media_type=found.media_type)
+
+
+async def _is_visitors(request: Request, key: str) -> bool:
+    """Whether a picture is the visitor's own."""
+    resources: Resources = request.app.state.resources
+    request_id = request_id_of(key)
+    tenant_id = await visitor(request, lambda connection: queries.owner_of_request(connection, request_id))
+    return await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id)) is not None
 
 
 def output_name(csv_filename: str) -> str:

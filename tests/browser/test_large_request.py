@@ -11,7 +11,7 @@ from sqlalchemy import Connection, update
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.intake import NewProduct, NewRequest, insert_first_chunk
 from gql_imgproc.db.models import images, products, requests
-from gql_imgproc.identifiers import Kind, new_id, to_global
+from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, new_id, to_global
 from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 
 from ..acceptance.conftest import Service
@@ -32,7 +32,7 @@ TURNED_MS = 20_000
 def large_request(service: Service) -> str:
     """Identifier of a request that has ended, written past the API: taking it in is not what is looked at."""
     request_id = new_id()
-    new = NewRequest(request_id, Priority.NORMAL, "large.csv", {}, [], None, None, PRODUCTS, PRODUCTS)
+    new = NewRequest(request_id, DEFAULT_TENANT, Priority.NORMAL, "large.csv", {}, [], None, None, PRODUCTS, PRODUCTS)
     rows = [NewProduct(n, str(n + 1), f"Cup {n + 1}", ["https://x.example/cup.jpg"]) for n in range(PRODUCTS)]
 
     def write(connection: Connection) -> None:

@@ -10,11 +10,12 @@ from sqlalchemy import select
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import images, products
 from gql_imgproc.db.queries import request as get
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.states import ImageOutcome, ImageStatus, ProductStatus
 
 
 def assert_counters_equal_rows(database: Database, request_id: UUID) -> None:
-    request = database.read_now(lambda connection: get(connection, request_id))
+    request = database.read_now(lambda connection: get(connection, DEFAULT_TENANT, request_id))
     assert request is not None
     image_rows = database.read_now(
         lambda connection: connection.execute(select(images).where(images.c.request_id == request_id)).all()

@@ -13,7 +13,7 @@ from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.intake import NewProduct, NewRequest
 from gql_imgproc.db.work import Claim, Verdict
 from gql_imgproc.errors import ImageErrorCode
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
 from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, RequestStatus
 
 DONE = Verdict(
@@ -39,6 +39,7 @@ def given_request(database: Database, *images_per_product: int, **given: Any) ->
     """A request with one product per number, each with so many images."""
     values: dict[str, Any] = {
         "id": new_id(),
+        "tenant_id": DEFAULT_TENANT,
         "priority": Priority.NORMAL,
         "csv_filename": "products.csv",
         "options": {},
@@ -77,7 +78,7 @@ def finish(database: Database, state: Snapshot, status: RequestStatus, **end: An
 
 
 def now(database: Database, request_id: UUID) -> Snapshot:
-    found = database.read_now(lambda connection: queries.request(connection, request_id))
+    found = database.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 

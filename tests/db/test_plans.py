@@ -14,6 +14,7 @@ from gql_imgproc.db import queries
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import products
 from gql_imgproc.db.pages import Window
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.states import ProductStatus, RequestStatus
 from tests.db.stories import given_request
 
@@ -32,7 +33,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
         f"requests, status {status}, {'oldest' if oldest else 'newest'} first": (
             (MOMENT, ID),
             lambda connection, window, _, status=status, oldest=oldest: queries.requests_page(
-                connection, window, status=status, oldest_first=oldest
+                connection, DEFAULT_TENANT, window, status=status, oldest_first=oldest
             ),
         )
         for status in (None, RequestStatus.FAILED)
@@ -42,7 +43,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
         f"products, name {name}, status {status}": (
             (ID,),
             lambda connection, window, _, name=name, status=status: queries.products_page(
-                connection, window, name_contains=name, status=status
+                connection, DEFAULT_TENANT, window, name_contains=name, status=status
             ),
         )
         for name in (None, "shirt")
@@ -52,7 +53,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
         f"products of requests, status {status}": (
             (3,),
             lambda connection, window, ids, status=status: queries.products_of_requests(
-                connection, ids, window, status=status
+                connection, DEFAULT_TENANT, ids, window, status=status
             ),
         )
         for status in (None, ProductStatus.FAILED)
@@ -172,7 +173,7 @@ def test_a_table_that_is_looked_through_is_noticed(database: Database) -> None:
 def test_images_are_read_through_an_index(database: Database) -> None:
     request_id = given_request(database, 1)
 
-    found = steps(database, lambda connection: queries.images_of_products(connection, [request_id]))
+    found = steps(database, lambda connection: queries.images_of_products(connection, DEFAULT_TENANT, [request_id]))
 
     assert any("uq_images_product_id_position" in step for step in found)
     # Those that were found are put in order.

@@ -13,21 +13,23 @@ from gql_imgproc.db import intake, queries
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import products, requests
 from gql_imgproc.db.pages import Page, Window
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
 from gql_imgproc.states import ProductStatus, RequestStatus
 from tests.db.stories import given_request, hold
 
 
 def requests_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
-    return database.read_now(lambda connection: queries.requests_page(connection, window, **wanted))
+    return database.read_now(lambda connection: queries.requests_page(connection, DEFAULT_TENANT, window, **wanted))
 
 
 def products_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
-    return database.read_now(lambda connection: queries.products_page(connection, window, **wanted))
+    return database.read_now(lambda connection: queries.products_page(connection, DEFAULT_TENANT, window, **wanted))
 
 
 def products_of(database: Database, request_ids: list[UUID], window: Window, **wanted: Any) -> dict[UUID, Any]:
-    return database.read_now(lambda connection: queries.products_of_requests(connection, request_ids, window, **wanted))
+    return database.read_now(
+        lambda connection: queries.products_of_requests(connection, DEFAULT_TENANT, request_ids, window, **wanted)
+    )
 
 
 def walk(page_of: Callable[[Window], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
@@ -105,7 +107,9 @@ def test_requests_of_a_status(database: Database) -> None:
     database.write_now(lambda connection: connection.execute(statement))
 
     page = requests_page(database, Window(5), status=RequestStatus.PENDING)
-    count = database.read_now(lambda connection: queries.count_requests(connection, status=RequestStatus.FAILED))
+    count = database.read_now(
+        lambda connection: queries.count_requests(connection, DEFAULT_TENANT, status=RequestStatus.FAILED)
+    )
     by_status = database.read_now(queries.requests_by_status)
 
     assert [row.id for _, row in page.rows] == [kept]
@@ -142,7 +146,9 @@ def test_search_within_a_request_goes_on_from_page_to_page(database: Database, b
     literal = products_of(database, [request_id], Window(9), name_contains="d_")[request_id]
     failed = products_of(database, [request_id], Window(9), name_contains="red", status=ProductStatus.FAILED)
     count = database.read_now(
-        lambda connection: queries.count_products_of_requests(connection, [request_id], name_contains="red")
+        lambda connection: queries.count_products_of_requests(
+            connection, DEFAULT_TENANT, [request_id], name_contains="red"
+        )
     )
 
     assert [row.product_name for row in found] == ["Red sock", "RED lamp", "red_x", "Tired"]
@@ -183,7 +189,9 @@ def test_products_of_a_status_within_requests(database: Database) -> None:
     ]
     counts = [
         database.read_now(
-            lambda connection, s=s: queries.count_products_of_requests(connection, [request_id], status=s)
+            lambda connection, s=s: queries.count_products_of_requests(
+                connection, DEFAULT_TENANT, [request_id], status=s
+            )
         )
         for s in (None, ProductStatus.FAILED, ProductStatus.COMPLETED)
     ]
@@ -223,7 +231,7 @@ def test_search_takes_a_text_literally_whatever_its_case(database: Database, tex
     given_names(database, "100% cotton", "Cotton sock", "a_b", "axb", "ÄPFEL", "*star*", "[x]?", "x", "back\\slash")
 
     page = products_page(database, Window(20), name_contains=text)
-    count = database.read_now(lambda connection: queries.count_products(connection, name_contains=text))
+    count = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT, name_contains=text))
 
     assert sorted(row.product_name for _, row in page.rows) == expected
     assert count == len(expected)
@@ -234,7 +242,7 @@ def test_products_of_all_requests_by_identifier(database: Database) -> None:
 
     found = walk(lambda window: products_page(database, window), size=2)
     back = walk(lambda window: products_page(database, window), size=2, backward=True)
-    count = database.read_now(queries.count_products)
+    count = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT))
 
     assert [row.id for row in found] == sorted(row.id for row in found)
     assert [row.id for row in back] == [row.id for row in found]
@@ -246,14 +254,18 @@ def test_single_rows(database: Database) -> None:
     request_id = given_request(database, 2)
     product_id = products_page(database, Window(1)).rows[0][1].id
 
-    request = database.read_now(lambda connection: queries.request(connection, request_id))
-    product = database.read_now(lambda connection: queries.product(connection, product_id))
-    by_product = database.read_now(lambda connection: queries.images_of_products(connection, [product_id, request_id]))
+    request = database.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+    product = database.read_now(lambda connection: queries.product(connection, DEFAULT_TENANT, product_id))
+    by_product = database.read_now(
+        lambda connection: queries.images_of_products(connection, DEFAULT_TENANT, [product_id, request_id])
+    )
     second = by_product[product_id][1]
-    image = database.read_now(lambda connection: queries.image(connection, second.id))
+    image = database.read_now(lambda connection: queries.image(connection, DEFAULT_TENANT, second.id))
     nothing = [
-        database.read_now(lambda connection, query=query: query(connection, new_id()))
-        for query in (queries.request, queries.product, queries.image)
+        database.read_now(lambda connection, query=query, asked=asked: query(connection, *asked))
+        for query, own in ((queries.request, request_id), (queries.product, product_id), (queries.image, second.id))
+        # One that there is not, and one that is another's.
+        for asked in ((DEFAULT_TENANT, new_id()), (new_id(), own))
     ]
 
     assert request is not None
@@ -264,16 +276,16 @@ def test_single_rows(database: Database) -> None:
     assert by_product[request_id] == []
     assert image is not None
     assert image.input_image_urls[image.position] == "https://x.example/0/1"
-    assert nothing == [None, None, None]
+    assert nothing == [None] * 6
 
 
 def test_counting_all_products_follows_the_ingestion(database: Database) -> None:
     request_id = given_request(database, 1, total_products=2, total_images=2)
-    before = database.read_now(queries.count_products)
+    before = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT))
 
     more = [intake.NewProduct(1, "2", "second", ["https://x.example/2"])]
     held = hold(database, request_id)
     database.write_now(lambda connection: intake.insert_chunk(connection, held, more, 60))
-    after = database.read_now(queries.count_products)
+    after = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT))
 
     assert (before, after) == (1, 2)

@@ -38,7 +38,7 @@ from gql_imgproc.db.intake import NewProduct, NewRequest
 from gql_imgproc.db.models import images, metadata, products, requests, webhook_deliveries
 from gql_imgproc.db.work import Claim
 from gql_imgproc.errors import LeaseLost, NoWebhook
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
 from gql_imgproc.services.completion import verdict
 from gql_imgproc.states import ImageStatus, Priority, RequestFailureCode, RequestStatus, StopReason
 
@@ -84,7 +84,16 @@ class Life(RuleBasedStateMachine):
         """A request that is new, or has ended and been retried already: by chance alone few would come that far."""
         self.layout, self.id = layout, new_id()
         new = NewRequest(
-            self.id, Priority.NORMAL, "p.csv", {}, [], "https://hook.example/", None, len(layout), sum(layout)
+            self.id,
+            DEFAULT_TENANT,
+            Priority.NORMAL,
+            "p.csv",
+            {},
+            [],
+            "https://hook.example/",
+            None,
+            len(layout),
+            sum(layout),
         )
         self.write(intake.insert_first_chunk, new, self.rows(0, first))
         for _ in range(lives):
@@ -93,7 +102,7 @@ class Life(RuleBasedStateMachine):
                 self.stop(stopped)
             self.work_off(verdicts[: sum(layout)])
             self.end_properly()
-            self.write(reopening.reopen_failed, self.id)
+            self.write(reopening.reopen_failed, DEFAULT_TENANT, self.id)
 
     @precondition(lambda self: self.holds)
     @rule(which=WHICH, count=st.integers(1, 2), beside=st.sampled_from([0, 0, 0, 1, -1]), lease_s=LEASES)
@@ -202,7 +211,7 @@ class Life(RuleBasedStateMachine):
         request = now(self.database, self.id)
         going = not request.status.final and request.stop_reason is None
         with self.unchanged_unless(going):
-            assert (self.write(ending.stop, self.id, reason) is not None) == going
+            assert (self.write(ending.stop, DEFAULT_TENANT, self.id, reason) is not None) == going
 
     @precondition(lambda self: self.holds)
     @rule(which=WHICH)
@@ -272,14 +281,16 @@ class Life(RuleBasedStateMachine):
             ).all()
         )
         if by_itself:
-            due = self.id in self.read(reopening.due, 1000)
+            due = (DEFAULT_TENANT, self.id) in self.read(reopening.due, 1000)
             opens = due and any(row.status is ImageStatus.FAILED and row.error_temporary for row in failed)
             assert due == opens
         else:
             opens = request.status.final and any(row.status in tried_again for row in failed)
         self.reopened = opens
         with self.unchanged_unless(opens):
-            state = self.write(reopening.reopen_temporary if by_itself else reopening.reopen_failed, self.id)
+            state = self.write(
+                reopening.reopen_temporary if by_itself else reopening.reopen_failed, DEFAULT_TENANT, self.id
+            )
             assert (state is not None) == opens
 
     # --- Webhooks.

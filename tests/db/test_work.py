@@ -12,6 +12,7 @@ from gql_imgproc.db.ending import End
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import images, products
 from gql_imgproc.errors import LeaseLost
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.states import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, StopReason
 
 from .invariants import assert_counters_equal_rows
@@ -63,7 +64,7 @@ def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Databa
 
     assert claim(database, request_id) is None
     assert_counters_equal_rows(database, request_id)
-    database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+    database.write_now(lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED))
     held = hold(database, request_id)
     assert database.write_now(lambda connection: ending.cancel_chunk(connection, held))
     assert not database.write_now(lambda connection: work.extend_lease(connection, stopped, 60))
@@ -120,13 +121,18 @@ def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(databas
     request_id = given_request(database, 1, 1)
     held = claimed(database, request_id)
 
-    assert database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+    assert database.write_now(
+        lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
 
     assert claim(database, request_id) is None
     with pytest.raises(LeaseLost):
         record(database, held, 0, DONE)
     assert_counters_equal_rows(database, request_id)
-    assert database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED)) is None
+    assert (
+        database.write_now(lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED))
+        is None
+    )
 
 
 def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) -> None:
@@ -134,7 +140,7 @@ def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) ->
     record(database, claimed(database, request_id), 0, DONE)
     done = claimed(database, request_id)
     record(database, done, 0, DONE)
-    database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+    database.write_now(lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED))
 
     held = hold(database, request_id)
     assert database.write_now(lambda connection: ending.cancel_chunk(connection, held))
@@ -172,7 +178,7 @@ def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
     state = record(database, claimed(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS)
 
-    reopened = database.write_now(lambda connection: reopening.reopen_failed(connection, request_id))
+    reopened = database.write_now(lambda connection: reopening.reopen_failed(connection, DEFAULT_TENANT, request_id))
 
     assert reopened is not None
     assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
@@ -192,9 +198,9 @@ def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one
     other = given_request(database, 1)
     state = record(database, claimed(database, request_id), 0, DONE)
 
-    assert not database.write_now(lambda connection: removal.delete_final(connection, request_id))
+    assert not database.write_now(lambda connection: removal.delete_final(connection, DEFAULT_TENANT, request_id))
     finish(database, state, RequestStatus.COMPLETED)
-    assert database.write_now(lambda connection: removal.delete_final(connection, request_id))
+    assert database.write_now(lambda connection: removal.delete_final(connection, DEFAULT_TENANT, request_id))
 
     left = database.read_now(lambda connection: connection.execute(select(images.c.request_id, images.c.status)).all())
     assert left == [(other, ImageStatus.PENDING)]
@@ -204,7 +210,9 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
     """Promise P4: a process that was asleep while another did its work cannot undo what that one did."""
     request_id = given_request(database, 1, 1)
     state = record(database, claimed(database, request_id), 0, FAILED)
-    stopped = database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+    stopped = database.write_now(
+        lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
     assert stopped is not None
     asleep = hold(database, request_id, lease_s=0)
     awake = hold(database, request_id)
@@ -218,7 +226,7 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
     assert database.write_now(lambda connection: ending.cancel_chunk(connection, awake))
     ended = database.write_now(lambda connection: ending.finish(connection, awake, stopped, end))
     assert ended is not None
-    reopened = database.write_now(lambda connection: reopening.reopen_failed(connection, request_id))
+    reopened = database.write_now(lambda connection: reopening.reopen_failed(connection, DEFAULT_TENANT, request_id))
     assert reopened is not None
 
     # Nor what was begun after that.
@@ -234,7 +242,7 @@ def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_th
     request_id = given_request(database, 1)
     asleep = hold(database, request_id, lease_s=0)
     awake = hold(database, request_id)
-    database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+    database.write_now(lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED))
 
     assert database.write_now(lambda connection: ending.stop_unreadable(connection, asleep)) is None
     assert now(database, request_id).stop_reason is StopReason.CANCELLED
@@ -249,14 +257,16 @@ def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_th
 def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) -> None:
     request_id = given_request(database, 2, 1)
     record(database, claimed(database, request_id), 0, FAILED)
-    stopped = database.write_now(lambda connection: ending.stop(connection, request_id, StopReason.DEADLINE))
+    stopped = database.write_now(
+        lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.DEADLINE)
+    )
     assert stopped is not None
     held = hold(database, request_id)
     assert database.write_now(lambda connection: ending.cancel_chunk(connection, held))
     end = End(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
     assert database.write_now(lambda connection: ending.finish(connection, held, stopped, end)) is not None
 
-    reopened = database.write_now(lambda connection: reopening.reopen_failed(connection, request_id))
+    reopened = database.write_now(lambda connection: reopening.reopen_failed(connection, DEFAULT_TENANT, request_id))
 
     assert reopened is not None
     assert (reopened.failed_images, reopened.cancelled_images, reopened.pending_images) == (0, 0, 3)
@@ -271,9 +281,9 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     record(database, claimed(database, request_id), 0, FAILED)
     state = record(database, claimed(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
-    assert database.read_now(lambda connection: reopening.due(connection, 10)) == [request_id]
+    assert database.read_now(lambda connection: reopening.due(connection, 10)) == [(DEFAULT_TENANT, request_id)]
 
-    reopened = database.write_now(lambda connection: reopening.reopen_temporary(connection, request_id))
+    reopened = database.write_now(lambda connection: reopening.reopen_temporary(connection, DEFAULT_TENANT, request_id))
 
     assert reopened is not None
     assert (reopened.failed_images, reopened.failed_products, reopened.pending_images) == (2, 1, 1)
@@ -284,4 +294,7 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     assert state.failed_products == 2
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
     assert database.read_now(lambda connection: reopening.due(connection, 10)) == []
-    assert database.write_now(lambda connection: reopening.reopen_temporary(connection, request_id)) is None
+    assert (
+        database.write_now(lambda connection: reopening.reopen_temporary(connection, DEFAULT_TENANT, request_id))
+        is None
+    )

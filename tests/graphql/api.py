@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from gql_imgproc.services.access import Anonymous
 from gql_imgproc.settings import Settings
 from gql_imgproc.web.app import create_app
 from gql_imgproc.web.protocol import Http
@@ -79,9 +80,11 @@ def listening_here(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, listening: bool = True) -> AsyncIterator[Api]:
+async def opened(
+    settings: Settings, *, listening: bool = True, anonymous: Anonymous = Anonymous.WHILE_NO_KEY
+) -> AsyncIterator[Api]:
     """The application in this process; not `listening`: as another ASGI server would start it."""
-    app = create_app(listening_here(settings) if listening else settings)
+    app = create_app(listening_here(settings) if listening else settings, anonymous=anonymous)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
@@ -90,10 +93,14 @@ async def opened(settings: Settings, *, listening: bool = True) -> AsyncIterator
 
 @asynccontextmanager
 async def served(
-    settings: Settings, *, http: type[Http] = Http, loopback_only: bool = False
+    settings: Settings,
+    *,
+    http: type[Http] = Http,
+    loopback_only: bool = False,
+    anonymous: Anonymous = Anonymous.WHILE_NO_KEY,
 ) -> AsyncIterator[tuple[str, Any]]:
     """The application behind the real server: `HOST:PORT`, and the application."""
-    app = create_app(listening_here(settings), loopback_only=loopback_only)
+    app = create_app(listening_here(settings), loopback_only=loopback_only, anonymous=anonymous)
     async with listening(app, http) as address:
         yield address, app
 

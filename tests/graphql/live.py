@@ -16,9 +16,11 @@ from websockets.exceptions import ConnectionClosed
 
 from gql_imgproc.core.options import DEFAULT
 from gql_imgproc.db import queries
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.services.announcing import publish
 from gql_imgproc.services.submission import Submission, submit
 from gql_imgproc.states import Priority
+from tests.callers import ANYBODY
 from tests.db.stories import DONE, claimed, record
 
 PROGRESS = "subscription($id: ID!) { requestProgress(id: $id) { status sequence processedImages } }"
@@ -97,14 +99,16 @@ async def given_upload(resources: Any, pictures: int) -> UUID:
     """An accepted upload; the workers of this test are its hands."""
     rows = "".join(f"{n},Shirt,https://shop.example/{n}.jpg\n" for n in range(1, pictures + 1))
     file = io.BytesIO(f"S. No.,Product Name,Input Image Urls\n{rows}".encode())
-    done = await submit(resources, Submission(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
+    done = await submit(resources, ANYBODY, Submission(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
     return done.snapshot.id
 
 
 async def given_picture_done(resources: Any, request_id: UUID) -> None:
     """One more picture of an upload is done, and all who watch are told."""
     assert record(resources.db, claimed(resources.db, request_id), 0, DONE) is not None
-    await publish(resources, await resources.db.read(lambda connection: queries.request(connection, request_id)))
+    await publish(
+        resources, await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+    )
 
 
 Story = Callable[[str, Any], Awaitable[None]]

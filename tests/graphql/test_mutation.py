@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from gql_imgproc.db import queries
 from gql_imgproc.db.models import images, products, requests
 from gql_imgproc.graphql.inputs import filename
-from gql_imgproc.identifiers import Kind, new_id, request_id_from, to_global
+from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, new_id, request_id_from, to_global
 from gql_imgproc.states import RequestStatus
 from tests.db.stories import FAILED, claimed, given_request, record
 from tests.graphql.api import Api
@@ -47,7 +47,7 @@ def test_upload_makes_a_request(run: Any) -> None:
         done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
 
         snapshot = await api.resources.db.read(
-            lambda connection: queries.request(connection, request_id_from(done["request"]["id"]))
+            lambda connection: queries.request(connection, DEFAULT_TENANT, request_id_from(done["request"]["id"]))
         )
         assert done == {
             "__typename": "UploadCsvSuccess",

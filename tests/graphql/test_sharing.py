@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from gql_imgproc.graphql.sharing import SharedResult, Shares
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.io.events import channel
 from gql_imgproc.services.orders import cancel
+from tests.callers import ANYBODY
 from tests.graphql.live import PROGRESS, connected, given_upload
 
 
@@ -48,6 +49,11 @@ def numbers(results: list[Any]) -> list[int]:
     return [result.data["number"] for result in results]
 
 
+def nobody_dismissed(_: object) -> AbstractContextManager[None]:
+    """For those who may stay as long as they like."""
+    return nullcontext()
+
+
 async def settle() -> None:
     """Until everybody has done what can be done."""
     for _ in range(10):
@@ -55,7 +61,7 @@ async def settle() -> None:
 
 
 async def collected(shares: Shares, source: Source, key: str = "same") -> list[Any]:
-    return [result async for result in shares.follow(key, source.begin)]
+    return [result async for result in shares.follow(key, source.begin, nobody_dismissed)]
 
 
 def test_equal_ones_are_executed_once_and_all_see_every_result() -> None:
@@ -102,7 +108,7 @@ def test_other_ones_are_executed_by_themselves() -> None:
 def test_a_late_one_begins_with_the_newest_result_and_a_slow_one_skips() -> None:
     async def story() -> None:
         shares, source = Shares(), Source()
-        async with aclosing(shares.follow("same", source.begin)) as slow:
+        async with aclosing(shares.follow("same", source.begin, nobody_dismissed)) as slow:
             first = asyncio.create_task(anext(slow))
             await settle()
             for number in (1, 2, 3):
@@ -126,7 +132,7 @@ def test_a_late_one_begins_with_the_newest_result_and_a_slow_one_skips() -> None
 def test_the_last_one_to_leave_ends_it_and_the_next_begins_anew() -> None:
     async def story() -> None:
         shares, source = Shares(), Source()
-        one, other = (shares.follow("same", source.begin) for _ in range(2))
+        one, other = (shares.follow("same", source.begin, nobody_dismissed) for _ in range(2))
         waiting = asyncio.create_task(anext(one))
         also_waiting = asyncio.create_task(anext(other))
         await settle()
@@ -211,7 +217,7 @@ def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(play: An
 
             assert inboxes(resources, request_id) == 2
 
-            await cancel(resources, request_id)
+            await cancel(resources, ANYBODY, request_id)
             ends = [[await one.receive() for _ in range(2)], [await other.receive() for _ in range(4)]]
 
         assert [(message["id"], message["type"]) for message in ends[0]] == [("a", "next"), ("a", "complete")]

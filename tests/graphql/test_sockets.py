@@ -22,14 +22,15 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import CloseCode
 
 from gql_imgproc.graphql import transport
-from gql_imgproc.graphql.context import Context
+from gql_imgproc.graphql.context import Context, House
 from gql_imgproc.graphql.schema import schema
-from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.identifiers import Kind, to_global
+from gql_imgproc.services.access import Anonymous
 from gql_imgproc.services.orders import cancel
 from gql_imgproc.settings import Settings
+from tests.callers import ANYBODY
 from tests.graphql.live import FAULTY, PROGRESS, Play, connected, given_picture_done, given_upload
 
 LIMITS = "{ limits { maxPageSize } }"
@@ -246,7 +247,7 @@ def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dic
             assert (bad["id"], bad["type"]) == ("bad", "error")
             assert [error["extensions"]["code"] for error in bad["payload"]] == [code]
             assert (await socket.answer("bad", LIMITS))[-1]["type"] == "complete"
-            await cancel(resources, request_id)
+            await cancel(resources, ANYBODY, request_id)
             rest = [await socket.receive(), await socket.receive()]
             assert [message["id"] for message in rest] == ["good", "good"]
             assert rest[-1]["type"] == "complete"
@@ -289,7 +290,7 @@ def test_nothing_is_said_of_what_the_client_has_completed(play: Play) -> None:
             news = await socket.receive()
             assert (news["id"], news["type"]) == ("kept", "next")
             assert (await socket.answer("left", LIMITS))[-1] == {"id": "left", "type": "complete"}
-            await cancel(resources, request_id)
+            await cancel(resources, ANYBODY, request_id)
             rest = [await socket.receive(), await socket.receive()]
             assert [(message["id"], message["type"]) for message in rest] == [("kept", "next"), ("kept", "complete")]
             assert await socket.said() == []
@@ -443,7 +444,8 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
         raw = WebSocket({"type": "websocket"}, receive, send)
         raw.client_state = WebSocketState.CONNECTED
         await raw.accept()
-        context = Context(cast(Any, SimpleNamespace(db=None, settings=SETTINGS)), Shares())
+        resources = cast(Any, SimpleNamespace(db=None, settings=SETTINGS))
+        context = Context(House(resources, Anonymous.ALWAYS), None, raw)
         handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
         await handler.handle()
         return frames[1:]

@@ -16,6 +16,7 @@ from gql_imgproc.graphql import streams
 from gql_imgproc.graphql.streams import framed
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.services.orders import cancel
+from tests.callers import ANYBODY
 from tests.graphql.api import Api
 from tests.graphql.live import FAULTY, PROGRESS, Play, given_upload
 
@@ -131,7 +132,7 @@ def test_a_stream_without_news_gives_signs_of_life(
                 seen += data
                 if seen.count(sign) > 3 and not stopped:
                     stopped = True
-                    await cancel(resources, request_id)
+                    await cancel(resources, ANYBODY, request_id)
 
         assert seen.count(b"PENDING") == seen.count(b"CANCELLED") == 1
         # A comment may follow the last event, but nothing the last part.
@@ -188,7 +189,7 @@ async def watching(host: str, accept: str, id: str) -> AsyncIterator[httpx.Respo
 def test_progress_as_events(play: Play, accept: str) -> None:
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 1)
-        await cancel(resources, request_id)
+        await cancel(resources, ANYBODY, request_id)
         operation = {"query": PROGRESS, "variables": {"id": to_global(Kind.REQUEST, request_id)}}
         async with httpx.AsyncClient(base_url=f"http://{host}") as client:
             events = await client.post("/graphql", json=operation, headers={"Accept": accept})
@@ -217,7 +218,7 @@ def test_progress_as_apollo_asks_for_it(play: Play, accept: str) -> None:
     async def story(host: str, resources: Any) -> None:
         # Given a request that has ended,
         request_id = await given_upload(resources, 1)
-        ended = await cancel(resources, request_id)
+        ended = await cancel(resources, ANYBODY, request_id)
 
         # when its progress is asked for as Apollo's clients do,
         operation = {"query": PROGRESS, "variables": {"id": to_global(Kind.REQUEST, request_id)}}
@@ -264,7 +265,7 @@ def test_a_part_for_apollo_is_whole_as_soon_as_it_is_there(play: Play) -> None:
                 seen += data
                 if not stopped and b"PENDING" in seen and seen.endswith(b"\r\n--graphql"):
                     stopped = True
-                    await cancel(resources, request_id)
+                    await cancel(resources, ANYBODY, request_id)
 
         # then nothing comes after the end.
         assert seen.startswith(b"--graphql\r\n")

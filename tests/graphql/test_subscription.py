@@ -8,6 +8,7 @@ import pytest
 
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.services.orders import cancel
+from tests.callers import ANYBODY
 from tests.graphql.live import PROGRESS, Play, connected, given_picture_done, given_upload
 
 
@@ -20,7 +21,7 @@ def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play)
 
             await given_picture_done(resources, request_id)
             second = await socket.receive()
-            await cancel(resources, request_id)
+            await cancel(resources, ANYBODY, request_id)
             rest = [await socket.receive()]
             while rest[-1]["type"] == "next":
                 rest.append(await socket.receive())

@@ -1,30 +1,42 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
 from gql_imgproc.core.loopback import is_loopback
+from gql_imgproc.db.engine import Database
+from gql_imgproc.db.migration import upgrade
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.local.listening import check_host, check_port, reachable_url_of, url_of
+from gql_imgproc.local.listening import check_keys, check_port, reachable_url_of, url_of, who_may_be_anonymous
+from gql_imgproc.services.access import Anonymous
+from tests.keys import given_key
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
-def test_this_machine_alone_needs_no_permission(host: str) -> None:
-    check_host(host, allow_anonymous=False)
-    assert is_loopback(host)
+def test_on_this_machine_nobody_is_asked_for_a_key_until_there_is_one(host: str, database_url: str) -> None:
+    anonymous = who_may_be_anonymous(host, allow_anonymous=False)
 
+    check_keys(database_url, host, anonymous)
+    assert anonymous is Anonymous.WHILE_NO_KEY
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org", "::ffff:0.0.0.0", "0"])
-def test_other_machines_are_let_in_only_when_that_is_said_aloud(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="--allow-anonymous"):
-        check_host(host, allow_anonymous=False)
+def test_other_machines_need_a_key_unless_that_is_said_aloud(host: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    upgrade(url)
+    anonymous = who_may_be_anonymous(host, allow_anonymous=False)
+    with pytest.raises(ConfigurationError, match=r"`gql-imgproc keys create`, or add --allow-anonymous"):
+        check_keys(url, host, anonymous)
+    database = Database(url)
+    given_key(database)
+    database.close()
 
-    check_host(host, allow_anonymous=True)
-    assert not is_loopback(host)
-
+    check_keys(url, host, anonymous)
+    assert anonymous is Anonymous.NEVER
+    assert who_may_be_anonymous(host, allow_anonymous=True) is Anonymous.ALWAYS
     assert not is_loopback(host)
 
 

@@ -20,6 +20,7 @@ from gql_imgproc.services import completion, ingestion, processing
 from gql_imgproc.services.submission import Submission, Submitted, submit
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import Priority
+from tests.callers import ANYBODY
 
 
 def jpeg(seed: int, size: tuple[int, int] = (64, 48)) -> bytes:
@@ -124,7 +125,7 @@ async def upload(resources: Resources, csv: str | bytes, **given: Any) -> Submit
         "webhook_url": None,
         "idempotency_key": None,
     }
-    return await submit(resources, Submission(file=io.BytesIO(data), **(values | given)))
+    return await submit(resources, ANYBODY, Submission(file=io.BytesIO(data), **(values | given)))
 
 
 async def work_all(resources: Resources) -> None:

@@ -19,6 +19,7 @@ from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import deliveries, ending, queries, work
 from gql_imgproc.db.columns import later
 from gql_imgproc.db.models import requests, webhook_deliveries
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.io import queue as queues
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import completion, ingestion, orders
@@ -26,6 +27,7 @@ from gql_imgproc.services.processing import work_on
 from gql_imgproc.services.sweep import sweep
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import Priority, RequestFailureCode, RequestStatus, StopReason, WebhookStatus
+from tests.callers import ANYBODY
 
 from ..db.invariants import assert_counters_equal_rows
 from .conftest import ImageHost, jpeg, upload, work_all
@@ -45,7 +47,7 @@ def flush(settings: Settings) -> None:
 
 
 async def state(resources: Resources, request_id: Any) -> Snapshot:
-    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
@@ -101,7 +103,7 @@ def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(run: Run) -> N
             await asyncio.sleep(0.01)
         dialect.do_commit = commit  # type: ignore[method-assign]
 
-        assert (await orders.cancel(resources, found[0])).status is RequestStatus.CANCELLED
+        assert (await orders.cancel(resources, ANYBODY, found[0])).status is RequestStatus.CANCELLED
 
     run(story)
 
@@ -149,7 +151,7 @@ def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopped(run
 
     async def story(resources: Resources) -> None:
         request_id = (await upload(resources, rows(600))).snapshot.id
-        await resources.db.write(lambda connection: ending.stop(connection, request_id, reason))
+        await resources.db.write(lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, reason))
         await resources.storage.delete(input_key(request_id))
 
         await ingestion.ingest(resources, request_id)
@@ -197,7 +199,7 @@ def test_the_deadline_of_a_retried_request_counts_from_its_retry(run: Run, image
         await resources.db.write(lambda connection: connection.execute(update(requests).values(created_at=long_ago)))
         image_host.add("/late.jpg", jpeg(1))
 
-        await orders.retry_failed(resources, request_id)
+        await orders.retry_failed(resources, ANYBODY, request_id)
         await sweep(resources)
         await work_all(resources)
 
@@ -264,7 +266,7 @@ def test_control_messages_do_not_pile_up(run: Run, settings: Settings) -> None:
     async def story(resources: Resources) -> None:
         broken_off = (await upload(resources, rows(2501))).snapshot.id
         stopped = (await upload(resources, rows(1), webhook_url="http://127.0.0.1:9/hook")).snapshot.id
-        await orders.cancel(resources, stopped)
+        await orders.cancel(resources, ANYBODY, stopped)
         flush(settings)
 
         for _ in range(5):
@@ -315,7 +317,7 @@ def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_hos
         await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=later(0))))
         await completion.finish(resources, request_id)
         image_host.add("/late.jpg", jpeg(1))
-        await orders.retry_failed(resources, request_id)
+        await orders.retry_failed(resources, ANYBODY, request_id)
         await work_all(resources)
         done = await state(resources, request_id)
         assert (done.status, done.generation) == (RequestStatus.COMPLETED, 2)

@@ -18,10 +18,12 @@ from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import queries, work
 from gql_imgproc.db.models import images, products, requests
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, ManifestRefused, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import orders, processing
 from gql_imgproc.services.ingestion import ingest
 from gql_imgproc.states import ImageStatus, RequestFailureCode, RequestStatus
+from tests.callers import ANYBODY
 
 from ..db.invariants import assert_counters_equal_rows
 from .conftest import ImageHost, jpeg, upload, work_all
@@ -32,7 +34,7 @@ HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
 async def state(resources: Resources, request_id: Any) -> Snapshot:
-    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
@@ -290,7 +292,7 @@ def test_cancelling_keeps_what_is_done_and_writes_the_output(run: Run, image_hos
         request_id = (await upload(resources, csv_text)).snapshot.id
         await processing.work_on(resources, request_id)
 
-        cancelled = await orders.cancel(resources, request_id)
+        cancelled = await orders.cancel(resources, ANYBODY, request_id)
 
         assert cancelled.status is RequestStatus.CANCELLED
         assert (cancelled.processed_images, cancelled.cancelled_images) == (1, 2)
@@ -313,7 +315,7 @@ def test_failed_images_are_retried_and_the_output_is_written_anew(run: Run, imag
         assert (await state(resources, request_id)).status is RequestStatus.COMPLETED_WITH_ERRORS
         image_host.add("/late.jpg", jpeg(2))
 
-        reopened = await orders.retry_failed(resources, request_id)
+        reopened = await orders.retry_failed(resources, ANYBODY, request_id)
         assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
         await work_all(resources)
 
@@ -335,7 +337,7 @@ def test_deleting_a_request_removes_its_rows_and_its_objects(run: Run, image_hos
         await work_all(resources)
         assert len(await resources.storage.list_keys("requests/")) == 3
 
-        await orders.delete(resources, request_id)
+        await orders.delete(resources, ANYBODY, request_id)
 
         assert await resources.storage.list_keys("requests/") == []
         assert await rows_of(resources, images) == []

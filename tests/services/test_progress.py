@@ -12,7 +12,7 @@ import redis
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import queries
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import processing, progress
 from gql_imgproc.services.completion import finish
@@ -37,7 +37,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def watched(resources: Resources, request_id: Any) -> list[Snapshot]:
-    async with aclosing(progress.watch(resources, request_id)) as states:
+    async with aclosing(progress.watch(resources, DEFAULT_TENANT, request_id)) as states:
         return [state async for state in states]
 
 
@@ -61,7 +61,7 @@ def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, ima
         assert sequences == sorted(set(sequences))
         assert states[0].status is RequestStatus.PENDING
         assert len(states) > 3
-        final = await resources.db.read(lambda connection: queries.request(connection, request_id))
+        final = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
         assert states[-1] == final
         assert states[-1].status is RequestStatus.COMPLETED
 

@@ -8,6 +8,7 @@ from typing import Any
 import redis
 
 from gql_imgproc.db import ending, queries, work
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.sweep import sweep
 from gql_imgproc.settings import Settings
@@ -75,14 +76,16 @@ def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings
 
     async def story(resources: Resources) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        await resources.db.write(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
+        await resources.db.write(
+            lambda connection: ending.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        )
         flush(settings)
 
         await sweep(resources)
         assert resources.queue.lengths()["control"] == 1
 
         await work_all(resources)
-        ended = await resources.db.read(lambda connection: queries.request(connection, request_id))
+        ended = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
         assert ended is not None
         assert ended.status is RequestStatus.CANCELLED
 
@@ -112,7 +115,7 @@ def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, run: Run
         await sweep(resources)
         await work_all(resources)
 
-        ended = await resources.db.read(lambda connection: queries.request(connection, request_id))
+        ended = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
         assert ended is not None
         assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)
 

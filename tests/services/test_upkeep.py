@@ -14,13 +14,14 @@ from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import queries, removal
 from gql_imgproc.db.columns import later
 from gql_imgproc.db.models import requests
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import cleaning, orders
 from gql_imgproc.services.sweep import reopen
 from gql_imgproc.services.upkeep import Duty, do_alone, do_duties
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import RequestStatus
+from tests.callers import ANYBODY
 
 from .conftest import ImageHost, jpeg, upload, work_all
 
@@ -30,7 +31,7 @@ HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
 async def state(resources: Resources, request_id: Any) -> Snapshot:
-    found = await resources.db.read(lambda connection: queries.request(connection, request_id))
+    found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
@@ -89,7 +90,7 @@ def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
         assert image_host.requests.count("/gone.jpg") == 1
 
         # The thirteenth answer is the picture.
-        await orders.retry_failed(resources, request_id)
+        await orders.retry_failed(resources, ANYBODY, request_id)
         await work_all(resources)
         ended = await state(resources, request_id)
         assert (ended.status, ended.processed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 1)
@@ -113,7 +114,8 @@ def test_a_request_is_removed_when_its_retention_is_over(run: Run, settings: Set
 
         left = await resources.db.read(
             lambda connection: [
-                queries.request(connection, request_id) is not None for request_id in (old, young, still_open)
+                queries.request(connection, DEFAULT_TENANT, request_id) is not None
+                for request_id in (old, young, still_open)
             ]
         )
         assert left == [False, True, True]

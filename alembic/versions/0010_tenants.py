@@ -1,0 +1,76 @@
+"""Tenants: each request and product belongs to one; an idempotency key is unique within its tenant.
+
+Versions that know of no tenants may go on while this runs: what they insert is the default tenant's.
+
+Revision ID: 0010
+Revises: 0003
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import sqlalchemy as sa
+from alembic import op
+
+from gql_imgproc.db.columns import Moment, now
+
+revision = "0010"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+#: The nil UUID, as it was when this was written.
+DEFAULT = UUID(int=0)
+_UNIQUE = "CONSTRAINT uq_requests_idempotency_key UNIQUE (idempotency_key)"
+
+
+def upgrade() -> None:
+    tenants = op.create_table(
+        "tenants",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("created_at", Moment(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_tenants"),
+        sa.UniqueConstraint("name", name="uq_tenants_name"),
+    )
+    op.get_bind().execute(tenants.insert().values(id=DEFAULT, name="default", created_at=now()))
+    _make_keys_unique_by_tenant()
+    for table in ("requests", "products"):
+        op.add_column(table, sa.Column("tenant_id", sa.Uuid(), nullable=False, server_default=DEFAULT.hex))
+    op.create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
+    op.create_index("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"])
+    op.create_index(
+        "ix_requests_tenant_id_status_created_at_id", "requests", ["tenant_id", "status", "created_at", "id"]
+    )
+    op.create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"])
+    op.create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"])
+    op.drop_index("ix_requests_created_at_id", "requests")
+    op.drop_index("ix_requests_status_created_at_id", "requests")
+    op.drop_index("ix_products_status_id", "products")
+
+
+def _make_keys_unique_by_tenant() -> None:
+    connection = op.get_bind()
+    if connection.dialect.name != "sqlite":
+        op.drop_constraint("uq_requests_idempotency_key", "requests")
+        return
+    # SQLite cannot drop a constraint, so the table is made anew without it (https://sqlite.org/lang_altertable.html,
+    # section 7). Foreign keys are off while migrations run: dropping the old one would take its products along.
+    assert not connection.execute(sa.text("PRAGMA foreign_keys")).scalar_one()
+    texts = sa.text("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'requests' AND sql IS NOT NULL")
+    made = {row.name: row.sql for row in connection.execute(texts)}
+    table = made.pop("requests")
+    assert _UNIQUE in table
+    kept, _, last = table.partition(_UNIQUE)
+    anew = kept.rstrip().removesuffix(",") + last
+    connection.exec_driver_sql(anew.replace("CREATE TABLE requests", "CREATE TABLE requests_anew", 1))
+    connection.exec_driver_sql("INSERT INTO requests_anew SELECT * FROM requests")
+    connection.exec_driver_sql("DROP TABLE requests")
+    connection.exec_driver_sql("ALTER TABLE requests_anew RENAME TO requests")
+    for index in made.values():
+        connection.exec_driver_sql(index)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("rows of several tenants cannot be told apart without tenants")

@@ -1,0 +1,52 @@
+"""Who a caller is, and what it may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from gql_imgproc.identifiers import DEFAULT_TENANT
+
+
+class Scope(StrEnum):
+    """What a key is good for; none includes another. The descriptions stand in the GraphQL schema."""
+
+    READ = "READ"
+    WRITE = "WRITE"
+    ADMIN = "ADMIN"
+
+
+#: What callers without a key may do, where they are let in: all but hand out keys.
+ANONYMOUS_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who asks for something, in the name of a tenant."""
+
+    tenant_id: UUID
+    #: That of its key, or what stands in for one.
+    name: str
+    scopes: frozenset[Scope]
+    #: None for a caller without a key.
+    key_id: UUID | None = None
+    expires_at: datetime | None = None
+    #: Network address it calls from; empty for ourselves.
+    address: str = ""
+
+    @property
+    def entitlement(self) -> tuple[UUID, frozenset[Scope]]:
+        """What decides about all that it gets to see."""
+        return self.tenant_id, self.scopes
+
+
+def anonymous(address: str) -> Caller:
+    """A caller that was not asked who it is."""
+    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address)
+
+
+def ourselves(tenant_id: UUID, duty: str) -> Caller:
+    """The service, when it does by itself what callers can do."""
+    return Caller(tenant_id, duty, frozenset(Scope))

@@ -1,0 +1,91 @@
+"""Who comes in: from what a caller presents to who it is; and the end of what stays open when its key ends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from uuid import UUID
+
+from gql_imgproc.core.api_keys import NO_DIGEST, PresentedKey, presented
+from gql_imgproc.core.rights import Caller, anonymous
+from gql_imgproc.db import keys
+from gql_imgproc.errors import KeyMissing, KeyRefused
+from gql_imgproc.resources import Resources
+
+
+class Anonymous(StrEnum):
+    """When callers without a key are let in."""
+
+    NEVER = "never"
+    #: On a laptop: until somebody makes the first key.
+    WHILE_NO_KEY = "while-no-key"
+    ALWAYS = "always"
+
+
+class Entrance:
+    """Where callers of one process say who they are.
+
+    Keys are looked up each time. Whether there is any is known from the last `refresh`: callers without one are many.
+    """
+
+    def __init__(self, resources: Resources, anonymous: Anonymous) -> None:
+        self._resources = resources
+        self._anonymous = anonymous
+        self._no_key = False
+        #: How to end what is open, by its key; that of callers without one under None.
+        self._stays: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
+
+    async def admit(self, key: str | None, address: str) -> Caller:
+        """Who calls from `address` and presents this key. Raises KeyMissing or KeyRefused."""
+        if key is None:
+            if self._admits_anonymous:
+                return anonymous(address)
+            raise KeyMissing
+        form = presented(key)
+        if form is None:
+            raise KeyRefused("It is not an API key of this service: those begin with gip_.")
+        found = await self._resources.db.read(lambda connection: keys.find(connection, form.public_id))
+        return await self._checked(form, found, address)
+
+    async def _checked(self, form: PresentedKey, found: keys.FoundKey | None, address: str) -> Caller:
+        # Compared even when there is nothing to compare with: an unknown key takes as long as a wrong one.
+        matches = form.matches(found.digest if found else NO_DIGEST)
+        if found is None or not matches:
+            raise KeyRefused("It is not known. Check that it was copied as a whole.")
+        key = found.key
+        if key.revoked_at is not None:
+            raise KeyRefused("It was revoked. Ask for another one.")
+        if found.expired:
+            raise KeyRefused("It has expired. Ask for another one.")
+        if not found.use_is_noted:
+            await self._resources.db.write(lambda connection: keys.note_use(connection, key.id))
+        return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, address)
+
+    @contextmanager
+    def stay(self, caller: Caller, over: Callable[[], None]) -> Iterator[None]:
+        """For as long as something of a caller is open: `over` is called when it would not be admitted any more."""
+        stays = self._stays[caller.key_id]
+        stays.add(over)
+        try:
+            yield
+        finally:
+            stays.discard(over)
+            if not stays and self._stays.get(caller.key_id) is stays:
+                del self._stays[caller.key_id]
+
+    async def refresh(self) -> None:
+        """Ends the stays of those who would not be admitted any more; to be called again and again."""
+        present = {key_id for key_id in self._stays if key_id}
+        self._no_key, usable = await self._resources.db.read(
+            lambda connection: (not keys.any_key(connection), keys.usable(connection, present) if present else set())
+        )
+        over = present - usable | (set() if self._admits_anonymous else {None})
+        for key_id in over:
+            for end in tuple(self._stays.get(key_id, ())):
+                end()
+
+    @property
+    def _admits_anonymous(self) -> bool:
+        return self._anonymous is Anonymous.ALWAYS or (self._anonymous is Anonymous.WHILE_NO_KEY and self._no_key)

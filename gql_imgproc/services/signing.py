@@ -1,0 +1,36 @@
+"""Addresses of this service that need no key for a while, for those who cannot send one: pictures in a page, links."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from gql_imgproc.core.signed_paths import expiry, is_signed, signed
+from gql_imgproc.db import signing
+from gql_imgproc.resources import Resources
+
+
+class Signing:
+    """Signs paths with a secret that all processes know, and believes those that are signed."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._secret = ""
+
+    async def refresh(self) -> None:
+        """Reads which secret is the newest; to be called before anything is signed, and then now and then."""
+        self._secret = (await self._resources.db.read(signing.secrets))[0]
+
+    def sign(self, path: str) -> str:
+        """The path, with what opens it for a while."""
+        if not self._secret:
+            raise RuntimeError("the secret has not been read yet")
+        return signed(path, self.expires(), self._secret)
+
+    def expires(self) -> int:
+        """Until when what is signed now is good, in seconds since 1970."""
+        return expiry(time.time(), self._resources.settings.signed_url_seconds)
+
+    async def believes(self, path: str, query: Mapping[str, str]) -> bool:
+        # Read anew: another process may have signed with a secret that this one has not heard of.
+        return is_signed(path, query, await self._resources.db.read(signing.secrets), time.time())
