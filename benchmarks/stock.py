@@ -17,27 +17,28 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.schema.config import StrawberryConfig
 
+from gql_imgproc.core.rights import anonymous
 from gql_imgproc.graphql import enums  # noqa: F401  # importing it describes the enums of the ground floor
-from gql_imgproc.graphql.context import Context
+from gql_imgproc.graphql.context import Context, House
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.query import Query
 from gql_imgproc.graphql.scalars import SCALARS
-from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.graphql.subscription import Subscription
 from gql_imgproc.resources import Resources
+from gql_imgproc.services.access import Anonymous
 from gql_imgproc.settings import load
 
 
 class Stock(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.resources, Shares())
+        return Context(request.app.state.house, anonymous(""))
 
 
 def app() -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with Resources(load()) as resources:
-            app.state.resources = resources
+            app.state.house = House(resources, Anonymous.ALWAYS)
             yield
 
     config = StrawberryConfig(scalar_map=SCALARS)

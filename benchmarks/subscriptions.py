@@ -31,7 +31,7 @@ from benchmarks.watchers import Received, connect, cut
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import migration, queries
 from gql_imgproc.db.engine import Database
-from gql_imgproc.identifiers import Kind, request_id_from, to_global
+from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, request_id_from, to_global
 from gql_imgproc.io.events import Publisher, channel
 from gql_imgproc.local.client import Accepted, Client
 from gql_imgproc.local.redis import find_server
@@ -136,7 +136,7 @@ def uploaded(url: str, database: str) -> Snapshot:
     request_id = request_id_from(asyncio.run(upload()))
     assert request_id is not None
     db = Database(database)
-    snapshot = db.read_now(lambda connection: queries.request(connection, request_id))
+    snapshot = db.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     db.close()
     assert snapshot is not None
     return snapshot

@@ -41,6 +41,11 @@ def download_path(request_id: UUID) -> str:
     return f"/api/download/{to_global(Kind.REQUEST, request_id)}"
 
 
+def source_path(image_id: str) -> str:
+    """Path below which the source of an image is fetched anew; by its outside identifier."""
+    return f"/api/source/{image_id}"
+
+
 def request_id_in(path: str) -> UUID | None:
     """The request that the end of a download path names: its identifier, or a bare UUID."""
     if named := request_id_from(path):

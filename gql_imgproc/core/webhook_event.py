@@ -6,7 +6,6 @@ import json
 from datetime import datetime
 from uuid import UUID
 
-from gql_imgproc.core.locations import download_path
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.states import RequestStatus
@@ -24,8 +23,8 @@ def message_id(delivery_id: UUID) -> str:
     return f"msg_{delivery_id.hex}"
 
 
-def payload(request: Snapshot, public_url: str) -> str:
-    """The JSON text that is sent for a request with a final status; the same on every try."""
+def payload(request: Snapshot, output_csv_url: str | None) -> str:
+    """The JSON text that is sent for a request with a final status."""
     ended_at = request.completed_at or request.updated_at
     return json.dumps(
         {
@@ -45,7 +44,7 @@ def payload(request: Snapshot, public_url: str) -> str:
                 "keptImages": request.kept_images,
                 "inputBytes": request.input_bytes,
                 "outputBytes": request.output_bytes,
-                "outputCsvUrl": public_url + download_path(request.id) if request.has_output else None,
+                "outputCsvUrl": output_csv_url,
                 "createdAt": _moment(request.created_at),
                 "completedAt": _moment(ended_at),
             },

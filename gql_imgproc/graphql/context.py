@@ -95,6 +95,10 @@ class Context:
         """The public address of a path that asks for a key; signed, for a caller who has one, to open without."""
         return self.address(self.house.signing.sign(path) if self.caller.key_id else path)
 
+    def picture_address(self, path: str) -> str:
+        """The public address of a stored picture: whoever knows it may see it, unless pictures are private."""
+        return self.open_address(path) if self.settings.private_images else self.address(path)
+
     def open_until(self) -> datetime | None:
         """Until when an `open_address` is good; None when it is good for ever."""
         return datetime.fromtimestamp(self.house.signing.expires(), UTC) if self.caller.key_id else None

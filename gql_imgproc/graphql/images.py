@@ -10,6 +10,8 @@ from sqlalchemy import Row
 
 from gql_imgproc.core import locations
 from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.graphql.context import Info
+from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.node import Node
 from gql_imgproc.graphql.scalars import URL, ByteCount
 from gql_imgproc.identifiers import Kind, to_global
@@ -36,6 +38,12 @@ class Image(Node):
     format: str | None = strawberry.field(description="Media type of the stored image, for instance image/jpeg.")
     width: int | None = strawberry.field(description="Width of the stored image in pixels.")
     height: int | None = strawberry.field(description="Height of the stored image in pixels.")
+
+    @computed("Where this service shows the source of a completed image, fetched anew to be compared with.")
+    def source_url(self, info: Info) -> URL | None:
+        if self.status is not ImageStatus.COMPLETED:
+            return None
+        return URL(info.context.open_address(locations.source_path(self.id)))
 
     @classmethod
     def of(cls, row: Row[Any], input_urls: list[str], address: Callable[[str], str]) -> Image:

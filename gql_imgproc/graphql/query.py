@@ -131,4 +131,4 @@ async def _image(info: Info, id: str) -> Image | None:
         return None
     db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
     row = await db.read(lambda connection: queries.image(connection, tenant_id, named[1]))
-    return None if row is None else Image.of(row, row.input_image_urls, info.context.address)
+    return None if row is None else Image.of(row, row.input_image_urls, info.context.picture_address)

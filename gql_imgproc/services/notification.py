@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from gql_imgproc.core import signature, webhook_event
+from gql_imgproc.core.locations import download_path
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
+from gql_imgproc.core.signed_paths import expiry, signed
 from gql_imgproc.core.webhook_url import shown_url
-from gql_imgproc.db import deliveries
+from gql_imgproc.db import deliveries, keys, signing
 from gql_imgproc.io import webhook
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell
@@ -22,6 +25,9 @@ log = logging.getLogger(__name__)
 LEASE_MARGIN_S = 15
 #: Planned pauses are made up to this share shorter or longer, so that many do not end at the same moment.
 JITTER = 0.1
+#: How long the address of an output CSV in a webhook opens without a key, in seconds; and for how long after the end it
+#: counts from there: longer than all planned tries take.
+LINK_SECONDS, LINK_IS_NEW = 7 * 86_400, timedelta(days=4)
 #: Longest pause that a receiver can ask for, in seconds: the longest that we plan ourselves.
 MAX_RETRY_AFTER_S = 86_400
 
@@ -44,7 +50,7 @@ async def deliver(resources: Resources, delivery_id: UUID) -> None:
     if claim is None:
         return
 
-    payload = webhook_event.payload(claim.request, settings.public_url)
+    payload = webhook_event.payload(claim.request, await _output_csv_url(resources, claim))
     headers = signature.headers(resources.webhook_keys, webhook_event.message_id(delivery_id), claim.at, payload)
     answer = await webhook.post(claim.url, payload, headers, resources.policy, settings.webhook_timeout_seconds)
 
@@ -63,6 +69,24 @@ async def deliver(resources: Resources, delivery_id: UUID) -> None:
             "next_try_in_s": delay_s and answer.error and round(delay_s, 1),
         },
     )
+
+
+async def _output_csv_url(resources: Resources, claim: deliveries.Claim) -> str | None:
+    """Where the receiver finds the output CSV; where callers are asked for a key, it opens without for a while.
+
+    It is the same on every planned try, so that receivers see the same message.
+    """
+    request, public_url = claim.request, resources.settings.public_url
+    if not request.has_output:
+        return None
+    path = download_path(request.id)
+    if not await resources.db.read(keys.any_key):
+        return public_url + path
+    ended_at = request.completed_at or request.updated_at
+    # One that is sent again long after is good for as long from then on.
+    begins_at = ended_at if claim.at - ended_at < LINK_IS_NEW else claim.at
+    secret = (await resources.db.read(signing.secrets))[0]
+    return public_url + signed(path, expiry(begins_at.timestamp(), LINK_SECONDS), secret)
 
 
 async def resend(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:

@@ -14,6 +14,7 @@ from gql_imgproc.states import Priority, RequestFailureCode, RequestStatus, Stop
 AT = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 OPEN = Snapshot(
     id=new_id(),
+    tenant_id=new_id(),
     status=RequestStatus.PROCESSING,
     priority=Priority.NORMAL,
     generation=1,

@@ -13,16 +13,19 @@ import pytest
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.webhook_event import message_id, payload
+from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import Priority, RequestStatus
 
 DOCS = (Path(__file__).parents[2] / "docs" / "WEBHOOKS.md").read_text("utf-8")
+ADDRESS = "https://img.example.com/api/download/req_018f6b1e7c1a7d3e8a540123456789ab"
 REQUEST_ID = UUID("018f6b1e-7c1a-7d3e-8a54-0123456789ab")
 
 
 def ended(status: RequestStatus, **changes: Any) -> Snapshot:
     values: dict[str, Any] = {
         "id": REQUEST_ID,
+        "tenant_id": DEFAULT_TENANT,
         "status": status,
         "priority": Priority.NORMAL,
         "generation": 1,
@@ -56,7 +59,7 @@ def ended(status: RequestStatus, **changes: Any) -> Snapshot:
 
 
 def test_the_payload_says_all_that_is_known_of_the_end() -> None:
-    told = json.loads(payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), "https://img.example.com"))
+    told = json.loads(payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
 
     assert told == {
         "type": "request.completed",
@@ -92,11 +95,11 @@ def test_the_payload_says_all_that_is_known_of_the_end() -> None:
     ],
 )
 def test_each_final_status_has_a_type(status: RequestStatus, kind: str) -> None:
-    assert json.loads(payload(ended(status), ""))["type"] == kind
+    assert json.loads(payload(ended(status), None))["type"] == kind
 
 
 def test_without_an_output_there_is_no_address() -> None:
-    told = json.loads(payload(ended(RequestStatus.FAILED, output_name=None), "https://img.example.com"))
+    told = json.loads(payload(ended(RequestStatus.FAILED, output_name=None), None))
 
     assert told["data"]["outputCsvUrl"] is None
 
@@ -109,9 +112,7 @@ def test_the_documented_example_is_what_is_sent() -> None:
     example = re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)
 
     assert example is not None
-    assert json.loads(example[1]) == json.loads(
-        payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), "https://img.example.com")
-    )
+    assert json.loads(example[1]) == json.loads(payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
 
 
 def test_the_documented_tries_are_those_of_the_settings() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import pytest
@@ -24,7 +26,8 @@ from pydantic import SecretStr
 from sqlalchemy import insert, select, update
 from standardwebhooks import Webhook
 
-from gql_imgproc.db import deliveries
+from gql_imgproc.core.signed_paths import is_signed
+from gql_imgproc.db import deliveries, signing
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import requests, webhook_deliveries
@@ -35,6 +38,8 @@ from gql_imgproc.resources import Resources
 from gql_imgproc.services.notification import deliver, next_delay_s, resend
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.states import Priority, RequestStatus, WebhookStatus
+from tests.callers import ANYBODY
+from tests.keys import given_key
 
 OLD_SECRET = "whsec_" + base64.b64encode(b"o" * 32).decode()
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -221,6 +226,31 @@ def test_the_end_of_a_request_is_told_once_and_signed(
     assert abs(datetime.now(UTC) - attempt.at) < timedelta(minutes=1)
     request = request_of(database, request_id)
     assert (request.webhook_triggered, request.sequence, request.status) == (True, 2, RequestStatus.COMPLETED)
+
+
+def test_where_keys_are_asked_for_the_output_opens_without_one_by_the_address_in_the_webhook(
+    settings: Settings, database: Database, receiver: Receiver
+) -> None:
+    """It is the same on each planned try; one that is sent long after is good from then on."""
+    given_key(database)
+    request_id = ended_request(database, receiver.url)
+    delivery_id = planned(database, request_id)
+    receiver.statuses = [500]
+    run(settings, lambda resources: deliver(resources, delivery_id))
+    make_due(database, delivery_id)
+    run(settings, lambda resources: deliver(resources, delivery_id))
+    late = ended_request(database, receiver.url, completed_at=later(-30 * 86_400))
+    late_id = planned(database, late)
+    run(settings, lambda resources: deliver(resources, late_id))
+
+    first, again, of_old = (json.loads(body) for body in receiver.bodies)
+    secrets, now_s = database.read_now(signing.secrets), time.time()
+    assert first == again
+    for told in (first, of_old):
+        address = urlsplit(told["data"]["outputCsvUrl"])
+        query = dict(parse_qsl(address.query))
+        assert is_signed(address.path, query, secrets, now_s + 6 * 86_400)
+        assert not is_signed(address.path, query, secrets, now_s + 8 * 86_400)
 
 
 def test_both_secrets_sign_during_a_rotation(settings: Settings, database: Database, receiver: Receiver) -> None:
@@ -427,7 +457,7 @@ def test_resend_delivers_again_under_the_same_name(
     delivery_id = planned(database, request_id)
     run(settings, lambda resources: deliver(resources, delivery_id))
 
-    snapshot = run(settings, lambda resources: resend(resources, request_id))
+    snapshot = run(settings, lambda resources: resend(resources, ANYBODY, request_id))
 
     assert snapshot.id == request_id
     row = delivery_of(database, delivery_id)
@@ -448,7 +478,7 @@ def test_resend_makes_the_delivery_that_is_missing(
 ) -> None:
     request_id = ended_request(database, receiver.url)
 
-    run(settings, lambda resources: resend(resources, request_id), times=2)
+    run(settings, lambda resources: resend(resources, ANYBODY, request_id), times=2)
 
     [first, second] = woken(redis_url)
     assert first == second
@@ -460,7 +490,7 @@ def test_resend_without_redis_waits_for_the_sweep(settings: Settings, database: 
     request_id = ended_request(database, receiver.url)
     alone = but(settings, redis_url="unix:///nowhere")
 
-    run(alone, lambda resources: resend(resources, request_id))
+    run(alone, lambda resources: resend(resources, ANYBODY, request_id))
 
     assert len(database.read_now(lambda connection: deliveries.due(connection, 10))) == 1
 
@@ -470,11 +500,11 @@ def test_resend_refuses_what_has_no_webhook(settings: Settings, database: Databa
     still_open = ended_request(database, "https://shop.example.com/", status=RequestStatus.PROCESSING)
 
     with pytest.raises(NoWebhook):
-        run(settings, lambda resources: resend(resources, without))
+        run(settings, lambda resources: resend(resources, ANYBODY, without))
     with pytest.raises(NoWebhook):
-        run(settings, lambda resources: resend(resources, still_open))
+        run(settings, lambda resources: resend(resources, ANYBODY, still_open))
     with pytest.raises(RequestNotFound):
-        run(settings, lambda resources: resend(resources, new_id()))
+        run(settings, lambda resources: resend(resources, ANYBODY, new_id()))
 
     assert database.read_now(lambda connection: deliveries.due(connection, 10)) == []
     assert woken(redis_url) == []
