@@ -13,6 +13,7 @@ from gql_imgproc.background import Background
 from gql_imgproc.core.netguard import NetworkPolicy
 from gql_imgproc.core.signature import keys_from
 from gql_imgproc.db.engine import Database, Durability
+from gql_imgproc.io.bucket import outlet
 from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
@@ -34,6 +35,12 @@ WEBHOOKS_AT_ONCE = 32
 SOURCES_AT_ONCE = 4
 
 
+def storage_of(settings: Settings) -> Storage:
+    """The object store that the settings name."""
+    found = outlet(settings.storage, settings.storage_redirects, settings.storage_public_endpoint, settings.public_url)
+    return Storage(settings.storage, found)
+
+
 class Resources:
     """Database, queue, events, storage, fetcher and threads of one process.
 
@@ -50,7 +57,7 @@ class Resources:
         self.duties = Duties(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
-        self.storage = Storage(settings.storage)
+        self.storage = storage_of(settings)
         self.fetcher = Fetcher(
             self.policy,
             FetchLimits(

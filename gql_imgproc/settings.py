@@ -52,6 +52,14 @@ class Settings(BaseSettings):
         "",
         description="`file:///PATH`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Empty: `objects` in the data folder.",
     )
+    storage_redirects: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether browsers fetch pictures and output CSVs from the bucket itself, by signed addresses. "
+        "`auto`: unless its endpoint looks like one that only a private network reaches.",
+    )
+    storage_public_endpoint: str = Field(
+        "", description="Endpoint at which browsers reach the store of an `s3://` address, when it is not ours."
+    )
     public_url: str = Field(
         "http://127.0.0.1:8000",
         description="Base of every address handed out. When not set, `up` and `api` use where they listen. "
@@ -206,6 +214,11 @@ class Settings(BaseSettings):
     def _storage(cls, value: str) -> str:
         return setting_values.storage_url(value) if value else value
 
+    @field_validator("storage_public_endpoint")
+    @classmethod
+    def _public_endpoint(cls, value: str) -> str:
+        return setting_values.public_url(value) if value else value
+
     @field_validator("public_url")
     @classmethod
     def _public(cls, value: str) -> str:
@@ -222,6 +235,12 @@ class Settings(BaseSettings):
     def _host_share_fits(self) -> Self:
         if self.fetch_per_host > self.fetch_concurrency:
             raise ValueError("IMGPROC_FETCH_PER_HOST: cannot be larger than IMGPROC_FETCH_CONCURRENCY")
+        return self
+
+    @model_validator(mode="after")
+    def _endpoint_has_a_store(self) -> Self:
+        if self.storage_public_endpoint and not self.storage_url.startswith("s3://"):
+            raise ValueError("IMGPROC_STORAGE_PUBLIC_ENDPOINT: is for an IMGPROC_STORAGE_URL of `s3://…` only")
         return self
 
     def is_set(self, name: str) -> bool:

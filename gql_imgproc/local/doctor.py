@@ -18,9 +18,9 @@ from gql_imgproc.db import migration
 from gql_imgproc.db.engine import Database
 from gql_imgproc.errors import ConfigurationError, ImgprocError
 from gql_imgproc.io.queue import NAMESPACE, connect
-from gql_imgproc.io.storage import Storage
-from gql_imgproc.local import redis
+from gql_imgproc.local import prerequisites, redis
 from gql_imgproc.local.folder import check_writable
+from gql_imgproc.resources import storage_of
 from gql_imgproc.settings import Settings, load
 
 #: Sorted set in Redis in which each Dramatiq worker leaves the time it was last alive, in milliseconds.
@@ -130,10 +130,13 @@ def _redis(settings: Settings) -> Finding:
 
 def _storage(settings: Settings) -> Finding:
     value = redis.without_password(settings.storage)
+    if not settings.storage.startswith("file://"):
+        outlet = storage_of(settings).outlet
+        value += f"; browsers fetch from {' or '.join(outlet.origins)}" if outlet else "; browsers fetch from the API"
     if not settings.storage_url and not settings.data_dir.exists():
         return Finding("Storage", value, NOT_YET, essential=False)
     try:
-        asyncio.run(Storage(settings.storage).check())
+        asyncio.run(prerequisites.check_store(settings))
     except ImgprocError as error:
         return Finding("Storage", value, str(error))
     return Finding("Storage", value)

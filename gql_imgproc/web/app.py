@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from gql_imgproc.errors import StorageError
 from gql_imgproc.graphql.transport import Transport
-from gql_imgproc.resources import Resources
+from gql_imgproc.resources import Resources, storage_of
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.web import files, health, pages
 from gql_imgproc.web.assets import Assets
@@ -73,7 +73,8 @@ def create_app(settings: Settings | None = None, *, loopback_only: bool = False)
         routes.append(Mount("/static", Assets(directory=pages.STATIC)))
     public_host = urlsplit(settings.public_url).hostname or ""
     guard = [Middleware(Hosts, public_host=public_host)] if loopback_only else []
-    policy = content_security_policy(pictures_elsewhere=not settings.storage.startswith("file:"))
+    outlet = storage_of(settings).outlet
+    policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
         routes=routes,
         middleware=[Middleware(Headers, policy=policy), Middleware(Counting), *guard],

@@ -37,7 +37,7 @@ async def ready(request: Request) -> Response:
     faults = await asyncio.gather(
         _fault(_check_database(resources)),
         _fault(resources.blocking(resources.queue.ping)),
-        _fault(resources.storage.check()),
+        _fault(resources.storage.check_writable()),
     )
     missing = {name: fault.told for name, fault in zip(names, faults, strict=True) if fault}
     _log_change(request.app.state, {name: fault.reason for name, fault in zip(names, faults, strict=True) if fault})

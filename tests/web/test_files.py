@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from gql_imgproc.core.downloads import attachment, output_filename
 from gql_imgproc.core.locations import image_key, output_key
 from gql_imgproc.db.models import requests
 from gql_imgproc.errors import StorageError
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.states import RequestStatus
-from gql_imgproc.web.files import attachment, output_name
 from tests.db.stories import given_request
 from tests.graphql.api import Api
 
@@ -161,7 +161,7 @@ def test_store_that_does_not_answer(run: Any, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_name_of_the_output(uploaded: str, downloaded: str) -> None:
-    assert output_name(uploaded) == downloaded
+    assert output_filename(uploaded) == downloaded
 
 
 def test_name_cannot_break_out_of_its_header() -> None:

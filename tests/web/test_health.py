@@ -59,17 +59,17 @@ def test_what_is_missing_is_logged_once_until_it_changes(
         return [(record.getMessage(), getattr(record, "storage", None)) for record in own]
 
     async def story(api: Api) -> None:
-        check = api.resources.storage.check
+        check = api.resources.storage.check_writable
         for _ in range(3):
             await api.http.get("/readyz")
         assert lines() == []
 
-        monkeypatch.setattr(api.resources.storage, "check", gone)
+        monkeypatch.setattr(api.resources.storage, "check_writable", gone)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 503
         assert lines() == [("not ready", "The object store is gone.")]
 
-        monkeypatch.setattr(api.resources.storage, "check", check)
+        monkeypatch.setattr(api.resources.storage, "check_writable", check)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 200
         assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
@@ -81,7 +81,7 @@ def test_what_is_missing_is_logged_once_until_it_changes(
 def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(api: Api) -> None:
         monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
-        monkeypatch.setattr(api.resources.storage, "check", lambda: asyncio.sleep(30))
+        monkeypatch.setattr(api.resources.storage, "check_writable", lambda: asyncio.sleep(30))
 
         ready = await api.http.get("/readyz")
 
