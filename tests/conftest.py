@@ -21,6 +21,8 @@ from gql_imgproc.db.engine import Database
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.local.redis import find_server
 
+from .s3 import S3, moto
+
 
 class Postgresql:
     """A PostgreSQL server of our own."""
@@ -124,3 +126,18 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server that this test process has for itself."""
+    with moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(moto_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An empty bucket, which this process reaches by its environment."""
+    bucket = moto_server.new_bucket()
+    bucket.use(monkeypatch)
+    return bucket

@@ -42,7 +42,9 @@ def fault_of(error: BaseException, scheme: str) -> StorageFault:
         return StorageFault(reason(error), "Check IMGPROC_STORAGE_URL and that this user may write there")
     if is_bucket_missing(error):
         return StorageFault("there is no such bucket", "Create it, or mend IMGPROC_STORAGE_URL")
-    if tells("169.254.169.254", "Account must be specified", "metadata.google.internal"):
+    if tells(
+        "latest/api/token", "metadata/identity", "computeMetadata", "non-empty Access Key", "Account must be specified"
+    ):
         # Without a key in the environment, obstore asks the machine that it runs on for one.
         return StorageFault("no key was given", f"Set {keys}, or give this machine a role that may use the bucket")
     if tells("ExpiredToken", "TokenRefreshRequired"):
