@@ -54,8 +54,8 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What an object is, for whoever fetches it from a bucket; in a folder it is not kept."""
+class ObjectHeaders:
+    """What an object says of itself to whoever fetches it from a bucket; in a folder it is not kept."""
 
     content_type: str
     cache_control: str = ""
@@ -104,24 +104,24 @@ class Storage:
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """Stores `data`, whole or not at all, in place of what was there."""
-        await self._put(key, data, Kind(content_type), "overwrite")
+        await self._put(key, data, ObjectHeaders(content_type), "overwrite")
 
-    async def put_new(self, key: str, data: bytes, kind: Kind) -> None:
+    async def put_new(self, key: str, data: bytes, headers: ObjectHeaders) -> None:
         """Stores `data`, whole or not at all, where nothing was: what is stored already is never changed.
 
         That the same is there already is no error: an answer may have been lost.
         """
         if self.local:
             # Some file systems have no way to do this; the names that we give are never given twice.
-            await self._put(key, data, kind, "overwrite")
+            await self._put(key, data, headers, "overwrite")
             return
         try:
-            await self._put(key, data, kind, "create")
+            await self._put(key, data, headers, "create")
         except AlreadyExistsError as error:
             if await self.get(key) != data:
                 raise StorageError(f"Could not store {key}: something else is there.") from error
 
-    async def put_file(self, key: str, file: BinaryIO, kind: Kind) -> None:
+    async def put_file(self, key: str, file: BinaryIO, headers: ObjectHeaders) -> None:
         """Streams `file` from its beginning into the store, in flat memory, where nothing was.
 
         A bucket gets it in parts, if it is large; they are removed when that fails.
@@ -129,14 +129,14 @@ class Storage:
         file.seek(0)
         first = await asyncio.to_thread(file.read, PART_BYTES)
         if len(first) < PART_BYTES:
-            await self.put_new(key, first, kind)
+            await self.put_new(key, first, headers)
             return
         async with (
             self._call(f"store {key}", LONG_CALL),
             obstore.open_writer_async(
                 self._store,
                 key,
-                attributes=self._attributes(kind),
+                attributes=self._attributes(headers),
                 buffer_size=CHUNK_BYTES if self.local else PART_BYTES,
                 max_concurrency=1,
             ) as writer,
@@ -145,8 +145,8 @@ class Storage:
             while chunk := await asyncio.to_thread(file.read, READ_BYTES):
                 await writer.write(chunk)
 
-    async def _put(self, key: str, data: bytes, kind: Kind, mode: Literal["create", "overwrite"]) -> None:
-        store, attributes = self._store, self._attributes(kind)
+    async def _put(self, key: str, data: bytes, headers: ObjectHeaders, mode: Literal["create", "overwrite"]) -> None:
+        store, attributes = self._store, self._attributes(headers)
         async with self._call(f"store {key}"):
             try:
                 await obstore.put_async(store, key, data, attributes=attributes, mode=mode, use_multipart=False)
@@ -154,13 +154,13 @@ class Storage:
                 # AWS_CONDITIONAL_PUT=disabled: a store that knows no conditions.
                 await obstore.put_async(store, key, data, attributes=attributes, use_multipart=False)
 
-    def _attributes(self, kind: Kind) -> dict[str, str] | None:
+    def _attributes(self, headers: ObjectHeaders) -> dict[str, str] | None:
         if self.local:
             return None
         given = {
-            "Content-Type": kind.content_type,
-            "Cache-Control": kind.cache_control,
-            "Content-Disposition": kind.disposition,
+            "Content-Type": headers.content_type,
+            "Cache-Control": headers.cache_control,
+            "Content-Disposition": headers.disposition,
         }
         return {name: value for name, value in given.items() if value}
 
@@ -280,7 +280,7 @@ class Storage:
         """Writes, reads, lists and removes a small object; raises ConfigurationError with the mend."""
         # Others may check at the same time.
         key = f"{PROBES}{uuid4().hex}"
-        await self._try("write", self.put_new(key, b"ok", Kind("text/plain")))
+        await self._try("write", self.put_new(key, b"ok", ObjectHeaders("text/plain")))
         await self._try("read", self.get(key))
         await self._try("list", self.folders(PROBES))
         await self._try("remove", self.delete(key))

@@ -16,7 +16,7 @@ from gql_imgproc.db.ending import End
 from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.results import results
 from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
-from gql_imgproc.io.storage import Kind
+from gql_imgproc.io.storage import ObjectHeaders
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
@@ -120,8 +120,8 @@ async def _store_output(resources: Resources, hold: Hold, request: Snapshot) -> 
             await resources.storage.download(input_key(request.id), source)
             await resources.reading(write_output, source, output, accepted_limits(), _results(resources, request))
             # As we would serve it: a bucket serves it too.
-            kind = Kind(OUTPUT_TYPE, OUTPUT_CACHE, attachment(output_filename(request.csv_filename)))
-            await resources.storage.put_file(output_key(request.id, name), output, kind)
+            headers = ObjectHeaders(OUTPUT_TYPE, OUTPUT_CACHE, attachment(output_filename(request.csv_filename)))
+            await resources.storage.put_file(output_key(request.id, name), output, headers)
     except (ManifestRefused, ObjectMissing, ValueError):
         # A ValueError says that it has not the rows any more that were counted.
         log.exception("the stored CSV cannot be read again", extra={"request": str(request.id)})

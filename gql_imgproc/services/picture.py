@@ -13,7 +13,7 @@ from gql_imgproc.core.locations import image_key, object_name
 from gql_imgproc.core.options import Options
 from gql_imgproc.db.work import Claim, Verdict
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
-from gql_imgproc.io.storage import Kind
+from gql_imgproc.io.storage import ObjectHeaders
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.limits import image_limits
 from gql_imgproc.states import ImageStatus, Priority
@@ -61,8 +61,8 @@ async def store(resources: Resources, claim: Claim, image_id: UUID, result: Resu
     picture = result.picture
     name = object_name(image_id, claim.lease_token, picture.extension)
     try:
-        kind = Kind(picture.media_type, PICTURE_CACHE)
-        await resources.storage.put_new(image_key(claim.request_id, name), picture.data, kind)
+        headers = ObjectHeaders(picture.media_type, PICTURE_CACHE)
+        await resources.storage.put_new(image_key(claim.request_id, name), picture.data, headers)
     except Exception as error:
         raise _fault("storing") from error
     return Verdict(

@@ -21,7 +21,7 @@ from gql_imgproc.core.webhook_url import check_webhook_url
 from gql_imgproc.db import intake, queries
 from gql_imgproc.errors import CsvIssueCode, UploadTooLarge
 from gql_imgproc.identifiers import new_id
-from gql_imgproc.io.storage import Kind
+from gql_imgproc.io.storage import ObjectHeaders
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell
 from gql_imgproc.services.ingestion import read_chunk
@@ -71,7 +71,7 @@ async def submit(resources: Resources, submission: Submission) -> Submitted:
     request_id = new_id()
     # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
     # names is removed by and by.
-    await resources.storage.put_file(input_key(request_id), submission.file, Kind("text/csv", "no-store"))
+    await resources.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
     try:
         snapshot = await _record(resources, submission, request_id, summary)
     except IntegrityError:

@@ -14,13 +14,13 @@ import pytest
 
 from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
 from gql_imgproc.io.bucket import Outlet, Patience
-from gql_imgproc.io.storage import PART_BYTES, Kind, Storage
+from gql_imgproc.io.storage import PART_BYTES, ObjectHeaders, Storage
 
 from ..faulty import Fault, Way, way_to
 from ..s3 import S3, checking, s3rver
 
-PICTURE = Kind("image/jpeg", "public, max-age=31536000, immutable")
-OUTPUT = Kind(
+PICTURE = ObjectHeaders("image/jpeg", "public, max-age=31536000, immutable")
+OUTPUT = ObjectHeaders(
     "text/csv; charset=utf-8", "no-cache", "attachment; filename=\"gr__e.csv\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.csv"
 )
 #: Two parts and a bit.
