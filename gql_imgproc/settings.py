@@ -217,7 +217,7 @@ class Settings(BaseSettings):
     @field_validator("storage_public_endpoint")
     @classmethod
     def _public_endpoint(cls, value: str) -> str:
-        return setting_values.public_url(value) if value else value
+        return setting_values.endpoint(value) if value else value
 
     @field_validator("public_url")
     @classmethod

@@ -281,6 +281,19 @@ def test_a_download_may_be_slow_as_long_as_it_goes_on(s3: S3) -> None:
     run(story)
 
 
+def test_a_store_is_spoken_to_in_the_clear_only_if_its_endpoint_says_so(
+    s3: S3, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else the environment allows."""
+    s3.at(way.url.replace("http:", "https:")).use(monkeypatch, AWS_ALLOW_HTTP="true")
+    assert "nothing answers" in refusal(s3.url)
+    assert way.seen == []
+
+    s3.at(way.url).use(monkeypatch, AWS_ALLOW_HTTP="false")
+    run(Storage(s3.url).check)
+    assert [seen.split()[0] for seen in way.seen] == ["PUT", "GET", "GET", "POST"]
+
+
 def refusal(url: str, outlet: Outlet | None = None) -> str:
     """What is said of a store that cannot be used."""
     with pytest.raises(ConfigurationError) as raised:

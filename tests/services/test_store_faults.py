@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from gql_imgproc.core.locations import image_key, input_key, output_key
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import queries
+from gql_imgproc.db import ending, queries
 from gql_imgproc.db.models import images, products
 from gql_imgproc.errors import StorageError
 from gql_imgproc.io.bucket import Patience
@@ -20,7 +20,7 @@ from gql_imgproc.io.storage import Storage
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import cleaning, completion, orders
 from gql_imgproc.settings import Settings
-from gql_imgproc.states import ImageStatus, RequestStatus
+from gql_imgproc.states import ImageStatus, RequestStatus, StopReason
 
 from ..db.invariants import assert_counters_equal_rows
 from ..faulty import Fault, Way, way_to
@@ -90,7 +90,7 @@ async def work_a_while(resources: Resources, until: Callable[[], bool]) -> None:
     working = asyncio.create_task(work_all(resources))
     try:
         async with asyncio.timeout(20):
-            while not until():  # noqa: ASYNC110 - another thread tells
+            while not until():
                 assert not working.done(), working.exception()
                 await asyncio.sleep(0.01)
     finally:
@@ -178,7 +178,7 @@ def test_a_bucket_that_is_gone_for_a_while_ends_no_request(run: Run, s3: S3, ima
         right = resources.storage
         request_id = (await upload(resources, shop(image_host))).snapshot.id
         resources.storage = Storage("s3://no-such-bucket", patience=IMPATIENT)
-        await orders.cancel(resources, request_id)
+        await resources.db.write(lambda connection: ending.stop(connection, request_id, StopReason.CANCELLED))
 
         await completion.finish(resources, request_id)
         assert not (await state(resources, request_id)).status.final
