@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -163,3 +167,19 @@ def test_a_public_endpoint_that_would_not_be_signed_for_is_refused(s3: S3, monke
 
     with pytest.raises(ConfigurationError, match="Set AWS_ENDPOINT_URL in place of it"):
         asyncio.run(Storage(s3.url, Outlet(("https://s3.example",), "https://s3.example")).check())
+
+
+@pytest.mark.parametrize("public_endpoint", ["", "https://pictures.example:9000"])
+def test_amazons_own_library_signs_the_same(monkeypatch: pytest.MonkeyPatch, public_endpoint: str) -> None:
+    """moto does not check signed addresses."""
+    S3("").use(monkeypatch, **(AMAZON_KEY | {"AWS_REGION": "eu-west-1"}))
+    storage = Storage("s3://b/p", outlet("s3://b/p", "auto", public_endpoint, HTTPS))
+
+    signed = asyncio.run(storage.sign("requests/größe 1.jpg", "GET", 300))
+
+    assert signed is not None
+    unsigned, _, signature = signed.partition("&X-Amz-Signature=")
+    request = AWSRequest("GET", unsigned)
+    request.context["timestamp"] = parse_qs(urlsplit(signed).query)["X-Amz-Date"][0]
+    judge = S3SigV4QueryAuth(Credentials("key", "secret"), "s3", "eu-west-1", expires=300)
+    assert judge.signature(judge.string_to_sign(request, judge.canonical_request(request)), request) == signature
