@@ -13,12 +13,11 @@ from gql_imgproc.background import Background
 from gql_imgproc.core.netguard import NetworkPolicy
 from gql_imgproc.core.signature import keys_from
 from gql_imgproc.db.engine import Database, Durability
-from gql_imgproc.io.bucket import outlet
 from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
 from gql_imgproc.io.queue import Queue
-from gql_imgproc.io.storage import Storage
+from gql_imgproc.io.storage import storage_of
 from gql_imgproc.settings import Settings
 from gql_imgproc.slots import Ballast, CpuSlots
 
@@ -33,12 +32,6 @@ READING_THREADS = 2
 WEBHOOKS_AT_ONCE = 32
 #: Sources fetched for a look at once by one process; each may take `max_image_bytes` of its memory.
 SOURCES_AT_ONCE = 4
-
-
-def storage_of(settings: Settings) -> Storage:
-    """The object store that the settings name."""
-    found = outlet(settings.storage, settings.storage_redirects, settings.storage_public_endpoint, settings.public_url)
-    return Storage(settings.storage, found)
 
 
 class Resources:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
@@ -17,8 +18,11 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 from obstore.store import LocalStore, ObjectStore
 
 from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
-from gql_imgproc.io.bucket import Outlet, Patience, open_bucket
+from gql_imgproc.io.bucket import Outlet, Patience, open_bucket, outlet
 from gql_imgproc.io.storage_fault import fault_of, is_bucket_missing
+
+if TYPE_CHECKING:
+    from gql_imgproc.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -126,22 +130,18 @@ class Storage:
 
         A bucket gets it in parts, if it is large; they are removed when that fails.
         """
+        part = CHUNK_BYTES if self.local else PART_BYTES
+        small = file.seek(0, os.SEEK_END) < part
         file.seek(0)
-        first = await asyncio.to_thread(file.read, PART_BYTES)
-        if len(first) < PART_BYTES:
-            await self.put_new(key, first, headers)
+        if small:
+            await self.put_new(key, await asyncio.to_thread(file.read), headers)
             return
         async with (
             self._call(f"store {key}", LONG_CALL),
             obstore.open_writer_async(
-                self._store,
-                key,
-                attributes=self._attributes(headers),
-                buffer_size=CHUNK_BYTES if self.local else PART_BYTES,
-                max_concurrency=1,
+                self._store, key, attributes=self._attributes(headers), buffer_size=part, max_concurrency=1
             ) as writer,
         ):
-            await writer.write(first)
             while chunk := await asyncio.to_thread(file.read, READ_BYTES):
                 await writer.write(chunk)
 
@@ -273,8 +273,10 @@ class Storage:
             return str(await obstore.sign_async(self._signing, method, key, timedelta(seconds=seconds)))  # type: ignore[arg-type]  # a folder, which cannot sign, has no outlet
 
     async def check_writable(self) -> None:
-        """Writes a small object, always the same; raises ConfigurationError with the mend."""
-        await self._try("write", self.put(f"{PROBES}probe", b"ok", "text/plain"))
+        """Writes and removes a small object, always the same; raises ConfigurationError with the mend."""
+        key = f"{PROBES}probe"
+        await self._try("write", self.put(key, b"ok", "text/plain"))
+        await self._try("remove", self.delete(key))
 
     async def check(self) -> None:
         """Writes, reads, lists and removes a small object; raises ConfigurationError with the mend."""
@@ -310,3 +312,9 @@ class Storage:
             raise
         except (BaseError, OSError, ValueError) as error:
             raise StorageError(f"Could not {deed}: {fault_of(error, self._scheme).cause}.") from error
+
+
+def storage_of(settings: Settings) -> Storage:
+    """The object store that the settings name."""
+    found = outlet(settings.storage, settings.storage_redirects, settings.storage_public_endpoint, settings.public_url)
+    return Storage(settings.storage, found)

@@ -18,9 +18,9 @@ from gql_imgproc.db import migration
 from gql_imgproc.db.engine import Database
 from gql_imgproc.errors import ConfigurationError, ImgprocError
 from gql_imgproc.io.queue import NAMESPACE, connect
+from gql_imgproc.io.storage import storage_of
 from gql_imgproc.local import prerequisites, redis
 from gql_imgproc.local.folder import check_writable
-from gql_imgproc.resources import storage_of
 from gql_imgproc.settings import Settings, load
 
 #: Sorted set in Redis in which each Dramatiq worker leaves the time it was last alive, in milliseconds.

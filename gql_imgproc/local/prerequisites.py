@@ -6,8 +6,8 @@ import asyncio
 
 from gql_imgproc.db import migration
 from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.io.storage import storage_of
 from gql_imgproc.local import redis
-from gql_imgproc.resources import storage_of
 from gql_imgproc.settings import Settings
 
 #: Deadline for the object store to take, give and forget a few bytes, in seconds. Its own retries take longer.

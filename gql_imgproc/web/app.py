@@ -18,7 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from gql_imgproc.errors import StorageError
 from gql_imgproc.graphql.transport import Transport
-from gql_imgproc.resources import Resources, storage_of
+from gql_imgproc.io.storage import storage_of
+from gql_imgproc.resources import Resources
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.web import files, health, pages
 from gql_imgproc.web.assets import Assets

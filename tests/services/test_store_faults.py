@@ -30,7 +30,7 @@ from .conftest import ImageHost, jpeg, upload, work_all
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 PRODUCTS = 4
 #: A store that is silent is soon given up.
-IMPATIENT = Patience(connect_s=1, silence_s=0.2, call_s=2, retries=1)
+IMPATIENT = Patience(connect_s=1, silence_s=0.5, call_s=5, retries=1)
 
 # What a store does to a request is the same on every database.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
