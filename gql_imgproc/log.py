@@ -7,6 +7,9 @@ import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+from gql_imgproc.identifiers import Kind, to_global
 
 _RESERVED = set(vars(logging.makeLogRecord({}))) | {
     # What formatters add, and the escape codes of uvicorn.
@@ -15,10 +18,16 @@ _RESERVED = set(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "color_message",
 }
+_NAMED = {"request": Kind.REQUEST, "product": Kind.PRODUCT, "image": Kind.IMAGE}
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _RESERVED}
+    return {key: _outside(key, value) for key, value in vars(record).items() if key not in _RESERVED}
+
+
+def _outside(key: str, value: Any) -> Any:
+    """An identifier as callers know it: what somebody reports is found by searching for it."""
+    return to_global(_NAMED[key], value) if isinstance(value, UUID) and key in _NAMED else value
 
 
 class JsonFormatter(logging.Formatter):

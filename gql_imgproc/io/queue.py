@@ -15,6 +15,7 @@ from dramatiq.brokers.redis import RedisBroker
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gql_imgproc import tracing
 from gql_imgproc.states import Priority
 
 NAMESPACE = "dramatiq"
@@ -25,6 +26,9 @@ CONTROL_QUEUE = "control"
 
 #: For so long a call that left its queue counts as on its way: workers fetch some before they have a thread free.
 FRESH_SECONDS = 5.0
+
+#: Where Dramatiq notes when it heard last of each worker process; after so many seconds one counts as gone.
+HEARTBEATS, SILENT_SECONDS = f"{NAMESPACE}:__heartbeats__", 15
 
 INGEST, FINISH, DELIVER = "ingest", "finish", "deliver"
 
@@ -105,6 +109,10 @@ class Queue:
         names = [*PICTURE_QUEUES.values(), CONTROL_QUEUE]
         return {name: int(self._redis.llen(f"{NAMESPACE}:{name}")) for name in names}
 
+    def workers(self) -> int:
+        """Worker processes that are alive."""
+        return int(self._redis.zcount(HEARTBEATS, (time.time() - SILENT_SECONDS) * 1000, "+inf"))
+
     def ping(self) -> None:
         self._redis.ping()
 
@@ -112,4 +120,8 @@ class Queue:
         self._redis.close()
 
     def _send(self, queue: str, actor: str, subject: UUID) -> None:
-        self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=(subject.hex,), kwargs={}, options={}))
+        traceparent = tracing.travelling()
+        options = {tracing.TRACEPARENT: traceparent} if traceparent else {}
+        self._broker.enqueue(
+            Message(queue_name=queue, actor_name=actor, args=(subject.hex,), kwargs={}, options=options)
+        )
