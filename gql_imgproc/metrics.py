@@ -162,6 +162,8 @@ def counted() -> Iterator[Metric]:
 
 
 # A rate needs a value before the first event: what never happened is 0, not absent.
+for _reason in ("slow_head", "slow_body", "answer_not_read", "large_head", "malformed", "too_many"):
+    CONNECTIONS_CUT.labels(_reason)
 IMAGES.labels("FAILED", "unknown")
 for _code in ImageErrorCode:
     IMAGE_FAILURES.labels(_code.value)

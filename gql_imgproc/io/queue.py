@@ -27,8 +27,9 @@ CONTROL_QUEUE = "control"
 #: For so long a call that left its queue counts as on its way: workers fetch some before they have a thread free.
 FRESH_SECONDS = 5.0
 
-#: Where Dramatiq notes when it heard last of each worker process; after so many seconds one counts as gone.
-HEARTBEATS, SILENT_SECONDS = f"{NAMESPACE}:__heartbeats__", 15
+#: A worker process that was silent for longer, in seconds, is taken for dead by Dramatiq too.
+SILENT_SECONDS = 15
+_HEARTBEATS, _SENDER = f"{NAMESPACE}:__heartbeats__", "sender-"
 
 INGEST, FINISH, DELIVER = "ingest", "finish", "deliver"
 
@@ -43,6 +44,12 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_url(
         url, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), health_check_interval=30
     )
+
+
+def workers(client: redis.Redis) -> int:
+    """Worker processes that were heard of lately."""
+    heard = client.zrangebyscore(_HEARTBEATS, (time.time() - SILENT_SECONDS) * 1000, "+inf")
+    return sum(not name.startswith(_SENDER.encode()) for name in heard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,8 @@ class Queue:
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
         self._broker = RedisBroker(client=self._redis, middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]  # the library's own
+        # Dramatiq notes a sign of life of whoever sends, too.
+        self._broker.broker_id = f"{_SENDER}{self._broker.broker_id}"
 
     def work_on(self, request_id: UUID, priority: Priority, count: int = 1) -> None:
         """Says `count` times that there are pictures to be done in a request."""
@@ -111,7 +120,7 @@ class Queue:
 
     def workers(self) -> int:
         """Worker processes that are alive."""
-        return int(self._redis.zcount(HEARTBEATS, (time.time() - SILENT_SECONDS) * 1000, "+inf"))
+        return workers(self._redis)
 
     def ping(self) -> None:
         self._redis.ping()

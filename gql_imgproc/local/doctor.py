@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from sqlalchemy import make_url
 from gql_imgproc.db import migration
 from gql_imgproc.db.engine import Database
 from gql_imgproc.errors import ConfigurationError, ImgprocError
-from gql_imgproc.io.queue import HEARTBEATS, SILENT_SECONDS, connect
+from gql_imgproc.io.queue import SILENT_SECONDS, connect, workers
 from gql_imgproc.io.storage import Storage
 from gql_imgproc.local import redis
 from gql_imgproc.local.folder import check_writable
@@ -142,7 +141,7 @@ def _workers(settings: Settings) -> Finding:
         return Finding("Workers", "none run", NOT_YET, essential=False)
     try:
         with connect(url) as client:
-            alive = int(client.zcount(HEARTBEATS, (time.time() - SILENT_SECONDS) * 1000, "+inf"))
+            alive = workers(client)
     except (RedisError, OSError):
         return Finding("Workers", "unknown", "Redis does not answer, see there")
     mend = None if alive else f"None was alive in the last {SILENT_SECONDS} s. Start one with `gql-imgproc worker`"
