@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import redis
@@ -49,7 +50,7 @@ def connect(url: str) -> redis.Redis:
 def workers(client: redis.Redis) -> int:
     """Worker processes that were heard of lately."""
     heard = client.zrangebyscore(_HEARTBEATS, (time.time() - SILENT_SECONDS) * 1000, "+inf")
-    return sum(not name.startswith(_SENDER.encode()) for name in heard)
+    return sum(not os.fsdecode(cast(bytes, name)).startswith(_SENDER) for name in heard)
 
 
 @dataclass(frozen=True, slots=True)
