@@ -84,5 +84,7 @@ def set_up(level: str, style: str) -> None:
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Lines of libraries about themselves are noise beside one line per outcome.
-    for noisy in ("httpx", "httpcore", "alembic.runtime", "dramatiq.middleware.asyncio"):
+    for noisy in ("httpx", "httpcore", "urllib3", "alembic.runtime", "dramatiq.middleware.asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Each try to reach a collector that is away; that it was given up is an error.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)

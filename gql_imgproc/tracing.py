@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Any of these says where traces go.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+#: How long the last spans of a process may take to be sent, in seconds: below what `up` gives its children.
+LAST_SECONDS = 2.0
 #: The header of W3C Trace Context, and the name of what carries it between processes of ours.
 TRACEPARENT = "traceparent"
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -54,11 +57,14 @@ def set_up(part: Literal["api", "worker"]) -> None:
 
 
 def shut_down() -> None:
-    """Sends what was not sent yet; blocks for as long as the collector may take (OTEL_EXPORTER_OTLP_TIMEOUT)."""
+    """Sends what was not sent yet, for as long as a process that is to end has time for it."""
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        provider.shutdown()
+        # It would go on for ten seconds where no collector answers; its own deadline is not heeded by what it calls.
+        last = Thread(target=provider.shutdown, daemon=True, name="last-spans")
+        last.start()
+        last.join(LAST_SECONDS)
 
 
 def _wanted(environment: Mapping[str, str]) -> bool:

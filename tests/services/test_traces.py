@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,6 +101,21 @@ def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
     assert span.failed
     assert b"ValueError" in collector.bodies
     assert b"hidden" not in collector.bodies
+
+
+def test_a_collector_that_never_answers_does_not_keep_a_process_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "LAST_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        tracing.set_up("api")
+        with tracing.span("deed"):
+            pass
+        began = time.monotonic()
+
+        tracing.shut_down()
+
+        assert time.monotonic() - began < 2
+        assert not tracing.is_on()
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
