@@ -44,7 +44,6 @@ async def fetch(resources: Resources, url: str) -> bytes:
 async def squeeze(resources: Resources, data: bytes, options: Options, priority: Priority) -> Result:
     """A picture made smaller. Raises ImageFailure, whatever happens."""
     limits = image_limits(resources.settings)
-
     begun: list[float] = []
 
     def work() -> Result:

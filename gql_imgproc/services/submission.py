@@ -73,7 +73,7 @@ async def submit(resources: Resources, submission: Submission) -> Submitted:
 
     Raises WebhookUrlRefused, UploadTooLarge or ManifestRefused.
     """
-    result = "failed"
+    result = "broken_off"
     try:
         with tracing.span("upload"):
             submitted = await _submit(resources, submission)
@@ -82,6 +82,10 @@ async def submit(resources: Resources, submission: Submission) -> Submitted:
         result = _REFUSALS[type(refused)]
         problems = {"problems": refused.total} if isinstance(refused, ManifestRefused) else {}
         log.info("upload refused", extra={"reason": result, **problems})
+        raise
+    except Exception:
+        # A fault of ours, which is logged where it is answered.
+        result = "failed"
         raise
     finally:
         UPLOADS.labels(result).inc()
