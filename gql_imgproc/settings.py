@@ -173,6 +173,20 @@ class Settings(BaseSettings):
     )
     webhook_timeout_seconds: Seconds = Field(15, gt=0, description="Deadline for one try of a webhook.")
 
+    # Seen.
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port at which the first worker process of a machine shows its metrics, each further one at the "
+        "next port that is free. 0: none; those of the API are at `/metrics`.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address at which worker processes show their metrics. Another than a loopback address lets "
+        "whoever reaches it read them.",
+    )
+
     # Logs.
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line written.")
     log_format: Literal["console", "json"] = Field("console", description="Form of the log lines on standard error.")

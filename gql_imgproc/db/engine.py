@@ -50,6 +50,8 @@ class Database:
                 max_overflow=0,
                 pool_timeout=30,
                 pool_pre_ping=True,
+                # The values of a statement that failed hold addresses with their signatures, and would be logged.
+                hide_parameters=True,
                 connect_args={
                     "connect_timeout": 5,
                     "options": "-c statement_timeout=60000 -c lock_timeout=30000",
@@ -104,7 +106,13 @@ def sqlite_engine(url: str, begin: str, durability: Durability) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_size=CONNECTIONS, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(
+        url,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:

@@ -35,6 +35,7 @@ class NewRequest:
     idempotency_key: str | None
     total_products: int
     total_images: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,8 @@ requests = Table(
     Column("tidy_at", Moment, nullable=True),
     # When its failed images were retried last; its deadline counts from then.
     Column("reopened_at", Moment, nullable=True),
+    # W3C Trace Context of the upload, when traces were on: messages are lost and sent anew, this stays.
+    Column("traceparent", String(55), nullable=True),
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)

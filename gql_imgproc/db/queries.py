@@ -71,10 +71,9 @@ def count_requests(connection: Connection, *, status: RequestStatus | None = Non
     return connection.execute(statement).scalar_one()
 
 
-def requests_by_status(connection: Connection) -> dict[RequestStatus, int]:
-    """How many requests there are of each status, those without any included."""
-    rows = connection.execute(select(requests.c.status, func.count()).group_by(requests.c.status))
-    return dict.fromkeys(RequestStatus, 0) | {status: count for status, count in rows}
+def traceparent(connection: Connection, request_id: UUID) -> str | None:
+    """The trace in which a request was uploaded, if traces were on."""
+    return connection.execute(select(requests.c.traceparent).where(requests.c.id == request_id)).scalar_one_or_none()
 
 
 def products_page(

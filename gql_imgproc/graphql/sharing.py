@@ -19,6 +19,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError, StreamExecutionResult
 
 from gql_imgproc.graphql.faults import presentable
+from gql_imgproc.metrics import SUBSCRIBERS, SUBSCRIPTIONS
 
 Begin: TypeAlias = Callable[[], Awaitable[StreamResult]]
 
@@ -84,9 +85,11 @@ class Shares:
         if share is None:
             share = self._shares[key] = _Share(begin, ended=lambda: self._forget(key, share))
         seat = share.enter()
+        SUBSCRIPTIONS.inc()
         try:
-            while (result := await seat.take()) is not None:
-                yield result
+            with SUBSCRIBERS.track_inprogress():
+                while (result := await seat.take()) is not None:
+                    yield result
         finally:
             await share.leave(seat)
 

@@ -41,7 +41,7 @@ async def remove_expired(resources: Resources) -> int:
                 await orders.delete(resources, request_id)
             except StorageError as error:
                 # Its rows are gone, so that its objects are orphans now.
-                log.warning("objects of a request are left", extra={"request": str(request_id), "reason": str(error)})
+                log.warning("objects of a request are left", extra={"request": request_id, "reason": str(error)})
             except (RequestNotFinal, RequestNotFound):
                 continue
             removed += 1

@@ -17,12 +17,14 @@ from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.results import results
 from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
 from gql_imgproc.io.storage import ObjectHeaders
+from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_ENDED
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
 from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
 from gql_imgproc.services.spool import spooled
+from gql_imgproc.services.traces import traced
 from gql_imgproc.states import RequestFailureCode, RequestStatus, StopReason
 
 log = logging.getLogger(__name__)
@@ -37,24 +39,42 @@ async def finish(resources: Resources, request_id: UUID) -> None:
     The output CSV is stored first, so that who sees a final status can download. Ends at once when another
     process holds the request.
     """
+    async with traced(resources, "finish", request_id):
+        await _finish(resources, request_id)
+
+
+async def _finish(resources: Resources, request_id: UUID) -> None:
     try:
         async with held(resources, request_id) as hold:
             if hold is None:
                 return
             ended = await _end(resources, hold)
     except LeaseLost:
-        log.info("finishing is another's now", extra={"request": str(request_id)})
+        LEASES_LOST.labels("finishing").inc()
+        log.info("finishing is another's now", extra={"request": request_id})
         return
     except StorageError as error:
-        log.warning("finishing is left to the next sweep", extra={"request": str(request_id), "reason": str(error)})
+        log.warning("finishing is left to the next sweep", extra={"request": request_id, "reason": str(error)})
         return
     if ended is None:
         await _go_on(resources, hold.request)
         return
-    log.info("request ended", extra={"request": str(request_id), "status": ended.status.value})
+    _count(ended)
     await publish(resources, ended)
     if delivery := await resources.db.read(lambda connection: ending.delivery_of(connection, ended)):
         await tell(resources, lambda: resources.queue.deliver(delivery))
+
+
+def _count(ended: Snapshot) -> None:
+    REQUESTS_ENDED.labels(ended.status.value).inc()
+    told: dict[str, object] = {"request": ended.id, "status": ended.status.value}
+    if ended.started_at is not None and ended.completed_at is not None:
+        seconds = (ended.completed_at - ended.started_at).total_seconds()
+        REQUEST_SECONDS.observe(seconds)
+        told["seconds"] = round(seconds, 3)
+    images = {"processed_images": ended.processed_images, "failed_images": ended.failed_images}
+    sizes = {"input_bytes": ended.input_bytes, "output_bytes": ended.output_bytes}
+    log.info("request ended", extra=told | images | sizes)
 
 
 async def _end(resources: Resources, hold: Hold) -> Snapshot | None:
@@ -124,7 +144,7 @@ async def _store_output(resources: Resources, hold: Hold, request: Snapshot) -> 
             await resources.storage.put_file(output_key(request.id, name), output, headers)
     except (ManifestRefused, ObjectMissing, ValueError):
         # A ValueError says that it has not the rows any more that were counted.
-        log.exception("the stored CSV cannot be read again", extra={"request": str(request.id)})
+        log.exception("the stored CSV cannot be read again", extra={"request": request.id})
         return None
     return name
 

@@ -39,7 +39,7 @@ async def cancel(resources: Resources, request_id: UUID) -> Snapshot:
                 async for state in states:
                     request = state
     except TimeoutError:
-        log.info("cancelled request ends in the background", extra={"request": str(request_id)})
+        log.info("cancelled request ends in the background", extra={"request": request_id})
         await tell(resources, lambda: resources.queue.finish(request_id))
     return request
 

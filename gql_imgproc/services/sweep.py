@@ -33,7 +33,7 @@ async def sweep(resources: Resources) -> int:
             raise
         except Exception:
             # The others are not to wait for the one that cannot be helped.
-            log.exception("sweep of one request failed", extra={"request": str(found.request.id)})
+            log.exception("sweep of one request failed", extra={"request": found.request.id})
     due = await resources.db.read(lambda connection: deliveries.due(connection, PAGE))
     missing = [delivery_id for delivery_id in due if not census.control[DELIVER, delivery_id]]
     await tell(resources, *(partial(resources.queue.deliver, delivery_id) for delivery_id in missing))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from gql_imgproc import tracing
 from gql_imgproc.errors import StorageError
 from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.io.storage import storage_of
@@ -25,6 +27,7 @@ from gql_imgproc.web import files, health, pages
 from gql_imgproc.web.assets import Assets
 from gql_imgproc.web.headers import BARE, Counting, Headers, content_security_policy
 from gql_imgproc.web.hosts import Hosts
+from gql_imgproc.web.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +56,13 @@ def create_app(settings: Settings | None = None, *, loopback_only: bool = False)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with Resources(settings) as resources:
-            app.state.resources = resources
-            yield
+        tracing.set_up("api")
+        try:
+            async with Resources(settings) as resources:
+                app.state.resources = resources
+                yield
+        finally:
+            await asyncio.to_thread(tracing.shut_down)
 
     graphql = GraphQLDoor(settings)
     routes = [
@@ -78,7 +85,7 @@ def create_app(settings: Settings | None = None, *, loopback_only: bool = False)
     policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Headers, policy=policy), Middleware(Counting), *guard],
+        middleware=[Middleware(Headers, policy=policy), Middleware(Counting), Middleware(Traces), *guard],
         exception_handlers={HTTPException: _refused, StorageError: _store_away, Exception: _failed},
         lifespan=lifespan,
     )
