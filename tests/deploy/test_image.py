@@ -184,9 +184,9 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
             manifest.write_text(
                 f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{pictures_port}/lamp.png\n"
             )
+            submit = [sys.executable, "-m", "gql_imgproc", "submit", str(manifest), "--url", url]
             submitted = subprocess.run(
-                [sys.executable, "-m", "gql_imgproc", "submit", str(manifest), "--url", url]
-                + ["--output", str(tmp_path / "out.csv")],
+                [*submit, "--output", str(tmp_path / "out.csv")],
                 capture_output=True,
                 text=True,
                 timeout=60,
