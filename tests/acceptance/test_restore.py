@@ -28,7 +28,12 @@ from .conftest import Service
 from .hosts import host
 from .test_up import read, run_through, upload, write_manifest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="cp of Linux")]
+pytestmark = [
+    pytest.mark.acceptance,
+    # It starts four services, on a machine that runs other tests as well.
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="cp of Linux"),
+]
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/OPERATIONS.md").read_text(encoding="utf-8")
 #: How long a held picture's host may take, in seconds: longer than the story.

@@ -101,6 +101,7 @@ def test_what_is_started_and_set_is_understood(unit: Path) -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.timeout(300)
 def test_what_the_units_start_does_its_work_under_their_restrictions(redis_url: str, tmp_path: Path) -> None:
     # Given pictures, one of each format, since each has a decoder and an encoder of its own,
     pictures = tmp_path / "pictures"
