@@ -28,8 +28,9 @@ COPY deploy/image/runtime.lock deploy/image/
 RUN python3 -m venv /opt/gql-imgproc \
     && /opt/gql-imgproc/bin/pip install --no-cache-dir --no-deps --require-hashes -r deploy/image/runtime.lock
 COPY --from=wheel /wheel/ /wheel/
-# What runs needs no installer.
+# The lock lacks nothing; and what runs needs no installer.
 RUN /opt/gql-imgproc/bin/pip install --no-cache-dir --no-deps /wheel/*.whl \
+    && /opt/gql-imgproc/bin/pip check \
     && /opt/gql-imgproc/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim-trixie

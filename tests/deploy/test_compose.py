@@ -65,6 +65,8 @@ def test_it_follows_the_specification() -> None:
 def test_the_example_has_every_variable_and_no_other() -> None:
     # The version of the image is for those who have a registry.
     assert {name for name, _, _ in VARIABLE.findall(TEXT) if name} - {"GQL_IMGPROC_VERSION"} == set(EXAMPLE)
+    # A `gql-imgproc` that is run beside it reads the same file, and is not to be led to what is in the containers.
+    assert not [name for name in EXAMPLE if name.startswith("IMGPROC_")]
 
 
 @pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "STORE_SECRET_KEY", "GRAFANA_PASSWORD"])

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from tests.deploy.dockerfile import ROOT, is_in_context, stages
 
 #: Time for packages, which come over the network, and for the story after it, in seconds.
 pytestmark = pytest.mark.timeout(600)
+#: More than all stages together take, in bytes.
+LAYERS_BYTES = 4 * 1024**3
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -115,11 +118,11 @@ def built(tmp_path: Path) -> Iterator[containers.Image]:
     """What the Dockerfile makes."""
     if reason := containers.why_not():
         pytest.skip(reason)
-    folder = tmp_path / "stages"
-    folder.mkdir()
-    yield containers.build(folder)
-    # A quarter of a gigabyte.
-    shutil.rmtree(folder)
+    # Thousands of small files: in memory, where there is enough of it.
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > LAYERS_BYTES
+    with tempfile.TemporaryDirectory(prefix="image", dir=memory if roomy else tmp_path) as folder:
+        yield containers.build(Path(folder))
 
 
 @pytest.mark.acceptance
@@ -200,10 +203,8 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
                 assert container.first.uids() == (int(image.user),) * 3
             assert json.loads(worker.log.read_text().splitlines()[-1])
         finally:
-            # and told to stop they stop by themselves, soon.
-            began = time.monotonic()
+            # and told to stop they stop by themselves, within the time that compose.yaml gives a worker.
             for container in (api, worker):
                 container.first.send_signal(signal.SIGTERM)
             ends = [container.wait(30) for container in (api, worker)]
         assert ends == [0, 0], api.log.read_text() + worker.log.read_text()
-        assert time.monotonic() - began < 10
