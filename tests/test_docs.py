@@ -47,6 +47,7 @@ from tests.graphql.api import served
 ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "docs/SECURITY.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs/OPERATIONS.md").read_text(encoding="utf-8")
 
 
 def shown(default: Any) -> str:
@@ -311,6 +312,31 @@ def assert_tests_exist(what: str, shown_by: str) -> None:
     for test in named:
         file, _, function = test.partition("::")
         assert re.search(rf"def {function}\(" if function else "def test_", (ROOT / file).read_text()), test
+
+
+def test_every_alert_has_its_page_and_there_is_no_other() -> None:
+    alerts = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
+    rules = [rule for group in alerts["groups"] for rule in group["rules"] if "alert" in rule]
+    page = OPERATIONS.split("## Alerts")[1]
+
+    assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == [rule["alert"] for rule in rules]
+    for rule in rules:
+        assert rule["annotations"]["runbook"] == f"docs/OPERATIONS.md#{rule['alert'].lower()}"
+
+
+def test_the_operations_page_names_what_there_is() -> None:
+    """Settings, commands, mutations and files; what is in a code span and looks like one of these is one."""
+    named = set(re.findall(r"`([^`\n]+)`", OPERATIONS))
+    schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+    assert schema.mutation_type is not None
+
+    for name in named:
+        if setting := re.match(r"IMGPROC_([A-Z_]+)", name):
+            assert setting[1].lower() in Settings.model_fields, name
+        elif re.match(r"(tests|deploy|docs)/", name):
+            assert (ROOT / name).exists(), name
+        elif re.fullmatch(r"(cancel|retry|resend|delete)[A-Z]\w+", name):
+            assert name in schema.mutation_type.fields, name
 
 
 @pytest.mark.parametrize(
