@@ -1,4 +1,4 @@
-"""The four tables. The database is the truth; everything else may be forgotten."""
+"""The four tables, and what tells who may use them. The database is the truth; everything else may be forgotten."""
 
 from __future__ import annotations
 
@@ -220,3 +220,6 @@ Index(
     sqlite_where=_planned,
     postgresql_where=_planned,
 )
+
+# One row: the oldest revision whose code can work with this schema.
+schema_floor = Table("schema_floor", metadata, Column("revision", String(32), nullable=False))
