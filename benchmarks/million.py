@@ -14,12 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, event, make_url, update
+from sqlalchemy import ColumnElement, Connection, event, make_url, select, update
 
 from benchmarks.service import HEADER
 from gql_imgproc.core.options import Options
@@ -31,9 +31,11 @@ from gql_imgproc.db.work import Verdict
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import completion, ingestion, orders
 from gql_imgproc.services.submission import Submission, submit
-from gql_imgproc.settings import Settings
+from gql_imgproc.settings import load
 from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 
+#: Products to which something is done in one transaction, as if by workers.
+CHUNK = 5_000
 #: How often what takes milliseconds is done; the median is told.
 TIMES = 15
 DONE = Verdict(ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 1000, 400, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6)
@@ -51,8 +53,10 @@ class Figure:
 class Story:
     """One request from its upload to its end, step by step."""
 
-    def __init__(self, resources: Resources, rows: int, folder: Path) -> None:
+    def __init__(self, resources: Resources, rows: int, folder: Path, beside: dict[str, Figure] | None = None) -> None:
         self.resources, self.rows, self.db = resources, rows, resources.db
+        #: The same steps of a smaller one: each is printed beside its own.
+        self._beside = beside
         self.figures: dict[str, Figure] = {}
         self._manifest = folder / f"{rows}.csv"
         self._longest = 0.0
@@ -74,6 +78,7 @@ class Story:
         await self._step("output CSV and end", completion.finish(self.resources, request_id))
         self._as_if_done(request_id, failed=True)
         await self._step("retry all", orders.retry_failed(self.resources, request_id))
+        await self._step("retry all, the chunks after the first", completion.finish(self.resources, request_id))
         await self._step("cancel all", orders.cancel(self.resources, request_id))
         await self._until_final(request_id)
         await self._step("delete", orders.delete(self.resources, request_id))
@@ -138,12 +143,18 @@ class Story:
         request |= {"status": RequestStatus.FAILED if failed else RequestStatus.PROCESSING}
         request |= {"failed_products" if failed else "processed_products": self.rows}
 
-        def write(connection: Connection) -> None:
-            connection.execute(update(products).where(products.c.request_id == request_id).values(product))
-            connection.execute(update(images).where(images.c.request_id == request_id).values(image))
-            connection.execute(update(requests).where(requests.c.id == request_id).values(request))
+        for start in range(0, self.rows, CHUNK):
+            own = products.c.request_id == request_id, products.c.position.between(start, start + CHUNK - 1)
 
-        self.db.write_now(write)
+            def write(connection: Connection, own: tuple[ColumnElement[bool], ...] = own) -> None:
+                ids = select(products.c.id).where(*own)
+                connection.execute(update(images).where(images.c.product_id.in_(ids)).values(image))
+                connection.execute(update(products).where(*own).values(product))
+
+            self.db.write_now(write)
+        self.db.write_now(
+            lambda connection: connection.execute(update(requests).where(requests.c.id == request_id).values(request))
+        )
         if not self.db.sqlite:
             # As autovacuum does while such work goes on.
             with self.db._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -162,12 +173,22 @@ class Story:
                 began = time.perf_counter()
                 deed()
                 times.append(time.perf_counter() - began)
-        figure = self.figures[name]
-        self.figures[name] = Figure(sorted(times)[TIMES // 2], figure.longest_s, figure.growth_mib)
+        self._note(name, replace(self.figures[name], seconds=sorted(times)[TIMES // 2]))
 
     async def _step(self, name: str, work: Coroutine[Any, Any, Any]) -> Any:
         with self._measured(name):
-            return await work
+            result = await work
+        self._note(name, self.figures[name])
+        return result
+
+    def _note(self, name: str, figure: Figure) -> None:
+        self.figures[name] = figure
+        if self._beside:
+            print(
+                f"{name:48} {self._beside[name].seconds * 1000:>11.1f} ms {figure.seconds * 1000:>11.1f} ms "
+                f"{figure.longest_s * 1000:>17.1f} ms {figure.growth_mib:>5.0f} MiB",
+                flush=True,
+            )
 
     @contextmanager
     def _measured(self, name: str) -> Iterator[None]:
@@ -186,10 +207,12 @@ def _most_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-async def measure(database_url: str, rows: int, folder: Path) -> None:
+async def figures(
+    database_url: str, rows: int, folder: Path, beside: dict[str, Figure] | None = None
+) -> dict[str, Figure]:
+    """What a request of so many rows takes, printed where there is something to print it beside."""
     upgrade(database_url)
-    settings = Settings(
-        _env_file=None,
+    settings = load(
         database_url=database_url,
         data_dir=folder,
         # Nobody is to be woken.
@@ -197,23 +220,16 @@ async def measure(database_url: str, rows: int, folder: Path) -> None:
         max_products=rows,
         max_images=rows,
         max_upload_bytes=2**30,
-        fetch_allow_networks=(),
     )
-    told = []
     async with Resources(settings) as resources:
-        for size in (rows // 100, rows):
-            told.append(await Story(resources, size, folder).tell())
-    small, large = told
-    print(f"\n{make_url(database_url).get_backend_name()}")
-    print(f"{'':42} {rows // 100:>11,} {rows:>11,} {'ratio':>7} {'longest transaction':>20} {'memory':>9}")
-    for name, figure in large.items():
-        before = small[name]
-        print(
-            f"{name:42} {before.seconds * 1000:>8.1f} ms {figure.seconds * 1000:>8.1f} ms "
-            f"{figure.seconds / before.seconds:>7.1f} {figure.longest_s * 1000:>17.1f} ms "
-            f"{figure.growth_mib:>5.0f} MiB",
-            flush=True,
-        )
+        return await Story(resources, rows, folder, beside).tell()
+
+
+async def measure(database_url: str, rows: int, folder: Path) -> None:
+    kind = make_url(database_url).get_backend_name()
+    print(f"\n{kind:48} {rows // 100:>14,} {rows:>14,} {'longest transaction':>20} {'memory':>9}")
+    small = await figures(database_url, rows // 100, folder)
+    await figures(database_url, rows, folder, small)
 
 
 @contextmanager

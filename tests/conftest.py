@@ -64,11 +64,11 @@ def postgresql_url() -> Iterator[str]:
         yield started.url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Address of a database without tables: every test that asks for it runs on SQLite and on PostgreSQL."""
+@contextmanager
+def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Address of a database without tables, of the kind that the fixture is asked for."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'test.db'}"
+        yield f"sqlite:///{folder / 'test.db'}"
         return
     server = make_url(request.getfixturevalue("postgresql_url"))
     name = f"test_{uuid4().hex}"
@@ -83,11 +83,19 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
         admin.dispose()
 
 
-@pytest.fixture
-def database_url(empty_database_url: str) -> str:
-    """Address of a migrated, empty database."""
-    upgrade(empty_database_url)
-    return empty_database_url
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Address of a database without tables: every test that asks for it runs on SQLite and on PostgreSQL."""
+    with empty_database(request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Address of a migrated, empty database: every test that asks for it runs on SQLite and on PostgreSQL."""
+    with empty_database(request, tmp_path) as url:
+        upgrade(url)
+        yield url
 
 
 @pytest.fixture

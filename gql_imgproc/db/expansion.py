@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,17 +13,31 @@ from alembic import op
 def create_index(name: str, table: str, columns: list[str], **options: Any) -> None:
     """An index on a table that is in use: on PostgreSQL nobody who writes waits for it, however long it takes.
 
-    It must be the last step of its migration, which is not one transaction then.
+    What a migration did before this is committed; what follows can only be more of the kind, since a migration that
+    is interrupted is run again from its beginning only up to its first index.
     """
+    with _unhurried() as concurrently:
+        if concurrently:
+            # What an attempt that was interrupted left is invalid, and would be taken for done.
+            op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(name, table, columns, postgresql_concurrently=concurrently, **options)
+
+
+def drop_index(name: str, table: str) -> None:
+    """As `create_index`: those who read and write the table do not wait."""
+    with _unhurried() as concurrently:
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=concurrently)
+
+
+@contextmanager
+def _unhurried() -> Iterator[bool]:
+    """Outside of a transaction on PostgreSQL, where what is done concurrently blocks nobody while it waits."""
     if op.get_bind().dialect.name == "sqlite":
-        op.create_index(name, table, columns, **options)
+        yield False
         return
     with op.get_context().autocommit_block():
-        # Building it waits for all transactions that began before, which is no harm: it blocks nobody meanwhile.
         op.execute(sa.text("SET lock_timeout = 0"))
-        # What an attempt that was interrupted left is invalid, and would be taken for done.
-        op.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
-        op.create_index(name, table, columns, postgresql_concurrently=True, **options)
+        yield True
         op.execute(sa.text("RESET lock_timeout"))
 
 

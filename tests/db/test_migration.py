@@ -256,7 +256,8 @@ def test_an_index_is_built_while_others_write(database_url: str, database: Datab
     building = Thread(target=upgrade, args=(database_url,))
     building.start()
     waits = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP INDEX CONC%' AND wait_event_type = 'Lock'"
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND query LIKE '%DROP INDEX CONCURRENTLY%' AND datname = current_database()"
     )
     until(lambda: database.read_now(lambda connection: connection.execute(waits).scalar_one()) == 1)
 
