@@ -13,7 +13,7 @@ from uuid import UUID
 from gql_imgproc.background import Background
 from gql_imgproc.core.netguard import NetworkPolicy
 from gql_imgproc.core.signature import keys_from
-from gql_imgproc.db.engine import Database, Durability
+from gql_imgproc.db.engine import PATIENCE_S, Database, Durability
 from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
@@ -46,7 +46,13 @@ class Resources:
         self.policy = NetworkPolicy(settings.fetch_allow_networks, settings.fetch_allow_ports)
         # Read first: a malformed secret is told when the process starts, not when a webhook is due.
         self.webhook_keys = keys_from(settings.webhook_secret.get_secret_value() if settings.webhook_secret else "")
-        self.db = Database(settings.database, durability=durability)
+        self.db = Database(
+            settings.database,
+            durability=durability,
+            connections=settings.database_connections,
+            patience_s=PATIENCE_S if durability == "power" else settings.lease_seconds,
+            prepare=settings.database_prepare,
+        )
         self.queue = Queue(settings.redis_url)
         self.duties = Duties(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)

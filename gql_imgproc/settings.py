@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         description="`sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. "
         "Empty: `imgproc.db` in the data folder.",
     )
+    database_connections: int = Field(
+        6, ge=2, le=1_000, description="Connections to the database, and transactions at once, per process."
+    )
+    database_prepare: bool = Field(
+        True,
+        description="Whether PostgreSQL keeps the plans of statements. "
+        "`false` behind a PgBouncer before 1.22 in transaction mode.",
+    )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey. `up` and `demo` start their own when it is not set.",

@@ -99,15 +99,13 @@ def _database(settings: Settings) -> Finding:
     database = None
     try:
         database = Database(settings.database)
-        current = migration.is_current(database)
+        misfit = migration.misfit_of(database)
     except migration.UNUSABLE as error:
         return Finding("Database", value, str(migration.unusable(settings.database, error)))
     finally:
         if database:
             database.close()
-    return Finding(
-        "Database", value, None if current else "Its schema is of another version. Run `gql-imgproc migrate`"
-    )
+    return Finding("Database", value, misfit and f"It {misfit}")
 
 
 def _redis(settings: Settings) -> Finding:

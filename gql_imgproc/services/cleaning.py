@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Requests that are looked at together.
 PAGE = 500
+#: A deletion that began longer ago, in seconds, is taken up again.
+QUIET_SECONDS = 600
 #: An object that no row names, and that is younger, in seconds, may still get one.
 ORPHAN_SECONDS = 600
 
@@ -31,9 +33,12 @@ class _Cleaned:
 
 
 async def remove_expired(resources: Resources) -> int:
-    """Deletes final requests that are older than the retention; how many."""
+    """Deletes final requests that are older than the retention, and those whose deletion was broken off; how many."""
     days = resources.settings.retention_days
     removed = 0
+    for request_id in await resources.db.read(lambda connection: removal.begun(connection, QUIET_SECONDS, PAGE)):
+        await orders.delete(resources, request_id)
+        removed += 1
     while days is not None:
         page = await resources.db.read(lambda connection: removal.expired(connection, days * 86_400, PAGE))
         for request_id in page:

@@ -11,7 +11,7 @@ from gql_imgproc.core.downloads import OUTPUT_CACHE, OUTPUT_TYPE, attachment, ou
 from gql_imgproc.core.locations import image_path, input_key, output_key, output_name
 from gql_imgproc.core.output import write_output
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import ending, queries
+from gql_imgproc.db import ending, queries, reopening
 from gql_imgproc.db.ending import End
 from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.results import results
@@ -19,7 +19,7 @@ from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, Storag
 from gql_imgproc.io.storage import ObjectHeaders
 from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_ENDED
 from gql_imgproc.resources import Resources
-from gql_imgproc.services.announcing import publish, tell
+from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
 from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
@@ -87,13 +87,28 @@ async def _end(resources: Resources, hold: Hold) -> Snapshot | None:
             # SQLite's write lock must be let go between chunks.
             await asyncio.sleep(CHUNK_PAUSE_SECONDS)
         request = await _now(resources, request)
-    elif request.pending_images:
-        return None
+    else:
+        if request.generation > 1:
+            request = await _reopen_rest(resources, hold)
+        if request.pending_images:
+            return None
     output = await _store_output(resources, hold, request)
     status, failure = verdict(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     settings = resources.settings
     end = End(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
     return await resources.db.write(lambda connection: ending.finish(connection, hold, request, end))
+
+
+async def _reopen_rest(resources: Resources, hold: Hold) -> Snapshot:
+    """Opens what is left of a large request that is being opened again; the request as it is then."""
+    request = hold.request
+    while state := await resources.db.write(lambda connection: reopening.reopen_chunk(connection, hold)):
+        request = state
+        await publish(resources, request)
+        await wake(resources, request.id, request.priority)
+        # SQLite's write lock must be let go between chunks.
+        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+    return request
 
 
 async def _go_on(resources: Resources, seen: Snapshot) -> None:

@@ -14,6 +14,7 @@ from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFi
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.completion import finish
+from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
 from gql_imgproc.services.progress import watch
 from gql_imgproc.states import StopReason
 
@@ -52,6 +53,9 @@ async def retry_failed(resources: Resources, request_id: UUID) -> Snapshot:
         raise NothingToRetry
     await publish(resources, reopened)
     await wake(resources, request_id, reopened.priority)
+    if reopened.failed_images or reopened.cancelled_images:
+        # There may be further chunks.
+        await tell(resources, lambda: resources.queue.finish(request_id))
     return reopened
 
 
@@ -59,6 +63,9 @@ async def delete(resources: Resources, request_id: UUID) -> None:
     """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
     if not await resources.db.write(lambda connection: removal.delete_final(connection, request_id)):
         raise RequestNotFinal((await _get(resources, request_id)).status)
+    while await resources.db.write(lambda connection: removal.remove_chunk(connection, request_id)):  # noqa: ASYNC110 - see below
+        # SQLite's write lock must be let go between chunks.
+        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     # The rows went first: objects without rows are only waste, rows without objects would be lies.
     await resources.storage.delete_prefix(request_prefix(request_id))
 

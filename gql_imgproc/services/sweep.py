@@ -51,6 +51,8 @@ async def reopen(resources: Resources) -> int:
             reopened += 1
             await publish(resources, state)
             await wake(resources, request_id, state.priority)
+            # There may be further chunks.
+            await tell(resources, partial(resources.queue.finish, request_id))
     return reopened
 
 

@@ -14,7 +14,7 @@ from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from gql_imgproc.db.migration import is_current
+from gql_imgproc.db.migration import misfit_of
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.metrics import BACKEND_UP, Readings, text
 from gql_imgproc.resources import Resources
@@ -76,8 +76,8 @@ def _log_change(state: State, reasons: dict[str, str]) -> None:
 
 
 async def _check_database(resources: Resources) -> None:
-    if not await asyncio.to_thread(is_current, resources.db):
-        raise ConfigurationError("The database has another version of the tables. Run `gql-imgproc migrate`.")
+    if misfit := await asyncio.to_thread(misfit_of, resources.db):
+        raise ConfigurationError(f"The database {misfit}.")
 
 
 @dataclass(frozen=True, slots=True)
