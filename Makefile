@@ -5,7 +5,7 @@ PACKAGES := $(VENV)/.packages-are-in
 PROJECT := $(VENV)/.project-is-in
 PAGE := $(shell find gql_imgproc/web/ui -name node_modules -prune -o -type f -print)
 
-.PHONY: help setup demo test check format schema clean
+.PHONY: help setup demo test check format schema lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -45,6 +45,12 @@ format: setup ## Format the code and mend what lint can mend
 
 schema: setup ## Write schema.graphql from the code
 	$(RUN)/gql-imgproc export-schema > schema.graphql
+
+lock: setup ## Cut the image's locks from requirements.lock
+	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \
+		--constraint requirements.lock --extra tracing pyproject.toml --output-file deploy/image/runtime.lock
+	echo hatchling | $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \
+		--python-version 3.11 --constraint requirements.lock - --output-file deploy/image/build.lock
 
 clean: ## Remove .venv, caches and the data of demos
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache data/demo-*

@@ -1,12 +1,16 @@
-"""Logging: one line an event, to standard error."""
+"""Logging: one line an event, to standard error. Addresses lose what may be secret in them, wherever they come from."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+from gql_imgproc.identifiers import Kind, to_global
 
 _RESERVED = set(vars(logging.makeLogRecord({}))) | {
     # What formatters add, and the escape codes of uvicorn.
@@ -15,10 +19,18 @@ _RESERVED = set(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "color_message",
 }
+#: Names and passwords before the host of an address, and all behind its question mark, where signatures stand.
+_LOGIN, _QUERY = re.compile(r"(://)[^/\s?#\"'\\@]*@"), re.compile(r"(://[^\s?\"'\\<>]*\?)[^\s\"'\\<>]+")
+_NAMED = {"request": Kind.REQUEST, "product": Kind.PRODUCT, "image": Kind.IMAGE}
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _RESERVED}
+    return {key: _outside(key, value) for key, value in vars(record).items() if key not in _RESERVED}
+
+
+def _outside(key: str, value: Any) -> Any:
+    """An identifier as callers know it: what somebody reports is found by searching for it."""
+    return to_global(_NAMED[key], value) if isinstance(value, UUID) and key in _NAMED else value
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,7 +46,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _without_secrets(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -43,12 +55,20 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         fields = "".join(f" {key}={value}" for key, value in _context(record).items())
-        line = _shown(f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}{fields}")
+        text = f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}{fields}"
+        line = _shown(_without_secrets(text))
         if not record.exc_info:
             return line
-        traceback = self.formatException(record.exc_info).split("\n")
+        traceback = _without_secrets(self.formatException(record.exc_info)).split("\n")
         # Indented, so that what an exception repeats of a stranger's text cannot pass for a line of ours.
         return "\n".join((line, *(f"  {_shown(part)}" for part in traceback)))
+
+
+def _without_secrets(text: str) -> str:
+    """The text with no more of each address than leads to its host and path."""
+    if "://" not in text:
+        return text
+    return _QUERY.sub(r"\1…", _LOGIN.sub(r"\1…@", text))
 
 
 def _shown(text: str) -> str:
@@ -64,5 +84,7 @@ def set_up(level: str, style: str) -> None:
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Lines of libraries about themselves are noise beside one line per outcome.
-    for noisy in ("httpx", "httpcore", "alembic.runtime", "dramatiq.middleware.asyncio"):
+    for noisy in ("httpx", "httpcore", "urllib3", "alembic.runtime", "dramatiq.middleware.asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Each try to reach a collector that is away; that it was given up is an error.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)

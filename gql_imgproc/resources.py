@@ -6,18 +6,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from gql_imgproc.background import Background
 from gql_imgproc.core.netguard import NetworkPolicy
 from gql_imgproc.core.signature import keys_from
-from gql_imgproc.db.engine import Database, Durability
+from gql_imgproc.db.engine import PATIENCE_S, Database, Durability
 from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
 from gql_imgproc.io.queue import Queue
-from gql_imgproc.io.storage import Storage
+from gql_imgproc.io.storage import storage_of
 from gql_imgproc.settings import Settings
 from gql_imgproc.slots import Ballast, CpuSlots
 
@@ -45,12 +46,18 @@ class Resources:
         self.policy = NetworkPolicy(settings.fetch_allow_networks, settings.fetch_allow_ports)
         # Read first: a malformed secret is told when the process starts, not when a webhook is due.
         self.webhook_keys = keys_from(settings.webhook_secret.get_secret_value() if settings.webhook_secret else "")
-        self.db = Database(settings.database, durability=durability)
+        self.db = Database(
+            settings.database,
+            durability=durability,
+            connections=settings.database_connections,
+            patience_s=PATIENCE_S if durability == "power" else settings.lease_seconds,
+            prepare=settings.database_prepare,
+        )
         self.queue = Queue(settings.redis_url)
         self.duties = Duties(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
-        self.storage = Storage(settings.storage)
+        self.storage = storage_of(settings)
         self.fetcher = Fetcher(
             self.policy,
             FetchLimits(
@@ -76,7 +83,11 @@ class Resources:
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call that waits for Redis, on a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
+        # What it sends belongs to the trace of who calls.
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(call, *args, **kwargs)
+        )
 
     async def reading(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call that reads or writes a CSV, on a thread."""

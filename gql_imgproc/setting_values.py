@@ -101,6 +101,13 @@ def public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def endpoint(value: str) -> str:
+    try:
+        return public_url(value)
+    except ValueError:
+        raise ValueError("use an address such as `https://s3.example` or `http://127.0.0.1:9000`") from None
+
+
 def webhook_secret(value: str) -> None:
     try:
         keys = keys_from(value)

@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         description="`sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. "
         "Empty: `imgproc.db` in the data folder.",
     )
+    database_connections: int = Field(
+        6, ge=2, le=1_000, description="Connections to the database, and transactions at once, per process."
+    )
+    database_prepare: bool = Field(
+        True,
+        description="Whether PostgreSQL keeps the plans of statements. "
+        "`false` behind a PgBouncer before 1.22 in transaction mode.",
+    )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey. `up` and `demo` start their own when it is not set.",
@@ -51,6 +59,14 @@ class Settings(BaseSettings):
     storage_url: str = Field(
         "",
         description="`file:///PATH`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Empty: `objects` in the data folder.",
+    )
+    storage_redirects: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether browsers fetch pictures and output CSVs from the bucket itself, by signed addresses. "
+        "`auto`: unless its endpoint looks like one that only a private network reaches.",
+    )
+    storage_public_endpoint: str = Field(
+        "", description="Endpoint at which browsers reach the store of an `s3://` address, when it is not ours."
     )
     public_url: str = Field(
         "http://127.0.0.1:8000",
@@ -176,6 +192,20 @@ class Settings(BaseSettings):
     )
     webhook_timeout_seconds: Seconds = Field(15, gt=0, description="Deadline for one try of a webhook.")
 
+    # Seen.
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port at which the first worker process of a machine shows its metrics, each further one at the "
+        "next port that is free. 0: none; those of the API are at `/metrics`.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address at which worker processes show their metrics. Another than a loopback address lets "
+        "whoever reaches it read them.",
+    )
+
     # Logs.
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line written.")
     log_format: Literal["console", "json"] = Field("console", description="Form of the log lines on standard error.")
@@ -217,6 +247,11 @@ class Settings(BaseSettings):
     def _storage(cls, value: str) -> str:
         return setting_values.storage_url(value) if value else value
 
+    @field_validator("storage_public_endpoint")
+    @classmethod
+    def _public_endpoint(cls, value: str) -> str:
+        return setting_values.endpoint(value) if value else value
+
     @field_validator("public_url")
     @classmethod
     def _public(cls, value: str) -> str:
@@ -233,6 +268,12 @@ class Settings(BaseSettings):
     def _host_share_fits(self) -> Self:
         if self.fetch_per_host > self.fetch_concurrency:
             raise ValueError("IMGPROC_FETCH_PER_HOST: cannot be larger than IMGPROC_FETCH_CONCURRENCY")
+        return self
+
+    @model_validator(mode="after")
+    def _endpoint_has_a_store(self) -> Self:
+        if self.storage_public_endpoint and not self.storage_url.startswith("s3://"):
+            raise ValueError("IMGPROC_STORAGE_PUBLIC_ENDPOINT: is for an IMGPROC_STORAGE_URL of `s3://…` only")
         return self
 
     def is_set(self, name: str) -> bool:

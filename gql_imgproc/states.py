@@ -65,3 +65,11 @@ class RequestFailureCode(StrEnum):
     ALL_IMAGES_FAILED = "ALL_IMAGES_FAILED"
     DEADLINE = "DEADLINE"
     INTERNAL = "INTERNAL"
+
+
+class Reopening(StrEnum):
+    """What of a request is still to be opened again."""
+
+    CUT_OFF = "CUT_OFF"  # what its deadline cut off, then what failed
+    FAILED = "FAILED"
+    TEMPORARY = "TEMPORARY"  # what may have failed for now only

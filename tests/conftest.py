@@ -21,6 +21,8 @@ from gql_imgproc.db.engine import Database
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.local.redis import find_server
 
+from .s3 import S3, moto
+
 
 class Postgresql:
     """A PostgreSQL server of our own."""
@@ -64,27 +66,38 @@ def postgresql_url() -> Iterator[str]:
         yield started.url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Address of a migrated, empty database: every test that asks for it runs on SQLite and on PostgreSQL."""
+@contextmanager
+def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Address of a database without tables, of the kind that the fixture is asked for."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'test.db'}"
-        upgrade(url)
-        yield url
+        yield f"sqlite:///{folder / 'test.db'}"
         return
     server = make_url(request.getfixturevalue("postgresql_url"))
     name = f"test_{uuid4().hex}"
     admin = create_engine(server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    url = server.set(database=name).render_as_string(hide_password=False)
     try:
-        upgrade(url)
-        yield url
+        yield server.set(database=name).render_as_string(hide_password=False)
     finally:
         with admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
         admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Address of a database without tables: every test that asks for it runs on SQLite and on PostgreSQL."""
+    with empty_database(request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Address of a migrated, empty database: every test that asks for it runs on SQLite and on PostgreSQL."""
+    with empty_database(request, tmp_path) as url:
+        upgrade(url)
+        yield url
 
 
 @pytest.fixture
@@ -124,3 +137,18 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server that this test process has for itself."""
+    with moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(moto_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An empty bucket, which this process reaches by its environment."""
+    bucket = moto_server.new_bucket()
+    bucket.use(monkeypatch)
+    return bucket

@@ -17,9 +17,13 @@ from typing import Any
 import httpx
 import pytest
 import typer
+import yaml
 from graphql import build_schema, parse, validate
+from prometheus_client import Counter, Info
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import ByteSize
 
+from gql_imgproc import metrics
 from gql_imgproc.cli.serve import api, up, worker
 from gql_imgproc.core.compress import ImageLimits
 from gql_imgproc.core.fetch_fault import FetchFault
@@ -43,6 +47,7 @@ from tests.graphql.api import served
 ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "docs/SECURITY.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs/OPERATIONS.md").read_text(encoding="utf-8")
 
 
 def shown(default: Any) -> str:
@@ -87,6 +92,46 @@ def test_the_reliability_page_has_every_way_in_which_a_fetch_fails() -> None:
     table = re.search(r"<!-- faults.*?-->\n(.*?)\n?<!-- /faults -->", page, re.DOTALL)
     assert table is not None
     assert table[1] == faults_table()
+
+
+def metrics_table() -> str:
+    rows = []
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            suffix = "_total" if isinstance(metric, Counter) else "_info" if isinstance(metric, Info) else ""
+            labels = ("version",) if isinstance(metric, Info) else metric._labelnames
+            rows.append((f"{metric._name}{suffix}", metric._type, labels, "process", metric._documentation))
+    for figure in metrics.FIGURES:
+        labels = (figure.label,) if figure.label else ()
+        kind = "counter" if figure.counts else "gauge"
+        rows.append((figure.name, kind, labels, "service", figure.documentation))
+    return "\n".join(
+        [
+            "| name | type | labels | of | meaning |",
+            "| --- | --- | --- | --- | --- |",
+            *(
+                f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {whose} | {meaning} |"
+                for name, kind, labels, whose, meaning in rows
+            ),
+        ]
+    )
+
+
+def alerts_table() -> str:
+    (group,) = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    rows = [
+        f"| `{rule['alert']}` | {rule['labels']['severity']} | {rule['for']} | {rule['annotations']['summary']} |"
+        for rule in group["rules"]
+    ]
+    return "\n".join(["| alert | severity | after | meaning |", "| --- | --- | --- | --- |", *rows])
+
+
+@pytest.mark.parametrize("name", ["metrics", "alerts"])
+def test_the_observability_page_has_every_figure_and_every_alert(name: str) -> None:
+    page = (ROOT / "docs/OBSERVABILITY.md").read_text(encoding="utf-8")
+    table = re.search(rf"<!-- {name}:.*?-->\n(.*?)\n?<!-- /{name} -->", page, re.DOTALL)
+    assert table is not None
+    assert table[1] == {"metrics": metrics_table, "alerts": alerts_table}[name]()
 
 
 def limits_table() -> str:
@@ -269,6 +314,31 @@ def assert_tests_exist(what: str, shown_by: str) -> None:
         assert re.search(rf"def {function}\(" if function else "def test_", (ROOT / file).read_text()), test
 
 
+def test_every_alert_has_its_page_and_there_is_no_other() -> None:
+    alerts = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
+    rules = [rule for group in alerts["groups"] for rule in group["rules"] if "alert" in rule]
+    page = OPERATIONS.split("## Alerts")[1]
+
+    assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == [rule["alert"] for rule in rules]
+    for rule in rules:
+        assert rule["annotations"]["runbook"] == f"docs/OPERATIONS.md#{rule['alert'].lower()}"
+
+
+def test_the_operations_page_names_what_there_is() -> None:
+    """Settings, commands, mutations and files; what is in a code span and looks like one of these is one."""
+    named = set(re.findall(r"`([^`\n]+)`", OPERATIONS))
+    schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+    assert schema.mutation_type is not None
+
+    for name in named:
+        if setting := re.match(r"IMGPROC_([A-Z_]+)", name):
+            assert setting[1].lower() in Settings.model_fields, name
+        elif re.match(r"(tests|deploy|docs)/", name):
+            assert (ROOT / name).exists(), name
+        elif re.fullmatch(r"(cancel|retry|resend|delete)[A-Z]\w+", name):
+            assert name in schema.mutation_type.fields, name
+
+
 @pytest.mark.parametrize(
     "document", sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 )
@@ -279,5 +349,11 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 if __name__ == "__main__":
-    tables = {"settings": settings_table, "faults": faults_table, "limits": limits_table}
+    tables = {
+        "settings": settings_table,
+        "faults": faults_table,
+        "limits": limits_table,
+        "metrics": metrics_table,
+        "alerts": alerts_table,
+    }
     sys.stdout.write("\n".join(tables[name]() + "\n" for name in sys.argv[1:] or tables))

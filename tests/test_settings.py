@@ -41,6 +41,7 @@ DELAYS = "use seconds from 0 to 2592000 (30 days), separated by commas, such as 
 STORAGE = "use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket"
 DATABASE = "use `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`"
 PUBLIC = "use an address such as `https://pictures.example` or `http://127.0.0.1:8000`"
+ENDPOINT = "use an address such as `https://s3.example` or `http://127.0.0.1:9000`"
 REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
 
 
@@ -75,6 +76,9 @@ REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
         ("STORAGE_URL", "foo://x", STORAGE),
         ("STORAGE_URL", "file://x", STORAGE),
         ("STORAGE_URL", "s3://", STORAGE),
+        ("STORAGE_REDIRECTS", "maybe", "use `auto`, `on` or `off`"),
+        ("STORAGE_PUBLIC_ENDPOINT", "minio:9000", ENDPOINT),
+        ("STORAGE_PUBLIC_ENDPOINT", "ftp://minio", ENDPOINT),
         ("PUBLIC_URL", "example.com", PUBLIC),
         ("PUBLIC_URL", "http://", PUBLIC),
         ("PUBLIC_URL", "http:///path", PUBLIC),
@@ -107,6 +111,11 @@ def test_settings_that_do_not_go_together_are_named() -> None:
         load(fetch_per_host=9, fetch_concurrency=8)
 
     assert str(refused.value) == "IMGPROC_FETCH_PER_HOST: cannot be larger than IMGPROC_FETCH_CONCURRENCY"
+
+    with pytest.raises(ConfigurationError) as refused:
+        load(storage_url="gs://bucket", storage_public_endpoint="https://pictures.example")
+
+    assert str(refused.value) == "IMGPROC_STORAGE_PUBLIC_ENDPOINT: is for an IMGPROC_STORAGE_URL of `s3://…` only"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Tenants: each request and product belongs to one; an idempotency key is unique within its tenant.
 
-Versions that know of no tenants may go on while this runs: what they insert is the default tenant's.
+Code that knows of no tenants would show everybody everything, so it must not run any more. What it has under way while
+this runs is the default tenant's.
 
 Revision ID: 0010
-Revises: 0003
+Revises: 0006
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import sqlalchemy as sa
 from alembic import op
 
 from gql_imgproc.db.columns import Moment, now
+from gql_imgproc.db.expansion import create_index, drop_index, raise_floor
 
 revision = "0010"
-down_revision = "0003"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -26,6 +28,7 @@ _UNIQUE = "CONSTRAINT uq_requests_idempotency_key UNIQUE (idempotency_key)"
 
 
 def upgrade() -> None:
+    raise_floor("0010")
     tenants = op.create_table(
         "tenants",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -38,16 +41,14 @@ def upgrade() -> None:
     _make_keys_unique_by_tenant()
     for table in ("requests", "products"):
         op.add_column(table, sa.Column("tenant_id", sa.Uuid(), nullable=False, server_default=DEFAULT.hex))
-    op.create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
-    op.create_index("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"])
-    op.create_index(
-        "ix_requests_tenant_id_status_created_at_id", "requests", ["tenant_id", "status", "created_at", "id"]
-    )
-    op.create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"])
-    op.create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"])
-    op.drop_index("ix_requests_created_at_id", "requests")
-    op.drop_index("ix_requests_status_created_at_id", "requests")
-    op.drop_index("ix_products_status_id", "products")
+    create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
+    create_index("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"])
+    create_index("ix_requests_tenant_id_status_created_at_id", "requests", ["tenant_id", "status", "created_at", "id"])
+    create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"])
+    create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"])
+    drop_index("ix_requests_created_at_id", "requests")
+    drop_index("ix_requests_status_created_at_id", "requests")
+    drop_index("ix_products_status_id", "products")
 
 
 def _make_keys_unique_by_tenant() -> None:

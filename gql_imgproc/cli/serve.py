@@ -28,6 +28,12 @@ Open = Annotated[
     bool, typer.Option("--allow-anonymous", help="Ask nobody for an API key, even when listening for other machines.")
 ]
 Unchecked = Annotated[bool, typer.Option("--unchecked", hidden=True, help="Redis and all were checked by `up`.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65_535, help="Port of the first process's metrics.", show_default="IMGPROC_METRICS_PORT, else none"
+    ),
+]
 Processes = Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes.", show_default="cores")]
 
 
@@ -79,16 +85,17 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
     server.run(create_app(settings, loopback_only=loopback, anonymous=anonymous), host, port)
 
 
-def worker(processes: Processes = None) -> None:
+def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> None:
     """Run workers alone: `dramatiq worker_main` with our defaults."""
     from gql_imgproc.local import prerequisites
 
-    settings = load()
+    settings = load(**({"metrics_port": metrics_port} if metrics_port else {}))
     log.set_up(settings.log_level, settings.log_format)
     asyncio.run(prerequisites.check(settings))
     number = processes or cores()
     command = worker_command(settings, number)
     os.environ.update(worker_environment(settings, number))
+    os.environ["IMGPROC_METRICS_PORT"] = str(settings.metrics_port)
     if not settings.is_set("public_url"):
         # Output CSVs are written by workers, who cannot see where the API listens.
         os.environ["IMGPROC_PUBLIC_URL"] = url = reachable_url_of(HOST, PORT)

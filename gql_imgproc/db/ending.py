@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, false, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, false, null, or_, select, update
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import deliveries
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.holds import Hold, mine
-from gql_imgproc.db.models import images, is_open, products, requests, webhook_deliveries
+from gql_imgproc.db.models import images, is_failed_for_now, is_open, products, requests, webhook_deliveries
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, own, snapshot
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.states import (
@@ -134,6 +134,8 @@ def finish(
         .where(
             *mine(hold),
             requests.c.stop_reason.is_not_distinct_from(seen.stop_reason),
+            # Who stops it does not wait for images that are yet to be opened again.
+            or_(requests.c.reopening.is_(None), requests.c.stop_reason.is_not(None)),
             *(complete if end.failure is not RequestFailureCode.CSV_UNREADABLE else ()),
         )
         .values(
@@ -145,6 +147,8 @@ def finish(
             completed_at=now(),
             updated_at=now(),
             images_per_second=None,
+            reopening=None,
+            reopened_to=None,
             sequence=requests.c.sequence + 1,
         )
         .returning(*SNAPSHOT_COLUMNS)
@@ -163,9 +167,7 @@ def _may_heal(end: End) -> ColumnElement[bool]:
         RequestFailureCode.ALL_IMAGES_FAILED,
     ):
         return false()
-    temporary = exists().where(
-        images.c.request_id == requests.c.id, images.c.status == ImageStatus.FAILED, images.c.error_temporary
-    )
+    temporary = exists().where(images.c.request_id == requests.c.id, is_failed_for_now)
     return and_(requests.c.auto_retries < end.auto_retries, temporary)
 
 

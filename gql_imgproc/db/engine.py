@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -15,14 +16,38 @@ from sqlalchemy.exc import OperationalError
 
 T = TypeVar("T")
 
-#: Transactions of one process at once on PostgreSQL, and readers on SQLite; each has a thread and a connection.
+#: Transactions of one process at once on PostgreSQL, and readers on SQLite, unless told otherwise; each has a thread
+#: and a connection.
 CONNECTIONS = 6
 #: How long SQLite waits for another process's write lock, in milliseconds.
 BUSY_TIMEOUT_MS = 30_000
-#: How often a transaction is run again after a deadlock or a lost connection, and the first pause in seconds.
-RETRIES, FIRST_PAUSE_S = 4, 0.05
+#: Pauses before a transaction is run again after a deadlock or a lost connection, in seconds: the first, which then
+#: doubles, and the longest.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+#: How long a transaction is tried again before its caller is told, in seconds. People are told soon.
+PATIENCE_S = 2.0
 #: PostgreSQL: serialization failure, deadlock, and the states of a server that is restarting.
 _TRANSIENT = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
+#: What a connection to PostgreSQL asks of its server. The last four are for a client whose host vanished: what it
+#: holds locked is free again half a minute later, not after the two hours of TCP's defaults.
+_SESSION = {
+    "statement_timeout": "60s",
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+#: What libpq is told: a server whose host vanished is noticed within 25 s.
+_CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+    "application_name": "gql-imgproc",
+    "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+}
 
 Durability = Literal["power", "process"]
 
@@ -34,28 +59,29 @@ class Database:
     it in Python wake up at once while SQLite's own waiting polls.
 
     `durability` is what a committed transaction survives: a loss of `power` (the API, which promises that an
-    upload is accepted) or of the `process` (workers, whose lost records are made again).
+    upload is accepted) or of the `process` (workers, whose lost records are made again). `patience_s` is how long
+    a transaction waits for a database that is away. `prepare` lets PostgreSQL keep the plans of statements.
     """
 
-    def __init__(self, url: str, *, durability: Durability = "power") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        durability: Durability = "power",
+        connections: int = CONNECTIONS,
+        patience_s: float = PATIENCE_S,
+        prepare: bool = True,
+    ) -> None:
         self.url = url
+        self._patience_s = patience_s
+        self._closing = Event()
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.sqlite:
-            self._reader = sqlite_engine(url, "BEGIN", durability)
-            self._writer = sqlite_engine(url, "BEGIN IMMEDIATE", durability)
+            self._reader = sqlite_engine(url, "BEGIN", durability, connections)
+            self._writer = sqlite_engine(url, "BEGIN IMMEDIATE", durability, connections)
         else:
-            self._reader = self._writer = create_engine(
-                url,
-                pool_size=CONNECTIONS,
-                max_overflow=0,
-                pool_timeout=30,
-                pool_pre_ping=True,
-                connect_args={
-                    "connect_timeout": 5,
-                    "options": "-c statement_timeout=60000 -c lock_timeout=30000",
-                },
-            )
-        self._read_threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="db")
+            self._reader = self._writer = postgresql_engine(url, connections, prepare=prepare)
+        self._read_threads = ThreadPoolExecutor(connections, thread_name_prefix="db")
         self._write_threads = (
             ThreadPoolExecutor(1, thread_name_prefix="db-write") if self.sqlite else self._read_threads
         )
@@ -70,41 +96,74 @@ class Database:
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         """`read` on the calling thread."""
-        return _transact(self._reader, work)
+        return self._transact(self._reader, work)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """`write` on the calling thread."""
-        return _transact(self._writer, work)
+        return self._transact(self._writer, work)
 
     def close(self) -> None:
-        """Waits for transactions under way, then closes every connection."""
+        """Waits for transactions under way, but not for a database that is away; then closes every connection."""
+        self._closing.set()
         self._write_threads.shutdown()
         self._read_threads.shutdown()
         self._writer.dispose()
         self._reader.dispose()
 
-
-def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    pause_s = FIRST_PAUSE_S
-    for attempt in range(RETRIES + 1):
-        try:
-            with engine.begin() as connection:
-                return work(connection)
-        except OperationalError as error:
-            state = getattr(error.orig, "sqlstate", None)
-            if attempt == RETRIES or not (state in _TRANSIENT or error.connection_invalidated):
-                raise
-            time.sleep(pause_s)
-            pause_s *= 3
-    raise AssertionError("unreachable")
+    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        tired_at, pause_s = time.monotonic() + self._patience_s, FIRST_PAUSE_S
+        while True:
+            try:
+                with engine.begin() as connection:
+                    return work(connection)
+            except OperationalError as error:
+                if time.monotonic() + pause_s > tired_at or not _may_pass(error) or self._closing.wait(pause_s):
+                    raise
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-def sqlite_engine(url: str, begin: str, durability: Durability, *, foreign_keys: bool = True) -> Engine:
+def _may_pass(error: OperationalError) -> bool:
+    """Whether the same transaction may succeed a moment later."""
+    if isinstance(error.orig, sqlite3.Error):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    # What is no answer of a server has no state: it cannot be reached, or did not let us in yet.
+    return state is None or state in _TRANSIENT or error.connection_invalidated
+
+
+def postgresql_engine(url: str, connections: int, *, prepare: bool = True) -> Engine:
+    """An engine for PostgreSQL. What the address says of a connection is taken as it is.
+
+    A connection that broke while nobody used it is found by its next transaction, which is tried again: to ask each
+    time whether it is alive would cost a round trip a transaction.
+    """
+    told = make_url(url).query
+    given: dict[str, Any] = {name: value for name, value in _CONNECTION.items() if name not in told}
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=30,
+        # The values of a statement that failed hold addresses with their signatures, and would be logged.
+        hide_parameters=True,
+        connect_args=given if prepare else {**given, "prepare_threshold": None},
+    )
+
+
+def sqlite_engine(
+    url: str, begin: str, durability: Durability, connections: int = CONNECTIONS, *, foreign_keys: bool = True
+) -> Engine:
     """An engine whose every transaction starts with `begin`."""
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_size=CONNECTIONS, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:

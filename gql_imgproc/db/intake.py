@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, update
 
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db.bulk import insert_rows
 from gql_imgproc.db.columns import later, now, seconds_since
 from gql_imgproc.db.holds import Hold, mine
 from gql_imgproc.db.models import images, products, requests
@@ -36,6 +37,7 @@ class NewRequest:
     idempotency_key: str | None
     total_products: int
     total_images: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,10 @@ def insert_chunk(connection: Connection, hold: Hold, chunk: Sequence[NewProduct]
 
 def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, chunk: Sequence[NewProduct]) -> None:
     rows = [(new_id(), product) for product in chunk]
-    connection.execute(
-        insert(products).values(due_at=now(), created_at=now(), updated_at=now()),
+    moment = connection.execute(select(now())).scalar_one()
+    insert_rows(
+        connection,
+        products,
         [
             {
                 "id": product_id,
@@ -120,12 +124,16 @@ def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, 
                 "input_image_urls": list(product.image_urls),
                 "status": ProductStatus.PENDING,
                 "total_images": len(product.image_urls),
+                "due_at": moment,
+                "created_at": moment,
+                "updated_at": moment,
             }
             for product_id, product in rows
         ],
     )
-    connection.execute(
-        insert(images),
+    insert_rows(
+        connection,
+        images,
         [
             {
                 "id": new_id(),

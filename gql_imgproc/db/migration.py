@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -9,14 +12,21 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, inspect, make_url, select
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from gql_imgproc.db.engine import Database
+from gql_imgproc.db.models import schema_floor
 from gql_imgproc.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 #: How a database fails that cannot be used. OSError: its folder cannot be made.
 UNUSABLE = (SQLAlchemyError, OSError)
+#: A migration that did not get a table's lock (`alembic/env.py`) is tried again so often, after so many seconds.
+LOCK_TRIES, LOCK_PAUSE_S = 60, 2.0
+#: PostgreSQL: no lock in time.
+_LOCKED = "55P03"
 
 
 def _config(url: str) -> Config:
@@ -29,41 +39,53 @@ def _config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Runs all migrations that are missing. Safe to call from several processes at once.
+    """Runs all migrations that are missing. Safe to call from several processes at once, and while code is at work.
 
-    Raises ConfigurationError when the database cannot be reached or written, or is of a newer version.
+    Raises ConfigurationError when the database cannot be reached or written, or when a newer version made it that
+    this one cannot work with.
     """
-    try:
-        command.upgrade(_config(url), "head")
-    except CommandError as error:
-        # It has a revision that is none of ours.
-        raise ConfigurationError(
-            f"The database {shown(url)} cannot be brought to this version: {error}. "
-            "Probably a newer version of gql-imgproc made it; use that one"
-        ) from None
-    except UNUSABLE as error:
-        raise unusable(url, error) from None
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            _upgrade(url)
+            return
+        except CommandError:
+            # It has a revision that is none of ours.
+            check(url)
+            return
+        except UNUSABLE as error:
+            locked = isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCKED
+            if not (locked and left):
+                raise unusable(url, error) from None
+        # Those who wait behind us for the same table go first.
+        log.info("a table is in use, its migration is tried again")
+        time.sleep(LOCK_PAUSE_S)
+
+
+def _upgrade(url: str) -> None:
+    config = _config(url)
+    command.upgrade(config, "head")
+    # What `alembic/env.py` did for us, not for another process.
+    if ran := config.attributes.get("ran"):
+        log.info("database migrated", extra={"revisions": " ".join(ran)})
 
 
 def check(url: str) -> None:
-    """Raises ConfigurationError unless the database can be reached and has the schema of this version."""
+    """Raises ConfigurationError unless the database can be reached and has a schema that this version can work with."""
     path = make_url(url).database
-    current = False
+    misfit: str | None = MISSING
     # To look must not make it.
     if not url.startswith("sqlite") or (path and Path(path).exists()):
         database = None
         try:
             database = Database(url)
-            current = is_current(database)
+            misfit = misfit_of(database)
         except UNUSABLE as error:
             raise unusable(url, error) from None
         finally:
             if database:
                 database.close()
-    if not current:
-        raise ConfigurationError(
-            f"The database {shown(url)} does not have the tables of this version. Run `gql-imgproc migrate`"
-        )
+    if misfit:
+        raise ConfigurationError(f"The database {shown(url)} {misfit}")
 
 
 def shown(url: str) -> str:
@@ -80,7 +102,36 @@ def unusable(url: str, error: Exception) -> ConfigurationError:
     )
 
 
-def is_current(database: Database) -> bool:
-    """Whether the database has the schema of this version."""
-    head = ScriptDirectory.from_config(_config(database.url)).get_current_head()
-    return database.read_now(lambda connection: MigrationContext.configure(connection).get_current_revision()) == head
+#: How to go on from "The database", when it is older than this version, and when it is newer.
+MISSING = "does not have the tables of this version. Run `gql-imgproc migrate`"
+TOO_NEW = "was made by a newer version of gql-imgproc, which this one cannot work with. Use that version"
+
+
+def misfit_of(database: Database) -> str | None:
+    """Why this version cannot work with the database, and the mend; None when it can.
+
+    It can with its own schema, and with a newer one that still has all it needs: code runs on while the next version's
+    migrations do, and is started again should it have to.
+    """
+    head, ours = _revisions()
+
+    def look(connection: Connection) -> str | None:
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found == head:
+            return None
+        if found is None or found in ours:
+            return MISSING
+        if not inspect(connection).has_table(schema_floor.name):
+            return TOO_NEW
+        floor = connection.execute(select(schema_floor.c.revision)).scalar_one_or_none()
+        return None if floor in ours else TOO_NEW
+
+    return database.read_now(look)
+
+
+@cache
+def _revisions() -> tuple[str | None, frozenset[str]]:
+    """The newest revision of this version, and all it knows."""
+    # The address is not asked for.
+    scripts = ScriptDirectory.from_config(_config("sqlite://"))
+    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())

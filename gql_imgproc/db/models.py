@@ -1,4 +1,4 @@
-"""The tables. The database is the truth; everything else may be forgotten."""
+"""The tables, and what tells who may use them. The database is the truth; everything else may be forgotten."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    and_,
     bindparam,
+    literal,
 )
 
 from gql_imgproc.db.columns import Moment, text_enum
@@ -29,6 +31,7 @@ from gql_imgproc.states import (
     ImageStatus,
     Priority,
     ProductStatus,
+    Reopening,
     RequestFailureCode,
     RequestStatus,
     StopReason,
@@ -146,6 +149,13 @@ requests = Table(
     Column("tidy_at", Moment, nullable=True),
     # When its failed images were retried last; its deadline counts from then.
     Column("reopened_at", Moment, nullable=True),
+    # W3C Trace Context of the upload, when traces were on: messages are lost and sent anew, this stays.
+    Column("traceparent", String(55), nullable=True),
+    # Set while its images are opened again, chunk by chunk, and the last failed one that this was decided of.
+    Column("reopening", text_enum(Reopening), nullable=True),
+    Column("reopened_to", Uuid, nullable=True),
+    # Since when it is being deleted, chunk by chunk; whatever happens, it will be.
+    Column("removing_at", Moment, nullable=True),
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
@@ -167,6 +177,8 @@ _retried = requests.c.retry_at.is_not(None)
 Index("ix_requests_retry_at", requests.c.retry_at, sqlite_where=_retried, postgresql_where=_retried)
 _untidy = requests.c.tidy_at.is_not(None)
 Index("ix_requests_tidy_at", requests.c.tidy_at, sqlite_where=_untidy, postgresql_where=_untidy)
+_removing = requests.c.removing_at.is_not(None)
+Index("ix_requests_removing_at", requests.c.removing_at, sqlite_where=_removing, postgresql_where=_removing)
 Index("ix_requests_completed_at", requests.c.completed_at)
 
 products = Table(
@@ -243,8 +255,13 @@ images = Table(
 )
 
 Index("uq_images_product_id_position", images.c.product_id, images.c.position, unique=True)
+#: Failed, and failed in a way that may pass; written out as `is_open` is.
+is_failed = images.c.status == literal(ImageStatus.FAILED, images.c.status.type, literal_execute=True)
+is_failed_for_now = and_(is_failed, images.c.error_temporary)
 _failed = images.c.status == ImageStatus.FAILED
-Index("ix_images_failed", images.c.request_id, sqlite_where=_failed, postgresql_where=_failed)
+Index("ix_images_failed_in_order", images.c.request_id, images.c.id, sqlite_where=_failed, postgresql_where=_failed)
+_for_now = and_(_failed, images.c.error_temporary)
+Index("ix_images_failed_for_now", images.c.request_id, images.c.id, sqlite_where=_for_now, postgresql_where=_for_now)
 
 webhook_deliveries = Table(
     "webhook_deliveries",
@@ -278,3 +295,6 @@ Index(
     sqlite_where=_planned,
     postgresql_where=_planned,
 )
+
+# One row: the oldest revision whose code can work with this schema.
+schema_floor = Table("schema_floor", metadata, Column("revision", String(32), nullable=False))

@@ -38,6 +38,8 @@ class Page(Generic[T]):
     #: Whether the list has rows outside of the window: up to its key `after`, and from its key `before` on.
     earlier: bool
     later: bool
+    #: Where a search that was not at the end of its window looked no further; the next page begins there.
+    reached: Key | None = None
 
 
 def within(
@@ -85,7 +87,9 @@ def outside(
     return there(after, downward=not descending), there(before, downward=descending)
 
 
-def page(rows: Sequence[tuple[Key, T]], window: Window, earlier: bool, later: bool) -> Page[T]:
+def page(
+    rows: Sequence[tuple[Key, T]], window: Window, earlier: bool, later: bool, reached: Key | None = None
+) -> Page[T]:
     """Rows as they were read, up to one more than the window's size, as a page in the list's order."""
-    kept = rows[: window.size]
-    return Page(kept[::-1] if window.backward else kept, len(rows) > window.size, earlier, later)
+    kept, more = rows[: window.size], len(rows) > window.size
+    return Page(kept[::-1] if window.backward else kept, more, earlier, later, None if more else reached)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,10 +24,12 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     type_coerce,
 )
 
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import search
 from gql_imgproc.db.models import images, products, requests, webhook_deliveries
 from gql_imgproc.db.pages import Bounds, Key, Page, Window, outside, page, within
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, own, snapshot
@@ -90,10 +93,9 @@ def count_requests(connection: Connection, tenant_id: UUID, *, status: RequestSt
     return connection.execute(statement).scalar_one()
 
 
-def requests_by_status(connection: Connection) -> dict[RequestStatus, int]:
-    """How many requests all tenants have of each status, those without any included."""
-    rows = connection.execute(select(requests.c.status, func.count()).group_by(requests.c.status))
-    return dict.fromkeys(RequestStatus, 0) | {status: count for status, count in rows}
+def traceparent(connection: Connection, request_id: UUID) -> str | None:
+    """The trace in which a request was uploaded, if traces were on."""
+    return connection.execute(select(requests.c.traceparent).where(requests.c.id == request_id)).scalar_one_or_none()
 
 
 def products_page(
@@ -105,12 +107,44 @@ def products_page(
     status: ProductStatus | None = None,
 ) -> Page[Row[Any]]:
     """Products of all requests of the tenant; keys are (identifier,)."""
-    columns = (products.c.id,)
-    bounds = _bounds(window, lambda key: (literal(key[0], products.c.id.type),))
-    matches = (products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status))
-    rows = connection.execute(within(select(products).where(*matches), columns, bounds, window)).all()
-    others = outside(connection, select(products.c.id).where(*matches), columns, bounds)
-    return page([((row.id,), row) for row in rows], window, *others)
+    rows, reached = _products(connection, tenant_id, window, name_contains, status)
+    if not name_contains:
+        listed, bounds = select(products.c.id).where(*_products_of(tenant_id, status)), _product_bounds(window)
+        return page(rows, window, *outside(connection, listed, (products.c.id,), bounds))
+    # As `outside` does, but what would have to be looked for further off is taken to be there.
+    outwards = (
+        window.after and Window(0, before=search.next_to(window.after, 1), backward=True),
+        window.before and Window(0, after=search.next_to(window.before, -1)),
+    )
+    earlier, later = (
+        bool(out and any(_products(connection, tenant_id, out, name_contains, status))) for out in outwards
+    )
+    return page(rows, window, earlier, later, reached)
+
+
+def _products(
+    connection: Connection,
+    tenant_id: UUID,
+    window: Window,
+    name_contains: str | None,
+    status: ProductStatus | None,
+) -> tuple[list[tuple[Key, Row[Any]]], Key | None]:
+    """Products of a window and one more, and the key that a search looked no further than, if that was not its end."""
+    columns, reached = (products.c.id,), None
+    if name_contains:
+        listed = select(products.c.id).where(*_products_of(tenant_id, status))
+        beyond = search.first_beyond(connection, within(listed, columns, _product_bounds(window), window))
+        if beyond is not None:
+            reached = search.next_to(beyond, 1 if window.backward else -1)
+            window = replace(window, after=beyond) if window.backward else replace(window, before=beyond)
+    matches = products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)
+    statement = select(products).where(*matches)
+    rows = connection.execute(within(statement, columns, _product_bounds(window), window)).all()
+    return [((row.id,), row) for row in rows], reached
+
+
+def _product_bounds(window: Window) -> Bounds:
+    return _bounds(window, lambda key: (literal(key[0], products.c.id.type),))
 
 
 def count_products(
@@ -124,7 +158,12 @@ def count_products(
         # Written in the transaction that inserts the rows; counting a million of those takes a while.
         statement = select(func.sum(requests.c.ingested_products)).where(requests.c.tenant_id == tenant_id)
         return connection.execute(statement).scalar_one() or 0
-    matches = (products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status))
+    matches = [products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)]
+    if name_contains:
+        listed = select(products.c.id).where(*_products_of(tenant_id, status)).order_by(products.c.id)
+        beyond = search.first_beyond(connection, listed)
+        if beyond is not None:
+            matches.append(products.c.id < beyond[0])
     return connection.execute(select(func.count()).select_from(products).where(*matches)).scalar_one()
 
 
@@ -138,16 +177,17 @@ def products_of_requests(
     status: ProductStatus | None = None,
 ) -> dict[UUID, Page[Row[Any]]]:
     """The same window of the products of each request, in the order of its file; keys are (position,)."""
-    matches = _matches(connection, name_contains, status)
+    if name_contains:
+        return {
+            request_id: _found_in_request(connection, tenant_id, request_id, window, name_contains, status)
+            for request_id in request_ids
+        }
+    matches = _matches(connection, None, status)
     if len(request_ids) == 1:
-        # Read once, and no further than the window.
         (request_id,) = request_ids
-        whose = select(requests.c.id).where(*own(tenant_id, request_id)).scalar_subquery()
-        bounds = _bounds(window, lambda key: (literal(key[0]),))
-        statement = select(products).where(products.c.request_id == whose, *matches)
-        statement = within(statement, (products.c.position,), bounds, window)
+        statement = _of_request(tenant_id, request_id, window, matches)
     else:
-        statement = _windows(connection, tenant_id, request_ids, window, name_contains, status)
+        statement = _windows(connection, tenant_id, request_ids, window, status)
     rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
     for row in connection.execute(statement):
         rows[row.request_id].append(((row.position,), row))
@@ -163,15 +203,47 @@ def products_of_requests(
     }
 
 
+def _of_request(
+    tenant_id: UUID, request_id: UUID, window: Window, matches: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
+    """A window of one request's products: read once, and no further than its end."""
+    whose = select(requests.c.id).where(*own(tenant_id, request_id)).scalar_subquery()
+    statement = select(products).where(products.c.request_id == whose, *matches)
+    return within(statement, (products.c.position,), _bounds(window, lambda key: (literal(key[0]),)), window)
+
+
+def _found_in_request(
+    connection: Connection,
+    tenant_id: UUID,
+    request_id: UUID,
+    window: Window,
+    name_contains: str,
+    status: ProductStatus | None,
+) -> Page[Row[Any]]:
+    """A page of a search in one request."""
+    matches = _matches(connection, name_contains, status)
+    ingested = connection.scalar(select(requests.c.ingested_products).where(*own(tenant_id, request_id))) or 0
+
+    def look(asked: Window) -> tuple[list[tuple[Key, Row[Any]]], Key | None]:
+        stretch, reached = search.stretch(asked, ingested)
+        rows = connection.execute(_of_request(tenant_id, request_id, stretch, matches)).all()
+        return [((row.position,), row) for row in rows], reached
+
+    # Whether there are others is looked for from the window outwards, and taken for granted further off.
+    earlier = window.after is not None and any(look(Window(0, before=(window.after[0] + 1,), backward=True)))
+    later = window.before is not None and any(look(Window(0, after=(window.before[0] - 1,))))
+    rows, reached = look(window)
+    return page(rows, window, earlier, later, reached)
+
+
 def _windows(
     connection: Connection,
     tenant_id: UUID,
     request_ids: Collection[UUID],
     window: Window,
-    name_contains: str | None,
     status: ProductStatus | None,
 ) -> Select[Any]:
-    """The same window of each of several requests; a search reads what it looks through twice."""
+    """The same window of each of several requests."""
     candidate = products.alias()
 
     def matching(table: Any) -> ColumnElement[bool]:
@@ -180,7 +252,7 @@ def _windows(
             terms.append(table.c.position > window.after[0])
         if window.before is not None:
             terms.append(table.c.position < window.before[0])
-        return and_(*terms, *_matches(connection, name_contains, status, table))
+        return and_(*terms, *_matches(connection, None, status, table))
 
     # Where the window ends is looked up per request through the index, so that no row beyond it is read;
     # a window function would read all products of each request.
@@ -233,10 +305,9 @@ def count_products_of_requests(
     else:
         statement = (
             select(products.c.request_id, func.count())
-            .where(
-                products.c.request_id.in_(select(requests.c.id).where(*visible)),
-                *_matches(connection, name_contains, status),
-            )
+            .where(products.c.request_id.in_(select(requests.c.id).where(*visible)))
+            .where(*_matches(connection, name_contains, status))
+            .where(products.c.position < search.SEARCH_ROWS if name_contains else true())
             .group_by(products.c.request_id)
         )
     return {request_id: count for request_id, count in connection.execute(statement)}
@@ -267,8 +338,13 @@ def deliveries_of_requests(
 
 
 def _requests_of(tenant_id: UUID, status: RequestStatus | None) -> tuple[ColumnElement[bool], ...]:
-    own = requests.c.tenant_id == tenant_id
-    return (own,) if status is None else (own, requests.c.status == status)
+    own_requests = requests.c.tenant_id == tenant_id
+    return (own_requests,) if status is None else (own_requests, requests.c.status == status)
+
+
+def _products_of(tenant_id: UUID, status: ProductStatus | None) -> tuple[ColumnElement[bool], ...]:
+    own_products = products.c.tenant_id == tenant_id
+    return (own_products,) if status is None else (own_products, products.c.status == status)
 
 
 def _matches(
@@ -276,25 +352,10 @@ def _matches(
 ) -> list[ColumnElement[bool]]:
     terms: list[ColumnElement[bool]] = []
     if name_contains:
-        terms.append(_contains(connection, table.c.product_name, name_contains))
+        terms.append(search.contains(connection, table.c.product_name, name_contains))
     if status is not None:
         terms.append(table.c.status == status)
     return terms
-
-
-def _contains(connection: Connection, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Whether `column` contains `text`, whatever the case of either."""
-    if connection.dialect.name != "sqlite":
-        return column.icontains(text, autoescape=True)
-    # SQLite folds ASCII only, so each letter is looked for in both its cases.
-    return column.op("GLOB")("*" + "".join(_either_case(letter) for letter in text) + "*")
-
-
-def _either_case(letter: str) -> str:
-    cases = {letter, *(other for other in (letter.lower(), letter.upper()) if len(other) == 1)}
-    if len(cases) == 1:
-        return f"[{letter}]" if letter in "*?[" else letter
-    return f"[{''.join(sorted(cases))}]"
 
 
 def _bounds(window: Window, literals: Callable[[Key], Sequence[ColumnElement[Any]]]) -> Bounds:

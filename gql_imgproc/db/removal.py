@@ -10,13 +10,41 @@ from sqlalchemy import Connection, delete, select, update
 from gql_imgproc.core.locations import image_key
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import later, now
-from gql_imgproc.db.models import images, is_open, requests
+from gql_imgproc.db.models import images, is_open, products, requests
 from gql_imgproc.db.rows import own
+
+#: Products that are removed in one transaction, with their images.
+REMOVAL_CHUNK = 500
 
 
 def delete_final(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
-    """Removes a final request with its products, images and deliveries; False when it is open or not there."""
-    return connection.execute(delete(requests).where(*own(tenant_id, request_id), ~is_open)).rowcount == 1
+    """Begins to remove a final request with its products, images and deliveries; False when it is open or not there.
+
+    A small one is gone at once. What is left of a larger one is `remove_chunk`'s, now or after whatever happens.
+    """
+    begun = connection.execute(
+        update(requests).where(*own(tenant_id, request_id), ~is_open).values(removing_at=now(), retry_at=None)
+    ).rowcount
+    if begun:
+        remove_chunk(connection, tenant_id, request_id)
+    return begun == 1
+
+
+def remove_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
+    """Removes some products of a request that is being removed, and itself with the last; whether any are left."""
+    some = select(products.c.id).where(products.c.request_id == request_id, products.c.tenant_id == tenant_id)
+    ids = connection.scalars(some.limit(REMOVAL_CHUNK)).all()
+    connection.execute(delete(products).where(products.c.id.in_(ids)))
+    if len(ids) == REMOVAL_CHUNK:
+        return True
+    connection.execute(delete(requests).where(*own(tenant_id, request_id), requests.c.removing_at.is_not(None)))
+    return False
+
+
+def begun(connection: Connection, quiet_s: float, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and identifier of requests whose removal began longer ago than that: nobody may be at it any more."""
+    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.removing_at <= later(-quiet_s))
+    return [(row.tenant_id, row.id) for row in connection.execute(statement.limit(limit))]
 
 
 def expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:

@@ -17,6 +17,7 @@ from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.documents import DocumentLimits, is_subscription
 from gql_imgproc.graphql.faults import PresentableErrors
 from gql_imgproc.graphql.images import Image
+from gql_imgproc.graphql.measuring import Measured
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.products import Product
 from gql_imgproc.graphql.query import Query
@@ -69,7 +70,8 @@ schema = Schema(
     # What `node` can give is not reachable through fields alone.
     types=[Request, Product, Image],
     config=StrawberryConfig(scalar_map=SCALARS),
-    extensions=[PresentableErrors, DocumentLimits],
+    # The first of them ends last: what is measured is what the caller gets.
+    extensions=[Measured, PresentableErrors, DocumentLimits],
 )
 
 

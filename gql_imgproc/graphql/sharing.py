@@ -19,6 +19,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError, StreamExecutionResult
 
 from gql_imgproc.graphql.faults import key_over, presentable
+from gql_imgproc.metrics import SUBSCRIBERS, SUBSCRIPTIONS
 
 Begin: TypeAlias = Callable[[], Awaitable[StreamResult]]
 #: Holds the place of one who follows; what it is given is called when that one must go.
@@ -91,8 +92,9 @@ class Shares:
         if share is None:
             share = self._shares[key] = _Share(begin, ended=lambda: self._forget(key, share))
         seat = share.enter()
+        SUBSCRIPTIONS.inc()
         try:
-            with stay(seat.dismiss):
+            with stay(seat.dismiss), SUBSCRIBERS.track_inprogress():
                 while (result := await seat.take()) is not None:
                     yield result
         finally:

@@ -18,8 +18,10 @@ from gql_imgproc.core.netguard import AddressProblem, AddressProblemCode, Networ
 from gql_imgproc.core.retry_after import retry_after_s
 from gql_imgproc.errors import ImageFailure
 from gql_imgproc.io.guarded_http import AddressRefused, GuardedTransport, NameUnknown, Resolve
+from gql_imgproc.io.host_classes import HostClass
 from gql_imgproc.io.slots import Slots
 from gql_imgproc.io.stream import CertificateRefused, ConnectionStale
+from gql_imgproc.metrics import DOWNLOAD_BYTES, DOWNLOADS
 
 #: What is read of an answer that is no picture, in bytes and seconds: so much is cheaper than a new connection.
 DRAIN_BYTES = 16 * 1024
@@ -48,6 +50,17 @@ class FetchLimits:
 @dataclass(frozen=True, slots=True)
 class _Redirect:
     location: str
+
+
+class FetchFailure(ImageFailure):
+    """A picture that was not fetched, and by which fault of the table."""
+
+    fault: FetchFault
+
+
+# A rate needs a value before the first event.
+for _result in ("OK", *(fault.name for fault in FetchFault)):
+    DOWNLOADS.labels(HostClass.PUBLIC.value, _result)
 
 
 class Fetcher:
@@ -84,13 +97,32 @@ class Fetcher:
 
     async def fetch(self, url: str) -> bytes:
         """The bytes at an address, whatever they are; raises ImageFailure."""
-        loop = asyncio.get_running_loop()
         transport = self._opened()
+        hosts: list[str] = []
+        result = "OK"
+        try:
+            data = await self._followed(transport, url, hosts)
+            DOWNLOAD_BYTES.labels(_class_of(transport, hosts).value).inc(len(data))
+        except FetchFailure as failure:
+            result = failure.fault.name
+            raise
+        except BaseException:
+            # Cancelled, or a fault of ours: the log tells of it.
+            result = "BROKEN_OFF"
+            raise
+        finally:
+            DOWNLOADS.labels(_class_of(transport, hosts).value, result).inc()
+        return data
+
+    async def _followed(self, transport: GuardedTransport, url: str, hosts: list[str]) -> bytes:
+        """The bytes at the end of the redirects; `hosts` is told which were asked."""
+        loop = asyncio.get_running_loop()
         seen: list[str] = []
         left_s = self._limits.total_s
         while True:
             asked = self._checked(url, redirected=bool(seen))
             host = asked.raw_host.decode("ascii")
+            hosts.append(host)
             if str(asked) in seen:
                 raise _failure(FetchFault.TOO_MANY_REDIRECTS, f"{host} redirects in a circle.")
             if len(seen) > self._limits.max_redirects:
@@ -261,14 +293,21 @@ async def _drain(response: httpx.Response) -> None:
         pass
 
 
+def _class_of(transport: GuardedTransport, hosts: list[str]) -> HostClass:
+    """That of the host that was asked last."""
+    return transport.host_class(hosts[-1]) if hosts else HostClass.UNKNOWN
+
+
 def _failure(
     fault: FetchFault, message: str, *, http_status: int | None = None, retry_after_s: float | None = None
-) -> ImageFailure:
+) -> FetchFailure:
     row = fault.value
-    return ImageFailure(
+    failure = FetchFailure(
         row.code,
         message,
         http_status=http_status,
         temporary=row.temporary,
         retry_after_s=retry_after_s if row.temporary else None,
     )
+    failure.fault = fault
+    return failure

@@ -27,6 +27,7 @@ from gql_imgproc.core.netguard import (
     literal_addresses,
 )
 from gql_imgproc.io.connections import Connections
+from gql_imgproc.io.host_classes import HostClass, HostClasses
 from gql_imgproc.io.stream import AsyncioStream, Receiver
 
 #: Answers the IP addresses of a host name and port.
@@ -106,6 +107,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             answer.status, headers=answer.headers, stream=_Body(answer, close), extensions=answer.extensions
         )
 
+    def host_class(self, host: str) -> HostClass:
+        """What kind of host a name or address was when it was connected to last."""
+        return self._network.classes.of(host)
+
     async def aclose(self) -> None:
         await self._connections.aclose()
         self._network.close()
@@ -119,6 +124,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
     def __init__(self, policy: NetworkPolicy, resolve: Resolve | None = None) -> None:
         self._policy = policy
         self._resolve = resolve or self._ask_system
+        self.classes = HostClasses()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
         # Not the loop's executor: names that nobody answers would hold up whoever else uses that.
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
@@ -173,6 +179,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
             for literal in literals:
                 if (problem := check_ip(literal, self._policy)) is not None:
                     raise AddressRefused(problem)
+            self.classes.note(host, literals)
             return [str(literals[0])]
         addresses = list(dict.fromkeys(await self._lookup(host, port)))
         if any(check_ip(address, self._policy) is not None for address in addresses):
@@ -184,6 +191,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
                     "or have its network added to IMGPROC_FETCH_ALLOW_NETWORKS.",
                 )
             )
+        self.classes.note(host, addresses)
         return addresses[:MAX_ADDRESSES_TRIED]
 
     async def _lookup(self, host: str, port: int) -> Sequence[str]:

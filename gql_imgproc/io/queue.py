@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import redis
@@ -15,6 +16,7 @@ from dramatiq.brokers.redis import RedisBroker
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gql_imgproc import tracing
 from gql_imgproc.states import Priority
 
 NAMESPACE = "dramatiq"
@@ -25,6 +27,10 @@ CONTROL_QUEUE = "control"
 
 #: For so long a call that left its queue counts as on its way: workers fetch some before they have a thread free.
 FRESH_SECONDS = 5.0
+
+#: A worker process that was silent for longer, in seconds, is taken for dead by Dramatiq too.
+SILENT_SECONDS = 15
+_HEARTBEATS, _SENDER = f"{NAMESPACE}:__heartbeats__", "sender-"
 
 INGEST, FINISH, DELIVER = "ingest", "finish", "deliver"
 
@@ -39,6 +45,12 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_url(
         url, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), health_check_interval=30
     )
+
+
+def workers(client: redis.Redis) -> int:
+    """Worker processes that were heard of lately."""
+    heard = client.zrangebyscore(_HEARTBEATS, (time.time() - SILENT_SECONDS) * 1000, "+inf")
+    return sum(not os.fsdecode(cast(bytes, name)).startswith(_SENDER) for name in heard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,8 @@ class Queue:
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
         self._broker = RedisBroker(client=self._redis, middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]  # the library's own
+        # Dramatiq notes a sign of life of whoever sends, too.
+        self._broker.broker_id = f"{_SENDER}{self._broker.broker_id}"
 
     def work_on(self, request_id: UUID, priority: Priority, count: int = 1) -> None:
         """Says `count` times that there are pictures to be done in a request."""
@@ -105,6 +119,10 @@ class Queue:
         names = [*PICTURE_QUEUES.values(), CONTROL_QUEUE]
         return {name: int(self._redis.llen(f"{NAMESPACE}:{name}")) for name in names}
 
+    def workers(self) -> int:
+        """Worker processes that are alive."""
+        return workers(self._redis)
+
     def ping(self) -> None:
         self._redis.ping()
 
@@ -112,4 +130,8 @@ class Queue:
         self._redis.close()
 
     def _send(self, queue: str, actor: str, subject: UUID) -> None:
-        self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=(subject.hex,), kwargs={}, options={}))
+        traceparent = tracing.travelling()
+        options = {tracing.TRACEPARENT: traceparent} if traceparent else {}
+        self._broker.enqueue(
+            Message(queue_name=queue, actor_name=actor, args=(subject.hex,), kwargs={}, options=options)
+        )

@@ -146,7 +146,15 @@ async def _service(folder: Path, port: int, pictures_port: int) -> AsyncIterator
             env={
                 **os.environ,
                 # Whatever is configured here: the demo's data is in the demo's folder. A Redis is made use of.
-                **dict.fromkeys(("IMGPROC_DATABASE_URL", "IMGPROC_STORAGE_URL", "IMGPROC_PUBLIC_URL"), ""),
+                **dict.fromkeys(
+                    (
+                        "IMGPROC_DATABASE_URL",
+                        "IMGPROC_STORAGE_URL",
+                        "IMGPROC_STORAGE_PUBLIC_ENDPOINT",
+                        "IMGPROC_PUBLIC_URL",
+                    ),
+                    "",
+                ),
                 "IMGPROC_FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
                 "IMGPROC_FETCH_ALLOW_PORTS": str(pictures_port),
             },

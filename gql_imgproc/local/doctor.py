@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,13 @@ from sqlalchemy import make_url
 from gql_imgproc.db import migration
 from gql_imgproc.db.engine import Database
 from gql_imgproc.errors import ConfigurationError, ImgprocError
-from gql_imgproc.io.queue import NAMESPACE, connect
-from gql_imgproc.io.storage import Storage
-from gql_imgproc.local import redis
+from gql_imgproc.io.queue import SILENT_SECONDS, connect, workers
+from gql_imgproc.io.storage import storage_of
+from gql_imgproc.local import prerequisites, redis
 from gql_imgproc.local.folder import check_writable
 from gql_imgproc.settings import Settings, load
 
 #: Sorted set in Redis in which each Dramatiq worker leaves the time it was last alive, in milliseconds.
-HEARTBEATS = f"{NAMESPACE}:__heartbeats__"
-#: A worker that was silent for longer, in seconds, is taken for dead by Dramatiq too.
-SILENT_S = 15
 NOT_YET = "Not there yet; `gql-imgproc up` makes it"
 
 
@@ -103,15 +99,13 @@ def _database(settings: Settings) -> Finding:
     database = None
     try:
         database = Database(settings.database)
-        current = migration.is_current(database)
+        misfit = migration.misfit_of(database)
     except migration.UNUSABLE as error:
         return Finding("Database", value, str(migration.unusable(settings.database, error)))
     finally:
         if database:
             database.close()
-    return Finding(
-        "Database", value, None if current else "Its schema is of another version. Run `gql-imgproc migrate`"
-    )
+    return Finding("Database", value, misfit and f"It {misfit}")
 
 
 def _redis(settings: Settings) -> Finding:
@@ -130,10 +124,13 @@ def _redis(settings: Settings) -> Finding:
 
 def _storage(settings: Settings) -> Finding:
     value = redis.without_password(settings.storage)
+    if not settings.storage.startswith("file://"):
+        outlet = storage_of(settings).outlet
+        value += f"; browsers fetch from {' or '.join(outlet.origins)}" if outlet else "; browsers fetch from the API"
     if not settings.storage_url and not settings.data_dir.exists():
         return Finding("Storage", value, NOT_YET, essential=False)
     try:
-        asyncio.run(Storage(settings.storage).check())
+        asyncio.run(prerequisites.check_store(settings))
     except ImgprocError as error:
         return Finding("Storage", value, str(error))
     return Finding("Storage", value)
@@ -145,10 +142,10 @@ def _workers(settings: Settings) -> Finding:
         return Finding("Workers", "none run", NOT_YET, essential=False)
     try:
         with connect(url) as client:
-            alive = int(client.zcount(HEARTBEATS, (time.time() - SILENT_S) * 1000, "+inf"))
+            alive = workers(client)
     except (RedisError, OSError):
         return Finding("Workers", "unknown", "Redis does not answer, see there")
-    mend = None if alive else f"None was alive in the last {SILENT_S} s. Start one with `gql-imgproc worker`"
+    mend = None if alive else f"None was alive in the last {SILENT_SECONDS} s. Start one with `gql-imgproc worker`"
     return Finding("Workers", f"{alive} alive", mend)
 
 

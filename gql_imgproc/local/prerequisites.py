@@ -6,7 +6,7 @@ import asyncio
 
 from gql_imgproc.db import migration
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.io.storage import Storage
+from gql_imgproc.io.storage import storage_of
 from gql_imgproc.local import redis
 from gql_imgproc.settings import Settings
 
@@ -25,7 +25,7 @@ async def check_store(settings: Settings) -> None:
     """Raises ConfigurationError when nothing can be stored."""
     try:
         async with asyncio.timeout(STORE_S):
-            await Storage(settings.storage).check()
+            await storage_of(settings).check()
     except TimeoutError:
         raise ConfigurationError(
             f"The object store {settings.storage} does not answer within {STORE_S:.0f} s. "

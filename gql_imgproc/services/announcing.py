@@ -11,6 +11,7 @@ import redis
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import upkeep
 from gql_imgproc.io.queue import Census
+from gql_imgproc.metrics import MESSAGES_REFUSED
 from gql_imgproc.resources import Resources
 from gql_imgproc.states import Priority
 
@@ -27,6 +28,7 @@ async def tell(resources: Resources, *calls: Callable[[], object]) -> None:
     try:
         await resources.blocking(call_all)
     except redis.RedisError as error:
+        MESSAGES_REFUSED.inc()
         log.warning("Redis did not take a message; the next sweep sends it", extra={"reason": str(error)})
 
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: Requests that are looked at together.
 PAGE = 500
+#: A deletion that began longer ago, in seconds, is taken up again.
+QUIET_SECONDS = 600
 #: An object that no row names, and that is younger, in seconds, may still get one.
 ORPHAN_SECONDS = 600
 
@@ -32,9 +34,13 @@ class _Cleaned:
 
 
 async def remove_expired(resources: Resources) -> int:
-    """Deletes final requests that are older than the retention; how many."""
+    """Deletes final requests that are older than the retention, and those whose deletion was broken off; how many."""
     days = resources.settings.retention_days
     removed = 0
+    begun = await resources.db.read(lambda connection: removal.begun(connection, QUIET_SECONDS, PAGE))
+    for tenant_id, request_id in begun:
+        await orders.remove(resources, tenant_id, request_id)
+        removed += 1
     while days is not None:
         page = await resources.db.read(lambda connection: removal.expired(connection, days * 86_400, PAGE))
         for tenant_id, request_id in page:
@@ -42,7 +48,7 @@ async def remove_expired(resources: Resources) -> int:
                 await orders.delete(resources, ourselves(tenant_id, "retention"), request_id)
             except StorageError as error:
                 # Its rows are gone, so that its objects are orphans now.
-                log.warning("objects of a request are left", extra={"request": str(request_id), "reason": str(error)})
+                log.warning("objects of a request are left", extra={"request": request_id, "reason": str(error)})
             except (RequestNotFinal, RequestNotFound):
                 continue
             removed += 1

@@ -7,20 +7,24 @@ import logging
 from collections.abc import Iterator
 from uuid import UUID
 
+from gql_imgproc.core.downloads import OUTPUT_CACHE, OUTPUT_TYPE, attachment, output_filename
 from gql_imgproc.core.locations import image_path, input_key, output_key, output_name
 from gql_imgproc.core.output import write_output
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import ending, queries
+from gql_imgproc.db import ending, queries, reopening
 from gql_imgproc.db.ending import End
 from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.results import results
 from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
+from gql_imgproc.io.storage import ObjectHeaders
+from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_ENDED
 from gql_imgproc.resources import Resources
-from gql_imgproc.services.announcing import publish, tell
+from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
 from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
 from gql_imgproc.services.spool import spooled
+from gql_imgproc.services.traces import traced
 from gql_imgproc.states import RequestFailureCode, RequestStatus, StopReason
 
 log = logging.getLogger(__name__)
@@ -35,24 +39,42 @@ async def finish(resources: Resources, request_id: UUID) -> None:
     The output CSV is stored first, so that who sees a final status can download. Ends at once when another
     process holds the request.
     """
+    async with traced(resources, "finish", request_id):
+        await _finish(resources, request_id)
+
+
+async def _finish(resources: Resources, request_id: UUID) -> None:
     try:
         async with held(resources, request_id) as hold:
             if hold is None:
                 return
             ended = await _end(resources, hold)
     except LeaseLost:
-        log.info("finishing is another's now", extra={"request": str(request_id)})
+        LEASES_LOST.labels("finishing").inc()
+        log.info("finishing is another's now", extra={"request": request_id})
         return
     except StorageError as error:
-        log.warning("finishing is left to the next sweep", extra={"request": str(request_id), "reason": str(error)})
+        log.warning("finishing is left to the next sweep", extra={"request": request_id, "reason": str(error)})
         return
     if ended is None:
         await _go_on(resources, hold.request)
         return
-    log.info("request ended", extra={"request": str(request_id), "status": ended.status.value})
+    _count(ended)
     await publish(resources, ended)
     if delivery := await resources.db.read(lambda connection: ending.delivery_of(connection, ended)):
         await tell(resources, lambda: resources.queue.deliver(delivery))
+
+
+def _count(ended: Snapshot) -> None:
+    REQUESTS_ENDED.labels(ended.status.value).inc()
+    told: dict[str, object] = {"request": ended.id, "status": ended.status.value}
+    if ended.started_at is not None and ended.completed_at is not None:
+        seconds = (ended.completed_at - ended.started_at).total_seconds()
+        REQUEST_SECONDS.observe(seconds)
+        told["seconds"] = round(seconds, 3)
+    images = {"processed_images": ended.processed_images, "failed_images": ended.failed_images}
+    sizes = {"input_bytes": ended.input_bytes, "output_bytes": ended.output_bytes}
+    log.info("request ended", extra=told | images | sizes)
 
 
 async def _end(resources: Resources, hold: Hold) -> Snapshot | None:
@@ -65,13 +87,28 @@ async def _end(resources: Resources, hold: Hold) -> Snapshot | None:
             # SQLite's write lock must be let go between chunks.
             await asyncio.sleep(CHUNK_PAUSE_SECONDS)
         request = await _now(resources, request)
-    elif request.pending_images:
-        return None
+    else:
+        if request.generation > 1:
+            request = await _reopen_rest(resources, hold)
+        if request.pending_images:
+            return None
     output = await _store_output(resources, hold, request)
     status, failure = verdict(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     settings = resources.settings
     end = End(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
     return await resources.db.write(lambda connection: ending.finish(connection, hold, request, end))
+
+
+async def _reopen_rest(resources: Resources, hold: Hold) -> Snapshot:
+    """Opens what is left of a large request that is being opened again; the request as it is then."""
+    request = hold.request
+    while state := await resources.db.write(lambda connection: reopening.reopen_chunk(connection, hold)):
+        request = state
+        await publish(resources, request)
+        await wake(resources, request.id, request.priority)
+        # SQLite's write lock must be let go between chunks.
+        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+    return request
 
 
 async def _go_on(resources: Resources, seen: Snapshot) -> None:
@@ -117,10 +154,12 @@ async def _store_output(resources: Resources, hold: Hold, request: Snapshot) -> 
         with spooled() as source, spooled() as output:
             await resources.storage.download(input_key(request.id), source)
             await resources.reading(write_output, source, output, accepted_limits(), _results(resources, request))
-            await resources.storage.put_file(output_key(request.id, name), output, "text/csv")
+            # As we would serve it: a bucket serves it too.
+            headers = ObjectHeaders(OUTPUT_TYPE, OUTPUT_CACHE, attachment(output_filename(request.csv_filename)))
+            await resources.storage.put_file(output_key(request.id, name), output, headers)
     except (ManifestRefused, ObjectMissing, ValueError):
         # A ValueError says that it has not the rows any more that were counted.
-        log.exception("the stored CSV cannot be read again", extra={"request": str(request.id)})
+        log.exception("the stored CSV cannot be read again", extra={"request": request.id})
         return None
     return name
 

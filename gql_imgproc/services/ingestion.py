@@ -15,11 +15,13 @@ from gql_imgproc.db import ending, intake
 from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.intake import NewProduct
 from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
+from gql_imgproc.metrics import LEASES_LOST
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
 from gql_imgproc.services.spool import spooled
+from gql_imgproc.services.traces import traced
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,14 @@ async def ingest(resources: Resources, request_id: UUID) -> None:
             if hold is None:
                 return
             if hold.request.needs_rows:
-                await _take_in(resources, hold)
+                async with traced(resources, "ingest", request_id):
+                    await _take_in(resources, hold)
     except LeaseLost:
-        log.info("ingestion is another's now", extra={"request": str(request_id)})
+        LEASES_LOST.labels("ingestion").inc()
+        log.info("ingestion is another's now", extra={"request": request_id})
         return
     except StorageError as error:
-        log.warning("ingestion is left to the next sweep", extra={"request": str(request_id), "reason": str(error)})
+        log.warning("ingestion is left to the next sweep", extra={"request": request_id, "reason": str(error)})
         return
     # It may have been stopped meanwhile; finishing looks at that.
     await tell(resources, lambda: resources.queue.finish(request_id))
@@ -59,7 +63,7 @@ async def _take_in(resources: Resources, hold: Hold) -> None:
             await resources.storage.download(input_key(request.id), file)
             await _insert_rows(resources, hold, file)
     except (ManifestRefused, CsvChanged, ObjectMissing):
-        log.exception("the stored CSV cannot be read again", extra={"request": str(request.id)})
+        log.exception("the stored CSV cannot be read again", extra={"request": request.id})
         await resources.db.write(lambda connection: ending.stop_unreadable(connection, hold))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from gql_imgproc import tracing
 from gql_imgproc.core import signature, webhook_event
 from gql_imgproc.core.locations import download_path
 from gql_imgproc.core.progress import Snapshot
@@ -16,8 +17,10 @@ from gql_imgproc.core.signed_paths import expiry, signed
 from gql_imgproc.core.webhook_url import shown_url
 from gql_imgproc.db import deliveries, keys, signing
 from gql_imgproc.io import webhook
+from gql_imgproc.metrics import WEBHOOK_SECONDS, WEBHOOK_TRIES
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell
+from gql_imgproc.services.traces import traced
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,12 @@ async def deliver(resources: Resources, delivery_id: UUID) -> None:
 
     payload = webhook_event.payload(claim.request, await _output_csv_url(resources, claim))
     headers = signature.headers(resources.webhook_keys, webhook_event.message_id(delivery_id), claim.at, payload)
-    answer = await webhook.post(claim.url, payload, headers, resources.policy, settings.webhook_timeout_seconds)
+    async with traced(resources, "webhook", claim.request.id, "CLIENT"):
+        if traceparent := tracing.current():
+            headers = {**headers, tracing.TRACEPARENT: traceparent}
+        answer = await webhook.post(claim.url, payload, headers, resources.policy, settings.webhook_timeout_seconds)
+    WEBHOOK_TRIES.labels(result(answer)).inc()
+    WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
 
     attempt = deliveries.Attempt(claim.at, answer.http_status, answer.error, answer.duration_ms)
     delay_s = None if answer.gone else next_delay_s(claim.attempt, settings.webhook_retry_delays, answer.retry_after_s)
@@ -60,7 +68,7 @@ async def deliver(resources: Resources, delivery_id: UUID) -> None:
     log.info(
         "webhook not taken" if answer.error else "webhook delivered",
         extra={
-            "request": str(claim.request.id),
+            "request": claim.request.id,
             "url": shown_url(claim.url),
             "attempt": claim.attempt,
             "http_status": answer.http_status,
@@ -87,6 +95,18 @@ async def _output_csv_url(resources: Resources, claim: deliveries.Claim) -> str 
     begins_at = ended_at if claim.at - ended_at < LINK_IS_NEW else claim.at
     secret = (await resources.db.read(signing.secrets))[0]
     return public_url + signed(path, expiry(begins_at.timestamp(), LINK_SECONDS), secret)
+
+
+def result(answer: webhook.Answer) -> str:
+    """What came of a try, in few words: for figures."""
+    if answer.error is None:
+        return "delivered"
+    return "no_answer" if answer.http_status is None else f"status_{answer.http_status // 100}xx"
+
+
+# A rate needs a value before the first event.
+for _result in ("delivered", "no_answer", "status_4xx", "status_5xx"):
+    WEBHOOK_TRIES.labels(_result)
 
 
 async def resend(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:

@@ -15,6 +15,7 @@ from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFi
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.completion import finish
+from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
 from gql_imgproc.services.progress import watch
 from gql_imgproc.states import StopReason
 
@@ -42,7 +43,7 @@ async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snap
                 async for state in states:
                     request = state
     except TimeoutError:
-        log.info("cancelled request ends in the background", extra={"request": str(request_id)})
+        log.info("cancelled request ends in the background", extra={"request": request_id})
         await tell(resources, lambda: resources.queue.finish(request_id))
     return request
 
@@ -57,6 +58,9 @@ async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -
         raise NothingToRetry
     await publish(resources, reopened)
     await wake(resources, request_id, reopened.priority)
+    if reopened.failed_images or reopened.cancelled_images:
+        # There may be further chunks.
+        await tell(resources, lambda: resources.queue.finish(request_id))
     return reopened
 
 
@@ -67,6 +71,14 @@ async def delete(resources: Resources, caller: Caller, request_id: UUID) -> None
     )
     if not deleted:
         raise RequestNotFinal((await _get(resources, caller, request_id)).status)
+    await remove(resources, caller.tenant_id, request_id)
+
+
+async def remove(resources: Resources, tenant_id: UUID, request_id: UUID) -> None:
+    """Goes on with a removal that has begun, to its end."""
+    while await resources.db.write(lambda connection: removal.remove_chunk(connection, tenant_id, request_id)):  # noqa: ASYNC110 - see below
+        # SQLite's write lock must be let go between chunks.
+        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     # The rows went first: objects without rows are only waste, rows without objects would be lies.
     await resources.storage.delete_prefix(request_prefix(request_id))
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from dataclasses import dataclass
 from uuid import UUID
 
 from gql_imgproc.core.compress import Compressed, compress, inspect
+from gql_imgproc.core.downloads import picture_cache
 from gql_imgproc.core.locations import image_key, object_name
 from gql_imgproc.core.options import Options
 from gql_imgproc.db.work import Claim, Verdict
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.io.storage import ObjectHeaders
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.limits import image_limits
+from gql_imgproc.services.stages import Stage, note, stage
 from gql_imgproc.states import ImageStatus, Priority
 
 log = logging.getLogger(__name__)
@@ -31,7 +35,8 @@ class Result:
 async def fetch(resources: Resources, url: str) -> bytes:
     """The bytes of a picture. Raises ImageFailure, whatever happens."""
     try:
-        return await resources.fetcher.fetch(url)
+        with stage(Stage.FETCH):
+            return await resources.fetcher.fetch(url)
     except ImageFailure:
         raise
     except Exception as error:
@@ -41,13 +46,22 @@ async def fetch(resources: Resources, url: str) -> bytes:
 async def squeeze(resources: Resources, data: bytes, options: Options, priority: Priority) -> Result:
     """A picture made smaller. Raises ImageFailure, whatever happens."""
     limits = image_limits(resources.settings)
+    begun: list[float] = []
 
     def work() -> Result:
+        begun.append(time.perf_counter())
         picture = compress(data, options, limits)
         return Result(picture, len(data), hashlib.sha256(picture.data).hexdigest())
 
     try:
-        return await resources.cpu.run(inspect(data, limits).megapixels, priority, work)
+        megapixels = inspect(data, limits).megapixels
+        asked = time.perf_counter()
+        try:
+            return await resources.cpu.run(megapixels, priority, work)
+        finally:
+            for began in begun:
+                note(Stage.WAIT, asked, began)
+                note(Stage.COMPRESS, began, time.perf_counter())
     except ImageFailure:
         raise
     except Exception as error:
@@ -59,7 +73,9 @@ async def store(resources: Resources, claim: Claim, image_id: UUID, result: Resu
     picture = result.picture
     name = object_name(image_id, claim.lease_token, picture.extension)
     try:
-        await resources.storage.put(image_key(claim.request_id, name), picture.data, picture.media_type)
+        headers = ObjectHeaders(picture.media_type, picture_cache(private=resources.settings.private_images))
+        with stage(Stage.STORE):
+            await resources.storage.put_new(image_key(claim.request_id, name), picture.data, headers)
     except Exception as error:
         raise _fault("storing") from error
     return Verdict(

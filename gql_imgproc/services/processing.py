@@ -7,13 +7,17 @@ import logging
 from functools import partial
 from uuid import UUID
 
+from gql_imgproc import tracing
 from gql_imgproc.db import work
 from gql_imgproc.db.work import Claim
 from gql_imgproc.errors import LeaseLost
+from gql_imgproc.identifiers import Kind, to_global
+from gql_imgproc.metrics import LEASES_LOST, PRODUCTS_CLAIMED
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.lease import kept
 from gql_imgproc.services.product import ClaimedProduct
+from gql_imgproc.services.traces import traced
 from gql_imgproc.states import Priority
 
 log = logging.getLogger(__name__)
@@ -37,7 +41,8 @@ async def work_on(resources: Resources, request_id: UUID) -> None:
         return
     resources.turns[request_id] += 1
     try:
-        await _turn(resources, request_id)
+        async with traced(resources, "turn", request_id):
+            await _turn(resources, request_id)
     finally:
         resources.turns[request_id] -= 1
         if not resources.turns[request_id]:
@@ -49,7 +54,9 @@ async def _turn(resources: Resources, request_id: UUID) -> None:
     turn_ends = now() + resources.settings.turn_seconds
     lease_s = resources.settings.lease_seconds
     while claim := await resources.db.write(lambda connection: work.claim_product(connection, request_id, lease_s)):
-        await _do(resources, claim)
+        PRODUCTS_CLAIMED.inc()
+        with tracing.span("product", product=to_global(Kind.PRODUCT, claim.product_id)):
+            await _do(resources, claim)
         if now() >= turn_ends:
             await tell(resources, partial(resources.queue.work_on, request_id, claim.priority))
             return
@@ -64,11 +71,14 @@ async def _do(resources: Resources, claim: Claim) -> None:
     async def extend() -> bool:
         return await resources.db.write(lambda connection: work.extend_lease(connection, claim, lease_s))
 
+    product = ClaimedProduct(resources, claim)
+    named: dict[str, object] = {"request": claim.request_id, "product": claim.product_id}
     try:
         async with kept(extend, lease_s):
-            delay_s = await ClaimedProduct(resources, claim).work()
+            delay_s = await product.work()
     except LeaseLost:
-        log.info("lease lost", extra={"request": str(claim.request_id), "product": str(claim.product_id)})
+        LEASES_LOST.labels("product").inc()
+        log.info("lease lost", extra=named)
         return
     except asyncio.CancelledError:
         # The worker is to stop: others need not wait for the lease to run out.
@@ -79,8 +89,12 @@ async def _do(resources: Resources, claim: Claim) -> None:
         # Told at once that nothing crashed, or its pictures would be suspected.
         await _give_back(resources, claim, FAULT_PAUSE_SECONDS)
         raise
-    if delay_s is not None:
+    told = {"completed_images": product.completed, "failed_images": product.failed}
+    if delay_s is None:
+        log.info("product done", extra=named | told)
+    else:
         await _give_back(resources, claim, delay_s)
+        log.info("product is tried again", extra=named | told | {"next_try_in_s": delay_s})
         _wake_later(resources, claim, delay_s)
 
 

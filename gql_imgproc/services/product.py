@@ -11,9 +11,12 @@ from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import work
 from gql_imgproc.db.work import Claim, ClaimedImage, Verdict
 from gql_imgproc.errors import ImageErrorCode, ImageFailure, LeaseLost
+from gql_imgproc.metrics import IMAGE_FAILURES, IMAGES, IMAGES_PUT_OFF, INPUT_BYTES, OUTPUT_BYTES
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import picture
 from gql_imgproc.services.announcing import tell
+from gql_imgproc.services.stages import Stage, stage
+from gql_imgproc.states import ImageStatus
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ class ClaimedProduct:
         self._options = Options.from_json(claim.options)
         self._at_once = asyncio.Semaphore(IMAGES_AT_ONCE)
         self._delay_s: float | None = None
+        #: Pictures with a verdict of this claim.
+        self.completed = self.failed = 0
 
     async def work(self) -> float | None:
         """Does all pictures; after how many seconds those that failed for now are due again, None if none did."""
@@ -117,22 +122,52 @@ class ClaimedProduct:
             if failure.temporary and image.attempts <= len(delays):
                 asked = min(failure.retry_after_s or 0, MAX_RETRY_AFTER_SECONDS)
                 self._delay_s = max(self._delay_s or 0, delays[image.attempts - 1], asked)
+                IMAGES_PUT_OFF.labels(failure.code.value).inc()
+                log.info(
+                    "picture is tried again",
+                    extra={
+                        **self._names(image),
+                        "code": failure.code.value,
+                        "http_status": failure.http_status,
+                        "attempt": image.attempts,
+                        "next_try_in_s": self._delay_s,
+                    },
+                )
             else:
                 await self._record(image, picture.given_up(failure))
 
     async def _record(self, image: ClaimedImage, verdict: Verdict) -> None:
-        snapshot = await self._resources.db.write(
-            lambda connection: work.record_image(connection, self._claim, image.id, verdict)
-        )
-        log.info(
-            "image ended",
-            extra={
-                "request": str(self._claim.request_id),
-                "image": str(image.id),
-                "outcome": verdict.outcome or verdict.error_code,
-            },
-        )
+        with stage(Stage.RECORD):
+            snapshot = await self._resources.db.write(
+                lambda connection: work.record_image(connection, self._claim, image.id, verdict)
+            )
+        self._count(image, verdict)
         await self._announce(snapshot)
+
+    def _count(self, image: ClaimedImage, verdict: Verdict) -> None:
+        # Not its address, which may hold a signature, nor what was made of it: the identifier leads to both.
+        if verdict.status is ImageStatus.FAILED:
+            self.failed += 1
+            assert verdict.error_code is not None
+            code = verdict.error_code.value
+            IMAGES.labels("FAILED", "unknown").inc()
+            IMAGE_FAILURES.labels(code).inc()
+            told = {"code": code, "http_status": verdict.error_http_status, "attempt": image.attempts}
+            log.info("picture failed", extra=self._names(image) | told)
+            return
+        self.completed += 1
+        assert verdict.outcome is not None
+        assert verdict.format is not None
+        format = verdict.format.removeprefix("image/")
+        IMAGES.labels(verdict.outcome.value, format).inc()
+        INPUT_BYTES.labels(format).inc(verdict.input_bytes or 0)
+        OUTPUT_BYTES.labels(format).inc(verdict.output_bytes or 0)
+        told = {"outcome": verdict.outcome.value, "format": format}
+        sizes = {"input_bytes": verdict.input_bytes, "output_bytes": verdict.output_bytes}
+        log.info("picture done", extra=self._names(image) | told | sizes)
+
+    def _names(self, image: ClaimedImage) -> dict[str, object]:
+        return {"request": self._claim.request_id, "product": self._claim.product_id, "image": image.id}
 
     async def _announce(self, snapshot: Snapshot) -> None:
         resources = self._resources

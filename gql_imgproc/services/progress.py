@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
+from sqlalchemy.exc import OperationalError
+
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import queries
 from gql_imgproc.resources import Resources
@@ -29,7 +31,11 @@ async def watch(resources: Resources, tenant_id: UUID, request_id: UUID) -> Asyn
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
             newer = await inbox.take(CHECK_SECONDS if hub.connected else CHECK_SECONDS_WITHOUT_EVENTS)
             if newer is None:
-                newer = await _read(resources, tenant_id, request_id)
+                try:
+                    newer = await _read(resources, tenant_id, request_id)
+                except OperationalError:
+                    # The database is away: no news, as long as it is.
+                    continue
                 if newer is None:
                     return
             if newer.sequence > state.sequence:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from gql_imgproc import tracing
 from gql_imgproc.core.locations import input_key
 from gql_imgproc.core.manifest import Summary, validate
 from gql_imgproc.core.netguard import check_url
@@ -20,8 +21,10 @@ from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import check_webhook_url
 from gql_imgproc.db import intake, queries
-from gql_imgproc.errors import CsvIssueCode, UploadTooLarge
+from gql_imgproc.errors import CsvIssueCode, ManifestRefused, UploadTooLarge, WebhookUrlRefused
 from gql_imgproc.identifiers import new_id
+from gql_imgproc.io.storage import ObjectHeaders
+from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell
 from gql_imgproc.services.ingestion import read_chunk
@@ -35,6 +38,16 @@ log = logging.getLogger(__name__)
 FIRST_PRODUCTS = 250
 #: A pause between rows this long lets the event loop take the interpreter's lock; 0 would give it straight back.
 BREATH_SECONDS = 0.0001
+#: Under which name each refusal is counted.
+_REFUSALS = {
+    WebhookUrlRefused: "webhook_url_invalid",
+    UploadTooLarge: "too_large",
+    ManifestRefused: "csv_invalid",
+}
+
+# A rate needs a value before the first event.
+for _result in ("accepted", "replayed", "failed", *_REFUSALS.values()):
+    UPLOADS.labels(_result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,28 @@ async def submit(resources: Resources, caller: Caller, submission: Submission) -
 
     Raises WebhookUrlRefused, UploadTooLarge or ManifestRefused.
     """
+    result = "broken_off"
+    try:
+        with tracing.span("upload"):
+            submitted = await _submit(resources, caller, submission)
+        result = "replayed" if submitted.replayed else "accepted"
+    except (WebhookUrlRefused, UploadTooLarge, ManifestRefused) as refused:
+        result = _REFUSALS[type(refused)]
+        problems = {"problems": refused.total} if isinstance(refused, ManifestRefused) else {}
+        log.info("upload refused", extra={"reason": result, **problems})
+        raise
+    except Exception:
+        # A fault of ours, which is logged where it is answered.
+        result = "failed"
+        raise
+    finally:
+        UPLOADS.labels(result).inc()
+    if submitted.replayed:
+        log.info("upload answered with an earlier one", extra={"request": submitted.snapshot.id})
+    return submitted
+
+
+async def _submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
     # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
     if replayed := await _earlier(resources, caller, submission.idempotency_key):
         return replayed
@@ -71,7 +106,7 @@ async def submit(resources: Resources, caller: Caller, submission: Submission) -
     request_id = new_id()
     # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
     # names is removed by and by.
-    await resources.storage.put_file(input_key(request_id), submission.file, "text/csv")
+    await resources.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
     try:
         snapshot = await _record(resources, caller, submission, request_id, summary)
     except IntegrityError:
@@ -83,9 +118,8 @@ async def submit(resources: Resources, caller: Caller, submission: Submission) -
                 return replayed
             raise
         snapshot = recorded
-    log.info(
-        "request accepted", extra={"request": str(request_id), "products": summary.products, "images": summary.images}
-    )
+    log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
+    UPLOAD_BYTES.inc(submission.file.seek(0, os.SEEK_END))
     await _wake(resources, snapshot)
     return Submitted(snapshot, replayed=False)
 
@@ -137,6 +171,7 @@ async def _record(
         idempotency_key=submission.idempotency_key,
         total_products=summary.products,
         total_images=summary.images,
+        traceparent=tracing.current(),
     )
 
     return await resources.db.write(lambda connection: intake.insert_first_chunk(connection, new, chunk))

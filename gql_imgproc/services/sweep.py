@@ -33,7 +33,7 @@ async def sweep(resources: Resources) -> int:
             raise
         except Exception:
             # The others are not to wait for the one that cannot be helped.
-            log.exception("sweep of one request failed", extra={"request": str(found.request.id)})
+            log.exception("sweep of one request failed", extra={"request": found.request.id})
     due = await resources.db.read(lambda connection: deliveries.due(connection, PAGE))
     missing = [delivery_id for delivery_id in due if not census.control[DELIVER, delivery_id]]
     await tell(resources, *(partial(resources.queue.deliver, delivery_id) for delivery_id in missing))
@@ -51,6 +51,8 @@ async def reopen(resources: Resources) -> int:
             reopened += 1
             await publish(resources, state)
             await wake(resources, request_id, state.priority)
+            # There may be further chunks.
+            await tell(resources, partial(resources.queue.finish, request_id))
     return reopened
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import redis
+from sqlalchemy.exc import OperationalError
 
 from gql_imgproc.errors import StorageError
 from gql_imgproc.resources import Resources
@@ -56,8 +57,8 @@ async def do_alone(resources: Resources, duty: Duty) -> None:
         if not await resources.blocking(resources.duties.take, duty.name, duty.pause_s):
             return
         items = await duty.do(resources)
-    except (redis.RedisError, StorageError) as error:
-        log.warning("a duty is put off", extra={"duty": duty.name, "reason": str(error)})
+    except (redis.RedisError, StorageError, OperationalError) as error:
+        log.warning("a duty is put off", extra={"duty": duty.name, "reason": str(getattr(error, "orig", error))})
         return
     await tell(resources, partial(resources.duties.note, duty.name, items))
     log.log(

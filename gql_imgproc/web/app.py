@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -16,10 +17,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from gql_imgproc import tracing
 from gql_imgproc.errors import AddressOver, KeyMissing, KeyRefused, ScopeMissing, StorageError
 from gql_imgproc.graphql.admission import CHALLENGE
 from gql_imgproc.graphql.context import House
 from gql_imgproc.graphql.transport import Transport
+from gql_imgproc.io.storage import storage_of
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.access import Anonymous
 from gql_imgproc.settings import Settings, load
@@ -27,6 +30,7 @@ from gql_imgproc.web import files, health, pages
 from gql_imgproc.web.assets import Assets
 from gql_imgproc.web.headers import BARE, Counting, Headers, content_security_policy
 from gql_imgproc.web.hosts import Hosts
+from gql_imgproc.web.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +61,16 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with Resources(settings) as resources:
-            app.state.resources = resources
-            app.state.house = house = House(resources, anonymous)
-            await house.look()
-            resources.background.start("keys", house.look_after)
-            yield
+        tracing.set_up("api")
+        try:
+            async with Resources(settings) as resources:
+                app.state.resources = resources
+                app.state.house = house = House(resources, anonymous)
+                await house.look()
+                resources.background.start("keys", house.look_after)
+                yield
+        finally:
+            await asyncio.to_thread(tracing.shut_down)
 
     graphql = GraphQLDoor(settings)
     routes = [
@@ -81,10 +89,11 @@ def create_app(
         routes.append(Mount("/static", Assets(directory=pages.STATIC)))
     public_host = urlsplit(settings.public_url).hostname or ""
     guard = [Middleware(Hosts, public_host=public_host)] if loopback_only else []
-    policy = content_security_policy(pictures_elsewhere=not settings.storage.startswith("file:"))
+    outlet = storage_of(settings).outlet
+    policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Headers, policy=policy), Middleware(Counting), *guard],
+        middleware=[Middleware(Headers, policy=policy), Middleware(Counting), Middleware(Traces), *guard],
         exception_handlers={
             HTTPException: _refused,
             KeyMissing: _key_asked_for,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
+from gql_imgproc.core.downloads import OUTPUT_CACHE, OUTPUT_TYPE, attachment, output_filename, picture_cache
 from gql_imgproc.core.locations import image_key_from, output_key, request_id_in, request_id_of
 from gql_imgproc.db import queries
 from gql_imgproc.errors import ImageErrorCode, ImageFailure, RequestNotFound, SourceUnknown, TooManySources
@@ -49,16 +48,19 @@ async def download(request: Request) -> Response:
         return _error(404, str(RequestNotFound()))
     if not found.status.final:
         return _error(409, f"The request is still {found.status.value}. Its output CSV is there when it has ended.")
-    stored = await resources.storage.open(output_key(found.id, found.output_name)) if found.output_name else None
+    key = output_key(found.id, found.output_name) if found.output_name else None
+    if key and (elsewhere := await _elsewhere(request, key, "no-store")):
+        return elsewhere
+    stored = await resources.storage.open(key) if key else None
     if stored is None:
         return _error(404, "The request has no output CSV.")
     # A retry of failed images writes another one in the same place.
     etag = f'"{found.id.hex}-{found.generation}-{stored.size}"'
     headers = {
-        "Content-Disposition": attachment(output_name(found.csv_filename)),
-        "Cache-Control": "no-cache",
+        "Content-Disposition": attachment(output_filename(found.csv_filename)),
+        "Cache-Control": OUTPUT_CACHE,
     }
-    return _serve(request, stored, etag, "text/csv; charset=utf-8", headers)
+    return _serve(request, stored, etag, OUTPUT_TYPE, headers)
 
 
 async def image(request: Request) -> Response:
@@ -68,19 +70,18 @@ async def image(request: Request) -> Response:
     key = image_key_from(path)
     if key is None or (resources.settings.private_images and not await _is_visitors(request, key)):
         return _error(404, "There is no such picture.")
-    if signed := await resources.storage.sign(key, SIGNED_SECONDS):
-        return RedirectResponse(signed, 302, {"Cache-Control": f"private, max-age={SIGNED_CACHE_SECONDS}"})
+    if elsewhere := await _elsewhere(request, key, f"private, max-age={SIGNED_CACHE_SECONDS}"):
+        return elsewhere
     stored = await resources.storage.open(key)
     if stored is None:
         return _error(404, "There is no such picture.")
-    whose = "private" if resources.settings.private_images else "public"
     name, _, extension = path.rpartition("/")[2].rpartition(".")
     return _serve(
         request,
         stored,
         f'"{name}"',
         _TYPES.get(extension, "application/octet-stream"),
-        {"Cache-Control": f"{whose}, max-age=31536000, immutable"},
+        {"Cache-Control": picture_cache(private=resources.settings.private_images)},
     )
 
 
@@ -114,18 +115,15 @@ async def _is_visitors(request: Request, key: str) -> bool:
     return await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id)) is not None
 
 
-def output_name(csv_filename: str) -> str:
-    """`shop.csv` was uploaded, `shop-output.csv` comes out."""
-    stem, dot, extension = csv_filename.rpartition(".")
-    return f"{stem if dot and extension.isalnum() else csv_filename}-output.csv"
-
-
-def attachment(name: str) -> str:
-    """`Content-Disposition` by RFC 6266: the name for every client, and the plain one for old ones."""
-    plain = "".join(
-        letter if letter.isascii() and letter.isprintable() and letter not in '"\\%' else "_" for letter in name
-    )
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+async def _elsewhere(request: Request, key: str, cache_control: str) -> Response | None:
+    """Where the bucket itself serves the object; None when it is for us to do, or to say that there is none."""
+    storage = request.app.state.resources.storage
+    # A bucket's own word on what is missing is for programs.
+    if storage.outlet is None or not await storage.exists(key):
+        return None
+    # Who signs says for which method.
+    signed = await storage.sign(key, "HEAD" if request.method == "HEAD" else "GET", SIGNED_SECONDS)
+    return RedirectResponse(signed, 302, {"Cache-Control": cache_control}) if signed else None
 
 
 def _serve(request: Request, stored: StoredObject, etag: str, kind: str, headers: dict[str, str]) -> Response:

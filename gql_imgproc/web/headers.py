@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,13 +21,13 @@ COMMON = {
 BARE = COMMON | {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 
 
-def content_security_policy(*, pictures_elsewhere: bool, inline_styles: bool = False) -> str:
-    """What a page of ours may load: itself, and pictures from where the object store has them."""
+def content_security_policy(pictures_at: Sequence[str] = (), *, inline_styles: bool = False) -> str:
+    """What a page of ours may load: itself, and pictures from the origins to which we redirect them."""
     rules = {
         "default-src": "'none'",
         "script-src": "'self'",
         "style-src": "'self' 'unsafe-inline'" if inline_styles else "'self'",
-        "img-src": "'self' data: https: http:" if pictures_elsewhere else "'self' data:",
+        "img-src": " ".join(["'self' data:", *pictures_at]),
         "font-src": "'self' data:",
         "connect-src": "'self'",
         "base-uri": "'none'",

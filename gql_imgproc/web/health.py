@@ -7,18 +7,18 @@ import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from gql_imgproc.db import queries
-from gql_imgproc.db.migration import is_current
+from gql_imgproc.db.migration import misfit_of
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.metrics import DUTY_ENDED, DUTY_ITEMS, DUTY_RUNS, QUEUE_MESSAGES, REQUESTS
+from gql_imgproc.metrics import BACKEND_UP, Readings, text
 from gql_imgproc.resources import Resources
+from gql_imgproc.web import overview
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ async def ready(request: Request) -> Response:
     faults = await asyncio.gather(
         _fault(_check_database(resources)),
         _fault(resources.blocking(resources.queue.ping)),
-        _fault(resources.storage.check()),
+        _fault(resources.storage.check_writable()),
     )
     missing = {name: fault.told for name, fault in zip(names, faults, strict=True) if fault}
     _log_change(request.app.state, {name: fault.reason for name, fault in zip(names, faults, strict=True) if fault})
@@ -47,11 +47,20 @@ async def ready(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Prometheus text; what cannot be asked for keeps the value it had."""
+    """Prometheus text. What cannot be asked for is absent: an old value would look like a new one."""
     resources: Resources = request.app.state.resources
-    counts = (_count_requests(resources), _count_messages(resources), _tell_duties(resources))
-    await asyncio.gather(*map(_fault, counts))
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    readings: Readings = {}
+
+    async def read(asked: Awaitable[Readings]) -> None:
+        readings.update(await asked)
+
+    faults = await asyncio.gather(
+        _fault(read(overview.of_database(resources))), _fault(read(overview.of_redis(resources)))
+    )
+    readings[BACKEND_UP] = {
+        name: float(fault is None) for name, fault in zip(("database", "redis"), faults, strict=True)
+    }
+    return Response(text(readings), media_type=CONTENT_TYPE_LATEST)
 
 
 def _log_change(state: State, reasons: dict[str, str]) -> None:
@@ -67,25 +76,8 @@ def _log_change(state: State, reasons: dict[str, str]) -> None:
 
 
 async def _check_database(resources: Resources) -> None:
-    if not await asyncio.to_thread(is_current, resources.db):
-        raise ConfigurationError("The database has another version of the tables. Run `gql-imgproc migrate`.")
-
-
-async def _count_requests(resources: Resources) -> None:
-    for status, count in (await resources.db.read(queries.requests_by_status)).items():
-        REQUESTS.labels(status.value).set(count)
-
-
-async def _count_messages(resources: Resources) -> None:
-    for queue, length in (await resources.blocking(resources.queue.lengths)).items():
-        QUEUE_MESSAGES.labels(queue).set(length)
-
-
-async def _tell_duties(resources: Resources) -> None:
-    for name, account in (await resources.blocking(resources.duties.accounts)).items():
-        DUTY_ENDED.labels(name).set(account.ended_at)
-        DUTY_RUNS.labels(name).set(account.runs)
-        DUTY_ITEMS.labels(name).set(account.items)
+    if misfit := await asyncio.to_thread(misfit_of, resources.db):
+        raise ConfigurationError(f"The database {misfit}.")
 
 
 @dataclass(frozen=True, slots=True)

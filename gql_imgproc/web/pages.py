@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.types import Scope
 
 from gql_imgproc import __version__
+from gql_imgproc.resources import Resources
 from gql_imgproc.web.headers import content_security_policy
 
 #: The built page; there is none in a checkout where it was not built.
@@ -33,13 +34,14 @@ async def index(request: Request) -> Response:
 
 
 def graphiql(request: Request) -> Response:
-    settings = request.app.state.resources.settings
-    if settings.introspection != "on":
+    resources: Resources = request.app.state.resources
+    if resources.settings.introspection != "on":
         return PlainTextResponse(_NO_EXPLORER, 404)
     response = _page("graphiql.html")
     # Its editor and dialogs write style elements.
+    outlet = resources.storage.outlet
     response.headers["Content-Security-Policy"] = content_security_policy(
-        pictures_elsewhere=not settings.storage.startswith("file:"), inline_styles=True
+        outlet.origins if outlet else (), inline_styles=True
     )
     return response
 

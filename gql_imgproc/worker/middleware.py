@@ -8,14 +8,16 @@ import os
 import random
 import sys
 
-from dramatiq import Broker, Worker
+from dramatiq import Broker, MessageProxy, Worker
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq.middleware import Middleware
 
+from gql_imgproc import tracing
 from gql_imgproc.processes import CANNOT_START, die_with_parent, limit_memory
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.upkeep import do_duties
 from gql_imgproc.settings import Settings
+from gql_imgproc.worker.listener import listen
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class OpenResources(Middleware):
         self._settings = settings
         self._resources: Resources | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._listener: asyncio.Server | None = None
 
     @property
     def resources(self) -> Resources:
@@ -66,7 +69,14 @@ class OpenResources(Middleware):
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         _loop().run_coroutine(self._close())
 
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        # The actor runs in a copy of this thread's context.
+        tracing.carry(message.options.get(tracing.TRACEPARENT))
+
     async def _open(self) -> None:
+        tracing.set_up("worker")
+        if self._settings.metrics_port:
+            self._listener = await listen(self._settings.metrics_host, self._settings.metrics_port)
         # The default of `dramatiq` is one process per core.
         self._resources = Resources(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
         self._sweeper = asyncio.create_task(_sweep_for_ever(self._resources), name="sweeper")
@@ -75,8 +85,11 @@ class OpenResources(Middleware):
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
         if self._resources is not None:
             await self._resources.aclose()
+        await asyncio.to_thread(tracing.shut_down)
 
 
 def _loop() -> EventLoopThread:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -33,6 +34,7 @@ from gql_imgproc.local.client import Accepted, Client, Progress, ServiceError
 from gql_imgproc.states import RequestStatus
 
 from ..conftest import postgresql
+from ..db.gate import Gate
 from .conftest import Service, StartService
 from .hosts import host
 from .test_up import read, upload, write_manifest
@@ -311,3 +313,42 @@ def test_a_postgresql_that_is_restarted_loses_nothing(start: StartService, slow_
 
         assert_every_picture_once(run, tmp_path / "out.csv", database.url)
         assert service.stop() == 0
+
+
+def test_a_postgresql_that_is_away_for_longer_than_anybody_waits_costs_time_only(
+    start: StartService, slow_port: int, tmp_path: Path
+) -> None:
+    manifest = given_manifest(tmp_path, slow_port)
+    with postgresql() as database:
+        gate = Gate(database.url)
+        service = start(FETCH_ALLOW_PORTS=str(slow_port), LEASE_SECONDS="1", SWEEP_SECONDS="0.5", DATABASE_URL=gate.url)
+        workers = [worker.pid for worker in service.workers()]
+        answers: list[httpx.Response] = []
+
+        async def go_away(run: Run) -> None:
+            if answers:
+                return
+            gate.shut()
+            async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
+                answers.append(await client.get("/healthz"))
+                answers.append(await client.get("/readyz"))
+                answers.append(await client.post("/graphql", json={"query": "{ requests { totalCount } }"}))
+                # Leases and patience have run out.
+                await asyncio.sleep(1)
+                gate.open()
+                async with asyncio.timeout(10):
+                    while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - another process
+                        await asyncio.sleep(0.1)
+
+        run = asyncio.run(go_through(service, manifest, tmp_path / "out.csv", go_away))
+
+        healthy, ready, asked = answers
+        assert healthy.status_code == 200
+        assert (ready.status_code, list(ready.json()["missing"])) == (503, ["database"])
+        assert [error["extensions"]["code"] for error in asked.json()["errors"]] == ["INTERNAL"]
+        assert "psycopg" not in asked.text + ready.text
+        # The watcher's one subscription has seen it all, and nobody died of it.
+        assert_every_picture_once(run, tmp_path / "out.csv", database.url)
+        assert [worker.pid for worker in service.workers()] == workers
+        assert service.stop() == 0
+        gate.shut()

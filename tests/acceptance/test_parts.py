@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ from gql_imgproc.local import samples
 from gql_imgproc.local.listening import check_port
 
 from .conftest import COMMAND, environment, refused
+from .test_seen import free_port
 
 pytestmark = pytest.mark.acceptance
 
@@ -25,7 +27,7 @@ def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
     manifest = tmp_path / "products.csv"
     manifest.write_text(f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{pictures_port}/lamp.png\n")
     port = check_port("127.0.0.1", 0)
-    url = f"http://127.0.0.1:{port}"
+    url, metrics_port = f"http://127.0.0.1:{port}", free_port(together=2)
     ours = environment(
         REDIS_URL=redis_url,
         PUBLIC_URL=url,
@@ -39,7 +41,10 @@ def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
     with (tmp_path / "log").open("wb") as log:
         parts = [
             subprocess.Popen([*COMMAND, *part], env=ours, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            for part in (("api", "--port", str(port)), ("worker", "--processes", "1"))
+            for part in (
+                ("api", "--port", str(port)),
+                ("worker", "--processes", "2", "--metrics-port", str(metrics_port)),
+            )
         ]
     try:
         wait_until_ready(url)
@@ -47,6 +52,13 @@ def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
         done = subprocess.run([*COMMAND, *submit], env=ours, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
         assert f"{url}/api/image/" in (tmp_path / "out.csv").read_text()
+        # The figures of each of the two processes are at a port of its own.
+        figures = [
+            httpx.get(f"http://127.0.0.1:{each}/metrics", trust_env=False).text
+            for each in (metrics_port, metrics_port + 1)
+        ]
+        claimed = sorted(re.findall(r"^imgproc_products_claimed_total (.*)$", "\n".join(figures), re.MULTILINE))
+        assert claimed == ["0.0", "1.0"]
     finally:
         for part in parts:
             part.send_signal(signal.SIGTERM)

@@ -213,7 +213,7 @@ def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     line = refused("up", "--port", "0", "--data-dir", str(tmp_path), STORAGE_URL=f"file://{tmp_path}/file/objects")
 
     assert time.monotonic() - started < 10
-    assert f"The object store file://{tmp_path}/file/objects cannot be used: " in line
+    assert f"The object store file://{tmp_path}/file/objects cannot be used (to write): " in line
     assert "IMGPROC_STORAGE_URL" in line
 
 

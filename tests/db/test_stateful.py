@@ -458,6 +458,7 @@ def _all_rows(connection: Connection, request_id: UUID) -> list[list[Any]]:
             )
         ]
         for table in metadata.sorted_tables
+        if table is requests or "request_id" in table.c
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event, select, update
 
+from gql_imgproc.db import search
 from gql_imgproc.db.models import products, requests
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.settings import Settings
@@ -273,33 +274,36 @@ def test_a_page_of_everything_takes_a_fixed_number_of_statements(settings: Setti
 
 
 @pytest.mark.parametrize(
-    ("arguments", "total", "statements"),
+    ("arguments", "total", "everywhere", "within"),
     [
         # What is not there, and what one page shows, is read once;
-        ('nameContains: "nothing"', 0, 1),
-        ('nameContains: "product 1"', 3, 1),
-        ("first: 12", 12, 1),
+        ("first: 12", 12, 1, 2),
+        # a search asks besides how far it is to look;
+        ('nameContains: "nothing"', 0, 2, 3),
+        ('nameContains: "product 1"', 3, 2, 3),
         # what does not fit a page is counted.
-        ('nameContains: "product 1", first: 2', 3, 2),
-        ('nameContains: "product 1", last: 0', 3, 2),
-        ("first: 11", 12, 2),
+        ('nameContains: "product 1", first: 2', 3, 4, 4),
+        ('nameContains: "product 1", last: 0', 3, 4, 4),
+        ("first: 11", 12, 2, 3),
     ],
 )
-def test_only_what_a_page_does_not_show_is_counted(run: Any, arguments: str, total: int, statements: int) -> None:
+def test_only_what_a_page_does_not_show_is_counted(
+    run: Any, arguments: str, total: int, everywhere: int, within: int
+) -> None:
     async def story(api: Api) -> None:
         request_id = to_global(Kind.REQUEST, given_request(api.resources.db, *[1] * 12))
         fields = f"products({arguments}) {{ totalCount edges {{ node {{ id }} }} }}"
 
-        with Statements(api) as everywhere:
+        with Statements(api) as of_all:
             found = await api.data(f"{{ {fields} }}")
-        with Statements(api) as within:
+        with Statements(api) as of_one:
             of_request = (await api.data(f"query($id: ID!) {{ request(id: $id) {{ {fields} }} }}", id=request_id))[
                 "request"
             ]
 
         assert (found["products"]["totalCount"], of_request["products"]["totalCount"]) == (total, total)
         # The request itself is read as well.
-        assert (len(everywhere.texts), len(within.texts)) == (statements, statements + 1)
+        assert (len(of_all.texts), len(of_one.texts)) == (everywhere, within)
 
     run(story)
 
@@ -314,5 +318,49 @@ def test_total_is_counted_only_when_asked_for(run: Any) -> None:
             await api.data("{ requests(first: 1) { totalCount edges { node { id } } } }")
 
         assert (len(without.texts), len(with_total.texts)) == (1, 2)
+
+    run(story)
+
+
+def test_a_search_looks_through_so_many_products_for_a_page(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = """products(nameContains: "product 1", %s) {
+      totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { node { productName } } }"""
+
+    async def story(api: Api) -> None:
+        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, *[1] * 13))
+        monkeypatch.setattr(search, "SEARCH_ROWS", 4)
+
+        async def ask(within: str, window: str) -> Any:
+            data = await api.data(
+                f"{{ {within.replace('ID', request_id)} {fields % window} {'}' * within.count('{')} }}"
+            )
+            return data.get("request", data)["products"]
+
+        for within in ('request(id: "ID") {', ""):
+            forward, cursor = [], ""
+            while True:
+                page = await ask(within, f"first: 2{cursor}")
+                forward.append([edge["node"]["productName"] for edge in page["edges"]])
+                # Among the first four.
+                assert page["totalCount"] == 1 or not within
+                if not page["pageInfo"]["hasNextPage"]:
+                    break
+                cursor = f', after: "{page["pageInfo"]["endCursor"]}"'
+            backward, cursor = [], ""
+            while True:
+                page = await ask(within, f"last: 2{cursor}")
+                backward.append([edge["node"]["productName"] for edge in page["edges"]])
+                if not page["pageInfo"]["hasPreviousPage"]:
+                    break
+                cursor = f', before: "{page["pageInfo"]["startCursor"]}"'
+
+            # Each once, whatever their order.
+            for pages in (forward, backward):
+                assert sorted(name for page in pages for name in page) == [f"product {n}" for n in (1, 10, 11, 12)]
+            if not within:
+                continue
+            # Products 0 to 3, 4 to 7, 8 to 11 of which a page shows two, and what is left.
+            assert forward == [["product 1"], [], ["product 10", "product 11"], ["product 12"]]
+            assert backward == [["product 11", "product 12"], ["product 10"], [], ["product 1"]]
 
     run(story)

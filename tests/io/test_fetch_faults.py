@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gql_imgproc.core.fetch_fault import FetchFault
 from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.io import host_classes
+from gql_imgproc.io.host_classes import HostClass
 from tests.io.host import CLOSED, LIMITS, LOOPBACK, Exchange, Host, failure_of, fetching, picture, resolving, serving
 
 HASTY = replace(LIMITS, connect_s=0.2, first_byte_s=0.2)
@@ -116,6 +119,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("fault", list(FetchFault))
 def test_a_fault_is_called_what_the_table_says(fault: FetchFault, request: pytest.FixtureRequest) -> None:
+    before = downloads(fault.name)
     if fault is FetchFault.CERTIFICATE_INVALID:
         failure = asyncio.run(untrusted(request.getfixturevalue("tls_server")))
     else:
@@ -123,6 +127,53 @@ def test_a_fault_is_called_what_the_table_says(fault: FetchFault, request: pytes
 
     assert SENTENCES[fault] in failure.message
     assert (failure.code, failure.temporary) == (fault.value.code, fault.value.temporary)
+    assert sum(downloads(fault.name).values()) == sum(before.values()) + 1
+
+
+def downloads(result: str) -> dict[HostClass, float]:
+    """How many ended like this, by the class of their host."""
+    return {
+        host_class: REGISTRY.get_sample_value(
+            "imgproc_downloads_total", {"host_class": host_class.value, "result": result}
+        )
+        or 0
+        for host_class in HostClass
+    }
+
+
+def grown(before: dict[HostClass, float], after: dict[HostClass, float]) -> list[HostClass]:
+    return [host_class for host_class in HostClass if after[host_class] > before[host_class]]
+
+
+def test_downloads_are_counted_by_the_kind_of_host_not_by_host() -> None:
+    async def story() -> None:
+        async with serving(picture) as host:
+            before = downloads("OK")
+            async with fetching(LOOPBACK) as fetcher:
+                await fetcher.fetch(host.url())
+                # Over the connection that is kept.
+                await fetcher.fetch(host.url("/b.jpg"))
+            assert grown(before, downloads("OK")) == [HostClass.ALLOWED_PRIVATE]
+            assert sum(downloads("OK").values()) == sum(before.values()) + 2
+
+            before = downloads("ADDRESS_FORBIDDEN")
+            async with fetching(CLOSED, resolve=resolving("127.0.0.1")) as fetcher:
+                await failure_of(fetcher, host.url("/", "pictures.test"))
+            assert grown(before, downloads("ADDRESS_FORBIDDEN")) == [HostClass.UNKNOWN]
+
+    asyncio.run(story())
+
+
+def test_a_host_is_public_when_all_its_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_classes, "REMEMBERED", 2)
+    classes = host_classes.HostClasses()
+
+    classes.note("public", ["93.184.216.34", "2606:2800:220:1::1"])
+    classes.note("mixed", ["93.184.216.34", "10.0.0.1"])
+
+    assert [classes.of(host) for host in ("public", "mixed", "never asked")] == list(HostClass)
+    classes.note("third", ["10.0.0.2"])
+    assert classes.of("public") is HostClass.UNKNOWN
 
 
 async def untrusted(server_side: ssl.SSLContext) -> ImageFailure:

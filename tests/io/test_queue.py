@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from dramatiq.brokers.redis import RedisBroker
 
+from gql_imgproc import tracing
 from gql_imgproc.identifiers import new_id
-from gql_imgproc.io.queue import Census, Queue
+from gql_imgproc.io.queue import CONTROL_QUEUE, NAMESPACE, Census, Queue, connect
 from gql_imgproc.states import Priority
 
 
@@ -29,3 +32,27 @@ def test_calls_are_counted_per_request_and_queued_by_priority(queue: Queue) -> N
 
     assert queue.census() == Census(Counter({urgent: 2, usual: 4}), Counter({("ingest", usual): 1}))
     assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
+
+
+def test_whoever_sends_is_no_worker(queue: Queue, redis_url: str) -> None:
+    queue.ingest(new_id())
+    assert queue.workers() == 0
+
+    broker = RedisBroker(client=connect(redis_url), middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]
+    next(broker.consume(CONTROL_QUEUE))
+
+    assert queue.workers() == 1
+    broker.close()
+    broker.client.close()
+
+
+def test_a_call_carries_the_trace_it_belongs_to(queue: Queue) -> None:
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    with tracing.carrying(traceparent):
+        queue.ingest(new_id())
+    queue.ingest(new_id())
+
+    messages = queue._redis.hvals(f"{NAMESPACE}:{CONTROL_QUEUE}.msgs")
+
+    options = sorted((json.loads(message)["options"] for message in messages), key=len)
+    assert [entry.get("traceparent") for entry in options] == [None, traceparent]

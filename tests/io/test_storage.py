@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gql_imgproc.errors import ConfigurationError, StorageError
-from gql_imgproc.io.storage import CHUNK_BYTES, Storage
+from gql_imgproc.io.storage import CHUNK_BYTES, ObjectHeaders, Storage
 
 
 def run(folder: Path, story: Callable[[Storage], Awaitable[Any]]) -> Any:
@@ -24,7 +24,7 @@ def test_what_is_put_can_be_read_in_chunks_and_is_gone_when_deleted(tmp_path: Pa
 
     async def story(storage: Storage) -> None:
         await storage.put("a/b/one.jpg", b"one", "image/jpeg")
-        await storage.put_file("a/b/two.csv", io.BytesIO(data), "text/csv")
+        await storage.put_file("a/b/two.csv", io.BytesIO(data), ObjectHeaders("text/csv"))
         assert await storage.list_keys("a/") == ["a/b/one.jpg", "a/b/two.csv"]
         assert await storage.get("a/b/one.jpg") == b"one"
         stored = await storage.open("a/b/two.csv")

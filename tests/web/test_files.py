@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
+from gql_imgproc.core.downloads import attachment, output_filename, picture_cache
 from gql_imgproc.core.locations import image_key, output_key
 from gql_imgproc.db.models import requests
 from gql_imgproc.errors import StorageError
 from gql_imgproc.identifiers import Kind, new_id, to_global
+from gql_imgproc.io.storage import ObjectHeaders
+from gql_imgproc.settings import Settings
 from gql_imgproc.states import RequestStatus
-from gql_imgproc.web.files import attachment, output_name
 from tests.db.stories import given_request
-from tests.graphql.api import Api
+from tests.faulty import Fault, way_to
+from tests.graphql.api import Api, opened
+from tests.s3 import S3
 
 OUTPUT = b"S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
 
@@ -118,21 +124,111 @@ def test_what_is_no_picture_is_not_served(run: Any) -> None:
     run(story)
 
 
-def test_picture_in_a_bucket_is_elsewhere(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def sign(key: str, seconds: int) -> str:
-        return f"https://bucket.example/{key}?for={seconds}"
+def in_bucket(settings: Settings, s3: S3, **more: Any) -> Settings:
+    # What is checked when settings are read is not of interest here.
+    return settings.model_copy(update={"storage_url": s3.url, "storage_redirects": "on"} | more)
 
-    async def story(api: Api) -> None:
-        monkeypatch.setattr(api.resources.storage, "sign", sign)
-        request_id, name = new_id(), f"{new_id().hex}-1.jpg"
 
-        got = await api.http.get(f"/api/image/{request_id.hex}/{name}")
+async def given_picture(api: Api) -> tuple[str, str]:
+    """Its path and its key."""
+    request_id, name = new_id(), f"{new_id().hex}-1.webp"
+    key = image_key(request_id, name)
+    await api.resources.storage.put_new(key, b"picture", ObjectHeaders("image/webp", picture_cache(private=False)))
+    return f"/api/image/{request_id.hex}/{name}", key
 
-        assert got.status_code == 302
-        assert got.headers["location"] == f"https://bucket.example/{image_key(request_id, name)}?for=300"
-        assert got.headers["cache-control"] == "private, max-age=60"
 
-    run(story)
+def test_objects_of_a_bucket_are_had_from_it(settings: Settings, s3: S3) -> None:
+    async def story() -> None:
+        async with opened(in_bucket(settings, s3)) as api, httpx.AsyncClient() as browser:
+            address, key = await given_picture(api)
+            request_id = await given_output(api)
+            output = f"/api/download/{to_global(Kind.REQUEST, request_id)}"
+
+            redirect, head = await api.http.get(address), await api.http.head(address)
+            csv = await api.http.get(output)
+            picture = await browser.get(redirect.headers["location"])
+            looked = await browser.head(head.headers["location"])
+
+            assert (redirect.status_code, head.status_code, csv.status_code) == (302, 302, 302)
+            assert redirect.headers["location"].startswith(f"{s3.endpoint}/{s3.bucket}/{key}?X-Amz-")
+            assert "X-Amz-Expires=300&" in redirect.headers["location"]
+            assert redirect.headers["cache-control"] == "private, max-age=60"
+            assert csv.headers["cache-control"] == "no-store"
+            assert (picture.status_code, picture.content) == (200, b"picture")
+            assert picture.headers["content-type"] == "image/webp"
+            assert picture.headers["cache-control"] == "public, max-age=31536000, immutable"
+            assert (looked.status_code, looked.headers["content-length"]) == (200, "7")
+            assert (await browser.get(csv.headers["location"])).content == OUTPUT
+
+            # What is missing is told by us.
+            await api.resources.storage.delete_all([key, output_key(request_id, "output-1.csv")])
+            for path, sentence in (
+                (address, "There is no such picture."),
+                (output, "The request has no output CSV."),
+            ):
+                gone = await api.http.get(path)
+                assert (gone.status_code, gone.json()) == (404, {"error": sentence})
+
+    asyncio.run(story())
+
+
+def test_objects_of_a_bucket_that_browsers_do_not_reach_are_had_from_us(settings: Settings, s3: S3) -> None:
+    async def story() -> None:
+        # Its endpoint is on loopback.
+        async with opened(in_bucket(settings, s3, storage_redirects="auto")) as api:
+            address, _ = await given_picture(api)
+            output = f"/api/download/{to_global(Kind.REQUEST, await given_output(api))}"
+
+            picture, head, csv = await api.http.get(address), await api.http.head(address), await api.http.get(output)
+
+        assert (picture.status_code, picture.content, picture.headers["content-type"]) == (
+            200,
+            b"picture",
+            "image/webp",
+        )
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "7")
+        assert (csv.status_code, csv.content) == (200, OUTPUT)
+
+    asyncio.run(story())
+
+
+def test_addresses_are_signed_for_where_browsers_are(settings: Settings, s3: S3) -> None:
+    async def story() -> None:
+        elsewhere = in_bucket(
+            settings, s3, storage_redirects="auto", storage_public_endpoint="https://pictures.example:9000"
+        )
+        async with opened(elsewhere) as api:
+            address, key = await given_picture(api)
+
+            redirect, page = (
+                await api.http.get(address),
+                await api.http.get("/graphql", headers={"Accept": "text/html"}),
+            )
+
+        assert redirect.headers["location"].startswith(f"https://pictures.example:9000/{s3.bucket}/{key}?X-Amz-")
+        for answer in (redirect, page):
+            rules = answer.headers["content-security-policy"].split("; ")
+            assert "img-src 'self' data: https://pictures.example:9000" in rules
+
+    asyncio.run(story())
+
+
+def test_a_bucket_that_does_not_answer(settings: Settings, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        with way_to(s3.endpoint) as way:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", way.url)
+            async with opened(in_bucket(settings, s3)) as api:
+                address, _ = await given_picture(api)
+                way.fail(Fault.CUT)
+
+                got, ready = await api.http.get(address), await api.http.get("/readyz")
+
+        assert got.status_code == 503
+        assert got.json() == {"error": "The object store does not answer. Try again later."}
+        assert ready.status_code == 503
+        assert "nothing answers where it should be" in ready.json()["missing"]["storage"]
+
+    asyncio.run(story())
 
 
 def test_store_that_does_not_answer(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +257,7 @@ def test_store_that_does_not_answer(run: Any, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_name_of_the_output(uploaded: str, downloaded: str) -> None:
-    assert output_name(uploaded) == downloaded
+    assert output_filename(uploaded) == downloaded
 
 
 def test_name_cannot_break_out_of_its_header() -> None:

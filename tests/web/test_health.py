@@ -59,17 +59,17 @@ def test_what_is_missing_is_logged_once_until_it_changes(
         return [(record.getMessage(), getattr(record, "storage", None)) for record in own]
 
     async def story(api: Api) -> None:
-        check = api.resources.storage.check
+        check = api.resources.storage.check_writable
         for _ in range(3):
             await api.http.get("/readyz")
         assert lines() == []
 
-        monkeypatch.setattr(api.resources.storage, "check", gone)
+        monkeypatch.setattr(api.resources.storage, "check_writable", gone)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 503
         assert lines() == [("not ready", "The object store is gone.")]
 
-        monkeypatch.setattr(api.resources.storage, "check", check)
+        monkeypatch.setattr(api.resources.storage, "check_writable", check)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 200
         assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
@@ -81,7 +81,7 @@ def test_what_is_missing_is_logged_once_until_it_changes(
 def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(api: Api) -> None:
         monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
-        monkeypatch.setattr(api.resources.storage, "check", lambda: asyncio.sleep(30))
+        monkeypatch.setattr(api.resources.storage, "check_writable", lambda: asyncio.sleep(30))
 
         ready = await api.http.get("/readyz")
 
@@ -91,16 +91,39 @@ def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) 
     run(story)
 
 
-def test_metrics_count_answers_by_route_and_requests_by_status(run: Any) -> None:
+def test_metrics_count_answers_by_route_and_tell_of_the_whole_service(run: Any) -> None:
     async def story(api: Api) -> None:
         given_request(api.resources.db, 1)
         await api.http.get("/api/image/whatever")
 
         text = (await api.http.get("/metrics")).text
 
-        assert 'imgproc_requests{status="PENDING"} 1.0' in text
+        assert 'imgproc_requests_open{status="PENDING"} 1.0' in text
+        assert "imgproc_products_claimable 1.0" in text
+        assert "imgproc_workers 0.0" in text
+        assert 'imgproc_backend_up{backend="redis"} 1.0' in text
         assert 'imgproc_queue_messages{queue="images"} 0.0' in text
         assert 'imgproc_http_requests_total{method="GET",route="/api/image/{key:path}",status="404"}' in text
         assert "whatever" not in text
+
+    run(story)
+
+
+def test_what_cannot_be_read_is_absent_from_the_metrics_not_old(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> Any:
+        raise ConnectionError("Redis is away.")
+
+    async def story(api: Api) -> None:
+        given_request(api.resources.db, 1)
+        assert 'imgproc_queue_messages{queue="images"} 0.0' in (await api.http.get("/metrics")).text
+        monkeypatch.setattr(api.resources.queue, "lengths", away)
+
+        answer = await api.http.get("/metrics")
+
+        assert answer.status_code == 200
+        assert "imgproc_queue_messages" not in answer.text
+        assert 'imgproc_backend_up{backend="redis"} 0.0' in answer.text
+        assert 'imgproc_backend_up{backend="database"} 1.0' in answer.text
+        assert 'imgproc_requests_open{status="PENDING"} 1.0' in answer.text
 
     run(story)

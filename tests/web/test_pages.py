@@ -99,7 +99,7 @@ def test_a_program_is_told_the_addresses(run: Any) -> None:
 
 def test_every_answer_carries_the_headers(run: Any, built: Path) -> None:
     async def story(api: Api) -> None:
-        policy = content_security_policy(pictures_elsewhere=False)
+        policy = content_security_policy()
 
         answers = [
             await api.http.get("/", headers=BROWSER),
@@ -155,7 +155,7 @@ def test_a_fault_of_ours_carries_them_too_and_tells_nothing(
 
 
 def test_policy_lets_no_foreign_script_in() -> None:
-    rules = dict(rule.split(" ", 1) for rule in content_security_policy(pictures_elsewhere=True).split("; "))
+    rules = dict(rule.split(" ", 1) for rule in content_security_policy(["https://bucket.example"]).split("; "))
 
     assert rules["default-src"] == "'none'"
     assert rules["script-src"] == rules["connect-src"] == rules["style-src"] == "'self'"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from gql_imgproc.core.downloads import attachment, output_filename
 from gql_imgproc.core.locations import image_key, input_key, request_id_in
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.settings import Settings
-from gql_imgproc.web.files import attachment, output_name
 from tests.graphql.api import served
 from tests.web.test_hosts import Answer, ask
 
@@ -133,7 +133,7 @@ def test_other_targets_lead_nowhere(run: Any, target: str) -> None:
     "name", ["../../etc/x", "/etc/x", "a\x00b", "CON", "NUL.csv", "C:\\x", "..", "x" * 10_000, 'a"\r\nX: y', "größe ☃"]
 )
 def test_a_download_is_named_safely(name: str) -> None:
-    header = attachment(output_name(name))
+    header = attachment(output_filename(name))
 
     assert header.isascii()
     assert header.isprintable()
