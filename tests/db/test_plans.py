@@ -214,7 +214,7 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
         assert ended is not None
         do(lambda connection: deliveries.due(connection, 500))
         do(lambda connection: reopening.due(connection, 500))
-        assert do(lambda connection, again=again: again(connection, request_id)) is not None
+        assert do(lambda connection, again=again: again(connection, DEFAULT_TENANT, request_id)) is not None
         held = do(lambda connection: holds.take(connection, request_id, 60))
         do(lambda connection, held=held: reopening.reopen_chunk(connection, held))
         do(lambda connection, held=held: holds.release(connection, held))
