@@ -9,6 +9,12 @@ ImgprocError
 ├── KeyRefused           the API key is not good, and why
 ├── ScopeMissing         the API key is not good for this
 ├── AddressOver          a signed address is not good (any more)
+├── KeyInvalid           an API key cannot be made like that
+├── KeyNotFound          there is no such API key
+├── KeyOver              the API key cannot be rotated (any more)
+├── LastAdminKey         without the API key nobody could make others
+├── TenantNotFound       there is no such tenant
+├── TenantExists         there is a tenant of that name already
 ├── RequestNotFound      there is no such request
 ├── RequestAlreadyFinal  the request has a final status
 ├── RequestNotFinal      the request has no final status yet
@@ -131,6 +137,52 @@ class AddressOver(ImgprocError):
 
     def __init__(self) -> None:
         super().__init__("This address is not good any more. Ask the API for a new one.")
+
+
+class KeyInvalid(ImgprocError):
+    """An API key cannot be made like that; `field` is what is at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class KeyNotFound(ImgprocError):
+    """There is no such API key."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such API key. Look at the list of keys for its identifier.")
+
+
+class KeyOver(ImgprocError):
+    """The API key was rotated already, or is not good any more."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The API key is {state} already, so it cannot be rotated. Make a new one.")
+
+
+class LastAdminKey(ImgprocError):
+    """Without this API key nobody of the tenant could make others."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "It is the last usable key with the scope ADMIN, without which nobody could make others. "
+            "Rotate it, or make another one first."
+        )
+
+
+class TenantNotFound(ImgprocError):
+    """There is no tenant of that name."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tenant. Look at the list of `gql-imgproc tenants list`")
+
+
+class TenantExists(ImgprocError):
+    """There is a tenant of that name."""
+
+    def __init__(self) -> None:
+        super().__init__("There is a tenant of that name already. Choose another name")
 
 
 class RequestNotFound(ImgprocError):

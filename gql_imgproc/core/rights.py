@@ -20,6 +20,8 @@ class Scope(StrEnum):
 
 #: What callers without a key may do, where they are let in: all but hand out keys.
 ANONYMOUS_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+#: What is kept of a name, in characters; those of keys are no longer.
+_MAX_NAME_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class Caller:
 def anonymous(address: str) -> Caller:
     """A caller that was not asked who it is."""
     return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address)
+
+
+def operator(tenant_id: UUID, user: str) -> Caller:
+    """Who runs the service, at the command line: who has the database may do all."""
+    return Caller(tenant_id, f"cli:{user}"[:_MAX_NAME_CHARS], frozenset(Scope))
 
 
 def ourselves(tenant_id: UUID, duty: str) -> Caller:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     bindparam,
 )
 
+from gql_imgproc.core.audit import Action
 from gql_imgproc.db.columns import Moment, text_enum
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.identifiers import DEFAULT_TENANT
@@ -79,6 +80,8 @@ api_keys = Table(
     # To the minute.
     Column("last_used_at", Moment, nullable=True),
     Column("revoked_at", Moment, nullable=True),
+    # The key that it was rotated to.
+    Column("successor_id", Uuid, nullable=True),
 )
 
 Index("ix_api_keys_tenant_id_id", api_keys.c.tenant_id, api_keys.c.id)
@@ -92,6 +95,30 @@ signing_secrets = Table(
     Column("secret", String(64), nullable=False),
     Column("created_at", Moment, nullable=False),
 )
+
+# Triggers of the migration refuse to change or remove a row.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("at", Moment, nullable=False),
+    # Name of the caller, and its key if it had one.
+    Column("actor", String(100), nullable=False),
+    Column("key_id", Uuid, nullable=True),
+    Column("action", text_enum(Action), nullable=False),
+    # In its outside form: what was deleted is named all the same.
+    Column("subject_id", String(64), nullable=True),
+    # Of the network; empty for ourselves and for the command line.
+    Column("address", String(100), nullable=False),
+    # Texts by their names.
+    Column("details", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+Index("ix_audit_events_tenant_id_id", audit_events.c.tenant_id, audit_events.c.id)
+Index("ix_audit_events_tenant_id_action_id", audit_events.c.tenant_id, audit_events.c.action, audit_events.c.id)
+Index("ix_audit_events_tenant_id_subject_id_id", audit_events.c.tenant_id, audit_events.c.subject_id, audit_events.c.id)
 
 requests = Table(
     "requests",

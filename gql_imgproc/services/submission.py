@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from gql_imgproc.core.audit import Action
 from gql_imgproc.core.locations import input_key
 from gql_imgproc.core.manifest import Summary, validate
 from gql_imgproc.core.netguard import check_url
@@ -19,9 +21,9 @@ from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import check_webhook_url
-from gql_imgproc.db import intake, queries
+from gql_imgproc.db import audit, intake, queries
 from gql_imgproc.errors import CsvIssueCode, UploadTooLarge
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell
 from gql_imgproc.services.ingestion import read_chunk
@@ -139,4 +141,17 @@ async def _record(
         total_images=summary.images,
     )
 
-    return await resources.db.write(lambda connection: intake.insert_first_chunk(connection, new, chunk))
+    def insert(connection: Connection) -> Snapshot:
+        accepted = intake.insert_first_chunk(connection, new, chunk)
+        audit.note(
+            connection,
+            caller,
+            Action.REQUEST_ACCEPTED,
+            to_global(Kind.REQUEST, request_id),
+            file=submission.filename,
+            products=summary.products,
+            images=summary.images,
+        )
+        return accepted
+
+    return await resources.db.write(insert)
