@@ -117,7 +117,8 @@ def rotate_signing() -> None:
 
     transact(lambda connection: signing.rotate(connection, _of_the_service()))
     typer.echo(
-        "Addresses are signed with a new secret within a minute; the last one is believed until the next", err=True
+        "Addresses are signed with a new secret within a minute. Those of the last one stay good; again ends them too",
+        err=True,
     )
 
 

@@ -8,7 +8,7 @@ import typer
 
 from gql_imgproc.cli.operators import moment, show, transact, user
 
-TITLES = ("Name", "Created")
+TITLES = ("Name", "Created (UTC)")
 
 
 def register(app: typer.Typer) -> None:

@@ -68,10 +68,10 @@ def insert_key(
     scopes: Collection[Scope],
     expires_at: datetime | None,
 ) -> ApiKey:
-    row = connection.execute(
-        insert(api_keys)
-        .values(
-            id=new_id(),
+    key_id = new_id()
+    connection.execute(
+        insert(api_keys).values(
+            id=key_id,
             tenant_id=tenant_id,
             public_id=key.public_id,
             digest=key.digest,
@@ -80,9 +80,9 @@ def insert_key(
             created_at=now(),
             expires_at=expires_at,
         )
-        .returning(*_COLUMNS)
-    ).one()
-    return _key(row)
+    )
+    # Not by RETURNING, in which SQLite 3.40 takes the first branch of `_state` for every row.
+    return _key(connection.execute(select(*_COLUMNS).where(*_own(tenant_id, key_id))).one())
 
 
 def find(connection: Connection, public_id: str) -> FoundKey | None:
