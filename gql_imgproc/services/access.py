@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from gql_imgproc.core.rights import Caller, anonymous
 from gql_imgproc.db import keys
 from gql_imgproc.errors import KeyMissing, KeyRefused
 from gql_imgproc.resources import Resources
+
+log = logging.getLogger(__name__)
 
 
 class Anonymous(StrEnum):
@@ -53,12 +56,12 @@ class Entrance:
         # Compared even when there is nothing to compare with: an unknown key takes as long as a wrong one.
         matches = form.matches(found.digest if found else NO_DIGEST)
         if found is None or not matches:
-            raise KeyRefused("It is not known. Check that it was copied as a whole.")
+            raise _refused(form, address, "It is not known. Check that it was copied as a whole.")
         key = found.key
         if key.revoked_at is not None:
-            raise KeyRefused("It was revoked. Ask for another one.")
+            raise _refused(form, address, "It was revoked. Ask for another one.")
         if found.expired:
-            raise KeyRefused("It has expired. Ask for another one.")
+            raise _refused(form, address, "It has expired. Ask for another one.")
         if not found.use_is_noted:
             await self._resources.db.write(lambda connection: keys.note_use(connection, key.id))
         return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, address)
@@ -89,3 +92,9 @@ class Entrance:
     @property
     def _admits_anonymous(self) -> bool:
         return self._anonymous is Anonymous.ALWAYS or (self._anonymous is Anonymous.WHILE_NO_KEY and self._no_key)
+
+
+def _refused(form: PresentedKey, address: str, reason: str) -> KeyRefused:
+    """Stands in the log, and not in the audit log, which strangers could fill."""
+    log.info("API key refused", extra={"public_id": form.public_id, "address": address, "reason": reason})
+    return KeyRefused(reason)
