@@ -66,3 +66,5 @@ def set_up(level: str, style: str) -> None:
     # Lines of libraries about themselves are noise beside one line per outcome.
     for noisy in ("httpx", "httpcore", "alembic.runtime", "dramatiq.middleware.asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # At DEBUG it repeats the heads and frames of WebSockets, with the keys that are in them.
+    logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, logging.getLogger().level))
