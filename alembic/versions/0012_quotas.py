@@ -27,9 +27,7 @@ def upgrade() -> None:
         f" WHERE tenant_id = tenants.id AND NOT {_OPEN})"
     )
     where = sa.text(_OPEN)
-    op.create_index(
-        "ix_requests_tenant_id_open", "requests", ["tenant_id"], sqlite_where=where, postgresql_where=where
-    )
+    op.create_index("ix_requests_tenant_id_open", "requests", ["tenant_id"], sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:

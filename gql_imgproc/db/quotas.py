@@ -1,7 +1,7 @@
 """Quotas of tenants: what each may have at once, and what it has.
 
-Exact, since whoever adds something first writes it and then looks, with the tenant's row locked: of two who do so at
-once the second sees what the first has added.
+Exact, since whoever adds something looks with the tenant's row locked: of two who do so at once the second sees what
+the first has added. The row is locked after that of a request that is there already, never before.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, true, update
 
 from gql_imgproc.db.models import is_open, requests, tenants
 from gql_imgproc.errors import QuotaExceeded
@@ -61,17 +61,6 @@ class Standing:
         if not self.stored_bytes.has_room_for(1):
             raise self._exceeded(Quota.STORED_BYTES, self.stored_bytes, None)
 
-    def without(self, *, requests: int, images: int) -> Standing:
-        """As it was before so much was added."""
-        return Standing(
-            Allotment(self.open_requests.used - requests, self.open_requests.limit),
-            Allotment(self.pending_images.used - images, self.pending_images.limit),
-            self.stored_bytes,
-            self.csv_bytes,
-            self.fewest_images,
-            self.images_per_second,
-        )
-
     def _exceeded(self, quota: Quota, allotment: Allotment, until_images: int | None) -> QuotaExceeded:
         """`until_images`: after so many have ended there may be room."""
         rate = self.images_per_second
@@ -79,7 +68,9 @@ class Standing:
         return QuotaExceeded(quota, allotment.limit or 0, allotment.used, retry_after_s)
 
 
-_pending = requests.c.total_images - requests.c.processed_images - requests.c.failed_images - requests.c.cancelled_images
+_pending = (
+    requests.c.total_images - requests.c.processed_images - requests.c.failed_images - requests.c.cancelled_images
+)
 _OWN = (tenants.c.max_open_requests, tenants.c.max_pending_images, tenants.c.max_stored_bytes, tenants.c.max_csv_bytes)
 
 
@@ -97,7 +88,7 @@ def standing(connection: Connection, tenant_id: UUID, limits: Limits) -> Standin
         .subquery()
     )
     row = connection.execute(
-        select(*_OWN, tenants.c.stored_bytes, of_open).where(tenants.c.id == tenant_id)
+        select(*_OWN, tenants.c.stored_bytes, of_open).join(of_open, true()).where(tenants.c.id == tenant_id)
     ).one()
 
     def limit(own: int | None, usual: int) -> int | None:
@@ -113,24 +104,17 @@ def standing(connection: Connection, tenant_id: UUID, limits: Limits) -> Standin
     )
 
 
-def check_added(connection: Connection, tenant_id: UUID, limits: Limits, *, requests: int, images: int) -> None:
-    """Raises QuotaExceeded, which must roll the transaction back, if what it has added is too much.
-
-    The tenant's row stays locked until the transaction ends.
-    """
+def check(connection: Connection, tenant_id: UUID, limits: Limits, *, requests: int, images: int) -> None:
+    """Raises QuotaExceeded unless there is room for so much more; until the transaction ends nobody else takes it."""
     # A statement of its own: one that waits for the lock would look at the other rows as they were before.
     connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update())
-    standing(connection, tenant_id, limits).without(requests=requests, images=images).check(
-        requests=requests, images=images
-    )
+    standing(connection, tenant_id, limits).check(requests=requests, images=images)
 
 
 def count_stored(connection: Connection, tenant_id: UUID, more_bytes: int | ColumnElement[int]) -> None:
     """To be called last: it locks the row of the tenant until the transaction ends."""
     connection.execute(
-        update(tenants)
-        .where(tenants.c.id == tenant_id)
-        .values(stored_bytes=tenants.c.stored_bytes + more_bytes)
+        update(tenants).where(tenants.c.id == tenant_id).values(stored_bytes=tenants.c.stored_bytes + more_bytes)
     )
 
 

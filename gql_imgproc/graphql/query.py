@@ -11,7 +11,7 @@ from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.enums import RequestOrder
 from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.images import Image
-from gql_imgproc.graphql.limits import ServerLimits
+from gql_imgproc.graphql.limits import RateLimit, ServerLimits
 from gql_imgproc.graphql.node import Node
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, given, window
 from gql_imgproc.graphql.products import Product, ProductConnection
@@ -105,6 +105,11 @@ class Query:
     @computed("Limits in force.")
     def limits(self, info: Info) -> ServerLimits:
         return ServerLimits.of(info.context.settings)
+
+    @computed("What is left of the rate of the caller's operations; null when it has no limit.")
+    async def rate_limit(self, info: Info) -> RateLimit | None:
+        left = await info.context.house.counts.left(info.context.caller)
+        return None if left is None else RateLimit.of(left)
 
 
 async def _request(info: Info, id: str) -> Request | None:

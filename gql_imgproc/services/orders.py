@@ -15,6 +15,7 @@ from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFi
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.completion import finish
+from gql_imgproc.services.limits import quota_limits
 from gql_imgproc.services.progress import watch
 from gql_imgproc.states import StopReason
 
@@ -48,9 +49,10 @@ async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snap
 
 
 async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
-    """Does the failed images of a final request again. Raises RequestNotFound or NothingToRetry."""
+    """Does the failed images of a final request again. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
+    limits = quota_limits(resources.settings, caller)
     reopened = await resources.db.write(
-        lambda connection: reopening.reopen_failed(connection, caller.tenant_id, request_id)
+        lambda connection: reopening.reopen_failed(connection, caller.tenant_id, request_id, limits)
     )
     if reopened is None:
         await _get(resources, caller, request_id)
