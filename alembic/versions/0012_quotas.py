@@ -26,11 +26,8 @@ def upgrade() -> None:
         "UPDATE tenants SET stored_bytes = (SELECT coalesce(sum(output_bytes), 0) FROM requests"
         f" WHERE tenant_id = tenants.id AND NOT {_OPEN})"
     )
-    where = sa.text(_OPEN)
-    op.create_index("ix_requests_tenant_id_open", "requests", ["tenant_id"], sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:
-    op.drop_index("ix_requests_tenant_id_open", "requests")
     for name in ("stored_bytes", *reversed(_OWN)):
         op.drop_column("tenants", name)

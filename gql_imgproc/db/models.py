@@ -170,7 +170,6 @@ Index(
 )
 _open = requests.c.status.in_(OPEN)
 Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
-Index("ix_requests_tenant_id_open", requests.c.tenant_id, sqlite_where=_open, postgresql_where=_open)
 _retried = requests.c.retry_at.is_not(None)
 Index("ix_requests_retry_at", requests.c.retry_at, sqlite_where=_retried, postgresql_where=_retried)
 _untidy = requests.c.tidy_at.is_not(None)

@@ -57,7 +57,9 @@ class Standing:
             raise self._exceeded(Quota.OPEN_REQUESTS, self.open_requests, self.fewest_images)
         if not self.pending_images.has_room_for(images):
             excess = self.pending_images.used + images - (self.pending_images.limit or 0)
-            raise self._exceeded(Quota.PENDING_IMAGES, self.pending_images, min(excess, self.pending_images.used))
+            # More than may be at all never fits.
+            later = excess if excess <= self.pending_images.used else None
+            raise self._exceeded(Quota.PENDING_IMAGES, self.pending_images, later)
         if not self.stored_bytes.has_room_for(1):
             raise self._exceeded(Quota.STORED_BYTES, self.stored_bytes, None)
 
