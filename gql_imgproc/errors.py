@@ -4,6 +4,8 @@ ImgprocError
 ├── ConfigurationError   a setting or the machine is not as it must be; told in one line, with the mend
 ├── ManifestRefused      the CSV has problems; all of them, with row and column
 ├── UploadTooLarge       the upload is over the limit
+├── QuotaExceeded        the tenant has as much as it may have
+├── RateLimited          the caller does something too often
 ├── WebhookUrlRefused    the webhook address may not be called
 ├── KeyMissing           callers are asked for an API key, and there was none
 ├── KeyRefused           the API key is not good, and why
@@ -30,10 +32,11 @@ ImgprocError
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gql_imgproc.states import RequestStatus
+from gql_imgproc.states import Quota, RequestStatus
 
 
 class ImgprocError(Exception):
@@ -105,6 +108,36 @@ class UploadTooLarge(ImgprocError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The file is larger than the limit of {limit_bytes:,} bytes. Split it into smaller files.")
         self.limit_bytes = limit_bytes
+
+
+class QuotaExceeded(ImgprocError):
+    """The tenant would have more than its quota; `retry_after_s` is an estimate, None when nobody can tell."""
+
+    def __init__(self, quota: Quota, limit: int, used: int, retry_after_s: float | None = None) -> None:
+        super().__init__(_OVER_QUOTA[quota].format(limit=limit, used=used))
+        self.quota = quota
+        self.limit = limit
+        self.used = used
+        self.retry_after_s = retry_after_s
+
+
+_OVER_QUOTA = {
+    Quota.OPEN_REQUESTS: "{used:,} requests are open already, of at most {limit:,}. "
+    "Wait until one has ended, or cancel one.",
+    Quota.PENDING_IMAGES: "{used:,} pictures are pending already, and with these there would be more than {limit:,}. "
+    "Wait until some are done, or upload fewer at once.",
+    Quota.STORED_BYTES: "{used:,} bytes of pictures are stored already, of at most {limit:,}. "
+    "Delete requests that are not needed any more.",
+}
+
+
+class RateLimited(ImgprocError):
+    """The caller does something more often than it may."""
+
+    def __init__(self, what: str, retry_after_s: float) -> None:
+        #: At least one, since who comes back at once would be refused again.
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        super().__init__(f"There are too many {what} from you. Try again in {self.retry_after_s} s.")
 
 
 class WebhookUrlRefused(ImgprocError):

@@ -17,6 +17,7 @@ from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
 from gql_imgproc.io.queue import Queue
+from gql_imgproc.io.rates import Rates
 from gql_imgproc.io.storage import Storage
 from gql_imgproc.settings import Settings
 from gql_imgproc.slots import Ballast, CpuSlots
@@ -50,6 +51,7 @@ class Resources:
         self.duties = Duties(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
+        self.rates = Rates(settings.redis_url)
         self.storage = Storage(settings.storage)
         self.fetcher = Fetcher(
             self.policy,
@@ -85,7 +87,7 @@ class Resources:
     async def aclose(self) -> None:
         """Closes everything, whatever of it fails."""
         await self.background.aclose()
-        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.fetcher.aclose]
+        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.rates.aclose, self.fetcher.aclose]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)
         self.cpu.close()
         self._threads.shutdown()

@@ -37,6 +37,8 @@ class Caller:
     expires_at: datetime | None = None
     #: Network address it calls from; empty for ourselves.
     address: str = ""
+    #: Whether neither rates nor quotas bind it: the owner of a laptop, and ourselves.
+    unlimited: bool = False
 
     @property
     def entitlement(self) -> tuple[UUID, frozenset[Scope]]:
@@ -44,9 +46,9 @@ class Caller:
         return self.tenant_id, self.scopes
 
 
-def anonymous(address: str) -> Caller:
+def anonymous(address: str, *, unlimited: bool) -> Caller:
     """A caller that was not asked who it is."""
-    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address)
+    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address, unlimited=unlimited)
 
 
 def operator(tenant_id: UUID, user: str) -> Caller:
@@ -56,4 +58,4 @@ def operator(tenant_id: UUID, user: str) -> Caller:
 
 def ourselves(tenant_id: UUID, duty: str) -> Caller:
     """The service, when it does by itself what callers can do."""
-    return Caller(tenant_id, duty, frozenset(Scope))
+    return Caller(tenant_id, duty, frozenset(Scope), unlimited=True)

@@ -61,6 +61,13 @@ tenants = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", String(100), nullable=False, unique=True),
     Column("created_at", Moment, nullable=False),
+    # Its quotas, where they are other than those of the settings; 0: no limit.
+    Column("max_open_requests", BigInteger, nullable=True),
+    Column("max_pending_images", BigInteger, nullable=True),
+    Column("max_stored_bytes", BigInteger, nullable=True),
+    Column("max_csv_bytes", BigInteger, nullable=True),
+    # Sum of `output_bytes` of its final requests; kept by what ends, reopens and deletes them.
+    Column("stored_bytes", BigInteger, nullable=False, default=0, server_default="0"),
 )
 
 api_keys = Table(

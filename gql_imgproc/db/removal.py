@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from gql_imgproc.core.locations import image_key
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import quotas
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.models import images, is_open, requests
 from gql_imgproc.db.rows import own
@@ -16,7 +17,13 @@ from gql_imgproc.db.rows import own
 
 def delete_final(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
     """Removes a final request with its products, images and deliveries; False when it is open or not there."""
-    return connection.execute(delete(requests).where(*own(tenant_id, request_id), ~is_open)).rowcount == 1
+    freed = connection.execute(
+        delete(requests).where(*own(tenant_id, request_id), ~is_open).returning(requests.c.output_bytes)
+    ).scalar_one_or_none()
+    if freed is None:
+        return False
+    quotas.count_stored(connection, tenant_id, -freed)
+    return True
 
 
 def expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:

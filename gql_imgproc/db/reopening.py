@@ -7,23 +7,28 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, false, func, or_, select, true, update
 
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import quotas
 from gql_imgproc.db.columns import now
 from gql_imgproc.db.models import images, is_open, products, requests
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, own, snapshot
 from gql_imgproc.states import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus
 
 
-def reopen_failed(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+def reopen_failed(
+    connection: Connection, tenant_id: UUID, request_id: UUID, limits: quotas.Limits | None = None
+) -> Snapshot | None:
     """Makes every failed image of a final request pending again; None when it is open or none failed.
 
-    After a deadline the images that it cut off are tried too: nobody wanted them cancelled.
+    After a deadline the images that it cut off are tried too: nobody wanted them cancelled. With `limits` it raises
+    QuotaExceeded, which must roll the transaction back, where there is no room for it.
     """
-    return _reopen(connection, tenant_id, request_id, by_itself=False)
+    return _reopen(connection, tenant_id, request_id, by_itself=False, limits=limits)
 
 
 def reopen_temporary(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     """As `reopen_failed`, for what may have failed for now only; None when the request is not due for that."""
-    return _reopen(connection, tenant_id, request_id, by_itself=True)
+    # Nobody asked for it, and nobody could be told that there is no room.
+    return _reopen(connection, tenant_id, request_id, by_itself=True, limits=None)
 
 
 def due(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
@@ -32,7 +37,9 @@ def due(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
     return [(row.tenant_id, row.id) for row in connection.execute(which.order_by(requests.c.retry_at).limit(limit))]
 
 
-def _reopen(connection: Connection, tenant_id: UUID, request_id: UUID, *, by_itself: bool) -> Snapshot | None:
+def _reopen(
+    connection: Connection, tenant_id: UUID, request_id: UUID, *, by_itself: bool, limits: quotas.Limits | None
+) -> Snapshot | None:
     # Nobody claims or records anything of a final request, so its row may be locked first.
     found = connection.execute(
         select(requests.c.failure_code)
@@ -65,7 +72,11 @@ def _reopen(connection: Connection, tenant_id: UUID, request_id: UUID, *, by_its
     resumed = connection.execute(update(images).where(cut_off).values(anew)).rowcount
     if not retried + resumed:
         return None
-    return _reopen_request(connection, request_id, retried, resumed, by_itself=by_itself)
+    if limits is not None:
+        quotas.check(connection, tenant_id, limits, requests=1, images=retried + resumed)
+    reopened = _reopen_request(connection, request_id, retried, resumed, by_itself=by_itself)
+    quotas.count_stored(connection, tenant_id, -reopened.output_bytes)
+    return reopened
 
 
 def _reopen_products(connection: Connection, failed: ColumnElement[bool], cut_off: ColumnElement[bool]) -> None:

@@ -17,6 +17,7 @@ from gql_imgproc.states import (
     ImageStatus,
     Priority,
     ProductStatus,
+    Quota,
     RequestFailureCode,
     RequestStatus,
     WebhookStatus,
@@ -86,6 +87,14 @@ describe(
     HIGH="Taken up before requests of normal priority.",
     NORMAL="The usual priority.",
     LOW="Taken up after requests of normal priority, yet never starved.",
+)
+describe(
+    Quota,
+    "What a tenant may have so much of. New values may be added.",
+    OPEN_REQUESTS="Requests without a final status.",
+    PENDING_IMAGES="Images of its open requests that have not ended.",
+    STORED_BYTES="Bytes of the compressed images that it stores.",
+    CSV_BYTES="Bytes of one CSV file; one that is larger is refused as UploadTooLarge.",
 )
 describe(
     ProductStatus,

@@ -44,6 +44,7 @@ from gql_imgproc.graphql.results import (
     DeleteRequestSuccess,
     NothingToRetry,
     NoWebhook,
+    QuotaExceeded,
     RequestAlreadyFinal,
     RequestNotFinal,
     RequestNotFound,
@@ -79,6 +80,8 @@ class Mutation:
             return UploadTooLarge.of(refused)
         except errors.WebhookUrlRefused as refused:
             return WebhookUrlInvalid(message=str(refused), path=["input", "webhookUrl"])
+        except errors.QuotaExceeded as refused:
+            return QuotaExceeded.of(refused, ["input", "file"])
         return UploadCsvSuccess(request=Request.of(done.snapshot), replayed=done.replayed)
 
     @computed("Stops a request.")
@@ -101,6 +104,8 @@ class Mutation:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NothingToRetry as refused:
             return NothingToRetry(message=str(refused), path=_ID_PATH)
+        except errors.QuotaExceeded as refused:
+            return QuotaExceeded.of(refused, _ID_PATH)
         return RetryFailedImagesSuccess(request=Request.of(request))
 
     @computed("Sends the completion webhook of a final request again.")

@@ -6,17 +6,18 @@ from typing import Annotated
 from uuid import UUID
 
 import strawberry
+from sqlalchemy import Connection
 
 from gql_imgproc.core.audit import Action
 from gql_imgproc.core.rights import Scope
-from gql_imgproc.db import audit, keys, queries
+from gql_imgproc.db import audit, keys, queries, quotas
 from gql_imgproc.graphql.audit import AuditEvent, AuditEventConnection
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.enums import RequestOrder
 from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.images import Image
 from gql_imgproc.graphql.keys import ApiKey, ApiKeyConnection
-from gql_imgproc.graphql.limits import ServerLimits
+from gql_imgproc.graphql.limits import RateLimit, ServerLimits
 from gql_imgproc.graphql.node import Node
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, given, window
 from gql_imgproc.graphql.products import Product, ProductConnection
@@ -24,6 +25,7 @@ from gql_imgproc.graphql.requests import Request, RequestConnection
 from gql_imgproc.graphql.search import NameContains, searched
 from gql_imgproc.graphql.viewer import Viewer
 from gql_imgproc.identifiers import Kind, from_global
+from gql_imgproc.services.limits import quota_limits
 from gql_imgproc.states import ProductStatus, RequestStatus
 
 Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifier to fetch.")]
@@ -157,15 +159,25 @@ class Query:
             ),
         )
 
-    @computed("Who the caller is.")
+    @computed("Who the caller is.", cost=5)
     async def viewer(self, info: Info) -> Viewer:
-        caller = info.context.caller
-        tenant = await info.context.resources.db.read(lambda connection: keys.tenant_name(connection, caller.tenant_id))
-        return Viewer.of(caller, tenant)
+        caller, limits = info.context.caller, quota_limits(info.context.settings, info.context.caller)
+
+        def read(connection: Connection) -> tuple[str, quotas.Standing]:
+            tenant = keys.tenant_name(connection, caller.tenant_id)
+            return tenant, quotas.standing(connection, caller.tenant_id, limits or quotas.Limits())
+
+        tenant, standing = await info.context.resources.db.read(read)
+        return Viewer.of(caller, tenant, standing, bound=limits is not None)
 
     @computed("Limits in force.")
     def limits(self, info: Info) -> ServerLimits:
         return ServerLimits.of(info.context.settings)
+
+    @computed("What is left of the rate of the caller's operations; null when it has no limit.")
+    async def rate_limit(self, info: Info) -> RateLimit | None:
+        left = await info.context.house.counts.left(info.context.caller)
+        return None if left is None else RateLimit.of(left)
 
 
 async def _request(info: Info, id: str) -> Request | None:

@@ -14,6 +14,7 @@ from gql_imgproc.core.rights import Caller, anonymous
 from gql_imgproc.db import keys
 from gql_imgproc.errors import KeyMissing, KeyRefused
 from gql_imgproc.resources import Resources
+from gql_imgproc.services.rates import Failures
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +37,29 @@ class Entrance:
     def __init__(self, resources: Resources, anonymous: Anonymous) -> None:
         self._resources = resources
         self._anonymous = anonymous
+        self._failures = Failures(resources)
         self._no_key = False
         #: How to end what is open, by its key; that of callers without one under None.
         self._stays: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
 
     async def admit(self, key: str | None, address: str) -> Caller:
-        """Who calls from `address` and presents this key. Raises KeyMissing or KeyRefused."""
+        """Who calls from `address` and presents this key. Raises KeyMissing, KeyRefused or RateLimited."""
         if key is None:
             if self._admits_anonymous:
-                return anonymous(address)
+                return anonymous(address, unlimited=self._anonymous is Anonymous.WHILE_NO_KEY)
             raise KeyMissing
         form = presented(key)
         if form is None:
             raise KeyRefused("It is not an API key of this service: those begin with gip_.")
+        await self._failures.check(form.digest, address)
         found = await self._resources.db.read(lambda connection: keys.find(connection, form.public_id))
-        return await self._checked(form, found, address)
+        try:
+            caller = await self._checked(form, found, address)
+        except KeyRefused:
+            await self._failures.failed(form.digest, address)
+            raise
+        self._failures.succeeded(form.digest)
+        return caller
 
     async def _checked(self, form: PresentedKey, found: keys.FoundKey | None, address: str) -> Caller:
         # Compared even when there is nothing to compare with: an unknown key takes as long as a wrong one.

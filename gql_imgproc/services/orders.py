@@ -19,6 +19,7 @@ from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.completion import finish
+from gql_imgproc.services.limits import quota_limits
 from gql_imgproc.services.progress import watch
 from gql_imgproc.states import StopReason
 
@@ -57,10 +58,11 @@ async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snap
 
 
 async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
-    """Does the failed images of a final request again. Raises RequestNotFound or NothingToRetry."""
+    """Does the failed images of a final request again. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
+    limits = quota_limits(resources.settings, caller)
 
     def reopen(connection: Connection) -> Snapshot | None:
-        reopened = reopening.reopen_failed(connection, caller.tenant_id, request_id)
+        reopened = reopening.reopen_failed(connection, caller.tenant_id, request_id, limits)
         if reopened:
             audit.note(connection, caller, Action.REQUEST_RETRIED, to_global(Kind.REQUEST, request_id))
         return reopened

@@ -21,13 +21,13 @@ from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import check_webhook_url
-from gql_imgproc.db import audit, intake, queries
-from gql_imgproc.errors import CsvIssueCode, UploadTooLarge
+from gql_imgproc.db import audit, intake, queries, quotas
+from gql_imgproc.errors import CsvIssueCode, QuotaExceeded, UploadTooLarge
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell
 from gql_imgproc.services.ingestion import read_chunk
-from gql_imgproc.services.limits import manifest_limits
+from gql_imgproc.services.limits import manifest_limits, quota_limits
 from gql_imgproc.states import Priority
 
 log = logging.getLogger(__name__)
@@ -62,20 +62,33 @@ class Submitted:
 async def submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
     """Accepts an upload, or refuses it and leaves nothing behind.
 
-    Raises WebhookUrlRefused, UploadTooLarge or ManifestRefused.
+    Raises WebhookUrlRefused, UploadTooLarge, ManifestRefused or QuotaExceeded.
     """
     # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
     if replayed := await _earlier(resources, caller, submission.idempotency_key):
         return replayed
     if submission.webhook_url is not None:
         check_webhook_url(submission.webhook_url, resources.policy)
-    summary = await resources.reading(_check, resources, submission.file)
+    limits = quota_limits(resources.settings, caller)
+    largest_bytes = int(resources.settings.max_upload_bytes)
+    if limits is not None:
+        standing = await resources.db.read(lambda connection: quotas.standing(connection, caller.tenant_id, limits))
+        # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
+        standing.check(requests=1, images=0)
+        largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
+    summary = await resources.reading(_check, resources, submission.file, largest_bytes)
     request_id = new_id()
     # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
     # names is removed by and by.
     await resources.storage.put_file(input_key(request_id), submission.file, "text/csv")
     try:
-        snapshot = await _record(resources, caller, submission, request_id, summary)
+        snapshot = await _record(resources, caller, submission, request_id, summary, limits)
+    except QuotaExceeded:
+        await resources.storage.delete(input_key(request_id))
+        # Its room may have been taken by another upload with the same key.
+        if replayed := await _earlier(resources, caller, submission.idempotency_key):
+            return replayed
+        raise
     except IntegrityError:
         # Our own commit, whose answer was lost, or another upload with the same key that was faster.
         recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
@@ -110,10 +123,10 @@ async def _earlier(resources: Resources, caller: Caller, key: str | None) -> Sub
     return Submitted(found, replayed=True) if found else None
 
 
-def _check(resources: Resources, file: BinaryIO) -> Summary:
+def _check(resources: Resources, file: BinaryIO, largest_bytes: int) -> Summary:
     settings, policy = resources.settings, resources.policy
-    if file.seek(0, os.SEEK_END) > settings.max_upload_bytes:
-        raise UploadTooLarge(settings.max_upload_bytes)
+    if file.seek(0, os.SEEK_END) > largest_bytes:
+        raise UploadTooLarge(largest_bytes)
     file.seek(0)
 
     def check(url: str) -> tuple[CsvIssueCode, str] | None:
@@ -124,7 +137,12 @@ def _check(resources: Resources, file: BinaryIO) -> Summary:
 
 
 async def _record(
-    resources: Resources, caller: Caller, submission: Submission, request_id: UUID, summary: Summary
+    resources: Resources,
+    caller: Caller,
+    submission: Submission,
+    request_id: UUID,
+    summary: Summary,
+    limits: quotas.Limits | None,
 ) -> Snapshot:
     """The request and the first of its products, in one transaction: a small upload is there at once."""
     chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
@@ -142,7 +160,7 @@ async def _record(
     )
 
     def insert(connection: Connection) -> Snapshot:
-        accepted = intake.insert_first_chunk(connection, new, chunk)
+        accepted = intake.insert_first_chunk(connection, new, chunk, limits)
         audit.note(
             connection,
             caller,

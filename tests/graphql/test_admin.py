@@ -35,6 +35,8 @@ LOG = f"""query($first: Int, $after: String, $action: AuditAction, $subject: ID)
   auditLog(first: $first, after: $after, action: $action, subjectId: $subject) {{
     totalCount pageInfo {{ hasNextPage endCursor }} edges {{ node {{ {EVENT} }} }} }} }}"""
 VIEWER = "{ viewer { name tenant scopes expiresAt } }"
+STANDING = """{ viewer { usage { openRequests pendingImages storedBytes }
+  quotas { openRequests pendingImages storedBytes csvBytes } } }"""
 REQUESTS = "{ requests { totalCount } }"
 
 Story = Callable[[Api], Awaitable[None]]
@@ -249,6 +251,9 @@ def test_a_foreign_key_is_as_one_that_does_not_exist(run: Any) -> None:
 
 
 def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
+    given = {"open_requests": 7, "pending_images": 0, "stored_bytes": 5_000, "csv_bytes": 300}
+    settings = settings.model_copy(update={f"quota_{name}": value for name, value in given.items()})
+
     async def story() -> None:
         async with opened(settings, anonymous=Anonymous.ALWAYS) as api:
             ends = datetime.now(UTC) + timedelta(days=1)
@@ -261,6 +266,13 @@ def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
             viewer = await ask(api, admin, VIEWER)
             assert viewer["scopes"] == ["ADMIN"]
             assert viewer["expiresAt"] == f"{ends:%Y-%m-%dT%H:%M:%S}.000Z"
+
+            given_request(api.resources.db, 2, 1)
+            given_request(api.resources.db, 1, tenant_id=given_tenant(api.resources.db, "shop"))
+            assert await ask(api, admin, STANDING) == {
+                "usage": {"openRequests": 1, "pendingImages": 3, "storedBytes": 0},
+                "quotas": {"openRequests": 7, "pendingImages": None, "storedBytes": 5_000, "csvBytes": 300},
+            }
 
     asyncio.run(story())
 
