@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -48,7 +49,7 @@ def show(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         for row in (titles, *rows):
-            console.out("\t".join(row))
+            typer.echo("\t".join(row))
         return
     table = Table()
     for title in titles:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
 
-from gql_imgproc.core.api_keys import KeyState, PresentedKey
+from gql_imgproc.core.api_keys import NO_DIGEST, KeyState, PresentedKey
 from gql_imgproc.core.rights import Scope
 from gql_imgproc.db.columns import later, now, seconds_since
 from gql_imgproc.db.models import api_keys, tenants
@@ -39,10 +39,9 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key that was looked for by its public identifier, and whether it is good; who asks has yet to prove it."""
+    """A key that was looked for by its public identifier, and whether its use was noted lately."""
 
     key: ApiKey
-    digest: str
     use_is_noted: bool
 
     @property
@@ -85,13 +84,24 @@ def insert_key(
     return _key(connection.execute(select(*_COLUMNS).where(*_own(tenant_id, key_id))).one())
 
 
+def proven(connection: Connection, key: PresentedKey) -> FoundKey | None:
+    """The key that somebody presents, whatever its state; None when it is not known.
+
+    One that is wrong takes as long as one that is not there: no more of it is read than what to compare with, and
+    something is compared even when there is nothing.
+    """
+    digest = select(api_keys.c.digest).where(api_keys.c.public_id == key.public_id)
+    matches = key.matches(connection.execute(digest).scalar_one_or_none() or NO_DIGEST)
+    return find(connection, key.public_id) if matches else None
+
+
 def find(connection: Connection, public_id: str) -> FoundKey | None:
     noted = and_(
         api_keys.c.last_used_at.is_not(None), seconds_since(api_keys.c.last_used_at) < USE_NOTED_SECONDS
     ).label("noted")
-    statement = select(*_COLUMNS, api_keys.c.digest, noted)
+    statement = select(*_COLUMNS, noted)
     row = connection.execute(statement.where(api_keys.c.public_id == public_id)).one_or_none()
-    return None if row is None else FoundKey(_key(row), row.digest, bool(row.noted))
+    return None if row is None else FoundKey(_key(row), bool(row.noted))
 
 
 def note_use(connection: Connection, key_id: UUID) -> None:
