@@ -18,6 +18,7 @@ from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
 from gql_imgproc.io.queue import Queue
+from gql_imgproc.io.rates import Rates
 from gql_imgproc.io.storage import storage_of
 from gql_imgproc.settings import Settings
 from gql_imgproc.slots import Ballast, CpuSlots
@@ -57,6 +58,7 @@ class Resources:
         self.duties = Duties(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
+        self.rates = Rates(settings.redis_url)
         self.storage = storage_of(settings)
         self.fetcher = Fetcher(
             self.policy,
@@ -96,7 +98,7 @@ class Resources:
     async def aclose(self) -> None:
         """Closes everything, whatever of it fails."""
         await self.background.aclose()
-        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.fetcher.aclose]
+        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.rates.aclose, self.fetcher.aclose]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)
         self.cpu.close()
         self._threads.shutdown()

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event, select, text
 
-from gql_imgproc.db import deliveries, ending, holds, queries, removal, reopening, upkeep, work
+from gql_imgproc.core.audit import Action
+from gql_imgproc.db import audit, deliveries, ending, holds, keys, queries, removal, reopening, upkeep, work
 from gql_imgproc.db.ending import End
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import metadata, products
@@ -61,11 +62,23 @@ PAGES: dict[str, tuple[Any, Read]] = {
         )
         for status in (None, ProductStatus.FAILED)
     },
+    "API keys": ((ID,), lambda connection, window, _: keys.keys_page(connection, DEFAULT_TENANT, window)),
+    **{
+        f"audit log, action {action}, subject {subject}": (
+            (ID,),
+            lambda connection, window, _, action=action, subject=subject: audit.events_page(
+                connection, DEFAULT_TENANT, window, action=action, subject_id=subject
+            ),
+        )
+        for action, subject in ((None, None), (Action.REQUEST_DELETED, None), (None, "req_x"))
+    },
 }
 
 
 #: Of one request, PostgreSQL takes either index when its products are few.
-OF_A_STATUS = [name for name in PAGES if "status None" not in name and "products of requests" not in name]
+OF_A_STATUS = [
+    name for name in PAGES if "status" in name and "status None" not in name and "products of requests" not in name
+]
 
 
 class Plans:
