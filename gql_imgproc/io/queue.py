@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -43,21 +44,23 @@ def connect(url: str) -> redis.Redis:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many wake-up calls there are: for the pictures of each request, and by name and subject of the others."""
+    """Which wake-up calls there are: for which slots of each request; how many by name and subject of the others."""
 
-    pictures: Counter[UUID] = field(default_factory=Counter)
+    pictures: defaultdict[UUID, set[int]] = field(default_factory=lambda: defaultdict(set))
     control: Counter[tuple[str, UUID]] = field(default_factory=Counter)
 
     def count(self, message: dict[str, Any]) -> None:
         try:
-            actor, subject = message["actor_name"], UUID(message["args"][0])
-        except (IndexError, KeyError, ValueError):
+            actor, (first, *rest) = message["actor_name"], message["args"]
+            # Versions that knew of no slots sent none.
+            subject, slot = UUID(first), int(rest[0]) if rest else 0
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             # Not one of ours: whoever put it there, it must not keep us from our own.
             return
         if message["queue_name"] == CONTROL_QUEUE:
             self.control[actor, subject] += 1
         else:
-            self.pictures[subject] += 1
+            self.pictures[subject].add(slot)
 
 
 class Queue:
@@ -67,10 +70,10 @@ class Queue:
         self._redis = connect(url)
         self._broker = RedisBroker(client=self._redis, middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]  # the library's own
 
-    def work_on(self, request_id: UUID, priority: Priority, count: int = 1) -> None:
-        """Says `count` times that there are pictures to be done in a request."""
-        for _ in range(count):
-            self._send(PICTURE_QUEUES[priority], work_on_actor(priority), request_id)
+    def work_on(self, request_id: UUID, priority: Priority, slots: Iterable[int]) -> None:
+        """Says that there are pictures to be done in a request, once for each of its slots (`core.fairness`)."""
+        for slot in slots:
+            self._send(PICTURE_QUEUES[priority], work_on_actor(priority), request_id, slot)
 
     def ingest(self, request_id: UUID) -> None:
         """Says that rows of a request's CSV wait to be taken in."""
@@ -111,5 +114,6 @@ class Queue:
     def close(self) -> None:
         self._redis.close()
 
-    def _send(self, queue: str, actor: str, subject: UUID) -> None:
-        self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=(subject.hex,), kwargs={}, options={}))
+    def _send(self, queue: str, actor: str, subject: UUID, *more: int) -> None:
+        args = (subject.hex, *more)
+        self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options={}))

@@ -16,7 +16,7 @@ from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.results import results
 from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
 from gql_imgproc.resources import Resources
-from gql_imgproc.services.announcing import publish, tell
+from gql_imgproc.services.announcing import publish, share_out, tell
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
 from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
@@ -53,6 +53,7 @@ async def finish(resources: Resources, request_id: UUID) -> None:
     await publish(resources, ended)
     if delivery := await resources.db.read(lambda connection: ending.delivery_of(connection, ended)):
         await tell(resources, lambda: resources.queue.deliver(delivery))
+    await share_out(resources, ended.tenant_id)
 
 
 async def _end(resources: Resources, hold: Hold) -> Snapshot | None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from gql_imgproc.core.fairness import share_of
 from gql_imgproc.core.locations import input_key
 from gql_imgproc.core.manifest import Summary, validate
 from gql_imgproc.core.netguard import check_url
@@ -19,7 +20,7 @@ from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import check_webhook_url
-from gql_imgproc.db import intake, queries, quotas
+from gql_imgproc.db import intake, queries, quotas, upkeep
 from gql_imgproc.errors import CsvIssueCode, QuotaExceeded, UploadTooLarge
 from gql_imgproc.identifiers import new_id
 from gql_imgproc.resources import Resources
@@ -105,8 +106,10 @@ async def submit(resources: Resources, caller: Caller, submission: Submission) -
 
 async def _wake(resources: Resources, accepted: Snapshot) -> None:
     """Nobody else knows of the request yet: every product that is there can be claimed."""
-    queue, products = resources.queue, min(accepted.ingested_products, resources.settings.window)
-    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, products)]
+    open_requests = await resources.db.read(lambda connection: upkeep.open_beside(connection, accepted.id))
+    share = share_of(resources.settings.window, open_requests)
+    queue, slots = resources.queue, range(min(accepted.ingested_products, share))
+    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, slots)]
     if accepted.needs_rows:
         calls.append(lambda: queue.ingest(accepted.id))
     await tell(resources, *calls)

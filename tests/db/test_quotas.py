@@ -9,15 +9,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from gql_imgproc.db import ending, quotas, removal, reopening
+from gql_imgproc.db import ending, quotas, removal, reopening, upkeep
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import images, products, requests, tenants
 from gql_imgproc.db.quotas import Allotment, Limits, Standing
 from gql_imgproc.errors import QuotaExceeded
-from gql_imgproc.identifiers import DEFAULT_TENANT
+from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
 from gql_imgproc.states import Quota, RequestStatus, StopReason
 from tests.db.invariants import assert_stored_bytes_are_counted
-from tests.db.stories import DONE, FAILED, claimed, finish, given_request, hold, now, record
+from tests.db.stories import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
 from tests.keys import given_tenant
 
 
@@ -159,14 +159,19 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
         statements.append((statement, parameters))
 
-    event.listen(database._reader, "before_cursor_execute", note)
+    engines = {database._reader, database._writer}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     standing(database, Limits())
-    database.read_now(lambda connection: quotas.open_requests(connection, DEFAULT_TENANT, 32))
-    event.remove(database._reader, "before_cursor_execute", note)
+    database.read_now(lambda connection: upkeep.open_of(connection, DEFAULT_TENANT, 32))
+    database.read_now(lambda connection: upkeep.open_beside(connection, new_id()))
+    claim(database, new_id())
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
 
     explain = "EXPLAIN QUERY PLAN " if database.sqlite else "EXPLAIN "
     asked = [each for each in statements if each[0].startswith("SELECT")]
-    assert len(asked) == 2
+    assert len(asked) == 4
     for statement, parameters in asked:
 
         def plan(connection: Any, statement: str = statement, parameters: Any = parameters) -> str:
