@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from gql_imgproc.core.fairness import share_of
@@ -72,8 +73,13 @@ async def submit(resources: Resources, caller: Caller, submission: Submission) -
     largest_bytes = int(resources.settings.max_upload_bytes)
     if limits is not None:
         standing = await resources.db.read(lambda connection: quotas.standing(connection, caller.tenant_id, limits))
-        # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
-        standing.check(requests=1, images=0)
+        try:
+            # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
+            standing.check(requests=1, images=0)
+        except QuotaExceeded:
+            if replayed := await _earlier(resources, caller, submission.idempotency_key):
+                return replayed
+            raise
         largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
     summary = await resources.reading(_check, resources, submission.file, largest_bytes)
     request_id = new_id()
@@ -81,32 +87,26 @@ async def submit(resources: Resources, caller: Caller, submission: Submission) -
     # names is removed by and by.
     await resources.storage.put_file(input_key(request_id), submission.file, "text/csv")
     try:
-        snapshot = await _record(resources, caller, submission, request_id, summary, limits)
-    except QuotaExceeded:
-        await resources.storage.delete(input_key(request_id))
-        # Its room may have been taken by another upload with the same key.
-        if replayed := await _earlier(resources, caller, submission.idempotency_key):
-            return replayed
-        raise
-    except IntegrityError:
-        # Our own commit, whose answer was lost, or another upload with the same key that was faster.
+        snapshot, open_requests = await _record(resources, caller, submission, request_id, summary, limits)
+    except (IntegrityError, QuotaExceeded):
+        # Our own commit, whose answer was lost, or another upload with the same key that was faster, has its key, or
+        # its room.
         recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
         if recorded is None:
             await resources.storage.delete(input_key(request_id))
             if replayed := await _earlier(resources, caller, submission.idempotency_key):
                 return replayed
             raise
-        snapshot = recorded
+        snapshot, open_requests = recorded, 1
     log.info(
         "request accepted", extra={"request": str(request_id), "products": summary.products, "images": summary.images}
     )
-    await _wake(resources, snapshot)
+    await _wake(resources, snapshot, open_requests)
     return Submitted(snapshot, replayed=False)
 
 
-async def _wake(resources: Resources, accepted: Snapshot) -> None:
+async def _wake(resources: Resources, accepted: Snapshot, open_requests: int) -> None:
     """Nobody else knows of the request yet: every product that is there can be claimed."""
-    open_requests = await resources.db.read(lambda connection: upkeep.open_beside(connection, accepted.id))
     share = share_of(resources.settings.window, open_requests)
     queue, slots = resources.queue, range(min(accepted.ingested_products, share))
     calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, slots)]
@@ -144,8 +144,11 @@ async def _record(
     request_id: UUID,
     summary: Summary,
     limits: quotas.Limits | None,
-) -> Snapshot:
-    """The request and the first of its products, in one transaction: a small upload is there at once."""
+) -> tuple[Snapshot, int]:
+    """The request and the first of its products, in one transaction: a small upload is there at once.
+
+    And how many requests of its tenant are open then.
+    """
     chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
     new = intake.NewRequest(
         id=request_id,
@@ -160,4 +163,8 @@ async def _record(
         total_images=summary.images,
     )
 
-    return await resources.db.write(lambda connection: intake.insert_first_chunk(connection, new, chunk, limits))
+    def record(connection: Connection) -> tuple[Snapshot, int]:
+        accepted = intake.insert_first_chunk(connection, new, chunk, limits)
+        return accepted, upkeep.open_beside(connection, request_id)
+
+    return await resources.db.write(record)

@@ -82,7 +82,7 @@ def test_one_tenant_does_not_use_up_anothers_and_has_quotas_of_its_own(database:
         given_request(database, 1, limits=limits, tenant_id=unbound)
 
     for tenant_id in (DEFAULT_TENANT, large):
-        with pytest.raises(QuotaExceeded, match="There are . open requests, of at most"):
+        with pytest.raises(QuotaExceeded, match=r"^There are \d open requests, of at most"):
             given_request(database, 1, limits=limits, tenant_id=tenant_id)
     assert standing(database, limits, large).open_requests == Allotment(2, 2)
     assert standing(database, limits, unbound).open_requests == Allotment(3, None)

@@ -16,6 +16,7 @@ from sqlalchemy import event, select, update
 
 from gql_imgproc.core.locations import input_key, output_key
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.core.rights import anonymous
 from gql_imgproc.db import deliveries, ending, queries, work
 from gql_imgproc.db.columns import later
 from gql_imgproc.db.models import requests, webhook_deliveries
@@ -59,21 +60,27 @@ async def all_requests(resources: Resources) -> list[Any]:
 # SQLite has no connection to lose.
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("key", [None, "a key"])
-def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(run: Run, key: str | None) -> None:
+@pytest.mark.parametrize("quota", [0, 1])
+def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(
+    run: Run, settings: Settings, key: str | None, quota: int
+) -> None:
     async def story(resources: Resources) -> None:
+        # Tried again, it finds that what it has taken itself leaves no room.
+        resources.settings = settings.model_copy(update={"quota_open_requests": quota})
+        caller = anonymous("127.0.0.1", unlimited=not quota)
         dialect = resources.db._writer.dialect
         commit, commits = dialect.do_commit, []
 
         def lose_the_answer(connection: Any) -> None:
             commit(connection)
             commits.append(connection)
-            # With a key the first transaction looks for an earlier upload.
-            if len(commits) == (1 if key is None else 2):
+            # Before it, an earlier upload with the same key is looked for, and the quotas.
+            if len(commits) == 1 + (key is not None) + quota:
                 connection.dbapi_connection.close()
                 raise psycopg.OperationalError("server closed the connection unexpectedly")
 
         dialect.do_commit = lose_the_answer  # type: ignore[method-assign]
-        submitted = await upload(resources, rows(2), idempotency_key=key)
+        submitted = await upload(resources, rows(2), caller, idempotency_key=key)
         dialect.do_commit = commit  # type: ignore[method-assign]
 
         assert not submitted.replayed
