@@ -122,11 +122,11 @@ class QuotaExceeded(ImgprocError):
 
 
 _OVER_QUOTA = {
-    Quota.OPEN_REQUESTS: "{used:,} requests are open already, of at most {limit:,}. "
+    Quota.OPEN_REQUESTS: "There are {used:,} open requests, of at most {limit:,}. "
     "Wait until one has ended, or cancel one.",
-    Quota.PENDING_IMAGES: "{used:,} pictures are pending already, and with these there would be more than {limit:,}. "
+    Quota.PENDING_IMAGES: "There are {used:,} pending pictures, and with these there would be more than {limit:,}. "
     "Wait until some are done, or upload fewer at once.",
-    Quota.STORED_BYTES: "{used:,} bytes of pictures are stored already, of at most {limit:,}. "
+    Quota.STORED_BYTES: "The stored pictures have {used:,} bytes, of at most {limit:,}. "
     "Delete requests that are not needed any more.",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -73,8 +73,8 @@ class Resources:
         )
         self.cpu = CpuSlots(cpu_slots, settings.megapixels_in_flight)
         self.fetched = Ballast(settings.fetched_bytes_in_flight)
-        # How many turns each request has in this process.
-        self.turns: Counter[UUID] = Counter()
+        # Which slots of each request have their turn in this process.
+        self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
         # One picture at a time that may have killed an earlier worker.
         self.quarantine = asyncio.Lock()
         self.webhooks = asyncio.Semaphore(WEBHOOKS_AT_ONCE)

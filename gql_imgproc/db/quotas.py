@@ -118,9 +118,3 @@ def count_stored(connection: Connection, tenant_id: UUID, more_bytes: int | Colu
     connection.execute(
         update(tenants).where(tenants.c.id == tenant_id).values(stored_bytes=tenants.c.stored_bytes + more_bytes)
     )
-
-
-def open_requests(connection: Connection, tenant_id: UUID, most: int) -> int:
-    """How many requests of a tenant are open; counts to `most`, which decides as well."""
-    some = select(requests.c.id).where(requests.c.tenant_id == tenant_id, is_open).limit(most).subquery()
-    return connection.execute(select(func.count()).select_from(some)).scalar_one()

@@ -75,12 +75,10 @@ class WebhookUrlInvalid(UserError):
     path: list[str] = _path()
 
 
-@strawberry.type(description="The tenant has as much as it may have.")
+@strawberry.type(description="The caller has too many requests under way.")
 class QuotaExceeded(UserError):
     path: list[str] = _path()
-    retry_at: datetime | None = strawberry.field(
-        description="When to try again, as far as that can be estimated from the work under way."
-    )
+    retry_at: datetime | None = strawberry.field(description="When to try again.")
     quota: Quota = strawberry.field(description="Of what there would be too much.")
     limit: ByteCount = strawberry.field(description="How much there may be.")
     used: ByteCount = strawberry.field(description="How much there is.")

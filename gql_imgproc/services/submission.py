@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gql_imgproc import tracing
 from gql_imgproc.core.audit import Action
+from gql_imgproc.core.fairness import share_of
 from gql_imgproc.core.locations import input_key
 from gql_imgproc.core.manifest import Summary, validate
 from gql_imgproc.core.netguard import check_url
@@ -22,7 +23,7 @@ from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import check_webhook_url
-from gql_imgproc.db import audit, intake, queries, quotas
+from gql_imgproc.db import audit, intake, queries, quotas, upkeep
 from gql_imgproc.errors import CsvIssueCode, ManifestRefused, QuotaExceeded, UploadTooLarge, WebhookUrlRefused
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.io.storage import ObjectHeaders
@@ -109,8 +110,13 @@ async def _submit(resources: Resources, caller: Caller, submission: Submission) 
     largest_bytes = int(resources.settings.max_upload_bytes)
     if limits is not None:
         standing = await resources.db.read(lambda connection: quotas.standing(connection, caller.tenant_id, limits))
-        # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
-        standing.check(requests=1, images=0)
+        try:
+            # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
+            standing.check(requests=1, images=0)
+        except QuotaExceeded:
+            if replayed := await _earlier(resources, caller, submission.idempotency_key):
+                return replayed
+            raise
         largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
     summary = await resources.reading(_check, resources, submission.file, largest_bytes)
     request_id = new_id()
@@ -118,32 +124,28 @@ async def _submit(resources: Resources, caller: Caller, submission: Submission) 
     # names is removed by and by.
     await resources.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
     try:
-        snapshot = await _record(resources, caller, submission, request_id, summary, limits)
-    except QuotaExceeded:
-        await resources.storage.delete(input_key(request_id))
-        # Its room may have been taken by another upload with the same key.
-        if replayed := await _earlier(resources, caller, submission.idempotency_key):
-            return replayed
-        raise
-    except IntegrityError:
-        # Our own commit, whose answer was lost, or another upload with the same key that was faster.
+        snapshot, open_requests = await _record(resources, caller, submission, request_id, summary, limits)
+    except (IntegrityError, QuotaExceeded):
+        # Our own commit, whose answer was lost, or another upload with the same key that was faster, has its key, or
+        # its room.
         recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
         if recorded is None:
             await resources.storage.delete(input_key(request_id))
             if replayed := await _earlier(resources, caller, submission.idempotency_key):
                 return replayed
             raise
-        snapshot = recorded
+        snapshot, open_requests = recorded, 1
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
     UPLOAD_BYTES.inc(submission.file.seek(0, os.SEEK_END))
-    await _wake(resources, snapshot)
+    await _wake(resources, snapshot, open_requests)
     return Submitted(snapshot, replayed=False)
 
 
-async def _wake(resources: Resources, accepted: Snapshot) -> None:
+async def _wake(resources: Resources, accepted: Snapshot, open_requests: int) -> None:
     """Nobody else knows of the request yet: every product that is there can be claimed."""
-    queue, products = resources.queue, min(accepted.ingested_products, resources.settings.window)
-    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, products)]
+    share = share_of(resources.settings.window, open_requests)
+    queue, slots = resources.queue, range(min(accepted.ingested_products, share))
+    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, slots)]
     if accepted.needs_rows:
         calls.append(lambda: queue.ingest(accepted.id))
     await tell(resources, *calls)
@@ -178,8 +180,11 @@ async def _record(
     request_id: UUID,
     summary: Summary,
     limits: quotas.Limits | None,
-) -> Snapshot:
-    """The request and the first of its products, in one transaction: a small upload is there at once."""
+) -> tuple[Snapshot, int]:
+    """The request and the first of its products, in one transaction: a small upload is there at once.
+
+    And how many requests of its tenant are open then.
+    """
     chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
     new = intake.NewRequest(
         id=request_id,
@@ -195,7 +200,7 @@ async def _record(
         traceparent=tracing.current(),
     )
 
-    def insert(connection: Connection) -> Snapshot:
+    def record(connection: Connection) -> tuple[Snapshot, int]:
         accepted = intake.insert_first_chunk(connection, new, chunk, limits)
         audit.note(
             connection,
@@ -206,6 +211,6 @@ async def _record(
             products=summary.products,
             images=summary.images,
         )
-        return accepted
+        return accepted, upkeep.open_beside(connection, request_id)
 
-    return await resources.db.write(insert)
+    return await resources.db.write(record)

@@ -9,15 +9,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from gql_imgproc.db import ending, quotas, removal, reopening
+from gql_imgproc.db import ending, quotas, removal, reopening, upkeep
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import images, products, requests, tenants
 from gql_imgproc.db.quotas import Allotment, Limits, Standing
 from gql_imgproc.errors import QuotaExceeded
-from gql_imgproc.identifiers import DEFAULT_TENANT
+from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
 from gql_imgproc.states import Quota, RequestStatus, StopReason
 from tests.db.invariants import assert_stored_bytes_are_counted
-from tests.db.stories import DONE, FAILED, claimed, finish, given_request, hold, now, record
+from tests.db.stories import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
 from tests.keys import given_tenant
 
 
@@ -82,7 +82,7 @@ def test_one_tenant_does_not_use_up_anothers_and_has_quotas_of_its_own(database:
         given_request(database, 1, limits=limits, tenant_id=unbound)
 
     for tenant_id in (DEFAULT_TENANT, large):
-        with pytest.raises(QuotaExceeded, match="requests are open already"):
+        with pytest.raises(QuotaExceeded, match=r"^There are \d open requests, of at most"):
             given_request(database, 1, limits=limits, tenant_id=tenant_id)
     assert standing(database, limits, large).open_requests == Allotment(2, 2)
     assert standing(database, limits, unbound).open_requests == Allotment(3, None)
@@ -107,7 +107,7 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
     assert stored() == 800
 
     # There is no room for more, be it new or again.
-    with pytest.raises(QuotaExceeded, match=r"^800 bytes of pictures are stored already, of at most 800\. Delete"):
+    with pytest.raises(QuotaExceeded, match=r"^The stored pictures have 800 bytes, of at most 800\. Delete"):
         given_request(database, 1, limits=limits)
     with pytest.raises(QuotaExceeded):
         database.write_now(lambda connection: reopening.reopen_failed(connection, DEFAULT_TENANT, request_id, limits))
@@ -159,14 +159,19 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
         statements.append((statement, parameters))
 
-    event.listen(database._reader, "before_cursor_execute", note)
+    engines = {database._reader, database._writer}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     standing(database, Limits())
-    database.read_now(lambda connection: quotas.open_requests(connection, DEFAULT_TENANT, 32))
-    event.remove(database._reader, "before_cursor_execute", note)
+    database.read_now(lambda connection: upkeep.open_of(connection, DEFAULT_TENANT, 32))
+    database.read_now(lambda connection: upkeep.open_beside(connection, new_id()))
+    claim(database, new_id())
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
 
     explain = "EXPLAIN QUERY PLAN " if database.sqlite else "EXPLAIN "
     asked = [each for each in statements if each[0].startswith("SELECT")]
-    assert len(asked) == 2
+    assert len(asked) == 4
     for statement, parameters in asked:
 
         def plan(connection: Any, statement: str = statement, parameters: Any = parameters) -> str:
