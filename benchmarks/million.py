@@ -36,7 +36,7 @@ from gql_imgproc.services.submission import Submission, submit
 from gql_imgproc.settings import load
 from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 
-SOMEBODY = anonymous("127.0.0.1")
+SOMEBODY = anonymous("127.0.0.1", unlimited=True)
 #: Products to which something is done in one transaction, as if by workers.
 CHUNK = 5_000
 #: How often what takes milliseconds is done; the median is told.

@@ -25,7 +25,9 @@ def rows(database: Database) -> list[Any]:
     "what", ["update", "delete", "update of none", "delete of none", "replace", "upsert", "truncate"]
 )
 def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) -> None:
-    database.write_now(lambda connection: audit.note(connection, anonymous("192.0.2.1"), Action.REQUEST_ACCEPTED, "x"))
+    database.write_now(
+        lambda connection: audit.note(connection, anonymous("192.0.2.1", unlimited=True), Action.REQUEST_ACCEPTED, "x")
+    )
     (before,) = rows(database)
     same = dict(before._mapping) | {"actor": "somebody else"}
     if database.sqlite:
@@ -58,7 +60,7 @@ def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) 
 
 def test_what_is_rolled_back_was_not_done(database: Database) -> None:
     def work(connection: Any) -> None:
-        audit.note(connection, anonymous(""), Action.REQUEST_ACCEPTED, "x")
+        audit.note(connection, anonymous("", unlimited=True), Action.REQUEST_ACCEPTED, "x")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
