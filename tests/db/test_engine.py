@@ -142,7 +142,7 @@ def test_neither_side_waits_for_a_host_that_vanished(gate: Gate) -> None:
         assert asked == {
             "statement_timeout": "1min",
             "lock_timeout": "30s",
-            "idle_in_transaction_session_timeout": "30s",
+            "idle_in_transaction_session_timeout": "10s",
             "application_name": "gql-imgproc",
         }
 
