@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -28,10 +30,22 @@ from .network import Host, Network
 MOMENT_S = 60.0
 #: A picture's host is so slow that whatever is done to the fleet comes in the middle of some, in seconds.
 HOST_DELAY_S = 0.5
-#: So that a host that is gone costs seconds.
-LEASE_S, SWEEP_S = 3.0, 0.5
 #: Base of the addresses in output CSVs: that of a balancer in front of the APIs, which nobody asks here.
 PUBLIC_URL = "http://shop.example"
+LOCK = """
+import sys, time
+from sqlalchemy import text
+from gql_imgproc.db.engine import Database
+
+def lock(connection):
+    connection.execute(text("SELECT id FROM requests WHERE id = :id FOR UPDATE"), {"id": sys.argv[2]}).one()
+    print("locked", flush=True)
+    while True:
+        connection.execute(text("SELECT 1"))
+        time.sleep(0.5)
+
+Database(sys.argv[1]).write_now(lock)
+"""
 
 
 def until(found: Callable[[], bool], within_s: float = MOMENT_S) -> None:
@@ -44,7 +58,9 @@ def until(found: Callable[[], bool], within_s: float = MOMENT_S) -> None:
 class Server:
     """A server of ours that is stopped in good order and started again."""
 
-    def __init__(self, command: list[str], log: Path, answers: Callable[[], bool], stop: signal.Signals, user: str = ""):
+    def __init__(
+        self, command: list[str], log: Path, answers: Callable[[], bool], stop: signal.Signals, user: str = ""
+    ):
         self._command, self._log, self._answers, self._stop, self._user = command, log, answers, stop, user
         self.start()
 
@@ -127,15 +143,29 @@ class Part:
 
     def __init__(self, host: Host, folder: Path, arguments: tuple[str, ...], settings: dict[str, str]) -> None:
         self.host, self.log = host, folder / f"{host.name}.log"
-        self._arguments, self._settings = arguments, settings
+        self._folder, self._arguments, self._settings = folder, arguments, settings
         self.start()
 
     def start(self) -> None:
-        self.host.run([*COMMAND, *self._arguments], self._settings, self.log)
+        self._process = self.host.run([*COMMAND, *self._arguments], self._settings, self.log)
+
+    def ask_to_end(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def ended(self) -> int:
+        """Its exit status."""
+        return self._process.wait(MOMENT_S)
 
     def said(self, words: str) -> int:
         """How often it has said so."""
         return self.log.read_text(errors="replace").count(words)
+
+    def lock(self, request_id: UUID) -> None:
+        """Begins a transaction as ours are, beside what runs there, that has a request's row and is never committed."""
+        log = self._folder / "lock.log"
+        code = (sys.executable, "-c", LOCK, self._settings["IMGPROC_DATABASE_URL"], request_id.hex)
+        self.host.run(code, self._settings, log)
+        until(lambda: "locked" in log.read_text())
 
 
 class Api(Part):
@@ -172,8 +202,7 @@ class Fleet:
             DATA_DIR=str(folder / "nothing"),
             FETCH_ALLOW_NETWORKS=net.cidr,
             FETCH_ALLOW_PORTS="*",
-            LEASE_SECONDS=str(LEASE_S),
-            SWEEP_SECONDS=str(SWEEP_S),
+            # So few places that one request takes a while; all else as it comes.
             WORKER_THREADS="8",
         )
         self._settings |= self.s3.environment

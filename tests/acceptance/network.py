@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,45 +28,39 @@ def _ip(*arguments: str) -> None:
 
 
 class Host(ABC):
-    """A host that runs one program."""
+    """A host that runs a program, and others beside it."""
 
     def __init__(self, name: str, address: str, port: int) -> None:
         self.name, self.address, self.port = name, address, port
         self.url = f"http://{address}:{port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[str]] = []
 
-    def run(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
-        """Starts the program; what it says is put behind what is in the log."""
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                [*self._inside(), *command],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
+    def run(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
+        """Starts a program; what it says is put behind what is in the log."""
+        with log.open("a") as file:
+            self._started.append(
+                subprocess.Popen(
+                    [*self._inside(), *command],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    text=True,
+                    start_new_session=True,
+                )
             )
-
-    def ask_to_end(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-
-    def ended(self, within_s: float = 30) -> int:
-        """Its exit status."""
-        assert self._process is not None
-        return self._process.wait(within_s)
+        return self._started[-1]
 
     def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            for process in self._processes():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            self._process.wait(10)
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        for started in self._started:
+            started.wait(10)
 
     def _processes(self) -> list[psutil.Process]:
-        assert self._process is not None
-        root = psutil.Process(self._process.pid)
-        return [root, *root.children(recursive=True)]
+        running = [psutil.Process(started.pid) for started in self._started if started.poll() is None]
+        return [each for root in running for each in (root, *root.children(recursive=True))]
 
     @abstractmethod
     def _inside(self) -> list[str]: ...
