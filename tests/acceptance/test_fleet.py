@@ -1,4 +1,4 @@
-"""Several hosts that share nothing but a PostgreSQL, a Redis and an S3 server: one host's loss is everybody's time only.
+"""Several hosts that share only a PostgreSQL, a Redis and an S3 server: the loss of one costs all others time only.
 
 Its name tells in what the hosts were: namespaces of the network with cables, or processes that are stopped.
 """
