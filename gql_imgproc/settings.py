@@ -169,6 +169,13 @@ class Settings(BaseSettings):
         description="Products in flight per worker process and priority; "
         "one request has three quarters of them at most.",
     )
+    poll_seconds: Seconds = Field(
+        0.1,
+        ge=0.01,
+        le=10,
+        description="How often a worker process looks at each empty queue. "
+        "With very many processes it may be longer: the first one that looks is soon enough.",
+    )
     cpu_slots: int = Field(
         0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by worker processes."
     )
