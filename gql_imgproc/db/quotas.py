@@ -6,6 +6,7 @@ the first has added. The row is locked after that of a request that is there alr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -111,6 +112,12 @@ def check(connection: Connection, tenant_id: UUID, limits: Limits, *, requests: 
     # A statement of its own: one that waits for the lock would look at the other rows as they were before.
     connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update())
     standing(connection, tenant_id, limits).check(requests=requests, images=images)
+
+
+def set_own(connection: Connection, tenant_id: UUID, own: Mapping[Quota, int | None]) -> None:
+    """Gives a tenant quotas of its own; 0: no limit, None: those of the service."""
+    values = {f"max_{quota.value.lower()}": limit for quota, limit in own.items()}
+    connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(values))
 
 
 def count_stored(connection: Connection, tenant_id: UUID, more_bytes: int | ColumnElement[int]) -> None:

@@ -67,6 +67,7 @@ describe(
     API_KEY_ROTATED="An API key got a successor, and ends soon.",
     API_KEY_REVOKED="An API key was made worthless.",
     TENANT_CREATED="The tenant was made.",
+    QUOTAS_SET="The tenant got quotas of its own, or those of the service again.",
     SIGNING_SECRET_ROTATED="Addresses are signed with another secret, for all tenants; "
     "it stands in the log of the default one.",
 )

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,32 @@ def test_a_key_is_made_listed_rotated_and_revoked(run: Run, tmp_path: Path) -> N
         (actor, action, "")
         for action in ("TENANT_CREATED", "API_KEY_CREATED", "API_KEY_CREATED", "API_KEY_ROTATED", "API_KEY_REVOKED")
     ]
+
+
+def test_a_tenant_has_quotas_of_its_own_or_those_of_the_service(run: Run, tmp_path: Path) -> None:
+    run("tenants", "create", "shop")
+
+    def quotas() -> tuple[int | None, ...]:
+        with closing(sqlite3.connect(tmp_path / "test.db")) as database:
+            columns = "max_open_requests, max_pending_images, max_stored_bytes, max_csv_bytes"
+            own: tuple[int | None, ...] = database.execute(
+                f"SELECT {columns} FROM tenants WHERE name = 'shop'"
+            ).fetchone()
+            return own
+
+    assert run("tenants", "set", "shop", "--open-requests", "20", "--csv-bytes", "0")[0] == 0
+    assert quotas() == (20, None, None, 0)
+    assert run("tenants", "set", "shop", "--open-requests", "usual", "--stored-bytes", "5000000000")[0] == 0
+    assert quotas() == (None, None, 5_000_000_000, 0)
+    for refused in (
+        ("shop",),
+        ("shop", "--csv-bytes", "-1"),
+        ("shop", "--csv-bytes", "9" * 19),
+        ("nobody", "--csv-bytes", "1"),
+    ):
+        status, printed, said = run("tenants", "set", *refused)
+        assert (status, printed, said.count("\n")) == (1, "", 1)
+    assert quotas() == (None, None, 5_000_000_000, 0)
 
 
 def test_what_cannot_be_is_one_line_and_changes_nothing(run: Run, tmp_path: Path) -> None:
