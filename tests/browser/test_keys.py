@@ -20,7 +20,7 @@ from ..keys import given_key, given_tenant
 from .conftest import HoldingHost, OpenPage
 from .test_accessibility import axe as axe
 from .test_accessibility import violations
-from .test_graphiql import open_tab, run
+from .test_graphiql import SOON_MS, open_tab, run
 from .test_page import upload_and_open, wait_for_end
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -169,7 +169,8 @@ def test_graphiql_sends_its_header_over_the_socket_too_and_notes_it_nowhere(
 ) -> None:
     key, _ = given_key(database)
     page.goto(f"{service.url}/graphql")
-    open_tab(page, "Requests")
+    expect(page.locator(".result-window .CodeMirror")).to_be_visible(timeout=SOON_MS)
+    page.wait_for_load_state("networkidle")
     write_headers = headers_of(page)
     write_headers({"Authorization": f"Bearer {key}"})
     run(page)
