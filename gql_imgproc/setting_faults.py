@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 #: Variables whose value is never shown.
-_SECRET = {"webhook_secret"}
+_SECRET = {"api_key", "webhook_secret"}
 #: Most of a value that is shown, in characters: enough to find it again.
 _SHOWN_CHARS = 80
 

@@ -9,6 +9,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from gql_imgproc.core.api_keys import presented
 from gql_imgproc.core.rate import Rate
 from gql_imgproc.core.signature import keys_from
 from gql_imgproc.errors import ConfigurationError
@@ -122,6 +123,11 @@ def webhook_secret(value: str) -> None:
     if not keys:
         # Commas alone: webhooks would go out unsigned though somebody meant them to be signed.
         raise ValueError("There is no key in it; unset it to send webhooks unsigned")
+
+
+def api_key(value: str) -> None:
+    if presented(value) is None:
+        raise ValueError("It is no API key: those begin with gip_. Check that it was copied as a whole")
 
 
 def _parts(url: str) -> SplitResult | None:

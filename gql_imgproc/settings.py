@@ -232,6 +232,11 @@ class Settings(BaseSettings):
     )
     webhook_timeout_seconds: Seconds = Field(15, gt=0, description="Deadline for one try of a webhook.")
 
+    # Calling a service.
+    api_key: SecretStr | None = Field(
+        None, description="`gip_…`: API key with which `gql-imgproc submit` calls a service that asks for one."
+    )
+
     # Seen.
     metrics_port: int = Field(
         0,
@@ -308,6 +313,13 @@ class Settings(BaseSettings):
     def _secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             setting_values.webhook_secret(value.get_secret_value())
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            setting_values.api_key(value.get_secret_value())
         return value
 
     @model_validator(mode="after")

@@ -155,6 +155,20 @@ def test_a_webhook_secret_of_commas_alone_does_not_pass_for_none(monkeypatch: py
         load()
 
 
+@pytest.mark.parametrize(
+    "key", ["xx", f"gip_{'a' * 12}_{'b' * 39}", f"whsec_{'A' * 32}", f"gip_{'a' * 12}_{'b' * 40}…"]
+)
+def test_an_api_key_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("IMGPROC_API_KEY", key)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value) == (
+        "IMGPROC_API_KEY: It is no API key: those begin with gip_. Check that it was copied as a whole"
+    )
+
+
 def test_what_is_meant_to_be_used_can_be_used() -> None:
     for url in ("file:///srv/objects", "s3://bucket", "s3://bucket/prefix", "gs://bucket/a/b", "az://container"):
         assert load(storage_url=url).storage == url

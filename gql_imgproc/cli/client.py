@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gql_imgproc.settings import load
+
 
 def register(app: typer.Typer) -> None:
     app.command()(submit)
@@ -23,11 +25,17 @@ def submit(
         Path | None, typer.Option(help="Where to save the output CSV.", show_default="FILE-output.csv")
     ] = None,
 ) -> None:
-    """Upload a CSV file: exit status 0 when all images are done, 3 when some failed, 1 when refused or failed."""
+    """Upload a CSV file: exit status 0 when all images are done, 3 when some failed, 1 when refused or failed.
+
+    A service that asks for an API key gets that of IMGPROC_API_KEY, from the environment or `.env`.
+    """
     from gql_imgproc.local.submit import submit as run
 
     output = output or Path(f"{file.stem}-output.csv")
-    raise typer.Exit(asyncio.run(run(url, file, webhook_url=webhook, output=output if wait else None)))
+    # Not an option: what stands in a command is seen by all users of the machine, and kept in the shell's history.
+    api_key = load().api_key
+    key = api_key.get_secret_value() if api_key else None
+    raise typer.Exit(asyncio.run(run(url, file, webhook_url=webhook, output=output if wait else None, key=key)))
 
 
 def listen(

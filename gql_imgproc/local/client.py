@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Self
 
 import httpx
 from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from gql_imgproc.core.loopback import is_loopback
@@ -22,6 +22,8 @@ from gql_imgproc.states import Priority, RequestStatus
 
 #: Deadlines in seconds: for one answer, for an upload or a download from first to last byte, for a handshake.
 ANSWER_S, TRANSFER_S, HANDSHAKE_S = 30.0, 600.0, 10.0
+#: Status with which the service closes the socket of a caller whose API key is not good.
+FORBIDDEN_SOCKET = 4403
 #: How long the service may be away while progress is watched, and the pause between two tries, in seconds.
 AWAY_S, AGAIN_S = 60.0, 0.5
 
@@ -126,10 +128,11 @@ def base_of(url: str) -> httpx.URL:
 
 
 class Client:
-    """Talks GraphQL to the service at `url`."""
+    """Talks GraphQL to the service at `url`, with an API key if there is one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         base = base_of(url)
+        self._credentials = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = str(base).rstrip("/")
         # A proxy of the environment is for the world outside; it cannot reach this machine.
         self._proxied = not is_loopback(base.host)
@@ -184,13 +187,18 @@ class Client:
                             return
                 raise ServiceError("There is no such request, or it was deleted")
             except (OSError, TimeoutError, WebSocketException) as error:
+                if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == FORBIDDEN_SOCKET:
+                    raise self._not_admitted(error.rcvd.reason) from None
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > AWAY_S:
                     raise ServiceError(f"The service at {self.url} was lost for {AWAY_S:.0f} s: {error}") from None
                 await asyncio.sleep(AGAIN_S)
 
     async def download(self, url: str, target: Path) -> None:
-        """Saves what is at `url`; `target` is there as a whole or not at all."""
+        """Saves what is at `url`; `target` is there as a whole or not at all.
+
+        Without the key: the address that a caller with a key is given opens by itself, and may be another host's.
+        """
         partial = target.with_name(target.name + ".part")
         try:
             async with asyncio.timeout(TRANSFER_S), self._http.stream("GET", url, follow_redirects=True) as response:
@@ -207,10 +215,12 @@ class Client:
         finally:
             partial.unlink(missing_ok=True)
 
-    async def _post(self, seconds: float, **content: Any) -> dict[str, Any]:
+    async def _post(self, seconds: float, headers: Mapping[str, str] | None = None, **content: Any) -> dict[str, Any]:
         try:
             async with asyncio.timeout(seconds):
-                response = await self._http.post(f"{self.url}/graphql", **content)
+                response = await self._http.post(
+                    f"{self.url}/graphql", headers={**(headers or {}), **self._credentials}, **content
+                )
         except httpx.ConnectError:
             raise ServiceError(
                 f"Nothing answers at {self.url}. Start it with `gql-imgproc up`, or mend --url"
@@ -219,7 +229,7 @@ class Client:
             raise ServiceError(f"The service at {self.url} did not answer: {error or 'it took too long'}") from None
         try:
             answer = response.json()
-            return _data(answer)
+            return self._data(answer)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._no_service(f" with status {response.status_code}") from None
 
@@ -236,7 +246,7 @@ class Client:
         async with connect(
             address, subprotocols=[protocol], open_timeout=HANDSHAKE_S, proxy=True if self._proxied else None
         ) as socket:
-            await socket.send(json.dumps({"type": "connection_init"}))
+            await socket.send(json.dumps({"type": "connection_init", "payload": self._credentials}))
             async with asyncio.timeout(HANDSHAKE_S):
                 while json.loads(await socket.recv())["type"] != "connection_ack":
                     pass
@@ -247,14 +257,33 @@ class Client:
                 message = json.loads(text)
                 match message["type"]:
                     case "next":
-                        yield Progress.of(_data(message["payload"])["requestProgress"])
+                        yield Progress.of(self._data(message["payload"])["requestProgress"])
                     case "error":
-                        _data({"errors": message["payload"]})
+                        self._data({"errors": message["payload"]})
                     case "complete":
                         return
                     case "ping":
                         await socket.send(json.dumps({"type": "pong"}))
             raise ConnectionResetError("the connection was closed")
+
+    def _data(self, payload: dict[str, Any]) -> dict[str, Any]:
+        errors = payload.get("errors")
+        if not errors:
+            return dict(payload["data"])
+        codes = {error.get("extensions", {}).get("code") for error in errors}
+        said = "; ".join(error["message"] for error in errors)
+        if "UNAUTHENTICATED" in codes:
+            raise self._not_admitted(said)
+        if "FORBIDDEN" in codes:
+            raise ServiceError(f"The service refuses: {said} Set IMGPROC_API_KEY to one that has it")
+        raise ServiceError(f"The service refuses: {said}")
+
+    def _not_admitted(self, said: str) -> ServiceError:
+        if self._credentials:
+            return ServiceError(f"The service at {self.url} does not admit IMGPROC_API_KEY: {said}")
+        return ServiceError(
+            f"The service at {self.url} asks for an API key. Set IMGPROC_API_KEY to one, in the environment or in .env"
+        )
 
 
 def _outcome(result: dict[str, Any]) -> Accepted | Refused:
@@ -263,9 +292,3 @@ def _outcome(result: dict[str, Any]) -> Accepted | Refused:
         return Accepted(request["id"], request["totalProducts"], request["totalImages"])
     issues = tuple(Issue(**issue) for issue in result.get("errors", ()))
     return Refused(result["message"], issues, result.get("totalErrors", len(issues)))
-
-
-def _data(payload: dict[str, Any]) -> dict[str, Any]:
-    if payload.get("errors"):
-        raise ServiceError(f"The service refuses: {'; '.join(error['message'] for error in payload['errors'])}")
-    return dict(payload["data"])

@@ -16,12 +16,12 @@ from gql_imgproc.local.client import Progress as State
 from gql_imgproc.local.display import EXIT_STATUS, failures, follow, refusal, saved, size
 
 
-async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path | None) -> int:
+async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path | None, key: str | None = None) -> int:
     """Uploads, follows and saves to `output`, or only uploads when that is None; returns the exit status."""
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     if output is not None:
         check_output(output)
-    async with Client(url) as client:
+    async with Client(url, key) as client:
         with _opened(file) as opened:
             answer = await client.upload(opened, file.name, webhook_url)
         if isinstance(answer, Refused):

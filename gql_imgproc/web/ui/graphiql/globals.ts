@@ -4,6 +4,7 @@ export type Element = unknown;
 export type Component = (props: never) => Element;
 
 interface Editor {
+  getValue(): string;
   setValue(text: string): void;
 }
 
@@ -18,6 +19,7 @@ export interface EditorContext {
   changeTab(index: number): void;
   updateActiveTabValues(values: Partial<TabState>): void;
   variableEditor: Editor | null;
+  headerEditor: Editor | null;
 }
 
 /** A syntax tree, which this page only hands on. */

@@ -2,6 +2,7 @@ import { fetcher } from "./fetcher";
 import { GraphiQL, React, ReactDOM } from "./globals";
 import "./page.css";
 import { tabs, type Subject } from "./samples";
+import { storage } from "./storage";
 import { PATH } from "./upload";
 import { uploadPlugin } from "./upload-panel";
 
@@ -31,6 +32,8 @@ ReactDOM.createRoot(document.getElementById("graphiql")!).render(
   React.createElement(GraphiQL, {
     fetcher,
     defaultTabs,
+    storage,
+    showPersistHeadersSettings: false,
     plugins: [uploadPlugin],
     visiblePlugin: uploadPlugin,
     defaultEditorToolsVisibility: "variables",

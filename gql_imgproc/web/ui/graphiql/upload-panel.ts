@@ -1,6 +1,6 @@
 import { GraphiQL, React, type EditorContext } from "./globals";
 import { about, PROGRESS, uploadText, type Subject } from "./samples";
-import { chosen, curlFor, operationFor, upload } from "./upload";
+import { chosen, curlFor, headersIn, operationFor, upload } from "./upload";
 
 const h = React.createElement;
 
@@ -41,7 +41,7 @@ function useSamples(): (subject: Subject) => void {
 }
 
 function Panel() {
-  const { tabs, changeTab } = GraphiQL.React.useEditorContext();
+  const { tabs, changeTab, headerEditor } = GraphiQL.React.useEditorContext();
   const fillSamples = useSamples();
   const [file, setFile] = React.useState<File | null>(chosen.file);
   const [inputText, setInputText] = React.useState('{\n  "priority": "NORMAL",\n  "options": { "quality": 50 }\n}');
@@ -68,7 +68,7 @@ function Panel() {
     setBusy(true);
     setFault("");
     try {
-      const answer = (await upload(file, operationFor(input))) as Answer;
+      const answer = (await upload(file, operationFor(input), headersIn(headerEditor?.getValue() ?? ""))) as Answer;
       setAnswer(answer);
       const subject = subjectOf(answer);
       if (subject) fillSamples(subject);

@@ -8,6 +8,21 @@ export interface Operation {
   operationName?: string | null;
 }
 
+export type Headers = Record<string, string>;
+
+/** What stands in the editor of headers; none while that is no JSON, which GraphiQL shows. */
+export function headersIn(text: string): Headers {
+  try {
+    return JSON.parse(text) as Headers;
+  } catch {
+    return {};
+  }
+}
+
+export function authorizationIn(headers: Headers = {}): string | null {
+  return Object.entries(headers).find(([name]) => name.toLowerCase() === "authorization")?.[1] ?? null;
+}
+
 /** The file of the panel, which is for the tab of the mutation too. */
 export const chosen: { file: File | null } = { file: null };
 
@@ -17,14 +32,14 @@ export const operationFor = (input: object): Operation => ({
 });
 
 /** Sends a file as the GraphQL multipart request specification says: operations, map, then the file. */
-export async function upload(file: File, operation: Operation): Promise<unknown> {
+export async function upload(file: File, operation: Operation, headers?: Headers): Promise<unknown> {
   const form = new FormData();
   form.append("operations", JSON.stringify(operation));
   form.append("map", JSON.stringify({ 0: ["variables.input.file"] }));
   form.append("0", file);
   const response = await fetch(PATH, {
     method: "POST",
-    headers: { "GraphQL-Preflight": "1", Accept: "application/json" },
+    headers: { ...headers, "GraphQL-Preflight": "1", Accept: "application/json" },
     body: form,
   });
   return response.json();

@@ -1,11 +1,16 @@
+import { credentials } from "./api/key";
 import { Announcer } from "./parts/announcer";
 import { ConnectionBanner } from "./parts/connection-banner";
+import { KeyPanel } from "./parts/key-panel";
+import { useSignal } from "./parts/use-signal";
 import { HomePage } from "./requests/home-page";
 import { RequestPage } from "./requests/request-page";
 import { home, useRoute } from "./route";
 
 export function App() {
   const id = useRoute();
+  const key = useSignal(credentials.key);
+  const asked = useSignal(credentials.asked);
   return (
     <>
       <ConnectionBanner />
@@ -19,9 +24,17 @@ export function App() {
             Template CSV
           </a>
           <a href="/graphql">Developers</a>
+          {key && (
+            <button class="small" onClick={() => credentials.forget()}>
+              Forget API key
+            </button>
+          )}
         </nav>
       </header>
-      <main>{id === null ? <HomePage /> : <RequestPage key={id} id={id} />}</main>
+      {/* By its key, so that nothing that was seen with one is seen without it, or with another. */}
+      <main key={key}>
+        {asked !== null ? <KeyPanel reason={asked} /> : id === null ? <HomePage /> : <RequestPage key={id} id={id} />}
+      </main>
       <Announcer />
     </>
   );

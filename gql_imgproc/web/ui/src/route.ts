@@ -41,7 +41,8 @@ export function keepDetails(details: URLSearchParams): void {
 
 /** The service tells absolute addresses; the page stays on the host it was opened under, as its policy demands. */
 export function here(url: string): string {
-  const path = new URL(url, location.href).pathname;
-  const start = path.lastIndexOf("/api/");
-  return start < 0 ? url : path.slice(start);
+  // What stands behind the path may be the signature that opens it.
+  const { pathname, search } = new URL(url, location.href);
+  const start = pathname.lastIndexOf("/api/");
+  return start < 0 ? url : pathname.slice(start) + search;
 }

@@ -38,7 +38,7 @@ export const Products = graphql(`
           node {
             id serialNumber productName status
             images {
-              id inputUrl outputUrl status outcome inputBytes outputBytes format width height
+              id inputUrl outputUrl sourceUrl status outcome inputBytes outputBytes format width height
               error { code message }
             }
           }

@@ -1,5 +1,6 @@
 import { setByServer } from "./clock";
 import { textOf, type Operation } from "./graphql";
+import { bearer, credentials, UNAUTHENTICATED } from "./key";
 import { Signal } from "./signal";
 
 //: A page of products takes well under a second; past this the server is not coming back to us.
@@ -12,10 +13,19 @@ export class Unreachable extends Error {
   }
 }
 
-/** The `data` of an answer, or its first error raised. */
-export function dataOf<Data>(answer: unknown): Data {
-  const { data, errors } = (answer ?? {}) as { data?: Data; errors?: { message: string }[] };
-  if (errors?.[0]) throw new Error(errors[0].message);
+interface Answer<Data> {
+  data?: Data;
+  errors?: { message: string; extensions?: { code?: string } }[];
+}
+
+/** The `data` of an answer to who presented that key, or its first error raised. */
+export function dataOf<Data>(answer: unknown, presented: string | null): Data {
+  const { data, errors } = (answer ?? {}) as Answer<Data>;
+  if (errors?.[0]) {
+    const { message, extensions } = errors[0];
+    if (extensions?.code === UNAUTHENTICATED) credentials.refuse(presented, message);
+    throw new Error(message);
+  }
   if (!data) throw new Unreachable();
   return data;
 }
@@ -24,11 +34,12 @@ export function dataOf<Data>(answer: unknown): Data {
 export const reachable = new Signal(true);
 
 export async function query<Data, Variables>(operation: Operation<Data, Variables>, variables: Variables): Promise<Data> {
+  const key = credentials.key.value;
   let answer: unknown;
   try {
     const response = await fetch("/graphql", {
       method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      headers: { "Content-Type": "application/json", Accept: "application/json", ...bearer(key) },
       body: JSON.stringify({ query: textOf(operation), variables }),
       signal: AbortSignal.timeout(QUERY_TIMEOUT_MS),
     });
@@ -39,5 +50,5 @@ export async function query<Data, Variables>(operation: Operation<Data, Variable
     reachable.set(false);
     throw new Unreachable();
   }
-  return dataOf<Data>(answer);
+  return dataOf<Data>(answer, key);
 }

@@ -1,4 +1,5 @@
 import { createClient } from "graphql-ws";
+import { bearer, credentials, FORBIDDEN_SOCKET } from "./key";
 import { Signal } from "./signal";
 
 //: Between two pings, so that a connection which died without a word is noticed.
@@ -12,16 +13,19 @@ export type SocketState = "idle" | "connected" | "lost";
 
 export const socketState = new Signal<SocketState>("idle");
 
+let presented: string | null = null;
 let pongTimer = 0;
 let skipWait: (() => void) | undefined;
 
 export const socket = createClient({
   url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`,
+  connectionParams: () => bearer((presented = credentials.key.value)),
   keepAlive: PING_EVERY_MS,
   // Going from the list to a request should not cost a new connection.
   lazyCloseTimeout: 3_000,
   retryAttempts: Infinity,
-  shouldRetry: () => true,
+  // With the same key it would go on for ever.
+  shouldRetry: (problem) => !isForbidden(problem),
   async retryWait(attempt) {
     socketState.set("lost");
     // Jitter, lest every open page comes back in the same moment.
@@ -35,8 +39,10 @@ export const socket = createClient({
     connected: () => socketState.set("connected"),
     closed: (event) => {
       clearTimeout(pongTimer);
+      const forbidden = isForbidden(event);
       // The client itself closes with 1000 once nothing is subscribed to any more.
-      socketState.set((event as CloseEvent).code === 1000 ? "idle" : "lost");
+      socketState.set(forbidden || (event as CloseEvent).code === 1000 ? "idle" : "lost");
+      if (forbidden) credentials.refuse(presented, (event as CloseEvent).reason);
     },
     ping: (received) => {
       if (received) return;
@@ -45,6 +51,15 @@ export const socket = createClient({
     },
     pong: (received) => received && clearTimeout(pongTimer),
   },
+});
+
+const isForbidden = (problem: unknown): boolean => (problem as CloseEvent).code === FORBIDDEN_SOCKET;
+
+// What was opened with one key is not for another.
+credentials.key.listen(() => {
+  socket.terminate();
+  // Nothing was lost; who still listens connects again.
+  socketState.set("idle");
 });
 
 /** Connects at once instead of waiting for the next attempt. */

@@ -1,4 +1,5 @@
 import { textOf } from "./graphql";
+import { bearer, credentials } from "./key";
 import { UploadCsv } from "./operation";
 import { dataOf, Unreachable } from "./query";
 import type { UploadInput, UploadResult } from "./types";
@@ -15,17 +16,19 @@ export function upload(
   form.append("map", JSON.stringify({ 0: ["variables.input.file"] }));
   form.append("0", file, file.name);
 
+  const key = credentials.key.value;
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", "/graphql");
     // Forms of foreign sites can't set headers, so the server takes uploads only with one.
     xhr.setRequestHeader("GraphQL-Preflight", "1");
     xhr.setRequestHeader("Accept", "application/json");
+    Object.entries(bearer(key)).forEach(([name, value]) => xhr.setRequestHeader(name, value));
     xhr.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     xhr.onerror = () => reject(new Unreachable());
     xhr.onload = () => {
       try {
-        resolve(dataOf<{ uploadCsv: UploadResult }>(JSON.parse(xhr.responseText)).uploadCsv);
+        resolve(dataOf<{ uploadCsv: UploadResult }>(JSON.parse(xhr.responseText), key).uploadCsv);
       } catch (error) {
         reject(error instanceof SyntaxError ? new Unreachable() : error);
       }

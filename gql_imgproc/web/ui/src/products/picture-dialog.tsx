@@ -10,7 +10,7 @@ import { useSource, type Source } from "./use-source";
 /** A closer look: before and after, and what it saved. */
 export function PictureDialog({ image, product, onClose }: { image: Image; product: Product; onClose: () => void }) {
   const kept = image.outcome === "KEPT";
-  const source = useSource(image.id, !kept);
+  const source = useSource(image, !kept);
   const [undrawable, setUndrawable] = useState<string | null>(null);
   const [actual, setActual] = useState(false);
   const stage = useRef<HTMLDivElement>(null);

@@ -41,9 +41,9 @@ export function PictureTile({ image, name, onOpen }: { image: Image; name: strin
 }
 
 function Thumbnail({ image, name }: { image: Image; name: string }) {
-  const [broken, setBroken] = useState(false);
-  // No browser draws TIFF, and a picture may be gone.
-  if (broken)
+  const [broken, setBroken] = useState<string | null>(null);
+  // No browser draws TIFF, and a picture may be gone; a signed address may only have got too old.
+  if (broken === image.outputUrl)
     return (
       <span>
         {formatOf(image)} <span class="unseen">{name}</span>
@@ -57,7 +57,7 @@ function Thumbnail({ image, name }: { image: Image; name: string }) {
       height="112"
       loading="lazy"
       decoding="async"
-      onError={() => setBroken(true)}
+      onError={() => setBroken(image.outputUrl)}
     />
   );
 }

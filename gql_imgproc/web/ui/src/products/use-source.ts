@@ -1,19 +1,24 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Image } from "../api/types";
+import { here } from "../route";
 
 export type Source = { at: "loading" } | { at: "there"; url: string; bytes: number } | { at: "gone"; message: string };
 
 /** The source of a picture, fetched by the service: the page asks no other host for anything. */
-export function useSource(imageId: string, wanted: boolean): Source {
+export function useSource({ id, sourceUrl }: Image, wanted: boolean): Source {
   const [source, setSource] = useState<Source>({ at: "loading" });
+  const latest = useRef(sourceUrl);
+  latest.current = sourceUrl;
   useEffect(() => {
-    if (!wanted) return;
-    const url = `/api/source/${imageId}`;
+    if (!wanted || !latest.current) return;
+    const url = here(latest.current);
     const abort = new AbortController();
     read(url, abort.signal)
       .then(setSource)
       .catch(() => abort.signal.aborted || setSource({ at: "gone", message: "The server can’t be reached." }));
     return () => abort.abort();
-  }, [imageId, wanted]);
+    // Not by its address: that is signed anew each hour, and the picture stays the same.
+  }, [id, wanted]);
   return source;
 }
 

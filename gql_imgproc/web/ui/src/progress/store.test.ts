@@ -6,6 +6,19 @@ const request = (sequence: number, processedImages = sequence): Request =>
   ({ id: "r1", sequence, processedImages }) as Request;
 
 describe("the store of progress events", () => {
+  it("forgets everything when another key is used, and tells who looks", () => {
+    const store = new ProgressStore();
+    store.event(request(7));
+    const heard = vi.fn();
+    store.listen("r1", heard);
+
+    store.clear();
+
+    expect(store.get("r1")).toBeUndefined();
+    expect(heard).toHaveBeenCalledTimes(1);
+    expect(store.event(request(1))).toBe(true);
+  });
+
   it("takes events in order and tells listeners of that request only", () => {
     const store = new ProgressStore();
     const heard = vi.fn();

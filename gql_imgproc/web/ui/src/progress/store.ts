@@ -32,6 +32,10 @@ export class ProgressStore {
     this.#tell(id);
   }
 
+  clear(): void {
+    [...this.#requests.keys()].forEach((id) => this.delete(id));
+  }
+
   listen(id: string, listener: () => void): () => void {
     const listeners = this.#listeners.get(id) ?? new Set();
     this.#listeners.set(id, listeners.add(listener));

@@ -1,0 +1,16 @@
+//: Where GraphiQL notes what was run, each time with the headers.
+const HISTORY = ["graphiql:queries", "graphiql:favorites"];
+
+/** The browser's store without headers: an API key may stand among them. */
+export const storage = {
+  get length(): number {
+    return localStorage.length;
+  },
+  clear: () => localStorage.clear(),
+  getItem: (name: string) => localStorage.getItem(name),
+  removeItem: (name: string) => localStorage.removeItem(name),
+  setItem: (name: string, value: string) => localStorage.setItem(name, HISTORY.includes(name) ? withoutHeaders(value) : value),
+};
+
+export const withoutHeaders = (text: string): string =>
+  JSON.stringify(JSON.parse(text, (name, value: unknown) => (name === "headers" ? undefined : value)));
