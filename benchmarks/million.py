@@ -23,6 +23,7 @@ from sqlalchemy import ColumnElement, Connection, event, make_url, select, updat
 
 from benchmarks.service import HEADER
 from gql_imgproc.core.options import Options
+from gql_imgproc.core.rights import anonymous
 from gql_imgproc.db import queries, upkeep, work
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.db.models import images, products, requests
@@ -35,6 +36,7 @@ from gql_imgproc.services.submission import Submission, submit
 from gql_imgproc.settings import load
 from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 
+SOMEBODY = anonymous("127.0.0.1", unlimited=True)
 #: Products to which something is done in one transaction, as if by workers.
 CHUNK = 5_000
 #: How often what takes milliseconds is done; the median is told.
@@ -78,17 +80,17 @@ class Story:
         self._as_if_done(request_id)
         await self._step("output CSV and end", completion.finish(self.resources, request_id))
         self._as_if_done(request_id, failed=True)
-        await self._step("retry all", orders.retry_failed(self.resources, request_id))
+        await self._step("retry all", orders.retry_failed(self.resources, SOMEBODY, request_id))
         await self._step("retry all, the chunks after the first", completion.finish(self.resources, request_id))
-        await self._step("cancel all", orders.cancel(self.resources, request_id))
+        await self._step("cancel all", orders.cancel(self.resources, SOMEBODY, request_id))
         await self._until_final(request_id)
-        await self._step("delete", orders.delete(self.resources, request_id))
+        await self._step("delete", orders.delete(self.resources, SOMEBODY, request_id))
         return self.figures
 
     async def _taken_in(self) -> UUID:
         with self._manifest.open("rb") as file:
             submission = Submission(file, "million.csv", Options(), Priority.NORMAL, None, None)
-            accepted = await self._step("upload", submit(self.resources, submission))
+            accepted = await self._step("upload", submit(self.resources, SOMEBODY, submission))
         await self._step("take in all rows", ingestion.ingest(self.resources, accepted.snapshot.id))
         request = self.db.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, accepted.snapshot.id))
         assert request is not None

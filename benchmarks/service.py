@@ -36,7 +36,7 @@ class Run:
 class Service:
     """`up` with default settings in an empty folder; only the loopback host of pictures is opened to it."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, workers: int | None = None, **settings: str) -> None:
         environment = {
             **os.environ,
             "IMGPROC_FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
@@ -44,8 +44,9 @@ class Service:
             "IMGPROC_LOG_LEVEL": "warning",
             **settings,
         }
+        options = ["--port", "0", "--data-dir", str(folder), *(["--workers", str(workers)] if workers else [])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gql_imgproc", "up", "--port", "0", "--data-dir", str(folder)],
+            [sys.executable, "-m", "gql_imgproc", "up", *options],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,

@@ -31,7 +31,7 @@ from gql_imgproc.settings import load
 
 class Stock(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.house, anonymous(""))
+        return Context(request.app.state.house, anonymous("", unlimited=True))
 
 
 def app() -> Starlette:

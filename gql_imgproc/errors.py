@@ -4,11 +4,19 @@ ImgprocError
 ├── ConfigurationError   a setting or the machine is not as it must be; told in one line, with the mend
 ├── ManifestRefused      the CSV has problems; all of them, with row and column
 ├── UploadTooLarge       the upload is over the limit
+├── QuotaExceeded        the tenant has as much as it may have
+├── RateLimited          the caller does something too often
 ├── WebhookUrlRefused    the webhook address may not be called
 ├── KeyMissing           callers are asked for an API key, and there was none
 ├── KeyRefused           the API key is not good, and why
 ├── ScopeMissing         the API key is not good for this
 ├── AddressOver          a signed address is not good (any more)
+├── KeyInvalid           an API key cannot be made like that
+├── KeyNotFound          there is no such API key
+├── KeyOver              the API key cannot be rotated (any more)
+├── LastAdminKey         without the API key nobody could make others
+├── TenantNotFound       there is no such tenant
+├── TenantExists         there is a tenant of that name already
 ├── RequestNotFound      there is no such request
 ├── RequestAlreadyFinal  the request has a final status
 ├── RequestNotFinal      the request has no final status yet
@@ -24,10 +32,11 @@ ImgprocError
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gql_imgproc.states import RequestStatus
+from gql_imgproc.states import Quota, RequestStatus
 
 
 class ImgprocError(Exception):
@@ -101,6 +110,36 @@ class UploadTooLarge(ImgprocError):
         self.limit_bytes = limit_bytes
 
 
+class QuotaExceeded(ImgprocError):
+    """The tenant would have more than its quota; `retry_after_s` is an estimate, None when nobody can tell."""
+
+    def __init__(self, quota: Quota, limit: int, used: int, retry_after_s: float | None = None) -> None:
+        super().__init__(_OVER_QUOTA[quota].format(limit=limit, used=used))
+        self.quota = quota
+        self.limit = limit
+        self.used = used
+        self.retry_after_s = retry_after_s
+
+
+_OVER_QUOTA = {
+    Quota.OPEN_REQUESTS: "There are {used:,} open requests, of at most {limit:,}. "
+    "Wait until one has ended, or cancel one.",
+    Quota.PENDING_IMAGES: "There are {used:,} pending pictures, and with these there would be more than {limit:,}. "
+    "Wait until some are done, or upload fewer at once.",
+    Quota.STORED_BYTES: "The stored pictures have {used:,} bytes, of at most {limit:,}. "
+    "Delete requests that are not needed any more.",
+}
+
+
+class RateLimited(ImgprocError):
+    """The caller does something more often than it may."""
+
+    def __init__(self, what: str, retry_after_s: float) -> None:
+        #: At least one, since who comes back at once would be refused again.
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        super().__init__(f"There are too many {what} from you. Try again in {self.retry_after_s} s.")
+
+
 class WebhookUrlRefused(ImgprocError):
     """The webhook address is malformed or may not be called; the message says why."""
 
@@ -131,6 +170,52 @@ class AddressOver(ImgprocError):
 
     def __init__(self) -> None:
         super().__init__("This address is not good any more. Ask the API for a new one.")
+
+
+class KeyInvalid(ImgprocError):
+    """An API key cannot be made like that; `field` is what is at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class KeyNotFound(ImgprocError):
+    """There is no such API key."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such API key. Look at the list of keys for its identifier.")
+
+
+class KeyOver(ImgprocError):
+    """The API key was rotated already, or is not good any more."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The API key is {state} already, so it cannot be rotated. Make a new one.")
+
+
+class LastAdminKey(ImgprocError):
+    """Without this API key nobody of the tenant could make others."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "It is the last usable key with the scope ADMIN, without which nobody could make others. "
+            "Rotate it, or make another one first."
+        )
+
+
+class TenantNotFound(ImgprocError):
+    """There is no tenant of that name."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tenant. Look at the list of `gql-imgproc tenants list`")
+
+
+class TenantExists(ImgprocError):
+    """There is a tenant of that name."""
+
+    def __init__(self) -> None:
+        super().__init__("There is a tenant of that name already. Choose another name")
 
 
 class RequestNotFound(ImgprocError):

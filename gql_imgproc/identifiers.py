@@ -18,6 +18,8 @@ class Kind(StrEnum):
     REQUEST = "req"
     PRODUCT = "prd"
     IMAGE = "img"
+    API_KEY = "key"
+    AUDIT_EVENT = "evt"
 
 
 def new_id() -> UUID:

@@ -88,3 +88,5 @@ def set_up(level: str, style: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Each try to reach a collector that is away; that it was given up is an error.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
+    # At DEBUG it repeats the heads and frames of WebSockets, with the keys that are in them.
+    logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, logging.getLogger().level))

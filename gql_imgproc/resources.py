@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -18,6 +18,7 @@ from gql_imgproc.io.duties import Duties
 from gql_imgproc.io.events import Hub, Publisher
 from gql_imgproc.io.fetcher import Fetcher, FetchLimits
 from gql_imgproc.io.queue import Queue
+from gql_imgproc.io.rates import Rates
 from gql_imgproc.io.storage import storage_of
 from gql_imgproc.settings import Settings
 from gql_imgproc.slots import Ballast, CpuSlots
@@ -57,6 +58,7 @@ class Resources:
         self.duties = Duties(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
+        self.rates = Rates(settings.redis_url)
         self.storage = storage_of(settings)
         self.fetcher = Fetcher(
             self.policy,
@@ -71,8 +73,8 @@ class Resources:
         )
         self.cpu = CpuSlots(cpu_slots, settings.megapixels_in_flight)
         self.fetched = Ballast(settings.fetched_bytes_in_flight)
-        # How many turns each request has in this process.
-        self.turns: Counter[UUID] = Counter()
+        # Which slots of each request have their turn in this process.
+        self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
         # One picture at a time that may have killed an earlier worker.
         self.quarantine = asyncio.Lock()
         self.webhooks = asyncio.Semaphore(WEBHOOKS_AT_ONCE)
@@ -96,7 +98,7 @@ class Resources:
     async def aclose(self) -> None:
         """Closes everything, whatever of it fails."""
         await self.background.aclose()
-        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.fetcher.aclose]
+        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.rates.aclose, self.fetcher.aclose]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)
         self.cpu.close()
         self._threads.shutdown()

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gql_imgproc.core.api_keys import presented
+from gql_imgproc.core.rate import Rate
 from gql_imgproc.core.signature import keys_from
 from gql_imgproc.errors import ConfigurationError
 
@@ -52,6 +53,11 @@ def delays(value: str) -> tuple[float, ...]:
     if not all(0 <= delay <= LONGEST_DELAY_S for delay in seconds):
         raise ValueError(message)
     return seconds
+
+
+def rate(value: str) -> Rate | None:
+    """So many in so long; None for 0, which is no limit."""
+    return Rate.parse(value) if value.strip() != "0" else None
 
 
 def database_url(value: str) -> str:

@@ -104,6 +104,39 @@ class Settings(BaseSettings):
         description="Largest cost of one GraphQL operation; one of 5,000 takes up to 0.2 s of CPU.",
     )
 
+    # How much of it: for callers with an API key, and for those whom others can be.
+    rate_operations: str = Field(
+        "600/minute",
+        description="How often a key, or an address without one, may send a GraphQL operation, such as `60/minute`, "
+        "`10/second`, `5 per 2 hours`. 0: no limit.",
+    )
+    rate_uploads: str = Field("60/minute", description="The same of uploads, each of which is an operation too.")
+    rate_subscriptions: str = Field(
+        "300/minute", description="The same of the beginnings of subscriptions, each of which is an operation too."
+    )
+    rate_failures: str = Field(
+        "10/minute",
+        description="How often one address may present an API key that is not good; "
+        "then no key that is not known to be good is looked at from there.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="CIDRs, comma-separated, of proxies whose `X-Forwarded-For` tells who calls.",
+    )
+    quota_open_requests: int = Field(100, ge=0, description="Requests that a tenant may have open. 0: no limit.")
+    quota_pending_images: int = Field(
+        2_000_000, ge=0, description="Pictures of open requests of a tenant that have not ended. 0: no limit."
+    )
+    quota_stored_bytes: ByteSize = Field(
+        ByteSize(100 * 1024 * MiB),
+        ge=0,
+        description="Bytes of compressed pictures that a tenant may store; "
+        "beyond, no upload of it is taken until it deletes some. 0: no limit.",
+    )
+    quota_csv_bytes: ByteSize = Field(
+        ByteSize(0), ge=0, description="Largest CSV file of a tenant, in bytes. 0: that of `IMGPROC_MAX_UPLOAD_BYTES`."
+    )
+
     # What strangers may see.
     introspection: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -135,6 +168,13 @@ class Settings(BaseSettings):
         gt=0,
         description="Products in flight per worker process and priority; "
         "one request has three quarters of them at most.",
+    )
+    poll_seconds: Seconds = Field(
+        0.1,
+        ge=0.01,
+        le=10,
+        description="How often a worker process looks at each empty queue. "
+        "With very many processes it may be longer: the first one that looks is soon enough.",
     )
     cpu_slots: int = Field(
         0, ge=0, description="Pictures decoded at once per worker process. 0: cores divided by worker processes."
@@ -215,7 +255,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line written.")
     log_format: Literal["console", "json"] = Field("console", description="Form of the log lines on standard error.")
 
-    @field_validator("fetch_allow_networks", mode="before")
+    @field_validator("fetch_allow_networks", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
         return setting_values.networks(value) if isinstance(value, str) else value
@@ -229,6 +269,12 @@ class Settings(BaseSettings):
     @classmethod
     def _delays(cls, value: Any) -> Any:
         return setting_values.delays(value) if isinstance(value, str) else value
+
+    @field_validator("rate_operations", "rate_uploads", "rate_subscriptions", "rate_failures")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        setting_values.rate(value)
+        return value
 
     @field_validator("worker_memory_bytes")
     @classmethod

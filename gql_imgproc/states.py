@@ -60,6 +60,15 @@ class StopReason(StrEnum):
     CSV_UNREADABLE = "CSV_UNREADABLE"
 
 
+class Quota(StrEnum):
+    """What a tenant may have so much of."""
+
+    OPEN_REQUESTS = "OPEN_REQUESTS"
+    PENDING_IMAGES = "PENDING_IMAGES"
+    STORED_BYTES = "STORED_BYTES"
+    CSV_BYTES = "CSV_BYTES"
+
+
 class RequestFailureCode(StrEnum):
     CSV_UNREADABLE = "CSV_UNREADABLE"
     ALL_IMAGES_FAILED = "ALL_IMAGES_FAILED"

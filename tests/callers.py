@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from gql_imgproc.core.rights import anonymous
 
-ANYBODY = anonymous("127.0.0.1")
+ANYBODY = anonymous("127.0.0.1", unlimited=True)

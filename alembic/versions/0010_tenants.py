@@ -34,10 +34,17 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("created_at", Moment(), nullable=False),
+        sa.Column("max_open_requests", sa.BigInteger(), nullable=True),
+        sa.Column("max_pending_images", sa.BigInteger(), nullable=True),
+        sa.Column("max_stored_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("max_csv_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id", name="pk_tenants"),
         sa.UniqueConstraint("name", name="uq_tenants_name"),
     )
-    op.get_bind().execute(tenants.insert().values(id=DEFAULT, name="default", created_at=now()))
+    of_final = "SELECT coalesce(sum(output_bytes), 0) FROM requests WHERE status NOT IN ('PENDING', 'PROCESSING')"
+    stored = sa.text(f"({of_final})")
+    op.get_bind().execute(tenants.insert().values(id=DEFAULT, name="default", created_at=now(), stored_bytes=stored))
     _make_keys_unique_by_tenant()
     for table in ("requests", "products"):
         op.add_column(table, sa.Column("tenant_id", sa.Uuid(), nullable=False, server_default=DEFAULT.hex))

@@ -20,6 +20,8 @@ class Scope(StrEnum):
 
 #: What callers without a key may do, where they are let in: all but hand out keys.
 ANONYMOUS_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+#: What is kept of a name, in characters; those of keys are no longer.
+_MAX_NAME_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Caller:
     expires_at: datetime | None = None
     #: Network address it calls from; empty for ourselves.
     address: str = ""
+    #: Whether neither rates nor quotas bind it: the owner of a laptop, and ourselves.
+    unlimited: bool = False
 
     @property
     def entitlement(self) -> tuple[UUID, frozenset[Scope]]:
@@ -42,11 +46,16 @@ class Caller:
         return self.tenant_id, self.scopes
 
 
-def anonymous(address: str) -> Caller:
+def anonymous(address: str, *, unlimited: bool) -> Caller:
     """A caller that was not asked who it is."""
-    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address)
+    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address, unlimited=unlimited)
+
+
+def operator(tenant_id: UUID, user: str) -> Caller:
+    """Who runs the service, at the command line: who has the database may do all."""
+    return Caller(tenant_id, f"cli:{user}"[:_MAX_NAME_CHARS], frozenset(Scope))
 
 
 def ourselves(tenant_id: UUID, duty: str) -> Caller:
     """The service, when it does by itself what callers can do."""
-    return Caller(tenant_id, duty, frozenset(Scope))
+    return Caller(tenant_id, duty, frozenset(Scope), unlimited=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, false, null, or_, select, update
 
 from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import deliveries
+from gql_imgproc.db import deliveries, quotas
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.holds import Hold, mine
 from gql_imgproc.db.models import images, is_failed_for_now, is_open, products, requests, webhook_deliveries
@@ -157,6 +157,7 @@ def finish(
         return None
     if row.webhook_url:
         deliveries.insert(connection, row.id, row.generation)
+    quotas.count_stored(connection, row.tenant_id, row.output_bytes)
     return snapshot(row)
 
 

@@ -28,15 +28,19 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 PATIENCE_S = 2.0
 #: PostgreSQL: serialization failure, deadlock, and the states of a server that is restarting.
 _TRANSIENT = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
-#: What a connection to PostgreSQL asks of its server. The last four are for a client whose host vanished: what it
-#: holds locked is free again half a minute later, not after the two hours of TCP's defaults.
+#: What a connection to PostgreSQL asks of its server. All but the first two are for a client whose host vanished: what
+#: its transactions hold locked must be free again well before work is promised to go on, 20 s later. One that was
+#: between two statements ends after 5 s. Those that wait for the same row would get it and then hold it, too, one after
+#: the other: TCP tells of all of them after 10 s, and the server asks it every 2 s even while they wait.
 _SESSION = {
     "statement_timeout": "60s",
     "lock_timeout": "30s",
-    "idle_in_transaction_session_timeout": "30s",
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
+    "idle_in_transaction_session_timeout": "5s",
+    "tcp_keepalives_idle": "4",
+    "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+    "client_connection_check_interval": "2s",
 }
 #: What libpq is told: a server whose host vanished is noticed within 25 s.
 _CONNECTION = {

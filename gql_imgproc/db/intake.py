@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, update
 
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import quotas
 from gql_imgproc.db.bulk import insert_rows
 from gql_imgproc.db.columns import later, now, seconds_since
 from gql_imgproc.db.holds import Hold, mine
@@ -62,8 +63,15 @@ def find_by_idempotency_key(connection: Connection, tenant_id: UUID, key: str) -
     return snapshot(row) if row else None
 
 
-def insert_first_chunk(connection: Connection, new: NewRequest, chunk: Sequence[NewProduct]) -> Snapshot:
-    """The row of an accepted request and its first products; as far as these are all, the request is whole."""
+def insert_first_chunk(
+    connection: Connection, new: NewRequest, chunk: Sequence[NewProduct], limits: quotas.Limits | None = None
+) -> Snapshot:
+    """The row of an accepted request and its first products; as far as these are all, the request is whole.
+
+    With `limits` it raises QuotaExceeded, and nothing is written, where there is no room for it.
+    """
+    if limits is not None:
+        quotas.check(connection, new.tenant_id, limits, requests=1, images=new.total_images)
     row = connection.execute(
         insert(requests)
         .values(

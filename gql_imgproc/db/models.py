@@ -23,6 +23,7 @@ from sqlalchemy import (
     literal,
 )
 
+from gql_imgproc.core.audit import Action
 from gql_imgproc.db.columns import Moment, text_enum
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.identifiers import DEFAULT_TENANT
@@ -63,6 +64,13 @@ tenants = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", String(100), nullable=False, unique=True),
     Column("created_at", Moment, nullable=False),
+    # Its quotas, where they are other than those of the settings; 0: no limit.
+    Column("max_open_requests", BigInteger, nullable=True),
+    Column("max_pending_images", BigInteger, nullable=True),
+    Column("max_stored_bytes", BigInteger, nullable=True),
+    Column("max_csv_bytes", BigInteger, nullable=True),
+    # Sum of `output_bytes` of its final requests; kept by what ends, reopens and deletes them.
+    Column("stored_bytes", BigInteger, nullable=False, default=0, server_default="0"),
 )
 
 api_keys = Table(
@@ -82,6 +90,8 @@ api_keys = Table(
     # To the minute.
     Column("last_used_at", Moment, nullable=True),
     Column("revoked_at", Moment, nullable=True),
+    # The key that it was rotated to.
+    Column("successor_id", Uuid, nullable=True),
 )
 
 Index("ix_api_keys_tenant_id_id", api_keys.c.tenant_id, api_keys.c.id)
@@ -95,6 +105,30 @@ signing_secrets = Table(
     Column("secret", String(64), nullable=False),
     Column("created_at", Moment, nullable=False),
 )
+
+# Triggers of the migration refuse to change or remove a row.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("at", Moment, nullable=False),
+    # Name of the caller, and its key if it had one.
+    Column("actor", String(100), nullable=False),
+    Column("key_id", Uuid, nullable=True),
+    Column("action", text_enum(Action), nullable=False),
+    # In its outside form: what was deleted is named all the same.
+    Column("subject_id", String(64), nullable=True),
+    # Of the network; empty for ourselves and for the command line.
+    Column("address", String(100), nullable=False),
+    # Texts by their names.
+    Column("details", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+Index("ix_audit_events_tenant_id_id", audit_events.c.tenant_id, audit_events.c.id)
+Index("ix_audit_events_tenant_id_action_id", audit_events.c.tenant_id, audit_events.c.action, audit_events.c.id)
+Index("ix_audit_events_tenant_id_subject_id_id", audit_events.c.tenant_id, audit_events.c.subject_id, audit_events.c.id)
 
 requests = Table(
     "requests",

@@ -6,11 +6,12 @@ once identifiers are text; each list says which.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, literal, tuple_
 
 T = TypeVar("T")
 
@@ -93,3 +94,20 @@ def page(
     """Rows as they were read, up to one more than the window's size, as a page in the list's order."""
     kept, more = rows[: window.size], len(rows) > window.size
     return Page(kept[::-1] if window.backward else kept, more, earlier, later, None if more else reached)
+
+
+def page_by_id(
+    connection: Connection,
+    statement: Select[Any],
+    column: Column[UUID],
+    window: Window,
+    shown: Callable[[Row[Any]], T],
+    *,
+    descending: bool = False,
+) -> Page[T]:
+    """A window of a list in the order of its identifiers, each row as it is `shown`; keys are (identifier,)."""
+    after, before = (None if key is None else (literal(key[0], column.type),) for key in (window.after, window.before))
+    bounds, columns = (after, before), (column,)
+    rows = connection.execute(within(statement, columns, bounds, window, descending=descending)).all()
+    others = outside(connection, statement.with_only_columns(column), columns, bounds, descending=descending)
+    return page([((row.id,), shown(row)) for row in rows], window, *others)

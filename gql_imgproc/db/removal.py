@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from gql_imgproc.core.locations import image_key
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import quotas
 from gql_imgproc.db.columns import later, now
 from gql_imgproc.db.models import images, is_open, products, requests
 from gql_imgproc.db.rows import own
@@ -37,7 +38,13 @@ def remove_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> b
     connection.execute(delete(products).where(products.c.id.in_(ids)))
     if len(ids) == REMOVAL_CHUNK:
         return True
-    connection.execute(delete(requests).where(*own(tenant_id, request_id), requests.c.removing_at.is_not(None)))
+    freed = connection.execute(
+        delete(requests)
+        .where(*own(tenant_id, request_id), requests.c.removing_at.is_not(None))
+        .returning(requests.c.output_bytes)
+    ).scalar_one_or_none()
+    if freed is not None:
+        quotas.count_stored(connection, tenant_id, -freed)
     return False
 
 

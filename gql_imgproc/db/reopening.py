@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, select, true, update
 
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.db import quotas
 from gql_imgproc.db.columns import now
 from gql_imgproc.db.holds import Hold, mine
 from gql_imgproc.db.models import images, is_failed, is_failed_for_now, is_open, products, requests
@@ -47,18 +48,22 @@ class _Opened:
     after: UUID | None
 
 
-def reopen_failed(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+def reopen_failed(
+    connection: Connection, tenant_id: UUID, request_id: UUID, limits: quotas.Limits | None = None
+) -> Snapshot | None:
     """Makes the failed images of a final request pending again, the first chunk of them at once.
 
     After a deadline the images that it cut off are tried too: nobody wanted them cancelled. None when the request is
-    open or being deleted, or when there are none.
+    open or being deleted, or when there are none. With `limits` it raises QuotaExceeded, which must roll the
+    transaction back, where there is no room for it.
     """
-    return _reopen(connection, tenant_id, request_id, by_itself=False)
+    return _reopen(connection, tenant_id, request_id, by_itself=False, limits=limits)
 
 
 def reopen_temporary(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     """As `reopen_failed`, for what may have failed for now only; None when the request is not due for that."""
-    return _reopen(connection, tenant_id, request_id, by_itself=True)
+    # Nobody asked for it, and nobody could be told that there is no room.
+    return _reopen(connection, tenant_id, request_id, by_itself=True, limits=None)
 
 
 def due(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
@@ -81,10 +86,12 @@ def reopen_chunk(connection: Connection, hold: Hold) -> Snapshot | None:
     return _count(connection, opened, *mine(hold), requests.c.stop_reason.is_(None))
 
 
-def _reopen(connection: Connection, tenant_id: UUID, request_id: UUID, *, by_itself: bool) -> Snapshot | None:
+def _reopen(
+    connection: Connection, tenant_id: UUID, request_id: UUID, *, by_itself: bool, limits: quotas.Limits | None
+) -> Snapshot | None:
     # Nobody claims or records anything of a final request, so its row may be locked first.
     found = connection.execute(
-        select(requests.c.failure_code, requests.c.cancelled_images)
+        select(requests.c.failure_code, requests.c.failed_images, requests.c.cancelled_images)
         .where(
             *own(tenant_id, request_id),
             ~is_open,
@@ -102,6 +109,9 @@ def _reopen(connection: Connection, tenant_id: UUID, request_id: UUID, *, by_its
     opened = _open(connection, request_id, wanted, None)
     if not opened.failed_images + opened.cancelled_images:
         return None
+    if limits is not None:
+        anew = found.failed_images + (found.cancelled_images if wanted is Reopening.CUT_OFF else 0)
+        quotas.check(connection, tenant_id, limits, requests=1, images=anew)
     connection.execute(
         update(requests)
         .where(requests.c.id == request_id)
@@ -120,7 +130,9 @@ def _reopen(connection: Connection, tenant_id: UUID, request_id: UUID, *, by_its
             hold_token=requests.c.hold_token + 1,
         )
     )
-    return _count(connection, opened, requests.c.id == request_id)
+    reopened = _count(connection, opened, requests.c.id == request_id)
+    quotas.count_stored(connection, tenant_id, -reopened.output_bytes)
+    return reopened
 
 
 def _open(connection: Connection, request_id: UUID, wanted: Reopening, after: UUID | None) -> _Opened:

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, func, select
 
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import now, seconds_since
-from gql_imgproc.db.models import is_open, products, requests
+from gql_imgproc.db.models import OPEN, is_open, products, requests
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.states import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,17 @@ def claimable(connection: Connection, request_id: UUID, limit: int) -> int:
         .subquery()
     )
     return connection.execute(select(func.count()).select_from(due)).scalar_one()
+
+
+def open_beside(connection: Connection, request_id: UUID) -> int:
+    """How many requests of a request's tenant are open."""
+    tenant = select(requests.c.tenant_id).where(requests.c.id == request_id).scalar_subquery()
+    siblings = requests.alias("siblings")
+    open_ones = siblings.c.tenant_id == tenant, siblings.c.status.in_(OPEN)
+    return connection.execute(select(func.count()).select_from(siblings).where(*open_ones)).scalar_one()
+
+
+def open_of(connection: Connection, tenant_id: UUID, limit: int) -> list[tuple[UUID, Priority]]:
+    """Open requests of a tenant, the oldest first, `limit` of them at the most."""
+    which = select(requests.c.id, requests.c.priority).where(requests.c.tenant_id == tenant_id, is_open)
+    return [(row.id, row.priority) for row in connection.execute(which.order_by(requests.c.id).limit(limit))]

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, bindparam, case, exists, null, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, case, exists, func, null, select, update
 
 from gql_imgproc.core.locations import image_path
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db.columns import later, now, seconds_since
-from gql_imgproc.db.models import images, is_open, products, requests
+from gql_imgproc.db.models import OPEN, images, is_open, products, requests
 from gql_imgproc.db.rows import SNAPSHOT_COLUMNS, snapshot
 from gql_imgproc.errors import ImageErrorCode, LeaseLost
 from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
@@ -48,6 +48,8 @@ class Claim:
     images: tuple[ClaimedImage, ...]
     options: dict[str, Any]
     priority: Priority
+    #: Of the request's tenant, this one included.
+    open_requests: int
     #: The request, when this claim changed it (the first one starts it).
     started: Snapshot | None
 
@@ -71,7 +73,13 @@ class Verdict:
     error_temporary: bool = False
 
 
-_OPEN = select(requests.c.options, requests.c.priority, requests.c.status).where(
+_siblings = requests.alias("siblings")
+_open_siblings = (
+    select(func.count())
+    .where(_siblings.c.tenant_id == requests.c.tenant_id, _siblings.c.status.in_(OPEN))
+    .scalar_subquery()
+)
+_OPEN = select(requests.c.options, requests.c.priority, requests.c.status, _open_siblings.label("open_requests")).where(
     requests.c.id == bindparam("request"),
     is_open,
     requests.c.stop_reason.is_(None),
@@ -141,6 +149,7 @@ def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> C
         ),
         options=request.options,
         priority=request.priority,
+        open_requests=request.open_requests,
         started=started,
     )
 

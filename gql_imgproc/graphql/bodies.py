@@ -20,11 +20,18 @@ class Refused(HTTPException):
     """An HTTP request that is not as it must be; the message tells how it must be."""
 
     def __init__(
-        self, status: int, message: str, *, code: Code = Code.BAD_REQUEST, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        code: Code = Code.BAD_REQUEST,
+        headers: dict[str, str] | None = None,
+        extensions: dict[str, object] | None = None,
     ) -> None:
         super().__init__(status, message)
-        self.code = code
         self.headers = headers
+        #: Of the error, in which its code stands.
+        self.extensions = {"code": code.value} | (extensions or {})
 
 
 class BodyTooLarge(Refused):

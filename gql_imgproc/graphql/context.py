@@ -18,6 +18,7 @@ from gql_imgproc.graphql.loaders import Loaders
 from gql_imgproc.graphql.sharing import Shares
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.access import Anonymous, Entrance
+from gql_imgproc.services.rates import Counts
 from gql_imgproc.services.signing import Signing
 from gql_imgproc.settings import Settings
 
@@ -33,6 +34,7 @@ class House:
     def __init__(self, resources: Resources, anonymous: Anonymous) -> None:
         self.resources = resources
         self.entrance = Entrance(resources, anonymous)
+        self.counts = Counts(resources)
         self.signing = Signing(resources)
         self.shares = Shares()
 

@@ -48,8 +48,8 @@ MAX_TOKENS = 1_000
 MAX_DOCUMENT_CHARS = 50_000
 #: Errors of one document that are told. Each looks for what may have been meant, and prints what was.
 MAX_ERRORS = 10
-#: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 10,600.
-MAX_INTROSPECTION = 13_000
+#: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 14,300.
+MAX_INTROSPECTION = 18_000
 
 
 def is_subscription(query: str, name: str | None) -> bool:

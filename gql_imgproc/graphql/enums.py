@@ -7,6 +7,8 @@ from enum import EnumMeta, StrEnum
 import strawberry
 from strawberry.types.enum import has_enum_definition
 
+from gql_imgproc.core.api_keys import KeyState
+from gql_imgproc.core.audit import Action
 from gql_imgproc.core.options import ImageFilter, OutputFormat
 from gql_imgproc.core.rights import Scope
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
@@ -15,6 +17,7 @@ from gql_imgproc.states import (
     ImageStatus,
     Priority,
     ProductStatus,
+    Quota,
     RequestFailureCode,
     RequestStatus,
     WebhookStatus,
@@ -26,9 +29,9 @@ class RequestOrder(StrEnum):
     CREATED_AT_ASC = "CREATED_AT_ASC"
 
 
-def describe(kind: EnumMeta, description: str, **values: str) -> None:
+def describe(kind: EnumMeta, description: str, /, name: str | None = None, **values: str) -> None:
     """Puts an enum into the schema; every value needs its description."""
-    strawberry.enum(kind, description=description)
+    strawberry.enum(kind, name=name, description=description)
     assert has_enum_definition(kind)
     for value in kind.__strawberry_definition__.values:
         value.description = values.pop(value.name)
@@ -41,6 +44,32 @@ describe(
     READ="To see requests, products and images, to follow their progress and to download.",
     WRITE="To upload, and to stop, retry and delete requests.",
     ADMIN="To make and revoke API keys of the same tenant, and to read its audit log.",
+)
+describe(
+    KeyState,
+    "Whether an API key is good. New values may be added.",
+    name="ApiKeyState",
+    USABLE="It is good.",
+    ROTATED="It is good until it expires soon: another key has taken its place.",
+    EXPIRED="Its time is over.",
+    REVOKED="Somebody made it worthless.",
+)
+describe(
+    Action,
+    "What an audit event tells of. New values may be added, so clients need a default branch.",
+    name="AuditAction",
+    REQUEST_ACCEPTED="A CSV file was uploaded and accepted.",
+    REQUEST_CANCELLED="A request was stopped.",
+    REQUEST_RETRIED="The failed images of a request were queued again.",
+    REQUEST_DELETED="A request and all it stored were removed, by a caller or since its time was over.",
+    WEBHOOK_RESENT="The webhook of a request was sent again.",
+    API_KEY_CREATED="An API key was made.",
+    API_KEY_ROTATED="An API key got a successor, and ends soon.",
+    API_KEY_REVOKED="An API key was made worthless.",
+    TENANT_CREATED="The tenant was made.",
+    QUOTAS_SET="The tenant got quotas of its own, or those of the service again.",
+    SIGNING_SECRET_ROTATED="Addresses are signed with another secret, for all tenants; "
+    "it stands in the log of the default one.",
 )
 describe(
     RequestStatus,
@@ -59,6 +88,14 @@ describe(
     HIGH="Taken up before requests of normal priority.",
     NORMAL="The usual priority.",
     LOW="Taken up after requests of normal priority, yet never starved.",
+)
+describe(
+    Quota,
+    "What a tenant may have so much of. New values may be added.",
+    OPEN_REQUESTS="Requests without a final status.",
+    PENDING_IMAGES="Images of its open requests that have not ended.",
+    STORED_BYTES="Bytes of the compressed images that it stores.",
+    CSV_BYTES="Bytes of one CSV file; one that is larger is refused as UploadTooLarge.",
 )
 describe(
     ProductStatus,

@@ -14,6 +14,8 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import StreamExecutionResult
 
+from gql_imgproc.errors import RateLimited
+
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,8 @@ class Code(StrEnum):
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     #: More operations at once on one socket than are allowed.
     TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
+    #: The caller does something more often than it may; `retryAfter` tells after how many seconds it may again.
+    RATE_LIMITED = "RATE_LIMITED"
     #: A fault of the service; the message has the number under which it stands in the log.
     INTERNAL = "INTERNAL"
 
@@ -57,6 +61,15 @@ def not_found(message: str) -> GraphQLError:
 
 def forbidden(message: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": Code.FORBIDDEN.value})
+
+
+def rate_limited(refused: RateLimited) -> GraphQLError:
+    return GraphQLError(str(refused), extensions={"code": Code.RATE_LIMITED.value, **told(refused)})
+
+
+def told(refused: RateLimited) -> dict[str, object]:
+    """What the error tells beside its code."""
+    return {"retryAfter": refused.retry_after_s}
 
 
 #: Why something that was open ends.

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import strawberry
 
 from gql_imgproc.graphql import documents
 from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
 from gql_imgproc.graphql.scalars import ByteCount
+from gql_imgproc.io.rates import Left
 from gql_imgproc.settings import Settings
+
+
+@strawberry.type(description="How many more operations the caller may send; each of these counts by itself as well.")
+class RateLimit:
+    limit: int = strawberry.field(description="Operations in any span of so long.")
+    remaining: int = strawberry.field(description="Operations that may be sent now.")
+    reset_at: datetime = strawberry.field(description="When the oldest operation that counts is forgotten.")
+
+    @classmethod
+    def of(cls, left: Left) -> RateLimit:
+        return cls(limit=left.limit, remaining=left.remaining, reset_at=datetime.fromtimestamp(left.resets_at, UTC))
 
 
 @strawberry.type(description="Limits in force, so that clients can check before they send.")

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 
 from gql_imgproc import errors
+from gql_imgproc.core.rights import Scope
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.inputs import (
@@ -17,6 +18,23 @@ from gql_imgproc.graphql.inputs import (
     RetryFailedImagesInput,
     UploadCsvInput,
 )
+from gql_imgproc.graphql.key_results import (
+    ApiKeyInvalid,
+    ApiKeyNotFound,
+    ApiKeyOver,
+    CreateApiKeyInput,
+    CreateApiKeyResult,
+    CreateApiKeySuccess,
+    LastAdminKey,
+    RevokeApiKeyInput,
+    RevokeApiKeyResult,
+    RevokeApiKeySuccess,
+    RotateApiKeyInput,
+    RotateApiKeyResult,
+    RotateApiKeySuccess,
+)
+from gql_imgproc.graphql.keys import ApiKey
+from gql_imgproc.graphql.paging import given
 from gql_imgproc.graphql.requests import Request
 from gql_imgproc.graphql.results import (
     CancelRequestResult,
@@ -26,6 +44,7 @@ from gql_imgproc.graphql.results import (
     DeleteRequestSuccess,
     NothingToRetry,
     NoWebhook,
+    QuotaExceeded,
     RequestAlreadyFinal,
     RequestNotFinal,
     RequestNotFound,
@@ -38,11 +57,12 @@ from gql_imgproc.graphql.results import (
     UploadTooLarge,
     WebhookUrlInvalid,
 )
-from gql_imgproc.identifiers import request_id_from
-from gql_imgproc.services import notification, orders, submission
+from gql_imgproc.identifiers import Kind, from_global, request_id_from
+from gql_imgproc.services import keys, notification, orders, submission
 
 _ID_PATH = ["input", "id"]
 _WHICH = strawberry.argument(description="Which request.")
+_WHICH_KEY = strawberry.argument(description="Which API key.")
 
 
 @strawberry.type(description="Entry points for changes.")
@@ -60,6 +80,8 @@ class Mutation:
             return UploadTooLarge.of(refused)
         except errors.WebhookUrlRefused as refused:
             return WebhookUrlInvalid(message=str(refused), path=["input", "webhookUrl"])
+        except errors.QuotaExceeded as refused:
+            return QuotaExceeded.of(refused, ["input", "file"])
         return UploadCsvSuccess(request=Request.of(done.snapshot), replayed=done.replayed)
 
     @computed("Stops a request.")
@@ -82,6 +104,8 @@ class Mutation:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NothingToRetry as refused:
             return NothingToRetry(message=str(refused), path=_ID_PATH)
+        except errors.QuotaExceeded as refused:
+            return QuotaExceeded.of(refused, _ID_PATH)
         return RetryFailedImagesSuccess(request=Request.of(request))
 
     @computed("Sends the completion webhook of a final request again.")
@@ -103,6 +127,57 @@ class Mutation:
         except errors.RequestNotFinal as refused:
             return RequestNotFinal(message=str(refused), path=_ID_PATH, status=refused.status)
         return DeleteRequestSuccess(deleted_id=input.id)
+
+    @computed("Makes an API key of the caller's tenant, with any scopes.", cost=10, scope=Scope.ADMIN)
+    async def create_api_key(
+        self,
+        info: Info,
+        input: Annotated[CreateApiKeyInput, strawberry.argument(description="What the key is to be.")],
+    ) -> CreateApiKeyResult:
+        caller, expires_at = info.context.caller, given(input.expires_at)
+        try:
+            made = await info.context.resources.db.write(
+                lambda connection: keys.create(connection, caller, input.name, input.scopes, expires_at)
+            )
+        except errors.KeyInvalid as refused:
+            return ApiKeyInvalid.of(refused)
+        return CreateApiKeySuccess.of(made)
+
+    @computed("Makes an API key that takes the place of another one.", cost=10, scope=Scope.ADMIN)
+    async def rotate_api_key(self, info: Info, input: Annotated[RotateApiKeyInput, _WHICH_KEY]) -> RotateApiKeyResult:
+        caller = info.context.caller
+        try:
+            key_id = _named_key(input.id)
+            made = await info.context.resources.db.write(
+                lambda connection: keys.rotate(connection, caller, key_id, input.overlap)
+            )
+        except errors.KeyNotFound as refused:
+            return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
+        except errors.KeyOver as refused:
+            return ApiKeyOver(message=str(refused), path=_ID_PATH)
+        except errors.KeyInvalid as refused:
+            return ApiKeyInvalid.of(refused)
+        return RotateApiKeySuccess.of(made)
+
+    @computed("Makes an API key worthless.", cost=10, scope=Scope.ADMIN)
+    async def revoke_api_key(self, info: Info, input: Annotated[RevokeApiKeyInput, _WHICH_KEY]) -> RevokeApiKeyResult:
+        caller = info.context.caller
+        try:
+            key_id = _named_key(input.id)
+            key = await info.context.resources.db.write(lambda connection: keys.revoke(connection, caller, key_id))
+        except errors.KeyNotFound as refused:
+            return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
+        except errors.LastAdminKey as refused:
+            return LastAdminKey(message=str(refused), path=_ID_PATH)
+        return RevokeApiKeySuccess(api_key=ApiKey.of(key))
+
+
+def _named_key(id: str) -> UUID:
+    """The API key that an identifier names; one that cannot be ours names none that exists."""
+    named = from_global(id)
+    if named is None or named[0] is not Kind.API_KEY:
+        raise errors.KeyNotFound
+    return named[1]
 
 
 def _named(id: str) -> UUID:

@@ -45,6 +45,10 @@ class Listing(StrEnum):
     PRODUCTS = "p"
     #: Keys are (position,).
     PRODUCTS_OF_REQUEST = "o"
+    #: Keys are (identifier,).
+    API_KEYS = "k"
+    #: Keys are (identifier,).
+    AUDIT = "a"
 
 
 def cursor(listing: Listing, key: Key) -> str:
@@ -93,7 +97,7 @@ def _checked(listing: Listing, parts: list[Any]) -> Key:
     match listing, parts:
         case Listing.REQUESTS, [float(seconds), str(digits)] if math.isfinite(seconds) and 0 <= seconds < _LAST_MOMENT:
             return seconds, UUID(hex=digits)
-        case Listing.PRODUCTS, [str(digits)]:
+        case Listing.PRODUCTS | Listing.API_KEYS | Listing.AUDIT, [str(digits)]:
             return (UUID(hex=digits),)
         case Listing.PRODUCTS_OF_REQUEST, [int(position)] if 0 <= position < _LAST_POSITION:
             return (position,)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
+from sqlalchemy import Connection
 
-from gql_imgproc.db import queries
+from gql_imgproc.core.audit import Action
+from gql_imgproc.core.rights import Scope
+from gql_imgproc.db import audit, keys, queries, quotas
+from gql_imgproc.graphql.audit import AuditEvent, AuditEventConnection
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.enums import RequestOrder
 from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.images import Image
-from gql_imgproc.graphql.limits import ServerLimits
+from gql_imgproc.graphql.keys import ApiKey, ApiKeyConnection
+from gql_imgproc.graphql.limits import RateLimit, ServerLimits
 from gql_imgproc.graphql.node import Node
 from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, given, window
 from gql_imgproc.graphql.products import Product, ProductConnection
 from gql_imgproc.graphql.requests import Request, RequestConnection
 from gql_imgproc.graphql.search import NameContains, searched
+from gql_imgproc.graphql.viewer import Viewer
 from gql_imgproc.identifiers import Kind, from_global
+from gql_imgproc.services.limits import quota_limits
 from gql_imgproc.states import ProductStatus, RequestStatus
 
 Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifier to fetch.")]
@@ -35,6 +43,10 @@ class Query:
                 return await _product(info, id)
             case Kind.IMAGE:
                 return await _image(info, id)
+            case Kind.API_KEY if named and Scope.ADMIN in info.context.caller.scopes:
+                return await _api_key(info, named[1])
+            case Kind.AUDIT_EVENT if named and Scope.ADMIN in info.context.caller.scopes:
+                return await _audit_event(info, named[1])
         return None
 
     @computed("Fetches a request; null when it does not exist or is not visible to the caller.")
@@ -102,9 +114,70 @@ class Query:
             ),
         )
 
+    @computed("API keys of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
+    async def api_keys(
+        self,
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> ApiKeyConnection:
+        asked = window(Listing.API_KEYS, first, after, last, before)
+        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+        page = await db.read(lambda connection: keys.keys_page(connection, tenant_id, asked))
+        return ApiKeyConnection.of(
+            asked, page, lambda: db.read(lambda connection: keys.count_keys(connection, tenant_id))
+        )
+
+    @computed("What was done in the name of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
+    async def audit_log(
+        self,
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+        action: Annotated[
+            Action | None, strawberry.argument(description="Only events of this kind.")
+        ] = strawberry.UNSET,
+        subject_id: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Only what was done to this thing.")
+        ] = strawberry.UNSET,
+    ) -> AuditEventConnection:
+        asked = window(Listing.AUDIT, first, after, last, before)
+        wanted, subject = given(action), _subject(given(subject_id))
+        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+        page = await db.read(
+            lambda connection: audit.events_page(connection, tenant_id, asked, action=wanted, subject_id=subject)
+        )
+        return AuditEventConnection.of(
+            asked,
+            page,
+            lambda: db.read(
+                lambda connection: audit.count_events(connection, tenant_id, action=wanted, subject_id=subject)
+            ),
+        )
+
+    @computed("Who the caller is.", cost=5)
+    async def viewer(self, info: Info) -> Viewer:
+        caller, limits = info.context.caller, quota_limits(info.context.settings, info.context.caller)
+
+        def read(connection: Connection) -> tuple[str, quotas.Standing]:
+            tenant = keys.tenant_name(connection, caller.tenant_id)
+            return tenant, quotas.standing(connection, caller.tenant_id, limits or quotas.Limits())
+
+        tenant, standing = await info.context.resources.db.read(read)
+        return Viewer.of(caller, tenant, standing, bound=limits is not None)
+
     @computed("Limits in force.")
     def limits(self, info: Info) -> ServerLimits:
         return ServerLimits.of(info.context.settings)
+
+    @computed("What is left of the rate of the caller's operations; null when it has no limit.")
+    async def rate_limit(self, info: Info) -> RateLimit | None:
+        left = await info.context.house.counts.left(info.context.caller)
+        return None if left is None else RateLimit.of(left)
 
 
 async def _request(info: Info, id: str) -> Request | None:
@@ -132,3 +205,20 @@ async def _image(info: Info, id: str) -> Image | None:
     db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
     row = await db.read(lambda connection: queries.image(connection, tenant_id, named[1]))
     return None if row is None else Image.of(row, row.input_image_urls, info.context.picture_address)
+
+
+def _subject(id: str | None) -> str | None:
+    """What may stand in the log: nothing was ever done to what has not the form of an identifier."""
+    return id if id is None or from_global(id) else ""
+
+
+async def _api_key(info: Info, key_id: UUID) -> ApiKey | None:
+    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+    found = await db.read(lambda connection: keys.key(connection, tenant_id, key_id))
+    return None if found is None else ApiKey.of(found)
+
+
+async def _audit_event(info: Info, event_id: UUID) -> AuditEvent | None:
+    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+    found = await db.read(lambda connection: audit.event(connection, tenant_id, event_id))
+    return None if found is None else AuditEvent.of(found)

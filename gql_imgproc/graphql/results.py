@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import strawberry
 
 from gql_imgproc.errors import ManifestRefused
+from gql_imgproc.errors import QuotaExceeded as Exceeded
 from gql_imgproc.errors import UploadTooLarge as TooLarge
 from gql_imgproc.graphql.fields import computed
 from gql_imgproc.graphql.issues import CsvIssue
 from gql_imgproc.graphql.requests import Request
 from gql_imgproc.graphql.scalars import ByteCount
-from gql_imgproc.states import RequestStatus
+from gql_imgproc.states import Quota, RequestStatus
 
 
 @strawberry.interface(
@@ -78,6 +79,21 @@ class WebhookUrlInvalid(UserError):
 class QuotaExceeded(UserError):
     path: list[str] = _path()
     retry_at: datetime | None = strawberry.field(description="When to try again.")
+    quota: Quota = strawberry.field(description="Of what there would be too much.")
+    limit: ByteCount = strawberry.field(description="How much there may be.")
+    used: ByteCount = strawberry.field(description="How much there is.")
+
+    @classmethod
+    def of(cls, refused: Exceeded, path: list[str]) -> QuotaExceeded:
+        after = refused.retry_after_s
+        return cls(
+            message=str(refused),
+            path=path,
+            retry_at=None if after is None else datetime.now(UTC) + timedelta(seconds=after),
+            quota=refused.quota,
+            limit=ByteCount(refused.limit),
+            used=ByteCount(refused.used),
+        )
 
 
 @strawberry.type(description="There is no such request.")
@@ -136,7 +152,7 @@ CancelRequestResult = Annotated[
     strawberry.union("CancelRequestResult", description="Outcome of `cancelRequest`."),
 ]
 RetryFailedImagesResult = Annotated[
-    RetryFailedImagesSuccess | RequestNotFound | NothingToRetry,
+    RetryFailedImagesSuccess | RequestNotFound | NothingToRetry | QuotaExceeded,
     strawberry.union("RetryFailedImagesResult", description="Outcome of `retryFailedImages`."),
 ]
 ResendWebhookResult = Annotated[

@@ -13,10 +13,12 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types.graphql import OperationType
 
 from gql_imgproc.graphql import enums  # noqa: F401  # importing it describes the enums of the ground floor
+from gql_imgproc.graphql.audit import AuditEvent
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.documents import DocumentLimits, is_subscription
 from gql_imgproc.graphql.faults import PresentableErrors
 from gql_imgproc.graphql.images import Image
+from gql_imgproc.graphql.keys import ApiKey
 from gql_imgproc.graphql.measuring import Measured
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.products import Product
@@ -68,7 +70,7 @@ schema = Schema(
     mutation=Mutation,
     subscription=Subscription,
     # What `node` can give is not reachable through fields alone.
-    types=[Request, Product, Image],
+    types=[Request, Product, Image, ApiKey, AuditEvent],
     config=StrawberryConfig(scalar_map=SCALARS),
     # The first of them ends last: what is measured is what the caller gets.
     extensions=[Measured, PresentableErrors, DocumentLimits],

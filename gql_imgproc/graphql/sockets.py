@@ -24,10 +24,13 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
+from gql_imgproc.errors import RateLimited
 from gql_imgproc.graphql.admission import FORBIDDEN_SOCKET
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.faults import KEY_OVER, Code
+from gql_imgproc.graphql.documents import is_subscription
+from gql_imgproc.graphql.faults import KEY_OVER, Code, rate_limited
 from gql_imgproc.graphql.sharing import SharedResult
+from gql_imgproc.services.rates import Deed
 
 #: Longest reason for closing a socket, in bytes of UTF-8: a control frame holds no more (RFC 6455, 5.5).
 MAX_REASON_BYTES = 123
@@ -103,12 +106,27 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         limit = self.max_subscriptions_per_connection
-        fits = limit is None or len(self.operations) < limit
-        if fits or not self.connection_acknowledged or message["id"] in self.operations:
+        if not self.connection_acknowledged or message["id"] in self.operations:
+            # Which ends the socket.
             await super().handle_subscribe(message)
-            return
-        text = f"This socket has {limit} operations under way, its limit. Complete some, or open another socket."
-        error = GraphQLError(text, extensions={"code": Code.TOO_MANY_OPERATIONS.value})
+        elif limit is not None and len(self.operations) >= limit:
+            text = f"This socket has {limit} operations under way, its limit. Complete some, or open another socket."
+            await self._refuse(message, GraphQLError(text, extensions={"code": Code.TOO_MANY_OPERATIONS.value}))
+        else:
+            try:
+                await self._count(message)
+            except RateLimited as refused:
+                await self._refuse(message, rate_limited(refused))
+            else:
+                await super().handle_subscribe(message)
+
+    async def _count(self, message: SubscribeMessage) -> None:
+        payload = message["payload"]
+        begins = is_subscription(payload["query"], payload.get("operationName"))
+        deeds = (Deed.OPERATIONS, Deed.SUBSCRIPTIONS) if begins else (Deed.OPERATIONS,)
+        await self.context.house.counts.count(self.context.caller, *deeds)
+
+    async def _refuse(self, message: SubscribeMessage, error: GraphQLError) -> None:
         await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def handle_task_exception(self, error: Exception) -> None:

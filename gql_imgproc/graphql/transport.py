@@ -27,8 +27,9 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType as Operation
 from strawberry.types.unset import UNSET
 
+from gql_imgproc.errors import RateLimited
 from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events, wants_parts
-from gql_imgproc.graphql.admission import admit_socket, admitted_to_graphql
+from gql_imgproc.graphql.admission import admit_socket, admitted_to_graphql, too_often
 from gql_imgproc.graphql.bodies import (
     MAX_JSON_BYTES,
     Body,
@@ -47,6 +48,7 @@ from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipar
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.graphql.sockets import Socket, SocketHandler
 from gql_imgproc.graphql.streams import PARTS_TYPE, Events, Parts, framed
+from gql_imgproc.services.rates import Deed
 
 #: How long a new socket may stay without its first message, in seconds.
 SOCKET_INIT_SECONDS = 10
@@ -108,7 +110,8 @@ class Transport(GraphQL[Context, None]):
         if isinstance(request, WebSocket):
             return Context(house, None, response)
         # Before the body is read.
-        return Context(house, await admitted_to_graphql(house.entrance, request), response)
+        request.state.caller = caller = await admitted_to_graphql(house, request)
+        return Context(house, caller, response)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
         await admit_socket(context, cast(WebSocket, context.answer))
@@ -142,12 +145,15 @@ class Transport(GraphQL[Context, None]):
         for field in ("variables", "extensions"):
             if not isinstance(operation.get(field), dict | None):
                 raise Refused(400, f"`{field}` must be an object or null.")
+        protocol = self._protocol(request, query, name or None)
+        if protocol != "http" and is_subscription(query, name or None):
+            await _count_subscription(request)
         return GraphQLRequestData(
             query=query,
             variables=operation.get("variables"),
             operation_name=name or None,
             extensions=operation.get("extensions"),
-            protocol=self._protocol(request, query, name or None),
+            protocol=protocol,
         )
 
     def _protocol(self, request: Request, query: str, name: str | None) -> GraphQLRequestProtocol:
@@ -229,6 +235,15 @@ class Transport(GraphQL[Context, None]):
         return await super().create_streaming_response(request, stream, sub_response, headers)
 
 
+async def _count_subscription(request: Request) -> None:
+    """Before its stream begins, after which no status can refuse it any more."""
+    house: House = request.app.state.house
+    try:
+        await house.counts.count(request.state.caller, Deed.SUBSCRIPTIONS)
+    except RateLimited as refused:
+        raise too_often(refused) from None
+
+
 async def _operation(request: Request) -> dict[str, Any]:
     """What a request asks for: from its address, its JSON or its multipart body."""
     if request.method == "GET":
@@ -252,9 +267,9 @@ def mutation_by_get() -> Refused:
 
 def refusal(refused: HTTPException, accept: str) -> JSONResponse:
     """An answer in the form of a GraphQL error."""
-    code = refused.code if isinstance(refused, Refused) else Code.BAD_REQUEST
+    extensions = refused.extensions if isinstance(refused, Refused) else {"code": Code.BAD_REQUEST.value}
     headers = {"Vary": "Accept"} | ((refused.headers if isinstance(refused, Refused) else None) or {})
-    error = {"message": refused.reason, "extensions": {"code": code.value}}
+    error = {"message": refused.reason, "extensions": extensions}
     return _errors(error, refused.status_code, headers, accept)
 
 

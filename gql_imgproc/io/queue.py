@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
@@ -55,21 +56,23 @@ def workers(client: redis.Redis) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many wake-up calls there are: for the pictures of each request, and by name and subject of the others."""
+    """Which wake-up calls there are: for which slots of each request; how many by name and subject of the others."""
 
-    pictures: Counter[UUID] = field(default_factory=Counter)
+    pictures: defaultdict[UUID, set[int]] = field(default_factory=lambda: defaultdict(set))
     control: Counter[tuple[str, UUID]] = field(default_factory=Counter)
 
     def count(self, message: dict[str, Any]) -> None:
         try:
-            actor, subject = message["actor_name"], UUID(message["args"][0])
-        except (IndexError, KeyError, ValueError):
+            actor, (first, *rest) = message["actor_name"], message["args"]
+            # Versions that knew of no slots sent none.
+            subject, slot = UUID(first), int(rest[0]) if rest else 0
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             # Not one of ours: whoever put it there, it must not keep us from our own.
             return
         if message["queue_name"] == CONTROL_QUEUE:
             self.control[actor, subject] += 1
         else:
-            self.pictures[subject] += 1
+            self.pictures[subject].add(slot)
 
 
 class Queue:
@@ -81,10 +84,10 @@ class Queue:
         # Dramatiq notes a sign of life of whoever sends, too.
         self._broker.broker_id = f"{_SENDER}{self._broker.broker_id}"
 
-    def work_on(self, request_id: UUID, priority: Priority, count: int = 1) -> None:
-        """Says `count` times that there are pictures to be done in a request."""
-        for _ in range(count):
-            self._send(PICTURE_QUEUES[priority], work_on_actor(priority), request_id)
+    def work_on(self, request_id: UUID, priority: Priority, slots: Iterable[int]) -> None:
+        """Says that there are pictures to be done in a request, once for each of its slots (`core.fairness`)."""
+        for slot in slots:
+            self._send(PICTURE_QUEUES[priority], work_on_actor(priority), request_id, slot)
 
     def ingest(self, request_id: UUID) -> None:
         """Says that rows of a request's CSV wait to be taken in."""
@@ -129,9 +132,8 @@ class Queue:
     def close(self) -> None:
         self._redis.close()
 
-    def _send(self, queue: str, actor: str, subject: UUID) -> None:
+    def _send(self, queue: str, actor: str, subject: UUID, *more: int) -> None:
         traceparent = tracing.travelling()
         options = {tracing.TRACEPARENT: traceparent} if traceparent else {}
-        self._broker.enqueue(
-            Message(queue_name=queue, actor_name=actor, args=(subject.hex,), kwargs={}, options=options)
-        )
+        args = (subject.hex, *more)
+        self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options=options))

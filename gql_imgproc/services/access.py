@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from uuid import UUID
 
-from gql_imgproc.core.api_keys import NO_DIGEST, PresentedKey, presented
+from gql_imgproc.core.api_keys import PresentedKey, presented
 from gql_imgproc.core.rights import Caller, anonymous
 from gql_imgproc.db import keys
 from gql_imgproc.errors import KeyMissing, KeyRefused
 from gql_imgproc.resources import Resources
+from gql_imgproc.services.rates import Failures
+
+log = logging.getLogger(__name__)
 
 
 class Anonymous(StrEnum):
@@ -33,32 +37,38 @@ class Entrance:
     def __init__(self, resources: Resources, anonymous: Anonymous) -> None:
         self._resources = resources
         self._anonymous = anonymous
+        self._failures = Failures(resources)
         self._no_key = False
         #: How to end what is open, by its key; that of callers without one under None.
         self._stays: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
 
     async def admit(self, key: str | None, address: str) -> Caller:
-        """Who calls from `address` and presents this key. Raises KeyMissing or KeyRefused."""
+        """Who calls from `address` and presents this key. Raises KeyMissing, KeyRefused or RateLimited."""
         if key is None:
             if self._admits_anonymous:
-                return anonymous(address)
+                return anonymous(address, unlimited=self._anonymous is Anonymous.WHILE_NO_KEY)
             raise KeyMissing
         form = presented(key)
         if form is None:
             raise KeyRefused("It is not an API key of this service: those begin with gip_.")
-        found = await self._resources.db.read(lambda connection: keys.find(connection, form.public_id))
-        return await self._checked(form, found, address)
+        await self._failures.check(form.digest, address)
+        found = await self._resources.db.read(lambda connection: keys.proven(connection, form))
+        try:
+            caller = await self._checked(form, found, address)
+        except KeyRefused:
+            await self._failures.failed(form.digest, address)
+            raise
+        self._failures.succeeded(form.digest)
+        return caller
 
     async def _checked(self, form: PresentedKey, found: keys.FoundKey | None, address: str) -> Caller:
-        # Compared even when there is nothing to compare with: an unknown key takes as long as a wrong one.
-        matches = form.matches(found.digest if found else NO_DIGEST)
-        if found is None or not matches:
-            raise KeyRefused("It is not known. Check that it was copied as a whole.")
+        if found is None:
+            raise _refused(form, address, "It is not known. Check that it was copied as a whole.")
         key = found.key
         if key.revoked_at is not None:
-            raise KeyRefused("It was revoked. Ask for another one.")
+            raise _refused(form, address, "It was revoked. Ask for another one.")
         if found.expired:
-            raise KeyRefused("It has expired. Ask for another one.")
+            raise _refused(form, address, "It has expired. Ask for another one.")
         if not found.use_is_noted:
             await self._resources.db.write(lambda connection: keys.note_use(connection, key.id))
         return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, address)
@@ -89,3 +99,9 @@ class Entrance:
     @property
     def _admits_anonymous(self) -> bool:
         return self._anonymous is Anonymous.ALWAYS or (self._anonymous is Anonymous.WHILE_NO_KEY and self._no_key)
+
+
+def _refused(form: PresentedKey, address: str, reason: str) -> KeyRefused:
+    """Stands in the log, and not in the audit log, which strangers could fill."""
+    log.info("API key refused", extra={"public_id": form.public_id, "address": address, "reason": reason})
+    return KeyRefused(reason)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from uuid import UUID
 
 import redis
+from sqlalchemy import Connection
 
+from gql_imgproc.core.fairness import share_of
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.db import upkeep
 from gql_imgproc.io.queue import Census
@@ -38,12 +40,17 @@ async def publish(resources: Resources, snapshot: Snapshot) -> None:
 
 
 async def wake(resources: Resources, request_id: UUID, priority: Priority, census: Census | None = None) -> int:
-    """Sends as many wake-up calls as there are products to claim, up to the window, less those on their way.
+    """Sends as many wake-up calls as there are products to claim, up to the request's share, less those on their way.
 
     How many were missing; when Redis did not take them, the next sweep finds the same ones.
     """
     window, queue = resources.settings.window, resources.queue
-    claimable = await resources.db.read(lambda connection: upkeep.claimable(connection, request_id, window))
+
+    def wanted(connection: Connection) -> tuple[int, int]:
+        claimable = upkeep.claimable(connection, request_id, window)
+        return claimable, share_of(window, upkeep.open_beside(connection, request_id)) if claimable else 0
+
+    claimable, share = await resources.db.read(wanted)
     if not claimable:
         return 0
     if census is None:
@@ -51,6 +58,21 @@ async def wake(resources: Resources, request_id: UUID, priority: Priority, censu
             census = await resources.blocking(queue.census)
         except redis.RedisError:
             return 0
-    missing = max(0, claimable - census.pictures[request_id])
+    empty = [slot for slot in range(share) if slot not in census.pictures[request_id]]
+    missing = empty[: max(0, claimable - (share - len(empty)))]
     await tell(resources, lambda: queue.work_on(request_id, priority, missing))
-    return missing
+    return len(missing)
+
+
+async def share_out(resources: Resources, tenant_id: UUID) -> None:
+    """Gives the places of a request that has ended to the other open ones of its tenant, if that makes a difference."""
+    window = resources.settings.window
+    others = await resources.db.read(lambda connection: upkeep.open_of(connection, tenant_id, window))
+    if not others or share_of(window, len(others)) == share_of(window, len(others) + 1):
+        return
+    try:
+        census = await resources.blocking(resources.queue.census)
+    except redis.RedisError:
+        return
+    for request_id, priority in others:
+        await wake(resources, request_id, priority, census)

@@ -19,7 +19,7 @@ from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, Storag
 from gql_imgproc.io.storage import ObjectHeaders
 from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_ENDED
 from gql_imgproc.resources import Resources
-from gql_imgproc.services.announcing import publish, tell, wake
+from gql_imgproc.services.announcing import publish, share_out, tell, wake
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
 from gql_imgproc.services.lease import held
 from gql_imgproc.services.limits import accepted_limits
@@ -63,6 +63,7 @@ async def _finish(resources: Resources, request_id: UUID) -> None:
     await publish(resources, ended)
     if delivery := await resources.db.read(lambda connection: ending.delivery_of(connection, ended)):
         await tell(resources, lambda: resources.queue.deliver(delivery))
+    await share_out(resources, ended.tenant_id)
 
 
 def _count(ended: Snapshot) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gql_imgproc.core.compress import ImageLimits
 from gql_imgproc.core.manifest import ManifestLimits
+from gql_imgproc.core.rights import Caller
+from gql_imgproc.db.quotas import Limits
 from gql_imgproc.settings import Settings
 
 
@@ -28,4 +30,16 @@ def image_limits(settings: Settings) -> ImageLimits:
         max_total_pixels=4 * settings.max_image_pixels,
         max_scanned_pixels=20 * settings.max_image_pixels,
         min_saving_percent=settings.min_saving_percent,
+    )
+
+
+def quota_limits(settings: Settings, caller: Caller) -> Limits | None:
+    """Quotas of tenants that have none of their own; None for a caller whom none bind."""
+    if caller.unlimited:
+        return None
+    return Limits(
+        open_requests=settings.quota_open_requests,
+        pending_images=settings.quota_pending_images,
+        stored_bytes=settings.quota_stored_bytes,
+        csv_bytes=settings.quota_csv_bytes,
     )

@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from gql_imgproc import tracing
 from gql_imgproc.core import signature, webhook_event
+from gql_imgproc.core.audit import Action
 from gql_imgproc.core.locations import download_path
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.signed_paths import expiry, signed
 from gql_imgproc.core.webhook_url import shown_url
-from gql_imgproc.db import deliveries, keys, signing
+from gql_imgproc.db import audit, deliveries, keys, signing
+from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.io import webhook
 from gql_imgproc.metrics import WEBHOOK_SECONDS, WEBHOOK_TRIES
 from gql_imgproc.resources import Resources
@@ -114,9 +118,13 @@ async def resend(resources: Resources, caller: Caller, request_id: UUID) -> Snap
 
     Raises RequestNotFound, or NoWebhook when none was asked for or the request is open.
     """
-    delivery_id, request = await resources.db.write(
-        lambda connection: deliveries.resend(connection, caller.tenant_id, request_id)
-    )
+
+    def plan(connection: Connection) -> tuple[UUID, Snapshot]:
+        planned = deliveries.resend(connection, caller.tenant_id, request_id)
+        audit.note(connection, caller, Action.WEBHOOK_RESENT, to_global(Kind.REQUEST, request_id))
+        return planned
+
+    delivery_id, request = await resources.db.write(plan)
     await tell(resources, lambda: resources.queue.deliver(delivery_id))
     return request
 

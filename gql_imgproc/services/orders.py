@@ -7,15 +7,20 @@ import logging
 from contextlib import aclosing
 from uuid import UUID
 
+from sqlalchemy import Connection
+
+from gql_imgproc.core.audit import Action
 from gql_imgproc.core.locations import request_prefix
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
-from gql_imgproc.db import ending, queries, removal, reopening
+from gql_imgproc.db import audit, ending, queries, removal, reopening
 from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFinal, RequestNotFound
+from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import publish, tell, wake
 from gql_imgproc.services.completion import finish
 from gql_imgproc.services.ingestion import CHUNK_PAUSE_SECONDS
+from gql_imgproc.services.limits import quota_limits
 from gql_imgproc.services.progress import watch
 from gql_imgproc.states import StopReason
 
@@ -30,9 +35,14 @@ async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snap
 
     A very large one may still be PROCESSING when this answers. Raises RequestNotFound or RequestAlreadyFinal.
     """
-    stopped = await resources.db.write(
-        lambda connection: ending.stop(connection, caller.tenant_id, request_id, StopReason.CANCELLED)
-    )
+
+    def stop(connection: Connection) -> Snapshot | None:
+        stopped = ending.stop(connection, caller.tenant_id, request_id, StopReason.CANCELLED)
+        if stopped:
+            audit.note(connection, caller, Action.REQUEST_CANCELLED, to_global(Kind.REQUEST, request_id))
+        return stopped
+
+    stopped = await resources.db.write(stop)
     request = stopped or await _get(resources, caller, request_id)
     if request.status.final:
         raise RequestAlreadyFinal(request.status)
@@ -49,10 +59,16 @@ async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snap
 
 
 async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
-    """Does the failed images of a final request again. Raises RequestNotFound or NothingToRetry."""
-    reopened = await resources.db.write(
-        lambda connection: reopening.reopen_failed(connection, caller.tenant_id, request_id)
-    )
+    """Does the failed images of a final request again. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
+    limits = quota_limits(resources.settings, caller)
+
+    def reopen(connection: Connection) -> Snapshot | None:
+        reopened = reopening.reopen_failed(connection, caller.tenant_id, request_id, limits)
+        if reopened:
+            audit.note(connection, caller, Action.REQUEST_RETRIED, to_global(Kind.REQUEST, request_id))
+        return reopened
+
+    reopened = await resources.db.write(reopen)
     if reopened is None:
         await _get(resources, caller, request_id)
         raise NothingToRetry
@@ -66,10 +82,14 @@ async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -
 
 async def delete(resources: Resources, caller: Caller, request_id: UUID) -> None:
     """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
-    deleted = await resources.db.write(
-        lambda connection: removal.delete_final(connection, caller.tenant_id, request_id)
-    )
-    if not deleted:
+
+    def begin(connection: Connection) -> bool:
+        deleted = removal.delete_final(connection, caller.tenant_id, request_id)
+        if deleted:
+            audit.note(connection, caller, Action.REQUEST_DELETED, to_global(Kind.REQUEST, request_id))
+        return deleted
+
+    if not await resources.db.write(begin):
         raise RequestNotFinal((await _get(resources, caller, request_id)).status)
     await remove(resources, caller.tenant_id, request_id)
 

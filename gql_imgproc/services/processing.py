@@ -8,6 +8,7 @@ from functools import partial
 from uuid import UUID
 
 from gql_imgproc import tracing
+from gql_imgproc.core.fairness import share_of
 from gql_imgproc.db import work
 from gql_imgproc.db.work import Claim
 from gql_imgproc.errors import LeaseLost
@@ -29,40 +30,45 @@ LARGEST_SHARE = 0.75
 FAULT_PAUSE_SECONDS = 10.0
 
 
-async def work_on(resources: Resources, request_id: UUID) -> None:
-    """Does products of a request for a turn, then wakes a worker for the next turn; ends when none is due.
+async def work_on(resources: Resources, request_id: UUID, slot: int = 0) -> None:
+    """Does products of a request for a turn, then wakes a worker for the slot's next turn.
+
+    Ends when no product is due, or the slot is beyond what is the request's share by now.
 
     A turn is more than one product, since a message costs as much as a tenth of a picture, and waiting for one longer
     than a small picture takes.
     """
     most = max(1, int(LARGEST_SHARE * resources.settings.worker_threads))
-    if resources.turns[request_id] >= most:
-        # Those that have their turn here will wake the next; the places are for other requests.
+    turns = resources.turns[request_id]
+    if len(turns) >= most or slot in turns:
+        # Those that have their turn here will wake the next; the places are for other requests. A slot has one turn at
+        # a time: the sweep takes the call of one that lasts for lost.
         return
-    resources.turns[request_id] += 1
+    turns.add(slot)
     try:
         async with traced(resources, "turn", request_id):
-            await _turn(resources, request_id)
+            await _turn(resources, request_id, slot)
     finally:
-        resources.turns[request_id] -= 1
-        if not resources.turns[request_id]:
+        turns.discard(slot)
+        if not turns:
             del resources.turns[request_id]
 
 
-async def _turn(resources: Resources, request_id: UUID) -> None:
+async def _turn(resources: Resources, request_id: UUID, slot: int) -> None:
     now = asyncio.get_running_loop().time
     turn_ends = now() + resources.settings.turn_seconds
-    lease_s = resources.settings.lease_seconds
+    lease_s, window = resources.settings.lease_seconds, resources.settings.window
     while claim := await resources.db.write(lambda connection: work.claim_product(connection, request_id, lease_s)):
         PRODUCTS_CLAIMED.inc()
         with tracing.span("product", product=to_global(Kind.PRODUCT, claim.product_id)):
-            await _do(resources, claim)
+            await _do(resources, claim, slot)
         if now() >= turn_ends:
-            await tell(resources, partial(resources.queue.work_on, request_id, claim.priority))
+            if slot < share_of(window, claim.open_requests):
+                await tell(resources, partial(resources.queue.work_on, request_id, claim.priority, [slot]))
             return
 
 
-async def _do(resources: Resources, claim: Claim) -> None:
+async def _do(resources: Resources, claim: Claim, slot: int) -> None:
     """Does a claimed product, and gives it back if some of its pictures are to be tried again."""
     lease_s = resources.settings.lease_seconds
     if claim.started is not None:
@@ -83,7 +89,7 @@ async def _do(resources: Resources, claim: Claim) -> None:
     except asyncio.CancelledError:
         # The worker is to stop: others need not wait for the lease to run out.
         await _give_back(resources, claim, 0)
-        await tell(resources, partial(resources.queue.work_on, claim.request_id, claim.priority))
+        await tell(resources, partial(resources.queue.work_on, claim.request_id, claim.priority, [slot]))
         raise
     except Exception:
         # Told at once that nothing crashed, or its pictures would be suspected.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 
+from sqlalchemy import Connection
+
+from gql_imgproc.core.audit import Action
+from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.signed_paths import expiry, is_signed, signed
-from gql_imgproc.db import signing
+from gql_imgproc.db import audit, signing
 from gql_imgproc.resources import Resources
 
 
@@ -34,3 +39,9 @@ class Signing:
     async def believes(self, path: str, query: Mapping[str, str]) -> bool:
         # Read anew: another process may have signed with a secret that this one has not heard of.
         return is_signed(path, query, await self._resources.db.read(signing.secrets), time.time())
+
+
+def rotate(connection: Connection, caller: Caller) -> None:
+    """Makes a new secret; what the one before has signed stays good, what an earlier one has is over."""
+    signing.insert_secret(connection, secrets.token_hex(32))
+    audit.note(connection, caller, Action.SIGNING_SECRET_ROTATED)

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from gql_imgproc import tracing
+from gql_imgproc.core.audit import Action
+from gql_imgproc.core.fairness import share_of
 from gql_imgproc.core.locations import input_key
 from gql_imgproc.core.manifest import Summary, validate
 from gql_imgproc.core.netguard import check_url
@@ -20,15 +23,15 @@ from gql_imgproc.core.options import Options
 from gql_imgproc.core.progress import Snapshot
 from gql_imgproc.core.rights import Caller
 from gql_imgproc.core.webhook_url import check_webhook_url
-from gql_imgproc.db import intake, queries
-from gql_imgproc.errors import CsvIssueCode, ManifestRefused, UploadTooLarge, WebhookUrlRefused
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.db import audit, intake, queries, quotas, upkeep
+from gql_imgproc.errors import CsvIssueCode, ManifestRefused, QuotaExceeded, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.io.storage import ObjectHeaders
 from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
 from gql_imgproc.resources import Resources
 from gql_imgproc.services.announcing import tell
 from gql_imgproc.services.ingestion import read_chunk
-from gql_imgproc.services.limits import manifest_limits
+from gql_imgproc.services.limits import manifest_limits, quota_limits
 from gql_imgproc.states import Priority
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ _REFUSALS = {
     WebhookUrlRefused: "webhook_url_invalid",
     UploadTooLarge: "too_large",
     ManifestRefused: "csv_invalid",
+    QuotaExceeded: "quota_exceeded",
 }
 
 # A rate needs a value before the first event.
@@ -73,14 +77,14 @@ class Submitted:
 async def submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
     """Accepts an upload, or refuses it and leaves nothing behind.
 
-    Raises WebhookUrlRefused, UploadTooLarge or ManifestRefused.
+    Raises WebhookUrlRefused, UploadTooLarge, ManifestRefused or QuotaExceeded.
     """
     result = "broken_off"
     try:
         with tracing.span("upload"):
             submitted = await _submit(resources, caller, submission)
         result = "replayed" if submitted.replayed else "accepted"
-    except (WebhookUrlRefused, UploadTooLarge, ManifestRefused) as refused:
+    except (WebhookUrlRefused, UploadTooLarge, ManifestRefused, QuotaExceeded) as refused:
         result = _REFUSALS[type(refused)]
         problems = {"problems": refused.total} if isinstance(refused, ManifestRefused) else {}
         log.info("upload refused", extra={"reason": result, **problems})
@@ -102,32 +106,46 @@ async def _submit(resources: Resources, caller: Caller, submission: Submission) 
         return replayed
     if submission.webhook_url is not None:
         check_webhook_url(submission.webhook_url, resources.policy)
-    summary = await resources.reading(_check, resources, submission.file)
+    limits = quota_limits(resources.settings, caller)
+    largest_bytes = int(resources.settings.max_upload_bytes)
+    if limits is not None:
+        standing = await resources.db.read(lambda connection: quotas.standing(connection, caller.tenant_id, limits))
+        try:
+            # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
+            standing.check(requests=1, images=0)
+        except QuotaExceeded:
+            if replayed := await _earlier(resources, caller, submission.idempotency_key):
+                return replayed
+            raise
+        largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
+    summary = await resources.reading(_check, resources, submission.file, largest_bytes)
     request_id = new_id()
     # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
     # names is removed by and by.
     await resources.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
     try:
-        snapshot = await _record(resources, caller, submission, request_id, summary)
-    except IntegrityError:
-        # Our own commit, whose answer was lost, or another upload with the same key that was faster.
+        snapshot, open_requests = await _record(resources, caller, submission, request_id, summary, limits)
+    except (IntegrityError, QuotaExceeded):
+        # Our own commit, whose answer was lost, or another upload with the same key that was faster, has its key, or
+        # its room.
         recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
         if recorded is None:
             await resources.storage.delete(input_key(request_id))
             if replayed := await _earlier(resources, caller, submission.idempotency_key):
                 return replayed
             raise
-        snapshot = recorded
+        snapshot, open_requests = recorded, 1
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
     UPLOAD_BYTES.inc(submission.file.seek(0, os.SEEK_END))
-    await _wake(resources, snapshot)
+    await _wake(resources, snapshot, open_requests)
     return Submitted(snapshot, replayed=False)
 
 
-async def _wake(resources: Resources, accepted: Snapshot) -> None:
+async def _wake(resources: Resources, accepted: Snapshot, open_requests: int) -> None:
     """Nobody else knows of the request yet: every product that is there can be claimed."""
-    queue, products = resources.queue, min(accepted.ingested_products, resources.settings.window)
-    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, products)]
+    share = share_of(resources.settings.window, open_requests)
+    queue, slots = resources.queue, range(min(accepted.ingested_products, share))
+    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, slots)]
     if accepted.needs_rows:
         calls.append(lambda: queue.ingest(accepted.id))
     await tell(resources, *calls)
@@ -142,10 +160,10 @@ async def _earlier(resources: Resources, caller: Caller, key: str | None) -> Sub
     return Submitted(found, replayed=True) if found else None
 
 
-def _check(resources: Resources, file: BinaryIO) -> Summary:
+def _check(resources: Resources, file: BinaryIO, largest_bytes: int) -> Summary:
     settings, policy = resources.settings, resources.policy
-    if file.seek(0, os.SEEK_END) > settings.max_upload_bytes:
-        raise UploadTooLarge(settings.max_upload_bytes)
+    if file.seek(0, os.SEEK_END) > largest_bytes:
+        raise UploadTooLarge(largest_bytes)
     file.seek(0)
 
     def check(url: str) -> tuple[CsvIssueCode, str] | None:
@@ -156,9 +174,17 @@ def _check(resources: Resources, file: BinaryIO) -> Summary:
 
 
 async def _record(
-    resources: Resources, caller: Caller, submission: Submission, request_id: UUID, summary: Summary
-) -> Snapshot:
-    """The request and the first of its products, in one transaction: a small upload is there at once."""
+    resources: Resources,
+    caller: Caller,
+    submission: Submission,
+    request_id: UUID,
+    summary: Summary,
+    limits: quotas.Limits | None,
+) -> tuple[Snapshot, int]:
+    """The request and the first of its products, in one transaction: a small upload is there at once.
+
+    And how many requests of its tenant are open then.
+    """
     chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
     new = intake.NewRequest(
         id=request_id,
@@ -174,4 +200,17 @@ async def _record(
         traceparent=tracing.current(),
     )
 
-    return await resources.db.write(lambda connection: intake.insert_first_chunk(connection, new, chunk))
+    def record(connection: Connection) -> tuple[Snapshot, int]:
+        accepted = intake.insert_first_chunk(connection, new, chunk, limits)
+        audit.note(
+            connection,
+            caller,
+            Action.REQUEST_ACCEPTED,
+            to_global(Kind.REQUEST, request_id),
+            file=submission.filename,
+            products=summary.products,
+            images=summary.images,
+        )
+        return accepted, upkeep.open_beside(connection, request_id)
+
+    return await resources.db.write(record)

@@ -18,8 +18,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from gql_imgproc import tracing
-from gql_imgproc.errors import AddressOver, KeyMissing, KeyRefused, ScopeMissing, StorageError
-from gql_imgproc.graphql.admission import CHALLENGE
+from gql_imgproc.errors import AddressOver, KeyMissing, KeyRefused, RateLimited, ScopeMissing, StorageError
+from gql_imgproc.graphql.admission import CHALLENGE, retry_after
 from gql_imgproc.graphql.context import House
 from gql_imgproc.graphql.transport import Transport
 from gql_imgproc.io.storage import storage_of
@@ -98,6 +98,7 @@ def create_app(
             HTTPException: _refused,
             KeyMissing: _key_asked_for,
             KeyRefused: _key_asked_for,
+            RateLimited: _too_often,
             ScopeMissing: _forbidden,
             AddressOver: _forbidden,
             StorageError: _store_away,
@@ -117,6 +118,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _key_asked_for(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 401, {"Cache-Control": "no-store"} | CHALLENGE)
+
+
+async def _too_often(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RateLimited)
+    return JSONResponse({"error": str(error)}, 429, {"Cache-Control": "no-store"} | retry_after(error))
 
 
 async def _forbidden(request: Request, error: Exception) -> Response:

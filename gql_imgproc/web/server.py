@@ -44,6 +44,8 @@ def configuration(
         # Browsers ask for it; a watcher's memory would be ten times as large, to save some hundred bytes a second.
         ws_per_message_deflate=False,
         server_header=False,
+        # It would believe every process of this machine; `graphql.admission.peer` knows whom to believe.
+        proxy_headers=False,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=stop_seconds,

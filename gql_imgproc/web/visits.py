@@ -19,7 +19,7 @@ from gql_imgproc.identifiers import DEFAULT_TENANT
 async def visitor(request: Request, owner: Callable[[Connection], UUID | None]) -> UUID:
     """The tenant in whose name a file is asked for; `owner` tells whose it is, of which a signature is proof enough.
 
-    Raises KeyMissing, KeyRefused, ScopeMissing or AddressOver.
+    Raises KeyMissing, KeyRefused, RateLimited, ScopeMissing or AddressOver.
     """
     house: House = request.app.state.house
     if SIGNATURE in request.query_params:
@@ -27,7 +27,7 @@ async def visitor(request: Request, owner: Callable[[Connection], UUID | None]) 
             raise AddressOver
         # What has gone since is nobody's.
         return await house.resources.db.read(owner) or DEFAULT_TENANT
-    caller = await admitted(house.entrance, request)
+    caller = await admitted(house, request)
     if Scope.READ not in caller.scopes:
         raise ScopeMissing(Scope.READ)
     return caller.tenant_id

@@ -23,8 +23,8 @@ dramatiq.set_broker(broker)
 CONTROL, PICTURES = 0, {Priority.HIGH: 10, Priority.NORMAL: 20, Priority.LOW: 30}
 
 
-async def work_on(request_id: str) -> None:
-    await processing.work_on(opened.resources, UUID(request_id))
+async def work_on(request_id: str, slot: int = 0) -> None:
+    await processing.work_on(opened.resources, UUID(request_id), slot)
 
 
 for priority, queue in PICTURE_QUEUES.items():

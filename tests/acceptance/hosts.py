@@ -13,8 +13,8 @@ Answer = Callable[[str], bytes]
 
 
 @contextmanager
-def host(answer: Answer, delay_s: float = 0) -> Iterator[int]:
-    """Answers every path after a while; hands out its port of 127.0.0.1."""
+def host(answer: Answer, delay_s: float = 0, address: str = "127.0.0.1") -> Iterator[int]:
+    """Answers every path after a while; hands out its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -37,7 +37,7 @@ def host(answer: Answer, delay_s: float = 0) -> Iterator[int]:
         def handle_error(self, *_: object) -> None:
             """Clients are killed here; that they are gone is no news."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server((address, 0), Handler)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield server.server_port

@@ -15,9 +15,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from gql_imgproc.db.engine import Database
 from gql_imgproc.local import samples
 from gql_imgproc.local.client import Client, Progress
 from gql_imgproc.states import Priority, RequestStatus
+from tests.keys import bearer, given_key, given_tenant
 
 from .conftest import Service, StartService
 from .hosts import host
@@ -182,3 +184,45 @@ def test_a_picture_that_kills_its_worker_fails_alone(start: StartService, fast_p
     assert row["Output Image Urls"].startswith(",http")
     assert len(kills) == 3
     assert psutil.Process(services[0].process.pid).is_running()
+
+
+def test_ten_requests_of_one_tenant_do_not_starve_anothers_one(
+    start: StartService, fast_port: int, tmp_path: Path
+) -> None:
+    large = [manifest_of(tmp_path, f"large{n}", fast_port, 2_000) for n in range(10)]
+    small = manifest_of(tmp_path, "small", fast_port, 200)
+    service = start(FETCH_ALLOW_PORTS=str(fast_port))
+    database = Database(f"sqlite:///{service.data / 'imgproc.db'}")
+    many, one = (given_key(database, given_tenant(database, name))[0] for name in ("many", "one"))
+    database.close()
+
+    async def story() -> tuple[float, float, int]:
+        async with Client(service.url) as first, Client(service.url) as second:
+            first._http.headers.update(bearer(many))
+            second._http.headers.update(bearer(one))
+            alone_s = await seconds_asked_for(second, small)
+            requests = [(await upload(first, manifest)).request_id for manifest in large]
+            while not await ended_images(first, requests[-1]):  # noqa: ASYNC110 - it has to be asked for
+                await asyncio.sleep(0.1)
+            beside_s = await seconds_asked_for(second, small)
+            return alone_s, beside_s, sum([await ended_images(first, request_id) for request_id in requests])
+
+    alone_s, beside_s, of_large = asyncio.run(asyncio.wait_for(story(), 110))
+
+    # Half of the service is a third of its speed at worst: what is under way is not put aside.
+    assert beside_s < 3 * alone_s + 1
+    assert 0 < of_large < 20_000
+
+
+async def ended_images(client: Client, request_id: str) -> int:
+    query = "query($id: ID!) { request(id: $id) { processedImages } }"
+    return int((await client.query(query, {"id": request_id}))["request"]["processedImages"])
+
+
+async def seconds_asked_for(client: Client, manifest: Path) -> float:
+    """As `seconds_for`, for a client with a key, which asks until all pictures are done."""
+    began = time.monotonic()
+    accepted = await upload(client, manifest)
+    while await ended_images(client, accepted.request_id) < accepted.images:  # noqa: ASYNC110 - it has to be asked for
+        await asyncio.sleep(0.2)
+    return time.monotonic() - began

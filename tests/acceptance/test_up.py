@@ -222,13 +222,12 @@ def test_a_setting_that_is_nonsense_is_one_line(tmp_path: Path) -> None:
 
 
 def test_other_machines_are_not_let_in_unasked(tmp_path: Path) -> None:
-    for command, host in (("up", "0.0.0.0"), ("up", "shop.example"), ("api", "::")):
-        line = refused(command, "--host", host, "--port", "0", DATA_DIR=str(tmp_path))
-        assert line == (
-            f"gql-imgproc: Listening on {host} lets anyone who reaches this machine upload and delete, since callers"
-            " are not asked who they are. Put a proxy that asks in front, or add --allow-anonymous\n"
-        )
-    assert list(tmp_path.iterdir()) == []
+    line = refused("up", "--host", "0.0.0.0", "--port", "0", DATA_DIR=str(tmp_path), LOG_LEVEL="warning")
+
+    assert line == (
+        "gql-imgproc: Listening on 0.0.0.0 lets other machines in, so callers are asked for an API key, and there is"
+        " none yet. Make one with `gql-imgproc keys create`, or add --allow-anonymous to ask nobody\n"
+    )
 
 
 def read(path: Path) -> list[dict[str, str]]:

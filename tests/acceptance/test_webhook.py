@@ -36,7 +36,9 @@ query Log($id: ID!) {
 
 
 @contextmanager
-def receiver(statuses: list[int]) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+def receiver(
+    statuses: list[int], address: str = "127.0.0.1"
+) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     """Answers with one status after the other, the last one for ever; its address, and what it was sent."""
     received: list[tuple[dict[str, str], bytes]] = []
 
@@ -51,10 +53,10 @@ def receiver(statuses: list[int]) -> Iterator[tuple[str, list[tuple[dict[str, st
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, 0), Handler)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/hook?token=hidden", received
+        yield f"http://{address}:{server.server_port}/hook?token=hidden", received
     finally:
         server.shutdown()
         server.server_close()

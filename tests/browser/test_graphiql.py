@@ -24,8 +24,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 SOON_MS = 20_000
 DONE_MS = 60_000
 TITLES = [
-    *("Requests", "Request", "Progress", "Upload", "Products", "Product", "Node", "Limits"),
+    *("Requests", "Request", "Progress", "Upload", "Products", "Product", "Node", "Viewer", "Limits"),
     *("Retry", "Cancel", "ResendWebhook", "Delete"),
+    *("Keys", "CreateKey", "RotateKey", "RevokeKey", "AuditLog"),
 ]
 BY_ID = ("Request", "Progress", "Node", "Retry", "Cancel", "ResendWebhook", "Delete")
 #: What a browser without a graphics card and on a page that is not secure has not.

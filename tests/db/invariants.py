@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from gql_imgproc.db.engine import Database
-from gql_imgproc.db.models import images, products
+from gql_imgproc.db.models import images, is_open, products, requests, tenants
 from gql_imgproc.db.queries import request as get
 from gql_imgproc.identifiers import DEFAULT_TENANT
 from gql_imgproc.states import ImageOutcome, ImageStatus, ProductStatus
@@ -44,3 +44,15 @@ def assert_counters_equal_rows(database: Database, request_id: UUID) -> None:
         )
         final = product.status not in (ProductStatus.PENDING, ProductStatus.PROCESSING)
         assert final == (own[ImageStatus.PENDING] == 0) == (product.due_at is None)
+    assert_stored_bytes_are_counted(database)
+
+
+def assert_stored_bytes_are_counted(database: Database) -> None:
+    """What each tenant has stored is what its final requests have."""
+    of_final = (
+        select(func.coalesce(func.sum(requests.c.output_bytes), 0))
+        .where(requests.c.tenant_id == tenants.c.id, ~is_open)
+        .scalar_subquery()
+    )
+    wrong = select(tenants.c.name, tenants.c.stored_bytes, of_final).where(tenants.c.stored_bytes != of_final)
+    assert database.read_now(lambda connection: connection.execute(wrong).all()) == []

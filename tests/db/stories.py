@@ -11,6 +11,7 @@ from gql_imgproc.db.ending import End
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.holds import Hold
 from gql_imgproc.db.intake import NewProduct, NewRequest
+from gql_imgproc.db.quotas import Limits
 from gql_imgproc.db.work import Claim, Verdict
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.identifiers import DEFAULT_TENANT, new_id
@@ -35,7 +36,7 @@ FAILED = Verdict(
 )
 
 
-def given_request(database: Database, *images_per_product: int, **given: Any) -> UUID:
+def given_request(database: Database, *images_per_product: int, limits: Limits | None = None, **given: Any) -> UUID:
     """A request with one product per number, each with so many images."""
     values: dict[str, Any] = {
         "id": new_id(),
@@ -60,7 +61,7 @@ def given_request(database: Database, *images_per_product: int, **given: Any) ->
         for position, count in enumerate(images_per_product)
     ]
 
-    database.write_now(lambda connection: intake.insert_first_chunk(connection, new, products))
+    database.write_now(lambda connection: intake.insert_first_chunk(connection, new, products, limits))
     return new.id
 
 

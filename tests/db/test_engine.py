@@ -137,12 +137,19 @@ def test_neither_side_waits_for_a_host_that_vanished(gate: Gate) -> None:
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
         asked = {
             name: connection.execute(text("SELECT current_setting(:name)"), {"name": name}).scalar_one()
-            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "application_name")
+            for name in (
+                "statement_timeout",
+                "lock_timeout",
+                "idle_in_transaction_session_timeout",
+                "client_connection_check_interval",
+                "application_name",
+            )
         }
         assert asked == {
             "statement_timeout": "1min",
             "lock_timeout": "30s",
-            "idle_in_transaction_session_timeout": "30s",
+            "idle_in_transaction_session_timeout": "5s",
+            "client_connection_check_interval": "2s",
             "application_name": "gql-imgproc",
         }
 

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event, select, text
 
-from gql_imgproc.db import deliveries, ending, holds, queries, removal, reopening, upkeep, work
+from gql_imgproc.core.audit import Action
+from gql_imgproc.db import audit, deliveries, ending, holds, keys, queries, removal, reopening, upkeep, work
 from gql_imgproc.db.ending import End
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import metadata, products
@@ -61,11 +62,23 @@ PAGES: dict[str, tuple[Any, Read]] = {
         )
         for status in (None, ProductStatus.FAILED)
     },
+    "API keys": ((ID,), lambda connection, window, _: keys.keys_page(connection, DEFAULT_TENANT, window)),
+    **{
+        f"audit log, action {action}, subject {subject}": (
+            (ID,),
+            lambda connection, window, _, action=action, subject=subject: audit.events_page(
+                connection, DEFAULT_TENANT, window, action=action, subject_id=subject
+            ),
+        )
+        for action, subject in ((None, None), (Action.REQUEST_DELETED, None), (None, "req_x"))
+    },
 }
 
 
 #: Of one request, PostgreSQL takes either index when its products are few.
-OF_A_STATUS = [name for name in PAGES if "status None" not in name and "products of requests" not in name]
+OF_A_STATUS = [
+    name for name in PAGES if "status" in name and "status None" not in name and "products of requests" not in name
+]
 
 
 class Plans:
@@ -214,7 +227,7 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
         assert ended is not None
         do(lambda connection: deliveries.due(connection, 500))
         do(lambda connection: reopening.due(connection, 500))
-        assert do(lambda connection, again=again: again(connection, request_id)) is not None
+        assert do(lambda connection, again=again: again(connection, DEFAULT_TENANT, request_id)) is not None
         held = do(lambda connection: holds.take(connection, request_id, 60))
         do(lambda connection, held=held: reopening.reopen_chunk(connection, held))
         do(lambda connection, held=held: holds.release(connection, held))

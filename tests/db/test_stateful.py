@@ -323,13 +323,13 @@ class Life(RuleBasedStateMachine):
     @rule()
     def resend(self) -> None:
         if now(self.database, self.id).status.final:
-            delivery_id, _ = self.write(deliveries.resend, self.id)
+            delivery_id, _ = self.write(deliveries.resend, DEFAULT_TENANT, self.id)
             assert delivery_id in [
                 row.id for row in self.read(lambda connection: connection.execute(self.deliveries()))
             ]
             return
         with self.unchanged_unless(False), pytest.raises(NoWebhook):
-            self.write(deliveries.resend, self.id)
+            self.write(deliveries.resend, DEFAULT_TENANT, self.id)
 
     # --- After each step.
 

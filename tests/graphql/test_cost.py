@@ -122,7 +122,7 @@ def test_each_limit_has_its_sentence() -> None:
         "The number of aliases of the operation is 51, over the limit of 50. Ask for smaller pages or fewer fields.",
         "The number of directives of the operation is 51, over the limit of 50. Ask for smaller pages or fewer fields.",
         "The cost of the operation is 11, over the limit of 10. Ask for smaller pages or fewer fields.",
-        "The introspection of the operation is 13001, over the limit of 13000. Ask for smaller pages or fewer fields.",
+        "The introspection of the operation is 18001, over the limit of 18000. Ask for smaller pages or fewer fields.",
     ]
     assert {error.extensions["code"] for error in over if error.extensions} == {"GRAPHQL_VALIDATION_FAILED"}
     assert within == []

@@ -10,6 +10,7 @@ from sqlalchemy import delete, event, select, update
 
 from gql_imgproc.db import search
 from gql_imgproc.db.models import products, requests
+from gql_imgproc.graphql import context
 from gql_imgproc.identifiers import Kind, to_global
 from gql_imgproc.settings import Settings
 from gql_imgproc.states import RequestStatus
@@ -236,7 +237,11 @@ def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(run: Any, back
     run(story)
 
 
-def test_a_page_of_everything_takes_a_fixed_number_of_statements(settings: Settings) -> None:
+def test_a_page_of_everything_takes_a_fixed_number_of_statements(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine the rows take longer to make than keys are left alone, and to look at those is two statements.
+    monkeypatch.setattr(context, "WATCH_SECONDS", 3_600.0)
     # 50,405 and more: raised by whoever can spare two seconds of CPU for one answer.
     generous = settings.model_copy(update={"max_query_cost": 10**6})
     nodes: list[Any] = []

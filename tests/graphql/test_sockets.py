@@ -417,7 +417,7 @@ ODD = JSON | st.fixed_dictionaries(
         "payload": JSON | st.fixed_dictionaries({"query": JSON}, optional={"variables": JSON, "extensions": JSON}),
     },
 )
-SETTINGS, TRANSPORT = Settings(_env_file=None), Transport()
+SETTINGS, TRANSPORT = Settings(_env_file=None, rate_operations="0", rate_subscriptions="0"), Transport()
 
 
 @settings(deadline=None)
@@ -444,7 +444,7 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
         raw = WebSocket({"type": "websocket"}, receive, send)
         raw.client_state = WebSocketState.CONNECTED
         await raw.accept()
-        resources = cast(Any, SimpleNamespace(db=None, settings=SETTINGS))
+        resources = cast(Any, SimpleNamespace(db=None, rates=None, settings=SETTINGS))
         context = Context(House(resources, Anonymous.ALWAYS), None, raw)
         handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
         await handler.handle()

@@ -265,6 +265,8 @@ def next_one(state: State, worker: Worker, rules: Rules) -> Turns:
     """services.processing._turn: another product in this turn, or to the back of the line."""
     yield Turn("go on with the turn", Worker(LOOK), {})
     yield Turn("send work_on", NOBODY, {"messages": more(state, work=1)})
+    # Its slot is beyond the share by now, for its tenant has opened other requests; those are left out.
+    yield Turn("leave the line", NOBODY, {})
 
 
 # --- Bringing a request to its end: services.completion.

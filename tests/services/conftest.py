@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from gql_imgproc.core.options import Options
+from gql_imgproc.core.rights import Caller
 from gql_imgproc.db.upkeep import claimable, open_requests
 from gql_imgproc.resources import Resources
 from gql_imgproc.services import completion, ingestion, processing
@@ -115,7 +116,7 @@ def run(settings: Settings) -> Callable[[Callable[[Resources], Awaitable[Any]]],
     return run_story
 
 
-async def upload(resources: Resources, csv: str | bytes, **given: Any) -> Submitted:
+async def upload(resources: Resources, csv: str | bytes, caller: Caller = ANYBODY, **given: Any) -> Submitted:
     """Submits a CSV with default options."""
     data = csv.encode() if isinstance(csv, str) else csv
     values: dict[str, Any] = {
@@ -125,7 +126,7 @@ async def upload(resources: Resources, csv: str | bytes, **given: Any) -> Submit
         "webhook_url": None,
         "idempotency_key": None,
     }
-    return await submit(resources, ANYBODY, Submission(file=io.BytesIO(data), **(values | given)))
+    return await submit(resources, caller, Submission(file=io.BytesIO(data), **(values | given)))
 
 
 async def work_all(resources: Resources) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import event, select, update
 
 from gql_imgproc.core.locations import input_key, output_key
 from gql_imgproc.core.progress import Snapshot
+from gql_imgproc.core.rights import anonymous
 from gql_imgproc.db import deliveries, ending, queries, work
 from gql_imgproc.db.columns import later
 from gql_imgproc.db.models import requests, webhook_deliveries
@@ -59,21 +60,27 @@ async def all_requests(resources: Resources) -> list[Any]:
 # SQLite has no connection to lose.
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("key", [None, "a key"])
-def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(run: Run, key: str | None) -> None:
+@pytest.mark.parametrize("quota", [0, 1])
+def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(
+    run: Run, settings: Settings, key: str | None, quota: int
+) -> None:
     async def story(resources: Resources) -> None:
+        # Tried again, it finds that what it has taken itself leaves no room.
+        resources.settings = settings.model_copy(update={"quota_open_requests": quota})
+        caller = anonymous("127.0.0.1", unlimited=not quota)
         dialect = resources.db._writer.dialect
         commit, commits = dialect.do_commit, []
 
         def lose_the_answer(connection: Any) -> None:
             commit(connection)
             commits.append(connection)
-            # With a key the first transaction looks for an earlier upload.
-            if len(commits) == (1 if key is None else 2):
+            # Before it, an earlier upload with the same key is looked for, and the quotas.
+            if len(commits) == 1 + (key is not None) + quota:
                 connection.dbapi_connection.close()
                 raise psycopg.OperationalError("server closed the connection unexpectedly")
 
         dialect.do_commit = lose_the_answer  # type: ignore[method-assign]
-        submitted = await upload(resources, rows(2), idempotency_key=key)
+        submitted = await upload(resources, rows(2), caller, idempotency_key=key)
         dialect.do_commit = commit  # type: ignore[method-assign]
 
         assert not submitted.replayed
@@ -224,7 +231,7 @@ def test_a_call_that_redis_lost_on_its_way_is_sent_again(
         await sweep(resources)
         await sweep(resources)
 
-        assert resources.queue.census().pictures == {request_id: 2}
+        assert resources.queue.census().pictures == {request_id: set(range(2))}
 
     run(story)
 
@@ -252,11 +259,11 @@ def test_a_slow_product_does_not_stand_for_those_that_wait(
 def test_there_are_never_more_calls_than_the_window(run: Run) -> None:
     async def story(resources: Resources) -> None:
         request_id = (await upload(resources, rows(3000))).snapshot.id
-        assert resources.queue.census().pictures == {request_id: 32}
+        assert resources.queue.census().pictures == {request_id: set(range(32))}
 
         await ingestion.ingest(resources, request_id)
 
-        assert resources.queue.census().pictures == {request_id: 32}
+        assert resources.queue.census().pictures == {request_id: set(range(32))}
         assert (await state(resources, request_id)).ingested_products == 3000
 
     run(story)
@@ -289,7 +296,7 @@ def test_a_message_of_somebody_else_stops_no_sweep(run: Run, settings: Settings)
 
         await sweep(resources)
 
-        assert resources.queue.census().pictures == {request_id: 1}
+        assert resources.queue.census().pictures == {request_id: set(range(1))}
 
     run(story)
 
@@ -404,7 +411,7 @@ def test_one_request_leaves_places_in_a_process_to_others(settings: Settings, ru
             return jpeg(1)
 
         resources.fetcher.fetch = slowly  # type: ignore[method-assign]
-        turns = [asyncio.create_task(work_on(resources, slow)) for _ in range(4)]
+        turns = [asyncio.create_task(work_on(resources, slow, slot)) for slot in range(4)]
         turns.append(asyncio.create_task(work_on(resources, other)))
         await four.wait()
         # The fourth turn of the slow one ended at once, without a product.

@@ -23,8 +23,8 @@ export default [
           InputValueDefinition: true,
           EnumValueDefinition: true,
           DirectiveDefinition: true,
-          // The one argument of `@cost` is told in the description of the directive.
-          ignoredSelectors: ['[type=InputValueDefinition][name.value=weight]'],
+          // The one argument of `@cost`, and that of `@requires`, is told in the description of the directive.
+          ignoredSelectors: ['weight', 'scope'].map((name) => `[type=InputValueDefinition][name.value=${name}]`),
         },
       ],
       // Values, pages and outcomes are no things of their own: only what `node` can fetch again has an `id`.

@@ -1,6 +1,9 @@
 // One tab for each operation there is. The documents are files, so that a test can hold them against the schema.
+import auditLog from "./samples/audit-log.graphql?raw";
 import cancel from "./samples/cancel.graphql?raw";
+import createKey from "./samples/create-key.graphql?raw";
 import remove from "./samples/delete.graphql?raw";
+import keys from "./samples/keys.graphql?raw";
 import limits from "./samples/limits.graphql?raw";
 import node from "./samples/node.graphql?raw";
 import product from "./samples/product.graphql?raw";
@@ -10,7 +13,10 @@ import request from "./samples/request.graphql?raw";
 import requests from "./samples/requests.graphql?raw";
 import resendWebhook from "./samples/resend-webhook.graphql?raw";
 import retry from "./samples/retry.graphql?raw";
+import revokeKey from "./samples/revoke-key.graphql?raw";
+import rotateKey from "./samples/rotate-key.graphql?raw";
 import uploadCsv from "./samples/upload.graphql?raw";
+import viewer from "./samples/viewer.graphql?raw";
 
 export const uploadText = uploadCsv;
 
@@ -39,11 +45,17 @@ export function tabs({ id, productId }: Subject): Tab[] {
     [products, { nameContains: "" }],
     [product, { productId }],
     [node, byId],
+    [viewer],
     [limits],
     [retry, byId],
     [cancel, byId],
     [resendWebhook, byId],
     [remove, byId],
+    [keys],
+    [createKey, { input: { name: "shop", scopes: ["READ", "WRITE"] } }],
+    [rotateKey, { id: "" }],
+    [revokeKey, { id: "" }],
+    [auditLog],
   ];
   return samples.map(([query, variables]) => (variables ? { query, variables: text(variables) } : { query }));
 }

@@ -1,0 +1,152 @@
+"""Commands about API keys: `keys create`, `list`, `rotate`, `revoke`, `rotate-signing`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from gql_imgproc.cli.operators import moment, show, transact, user
+from gql_imgproc.core.durations import duration
+from gql_imgproc.core.rights import Caller, Scope, operator
+from gql_imgproc.errors import ConfigurationError, KeyNotFound
+from gql_imgproc.identifiers import DEFAULT_TENANT
+
+if TYPE_CHECKING:
+    from gql_imgproc.db.keys import ApiKey
+    from gql_imgproc.services.keys import HandedOut
+
+TENANT = "default"
+TITLES = ("Key", "Name", "Tenant", "Scopes", "Created (UTC)", "Expires (UTC)", "Last used (UTC)", "State")
+
+Which = Annotated[str, typer.Argument(metavar="KEY", help="First column of `keys list`.")]
+
+
+def register(app: typer.Typer) -> None:
+    keys = typer.Typer(help="Make, list, rotate and revoke API keys, in the database itself.", no_args_is_help=True)
+    for command in (create, list_, rotate, revoke):
+        keys.command(command.__name__.rstrip("_"))(command)
+    keys.command("rotate-signing")(rotate_signing)
+    app.add_typer(keys, name="keys")
+
+
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for; people and the audit log know it by that.")],
+    tenant: Annotated[str, typer.Option(help="In whose name it speaks.")] = TENANT,
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What it is good for; may be given again.", case_sensitive=False, show_default="read, write"),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Until when, for instance 90d, 24h.", show_default="never")
+    ] = None,
+) -> None:
+    """Make a key. It is printed once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
+    from gql_imgproc.services import keys, tenants
+
+    ends = datetime.now(UTC) + _read(expires, "--expires") if expires is not None else None
+
+    def work(connection: Connection) -> keys.HandedOut:
+        caller = operator(tenants.named(connection, tenant), user())
+        return keys.create(connection, caller, name, scope or (Scope.READ, Scope.WRITE), ends)
+
+    _hand_out(transact(work))
+
+
+def list_(
+    tenant: Annotated[str | None, typer.Option(help="Keys of this tenant only.", show_default="all")] = None,
+) -> None:
+    """Show every key: what it is good for, when it was used last, and whether it is usable."""
+    from gql_imgproc.db import keys
+    from gql_imgproc.services import tenants
+
+    def work(connection: Connection) -> list[tuple[str, keys.ApiKey]]:
+        return keys.all_keys(connection, tenants.named(connection, tenant) if tenant is not None else None)
+
+    show(
+        TITLES,
+        [
+            (
+                key.public_id,
+                key.name,
+                owner,
+                " ".join(each.lower() for each in Scope if each in key.scopes),
+                moment(key.created_at),
+                moment(key.expires_at),
+                moment(key.last_used_at),
+                key.state.lower(),
+            )
+            for owner, key in transact(work)
+        ],
+    )
+
+
+def rotate(
+    key: Which,
+    overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old key goes on, 0s to 30d.")] = "24h",
+) -> None:
+    """Make a key of the same name, tenant and scopes, printed once; the old one ends after the overlap."""
+    from gql_imgproc.services import keys
+
+    goes_on = _read(overlap, "--overlap")
+
+    def work(connection: Connection) -> keys.HandedOut:
+        found = _found(connection, key)
+        return keys.rotate(connection, operator(found.tenant_id, user()), found.id, goes_on)
+
+    _hand_out(transact(work))
+
+
+def revoke(key: Which) -> None:
+    """Make a key worthless: at once for what begins, within a minute for what is open."""
+    from gql_imgproc.services import keys
+
+    def work(connection: Connection) -> ApiKey:
+        found = _found(connection, key)
+        return keys.revoke(connection, operator(found.tenant_id, user()), found.id)
+
+    revoked = transact(work)
+    typer.echo(f"{revoked.public_id} ({revoked.name}) is revoked", err=True)
+
+
+def rotate_signing() -> None:
+    """Make a new secret for signed addresses. Those of the last one stay good, earlier ones are over."""
+    from gql_imgproc.services import signing
+
+    transact(lambda connection: signing.rotate(connection, _of_the_service()))
+    typer.echo(
+        "Addresses are signed with a new secret within a minute. Those of the last one stay good; again ends them too",
+        err=True,
+    )
+
+
+def _of_the_service() -> Caller:
+    """What concerns all tenants stands in the log of the default one."""
+    return operator(DEFAULT_TENANT, user())
+
+
+def _found(connection: Connection, public_id: str) -> ApiKey:
+    from gql_imgproc.db import keys
+
+    found = keys.find(connection, public_id)
+    if found is None:
+        # What was typed is not repeated: it may be a whole key.
+        raise KeyNotFound
+    return found.key
+
+
+def _read(text: str, option: str) -> timedelta:
+    read = duration(text)
+    if read is None:
+        raise ConfigurationError(f"{option} is a time such as 90d, 24h, 30m or 45s")
+    return read
+
+
+def _hand_out(made: HandedOut) -> None:
+    key = made.key
+    scopes = ", ".join(each.lower() for each in Scope if each in key.scopes)
+    ends = f"until {moment(key.expires_at)} UTC" if key.expires_at else "until it is revoked"
+    typer.echo(f"{key.public_id} ({key.name}): {scopes}, {ends}. Keep the key now, it is not shown again", err=True)
+    typer.echo(made.text)

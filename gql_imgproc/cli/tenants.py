@@ -1,0 +1,72 @@
+"""Commands about tenants: `tenants create`, `list`, `set`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gql_imgproc.cli.operators import moment, show, transact, user
+from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.states import Quota
+
+TITLES = ("Name", "Created (UTC)")
+#: How a quota of the service is asked for again.
+USUAL = "usual"
+
+Own = Annotated[str | None, typer.Option(metavar="NUMBER", help="0: no limit; usual: that of the service.")]
+
+
+def register(app: typer.Typer) -> None:
+    tenants = typer.Typer(help="Make, list and limit tenants, in the database itself.", no_args_is_help=True)
+    for command in (create, list_, set_):
+        tenants.command(command.__name__.rstrip("_"))(command)
+    app.add_typer(tenants, name="tenants")
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="What it is called, with `--tenant` of `keys create` too.")],
+) -> None:
+    """Make a tenant: requests, keys and limits of its own. Tenants are never removed."""
+    from gql_imgproc.services import tenants
+
+    transact(lambda connection: tenants.create(connection, user(), name))
+    typer.echo(f"{name} is a tenant now; `gql-imgproc keys create --tenant` makes keys for it", err=True)
+
+
+def set_(
+    name: Annotated[str, typer.Argument(help="Which tenant.")],
+    open_requests: Own = None,
+    pending_images: Own = None,
+    stored_bytes: Own = None,
+    csv_bytes: Own = None,
+) -> None:
+    """Give a tenant quotas of its own, in place of IMGPROC_QUOTA_…; what is not named stays."""
+    from gql_imgproc.services import tenants
+
+    asked = {
+        Quota.OPEN_REQUESTS: open_requests,
+        Quota.PENDING_IMAGES: pending_images,
+        Quota.STORED_BYTES: stored_bytes,
+        Quota.CSV_BYTES: csv_bytes,
+    }
+    own = {quota: _limit(text) for quota, text in asked.items() if text is not None}
+    if not own:
+        raise ConfigurationError("Say which quota, for instance --open-requests 20; --help lists them")
+    transact(lambda connection: tenants.set_quotas(connection, user(), name, own))
+    typer.echo(f"{name} has these quotas now", err=True)
+
+
+def _limit(text: str) -> int | None:
+    if text == USUAL:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) < 2**63):
+        raise ConfigurationError(f"{text!r} is no quota: give a whole number, 0 for no limit, or {USUAL}")
+    return int(text)
+
+
+def list_() -> None:
+    """Show every tenant."""
+    from gql_imgproc.db import keys
+
+    show(TITLES, [(tenant.name, moment(tenant.created_at)) for tenant in transact(keys.all_tenants)])

@@ -1,0 +1,23 @@
+"""What a worker asks of Redis."""
+
+from __future__ import annotations
+
+from dramatiq import Worker
+
+from gql_imgproc.io.queue import CONTROL_QUEUE, NAMESPACE, PICTURE_QUEUES, connect
+from gql_imgproc.worker.broker import UndelayedBroker
+
+
+def test_a_worker_looks_at_each_of_our_queues_and_at_no_other(redis_url: str) -> None:
+    broker = UndelayedBroker(client=connect(redis_url), namespace=NAMESPACE, middleware=[])  # type: ignore[no-untyped-call]
+    queues = {CONTROL_QUEUE, *PICTURE_QUEUES.values()}
+    for queue in queues:
+        broker.declare_queue(queue)
+
+    worker = Worker(broker, worker_threads=1)
+    worker.start()
+    looked_at = set(worker.consumers)
+    worker.stop()
+    broker.close()
+
+    assert looked_at == queues
