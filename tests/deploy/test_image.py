@@ -163,14 +163,13 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
         }
         with_volumes = {"settings": settings, "volumes": (database.server.pgdata, volume)}
 
-        # when the database is migrated and API and worker are started, each from that image,
+        # when the database is migrated, a key is made, and API and worker are started, each from that image,
         migration = image.start(["migrate"], log=tmp_path / "migrate.log", **with_volumes)
         assert migration.wait(60) == 0, migration.log.read_text()
-        api = image.start(
-            ["api", "--host", "0.0.0.0", "--port", str(port), "--allow-anonymous"],
-            log=tmp_path / "api.log",
-            **with_volumes,
-        )
+        keys = image.start(["keys", "create", "--name", "till"], log=tmp_path / "keys.log", **with_volumes)
+        assert keys.wait(60) == 0, keys.log.read_text()
+        key = next(word for word in keys.log.read_text().split() if word.startswith("gip_"))
+        api = image.start(["api", "--host", "0.0.0.0", "--port", str(port)], log=tmp_path / "api.log", **with_volumes)
         worker = image.start(["worker", "--processes", "1"], log=tmp_path / "worker.log", **with_volumes)
         try:
             # then its health check agrees,
@@ -188,8 +187,11 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
                 f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{pictures_port}/lamp.png\n"
             )
             submit = [sys.executable, "-m", "gql_imgproc", "submit", str(manifest), "--url", url]
+            refused = subprocess.run(submit, capture_output=True, text=True, timeout=60, check=False)
+            assert (refused.returncode, "IMGPROC_API_KEY" in refused.stderr) == (1, True)
             submitted = subprocess.run(
                 [*submit, "--output", str(tmp_path / "out.csv")],
+                env={**os.environ, "IMGPROC_API_KEY": key},
                 capture_output=True,
                 text=True,
                 timeout=60,
