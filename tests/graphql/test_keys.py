@@ -270,3 +270,22 @@ def test_equal_subscriptions_are_shared_by_equally_entitled_callers_only(setting
                 assert len(app.state.house.shares._shares) == 2
 
     asyncio.run(story())
+
+
+def test_a_revoked_key_begins_nothing_on_a_socket_that_is_still_open(settings: Settings) -> None:
+    async def story() -> None:
+        async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+            db = app.state.resources.db
+            gone, gone_id = given_key(db)
+            async with connect(host) as socket:
+                await greet(socket, bearer(gone))
+                db.write_now(lambda connection: keys.revoke(connection, DEFAULT_TENANT, gone_id))
+                make = 'mutation { createApiKey(input: {name: "back door", scopes: [ADMIN]}) { __typename } }'
+                await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": make}}))
+                with pytest.raises(websockets.ConnectionClosed) as closed:
+                    await read_to_the_end(socket)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4403, OVER)
+            assert db.read_now(lambda connection: keys.count_keys(connection, DEFAULT_TENANT)) == 1
+
+    asyncio.run(story())
