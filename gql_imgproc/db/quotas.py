@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select, true, update
 
 from gql_imgproc.db.models import is_open, requests, tenants
 from gql_imgproc.errors import QuotaExceeded
-from gql_imgproc.states import Quota
+from gql_imgproc.states import Quota, Reopening
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,15 @@ class Standing:
         return QuotaExceeded(quota, allotment.limit or 0, allotment.used, retry_after_s)
 
 
-_pending = (
-    requests.c.total_images - requests.c.processed_images - requests.c.failed_images - requests.c.cancelled_images
+_unfinished = requests.c.total_images - requests.c.processed_images
+#: While a request is being opened again, what failed stands for what is yet to be opened of it: its chunks come later.
+_pending = case(
+    (and_(requests.c.stop_reason.is_(None), requests.c.reopening == Reopening.CUT_OFF), _unfinished),
+    (
+        and_(requests.c.stop_reason.is_(None), requests.c.reopening == Reopening.FAILED),
+        _unfinished - requests.c.cancelled_images,
+    ),
+    else_=_unfinished - requests.c.failed_images - requests.c.cancelled_images,
 )
 _OWN = (tenants.c.max_open_requests, tenants.c.max_pending_images, tenants.c.max_stored_bytes, tenants.c.max_csv_bytes)
 

@@ -11,7 +11,7 @@ from gql_imgproc.core.rights import Caller
 from gql_imgproc.errors import KeyMissing, KeyRefused, RateLimited
 from gql_imgproc.graphql.bodies import Refused
 from gql_imgproc.graphql.context import Context, House
-from gql_imgproc.graphql.faults import Code, told
+from gql_imgproc.graphql.faults import KEY_OVER, Code, told
 from gql_imgproc.graphql.multipart import is_multipart
 from gql_imgproc.services.rates import Deed
 
@@ -39,6 +39,12 @@ async def admitted_to_graphql(house: House, request: Request) -> Caller:
     except RateLimited as refused:
         raise too_often(refused) from None
     return caller
+
+
+async def still_admitted(house: House, caller: Caller) -> None:
+    """Refuses, as the door of GraphQL does, a caller whose key has ended since it was admitted."""
+    if not await house.entrance.still_admits(caller):
+        raise Refused(401, KEY_OVER, code=Code.UNAUTHENTICATED, headers=CHALLENGE)
 
 
 def too_often(refused: RateLimited) -> Refused:

@@ -24,11 +24,12 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
+from gql_imgproc.db.migration import UNUSABLE
 from gql_imgproc.errors import RateLimited
 from gql_imgproc.graphql.admission import FORBIDDEN_SOCKET
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.documents import is_subscription
-from gql_imgproc.graphql.faults import KEY_OVER, Code, rate_limited
+from gql_imgproc.graphql.faults import KEY_OVER, Code, presentable, rate_limited
 from gql_imgproc.graphql.sharing import SharedResult
 from gql_imgproc.services.rates import Deed
 
@@ -114,11 +115,16 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self._refuse(message, GraphQLError(text, extensions={"code": Code.TOO_MANY_OPERATIONS.value}))
         else:
             try:
-                await self._count(message)
+                stays = await self.context.house.entrance.still_admits(self.context.caller)
+                if stays:
+                    await self._count(message)
             except RateLimited as refused:
                 await self._refuse(message, rate_limited(refused))
+            except UNUSABLE as fault:
+                # The operation would have failed by itself, if the database does not come back meanwhile.
+                await self._refuse(message, presentable(GraphQLError("", original_error=fault)))
             else:
-                await super().handle_subscribe(message)
+                await (super().handle_subscribe(message) if stays else self._leave())
 
     async def _count(self, message: SubscribeMessage) -> None:
         payload = message["payload"]

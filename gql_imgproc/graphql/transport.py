@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -29,7 +30,7 @@ from strawberry.types.unset import UNSET
 
 from gql_imgproc.errors import RateLimited
 from gql_imgproc.graphql.accept import GRAPHQL_JSON, answer_type, wants_events, wants_only_events, wants_parts
-from gql_imgproc.graphql.admission import admit_socket, admitted_to_graphql, too_often
+from gql_imgproc.graphql.admission import admit_socket, admitted_to_graphql, still_admitted, too_often
 from gql_imgproc.graphql.bodies import (
     MAX_JSON_BYTES,
     Body,
@@ -54,6 +55,8 @@ from gql_imgproc.services.rates import Deed
 SOCKET_INIT_SECONDS = 10
 #: Operations under way at once on one socket.
 MAX_OPERATIONS_PER_SOCKET = 100
+#: A body may take hours to come. When it took longer, in seconds, its caller is looked at again before it is heard.
+SLOW_BODY_SECONDS = 1.0
 
 
 class Transport(GraphQL[Context, None]):
@@ -136,7 +139,10 @@ class Transport(GraphQL[Context, None]):
 
     async def parse_http_body(self, adapter: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         request = cast(Body, adapter).request
+        begun_at = time.monotonic()
         operation = await _operation(request)
+        if time.monotonic() - begun_at > SLOW_BODY_SECONDS:
+            await still_admitted(request.app.state.house, request.state.caller)
         query, name = operation.get("query"), operation.get("operationName")
         if not isinstance(query, str) or not query.strip():
             raise Refused(400, NO_DOCUMENT)

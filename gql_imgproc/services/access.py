@@ -73,6 +73,13 @@ class Entrance:
             await self._resources.db.write(lambda connection: keys.note_use(connection, key.id))
         return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, address)
 
+    async def still_admits(self, caller: Caller) -> bool:
+        """Whether somebody who was let in a while ago may begin something new."""
+        key_id = caller.key_id
+        if key_id is None:
+            return self._admits_anonymous
+        return bool(await self._resources.db.read(lambda connection: keys.usable(connection, {key_id})))
+
     @contextmanager
     def stay(self, caller: Caller, over: Callable[[], None]) -> Iterator[None]:
         """For as long as something of a caller is open: `over` is called when it would not be admitted any more."""

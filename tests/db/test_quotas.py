@@ -194,3 +194,35 @@ def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None
     assert finish(database, now(database, request_id), RequestStatus.CANCELLED)
 
     given_request(database, 1, limits=limits)
+
+
+def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reopening, "REOPEN_CHUNK", 2)
+    limits = Limits(pending_images=8)
+    ended = [given_failed(database, 5) for _ in range(2)]
+
+    def retry(request_id: UUID) -> None:
+        database.write_now(
+            lambda connection: reopening.reopen_failed(connection, DEFAULT_TENANT, request_id, limits=limits)
+        )
+
+    retry(ended[0])
+    assert standing(database, limits).pending_images == Allotment(5, 8)
+    with pytest.raises(QuotaExceeded):
+        retry(ended[1])
+    holder = hold(database, ended[0])
+    while database.write_now(lambda connection: reopening.reopen_chunk(connection, holder)):
+        assert standing(database, limits).pending_images == Allotment(5, 8)
+    database.write_now(lambda connection: ending.stop(connection, DEFAULT_TENANT, ended[0], StopReason.CANCELLED))
+    assert standing(database, limits).pending_images == Allotment(5, 8)
+
+
+def given_failed(database: Database, number: int) -> UUID:
+    """A request that has ended, of whose products each has one image that failed."""
+    request_id = given_request(database, *[1] * number)
+    for _ in range(number):
+        state = record(database, claimed(database, request_id), 0, FAILED)
+    assert finish(database, state, RequestStatus.FAILED) is not None
+    return request_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import websockets
+from sqlalchemy import Connection
 
 from gql_imgproc.core.rights import Scope
 from gql_imgproc.db import keys
+from gql_imgproc.graphql import transport
 from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, to_global
 from gql_imgproc.services.access import Anonymous
 from gql_imgproc.settings import Settings
@@ -268,5 +271,62 @@ def test_equal_subscriptions_are_shared_by_equally_entitled_callers_only(setting
                     await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
                     assert json.loads(await socket.recv())["type"] == "next"
                 assert len(app.state.house.shares._shares) == 2
+
+    asyncio.run(story())
+
+
+def test_a_revoked_key_begins_nothing_on_a_socket_that_is_still_open(settings: Settings) -> None:
+    async def story() -> None:
+        async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+            db = app.state.resources.db
+            gone, gone_id = given_key(db)
+            async with connect(host) as socket:
+                await greet(socket, bearer(gone))
+                db.write_now(lambda connection: keys.revoke(connection, DEFAULT_TENANT, gone_id))
+                make = 'mutation { createApiKey(input: {name: "back door", scopes: [ADMIN]}) { __typename } }'
+                await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": make}}))
+                with pytest.raises(websockets.ConnectionClosed) as closed:
+                    await read_to_the_end(socket)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4403, OVER)
+            assert db.read_now(lambda connection: keys.count_keys(connection, DEFAULT_TENANT)) == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+def test_a_key_that_ends_while_a_body_comes_does_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, multipart: bool
+) -> None:
+    monkeypatch.setattr(transport, "SLOW_BODY_SECONDS", 0)
+    make = json.dumps(
+        {"query": 'mutation { createApiKey(input: {name: "back door", scopes: [ADMIN]}) { __typename } }'}
+    )
+    part = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    body = part.format("operations", make) + part.format("map", "{}") + "--x--\r\n" if multipart else make
+    kind = "multipart/form-data; boundary=x" if multipart else "application/json"
+
+    async def story() -> None:
+        async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+            db = app.state.resources.db
+            gone, gone_id = given_key(db)
+
+            def last_used(connection: Connection) -> datetime | None:
+                found = keys.key(connection, DEFAULT_TENANT, gone_id)
+                return found.last_used_at if found else None
+
+            async def content() -> AsyncIterator[bytes]:
+                yield body[:20].encode()
+                # Admitted, which is noted.
+                while not db.read_now(last_used):  # noqa: ASYNC110 - another thread notes it
+                    await asyncio.sleep(0.02)
+                db.write_now(lambda connection: keys.revoke(connection, DEFAULT_TENANT, gone_id))
+                yield body[20:].encode()
+
+            async with httpx.AsyncClient(base_url=f"http://{host}", timeout=10) as http:
+                headers = bearer(gone) | {"Content-Type": kind, "GraphQL-Preflight": "1"}
+                answer = await http.post("/graphql", content=content(), headers=headers)
+            assert error_of(answer) == (401, "UNAUTHENTICATED", OVER)
+            assert db.read_now(lambda connection: keys.count_keys(connection, DEFAULT_TENANT)) == 1
 
     asyncio.run(story())
