@@ -89,7 +89,9 @@ def storage_url(value: str) -> str:
     scheme = value.partition("://")[0]
     folder = scheme == "file" and parts and not parts.netloc and unquote(parts.path).startswith("/")
     bucket = scheme in BUCKETS and parts and parts.netloc
-    if not (folder or bucket):
+    # What is behind these signs, or before an @, would be passed over: another place than was meant.
+    whole = not re.search(r"[?#]", value) and "@" not in (parts.netloc if parts else "")
+    if not ((folder or bucket) and whole):
         raise ValueError("use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket")
     return value
 

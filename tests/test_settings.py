@@ -169,6 +169,18 @@ def test_an_api_key_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.Mo
     )
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["file:///srv/a#b", "file:///srv/a?b", "s3://bucket/a?region=b", "s3://bucket/a#b", "s3://KEY:SECRET@bucket/a"],
+)
+def test_of_the_address_of_a_store_nothing_is_passed_over(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(storage_url=url)
+
+    assert str(refused.value).startswith("IMGPROC_STORAGE_URL: ")
+    assert "SECRET" not in str(refused.value)
+
+
 def test_what_is_meant_to_be_used_can_be_used() -> None:
     for url in ("file:///srv/objects", "s3://bucket", "s3://bucket/prefix", "gs://bucket/a/b", "az://container"):
         assert load(storage_url=url).storage == url

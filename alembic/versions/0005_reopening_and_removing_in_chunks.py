@@ -19,9 +19,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("requests", sa.Column("reopening", sa.String(32), nullable=True))
-    op.add_column("requests", sa.Column("reopened_to", sa.Uuid(), nullable=True))
-    op.add_column("requests", sa.Column("removing_at", Moment(), nullable=True))
+    if not expansion.begun("requests", "reopening"):
+        op.add_column("requests", sa.Column("reopening", sa.String(32), nullable=True))
+        op.add_column("requests", sa.Column("reopened_to", sa.Uuid(), nullable=True))
+        op.add_column("requests", sa.Column("removing_at", Moment(), nullable=True))
     index("ix_requests_removing_at", "requests", ["removing_at"], "removing_at IS NOT NULL")
     index("ix_images_failed_in_order", "images", ["request_id", "id"], "status = 'FAILED'")
     for_now = "error_temporary = 1" if op.get_bind().dialect.name == "sqlite" else "error_temporary"

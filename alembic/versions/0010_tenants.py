@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from gql_imgproc.db.columns import Moment, now
-from gql_imgproc.db.expansion import create_index, drop_index, raise_floor
+from gql_imgproc.db.expansion import begun, create_index, drop_index, raise_floor
 
 revision = "0010"
 down_revision = "0006"
@@ -28,6 +28,19 @@ _UNIQUE = "CONSTRAINT uq_requests_idempotency_key UNIQUE (idempotency_key)"
 
 
 def upgrade() -> None:
+    if not begun("products", "tenant_id"):
+        _know_tenants()
+    create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
+    create_index("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"])
+    create_index("ix_requests_tenant_id_status_created_at_id", "requests", ["tenant_id", "status", "created_at", "id"])
+    create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"])
+    create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"])
+    drop_index("ix_requests_created_at_id", "requests")
+    drop_index("ix_requests_status_created_at_id", "requests")
+    drop_index("ix_products_status_id", "products")
+
+
+def _know_tenants() -> None:
     raise_floor("0010")
     tenants = op.create_table(
         "tenants",
@@ -48,14 +61,6 @@ def upgrade() -> None:
     _make_keys_unique_by_tenant()
     for table in ("requests", "products"):
         op.add_column(table, sa.Column("tenant_id", sa.Uuid(), nullable=False, server_default=DEFAULT.hex))
-    create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
-    create_index("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"])
-    create_index("ix_requests_tenant_id_status_created_at_id", "requests", ["tenant_id", "status", "created_at", "id"])
-    create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"])
-    create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"])
-    drop_index("ix_requests_created_at_id", "requests")
-    drop_index("ix_requests_status_created_at_id", "requests")
-    drop_index("ix_products_status_id", "products")
 
 
 def _make_keys_unique_by_tenant() -> None:

@@ -9,6 +9,7 @@ import typer
 from sqlalchemy import Connection
 
 from gql_imgproc.cli.operators import moment, show, transact, user
+from gql_imgproc.core.api_keys import new_key
 from gql_imgproc.core.durations import duration
 from gql_imgproc.core.rights import Caller, Scope, operator
 from gql_imgproc.errors import ConfigurationError, KeyNotFound
@@ -46,11 +47,12 @@ def create(
     """Make a key. It is printed once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
     from gql_imgproc.services import keys, tenants
 
+    text = new_key()
     ends = datetime.now(UTC) + _read(expires, "--expires") if expires is not None else None
 
     def work(connection: Connection) -> keys.HandedOut:
         caller = operator(tenants.named(connection, tenant), user())
-        return keys.create(connection, caller, name, scope or (Scope.READ, Scope.WRITE), ends)
+        return keys.create(connection, caller, text, name, scope or (Scope.READ, Scope.WRITE), ends)
 
     _hand_out(transact(work))
 
@@ -90,11 +92,12 @@ def rotate(
     """Make a key of the same name, tenant and scopes, printed once; the old one ends after the overlap."""
     from gql_imgproc.services import keys
 
+    text = new_key()
     goes_on = _read(overlap, "--overlap")
 
     def work(connection: Connection) -> keys.HandedOut:
         found = _found(connection, key)
-        return keys.rotate(connection, operator(found.tenant_id, user()), found.id, goes_on)
+        return keys.rotate(connection, operator(found.tenant_id, user()), text, found.id, goes_on)
 
     _hand_out(transact(work))
 

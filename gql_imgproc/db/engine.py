@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 T = TypeVar("T")
 
@@ -120,16 +120,19 @@ class Database:
             try:
                 with engine.begin() as connection:
                     return work(connection)
-            except OperationalError as error:
+            except DBAPIError as error:
                 if time.monotonic() + pause_s > tired_at or not _may_pass(error) or self._closing.wait(pause_s):
                     raise
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-def _may_pass(error: OperationalError) -> bool:
+def _may_pass(error: DBAPIError) -> bool:
     """Whether the same transaction may succeed a moment later."""
     if isinstance(error.orig, sqlite3.Error):
         return False
+    if not isinstance(error, OperationalError):
+        # To the driver, it is an internal error that a transaction was ended which had paused for too long.
+        return error.connection_invalidated
     state = getattr(error.orig, "sqlstate", None)
     # What is no answer of a server has no state: it cannot be reached, or did not let us in yet.
     return state is None or state in _TRANSIENT or error.connection_invalidated

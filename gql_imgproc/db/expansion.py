@@ -13,14 +13,20 @@ from alembic import op
 def create_index(name: str, table: str, columns: list[str], **options: Any) -> None:
     """An index on a table that is in use: on PostgreSQL nobody who writes waits for it, however long it takes.
 
-    What a migration did before this is committed; what follows can only be more of the kind, since a migration that
-    is interrupted is run again from its beginning only up to its first index.
+    What a migration did before its first index is committed there, and what follows can only be more of the kind: a
+    migration that was interrupted is run again from its beginning, and has to ask `begun` what of it is there.
     """
     with _unhurried() as concurrently:
         if concurrently:
             # What an attempt that was interrupted left is invalid, and would be taken for done.
             op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
         op.create_index(name, table, columns, postgresql_concurrently=concurrently, **options)
+
+
+def begun(table: str, column: str) -> bool:
+    """Whether an attempt that was interrupted got to its first index, so that what is before it is there: as this."""
+    inspector = sa.inspect(op.get_bind())
+    return inspector.has_table(table) and column in {found["name"] for found in inspector.get_columns(table)}
 
 
 def drop_index(name: str, table: str) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 
 from gql_imgproc import errors
+from gql_imgproc.core.api_keys import new_key
 from gql_imgproc.core.rights import Scope
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.fields import computed
@@ -134,10 +135,10 @@ class Mutation:
         info: Info,
         input: Annotated[CreateApiKeyInput, strawberry.argument(description="What the key is to be.")],
     ) -> CreateApiKeyResult:
-        caller, expires_at = info.context.caller, given(input.expires_at)
+        caller, expires_at, text = info.context.caller, given(input.expires_at), new_key()
         try:
             made = await info.context.resources.db.write(
-                lambda connection: keys.create(connection, caller, input.name, input.scopes, expires_at)
+                lambda connection: keys.create(connection, caller, text, input.name, input.scopes, expires_at)
             )
         except errors.KeyInvalid as refused:
             return ApiKeyInvalid.of(refused)
@@ -145,11 +146,11 @@ class Mutation:
 
     @computed("Makes an API key that takes the place of another one.", cost=10, scope=Scope.ADMIN)
     async def rotate_api_key(self, info: Info, input: Annotated[RotateApiKeyInput, _WHICH_KEY]) -> RotateApiKeyResult:
-        caller = info.context.caller
+        caller, text = info.context.caller, new_key()
         try:
             key_id = _named_key(input.id)
             made = await info.context.resources.db.write(
-                lambda connection: keys.rotate(connection, caller, key_id, input.overlap)
+                lambda connection: keys.rotate(connection, caller, text, key_id, input.overlap)
             )
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)

@@ -1,4 +1,8 @@
-"""Handing out API keys, and taking them back: each in one transaction with its entry in the audit log."""
+"""Handing out API keys, and taking them back: each in one transaction with its entry in the audit log.
+
+The text of a new key is made before (`new_key`): when the transaction is tried again since the answer to its commit was
+lost, the key that is there is the one to hand out.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from gql_imgproc.core.api_keys import fault_of_end, fault_of_name, fault_of_overlap, new_key, presented
+from gql_imgproc.core.api_keys import fault_of_end, fault_of_name, fault_of_overlap, presented
 from gql_imgproc.core.audit import Action
 from gql_imgproc.core.rights import Caller, Scope
 from gql_imgproc.db import audit, keys
@@ -27,26 +31,30 @@ class HandedOut:
 
 
 def create(
-    connection: Connection, caller: Caller, name: str, scopes: Collection[Scope], expires_at: datetime | None
+    connection: Connection, caller: Caller, text: str, name: str, scopes: Collection[Scope], expires_at: datetime | None
 ) -> HandedOut:
     """Makes a key of the caller's tenant. Raises KeyInvalid."""
+    if found := _handed_out(connection, text):
+        return found
     _check("name", fault_of_name(name))
     _check("scopes", None if scopes else "A key needs at least one scope.")
     _check("expiresAt", fault_of_end(expires_at, datetime.now(UTC)) if expires_at else None)
-    made = _insert(connection, caller, name, scopes, expires_at)
+    made = _insert(connection, caller, text, name, scopes, expires_at)
     audit.note(connection, caller, Action.API_KEY_CREATED, outside(made.key), **_told(made.key))
     return made
 
 
-def rotate(connection: Connection, caller: Caller, key_id: UUID, overlap: timedelta) -> HandedOut:
+def rotate(connection: Connection, caller: Caller, text: str, key_id: UUID, overlap: timedelta) -> HandedOut:
     """Makes a key that takes the place of another, which ends after the overlap; it may last as long as that one might.
 
     Raises KeyInvalid, KeyNotFound or KeyOver.
     """
+    if found := _handed_out(connection, text):
+        return found
     _check("overlapSeconds", fault_of_overlap(overlap))
     old = _get(connection, caller, key_id)
     expires_at = datetime.now(UTC) + (old.expires_at - old.created_at) if old.expires_at else None
-    made = _insert(connection, caller, old.name, old.scopes, expires_at)
+    made = _insert(connection, caller, text, old.name, old.scopes, expires_at)
     if not keys.hand_over(connection, caller.tenant_id, key_id, made.key.id, overlap.total_seconds()):
         raise KeyOver(_get(connection, caller, key_id).state.value)
     audit.note(
@@ -80,10 +88,16 @@ def outside(key: ApiKey) -> str:
     return to_global(Kind.API_KEY, key.id)
 
 
+def _handed_out(connection: Connection, text: str) -> HandedOut | None:
+    """What an earlier run of the same transaction made."""
+    form = presented(text)
+    found = keys.find(connection, form.public_id) if form else None
+    return HandedOut(found.key, text) if found else None
+
+
 def _insert(
-    connection: Connection, caller: Caller, name: str, scopes: Collection[Scope], expires_at: datetime | None
+    connection: Connection, caller: Caller, text: str, name: str, scopes: Collection[Scope], expires_at: datetime | None
 ) -> HandedOut:
-    text = new_key()
     form = presented(text)
     assert form is not None
     return HandedOut(keys.insert_key(connection, caller.tenant_id, form, name, set(scopes), expires_at), text)

@@ -61,17 +61,21 @@ async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snap
 async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
     """Does the failed images of a final request again. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
     limits = quota_limits(resources.settings, caller)
+    tries: list[Snapshot] = []
 
     def reopen(connection: Connection) -> Snapshot | None:
         reopened = reopening.reopen_failed(connection, caller.tenant_id, request_id, limits)
         if reopened:
+            tries.append(reopened)
             audit.note(connection, caller, Action.REQUEST_RETRIED, to_global(Kind.REQUEST, request_id))
         return reopened
 
     reopened = await resources.db.write(reopen)
     if reopened is None:
-        await _get(resources, caller, request_id)
-        raise NothingToRetry
+        reopened = await _get(resources, caller, request_id)
+        if reopened.generation not in {made.generation for made in tries}:
+            raise NothingToRetry
+        # Our own commit, whose answer was lost.
     await publish(resources, reopened)
     await wake(resources, request_id, reopened.priority)
     if reopened.failed_images or reopened.cancelled_images:
@@ -82,15 +86,22 @@ async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -
 
 async def delete(resources: Resources, caller: Caller, request_id: UUID) -> None:
     """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
+    tries: list[bool] = []
 
     def begin(connection: Connection) -> bool:
         deleted = removal.delete_final(connection, caller.tenant_id, request_id)
+        tries.append(deleted)
         if deleted:
             audit.note(connection, caller, Action.REQUEST_DELETED, to_global(Kind.REQUEST, request_id))
         return deleted
 
     if not await resources.db.write(begin):
-        raise RequestNotFinal((await _get(resources, caller, request_id)).status)
+        try:
+            raise RequestNotFinal((await _get(resources, caller, request_id)).status)
+        except RequestNotFound:
+            # Our own commit, whose answer was lost, removed a small one.
+            if not any(tries):
+                raise
     await remove(resources, caller.tenant_id, request_id)
 
 

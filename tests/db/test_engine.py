@@ -78,6 +78,23 @@ def test_a_transaction_that_breaks_in_the_middle_is_done_again_as_a_whole(gate: 
         database.close()
 
 
+def test_a_transaction_that_paused_for_too_long_is_done_again(postgresql_url: str) -> None:
+    """As when the whole machine was stopped for a while."""
+    database = Database(postgresql_url)
+    tries: list[int] = []
+
+    def work(connection: Connection) -> Any:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+            time.sleep(0.3)
+        return one(connection)
+
+    assert database.write_now(work) == 1
+    assert tries == [0, 1]
+    database.close()
+
+
 def test_patience_has_an_end(gate: Gate) -> None:
     database = Database(gate.url, patience_s=0.2)
     gate.shut()

@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
@@ -127,6 +127,29 @@ def test_a_migration_that_would_do_harm_is_noticed(statement: str) -> None:
 )
 def test_a_migration_that_expands_is_let_through(statements: list[str]) -> None:
     assert dangers(statements) == []
+
+
+@pytest.mark.parametrize("index", ["ix_images_failed_in_order", "ix_products_tenant_id_id"])
+def test_a_migration_that_was_interrupted_is_run_again(
+    empty_database_url: str, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came before its first index is committed by then, on PostgreSQL."""
+
+    create_index = op.create_index
+
+    def killed(name: str, *given: Any, **options: Any) -> None:
+        if name == index:
+            raise RuntimeError("killed")
+        create_index(name, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(op, "create_index", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            upgrade(empty_database_url)
+
+    upgrade(empty_database_url)
+
+    check(empty_database_url)
 
 
 def test_ten_replicas_may_migrate_at_once(empty_database_url: str, tmp_path: Path) -> None:
