@@ -53,8 +53,8 @@ export function tabs({ id, productId }: Subject): Tab[] {
     [remove, byId],
     [keys],
     [createKey, { input: { name: "shop", scopes: ["READ", "WRITE"] } }],
-    [rotateKey, { id: "" }],
-    [revokeKey, { id: "" }],
+    [rotateKey, { keyId: "" }],
+    [revokeKey, { keyId: "" }],
     [auditLog],
   ];
   return samples.map(([query, variables]) => (variables ? { query, variables: text(variables) } : { query }));
