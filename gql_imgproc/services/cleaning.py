@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from gql_imgproc.services import orders
 
 log = logging.getLogger(__name__)
 
+_OUR_FOLDER = re.compile("[0-9a-f]{32}")
 #: Requests that are looked at together.
 PAGE = 500
 #: A deletion that began longer ago, in seconds, is taken up again.
@@ -67,7 +69,8 @@ async def remove_orphans(resources: Resources) -> int:
 
 async def _remove_of_unknown_requests(resources: Resources) -> int:
     removed = 0
-    folders = [UUID(name) for name in await resources.storage.folders(REQUESTS) if len(name) == 32]
+    # Others may have put things beside ours.
+    folders = [UUID(name) for name in await resources.storage.folders(REQUESTS) if _OUR_FOLDER.fullmatch(name)]
     for start in range(0, len(folders), PAGE):
         page = folders[start : start + PAGE]
         known = await resources.db.read(lambda connection, page=page: removal.known(connection, page))  # type: ignore[misc]  # bound per turn of the loop

@@ -146,15 +146,18 @@ def test_objects_that_no_row_names_are_removed_once_they_are_old(
         ]
         for key in strays:
             await resources.storage.put(key, b"stray", "text/plain")
+        # Not ours, though its folder has a name as long as one of ours.
+        theirs = [f"requests/{'notes-of-somebody-else':-<32}/a.txt"]
+        await resources.storage.put(theirs[0], b"theirs", "text/plain")
         await now_is_later(resources, tidy_at=-1)
 
         assert await cleaning.remove_orphans(resources) == 0
-        assert sorted(await resources.storage.list_keys("requests/")) == sorted(own + strays)
+        assert sorted(await resources.storage.list_keys("requests/")) == sorted(own + strays + theirs)
 
         # It is looked at again, since some were left.
         monkeypatch.setattr(cleaning, "ORPHAN_SECONDS", -60)
         assert await cleaning.remove_orphans(resources) == 5
-        assert sorted(await resources.storage.list_keys("requests/")) == own
+        assert sorted(await resources.storage.list_keys("requests/")) == sorted(own + theirs)
         assert await resources.db.read(lambda connection: removal.untidy(connection, 10)) == []
 
     run(story)
