@@ -41,7 +41,10 @@ from graphql import (
 from sqlalchemy import Connection, select
 from starlette.routing import Mount, Route, WebSocketRoute
 
+from gql_imgproc.core.audit import Action
 from gql_imgproc.core.locations import image_key, output_key
+from gql_imgproc.core.rights import ourselves
+from gql_imgproc.db import audit
 from gql_imgproc.db.models import images, metadata, products, requests
 from gql_imgproc.identifiers import Kind, new_id, to_global
 from gql_imgproc.services.access import Anonymous
@@ -256,11 +259,13 @@ async def given_belongings(resources: Any, tenant_id: UUID) -> Belongings:
         await storage.put(image_key(request_id, name), MARK.encode(), "image/jpeg")
         pictures.append(f"{request_id.hex}/{name}")
     given_key(database, tenant_id, name=MARK)
+    somebody = ourselves(tenant_id, MARK)
+    database.write_now(lambda connection: audit.note(connection, somebody, Action.REQUEST_ACCEPTED, MARK, file=MARK))
     identifiers = {
         kind: database.read_now(lambda connection, of=kind: ids_of(connection, tenant_id, of)) for kind in Kind
     }
     found = [to_global(kind, value) for kind, values in identifiers.items() for value in values]
-    assert all(identifiers[kind] for kind in Kind if kind != "evt"), identifiers
+    assert all(identifiers.values()), identifiers
     return Belongings(found, pictures)
 
 
