@@ -24,7 +24,7 @@ from sqlalchemy import ColumnElement, Connection, event, make_url, select, updat
 from benchmarks.service import HEADER
 from gql_imgproc.core.options import Options
 from gql_imgproc.core.rights import anonymous
-from gql_imgproc.db import queries, upkeep, work
+from gql_imgproc.db import product_lists, queries, upkeep, work
 from gql_imgproc.db.migration import upgrade
 from gql_imgproc.db.models import images, products, requests
 from gql_imgproc.db.pages import Window
@@ -99,7 +99,7 @@ class Story:
 
     def _reads(self, request_id: UUID) -> dict[str, Callable[[Connection], Any]]:
         def own(window: Window, **given: Any) -> Callable[[Connection], Any]:
-            return lambda connection: queries.products_of_requests(
+            return lambda connection: product_lists.products_of_requests(
                 connection, DEFAULT_TENANT, [request_id], window, **given
             )
 
@@ -115,20 +115,22 @@ class Story:
             "search, many": own(Window(100), name_contains="number 7"),
             "search, one": own(Window(100), name_contains=f"number {self.rows} "),
             "search, none": own(Window(100), name_contains="trousers"),
-            "all products, first page": lambda connection: queries.products_page(
+            "all products, first page": lambda connection: product_lists.products_page(
                 connection, DEFAULT_TENANT, Window(100)
             ),
-            "all products, search, none": lambda connection: queries.products_page(
+            "all products, search, none": lambda connection: product_lists.products_page(
                 connection, DEFAULT_TENANT, Window(100), name_contains="trousers"
             ),
-            "total": lambda connection: queries.count_products_of_requests(connection, DEFAULT_TENANT, [request_id]),
-            "total of a status": lambda connection: queries.count_products_of_requests(
+            "total": lambda connection: product_lists.count_products_of_requests(
+                connection, DEFAULT_TENANT, [request_id]
+            ),
+            "total of a status": lambda connection: product_lists.count_products_of_requests(
                 connection, DEFAULT_TENANT, [request_id], status=ProductStatus.PENDING
             ),
-            "total of a search": lambda connection: queries.count_products_of_requests(
+            "total of a search": lambda connection: product_lists.count_products_of_requests(
                 connection, DEFAULT_TENANT, [request_id], name_contains="number 7"
             ),
-            "total of all products": lambda connection: queries.count_products(connection, DEFAULT_TENANT),
+            "total of all products": lambda connection: product_lists.count_products(connection, DEFAULT_TENANT),
             "sweep: open requests": lambda connection: upkeep.open_requests(connection, None, 500),
             "sweep: what can be claimed": lambda connection: upkeep.claimable(connection, request_id, 32),
         }
@@ -170,9 +172,11 @@ class Story:
                 connection.exec_driver_sql("RESET statement_timeout")
 
     async def _until_final(self, request_id: UUID) -> None:
-        while not (
-            await self.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
-        ).status.final:  # type: ignore[union-attr]
+        def final(connection: Connection) -> bool:
+            request = queries.request(connection, DEFAULT_TENANT, request_id)
+            return request is not None and request.status.final
+
+        while not await self.db.read(final):
             await completion.finish(self.resources, request_id)
 
     def _often(self, name: str, deed: Callable[[], object]) -> None:

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from gql_imgproc.core.api_keys import new_key, presented
 from gql_imgproc.core.rights import Scope
-from gql_imgproc.db import keys
+from gql_imgproc.db import keys, tenants
 from gql_imgproc.db.engine import Database
 from gql_imgproc.identifiers import DEFAULT_TENANT
 
 
 def given_tenant(database: Database, name: str) -> UUID:
-    return database.write_now(lambda connection: keys.insert_tenant(connection, name))
+    return database.write_now(lambda connection: tenants.insert_tenant(connection, name))
 
 
 def given_key(

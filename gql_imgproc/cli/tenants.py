@@ -67,6 +67,6 @@ def _limit(text: str) -> int | None:
 
 def list_() -> None:
     """Show every tenant."""
-    from gql_imgproc.db import keys
+    from gql_imgproc.db import tenants
 
-    show(TITLES, [(tenant.name, moment(tenant.created_at)) for tenant in transact(keys.all_tenants)])
+    show(TITLES, [(tenant.name, moment(tenant.created_at)) for tenant in transact(tenants.all_tenants)])

@@ -1,4 +1,4 @@
-"""Statements on API keys: made, found, listed, revoked; and on the tenants that they speak for."""
+"""Statements on API keys: made, found, listed, revoked."""
 
 from __future__ import annotations
 
@@ -175,35 +175,6 @@ def lasting_admins(connection: Connection, tenant_id: UUID) -> set[UUID]:
     lasting = api_keys.c.tenant_id == tenant_id, _usable, api_keys.c.successor_id.is_(None)
     rows = connection.execute(select(api_keys.c.id, api_keys.c.scopes).where(*lasting))
     return {row.id for row in rows if Scope.ADMIN in row.scopes}
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """Somebody in whose name keys speak."""
-
-    id: UUID
-    name: str
-    created_at: datetime
-
-
-def all_tenants(connection: Connection) -> list[Tenant]:
-    columns = (tenants.c[name] for name in Tenant.__slots__)
-    return [Tenant(*row) for row in connection.execute(select(*columns).order_by(tenants.c.name))]
-
-
-def tenant_by_name(connection: Connection, name: str) -> UUID | None:
-    return connection.execute(select(tenants.c.id).where(tenants.c.name == name)).scalar_one_or_none()
-
-
-def insert_tenant(connection: Connection, name: str) -> UUID:
-    tenant_id = new_id()
-    connection.execute(insert(tenants).values(id=tenant_id, name=name, created_at=now()))
-    return tenant_id
-
-
-def tenant_name(connection: Connection, tenant_id: UUID) -> str:
-    name: str = connection.execute(select(tenants.c.name).where(tenants.c.id == tenant_id)).scalar_one()
-    return name
 
 
 def _own(tenant_id: UUID, key_id: UUID) -> tuple[ColumnElement[bool], ...]:

@@ -43,6 +43,14 @@ class Page(Generic[T]):
     reached: Key | None = None
 
 
+def bounds_of(window: Window, literals: Callable[[Key], Sequence[ColumnElement[Any]]]) -> Bounds:
+    """The keys of a window; `literals` makes of one what the database compares."""
+    return (
+        None if window.after is None else literals(window.after),
+        None if window.before is None else literals(window.before),
+    )
+
+
 def within(
     statement: Select[Any],
     columns: tuple[ColumnElement[Any], ...],
@@ -106,8 +114,7 @@ def page_by_id(
     descending: bool = False,
 ) -> Page[T]:
     """A window of a list in the order of its identifiers, each row as it is `shown`; keys are (identifier,)."""
-    after, before = (None if key is None else (literal(key[0], column.type),) for key in (window.after, window.before))
-    bounds, columns = (after, before), (column,)
+    bounds, columns = bounds_of(window, lambda key: (literal(key[0], column.type),)), (column,)
     rows = connection.execute(within(statement, columns, bounds, window, descending=descending)).all()
     others = outside(connection, statement.with_only_columns(column), columns, bounds, descending=descending)
     return page([((row.id,), shown(row)) for row in rows], window, *others)

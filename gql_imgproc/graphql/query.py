@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from gql_imgproc.core.audit import Action
 from gql_imgproc.core.rights import Scope
-from gql_imgproc.db import audit, keys, queries, quotas
+from gql_imgproc.db import audit, keys, product_lists, queries, quotas, tenants
 from gql_imgproc.graphql.audit import AuditEvent, AuditEventConnection
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.enums import RequestOrder
@@ -103,14 +103,18 @@ class Query:
         text, wanted = searched(name_contains), given(status)
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
-            lambda connection: queries.products_page(connection, tenant_id, asked, name_contains=text, status=wanted)
+            lambda connection: product_lists.products_page(
+                connection, tenant_id, asked, name_contains=text, status=wanted
+            )
         )
         return ProductConnection.of(
             Listing.PRODUCTS,
             asked,
             page,
             lambda: db.read(
-                lambda connection: queries.count_products(connection, tenant_id, name_contains=text, status=wanted)
+                lambda connection: product_lists.count_products(
+                    connection, tenant_id, name_contains=text, status=wanted
+                )
             ),
         )
 
@@ -164,7 +168,7 @@ class Query:
         caller, limits = info.context.caller, quota_limits(info.context.settings, info.context.caller)
 
         def read(connection: Connection) -> tuple[str, quotas.Standing]:
-            tenant = keys.tenant_name(connection, caller.tenant_id)
+            tenant = tenants.tenant_name(connection, caller.tenant_id)
             return tenant, quotas.standing(connection, caller.tenant_id, limits or quotas.Limits())
 
         tenant, standing = await info.context.resources.db.read(read)

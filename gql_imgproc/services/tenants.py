@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from gql_imgproc.core.api_keys import fault_of_name
 from gql_imgproc.core.audit import Action
 from gql_imgproc.core.rights import operator
-from gql_imgproc.db import audit, keys, quotas
+from gql_imgproc.db import audit, quotas, tenants
 from gql_imgproc.errors import KeyInvalid, TenantExists, TenantNotFound
 from gql_imgproc.states import Quota
 
@@ -21,7 +21,7 @@ def create(connection: Connection, user: str, name: str) -> UUID:
     if fault := fault_of_name(name):
         raise KeyInvalid("name", fault)
     try:
-        tenant_id = keys.insert_tenant(connection, name)
+        tenant_id = tenants.insert_tenant(connection, name)
     except IntegrityError:
         raise TenantExists from None
     audit.note(connection, operator(tenant_id, user), Action.TENANT_CREATED, name=name)
@@ -38,7 +38,7 @@ def set_quotas(connection: Connection, user: str, name: str, own: Mapping[Quota,
 
 def named(connection: Connection, name: str) -> UUID:
     """The tenant of that name. Raises TenantNotFound."""
-    tenant_id = keys.tenant_by_name(connection, name)
+    tenant_id = tenants.tenant_by_name(connection, name)
     if tenant_id is None:
         raise TenantNotFound
     return tenant_id

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from gql_imgproc import tracing
@@ -72,27 +72,12 @@ def create_app(
         finally:
             await asyncio.to_thread(tracing.shut_down)
 
-    graphql = GraphQLDoor(settings)
-    routes = [
-        Route("/", pages.index),
-        # Given as a class's instance it gets every method: GraphQL has its own answer to those it does not take.
-        Route("/graphql", graphql),
-        WebSocketRoute("/graphql", graphql),
-        Route("/api/download/{request_id}", files.download),
-        Route("/api/image/{key:path}", files.image),
-        Route("/api/source/{image_id}", files.source),
-        Route("/healthz", health.alive),
-        Route("/readyz", health.ready),
-        Route("/metrics", health.metrics),
-    ]
-    if pages.STATIC.is_dir():
-        routes.append(Mount("/static", Assets(directory=pages.STATIC)))
     public_host = urlsplit(settings.public_url).hostname or ""
     guard = [Middleware(Hosts, public_host=public_host)] if loopback_only else []
     outlet = storage_of(settings).outlet
     policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
-        routes=routes,
+        routes=_routes(settings),
         middleware=[Middleware(Headers, policy=policy), Middleware(Counting), Middleware(Traces), *guard],
         exception_handlers={
             HTTPException: _refused,
@@ -106,6 +91,25 @@ def create_app(
         },
         lifespan=lifespan,
     )
+
+
+def _routes(settings: Settings) -> list[BaseRoute]:
+    graphql = GraphQLDoor(settings)
+    routes: list[BaseRoute] = [
+        Route("/", pages.index),
+        # Given as a class's instance it gets every method: GraphQL has its own answer to those it does not take.
+        Route("/graphql", graphql),
+        WebSocketRoute("/graphql", graphql),
+        Route("/api/download/{request_id}", files.download),
+        Route("/api/image/{key:path}", files.image),
+        Route("/api/source/{image_id}", files.source),
+        Route("/healthz", health.alive),
+        Route("/readyz", health.ready),
+        Route("/metrics", health.metrics),
+    ]
+    if pages.STATIC.is_dir():
+        routes.append(Mount("/static", Assets(directory=pages.STATIC)))
+    return routes
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -12,7 +12,19 @@ import pytest
 from sqlalchemy import Connection, event, select, text
 
 from gql_imgproc.core.audit import Action
-from gql_imgproc.db import audit, deliveries, ending, holds, keys, queries, removal, reopening, upkeep, work
+from gql_imgproc.db import (
+    audit,
+    deliveries,
+    ending,
+    holds,
+    keys,
+    product_lists,
+    queries,
+    removal,
+    reopening,
+    upkeep,
+    work,
+)
 from gql_imgproc.db.ending import End
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import metadata, products
@@ -46,7 +58,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
     **{
         f"products, name {name}, status {status}": (
             (ID,),
-            lambda connection, window, _, name=name, status=status: queries.products_page(
+            lambda connection, window, _, name=name, status=status: product_lists.products_page(
                 connection, DEFAULT_TENANT, window, name_contains=name, status=status
             ),
         )
@@ -56,7 +68,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
     **{
         f"products of requests, status {status}": (
             (3,),
-            lambda connection, window, ids, status=status: queries.products_of_requests(
+            lambda connection, window, ids, status=status: product_lists.products_of_requests(
                 connection, DEFAULT_TENANT, ids, window, status=status
             ),
         )

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from gql_imgproc.db import intake, queries
+from gql_imgproc.db import intake, product_lists, queries
 from gql_imgproc.db.engine import Database
 from gql_imgproc.db.models import products, requests
 from gql_imgproc.db.pages import Page, Window
@@ -23,12 +23,14 @@ def requests_page(database: Database, window: Window, **wanted: Any) -> Page[Any
 
 
 def products_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
-    return database.read_now(lambda connection: queries.products_page(connection, DEFAULT_TENANT, window, **wanted))
+    return database.read_now(
+        lambda connection: product_lists.products_page(connection, DEFAULT_TENANT, window, **wanted)
+    )
 
 
 def products_of(database: Database, request_ids: list[UUID], window: Window, **wanted: Any) -> dict[UUID, Any]:
     return database.read_now(
-        lambda connection: queries.products_of_requests(connection, DEFAULT_TENANT, request_ids, window, **wanted)
+        lambda connection: product_lists.products_of_requests(connection, DEFAULT_TENANT, request_ids, window, **wanted)
     )
 
 
@@ -143,7 +145,7 @@ def test_search_within_a_request_goes_on_from_page_to_page(database: Database, b
     literal = products_of(database, [request_id], Window(9), name_contains="d_")[request_id]
     failed = products_of(database, [request_id], Window(9), name_contains="red", status=ProductStatus.FAILED)
     count = database.read_now(
-        lambda connection: queries.count_products_of_requests(
+        lambda connection: product_lists.count_products_of_requests(
             connection, DEFAULT_TENANT, [request_id], name_contains="red"
         )
     )
@@ -186,7 +188,7 @@ def test_products_of_a_status_within_requests(database: Database) -> None:
     ]
     counts = [
         database.read_now(
-            lambda connection, s=s: queries.count_products_of_requests(
+            lambda connection, s=s: product_lists.count_products_of_requests(
                 connection, DEFAULT_TENANT, [request_id], status=s
             )
         )
@@ -228,7 +230,9 @@ def test_search_takes_a_text_literally_whatever_its_case(database: Database, tex
     given_names(database, "100% cotton", "Cotton sock", "a_b", "axb", "ÄPFEL", "*star*", "[x]?", "x", "back\\slash")
 
     page = products_page(database, Window(20), name_contains=text)
-    count = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT, name_contains=text))
+    count = database.read_now(
+        lambda connection: product_lists.count_products(connection, DEFAULT_TENANT, name_contains=text)
+    )
 
     assert sorted(row.product_name for _, row in page.rows) == expected
     assert count == len(expected)
@@ -239,7 +243,7 @@ def test_products_of_all_requests_by_identifier(database: Database) -> None:
 
     found = walk(lambda window: products_page(database, window), size=2)
     back = walk(lambda window: products_page(database, window), size=2, backward=True)
-    count = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT))
+    count = database.read_now(lambda connection: product_lists.count_products(connection, DEFAULT_TENANT))
 
     assert [row.id for row in found] == sorted(row.id for row in found)
     assert [row.id for row in back] == [row.id for row in found]
@@ -278,11 +282,11 @@ def test_single_rows(database: Database) -> None:
 
 def test_counting_all_products_follows_the_ingestion(database: Database) -> None:
     request_id = given_request(database, 1, total_products=2, total_images=2)
-    before = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT))
+    before = database.read_now(lambda connection: product_lists.count_products(connection, DEFAULT_TENANT))
 
     more = [intake.NewProduct(1, "2", "second", ["https://x.example/2"])]
     held = hold(database, request_id)
     database.write_now(lambda connection: intake.insert_chunk(connection, held, more, 60))
-    after = database.read_now(lambda connection: queries.count_products(connection, DEFAULT_TENANT))
+    after = database.read_now(lambda connection: product_lists.count_products(connection, DEFAULT_TENANT))
 
     assert (before, after) == (1, 2)
