@@ -3,11 +3,11 @@
 #   docker run --rm gql-imgproc --help
 
 FROM node:24-trixie-slim AS page
-WORKDIR /source/gql_imgproc/web/ui
-COPY gql_imgproc/web/ui/package.json gql_imgproc/web/ui/package-lock.json gql_imgproc/web/ui/.npmrc ./
+WORKDIR /source/frontend
+COPY frontend/package.json frontend/package-lock.json frontend/.npmrc ./
 # No package needs its install script, so none gets to run one.
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
-COPY gql_imgproc/web/ui/ ./
+COPY frontend/ ./
 RUN npm run build
 
 FROM python:3.13-slim-trixie AS wheel

@@ -3,7 +3,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages-are-in
 PROJECT := $(VENV)/.project-is-in
-PAGE := $(shell find gql_imgproc/web/ui -name node_modules -prune -o -type f -print)
+PAGE := $(shell find frontend -name node_modules -prune -o -type f -print)
 
 .PHONY: help setup demo test check format schema lock clean
 .DEFAULT_GOAL := help

@@ -46,7 +46,7 @@ class PageBuildHook(BuildHookInterface[Any]):
 
     @property
     def _ui(self) -> Path:
-        return Path(self.root, "gql_imgproc", "web", "ui")
+        return Path(self.root, "frontend")
 
     @property
     def _stamp(self) -> Path:

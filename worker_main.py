@@ -3,7 +3,7 @@
 import sys
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.processes import CANNOT_START
+from gql_imgproc.system.process import CANNOT_START
 
 try:
     from gql_imgproc.worker.actors import broker

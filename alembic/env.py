@@ -9,8 +9,8 @@ from alembic import context
 from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection, create_engine, text
 
-from gql_imgproc.db.engine import sqlite_engine
-from gql_imgproc.db.models import metadata
+from gql_imgproc.database.engine import sqlite_engine
+from gql_imgproc.database.tables import metadata
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import load
 
@@ -20,7 +20,7 @@ LOCK = 0x67716C5F
 #: index of a large table may take an hour.
 LOOK_SECONDS, PATIENCE_SECONDS = 0.2, 7_200
 #: Whatever waits for a table's lock holds up all who come after it: it must not wait long, and is tried again instead
-#: (`db/migration.py`). What has its locks may take its time.
+#: (`database/migrations.py`). What has its locks may take its time.
 SESSION = "-c lock_timeout=1s -c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
 
 

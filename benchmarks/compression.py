@@ -22,12 +22,7 @@ from statistics import median
 
 from PIL import Image
 
-from benchmarks.formats import table
-from benchmarks.goals import goal
-from benchmarks.likeness import psnr_db
-from benchmarks.peak import peak_mib
-from benchmarks.pictures import largest, make
-from benchmarks.ways import (
+from benchmarks.deployment_modes import (
     WAYS,
     half,
     half_lanczos,
@@ -41,7 +36,12 @@ from benchmarks.ways import (
     side_by_side,
     turbo,
 )
-from gql_imgproc.local.samples import photograph
+from benchmarks.formats import table
+from benchmarks.images import largest, make
+from benchmarks.peak_memory import peak_mib
+from benchmarks.similarity import psnr_db
+from benchmarks.targets import goal
+from gql_imgproc.standalone.sample_images import photograph
 
 #: Sides of the large picture: 12 megapixels, as a telephone takes them.
 LARGE = (4000, 3000)

@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from gql_imgproc.db.migration import upgrade
-from gql_imgproc.local.redis import embedded
+from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from tests.graphql.api import opened
-from tests.graphql.worst import BEFORE_READING, MAX_WORK, READING, Took, given_all, settled, taken
+from gql_imgproc.standalone.embedded_redis import embedded
+from tests.graphql.client import opened
+from tests.graphql.worst_case_documents import BEFORE_READING, MAX_WORK, READING, Took, given_all, settled, taken
 
 ROUNDS = 7
 

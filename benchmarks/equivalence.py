@@ -1,7 +1,7 @@
 """Which numbers of WebP and AVIF look, by structural dissimilarity, as JPEG does at the wanted quality.
 
 `python -m benchmarks.equivalence --photos FOLDER` with photographs, of which crops are used. It prints what
-`gql_imgproc/core/picture/equivalence.py` is to hold, beside what it holds.
+`gql_imgproc/imaging/quality_mapping.py` is to hold, beside what it holds.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from PIL import Image, ImageStat
 
-from benchmarks.likeness import dssim
-from benchmarks.pictures import crops
-from gql_imgproc.core.picture.equivalence import avif_quality, webp_quality
+from benchmarks.images import crops
+from benchmarks.similarity import dssim
+from gql_imgproc.imaging.quality_mapping import avif_quality, webp_quality
 
 JPEG_QUALITIES = (30, 40, 50, 60, 70, 80, 90)
 #: A picture whose channels all span fewer levels shows nothing that an encoder could spoil.

@@ -7,9 +7,9 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.ways import cpu_s, ours
-from gql_imgproc.core.compress import ImageLimits, inspect
-from gql_imgproc.local.samples import draw
+from benchmarks.deployment_modes import cpu_s, ours
+from gql_imgproc.imaging.compress import ImageLimits, inspect
+from gql_imgproc.standalone.sample_images import draw
 
 #: Formats that are slow to encode are measured on so many pictures at most.
 _FEW = 6

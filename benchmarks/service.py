@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from gql_imgproc.local.client import Accepted, Client, Progress
+from gql_imgproc.standalone.client import Accepted, Client, Progress
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 

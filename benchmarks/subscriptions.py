@@ -25,19 +25,20 @@ import psutil
 import redis
 import uvloop
 
-from benchmarks.goals import goal
 from benchmarks.service import manifest
-from benchmarks.watchers import Received, connect, cut
-from gql_imgproc.core.progress import Snapshot
-from gql_imgproc.db import migration, queries
-from gql_imgproc.db.engine import Database
-from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, request_id_from, to_global
-from gql_imgproc.io.events import Publisher, channel
-from gql_imgproc.local.client import Accepted, Client
-from gql_imgproc.local.redis import find_server
+from benchmarks.subscribers import Received, connect, cut
+from benchmarks.targets import goal
+from gql_imgproc.database import migrations
+from gql_imgproc.database.engine import Database
+from gql_imgproc.ids import DEFAULT_TENANT, Kind, request_id_from, to_global
+from gql_imgproc.messaging.pubsub import Publisher, channel
+from gql_imgproc.requests.repository import queries
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.standalone.client import Accepted, Client
+from gql_imgproc.standalone.embedded_redis import find_server
 
 OURS = ("gql_imgproc", "api", "--unchecked", "--port")
-STOCK = ("benchmarks.stock",)
+STOCK = ("benchmarks.stock_strawberry",)
 #: Between two events, in seconds: longer than the shortest time between two events of one watcher.
 PAUSE_S = 0.5
 EVENTS = 20
@@ -107,7 +108,7 @@ def staged(program: Sequence[str]) -> Iterator[Stage]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         redis_port, port = free_port(), free_port()
         redis_url, database = f"redis://127.0.0.1:{redis_port}/0", f"sqlite:///{folder / 'imgproc.db'}"
-        migration.upgrade(database)
+        migrations.upgrade(database)
         stack.enter_context(
             running([str(find_server()), "--port", str(redis_port), "--save", "", "--loglevel", "warning"], redis_port)
         )

@@ -18,9 +18,9 @@ from statistics import median
 
 import httpx
 
-from benchmarks.goals import goal
-from benchmarks.pictures import make
+from benchmarks.images import make
 from benchmarks.service import Run, Service
+from benchmarks.targets import goal
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def bare(kind: str, addresses: list[str], folder: Path) -> tuple[float, float]:
     listed = folder / "addresses"
     listed.write_text("\n".join(addresses))
     out = subprocess.run(
-        [sys.executable, "-m", "benchmarks.bare", kind, str(listed)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "benchmarks.baseline", kind, str(listed)], capture_output=True, text=True, check=True
     )
     elapsed, cpu = out.stdout.split()
     return float(elapsed), float(cpu)

@@ -36,7 +36,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gql_imgproc.states import Quota, RequestStatus
+from gql_imgproc.enums import Quota, RequestStatus
 
 
 class ImgprocError(Exception):

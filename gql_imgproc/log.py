@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from gql_imgproc.identifiers import Kind, to_global
+from gql_imgproc.ids import Kind, to_global
 
 _RESERVED = set(vars(logging.makeLogRecord({}))) | {
     # What formatters add, and the escape codes of uvicorn.

@@ -23,8 +23,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gql_imgproc import __version__
+from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import ImageErrorCode
-from gql_imgproc.states import RequestStatus
 
 #: Seconds of what people wait for, from a look at an index to a picture of 50 megapixels.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

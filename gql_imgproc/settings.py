@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gql_imgproc import setting_faults, setting_values
+from gql_imgproc import settings_errors, settings_types
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.setting_values import Network
+from gql_imgproc.settings_types import Network
 
 MiB = 1024 * 1024
 #: A duration: with more than a year, sums of dates would leave the calendar.
@@ -258,22 +258,22 @@ class Settings(BaseSettings):
     @field_validator("fetch_allow_networks", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
-        return setting_values.networks(value) if isinstance(value, str) else value
+        return settings_types.networks(value) if isinstance(value, str) else value
 
     @field_validator("fetch_allow_ports", mode="before")
     @classmethod
     def _ports(cls, value: Any) -> Any:
-        return setting_values.ports(value) if isinstance(value, str) else value
+        return settings_types.ports(value) if isinstance(value, str) else value
 
     @field_validator("retry_delays", "webhook_retry_delays", mode="before")
     @classmethod
     def _delays(cls, value: Any) -> Any:
-        return setting_values.delays(value) if isinstance(value, str) else value
+        return settings_types.delays(value) if isinstance(value, str) else value
 
     @field_validator("rate_operations", "rate_uploads", "rate_subscriptions", "rate_failures")
     @classmethod
     def _rate(cls, value: str) -> str:
-        setting_values.rate(value)
+        settings_types.rate(value)
         return value
 
     @field_validator("worker_memory_bytes")
@@ -286,40 +286,40 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: str) -> str:
-        return setting_values.database_url(value) if value else value
+        return settings_types.database_url(value) if value else value
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: str) -> str:
-        return setting_values.redis_url(value)
+        return settings_types.redis_url(value)
 
     @field_validator("storage_url")
     @classmethod
     def _storage(cls, value: str) -> str:
-        return setting_values.storage_url(value) if value else value
+        return settings_types.storage_url(value) if value else value
 
     @field_validator("storage_public_endpoint")
     @classmethod
     def _public_endpoint(cls, value: str) -> str:
-        return setting_values.endpoint(value) if value else value
+        return settings_types.endpoint(value) if value else value
 
     @field_validator("public_url")
     @classmethod
     def _public(cls, value: str) -> str:
-        return setting_values.public_url(value)
+        return settings_types.public_url(value)
 
     @field_validator("webhook_secret")
     @classmethod
     def _secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            setting_values.webhook_secret(value.get_secret_value())
+            settings_types.webhook_secret(value.get_secret_value())
         return value
 
     @field_validator("api_key")
     @classmethod
     def _api_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            setting_values.api_key(value.get_secret_value())
+            settings_types.api_key(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -354,6 +354,6 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(setting_faults.told(error)) from None
+        raise ConfigurationError(settings_errors.told(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The file .env cannot be read as UTF-8 text: {error}") from None

@@ -17,11 +17,10 @@ import pytest
 import redis
 from sqlalchemy import create_engine, make_url, text
 
-from gql_imgproc.db.engine import Database
-from gql_imgproc.db.migration import upgrade
-from gql_imgproc.local.redis import find_server
-
-from .s3 import S3, moto
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.migrations import upgrade
+from gql_imgproc.standalone.embedded_redis import find_server
+from tests.support.s3_server import S3, moto
 
 
 class Postgresql:

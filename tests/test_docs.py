@@ -25,24 +25,31 @@ from pydantic import ByteSize
 
 from gql_imgproc import metrics
 from gql_imgproc.cli.serve import api, up, worker
-from gql_imgproc.core.compress import ImageLimits
-from gql_imgproc.core.fetch_fault import FetchFault
-from gql_imgproc.core.netguard import MAX_URL_CHARS
-from gql_imgproc.db.migration import upgrade
-from gql_imgproc.graphql.bodies import MAX_JSON_BYTES
-from gql_imgproc.graphql.documents import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
+from gql_imgproc.database.migrations import upgrade
+from gql_imgproc.graphql.http import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
 from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
-from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
-from gql_imgproc.graphql.transport import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
-from gql_imgproc.io.fetcher import FetchLimits
-from gql_imgproc.io.guarded_http import MAX_ADDRESSES_TRIED
-from gql_imgproc.io.webhook import MAX_ANSWER_BYTES
-from gql_imgproc.services.limits import image_limits, manifest_limits
+from gql_imgproc.graphql.query_limits import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
+from gql_imgproc.graphql.request_body import MAX_JSON_BYTES
+from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
+from gql_imgproc.imaging.compress import ImageLimits
+from gql_imgproc.net.address_policy import MAX_URL_CHARS
+from gql_imgproc.net.fetch_errors import FetchFault
+from gql_imgproc.net.http_client import MAX_ADDRESSES_TRIED
+from gql_imgproc.net.image_fetcher import FetchLimits
+from gql_imgproc.requests.limits import image_limits, manifest_limits
 from gql_imgproc.settings import MiB, Settings
-from gql_imgproc.web.line import ANSWER, BODY, HEAD, LEAST_BYTES_PER_SECOND
-from gql_imgproc.web.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_PIPELINED
+from gql_imgproc.web.http_limits import (
+    ANSWER,
+    BODY,
+    HEAD,
+    LEAST_BYTES_PER_SECOND,
+    MAX_CONNECTIONS,
+    MAX_HEAD_BYTES,
+    MAX_PIPELINED,
+)
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
-from tests.graphql.api import served
+from gql_imgproc.webhooks.client import MAX_ANSWER_BYTES
+from tests.graphql.client import served
 
 ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "docs/SECURITY.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from gql_imgproc.db.engine import Database
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.database.engine import Database
+from gql_imgproc.ids import new_id
 from gql_imgproc.log import ConsoleFormatter, JsonFormatter
 
 #: A second line, a colour, the same in one byte, and text that runs backwards.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.db.columns import Moment
+from gql_imgproc.database.types import Moment
 
 revision = "0002"
 down_revision = "0001"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.db import expansion
-from gql_imgproc.db.columns import Moment
+from gql_imgproc.database import migration_ops
+from gql_imgproc.database.types import Moment
 
 revision = "0005"
 down_revision = "0004"
@@ -19,7 +19,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    if not expansion.begun("requests", "reopening"):
+    if not migration_ops.begun("requests", "reopening"):
         op.add_column("requests", sa.Column("reopening", sa.String(32), nullable=True))
         op.add_column("requests", sa.Column("reopened_to", sa.Uuid(), nullable=True))
         op.add_column("requests", sa.Column("removing_at", Moment(), nullable=True))
@@ -28,11 +28,11 @@ def upgrade() -> None:
     for_now = "error_temporary = 1" if op.get_bind().dialect.name == "sqlite" else "error_temporary"
     index("ix_images_failed_for_now", "images", ["request_id", "id"], f"status = 'FAILED' AND {for_now}")
     # Old code finds its way by the new ones.
-    expansion.drop_index("ix_images_failed", "images")
+    migration_ops.drop_index("ix_images_failed", "images")
 
 
 def index(name: str, table: str, columns: list[str], where: str) -> None:
-    expansion.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+    migration_ops.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
 def downgrade() -> None:

@@ -14,8 +14,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.db.columns import Moment, now
-from gql_imgproc.db.expansion import begun, create_index, drop_index, raise_floor
+from gql_imgproc.database.migration_ops import begun, create_index, drop_index, raise_floor
+from gql_imgproc.database.types import Moment, now
 
 revision = "0010"
 down_revision = "0006"

@@ -11,8 +11,8 @@ import secrets
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.db.columns import Moment, now
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.database.types import Moment, now
+from gql_imgproc.ids import new_id
 
 revision = "0011"
 down_revision = "0010"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gql_imgproc import __version__
-from gql_imgproc.cli import client, inspect, keys, serve, show, tenants
+from gql_imgproc.cli import admin, client, keys, serve, tenants
 from gql_imgproc.errors import ImgprocError
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def options(
     pass
 
 
-for room in (serve, client, keys, tenants, inspect, show):
+for room in (serve, client, keys, tenants, admin):
     room.register(app)
 
 

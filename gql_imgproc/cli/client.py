@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from gql_imgproc.settings import load
 def register(app: typer.Typer) -> None:
     app.command()(submit)
     app.command()(listen)
+    app.command()(demo)
 
 
 def submit(
@@ -29,7 +31,7 @@ def submit(
 
     A service that asks for an API key gets that of IMGPROC_API_KEY, from the environment or `.env`.
     """
-    from gql_imgproc.local.submit import submit as run
+    from gql_imgproc.standalone.submit import submit as run
 
     output = output or Path(f"{file.stem}-output.csv")
     # Not an option: what stands in a command is seen by all users of the machine, and kept in the shell's history.
@@ -43,6 +45,21 @@ def listen(
     secret: Annotated[str | None, typer.Option(help="`whsec_…`, to check signatures with.")] = None,
 ) -> None:
     """Receive webhooks on this machine: check the signature and print each event."""
-    from gql_imgproc.local.listener import listen as run
+    from gql_imgproc.standalone.webhook_receiver import listen as run
 
     run(port, secret)
+
+
+def demo(
+    leave: Annotated[
+        bool, typer.Option("--exit", help="End after the result; the default without a terminal.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder that keeps everything.", show_default="./data/demo-TIME")
+    ] = None,
+) -> None:
+    """Compress 30 sample pictures through the whole service, with Redis and all embedded."""
+    from gql_imgproc.standalone.demo import run
+
+    leave = leave or not sys.stdin.isatty()
+    raise typer.Exit(asyncio.run(run(leave=leave, folder=data_dir)))

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy import Connection
 
-from gql_imgproc.cli.operators import moment, show, transact, user
-from gql_imgproc.core.api_keys import new_key
-from gql_imgproc.core.durations import duration
-from gql_imgproc.core.rights import Caller, Scope, operator
+from gql_imgproc.cli.database_session import moment, show, transact, user
 from gql_imgproc.errors import ConfigurationError, KeyNotFound
-from gql_imgproc.identifiers import DEFAULT_TENANT
+from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.security.api_key import new_key
+from gql_imgproc.security.scopes import Caller, Scope, operator
+from gql_imgproc.system.durations import duration
 
 if TYPE_CHECKING:
-    from gql_imgproc.db.keys import ApiKey
-    from gql_imgproc.services.keys import HandedOut
+    from gql_imgproc.access.api_keys import HandedOut
+    from gql_imgproc.access.key_repository import ApiKey
 
 TENANT = "default"
 TITLES = ("Key", "Name", "Tenant", "Scopes", "Created (UTC)", "Expires (UTC)", "Last used (UTC)", "State")
@@ -45,14 +45,14 @@ def create(
     ] = None,
 ) -> None:
     """Make a key. It is printed once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
-    from gql_imgproc.services import keys, tenants
+    from gql_imgproc.access import api_keys, tenants
 
     text = new_key()
     ends = datetime.now(UTC) + _read(expires, "--expires") if expires is not None else None
 
-    def work(connection: Connection) -> keys.HandedOut:
+    def work(connection: Connection) -> HandedOut:
         caller = operator(tenants.named(connection, tenant), user())
-        return keys.create(connection, caller, text, name, scope or (Scope.READ, Scope.WRITE), ends)
+        return api_keys.create(connection, caller, text, name, scope or (Scope.READ, Scope.WRITE), ends)
 
     _hand_out(transact(work))
 
@@ -61,11 +61,10 @@ def list_(
     tenant: Annotated[str | None, typer.Option(help="Keys of this tenant only.", show_default="all")] = None,
 ) -> None:
     """Show every key: what it is good for, when it was used last, and whether it is usable."""
-    from gql_imgproc.db import keys
-    from gql_imgproc.services import tenants
+    from gql_imgproc.access import key_repository, tenants
 
-    def work(connection: Connection) -> list[tuple[str, keys.ApiKey]]:
-        return keys.all_keys(connection, tenants.named(connection, tenant) if tenant is not None else None)
+    def work(connection: Connection) -> list[tuple[str, key_repository.ApiKey]]:
+        return key_repository.all_keys(connection, tenants.named(connection, tenant) if tenant is not None else None)
 
     show(
         TITLES,
@@ -90,25 +89,25 @@ def rotate(
     overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old key goes on, 0s to 30d.")] = "24h",
 ) -> None:
     """Make a key of the same name, tenant and scopes, printed once; the old one ends after the overlap."""
-    from gql_imgproc.services import keys
+    from gql_imgproc.access import api_keys
 
     text = new_key()
     goes_on = _read(overlap, "--overlap")
 
-    def work(connection: Connection) -> keys.HandedOut:
+    def work(connection: Connection) -> HandedOut:
         found = _found(connection, key)
-        return keys.rotate(connection, operator(found.tenant_id, user()), text, found.id, goes_on)
+        return api_keys.rotate(connection, operator(found.tenant_id, user()), text, found.id, goes_on)
 
     _hand_out(transact(work))
 
 
 def revoke(key: Which) -> None:
     """Make a key worthless: at once for what begins, within a minute for what is open."""
-    from gql_imgproc.services import keys
+    from gql_imgproc.access import api_keys
 
     def work(connection: Connection) -> ApiKey:
         found = _found(connection, key)
-        return keys.revoke(connection, operator(found.tenant_id, user()), found.id)
+        return api_keys.revoke(connection, operator(found.tenant_id, user()), found.id)
 
     revoked = transact(work)
     typer.echo(f"{revoked.public_id} ({revoked.name}) is revoked", err=True)
@@ -116,9 +115,9 @@ def revoke(key: Which) -> None:
 
 def rotate_signing() -> None:
     """Make a new secret for signed addresses. Those of the last one stay good, earlier ones are over."""
-    from gql_imgproc.services import signing
+    from gql_imgproc.access import signed_urls
 
-    transact(lambda connection: signing.rotate(connection, _of_the_service()))
+    transact(lambda connection: signed_urls.rotate(connection, _of_the_service()))
     typer.echo(
         "Addresses are signed with a new secret within a minute. Those of the last one stay good; again ends them too",
         err=True,
@@ -131,9 +130,9 @@ def _of_the_service() -> Caller:
 
 
 def _found(connection: Connection, public_id: str) -> ApiKey:
-    from gql_imgproc.db import keys
+    from gql_imgproc.access import key_repository
 
-    found = keys.find(connection, public_id)
+    found = key_repository.find(connection, public_id)
     if found is None:
         # What was typed is not repeated: it may be a whole key.
         raise KeyNotFound

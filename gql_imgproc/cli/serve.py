@@ -12,12 +12,17 @@ from typing import Annotated
 import typer
 
 from gql_imgproc import log
-from gql_imgproc.core.loopback import is_loopback
-from gql_imgproc.local.folder import check_writable
-from gql_imgproc.local.listening import check_keys, check_port, reachable_url_of, who_may_be_anonymous
-from gql_imgproc.local.workers import worker_command, worker_environment
-from gql_imgproc.processes import cores
+from gql_imgproc.net.loopback import is_loopback
 from gql_imgproc.settings import load
+from gql_imgproc.standalone.preflight import (
+    check_keys,
+    check_port,
+    check_writable,
+    reachable_url_of,
+    who_may_be_anonymous,
+)
+from gql_imgproc.standalone.up import worker_command, worker_environment
+from gql_imgproc.system.process import cores
 
 #: Where `up` and `api` listen unless told otherwise.
 HOST, PORT = "127.0.0.1", 8000
@@ -52,7 +57,7 @@ def up(
 ) -> None:
     """Run everything on this machine: API, workers and, if none is configured, Redis."""
     # Each command pays for its own imports only.
-    from gql_imgproc.local.machine import Machine
+    from gql_imgproc.standalone.up import Machine
 
     settings = load(**({"data_dir": data_dir} if data_dir else {}))
     log.set_up(settings.log_level, settings.log_format)
@@ -72,9 +77,9 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
     anonymous = who_may_be_anonymous(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
     if not unchecked:
-        from gql_imgproc.local import prerequisites
+        from gql_imgproc.standalone import preflight
 
-        asyncio.run(prerequisites.check(settings))
+        asyncio.run(preflight.check(settings))
         check_keys(settings.database, host, anonymous)
     if not settings.is_set("public_url"):
         settings = load(public_url=reachable_url_of(host, port))
@@ -87,11 +92,11 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
 
 def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> None:
     """Run workers alone: `dramatiq worker_main` with our defaults."""
-    from gql_imgproc.local import prerequisites
+    from gql_imgproc.standalone import preflight
 
     settings = load(**({"metrics_port": metrics_port} if metrics_port else {}))
     log.set_up(settings.log_level, settings.log_format)
-    asyncio.run(prerequisites.check(settings))
+    asyncio.run(preflight.check(settings))
     number = processes or cores()
     command = worker_command(settings, number)
     os.environ.update(worker_environment(settings, number))

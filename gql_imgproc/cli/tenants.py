@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from gql_imgproc.cli.operators import moment, show, transact, user
+from gql_imgproc.cli.database_session import moment, show, transact, user
+from gql_imgproc.enums import Quota
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.states import Quota
 
 TITLES = ("Name", "Created (UTC)")
 #: How a quota of the service is asked for again.
@@ -28,7 +28,7 @@ def create(
     name: Annotated[str, typer.Argument(help="What it is called, with `--tenant` of `keys create` too.")],
 ) -> None:
     """Make a tenant: requests, keys and limits of its own. Tenants are never removed."""
-    from gql_imgproc.services import tenants
+    from gql_imgproc.access import tenants
 
     transact(lambda connection: tenants.create(connection, user(), name))
     typer.echo(f"{name} is a tenant now; `gql-imgproc keys create --tenant` makes keys for it", err=True)
@@ -42,7 +42,7 @@ def set_(
     csv_bytes: Own = None,
 ) -> None:
     """Give a tenant quotas of its own, in place of IMGPROC_QUOTA_…; what is not named stays."""
-    from gql_imgproc.services import tenants
+    from gql_imgproc.access import tenants
 
     asked = {
         Quota.OPEN_REQUESTS: open_requests,
@@ -67,6 +67,6 @@ def _limit(text: str) -> int | None:
 
 def list_() -> None:
     """Show every tenant."""
-    from gql_imgproc.db import tenants
+    from gql_imgproc.access import tenant_repository
 
-    show(TITLES, [(tenant.name, moment(tenant.created_at)) for tenant in transact(tenants.all_tenants)])
+    show(TITLES, [(tenant.name, moment(tenant.created_at)) for tenant in transact(tenant_repository.all_tenants)])

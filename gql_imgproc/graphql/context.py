@@ -10,16 +10,16 @@ from typing import Any, TypeAlias
 import strawberry
 from starlette.responses import Response
 
-from gql_imgproc.core.rights import Caller
-from gql_imgproc.db.migration import UNUSABLE
-from gql_imgproc.graphql.accept import GRAPHQL_JSON
-from gql_imgproc.graphql.allowance import Allowance
+from gql_imgproc.access.authentication import Anonymous, Entrance
+from gql_imgproc.access.rate_limits import Counts
+from gql_imgproc.access.signed_urls import Signing
+from gql_imgproc.database.migrations import UNUSABLE
+from gql_imgproc.graphql.content_negotiation import GRAPHQL_JSON
 from gql_imgproc.graphql.loaders import Loaders
-from gql_imgproc.graphql.sharing import Shares
-from gql_imgproc.resources import Resources
-from gql_imgproc.services.access import Anonymous, Entrance
-from gql_imgproc.services.rates import Counts
-from gql_imgproc.services.signing import Signing
+from gql_imgproc.graphql.query_cost import Allowance
+from gql_imgproc.graphql.shared_subscriptions import Shares
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 from strawberry.dataloader import DataLoader
 
-from gql_imgproc.db import product_lists, queries
-from gql_imgproc.db.engine import Database
-from gql_imgproc.db.pages import Page, Window
-from gql_imgproc.states import ProductStatus
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.enums import ProductStatus
+from gql_imgproc.requests.repository import product_queries, queries
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Loaders:
             groups[key.window, key.wanted].add(key.request_id)
         found = await self._db.read(
             lambda connection: {
-                (window, wanted): product_lists.products_of_requests(
+                (window, wanted): product_queries.products_of_requests(
                     connection,
                     self._tenant_id,
                     ids,
@@ -97,7 +97,7 @@ class Loaders:
             groups[key.wanted].add(key.request_id)
         found = await self._db.read(
             lambda connection: {
-                wanted: product_lists.count_products_of_requests(
+                wanted: product_queries.count_products_of_requests(
                     connection, self._tenant_id, ids, name_contains=wanted.name_contains, status=wanted.status
                 )
                 for wanted, ids in groups.items()

@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Receive
 
-from gql_imgproc.graphql.bodies import (
+from gql_imgproc.graphql.request_body import (
     MAX_JSON_BYTES,
     BodyTooLarge,
     Refused,

@@ -8,18 +8,19 @@ from uuid import UUID
 import strawberry
 
 from gql_imgproc import errors
-from gql_imgproc.core.api_keys import new_key
-from gql_imgproc.core.rights import Scope
+from gql_imgproc.access import api_keys
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.fields import computed
-from gql_imgproc.graphql.inputs import (
+from gql_imgproc.graphql.types.api_key import ApiKey
+from gql_imgproc.graphql.types.connection import given
+from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.inputs import (
     CancelRequestInput,
     DeleteRequestInput,
     ResendWebhookInput,
     RetryFailedImagesInput,
     UploadCsvInput,
 )
-from gql_imgproc.graphql.key_results import (
+from gql_imgproc.graphql.types.key_payloads import (
     ApiKeyInvalid,
     ApiKeyNotFound,
     ApiKeyOver,
@@ -34,10 +35,7 @@ from gql_imgproc.graphql.key_results import (
     RotateApiKeyResult,
     RotateApiKeySuccess,
 )
-from gql_imgproc.graphql.keys import ApiKey
-from gql_imgproc.graphql.paging import given
-from gql_imgproc.graphql.requests import Request
-from gql_imgproc.graphql.results import (
+from gql_imgproc.graphql.types.payloads import (
     CancelRequestResult,
     CancelRequestSuccess,
     CsvInvalid,
@@ -58,8 +56,12 @@ from gql_imgproc.graphql.results import (
     UploadTooLarge,
     WebhookUrlInvalid,
 )
-from gql_imgproc.identifiers import Kind, from_global, request_id_from
-from gql_imgproc.services import keys, notification, orders, submission
+from gql_imgproc.graphql.types.request import Request
+from gql_imgproc.ids import Kind, from_global, request_id_from
+from gql_imgproc.requests import commands, upload
+from gql_imgproc.security.api_key import new_key
+from gql_imgproc.security.scopes import Scope
+from gql_imgproc.webhooks import delivery
 
 _ID_PATH = ["input", "id"]
 _WHICH = strawberry.argument(description="Which request.")
@@ -73,7 +75,7 @@ class Mutation:
         self, info: Info, input: Annotated[UploadCsvInput, strawberry.argument(description="File and options.")]
     ) -> UploadCsvResult:
         try:
-            done = await submission.submit(info.context.resources, info.context.caller, input.read())
+            done = await upload.submit(info.context.resources, info.context.caller, input.read())
         except errors.ManifestRefused as refused:
             return CsvInvalid.of(refused)
         except errors.UploadTooLarge as refused:
@@ -88,7 +90,7 @@ class Mutation:
     @computed("Stops a request.")
     async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _WHICH]) -> CancelRequestResult:
         try:
-            request = await orders.cancel(info.context.resources, info.context.caller, _named(input.id))
+            request = await commands.cancel(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestAlreadyFinal as refused:
@@ -100,7 +102,7 @@ class Mutation:
         self, info: Info, input: Annotated[RetryFailedImagesInput, _WHICH]
     ) -> RetryFailedImagesResult:
         try:
-            request = await orders.retry_failed(info.context.resources, info.context.caller, _named(input.id))
+            request = await commands.retry_failed(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NothingToRetry as refused:
@@ -112,7 +114,7 @@ class Mutation:
     @computed("Sends the completion webhook of a final request again.")
     async def resend_webhook(self, info: Info, input: Annotated[ResendWebhookInput, _WHICH]) -> ResendWebhookResult:
         try:
-            request = await notification.resend(info.context.resources, info.context.caller, _named(input.id))
+            request = await delivery.resend(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NoWebhook as refused:
@@ -122,7 +124,7 @@ class Mutation:
     @computed("Removes a final request with its products, images and stored files.")
     async def delete_request(self, info: Info, input: Annotated[DeleteRequestInput, _WHICH]) -> DeleteRequestResult:
         try:
-            await orders.delete(info.context.resources, info.context.caller, _named(input.id))
+            await commands.delete(info.context.resources, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestNotFinal as refused:
@@ -138,7 +140,7 @@ class Mutation:
         caller, expires_at, text = info.context.caller, given(input.expires_at), new_key()
         try:
             made = await info.context.resources.db.write(
-                lambda connection: keys.create(connection, caller, text, input.name, input.scopes, expires_at)
+                lambda connection: api_keys.create(connection, caller, text, input.name, input.scopes, expires_at)
             )
         except errors.KeyInvalid as refused:
             return ApiKeyInvalid.of(refused)
@@ -150,7 +152,7 @@ class Mutation:
         try:
             key_id = _named_key(input.id)
             made = await info.context.resources.db.write(
-                lambda connection: keys.rotate(connection, caller, text, key_id, input.overlap)
+                lambda connection: api_keys.rotate(connection, caller, text, key_id, input.overlap)
             )
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
@@ -165,7 +167,7 @@ class Mutation:
         caller = info.context.caller
         try:
             key_id = _named_key(input.id)
-            key = await info.context.resources.db.write(lambda connection: keys.revoke(connection, caller, key_id))
+            key = await info.context.resources.db.write(lambda connection: api_keys.revoke(connection, caller, key_id))
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.LastAdminKey as refused:

@@ -8,25 +8,24 @@ from uuid import UUID
 import strawberry
 from sqlalchemy import Connection
 
-from gql_imgproc.core.audit import Action
-from gql_imgproc.core.rights import Scope
-from gql_imgproc.db import audit, keys, product_lists, queries, quotas, tenants
-from gql_imgproc.graphql.audit import AuditEvent, AuditEventConnection
+from gql_imgproc.access import audit_log, key_repository, quotas, tenant_repository
+from gql_imgproc.enums import Action, ProductStatus, RequestStatus
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.enums import RequestOrder
-from gql_imgproc.graphql.fields import computed
-from gql_imgproc.graphql.images import Image
-from gql_imgproc.graphql.keys import ApiKey, ApiKeyConnection
-from gql_imgproc.graphql.limits import RateLimit, ServerLimits
-from gql_imgproc.graphql.node import Node
-from gql_imgproc.graphql.paging import After, Before, First, Last, Listing, given, window
-from gql_imgproc.graphql.products import Product, ProductConnection
-from gql_imgproc.graphql.requests import Request, RequestConnection
-from gql_imgproc.graphql.search import NameContains, searched
-from gql_imgproc.graphql.viewer import Viewer
-from gql_imgproc.identifiers import Kind, from_global
-from gql_imgproc.services.limits import quota_limits
-from gql_imgproc.states import ProductStatus, RequestStatus
+from gql_imgproc.graphql.types.api_key import ApiKey, ApiKeyConnection
+from gql_imgproc.graphql.types.audit import AuditEvent, AuditEventConnection
+from gql_imgproc.graphql.types.connection import After, Before, First, Last, Listing, given, window
+from gql_imgproc.graphql.types.enums import RequestOrder
+from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.image import Image
+from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.graphql.types.product import NameContains, Product, ProductConnection, searched
+from gql_imgproc.graphql.types.request import Request, RequestConnection
+from gql_imgproc.graphql.types.server_limits import RateLimit, ServerLimits
+from gql_imgproc.graphql.types.viewer import Viewer
+from gql_imgproc.ids import Kind, from_global
+from gql_imgproc.requests.limits import quota_limits
+from gql_imgproc.requests.repository import product_queries, queries
+from gql_imgproc.security.scopes import Scope
 
 Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifier to fetch.")]
 
@@ -103,7 +102,7 @@ class Query:
         text, wanted = searched(name_contains), given(status)
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
-            lambda connection: product_lists.products_page(
+            lambda connection: product_queries.products_page(
                 connection, tenant_id, asked, name_contains=text, status=wanted
             )
         )
@@ -112,7 +111,7 @@ class Query:
             asked,
             page,
             lambda: db.read(
-                lambda connection: product_lists.count_products(
+                lambda connection: product_queries.count_products(
                     connection, tenant_id, name_contains=text, status=wanted
                 )
             ),
@@ -129,9 +128,9 @@ class Query:
     ) -> ApiKeyConnection:
         asked = window(Listing.API_KEYS, first, after, last, before)
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-        page = await db.read(lambda connection: keys.keys_page(connection, tenant_id, asked))
+        page = await db.read(lambda connection: key_repository.keys_page(connection, tenant_id, asked))
         return ApiKeyConnection.of(
-            asked, page, lambda: db.read(lambda connection: keys.count_keys(connection, tenant_id))
+            asked, page, lambda: db.read(lambda connection: key_repository.count_keys(connection, tenant_id))
         )
 
     @computed("What was done in the name of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
@@ -153,13 +152,13 @@ class Query:
         wanted, subject = given(action), _subject(given(subject_id))
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
-            lambda connection: audit.events_page(connection, tenant_id, asked, action=wanted, subject_id=subject)
+            lambda connection: audit_log.events_page(connection, tenant_id, asked, action=wanted, subject_id=subject)
         )
         return AuditEventConnection.of(
             asked,
             page,
             lambda: db.read(
-                lambda connection: audit.count_events(connection, tenant_id, action=wanted, subject_id=subject)
+                lambda connection: audit_log.count_events(connection, tenant_id, action=wanted, subject_id=subject)
             ),
         )
 
@@ -168,7 +167,7 @@ class Query:
         caller, limits = info.context.caller, quota_limits(info.context.settings, info.context.caller)
 
         def read(connection: Connection) -> tuple[str, quotas.Standing]:
-            tenant = tenants.tenant_name(connection, caller.tenant_id)
+            tenant = tenant_repository.tenant_name(connection, caller.tenant_id)
             return tenant, quotas.standing(connection, caller.tenant_id, limits or quotas.Limits())
 
         tenant, standing = await info.context.resources.db.read(read)
@@ -218,11 +217,11 @@ def _subject(id: str | None) -> str | None:
 
 async def _api_key(info: Info, key_id: UUID) -> ApiKey | None:
     db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: keys.key(connection, tenant_id, key_id))
+    found = await db.read(lambda connection: key_repository.key(connection, tenant_id, key_id))
     return None if found is None else ApiKey.of(found)
 
 
 async def _audit_event(info: Info, event_id: UUID) -> AuditEvent | None:
     db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: audit.event(connection, tenant_id, event_id))
+    found = await db.read(lambda connection: audit_log.event(connection, tenant_id, event_id))
     return None if found is None else AuditEvent.of(found)

@@ -12,20 +12,20 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StreamResult
 from strawberry.types.graphql import OperationType
 
-from gql_imgproc.graphql import enums  # noqa: F401  # importing it describes the enums of the ground floor
-from gql_imgproc.graphql.audit import AuditEvent
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.documents import DocumentLimits, is_subscription
-from gql_imgproc.graphql.faults import PresentableErrors
-from gql_imgproc.graphql.images import Image
-from gql_imgproc.graphql.keys import ApiKey
-from gql_imgproc.graphql.measuring import Measured
+from gql_imgproc.graphql.errors import PresentableErrors
+from gql_imgproc.graphql.metrics_extension import Measured
 from gql_imgproc.graphql.mutation import Mutation
-from gql_imgproc.graphql.products import Product
 from gql_imgproc.graphql.query import Query
-from gql_imgproc.graphql.requests import Request
-from gql_imgproc.graphql.scalars import SCALARS
+from gql_imgproc.graphql.query_limits import DocumentLimits, is_subscription
 from gql_imgproc.graphql.subscription import Subscription
+from gql_imgproc.graphql.types import enums  # noqa: F401  # importing it describes the enums of the ground floor
+from gql_imgproc.graphql.types.api_key import ApiKey
+from gql_imgproc.graphql.types.audit import AuditEvent
+from gql_imgproc.graphql.types.image import Image
+from gql_imgproc.graphql.types.product import Product
+from gql_imgproc.graphql.types.request import Request
+from gql_imgproc.graphql.types.scalars import SCALARS
 
 
 class Schema(strawberry.Schema):

@@ -10,10 +10,10 @@ import strawberry
 
 from gql_imgproc.errors import RequestNotFound
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.faults import not_found
-from gql_imgproc.graphql.requests import Request
-from gql_imgproc.identifiers import request_id_from
-from gql_imgproc.services.progress import watch
+from gql_imgproc.graphql.errors import not_found
+from gql_imgproc.graphql.types.request import Request
+from gql_imgproc.ids import request_id_from
+from gql_imgproc.requests.watch import watch
 
 
 async def _request_progress(

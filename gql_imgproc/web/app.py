@@ -18,19 +18,18 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from gql_imgproc import tracing
+from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.errors import AddressOver, KeyMissing, KeyRefused, RateLimited, ScopeMissing, StorageError
-from gql_imgproc.graphql.admission import CHALLENGE, retry_after
+from gql_imgproc.graphql.auth import CHALLENGE, retry_after
 from gql_imgproc.graphql.context import House
-from gql_imgproc.graphql.transport import Transport
-from gql_imgproc.io.storage import storage_of
-from gql_imgproc.resources import Resources
-from gql_imgproc.services.access import Anonymous
+from gql_imgproc.graphql.http import Transport
+from gql_imgproc.runtime import Resources
 from gql_imgproc.settings import Settings, load
+from gql_imgproc.storage.object_store import storage_of
 from gql_imgproc.web import files, health, pages
-from gql_imgproc.web.assets import Assets
-from gql_imgproc.web.headers import BARE, Counting, Headers, content_security_policy
-from gql_imgproc.web.hosts import Hosts
-from gql_imgproc.web.traces import Traces
+from gql_imgproc.web.host_check import Hosts
+from gql_imgproc.web.security_headers import BARE, Counting, SecurityHeadersMiddleware, Traces, content_security_policy
+from gql_imgproc.web.static_files import Assets
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,12 @@ def create_app(
     policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
         routes=_routes(settings),
-        middleware=[Middleware(Headers, policy=policy), Middleware(Counting), Middleware(Traces), *guard],
+        middleware=[
+            Middleware(SecurityHeadersMiddleware, policy=policy),
+            Middleware(Counting),
+            Middleware(Traces),
+            *guard,
+        ],
         exception_handlers={
             HTTPException: _refused,
             KeyMissing: _key_asked_for,

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from uuid import UUID
+
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
-from gql_imgproc.core.downloads import OUTPUT_CACHE, OUTPUT_TYPE, attachment, output_filename, picture_cache
-from gql_imgproc.core.locations import image_key_from, output_key, request_id_in, request_id_of
-from gql_imgproc.db import queries
-from gql_imgproc.errors import ImageErrorCode, ImageFailure, RequestNotFound, SourceUnknown, TooManySources
-from gql_imgproc.identifiers import Kind, from_global
-from gql_imgproc.io.storage import StoredObject
-from gql_imgproc.resources import Resources
-from gql_imgproc.services.source import source as source_of
-from gql_imgproc.web.visits import visitor
+from gql_imgproc.errors import (
+    AddressOver,
+    ImageErrorCode,
+    ImageFailure,
+    RequestNotFound,
+    ScopeMissing,
+    SourceUnknown,
+    TooManySources,
+)
+from gql_imgproc.graphql.auth import admitted
+from gql_imgproc.graphql.context import House
+from gql_imgproc.ids import DEFAULT_TENANT, Kind, from_global
+from gql_imgproc.processing.source_preview import source as source_of
+from gql_imgproc.requests.repository import queries
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security.scopes import Scope
+from gql_imgproc.security.url_signature import SIGNATURE
+from gql_imgproc.storage.object_store import StoredObject
+from gql_imgproc.storage.paths import image_key_from, output_key, request_id_in, request_id_of
+from gql_imgproc.storage.response_headers import OUTPUT_CACHE, OUTPUT_TYPE, attachment, output_filename, picture_cache
 
 #: How long a signed address of the object store is good, in seconds; and how long a browser may keep it.
 SIGNED_SECONDS, SIGNED_CACHE_SECONDS = 300, 60
@@ -143,3 +158,20 @@ def _has_it(request: Request, etag: str) -> bool:
 
 def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": sentence}, status, {"Cache-Control": "no-store"} | (headers or {}))
+
+
+async def visitor(request: Request, owner: Callable[[Connection], UUID | None]) -> UUID:
+    """The tenant in whose name a file is asked for; `owner` tells whose it is, of which a signature is proof enough.
+
+    Raises KeyMissing, KeyRefused, RateLimited, ScopeMissing or AddressOver.
+    """
+    house: House = request.app.state.house
+    if SIGNATURE in request.query_params:
+        if not await house.signing.believes(request.url.path, request.query_params):
+            raise AddressOver
+        # What has gone since is nobody's.
+        return await house.resources.db.read(owner) or DEFAULT_TENANT
+    caller = await admitted(house, request)
+    if Scope.READ not in caller.scopes:
+        raise ScopeMissing(Scope.READ)
+    return caller.tenant_id

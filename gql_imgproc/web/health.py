@@ -14,11 +14,11 @@ from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from gql_imgproc.db.migration import misfit_of
+from gql_imgproc.database.migrations import misfit_of
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.metrics import BACKEND_UP, Readings, text
-from gql_imgproc.resources import Resources
-from gql_imgproc.web import overview
+from gql_imgproc.runtime import Resources
+from gql_imgproc.web import service_metrics
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ async def metrics(request: Request) -> Response:
         readings.update(await asked)
 
     faults = await asyncio.gather(
-        _fault(read(overview.of_database(resources))), _fault(read(overview.of_redis(resources)))
+        _fault(read(service_metrics.of_database(resources))), _fault(read(service_metrics.of_redis(resources)))
     )
     readings[BACKEND_UP] = {
         name: float(fault is None) for name, fault in zip(("database", "redis"), faults, strict=True)

@@ -9,8 +9,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.types import Scope
 
 from gql_imgproc import __version__
-from gql_imgproc.resources import Resources
-from gql_imgproc.web.headers import content_security_policy
+from gql_imgproc.runtime import Resources
+from gql_imgproc.web.security_headers import content_security_policy
 
 #: The built page; there is none in a checkout where it was not built.
 STATIC = Path(__file__).with_name("static")

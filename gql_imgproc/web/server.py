@@ -10,9 +10,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
-from gql_imgproc.processes import raise_descriptor_limit
-from gql_imgproc.web.protocol import MAX_CONNECTIONS, Http
-from gql_imgproc.web.websocket import WebSocket
+from gql_imgproc.system.process import raise_descriptor_limit
+from gql_imgproc.web.http_limits import MAX_CONNECTIONS, Http, WebSocket
 
 #: How long answers under way may take to end when the server is told to stop, in seconds; below what `up` gives it.
 STOP_S = 5

@@ -8,10 +8,13 @@ from uuid import UUID
 import dramatiq
 
 from gql_imgproc import log
-from gql_imgproc.io.queue import CONTROL_QUEUE, DELIVER, FINISH, INGEST, PICTURE_QUEUES, work_on_actor
-from gql_imgproc.services import completion, ingestion, notification, processing
+from gql_imgproc.enums import Priority
+from gql_imgproc.messaging.queue import CONTROL_QUEUE, DELIVER, FINISH, INGEST, PICTURE_QUEUES, work_on_actor
+from gql_imgproc.processing import worker_pool
+from gql_imgproc.requests import lifecycle
+from gql_imgproc.requests.ingest import ingest as run_ingest
 from gql_imgproc.settings import load
-from gql_imgproc.states import Priority
+from gql_imgproc.webhooks import delivery
 from gql_imgproc.worker.broker import make_broker
 
 settings = load()
@@ -24,7 +27,7 @@ CONTROL, PICTURES = 0, {Priority.HIGH: 10, Priority.NORMAL: 20, Priority.LOW: 30
 
 
 async def work_on(request_id: str, slot: int = 0) -> None:
-    await processing.work_on(opened.resources, UUID(request_id), slot)
+    await worker_pool.work_on(opened.resources, UUID(request_id), slot)
 
 
 for priority, queue in PICTURE_QUEUES.items():
@@ -37,14 +40,14 @@ def control(name: str) -> Callable[[Callable[[str], Awaitable[None]]], object]:
 
 @control(INGEST)
 async def ingest(request_id: str) -> None:
-    await ingestion.ingest(opened.resources, UUID(request_id))
+    await run_ingest(opened.resources, UUID(request_id))
 
 
 @control(FINISH)
 async def finish(request_id: str) -> None:
-    await completion.finish(opened.resources, UUID(request_id))
+    await lifecycle.finish(opened.resources, UUID(request_id))
 
 
 @control(DELIVER)
 async def deliver(delivery_id: str) -> None:
-    notification.deliver_soon(opened.resources, UUID(delivery_id))
+    delivery.deliver_soon(opened.resources, UUID(delivery_id))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, ShutdownNotifications, TimeLimit
 
-from gql_imgproc.io.queue import NAMESPACE, connect
+from gql_imgproc.messaging.queue import NAMESPACE, connect
 from gql_imgproc.settings import Settings
-from gql_imgproc.worker.middleware import OpenResources
+from gql_imgproc.worker.startup import OpenResources
 
 #: A worker that was not heard of for so long is dead, and its messages go back to their queues, in milliseconds.
 HEARTBEAT_TIMEOUT_MS = 15_000

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gql_imgproc.local.image_host import image_host
+from gql_imgproc.standalone.sample_server import image_host
 
 #: How long the service may take to its `ready`, in seconds, on a machine that runs other tests as well.
 READY_S = 60

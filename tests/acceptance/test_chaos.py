@@ -29,15 +29,14 @@ import pytest
 import redis
 from psycopg.rows import dict_row
 
-from gql_imgproc.local import samples
-from gql_imgproc.local.client import Accepted, Client, Progress, ServiceError
-from gql_imgproc.states import RequestStatus
-
-from ..conftest import postgresql
-from ..db.gate import Gate
-from .conftest import Service, StartService
-from .hosts import host
-from .test_up import read, upload, write_manifest
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.client import Accepted, Client, Progress, ServiceError
+from tests.acceptance.conftest import Service, StartService
+from tests.acceptance.netns_hosts import host
+from tests.acceptance.test_up import read, upload, write_manifest
+from tests.conftest import postgresql
+from tests.support.concurrency_barrier import Gate
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="signals and tmpfs of Linux")]
 
@@ -54,7 +53,7 @@ MOST_MESSAGES = WINDOW * (1 + len(POINTS))
 @pytest.fixture
 def slow_port() -> Iterator[int]:
     """A host that serves the same picture at every path, after a while."""
-    picture = samples.draw("espresso-front.jpg")
+    picture = sample_images.draw("espresso-front.jpg")
     with host(lambda path: picture, HOST_DELAY_S) as port:
         yield port
 

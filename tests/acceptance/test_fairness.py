@@ -15,22 +15,21 @@ import psutil
 import pytest
 from PIL import Image
 
-from gql_imgproc.db.engine import Database
-from gql_imgproc.local import samples
-from gql_imgproc.local.client import Client, Progress
-from gql_imgproc.states import Priority, RequestStatus
-from tests.keys import bearer, given_key, given_tenant
-
-from .conftest import Service, StartService
-from .hosts import host
-from .test_up import read, upload, write_manifest
+from gql_imgproc.database.engine import Database
+from gql_imgproc.enums import Priority, RequestStatus
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.client import Client, Progress
+from tests.acceptance.conftest import Service, StartService
+from tests.acceptance.netns_hosts import host
+from tests.acceptance.test_up import read, upload, write_manifest
+from tests.support.api_keys import bearer, given_key, given_tenant
 
 pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture
 def fast_port() -> Iterator[int]:
-    picture = samples.draw("espresso-front.jpg")
+    picture = sample_images.draw("espresso-front.jpg")
     with host(lambda path: picture) as port:
         yield port
 
@@ -78,7 +77,7 @@ async def seen_at_work(client: Client, request_id: str) -> Progress:
 def test_a_host_that_takes_ten_seconds_holds_up_nobody_else(
     start: StartService, fast_port: int, tmp_path: Path
 ) -> None:
-    picture = samples.draw("espresso-front.jpg")
+    picture = sample_images.draw("espresso-front.jpg")
     with ExitStack() as hosts:
         slow_port = hosts.enter_context(host(lambda path: picture, delay_s=10))
         slow = manifest_of(tmp_path, "slow", slow_port, 500)

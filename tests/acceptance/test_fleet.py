@@ -26,13 +26,12 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from gql_imgproc.identifiers import request_id_from
-from gql_imgproc.states import RequestStatus
-
-from .fleet import MOMENT_S, PUBLIC_URL, Fleet, until
-from .network import kind, network
-from .shopper import Watched, upload, watch
-from .test_webhook import receiver
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.ids import request_id_from
+from tests.acceptance.cluster import MOMENT_S, PUBLIC_URL, Fleet, until
+from tests.acceptance.graphql_client import Watched, upload, watch
+from tests.acceptance.netns import kind, network
+from tests.acceptance.test_webhook import receiver
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="namespaces of Linux")]
 

@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gql_imgproc.local.listening import check_port
-
-from .conftest import COMMAND, environment
-from .test_parts import wait_until_ready
+from gql_imgproc.standalone.preflight import check_port
+from tests.acceptance.conftest import COMMAND, environment
+from tests.acceptance.test_separate_processes import wait_until_ready
 
 pytestmark = pytest.mark.acceptance
 

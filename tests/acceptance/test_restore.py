@@ -19,14 +19,13 @@ import httpx
 import psycopg
 import pytest
 
-from gql_imgproc.local import samples
-from gql_imgproc.local.client import Client
-from gql_imgproc.local.listening import check_port
-from gql_imgproc.states import RequestStatus
-
-from .conftest import Service
-from .hosts import host
-from .test_up import read, run_through, upload, write_manifest
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.client import Client
+from gql_imgproc.standalone.preflight import check_port
+from tests.acceptance.conftest import Service
+from tests.acceptance.netns_hosts import host
+from tests.acceptance.test_up import read, run_through, upload, write_manifest
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -88,7 +87,7 @@ def test_what_was_backed_up_while_it_worked_goes_on_in_a_fresh_place(
     databases: tuple[str, str], tmp_path: Path
 ) -> None:
     kind = "PostgreSQL" if databases[0] else "SQLite"
-    picture, open_now, asked = samples.draw("lamp-plan.png"), threading.Event(), threading.Event()
+    picture, open_now, asked = sample_images.draw("lamp-plan.png"), threading.Event(), threading.Event()
 
     def answer(path: str) -> bytes:
         if path.startswith("/held"):

@@ -20,15 +20,14 @@ from sqlalchemy import make_url
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from gql_imgproc.core.api_keys import new_key
-from gql_imgproc.db import signing
-from gql_imgproc.db.engine import Database
-from gql_imgproc.local import samples
-from gql_imgproc.local.listening import check_port
-from tests.keys import bearer
-
-from .conftest import COMMAND, environment
-from .test_parts import wait_until_ready
+from gql_imgproc.access import signed_urls
+from gql_imgproc.database.engine import Database
+from gql_imgproc.security.api_key import new_key
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.preflight import check_port
+from tests.acceptance.conftest import COMMAND, environment
+from tests.acceptance.test_separate_processes import wait_until_ready
+from tests.support.api_keys import bearer
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
@@ -160,7 +159,7 @@ def test_no_secret_is_written_anywhere(
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
     }
-    (pictures / "lamp.png").write_bytes(samples.draw("lamp-plan.png"))
+    (pictures / "lamp.png").write_bytes(sample_images.draw("lamp-plan.png"))
     base = f"http://127.0.0.1:{pictures_port}"
     csv = f"S. No.,Product Name,Input Image Urls\n1,Lamp,{base}/lamp.png?token={token}\n"
     webhook = f"{base}/hook?key={hook}"
@@ -209,7 +208,7 @@ def test_no_secret_is_written_anywhere(
 
     # then each key was told to who made it, and none of the secrets to anybody else.
     database = Database(database_url)
-    signing_secrets = database.read_now(signing.secrets)
+    signing_secrets = database.read_now(signed_urls.secrets)
     database.close()
     assert len(signing_secrets) == 2
     logs = {name: text for name, text in written.pieces if name.endswith(".log")}

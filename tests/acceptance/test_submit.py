@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc import __version__
-from gql_imgproc.local import samples
-
-from .conftest import COMMAND, StartService, environment
+from gql_imgproc.standalone import sample_images
+from tests.acceptance.conftest import COMMAND, StartService, environment
 
 pytestmark = pytest.mark.acceptance
 
@@ -34,7 +33,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_exit_status_says_what_became_of_the_upload(
     start: StartService, pictures: Path, pictures_port: int, tmp_path: Path
 ) -> None:
-    (pictures / "lamp.png").write_bytes(samples.draw("lamp-plan.png"))
+    (pictures / "lamp.png").write_bytes(sample_images.draw("lamp-plan.png"))
     base = f"http://127.0.0.1:{pictures_port}"
     (tmp_path / "good.csv").write_text(f"{HEADER}1,Lamp,{base}/lamp.png\n")
     (tmp_path / "mixed.csv").write_text(f'{HEADER}1,Lamp,"{base}/lamp.png,{base}/gone.png"\n')

@@ -17,11 +17,10 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from gql_imgproc.local import samples
-from gql_imgproc.local.client import Client, Progress
-
-from .conftest import COMMAND, Service, StartService, environment
-from .test_up import upload, write_manifest
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.client import Client, Progress
+from tests.acceptance.conftest import COMMAND, Service, StartService, environment
+from tests.acceptance.test_up import upload, write_manifest
 
 pytestmark = pytest.mark.acceptance
 
@@ -86,7 +85,7 @@ def told(service: Service, request_id: str) -> Any:
 
 @pytest.fixture
 def manifest(tmp_path: Path, pictures: Path, pictures_port: int) -> Path:
-    (pictures / "clock.jpg").write_bytes(samples.draw("clock.jpg"))
+    (pictures / "clock.jpg").write_bytes(sample_images.draw("clock.jpg"))
     return write_manifest(tmp_path / "products.csv", [[f"http://127.0.0.1:{pictures_port}/clock.jpg"]])
 
 

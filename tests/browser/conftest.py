@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
 
-from gql_imgproc.local import samples
-from gql_imgproc.local.image_host import image_host
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.sample_server import image_host
 from gql_imgproc.web.pages import STATIC
-
-from ..acceptance.conftest import Service
+from tests.acceptance.conftest import Service
 
 #: A browser of the system's: Playwright's own cannot be had without its download site.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -52,7 +51,7 @@ def browser() -> Iterator[Browser]:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a host that serves the sample pictures."""
     folder = tmp_path_factory.mktemp("pictures")
-    samples.make(folder)
+    sample_images.make(folder)
     with image_host(folder) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -119,7 +118,7 @@ def page(open_page: OpenPage) -> Page:
 @pytest.fixture
 def sample_csv(pictures: str, tmp_path: Path) -> Path:
     """The CSV of the demo."""
-    return written(tmp_path / "products.csv", samples.manifest(pictures))
+    return written(tmp_path / "products.csv", sample_images.manifest(pictures))
 
 
 class HoldingHost:
@@ -165,7 +164,7 @@ def holding_host() -> Iterator[HoldingHost]:
 def held_csv(pictures: str, holding_host: HoldingHost, tmp_path: Path) -> Path:
     """The CSV of the demo and a picture that does not come: the request stays open until its host is released."""
     held = [13, "Garden chair", f"{holding_host.url}/chair.jpg"]
-    return written(tmp_path / "catalogue.csv", [*samples.manifest(pictures), held])
+    return written(tmp_path / "catalogue.csv", [*sample_images.manifest(pictures), held])
 
 
 @pytest.fixture

@@ -9,21 +9,20 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from gql_imgproc.web import pages
-
-from ..acceptance.conftest import Service
-from .conftest import HoldingHost, OpenPage, lacking
-from .test_page import upload, upload_and_open, wait_for_end
+from tests.acceptance.conftest import Service
+from tests.browser.conftest import HoldingHost, OpenPage, lacking
+from tests.browser.test_page import upload, upload_and_open, wait_for_end
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-AXE = Path(pages.__file__).with_name("ui") / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(pages.__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 PHONE, WIDE = {"width": 390, "height": 844}, {"width": 1920, "height": 1080}
 
 
 @pytest.fixture(scope="module")
 def axe() -> str:
     if not AXE.is_file():
-        lacking("axe-core, by `npm ci` in gql_imgproc/web/ui,")
+        lacking("axe-core, by `npm ci` in frontend,")
     return AXE.read_text(encoding="utf-8")
 
 

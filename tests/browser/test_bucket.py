@@ -11,11 +11,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from gql_imgproc.local import samples
-
-from ..acceptance.conftest import COMMAND, Service, environment
-from ..s3 import S3
-from .conftest import written
+from gql_imgproc.standalone import sample_images
+from tests.acceptance.conftest import COMMAND, Service, environment
+from tests.browser.conftest import written
+from tests.support.s3_server import S3
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -49,7 +48,7 @@ def test_pictures_and_output_come_from_the_bucket_and_from_no_other_place(
     browser: Browser, service: Service, s3: S3, pictures: str, tmp_path: Path
 ) -> None:
     # Given what the client uploaded and downloaded, following the redirect.
-    header, *products = samples.manifest(pictures)
+    header, *products = sample_images.manifest(pictures)
     uploaded, output = written(tmp_path / "shop.csv", [header, *products[:3]]), tmp_path / "out.csv"
     command = [*COMMAND, "submit", str(uploaded), "--url", service.url, "--wait", "--output", str(output)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=90, check=False)

@@ -13,10 +13,9 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from gql_imgproc.local import samples
-
-from ..acceptance.conftest import Service
-from ..acceptance.hosts import host
+from gql_imgproc.standalone import sample_images
+from tests.acceptance.conftest import Service
+from tests.acceptance.netns_hosts import host
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -53,7 +52,7 @@ def graphiql(page: Page, service: Service) -> Iterator[Page]:
 def held() -> Iterator[tuple[str, Callable[[], None]]]:
     """Address of a host whose pictures come when they are let go, and what lets them go."""
     free = Event()
-    picture = samples.draw("gift-card.gif")
+    picture = sample_images.draw("gift-card.gif")
 
     def answer(path: str) -> bytes:
         free.wait(DONE_MS / 1000)

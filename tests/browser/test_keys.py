@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from gql_imgproc.db import keys
-from gql_imgproc.db.engine import Database
-from gql_imgproc.db.migration import upgrade
-from gql_imgproc.identifiers import DEFAULT_TENANT
-
-from ..acceptance.conftest import Service
-from ..keys import given_key, given_tenant
-from .conftest import HoldingHost, OpenPage
-from .test_accessibility import axe as axe
-from .test_accessibility import violations
-from .test_graphiql import SOON_MS, open_tab, run
-from .test_page import upload_and_open, wait_for_end
+from gql_imgproc.access import key_repository
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.migrations import upgrade
+from gql_imgproc.ids import DEFAULT_TENANT
+from tests.acceptance.conftest import Service
+from tests.browser.conftest import HoldingHost, OpenPage
+from tests.browser.test_accessibility import axe as axe
+from tests.browser.test_accessibility import violations
+from tests.browser.test_graphiql import SOON_MS, open_tab, run
+from tests.browser.test_page import upload_and_open, wait_for_end
+from tests.support.api_keys import given_key, given_tenant
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -113,7 +112,7 @@ def test_with_a_key_the_page_does_all_it_did_and_without_it_shows_nothing(
     assert json.loads(page.evaluate("JSON.stringify({...sessionStorage})")) == {"gql_imgproc.key": key}
 
     # Revoked: nothing of it is shown any more, and the key is forgotten.
-    database.write_now(lambda connection: keys.revoke(connection, DEFAULT_TENANT, key_id))
+    database.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, key_id))
     page.get_by_role("link", name="All requests").click()
     asked(page, "The API key is refused. It was revoked.")
     expect(page.locator(".request")).to_have_count(0)
@@ -144,7 +143,7 @@ def test_a_socket_whose_key_has_ended_is_not_tried_again(
 
     # Only the socket tells of it: questions find no answer meanwhile.
     page.route("**/graphql", lambda route: route.abort())
-    database.write_now(lambda connection: keys.revoke(connection, DEFAULT_TENANT, key_id))
+    database.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, key_id))
 
     expect(page.get_by_role("heading", name="API key")).to_be_visible(timeout=40_000)
     asked(page, "The API key is not good any more")

@@ -8,14 +8,13 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import Connection, update
 
-from gql_imgproc.db.engine import Database
-from gql_imgproc.db.intake import NewProduct, NewRequest, insert_first_chunk
-from gql_imgproc.db.models import images, products, requests
-from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, new_id, to_global
-from gql_imgproc.states import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
-
-from ..acceptance.conftest import Service
-from .test_page import span
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
+from gql_imgproc.ids import DEFAULT_TENANT, Kind, new_id, to_global
+from gql_imgproc.requests.repository.create import NewProduct, NewRequest, insert_first_chunk
+from tests.acceptance.conftest import Service
+from tests.browser.test_page import span
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 

@@ -13,11 +13,10 @@ import psutil
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from gql_imgproc.local import samples
-from gql_imgproc.local.image_host import image_host
-
-from ..acceptance.conftest import Service
-from .conftest import HoldingHost, OpenPage, written
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.sample_server import image_host
+from tests.acceptance.conftest import Service
+from tests.browser.conftest import HoldingHost, OpenPage, written
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -244,7 +243,7 @@ def test_failed_pictures_are_tried_again_and_a_source_that_is_gone_is_told(
 ) -> None:
     folder = tmp_path / "shop"
     folder.mkdir()
-    samples.make(folder)
+    sample_images.make(folder)
     late = folder / "clock.jpg"
     moved = late.rename(folder / "not-yet")
     with image_host(folder) as port:

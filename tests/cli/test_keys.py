@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc.cli import main
-from gql_imgproc.db.migration import upgrade
+from gql_imgproc.database.migrations import upgrade
 
 KEY = re.compile(r"gip_([0-9A-Za-z]{12})_[0-9A-Za-z]{40}\n")
 

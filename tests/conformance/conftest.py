@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from gql_imgproc.local import samples
-
-from ..acceptance.conftest import Service
-from ..acceptance.hosts import host
-from ..npm import CLIENTS, installed
+from gql_imgproc.standalone import sample_images
+from tests.acceptance.conftest import Service
+from tests.acceptance.netns_hosts import host
+from tests.support.npm import CLIENTS, installed
 
 FOLDER = Path(__file__).parent
 DOCUMENTS: dict[str, str] = json.loads((FOLDER / "documents.json").read_text(encoding="utf-8"))
@@ -47,7 +46,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self._told: dict[str, Event] = {}
-        self._picture = samples.draw("gift-card.gif")
+        self._picture = sample_images.draw("gift-card.gif")
 
     def answer(self, path: str) -> bytes:
         _, kind, name, *_ = path.split("/")

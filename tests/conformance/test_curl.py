@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from ..acceptance.conftest import Service
-from ..npm import lacking
-from . import told
-from .conftest import DOCUMENTS, STORY_S, Shop
+from tests.acceptance.conftest import Service
+from tests.conformance import reports
+from tests.conformance.conftest import DOCUMENTS, STORY_S, Shop
+from tests.support.npm import lacking
 
 pytestmark = pytest.mark.acceptance
 
@@ -71,13 +71,13 @@ def test_curl(url: str, shop: Shop) -> None:
     lines = [*watched(url, shop.go, upload["request"]["id"])]
 
     # then it was told what every client is told.
-    assert query == {"data": told.QUERY}
-    assert [error["extensions"]["code"] for error in wrong["errors"]] == told.WRONG
-    assert refused == {"data": told.REFUSED}
+    assert query == {"data": reports.QUERY}
+    assert [error["extensions"]["code"] for error in wrong["errors"]] == reports.WRONG
+    assert refused == {"data": reports.REFUSED}
     assert [error["extensions"]["code"] for error in bare["errors"]] == ["BAD_REQUEST"]
-    told.assert_accepted(upload)
+    reports.assert_accepted(upload)
     *states, end = "".join(lines).rstrip("\n").split("\n\n")
     assert end == "event: complete\ndata: "
-    told.assert_watched(
+    reports.assert_watched(
         [json.loads(state.removeprefix("event: next\ndata: "))["data"]["requestProgress"] for state in states]
     )

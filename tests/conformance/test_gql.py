@@ -12,9 +12,9 @@ from gql.transport.exceptions import TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
 from gql.transport.websockets import WebsocketsTransport
 
-from ..acceptance.conftest import Service
-from . import told
-from .conftest import DOCUMENTS, Shop
+from tests.acceptance.conftest import Service
+from tests.conformance import reports
+from tests.conformance.conftest import DOCUMENTS, Shop
 
 pytestmark = pytest.mark.acceptance
 
@@ -64,9 +64,9 @@ def test_gql_over_http_and_websockets(service: Service, shop: Shop) -> None:
     heard = asyncio.run(story(service, shop))
 
     for name in ("http", "socket"):
-        assert heard[f"query {name}"] == told.QUERY
-        assert heard[f"wrong {name}"] == told.WRONG
-        assert heard[f"refused {name}"] == told.REFUSED
-    told.assert_accepted(heard["upload"])
-    assert heard["stray"] == told.STRAY[0]
-    told.assert_watched(heard["progress"])
+        assert heard[f"query {name}"] == reports.QUERY
+        assert heard[f"wrong {name}"] == reports.WRONG
+        assert heard[f"refused {name}"] == reports.REFUSED
+    reports.assert_accepted(heard["upload"])
+    assert heard["stray"] == reports.STRAY[0]
+    reports.assert_watched(heard["progress"])

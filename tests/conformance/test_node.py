@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ..acceptance.conftest import Service
-from . import told
-from .conftest import FOLDER, Shop
+from tests.acceptance.conftest import Service
+from tests.conformance import reports
+from tests.conformance.conftest import FOLDER, Shop
 
 pytestmark = pytest.mark.acceptance
 
@@ -40,13 +40,13 @@ def test_every_audit_of_graphql_over_http_passes(node: Any, service: Service) ->
 def test_client(node: Any, service: Service, shop: Shop, client: str) -> None:
     heard = node("story.mjs", client, f"{service.url}/graphql", shop.csv, shop.go)
 
-    expected = {"query": told.QUERY, "wrong": told.WRONG, "refused": told.REFUSED, "stray": told.STRAY}
+    expected = {"query": reports.QUERY, "wrong": reports.WRONG, "refused": reports.REFUSED, "stray": reports.STRAY}
     assert {name: heard.get(name) for name in expected} == {
         name: value if name in CLIENTS[client] else None for name, value in expected.items()
     }
-    told.assert_accepted(heard["upload"])
+    reports.assert_accepted(heard["upload"])
     if "progress" in CLIENTS[client]:
-        told.assert_watched(heard["progress"])
+        reports.assert_watched(heard["progress"])
 
 
 def test_no_client_is_left_out() -> None:

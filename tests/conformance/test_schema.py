@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..npm import SCHEMA_TOOLS, installed
+from tests.support.npm import SCHEMA_TOOLS, installed
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = (ROOT / "schema.graphql").read_text(encoding="utf-8")

@@ -8,9 +8,8 @@ import json
 import pytest
 
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
-
-from ..acceptance.conftest import Service
-from ..graphql.live import connected
+from tests.acceptance.conftest import Service
+from tests.graphql.live_server import connected
 
 pytestmark = pytest.mark.acceptance
 

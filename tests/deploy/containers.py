@@ -18,7 +18,7 @@ from typing import Self
 
 import psutil
 
-from gql_imgproc.processes import bound_to
+from gql_imgproc.system.process import bound_to
 from tests.deploy.dockerfile import ROOT, Instruction, Stage, is_in_context, stages
 
 #: How long one instruction may take, in seconds: packages come over the network.

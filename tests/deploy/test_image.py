@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gql_imgproc.local import samples
-from gql_imgproc.local.image_host import image_host
-from gql_imgproc.local.listening import check_port
-from gql_imgproc.local.redis import find_server
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.embedded_redis import find_server
+from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.sample_server import image_host
 from tests.conftest import postgresql
 from tests.deploy import containers
 from tests.deploy.dockerfile import ROOT, is_in_context, stages
@@ -47,9 +47,9 @@ def ours() -> dict[str, str]:
 def test_neither_secrets_nor_data_nor_tests_get_into_the_image() -> None:
     for name in (".env", "data/imgproc.db", "tests/conftest.py", ".git/config", "gql_imgproc/web/static/index.html"):
         assert not is_in_context(ROOT / name), name
-    assert not is_in_context(ROOT / "gql_imgproc/web/ui/node_modules/vite/package.json")
+    assert not is_in_context(ROOT / "frontend/node_modules/vite/package.json")
     assert not is_in_context(ROOT / "gql_imgproc/db/__pycache__/models.cpython-313.pyc")
-    assert is_in_context(ROOT / "gql_imgproc/web/ui/.npmrc")
+    assert is_in_context(ROOT / "frontend/.npmrc")
 
 
 def entries(lock: str) -> dict[str, frozenset[str]]:
@@ -140,7 +140,7 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
     for folder in (volume, pictures):
         folder.mkdir()
     os.chown(volume, int(built.user), int(built.group))
-    (pictures / "lamp.png").write_bytes(samples.draw("lamp-plan.png"))
+    (pictures / "lamp.png").write_bytes(sample_images.draw("lamp-plan.png"))
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
     with (

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gql_imgproc.core.netguard import NetworkPolicy, check_ip
+from gql_imgproc.net.address_policy import NetworkPolicy, check_ip
 from gql_imgproc.web.server import STOP_S
 from tests.deploy.dockerfile import ROOT, stages
 from tests.deploy.installation import assert_memory_fits, assert_served, assert_understood, settings_of

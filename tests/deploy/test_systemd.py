@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.local import samples
-from gql_imgproc.local.image_host import image_host
-from gql_imgproc.local.listening import check_port
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.sample_server import image_host
 from tests.acceptance.conftest import environment
-from tests.acceptance.test_parts import wait_until_ready
+from tests.acceptance.test_separate_processes import wait_until_ready
 from tests.deploy.dockerfile import ROOT
 from tests.deploy.installation import assert_memory_fits, assert_understood, settings_of
 
@@ -106,9 +106,9 @@ def test_what_the_units_start_does_its_work_under_their_restrictions(redis_url: 
     # Given pictures, one of each format, since each has a decoder and an encoder of its own,
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    names = [name for sample in samples.CATALOGUE for name in sample.pictures]
+    names = [name for sample in sample_images.CATALOGUE for name in sample.pictures]
     for name in {name.rpartition(".")[2]: name for name in names}.values():
-        (pictures / name).write_bytes(samples.draw(name))
+        (pictures / name).write_bytes(sample_images.draw(name))
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.db.migration import upgrade
+from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from tests.fuzz import bounds
-from tests.fuzz.door import Door, opened
+from tests.fuzz import limits
+from tests.fuzz.asgi_client import Door, opened
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,8 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         # A socket that closes ends its operations, some between a resolver's call and its first step.
         item.add_marker(pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"))
-        if bounds.LONG:
-            item.add_marker(pytest.mark.timeout(bounds.LONG_TIMEOUT_S))
+        if limits.LONG:
+            item.add_marker(pytest.mark.timeout(limits.LONG_TIMEOUT_S))
 
 
 @pytest.fixture(scope="package")

@@ -9,9 +9,9 @@ from urllib.parse import quote
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.fuzz.bounds import bounded
+from tests.fuzz.asgi_client import Answer, Door
 from tests.fuzz.documents import envelopes, json_values
-from tests.fuzz.door import Answer, Door
+from tests.fuzz.limits import bounded
 from tests.fuzz.mutations import damaged
 
 JSON = ("Content-Type", b"application/json")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.fuzz.bounds import bounded
+from tests.fuzz.asgi_client import SILENCE_S, Door
 from tests.fuzz.documents import envelopes, garbled, json_values
-from tests.fuzz.door import SILENCE_S, Door
+from tests.fuzz.limits import bounded
 
 #: How a server says that it failed.
 SERVER_FAULT = 1011

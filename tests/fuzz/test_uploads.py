@@ -7,9 +7,9 @@ import json
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.fuzz.bounds import bounded
+from tests.fuzz.asgi_client import Door
 from tests.fuzz.documents import json_values
-from tests.fuzz.door import Door
+from tests.fuzz.limits import bounded
 from tests.fuzz.mutations import damaged, rearranged
 from tests.fuzz.test_operations import judged
 

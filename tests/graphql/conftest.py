@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import pytest
 
-from gql_imgproc.db.migration import upgrade
+from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from tests.graphql.api import Api, opened, served
-from tests.graphql.live import Play, Story
+from tests.graphql.client import Api, opened, served
+from tests.graphql.live_server import Play, Story
 
 T = TypeVar("T")
 

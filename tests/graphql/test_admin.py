@@ -10,18 +10,19 @@ from uuid import UUID
 
 import pytest
 
-from gql_imgproc.core.rights import Scope, operator, ourselves
-from gql_imgproc.db import keys, queries
+from gql_imgproc.access import api_keys as key_service
+from gql_imgproc.access import key_repository, signed_urls, tenants
+from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import RequestNotFinal
-from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, new_id, to_global
-from gql_imgproc.services import keys as key_service
-from gql_imgproc.services import orders, signing, tenants
-from gql_imgproc.services.access import Anonymous
+from gql_imgproc.ids import DEFAULT_TENANT, Kind, new_id, to_global
+from gql_imgproc.requests import commands
+from gql_imgproc.requests.repository import queries
+from gql_imgproc.security.scopes import Scope, operator, ourselves
 from gql_imgproc.settings import Settings
-from gql_imgproc.states import RequestStatus
-from tests.db.stories import DONE, FAILED, claimed, finish, given_request, record
-from tests.graphql.api import Api, opened
-from tests.keys import bearer, given_key, given_tenant
+from tests.graphql.client import Api, opened
+from tests.support.api_keys import bearer, given_key, given_tenant
+from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, record
 
 KEY = "id publicId name scopes state createdAt expiresAt lastUsedAt revokedAt"
 CREATE = f"""mutation($input: CreateApiKeyInput!) {{ createApiKey(input: $input) {{ __typename
@@ -120,7 +121,7 @@ def test_a_key_without_the_scope_gets_none_of_it(run: Any) -> None:
             assert error["message"] == f"`{field}` needs an API key with the scope ADMIN."
         node = 'query { node(id: "%s") { id } }'
         assert await ask(api, user, node % outside(own_id)) is None
-        (key,) = api.resources.db.read_now(lambda connection: keys.all_keys(connection, None))
+        (key,) = api.resources.db.read_now(lambda connection: key_repository.all_keys(connection, None))
         assert key[1].state == "USABLE"
 
     run(story)
@@ -146,7 +147,7 @@ def test_a_key_that_cannot_be_is_refused_with_its_reason(run: Any, given: dict[s
 
         assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", path])
         assert refused["message"].endswith(".")
-        assert len(api.resources.db.read_now(lambda connection: keys.all_keys(connection, None))) == 1
+        assert len(api.resources.db.read_now(lambda connection: key_repository.all_keys(connection, None))) == 1
         assert await log(api, admin) == []
 
     run(story)
@@ -187,7 +188,7 @@ def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None
             refused = await ask(api, admin, ROTATE, input={"id": at_once["apiKey"]["id"], "overlapSeconds": seconds})
             assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", "overlapSeconds"])
         # One that was refused left no key behind.
-        assert len(api.resources.db.read_now(lambda connection: keys.all_keys(connection, None))) == 6
+        assert len(api.resources.db.read_now(lambda connection: key_repository.all_keys(connection, None))) == 6
         assert len(await log(api, admin, action="API_KEY_ROTATED")) == 3
 
     run(story)
@@ -216,7 +217,7 @@ def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
         assert [event["subjectId"] for event in events] == [outside(admin_id), outside(user_id)]
         # Who has the database can make another one.
         caller = operator(DEFAULT_TENANT, "me")
-        (own,) = api.resources.db.read_now(lambda connection: keys.lasting_admins(connection, DEFAULT_TENANT))
+        (own,) = api.resources.db.read_now(lambda connection: key_repository.lasting_admins(connection, DEFAULT_TENANT))
         api.resources.db.write_now(lambda connection: key_service.revoke(connection, caller, own))
         assert await status(api, successor["secret"]) == 401
 
@@ -342,10 +343,10 @@ def test_the_log_tells_what_nobody_asked_for_over_the_network(run: Any) -> None:
         admin, _ = given_key(db)
         request_id = given_request(db, 1)
         with pytest.raises(RequestNotFinal):
-            await orders.delete(api.resources, ourselves(DEFAULT_TENANT, "retention"), request_id)
+            await commands.delete(api.resources, ourselves(DEFAULT_TENANT, "retention"), request_id)
         finish(db, record(db, claimed(db, request_id), 0, DONE), RequestStatus.COMPLETED)
-        await orders.delete(api.resources, ourselves(DEFAULT_TENANT, "retention"), request_id)
-        db.write_now(lambda connection: signing.rotate(connection, operator(DEFAULT_TENANT, "me")))
+        await commands.delete(api.resources, ourselves(DEFAULT_TENANT, "retention"), request_id)
+        db.write_now(lambda connection: signed_urls.rotate(connection, operator(DEFAULT_TENANT, "me")))
         shop = db.write_now(lambda connection: tenants.create(connection, "me", "shop"))
         in_shop, _ = given_key(db, shop)
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.datastructures import Headers, UploadFile
 
 from gql_imgproc.graphql.multipart import UploadParser
-from tests.graphql.api import Api, error_of
+from tests.graphql.client import Api, error_of
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from gql_imgproc.db import queries
-from gql_imgproc.db.models import images, products, requests
-from gql_imgproc.graphql.inputs import filename
-from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, new_id, request_id_from, to_global
-from gql_imgproc.states import RequestStatus
-from tests.db.stories import FAILED, claimed, given_request, record
-from tests.graphql.api import Api
+from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.graphql.types.inputs import filename
+from gql_imgproc.ids import DEFAULT_TENANT, Kind, new_id, request_id_from, to_global
+from gql_imgproc.requests.repository import queries
+from tests.graphql.client import Api
+from tests.support.scenarios import FAILED, claimed, given_request, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a.jpg\n"
 SUCCESS = "__typename ... on UploadCsvSuccess { replayed request { id status priority csvFilename } warnings { code } }"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from gql_imgproc.db.models import requests
-from gql_imgproc.identifiers import Kind, new_id, to_global
+from gql_imgproc.database.tables import requests
+from gql_imgproc.enums import RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.ids import Kind, new_id, to_global
 from gql_imgproc.settings import Settings
-from gql_imgproc.states import RequestFailureCode, RequestStatus, StopReason
-from tests.db.stories import DONE, FAILED, claimed, given_request, record
-from tests.graphql.api import Api, ids, opened
+from tests.graphql.client import Api, ids, opened
+from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
 
 
 def test_node_gives_requests_products_and_images(run: Any) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from gql_imgproc.core.locations import REQUESTS
-from gql_imgproc.db.models import images, products, requests, tenants
-from gql_imgproc.identifiers import DEFAULT_TENANT, Kind, to_global
+from gql_imgproc.database.tables import images, products, requests, tenants
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.ids import DEFAULT_TENANT, Kind, to_global
 from gql_imgproc.settings import Settings
-from gql_imgproc.states import RequestStatus
-from tests.db.stories import DONE, FAILED, claimed, finish, given_request, now, record
-from tests.graphql.api import Api, opened
-from tests.keys import bearer, given_key
+from gql_imgproc.storage.paths import REQUESTS
+from tests.graphql.client import Api, opened
+from tests.support.api_keys import bearer, given_key
+from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, now, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n" + b"".join(
     b"%d,Chair,https://x.example/1.jpg\n" % n for n in range(1, 4)

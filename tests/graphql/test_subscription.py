@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gql_imgproc.identifiers import Kind, new_id, to_global
-from gql_imgproc.services.orders import cancel
-from tests.callers import ANYBODY
-from tests.graphql.live import PROGRESS, Play, connected, given_picture_done, given_upload
+from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.requests.commands import cancel
+from tests.graphql.live_server import PROGRESS, Play, connected, given_picture_done, given_upload
+from tests.support.api_clients import ANYBODY
 
 
 def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play) -> None:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .machine import is_stale, missing_work, more, needs_rows, settled, stepped
-from .rules import ABANDON, CRASH, DEADLINE, EXPIRE, FAIL_FOR_NOW, FLUSH, LOSE, LOSE_CSV, RETRY, STRAY, Rules
-from .state import (
+from tests.model.machine import is_stale, missing_work, more, needs_rows, settled, stepped
+from tests.model.rules import (
+    ABANDON,
+    CRASH,
+    DEADLINE,
+    EXPIRE,
+    FAIL_FOR_NOW,
+    FLUSH,
+    LOSE,
+    LOSE_CSV,
+    RETRY,
+    STRAY,
+    Rules,
+)
+from tests.model.state import (
     AGAIN,
     CANCELLED,
     CLAIMING,

@@ -5,9 +5,9 @@ Tokens are compared with each other and grow, nothing else; so those in use may 
 
 from __future__ import annotations
 
-from .machine import output_name
-from .rules import Rules
-from .state import (
+from tests.model.machine import output_name
+from tests.model.rules import Rules
+from tests.model.state import (
     CLAIMING,
     COMPLETED,
     DO,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from .adversary import deeds
-from .canonical import canonical
-from .laws import ENDS, broken_by_state, broken_by_step, too_many
-from .machine import steps
-from .rules import Rules, accepted
-from .state import State
+from tests.model.adversary import deeds
+from tests.model.canonical import canonical
+from tests.model.laws import ENDS, broken_by_state, broken_by_step, too_many
+from tests.model.machine import steps
+from tests.model.rules import Rules, accepted
+from tests.model.state import State
 
 
 @dataclass

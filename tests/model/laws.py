@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .machine import output_name, verdict_on
-from .rules import ABANDON, DEADLINE, RETRY, WINDOW, Rules
-from .state import (
+from tests.model.machine import output_name, verdict_on
+from tests.model.rules import ABANDON, DEADLINE, RETRY, WINDOW, Rules
+from tests.model.state import (
     CANCELLED,
     COMPLETED,
     FAILED,

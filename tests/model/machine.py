@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .rules import WINDOW, Rules
-from .state import (
+from tests.model.rules import WINDOW, Rules
+from tests.model.state import (
     AGAIN,
     CANCEL,
     CANCELLED,

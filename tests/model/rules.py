@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .state import ABSENT, NOBODY, NOW, PENDING, Image, Messages, Product, Request, State
+from tests.model.state import ABSENT, NOBODY, NOW, PENDING, Image, Messages, Product, Request, State
 
 #: Deeds of the adversary; the last three are orders that anybody may give.
 LOSE, FLUSH, STRAY, CRASH, EXPIRE, FAIL_FOR_NOW, LOSE_CSV, DEADLINE, ABANDON, RETRY = (

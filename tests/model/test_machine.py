@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from .exploration import explore
-from .laws import COUNTERS, DOWNLOAD, ENDS, FENCE, FEW, OBJECTS, OWN_RUN, TRUTH
-from .rules import ABANDON, CRASH, EXPIRE, LOSE, LOSE_CSV, RETRY, Rules
+from tests.model.exploration import explore
+from tests.model.laws import COUNTERS, DOWNLOAD, ENDS, FENCE, FEW, OBJECTS, OWN_RUN, TRUTH
+from tests.model.rules import ABANDON, CRASH, EXPIRE, LOSE, LOSE_CSV, RETRY, Rules
 
 #: Runs in which all laws are looked at, and how many states they have at the least: what goes wrong once with three
 #: pictures, two or three times with two, twice while rows are taken in. Almost 300,000 in all. `Rules(layout=(1, 1),

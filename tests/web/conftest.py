@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.db.migration import upgrade
+from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from tests.graphql.api import Api, opened
+from tests.graphql.client import Api, opened
 
 
 @pytest.fixture

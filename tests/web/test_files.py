@@ -9,18 +9,18 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from gql_imgproc.core.downloads import attachment, output_filename, picture_cache
-from gql_imgproc.core.locations import image_key, output_key
-from gql_imgproc.db.models import requests
+from gql_imgproc.database.tables import requests
+from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import StorageError
-from gql_imgproc.identifiers import Kind, new_id, to_global
-from gql_imgproc.io.storage import ObjectHeaders
+from gql_imgproc.ids import Kind, new_id, to_global
 from gql_imgproc.settings import Settings
-from gql_imgproc.states import RequestStatus
-from tests.db.stories import given_request
-from tests.faulty import Fault, way_to
-from tests.graphql.api import Api, opened
-from tests.s3 import S3
+from gql_imgproc.storage.object_store import ObjectHeaders
+from gql_imgproc.storage.paths import image_key, output_key
+from gql_imgproc.storage.response_headers import attachment, output_filename, picture_cache
+from tests.graphql.client import Api, opened
+from tests.support.fault_injection import Fault, way_to
+from tests.support.s3_server import S3
+from tests.support.scenarios import given_request
 
 OUTPUT = b"S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
 

@@ -11,8 +11,8 @@ import pytest
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
 from gql_imgproc.web import health
-from tests.db.stories import given_request
-from tests.graphql.api import Api, opened
+from tests.graphql.client import Api, opened
+from tests.support.scenarios import given_request
 
 
 def test_ready_when_everything_is_there(run: Any) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from graphql import DocumentNode, FragmentDefinitionNode, OperationDefinitionNode, parse
 
-from gql_imgproc.graphql.cost import Measurer
-from gql_imgproc.graphql.documents import refusals
-from gql_imgproc.graphql.paging import MAX_PAGE_SIZE
+from gql_imgproc.graphql.query_cost import Measurer
+from gql_imgproc.graphql.query_limits import refusals
 from gql_imgproc.graphql.schema import schema
+from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
 from gql_imgproc.settings import Settings
 
-UI = Path(__file__).parents[2] / "gql_imgproc" / "web" / "ui"
+UI = Path(__file__).parents[2] / "frontend"
 
 
 def documents(text: str) -> list[str]:

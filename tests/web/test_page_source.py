@@ -13,7 +13,7 @@ from graphql import build_schema, parse, validate
 from gql_imgproc.web.pages import STATIC
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "gql_imgproc" / "web" / "ui" / "src"
+SOURCES = ROOT / "frontend" / "src"
 #: What the page may cost before it works, in bytes.
 MAX_SCRIPT_BYTES = 40 * 1024
 

@@ -12,8 +12,8 @@ import pytest
 from gql_imgproc import __version__
 from gql_imgproc.settings import Settings
 from gql_imgproc.web import health, pages
-from gql_imgproc.web.headers import content_security_policy
-from tests.graphql.api import Api, opened, served
+from gql_imgproc.web.security_headers import content_security_policy
+from tests.graphql.client import Api, opened, served
 
 SUBSCRIPTION = 'subscription { requestProgress(id: "x") { id } }'
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from gql_imgproc.core.downloads import attachment, output_filename
-from gql_imgproc.core.locations import image_key, input_key, request_id_in
-from gql_imgproc.identifiers import new_id
+from gql_imgproc.ids import new_id
 from gql_imgproc.settings import Settings
-from tests.graphql.api import served
-from tests.web.test_hosts import Answer, ask
+from gql_imgproc.storage.paths import image_key, input_key, request_id_in
+from gql_imgproc.storage.response_headers import attachment, output_filename
+from tests.graphql.client import served
+from tests.web.test_host_check import Answer, ask
 
 SECRET = b"what nobody should see"
 

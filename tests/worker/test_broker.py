@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dramatiq import Worker
 
-from gql_imgproc.io.queue import CONTROL_QUEUE, NAMESPACE, PICTURE_QUEUES, connect
+from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE, PICTURE_QUEUES, connect
 from gql_imgproc.worker.broker import UndelayedBroker
 
 

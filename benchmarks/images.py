@@ -1,0 +1,54 @@
+"""Pictures like those of a shop: JPEGs of about 1.24 megapixels at quality 85 to 95, half 4:2:0 and half 4:4:4."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from gql_imgproc.standalone.sample_images import photograph
+
+#: Sides of a crop in pixels; their products have a mean of about 1.24 megapixels.
+SIDES = (800, 1400)
+
+
+def make(folder: Path, count: int, photographs: Path | None) -> None:
+    """Writes `count` pictures, named by number, as crops of photographs if there are any, else drawn ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(50)
+    for number, crop in enumerate(crops(chance, count, photographs)):
+        crop.save(
+            folder / f"{number}.jpg", quality=chance.randint(85, 95), subsampling="4:2:0" if number % 2 else "4:4:4"
+        )
+
+
+def crops(chance: random.Random, count: int, photographs: Path | None) -> Iterator[Image.Image]:
+    sources = [_open(path) for path in _large(photographs)] if photographs else []
+    for number in range(count):
+        width, height = chance.randint(*SIDES), chance.randint(*SIDES)
+        source = chance.choice(sources) if sources else photograph(chance, width, height, str(number))
+        left = chance.randint(0, max(0, source.width - width))
+        top = chance.randint(0, max(0, source.height - height))
+        yield source.crop((left, top, left + width, top + height))
+
+
+def largest(folder: Path) -> Image.Image:
+    """The photograph with the most pixels."""
+    return max(map(_open, _large(folder)), key=lambda picture: picture.width * picture.height)
+
+
+def _large(folder: Path) -> list[Path]:
+    found = []
+    for path in sorted(folder.rglob("*.jp*g")) + sorted(folder.rglob("*.png")):
+        if path.is_file() and not path.is_symlink():
+            with Image.open(path) as picture:
+                if picture.width >= SIDES[1] and picture.height >= SIDES[1] * 0.75:
+                    found.append(path)
+    return found
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")

@@ -1,0 +1,54 @@
+"""Our schema behind Strawberry's own schema class and ASGI door, to compare with: `python -m benchmarks.stock_strawberry PORT`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import strawberry
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.schema.config import StrawberryConfig
+
+from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.graphql.context import Context, House
+from gql_imgproc.graphql.mutation import Mutation
+from gql_imgproc.graphql.query import Query
+from gql_imgproc.graphql.subscription import Subscription
+from gql_imgproc.graphql.types import enums  # noqa: F401  # importing it describes the enums of the ground floor
+from gql_imgproc.graphql.types.scalars import SCALARS
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security.scopes import anonymous
+from gql_imgproc.settings import load
+
+
+class Stock(GraphQL[Context, None]):
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        return Context(request.app.state.house, anonymous("", unlimited=True))
+
+
+def app() -> Starlette:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with Resources(load()) as resources:
+            app.state.house = House(resources, Anonymous.ALWAYS)
+            yield
+
+    config = StrawberryConfig(scalar_map=SCALARS)
+    door: Any = Stock(
+        strawberry.Schema(Query, Mutation, Subscription, config=config),
+        graphql_ide=None,
+        multipart_uploads_enabled=True,
+    )
+    return Starlette(routes=[Route("/graphql", door), WebSocketRoute("/graphql", door)], lifespan=lifespan)
+
+
+if __name__ == "__main__":
+    uvicorn.run(app(), port=int(sys.argv[1]), loop="uvloop", ws="websockets-sansio", log_config=None, access_log=False)

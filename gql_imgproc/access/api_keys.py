@@ -1,0 +1,124 @@
+"""Handing out API keys, and taking them back: each in one transaction with its entry in the audit log.
+
+The text of a new key is made before (`new_key`): when the transaction is tried again since the answer to its commit was
+lost, the key that is there is the one to hand out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from gql_imgproc.access import audit_log, key_repository
+from gql_imgproc.access.key_repository import ApiKey
+from gql_imgproc.enums import Action
+from gql_imgproc.errors import KeyInvalid, KeyNotFound, KeyOver, LastAdminKey
+from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.security.api_key import fault_of_end, fault_of_name, fault_of_overlap, presented
+from gql_imgproc.security.scopes import Caller, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOut:
+    """A new key and its text, which nobody can read again."""
+
+    key: ApiKey
+    text: str
+
+
+def create(
+    connection: Connection, caller: Caller, text: str, name: str, scopes: Collection[Scope], expires_at: datetime | None
+) -> HandedOut:
+    """Makes a key of the caller's tenant. Raises KeyInvalid."""
+    if found := _handed_out(connection, text):
+        return found
+    _check("name", fault_of_name(name))
+    _check("scopes", None if scopes else "A key needs at least one scope.")
+    _check("expiresAt", fault_of_end(expires_at, datetime.now(UTC)) if expires_at else None)
+    made = _insert(connection, caller, text, name, scopes, expires_at)
+    audit_log.note(connection, caller, Action.API_KEY_CREATED, outside(made.key), **_told(made.key))
+    return made
+
+
+def rotate(connection: Connection, caller: Caller, text: str, key_id: UUID, overlap: timedelta) -> HandedOut:
+    """Makes a key that takes the place of another, which ends after the overlap; it may last as long as that one might.
+
+    Raises KeyInvalid, KeyNotFound or KeyOver.
+    """
+    if found := _handed_out(connection, text):
+        return found
+    _check("overlapSeconds", fault_of_overlap(overlap))
+    old = _get(connection, caller, key_id)
+    expires_at = datetime.now(UTC) + (old.expires_at - old.created_at) if old.expires_at else None
+    made = _insert(connection, caller, text, old.name, old.scopes, expires_at)
+    if not key_repository.hand_over(connection, caller.tenant_id, key_id, made.key.id, overlap.total_seconds()):
+        raise KeyOver(_get(connection, caller, key_id).state.value)
+    audit_log.note(
+        connection,
+        caller,
+        Action.API_KEY_ROTATED,
+        outside(old),
+        publicId=old.public_id,
+        successor=outside(made.key),
+        overlapSeconds=round(overlap.total_seconds()),
+    )
+    return made
+
+
+def revoke(connection: Connection, caller: Caller, key_id: UUID) -> ApiKey:
+    """Makes a key worthless from now on; one that was revoked stays as it is.
+
+    Raises KeyNotFound; or LastAdminKey, but for who has the database and can make another one.
+    """
+    if caller.key_id is not None and key_repository.lasting_admins(connection, caller.tenant_id) == {key_id}:
+        raise LastAdminKey
+    revoked = key_repository.revoke(connection, caller.tenant_id, key_id)
+    key = _get(connection, caller, key_id)
+    if revoked:
+        audit_log.note(connection, caller, Action.API_KEY_REVOKED, outside(key), publicId=key.public_id)
+    return key
+
+
+def outside(key: ApiKey) -> str:
+    """The outside form of its identifier."""
+    return to_global(Kind.API_KEY, key.id)
+
+
+def _handed_out(connection: Connection, text: str) -> HandedOut | None:
+    """What an earlier run of the same transaction made."""
+    form = presented(text)
+    found = key_repository.find(connection, form.public_id) if form else None
+    return HandedOut(found.key, text) if found else None
+
+
+def _insert(
+    connection: Connection, caller: Caller, text: str, name: str, scopes: Collection[Scope], expires_at: datetime | None
+) -> HandedOut:
+    form = presented(text)
+    assert form is not None
+    return HandedOut(key_repository.insert_key(connection, caller.tenant_id, form, name, set(scopes), expires_at), text)
+
+
+def _get(connection: Connection, caller: Caller, key_id: UUID) -> ApiKey:
+    key = key_repository.key(connection, caller.tenant_id, key_id)
+    if key is None:
+        raise KeyNotFound
+    return key
+
+
+def _told(key: ApiKey) -> dict[str, str | None]:
+    return {
+        "publicId": key.public_id,
+        "name": key.name,
+        "scopes": " ".join(sorted(key.scopes)),
+        "expiresAt": key.expires_at.isoformat(timespec="seconds") if key.expires_at else None,
+    }
+
+
+def _check(field: str, fault: str | None) -> None:
+    if fault:
+        raise KeyInvalid(field, fault)

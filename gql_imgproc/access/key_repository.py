@@ -1,0 +1,187 @@
+"""Statements on API keys: made, found, listed, revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
+
+from gql_imgproc.database.pagination import Page, Window, page_by_id
+from gql_imgproc.database.tables import api_keys, tenants
+from gql_imgproc.database.types import later, now, seconds_since
+from gql_imgproc.ids import new_id
+from gql_imgproc.security.api_key import NO_DIGEST, KeyState, PresentedKey
+from gql_imgproc.security.scopes import Scope
+
+#: `last_used_at` is written at most so often, in seconds: to read must not cost a write each time.
+USE_NOTED_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as its tenant sees it; `name`, `scopes` and `expires_at` as they were given."""
+
+    id: UUID
+    tenant_id: UUID
+    public_id: str
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    #: By the database's clock, when it was read.
+    state: KeyState
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A key that was looked for by its public identifier, and whether its use was noted lately."""
+
+    key: ApiKey
+    use_is_noted: bool
+
+    @property
+    def expired(self) -> bool:
+        return self.key.state is KeyState.EXPIRED
+
+
+_state = case(
+    (api_keys.c.revoked_at.is_not(None), KeyState.REVOKED),
+    (and_(api_keys.c.expires_at.is_not(None), api_keys.c.expires_at <= now()), KeyState.EXPIRED),
+    (api_keys.c.successor_id.is_not(None), KeyState.ROTATED),
+    else_=KeyState.USABLE,
+).label("state")
+_COLUMNS = *(api_keys.c[name] for name in ApiKey.__slots__ if name != "state"), _state
+_usable = and_(api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now()))
+
+
+def insert_key(
+    connection: Connection,
+    tenant_id: UUID,
+    key: PresentedKey,
+    name: str,
+    scopes: Collection[Scope],
+    expires_at: datetime | None,
+) -> ApiKey:
+    key_id = new_id()
+    connection.execute(
+        insert(api_keys).values(
+            id=key_id,
+            tenant_id=tenant_id,
+            public_id=key.public_id,
+            digest=key.digest,
+            name=name,
+            scopes=sorted(scopes),
+            created_at=now(),
+            expires_at=expires_at,
+        )
+    )
+    # Not by RETURNING, in which IS NOT NULL, and with it `_state`, is wrong on SQLite 3.40.
+    return _key(connection.execute(select(*_COLUMNS).where(*_own(tenant_id, key_id))).one())
+
+
+def proven(connection: Connection, key: PresentedKey) -> FoundKey | None:
+    """The key that somebody presents, whatever its state; None when it is not known.
+
+    One that is wrong takes as long as one that is not there: no more of it is read than what to compare with, and
+    something is compared even when there is nothing.
+    """
+    digest = select(api_keys.c.digest).where(api_keys.c.public_id == key.public_id)
+    matches = key.matches(connection.execute(digest).scalar_one_or_none() or NO_DIGEST)
+    return find(connection, key.public_id) if matches else None
+
+
+def find(connection: Connection, public_id: str) -> FoundKey | None:
+    noted = and_(
+        api_keys.c.last_used_at.is_not(None), seconds_since(api_keys.c.last_used_at) < USE_NOTED_SECONDS
+    ).label("noted")
+    statement = select(*_COLUMNS, noted)
+    row = connection.execute(statement.where(api_keys.c.public_id == public_id)).one_or_none()
+    return None if row is None else FoundKey(_key(row), bool(row.noted))
+
+
+def note_use(connection: Connection, key_id: UUID) -> None:
+    connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now()))
+
+
+def usable(connection: Connection, key_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the keys that are neither revoked nor expired."""
+    return set(connection.scalars(select(api_keys.c.id).where(api_keys.c.id.in_(key_ids), _usable)))
+
+
+def any_key(connection: Connection) -> bool:
+    """Whether there ever was a key. From then on callers are asked for one."""
+    return connection.execute(select(api_keys.c.id).limit(1)).first() is not None
+
+
+def any_usable_key(connection: Connection) -> bool:
+    return connection.execute(select(api_keys.c.id).where(_usable).limit(1)).first() is not None
+
+
+def key(connection: Connection, tenant_id: UUID, key_id: UUID) -> ApiKey | None:
+    row = connection.execute(select(*_COLUMNS).where(*_own(tenant_id, key_id))).one_or_none()
+    return None if row is None else _key(row)
+
+
+def keys_page(connection: Connection, tenant_id: UUID, window: Window) -> Page[ApiKey]:
+    """Keys of the tenant, the newest first; keys of the page are (identifier,)."""
+    statement = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id)
+    return page_by_id(connection, statement, api_keys.c.id, window, _key, descending=True)
+
+
+def count_keys(connection: Connection, tenant_id: UUID) -> int:
+    statement = select(func.count()).select_from(api_keys).where(api_keys.c.tenant_id == tenant_id)
+    return connection.execute(statement).scalar_one()
+
+
+def all_keys(connection: Connection, tenant_id: UUID | None) -> list[tuple[str, ApiKey]]:
+    """The name of its tenant, and the key: of one tenant or of all; for whoever runs the service."""
+    statement = select(*_COLUMNS, tenants.c.name.label("tenant")).join(tenants, tenants.c.id == api_keys.c.tenant_id)
+    if tenant_id is not None:
+        statement = statement.where(api_keys.c.tenant_id == tenant_id)
+    rows = connection.execute(statement.order_by(tenants.c.name, api_keys.c.id)).all()
+    return [(row.tenant, _key(row)) for row in rows]
+
+
+def hand_over(connection: Connection, tenant_id: UUID, key_id: UUID, successor_id: UUID, overlap_s: float) -> bool:
+    """Lets a key end soon, if not sooner, since another takes its place; False when it is not good, or has one."""
+    end = later(overlap_s)
+    earlier = case((api_keys.c.expires_at < end, api_keys.c.expires_at), else_=end)
+    changed = connection.execute(
+        update(api_keys)
+        .where(*_own(tenant_id, key_id), _usable, api_keys.c.successor_id.is_(None))
+        .values(successor_id=successor_id, expires_at=earlier)
+    )
+    return changed.rowcount == 1
+
+
+def revoke(connection: Connection, tenant_id: UUID, key_id: UUID) -> bool:
+    """Makes a key worthless; False when it was so already, or the tenant has no such key."""
+    not_yet = api_keys.c.revoked_at.is_(None)
+    changed = connection.execute(update(api_keys).where(*_own(tenant_id, key_id), not_yet).values(revoked_at=now()))
+    return changed.rowcount == 1
+
+
+def lasting_admins(connection: Connection, tenant_id: UUID) -> set[UUID]:
+    """Usable keys of the tenant with the scope ADMIN that have no successor yet.
+
+    Locks the tenant: of two that revoke each other's key one sees what the other has done.
+    """
+    connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update())
+    lasting = api_keys.c.tenant_id == tenant_id, _usable, api_keys.c.successor_id.is_(None)
+    rows = connection.execute(select(api_keys.c.id, api_keys.c.scopes).where(*lasting))
+    return {row.id for row in rows if Scope.ADMIN in row.scopes}
+
+
+def _own(tenant_id: UUID, key_id: UUID) -> tuple[ColumnElement[bool], ...]:
+    return api_keys.c.id == key_id, api_keys.c.tenant_id == tenant_id
+
+
+def _key(row: object) -> ApiKey:
+    values = {name: getattr(row, name) for name in ApiKey.__slots__}
+    scopes = frozenset(Scope(name) for name in values["scopes"])
+    return ApiKey(**values | {"scopes": scopes, "state": KeyState(values["state"])})

@@ -1,0 +1,38 @@
+"""Commands about the installation: `migrate`, `export-schema`, `doctor`."""
+
+from __future__ import annotations
+
+import typer
+
+from gql_imgproc import log
+from gql_imgproc.settings import load
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(migrate)
+    app.command()(export_schema)
+    app.command()(doctor)
+
+
+def migrate() -> None:
+    """Bring the database to the schema of this version: `alembic upgrade head`."""
+    from gql_imgproc.database.migrations import upgrade
+
+    settings = load()
+    log.set_up(settings.log_level, settings.log_format)
+    upgrade(settings.database)
+
+
+def export_schema() -> None:
+    """Print the GraphQL schema; `schema.graphql` is this output."""
+    from gql_imgproc.graphql.schema import export
+
+    typer.echo(export().rstrip("\n"))
+
+
+def doctor() -> None:
+    """Say what is configured and what is reachable, with the mend for each fault."""
+    from gql_imgproc.standalone.doctor import examine
+
+    if not examine():
+        raise typer.Exit(1)

@@ -1,0 +1,64 @@
+"""What the commands for whoever runs the service share: the database itself, without a service that runs."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Connection
+
+from gql_imgproc.database import migrations
+from gql_imgproc.database.engine import Database
+from gql_imgproc.settings import load
+
+T = TypeVar("T")
+
+
+def transact(work: Callable[[Connection], T]) -> T:
+    """Runs `work` in a transaction of the service's database; raises ConfigurationError when it cannot be used."""
+    url = load().database
+    migrations.check(url)
+    database = Database(url)
+    try:
+        return database.write_now(work)
+    except migrations.UNUSABLE as error:
+        raise migrations.unusable(url, error) from None
+    finally:
+        database.close()
+
+
+def user() -> str:
+    """Who types, for the audit log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user often has no name.
+        return str(os.getuid()) if sys.platform != "win32" else "unknown"
+
+
+def show(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """A table for people; for a file or another program one line each, with tabs, nothing cut off."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        for row in (titles, *rows):
+            typer.echo("\t".join(row))
+        return
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def moment(value: datetime | None) -> str:
+    """In UTC, which stands elsewhere."""
+    return f"{value:%Y-%m-%d %H:%M}" if value else "-"

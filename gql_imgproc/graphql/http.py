@@ -1,0 +1,289 @@
+"""GraphQL over HTTP, server-sent events, Apollo's multipart subscriptions and WebSockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from graphql import GraphQLError, OperationType
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import MissingQueryError
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData, GraphQLRequestProtocol
+from strawberry.http.streaming import AsyncTextStream, HTTPStreamTransport
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import (
+    GRAPHQL_SSE_PROTOCOL,
+    GRAPHQL_TRANSPORT_WS_PROTOCOL,
+    MULTIPART_SUBSCRIPTION_PROTOCOL,
+)
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType as Operation
+from strawberry.types.unset import UNSET
+
+from gql_imgproc.access.rate_limits import Deed
+from gql_imgproc.errors import RateLimited
+from gql_imgproc.graphql.auth import admit_socket, admitted_to_graphql, still_admitted, too_often
+from gql_imgproc.graphql.content_negotiation import (
+    GRAPHQL_JSON,
+    answer_type,
+    wants_events,
+    wants_only_events,
+    wants_parts,
+)
+from gql_imgproc.graphql.context import Context, House
+from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, no_such_operation, presentable
+from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
+from gql_imgproc.graphql.query_limits import chosen_operation, is_subscription
+from gql_imgproc.graphql.request_body import (
+    MAX_JSON_BYTES,
+    Body,
+    Refused,
+    decoded,
+    limited,
+    media_type,
+    object_from,
+    operation_from,
+    require_utf_8,
+)
+from gql_imgproc.graphql.schema import schema
+from gql_imgproc.graphql.sse import PARTS_TYPE, Events, Parts, framed
+from gql_imgproc.graphql.websocket import Socket, SocketHandler
+
+#: How long a new socket may stay without its first message, in seconds.
+SOCKET_INIT_SECONDS = 10
+#: Operations under way at once on one socket.
+MAX_OPERATIONS_PER_SOCKET = 100
+#: A body may take hours to come. When it took longer, in seconds, its caller is looked at again before it is heard.
+SLOW_BODY_SECONDS = 1.0
+
+
+class Transport(GraphQL[Context, None]):
+    """The door at `/graphql`. Whoever mounts it puts a House into `app.state.house`."""
+
+    request_adapter_class = Body
+    websocket_adapter_class = Socket
+    graphql_transport_ws_handler_class = SocketHandler
+    stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
+        GRAPHQL_SSE_PROTOCOL: Events,
+        MULTIPART_SUBSCRIPTION_PROTOCOL: Parts,
+    }
+
+    def __init__(self, *, allowed_origins: Sequence[str] = ()) -> None:
+        """`allowed_origins`: pages of other hosts that may open a socket."""
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            multipart_uploads_enabled=True,
+            subscription_protocols=(
+                GRAPHQL_TRANSPORT_WS_PROTOCOL,
+                GRAPHQL_SSE_PROTOCOL,
+                MULTIPART_SUBSCRIPTION_PROTOCOL,
+            ),
+            connection_init_wait_timeout=timedelta(seconds=SOCKET_INIT_SECONDS),
+            max_subscriptions_per_connection=MAX_OPERATIONS_PER_SOCKET,
+            allowed_origins=allowed_origins,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            bounded = limited_upload(request) if is_multipart(request) else limited(request, MAX_JSON_BYTES)
+            request = Request(scope, bounded)
+            response = await self.run(request)
+        except ClientDisconnect:
+            return
+        except HTTPException as refused:
+            response = refusal(refused, request.headers.get("accept", ""))
+        except Exception as fault:
+            # Outside of any operation, which would have told of it by itself.
+            told = presentable(GraphQLError("", original_error=fault))
+            response = _errors(told.formatted, 500, {}, request.headers.get("accept", ""))
+        try:
+            await response(scope, receive, send)
+        finally:
+            await request.close()
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        house: House = request.app.state.house
+        if isinstance(request, WebSocket):
+            return Context(house, None, response)
+        # Before the body is read.
+        request.state.caller = caller = await admitted_to_graphql(house, request)
+        return Context(house, caller, response)
+
+    async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
+        await admit_socket(context, cast(WebSocket, context.answer))
+        # An acknowledgement without a payload.
+        return cast(None, UNSET)
+
+    async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
+        response = await super().get_sub_response(request)
+        response.media_type = answer_type(request.headers.get("accept", ""))
+        return response
+
+    def should_render_graphql_ide(self, request: Any) -> bool:
+        return False
+
+    def is_request_allowed(self, request: Any) -> bool:
+        if request.method not in ("GET", "POST"):
+            raise Refused(405, "GraphQL is spoken with GET and POST.", headers={"Allow": "GET, POST"})
+        return True
+
+    def decode_json(self, data: str | bytes) -> Any:
+        return decoded(data)
+
+    async def parse_http_body(self, adapter: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
+        request = cast(Body, adapter).request
+        begun_at = time.monotonic()
+        operation = await _operation(request)
+        if time.monotonic() - begun_at > SLOW_BODY_SECONDS:
+            await still_admitted(request.app.state.house, request.state.caller)
+        query, name = operation.get("query"), operation.get("operationName")
+        if not isinstance(query, str) or not query.strip():
+            raise Refused(400, NO_DOCUMENT)
+        if not isinstance(name, str | None):
+            raise Refused(400, "`operationName` must be a text or null.")
+        for field in ("variables", "extensions"):
+            if not isinstance(operation.get(field), dict | None):
+                raise Refused(400, f"`{field}` must be an object or null.")
+        protocol = self._protocol(request, query, name or None)
+        if protocol != "http" and is_subscription(query, name or None):
+            await _count_subscription(request)
+        return GraphQLRequestData(
+            query=query,
+            variables=operation.get("variables"),
+            operation_name=name or None,
+            extensions=operation.get("extensions"),
+            protocol=protocol,
+        )
+
+    def _protocol(self, request: Request, query: str, name: str | None) -> GraphQLRequestProtocol:
+        """How it is answered: a client that can read JSON gets it for all but subscriptions."""
+        accept = request.headers.get("accept", "")
+        events, parts = wants_events(accept), wants_parts(accept)
+        if not (events or parts):
+            return "http"
+        if wants_only_events(accept):
+            # Once a stream has begun, no status can refuse it any more.
+            if request.method == "GET" and chosen_operation(query, name) is OperationType.MUTATION:
+                raise mutation_by_get()
+            return "sse"
+        if not is_subscription(query, name):
+            return "http"
+        return "multipart-subscription" if parts else "sse"
+
+    async def execute_single(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        sub_response: Response,
+        context: Context,
+        root_value: None,
+        request_data: GraphQLRequestData,
+    ) -> ExecutionResult:
+        allowed = {Operation.QUERY, Operation.MUTATION} if request.method == "POST" else {Operation.QUERY}
+        try:
+            return await self.schema.execute(
+                request_data.query,
+                variable_values=request_data.variables,
+                context_value=context,
+                operation_name=request_data.operation_name,
+                operation_extensions=request_data.extensions,
+                allowed_operation_types=allowed,
+            )
+        except CannotGetOperationTypeError as error:
+            raise Refused(400, no_such_operation(error)) from error
+        except InvalidOperationTypeError as error:
+            if error.operation_type is Operation.SUBSCRIPTION:
+                raise Refused(
+                    400,
+                    "A subscription needs a WebSocket, or `Accept: text/event-stream` to be answered with events,"
+                    " or `Accept: multipart/mixed;subscriptionSpec=1.0, application/json`.",
+                ) from error
+            raise mutation_by_get() from error
+        except MissingQueryError as error:
+            raise Refused(400, NO_DOCUMENT) from error
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+        # The schema has done so already, unless something failed outside of its extensions.
+        result.errors = result.errors and [presentable(error) for error in result.errors]
+        response = await super().process_result(request, result)
+        if result.data is None and result.errors and not any(error.path for error in result.errors):
+            # Nothing was executed, which GraphQL over HTTP tells by there being no `data`.
+            response.pop("data", None)
+        return response
+
+    def create_response(
+        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
+    ) -> Response:
+        response = super().create_response(response_data, sub_response)
+        kind = sub_response.media_type or "application/json"
+        response.headers["content-type"] = f"{kind}; charset=utf-8"
+        response.headers["vary"] = "Accept"
+        if "data" not in response_data and kind == GRAPHQL_JSON:
+            response.status_code = 400
+        return response
+
+    async def create_streaming_response(
+        self,
+        request: Request | WebSocket,
+        stream: Callable[[], AsyncIterator[str]],
+        sub_response: Response,
+        headers: Mapping[str, str],
+    ) -> Response:
+        if headers["Content-Type"] == PARTS_TYPE:
+            stream = partial(framed, cast(AsyncTextStream, stream))
+        return await super().create_streaming_response(request, stream, sub_response, headers)
+
+
+async def _count_subscription(request: Request) -> None:
+    """Before its stream begins, after which no status can refuse it any more."""
+    house: House = request.app.state.house
+    try:
+        await house.counts.count(request.state.caller, Deed.SUBSCRIPTIONS)
+    except RateLimited as refused:
+        raise too_often(refused) from None
+
+
+async def _operation(request: Request) -> dict[str, Any]:
+    """What a request asks for: from its address, its JSON or its multipart body."""
+    if request.method == "GET":
+        operation: dict[str, Any] = dict(request.query_params)
+        for field in ("variables", "extensions"):
+            if (text := operation.pop(field, "")) not in ("", "null"):
+                operation[field] = object_from(text, f"`{field}`")
+        return operation
+    match media_type(request):
+        case "application/json":
+            require_utf_8(request, "JSON")
+            return operation_from(await request.body(), "The body")
+        case "multipart/form-data":
+            return await multipart_operation(request)
+    raise Refused(415, "Send the operation as application/json, or as multipart/form-data with a file.")
+
+
+def mutation_by_get() -> Refused:
+    return Refused(405, "A mutation needs POST.", headers={"Allow": "POST"})
+
+
+def refusal(refused: HTTPException, accept: str) -> JSONResponse:
+    """An answer in the form of a GraphQL error."""
+    extensions = refused.extensions if isinstance(refused, Refused) else {"code": Code.BAD_REQUEST.value}
+    headers = {"Vary": "Accept"} | ((refused.headers if isinstance(refused, Refused) else None) or {})
+    error = {"message": refused.reason, "extensions": extensions}
+    return _errors(error, refused.status_code, headers, accept)
+
+
+def _errors(error: Any, status: int, headers: Mapping[str, str], accept: str) -> JSONResponse:
+    return JSONResponse({"errors": [error]}, status, headers, media_type=answer_type(accept))

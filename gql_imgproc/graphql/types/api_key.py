@@ -1,0 +1,72 @@
+"""API keys as their tenant's admins see them, one by one and in pages: all but what opens."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import strawberry
+
+from gql_imgproc.access import key_repository
+from gql_imgproc.access.api_keys import outside
+from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.graphql.types.connection import Listing, PageInfo, counted, cursor
+from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.security.api_key import KeyState
+from gql_imgproc.security.scopes import Scope
+
+
+@strawberry.type(description="An API key of the caller's tenant, without its secret; only admins see it.")
+class ApiKey(Node):
+    public_id: str = strawberry.field(description="Part of the key that may be seen: it follows `gip_`.")
+    name: str = strawberry.field(description="What the key is for.")
+    scopes: list[Scope] = strawberry.field(description="What the key is good for.")
+    state: KeyState = strawberry.field(description="Whether the key is good now.")
+    created_at: datetime = strawberry.field(description="When the key was made.")
+    expires_at: datetime | None = strawberry.field(description="When the key expires; null when it does not.")
+    last_used_at: datetime | None = strawberry.field(description="When the key was used last, to the minute.")
+    revoked_at: datetime | None = strawberry.field(description="When the key was revoked.")
+
+    @classmethod
+    def of(cls, key: key_repository.ApiKey) -> ApiKey:
+        return cls(
+            id=strawberry.ID(outside(key)),
+            public_id=key.public_id,
+            name=key.name,
+            scopes=[scope for scope in Scope if scope in key.scopes],
+            state=key.state,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            last_used_at=key.last_used_at,
+            revoked_at=key.revoked_at,
+        )
+
+
+@strawberry.type(description="One API key in a page.")
+class ApiKeyEdge:
+    cursor: str = strawberry.field(description="Opaque position of this API key.")
+    node: ApiKey = strawberry.field(description="The API key.")
+
+
+@strawberry.type(description="A page of API keys.")
+class ApiKeyConnection:
+    count: strawberry.Private[Callable[[], Awaitable[int]]]
+    edges: list[ApiKeyEdge] = strawberry.field(description="The edges of this page.")
+    page_info: PageInfo = strawberry.field(description="About this page.")
+
+    @computed("Number of API keys on all pages.")
+    async def total_count(self) -> int:
+        return await self.count()
+
+    @classmethod
+    def of(
+        cls, window: Window, page: Page[key_repository.ApiKey], count: Callable[[], Awaitable[int]]
+    ) -> ApiKeyConnection:
+        return cls(
+            count=counted(window, page, count),
+            edges=[
+                ApiKeyEdge(cursor=cursor(Listing.API_KEYS, key), node=ApiKey.of(api_key)) for key, api_key in page.rows
+            ],
+            page_info=PageInfo.of(Listing.API_KEYS, window, page),
+        )

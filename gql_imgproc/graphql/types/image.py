@@ -1,0 +1,73 @@
+"""Images as they are shown: thin views of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import strawberry
+from sqlalchemy import Row
+
+from gql_imgproc.enums import ImageOutcome, ImageStatus
+from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.graphql.context import Info
+from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.graphql.types.scalars import URL, ByteCount
+from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.storage import paths
+
+
+@strawberry.type(description="Why an image failed.")
+class ImageError:
+    code: ImageErrorCode = strawberry.field(description="Machine readable reason.")
+    message: str = strawberry.field(description="A sentence for people.")
+    http_status: int | None = strawberry.field(description="HTTP status of the answer when the code is HTTP_STATUS.")
+
+
+@strawberry.type(description="One image of a product.")
+class Image(Node):
+    input_url: URL = strawberry.field(description="Where the source image is fetched from.")
+    output_url: URL | None = strawberry.field(description="Where the stored image is; null until it is completed.")
+    status: ImageStatus = strawberry.field(description="Where the image stands.")
+    outcome: ImageOutcome | None = strawberry.field(description="How the image was stored; null until it is completed.")
+    attempts: int = strawberry.field(description="Number of attempts made.")
+    error: ImageError | None = strawberry.field(description="Why the image failed; null when it did not.")
+    input_bytes: ByteCount | None = strawberry.field(description="Bytes fetched.")
+    output_bytes: ByteCount | None = strawberry.field(description="Bytes stored.")
+    format: str | None = strawberry.field(description="Media type of the stored image, for instance image/jpeg.")
+    width: int | None = strawberry.field(description="Width of the stored image in pixels.")
+    height: int | None = strawberry.field(description="Height of the stored image in pixels.")
+
+    @computed("Where this service shows the source of a completed image, fetched anew to be compared with.")
+    def source_url(self, info: Info) -> URL | None:
+        if self.status is not ImageStatus.COMPLETED:
+            return None
+        return URL(info.context.open_address(paths.source_path(self.id)))
+
+    @classmethod
+    def of(cls, row: Row[Any], input_urls: list[str], address: Callable[[str], str]) -> Image:
+        """From its row, the sources of its product, and what turns a path into an address."""
+        failed = row.status is ImageStatus.FAILED and row.error_code is not None
+        return cls(
+            id=strawberry.ID(to_global(Kind.IMAGE, row.id)),
+            input_url=URL(input_urls[row.position]),
+            output_url=output_url(row, address),
+            status=row.status,
+            outcome=row.outcome,
+            attempts=row.attempts,
+            error=ImageError(code=row.error_code, message=row.error_message or "", http_status=row.error_http_status)
+            if failed
+            else None,
+            input_bytes=row.input_bytes,
+            output_bytes=row.output_bytes,
+            format=row.format,
+            width=row.width,
+            height=row.height,
+        )
+
+
+def output_url(row: Row[Any], address: Callable[[str], str]) -> URL | None:
+    if row.status is not ImageStatus.COMPLETED or row.object_name is None:
+        return None
+    return URL(address(paths.image_path(row.request_id, row.object_name)))

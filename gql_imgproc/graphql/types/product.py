@@ -1,0 +1,111 @@
+"""Products as they are shown, one by one and in pages: thin views of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import strawberry
+from sqlalchemy import Row
+
+from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.enums import ProductStatus
+from gql_imgproc.graphql.context import Info
+from gql_imgproc.graphql.errors import bad_input
+from gql_imgproc.graphql.types.connection import Listing, PageInfo, counted, cursor, given
+from gql_imgproc.graphql.types.field import IMAGES_COST, computed
+from gql_imgproc.graphql.types.image import Image, output_url
+from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.graphql.types.scalars import URL
+from gql_imgproc.ids import Kind, to_global
+
+
+@strawberry.type(description="One data row of the CSV file.")
+class Product(Node):
+    row: strawberry.Private[Row[Any]]
+    request_id: strawberry.ID = strawberry.field(description="Identifier of the request that the product belongs to.")
+    serial_number: str = strawberry.field(description="Serial number as in the file.")
+    product_name: str = strawberry.field(description="Product name as in the file.")
+    status: ProductStatus = strawberry.field(description="Where the product stands.")
+    created_at: datetime = strawberry.field(description="When the product was recorded.")
+    updated_at: datetime = strawberry.field(description="When the product or one of its images last changed.")
+
+    @computed("URLs of the source images in the order of the row, at most 100.")
+    def input_image_urls(self, info: Info) -> list[URL]:
+        info.context.allowance.spend_addresses(self.row.total_images)
+        return [URL(url) for url in self.row.input_image_urls]
+
+    @computed("URLs of the images that are done, in the order of the row; `images` pairs them with their sources.")
+    async def output_image_urls(self, info: Info) -> list[URL]:
+        info.context.allowance.spend_addresses(self.row.total_images)
+        if self.row.output_image_urls is not None:
+            return [URL(info.context.picture_address(path)) for path in self.row.output_image_urls if path]
+        # Recorded with the last image; until then the images tell.
+        info.context.allowance.spend_rows(self.row.total_images)
+        rows = await info.context.loaders.images.load(self.row.id)
+        urls = (output_url(row, info.context.picture_address) for row in rows)
+        return [url for url in urls if url]
+
+    @computed("The images in the order of the row, at most 100.", cost=IMAGES_COST)
+    async def images(self, info: Info) -> list[Image]:
+        info.context.allowance.spend_rows(self.row.total_images)
+        info.context.allowance.spend_entries(self.row.total_images)
+        rows = await info.context.loaders.images.load(self.row.id)
+        return [Image.of(row, self.row.input_image_urls, info.context.picture_address) for row in rows]
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Product:
+        return cls(
+            id=strawberry.ID(to_global(Kind.PRODUCT, row.id)),
+            row=row,
+            request_id=strawberry.ID(to_global(Kind.REQUEST, row.request_id)),
+            serial_number=row.serial_number,
+            product_name=row.product_name,
+            status=row.status,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+@strawberry.type(description="One product in a page.")
+class ProductEdge:
+    cursor: str = strawberry.field(description="Opaque position of this product.")
+    node: Product = strawberry.field(description="The product.")
+
+
+@strawberry.type(description="A page of products.")
+class ProductConnection:
+    count: strawberry.Private[Callable[[], Awaitable[int]]]
+    edges: list[ProductEdge] = strawberry.field(description="The edges of this page.")
+    page_info: PageInfo = strawberry.field(description="About this page.")
+
+    @computed("Number of matching products on all pages.")
+    async def total_count(self) -> int:
+        return await self.count()
+
+    @classmethod
+    def of(
+        cls, listing: Listing, window: Window, page: Page[Row[Any]], count: Callable[[], Awaitable[int]]
+    ) -> ProductConnection:
+        return cls(
+            count=counted(window, page, count),
+            edges=[ProductEdge(cursor=cursor(listing, key), node=Product.of(row)) for key, row in page.rows],
+            page_info=PageInfo.of(listing, window, page),
+        )
+
+
+#: Longest text that is searched for, in characters.
+MAX_SEARCH_CHARS = 200
+
+NameContains = Annotated[str | None, strawberry.argument(description="Only products whose name contains this text.")]
+
+
+def searched(text: str | None) -> str | None:
+    """The text to look for; None when everything is wanted."""
+    text = given(text)
+    if text is not None and len(text) > MAX_SEARCH_CHARS:
+        raise bad_input(f"`nameContains` may have at most {MAX_SEARCH_CHARS} characters.")
+    if text is not None and "\0" in text:
+        raise bad_input("`nameContains` may not contain the character NUL.")
+    return text or None

@@ -1,0 +1,192 @@
+"""Requests as they are shown, one by one and in pages: thin views of snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import strawberry
+
+from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.enums import Priority, ProductStatus, RequestFailureCode, RequestStatus
+from gql_imgproc.graphql.context import Info
+from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
+from gql_imgproc.graphql.types.connection import (
+    After,
+    Before,
+    First,
+    Last,
+    Listing,
+    PageInfo,
+    counted,
+    cursor,
+    given,
+    window,
+)
+from gql_imgproc.graphql.types.csv_issue import CsvIssue
+from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.graphql.types.options import ProcessingOptions
+from gql_imgproc.graphql.types.product import NameContains, ProductConnection, searched
+from gql_imgproc.graphql.types.scalars import URL, ByteCount
+from gql_imgproc.graphql.types.webhook import WebhookDelivery
+from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.requests.snapshot import FIELDS, Snapshot
+from gql_imgproc.storage import paths
+
+_FAILURES = {
+    RequestFailureCode.CSV_UNREADABLE: "The stored CSV file could not be read again. Upload it once more.",
+    RequestFailureCode.ALL_IMAGES_FAILED: "No image could be handled; each tells why in `error`.",
+    RequestFailureCode.DEADLINE: "The deadline of the request passed before all its images were done.",
+    RequestFailureCode.INTERNAL: "The service could not finish the request. Retry its failed images later.",
+}
+
+
+@strawberry.type(description="Why a whole request failed.")
+class RequestFailure:
+    code: RequestFailureCode = strawberry.field(description="Machine readable reason.")
+    message: str = strawberry.field(description="A sentence for people.")
+
+
+@strawberry.type(description="One uploaded CSV file and the work it started.")
+class Request(Node):
+    snapshot: strawberry.Private[Snapshot]
+    status: RequestStatus = strawberry.field(description="Where the request stands.")
+    priority: Priority = strawberry.field(description="How urgent the request is.")
+    sequence: int = strawberry.field(
+        description="A number that grows with every change of the request; "
+        "a client may drop an event whose number is not above the last one seen."
+    )
+    created_at: datetime = strawberry.field(description="When the request was accepted.")
+    updated_at: datetime = strawberry.field(description="When anything in the request last changed.")
+    started_at: datetime | None = strawberry.field(description="When the first worker took the request up.")
+    completed_at: datetime | None = strawberry.field(description="When the request reached its final status.")
+    estimated_completion_at: datetime | None = strawberry.field(
+        description="When the work is expected to end; null when that is not known or the status is final."
+    )
+    csv_filename: str = strawberry.field(description="Name of the uploaded file without any path.")
+    total_products: int = strawberry.field(description="Number of products in the file.")
+    processed_products: int = strawberry.field(description="Number of products that are done without a failed image.")
+    failed_products: int = strawberry.field(
+        description="Number of products that are done with at least one failed image."
+    )
+    total_images: int = strawberry.field(description="Number of images in the file.")
+    processed_images: int = strawberry.field(description="Number of images that are completed, the kept ones included.")
+    failed_images: int = strawberry.field(description="Number of images that were given up.")
+    cancelled_images: int = strawberry.field(
+        description="Number of images that were not done because the request was cancelled."
+    )
+    kept_images: int = strawberry.field(
+        description="Number of completed images whose original bytes were kept "
+        "since compressing them would not have helped."
+    )
+    progress_percent: float = strawberry.field(
+        description="Share of the images that are completed, failed or cancelled, from 0 to 100."
+    )
+    input_bytes: ByteCount = strawberry.field(description="Bytes of the images fetched so far.")
+    output_bytes: ByteCount = strawberry.field(description="Bytes of the images stored so far.")
+
+    @computed("Images that recently ended per second; null when that is not known or the status is final.")
+    def images_per_second(self) -> float | None:
+        return self.snapshot.rate
+
+    @computed("Options the request was made with, defaults filled in.")
+    def options(self) -> ProcessingOptions:
+        return ProcessingOptions.of(Options.from_json(self.snapshot.options))
+
+    @computed("What was noticed in the CSV file without being a reason to refuse it.")
+    def warnings(self, info: Info) -> list[CsvIssue]:
+        info.context.allowance.spend_entries(len(self.snapshot.warnings))
+        return [CsvIssue.stored(warning) for warning in self.snapshot.warnings]
+
+    @computed("Where the output CSV can be downloaded; null while the status is not final or when there is none.")
+    def output_csv_url(self, info: Info) -> URL | None:
+        if not (self.snapshot.status.final and self.snapshot.has_output):
+            return None
+        return URL(info.context.open_address(paths.download_path(self.snapshot.id)))
+
+    @computed("When `outputCsvUrl` stops working; null when it does not expire.")
+    def output_csv_expires_at(self, info: Info) -> datetime | None:
+        if not (self.snapshot.status.final and self.snapshot.has_output):
+            return None
+        days, ended_at = info.context.resources.settings.retention_days, self.snapshot.completed_at
+        gone_at = ended_at + timedelta(days=days) if days and ended_at else None
+        return min((end for end in (gone_at, info.context.open_until()) if end), default=None)
+
+    @computed("Why the request as a whole failed.")
+    def failure(self) -> RequestFailure | None:
+        code = self.snapshot.failure_code
+        return None if code is None else RequestFailure(code=code, message=_FAILURES[code])
+
+    @computed("Delivery of the completion webhook; null when none was asked for.")
+    async def webhook(self, info: Info) -> WebhookDelivery | None:
+        if self.snapshot.webhook_url is None:
+            return None
+        row = await info.context.loaders.deliveries.load((self.snapshot.id, self.snapshot.generation))
+        info.context.allowance.spend_entries(len(row.log) if row else 0)
+        return WebhookDelivery.of(self.snapshot.webhook_url, row)
+
+    @computed("Products of the request in the order of the file.", cost=2)
+    async def products(
+        self,
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+        name_contains: NameContains = strawberry.UNSET,
+        status: Annotated[
+            ProductStatus | None, strawberry.argument(description="Only products with this status.")
+        ] = strawberry.UNSET,
+    ) -> ProductConnection:
+        listing, loaders, request_id = Listing.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
+        asked, wanted = window(listing, first, after, last, before), Wanted(searched(name_contains), given(status))
+        page = await loaders.products.load(ProductsOf(request_id, asked, wanted))
+        return ProductConnection.of(
+            listing, asked, page, lambda: loaders.product_counts.load(CountOf(request_id, wanted))
+        )
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Request:
+        return cls(
+            id=strawberry.ID(to_global(Kind.REQUEST, snapshot.id)),
+            snapshot=snapshot,
+            estimated_completion_at=snapshot.estimated_completion_at,
+            progress_percent=snapshot.progress_percent,
+            **{name: getattr(snapshot, name) for name in _SHARED},
+        )
+
+
+#: What a request shows just as its snapshot has it.
+_SHARED = {field.name for field in fields(Request) if field.init} & set(FIELDS) - {"id"}
+
+
+@strawberry.type(description="One request in a page.")
+class RequestEdge:
+    cursor: str = strawberry.field(description="Opaque position of this request.")
+    node: Request = strawberry.field(description="The request.")
+
+
+@strawberry.type(description="A page of requests.")
+class RequestConnection:
+    count: strawberry.Private[Callable[[], Awaitable[int]]]
+    edges: list[RequestEdge] = strawberry.field(description="The edges of this page.")
+    page_info: PageInfo = strawberry.field(description="About this page.")
+
+    @computed("Number of matching requests on all pages.")
+    async def total_count(self) -> int:
+        return await self.count()
+
+    @classmethod
+    def of(cls, window: Window, page: Page[Snapshot], count: Callable[[], Awaitable[int]]) -> RequestConnection:
+        return cls(
+            count=counted(window, page, count),
+            edges=[
+                RequestEdge(cursor=cursor(Listing.REQUESTS, key), node=Request.of(snapshot))
+                for key, snapshot in page.rows
+            ],
+            page_info=PageInfo.of(Listing.REQUESTS, window, page),
+        )

@@ -1,0 +1,55 @@
+"""The limits in force, as a client reads them before it sends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import strawberry
+
+from gql_imgproc.graphql import query_limits
+from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
+from gql_imgproc.graphql.types.scalars import ByteCount
+from gql_imgproc.messaging.rate_limiter import Left
+from gql_imgproc.settings import Settings
+
+
+@strawberry.type(description="How many more operations the caller may send; each of these counts by itself as well.")
+class RateLimit:
+    limit: int = strawberry.field(description="Operations in any span of so long.")
+    remaining: int = strawberry.field(description="Operations that may be sent now.")
+    reset_at: datetime = strawberry.field(description="When the oldest operation that counts is forgotten.")
+
+    @classmethod
+    def of(cls, left: Left) -> RateLimit:
+        return cls(limit=left.limit, remaining=left.remaining, reset_at=datetime.fromtimestamp(left.resets_at, UTC))
+
+
+@strawberry.type(description="Limits in force, so that clients can check before they send.")
+class ServerLimits:
+    max_upload_bytes: ByteCount = strawberry.field(description="Size of the largest CSV file that is accepted.")
+    max_products: int = strawberry.field(description="Largest number of data rows in a file.")
+    max_images: int = strawberry.field(description="Largest number of images in a file.")
+    max_page_size: int = strawberry.field(description="Largest page of a connection.")
+    max_query_cost: int = strawberry.field(description="Largest cost of one operation.")
+    max_depth: int = strawberry.field(description="Most fields within fields of one operation.")
+    max_aliases: int = strawberry.field(description="Most aliases in one operation, fragments expanded.")
+    max_directives: int = strawberry.field(description="Most directives in one operation, fragments expanded.")
+    max_repeats: int = strawberry.field(description="Most times that one field or alias stands in a document.")
+    max_tokens: int = strawberry.field(description="Most names, values and brackets in a document.")
+    max_document_chars: int = strawberry.field(description="Most characters in a document.")
+
+    @classmethod
+    def of(cls, settings: Settings) -> ServerLimits:
+        return cls(
+            max_upload_bytes=ByteCount(settings.max_upload_bytes),
+            max_products=settings.max_products,
+            max_images=settings.max_images,
+            max_page_size=MAX_PAGE_SIZE,
+            max_query_cost=settings.max_query_cost,
+            max_depth=query_limits.MAX_DEPTH,
+            max_aliases=query_limits.MAX_ALIASES,
+            max_directives=query_limits.MAX_DIRECTIVES,
+            max_repeats=query_limits.MAX_REPEATS,
+            max_tokens=query_limits.MAX_TOKENS,
+            max_document_chars=query_limits.MAX_DOCUMENT_CHARS,
+        )

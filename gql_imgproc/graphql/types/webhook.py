@@ -1,0 +1,64 @@
+"""The webhook of a request, as it is shown."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+from sqlalchemy import Row
+
+from gql_imgproc.enums import WebhookStatus
+from gql_imgproc.graphql.types.scalars import URL
+from gql_imgproc.requests.repository.webhook_outbox import Attempt
+from gql_imgproc.security.webhook_url import shown_url
+
+
+@strawberry.type(description="One attempt to deliver a webhook.")
+class WebhookAttempt:
+    at: datetime = strawberry.field(description="When the attempt began.")
+    http_status: int | None = strawberry.field(description="HTTP status of the answer; null when none came.")
+    error: str | None = strawberry.field(
+        description="Why the attempt failed, as a sentence for people; null when it succeeded."
+    )
+    duration_ms: int = strawberry.field(description="How long the attempt took, in milliseconds.")
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> WebhookAttempt:
+        attempt = Attempt.from_json(entry)
+        return cls(at=attempt.at, http_status=attempt.http_status, error=attempt.error, duration_ms=attempt.duration_ms)
+
+
+@strawberry.type(description="Delivery of the completion webhook.")
+class WebhookDelivery:
+    url: URL = strawberry.field(description="Where the webhook is sent; credentials in the URL are not shown.")
+    status: WebhookStatus = strawberry.field(description="Where the delivery stands.")
+    attempts: int = strawberry.field(description="Number of attempts made.")
+    last_http_status: int | None = strawberry.field(
+        description="HTTP status of the last attempt; null when there was none or no answer came."
+    )
+    next_attempt_at: datetime | None = strawberry.field(
+        description="When the next attempt is due; null when none is planned."
+    )
+    log: list[WebhookAttempt] = strawberry.field(description="The last 20 attempts, oldest first.")
+
+    @classmethod
+    def of(cls, url: str, row: Row[Any] | None) -> WebhookDelivery:
+        """From the delivery's row; there is none before the request is final."""
+        if row is None:
+            return cls(
+                url=URL(shown_url(url)),
+                status=WebhookStatus.PENDING,
+                attempts=0,
+                last_http_status=None,
+                next_attempt_at=None,
+                log=[],
+            )
+        return cls(
+            url=URL(shown_url(url)),
+            status=row.status,
+            attempts=row.attempts,
+            last_http_status=row.last_http_status,
+            next_attempt_at=row.due_at,
+            log=[WebhookAttempt.of(entry) for entry in row.log],
+        )

@@ -1,0 +1,63 @@
+"""The boxes of an ISO base media file (ISO/IEC 14496-12), walked within bounds."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from gql_imgproc.imaging.errors import corrupt
+
+Box = tuple[bytes, memoryview]
+#: Offset and length of bytes that are one piece of a picture.
+Extents = tuple[tuple[int, int], ...]
+
+
+class Budget:
+    """How many parts of a file may still be looked at, whatever it claims to hold."""
+
+    def __init__(self, parts: int) -> None:
+        self._left = parts
+
+    def spend(self, parts: int = 1) -> None:
+        self._left -= parts
+        if self._left < 0:
+            raise corrupt("The AVIF is damaged: it is split into too many parts.")
+
+
+class BoxFile:
+    """A file, and what may still be read of it."""
+
+    def __init__(self, data: bytes, parts: int) -> None:
+        self.view, self.budget = memoryview(data), Budget(parts)
+        self._joined_bytes = 0
+
+    def walk(self, view: memoryview, lenient: bool = False) -> Iterator[Box]:
+        """Type and content of each box (4.2). `lenient` is for what may follow the last one of a file."""
+        at, end = 0, len(view)
+        while at + 8 <= end:
+            self.budget.spend()
+            size, kind = struct.unpack_from(">I4s", view, at)
+            head = 8
+            if size == 1:
+                (size,) = struct.unpack_from(">Q", view, at + 8)
+                head = 16
+            elif size == 0:
+                size = end - at
+            if size < head or at + size > end:
+                if lenient:
+                    return
+                raise corrupt("The AVIF is damaged or incomplete: one of its boxes ends early.")
+            yield kind, view[at + head : at + size]
+            at += size
+
+    def joined(self, view: memoryview, extents: Extents) -> memoryview:
+        if any(offset + length > len(view) for offset, length in extents):
+            raise corrupt("The AVIF is incomplete: bytes are missing at its end.")
+        if len(extents) == 1:
+            offset, length = extents[0]
+            return view[offset : offset + length]
+        # Extents may all be the same bytes, and a decoder joins them as often as they are told.
+        self._joined_bytes += sum(length for _, length in extents)
+        if self._joined_bytes > len(self.view):
+            raise corrupt("The AVIF is damaged: its pictures claim more bytes than it has.")
+        return memoryview(b"".join(view[offset : offset + length] for offset, length in extents))

@@ -1,0 +1,32 @@
+"""A picture to be compressed: its bytes, what they say about themselves, and Pillow's view of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import ImageFile
+
+from gql_imgproc.imaging.formats import Format
+from gql_imgproc.imaging.probe import ImageLimits, displayed_size, examine, open_picture
+from gql_imgproc.imaging.structure import Anatomy
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`image` has its header read, its pixels not yet."""
+
+    data: bytes
+    form: Format
+    anatomy: Anatomy
+    image: ImageFile.ImageFile
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as displayed."""
+        return displayed_size(self.form, self.anatomy)
+
+
+def opened(data: bytes, limits: ImageLimits) -> Source:
+    """Raises ImageFailure for what is no picture, is not supported, is damaged or over a limit."""
+    form, anatomy = examine(data, limits)
+    return Source(data, form, anatomy, open_picture(data, form, anatomy))

@@ -1,0 +1,68 @@
+"""The duties that one process at a time does for all: sweeping, retrying by itself, cleaning."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import redis
+from sqlalchemy.exc import OperationalError
+
+from gql_imgproc.errors import StorageError
+from gql_imgproc.maintenance.reconcile import reopen, sweep
+from gql_imgproc.maintenance.retention import remove_expired, remove_orphans
+from gql_imgproc.requests.notify import tell
+from gql_imgproc.runtime import Resources
+
+log = logging.getLogger(__name__)
+
+#: Share of the pause between two sweeps for which one keeps others from sweeping: less than the shortest pause.
+SWEEP_SHARE = 0.7
+#: Pause between two cleanings, in seconds.
+CLEANING_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """`do` tells on how many things it was done; nobody else does it for `pause_s` from its beginning."""
+
+    name: str
+    do: Callable[[Resources], Awaitable[int]]
+    pause_s: float
+
+
+def duties(resources: Resources) -> list[Duty]:
+    sweep_s = SWEEP_SHARE * resources.settings.sweep_seconds
+    return [
+        Duty("sweep", sweep, sweep_s),
+        Duty("retry", reopen, sweep_s),
+        Duty("expiry", remove_expired, CLEANING_SECONDS),
+        Duty("orphans", remove_orphans, CLEANING_SECONDS),
+    ]
+
+
+def do_duties(resources: Resources) -> None:
+    """Begins, in the background, each duty that no other process has done in its pause, unless it is going on here."""
+    for duty in duties(resources):
+        resources.background.start(("duty", duty.name), partial(do_alone, resources, duty))
+
+
+async def do_alone(resources: Resources, duty: Duty) -> None:
+    """Does a duty, unless another process has done so within its pause; leaves an account of it."""
+    began = time.monotonic()
+    try:
+        if not await resources.blocking(resources.duties.take, duty.name, duty.pause_s):
+            return
+        items = await duty.do(resources)
+    except (redis.RedisError, StorageError, OperationalError) as error:
+        log.warning("a duty is put off", extra={"duty": duty.name, "reason": str(getattr(error, "orig", error))})
+        return
+    await tell(resources, partial(resources.duties.note, duty.name, items))
+    log.log(
+        logging.INFO if items else logging.DEBUG,
+        "duty done",
+        extra={"duty": duty.name, "items": items, "seconds": round(time.monotonic() - began, 3)},
+    )

@@ -1,0 +1,112 @@
+"""One picture: fetched, compressed on a CPU slot, stored; and the verdict on it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from gql_imgproc.enums import ImageStatus, Priority
+from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.imaging.compress import Compressed, compress, inspect
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.processing.stage_metrics import Stage, note, stage
+from gql_imgproc.requests.limits import image_limits
+from gql_imgproc.requests.repository.claims import Claim, Verdict
+from gql_imgproc.runtime import Resources
+from gql_imgproc.storage.object_store import ObjectHeaders
+from gql_imgproc.storage.paths import image_key, object_name
+from gql_imgproc.storage.response_headers import picture_cache
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A picture as it is to be stored, and how many bytes were fetched for it."""
+
+    picture: Compressed
+    input_bytes: int
+    sha256: str
+
+
+async def fetch(resources: Resources, url: str) -> bytes:
+    """The bytes of a picture. Raises ImageFailure, whatever happens."""
+    try:
+        with stage(Stage.FETCH):
+            return await resources.fetcher.fetch(url)
+    except ImageFailure:
+        raise
+    except Exception as error:
+        raise _fault("fetching") from error
+
+
+async def squeeze(resources: Resources, data: bytes, options: Options, priority: Priority) -> Result:
+    """A picture made smaller. Raises ImageFailure, whatever happens."""
+    limits = image_limits(resources.settings)
+    begun: list[float] = []
+
+    def work() -> Result:
+        begun.append(time.perf_counter())
+        picture = compress(data, options, limits)
+        return Result(picture, len(data), hashlib.sha256(picture.data).hexdigest())
+
+    try:
+        megapixels = inspect(data, limits).megapixels
+        asked = time.perf_counter()
+        try:
+            return await resources.cpu.run(megapixels, priority, work)
+        finally:
+            for began in begun:
+                note(Stage.WAIT, asked, began)
+                note(Stage.COMPRESS, began, time.perf_counter())
+    except ImageFailure:
+        raise
+    except Exception as error:
+        raise _fault("compressing") from error
+
+
+async def store(resources: Resources, claim: Claim, image_id: UUID, result: Result) -> Verdict:
+    """Stores a picture for one image and says that it is completed. Raises ImageFailure, whatever happens."""
+    picture = result.picture
+    name = object_name(image_id, claim.lease_token, picture.extension)
+    try:
+        headers = ObjectHeaders(picture.media_type, picture_cache(private=resources.settings.private_images))
+        with stage(Stage.STORE):
+            await resources.storage.put_new(image_key(claim.request_id, name), picture.data, headers)
+    except Exception as error:
+        raise _fault("storing") from error
+    return Verdict(
+        status=ImageStatus.COMPLETED,
+        outcome=picture.outcome,
+        input_bytes=result.input_bytes,
+        output_bytes=len(picture.data),
+        object_name=name,
+        sha256=result.sha256,
+        format=picture.media_type,
+        width=picture.width,
+        height=picture.height,
+    )
+
+
+def given_up(failure: ImageFailure) -> Verdict:
+    """The verdict on a picture that is not tried again."""
+    return Verdict(
+        status=ImageStatus.FAILED,
+        error_code=failure.code,
+        error_message=failure.message,
+        error_http_status=failure.http_status,
+        error_temporary=failure.temporary,
+    )
+
+
+def _fault(deed: str) -> ImageFailure:
+    """What users read of a fault that is ours; the log has the rest."""
+    log.exception("fault while %s a picture", deed)
+    return ImageFailure(
+        ImageErrorCode.INTERNAL,
+        f"A fault of the service while {deed} the picture. Retry the failed images; if it stays, tell its operator.",
+        temporary=True,
+    )

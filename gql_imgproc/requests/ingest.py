@@ -1,0 +1,104 @@
+"""Taking in the rows of an accepted CSV, chunk by chunk, from wherever an earlier attempt ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from typing import BinaryIO
+from uuid import UUID
+
+from gql_imgproc.csvfile.reader import Row, read_rows
+from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
+from gql_imgproc.metrics import LEASES_LOST
+from gql_imgproc.requests.lease import held
+from gql_imgproc.requests.limits import accepted_limits
+from gql_imgproc.requests.notify import publish, tell, wake
+from gql_imgproc.requests.repository import create, transitions
+from gql_imgproc.requests.repository.create import NewProduct
+from gql_imgproc.requests.repository.transitions import Hold
+from gql_imgproc.requests.trace_context import traced
+from gql_imgproc.runtime import Resources
+from gql_imgproc.storage.object_store import spooled
+from gql_imgproc.storage.paths import input_key
+
+log = logging.getLogger(__name__)
+
+#: Rows inserted in one transaction: 5,000 would hold SQLite's write lock until other writers notice.
+CHUNK_PRODUCTS = 2_000
+#: Pause after a chunk, so that other writers get the lock, in seconds.
+CHUNK_PAUSE_SECONDS = 0.002
+
+
+class CsvChanged(Exception):
+    """The stored CSV has not as many rows as were counted when it was accepted."""
+
+
+async def ingest(resources: Resources, request_id: UUID) -> None:
+    """Inserts the rows that are missing, waking workers as they come. Ends at once when another does it."""
+    try:
+        async with held(resources, request_id) as hold:
+            if hold is None:
+                return
+            if hold.request.needs_rows:
+                async with traced(resources, "ingest", request_id):
+                    await _take_in(resources, hold)
+    except LeaseLost:
+        LEASES_LOST.labels("ingestion").inc()
+        log.info("ingestion is another's now", extra={"request": request_id})
+        return
+    except StorageError as error:
+        log.warning("ingestion is left to the next sweep", extra={"request": request_id, "reason": str(error)})
+        return
+    # It may have been stopped meanwhile; finishing looks at that.
+    await tell(resources, lambda: resources.queue.finish(request_id))
+
+
+async def _take_in(resources: Resources, hold: Hold) -> None:
+    """Inserts all missing rows, or stops a request whose CSV will never be read again."""
+    request = hold.request
+    try:
+        with spooled() as file:
+            await resources.storage.download(input_key(request.id), file)
+            await _insert_rows(resources, hold, file)
+    except (ManifestRefused, CsvChanged, ObjectMissing):
+        log.exception("the stored CSV cannot be read again", extra={"request": request.id})
+        await resources.db.write(lambda connection: transitions.stop_unreadable(connection, hold))
+
+
+async def _insert_rows(resources: Resources, hold: Hold, file: BinaryIO) -> None:
+    request, lease_s = hold.request, resources.settings.lease_seconds
+    first, end = request.ingested_products, request.total_products
+    rows = await resources.reading(_skip, file, first)
+    for start in range(first, end, CHUNK_PRODUCTS):
+        chunk = await resources.reading(_take, rows, min(CHUNK_PRODUCTS, end - start))
+        if len(chunk) < min(CHUNK_PRODUCTS, end - start):
+            raise CsvChanged
+        state = await resources.db.write(
+            lambda connection, chunk=chunk: create.insert_chunk(connection, hold, chunk, lease_s)  # type: ignore[misc]  # bound per turn of the loop
+        )
+        await publish(resources, state)
+        if start == first:
+            await wake(resources, request.id, request.priority)
+        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+    if await resources.reading(_take, rows, 1):
+        raise CsvChanged
+
+
+def read_chunk(file: BinaryIO, count: int) -> list[NewProduct]:
+    """The first rows of a checked CSV."""
+    return _take(_skip(file, 0), count)
+
+
+def _skip(file: BinaryIO, count: int) -> Iterator[Row]:
+    file.seek(0)
+    rows = read_rows(file, accepted_limits())
+    next(islice(rows, count, count), None)
+    return rows
+
+
+def _take(rows: Iterator[Row], count: int) -> list[NewProduct]:
+    return [
+        NewProduct(row.position, row.serial_number, row.product_name, row.image_urls) for row in islice(rows, count)
+    ]

@@ -1,0 +1,177 @@
+"""The end of a request: what is pending cancelled if it is being stopped, output CSV, final status, webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from uuid import UUID
+
+from gql_imgproc.csvfile.writer import write_output
+from gql_imgproc.enums import RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
+from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_ENDED
+from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS
+from gql_imgproc.requests.lease import held
+from gql_imgproc.requests.limits import accepted_limits
+from gql_imgproc.requests.notify import publish, share_out, tell, wake
+from gql_imgproc.requests.repository import queries, retry, transitions
+from gql_imgproc.requests.repository.output_rows import results
+from gql_imgproc.requests.repository.transitions import End, Hold
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.trace_context import traced
+from gql_imgproc.runtime import Resources
+from gql_imgproc.storage.object_store import ObjectHeaders, spooled
+from gql_imgproc.storage.paths import image_path, input_key, output_key, output_name
+from gql_imgproc.storage.response_headers import OUTPUT_CACHE, OUTPUT_TYPE, attachment, output_filename
+
+log = logging.getLogger(__name__)
+
+#: Products whose results are read at once while the output CSV is written.
+RESULTS_PAGE = 1_000
+
+
+async def finish(resources: Resources, request_id: UUID) -> None:
+    """Brings a request to its final status when nothing of it is pending, or when it is being stopped.
+
+    The output CSV is stored first, so that who sees a final status can download. Ends at once when another
+    process holds the request.
+    """
+    async with traced(resources, "finish", request_id):
+        await _finish(resources, request_id)
+
+
+async def _finish(resources: Resources, request_id: UUID) -> None:
+    try:
+        async with held(resources, request_id) as hold:
+            if hold is None:
+                return
+            ended = await _end(resources, hold)
+    except LeaseLost:
+        LEASES_LOST.labels("finishing").inc()
+        log.info("finishing is another's now", extra={"request": request_id})
+        return
+    except StorageError as error:
+        log.warning("finishing is left to the next sweep", extra={"request": request_id, "reason": str(error)})
+        return
+    if ended is None:
+        await _go_on(resources, hold.request)
+        return
+    _count(ended)
+    await publish(resources, ended)
+    if delivery := await resources.db.read(lambda connection: transitions.delivery_of(connection, ended)):
+        await tell(resources, lambda: resources.queue.deliver(delivery))
+    await share_out(resources, ended.tenant_id)
+
+
+def _count(ended: Snapshot) -> None:
+    REQUESTS_ENDED.labels(ended.status.value).inc()
+    told: dict[str, object] = {"request": ended.id, "status": ended.status.value}
+    if ended.started_at is not None and ended.completed_at is not None:
+        seconds = (ended.completed_at - ended.started_at).total_seconds()
+        REQUEST_SECONDS.observe(seconds)
+        told["seconds"] = round(seconds, 3)
+    images = {"processed_images": ended.processed_images, "failed_images": ended.failed_images}
+    sizes = {"input_bytes": ended.input_bytes, "output_bytes": ended.output_bytes}
+    log.info("request ended", extra=told | images | sizes)
+
+
+async def _end(resources: Resources, hold: Hold) -> Snapshot | None:
+    """The request with its final status; None when it is not ready for one."""
+    request = hold.request
+    if request.needs_rows:
+        return None
+    if request.stop_reason is not None:
+        while await resources.db.write(lambda connection: transitions.cancel_chunk(connection, hold)):  # noqa: ASYNC110 - see below
+            # SQLite's write lock must be let go between chunks.
+            await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+        request = await _now(resources, request)
+    else:
+        if request.generation > 1:
+            request = await _reopen_rest(resources, hold)
+        if request.pending_images:
+            return None
+    output = await _store_output(resources, hold, request)
+    status, failure = verdict(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
+    settings = resources.settings
+    end = End(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
+    return await resources.db.write(lambda connection: transitions.finish(connection, hold, request, end))
+
+
+async def _reopen_rest(resources: Resources, hold: Hold) -> Snapshot:
+    """Opens what is left of a large request that is being opened again; the request as it is then."""
+    request = hold.request
+    while state := await resources.db.write(lambda connection: retry.reopen_chunk(connection, hold)):
+        request = state
+        await publish(resources, request)
+        await wake(resources, request.id, request.priority)
+        # SQLite's write lock must be let go between chunks.
+        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
+    return request
+
+
+async def _go_on(resources: Resources, seen: Snapshot) -> None:
+    """Sees to the next step of a request that could not be finished; what nothing changed is left to the sweep."""
+    request = await _now(resources, seen)
+    if request.needs_rows:
+        await tell(resources, lambda: resources.queue.ingest(request.id))
+    elif request.stop_reason is not seen.stop_reason or bool(request.pending_images) is not bool(seen.pending_images):
+        # It was stopped while its output was written, and that end is another one; or its last image ended while
+        # we held it, and who was called for that found us.
+        await tell(resources, lambda: resources.queue.finish(request.id))
+
+
+async def _now(resources: Resources, seen: Snapshot) -> Snapshot:
+    return await resources.db.read(lambda connection: queries.request(connection, seen.tenant_id, seen.id)) or seen
+
+
+def verdict(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None]:
+    """The final status of a request of which nothing is pending."""
+    match request.stop_reason:
+        case StopReason.CANCELLED:
+            return RequestStatus.CANCELLED, None
+        case StopReason.DEADLINE:
+            return RequestStatus.FAILED, RequestFailureCode.DEADLINE
+        case StopReason.CSV_UNREADABLE:
+            return RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
+    if request.cancelled_images:
+        # Its failed images were retried after it had been cancelled.
+        return RequestStatus.CANCELLED, None
+    if request.failed_images == request.total_images:
+        return RequestStatus.FAILED, RequestFailureCode.ALL_IMAGES_FAILED
+    if request.failed_images:
+        return RequestStatus.COMPLETED_WITH_ERRORS, None
+    return RequestStatus.COMPLETED, None
+
+
+async def _store_output(resources: Resources, hold: Hold, request: Snapshot) -> str | None:
+    """Name of the output CSV, once it is stored; None when the CSV that it extends cannot be read again."""
+    if request.stop_reason is StopReason.CSV_UNREADABLE:
+        return None
+    name = output_name(hold.token)
+    try:
+        with spooled() as source, spooled() as output:
+            await resources.storage.download(input_key(request.id), source)
+            await resources.reading(write_output, source, output, accepted_limits(), _results(resources, request))
+            # As we would serve it: a bucket serves it too.
+            headers = ObjectHeaders(OUTPUT_TYPE, OUTPUT_CACHE, attachment(output_filename(request.csv_filename)))
+            await resources.storage.put_file(output_key(request.id, name), output, headers)
+    except (ManifestRefused, ObjectMissing, ValueError):
+        # A ValueError says that it has not the rows any more that were counted.
+        log.exception("the stored CSV cannot be read again", extra={"request": request.id})
+        return None
+    return name
+
+
+def _results(resources: Resources, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
+    """Addresses and errors of the images of each product, in the order of the file."""
+    public_url = resources.settings.public_url
+    for start in range(0, request.total_products, RESULTS_PAGE):
+        page = resources.db.read_now(
+            lambda connection, start=start: list(results(connection, request.id, start, RESULTS_PAGE))  # type: ignore[misc]  # bound per turn of the loop
+        )
+        for found in page:
+            yield (
+                [public_url + image_path(request.id, name) if name else None for name, _ in found],
+                [error for _, error in found],
+            )

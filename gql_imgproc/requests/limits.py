@@ -1,0 +1,45 @@
+"""The limits of the core's rooms, from the settings."""
+
+from __future__ import annotations
+
+from gql_imgproc.access.quotas import Limits
+from gql_imgproc.csvfile.reader import ManifestLimits
+from gql_imgproc.imaging.compress import ImageLimits
+from gql_imgproc.security.scopes import Caller
+from gql_imgproc.settings import Settings
+
+
+def manifest_limits(settings: Settings) -> ManifestLimits:
+    return ManifestLimits(
+        max_products=settings.max_products,
+        max_images=settings.max_images,
+        max_columns=settings.max_columns,
+        max_field_chars=settings.max_field_chars,
+    )
+
+
+def accepted_limits() -> ManifestLimits:
+    """For a file that was accepted before: it stays readable when the settings are lowered afterwards."""
+    most = 2**31
+    return ManifestLimits(max_products=most, max_images=most, max_columns=most, max_field_chars=most)
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(
+        max_pixels=settings.max_image_pixels,
+        max_total_pixels=4 * settings.max_image_pixels,
+        max_scanned_pixels=20 * settings.max_image_pixels,
+        min_saving_percent=settings.min_saving_percent,
+    )
+
+
+def quota_limits(settings: Settings, caller: Caller) -> Limits | None:
+    """Quotas of tenants that have none of their own; None for a caller whom none bind."""
+    if caller.unlimited:
+        return None
+    return Limits(
+        open_requests=settings.quota_open_requests,
+        pending_images=settings.quota_pending_images,
+        stored_bytes=settings.quota_stored_bytes,
+        csv_bytes=settings.quota_csv_bytes,
+    )

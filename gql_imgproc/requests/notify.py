@@ -1,0 +1,82 @@
+"""Telling others what was committed. What is lost here is healed: watchers look at the database, workers are swept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+import redis
+from sqlalchemy import Connection
+
+from gql_imgproc.enums import Priority
+from gql_imgproc.messaging.queue import Census
+from gql_imgproc.metrics import MESSAGES_REFUSED
+from gql_imgproc.requests.repository import transitions
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.runtime import Resources
+
+log = logging.getLogger(__name__)
+
+
+async def tell(resources: Resources, *calls: Callable[[], object]) -> None:
+    """Makes calls to Redis on one thread hop; one that fails is logged, since a sweep makes it again."""
+
+    def call_all() -> None:
+        for call in calls:
+            call()
+
+    try:
+        await resources.blocking(call_all)
+    except redis.RedisError as error:
+        MESSAGES_REFUSED.inc()
+        log.warning("Redis did not take a message; the next sweep sends it", extra={"reason": str(error)})
+
+
+async def publish(resources: Resources, snapshot: Snapshot) -> None:
+    """Tells all who watch the request."""
+    await tell(resources, lambda: resources.publisher.publish(snapshot))
+
+
+async def wake(resources: Resources, request_id: UUID, priority: Priority, census: Census | None = None) -> int:
+    """Sends as many wake-up calls as there are products to claim, up to the request's share, less those on their way.
+
+    How many were missing; when Redis did not take them, the next sweep finds the same ones.
+    """
+    window, queue = resources.settings.window, resources.queue
+
+    def wanted(connection: Connection) -> tuple[int, int]:
+        claimable = transitions.claimable(connection, request_id, window)
+        return claimable, share_of(window, transitions.open_beside(connection, request_id)) if claimable else 0
+
+    claimable, share = await resources.db.read(wanted)
+    if not claimable:
+        return 0
+    if census is None:
+        try:
+            census = await resources.blocking(queue.census)
+        except redis.RedisError:
+            return 0
+    empty = [slot for slot in range(share) if slot not in census.pictures[request_id]]
+    missing = empty[: max(0, claimable - (share - len(empty)))]
+    await tell(resources, lambda: queue.work_on(request_id, priority, missing))
+    return len(missing)
+
+
+async def share_out(resources: Resources, tenant_id: UUID) -> None:
+    """Gives the places of a request that has ended to the other open ones of its tenant, if that makes a difference."""
+    window = resources.settings.window
+    others = await resources.db.read(lambda connection: transitions.open_of(connection, tenant_id, window))
+    if not others or share_of(window, len(others)) == share_of(window, len(others) + 1):
+        return
+    try:
+        census = await resources.blocking(resources.queue.census)
+    except redis.RedisError:
+        return
+    for request_id, priority in others:
+        await wake(resources, request_id, priority, census)
+
+
+def share_of(window: int, open_requests: int) -> int:
+    """Slots of each of so many open requests of one tenant; each has one at least, or it would never end."""
+    return max(1, window // max(1, open_requests))

@@ -1,0 +1,302 @@
+"""Statements of a worker: claim a product, renew the lease, record each image, give the product back.
+
+Rows are always locked in the order product, image, request: on PostgreSQL another order would deadlock, and the
+request's row, which all workers want, is held for the shortest time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BindParameter, Connection, bindparam, case, exists, func, null, select, update
+
+from gql_imgproc.database.tables import OPEN, images, is_open, products, requests
+from gql_imgproc.database.types import later, now, seconds_since
+from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
+from gql_imgproc.errors import ImageErrorCode, LeaseLost
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.storage.paths import image_path
+
+#: The rate of a request is measured anew when the last measure is so old, in seconds.
+RATE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedImage:
+    """An image of a claimed product that is not done yet."""
+
+    id: UUID
+    url: str
+    #: Attempts made, this one included.
+    attempts: int
+    #: Times that decoding it alone was begun and no verdict came.
+    crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A product that is ours until its lease runs out, and what is to be done."""
+
+    product_id: UUID
+    request_id: UUID
+    lease_token: int
+    #: Claims in a row, this one included, that ended without a word: from 2 on something kills its workers.
+    attempts: int
+    images: tuple[ClaimedImage, ...]
+    options: dict[str, Any]
+    priority: Priority
+    #: Of the request's tenant, this one included.
+    open_requests: int
+    #: The request, when this claim changed it (the first one starts it).
+    started: Snapshot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an image ended."""
+
+    status: ImageStatus
+    outcome: ImageOutcome | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    object_name: str | None = None
+    sha256: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    error_code: ImageErrorCode | None = None
+    error_message: str | None = None
+    error_http_status: int | None = None
+    error_temporary: bool = False
+
+
+_siblings = requests.alias("siblings")
+_open_siblings = (
+    select(func.count())
+    .where(_siblings.c.tenant_id == requests.c.tenant_id, _siblings.c.status.in_(OPEN))
+    .scalar_subquery()
+)
+_OPEN = select(requests.c.options, requests.c.priority, requests.c.status, _open_siblings.label("open_requests")).where(
+    requests.c.id == bindparam("request"),
+    is_open,
+    requests.c.stop_reason.is_(None),
+)
+
+_NEXT = (
+    select(products.c.id)
+    .where(products.c.request_id == bindparam("request"), products.c.due_at <= now())
+    .order_by(products.c.due_at, products.c.position)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_CLAIM = (
+    update(products)
+    .where(products.c.id == _NEXT)
+    .values(
+        status=ProductStatus.PROCESSING,
+        due_at=later(bindparam("lease_s")),
+        lease_token=products.c.lease_token + 1,
+        attempts=products.c.attempts + 1,
+        updated_at=now(),
+    )
+    .returning(products.c.id, products.c.lease_token, products.c.attempts, products.c.input_image_urls)
+)
+_COUNT_ATTEMPTS = (
+    update(images)
+    .where(images.c.product_id == bindparam("product"), images.c.status == ImageStatus.PENDING)
+    .values(attempts=images.c.attempts + 1)
+    .returning(images.c.id, images.c.position, images.c.attempts, images.c.crashes)
+)
+_START = (
+    update(requests)
+    .where(requests.c.id == bindparam("request"), requests.c.status == RequestStatus.PENDING)
+    .values(
+        status=RequestStatus.PROCESSING,
+        started_at=now(),
+        updated_at=now(),
+        mark_at=now(),
+        sequence=requests.c.sequence + 1,
+    )
+    .returning(*SNAPSHOT_COLUMNS)
+)
+
+
+def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> Claim | None:
+    """The next product of a request that is due; None when there is none, or the request is final or stopping."""
+    request = connection.execute(_OPEN, {"request": request_id}).one_or_none()
+    if request is None:
+        return None
+    product = connection.execute(_CLAIM, {"request": request_id, "lease_s": lease_s}).one_or_none()
+    if product is None:
+        return None
+    pending = connection.execute(_COUNT_ATTEMPTS, {"product": product.id}).all()
+    started = None
+    if request.status is RequestStatus.PENDING:
+        row = connection.execute(_START, {"request": request_id}).one_or_none()
+        started = snapshot(row) if row else None
+    return Claim(
+        product_id=product.id,
+        request_id=request_id,
+        lease_token=product.lease_token,
+        attempts=product.attempts,
+        images=tuple(
+            ClaimedImage(row.id, product.input_image_urls[row.position], row.attempts, row.crashes)
+            for row in sorted(pending, key=lambda row: int(row.position))
+        ),
+        options=request.options,
+        priority=request.priority,
+        open_requests=request.open_requests,
+        started=started,
+    )
+
+
+_MINE = (products.c.id == bindparam("product"), products.c.lease_token == bindparam("token"))
+# A final product stays final, and its lease is not lost to who made it final; who else does so takes the token.
+_EXTEND = (
+    update(products)
+    .where(*_MINE)
+    .values(due_at=case((products.c.due_at.is_not(None), later(bindparam("lease_s"))), else_=null()))
+)
+
+
+def extend_lease(connection: Connection, claim: Claim, lease_s: float) -> bool:
+    """Renews the lease; False when the product is not ours any more."""
+    return (
+        connection.execute(
+            _EXTEND, {"product": claim.product_id, "token": claim.lease_token, "lease_s": lease_s}
+        ).rowcount
+        == 1
+    )
+
+
+# Not one more than it says: a transaction may be run twice, and two are enough to give the image up.
+_SUSPECT = (
+    update(images)
+    .where(images.c.id == bindparam("image"), exists().where(*_MINE))
+    .values(crashes=bindparam("new_crashes"))
+)
+
+
+def suspect_image(connection: Connection, claim: Claim, image_id: UUID) -> bool:
+    """Notes, before it is decoded alone, that this image may kill its worker; False when the lease is lost."""
+    crashes = next(image.crashes for image in claim.images if image.id == image_id) + 1
+    noted = {"image": image_id, "product": claim.product_id, "token": claim.lease_token, "new_crashes": crashes}
+    return connection.execute(_SUSPECT, noted).rowcount == 1
+
+
+_RELEASE = (
+    update(products)
+    .where(*_MINE, products.c.due_at.is_not(None))
+    .values(due_at=later(bindparam("delay_s")), attempts=0, updated_at=now())
+)
+
+
+def release_product(connection: Connection, claim: Claim, delay_s: float) -> None:
+    """Gives a product back whose remaining images are to be tried again after `delay_s`."""
+    connection.execute(_RELEASE, {"product": claim.product_id, "token": claim.lease_token, "delay_s": delay_s})
+
+
+_DONE: BindParameter[int] = bindparam("done")
+_FAILED: BindParameter[int] = bindparam("failed")
+_product_ended = products.c.processed_images + products.c.failed_images + products.c.cancelled_images + 1
+_product_failed = products.c.failed_images + _FAILED
+_PRODUCT = (
+    update(products)
+    .where(*_MINE, products.c.due_at.is_not(None))
+    .values(
+        processed_images=products.c.processed_images + _DONE,
+        failed_images=_product_failed,
+        status=case(
+            (_product_ended < products.c.total_images, ProductStatus.PROCESSING),
+            (products.c.cancelled_images > 0, ProductStatus.CANCELLED),
+            (_product_failed == 0, ProductStatus.COMPLETED),
+            (_product_failed == products.c.total_images, ProductStatus.FAILED),
+            else_=ProductStatus.COMPLETED_WITH_ERRORS,
+        ),
+        due_at=case((_product_ended < products.c.total_images, products.c.due_at), else_=null()),
+        updated_at=now(),
+    )
+    .returning(products.c.status)
+)
+_IMAGE = (
+    update(images)
+    .where(images.c.id == bindparam("image"), images.c.status == ImageStatus.PENDING)
+    .values({column: bindparam(f"new_{column}") for column in Verdict.__slots__})
+)
+_OBJECT_NAMES = (
+    select(images.c.object_name).where(images.c.product_id == bindparam("product")).order_by(images.c.position)
+)
+_OUTPUTS = (
+    update(products)
+    .where(products.c.id == bindparam("product"))
+    .values(output_image_urls=bindparam("urls", type_=products.c.output_image_urls.type))
+)
+_request_ended = requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images + 1
+_rate_due = seconds_since(requests.c.mark_at) >= RATE_SECONDS
+_REQUEST = (
+    update(requests)
+    .where(
+        requests.c.id == bindparam("request"),
+        requests.c.status == RequestStatus.PROCESSING,
+        requests.c.stop_reason.is_(None),
+    )
+    .values(
+        processed_images=requests.c.processed_images + _DONE,
+        failed_images=requests.c.failed_images + _FAILED,
+        kept_images=requests.c.kept_images + bindparam("kept"),
+        processed_products=requests.c.processed_products + bindparam("products_done"),
+        failed_products=requests.c.failed_products + bindparam("products_failed"),
+        input_bytes=requests.c.input_bytes + bindparam("bytes_in"),
+        output_bytes=requests.c.output_bytes + bindparam("bytes_out"),
+        images_per_second=case(
+            (_rate_due, (_request_ended - requests.c.mark_images) / seconds_since(requests.c.mark_at)),
+            else_=requests.c.images_per_second,
+        ),
+        mark_images=case((_rate_due, _request_ended), else_=requests.c.mark_images),
+        mark_at=case((_rate_due, now()), else_=requests.c.mark_at),
+        sequence=requests.c.sequence + 1,
+        updated_at=now(),
+    )
+    .returning(*SNAPSHOT_COLUMNS)
+)
+
+
+def record_image(connection: Connection, claim: Claim, image_id: UUID, verdict: Verdict) -> Snapshot:
+    """How an image ended, with all counters; the request as it is then.
+
+    Raises LeaseLost, which must roll the transaction back, when the lease is lost, the image has a verdict
+    already, or the request is being stopped.
+    """
+    done = int(verdict.status is ImageStatus.COMPLETED)
+    counted = {"done": done, "failed": 1 - done}
+    product = connection.execute(
+        _PRODUCT, {"product": claim.product_id, "token": claim.lease_token, **counted}
+    ).one_or_none()
+    if product is None:
+        raise LeaseLost
+    new = {f"new_{column}": getattr(verdict, column) for column in Verdict.__slots__}
+    if connection.execute(_IMAGE, {"image": image_id, **new}).rowcount != 1:
+        raise LeaseLost
+    if product.status is not ProductStatus.PROCESSING:
+        names = connection.execute(_OBJECT_NAMES, {"product": claim.product_id}).scalars()
+        urls = [image_path(claim.request_id, name) if name else None for name in names]
+        connection.execute(_OUTPUTS, {"product": claim.product_id, "urls": urls})
+    request = connection.execute(
+        _REQUEST,
+        {
+            "request": claim.request_id,
+            **counted,
+            "kept": int(verdict.outcome is ImageOutcome.KEPT),
+            "products_done": int(product.status is ProductStatus.COMPLETED),
+            "products_failed": int(product.status in (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)),
+            "bytes_in": verdict.input_bytes or 0,
+            "bytes_out": verdict.output_bytes or 0,
+        },
+    ).one_or_none()
+    if request is None:
+        raise LeaseLost
+    return snapshot(request)

@@ -1,0 +1,35 @@
+"""What became of each image of a request, for its output CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from gql_imgproc.database.tables import images, products
+from gql_imgproc.enums import ImageStatus
+
+STOPPED = "Not done: the request was stopped."
+
+
+def results(
+    connection: Connection, request_id: UUID, start: int, count: int
+) -> Iterator[list[tuple[str | None, str | None]]]:
+    """For `count` products from position `start` on: object name and error text of each image."""
+    rows = connection.execute(
+        select(products.c.position, images.c.object_name, images.c.status, images.c.error_message)
+        .join(images, images.c.product_id == products.c.id)
+        .where(
+            products.c.request_id == request_id,
+            products.c.position >= start,
+            products.c.position < start + count,
+        )
+        .order_by(products.c.position, images.c.position)
+    )
+    for _, of_product in groupby(rows, key=lambda row: row.position):
+        yield [
+            (row.object_name, STOPPED if row.status is ImageStatus.CANCELLED else row.error_message)
+            for row in of_product
+        ]

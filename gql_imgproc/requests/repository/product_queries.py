@@ -1,0 +1,255 @@
+"""Lists of products for the API: all of a tenant's, and those of requests, page by page, by status and by name.
+
+Each takes the tenant that asks, as `queries` do.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal, select, true
+
+from gql_imgproc.database import text_search
+from gql_imgproc.database.pagination import Bounds, Key, Page, Window, bounds_of, outside, page, within
+from gql_imgproc.database.tables import products, requests
+from gql_imgproc.enums import ProductStatus
+from gql_imgproc.requests.repository.snapshots import own
+
+#: Larger than any position of a product.
+_NO_END = 2**31 - 1
+
+
+def products_page(
+    connection: Connection,
+    tenant_id: UUID,
+    window: Window,
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
+) -> Page[Row[Any]]:
+    """Products of all requests of the tenant; keys are (identifier,)."""
+    rows, reached = _products(connection, tenant_id, window, name_contains, status)
+    if not name_contains:
+        listed, bounds = select(products.c.id).where(*_products_of(tenant_id, status)), _product_bounds(window)
+        return page(rows, window, *outside(connection, listed, (products.c.id,), bounds))
+    # As `outside` does, but what would have to be looked for further off is taken to be there.
+    outwards = (
+        window.after and Window(0, before=text_search.next_to(window.after, 1), backward=True),
+        window.before and Window(0, after=text_search.next_to(window.before, -1)),
+    )
+    earlier, later = (
+        bool(out and any(_products(connection, tenant_id, out, name_contains, status))) for out in outwards
+    )
+    return page(rows, window, earlier, later, reached)
+
+
+def _products(
+    connection: Connection,
+    tenant_id: UUID,
+    window: Window,
+    name_contains: str | None,
+    status: ProductStatus | None,
+) -> tuple[list[tuple[Key, Row[Any]]], Key | None]:
+    """Products of a window and one more, and the key that a search looked no further than, if that was not its end."""
+    columns, reached = (products.c.id,), None
+    if name_contains:
+        listed = select(products.c.id).where(*_products_of(tenant_id, status))
+        beyond = text_search.first_beyond(connection, within(listed, columns, _product_bounds(window), window))
+        if beyond is not None:
+            reached = text_search.next_to(beyond, 1 if window.backward else -1)
+            window = replace(window, after=beyond) if window.backward else replace(window, before=beyond)
+    matches = products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)
+    statement = select(products).where(*matches)
+    rows = connection.execute(within(statement, columns, _product_bounds(window), window)).all()
+    return [((row.id,), row) for row in rows], reached
+
+
+def _product_bounds(window: Window) -> Bounds:
+    return bounds_of(window, lambda key: (literal(key[0], products.c.id.type),))
+
+
+def count_products(
+    connection: Connection,
+    tenant_id: UUID,
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
+) -> int:
+    if not name_contains and status is None:
+        # Written in the transaction that inserts the rows; counting a million of those takes a while.
+        statement = select(func.sum(requests.c.ingested_products)).where(requests.c.tenant_id == tenant_id)
+        return connection.execute(statement).scalar_one() or 0
+    matches = [products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)]
+    if name_contains:
+        listed = select(products.c.id).where(*_products_of(tenant_id, status)).order_by(products.c.id)
+        beyond = text_search.first_beyond(connection, listed)
+        if beyond is not None:
+            matches.append(products.c.id < beyond[0])
+    return connection.execute(select(func.count()).select_from(products).where(*matches)).scalar_one()
+
+
+def products_of_requests(
+    connection: Connection,
+    tenant_id: UUID,
+    request_ids: Collection[UUID],
+    window: Window,
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
+) -> dict[UUID, Page[Row[Any]]]:
+    """The same window of the products of each request, in the order of its file; keys are (position,)."""
+    if name_contains:
+        return {
+            request_id: _found_in_request(connection, tenant_id, request_id, window, name_contains, status)
+            for request_id in request_ids
+        }
+    matches = _matches(connection, None, status)
+    if len(request_ids) == 1:
+        (request_id,) = request_ids
+        statement = _of_request(tenant_id, request_id, window, matches)
+    else:
+        statement = _windows(connection, tenant_id, request_ids, window, status)
+    rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
+    for row in connection.execute(statement):
+        rows[row.request_id].append(((row.position,), row))
+    earlier, later = (
+        set()
+        if key is None
+        else _with_products(connection, tenant_id, request_ids, beyond(products.c.position, key[0]), *matches)
+        for key, beyond in ((window.after, operator.le), (window.before, operator.ge))
+    )
+    return {
+        request_id: page(rows[request_id], window, request_id in earlier, request_id in later)
+        for request_id in request_ids
+    }
+
+
+def _of_request(
+    tenant_id: UUID, request_id: UUID, window: Window, matches: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
+    """A window of one request's products: read once, and no further than its end."""
+    whose = select(requests.c.id).where(*own(tenant_id, request_id)).scalar_subquery()
+    statement = select(products).where(products.c.request_id == whose, *matches)
+    return within(statement, (products.c.position,), bounds_of(window, lambda key: (literal(key[0]),)), window)
+
+
+def _found_in_request(
+    connection: Connection,
+    tenant_id: UUID,
+    request_id: UUID,
+    window: Window,
+    name_contains: str,
+    status: ProductStatus | None,
+) -> Page[Row[Any]]:
+    """A page of a search in one request."""
+    matches = _matches(connection, name_contains, status)
+    ingested = connection.scalar(select(requests.c.ingested_products).where(*own(tenant_id, request_id))) or 0
+
+    def look(asked: Window) -> tuple[list[tuple[Key, Row[Any]]], Key | None]:
+        stretch, reached = text_search.stretch(asked, ingested)
+        rows = connection.execute(_of_request(tenant_id, request_id, stretch, matches)).all()
+        return [((row.position,), row) for row in rows], reached
+
+    # Whether there are others is looked for from the window outwards, and taken for granted further off.
+    earlier = window.after is not None and any(look(Window(0, before=(window.after[0] + 1,), backward=True)))
+    later = window.before is not None and any(look(Window(0, after=(window.before[0] - 1,))))
+    rows, reached = look(window)
+    return page(rows, window, earlier, later, reached)
+
+
+def _windows(
+    connection: Connection,
+    tenant_id: UUID,
+    request_ids: Collection[UUID],
+    window: Window,
+    status: ProductStatus | None,
+) -> Select[Any]:
+    """The same window of each of several requests."""
+    candidate = products.alias()
+
+    def matching(table: Any) -> ColumnElement[bool]:
+        terms = [table.c.request_id == requests.c.id]
+        if window.after is not None:
+            terms.append(table.c.position > window.after[0])
+        if window.before is not None:
+            terms.append(table.c.position < window.before[0])
+        return and_(*terms, *_matches(connection, None, status, table))
+
+    # Where the window ends is looked up per request through the index, so that no row beyond it is read;
+    # a window function would read all products of each request.
+    end = (
+        select(candidate.c.position)
+        .where(matching(candidate))
+        .order_by(candidate.c.position.desc() if window.backward else candidate.c.position)
+        .limit(1)
+        .offset(window.size)
+        .correlate(requests)
+        .scalar_subquery()
+    )
+    in_window = (
+        products.c.position >= func.coalesce(end, 0)
+        if window.backward
+        else products.c.position <= func.coalesce(end, _NO_END)
+    )
+    order = products.c.position.desc() if window.backward else products.c.position
+    return (
+        select(products)
+        .select_from(requests)
+        .join(products, matching(products))
+        .where(requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id, in_window)
+        .order_by(order)
+    )
+
+
+def _with_products(
+    connection: Connection, tenant_id: UUID, request_ids: Collection[UUID], *where: ColumnElement[bool]
+) -> set[UUID]:
+    """Those of the requests that have such a product."""
+    visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
+    such = select(products.c.id).where(products.c.request_id == requests.c.id, *where).correlate(requests)
+    statement = select(requests.c.id).where(*visible, such.exists())
+    return set(connection.execute(statement).scalars())
+
+
+def count_products_of_requests(
+    connection: Connection,
+    tenant_id: UUID,
+    request_ids: Collection[UUID],
+    *,
+    name_contains: str | None = None,
+    status: ProductStatus | None = None,
+) -> dict[UUID, int]:
+    """How many products each request has; those that have none are left out."""
+    visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
+    if not name_contains and status is None:
+        statement = select(requests.c.id, requests.c.ingested_products).where(*visible)
+    else:
+        statement = (
+            select(products.c.request_id, func.count())
+            .where(products.c.request_id.in_(select(requests.c.id).where(*visible)))
+            .where(*_matches(connection, name_contains, status))
+            .where(products.c.position < text_search.SEARCH_ROWS if name_contains else true())
+            .group_by(products.c.request_id)
+        )
+    return {request_id: count for request_id, count in connection.execute(statement)}
+
+
+def _products_of(tenant_id: UUID, status: ProductStatus | None) -> tuple[ColumnElement[bool], ...]:
+    own_products = products.c.tenant_id == tenant_id
+    return (own_products,) if status is None else (own_products, products.c.status == status)
+
+
+def _matches(
+    connection: Connection, name_contains: str | None, status: ProductStatus | None, table: Any = products
+) -> list[ColumnElement[bool]]:
+    terms: list[ColumnElement[bool]] = []
+    if name_contains:
+        terms.append(text_search.contains(connection, table.c.product_name, name_contains))
+    if status is not None:
+        terms.append(table.c.status == status)
+    return terms

@@ -1,0 +1,115 @@
+"""The state of a request as one value: what is published, and what every view of a request is built from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Self
+from uuid import UUID
+
+from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is known of a request but its products; the fields are columns of `requests`."""
+
+    id: UUID
+    tenant_id: UUID
+    status: RequestStatus
+    priority: Priority
+    generation: int
+    sequence: int
+    csv_filename: str
+    options: dict[str, Any]
+    warnings: list[dict[str, Any]]
+    webhook_url: str | None
+    webhook_triggered: bool
+    total_products: int
+    ingested_products: int
+    processed_products: int
+    failed_products: int
+    total_images: int
+    processed_images: int
+    failed_images: int
+    cancelled_images: int
+    kept_images: int
+    input_bytes: int
+    output_bytes: int
+    images_per_second: float | None
+    stop_reason: StopReason | None
+    failure_code: RequestFailureCode | None
+    output_name: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether rows of its CSV are still to be taken in."""
+        return self.ingested_products < self.total_products and self.stop_reason is not StopReason.CSV_UNREADABLE
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is an output CSV; of an earlier run, while the request is not final."""
+        return self.output_name is not None
+
+    @property
+    def ended_images(self) -> int:
+        """Images that are completed, failed or cancelled."""
+        return self.processed_images + self.failed_images + self.cancelled_images
+
+    @property
+    def pending_images(self) -> int:
+        return self.total_images - self.ended_images
+
+    @property
+    def progress_percent(self) -> float:
+        """From 0 to 100, rounded down to a tenth, so that 100 means all."""
+        return 1000 * self.ended_images // self.total_images / 10 if self.total_images else 100.0
+
+    @property
+    def rate(self) -> float | None:
+        """Images that recently ended per second; None when not known or final."""
+        return None if self.status.final else self.images_per_second
+
+    @property
+    def estimated_completion_at(self) -> datetime | None:
+        """When the last image ends if the rate stays; None when not known or final."""
+        if not self.rate:
+            return None
+        return self.updated_at + timedelta(seconds=min(self.pending_images / self.rate, 10**9))
+
+    def to_json(self) -> str:
+        """A few hundred bytes; `from_json` is the inverse."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        return json.dumps(
+            values, default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value)
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError when it is something else."""
+        stored = json.loads(text)
+        if not isinstance(stored, dict):
+            raise ValueError("not a snapshot")
+        # What a newer version of a process publishes may have more.
+        values = {name: value for name, value in stored.items() if name in FIELDS}
+        for name in ("created_at", "updated_at", "started_at", "completed_at"):
+            values[name] = values[name] and datetime.fromisoformat(values[name])
+        for name, kind in _KINDS.items():
+            values[name] = values[name] and kind(values[name])
+        return cls(**values)
+
+
+_KINDS: dict[str, type[Any]] = {
+    "id": UUID,
+    "tenant_id": UUID,
+    "status": RequestStatus,
+    "priority": Priority,
+    "stop_reason": StopReason,
+    "failure_code": RequestFailureCode,
+}
+FIELDS = tuple(field.name for field in fields(Snapshot))

@@ -1,0 +1,215 @@
+"""Accepting an upload: checked as a whole, stored, recorded; then its workers are woken."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import BinaryIO
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from gql_imgproc import tracing
+from gql_imgproc.access import audit_log, quotas
+from gql_imgproc.csvfile.reader import Summary, validate
+from gql_imgproc.enums import Action, Priority
+from gql_imgproc.errors import CsvIssueCode, ManifestRefused, QuotaExceeded, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
+from gql_imgproc.net.address_policy import check_url
+from gql_imgproc.requests.ingest import read_chunk
+from gql_imgproc.requests.limits import manifest_limits, quota_limits
+from gql_imgproc.requests.notify import share_of, tell
+from gql_imgproc.requests.repository import create, queries, transitions
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security.scopes import Caller
+from gql_imgproc.security.webhook_url import check_webhook_url
+from gql_imgproc.storage.object_store import ObjectHeaders
+from gql_imgproc.storage.paths import input_key
+
+log = logging.getLogger(__name__)
+
+#: Rows that are inserted with the request itself: most uploads are there as a whole at once, and all workers have
+#: something to do, yet the process that answers everybody is not kept long.
+FIRST_PRODUCTS = 250
+#: A pause between rows this long lets the event loop take the interpreter's lock; 0 would give it straight back.
+BREATH_SECONDS = 0.0001
+#: Under which name each refusal is counted.
+_REFUSALS = {
+    WebhookUrlRefused: "webhook_url_invalid",
+    UploadTooLarge: "too_large",
+    ManifestRefused: "csv_invalid",
+    QuotaExceeded: "quota_exceeded",
+}
+
+# A rate needs a value before the first event.
+for _result in ("accepted", "replayed", "failed", *_REFUSALS.values()):
+    UPLOADS.labels(_result)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An upload and what is asked with it. `file` is seekable and stays its owner's."""
+
+    file: BinaryIO
+    filename: str
+    options: Options
+    priority: Priority
+    webhook_url: str | None
+    idempotency_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The request of an upload; `replayed` when an earlier upload with the same key made it."""
+
+    snapshot: Snapshot
+    replayed: bool
+
+
+async def submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
+    """Accepts an upload, or refuses it and leaves nothing behind.
+
+    Raises WebhookUrlRefused, UploadTooLarge, ManifestRefused or QuotaExceeded.
+    """
+    result = "broken_off"
+    try:
+        with tracing.span("upload"):
+            submitted = await _submit(resources, caller, submission)
+        result = "replayed" if submitted.replayed else "accepted"
+    except (WebhookUrlRefused, UploadTooLarge, ManifestRefused, QuotaExceeded) as refused:
+        result = _REFUSALS[type(refused)]
+        problems = {"problems": refused.total} if isinstance(refused, ManifestRefused) else {}
+        log.info("upload refused", extra={"reason": result, **problems})
+        raise
+    except Exception:
+        # A fault of ours, which is logged where it is answered.
+        result = "failed"
+        raise
+    finally:
+        UPLOADS.labels(result).inc()
+    if submitted.replayed:
+        log.info("upload answered with an earlier one", extra={"request": submitted.snapshot.id})
+    return submitted
+
+
+async def _submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
+    # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
+    if replayed := await _earlier(resources, caller, submission.idempotency_key):
+        return replayed
+    if submission.webhook_url is not None:
+        check_webhook_url(submission.webhook_url, resources.policy)
+    limits = quota_limits(resources.settings, caller)
+    largest_bytes = int(resources.settings.max_upload_bytes)
+    if limits is not None:
+        standing = await resources.db.read(lambda connection: quotas.standing(connection, caller.tenant_id, limits))
+        try:
+            # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
+            standing.check(requests=1, images=0)
+        except QuotaExceeded:
+            if replayed := await _earlier(resources, caller, submission.idempotency_key):
+                return replayed
+            raise
+        largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
+    summary = await resources.reading(_check, resources, submission.file, largest_bytes)
+    request_id = new_id()
+    # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
+    # names is removed by and by.
+    await resources.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
+    try:
+        snapshot, open_requests = await _record(resources, caller, submission, request_id, summary, limits)
+    except (IntegrityError, QuotaExceeded):
+        # Our own commit, whose answer was lost, or another upload with the same key that was faster, has its key, or
+        # its room.
+        recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
+        if recorded is None:
+            await resources.storage.delete(input_key(request_id))
+            if replayed := await _earlier(resources, caller, submission.idempotency_key):
+                return replayed
+            raise
+        snapshot, open_requests = recorded, 1
+    log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
+    UPLOAD_BYTES.inc(submission.file.seek(0, os.SEEK_END))
+    await _wake(resources, snapshot, open_requests)
+    return Submitted(snapshot, replayed=False)
+
+
+async def _wake(resources: Resources, accepted: Snapshot, open_requests: int) -> None:
+    """Nobody else knows of the request yet: every product that is there can be claimed."""
+    share = share_of(resources.settings.window, open_requests)
+    queue, slots = resources.queue, range(min(accepted.ingested_products, share))
+    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, slots)]
+    if accepted.needs_rows:
+        calls.append(lambda: queue.ingest(accepted.id))
+    await tell(resources, *calls)
+
+
+async def _earlier(resources: Resources, caller: Caller, key: str | None) -> Submitted | None:
+    if key is None:
+        return None
+    found = await resources.db.write(
+        lambda connection: create.find_by_idempotency_key(connection, caller.tenant_id, key)
+    )
+    return Submitted(found, replayed=True) if found else None
+
+
+def _check(resources: Resources, file: BinaryIO, largest_bytes: int) -> Summary:
+    settings, policy = resources.settings, resources.policy
+    if file.seek(0, os.SEEK_END) > largest_bytes:
+        raise UploadTooLarge(largest_bytes)
+    file.seek(0)
+
+    def check(url: str) -> tuple[CsvIssueCode, str] | None:
+        problem = check_url(url, policy)
+        return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
+
+    return validate(file, manifest_limits(settings), check, lambda: time.sleep(BREATH_SECONDS))
+
+
+async def _record(
+    resources: Resources,
+    caller: Caller,
+    submission: Submission,
+    request_id: UUID,
+    summary: Summary,
+    limits: quotas.Limits | None,
+) -> tuple[Snapshot, int]:
+    """The request and the first of its products, in one transaction: a small upload is there at once.
+
+    And how many requests of its tenant are open then.
+    """
+    chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
+    new = create.NewRequest(
+        id=request_id,
+        tenant_id=caller.tenant_id,
+        priority=submission.priority,
+        csv_filename=submission.filename,
+        options=submission.options.to_json(),
+        warnings=[asdict(warning) for warning in summary.warnings],
+        webhook_url=submission.webhook_url,
+        idempotency_key=submission.idempotency_key,
+        total_products=summary.products,
+        total_images=summary.images,
+        traceparent=tracing.current(),
+    )
+
+    def record(connection: Connection) -> tuple[Snapshot, int]:
+        accepted = create.insert_first_chunk(connection, new, chunk, limits)
+        audit_log.note(
+            connection,
+            caller,
+            Action.REQUEST_ACCEPTED,
+            to_global(Kind.REQUEST, request_id),
+            file=submission.filename,
+            products=summary.products,
+            images=summary.images,
+        )
+        return accepted, transitions.open_beside(connection, request_id)
+
+    return await resources.db.write(record)

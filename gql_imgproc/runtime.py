@@ -1,0 +1,115 @@
+"""Everything a process holds open: made once by its door, handed down, closed once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import ParamSpec, Self, TypeVar
+from uuid import UUID
+
+from gql_imgproc.database.engine import PATIENCE_S, Database, Durability
+from gql_imgproc.messaging.leader_lock import Duties
+from gql_imgproc.messaging.pubsub import Hub, Publisher
+from gql_imgproc.messaging.queue import Queue
+from gql_imgproc.messaging.rate_limiter import Rates
+from gql_imgproc.net.address_policy import NetworkPolicy
+from gql_imgproc.net.image_fetcher import Fetcher, FetchLimits
+from gql_imgproc.security.webhook_signature import keys_from
+from gql_imgproc.settings import Settings
+from gql_imgproc.storage.object_store import storage_of
+from gql_imgproc.system.background_tasks import Background
+from gql_imgproc.system.cpu_pool import Ballast, CpuSlots
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+#: Threads for calls that wait on Redis; each call is short.
+BLOCKING_THREADS = 8
+#: Threads that read or write whole CSVs, which may take seconds: the short calls must not wait behind them.
+READING_THREADS = 2
+#: Webhooks being sent at once by one process: a receiver may take its time without keeping the others waiting.
+WEBHOOKS_AT_ONCE = 32
+#: Sources fetched for a look at once by one process; each may take `max_image_bytes` of its memory.
+SOURCES_AT_ONCE = 4
+
+
+class Resources:
+    """Database, queue, events, storage, fetcher and threads of one process.
+
+    Open them inside the event loop that will use them.
+    """
+
+    def __init__(self, settings: Settings, *, durability: Durability = "power", cpu_slots: int = 1) -> None:
+        self.settings = settings
+        self.policy = NetworkPolicy(settings.fetch_allow_networks, settings.fetch_allow_ports)
+        # Read first: a malformed secret is told when the process starts, not when a webhook is due.
+        self.webhook_keys = keys_from(settings.webhook_secret.get_secret_value() if settings.webhook_secret else "")
+        self.db = Database(
+            settings.database,
+            durability=durability,
+            connections=settings.database_connections,
+            patience_s=PATIENCE_S if durability == "power" else settings.lease_seconds,
+            prepare=settings.database_prepare,
+        )
+        self.queue = Queue(settings.redis_url)
+        self.duties = Duties(settings.redis_url)
+        self.publisher = Publisher(settings.redis_url)
+        self.hub = Hub(settings.redis_url)
+        self.rates = Rates(settings.redis_url)
+        self.storage = storage_of(settings)
+        self.fetcher = Fetcher(
+            self.policy,
+            FetchLimits(
+                max_bytes=settings.max_image_bytes,
+                connect_s=settings.fetch_connect_seconds,
+                first_byte_s=settings.fetch_first_byte_seconds,
+                total_s=settings.fetch_total_seconds,
+                concurrency=settings.fetch_concurrency,
+                per_host=settings.fetch_per_host,
+            ),
+        )
+        self.cpu = CpuSlots(cpu_slots, settings.megapixels_in_flight)
+        self.fetched = Ballast(settings.fetched_bytes_in_flight)
+        # Which slots of each request have their turn in this process.
+        self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
+        # One picture at a time that may have killed an earlier worker.
+        self.quarantine = asyncio.Lock()
+        self.webhooks = asyncio.Semaphore(WEBHOOKS_AT_ONCE)
+        self.sources = asyncio.Semaphore(SOURCES_AT_ONCE)
+        self.background = Background()
+        self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+        self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="csv")
+
+    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a call that waits for Redis, on a thread."""
+        # What it sends belongs to the trace of who calls.
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(call, *args, **kwargs)
+        )
+
+    async def reading(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a call that reads or writes a CSV, on a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, lambda: call(*args, **kwargs))
+
+    async def aclose(self) -> None:
+        """Closes everything, whatever of it fails."""
+        await self.background.aclose()
+        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.rates.aclose, self.fetcher.aclose]
+        await asyncio.gather(*(close() for close in closers), return_exceptions=True)
+        self.cpu.close()
+        self._threads.shutdown()
+        self._readers.shutdown()
+        self.queue.close()
+        self.duties.close()
+        self.publisher.close()
+        await asyncio.to_thread(self.db.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -1,0 +1,139 @@
+"""Tells whoever asked for it that a request has ended."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from gql_imgproc import tracing
+from gql_imgproc.access import audit_log, key_repository, signed_urls
+from gql_imgproc.enums import Action
+from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.metrics import WEBHOOK_SECONDS, WEBHOOK_TRIES
+from gql_imgproc.requests.notify import tell
+from gql_imgproc.requests.repository import webhook_outbox
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.trace_context import traced
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security import webhook_signature
+from gql_imgproc.security.scopes import Caller
+from gql_imgproc.security.url_signature import expiry, signed
+from gql_imgproc.security.webhook_url import shown_url
+from gql_imgproc.storage.paths import download_path
+from gql_imgproc.webhooks import client
+from gql_imgproc.webhooks.payload import message_id, payload
+
+log = logging.getLogger(__name__)
+
+#: How long a sender may need beside its try before the delivery is given to another one, in seconds.
+LEASE_MARGIN_S = 15
+#: Planned pauses are made up to this share shorter or longer, so that many do not end at the same moment.
+JITTER = 0.1
+#: How long the address of an output CSV in a webhook opens without a key, in seconds; and for how long after the end it
+#: counts from there: longer than all planned tries take.
+LINK_SECONDS, LINK_IS_NEW = 7 * 86_400, timedelta(days=4)
+#: Longest pause that a receiver can ask for, in seconds: the longest that we plan ourselves.
+MAX_RETRY_AFTER_S = 86_400
+
+
+def deliver_soon(resources: Resources, delivery_id: UUID) -> None:
+    """Makes one try in the background: a receiver that takes its time must not keep a worker's thread."""
+
+    async def in_turn() -> None:
+        async with resources.webhooks:
+            await deliver(resources, delivery_id)
+
+    resources.background.start(("deliver", delivery_id), in_turn)
+
+
+async def deliver(resources: Resources, delivery_id: UUID) -> None:
+    """Makes one try if one is due; what comes of it is recorded, and with it when the next try is due."""
+    settings = resources.settings
+    lease_s = settings.webhook_timeout_seconds + LEASE_MARGIN_S
+    claim = await resources.db.write(lambda connection: webhook_outbox.claim(connection, delivery_id, lease_s))
+    if claim is None:
+        return
+
+    body = payload(claim.request, await _output_csv_url(resources, claim))
+    headers = webhook_signature.headers(resources.webhook_keys, message_id(delivery_id), claim.at, body)
+    async with traced(resources, "webhook", claim.request.id, "CLIENT"):
+        if traceparent := tracing.current():
+            headers = {**headers, tracing.TRACEPARENT: traceparent}
+        answer = await client.post(claim.url, body, headers, resources.policy, settings.webhook_timeout_seconds)
+    WEBHOOK_TRIES.labels(result(answer)).inc()
+    WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
+
+    attempt = webhook_outbox.Attempt(claim.at, answer.http_status, answer.error, answer.duration_ms)
+    delay_s = None if answer.gone else next_delay_s(claim.attempt, settings.webhook_retry_delays, answer.retry_after_s)
+    await resources.db.write(lambda connection: webhook_outbox.record(connection, claim, attempt, delay_s))
+    log.info(
+        "webhook not taken" if answer.error else "webhook delivered",
+        extra={
+            "request": claim.request.id,
+            "url": shown_url(claim.url),
+            "attempt": claim.attempt,
+            "http_status": answer.http_status,
+            "error": answer.error,
+            "duration_ms": answer.duration_ms,
+            "next_try_in_s": delay_s and answer.error and round(delay_s, 1),
+        },
+    )
+
+
+async def _output_csv_url(resources: Resources, claim: webhook_outbox.Claim) -> str | None:
+    """Where the receiver finds the output CSV; where callers are asked for a key, it opens without for a while.
+
+    It is the same on every planned try, so that receivers see the same message.
+    """
+    request, public_url = claim.request, resources.settings.public_url
+    if not request.has_output:
+        return None
+    path = download_path(request.id)
+    if not await resources.db.read(key_repository.any_key):
+        return public_url + path
+    ended_at = request.completed_at or request.updated_at
+    # One that is sent again long after is good for as long from then on.
+    begins_at = ended_at if claim.at - ended_at < LINK_IS_NEW else claim.at
+    secret = (await resources.db.read(signed_urls.read_secrets))[0]
+    return public_url + signed(path, expiry(begins_at.timestamp(), LINK_SECONDS), secret)
+
+
+def result(answer: client.Answer) -> str:
+    """What came of a try, in few words: for figures."""
+    if answer.error is None:
+        return "delivered"
+    return "no_answer" if answer.http_status is None else f"status_{answer.http_status // 100}xx"
+
+
+# A rate needs a value before the first event.
+for _result in ("delivered", "no_answer", "status_4xx", "status_5xx"):
+    WEBHOOK_TRIES.labels(_result)
+
+
+async def resend(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
+    """Makes the webhook of a final request due now.
+
+    Raises RequestNotFound, or NoWebhook when none was asked for or the request is open.
+    """
+
+    def plan(connection: Connection) -> tuple[UUID, Snapshot]:
+        planned = webhook_outbox.resend(connection, caller.tenant_id, request_id)
+        audit_log.note(connection, caller, Action.WEBHOOK_RESENT, to_global(Kind.REQUEST, request_id))
+        return planned
+
+    delivery_id, request = await resources.db.write(plan)
+    await tell(resources, lambda: resources.queue.deliver(delivery_id))
+    return request
+
+
+def next_delay_s(tries: int, delays_s: Sequence[float], retry_after_s: float | None) -> float | None:
+    """The pause after so many failed tries; None when it was the last one."""
+    if tries > len(delays_s):
+        return None
+    planned_s = delays_s[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    return max(planned_s, min(retry_after_s or 0.0, MAX_RETRY_AFTER_S))

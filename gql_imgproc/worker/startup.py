@@ -1,0 +1,107 @@
+"""What a worker process holds open, and the sweeping it does beside its messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import sys
+
+from dramatiq import Broker, MessageProxy, Worker
+from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
+from dramatiq.middleware import Middleware
+
+from gql_imgproc import tracing
+from gql_imgproc.maintenance.scheduler import do_duties
+from gql_imgproc.runtime import Resources
+from gql_imgproc.settings import Settings
+from gql_imgproc.system.process import CANNOT_START, die_with_parent, limit_memory
+from gql_imgproc.worker.metrics_server import listen
+
+log = logging.getLogger(__name__)
+
+#: What decodes pictures yields to what answers people, where both share a machine.
+NICENESS = 5
+#: How often an idle thread looks whether its worker stops, in seconds: a hundred that look every 100 ms, as
+#: Dramatiq lets them, take 5 % of a core.
+IDLE_SECONDS = 0.5
+
+
+class OpenResources(Middleware):
+    """Opens the resources on the event loop when the process starts, and closes them when it ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._resources: Resources | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def resources(self) -> Resources:
+        if self._resources is None:
+            raise RuntimeError("The worker has not started yet.")
+        return self._resources
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        # Its `dramatiq` master killed, a worker would live on as an orphan that nobody restarts or stops.
+        die_with_parent()
+        try:
+            if self._settings.worker_memory_bytes:
+                limit_memory(self._settings.worker_memory_bytes)
+            if hasattr(os, "nice"):
+                os.nice(NICENESS)
+            _loop().run_coroutine(self._open())
+        except Exception as error:
+            # Dramatiq would log it and go on: a worker that takes messages up and can do nothing.
+            log.critical("the worker cannot start: %s", " ".join(str(error).split()) or type(error).__name__)
+            if (thread := get_event_loop_thread()) is not None:
+                # The end of the process waits for it.
+                thread.stop()  # type: ignore[no-untyped-call]
+            # Not os._exit: the master would wait half a minute for a word that this one has begun.
+            sys.exit(CANNOT_START)
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        # Only consumers need to look often: an idle thread is handed its message at once.
+        for thread in worker.workers:
+            thread.timeout = IDLE_SECONDS
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        _loop().run_coroutine(self._close())
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        # The actor runs in a copy of this thread's context.
+        tracing.carry(message.options.get(tracing.TRACEPARENT))
+
+    async def _open(self) -> None:
+        tracing.set_up("worker")
+        if self._settings.metrics_port:
+            self._listener = await listen(self._settings.metrics_host, self._settings.metrics_port)
+        # The default of `dramatiq` is one process per core.
+        self._resources = Resources(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
+        self._sweeper = asyncio.create_task(_sweep_for_ever(self._resources), name="sweeper")
+
+    async def _close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+        if self._resources is not None:
+            await self._resources.aclose()
+        await asyncio.to_thread(tracing.shut_down)
+
+
+def _loop() -> EventLoopThread:
+    thread = get_event_loop_thread()
+    if thread is None:
+        raise RuntimeError("The AsyncIO middleware must come before this one.")
+    return thread
+
+
+async def _sweep_for_ever(resources: Resources) -> None:
+    pause_s = resources.settings.sweep_seconds
+    while True:
+        # Uneven, so that processes that started together do not ask together.
+        await asyncio.sleep(pause_s * random.uniform(0.8, 1))
+        do_duties(resources)

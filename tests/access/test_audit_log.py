@@ -1,0 +1,71 @@
+"""The audit log only grows, whoever writes to the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from gql_imgproc.access import audit_log
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import audit_events
+from gql_imgproc.enums import Action
+from gql_imgproc.security.scopes import anonymous
+
+REFUSED = "Events of the audit log are neither changed nor removed."
+
+
+def rows(database: Database) -> list[Any]:
+    return database.read_now(lambda connection: list(connection.execute(select(audit_events))))
+
+
+@pytest.mark.parametrize(
+    "what", ["update", "delete", "update of none", "delete of none", "replace", "upsert", "truncate"]
+)
+def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) -> None:
+    database.write_now(
+        lambda connection: audit_log.note(
+            connection, anonymous("192.0.2.1", unlimited=True), Action.REQUEST_ACCEPTED, "x"
+        )
+    )
+    (before,) = rows(database)
+    same = dict(before._mapping) | {"actor": "somebody else"}
+    if database.sqlite:
+        again: Any = insert(audit_events).prefix_with("OR REPLACE").values(same)
+        upsert = "ON CONFLICT (id) DO UPDATE SET actor = 'somebody else'"
+    else:
+        again = None
+        upsert = "ON CONFLICT (id) DO UPDATE SET actor = 'somebody else'"
+    nobody = audit_events.c.actor == "nobody"
+    statement: Any = {
+        "update": update(audit_events).values(actor="somebody else"),
+        "delete": delete(audit_events),
+        "update of none": update(audit_events).where(nobody).values(actor="x"),
+        "delete of none": delete(audit_events).where(nobody),
+        "replace": again,
+        "upsert": text(f"INSERT INTO audit_events SELECT * FROM audit_events WHERE true {upsert}"),
+        "truncate": None if database.sqlite else text("TRUNCATE audit_events"),
+    }[what]
+    if statement is None:
+        pytest.skip("this database has no such statement")
+    if database.sqlite and what.endswith("of none"):
+        # Its triggers are asked for each row; there is none.
+        database.write_now(lambda connection: connection.execute(statement))
+    else:
+        with pytest.raises(DBAPIError, match=REFUSED):
+            database.write_now(lambda connection: connection.execute(statement))
+
+    assert rows(database) == [before]
+
+
+def test_what_is_rolled_back_was_not_done(database: Database) -> None:
+    def work(connection: Any) -> None:
+        audit_log.note(connection, anonymous("", unlimited=True), Action.REQUEST_ACCEPTED, "x")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        database.write_now(work)
+
+    assert rows(database) == []

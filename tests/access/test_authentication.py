@@ -1,0 +1,81 @@
+"""Refusing a key tells nothing of those that there are, in time either."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from gql_imgproc.access.authentication import Anonymous, Entrance
+from gql_imgproc.database.engine import Database
+from gql_imgproc.errors import KeyRefused
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security import api_key
+from gql_imgproc.security.api_key import new_key
+from gql_imgproc.settings import Settings
+from tests.support.api_keys import given_key
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """Those that reach the database meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    engines = {database._reader, database._writer}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
+
+
+def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
+    database_url: str, redis_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compared: list[tuple[int, int]] = []
+    compare: Callable[[str, str], bool] = hmac.compare_digest
+
+    def spy(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return compare(one, other)
+
+    monkeypatch.setattr(api_key.hmac, "compare_digest", spy)
+    caplog.set_level(logging.DEBUG, "gql_imgproc")
+
+    async def steps(entrance: Entrance, database: Database, key: str) -> Any:
+        compared.clear()
+        caplog.clear()
+        with statements(database) as seen, pytest.raises(KeyRefused) as refused:
+            await entrance.admit(key, "192.0.2.1")
+        logged = [(record.getMessage(), record.reason) for record in caplog.records]  # type: ignore[attr-defined]  # in `extra`
+        return seen, list(compared), logged, str(refused.value)
+
+    async def story() -> None:
+        settings = Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
+        async with Resources(settings) as resources:
+            entrance = Entrance(resources, Anonymous.NEVER)
+            good, _ = given_key(resources.db)
+            stranger = new_key()
+            await entrance.admit(good, "192.0.2.1")
+
+            wrong = await steps(entrance, resources.db, good[:-40] + stranger[-40:])
+            unknown = await steps(entrance, resources.db, stranger)
+
+        assert wrong == unknown
+        seen, comparisons, logged, _ = unknown
+        assert [statement.split()[0] for statement in seen if not statement.startswith("BEGIN")] == ["SELECT"]
+        assert comparisons == [(64, 64)]
+        assert logged == [("API key refused", "It is not known. Check that it was copied as a whole.")]
+
+    asyncio.run(story())

@@ -1,0 +1,231 @@
+"""A tenant has no more than it may have, however many ask at once; and what it has is counted as it comes and goes."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event, func, select, text, update
+
+from gql_imgproc.access import quotas
+from gql_imgproc.access.quotas import Allotment, Limits, Standing
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import images, products, requests, tenants
+from gql_imgproc.enums import Quota, RequestStatus, StopReason
+from gql_imgproc.errors import QuotaExceeded
+from gql_imgproc.ids import DEFAULT_TENANT, new_id
+from gql_imgproc.requests.repository import retry, transitions
+from tests.support.api_keys import given_tenant
+from tests.support.invariants import assert_stored_bytes_are_counted
+from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
+
+
+def standing(database: Database, limits: Limits, tenant_id: UUID = DEFAULT_TENANT) -> Standing:
+    return database.read_now(lambda connection: quotas.standing(connection, tenant_id, limits))
+
+
+def rows(database: Database) -> list[int]:
+    counts = [select(func.count()).select_from(table) for table in (requests, products, images)]
+    return database.read_now(lambda connection: [connection.execute(count).scalar_one() for count in counts])
+
+
+def given_quotas(database: Database, tenant_id: UUID, **own: int) -> None:
+    database.write_now(
+        lambda connection: connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(own))
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "quota", "limit"),
+    [
+        (Limits(open_requests=5), Quota.OPEN_REQUESTS, 5),
+        (Limits(pending_images=17), Quota.PENDING_IMAGES, 17),
+    ],
+)
+def test_of_ten_uploads_at_once_five_find_room(database: Database, limits: Limits, quota: Quota, limit: int) -> None:
+    """As in two processes."""
+    other = Database(database.url)
+
+    def upload(number: int) -> QuotaExceeded | None:
+        try:
+            given_request(database if number % 2 else other, 1, 2, limits=limits)
+        except QuotaExceeded as refused:
+            return refused
+        return None
+
+    try:
+        with ThreadPoolExecutor(10) as threads:
+            outcomes = list(threads.map(upload, range(10)))
+    finally:
+        other.close()
+
+    refused = [outcome for outcome in outcomes if outcome]
+    assert len(refused) == 5
+    assert {(each.quota, each.limit) for each in refused} == {(quota, limit)}
+    # Nothing of those refused is there.
+    assert rows(database) == [5, 10, 15]
+    found = standing(database, limits)
+    assert (found.open_requests.used, found.pending_images.used) == (5, 15)
+
+
+def test_one_tenant_does_not_use_up_anothers_and_has_quotas_of_its_own(database: Database) -> None:
+    limits = Limits(open_requests=1, csv_bytes=1000)
+    large, unbound = given_tenant(database, "large"), given_tenant(database, "unbound")
+    given_quotas(database, large, max_open_requests=2, max_csv_bytes=5)
+    given_quotas(database, unbound, max_open_requests=0, max_csv_bytes=0)
+
+    given_request(database, 1, limits=limits)
+    for _ in range(2):
+        given_request(database, 1, limits=limits, tenant_id=large)
+    for _ in range(3):
+        given_request(database, 1, limits=limits, tenant_id=unbound)
+
+    for tenant_id in (DEFAULT_TENANT, large):
+        with pytest.raises(QuotaExceeded, match=r"^There are \d open requests, of at most"):
+            given_request(database, 1, limits=limits, tenant_id=tenant_id)
+    assert standing(database, limits, large).open_requests == Allotment(2, 2)
+    assert standing(database, limits, unbound).open_requests == Allotment(3, None)
+    assert [standing(database, limits, each).csv_bytes for each in (DEFAULT_TENANT, large, unbound)] == [1000, 5, None]
+
+
+def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Database) -> None:
+    limits = Limits(stored_bytes=800)
+
+    def stored() -> int:
+        assert_stored_bytes_are_counted(database)
+        return standing(database, limits).stored_bytes.used
+
+    request_id = given_request(database, 2, 1)
+    held = claimed(database, request_id)
+    record(database, held, 0, DONE)
+    assert stored() == 400
+    record(database, held, 1, FAILED)
+    record(database, claimed(database, request_id), 0, DONE)
+    assert stored() == 800
+    finish(database, now(database, request_id), RequestStatus.COMPLETED_WITH_ERRORS)
+    assert stored() == 800
+
+    # There is no room for more, be it new or again.
+    with pytest.raises(QuotaExceeded, match=r"^The stored pictures have 800 bytes, of at most 800\. Delete"):
+        given_request(database, 1, limits=limits)
+    with pytest.raises(QuotaExceeded):
+        database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id, limits))
+    assert now(database, request_id).status is RequestStatus.COMPLETED_WITH_ERRORS
+    assert now(database, request_id).failed_images == 1
+
+    # Retried, stopped, ended again.
+    database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+    assert stored() == 800
+    record(database, claimed(database, request_id), 0, DONE)
+    assert stored() == 1200
+    finish(database, now(database, request_id), RequestStatus.COMPLETED)
+    assert stored() == 1200
+    other = given_tenant(database, "other")
+    assert not database.write_now(lambda connection: transitions.delete_final(connection, other, request_id))
+    assert stored() == 1200
+    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    assert stored() == 0
+    given_request(database, 1, limits=limits)
+
+
+def test_when_there_may_be_room_is_told_from_the_work_under_way(database: Database) -> None:
+    slow, fast = given_request(database, 40), given_request(database, 10)
+
+    def refusal(limits: Limits, images_of_new: int = 1) -> QuotaExceeded:
+        with pytest.raises(QuotaExceeded) as refused:
+            given_request(database, images_of_new, limits=limits)
+        return refused.value
+
+    still = refusal(Limits(open_requests=2))
+    for request_id, rate in ((slow, 1.5), (fast, 0.5)):
+        database.write_now(
+            lambda connection, which=request_id, rate=rate: connection.execute(
+                update(requests).where(requests.c.id == which).values(images_per_second=rate)
+            )
+        )
+
+    assert (still.used, still.limit, still.retry_after_s) == (2, 2, None)
+    # Ten of the smaller one, at two a second; six too many.
+    assert refusal(Limits(open_requests=2)).retry_after_s == 5
+    assert refusal(Limits(pending_images=52), 8).retry_after_s == 3
+    # More than all together will never fit.
+    assert refusal(Limits(pending_images=50), 51).retry_after_s is None
+
+
+def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Database) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        statements.append((statement, parameters))
+
+    engines = {database._reader, database._writer}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    standing(database, Limits())
+    database.read_now(lambda connection: transitions.open_of(connection, DEFAULT_TENANT, 32))
+    database.read_now(lambda connection: transitions.open_beside(connection, new_id()))
+    claim(database, new_id())
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
+
+    explain = "EXPLAIN QUERY PLAN " if database.sqlite else "EXPLAIN "
+    asked = [each for each in statements if each[0].startswith("SELECT")]
+    assert len(asked) == 4
+    for statement, parameters in asked:
+
+        def plan(connection: Any, statement: str = statement, parameters: Any = parameters) -> str:
+            if not database.sqlite:
+                connection.execute(text("SET LOCAL enable_seqscan = off"))
+            return str(connection.exec_driver_sql(explain + statement, parameters).all())
+
+        assert "ix_requests_tenant_id_status_created_at_id" in database.read_now(plan)
+
+
+def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None:
+    limits = Limits(open_requests=1)
+    request_id = given_request(database, 1, limits=limits)
+    database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+
+    with pytest.raises(QuotaExceeded):
+        given_request(database, 1, limits=limits)
+    held = hold(database, request_id, lease_s=0)
+    database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    assert finish(database, now(database, request_id), RequestStatus.CANCELLED)
+
+    given_request(database, 1, limits=limits)
+
+
+def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "REOPEN_CHUNK", 2)
+    limits = Limits(pending_images=8)
+    ended = [given_failed(database, 5) for _ in range(2)]
+
+    def start_retry(request_id: UUID) -> None:
+        database.write_now(
+            lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id, limits=limits)
+        )
+
+    start_retry(ended[0])
+    assert standing(database, limits).pending_images == Allotment(5, 8)
+    with pytest.raises(QuotaExceeded):
+        start_retry(ended[1])
+    holder = hold(database, ended[0])
+    while database.write_now(lambda connection: retry.reopen_chunk(connection, holder)):
+        assert standing(database, limits).pending_images == Allotment(5, 8)
+    database.write_now(lambda connection: transitions.stop(connection, DEFAULT_TENANT, ended[0], StopReason.CANCELLED))
+    assert standing(database, limits).pending_images == Allotment(5, 8)
+
+
+def given_failed(database: Database, number: int) -> UUID:
+    """A request that has ended, of whose products each has one image that failed."""
+    request_id = given_request(database, *[1] * number)
+    for _ in range(number):
+        state = record(database, claimed(database, request_id), 0, FAILED)
+    assert finish(database, state, RequestStatus.FAILED) is not None
+    return request_id

@@ -1,0 +1,109 @@
+"""CSV bytes that no spreadsheet would write: understood or refused with reasons; what is accepted can be completed."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from hypothesis import event, given
+
+from gql_imgproc.csvfile.reader import ManifestLimits, read_rows, validate
+from gql_imgproc.csvfile.writer import RowResult, write_output
+from gql_imgproc.errors import CsvIssueCode, ManifestRefused
+from gql_imgproc.net.address_policy import NetworkPolicy, check_url
+from tests.fuzz.asgi_client import Door
+from tests.fuzz.csv_files import hostile_manifests
+from tests.fuzz.limits import bounded, within
+
+LIMITS = ManifestLimits(50, 100, 20, 5_000)
+UPLOAD = """
+mutation($input: UploadCsvInput!) { uploadCsv(input: $input) {
+  __typename
+  ... on UploadCsvSuccess { request { id csvFilename totalProducts totalImages warnings { message } } }
+  ... on CsvInvalid { message totalErrors errors { row column code message } }
+} }
+"""
+BOUNDARY = b"fuzz-boundary"
+
+
+def check(url: str) -> tuple[CsvIssueCode, str] | None:
+    problem = check_url(url, NetworkPolicy())
+    return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
+
+
+@bounded(600, seconds=5)
+@given(hostile_manifests())
+def test_a_manifest_is_refused_with_reasons_or_can_be_completed(content: bytes) -> None:
+    # Given any file,
+    with within(2):
+        try:
+            summary = validate(io.BytesIO(content), LIMITS, check)
+        except ManifestRefused as refused:
+            # when it is refused, then by sentences that can be shown;
+            assert refused.total >= len(refused.issues) >= 1
+            for issue in refused.issues:
+                assert issue.message.isprintable()
+                assert issue.column is None or issue.column.isprintable()
+            event("refused")
+            return
+    event("accepted")
+
+    # when it is accepted, then its rows are what was counted,
+    rows = list(read_rows(io.BytesIO(content), LIMITS))
+    assert (len(rows), sum(len(row.image_urls) for row in rows)) == (summary.products, summary.images)
+    assert all(check(url) is None for row in rows for url in row.image_urls)
+    # every text can be stored and sent,
+    for row in rows:
+        "".join((row.serial_number, row.product_name, *row.cells)).encode()
+        assert "\0" not in row.product_name + row.serial_number
+    # its output can be written, is accepted in its turn, has the same products and is its own output.
+    results: list[RowResult] = [
+        (["https://o.example/1,x", *[None] * (len(row.image_urls) - 1)], [None] * len(row.image_urls)) for row in rows
+    ]
+    once, twice = io.BytesIO(), io.BytesIO()
+    write_output(io.BytesIO(content), once, LIMITS, results)
+    validate(once, LIMITS, check)
+    again = list(read_rows(once, LIMITS))
+    assert [(row.serial_number, row.image_urls) for row in again] == [
+        (row.serial_number, row.image_urls) for row in rows
+    ]
+    write_output(once, twice, LIMITS, results)
+    assert twice.getvalue() == once.getvalue()
+
+
+def multipart(content: bytes, filename: bytes = b"shop.csv") -> bytes:
+    operations = json.dumps({"query": UPLOAD, "variables": {"input": {"file": None}}}).encode()
+    return b"".join(
+        (
+            b'--%b\r\nContent-Disposition: form-data; name="operations"\r\n\r\n%b\r\n' % (BOUNDARY, operations),
+            b'--%b\r\nContent-Disposition: form-data; name="map"\r\n\r\n{"0":["variables.input.file"]}\r\n' % BOUNDARY,
+            b'--%b\r\nContent-Disposition: form-data; name="0"; filename="%b"\r\n' % (BOUNDARY, filename),
+            b"Content-Type: text/csv\r\n\r\n%b\r\n--%b--\r\n" % (content, BOUNDARY),
+        )
+    )
+
+
+@bounded(200, seconds=10)
+@given(content=hostile_manifests())
+def test_an_uploaded_manifest_is_accepted_or_refused_as_a_type(door: Door, content: bytes) -> None:
+    # When any file is uploaded,
+    answer = door.exchange(
+        "POST",
+        "/graphql",
+        [("Content-Type", b"multipart/form-data; boundary=" + BOUNDARY), ("GraphQL-Preflight", b"1")],
+        multipart(content),
+    )
+
+    # then it is accepted or refused as core judges it, and never an error.
+    assert answer is not None
+    assert answer.status == 200
+    outcome = answer.json()["data"]["uploadCsv"]
+    try:
+        summary = validate(io.BytesIO(content), LIMITS, check)
+    except ManifestRefused as refused:
+        assert (outcome["__typename"], outcome["totalErrors"]) == ("CsvInvalid", refused.total)
+        assert [error["message"] for error in outcome["errors"]] == [issue.message for issue in refused.issues]
+    else:
+        assert outcome["__typename"] == "UploadCsvSuccess"
+        request = outcome["request"]
+        assert (request["totalProducts"], request["totalImages"]) == (summary.products, summary.images)

@@ -1,0 +1,115 @@
+"""Who watches the application over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from gql_imgproc.enums import Priority
+from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.imaging.options import DEFAULT
+from gql_imgproc.requests.notify import publish
+from gql_imgproc.requests.repository import queries
+from gql_imgproc.requests.upload import Submission, submit
+from tests.support.api_clients import ANYBODY
+from tests.support.scenarios import DONE, claimed, record
+
+PROGRESS = "subscription($id: ID!) { requestProgress(id: $id) { status sequence processedImages } }"
+
+#: Operations with what is wrong with each.
+FAULTY: list[tuple[dict[str, Any], str]] = [
+    ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
+    ({"query": "subscription { nonsense }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "query A { limits { maxImages } } query B { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "query A { limits { maxImages } }", "operationName": "B"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "fragment F on Query { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": PROGRESS}, "BAD_USER_INPUT"),
+]
+
+
+class Socket:
+    """A client of `graphql-transport-ws`."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def send(self, **message: Any) -> None:
+        await self.connection.send(json.dumps(message))
+
+    async def receive(self) -> dict[str, Any]:
+        async with asyncio.timeout(10):
+            message: dict[str, Any] = json.loads(await self.connection.recv())
+        return message
+
+    async def closed(self) -> int:
+        """The code with which the server closes the socket, which must be all that it still has to say."""
+        with pytest.raises(ConnectionClosed) as closed:
+            await self.receive()
+        assert closed.value.rcvd is not None, "the socket was broken off"
+        return closed.value.rcvd.code
+
+    async def said(self) -> list[dict[str, Any]]:
+        """All that the server says until it has taken note of everything that was sent."""
+        await self.send(type="ping", payload={"until": "here"})
+        messages = [await self.receive()]
+        while messages[-1] != {"type": "pong", "payload": {"until": "here"}}:
+            messages.append(await self.receive())
+        return messages[:-1]
+
+    async def answer(self, name: str, query: str, **variables: Any) -> list[dict[str, Any]]:
+        """All that is said of an operation, to its end."""
+        await self.subscribe(name, query, **variables)
+        messages = [await self.receive()]
+        while messages[-1]["type"] == "next":
+            messages.append(await self.receive())
+        assert {message["id"] for message in messages} == {name}
+        return messages
+
+    async def subscribe(self, name: str, query: str, **variables: Any) -> None:
+        await self.send(id=name, type="subscribe", payload={"query": query, "variables": variables})
+
+
+@asynccontextmanager
+async def connected(
+    host: str,
+    *,
+    begin: bool = True,
+    origin: str | None = None,
+    protocols: Sequence[str] | None = ("graphql-transport-ws",),
+) -> AsyncIterator[Socket]:
+    headers = {"Origin": origin} if origin else None
+    async with connect(f"ws://{host}/graphql", subprotocols=protocols, additional_headers=headers) as raw:
+        socket = Socket(raw)
+        if begin:
+            await socket.send(type="connection_init")
+            assert await socket.receive() == {"type": "connection_ack"}
+        yield socket
+
+
+async def given_upload(resources: Any, pictures: int) -> UUID:
+    """An accepted upload; the workers of this test are its hands."""
+    rows = "".join(f"{n},Shirt,https://shop.example/{n}.jpg\n" for n in range(1, pictures + 1))
+    file = io.BytesIO(f"S. No.,Product Name,Input Image Urls\n{rows}".encode())
+    done = await submit(resources, ANYBODY, Submission(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
+    return done.snapshot.id
+
+
+async def given_picture_done(resources: Any, request_id: UUID) -> None:
+    """One more picture of an upload is done, and all who watch are told."""
+    assert record(resources.db, claimed(resources.db, request_id), 0, DONE) is not None
+    await publish(
+        resources, await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+    )
+
+
+Story = Callable[[str, Any], Awaitable[None]]
+Play = Callable[[Story], None]

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gql_imgproc.imaging import png_palette
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_extras() -> Iterator[None]:
+    """What tests expect is what the plain package does, whatever is installed; those of an extra ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(png_palette, "libimagequant", None)
+        yield

@@ -1,0 +1,15 @@
+"""The one call that all tests of compression make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gql_imgproc.enums import ImageOutcome
+from gql_imgproc.imaging.compress import Compressed, ImageLimits, compress
+from gql_imgproc.imaging.options import Options
+
+COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT
+
+
+def done(data: bytes, **options: Any) -> Compressed:
+    return compress(data, Options(**options), ImageLimits())

@@ -1,0 +1,588 @@
+"""AVIF: what its boxes and AV1 headers tell, honest or not, and that nothing is quantised twice."""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from io import BytesIO
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter, ImageOps
+
+from gql_imgproc.enums import ImageOutcome
+from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.imaging import av1, heif
+from gql_imgproc.imaging.avif import quantiser_of
+from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
+from gql_imgproc.imaging.isobmff import Box, BoxFile, Budget
+from gql_imgproc.imaging.options import Options, OutputFormat
+from tests.imaging.corpus.compressing import done
+from tests.imaging.corpus.displayed import look_alike_upright, opened
+from tests.imaging.corpus.images import DURATIONS, SRGB, animated, bytes_of, photo, with_alpha
+from tests.imaging.test_compress_limits import peak_kib
+
+CORRUPT, TOO_LARGE = ImageErrorCode.CORRUPT, ImageErrorCode.TOO_LARGE
+UNSUPPORTED = ImageErrorCode.UNSUPPORTED_FORMAT
+COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT
+#: AV1's base_q_idx for each of libaom's 64 quantisers.
+BASE_Q_IDX = [*range(0, 248, 4), 249, 255]
+
+
+def avif(image: Image.Image, quality: int = 92, **how: Any) -> bytes:
+    return bytes_of(image, "AVIF", quality=quality, **({"speed": 9, "max_threads": 1} | how))
+
+
+def told(data: bytes) -> heif.Structure:
+    return heif.structure(data, 2_000)
+
+
+def refused(data: bytes, limits: ImageLimits | None = None) -> ImageFailure:
+    with pytest.raises(ImageFailure) as caught:
+        inspect(data, limits or ImageLimits())
+    with pytest.raises(ImageFailure) as again:
+        compress(data, Options(), limits or ImageLimits())
+    assert (again.value.code, again.value.message) == (caught.value.code, caught.value.message)
+    return caught.value
+
+
+def patched(data: bytes, box: bytes, at: int, new: bytes, which: int = 0) -> bytes:
+    """The file with some bytes of a box's content overwritten."""
+    start = -1
+    for _ in range(which + 1):
+        start = data.index(box, start + 1)
+    start += 4 + at
+    return data[:start] + new + data[start + len(new) :]
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def full_box(kind: bytes, *content: bytes) -> bytes:
+    return box(kind, bytes(4), *content)
+
+
+def stream_of(data: bytes) -> bytes:
+    """The AV1 stream of a file with one opaque picture."""
+    return data[data.index(b"mdat") + 4 :]
+
+
+def grid(columns: int, rows: int, size: tuple[int, int], tile: bytes, tile_size: tuple[int, int]) -> bytes:
+    """A file whose picture is cut from tiles that all are the same bytes."""
+    tiles = columns * rows
+    numbers = list(range(2, tiles + 2))
+    layout = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, *size)
+    kinds = [full_box(b"infe", b"", struct.pack(">HH4sB", 1, 0, b"grid", 0))]
+    kinds += [full_box(b"infe", struct.pack(">HH4sB", n, 0, b"av01", 0)) for n in numbers]
+    kinds = [kind[:8] + b"\2" + kind[9:] for kind in kinds]
+    config = told_av1c(tile)
+
+    def described(start: int) -> bytes:
+        places = struct.pack(">HHHII", 1, 0, 1, start, len(layout))
+        places += b"".join(struct.pack(">HHHII", n, 0, 1, start + len(layout), len(stream_of(tile))) for n in numbers)
+        linked = struct.pack(">HBBB", 1, 2, 1, 2) + b"".join(struct.pack(">HBBB", n, 2, 3, 0x84) for n in numbers)
+        return full_box(
+            b"meta",
+            full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
+            full_box(b"pitm", struct.pack(">H", 1)),
+            full_box(b"iloc", b"\x44\0", struct.pack(">H", tiles + 1), places),
+            full_box(b"iinf", struct.pack(">H", tiles + 1), *kinds),
+            full_box(b"iref", box(b"dimg", struct.pack(f">HH{tiles}H", 1, tiles, *numbers))),
+            box(
+                b"iprp",
+                box(
+                    b"ipco",
+                    full_box(b"ispe", struct.pack(">II", *size)),
+                    full_box(b"pixi", b"\3\x08\x08\x08"),
+                    full_box(b"ispe", struct.pack(">II", *tile_size)),
+                    config,
+                ),
+                full_box(b"ipma", struct.pack(">I", tiles + 1), linked),
+            ),
+        )
+
+    kind = box(b"ftyp", b"avif", bytes(4), b"avifmif1miaf")
+    start = len(kind) + len(described(0)) + 8
+    return kind + described(start) + box(b"mdat", layout, stream_of(tile))
+
+
+def with_property(data: bytes, new: bytes) -> bytes:
+    """A file of one item, with one property more."""
+    ipma, meta = data.index(b"ipma") - 4, data.index(b"meta") - 4
+    many = data[ipma + 18]
+    iprp, ipco = data.index(b"iprp") - 4, data.index(b"ipco") - 4
+    associated = data[ipma : ipma + 19 + many]
+    associated = struct.pack(">I", 20 + many) + associated[4:18] + bytes((many + 1,)) + associated[19:] + b"\x85"
+    made = data[:ipma] + new + associated + data[ipma + 19 + many :]
+    for at, grown in ((meta, len(new) + 1), (iprp, len(new) + 1), (ipco, len(new)), (data.index(b"iloc") + 18, 0)):
+        old = struct.unpack_from(">I", made, at)[0]
+        made = made[:at] + struct.pack(">I", old + (grown or len(new) + 1)) + made[at + 4 :]
+    return made
+
+
+def told_av1c(data: bytes) -> bytes:
+    at = data.index(b"av1C") - 4
+    return data[at : at + 12]
+
+
+@pytest.mark.parametrize("speed", [6, 9])
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4", "4:2:2", "4:0:0"])
+@pytest.mark.parametrize(
+    "advanced",
+    [
+        {"tune": "ssim"},
+        {"tune": "ssim", "aq-mode": "1"},
+        {"tune": "ssim", "enable-qm": "1"},
+        {"tune": "ssim", "sb-size": "128"},
+        {"tune": "ssim", "film-grain-test": "3"},
+        {"tune": "ssim", "tile-columns": "1", "tile-rows": "1"},
+    ],
+)
+def test_the_frame_header_tells_the_quantiser_that_was_asked_for(
+    advanced: dict[str, str], subsampling: str, speed: int
+) -> None:
+    level = 3 + 6 * speed
+    data = avif(photo(200, 140), speed=speed, subsampling=subsampling, advanced={**advanced, "cq-level": str(level)})
+
+    structure = told(data)
+
+    assert structure.picture is not None
+    assert structure.picture.frame is not None
+    frame = structure.picture.frame
+    assert (frame.width, frame.height, frame.base_q_idx, frame.lossless) == (200, 140, BASE_Q_IDX[level], False)
+    assert (structure.area, structure.honest, structure.plain) == (28_000, True, True)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (65, 63), (4_200, 70), (70, 2_400)])
+def test_tiles_of_any_shape_are_stepped_over(size: tuple[int, int]) -> None:
+    structure = told(avif(photo(*size), advanced={"tune": "ssim", "cq-level": "20"}))
+
+    assert structure.picture is not None
+    assert structure.picture.frame is not None
+    assert (structure.picture.frame.width, structure.picture.frame.height) == size
+    assert structure.picture.frame.base_q_idx == 80
+
+
+def test_a_lossless_stream_is_told() -> None:
+    exact = told(avif(photo(64, 48), quality=100)).picture
+    lossy = told(avif(photo(64, 48), quality=99)).picture
+
+    assert exact is not None
+    assert exact.frame is not None
+    assert lossy is not None
+    assert lossy.frame is not None
+    assert (exact.frame.lossless, lossy.frame.lossless) == (True, False)
+    # The colours were rounded on their way to YCbCr.
+    assert not exact.lossless
+
+
+def test_the_headers_of_an_animation_are_read_too() -> None:
+    # They are not the short ones of a still picture.
+    data = animated("AVIF", speed=9, quality=100)
+    (length,) = struct.unpack_from(">I", data, data.index(b"stsz") + 4 + 12)
+
+    stream = av1.stream([memoryview(stream_of(data))[:length]], Budget(100), 1)
+
+    assert stream.frame is not None
+    assert (stream.frame.width, stream.frame.height) == (96, 64)
+    assert (stream.frame.base_q_idx, stream.frame.lossless, stream.bit_depth) == (0, True, 8)
+
+
+def test_ten_bits_are_told_by_the_sequence_header() -> None:
+    data = avif(photo(64, 48))
+    at = data.index(b"mdat") + 4 + 4
+    # After profile, level and the two sizes come five tools, then the bit for more than 8 bits.
+    deep = data[: at + 4] + bytes((data[at + 4] | 0x08,)) + data[at + 5 :]
+
+    structure = told(deep)
+
+    assert structure.picture is not None
+    assert (structure.picture.bit_depth, structure.plain, told(data).plain) == (10, False, True)
+
+
+@pytest.mark.parametrize(
+    ("quality", "expected"), [(1, 255), (20, 200), (50, 152), (60, 144), (80, 100), (90, 56), (99, 8), (100, 0)]
+)
+def test_our_qualities_as_quantisers(quality: int, expected: int) -> None:
+    assert quantiser_of(quality) == expected
+
+
+def textured(seed: int) -> Image.Image:
+    """From flat to noise, in many sizes, now and then with alpha."""
+    pick = random.Random(seed)
+    size = pick.randrange(1, 200), pick.randrange(1, 200)
+    image = Image.effect_noise(size, pick.choice([0, 5, 30, 90])).convert("RGB")
+    if pick.random() < 0.5:
+        image = Image.blend(image, photo(*size), 0.5).filter(ImageFilter.GaussianBlur(pick.randrange(3)))
+    return with_alpha(image) if pick.random() < 0.3 else image
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 10_000), st.integers(1, 100), st.integers(1, 100), st.sampled_from(["4:2:0", "4:4:4"]))
+def test_an_output_is_recognised_and_kept(seed: int, source_quality: int, quality: int, subsampling: str) -> None:
+    data = avif(textured(seed), source_quality, subsampling=subsampling)
+
+    once = done(data, quality=quality)
+    made = done(data, quality=quality, max_width=150, filters=())
+    again = done(once.data, quality=quality)
+
+    assert (again.outcome, again.data) == (KEPT, once.data)
+    if once.outcome is COMPRESSED:
+        structure = told(once.data)
+        assert structure.picture is not None
+        assert structure.picture.frame is not None
+        assert structure.picture.frame.base_q_idx == quantiser_of(quality)
+    assert done(made.data, quality=quality).data == made.data
+
+
+@pytest.mark.parametrize("quality", [1, 30, 50, 75, 100])
+def test_a_picture_that_was_made_from_another_format_is_kept_too(quality: int) -> None:
+    made = done(bytes_of(photo(), "PNG"), quality=quality, format=OutputFormat.AVIF)
+
+    again = done(made.data, quality=quality)
+
+    assert (again.outcome, again.data) == (KEPT, made.data)
+
+
+@pytest.mark.parametrize(("source", "outcome"), [(40, KEPT), (49, KEPT), (50, COMPRESSED), (70, COMPRESSED)])
+def test_a_source_as_coarse_as_wanted_is_kept(source: int, outcome: ImageOutcome) -> None:
+    limits = ImageLimits(min_saving_percent=0)
+    data = avif(photo(), source)
+
+    result = compress(data, Options(), limits)
+
+    assert told(data).picture is not None
+    assert result.outcome is outcome
+
+
+def with_bits(data: bytes, old: str, new: str) -> bytes:
+    """The file with some bits of its AV1 stream replaced, wherever in a byte they begin."""
+    stream = stream_of(data)
+    bits = "".join(f"{byte:08b}" for byte in stream)
+    assert old in bits[:200]
+    return data[: -len(stream)] + int(bits.replace(old, new, 1), 2).to_bytes(len(stream), "big")
+
+
+def test_a_lossless_source_is_kept() -> None:
+    # Colour code points "not told", since the profile tells; then the matrix.
+    nearly = avif(photo(), 100, subsampling="4:4:4", icc_profile=SRGB)
+    told_points = f"{2:08b}{2:08b}"
+
+    exact = with_bits(patched(nearly, b"nclx", 5, b"\0"), f"{told_points}{6:08b}", f"{told_points}{0:08b}")
+
+    assert [picture and picture.lossless for picture in (told(nearly).picture, told(exact).picture)] == [False, True]
+    assert done(nearly).outcome is COMPRESSED
+    assert done(exact).data == exact
+
+
+@pytest.mark.parametrize("angle", range(4))
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rotation_and_mirroring_are_shown_and_survive(angle: int, axis: int) -> None:
+    upright = photo(96, 64).filter(ImageFilter.GaussianBlur(2))
+    exif = Image.Exif()
+    exif[0x0112] = 7  # written as a rotation and a mirroring
+    data = patched(avif(upright, 95, exif=exif), b"irot", 0, bytes((angle,)))
+    data = patched(data, b"imir", 0, bytes((axis,)))
+    # HEIF, 6.5.10 and 6.5.12: anti-clockwise first, then top with bottom or left with right.
+    turned = upright.rotate(90 * angle, expand=True)
+    displayed = ImageOps.mirror(turned) if axis else ImageOps.flip(turned)
+
+    header, result = inspect(data, ImageLimits()), done(data)
+    scaled = opened(done(data, scale=0.5).data)
+
+    assert (header.width, header.height) == displayed.size
+    assert (result.outcome, result.width, result.height) == (COMPRESSED, *displayed.size)
+    assert look_alike_upright(displayed, opened(data)) >= 30
+    assert look_alike_upright(displayed, opened(result.data)) >= 25
+    assert look_alike_upright(displayed.resize((displayed.width // 2, displayed.height // 2)), scaled) >= 20
+
+
+def test_the_orientation_of_exif_means_nothing_where_the_boxes_tell_none() -> None:
+    exif = Image.Exif()
+    exif[0x0113] = 6
+    data = avif(photo(96, 64), exif=exif, icc_profile=SRGB)
+    lying = data.replace(b"\x01\x13\0\x03", b"\x01\x12\0\x03").replace(b"\x01\x13\0\x04", b"\x01\x12\0\x03")
+    assert lying != data
+
+    result = done(lying)
+
+    assert (result.width, result.height) == (96, 64)
+    assert opened(result.data).getexif().get(0x0112, 1) == 1
+    assert opened(result.data).info["icc_profile"] == SRGB
+
+
+def test_an_animation_is_kept_and_its_repeats_are_read() -> None:
+    data = animated("AVIF", speed=9)
+    # A duration of 2,500 ms for the track: the edit of 1,000 ms runs two and a half times.
+    thrice = patched(data, b"tkhd", 28, struct.pack(">Q", 2_500))
+
+    assert (told(data).frames, told(data).plays, told(thrice).plays) == (4, 0, 3)
+    assert inspect(data, ImageLimits()).frames == 4
+    assert done(data).data == data
+    assert done(thrice).data == thrice
+    webp = Image.open(BytesIO(done(thrice, format=OutputFormat.WEBP).data))
+    assert (webp.n_frames, webp.info["loop"]) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("duration", "repeats", "plays"), [(b"\xff" * 8, 1, 0), (b"\0\0\0\0\0\0\x07\xd0", 1, 2), (b"\0" * 8, 0, 1)]
+)
+def test_a_scaled_animation_keeps_durations_and_plays(duration: bytes, repeats: int, plays: int) -> None:
+    data = patched(patched(animated("AVIF", speed=9), b"tkhd", 28, duration), b"elst", 3, bytes((repeats,)))
+
+    result = done(data, scale=0.5)
+
+    after = Image.open(BytesIO(result.data))
+    assert (after.size, after.n_frames) == ((48, 32), 4)
+    assert (told(data).plays, told(result.data).plays) == (plays, plays)
+    for n, milliseconds in enumerate(DURATIONS):
+        after.seek(n)
+        after.load()
+        assert after.info["duration"] == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "new"),
+    [
+        (b"nclx", 0, struct.pack(">HH", 1, 16)),  # the transfer of HDR
+        (b"nclx", 0, struct.pack(">HH", 12, 13)),  # the primaries of Display P3, without ICC
+        (b"pixi", -4, b"clli"),  # the light levels of HDR
+        (b"pixi", -4, b"pasp" + struct.pack(">II", 2, 1)),  # pixels that are no squares
+    ],
+)
+def test_what_pillow_would_lose_is_kept(kind: bytes, at: int, new: bytes) -> None:
+    data = avif(photo())
+
+    changed = patched(data, kind, at, new)
+
+    assert (told(data).plain, told(changed).plain) == (True, False)
+    assert done(data).outcome is COMPRESSED
+    assert done(changed).data == changed
+
+
+def test_a_picture_that_is_cropped_by_its_reader_is_kept() -> None:
+    data = avif(photo(96, 64))
+    crop = box(b"clap", struct.pack(">IIIIiIiI", 48, 1, 32, 1, 0, 1, 0, 1))
+
+    cropped = with_property(data, crop)
+
+    assert (told(data).plain, told(cropped).plain, told(cropped).honest) == (True, False, True)
+    assert done(cropped).data == cropped
+
+
+def test_a_grid_is_read_as_what_all_its_tiles_cost() -> None:
+    tile = avif(photo(96, 64))
+    data = grid(3, 2, (280, 120), tile, (96, 64))
+
+    structure = told(data)
+
+    assert (structure.area, structure.honest, structure.picture) == (6 * 96 * 64, True, None)
+    assert inspect(data, ImageLimits()).width == 280
+    assert opened(data).size == (280, 120)
+    result = done(data)
+    assert (result.width, result.height) == (280, 120)
+    assert done(result.data).data == result.data
+
+
+@pytest.mark.parametrize("size", [(65, 48), (64, 47), (1, 1), (2_000, 2_000)])
+def test_a_picture_that_claims_another_size_is_corrupt(size: tuple[int, int]) -> None:
+    data = patched(avif(photo(64, 48)), b"ispe", 4, struct.pack(">II", *size))
+
+    failure = refused(data)
+
+    assert (failure.code, failure.message) == (CORRUPT, "The picture is damaged: it claims two different sizes.")
+
+
+def with_sequence_size(data: bytes, width: int, height: int) -> bytes:
+    """The AV1 sequence header claims another size, in 16 bits each; all that follows is moved."""
+    stream = stream_of(data)
+    at = stream.index(b"\x0a") + 2
+    bits = "".join(f"{byte:08b}" for byte in stream[at : at + stream[at - 1]])
+    wide, high = int(bits[10:14], 2) + 1, int(bits[14:18], 2) + 1
+    rest = bits[18 + wide + high :].rstrip("0")[:-1]
+    bits = bits[:10] + "11111111" + f"{width - 1:016b}{height - 1:016b}" + rest + "1"
+    bits += "0" * (-len(bits) % 8)
+    header = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    made = stream[: at - 1] + bytes((len(header),)) + header + stream[at + stream[at - 1] :]
+    return with_stream(data, made)
+
+
+def hidden_frames(data: bytes, frames: int) -> bytes:
+    """The coded frame again and again, in one picture."""
+    stream = stream_of(data)
+    header = 2 + 2 + stream[3] if stream[0] == 0x12 else 2 + stream[1]
+    return with_stream(data, stream[:header] + stream[header:] * frames)
+
+
+def of_many_headers(data: bytes) -> bytes:
+    stream = stream_of(data)
+    header = stream[2 : 4 + stream[3]]
+    other = header[:-1] + bytes((header[-1] ^ 0x80,))
+    return with_stream(data, stream[:2] + (header + other) * 10_000 + stream[2:])
+
+
+def with_stream(data: bytes, stream: bytes) -> bytes:
+    iloc = data.index(b"iloc") + 4 + 4 + 2 + 2 + 6 + 4
+    return data[:iloc] + struct.pack(">I", len(stream)) + data[iloc + 4 : data.index(b"mdat") + 4] + stream
+
+
+def of_many_items(items: int) -> bytes:
+    kinds = [b"\0\0\0\x15infe\2\0\0\0" + struct.pack(">HH4sB", n, 0, b"av01", 0) for n in range(1, items + 1)]
+    return box(b"ftyp", b"avif", bytes(4), b"avifmif1") + full_box(
+        b"meta",
+        full_box(b"pitm", b"\0\1"),
+        full_box(b"iinf", struct.pack(">H", items), *kinds),
+    )
+
+
+def of_one_extent_again_and_again(data: bytes) -> bytes:
+    at = data.index(b"iloc") - 4
+    size = struct.unpack_from(">I", data, at)[0]
+    offset, length = struct.unpack_from(">II", data, at + 22)
+    extents = struct.pack(">II", offset + 8 * 8_999, length) * 9_000
+    iloc = full_box(b"iloc", b"\x44\0\0\1", struct.pack(">HHH", 1, 0, 9_000), extents)
+    meta = data.index(b"meta") - 4
+    grown = struct.unpack_from(">I", data, meta)[0] + len(iloc) - size
+    return data[:meta] + struct.pack(">I", grown) + data[meta + 4 : at] + iloc + data[at + size :]
+
+
+def noisy(width: int, height: int, **how: Any) -> bytes:
+    return avif(Image.effect_noise((width, height), 60).convert("RGB"), **how)
+
+
+BOMBS = {
+    "claims a huge size": (lambda: patched(noisy(64, 48), b"ispe", 4, struct.pack(">II", 16_384, 16_384)), TOO_LARGE),
+    "claims an absurd size": (lambda: patched(noisy(64, 48), b"ispe", 4, b"\xff" * 8), TOO_LARGE),
+    "is coded in a huge size": (lambda: with_sequence_size(noisy(64, 48), 16_384, 16_384), TOO_LARGE),
+    "is coded in a huge size and says so": (
+        lambda: patched(
+            with_sequence_size(noisy(64, 48), 16_384, 16_384), b"ispe", 4, struct.pack(">II", 16_384, 16_384)
+        ),
+        TOO_LARGE,
+    ),
+    "is coded in another size": (lambda: with_sequence_size(noisy(64, 48), 640, 480), CORRUPT),
+    "is a grid of huge tiles": (
+        lambda: grid(8, 8, (64, 64), with_sequence_size(noisy(64, 48), 4_096, 4_096), (4_096, 4_096)),
+        TOO_LARGE,
+    ),
+    "is a grid of 2,025 tiles": (lambda: grid(45, 45, (64, 64), noisy(160, 160), (160, 160)), TOO_LARGE),
+    "is a grid of 4,000 tiles": (lambda: grid(80, 50, (64, 64), noisy(16, 16), (16, 16)), CORRUPT),
+    "has frames that are never shown": (lambda: hidden_frames(noisy(64, 48), 500), CORRUPT),
+    "has 60,000 coded frames": (lambda: hidden_frames(noisy(1, 1), 60_000), CORRUPT),
+    "has 500,000 empty units": (lambda: with_stream(noisy(1, 1), b"\x12\0" * 500_000), CORRUPT),
+    "has 20,000 sequence headers": (lambda: of_many_headers(noisy(64, 48)), CORRUPT),
+    "has an animation of 60,000 frames": (
+        lambda: patched(animated("AVIF", speed=9), b"stsc", 12, struct.pack(">I", 60_000)),
+        TOO_LARGE,
+    ),
+    "has a table of 2,000,000,000 times": (
+        lambda: patched(animated("AVIF", speed=9), b"stts", 4, struct.pack(">I", 2_000_000_000)),
+        TOO_LARGE,
+    ),
+    "has 60,000 pictures": (lambda: of_many_items(60_000), CORRUPT),
+    "has 100,000 boxes": (
+        lambda: box(b"ftyp", b"avif", bytes(4), b"avifmif1") + box(b"free") * 100_000,
+        CORRUPT,
+    ),
+    "has one extent 9,000 times": (lambda: of_one_extent_again_and_again(noisy(640, 480)), CORRUPT),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_before_it_goes_off(name: str) -> None:
+    build, code = BOMBS[name]
+    data = build()
+    started, peak = time.process_time(), peak_kib()
+
+    failure = refused(data)
+
+    assert failure.code is code
+    assert failure.message.endswith(".")
+    # It was refused twice.
+    assert time.process_time() - started < 0.4
+    assert peak_kib() - peak < 64 << 10
+
+
+def test_an_alpha_that_is_coded_in_another_size_counts_too() -> None:
+    data = avif(with_alpha(photo(33, 33)))
+    # The first sequence header is that of alpha, which is stored before colour.
+    at = data.index(b"mdat") + 4
+    head = int.from_bytes(data[at : at + 12], "big")
+    bits = f"{head:096b}".replace(f"{32:06b}{32:06b}", f"{63:06b}{62:06b}", 1)
+    lying = data[:at] + int(bits, 2).to_bytes(12, "big") + data[at + 12 :]
+
+    assert (told(data).area, told(lying).area) == (33 * 33, 64 * 63)
+    assert refused(lying).message == "The picture is damaged: it claims two different sizes."
+    assert refused(lying, ImageLimits(max_pixels=2_000)).code is TOO_LARGE
+
+
+def test_an_animation_counts_frames_times_pixels() -> None:
+    limits = ImageLimits(max_total_pixels=4 * 96 * 64 - 1)
+
+    failure = refused(animated("AVIF", speed=9), limits)
+
+    assert (failure.code, "has 4 frames of" in failure.message) == (TOO_LARGE, True)
+
+
+SMALL = [avif(photo(48, 32)), avif(with_alpha(photo(48, 32)), 60), animated("AVIF", speed=10), noisy(9, 9, quality=20)]
+TINY = ImageLimits(max_pixels=1_000_000, max_total_pixels=2_000_000, max_frames=50)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(SMALL),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_arbitrary_damage_only_ever_raises_an_image_failure(
+    data: bytes, damages: list[tuple[float, int]], kept: float, headers: bool
+) -> None:
+    damaged = bytearray(data)
+    # Half of the time all damage is where the boxes and the headers are.
+    reach = min(len(data), 1_400 if data.find(b"moov") > 0 else 420) if headers else len(data)
+    for where, value in damages:
+        damaged[int(where * (reach - 1))] = value
+    if kept < 0.3:
+        del damaged[int(kept / 0.3 * len(damaged)) :]
+
+    assert refusal(bytes(damaged)) in (None, CORRUPT, TOO_LARGE, ImageErrorCode.NOT_AN_IMAGE, UNSUPPORTED)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=120))
+def test_an_arbitrary_stream_only_ever_raises_an_image_failure(content: bytes) -> None:
+    head = SMALL[0][: SMALL[0].index(b"mdat") + 4]
+    # The picture is as long as the file promises, whatever it is made of.
+    data = head + (content + bytes(len(SMALL[0])))[: len(SMALL[0]) - len(head)]
+
+    assert refusal(data) in (None, CORRUPT, TOO_LARGE)
+
+
+def refusal(data: bytes) -> ImageErrorCode | None:
+    """Why a file is refused; whatever else is raised fails the test."""
+    try:
+        heif.structure(data, 50)
+        compress(data, Options(), TINY)
+    except ImageFailure as failure:
+        return failure.code
+    return None
+
+
+def test_boxes_of_every_length_form_are_walked() -> None:
+    long = struct.pack(">I4sQ", 1, b"long", 20) + b"four"
+    data = box(b"shrt", b"abc") + long + struct.pack(">I4s", 0, b"last") + b"to the end"
+    file = BoxFile(data, 10)
+
+    walked: list[Box] = list(file.walk(file.view))
+
+    assert [(kind, bytes(body)) for kind, body in walked] == [
+        (b"shrt", b"abc"),
+        (b"long", b"four"),
+        (b"last", b"to the end"),
+    ]

@@ -1,0 +1,77 @@
+"""How much of a JPEG is decoded when it is to become smaller, and that nothing is moved by that."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from itertools import product
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from gql_imgproc.imaging import transform
+from gql_imgproc.imaging.options import Options
+
+
+def jpeg(image: Image.Image, orientation: int = 1) -> Image.Image:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = BytesIO()
+    image.save(file, "JPEG", quality=95, subsampling=0, exif=exif)
+    return Image.open(file)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "drafted"),
+    [
+        ((200, 160), Options(scale=0.5), (100, 80)),
+        ((201, 161), Options(scale=0.5), (101, 81)),
+        ((201, 161), Options(scale=0.49), (101, 81)),
+        ((201, 161), Options(scale=0.25), (51, 41)),
+        ((201, 161), Options(scale=0.1), (26, 21)),
+        ((201, 161), Options(max_width=101), (101, 81)),
+        ((201, 161), Options(max_width=102), (201, 161)),
+        ((1001, 3), Options(scale=0.1), (501, 2)),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_no_more_is_decoded_than_the_target_needs(
+    size: tuple[int, int], options: Options, drafted: tuple[int, int], orientation: int
+) -> None:
+    image = jpeg(Image.new("RGB", size))
+    plan = transform.plan(options, size if orientation == 1 else size[::-1])
+    if orientation != 1 and options.max_width:
+        plan = transform.plan(Options(max_height=options.max_width), size[::-1])
+
+    transform.draft(image, plan, orientation)
+    image.load()
+
+    assert image.size == drafted
+
+
+def test_what_is_decoded_never_falls_short_of_the_target() -> None:
+    for width, height, scale in product(range(1, 34), (1, 7, 16, 33), (0.05, 0.12, 0.13, 0.25, 0.3, 0.5, 0.6)):
+        image = jpeg(Image.new("L", (width, height)))
+        plan = transform.plan(Options(scale=scale), image.size)
+
+        transform.draft(image, plan, 1)
+
+        assert image.width >= plan.target[0]
+        assert image.height >= plan.target[1]
+        assert transform.shaped(image, plan, 1).size == plan.target
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_column_that_is_decoded_in_part_does_not_shift_the_others(orientation: int) -> None:
+    # 65 columns at an eighth are 9, of which the last is seven parts of nothing.
+    slope = Image.linear_gradient("L").rotate(90).resize((65, 65), Image.Resampling.BICUBIC)
+    slope = ImageChops.add(slope, Image.linear_gradient("L").resize((65, 65), Image.Resampling.BICUBIC), scale=2)
+    whole, drafted = jpeg(slope, orientation), jpeg(slope, orientation)
+    plan = transform.plan(Options(max_width=6), whole.size)
+    wanted = transform.shaped(whole, plan, orientation)
+
+    transform.draft(drafted, plan, orientation)
+    made = transform.shaped(drafted, plan, orientation)
+
+    assert drafted.size == (9, 9)
+    assert made.size == wanted.size == (6, 6)
+    assert ImageStat.Stat(ImageChops.difference(made, wanted)).extrema[0][1] <= 3

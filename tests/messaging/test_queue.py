@@ -1,0 +1,60 @@
+"""Wake-up calls on a real Redis."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+from dramatiq.brokers.redis import RedisBroker
+
+from gql_imgproc import tracing
+from gql_imgproc.enums import Priority
+from gql_imgproc.ids import new_id
+from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE, Census, Queue, connect
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[Queue]:
+    opened = Queue(redis_url)
+    yield opened
+    opened.close()
+
+
+def test_calls_are_counted_per_request_and_queued_by_priority(queue: Queue) -> None:
+    urgent, usual = new_id(), new_id()
+
+    queue.work_on(urgent, Priority.HIGH, [0, 1])
+    queue.work_on(usual, Priority.NORMAL, [0, 3, 7])
+    queue.work_on(usual, Priority.LOW, [1])
+    queue.ingest(usual)
+
+    assert queue.census() == Census(
+        defaultdict(set, {urgent: {0, 1}, usual: {0, 1, 3, 7}}), Counter({("ingest", usual): 1})
+    )
+    assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
+
+
+def test_whoever_sends_is_no_worker(queue: Queue, redis_url: str) -> None:
+    queue.ingest(new_id())
+    assert queue.workers() == 0
+
+    broker = RedisBroker(client=connect(redis_url), middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]
+    next(broker.consume(CONTROL_QUEUE))
+
+    assert queue.workers() == 1
+    broker.close()
+    broker.client.close()
+
+
+def test_a_call_carries_the_trace_it_belongs_to(queue: Queue) -> None:
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    with tracing.carrying(traceparent):
+        queue.ingest(new_id())
+    queue.ingest(new_id())
+
+    messages = queue._redis.hvals(f"{NAMESPACE}:{CONTROL_QUEUE}.msgs")
+
+    options = sorted((json.loads(message)["options"] for message in messages), key=len)
+    assert [entry.get("traceparent") for entry in options] == [None, traceparent]

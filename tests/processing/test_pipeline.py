@@ -1,0 +1,375 @@
+"""The way of an upload through the services: rows, pictures, output CSV; on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import func, select
+
+from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus
+from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, ManifestRefused, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.processing import worker_pool
+from gql_imgproc.requests import commands
+from gql_imgproc.requests.ingest import ingest
+from gql_imgproc.requests.repository import claims, queries
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.runtime import Resources
+from gql_imgproc.storage.paths import image_key, input_key, output_key
+from tests.support.api_clients import ANYBODY
+from tests.support.invariants import assert_counters_equal_rows
+from tests.support.services import ImageHost, jpeg, upload, work_all
+
+Run = Callable[[Callable[[Resources], Any]], Any]
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+
+
+async def state(resources: Resources, request_id: Any) -> Snapshot:
+    found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+    assert found is not None
+    return found
+
+
+async def rows_of(resources: Resources, table: Any) -> list[Any]:
+    return await resources.db.read(lambda connection: connection.execute(select(table)).all())
+
+
+async def output_of(resources: Resources, request_id: Any) -> list[dict[str, str]]:
+    name = (await state(resources, request_id)).output_name
+    assert name is not None
+    text = (await resources.storage.get(output_key(request_id, name))).decode("utf-8")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_an_upload_becomes_compressed_pictures_and_an_output_csv(run: Run, image_host: ImageHost) -> None:
+    first, second, third = (image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3))
+
+    async def story(resources: Resources) -> None:
+        submitted = await upload(resources, f'{HEADER}1,Chair,"{first},{second}"\n2,Table,{third}\n')
+        request_id = submitted.snapshot.id
+        assert (submitted.snapshot.status, submitted.replayed) == (RequestStatus.PENDING, False)
+        assert (submitted.snapshot.total_products, submitted.snapshot.total_images) == (2, 3)
+
+        await work_all(resources)
+
+        final = await state(resources, request_id)
+        assert final.status is RequestStatus.COMPLETED
+        assert (final.processed_products, final.processed_images, final.failed_images) == (2, 3, 0)
+        assert final.progress_percent == 100
+        stored = await rows_of(resources, images)
+        for image in stored:
+            data = await resources.storage.get(image_key(request_id, image.object_name))
+            assert (image.output_bytes, image.format) == (len(data), "image/jpeg")
+            with Image.open(io.BytesIO(data)) as picture:
+                assert (picture.format, picture.size) == ("JPEG", (64, 48))
+        assert final.input_bytes == sum(len(data) for data in image_host.pictures.values())
+        assert final.output_bytes == sum(image.output_bytes for image in stored) < final.input_bytes
+        output = await output_of(resources, request_id)
+        assert [row["S. No."] for row in output] == ["1", "2"]
+        addresses = output[0]["Output Image Urls"].split(",") + output[1]["Output Image Urls"].split(",")
+        by_place = sorted(stored, key=lambda image: (image.product_id != stored[0].product_id, image.position))
+        assert sorted(addresses) == sorted(
+            f"https://pictures.example/api/image/{request_id.hex}/{image.object_name}" for image in by_place
+        )
+        assert [row["Image Errors"] for row in output] == ["", ""]
+        assert_counters_equal_rows(resources.db, request_id)
+
+    run(story)
+
+
+def test_one_bad_picture_harms_only_itself_and_says_why(run: Run, image_host: ImageHost) -> None:
+    """Promise P5."""
+    good = image_host.add("/good.jpg", jpeg(1))
+    page = image_host.add("/page.jpg", b"<!doctype html><html><body>Not here</body></html>")
+    missing = f"{image_host.url}/missing.jpg"
+
+    async def story(resources: Resources) -> None:
+        csv_text = f'{HEADER}1,Chair,"{good},{missing},{page}"\n2,Table,{good}\n'
+        request_id = (await upload(resources, csv_text)).snapshot.id
+
+        await work_all(resources)
+
+        final = await state(resources, request_id)
+        assert final.status is RequestStatus.COMPLETED_WITH_ERRORS
+        assert (final.processed_images, final.failed_images) == (2, 2)
+        assert (final.processed_products, final.failed_products) == (1, 1)
+        errors = {row.error_code: row.error_http_status for row in await rows_of(resources, images) if row.error_code}
+        assert errors == {ImageErrorCode.HTTP_STATUS: 404, ImageErrorCode.NOT_AN_IMAGE: None}
+        output = await output_of(resources, request_id)
+        entries = output[0]["Output Image Urls"].split(",")
+        assert [bool(entry) for entry in entries] == [True, False, False]
+        assert "404" in output[0]["Image Errors"]
+        assert output[1]["Image Errors"] == ""
+        # Permanent failures are not tried again.
+        assert image_host.requests.count("/missing.jpg") == 1
+        assert_counters_equal_rows(resources.db, request_id)
+
+    run(story)
+
+
+def test_a_temporary_failure_is_tried_again_and_a_lasting_one_given_up(run: Run, image_host: ImageHost) -> None:
+    shaky = image_host.add("/shaky.jpg", jpeg(1))
+    broken = image_host.add("/broken.jpg", jpeg(2))
+    image_host.answers = {"/shaky.jpg": [503, 500], "/broken.jpg": [503] * 9}
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{shaky}\n2,Table,{broken}\n")).snapshot.id
+
+        await work_all(resources)
+
+        final = await state(resources, request_id)
+        assert (final.status, final.processed_images, final.failed_images) == (
+            RequestStatus.COMPLETED_WITH_ERRORS,
+            1,
+            1,
+        )
+        # Two delays are set: three tries.
+        assert image_host.requests.count("/shaky.jpg") == image_host.requests.count("/broken.jpg") == 3
+        assert sorted(row.attempts for row in await rows_of(resources, images)) == [3, 3]
+        assert_counters_equal_rows(resources.db, request_id)
+
+    run(story)
+
+
+@pytest.mark.parametrize(("asked", "pause_s"), [("120", 120), ("86400", 600), ("soon", 0), ("", 0)])
+def test_a_host_can_ask_for_a_pause_of_ten_minutes_at_most(
+    run: Run, image_host: ImageHost, asked: str, pause_s: int
+) -> None:
+    busy = image_host.add("/busy.jpg", jpeg(1))
+    image_host.answers = {"/busy.jpg": [503]}
+    image_host.retry_after = asked
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{busy}\n")).snapshot.id
+        await ingest(resources, request_id)
+
+        await worker_pool.work_on(resources, request_id)
+
+        (product,) = await rows_of(resources, products)
+        assert product.due_at - product.updated_at == timedelta(seconds=pause_s)
+        assert image_host.requests == ["/busy.jpg"]
+
+    run(story)
+
+
+def test_an_address_that_a_product_names_twice_is_fetched_once(run: Run, image_host: ImageHost) -> None:
+    same = image_host.add("/same.jpg", jpeg(1))
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f'{HEADER}1,Chair,"{same},{same}"\n')).snapshot.id
+
+        await work_all(resources)
+
+        assert (await state(resources, request_id)).processed_images == 2
+        assert image_host.requests == ["/same.jpg"]
+        entries = (await output_of(resources, request_id))[0]["Output Image Urls"].split(",")
+        assert len(set(entries)) == 2
+
+    run(story)
+
+
+def test_a_request_whose_images_all_failed_is_failed_and_can_still_be_downloaded(
+    run: Run, image_host: ImageHost
+) -> None:
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{image_host.url}/none.jpg\n")).snapshot.id
+
+        await work_all(resources)
+
+        final = await state(resources, request_id)
+        assert (final.status, final.failure_code) == (RequestStatus.FAILED, RequestFailureCode.ALL_IMAGES_FAILED)
+        assert final.has_output
+        assert len(await output_of(resources, request_id)) == 1
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("csv_text", "given", "error"),
+    [
+        (f"{HEADER}1,Chair,not an address\n", {}, ManifestRefused),
+        (f"{HEADER}1,Chair,http://10.0.0.1/a.jpg\n", {}, ManifestRefused),
+        ("", {}, ManifestRefused),
+        (f"{HEADER}1,Chair,https://x.example/a.jpg\n", {"webhook_url": "http://10.0.0.1/hook"}, WebhookUrlRefused),
+        (HEADER + "1,Chair,https://x.example/a.jpg\n" * 700_000, {}, UploadTooLarge),
+    ],
+    ids=["no address", "forbidden address", "empty", "forbidden webhook", "too large"],
+)
+def test_a_refused_upload_leaves_nothing_behind(
+    run: Run, csv_text: str, given: dict[str, Any], error: type[Exception]
+) -> None:
+    """Promise P8: no row, no object, no message."""
+
+    async def story(resources: Resources) -> None:
+        with pytest.raises(error):
+            await upload(resources, csv_text, **given)
+
+        for table in (requests, products, images):
+            count = await resources.db.read(
+                lambda connection, table=table: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            )
+            assert count == 0
+        assert await resources.storage.list_keys("requests/") == []
+        assert sum(resources.queue.lengths().values()) == 0
+
+    run(story)
+
+
+def test_a_literal_forbidden_address_is_refused_with_its_place(run: Run) -> None:
+    async def story(resources: Resources) -> None:
+        with pytest.raises(ManifestRefused) as refusal:
+            await upload(resources, f"{HEADER}1,Chair,https://x.example/a.jpg\n2,Table,http://169.254.169.254/x\n")
+
+        (issue,) = refusal.value.issues
+        assert (issue.row, issue.column, issue.code) == (3, "Input Image Urls", CsvIssueCode.IMAGE_URL_FORBIDDEN)
+        assert "IMGPROC_FETCH_ALLOW_NETWORKS" in issue.message
+
+    run(story)
+
+
+def test_an_accepted_upload_wakes_as_many_workers_as_there_are_products_up_to_the_window(
+    run: Run, image_host: ImageHost
+) -> None:
+    async def story(resources: Resources) -> None:
+        few = await upload(resources, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4)))
+        many = await upload(resources, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101)))
+
+        census = resources.queue.census()
+
+        assert census.pictures == {few.snapshot.id: {0, 1, 2}, many.snapshot.id: set(range(16))}
+
+    run(story)
+
+
+def test_a_large_upload_is_taken_in_by_chunks(run: Run) -> None:
+    async def story(resources: Resources) -> None:
+        rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4502))
+        submitted = await upload(resources, HEADER + rows)
+        assert submitted.snapshot.ingested_products == 250
+        assert resources.queue.lengths()["control"] == 1
+
+        await ingest(resources, submitted.snapshot.id)
+
+        positions = await resources.db.read(
+            lambda connection: (
+                connection.execute(select(products.c.position).order_by(products.c.position)).scalars().all()
+            )
+        )
+        assert positions == list(range(4501))
+        assert (await state(resources, submitted.snapshot.id)).ingested_products == 4501
+
+    run(story)
+
+
+def test_the_same_idempotency_key_makes_one_request(run: Run, image_host: ImageHost) -> None:
+    async def story(resources: Resources) -> None:
+        csv_text = f"{HEADER}1,Chair,https://x.example/a.jpg\n"
+
+        answers = await asyncio.gather(*(upload(resources, csv_text, idempotency_key="k") for _ in range(10)))
+
+        assert len({answer.snapshot.id for answer in answers}) == 1
+        assert sum(not answer.replayed for answer in answers) == 1
+        assert len(await rows_of(resources, requests)) == 1
+        assert await resources.storage.list_keys("requests/") == [input_key(answers[0].snapshot.id)]
+
+    run(story)
+
+
+def test_cancelling_keeps_what_is_done_and_writes_the_output(run: Run, image_host: ImageHost) -> None:
+    addresses = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3)]
+
+    async def story(resources: Resources) -> None:
+        csv_text = HEADER + "".join(f"{n + 1},P,{address}\n" for n, address in enumerate(addresses))
+        request_id = (await upload(resources, csv_text)).snapshot.id
+        await worker_pool.work_on(resources, request_id)
+
+        cancelled = await commands.cancel(resources, ANYBODY, request_id)
+
+        assert cancelled.status is RequestStatus.CANCELLED
+        assert (cancelled.processed_images, cancelled.cancelled_images) == (1, 2)
+        output = await output_of(resources, request_id)
+        assert [bool(row["Output Image Urls"]) for row in output] == [True, False, False]
+        await work_all(resources)
+        assert image_host.requests == ["/0.jpg"]
+        assert_counters_equal_rows(resources.db, request_id)
+
+    run(story)
+
+
+def test_failed_images_are_retried_and_the_output_is_written_anew(run: Run, image_host: ImageHost) -> None:
+    good = image_host.add("/good.jpg", jpeg(1))
+    late = f"{image_host.url}/late.jpg"
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f'{HEADER}1,Chair,"{good},{late}"\n')).snapshot.id
+        await work_all(resources)
+        assert (await state(resources, request_id)).status is RequestStatus.COMPLETED_WITH_ERRORS
+        image_host.add("/late.jpg", jpeg(2))
+
+        reopened = await commands.retry_failed(resources, ANYBODY, request_id)
+        assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
+        await work_all(resources)
+
+        final = await state(resources, request_id)
+        assert (final.status, final.processed_images, final.failed_images) == (RequestStatus.COMPLETED, 2, 0)
+        # The two of one product are fetched at once, in any order.
+        assert sorted(image_host.requests) == ["/good.jpg", "/late.jpg", "/late.jpg"]
+        assert all((await output_of(resources, request_id))[0]["Output Image Urls"].split(","))
+        assert_counters_equal_rows(resources.db, request_id)
+
+    run(story)
+
+
+def test_deleting_a_request_removes_its_rows_and_its_objects(run: Run, image_host: ImageHost) -> None:
+    address = image_host.add("/a.jpg", jpeg(1))
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        await work_all(resources)
+        assert len(await resources.storage.list_keys("requests/")) == 3
+
+        await commands.delete(resources, ANYBODY, request_id)
+
+        assert await resources.storage.list_keys("requests/") == []
+        assert await rows_of(resources, images) == []
+
+    run(story)
+
+
+def test_an_image_that_kills_its_worker_is_given_up_alone(run: Run, image_host: ImageHost) -> None:
+    """Two crashes alone after one in company: WORKER_CRASHED; its neighbour in the product is done."""
+    killer, good = image_host.add("/killer.jpg", jpeg(1)), image_host.add("/good.jpg", jpeg(2))
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f'{HEADER}1,Chair,"{killer},{good}"\n')).snapshot.id
+        for crash in range(3):
+            held = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
+            assert held is not None
+            if crash:
+                suspect = held.images[0].id
+                assert await resources.db.write(
+                    lambda connection, held=held, suspect=suspect: claims.suspect_image(connection, held, suspect)
+                )
+
+        await work_all(resources)
+
+        final = await state(resources, request_id)
+        assert (final.status, final.processed_images, final.failed_images) == (
+            RequestStatus.COMPLETED_WITH_ERRORS,
+            1,
+            1,
+        )
+        failed = [row for row in await rows_of(resources, images) if row.status is ImageStatus.FAILED]
+        assert [row.error_code for row in failed] == [ImageErrorCode.WORKER_CRASHED]
+        assert image_host.requests == ["/good.jpg"]
+
+    run(story)

@@ -1,0 +1,157 @@
+"""Requests of any size are opened again, and deleted, in short transactions, whatever happens between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.requests.repository import retry, transitions
+from gql_imgproc.requests.repository.transitions import End, Hold
+from gql_imgproc.requests.snapshot import Snapshot
+from tests.support.invariants import assert_counters_equal_rows
+from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, hold, now, record
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "REOPEN_CHUNK", 2)
+    monkeypatch.setattr(transitions, "REMOVAL_CHUNK", 2)
+
+
+def given_failures(database: Database, *temporary: bool) -> UUID:
+    """A final request of one product for each, of which nothing went well."""
+    request_id = given_request(database, *[1] * len(temporary))
+    for passes in temporary:
+        state = record(database, claimed(database, request_id), 0, replace(FAILED, error_temporary=passes))
+    assert finish(database, state, RequestStatus.FAILED, auto_retries=1) is not None
+    return request_id
+
+
+def reopen(database: Database, request_id: UUID) -> Snapshot | None:
+    return database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+
+
+def next_chunk(database: Database, held: Hold) -> Snapshot | None:
+    return database.write_now(lambda connection: retry.reopen_chunk(connection, held))
+
+
+def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
+    request_id = given_failures(database, *[False] * 5)
+
+    first = reopen(database, request_id)
+
+    assert first is not None
+    assert (first.status, first.failed_images, first.pending_images) == (RequestStatus.PROCESSING, 3, 2)
+    assert_counters_equal_rows(database, request_id)
+    # What is open is worked on meanwhile; what fails again has had its turn.
+    record(database, claimed(database, request_id), 0, FAILED)
+    state = record(database, claimed(database, request_id), 0, DONE)
+    # Nothing is pending, and yet this is not its end.
+    assert finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS) is None
+    held = hold(database, request_id)
+    left = []
+    while chunk := next_chunk(database, held):
+        left.append((chunk.failed_images, chunk.failed_products, chunk.pending_images))
+        assert_counters_equal_rows(database, request_id)
+    assert left == [(2, 2, 2), (1, 1, 3)]
+    database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+    assert next_chunk(database, held) is None
+
+
+def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Database) -> None:
+    request_id = given_failures(database, *[False] * 5)
+    reopen(database, request_id)
+    stopped = database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+    assert stopped is not None
+    held = hold(database, request_id)
+    while database.write_now(lambda connection: transitions.cancel_chunk(connection, held)):
+        assert_counters_equal_rows(database, request_id)
+
+    end = End(RequestStatus.CANCELLED, None, "output-1.csv")
+    ended = database.write_now(lambda connection: transitions.finish(connection, held, stopped, end))
+
+    assert ended is not None
+    assert (ended.failed_images, ended.cancelled_images) == (3, 2)
+    # The next retry begins anew.
+    again = reopen(database, request_id)
+    assert again is not None
+    assert (again.failed_images, again.pending_images) == (1, 2)
+
+
+def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database: Database) -> None:
+    request_id = given_failures(database, *[False] * 5, True, False, True, True)
+    assert database.read_now(lambda connection: retry.due(connection, 9)) == [(DEFAULT_TENANT, request_id)]
+
+    first = database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id))
+    assert first is not None
+    held = hold(database, request_id)
+    second = next_chunk(database, held)
+
+    assert second is not None
+    assert next_chunk(database, held) is None
+    assert [(state.failed_images, state.pending_images) for state in (first, second)] == [(7, 2), (6, 3)]
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_after_a_deadline_what_was_cut_off_comes_first(database: Database) -> None:
+    request_id = given_request(database, 2, 2, 1, 1)
+    record(database, claimed(database, request_id), 0, FAILED)
+    record(database, claimed(database, request_id), 1, FAILED)
+    stopped = database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.DEADLINE)
+    )
+    assert stopped is not None
+    held = hold(database, request_id)
+    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    end = End(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
+    assert database.write_now(lambda connection: transitions.finish(connection, held, stopped, end)) is not None
+
+    states = [reopen(database, request_id)]
+    held = hold(database, request_id)
+    while chunk := next_chunk(database, held):
+        states.append(chunk)
+        assert_counters_equal_rows(database, request_id)
+
+    assert [(state.cancelled_images, state.failed_images) for state in states if state] == [
+        (2, 2),
+        (0, 2),
+        (0, 0),
+        (0, 0),
+    ]
+
+
+def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> None:
+    request_id = given_failures(database, *[True] * 5)
+    other = given_request(database, 1)
+
+    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+
+    # Large ones are still there; nobody opens them any more, and they are known to be unfinished.
+    assert now(database, request_id).status is RequestStatus.FAILED
+    assert count(database, products) == 3 + 1
+    assert reopen(database, request_id) is None
+    assert database.read_now(lambda connection: retry.due(connection, 9)) == []
+    assert database.read_now(lambda connection: transitions.begun(connection, 60, 9)) == []
+    assert database.read_now(lambda connection: transitions.begun(connection, 0, 9)) == [(DEFAULT_TENANT, request_id)]
+    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    assert not database.write_now(lambda connection: transitions.remove_chunk(connection, DEFAULT_TENANT, request_id))
+    assert [count(database, table) for table in (requests, products, images)] == [1, 1, 1]
+    # Nothing of an open one is taken.
+    assert not database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, other))
+    assert count(database, images, images.c.status == ImageStatus.PENDING) == 1
+
+
+def count(database: Database, table: object, *where: object) -> int:
+    statement = select(func.count()).select_from(table).where(*where)  # type: ignore[arg-type]
+    return database.read_now(lambda connection: connection.execute(statement).scalar_one())

@@ -1,0 +1,307 @@
+"""Claiming, recording and giving back, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import images, products
+from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.errors import LeaseLost
+from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.requests.repository import claims, retry, transitions
+from gql_imgproc.requests.repository.transitions import End
+from tests.support.invariants import assert_counters_equal_rows
+from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
+
+
+def test_products_are_claimed_in_the_order_of_the_file_and_only_once(database: Database) -> None:
+    request_id = given_request(database, 1, 2, 1)
+
+    first, second, third, none = (claim(database, request_id) for _ in range(4))
+
+    assert [held and held.images[0].url for held in (first, second, third)] == [
+        "https://x.example/0/0",
+        "https://x.example/1/0",
+        "https://x.example/2/0",
+    ]
+    assert none is None
+    assert first is not None
+    assert first.started is not None
+    assert first.started.status is RequestStatus.PROCESSING
+    assert first.started.sequence == 2
+    assert second is not None
+    assert second.started is None
+
+
+def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(database: Database) -> None:
+    """Promise P2: nothing is counted twice."""
+    request_id = given_request(database, 1)
+    dead = claimed(database, request_id, lease_s=0)
+
+    heir = claimed(database, request_id)
+
+    assert (heir.lease_token, heir.attempts) == (2, 2)
+    assert heir.images[0].attempts == 2
+    with pytest.raises(LeaseLost):
+        record(database, dead, 0, DONE)
+    assert not database.write_now(lambda connection: claims.extend_lease(connection, dead, 60))
+    assert record(database, heir, 0, DONE).processed_images == 1
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Database) -> None:
+    """Or the call to finish the request, which follows, would be dropped with the work."""
+    request_id = given_request(database, 1, 1)
+    ended, stopped = claimed(database, request_id), claimed(database, request_id)
+    record(database, ended, 0, DONE)
+
+    assert database.write_now(lambda connection: claims.extend_lease(connection, ended, 60))
+
+    assert claim(database, request_id) is None
+    assert_counters_equal_rows(database, request_id)
+    database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+    held = hold(database, request_id)
+    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    assert not database.write_now(lambda connection: claims.extend_lease(connection, stopped, 60))
+
+
+def test_an_image_gets_one_verdict(database: Database) -> None:
+    request_id = given_request(database, 2)
+    held = claimed(database, request_id)
+    record(database, held, 0, DONE)
+
+    with pytest.raises(LeaseLost):
+        record(database, held, 0, FAILED)
+
+    assert_counters_equal_rows(database, request_id)
+    assert now(database, request_id).failed_images == 0
+
+
+def test_products_end_as_their_images_did(database: Database) -> None:
+    request_id = given_request(database, 2, 2, 2)
+    for verdicts in ((DONE, DONE), (DONE, FAILED), (FAILED, FAILED)):
+        held = claimed(database, request_id)
+        for number, verdict in enumerate(verdicts):
+            state = record(database, held, number, verdict)
+
+    statuses = database.read_now(
+        lambda connection: connection.execute(select(products.c.status).order_by(products.c.position)).scalars().all()
+    )
+    outputs = database.read_now(
+        lambda connection: (
+            connection.execute(select(products.c.output_image_urls).order_by(products.c.position)).scalars().all()
+        )
+    )
+    path = f"/api/image/{request_id.hex}/0-1.jpg"
+    assert statuses == [ProductStatus.COMPLETED, ProductStatus.COMPLETED_WITH_ERRORS, ProductStatus.FAILED]
+    assert outputs == [[path, path], [path, None], [None, None]]
+    assert (state.processed_products, state.failed_products) == (1, 2)
+    assert (state.processed_images, state.failed_images, state.pending_images) == (3, 3, 0)
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_a_product_given_back_is_due_after_its_delay_and_its_crash_count_starts_anew(database: Database) -> None:
+    request_id = given_request(database, 1)
+    held = claimed(database, request_id)
+
+    database.write_now(lambda connection: claims.release_product(connection, held, 60))
+    assert claim(database, request_id) is None
+
+    database.write_now(lambda connection: claims.release_product(connection, held, 0))
+    again = claimed(database, request_id)
+    assert (again.attempts, again.images[0].attempts) == (1, 2)
+
+
+def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(database: Database) -> None:
+    request_id = given_request(database, 1, 1)
+    held = claimed(database, request_id)
+
+    assert database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+
+    assert claim(database, request_id) is None
+    with pytest.raises(LeaseLost):
+        record(database, held, 0, DONE)
+    assert_counters_equal_rows(database, request_id)
+    assert (
+        database.write_now(
+            lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        )
+        is None
+    )
+
+
+def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) -> None:
+    request_id = given_request(database, 2, 1, 1)
+    record(database, claimed(database, request_id), 0, DONE)
+    done = claimed(database, request_id)
+    record(database, done, 0, DONE)
+    database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+
+    held = hold(database, request_id)
+    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    assert not database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+
+    statuses = database.read_now(
+        lambda connection: connection.execute(select(products.c.status).order_by(products.c.position)).scalars().all()
+    )
+    assert statuses == [ProductStatus.CANCELLED, ProductStatus.COMPLETED, ProductStatus.CANCELLED]
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_a_final_status_is_final(database: Database) -> None:
+    """Promise P4: of two who finish a request, one does; nobody finishes one that is not done."""
+    request_id = given_request(database, 1)
+    held = claimed(database, request_id)
+    unfinished = now(database, request_id)
+
+    assert finish(database, unfinished, RequestStatus.COMPLETED) is None
+    state = record(database, held, 0, DONE)
+    slow, quick = hold(database, request_id, lease_s=0), hold(database, request_id)
+    end = End(RequestStatus.COMPLETED, None, "output-3.csv")
+    assert database.write_now(lambda connection: transitions.finish(connection, slow, state, end)) is None
+    assert database.write_now(lambda connection: transitions.finish(connection, quick, state, end)) is not None
+    assert database.write_now(lambda connection: transitions.finish(connection, quick, state, end)) is None
+    final = now(database, request_id)
+    assert (final.status, final.output_name) == (RequestStatus.COMPLETED, "output-3.csv")
+
+
+def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
+    request_id = given_request(database, 2, 1)
+    mixed = claimed(database, request_id)
+    record(database, mixed, 0, DONE)
+    record(database, mixed, 1, FAILED)
+    state = record(database, claimed(database, request_id), 0, DONE)
+    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS)
+
+    reopened = database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+
+    assert reopened is not None
+    assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
+    assert (reopened.processed_images, reopened.failed_images, reopened.failed_products) == (2, 0, 0)
+    assert_counters_equal_rows(database, request_id)
+    # A verdict of the first generation comes too late.
+    with pytest.raises(LeaseLost):
+        record(database, mixed, 1, FAILED)
+    again = claimed(database, request_id)
+    assert [image.url for image in again.images] == ["https://x.example/0/1"]
+    assert record(database, again, 0, DONE).processed_products == 2
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one(database: Database) -> None:
+    request_id = given_request(database, 1)
+    other = given_request(database, 1)
+    state = record(database, claimed(database, request_id), 0, DONE)
+
+    assert not database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    finish(database, state, RequestStatus.COMPLETED)
+    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+
+    left = database.read_now(lambda connection: connection.execute(select(images.c.request_id, images.c.status)).all())
+    assert left == [(other, ImageStatus.PENDING)]
+
+
+def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
+    """Promise P4: a process that was asleep while another did its work cannot undo what that one did."""
+    request_id = given_request(database, 1, 1)
+    state = record(database, claimed(database, request_id), 0, FAILED)
+    stopped = database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+    assert stopped is not None
+    asleep = hold(database, request_id, lease_s=0)
+    awake = hold(database, request_id)
+
+    with pytest.raises(LeaseLost):
+        database.write_now(lambda connection: transitions.cancel_chunk(connection, asleep))
+    assert not database.write_now(lambda connection: transitions.extend(connection, asleep, 60))
+    database.write_now(lambda connection: transitions.release(connection, asleep))
+    assert database.write_now(lambda connection: transitions.take(connection, request_id, 60)) is None
+    end = End(RequestStatus.CANCELLED, None, "output-2.csv")
+    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, awake))
+    ended = database.write_now(lambda connection: transitions.finish(connection, awake, stopped, end))
+    assert ended is not None
+    reopened = database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+    assert reopened is not None
+
+    # Nor what was begun after that.
+    for stale in (asleep, awake):
+        with pytest.raises(LeaseLost):
+            database.write_now(lambda connection, stale=stale: transitions.cancel_chunk(connection, stale))  # type: ignore[misc]  # bound per turn of the loop
+        assert (
+            database.write_now(lambda connection, stale=stale: transitions.finish(connection, stale, state, end))
+            is None
+        )  # type: ignore[misc]  # bound per turn of the loop
+    assert now(database, request_id).cancelled_images == 1
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_the_request(database: Database) -> None:
+    request_id = given_request(database, 1)
+    asleep = hold(database, request_id, lease_s=0)
+    awake = hold(database, request_id)
+    database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+    )
+
+    assert database.write_now(lambda connection: transitions.stop_unreadable(connection, asleep)) is None
+    assert now(database, request_id).stop_reason is StopReason.CANCELLED
+    stopped = database.write_now(lambda connection: transitions.stop_unreadable(connection, awake))
+
+    assert stopped is not None
+    assert stopped.stop_reason is StopReason.CSV_UNREADABLE
+    assert database.write_now(lambda connection: transitions.stop_unreadable(connection, awake)) is None
+    assert now(database, request_id).sequence == stopped.sequence
+
+
+def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) -> None:
+    request_id = given_request(database, 2, 1)
+    record(database, claimed(database, request_id), 0, FAILED)
+    stopped = database.write_now(
+        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.DEADLINE)
+    )
+    assert stopped is not None
+    held = hold(database, request_id)
+    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    end = End(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
+    assert database.write_now(lambda connection: transitions.finish(connection, held, stopped, end)) is not None
+
+    reopened = database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+
+    assert reopened is not None
+    assert (reopened.failed_images, reopened.cancelled_images, reopened.pending_images) == (0, 0, 3)
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(database: Database) -> None:
+    request_id = given_request(database, 2, 1, 1)
+    mixed = claimed(database, request_id)
+    record(database, mixed, 0, FAILED)
+    record(database, mixed, 1, replace(FAILED, error_temporary=True))
+    record(database, claimed(database, request_id), 0, FAILED)
+    state = record(database, claimed(database, request_id), 0, DONE)
+    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
+    assert database.read_now(lambda connection: retry.due(connection, 10)) == [(DEFAULT_TENANT, request_id)]
+
+    reopened = database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id))
+
+    assert reopened is not None
+    assert (reopened.failed_images, reopened.failed_products, reopened.pending_images) == (2, 1, 1)
+    assert_counters_equal_rows(database, request_id)
+    again = claimed(database, request_id)
+    assert [image.url for image in again.images] == ["https://x.example/0/1"]
+    state = record(database, again, 0, replace(FAILED, error_temporary=True))
+    assert state.failed_products == 2
+    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
+    assert database.read_now(lambda connection: retry.due(connection, 10)) == []
+    assert database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id)) is None

@@ -1,0 +1,479 @@
+"""The statements in any order, by anybody who ever had the right to them (promises P2 and P4).
+
+Hypothesis plays workers that sleep, die and wake up late. What an old claim or hold may still do is decided here from
+the rows alone, and compared with what the statements do; a refusal must leave every row as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from unittest import mock
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Connection, Row, func, select, update
+
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import images, metadata, products, requests, webhook_deliveries
+from gql_imgproc.database.types import now as database_now
+from gql_imgproc.enums import ImageStatus, Priority, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.errors import LeaseLost, NoWebhook
+from gql_imgproc.ids import DEFAULT_TENANT, new_id
+from gql_imgproc.requests.lifecycle import verdict
+from gql_imgproc.requests.repository import claims, create, retry, transitions, webhook_outbox
+from gql_imgproc.requests.repository.claims import Claim
+from gql_imgproc.requests.repository.create import NewProduct, NewRequest
+from gql_imgproc.requests.repository.transitions import End, Hold
+from gql_imgproc.requests.repository.webhook_outbox import Attempt
+from gql_imgproc.requests.snapshot import Snapshot
+from tests.support.invariants import assert_counters_equal_rows
+from tests.support.scenarios import DONE, FAILED, now
+
+FOR_NOW = replace(FAILED, error_temporary=True)
+#: Over at once, or not within the test.
+LEASES = st.sampled_from([0.0, 60.0])
+VERDICTS = st.sampled_from([DONE, DONE, FAILED, FOR_NOW])
+#: Which of those that there are; hypothesis shrinks towards the newest.
+WHICH = st.integers(0, 3)
+AUTO_RETRIES = 2
+
+
+class Life(RuleBasedStateMachine):
+    """The life of one request, driven by everybody at once."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.database = database
+        self.claims: list[Claim] = []
+        self.holds: list[Hold] = []
+        self.tries: list[webhook_outbox.Claim] = []
+        self.layout: list[int] = []
+        self.id = UUID(int=0)
+        #: The request as it was after the last step, and whether a step since then may have opened it.
+        self.last: Snapshot | None = None
+        self.reopened = False
+
+    # --- Taking in.
+
+    @initialize(
+        layout=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+        first=st.sampled_from([4, 4, 2, 1]),
+        lives=st.sampled_from([0, 0, 1, 2]),
+        verdicts=st.lists(VERDICTS, min_size=24, max_size=24),
+        stopped=st.sampled_from([None, None, StopReason.DEADLINE]),
+    )
+    def accept(
+        self, layout: list[int], first: int, lives: int, verdicts: list[claims.Verdict], stopped: StopReason | None
+    ) -> None:
+        """A request that is new, or has ended and been retried already: by chance alone few would come that far."""
+        self.layout, self.id = layout, new_id()
+        new = NewRequest(
+            self.id,
+            DEFAULT_TENANT,
+            Priority.NORMAL,
+            "p.csv",
+            {},
+            [],
+            "https://hook.example/",
+            None,
+            len(layout),
+            sum(layout),
+        )
+        self.write(create.insert_first_chunk, new, self.rows(0, first))
+        for _ in range(lives):
+            self.claim(60)
+            if stopped:
+                self.stop(stopped)
+            self.work_off(verdicts[: sum(layout)])
+            self.end_properly()
+            self.write(retry.reopen_failed, DEFAULT_TENANT, self.id)
+
+    @precondition(lambda self: self.holds)
+    @rule(which=WHICH, count=st.integers(1, 2), beside=st.sampled_from([0, 0, 0, 1, -1]), lease_s=LEASES)
+    def insert_chunk(self, which: int, count: int, beside: int, lease_s: float) -> None:
+        held, start = self.pick(self.holds, which), now(self.database, self.id).ingested_products + beside
+        chunk = self.rows(max(start, 0), count)
+        if not chunk:
+            return
+        with self.refused_unless(self.is_mine(held) and not beside):
+            self.write(create.insert_chunk, held, chunk, lease_s)
+
+    # --- Workers.
+
+    @rule(lease_s=LEASES)
+    def claim(self, lease_s: float) -> None:
+        request = now(self.database, self.id)
+        due = self.read(transitions.claimable, self.id, 1) and not request.status.final and request.stop_reason is None
+        claimed = self.write(claims.claim_product, self.id, lease_s)
+        assert (claimed is not None) == bool(due)
+        if claimed:
+            assert {image.id for image in claimed.images} == {
+                row.id for row in self.images_of(claimed) if row.status is ImageStatus.PENDING
+            }
+            self.claims.append(claimed)
+
+    @precondition(lambda self: self.claims)
+    @rule(which=WHICH, number=st.integers(0, 2), verdict=VERDICTS)
+    def record(self, which: int, number: int, verdict: claims.Verdict) -> None:
+        claim = self.pick(self.claims, which)
+        image_id = self.pick(list(claim.images), number).id
+        image = next(row for row in self.images_of(claim) if row.id == image_id)
+        request, pending = now(self.database, self.id), image.status is ImageStatus.PENDING
+        going = request.status is RequestStatus.PROCESSING and request.stop_reason is None
+        with self.refused_unless(self.is_newest(claim) and pending and going):
+            state = self.write(claims.record_image, claim, image.id, verdict)
+            assert state.ended_images == request.ended_images + 1
+
+    @precondition(lambda self: self.claims)
+    @rule(which=WHICH, lease_s=LEASES)
+    def extend_lease(self, which: int, lease_s: float) -> None:
+        claim = self.pick(self.claims, which)
+        newest = self.is_newest(claim)
+        with self.unchanged_unless(newest):
+            assert self.write(claims.extend_lease, claim, lease_s) == newest
+
+    @precondition(lambda self: self.claims)
+    @rule(which=WHICH, delay_s=LEASES)
+    def release_product(self, which: int, delay_s: float) -> None:
+        claim = self.pick(self.claims, which)
+        with self.unchanged_unless(self.is_newest(claim)):
+            self.write(claims.release_product, claim, delay_s)
+
+    @precondition(lambda self: self.claims)
+    @rule(which=WHICH, number=st.integers(0, 2))
+    def suspect_image(self, which: int, number: int) -> None:
+        claim = self.pick(self.claims, which)
+        newest = self.is_newest(claim)
+        with self.unchanged_unless(newest):
+            assert self.write(claims.suspect_image, claim, self.pick(list(claim.images), number).id) == newest
+
+    @rule(verdicts=st.lists(VERDICTS, min_size=12, max_size=12))
+    def work_off(self, verdicts: list[claims.Verdict]) -> None:
+        """A diligent worker who finds every lease run out, so that ends are reached at all."""
+        self.time_passes()
+        while claim := self.write(claims.claim_product, self.id, 60):
+            self.claims.append(claim)
+            for image, ended in zip(claim.images, verdicts, strict=False):
+                self.write(claims.record_image, claim, image.id, ended)
+
+    @rule()
+    def time_passes(self) -> None:
+        """Every lease and hold runs out, every pause ends; the request's next retry falls due."""
+        for table in (products, requests, webhook_deliveries):
+            mine = (table.c.id if table is requests else table.c.request_id) == self.id
+            overdue = update(table).where(mine, table.c.due_at.is_not(None)).values(due_at=database_now())
+            self.write(lambda connection, overdue=overdue: connection.execute(overdue))
+
+    # --- The end.
+
+    @rule(lease_s=LEASES)
+    def take_hold(self, lease_s: float) -> None:
+        free = any(
+            found.free for found in self.read(transitions.open_requests, None, 1000) if found.request.id == self.id
+        )
+        taken = self.write(transitions.take, self.id, lease_s)
+        assert (taken is not None) == free
+        if taken:
+            self.holds.append(taken)
+
+    @precondition(lambda self: self.holds)
+    @rule(which=WHICH, lease_s=LEASES)
+    def extend_hold(self, which: int, lease_s: float) -> None:
+        held = self.pick(self.holds, which)
+        # Who has ended the request has not lost it.
+        mine = self.has_newest_token(held)
+        with self.unchanged_unless(mine):
+            assert self.write(transitions.extend, held, lease_s) == mine
+
+    @precondition(lambda self: self.holds)
+    @rule(which=WHICH)
+    def release_hold(self, which: int) -> None:
+        held = self.pick(self.holds, which)
+        with self.unchanged_unless(self.is_mine(held)):
+            self.write(transitions.release, held)
+
+    @rule(reason=st.sampled_from([StopReason.CANCELLED, StopReason.DEADLINE]))
+    def stop(self, reason: StopReason) -> None:
+        request = now(self.database, self.id)
+        going = not request.status.final and request.stop_reason is None
+        with self.unchanged_unless(going):
+            assert (self.write(transitions.stop, DEFAULT_TENANT, self.id, reason) is not None) == going
+
+    @precondition(lambda self: self.holds)
+    @rule(which=WHICH)
+    def stop_unreadable(self, which: int) -> None:
+        held = self.pick(self.holds, which)
+        stops = self.is_mine(held) and now(self.database, self.id).stop_reason is not StopReason.CSV_UNREADABLE
+        with self.unchanged_unless(stops):
+            assert (self.write(transitions.stop_unreadable, held) is not None) == stops
+
+    @precondition(lambda self: self.holds)
+    @rule(which=WHICH)
+    def cancel_chunk(self, which: int) -> None:
+        held, request = self.pick(self.holds, which), now(self.database, self.id)
+        if not self.unended_products():
+            with self.unchanged_unless(False):
+                assert not self.write(transitions.cancel_chunk, held)
+            return
+        with self.refused_unless(self.is_mine(held) and request.stop_reason is not None):
+            assert self.write(transitions.cancel_chunk, held)
+
+    @precondition(lambda self: self.holds)
+    @rule(which=WHICH, seen_long_ago=st.booleans(), unreadable=st.sampled_from([False, False, False, True]))
+    def finish(self, which: int, seen_long_ago: bool, unreadable: bool) -> None:
+        held, request = self.pick(self.holds, which), now(self.database, self.id)
+        seen = held.request if seen_long_ago else request
+        status, failure = verdict(seen)
+        if unreadable:
+            status, failure = RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
+        if failure is RequestFailureCode.CSV_UNREADABLE and self.unended_products():
+            # Never begun: services.completion looks, and what it saw cannot change under its hold.
+            return
+        complete = not request.pending_images or failure is RequestFailureCode.CSV_UNREADABLE
+        ends = self.is_mine(held) and seen.stop_reason is request.stop_reason and complete
+        end = End(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
+        with self.unchanged_unless(ends):
+            assert (self.write(transitions.finish, held, seen, end) is not None) == ends
+
+    @rule()
+    def end_properly(self) -> None:
+        """A diligent process: the rows taken in, and if nothing is pending then, or it is being stopped, the end."""
+        self.time_passes()
+        held = self.write(transitions.take, self.id, 60)
+        if held is None:
+            return
+        self.holds.append(held)
+        if held.request.needs_rows:
+            rest = self.rows(held.request.ingested_products, len(self.layout))
+            self.write(create.insert_chunk, held, rest, 60)
+        while held.request.stop_reason is not None and self.write(transitions.cancel_chunk, held):
+            pass
+        seen = now(self.database, self.id)
+        if self.unended_products():
+            return
+        status, failure = verdict(seen)
+        end = End(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
+        assert self.write(transitions.finish, held, seen, end) is not None
+
+    @rule(by_itself=st.booleans())
+    def reopen(self, by_itself: bool) -> None:
+        request = now(self.database, self.id)
+        tried_again = {ImageStatus.FAILED}
+        if request.failure_code is RequestFailureCode.DEADLINE:
+            tried_again.add(ImageStatus.CANCELLED)
+        failed = self.read(
+            lambda connection: connection.execute(
+                select(images.c.status, images.c.error_temporary).where(images.c.request_id == self.id)
+            ).all()
+        )
+        if by_itself:
+            due = (DEFAULT_TENANT, self.id) in self.read(retry.due, 1000)
+            opens = due and any(row.status is ImageStatus.FAILED and row.error_temporary for row in failed)
+            assert due == opens
+        else:
+            opens = request.status.final and any(row.status in tried_again for row in failed)
+        self.reopened = opens
+        with self.unchanged_unless(opens):
+            state = self.write(retry.reopen_temporary if by_itself else retry.reopen_failed, DEFAULT_TENANT, self.id)
+            assert (state is not None) == opens
+
+    # --- Webhooks.
+
+    @rule(lease_s=LEASES)
+    def claim_delivery(self, lease_s: float) -> None:
+        due = self.read(lambda connection: connection.execute(self.deliveries().order_by("generation")).all())
+        if not due:
+            return
+        claimed = self.write(webhook_outbox.claim, due[-1].id, lease_s)
+        if claimed:
+            assert claimed.request.generation == due[-1].generation == now(self.database, self.id).generation
+            assert claimed.request.status.final
+            self.tries.append(claimed)
+
+    @precondition(lambda self: self.tries)
+    @rule(which=WHICH, error=st.sampled_from([None, "refused"]), delay_s=st.sampled_from([None, 0.0, 60.0]))
+    def record_delivery(self, which: int, error: str | None, delay_s: float | None) -> None:
+        tried = self.pick(self.tries, which)
+        row = self.read(
+            lambda connection: connection.execute(
+                self.deliveries().where(webhook_deliveries.c.id == tried.delivery_id)
+            ).one()
+        )
+        newest = row.lease_token == tried.lease_token
+        attempt = Attempt(datetime(2026, 1, 1, tzinfo=UTC), 200, error, 5)
+        with self.unchanged_unless(newest):
+            assert self.write(webhook_outbox.record, tried, attempt, delay_s) == newest
+
+    @rule()
+    def resend(self) -> None:
+        if now(self.database, self.id).status.final:
+            delivery_id, _ = self.write(webhook_outbox.resend, DEFAULT_TENANT, self.id)
+            assert delivery_id in [
+                row.id for row in self.read(lambda connection: connection.execute(self.deliveries()))
+            ]
+            return
+        with self.unchanged_unless(False), pytest.raises(NoWebhook):
+            self.write(webhook_outbox.resend, DEFAULT_TENANT, self.id)
+
+    # --- After each step.
+
+    @invariant()
+    def counters_equal_rows(self) -> None:
+        if self.layout:
+            assert_counters_equal_rows(self.database, self.id)
+
+    @invariant()
+    def nothing_goes_back(self) -> None:
+        if not self.layout:
+            return
+        before, after = self.last, now(self.database, self.id)
+        opened, self.last, self.reopened = self.reopened, after, False
+        if before is None:
+            return
+        assert after.sequence >= before.sequence
+        assert after.generation == before.generation + opened
+        if before.status.final and not opened:
+            assert (after.status, after.output_name, after.ended_images) == (
+                before.status,
+                before.output_name,
+                before.ended_images,
+            )
+        # What is published is told apart by its sequence.
+        if after.sequence == before.sequence:
+            assert replace(after, updated_at=before.updated_at) == before
+
+    @invariant()
+    def an_end_is_told_once(self) -> None:
+        of_generation = self.read(
+            lambda connection: connection.execute(
+                select(webhook_deliveries.c.generation, func.count())
+                .where(webhook_deliveries.c.request_id == self.id)
+                .group_by(webhook_deliveries.c.generation)
+            ).all()
+        )
+        request = now(self.database, self.id) if self.layout else None
+        assert all(count == 1 for _, count in of_generation)
+        if request:
+            expected = range(1, request.generation + request.status.final)
+            assert sorted(generation for generation, _ in of_generation) == list(expected)
+
+    # --- What the rows say.
+
+    def write(self, statement: Callable[..., Any], *arguments: Any) -> Any:
+        return self.database.write_now(lambda connection: statement(connection, *arguments))
+
+    def read(self, statement: Callable[..., Any], *arguments: Any) -> Any:
+        return self.database.read_now(lambda connection: statement(connection, *arguments))
+
+    def rows(self, start: int, count: int) -> list[NewProduct]:
+        return [
+            NewProduct(position, str(position), "p", [f"https://x.example/{position}/{n}" for n in range(size)])
+            for position, size in enumerate(self.layout)
+            if start <= position < start + count
+        ]
+
+    @staticmethod
+    def pick(those: list[Any], which: int) -> Any:
+        return those[-1 - which % len(those)]
+
+    def is_newest(self, claim: Claim) -> bool:
+        return bool(self.product_of(claim).lease_token == claim.lease_token)
+
+    def is_mine(self, held: Hold) -> bool:
+        return self.has_newest_token(held) and not now(self.database, self.id).status.final
+
+    def has_newest_token(self, held: Hold) -> bool:
+        token: int = self.read(
+            lambda connection: connection.execute(
+                select(requests.c.hold_token).where(requests.c.id == self.id)
+            ).scalar_one()
+        )
+        return token == held.token
+
+    def product_of(self, claim: Claim) -> Row[Any]:
+        found: Row[Any] = self.read(
+            lambda connection: connection.execute(select(products).where(products.c.id == claim.product_id)).one()
+        )
+        return found
+
+    def images_of(self, claim: Claim) -> list[Row[Any]]:
+        found: list[Row[Any]] = self.read(
+            lambda connection: connection.execute(select(images).where(images.c.product_id == claim.product_id)).all()
+        )
+        return found
+
+    def unended_products(self) -> int:
+        count: int = self.read(
+            lambda connection: connection.execute(
+                select(func.count()).where(products.c.request_id == self.id, products.c.due_at.is_not(None))
+            ).scalar_one()
+        )
+        return count
+
+    def deliveries(self) -> Any:
+        return select(webhook_deliveries).where(webhook_deliveries.c.request_id == self.id)
+
+    @contextmanager
+    def unchanged_unless(self, allowed: bool) -> Iterator[None]:
+        before = None if allowed else self.read(_all_rows, self.id)
+        yield
+        if before is not None:
+            assert self.read(_all_rows, self.id) == before
+
+    @contextmanager
+    def refused_unless(self, allowed: bool) -> Iterator[None]:
+        with self.unchanged_unless(allowed):
+            if allowed:
+                yield
+            else:
+                with pytest.raises(LeaseLost):
+                    yield
+
+
+def _all_rows(connection: Connection, request_id: UUID) -> list[list[Any]]:
+    """Every row of a request."""
+    return [
+        [
+            tuple(row)
+            for row in connection.execute(
+                select(table)
+                .where((table.c.id if table is requests else table.c.request_id) == request_id)
+                .order_by(table.c.id)
+            )
+        ]
+        for table in metadata.sorted_tables
+        if table is requests or "request_id" in table.c
+    ]
+
+
+# Seconds, unless it fails: then the shortest story is looked for, which takes minutes.
+@pytest.mark.timeout(600)
+def test_anybody_does_anything_in_any_order(database: Database) -> None:
+    class LifeHere(Life):
+        def __init__(self) -> None:
+            super().__init__(database)
+
+    with mock.patch.object(transitions, "CANCEL_CHUNK", 1):
+        run_state_machine_as_test(
+            LifeHere,
+            settings=settings(
+                max_examples=15,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

@@ -1,0 +1,76 @@
+"""How the whole service is doing: exact, and as cheap with many rows as with few."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import requests
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.requests.repository import statistics
+from gql_imgproc.requests.repository.statistics import Overview
+from tests.requests.repository.test_query_plans import grows_with_the_table, steps
+from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, now, record
+
+
+def read(database: Database) -> Overview:
+    return database.read_now(statistics.overview)
+
+
+def test_nothing_is_open(database: Database) -> None:
+    assert read(database) == Overview({RequestStatus.PENDING: 0, RequestStatus.PROCESSING: 0}, 0, 0, 0.0, 0, 0)
+
+
+def test_what_is_open_and_what_of_it_could_be_done(database: Database) -> None:
+    # Given a request of which one product is done and one is under way, a new one, and one that has ended,
+    begun, new, ended = given_request(database, 2, 1, 1), given_request(database, 1, 1), given_request(database, 1)
+    held = claimed(database, begun)
+    record(database, held, 0, DONE)
+    record(database, held, 1, FAILED)
+    claimed(database, begun)
+    record(database, claimed(database, ended), 0, DONE)
+    finish(database, now(database, ended), RequestStatus.COMPLETED, output_name=None)
+    # the new one untouched for a minute,
+    minute_ago = now(database, new).updated_at - timedelta(seconds=60)
+    statement = update(requests).where(requests.c.id == new).values(updated_at=minute_ago)
+    database.write_now(lambda connection: connection.execute(statement))
+
+    # when it is looked at,
+    seen = read(database)
+
+    # then all that has not ended is counted, and what is leased cannot be claimed.
+    assert seen.open_requests == {RequestStatus.PENDING: 1, RequestStatus.PROCESSING: 1}
+    assert (seen.pending_products, seen.pending_images) == (4, 4)
+    assert seen.claimable_products == 3
+    assert 60 <= seen.unchanged_s < 120
+    assert seen.due_webhooks == 0
+
+
+def test_of_a_large_request_no_more_is_counted_than_must_be(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_request(database, *[1] * 7)
+    given_request(database, *[1] * 2)
+    assert read(database).claimable_products == 9
+
+    monkeypatch.setattr(statistics, "COUNTED_PRODUCTS", 3)
+    assert read(database).claimable_products == 5
+    monkeypatch.setattr(statistics, "COUNTED_REQUESTS", 1)
+    assert read(database).claimable_products == 3
+    assert read(database).pending_products == 9
+
+
+def test_products_are_found_along_their_index(database: Database) -> None:
+    given_request(database, 1)
+
+    found = steps(database, statistics.overview)
+
+    of_products = [step for step in found if "products" in step]
+    assert of_products
+    assert all("ix_products_request_id_due_at_position" in step for step in of_products)
+    assert not any("Seq Scan" in step for step in found)
+    # The few open requests may be put in order.
+    assert not [step for step in of_products if grows_with_the_table(step)]

@@ -1,0 +1,104 @@
+"""A commit whose answer was lost: the transaction is tried again, and must do nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from gql_imgproc.access import api_keys
+from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import api_keys as api_keys_table
+from gql_imgproc.database.tables import images
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.errors import KeyOver, NothingToRetry, RequestNotFound
+from gql_imgproc.requests import commands
+from gql_imgproc.requests.repository import claims
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security.api_key import new_key
+from gql_imgproc.security.scopes import Scope
+from tests.support.api_clients import ANYBODY
+from tests.support.services import ImageHost, jpeg, upload, work_all
+
+Run = Callable[[Callable[[Resources], Any]], Any]
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Meanwhile every transaction that writes is committed, then tried again."""
+    write_now = Database.write_now
+
+    def twice(self: Database, do: Callable[[Connection], Any]) -> Any:
+        write_now(self, do)
+        return write_now(self, do)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "write_now", twice)
+        yield
+
+
+def test_who_retries_or_deletes_is_told_that_it_is_done(run: Run, image_host: ImageHost) -> None:
+    async def story(resources: Resources) -> None:
+        late = f"{image_host.url}/late.jpg"
+        request_id = (await upload(resources, f'{HEADER}1,Chair,"{late}"\n')).snapshot.id
+        await work_all(resources)
+        image_host.add("/late.jpg", jpeg(1))
+
+        with unheard():
+            reopened = await commands.retry_failed(resources, ANYBODY, request_id)
+        assert (reopened.status, reopened.generation, reopened.failed_images) == (RequestStatus.PROCESSING, 2, 0)
+        with pytest.raises(NothingToRetry):
+            await commands.retry_failed(resources, ANYBODY, request_id)
+        await work_all(resources)
+
+        with unheard():
+            await commands.delete(resources, ANYBODY, request_id)
+        assert await resources.storage.list_keys("requests/") == []
+        with unheard(), pytest.raises(RequestNotFound):
+            await commands.delete(resources, ANYBODY, request_id)
+
+    run(story)
+
+
+def test_a_picture_is_suspected_once(run: Run) -> None:
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
+        claim = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 15))
+        assert claim
+
+        with unheard():
+            assert await resources.db.write(
+                lambda connection: claims.suspect_image(connection, claim, claim.images[0].id)
+            )
+
+        assert await resources.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
+
+    run(story)
+
+
+def test_the_key_that_is_handed_out_is_the_one_that_there_is(run: Run) -> None:
+    async def story(resources: Resources) -> None:
+        text, successor = new_key(), new_key()
+        with unheard():
+            made = await resources.db.write(
+                lambda connection: api_keys.create(connection, ANYBODY, text, "shop", [Scope.READ], None)
+            )
+            rotated = await resources.db.write(
+                lambda connection: api_keys.rotate(connection, ANYBODY, successor, made.key.id, timedelta(0))
+            )
+
+        assert (made.text, rotated.text) == (text, successor)
+        count = select(func.count()).select_from(api_keys_table)
+        assert await resources.db.read(lambda connection: connection.scalar(count)) == 2
+        with pytest.raises(KeyOver):
+            await resources.db.write(
+                lambda connection: api_keys.rotate(connection, ANYBODY, new_key(), made.key.id, timedelta(0))
+            )
+
+    run(story)

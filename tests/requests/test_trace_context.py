@@ -1,0 +1,158 @@
+"""The trace of an upload goes on whoever takes its work up, and costs nothing where nobody asked for it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gql_imgproc import tracing
+from gql_imgproc.processing import worker_pool
+from gql_imgproc.requests.repository import queries
+from gql_imgproc.runtime import Resources
+from tests.support.otlp_collector import Collector, collecting
+from tests.support.services import ImageHost, upload, work_all
+
+CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Takes what this process makes of traces; they are sent when tracing is shut down."""
+    with collecting() as opened:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{opened.url}/v1/traces")
+        tracing.set_up("worker")
+        yield opened
+        tracing.shut_down()
+
+
+def manifest(host: ImageHost) -> str:
+    return f"S. No.,Product Name,Input Image Urls\n1,Lamp,{host.url}/gone.jpg"
+
+
+def test_without_any_message_the_trace_goes_on_from_the_row(
+    run: Any, image_host: ImageHost, collector: Collector
+) -> None:
+    async def story(resources: Resources) -> None:
+        with tracing.span("caller", CALLER):
+            request = (await upload(resources, manifest(image_host))).snapshot
+
+        # Every message is lost; a sweep would wake the worker.
+        await work_all(resources)
+
+        kept = await resources.db.read(lambda connection: queries.traceparent(connection, request.id))
+        tracing.shut_down()
+        (uploaded,) = collector.named("upload")
+        assert kept == f"00-{'a' * 32}-{uploaded.id}-01"
+        turns = collector.named("turn")
+        assert {(span.trace, span.parent) for span in turns} == {("a" * 32, uploaded.id)}
+        assert {span.trace for span in collector.spans} == {"a" * 32}
+
+    run(story)
+
+
+def test_a_turn_hands_on_the_trace_as_it_came(run: Any, image_host: ImageHost, collector: Collector) -> None:
+    async def story(resources: Resources) -> None:
+        request = (await upload(resources, manifest(image_host))).snapshot
+        seen: list[str | None] = []
+        work_on = resources.queue.work_on
+        resources.queue.work_on = lambda *given: (seen.append(tracing.travelling()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
+
+        tracing.carry(CALLER)
+        await worker_pool.work_on(resources, request.id)
+
+        # Not with the span of the turn that sends it: turns would hang one below the other.
+        assert seen == [CALLER]
+
+    run(story)
+
+
+def test_what_is_no_traceparent_is_not_carried(collector: Collector) -> None:
+    for text in (
+        "",
+        "00-0-0-00",
+        f"00-{'0' * 32}-{'b' * 16}-01",
+        f"00-{'A' * 32}-{'b' * 16}-01",
+        CALLER + "\n",
+        None,
+        7,
+    ):
+        assert tracing.checked(text) is None
+    assert tracing.checked(CALLER) == CALLER
+
+
+def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
+    def fail() -> None:
+        with tracing.span("deed", CALLER):
+            raise ValueError("https://example.com/?signature=hidden")
+
+    with pytest.raises(ValueError, match="hidden"):
+        fail()
+
+    tracing.shut_down()
+    (span,) = collector.named("deed")
+    assert span.failed
+    assert b"ValueError" in collector.bodies
+    assert b"hidden" not in collector.bodies
+
+
+def test_a_collector_that_never_answers_does_not_keep_a_process_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "LAST_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        tracing.set_up("api")
+        with tracing.span("deed"):
+            pass
+        began = time.monotonic()
+
+        tracing.shut_down()
+
+        assert time.monotonic() - began < 2
+        assert not tracing.is_on()
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=60, check=True
+    )
+
+
+def test_nothing_of_it_is_loaded_unless_it_is_asked_for() -> None:
+    # Redis' client looks for OpenTelemetry's metrics by itself; nothing beyond that is touched.
+    code = """
+import sys, threading, redis
+from gql_imgproc import tracing
+tracing.set_up("api")
+with tracing.span("deed"):
+    assert tracing.current() is None
+tracing.shut_down()
+print(tracing.is_on(), "opentelemetry.exporter" in sys.modules, threading.active_count())
+"""
+    assert run_python(code).stdout == "False False 1\n"
+    asked = "http://127.0.0.1:9"
+    assert run_python(code, OTEL_EXPORTER_OTLP_ENDPOINT=asked, OTEL_SDK_DISABLED="true").stdout == "False False 1\n"
+    assert run_python(code, OTEL_EXPORTER_OTLP_ENDPOINT=asked, OTEL_TRACES_EXPORTER="none").stdout == "False False 1\n"
+
+
+def test_asked_for_without_the_extra_it_says_so_and_goes_on() -> None:
+    code = """
+import sys
+sys.modules["opentelemetry"] = None
+from gql_imgproc import log, tracing
+log.set_up("info", "console")
+tracing.set_up("worker")
+with tracing.span("deed"):
+    print(tracing.is_on())
+"""
+    done = run_python(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+
+    assert done.stdout == "False\n"
+    assert "install gql_imgproc[tracing]" in done.stderr
+    assert done.stderr.count("\n") == 1

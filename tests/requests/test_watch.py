@@ -1,0 +1,131 @@
+"""Promise P10: a snapshot first, then states that never go back, then the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+import redis
+
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.ids import DEFAULT_TENANT, new_id
+from gql_imgproc.processing import worker_pool
+from gql_imgproc.requests import watch
+from gql_imgproc.requests.lifecycle import finish
+from gql_imgproc.requests.repository import queries
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.runtime import Resources
+from gql_imgproc.settings import Settings
+from tests.support.services import ImageHost, jpeg, upload
+
+Run = Callable[[Callable[[Resources], Any]], Any]
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MIN_INTERVAL_SECONDS", 0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for happens in another thread or process
+        await asyncio.sleep(0.005)
+
+
+async def watched(resources: Resources, request_id: Any) -> list[Snapshot]:
+    async with aclosing(watch.watch(resources, DEFAULT_TENANT, request_id)) as states:
+        return [state async for state in states]
+
+
+def csv_of(image_host: ImageHost, count: int) -> str:
+    return HEADER + "".join(f"{n + 1},P,{image_host.add(f'/{n}.jpg', jpeg(n))}\n" for n in range(count))
+
+
+def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, image_host: ImageHost) -> None:
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, csv_of(image_host, 5))).snapshot.id
+        watcher = asyncio.create_task(watched(resources, request_id))
+        await until(lambda: resources.hub.connected)
+        for _ in range(5):
+            await worker_pool.work_on(resources, request_id)
+            await asyncio.sleep(0.02)
+        await finish(resources, request_id)
+
+        states = await asyncio.wait_for(watcher, 10)
+
+        sequences = [state.sequence for state in states]
+        assert sequences == sorted(set(sequences))
+        assert states[0].status is RequestStatus.PENDING
+        assert len(states) > 3
+        final = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+        assert states[-1] == final
+        assert states[-1].status is RequestStatus.COMPLETED
+
+    run(story)
+
+
+def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(run: Run, image_host: ImageHost) -> None:
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
+        await worker_pool.work_on(resources, request_id)
+        await finish(resources, request_id)
+
+        states = await asyncio.wait_for(watched(resources, request_id), 5)
+
+        assert [state.status for state in states] == [RequestStatus.COMPLETED]
+
+    run(story)
+
+
+def test_a_watcher_of_an_unknown_request_gets_the_end(run: Run) -> None:
+    async def story(resources: Resources) -> None:
+        assert await asyncio.wait_for(watched(resources, new_id()), 5) == []
+
+    run(story)
+
+
+def test_events_that_were_lost_are_made_good_from_the_database(
+    run: Run, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CHECK_SECONDS", 0.05)
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
+        watcher = asyncio.create_task(watched(resources, request_id))
+        await until(lambda: resources.hub.connected)
+        monkeypatch.setattr(resources.publisher, "publish", lambda snapshot: None)
+        await worker_pool.work_on(resources, request_id)
+        await finish(resources, request_id)
+
+        states = await asyncio.wait_for(watcher, 5)
+
+        assert states[-1].status is RequestStatus.COMPLETED
+
+    run(story)
+
+
+def test_a_connection_that_redis_closed_is_made_again(
+    run: Run, image_host: ImageHost, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CHECK_SECONDS_WITHOUT_EVENTS", 0.05)
+
+    async def story(resources: Resources) -> None:
+        request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
+        watcher = asyncio.create_task(watched(resources, request_id))
+        await until(lambda: resources.hub.connected)
+        with redis.Redis.from_url(settings.redis_url) as client:
+            client.client_kill_filter(_type="pubsub")
+        await until(lambda: not resources.hub.connected)
+        await worker_pool.work_on(resources, request_id)
+        await until(lambda: resources.hub.connected)
+        await finish(resources, request_id)
+
+        states = await asyncio.wait_for(watcher, 10)
+
+        assert states[-1].status is RequestStatus.COMPLETED
+
+    run(story)

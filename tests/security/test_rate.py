@@ -1,0 +1,28 @@
+"""How often: as it is written, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from gql_imgproc.security.rate import Rate
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("60/minute", Rate(60, 60)),
+        ("10 per second", Rate(10, 1)),
+        (" 5 per 2 hours ", Rate(5, 7_200)),
+        ("1000000/DAY", Rate(1_000_000, 86_400)),
+    ],
+)
+def test_a_rate_is_read(text: str, rate: Rate) -> None:
+    assert Rate.parse(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "60", "0/minute", "60/0 minutes", "-1/minute", "2/2 days", "1000001/day", "1/week"]
+)
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="use a rate such as `60/minute`"):
+        Rate.parse(text)

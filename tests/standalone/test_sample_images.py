@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import csv
+import io
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.sample_server import image_host
+
+NAMES = [name for sample in sample_images.CATALOGUE for name in sample.pictures]
+
+
+def test_the_catalogue_is_thirty_pictures_in_six_formats() -> None:
+    assert len(NAMES) == len(set(NAMES)) == 30
+    assert {name.rpartition(".")[2] for name in NAMES} == {"jpg", "png", "webp", "gif", "avif", "tif"}
+
+
+def test_a_name_always_gives_the_same_bytes() -> None:
+    assert sample_images.draw("jacket.webp") == sample_images.draw("jacket.webp")
+    assert sample_images.draw("jacket.webp") != sample_images.draw("jacket-back.webp")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "frames", "mode"),
+    [
+        ("cookware.jpg", "JPEG", 1, "RGB"),
+        ("headphones-cutout.png", "PNG", 1, "RGBA"),
+        ("boots-cutout.webp", "WEBP", 1, "RGBA"),
+        ("clock-moves.gif", "GIF", 12, "P"),
+        ("poster-scan.tif", "TIFF", 1, "RGB"),
+    ],
+)
+def test_a_picture_is_what_its_name_says(name: str, kind: str, frames: int, mode: str) -> None:
+    data = sample_images.draw(name)
+
+    with Image.open(io.BytesIO(data)) as picture:
+        assert (picture.format, getattr(picture, "n_frames", 1), picture.mode) == (kind, frames, mode)
+    assert 10_000 < len(data) < 500_000
+
+
+def test_the_manifest_asks_for_every_picture_once() -> None:
+    rows = list(sample_images.manifest("http://host"))
+
+    assert rows[0] == ["S. No.", "Product Name", "Input Image Urls"]
+    assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 13)]
+    assert [url for row in rows[1:] for url in row[2].split(",")] == [f"http://host/{name}" for name in NAMES]
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    assert list(csv.reader(io.StringIO(text.getvalue()))) == rows
+
+
+def test_the_image_host_serves_its_folder_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+
+    with image_host(tmp_path) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/a.jpg") as response:
+        assert (response.read(), response.headers["Content-Type"]) == (b"picture", "image/jpeg")
+
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/a.jpg")

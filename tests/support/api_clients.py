@@ -1,0 +1,7 @@
+"""Who calls in tests that are not about who calls."""
+
+from __future__ import annotations
+
+from gql_imgproc.security.scopes import anonymous
+
+ANYBODY = anonymous("127.0.0.1", unlimited=True)

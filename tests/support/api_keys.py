@@ -1,0 +1,39 @@
+"""Given: API keys, made as the service makes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from gql_imgproc.access import key_repository, tenant_repository
+from gql_imgproc.database.engine import Database
+from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.security.api_key import new_key, presented
+from gql_imgproc.security.scopes import Scope
+
+
+def given_tenant(database: Database, name: str) -> UUID:
+    return database.write_now(lambda connection: tenant_repository.insert_tenant(connection, name))
+
+
+def given_key(
+    database: Database,
+    tenant_id: UUID = DEFAULT_TENANT,
+    *scopes: Scope,
+    name: str = "shop",
+    expires_at: datetime | None = None,
+) -> tuple[str, UUID]:
+    """The text of a new key, with all scopes unless some are named, and its identifier."""
+    text = new_key()
+    form = presented(text)
+    assert form is not None
+    made = database.write_now(
+        lambda connection: key_repository.insert_key(
+            connection, tenant_id, form, name, scopes or tuple(Scope), expires_at
+        )
+    )
+    return text, made.id
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}

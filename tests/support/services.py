@@ -1,0 +1,148 @@
+"""Real resources for service tests, and a host of pictures that does what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gql_imgproc.enums import Priority
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.processing import worker_pool
+from gql_imgproc.requests import ingest, lifecycle
+from gql_imgproc.requests.repository.transitions import claimable, open_requests
+from gql_imgproc.requests.upload import Submission, Submitted, submit
+from gql_imgproc.runtime import Resources
+from gql_imgproc.security.scopes import Caller
+from gql_imgproc.settings import Settings
+from tests.support.api_clients import ANYBODY
+
+
+def jpeg(seed: int, size: tuple[int, int] = (64, 48)) -> bytes:
+    """A small photograph-like picture of high quality."""
+    noise = Image.effect_noise(size, 60).convert("RGB")
+    tint = Image.new("RGB", size, (seed * 37 % 256, seed * 91 % 256, seed * 13 % 256))
+    out = io.BytesIO()
+    Image.blend(noise, tint, 0.5).save(out, "JPEG", quality=95)
+    return out.getvalue()
+
+
+class ImageHost:
+    """Serves `pictures` by path; `answers` may say otherwise for a path: a status, once per entry."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, bytes] = {}
+        self.answers: dict[str, list[int]] = {}
+        self.requests: list[str] = []
+        #: What it says in `Retry-After` with an answer that is no picture.
+        self.retry_after = ""
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                host.requests.append(self.path)
+                planned = host.answers.get(self.path)
+                status = planned.pop(0) if planned else 200 if self.path in host.pictures else 404
+                body = host.pictures.get(self.path, b"") if status == 200 else b""
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                if status != 200 and host.retry_after:
+                    self.send_header("Retry-After", host.retry_after)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def add(self, path: str, picture: bytes) -> str:
+        """Address of a picture that is served from now on."""
+        self.pictures[path] = picture
+        return self.url + path
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def image_host() -> Iterator[ImageHost]:
+    host = ImageHost()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        _env_file=None,
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=tmp_path,
+        public_url="https://pictures.example",
+        fetch_allow_networks="127.0.0.0/8",
+        fetch_allow_ports="*",
+        retry_delays="0,0",
+        lease_seconds=5,
+        turn_seconds=0,
+    )
+
+
+@pytest.fixture
+def run(settings: Settings) -> Callable[[Callable[[Resources], Awaitable[Any]]], Any]:
+    """Runs a story on an event loop with real resources."""
+
+    def run_story(story: Callable[[Resources], Awaitable[Any]]) -> Any:
+        async def with_resources() -> Any:
+            async with Resources(settings) as resources:
+                return await story(resources)
+
+        return asyncio.run(with_resources())
+
+    return run_story
+
+
+async def upload(resources: Resources, csv: str | bytes, caller: Caller = ANYBODY, **given: Any) -> Submitted:
+    """Submits a CSV with default options."""
+    data = csv.encode() if isinstance(csv, str) else csv
+    values: dict[str, Any] = {
+        "filename": "products.csv",
+        "options": Options(),
+        "priority": Priority.NORMAL,
+        "webhook_url": None,
+        "idempotency_key": None,
+    }
+    return await submit(resources, caller, Submission(file=io.BytesIO(data), **(values | given)))
+
+
+async def work_all(resources: Resources) -> None:
+    """Does what workers would do for all open requests, without messages, until nothing more can be done."""
+    while True:
+        before = [(found.request.id, found.request.sequence) for found in await _open(resources)]
+        for request_id, _ in before:
+            await ingest.ingest(resources, request_id)
+            await lifecycle.finish(resources, request_id)
+            while await resources.db.read(lambda connection, r=request_id: claimable(connection, r, 1)):
+                await worker_pool.work_on(resources, request_id)
+            await lifecycle.finish(resources, request_id)
+        if before == [(found.request.id, found.request.sequence) for found in await _open(resources)]:
+            return
+
+
+async def _open(resources: Resources) -> list[Any]:
+    return await resources.db.read(lambda connection: open_requests(connection, None, 100))

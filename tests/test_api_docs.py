@@ -1,0 +1,314 @@
+"""docs/API.md: its examples run as they stand, and its tables have what the code has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from graphql import GraphQLEnumType, GraphQLObjectType, GraphQLUnionType, build_schema, get_named_type
+
+from gql_imgproc.graphql.errors import Code
+from gql_imgproc.graphql.request_body import MAX_JSON_BYTES
+from gql_imgproc.graphql.types.connection import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.sample_server import image_host
+from tests.acceptance.conftest import Service
+from tests.support.npm import CLIENTS, SCHEMA_TOOLS, installed, lacking
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = (ROOT / "docs" / "API.md").read_text(encoding="utf-8")
+SCHEMA = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+#: How long one example may take beside other tests, in seconds.
+EXAMPLE_S = 60
+
+#: The examples by the name in the comment before them.
+EXAMPLES: dict[str, str] = dict(
+    re.findall(r"^<!-- (?:run|compile): (\S+) -->\n```\w+\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
+)
+STATUSES = ["PENDING", "PROCESSING", "COMPLETED"]
+
+
+def test_no_example_is_left_out() -> None:
+    assert len(re.findall(r"^```(?!graphql\n)\w", DOCUMENT, re.MULTILINE)) == len(EXAMPLES)
+    shell = {"upload.sh", "watch.sh", "ask.sh", "limits.sh"}
+    assert set(EXAMPLES) == shell | {
+        *("apollo.mjs", "urql.mjs", "socket.mjs", "products.py", "Products.jsx", "RequestPage.jsx")
+    }
+
+
+# The examples
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file of three pictures, and a host that has them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "card.gif").write_bytes(sample_images.draw("gift-card.gif"))
+    with image_host(folder) as port:
+        rows = [f"{number},Card {number},http://127.0.0.1:{port}/card.gif" for number in (1, 2, 3)]
+        path = folder / "products.csv"
+        path.write_text("\n".join(["S. No.,Product Name,Input Image Urls", *rows]), encoding="utf-8")
+        yield path
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": "*"}
+    started = Service(tmp_path_factory.mktemp("service"), ("--workers", "1"), settings)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def request_id(service: Service, csv: Path) -> str:
+    """A request that was made a moment ago."""
+    query = (
+        "mutation ($input: UploadCsvInput!) { uploadCsv(input: $input) { ... on UploadCsvSuccess { request { id } } } }"
+    )
+    answer = httpx.post(
+        f"{service.url}/graphql",
+        headers={"GraphQL-Preflight": "1"},
+        data={
+            "operations": json.dumps({"query": query, "variables": {"input": {"file": None}}}),
+            "map": '{"0": ["variables.input.file"]}',
+        },
+        files={"0": ("products.csv", csv.read_bytes())},
+    )
+    return str(answer.json()["data"]["uploadCsv"]["request"]["id"])
+
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(service: Service, csv: Path, tmp_path: Path) -> Run:
+    """Runs an example against the service in a folder with a `products.csv`; what it printed."""
+    shutil.copy(csv, tmp_path)
+
+    def run(name: str, command: str, **environment: str) -> str:
+        host = service.url.removeprefix("http://")
+        example = tmp_path / name
+        example.write_text(EXAMPLES[name].replace("127.0.0.1:8000", host), encoding="utf-8")
+        done = subprocess.run(
+            [command, name],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=EXAMPLE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    return run
+
+
+def assert_watched(statuses: list[str]) -> None:
+    assert statuses[-1] == "COMPLETED"
+    assert statuses == sorted(statuses, key=STATUSES.index)
+
+
+@pytest.fixture
+def curl() -> None:
+    if not shutil.which("curl"):
+        lacking("curl")
+
+
+@pytest.mark.usefixtures("curl")
+def test_curl_uploads(run: Run) -> None:
+    outcome = json.loads(run("upload.sh", "sh"))["data"]["uploadCsv"]
+
+    assert outcome["__typename"] == "UploadCsvSuccess"
+    assert outcome["request"]["totalImages"] == 3
+
+
+@pytest.mark.usefixtures("curl")
+def test_curl_watches_and_asks(run: Run, service: Service, request_id: str) -> None:
+    watched = run("watch.sh", "sh", ID=request_id)
+    asked = json.loads(run("ask.sh", "sh", ID=request_id))
+
+    events = [json.loads(line.removeprefix("data: ")) for line in watched.splitlines() if line.startswith("data: {")]
+    states = [event["data"]["requestProgress"] for event in events]
+    assert_watched([state["status"] for state in states])
+    assert [state["sequence"] for state in states] == sorted({state["sequence"] for state in states})
+    assert asked["data"]["request"] == {
+        "status": "COMPLETED",
+        "progressPercent": 100,
+        "outputCsvUrl": f"{service.url}/api/download/{request_id}",
+    }
+
+
+@pytest.mark.usefixtures("curl")
+def test_curl_reads_the_limits(run: Run) -> None:
+    assert json.loads(run("limits.sh", "sh"))["data"]["limits"] == {
+        "maxUploadBytes": 20 * 1024 * 1024,
+        "maxProducts": 100_000,
+        "maxImages": 500_000,
+        "maxPageSize": 100,
+        "maxQueryCost": 5_000,
+        "maxDepth": 20,
+        "maxAliases": 50,
+        "maxDirectives": 50,
+        "maxTokens": 1_000,
+    }
+
+
+@pytest.mark.parametrize("name", ["apollo.mjs", "urql.mjs", "socket.mjs"])
+def test_javascript_watches(run: Run, request_id: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / "node_modules").symlink_to(installed(CLIENTS))
+
+    assert_watched(run(name, "node", ID=request_id).split())
+
+
+def test_python_uploads_watches_and_pages(run: Run, service: Service) -> None:
+    lines = run("products.py", sys.executable).splitlines()
+
+    assert_watched([line for line in lines if line in STATUSES])
+    products = [line.split() for line in lines if line not in STATUSES]
+    assert [number for number, _ in products] == ["1", "2", "3"]
+    assert all(address.startswith(f"{service.url}/api/image/") for _, address in products)
+
+
+def test_relay_compiles(tmp_path: Path) -> None:
+    compiler = installed(SCHEMA_TOOLS) / "relay-compiler" / "cli.js"
+    for name in ("Products.jsx", "RequestPage.jsx"):
+        (tmp_path / name).write_text(EXAMPLES[name], encoding="utf-8")
+    shutil.copy(ROOT / "schema.graphql", tmp_path)
+    config = {"src": ".", "language": "javascript", "schema": "schema.graphql", "artifactDirectory": "made"}
+    (tmp_path / "relay.config.json").write_text(json.dumps(config))
+    (tmp_path / "made").mkdir()
+
+    done = subprocess.run(
+        ["node", str(compiler), "relay.config.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=EXAMPLE_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [
+        "ProductsPaginationQuery.graphql.js",
+        "Products_request.graphql.js",
+        "RequestPageQuery.graphql.js",
+        "RequestPageSubscription.graphql.js",
+    ]
+
+
+# The tables
+
+
+def between(opening: str, closing: str) -> str:
+    found = re.search(rf"^<!-- {opening}.*?-->\n(.*?)^<!-- /{closing} -->$", DOCUMENT, re.DOTALL | re.MULTILINE)
+    assert found is not None, opening
+    return found[1].strip()
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    head, *body = rows
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ("---",) * len(head), *body))
+
+
+def results_table() -> str:
+    """What each mutation may answer; each refusal with the fields it has beside those of all."""
+    mutations = SCHEMA.mutation_type
+    assert mutations is not None
+    rows = []
+    for name, field in mutations.fields.items():
+        union = get_named_type(field.type)
+        assert isinstance(union, GraphQLUnionType)
+        success, *refusals = union.types
+        rows.append((f"`{name}`", f"`{success.name}`", "<br>".join(refusal_told(refusal) for refusal in refusals)))
+    return table(("mutation", "success", "refusals"), *rows)
+
+
+def refusal_told(refusal: GraphQLObjectType) -> str:
+    own = [f"`{name}`" for name in refusal.fields if name not in ("message", "path")]
+    return f"`{refusal.name}`{' with ' + ', '.join(own) if own else ''}: {refusal.description}"
+
+
+def enum_table(name: str) -> str:
+    enum = SCHEMA.get_type(name)
+    assert isinstance(enum, GraphQLEnumType)
+    rows = [(f"`{value}`", definition.description or "") for value, definition in enum.values.items()]
+    return table(("code", "what it means"), *rows)
+
+
+ENUMS = ("CsvIssueCode", "ImageErrorCode", "RequestFailureCode")
+
+
+@pytest.mark.parametrize("name", ENUMS)
+def test_every_reason_is_listed(name: str) -> None:
+    assert between(f"enum {name}", "enum") == enum_table(name)
+
+
+def test_every_result_of_a_mutation_is_listed() -> None:
+    assert between("results", "results") == results_table()
+
+
+def test_every_mutation_is_told() -> None:
+    assert SCHEMA.mutation_type is not None
+    told = re.findall(r"^\| `(\w+)`", DOCUMENT.split("## Change")[1].split("\n## ")[0], re.MULTILINE)
+    assert {*told, "uploadCsv"} == set(SCHEMA.mutation_type.fields)
+
+
+def test_every_field_of_an_upload_is_told() -> None:
+    told = re.findall(r"^\| `(\w+)`", DOCUMENT.split("## Upload")[1].split("\n## ")[0], re.MULTILINE)
+    upload: Any = SCHEMA.get_type("UploadCsvInput")
+    assert {*told, "file"} == set(upload.fields)
+
+
+def test_the_page_sizes_told_are_those_in_force() -> None:
+    told = " ".join(DOCUMENT.split())
+    assert f"at most {MAX_PAGE_SIZE} to a page, {DEFAULT_PAGE_SIZE} if you say nothing" in told
+
+
+def test_every_code_of_an_error_is_listed() -> None:
+    codes = re.findall(r"^\| `(\w+)`", between("codes", "codes"), re.MULTILINE)
+    assert sorted(codes) == sorted(Code)
+
+
+def test_the_statuses_are_those_that_are_answered(service: Service) -> None:
+    url = f"{service.url}/graphql"
+    limits, wrong = {"query": "{ limits { maxPageSize } }"}, {"query": "{ nonsense }"}
+    modern = {"Accept": "application/graphql-response+json"}
+    change = 'mutation { cancelRequest(input: { id: "x" }) { __typename } }'
+    with httpx.Client() as client:
+        answers = [
+            client.post(url, json=limits),
+            client.post(url, json={"query": change}),
+            client.post(url, json=wrong, headers={"Accept": "application/json"}),
+            client.post(url, json=wrong, headers=modern),
+            client.post(url, json=[]),
+            client.post(url, files={"0": ("products.csv", b"")}),
+            client.get(url, params={"query": change}),
+            client.put(url, json=limits),
+            client.post(url, json={"query": "#" * MAX_JSON_BYTES}),
+            client.post(url, content="query", headers={"Content-Type": "text/plain"}),
+        ]
+        foreign = client.post(url, json=limits, headers={"Host": "shop.example"})
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 400, 400, 405, 405, 413, 415]
+    listed = re.findall(r"^\| (\d+) ", between("statuses", "statuses"), re.MULTILINE)
+    assert sorted({answer.status_code for answer in [*answers, foreign]}) == [int(status) for status in listed]
+    assert {answer.headers["allow"] for answer in answers if answer.status_code == 405} == {"POST", "GET, POST"}
+    codes = [error["extensions"]["code"] for answer in answers for error in answer.json().get("errors", [])]
+    assert set(codes) == {Code.VALIDATION_FAILED, Code.BAD_REQUEST, Code.PAYLOAD_TOO_LARGE}
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n\n".join([results_table(), *(f"{name}\n{enum_table(name)}" for name in ENUMS)]) + "\n")

@@ -1,0 +1,111 @@
+"""Files are for those who may see them: by their key, or by an address that was signed for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+import pytest
+
+from gql_imgproc.access import signed_urls
+from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.ids import DEFAULT_TENANT, Kind, to_global
+from gql_imgproc.security.scopes import Scope
+from gql_imgproc.security.url_signature import signed
+from gql_imgproc.settings import Settings
+from gql_imgproc.storage.paths import image_key, output_key
+from tests.graphql.client import Api, opened
+from tests.support.api_keys import bearer, given_key, given_tenant
+from tests.support.scenarios import DONE, claimed, finish, given_request, record
+
+ASKED = {"error": "This service asks for an API key. Send it as `Authorization: Bearer gip_…`."}
+OVER = {"error": "This address is not good any more. Ask the API for a new one."}
+UNKNOWN = {"error": "There is no such request. Check its identifier; it may have been deleted."}
+
+
+async def given_end(api: Api, tenant_id: UUID = DEFAULT_TENANT) -> tuple[UUID, str]:
+    """A request of the tenant with one picture that has ended: its identifier, and the path of its picture."""
+    db, storage = api.resources.db, api.resources.storage
+    request_id = given_request(db, 1, tenant_id=tenant_id)
+    state = record(db, claimed(db, request_id), 0, DONE)
+    assert finish(db, state, RequestStatus.COMPLETED) is not None
+    await storage.put(output_key(request_id, "output-1.csv"), b"S. No.\r\n", "text/csv")
+    name = f"{request_id.hex}-1.jpg"
+    await storage.put(image_key(request_id, name), b"picture", "image/jpeg")
+    return request_id, f"/api/image/{request_id.hex}/{name}"
+
+
+def told(response: httpx.Response) -> tuple[int, Any]:
+    return response.status_code, response.json()
+
+
+def test_a_download_is_for_the_key_of_its_tenant(settings: Settings) -> None:
+    async def story() -> None:
+        async with opened(settings, anonymous=Anonymous.NEVER) as api:
+            other = given_tenant(api.resources.db, "other")
+            request_id, _ = await given_end(api, other)
+            path = f"/api/download/{to_global(Kind.REQUEST, request_id)}"
+            own, _ = given_key(api.resources.db, other, Scope.READ)
+            foreign, _ = given_key(api.resources.db)
+            writer, _ = given_key(api.resources.db, other, Scope.WRITE)
+
+            assert told(await api.http.get(path)) == (401, ASKED)
+            assert told(await api.http.get(path, headers=bearer(foreign))) == (404, UNKNOWN)
+            assert told(await api.http.get(path, headers=bearer(writer))) == (
+                403,
+                {"error": "This needs an API key with the scope READ."},
+            )
+            assert (await api.http.get(path, headers=bearer(own))).content == b"S. No.\r\n"
+
+    asyncio.run(story())
+
+
+def test_the_address_that_the_api_hands_out_opens_by_itself_for_a_while(settings: Settings) -> None:
+    async def story() -> None:
+        async with opened(settings, anonymous=Anonymous.NEVER) as api:
+            request_id, _ = await given_end(api)
+            key, _ = given_key(api.resources.db, DEFAULT_TENANT, Scope.READ)
+            query = f'{{ request(id: "{to_global(Kind.REQUEST, request_id)}") {{ outputCsvUrl outputCsvExpiresAt }} }}'
+            answer = await api.http.post("/graphql", json={"query": query}, headers=bearer(key))
+            given = answer.json()["data"]["request"]
+            address = urlsplit(given["outputCsvUrl"])
+            path = f"{address.path}?{address.query}"
+            opened_by_itself = await api.http.get(path)
+            tampered = await api.http.get(path[:-1] + ("0" if path[-1] != "0" else "1"))
+            for_another = await api.http.get(path.replace(address.path[-4:], "0000"))
+            # Rotated once, it is still believed; rotated twice, it is not.
+            api.resources.db.write_now(lambda connection: signed_urls.insert_secret(connection, "1" * 64))
+            once = await api.http.get(path)
+            api.resources.db.write_now(lambda connection: signed_urls.insert_secret(connection, "2" * 64))
+            twice = await api.http.get(path)
+            early = await api.http.get(signed(address.path, int(time.time()) - 1, "2" * 64))
+
+        assert given["outputCsvUrl"].startswith("https://pictures.example/api/download/req_")
+        assert given["outputCsvExpiresAt"] is not None
+        assert opened_by_itself.content == once.content == b"S. No.\r\n"
+        for refused in (tampered, for_another, twice, early):
+            assert told(refused) == (403, OVER)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_pictures_are_for_who_knows_their_address_unless_they_are_private(settings: Settings, private: bool) -> None:
+    async def story() -> None:
+        async with opened(settings.model_copy(update={"private_images": private}), anonymous=Anonymous.NEVER) as api:
+            _, path = await given_end(api)
+            own, _ = given_key(api.resources.db)
+            foreign, _ = given_key(api.resources.db, given_tenant(api.resources.db, "other"))
+            secret = api.resources.db.read_now(signed_urls.secrets)[0]
+
+            assert (await api.http.get(path)).status_code == (401 if private else 200)
+            assert (await api.http.get(path, headers=bearer(foreign))).status_code == (404 if private else 200)
+            assert (await api.http.get(path, headers=bearer(own))).content == b"picture"
+            assert (await api.http.get(signed(path, int(time.time()) + 60, secret))).content == b"picture"
+
+    asyncio.run(story())

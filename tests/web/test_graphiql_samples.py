@@ -1,0 +1,54 @@
+"""The samples that GraphiQL is filled with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from graphql import FieldNode, GraphQLSchema, OperationDefinitionNode, build_schema, parse, validate
+
+ROOT = Path(__file__).parents[2]
+GRAPHIQL = ROOT / "frontend" / "graphiql"
+SAMPLES = sorted((GRAPHIQL / "samples").glob("*.graphql"))
+
+
+@pytest.fixture(scope="module")
+def schema() -> GraphQLSchema:
+    return build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+
+
+def operations(sample: Path) -> list[OperationDefinitionNode]:
+    definitions = parse(sample.read_text(encoding="utf-8")).definitions
+    return [node for node in definitions if isinstance(node, OperationDefinitionNode)]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
+def test_a_sample_is_one_valid_operation(schema: GraphQLSchema, sample: Path) -> None:
+    assert validate(schema, parse(sample.read_text(encoding="utf-8"))) == []
+    assert len(operations(sample)) == 1
+
+
+def test_there_is_a_sample_of_each_operation_of_the_schema(schema: GraphQLSchema) -> None:
+    roots = (schema.query_type, schema.mutation_type, schema.subscription_type)
+    offered = sorted(field for root in roots if root is not None for field in root.fields)
+
+    shown = [
+        node.name.value
+        for sample in SAMPLES
+        for operation in operations(sample)
+        for node in operation.selection_set.selections
+        if isinstance(node, FieldNode)
+    ]
+
+    assert sorted(shown) == offered
+
+
+def test_each_sample_stands_in_a_tab() -> None:
+    code = (GRAPHIQL / "samples.ts").read_text(encoding="utf-8")
+
+    imported = dict(re.findall(r'^import (\w+) from "\./samples/(\S+)\?raw";$', code, re.MULTILINE))
+
+    assert sorted(imported.values()) == [sample.name for sample in SAMPLES]
+    listed = re.findall(r"^    \[(\w+)", code, re.MULTILINE)
+    assert sorted(listed) == sorted(imported)

@@ -1,0 +1,139 @@
+"""WebSockets on the wire: handshakes that are none, and what would pile up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+
+from gql_imgproc.web.http_limits import WebSocket
+from gql_imgproc.web.security_headers import BARE
+from gql_imgproc.web.server import configuration
+from tests.web.test_http_limits import App, connected, parts, run
+
+GET = b"GET /socket HTTP/1.1\r\n"
+HANDSHAKE = (
+    b"Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST /socket HTTP/1.1\r\n" + HANDSHAKE + b"Content-Length: 5\r\n\r\nhello",
+        GET + HANDSHAKE + b"Content-Length: 5\r\n\r\nhello",
+        GET + HANDSHAKE + b"Content-Length: 5\r\n\r\n",
+        GET + HANDSHAKE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        GET + HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n",
+        GET + HANDSHAKE + b"X: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET /socket?" + b"x" * 20_000 + b" HTTP/1.1\r\n" + HANDSHAKE + b"\r\n",
+        GET + HANDSHAKE.replace(KEY, b"A") + b"\r\n",
+        GET + HANDSHAKE.replace(b"13", b"7") + b"\r\n",
+    ],
+)
+def test_what_is_no_handshake_is_answered_and_closed(request_: bytes) -> None:
+    async def story(app: App, address: str) -> None:
+        async with connected(address) as client:
+            client.send(request_)
+            status, headers, body = parts(await client.rest())
+
+            assert status == 400
+            assert {name.lower(): value.lower() for name, value in BARE.items()}.items() <= headers.items()
+            assert headers["content-type"] == "application/json"
+            # Nothing of what was sent, and no exception's text.
+            assert json.loads(body)["error"].startswith("This is no WebSocket handshake as RFC 6455 has it: ")
+            assert app.began == []
+
+    run(story)
+
+
+class Unread(asyncio.Transport):
+    """The way to a client; what was written to it, and whether it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[WebSocket, Unread]]:
+    """A socket whose handshake is done, and the way to its client."""
+    app = App()
+    config = configuration(app)
+    config.load()
+    client, socket = Unread(), WebSocket(config, ServerState(), {}, asyncio.get_running_loop())
+    socket.connection_made(client)
+    socket.data_received(GET + HANDSHAKE + b"\r\n")
+    while b"101" not in client.written:  # noqa: ASYNC110 - a transport tells nobody
+        await asyncio.sleep(0)
+    client.written = b""
+    yield socket, client
+    socket.connection_lost(None)
+    app.disconnected = 1
+    app.go_on.set()
+    await asyncio.gather(*socket.tasks)
+
+
+def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
+    async def play() -> None:
+        async with opened() as (socket, client):
+            # Given an open socket,
+            first, pong = Frame(Opcode.PING, b"0"), Frame(Opcode.PONG, b"0").serialize(mask=False)
+            socket.data_received(first.serialize(mask=True))
+            assert client.written == pong
+
+            # when its client reads nothing more, yet goes on to send pings,
+            socket.pause_writing()
+            for number in range(1_000):
+                socket.data_received(Frame(Opcode.PING, b"%d" % number).serialize(mask=True))
+            assert client.written == pong
+
+            # then it finds the answer to the newest when it reads again, once, and the next is answered at once.
+            newest = Frame(Opcode.PONG, b"999").serialize(mask=False)
+            socket.resume_writing()
+            socket.pause_writing()
+            socket.resume_writing()
+            assert client.written == pong + newest
+            socket.data_received(first.serialize(mask=True))
+            assert client.written == pong + newest + pong
+            assert not client.closed
+
+    asyncio.run(play())
+
+
+def test_pieces_without_content_do_not_pile_up() -> None:
+    async def play() -> None:
+        async with opened() as (socket, _):
+            socket.data_received(Frame(Opcode.TEXT, b"[", fin=False).serialize(mask=True))
+            socket.data_received(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 1_000)
+            assert socket.frames == [b"["]
+
+            socket.data_received(Frame(Opcode.CONT, b"]").serialize(mask=True))
+            socket.data_received(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True))
+            socket.data_received(Frame(Opcode.CONT, b"").serialize(mask=True))
+
+            said = [socket.queue.get_nowait() for _ in range(2)]
+            assert said == [{"type": "websocket.receive", "text": text} for text in ("[]", "")]
+
+    asyncio.run(play())

@@ -1,0 +1,266 @@
+"""One try of a webhook, against real receivers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from gql_imgproc.net.address_policy import NetworkPolicy
+from gql_imgproc.webhooks.client import MAX_ANSWER_BYTES, Answer, post
+
+LOOPBACK = NetworkPolicy((ip_network("127.0.0.0/8"),), "*")
+
+Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Received:
+    """What arrived at the receiver."""
+
+    heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    bytes_answered: int = 0
+
+
+def answer(text: str) -> Reply:
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(text.replace("\n", "\r\n").encode())
+        await writer.drain()
+
+    return reply
+
+
+def status(line: str, *headers: str) -> Reply:
+    return answer("\n".join([f"HTTP/1.1 {line}", *headers, "content-length: 0", "", ""]))
+
+
+def send(
+    reply: Reply, *, policy: NetworkPolicy = LOOPBACK, timeout_s: float = 5, path: str = "/hook"
+) -> tuple[Answer, Received]:
+    """Sends one webhook to a receiver that answers with `reply`."""
+    received = Received()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = next(line for line in head.splitlines() if line.lower().startswith("content-length:"))
+            received.heads.append(head)
+            received.bodies.append(await reader.readexactly(int(length.partition(":")[2])))
+            await reply(writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def run() -> Answer:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            headers = {"webhook-id": "msg_1", "webhook-timestamp": "1767225600"}
+            return await post(f"http://127.0.0.1:{port}{path}", '{"a":"ü"}', headers, policy, timeout_s)
+
+    return asyncio.run(run()), received
+
+
+def test_a_webhook_is_posted_as_json() -> None:
+    result, received = send(status("204 No Content"), path="/hook?shop=1")
+
+    assert (result.http_status, result.error, result.gone) == (204, None, False)
+    assert 0 <= result.duration_ms < 5000
+    assert received.bodies == ['{"a":"ü"}'.encode()]
+    head = received.heads[0].lower()
+    assert head.startswith("post /hook?shop=1 http/1.1\r\n")
+    for line in ("content-type: application/json", "webhook-id: msg_1", "webhook-timestamp: 1767225600"):
+        assert f"\r\n{line}\r\n" in head
+
+
+@pytest.mark.parametrize("code", [200, 201, 202, 299])
+def test_any_status_of_success_is_success(code: int) -> None:
+    result, _ = send(status(f"{code} Fine"))
+
+    assert (result.http_status, result.error) == (code, None)
+
+
+def test_a_redirect_is_a_failure_and_is_not_followed() -> None:
+    result, received = send(status("302 Found", "location: /elsewhere"))
+
+    assert result.http_status == 302
+    assert result.error is not None
+    assert "redirect" in result.error
+    assert len(received.heads) == 1
+
+
+def test_gone_ends_it() -> None:
+    result, _ = send(status("410 Gone"))
+
+    assert (result.http_status, result.gone) == (410, True)
+    assert result.error is not None
+
+
+@pytest.mark.parametrize("line", ["429 Too Many Requests", "503 Service Unavailable"])
+def test_a_busy_receiver_can_ask_for_a_pause(line: str) -> None:
+    result, _ = send(status(line, "retry-after: 120"))
+
+    assert result.retry_after_s == 120
+    assert result.error == f"The receiver answered with status {line[:3]}."
+
+
+def test_a_pause_can_be_asked_for_as_a_date() -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+
+    result, _ = send(status("503 Service Unavailable", f"retry-after: {until}"))
+
+    assert result.retry_after_s == pytest.approx(100, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("line", "asked"),
+    [
+        ("500 Internal Server Error", "120"),
+        ("503 Service Unavailable", "soon"),
+        ("503 Service Unavailable", "-5"),
+        ("503 Service Unavailable", "Mon, 99 Nov 2026 00:00:00 GMT"),
+    ],
+)
+def test_other_pauses_are_not_heard(line: str, asked: str) -> None:
+    result, _ = send(status(line, f"retry-after: {asked}"))
+
+    assert result.retry_after_s is None
+
+
+def test_a_silent_receiver_is_given_up_in_time() -> None:
+    async def nothing(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    began = time.monotonic()
+    result, _ = send(nothing, timeout_s=0.2)
+
+    assert result.http_status is None
+    assert result.error == "No answer came within 0.2 seconds."
+    assert time.monotonic() - began < 3
+
+
+def test_a_dripping_head_is_given_up_in_time() -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while not writer.is_closing():
+            writer.write(b"a: b\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    result, _ = send(drip, timeout_s=0.3)
+
+    assert result.error == "No answer came within 0.3 seconds."
+
+
+def test_an_endless_answer_is_cut_off() -> None:
+    sent = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while sent < 1000 * MAX_ANSWER_BYTES:
+            writer.write(bytes(MAX_ANSWER_BYTES))
+            await writer.drain()
+            sent += MAX_ANSWER_BYTES
+
+    result, _ = send(flood)
+
+    assert (result.http_status, result.error) == (200, None)
+    # The rest is what fits into the sockets' buffers.
+    assert sent < 500 * MAX_ANSWER_BYTES
+
+
+def test_a_status_counts_whatever_becomes_of_the_body() -> None:
+    result, _ = send(answer("HTTP/1.1 200 OK\ncontent-length: 100\n\ntoo short"))
+
+    assert (result.http_status, result.error) == (200, None)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n\n"])
+def test_a_receiver_that_does_not_speak_http_failed(text: str) -> None:
+    result, _ = send(answer(text))
+
+    assert result.http_status is None
+    assert result.error == "The receiver broke the connection off before it answered."
+
+
+def test_nobody_listens() -> None:
+    result = asyncio.run(post("http://127.0.0.1:9/", "{}", {}, LOOPBACK, 5))
+
+    assert (result.http_status, result.error) == (None, "The receiver could not be connected to.")
+
+
+def test_an_address_that_is_not_allowed_gets_no_connection() -> None:
+    result, received = send(status("204 No Content"), policy=NetworkPolicy((), "*"))
+
+    assert result.http_status is None
+    assert result.error is not None
+    assert "127.0.0.1 belongs to this machine" in result.error
+    assert received.heads == []
+
+
+def test_a_name_that_means_a_forbidden_address_gets_no_connection() -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["93.184.215.14", "10.0.0.1"]
+
+    result = asyncio.run(post("http://shop.example.com/", "{}", {}, NetworkPolicy(), 5, resolve=resolve))
+
+    assert result.error is not None
+    assert "not public" in result.error
+    assert "10.0.0.1" not in result.error
+
+
+def test_a_name_that_does_not_exist() -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        raise OSError
+
+    result = asyncio.run(post("http://shop.example.com/", "{}", {}, NetworkPolicy(), 5, resolve=resolve))
+
+    assert result.error == "The name shop.example.com cannot be resolved."
+
+
+def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    result, received = send(status("204 No Content"))
+
+    assert result.error is None
+    assert "authorization" not in received.heads[0].lower()
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:9/", "//[", "http://１２７.0.0.1/", "", "\tx"])  # noqa: RUF001
+def test_where_a_redirect_leads_is_not_looked_at(location: str) -> None:
+    result, received = send(status("307 Temporary Redirect", f"location: {location}"))
+
+    assert result.http_status == 307
+    assert "Give the address it leads to" in str(result.error)
+    assert len(received.heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("ftp://hook.example/", "https://"),
+        ("http://a@hook.example/", "user name"),
+        ("http://hook.example:81/", "PORTS"),
+    ],
+)
+def test_an_address_is_judged_again_when_it_is_called(url: str, word: str) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        raise AssertionError("nobody may be asked")
+
+    result = asyncio.run(post(url, "{}", {}, NetworkPolicy(), 5, resolve=resolve))
+
+    assert result.http_status is None
+    assert word in str(result.error)
