@@ -1,7 +1,7 @@
 """The bare loop: two processes that fetch and save pictures, and do nothing else.
 
-`python -m benchmarks.baseline new|kept ADDRESS-FILE` prints seconds and CPU seconds. `new` is `httpx.get` for each picture,
-`kept` one client with kept-alive connections for each process.
+`python -m benchmarks.baseline new|kept URL-FILE` prints seconds and CPU seconds. `new` is `httpx.get` for each
+image, `kept` one client with kept-alive connections for each process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A request of a million products beside one of ten thousand, in SQLite and in PostgreSQL: what grows with the size?
 
-`python -m benchmarks.million_rows` prints, for each step, how long it took, its longest transaction, and how much memory
-the process gained. What serves a page, a claim or a verdict must take as long for the one as for the other; what does
+`python -m benchmarks.million_rows` prints, for each step, how long it took, its longest transaction, and how much
+memory the process gained. A page, a claim or a result must take as long for the one as for the other; what does
 all products must do so in short transactions.
 """
 

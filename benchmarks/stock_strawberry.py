@@ -1,4 +1,4 @@
-"""Our schema behind Strawberry's own schema class and ASGI door, to compare with: `python -m benchmarks.stock_strawberry PORT`."""
+"""Our schema behind Strawberry's own schema class and ASGI app: `python -m benchmarks.stock_strawberry PORT`."""
 
 from __future__ import annotations
 

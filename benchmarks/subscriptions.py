@@ -165,7 +165,8 @@ async def crowd(stage: Stage, number: int) -> Crowd:
     before_s = stage.cpu_s()
     for event in range(1, EVENTS + 1):
         received.published[sequence + event] = time.perf_counter()
-        publisher.publish(replace(stage.snapshot, sequence=sequence + event, processed_images=event))
+        snapshot = replace(stage.snapshot, sequence=sequence + event, processed_images=event)
+        publisher.publish(snapshot.id, snapshot.to_event())
         await asyncio.sleep(PAUSE_S)
     # The slow ones of a large crowd.
     async with asyncio.timeout(60):

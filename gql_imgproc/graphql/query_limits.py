@@ -1,8 +1,8 @@
 """What a document asks for, before it is executed, and what it may ask for.
 
 Measured before it is validated, which takes longer. Together the limits keep any document, with its validation and its
-errors, below 0.2 s of CPU; tests/graphql/worst_case_documents.py has the worst that were found. How long lists without pages are is
-known only later: see `allowance`.
+errors, below 0.2 s of CPU; tests/graphql/worst_case_documents.py has the worst that were found. The length of lists
+without pages is known only later: see `query_cost.Allowance`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.query import Query
 from gql_imgproc.graphql.query_limits import DocumentLimits, is_subscription
 from gql_imgproc.graphql.subscription import Subscription
-from gql_imgproc.graphql.types import enums  # noqa: F401  # importing it describes the enums of the ground floor
 from gql_imgproc.graphql.types.api_key import ApiKey
 from gql_imgproc.graphql.types.audit import AuditEvent
 from gql_imgproc.graphql.types.image import Image

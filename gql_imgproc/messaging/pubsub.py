@@ -1,4 +1,4 @@
-"""Progress over Redis pub/sub: publishing snapshots, and one subscription connection per process for all who watch."""
+"""Redis pub/sub: numbered events per topic, and one subscription connection per process for all its subscribers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self
 from uuid import UUID
 
 import redis
@@ -15,7 +16,6 @@ import redis.asyncio
 from redis.asyncio.client import PubSub
 
 from gql_imgproc.messaging.queue import connect
-from gql_imgproc.requests.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -25,37 +25,57 @@ CONFIRM_SECONDS = 1.0
 RECONNECT_SECONDS = 0.5
 
 
-def channel(request_id: UUID) -> str:
-    return f"progress:{request_id.hex}"
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A whole state, not a difference: an event with a larger `sequence` replaces the earlier ones."""
+
+    sequence: int
+    body: bytes
+
+    def to_bytes(self) -> bytes:
+        return b"%d %b" % (self.sequence, self.body)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The inverse of `to_bytes`. Raises ValueError for anything else."""
+        sequence, separator, body = data.partition(b" ")
+        if not separator:
+            raise ValueError("not an event")
+        return cls(int(sequence), body)
+
+
+def channel(topic: UUID) -> str:
+    """Redis channel of a topic, such as a request."""
+    return f"progress:{topic.hex}"
 
 
 class Publisher:
-    """Tells all who watch a request its new state. Blocks; raises redis.RedisError."""
+    """Publishes events. Blocks; raises redis.RedisError."""
 
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
 
-    def publish(self, snapshot: Snapshot) -> None:
-        self._redis.publish(channel(snapshot.id), snapshot.to_json())
+    def publish(self, topic: UUID, event: Event) -> None:
+        self._redis.publish(channel(topic), event.to_bytes())
 
     def close(self) -> None:
         self._redis.close()
 
 
 class Inbox:
-    """The newest snapshot that one watcher has not taken yet; an older one it replaces is dropped."""
+    """The newest event that one subscriber has not taken yet; an older one is dropped."""
 
     def __init__(self) -> None:
-        self._newest: Snapshot | None = None
+        self._newest: Event | None = None
         self._arrived = asyncio.Event()
 
-    def put(self, snapshot: Snapshot) -> None:
-        if self._newest is None or snapshot.sequence > self._newest.sequence:
-            self._newest = snapshot
+    def put(self, event: Event) -> None:
+        if self._newest is None or event.sequence > self._newest.sequence:
+            self._newest = event
             self._arrived.set()
 
-    async def take(self, timeout_s: float) -> Snapshot | None:
-        """The newest snapshot; None when none came in time."""
+    async def take(self, timeout_s: float) -> Event | None:
+        """The newest event; None when none came in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._arrived.wait()
@@ -65,7 +85,7 @@ class Inbox:
 
 
 class Hub:
-    """Passes published snapshots on to the inboxes of their requests.
+    """Passes published events to the inboxes of their topics.
 
     `connected` tells whether events flow; while they do not, watchers look at the database instead.
     """
@@ -81,9 +101,9 @@ class Hub:
         self.connected = False
 
     @asynccontextmanager
-    async def subscribe(self, request_id: UUID) -> AsyncIterator[Inbox]:
-        """An inbox for the events of a request; once inside, no later event is missed while `connected`."""
-        name, inbox = channel(request_id), Inbox()
+    async def subscribe(self, topic: UUID) -> AsyncIterator[Inbox]:
+        """An inbox for the events of a topic; once inside, no later event is missed while `connected`."""
+        name, inbox = channel(topic), Inbox()
         first = name not in self._inboxes
         self._inboxes.setdefault(name, set()).add(inbox)
         confirmed = self._confirmed.setdefault(name, asyncio.Event())
@@ -153,13 +173,12 @@ class Hub:
                 self._confirmed[name].set()
         elif kind == "message" and (watchers := self._inboxes.get(name)):
             try:
-                snapshot = Snapshot.from_json(data)
-            except (KeyError, TypeError, ValueError):
-                # Of another version; watchers find the state in the database.
+                event = Event.from_bytes(data)
+            except ValueError:
                 log.warning("an event could not be read", extra={"channel": name})
                 return
             for inbox in watchers:
-                inbox.put(snapshot)
+                inbox.put(event)
 
     async def aclose(self) -> None:
         if self._reader is not None:

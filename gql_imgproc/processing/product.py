@@ -173,7 +173,7 @@ class ClaimedProduct:
 
     async def _announce(self, snapshot: Snapshot) -> None:
         resources = self._resources
-        calls = [lambda: resources.publisher.publish(snapshot)]
+        calls = [lambda: resources.publisher.publish(snapshot.id, snapshot.to_event())]
         if not snapshot.pending_images:
             calls.append(lambda: resources.queue.finish(snapshot.id))
         await tell(resources, *calls)

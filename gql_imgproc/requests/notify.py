@@ -35,7 +35,7 @@ async def tell(resources: Resources, *calls: Callable[[], object]) -> None:
 
 async def publish(resources: Resources, snapshot: Snapshot) -> None:
     """Tells all who watch the request."""
-    await tell(resources, lambda: resources.publisher.publish(snapshot))
+    await tell(resources, lambda: resources.publisher.publish(snapshot.id, snapshot.to_event()))
 
 
 async def wake(resources: Resources, request_id: UUID, priority: Priority, census: Census | None = None) -> int:

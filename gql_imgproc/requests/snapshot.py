@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.messaging.pubsub import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,10 @@ class Snapshot:
         return json.dumps(
             values, default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value)
         )
+
+    def to_event(self) -> Event:
+        """What is published of it."""
+        return Event(self.sequence, self.to_json().encode())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

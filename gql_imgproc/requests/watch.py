@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
 from sqlalchemy.exc import OperationalError
 
+from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Resources
+
+log = logging.getLogger(__name__)
 
 #: Shortest time between two events of one watcher, in seconds: five a second are as good as a hundred to the eye.
 MIN_INTERVAL_SECONDS = 0.2
@@ -29,7 +33,8 @@ async def watch(resources: Resources, tenant_id: UUID, request_id: UUID) -> Asyn
         yield state
         while not state.status.final:
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
-            newer = await inbox.take(CHECK_SECONDS if hub.connected else CHECK_SECONDS_WITHOUT_EVENTS)
+            event = await inbox.take(CHECK_SECONDS if hub.connected else CHECK_SECONDS_WITHOUT_EVENTS)
+            newer = _parse(event)
             if newer is None:
                 try:
                     newer = await _read(resources, tenant_id, request_id)
@@ -41,6 +46,17 @@ async def watch(resources: Resources, tenant_id: UUID, request_id: UUID) -> Asyn
             if newer.sequence > state.sequence:
                 state = newer
                 yield state
+
+
+def _parse(event: Event | None) -> Snapshot | None:
+    """None when no event came, or one of another version: then the state is read from the database."""
+    if event is None:
+        return None
+    try:
+        return Snapshot.from_json(event.body)
+    except (KeyError, TypeError, ValueError):
+        log.warning("an event could not be read", extra={"sequence": event.sequence})
+        return None
 
 
 async def _read(resources: Resources, tenant_id: UUID, request_id: UUID) -> Snapshot | None:

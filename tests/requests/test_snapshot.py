@@ -69,3 +69,9 @@ def test_the_end_is_expected_by_the_rate_and_not_after_the_end() -> None:
     assert OPEN.estimated_completion_at == AT + timedelta(seconds=2)
     assert (FINAL.rate, FINAL.estimated_completion_at) == (None, None)
     assert replace(OPEN, images_per_second=None).estimated_completion_at is None
+
+
+def test_a_snapshot_of_a_newer_version_is_understood() -> None:
+    newer = OPEN.to_json().replace("{", '{"a_field_of_the_future": 1, ', 1)
+
+    assert Snapshot.from_json(newer) == OPEN

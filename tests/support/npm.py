@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 #: The clients that people have, and the tools that judge the schema.
-CLIENTS = Path(__file__).parent / "conformance"
+CLIENTS = Path(__file__).parents[1] / "conformance"
 SCHEMA_TOOLS = CLIENTS / "schema"
 #: How long the packages may take to arrive, in seconds.
 INSTALL_S = 100
