@@ -17,7 +17,7 @@ from PIL import Image
 
 from gql_imgproc.imaging import transform
 from gql_imgproc.imaging.compress import ImageLimits, compress
-from gql_imgproc.imaging.opened_image import opened
+from gql_imgproc.imaging.opened_image import open_image
 from gql_imgproc.imaging.options import Options
 
 QUALITY = 50
@@ -83,11 +83,11 @@ def half_lanczos(data: bytes) -> bytes:
 
 def half_pixels(data: bytes) -> Image.Image:
     """What `half` stores, before it is encoded."""
-    source = opened(data, ImageLimits())
+    source = open_image(data, ImageLimits())
     plan = transform.plan(_HALF, source.size)
-    transform.draft(source.image, plan, source.anatomy.orientation)
+    transform.draft_size(source.image, plan, source.anatomy.orientation)
     source.image.load()
-    return transform.shaped(source.image, plan, source.anatomy.orientation)
+    return transform.apply_geometry(source.image, plan, source.anatomy.orientation)
 
 
 def half_pixels_lanczos(data: bytes) -> Image.Image:

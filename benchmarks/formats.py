@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.deployment_modes import cpu_s, ours
 from gql_imgproc.imaging.compress import ImageLimits, inspect
-from gql_imgproc.standalone.sample_images import draw
+from gql_imgproc.standalone.sample_images import render_sample
 
 #: Formats that are slow to encode are measured on so many pictures at most.
 _FEW = 6
@@ -30,9 +30,9 @@ def table(photographs: list[bytes]) -> None:
     _row("JPEG, 4:2:0", photographs[1::2])
     for name, how in _STORED.items():
         _row(name, [_stored(data, how) for data in photographs[:_FEW]])
-    _row("PNG, drawing", [draw(f"{n}-plan.png") for n in range(_FEW)])
-    _row("PNG, cut out", [draw(f"{n}-cutout.png") for n in range(_FEW)])
-    _row("GIF, animated", [draw(f"{n}-moves.gif") for n in range(_FEW)])
+    _row("PNG, drawing", [render_sample(f"{n}-plan.png") for n in range(_FEW)])
+    _row("PNG, cut out", [render_sample(f"{n}-cutout.png") for n in range(_FEW)])
+    _row("GIF, animated", [render_sample(f"{n}-moves.gif") for n in range(_FEW)])
 
 
 def _stored(data: bytes, how: dict[str, Any]) -> bytes:

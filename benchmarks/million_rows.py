@@ -23,25 +23,25 @@ from sqlalchemy import ColumnElement, Connection, event, make_url, select, updat
 
 from benchmarks.service import HEADER
 from gql_imgproc.database.migrations import upgrade
-from gql_imgproc.database.pagination import Window
+from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests import commands, ingest, lifecycle
 from gql_imgproc.requests.repository import claims, product_queries, queries, transitions
-from gql_imgproc.requests.repository.claims import Verdict
-from gql_imgproc.requests.upload import Submission, submit
-from gql_imgproc.runtime import Resources
-from gql_imgproc.security.scopes import anonymous
+from gql_imgproc.requests.repository.claims import ImageResult
+from gql_imgproc.requests.upload import CsvUpload, submit
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.scopes import anonymous_caller
 from gql_imgproc.settings import load
 
-SOMEBODY = anonymous("127.0.0.1", unlimited=True)
+SOMEBODY = anonymous_caller("127.0.0.1", unlimited=True)
 #: Products to which something is done in one transaction, as if by workers.
 CHUNK = 5_000
 #: How often what takes milliseconds is done; the median is told.
 TIMES = 15
-DONE = Verdict(ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 1000, 400, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6)
+DONE = ImageResult(ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 1000, 400, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Figure:
 class Story:
     """One request from its upload to its end, step by step."""
 
-    def __init__(self, resources: Resources, rows: int, folder: Path, beside: dict[str, Figure] | None = None) -> None:
+    def __init__(self, resources: Runtime, rows: int, folder: Path, beside: dict[str, Figure] | None = None) -> None:
         self.resources, self.rows, self.db = resources, rows, resources.db
         #: The same steps of a smaller one: each is printed beside its own.
         self._beside = beside
@@ -89,7 +89,7 @@ class Story:
 
     async def _taken_in(self) -> UUID:
         with self._manifest.open("rb") as file:
-            submission = Submission(file, "million.csv", Options(), Priority.NORMAL, None, None)
+            submission = CsvUpload(file, "million.csv", Options(), Priority.NORMAL, None, None)
             accepted = await self._step("upload", submit(self.resources, SOMEBODY, submission))
         await self._step("take in all rows", ingest.ingest(self.resources, accepted.snapshot.id))
         request = self.db.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, accepted.snapshot.id))
@@ -98,7 +98,7 @@ class Story:
         return request.id
 
     def _reads(self, request_id: UUID) -> dict[str, Callable[[Connection], Any]]:
-        def own(window: Window, **given: Any) -> Callable[[Connection], Any]:
+        def own(window: PageWindow, **given: Any) -> Callable[[Connection], Any]:
             return lambda connection: product_queries.products_of_requests(
                 connection, DEFAULT_TENANT, [request_id], window, **given
             )
@@ -107,19 +107,19 @@ class Story:
         failed = ProductStatus.FAILED
         return {
             "progress snapshot": lambda connection: queries.request(connection, DEFAULT_TENANT, request_id),
-            "products, first page": own(Window(100)),
-            "products, middle page": own(Window(100, after=middle)),
-            "products, last page": own(Window(100, backward=True)),
-            "products of a status, none": own(Window(100), status=failed),
-            "products of a status, last page": own(Window(100, backward=True), status=ProductStatus.PENDING),
-            "search, many": own(Window(100), name_contains="number 7"),
-            "search, one": own(Window(100), name_contains=f"number {self.rows} "),
-            "search, none": own(Window(100), name_contains="trousers"),
+            "products, first page": own(PageWindow(100)),
+            "products, middle page": own(PageWindow(100, after=middle)),
+            "products, last page": own(PageWindow(100, backward=True)),
+            "products of a status, none": own(PageWindow(100), status=failed),
+            "products of a status, last page": own(PageWindow(100, backward=True), status=ProductStatus.PENDING),
+            "search, many": own(PageWindow(100), name_contains="number 7"),
+            "search, one": own(PageWindow(100), name_contains=f"number {self.rows} "),
+            "search, none": own(PageWindow(100), name_contains="trousers"),
             "all products, first page": lambda connection: product_queries.products_page(
-                connection, DEFAULT_TENANT, Window(100)
+                connection, DEFAULT_TENANT, PageWindow(100)
             ),
             "all products, search, none": lambda connection: product_queries.products_page(
-                connection, DEFAULT_TENANT, Window(100), name_contains="trousers"
+                connection, DEFAULT_TENANT, PageWindow(100), name_contains="trousers"
             ),
             "total": lambda connection: product_queries.count_products_of_requests(
                 connection, DEFAULT_TENANT, [request_id]
@@ -131,8 +131,8 @@ class Story:
                 connection, DEFAULT_TENANT, [request_id], name_contains="number 7"
             ),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
-            "sweep: open requests": lambda connection: transitions.open_requests(connection, None, 500),
-            "sweep: what can be claimed": lambda connection: transitions.claimable(connection, request_id, 32),
+            "sweep: open requests": lambda connection: transitions.iter_open_requests(connection, None, 500),
+            "sweep: what can be claimed": lambda connection: transitions.count_claimable(connection, request_id, 32),
         }
 
     def _work(self, request_id: UUID) -> None:
@@ -234,7 +234,7 @@ async def figures(
         max_images=rows,
         max_upload_bytes=2**30,
     )
-    async with Resources(settings) as resources:
+    async with Runtime(settings) as resources:
         return await Story(resources, rows, folder, beside).tell()
 
 

@@ -47,9 +47,9 @@ from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests import ingest
-from gql_imgproc.requests.repository.claims import Claim, Verdict, claim_product, record_image
-from gql_imgproc.requests.upload import Submission, submit
-from gql_imgproc.runtime import Resources
+from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult, claim_product, record_image
+from gql_imgproc.requests.upload import CsvUpload, submit
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import load
 
 T = TypeVar("T")
@@ -58,7 +58,9 @@ T = TypeVar("T")
 PROCESSES = (1, 2, 4)
 #: Longer than a run.
 LEASE_S = 600.0
-DONE = Verdict(ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 180_000, 60_000, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6)
+DONE = ImageResult(
+    ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 180_000, 60_000, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6
+)
 #: How long the host of the late pictures takes, in seconds.
 LATE_S = 2.0
 #: How long commands are counted while nothing is to be done, in seconds.
@@ -139,9 +141,9 @@ async def _fill(url: str, folder: Path, requests: int, products: int) -> list[UU
     settings = load(database_url=url, data_dir=folder, redis_url=nobody, fetch_allow_networks="127.0.0.0/8")
     csv = manifest([f"http://127.0.0.1/{n}.jpg" for n in range(products)])
     made = []
-    async with Resources(settings) as resources:
+    async with Runtime(settings) as resources:
         for _ in range(requests):
-            upload = Submission(io.BytesIO(csv), "products.csv", Options(), Priority.NORMAL, None, None)
+            upload = CsvUpload(io.BytesIO(csv), "products.csv", Options(), Priority.NORMAL, None, None)
             request = (await submit(resources, upload)).snapshot.id
             await ingest.ingest(resources, request)
             made.append(request)
@@ -170,7 +172,7 @@ def _work(url: str, request: UUID, count: int, together: Barrier, told: Queue[To
 
     cpu_s = time.process_time()
 
-    def claim() -> list[Claim]:
+    def claim() -> list[ClaimedProduct]:
         claims = [
             database.write_now(lambda connection: claim_product(connection, request, LEASE_S)) for _ in range(count)
         ]

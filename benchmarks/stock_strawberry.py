@@ -18,27 +18,27 @@ from strawberry.asgi import GraphQL
 from strawberry.schema.config import StrawberryConfig
 
 from gql_imgproc.access.authentication import Anonymous
-from gql_imgproc.graphql.context import Context, House
+from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.query import Query
 from gql_imgproc.graphql.subscription import Subscription
 from gql_imgproc.graphql.types import enums  # noqa: F401  # importing it describes the enums of the ground floor
 from gql_imgproc.graphql.types.scalars import SCALARS
-from gql_imgproc.runtime import Resources
-from gql_imgproc.security.scopes import anonymous
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.scopes import anonymous_caller
 from gql_imgproc.settings import load
 
 
 class Stock(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.house, anonymous("", unlimited=True))
+        return Context(request.app.state.house, anonymous_caller("", unlimited=True))
 
 
 def app() -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with Resources(load()) as resources:
-            app.state.house = House(resources, Anonymous.ALWAYS)
+        async with Runtime(load()) as resources:
+            app.state.house = AppState(resources, Anonymous.ALWAYS)
             yield
 
     config = StrawberryConfig(scalar_map=SCALARS)

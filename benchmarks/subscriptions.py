@@ -30,7 +30,7 @@ from benchmarks.subscribers import Received, connect, cut
 from benchmarks.targets import goal
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, request_id_from, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, request_id_from
 from gql_imgproc.messaging.pubsub import Publisher, channel
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
@@ -82,7 +82,7 @@ class Stage:
 
     @property
     def request(self) -> str:
-        return to_global(Kind.REQUEST, self.snapshot.id)
+        return encode_global_id(IdPrefix.REQUEST, self.snapshot.id)
 
     def memory_kib(self) -> float:
         return float(self.api.memory_info().rss) / 1024

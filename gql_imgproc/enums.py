@@ -52,7 +52,7 @@ class WebhookStatus(StrEnum):
     FAILED = "FAILED"
 
 
-class StopReason(StrEnum):
+class TerminationReason(StrEnum):
     """Why an open request is being brought to its end before its pictures are done."""
 
     CANCELLED = "CANCELLED"
@@ -76,7 +76,7 @@ class RequestFailureCode(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-class Reopening(StrEnum):
+class RetryScope(StrEnum):
     """What of a request is still to be opened again."""
 
     CUT_OFF = "CUT_OFF"  # what its deadline cut off, then what failed
@@ -84,7 +84,7 @@ class Reopening(StrEnum):
     TEMPORARY = "TEMPORARY"  # what may have failed for now only
 
 
-class Action(StrEnum):
+class AuditAction(StrEnum):
     """Something that was done in a tenant's name; the descriptions stand in the GraphQL schema."""
 
     REQUEST_ACCEPTED = "REQUEST_ACCEPTED"

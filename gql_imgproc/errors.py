@@ -93,7 +93,7 @@ class CsvIssue:
     column: str | None = None
 
 
-class ManifestRefused(ImgprocError):
+class InvalidCsv(ImgprocError):
     """The CSV file has problems: the first of them in the order of the file, and how many there are."""
 
     def __init__(self, issues: tuple[CsvIssue, ...], total: int) -> None:
@@ -144,14 +144,14 @@ class WebhookUrlRefused(ImgprocError):
     """The webhook address is malformed or may not be called; the message says why."""
 
 
-class KeyMissing(ImgprocError):
+class ApiKeyRequired(ImgprocError):
     """Callers are asked for an API key, and this one presented none."""
 
     def __init__(self) -> None:
         super().__init__("This service asks for an API key. Send it as `Authorization: Bearer gip_…`.")
 
 
-class KeyRefused(ImgprocError):
+class ApiKeyRejected(ImgprocError):
     """The API key that was presented is not good."""
 
     def __init__(self, reason: str) -> None:
@@ -165,7 +165,7 @@ class ScopeMissing(ImgprocError):
         super().__init__(f"This needs an API key with the scope {scope}.")
 
 
-class AddressOver(ImgprocError):
+class SignedUrlInvalid(ImgprocError):
     """A signed address is not good: it is too old, or was changed."""
 
     def __init__(self) -> None:
@@ -187,7 +187,7 @@ class KeyNotFound(ImgprocError):
         super().__init__("There is no such API key. Look at the list of keys for its identifier.")
 
 
-class KeyOver(ImgprocError):
+class ApiKeyNotRotatable(ImgprocError):
     """The API key was rotated already, or is not good any more."""
 
     def __init__(self, state: str) -> None:
@@ -255,7 +255,7 @@ class NoWebhook(ImgprocError):
         super().__init__("The request has no webhook address, or it has not ended yet.")
 
 
-class SourceUnknown(ImgprocError):
+class SourceNotFound(ImgprocError):
     """There is no image whose source could be looked at."""
 
     def __init__(self) -> None:
@@ -286,7 +286,7 @@ class ImageErrorCode(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-class ImageFailure(ImgprocError):
+class ImageError(ImgprocError):
     """One picture cannot be done.
 
     `temporary` says whether a later try may succeed; `retry_after_s` is how long the host asked to wait.

@@ -12,7 +12,7 @@ from uuid import UUID
 DEFAULT_TENANT = UUID(int=0)
 
 
-class Kind(StrEnum):
+class IdPrefix(StrEnum):
     """What an identifier names; the prefix of its outside form."""
 
     REQUEST = "req"
@@ -33,23 +33,23 @@ def new_id() -> UUID:
     return UUID(int=value)
 
 
-def to_global(kind: Kind, value: UUID) -> str:
+def encode_global_id(kind: IdPrefix, value: UUID) -> str:
     """The outside form, for instance `req_018f…`."""
     return f"{kind.value}_{value.hex}"
 
 
-def from_global(text: str) -> tuple[Kind, UUID] | None:
+def decode_global_id(text: str) -> tuple[IdPrefix, UUID] | None:
     """What an outside form names; None when it is not one of ours."""
     prefix, _, digits = text.partition("_")
     if len(digits) != 32 or not set(digits) <= set("0123456789abcdef"):
         return None
     try:
-        return Kind(prefix), UUID(hex=digits)
+        return IdPrefix(prefix), UUID(hex=digits)
     except ValueError:
         return None
 
 
 def request_id_from(text: str) -> UUID | None:
     """The request that an outside form names; None when it names none."""
-    named = from_global(text)
-    return named[1] if named and named[0] is Kind.REQUEST else None
+    named = decode_global_id(text)
+    return named[1] if named and named[0] is IdPrefix.REQUEST else None

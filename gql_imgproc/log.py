@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 
 _RESERVED = set(vars(logging.makeLogRecord({}))) | {
     # What formatters add, and the escape codes of uvicorn.
@@ -21,16 +21,16 @@ _RESERVED = set(vars(logging.makeLogRecord({}))) | {
 }
 #: Names and passwords before the host of an address, and all behind its question mark, where signatures stand.
 _LOGIN, _QUERY = re.compile(r"(://)[^/\s?#\"'\\@]*@"), re.compile(r"(://[^\s?\"'\\<>]*\?)[^\s\"'\\<>]+")
-_NAMED = {"request": Kind.REQUEST, "product": Kind.PRODUCT, "image": Kind.IMAGE}
+_NAMED = {"request": IdPrefix.REQUEST, "product": IdPrefix.PRODUCT, "image": IdPrefix.IMAGE}
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: _outside(key, value) for key, value in vars(record).items() if key not in _RESERVED}
+    return {key: _to_global_id(key, value) for key, value in vars(record).items() if key not in _RESERVED}
 
 
-def _outside(key: str, value: Any) -> Any:
+def _to_global_id(key: str, value: Any) -> Any:
     """An identifier as callers know it: what somebody reports is found by searching for it."""
-    return to_global(_NAMED[key], value) if isinstance(value, UUID) and key in _NAMED else value
+    return encode_global_id(_NAMED[key], value) if isinstance(value, UUID) and key in _NAMED else value
 
 
 class JsonFormatter(logging.Formatter):
@@ -56,12 +56,12 @@ class ConsoleFormatter(logging.Formatter):
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         fields = "".join(f" {key}={value}" for key, value in _context(record).items())
         text = f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}{fields}"
-        line = _shown(_without_secrets(text))
+        line = _format_value(_without_secrets(text))
         if not record.exc_info:
             return line
         traceback = _without_secrets(self.formatException(record.exc_info)).split("\n")
         # Indented, so that what an exception repeats of a stranger's text cannot pass for a line of ours.
-        return "\n".join((line, *(f"  {_shown(part)}" for part in traceback)))
+        return "\n".join((line, *(f"  {_format_value(part)}" for part in traceback)))
 
 
 def _without_secrets(text: str) -> str:
@@ -71,7 +71,7 @@ def _without_secrets(text: str) -> str:
     return _QUERY.sub(r"\1…", _LOGIN.sub(r"\1…@", text))
 
 
-def _shown(text: str) -> str:
+def _format_value(text: str) -> str:
     """The text with what would end a line, or steer a terminal, as Python writes it."""
     if text.isprintable():
         return text

@@ -40,7 +40,7 @@ BUILD.info({"version": __version__})
 # The API.
 HTTP_REQUESTS = Counter("imgproc_http_requests_total", "Answered HTTP requests.", ["route", "method", "status"])
 HTTP_SECONDS = Histogram("imgproc_http_request_seconds", "Time until an HTTP answer began, in seconds.", ["route"])
-CONNECTIONS_CUT = Counter("imgproc_connections_cut_total", "Connections that were ended by us.", ["reason"])
+CONNECTIONS_CLOSED = Counter("imgproc_connections_cut_total", "Connections that were ended by us.", ["reason"])
 SOCKETS = Gauge("imgproc_websockets", "Open WebSockets of this process.")
 OPERATIONS = Counter(
     "imgproc_graphql_operations_total",
@@ -61,7 +61,7 @@ UPLOAD_BYTES = Counter("imgproc_upload_bytes_total", "Bytes of accepted CSV file
 # The workers.
 IMAGES = Counter("imgproc_images_total", "Pictures that ended, by how and by format.", ["outcome", "format"])
 IMAGE_FAILURES = Counter("imgproc_image_failures_total", "Pictures that failed, by error code.", ["code"])
-IMAGES_PUT_OFF = Counter("imgproc_images_put_off_total", "Pictures that failed for now and are tried again.", ["code"])
+IMAGES_RETRIED = Counter("imgproc_images_put_off_total", "Pictures that failed for now and are tried again.", ["code"])
 INPUT_BYTES = Counter("imgproc_image_input_bytes_total", "Bytes of the sources of done pictures.", ["format"])
 OUTPUT_BYTES = Counter("imgproc_image_output_bytes_total", "Bytes of the stored results of done pictures.", ["format"])
 STAGE_SECONDS = Histogram(
@@ -76,23 +76,23 @@ DOWNLOADS = Counter(
 DOWNLOAD_BYTES = Counter("imgproc_download_bytes_total", "Bytes of downloaded pictures.", ["host_class"])
 PRODUCTS_CLAIMED = Counter("imgproc_products_claimed_total", "Products that were claimed.")
 LEASES_LOST = Counter("imgproc_leases_lost_total", "Work that was another's before it ended.", ["work"])
-REQUESTS_ENDED = Counter("imgproc_requests_ended_total", "Requests that reached a final status.", ["status"])
+REQUESTS_FINISHED = Counter("imgproc_requests_ended_total", "Requests that reached a final status.", ["status"])
 REQUEST_SECONDS = Histogram(
     "imgproc_request_seconds",
     "Time from a request's first claim to its end, in seconds.",
     buckets=_REQUEST_SECONDS,
 )
-WEBHOOK_TRIES = Counter("imgproc_webhook_tries_total", "Tries of webhooks, by what came of them.", ["result"])
+WEBHOOK_ATTEMPTS = Counter("imgproc_webhook_tries_total", "Tries of webhooks, by what came of them.", ["result"])
 WEBHOOK_SECONDS = Histogram(
     "imgproc_webhook_seconds", "Time that one try of a webhook took, in seconds.", buckets=_SECONDS
 )
-MESSAGES_REFUSED = Counter(
+ENQUEUE_FAILURES = Counter(
     "imgproc_messages_refused_total", "Calls that Redis did not take; the sweep makes up for it."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ServiceMetric:
     """A figure about the whole service."""
 
     name: str
@@ -109,23 +109,25 @@ class Figure:
         return family
 
 
-BACKEND_UP = Figure("imgproc_backend_up", "Whether the database and Redis answered this API process.", "backend")
-REQUESTS_OPEN = Figure("imgproc_requests_open", "Requests without a final status.", "status")
-PRODUCTS_PENDING = Figure("imgproc_products_pending", "Products of open requests that have not ended.")
-IMAGES_PENDING = Figure("imgproc_images_pending", "Pictures of open requests that have not ended.")
-UNCHANGED_SECONDS = Figure(
+BACKEND_UP = ServiceMetric("imgproc_backend_up", "Whether the database and Redis answered this API process.", "backend")
+REQUESTS_OPEN = ServiceMetric("imgproc_requests_open", "Requests without a final status.", "status")
+PRODUCTS_PENDING = ServiceMetric("imgproc_products_pending", "Products of open requests that have not ended.")
+IMAGES_PENDING = ServiceMetric("imgproc_images_pending", "Pictures of open requests that have not ended.")
+OLDEST_REQUEST_IDLE_SECONDS = ServiceMetric(
     "imgproc_request_unchanged_seconds", "For how long an open request has not changed, at the most, in seconds."
 )
-PRODUCTS_CLAIMABLE = Figure(
+PRODUCTS_CLAIMABLE = ServiceMetric(
     "imgproc_products_claimable",
     "Products that a worker could claim now: up to 1,000 of each of the 200 oldest open requests.",
 )
-WEBHOOKS_DUE = Figure("imgproc_webhooks_due", "Webhooks whose next try is due, up to 1,000.")
-QUEUE_MESSAGES = Figure("imgproc_queue_messages", "Messages waiting in a queue.", "queue")
-WORKERS = Figure("imgproc_workers", "Worker processes that were heard of in the last 15 s.")
-DUTY_ENDED = Figure("imgproc_duty_last_run_timestamp_seconds", "When a duty was done last.", "duty")
-DUTY_RUNS = Figure("imgproc_duty_runs_total", "How often a duty was done since Redis was empty.", "duty", counts=True)
-DUTY_ITEMS = Figure(
+WEBHOOKS_DUE = ServiceMetric("imgproc_webhooks_due", "Webhooks whose next try is due, up to 1,000.")
+QUEUE_MESSAGES = ServiceMetric("imgproc_queue_messages", "Messages waiting in a queue.", "queue")
+WORKERS = ServiceMetric("imgproc_workers", "Worker processes that were heard of in the last 15 s.")
+TASK_LAST_RUN = ServiceMetric("imgproc_duty_last_run_timestamp_seconds", "When a duty was done last.", "duty")
+TASK_RUNS = ServiceMetric(
+    "imgproc_duty_runs_total", "How often a duty was done since Redis was empty.", "duty", counts=True
+)
+TASK_ITEMS = ServiceMetric(
     "imgproc_duty_items_total", "On how many things a duty was done since Redis was empty.", "duty", counts=True
 )
 FIGURES = (
@@ -133,54 +135,54 @@ FIGURES = (
     REQUESTS_OPEN,
     PRODUCTS_PENDING,
     IMAGES_PENDING,
-    UNCHANGED_SECONDS,
+    OLDEST_REQUEST_IDLE_SECONDS,
     PRODUCTS_CLAIMABLE,
     WEBHOOKS_DUE,
     QUEUE_MESSAGES,
     WORKERS,
-    DUTY_ENDED,
-    DUTY_RUNS,
-    DUTY_ITEMS,
+    TASK_LAST_RUN,
+    TASK_RUNS,
+    TASK_ITEMS,
 )
 
 #: What a figure without a label is told under.
 ALL = ""
-Readings = dict[Figure, Mapping[str, float]]
+ServiceMetricValues = dict[ServiceMetric, Mapping[str, float]]
 
 
 class _Read(Collector):
-    def __init__(self, readings: Readings) -> None:
+    def __init__(self, readings: ServiceMetricValues) -> None:
         self._readings = readings
 
     def collect(self) -> Iterable[Metric]:
         return [figure.family(values) for figure, values in self._readings.items()]
 
 
-def own_text() -> bytes:
+def render_process_metrics() -> bytes:
     """What this process has counted, as Prometheus reads it."""
     return generate_latest(REGISTRY)
 
 
-def text(readings: Readings) -> bytes:
+def render_all_metrics(readings: ServiceMetricValues) -> bytes:
     """What this process has counted, then what was read about the whole service; what could not be read is absent."""
     registry = CollectorRegistry()
     registry.register(_Read(readings))
-    return own_text() + generate_latest(registry)
+    return render_process_metrics() + generate_latest(registry)
 
 
-def counted() -> Iterator[Metric]:
+def iter_own_metrics() -> Iterator[Metric]:
     """What each process counts of ours; the client library has figures of its own beside it."""
     return (family for family in REGISTRY.collect() if family.name.startswith("imgproc_"))
 
 
 # A rate needs a value before the first event: what never happened is 0, not absent.
 for _reason in ("slow_head", "slow_body", "answer_not_read", "large_head", "malformed", "too_many"):
-    CONNECTIONS_CUT.labels(_reason)
+    CONNECTIONS_CLOSED.labels(_reason)
 IMAGES.labels("FAILED", "unknown")
 for _code in ImageErrorCode:
     IMAGE_FAILURES.labels(_code.value)
 for _status in RequestStatus:
     if _status.final:
-        REQUESTS_ENDED.labels(_status.value)
+        REQUESTS_FINISHED.labels(_status.value)
 for _work in ("product", "ingestion", "finishing"):
     LEASES_LOST.labels(_work)

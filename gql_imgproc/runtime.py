@@ -11,17 +11,17 @@ from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from gql_imgproc.database.engine import PATIENCE_S, Database, Durability
-from gql_imgproc.messaging.leader_lock import Duties
+from gql_imgproc.messaging.leader_lock import LeaderLocks
 from gql_imgproc.messaging.pubsub import Hub, Publisher
 from gql_imgproc.messaging.queue import Queue
-from gql_imgproc.messaging.rate_limiter import Rates
+from gql_imgproc.messaging.rate_limiter import RateLimiter
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.image_fetcher import Fetcher, FetchLimits
 from gql_imgproc.security.webhook_signature import keys_from
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import storage_of
-from gql_imgproc.system.background_tasks import Background
-from gql_imgproc.system.cpu_pool import Ballast, CpuSlots
+from gql_imgproc.system.background_tasks import BackgroundTasks
+from gql_imgproc.system.cpu_pool import CpuPool, MemoryBudget
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ WEBHOOKS_AT_ONCE = 32
 SOURCES_AT_ONCE = 4
 
 
-class Resources:
+class Runtime:
     """Database, queue, events, storage, fetcher and threads of one process.
 
     Open them inside the event loop that will use them.
@@ -55,10 +55,10 @@ class Resources:
             prepare=settings.database_prepare,
         )
         self.queue = Queue(settings.redis_url)
-        self.duties = Duties(settings.redis_url)
+        self.duties = LeaderLocks(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
-        self.rates = Rates(settings.redis_url)
+        self.rates = RateLimiter(settings.redis_url)
         self.storage = storage_of(settings)
         self.fetcher = Fetcher(
             self.policy,
@@ -71,15 +71,15 @@ class Resources:
                 per_host=settings.fetch_per_host,
             ),
         )
-        self.cpu = CpuSlots(cpu_slots, settings.megapixels_in_flight)
-        self.fetched = Ballast(settings.fetched_bytes_in_flight)
+        self.cpu = CpuPool(cpu_slots, settings.megapixels_in_flight)
+        self.fetched = MemoryBudget(settings.fetched_bytes_in_flight)
         # Which slots of each request have their turn in this process.
         self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
         # One picture at a time that may have killed an earlier worker.
         self.quarantine = asyncio.Lock()
         self.webhooks = asyncio.Semaphore(WEBHOOKS_AT_ONCE)
         self.sources = asyncio.Semaphore(SOURCES_AT_ONCE)
-        self.background = Background()
+        self.background = BackgroundTasks()
         self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
         self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="csv")
 

@@ -354,6 +354,6 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(settings_errors.told(error)) from None
+        raise ConfigurationError(settings_errors.format_settings_errors(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The file .env cannot be read as UTF-8 text: {error}") from None

@@ -30,7 +30,7 @@ _WORDS = {
 }
 
 
-def told(error: ValidationError) -> str:
+def format_settings_errors(error: ValidationError) -> str:
     """All that is wrong, in one line."""
     # One sentence a variable: a value that may be of several types has a fault for each.
     lines = {str(fault["loc"][:1]): _line(fault) for fault in reversed(error.errors())}

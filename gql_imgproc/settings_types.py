@@ -10,8 +10,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.security.api_key import presented
-from gql_imgproc.security.rate import Rate
+from gql_imgproc.security.api_key import parse_api_key
+from gql_imgproc.security.rate import RateLimit
 from gql_imgproc.security.webhook_signature import keys_from
 
 Network = IPv4Network | IPv6Network
@@ -22,14 +22,14 @@ LONGEST_DELAY_S = 30 * 86_400
 BUCKETS = ("s3", "gs", "az")
 
 
-def split(value: str) -> list[str]:
+def split_list(value: str) -> list[str]:
     """`a, b` from an environment variable, as a list."""
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def networks(value: str) -> tuple[Network, ...]:
     try:
-        return tuple(ip_network(part, strict=False) for part in split(value))
+        return tuple(ip_network(part, strict=False) for part in split_list(value))
     except ValueError:
         raise ValueError("use networks such as `10.0.0.0/8` or `fd00::/8`, separated by commas") from None
 
@@ -37,7 +37,7 @@ def networks(value: str) -> tuple[Network, ...]:
 def ports(value: str) -> frozenset[int] | str:
     if value.strip() == "*":
         return "*"
-    parts = split(value)
+    parts = split_list(value)
     if not parts or not all(re.fullmatch(r"[0-9]{1,5}", part) and 1 <= int(part) <= 65_535 for part in parts):
         raise ValueError("use ports from 1 to 65535, separated by commas, or `*` for any")
     return frozenset(map(int, parts))
@@ -46,7 +46,7 @@ def ports(value: str) -> frozenset[int] | str:
 def delays(value: str) -> tuple[float, ...]:
     message = f"use seconds from 0 to {LONGEST_DELAY_S} (30 days), separated by commas, such as `1,5,30`"
     try:
-        seconds = tuple(map(float, split(value)))
+        seconds = tuple(map(float, split_list(value)))
     except ValueError:
         raise ValueError(message) from None
     # Also false for what is not a number.
@@ -55,9 +55,9 @@ def delays(value: str) -> tuple[float, ...]:
     return seconds
 
 
-def rate(value: str) -> Rate | None:
+def rate(value: str) -> RateLimit | None:
     """So many in so long; None for 0, which is no limit."""
-    return Rate.parse(value) if value.strip() != "0" else None
+    return RateLimit.parse(value) if value.strip() != "0" else None
 
 
 def database_url(value: str) -> str:
@@ -128,7 +128,7 @@ def webhook_secret(value: str) -> None:
 
 
 def api_key(value: str) -> None:
-    if presented(value) is None:
+    if parse_api_key(value) is None:
         raise ValueError("It is no API key: those begin with gip_. Check that it was copied as a whole")
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 #: Any of these says where traces go.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 #: How long the last spans of a process may take to be sent, in seconds: below what `up` gives its children.
-LAST_SECONDS = 2.0
+SHUTDOWN_FLUSH_SECONDS = 2.0
 #: The header of W3C Trace Context, and the name of what carries it between processes of ours.
 TRACEPARENT = "traceparent"
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -64,7 +64,7 @@ def shut_down() -> None:
         # It would go on for ten seconds where no collector answers; its own deadline is not heeded by what it calls.
         last = Thread(target=provider.shutdown, daemon=True, name="last-spans")
         last.start()
-        last.join(LAST_SECONDS)
+        last.join(SHUTDOWN_FLUSH_SECONDS)
 
 
 def _wanted(environment: Mapping[str, str]) -> bool:
@@ -78,7 +78,9 @@ def is_on() -> bool:
 
 
 @contextmanager
-def span(name: str, parent: str | None = None, kind: Kind = "INTERNAL", **attributes: str | int) -> Iterator[None]:
+def start_span(
+    name: str, parent: str | None = None, kind: Kind = "INTERNAL", **attributes: str | int
+) -> Iterator[None]:
     """The block is a span: of the one that is open here, else of the `traceparent` given, else the first of a trace."""
     if _tracer is None:
         yield
@@ -103,7 +105,7 @@ def span(name: str, parent: str | None = None, kind: Kind = "INTERNAL", **attrib
             raise
 
 
-def past_span(name: str, began: float, ended: float) -> None:
+def record_finished_span(name: str, began: float, ended: float) -> None:
     """A span that has passed, between two readings of `time.perf_counter`."""
     if _tracer is None:
         return
@@ -124,7 +126,7 @@ def current() -> str | None:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
-def checked(traceparent: object) -> str | None:
+def parse_traceparent(traceparent: object) -> str | None:
     """What is in the form of a `traceparent`, whoever sent it."""
     return traceparent if isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) else None
 
@@ -138,7 +140,7 @@ def _context(traceparent: str | None) -> Context | None:
 _TRAVELLING: ContextVar[str | None] = ContextVar("travelling", default=None)
 
 
-def travelling() -> str | None:
+def propagation_headers() -> str | None:
     """The `traceparent` that messages sent from here carry: that of the request they are about.
 
     Not that of the span which sends them, or each turn of a long request would hang below the one before.
@@ -146,14 +148,14 @@ def travelling() -> str | None:
     return _TRAVELLING.get() or current()
 
 
-def carry(traceparent: object) -> None:
+def attach_context(traceparent: object) -> None:
     """From now on what is sent carries the `traceparent` that a message had, if it had one."""
     if _tracer is not None:
-        _TRAVELLING.set(checked(traceparent))
+        _TRAVELLING.set(parse_traceparent(traceparent))
 
 
 @contextmanager
-def carrying(traceparent: str | None) -> Iterator[None]:
+def use_context(traceparent: str | None) -> Iterator[None]:
     """What is sent within the block carries this `traceparent`."""
     token = _TRAVELLING.set(traceparent)
     try:

@@ -54,7 +54,7 @@ def test_no_example_is_left_out() -> None:
 def csv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file of three pictures, and a host that has them."""
     folder = tmp_path_factory.mktemp("pictures")
-    (folder / "card.gif").write_bytes(sample_images.draw("gift-card.gif"))
+    (folder / "card.gif").write_bytes(sample_images.render_sample("gift-card.gif"))
     with image_host(folder) as port:
         rows = [f"{number},Card {number},http://127.0.0.1:{port}/card.gif" for number in (1, 2, 3)]
         path = folder / "products.csv"

@@ -33,7 +33,7 @@ from gql_imgproc.graphql.request_body import MAX_JSON_BYTES
 from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
 from gql_imgproc.imaging.compress import ImageLimits
 from gql_imgproc.net.address_policy import MAX_URL_CHARS
-from gql_imgproc.net.fetch_errors import FetchFault
+from gql_imgproc.net.fetch_errors import FetchErrorKind
 from gql_imgproc.net.http_client import MAX_ADDRESSES_TRIED
 from gql_imgproc.net.image_fetcher import FetchLimits
 from gql_imgproc.requests.limits import image_limits, manifest_limits
@@ -89,7 +89,7 @@ def test_the_readme_has_every_setting_with_its_default() -> None:
 def faults_table() -> str:
     rows = [
         f"| {row.meaning} | `{row.code.value}` | {'yes' if row.temporary else 'no'} |"
-        for row in (fault.value for fault in FetchFault)
+        for row in (fault.value for fault in FetchErrorKind)
     ]
     return "\n".join(["| what came of it | error code | tried again |", "| --- | --- | --- |", *rows])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.database.types import Moment
+from gql_imgproc.database.types import UtcDateTime
 
 revision = "0001"
 down_revision = None
@@ -42,17 +42,17 @@ def upgrade() -> None:
         sa.Column("kept_images", sa.Integer(), nullable=False),
         sa.Column("input_bytes", sa.BigInteger(), nullable=False),
         sa.Column("output_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("mark_at", Moment(), nullable=True),
+        sa.Column("mark_at", UtcDateTime(), nullable=True),
         sa.Column("mark_images", sa.Integer(), nullable=False),
         sa.Column("images_per_second", sa.Float(), nullable=True),
         sa.Column("stop_reason", sa.String(32), nullable=True),
         sa.Column("failure_code", sa.String(32), nullable=True),
         sa.Column("has_output", sa.Boolean(), nullable=False),
-        sa.Column("due_at", Moment(), nullable=False),
-        sa.Column("created_at", Moment(), nullable=False),
-        sa.Column("updated_at", Moment(), nullable=False),
-        sa.Column("started_at", Moment(), nullable=True),
-        sa.Column("completed_at", Moment(), nullable=True),
+        sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=True),
+        sa.Column("completed_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
         sa.UniqueConstraint("idempotency_key", name=op.f("uq_requests_idempotency_key")),
     )
@@ -81,11 +81,11 @@ def upgrade() -> None:
         sa.Column("processed_images", sa.Integer(), nullable=False),
         sa.Column("failed_images", sa.Integer(), nullable=False),
         sa.Column("cancelled_images", sa.Integer(), nullable=False),
-        sa.Column("due_at", Moment(), nullable=True),
+        sa.Column("due_at", UtcDateTime(), nullable=True),
         sa.Column("lease_token", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("created_at", Moment(), nullable=False),
-        sa.Column("updated_at", Moment(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["request_id"], ["requests.id"], name=op.f("fk_products_request_id"), ondelete="CASCADE"
         ),
@@ -115,11 +115,11 @@ def upgrade() -> None:
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("last_http_status", sa.Integer(), nullable=True),
-        sa.Column("due_at", Moment(), nullable=True),
+        sa.Column("due_at", UtcDateTime(), nullable=True),
         sa.Column("lease_token", sa.Integer(), nullable=False),
         sa.Column("log", sa.JSON(), nullable=False),
-        sa.Column("created_at", Moment(), nullable=False),
-        sa.Column("updated_at", Moment(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["request_id"], ["requests.id"], name=op.f("fk_webhook_deliveries_request_id"), ondelete="CASCADE"
         ),

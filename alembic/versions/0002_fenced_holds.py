@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.database.types import Moment
+from gql_imgproc.database.types import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"
@@ -20,9 +20,9 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("requests", sa.Column("hold_token", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("requests", sa.Column("auto_retries", sa.Integer(), nullable=False, server_default="0"))
-    op.add_column("requests", sa.Column("retry_at", Moment(), nullable=True))
-    op.add_column("requests", sa.Column("tidy_at", Moment(), nullable=True))
-    op.add_column("requests", sa.Column("reopened_at", Moment(), nullable=True))
+    op.add_column("requests", sa.Column("retry_at", UtcDateTime(), nullable=True))
+    op.add_column("requests", sa.Column("tidy_at", UtcDateTime(), nullable=True))
+    op.add_column("requests", sa.Column("reopened_at", UtcDateTime(), nullable=True))
     op.add_column("requests", sa.Column("output_name", sa.String(64), nullable=True))
     op.execute(sa.text("UPDATE requests SET output_name = 'output.csv' WHERE has_output"))
     op.drop_column("requests", "has_output")

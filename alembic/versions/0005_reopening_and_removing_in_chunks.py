@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from gql_imgproc.database import migration_ops
-from gql_imgproc.database.types import Moment
+from gql_imgproc.database.types import UtcDateTime
 
 revision = "0005"
 down_revision = "0004"
@@ -22,7 +22,7 @@ def upgrade() -> None:
     if not migration_ops.begun("requests", "reopening"):
         op.add_column("requests", sa.Column("reopening", sa.String(32), nullable=True))
         op.add_column("requests", sa.Column("reopened_to", sa.Uuid(), nullable=True))
-        op.add_column("requests", sa.Column("removing_at", Moment(), nullable=True))
+        op.add_column("requests", sa.Column("removing_at", UtcDateTime(), nullable=True))
     index("ix_requests_removing_at", "requests", ["removing_at"], "removing_at IS NOT NULL")
     index("ix_images_failed_in_order", "images", ["request_id", "id"], "status = 'FAILED'")
     for_now = "error_temporary = 1" if op.get_bind().dialect.name == "sqlite" else "error_temporary"
@@ -32,7 +32,9 @@ def upgrade() -> None:
 
 
 def index(name: str, table: str, columns: list[str], where: str) -> None:
-    migration_ops.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+    migration_ops.create_index_online(
+        name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where)
+    )
 
 
 def downgrade() -> None:

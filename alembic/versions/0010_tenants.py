@@ -14,8 +14,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.database.migration_ops import begun, create_index, drop_index, raise_floor
-from gql_imgproc.database.types import Moment, now
+from gql_imgproc.database.migration_ops import begun, create_index_online, drop_index, raise_floor
+from gql_imgproc.database.types import UtcDateTime, now
 
 revision = "0010"
 down_revision = "0006"
@@ -30,11 +30,15 @@ _UNIQUE = "CONSTRAINT uq_requests_idempotency_key UNIQUE (idempotency_key)"
 def upgrade() -> None:
     if not begun("products", "tenant_id"):
         _know_tenants()
-    create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
-    create_index("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"])
-    create_index("ix_requests_tenant_id_status_created_at_id", "requests", ["tenant_id", "status", "created_at", "id"])
-    create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"])
-    create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"])
+    create_index_online(
+        "uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True
+    )
+    create_index_online("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"])
+    create_index_online(
+        "ix_requests_tenant_id_status_created_at_id", "requests", ["tenant_id", "status", "created_at", "id"]
+    )
+    create_index_online("ix_products_tenant_id_id", "products", ["tenant_id", "id"])
+    create_index_online("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"])
     drop_index("ix_requests_created_at_id", "requests")
     drop_index("ix_requests_status_created_at_id", "requests")
     drop_index("ix_products_status_id", "products")
@@ -46,7 +50,7 @@ def _know_tenants() -> None:
         "tenants",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(100), nullable=False),
-        sa.Column("created_at", Moment(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("max_open_requests", sa.BigInteger(), nullable=True),
         sa.Column("max_pending_images", sa.BigInteger(), nullable=True),
         sa.Column("max_stored_bytes", sa.BigInteger(), nullable=True),

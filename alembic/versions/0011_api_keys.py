@@ -11,7 +11,7 @@ import secrets
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.database.types import Moment, now
+from gql_imgproc.database.types import UtcDateTime, now
 from gql_imgproc.ids import new_id
 
 revision = "0011"
@@ -29,10 +29,10 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
-        sa.Column("created_at", Moment(), nullable=False),
-        sa.Column("expires_at", Moment(), nullable=True),
-        sa.Column("last_used_at", Moment(), nullable=True),
-        sa.Column("revoked_at", Moment(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=True),
+        sa.Column("last_used_at", UtcDateTime(), nullable=True),
+        sa.Column("revoked_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
         sa.UniqueConstraint("public_id", name="uq_api_keys_public_id"),
     )
@@ -41,7 +41,7 @@ def upgrade() -> None:
         "signing_secrets",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("secret", sa.String(64), nullable=False),
-        sa.Column("created_at", Moment(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_signing_secrets"),
     )
     # All processes of a service use the same one, and nobody has to hand it to them.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gql_imgproc.database.types import Moment
+from gql_imgproc.database.types import UtcDateTime
 
 revision = "0012"
 down_revision = "0011"
@@ -25,7 +25,7 @@ def upgrade() -> None:
         "audit_events",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
-        sa.Column("at", Moment(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
         sa.Column("actor", sa.String(100), nullable=False),
         sa.Column("key_id", sa.Uuid(), nullable=True),
         sa.Column("action", sa.String(32), nullable=False),

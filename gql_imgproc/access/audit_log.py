@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
 
-from gql_imgproc.database.pagination import Page, Window, page_by_id
+from gql_imgproc.database.pagination import Page, PageWindow, page_by_id
 from gql_imgproc.database.tables import audit_events
 from gql_imgproc.database.types import now
-from gql_imgproc.enums import Action
+from gql_imgproc.enums import AuditAction
 from gql_imgproc.ids import new_id
 from gql_imgproc.security.scopes import Caller
 
@@ -25,7 +25,7 @@ class Event:
     at: datetime
     actor: str
     key_id: UUID | None
-    action: Action
+    action: AuditAction
     subject_id: str | None
     address: str
     details: dict[str, str]
@@ -35,7 +35,7 @@ _COLUMNS = tuple(audit_events.c[name] for name in Event.__slots__)
 
 
 def note(
-    connection: Connection, caller: Caller, action: Action, subject_id: str | None = None, **details: object
+    connection: Connection, caller: Caller, action: AuditAction, subject_id: str | None = None, **details: object
 ) -> None:
     """Writes down what a caller does; to be called in the transaction that does it. No detail may be a secret."""
     connection.execute(
@@ -62,25 +62,25 @@ def event(connection: Connection, tenant_id: UUID, event_id: UUID) -> Event | No
 def events_page(
     connection: Connection,
     tenant_id: UUID,
-    window: Window,
+    window: PageWindow,
     *,
-    action: Action | None = None,
+    action: AuditAction | None = None,
     subject_id: str | None = None,
 ) -> Page[Event]:
     """Events of the tenant, the newest first; keys are (identifier,)."""
-    wanted = _wanted(tenant_id, action, subject_id)
+    wanted = _filters(tenant_id, action, subject_id)
     statement = select(*_COLUMNS).where(*wanted)
     return page_by_id(connection, statement, audit_events.c.id, window, _event, descending=True)
 
 
 def count_events(
-    connection: Connection, tenant_id: UUID, *, action: Action | None = None, subject_id: str | None = None
+    connection: Connection, tenant_id: UUID, *, action: AuditAction | None = None, subject_id: str | None = None
 ) -> int:
-    wanted = _wanted(tenant_id, action, subject_id)
+    wanted = _filters(tenant_id, action, subject_id)
     return connection.execute(select(func.count()).select_from(audit_events).where(*wanted)).scalar_one()
 
 
-def _wanted(tenant_id: UUID, action: Action | None, subject_id: str | None) -> list[ColumnElement[bool]]:
+def _filters(tenant_id: UUID, action: AuditAction | None, subject_id: str | None) -> list[ColumnElement[bool]]:
     terms = [audit_events.c.tenant_id == tenant_id]
     if action is not None:
         terms.append(audit_events.c.action == action)

@@ -10,11 +10,11 @@ from enum import StrEnum
 from uuid import UUID
 
 from gql_imgproc.access import key_repository
-from gql_imgproc.access.rate_limits import Failures
-from gql_imgproc.errors import KeyMissing, KeyRefused
-from gql_imgproc.runtime import Resources
-from gql_imgproc.security.api_key import PresentedKey, presented
-from gql_imgproc.security.scopes import Caller, anonymous
+from gql_imgproc.access.rate_limits import FailedAuthLimiter
+from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.api_key import ParsedApiKey, parse_api_key
+from gql_imgproc.security.scopes import Caller, anonymous_caller
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,16 @@ class Anonymous(StrEnum):
     ALWAYS = "always"
 
 
-class Entrance:
+class Authenticator:
     """Where callers of one process say who they are.
 
     Keys are looked up each time. Whether there is any is known from the last `refresh`: callers without one are many.
     """
 
-    def __init__(self, resources: Resources, anonymous: Anonymous) -> None:
+    def __init__(self, resources: Runtime, anonymous: Anonymous) -> None:
         self._resources = resources
         self._anonymous = anonymous
-        self._failures = Failures(resources)
+        self._failures = FailedAuthLimiter(resources)
         self._no_key = False
         #: How to end what is open, by its key; that of callers without one under None.
         self._stays: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
@@ -46,22 +46,22 @@ class Entrance:
         """Who calls from `address` and presents this key. Raises KeyMissing, KeyRefused or RateLimited."""
         if key is None:
             if self._admits_anonymous:
-                return anonymous(address, unlimited=self._anonymous is Anonymous.WHILE_NO_KEY)
-            raise KeyMissing
-        form = presented(key)
+                return anonymous_caller(address, unlimited=self._anonymous is Anonymous.WHILE_NO_KEY)
+            raise ApiKeyRequired
+        form = parse_api_key(key)
         if form is None:
-            raise KeyRefused("It is not an API key of this service: those begin with gip_.")
+            raise ApiKeyRejected("It is not an API key of this service: those begin with gip_.")
         await self._failures.check(form.digest, address)
-        found = await self._resources.db.read(lambda connection: key_repository.proven(connection, form))
+        found = await self._resources.db.read(lambda connection: key_repository.find_by_secret(connection, form))
         try:
             caller = await self._checked(form, found, address)
-        except KeyRefused:
+        except ApiKeyRejected:
             await self._failures.failed(form.digest, address)
             raise
         self._failures.succeeded(form.digest)
         return caller
 
-    async def _checked(self, form: PresentedKey, found: key_repository.FoundKey | None, address: str) -> Caller:
+    async def _checked(self, form: ParsedApiKey, found: key_repository.FoundKey | None, address: str) -> Caller:
         if found is None:
             raise _refused(form, address, "It is not known. Check that it was copied as a whole.")
         key = found.key
@@ -111,7 +111,7 @@ class Entrance:
         return self._anonymous is Anonymous.ALWAYS or (self._anonymous is Anonymous.WHILE_NO_KEY and self._no_key)
 
 
-def _refused(form: PresentedKey, address: str, reason: str) -> KeyRefused:
+def _refused(form: ParsedApiKey, address: str, reason: str) -> ApiKeyRejected:
     """Stands in the log, and not in the audit log, which strangers could fill."""
     log.info("API key refused", extra={"public_id": form.public_id, "address": address, "reason": reason})
-    return KeyRefused(reason)
+    return ApiKeyRejected(reason)

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
 
-from gql_imgproc.database.pagination import Page, Window, page_by_id
+from gql_imgproc.database.pagination import Page, PageWindow, page_by_id
 from gql_imgproc.database.tables import api_keys, tenants
-from gql_imgproc.database.types import later, now, seconds_since
+from gql_imgproc.database.types import now, now_plus, seconds_since
 from gql_imgproc.ids import new_id
-from gql_imgproc.security.api_key import NO_DIGEST, KeyState, PresentedKey
+from gql_imgproc.security.api_key import NO_DIGEST, KeyState, ParsedApiKey
 from gql_imgproc.security.scopes import Scope
 
 #: `last_used_at` is written at most so often, in seconds: to read must not cost a write each time.
@@ -62,7 +62,7 @@ _usable = and_(api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(No
 def insert_key(
     connection: Connection,
     tenant_id: UUID,
-    key: PresentedKey,
+    key: ParsedApiKey,
     name: str,
     scopes: Collection[Scope],
     expires_at: datetime | None,
@@ -81,10 +81,10 @@ def insert_key(
         )
     )
     # Not by RETURNING, in which IS NOT NULL, and with it `_state`, is wrong on SQLite 3.40.
-    return _key(connection.execute(select(*_COLUMNS).where(*_own(tenant_id, key_id))).one())
+    return _key(connection.execute(select(*_COLUMNS).where(*_of_tenant(tenant_id, key_id))).one())
 
 
-def proven(connection: Connection, key: PresentedKey) -> FoundKey | None:
+def find_by_secret(connection: Connection, key: ParsedApiKey) -> FoundKey | None:
     """The key that somebody presents, whatever its state; None when it is not known.
 
     One that is wrong takes as long as one that is not there: no more of it is read than what to compare with, and
@@ -123,11 +123,11 @@ def any_usable_key(connection: Connection) -> bool:
 
 
 def key(connection: Connection, tenant_id: UUID, key_id: UUID) -> ApiKey | None:
-    row = connection.execute(select(*_COLUMNS).where(*_own(tenant_id, key_id))).one_or_none()
+    row = connection.execute(select(*_COLUMNS).where(*_of_tenant(tenant_id, key_id))).one_or_none()
     return None if row is None else _key(row)
 
 
-def keys_page(connection: Connection, tenant_id: UUID, window: Window) -> Page[ApiKey]:
+def keys_page(connection: Connection, tenant_id: UUID, window: PageWindow) -> Page[ApiKey]:
     """Keys of the tenant, the newest first; keys of the page are (identifier,)."""
     statement = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id)
     return page_by_id(connection, statement, api_keys.c.id, window, _key, descending=True)
@@ -149,11 +149,11 @@ def all_keys(connection: Connection, tenant_id: UUID | None) -> list[tuple[str, 
 
 def hand_over(connection: Connection, tenant_id: UUID, key_id: UUID, successor_id: UUID, overlap_s: float) -> bool:
     """Lets a key end soon, if not sooner, since another takes its place; False when it is not good, or has one."""
-    end = later(overlap_s)
+    end = now_plus(overlap_s)
     earlier = case((api_keys.c.expires_at < end, api_keys.c.expires_at), else_=end)
     changed = connection.execute(
         update(api_keys)
-        .where(*_own(tenant_id, key_id), _usable, api_keys.c.successor_id.is_(None))
+        .where(*_of_tenant(tenant_id, key_id), _usable, api_keys.c.successor_id.is_(None))
         .values(successor_id=successor_id, expires_at=earlier)
     )
     return changed.rowcount == 1
@@ -162,11 +162,13 @@ def hand_over(connection: Connection, tenant_id: UUID, key_id: UUID, successor_i
 def revoke(connection: Connection, tenant_id: UUID, key_id: UUID) -> bool:
     """Makes a key worthless; False when it was so already, or the tenant has no such key."""
     not_yet = api_keys.c.revoked_at.is_(None)
-    changed = connection.execute(update(api_keys).where(*_own(tenant_id, key_id), not_yet).values(revoked_at=now()))
+    changed = connection.execute(
+        update(api_keys).where(*_of_tenant(tenant_id, key_id), not_yet).values(revoked_at=now())
+    )
     return changed.rowcount == 1
 
 
-def lasting_admins(connection: Connection, tenant_id: UUID) -> set[UUID]:
+def count_active_admin_keys(connection: Connection, tenant_id: UUID) -> set[UUID]:
     """Usable keys of the tenant with the scope ADMIN that have no successor yet.
 
     Locks the tenant: of two that revoke each other's key one sees what the other has done.
@@ -177,7 +179,7 @@ def lasting_admins(connection: Connection, tenant_id: UUID) -> set[UUID]:
     return {row.id for row in rows if Scope.ADMIN in row.scopes}
 
 
-def _own(tenant_id: UUID, key_id: UUID) -> tuple[ColumnElement[bool], ...]:
+def _of_tenant(tenant_id: UUID, key_id: UUID) -> tuple[ColumnElement[bool], ...]:
     return api_keys.c.id == key_id, api_keys.c.tenant_id == tenant_id
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, true, update
 
 from gql_imgproc.database.tables import is_open, requests, tenants
-from gql_imgproc.enums import Quota, Reopening
+from gql_imgproc.enums import Quota, RetryScope
 from gql_imgproc.errors import QuotaExceeded
 
 
@@ -28,7 +28,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Allotment:
+class QuotaItem:
     """How much there is of something, and how much there may be; None: as much as one likes."""
 
     used: int
@@ -39,12 +39,12 @@ class Allotment:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QuotaUsage:
     """What a tenant has, and may have."""
 
-    open_requests: Allotment
-    pending_images: Allotment
-    stored_bytes: Allotment
+    open_requests: QuotaItem
+    pending_images: QuotaItem
+    stored_bytes: QuotaItem
     #: Size of its largest CSV file; None: whatever the service takes.
     csv_bytes: int | None
     #: Pending images of the open request that has the fewest.
@@ -64,7 +64,7 @@ class Standing:
         if not self.stored_bytes.has_room_for(1):
             raise self._exceeded(Quota.STORED_BYTES, self.stored_bytes, None)
 
-    def _exceeded(self, quota: Quota, allotment: Allotment, until_images: int | None) -> QuotaExceeded:
+    def _exceeded(self, quota: Quota, allotment: QuotaItem, until_images: int | None) -> QuotaExceeded:
         """`until_images`: after so many have ended there may be room."""
         rate = self.images_per_second
         retry_after_s = until_images / rate if until_images and rate else None
@@ -74,9 +74,9 @@ class Standing:
 _unfinished = requests.c.total_images - requests.c.processed_images
 #: While a request is being opened again, what failed stands for what is yet to be opened of it: its chunks come later.
 _pending = case(
-    (and_(requests.c.stop_reason.is_(None), requests.c.reopening == Reopening.CUT_OFF), _unfinished),
+    (and_(requests.c.stop_reason.is_(None), requests.c.reopening == RetryScope.CUT_OFF), _unfinished),
     (
-        and_(requests.c.stop_reason.is_(None), requests.c.reopening == Reopening.FAILED),
+        and_(requests.c.stop_reason.is_(None), requests.c.reopening == RetryScope.FAILED),
         _unfinished - requests.c.cancelled_images,
     ),
     else_=_unfinished - requests.c.failed_images - requests.c.cancelled_images,
@@ -84,7 +84,7 @@ _pending = case(
 _OWN = (tenants.c.max_open_requests, tenants.c.max_pending_images, tenants.c.max_stored_bytes, tenants.c.max_csv_bytes)
 
 
-def standing(connection: Connection, tenant_id: UUID, limits: Limits) -> Standing:
+def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> QuotaUsage:
     """One statement, so that what ends meanwhile is counted once."""
     of_open = (
         select(
@@ -104,10 +104,10 @@ def standing(connection: Connection, tenant_id: UUID, limits: Limits) -> Standin
     def limit(own: int | None, usual: int) -> int | None:
         return (usual if own is None else own) or None
 
-    return Standing(
-        Allotment(row.requests, limit(row.max_open_requests, limits.open_requests)),
-        Allotment(int(row.images), limit(row.max_pending_images, limits.pending_images)),
-        Allotment(row.stored_bytes + int(row.bytes), limit(row.max_stored_bytes, limits.stored_bytes)),
+    return QuotaUsage(
+        QuotaItem(row.requests, limit(row.max_open_requests, limits.open_requests)),
+        QuotaItem(int(row.images), limit(row.max_pending_images, limits.pending_images)),
+        QuotaItem(row.stored_bytes + int(row.bytes), limit(row.max_stored_bytes, limits.stored_bytes)),
         limit(row.max_csv_bytes, limits.csv_bytes),
         row.fewest,
         float(row.rate),
@@ -118,10 +118,10 @@ def check(connection: Connection, tenant_id: UUID, limits: Limits, *, requests: 
     """Raises QuotaExceeded unless there is room for so much more; until the transaction ends nobody else takes it."""
     # A statement of its own: one that waits for the lock would look at the other rows as they were before.
     connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update())
-    standing(connection, tenant_id, limits).check(requests=requests, images=images)
+    read_usage(connection, tenant_id, limits).check(requests=requests, images=images)
 
 
-def set_own(connection: Connection, tenant_id: UUID, own: Mapping[Quota, int | None]) -> None:
+def set_overrides(connection: Connection, tenant_id: UUID, own: Mapping[Quota, int | None]) -> None:
     """Gives a tenant quotas of its own; 0: no limit, None: those of the service."""
     values = {f"max_{quota.value.lower()}": limit for quota, limit in own.items()}
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(values))

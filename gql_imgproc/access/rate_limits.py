@@ -8,9 +8,9 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 
 from gql_imgproc.errors import RateLimited
-from gql_imgproc.messaging.rate_limiter import Left
-from gql_imgproc.runtime import Resources
-from gql_imgproc.security.rate import Rate
+from gql_imgproc.messaging.rate_limiter import RateLimitStatus
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.rate import RateLimit
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings_types import rate
 
@@ -20,7 +20,7 @@ KNOWN_KEYS = 10_000
 CUSTOMER_BITS = 64
 
 
-class Deed(StrEnum):
+class RateLimitedAction(StrEnum):
     """What is counted."""
 
     OPERATIONS = "operations"
@@ -28,43 +28,43 @@ class Deed(StrEnum):
     SUBSCRIPTIONS = "subscriptions"
 
 
-class Counts:
+class CallerRateLimiter:
     """What callers do, and may do, in any span of time: of each key, or of the address of those who have none."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Runtime) -> None:
         settings = resources.settings
         self._rates = resources.rates
-        self._limits = {deed: rate(getattr(settings, f"rate_{deed}")) for deed in Deed}
+        self._limits = {deed: rate(getattr(settings, f"rate_{deed}")) for deed in RateLimitedAction}
 
-    async def count(self, caller: Caller, *deeds: Deed) -> None:
+    async def count(self, caller: Caller, *deeds: RateLimitedAction) -> None:
         """Raises RateLimited, at the first of the deeds that the caller has done too often."""
         for deed in deeds:
             limit = self._limits[deed]
             if limit is None or caller.unlimited:
                 continue
             # Without Redis reading goes on as it can; uploads are dear, so this process counts its own.
-            over = await self._rates.spend(limit, deed, *_who(caller), locally=deed is Deed.UPLOADS)
+            over = await self._rates.spend(limit, deed, *_limit_key(caller), locally=deed is RateLimitedAction.UPLOADS)
             if over is not None:
                 raise _limited(deed, over)
 
-    async def left(self, caller: Caller) -> Left | None:
+    async def left(self, caller: Caller) -> RateLimitStatus | None:
         """How many more operations the caller may send; None when nobody counts."""
-        limit = self._limits[Deed.OPERATIONS]
+        limit = self._limits[RateLimitedAction.OPERATIONS]
         if limit is None or caller.unlimited:
             return None
-        return await self._rates.left(limit, Deed.OPERATIONS, *_who(caller), locally=False)
+        return await self._rates.left(limit, RateLimitedAction.OPERATIONS, *_limit_key(caller), locally=False)
 
 
-class Failures:
+class FailedAuthLimiter:
     """Keys that were not good, counted by the address that presented them.
 
     Where there were too many, keys that this process has not found good before are not looked at for a while. Those
     that it has go on being looked up: many people share an address, and one of them must not lock the others out.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Runtime) -> None:
         self._rates = resources.rates
-        self._limit: Rate | None = rate(resources.settings.rate_failures)
+        self._limit: RateLimit | None = rate(resources.settings.rate_failures)
         self._good: OrderedDict[str, None] = OrderedDict()
 
     async def check(self, digest: str, address: str) -> None:
@@ -96,9 +96,9 @@ def network_of(address: str) -> str:
     return str(found) if found.version == 4 else str(ip_network((found.packed, CUSTOMER_BITS), strict=False))
 
 
-def _who(caller: Caller) -> tuple[str, str]:
+def _limit_key(caller: Caller) -> tuple[str, str]:
     return ("key", caller.key_id.hex) if caller.key_id else ("address", network_of(caller.address))
 
 
-def _limited(what: str, left: Left) -> RateLimited:
+def _limited(what: str, left: RateLimitStatus) -> RateLimited:
     return RateLimited(what, left.resets_at - time.time())

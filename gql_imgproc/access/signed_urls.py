@@ -11,17 +11,17 @@ from sqlalchemy import Connection, insert, select
 from gql_imgproc.access import audit_log
 from gql_imgproc.database.tables import signing_secrets
 from gql_imgproc.database.types import now
-from gql_imgproc.enums import Action
+from gql_imgproc.enums import AuditAction
 from gql_imgproc.ids import new_id
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.security.url_signature import expiry, is_signed, signed
 
 
-class Signing:
+class UrlSigner:
     """Signs paths with a secret that all processes know, and believes those that are signed."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Runtime) -> None:
         self._resources = resources
         self._secret = ""
 
@@ -47,7 +47,7 @@ class Signing:
 def rotate(connection: Connection, caller: Caller) -> None:
     """Makes a new secret; what the one before has signed stays good, what an earlier one has is over."""
     insert_secret(connection, secrets.token_hex(32))
-    audit_log.note(connection, caller, Action.SIGNING_SECRET_ROTATED)
+    audit_log.note(connection, caller, AuditAction.SIGNING_SECRET_ROTATED)
 
 
 def read_secrets(connection: Connection) -> list[str]:

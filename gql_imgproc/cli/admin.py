@@ -32,7 +32,7 @@ def export_schema() -> None:
 
 def doctor() -> None:
     """Say what is configured and what is reachable, with the mend for each fault."""
-    from gql_imgproc.standalone.doctor import examine
+    from gql_imgproc.standalone.doctor import run_checks
 
-    if not examine():
+    if not run_checks():
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ from gql_imgproc.settings import load
 T = TypeVar("T")
 
 
-def transact(work: Callable[[Connection], T]) -> T:
+def run_in_transaction(work: Callable[[Connection], T]) -> T:
     """Runs `work` in a transaction of the service's database; raises ConfigurationError when it cannot be used."""
     url = load().database
     migrations.check(url)
@@ -30,7 +30,7 @@ def transact(work: Callable[[Connection], T]) -> T:
     try:
         return database.write_now(work)
     except migrations.UNUSABLE as error:
-        raise migrations.unusable(url, error) from None
+        raise migrations.connection_error(url, error) from None
     finally:
         database.close()
 
@@ -59,6 +59,6 @@ def show(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     console.print(table)
 
 
-def moment(value: datetime | None) -> str:
+def format_time(value: datetime | None) -> str:
     """In UTC, which stands elsewhere."""
     return f"{value:%Y-%m-%d %H:%M}" if value else "-"

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy import Connection
 
-from gql_imgproc.cli.database_session import moment, show, transact, user
+from gql_imgproc.cli.database_session import format_time, run_in_transaction, show, user
 from gql_imgproc.errors import ConfigurationError, KeyNotFound
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.security.api_key import new_key
-from gql_imgproc.security.scopes import Caller, Scope, operator
+from gql_imgproc.security.api_key import generate_api_key
+from gql_imgproc.security.scopes import Caller, Scope, cli_caller
 from gql_imgproc.system.durations import duration
 
 if TYPE_CHECKING:
-    from gql_imgproc.access.api_keys import HandedOut
+    from gql_imgproc.access.api_keys import IssuedApiKey
     from gql_imgproc.access.key_repository import ApiKey
 
 TENANT = "default"
 TITLES = ("Key", "Name", "Tenant", "Scopes", "Created (UTC)", "Expires (UTC)", "Last used (UTC)", "State")
 
-Which = Annotated[str, typer.Argument(metavar="KEY", help="First column of `keys list`.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="First column of `keys list`.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,14 +47,14 @@ def create(
     """Make a key. It is printed once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
     from gql_imgproc.access import api_keys, tenants
 
-    text = new_key()
+    text = generate_api_key()
     ends = datetime.now(UTC) + _read(expires, "--expires") if expires is not None else None
 
-    def work(connection: Connection) -> HandedOut:
-        caller = operator(tenants.named(connection, tenant), user())
+    def work(connection: Connection) -> IssuedApiKey:
+        caller = cli_caller(tenants.get_by_name(connection, tenant), user())
         return api_keys.create(connection, caller, text, name, scope or (Scope.READ, Scope.WRITE), ends)
 
-    _hand_out(transact(work))
+    _print_key(run_in_transaction(work))
 
 
 def list_(
@@ -64,7 +64,9 @@ def list_(
     from gql_imgproc.access import key_repository, tenants
 
     def work(connection: Connection) -> list[tuple[str, key_repository.ApiKey]]:
-        return key_repository.all_keys(connection, tenants.named(connection, tenant) if tenant is not None else None)
+        return key_repository.all_keys(
+            connection, tenants.get_by_name(connection, tenant) if tenant is not None else None
+        )
 
     show(
         TITLES,
@@ -74,42 +76,42 @@ def list_(
                 key.name,
                 owner,
                 " ".join(each.lower() for each in Scope if each in key.scopes),
-                moment(key.created_at),
-                moment(key.expires_at),
-                moment(key.last_used_at),
+                format_time(key.created_at),
+                format_time(key.expires_at),
+                format_time(key.last_used_at),
                 key.state.lower(),
             )
-            for owner, key in transact(work)
+            for owner, key in run_in_transaction(work)
         ],
     )
 
 
 def rotate(
-    key: Which,
+    key: KeyArgument,
     overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old key goes on, 0s to 30d.")] = "24h",
 ) -> None:
     """Make a key of the same name, tenant and scopes, printed once; the old one ends after the overlap."""
     from gql_imgproc.access import api_keys
 
-    text = new_key()
+    text = generate_api_key()
     goes_on = _read(overlap, "--overlap")
 
-    def work(connection: Connection) -> HandedOut:
+    def work(connection: Connection) -> IssuedApiKey:
         found = _found(connection, key)
-        return api_keys.rotate(connection, operator(found.tenant_id, user()), text, found.id, goes_on)
+        return api_keys.rotate(connection, cli_caller(found.tenant_id, user()), text, found.id, goes_on)
 
-    _hand_out(transact(work))
+    _print_key(run_in_transaction(work))
 
 
-def revoke(key: Which) -> None:
+def revoke(key: KeyArgument) -> None:
     """Make a key worthless: at once for what begins, within a minute for what is open."""
     from gql_imgproc.access import api_keys
 
     def work(connection: Connection) -> ApiKey:
         found = _found(connection, key)
-        return api_keys.revoke(connection, operator(found.tenant_id, user()), found.id)
+        return api_keys.revoke(connection, cli_caller(found.tenant_id, user()), found.id)
 
-    revoked = transact(work)
+    revoked = run_in_transaction(work)
     typer.echo(f"{revoked.public_id} ({revoked.name}) is revoked", err=True)
 
 
@@ -117,7 +119,7 @@ def rotate_signing() -> None:
     """Make a new secret for signed addresses. Those of the last one stay good, earlier ones are over."""
     from gql_imgproc.access import signed_urls
 
-    transact(lambda connection: signed_urls.rotate(connection, _of_the_service()))
+    run_in_transaction(lambda connection: signed_urls.rotate(connection, _of_the_service()))
     typer.echo(
         "Addresses are signed with a new secret within a minute. Those of the last one stay good; again ends them too",
         err=True,
@@ -126,7 +128,7 @@ def rotate_signing() -> None:
 
 def _of_the_service() -> Caller:
     """What concerns all tenants stands in the log of the default one."""
-    return operator(DEFAULT_TENANT, user())
+    return cli_caller(DEFAULT_TENANT, user())
 
 
 def _found(connection: Connection, public_id: str) -> ApiKey:
@@ -146,9 +148,9 @@ def _read(text: str, option: str) -> timedelta:
     return read
 
 
-def _hand_out(made: HandedOut) -> None:
+def _print_key(made: IssuedApiKey) -> None:
     key = made.key
     scopes = ", ".join(each.lower() for each in Scope if each in key.scopes)
-    ends = f"until {moment(key.expires_at)} UTC" if key.expires_at else "until it is revoked"
+    ends = f"until {format_time(key.expires_at)} UTC" if key.expires_at else "until it is revoked"
     typer.echo(f"{key.public_id} ({key.name}): {scopes}, {ends}. Keep the key now, it is not shown again", err=True)
     typer.echo(made.text)

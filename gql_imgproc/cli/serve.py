@@ -15,11 +15,11 @@ from gql_imgproc import log
 from gql_imgproc.net.loopback import is_loopback
 from gql_imgproc.settings import load
 from gql_imgproc.standalone.preflight import (
+    anonymous_policy,
     check_keys,
     check_port,
     check_writable,
     reachable_url_of,
-    who_may_be_anonymous,
 )
 from gql_imgproc.standalone.up import worker_command, worker_environment
 from gql_imgproc.system.process import cores
@@ -32,7 +32,7 @@ Port = Annotated[int, typer.Option(help="Port to listen on; 0 for any that is fr
 Open = Annotated[
     bool, typer.Option("--allow-anonymous", help="Ask nobody for an API key, even when listening for other machines.")
 ]
-Unchecked = Annotated[bool, typer.Option("--unchecked", hidden=True, help="Redis and all were checked by `up`.")]
+SkipChecks = Annotated[bool, typer.Option("--unchecked", hidden=True, help="Redis and all were checked by `up`.")]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
@@ -57,16 +57,16 @@ def up(
 ) -> None:
     """Run everything on this machine: API, workers and, if none is configured, Redis."""
     # Each command pays for its own imports only.
-    from gql_imgproc.standalone.up import Machine
+    from gql_imgproc.standalone.up import Standalone
 
     settings = load(**({"data_dir": data_dir} if data_dir else {}))
     log.set_up(settings.log_level, settings.log_format)
     check_writable(settings.data_dir)
-    machine = Machine(settings, host, check_port(host, port), workers or cores(), allow_anonymous)
+    machine = Standalone(settings, host, check_port(host, port), workers or cores(), allow_anonymous)
     asyncio.run(machine.run(say=typer.echo))
 
 
-def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unchecked: Unchecked = False) -> None:
+def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unchecked: SkipChecks = False) -> None:
     """Run the API alone; it needs Redis, and workers that use the same database and storage."""
     from gql_imgproc.web import server
     from gql_imgproc.web.app import create_app
@@ -74,7 +74,7 @@ def api(host: Host = HOST, port: Port = PORT, allow_anonymous: Open = False, unc
     settings = load()
     log.set_up(settings.log_level, settings.log_format)
     loopback = is_loopback(host)
-    anonymous = who_may_be_anonymous(host, allow_anonymous=allow_anonymous)
+    anonymous = anonymous_policy(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
     if not unchecked:
         from gql_imgproc.standalone import preflight

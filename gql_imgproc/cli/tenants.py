@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from gql_imgproc.cli.database_session import moment, show, transact, user
+from gql_imgproc.cli.database_session import format_time, run_in_transaction, show, user
 from gql_imgproc.enums import Quota
 from gql_imgproc.errors import ConfigurationError
 
 TITLES = ("Name", "Created (UTC)")
 #: How a quota of the service is asked for again.
-USUAL = "usual"
+DEFAULT_QUOTA = "usual"
 
-Own = Annotated[str | None, typer.Option(metavar="NUMBER", help="0: no limit; usual: that of the service.")]
+QuotaOption = Annotated[str | None, typer.Option(metavar="NUMBER", help="0: no limit; usual: that of the service.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,16 +30,16 @@ def create(
     """Make a tenant: requests, keys and limits of its own. Tenants are never removed."""
     from gql_imgproc.access import tenants
 
-    transact(lambda connection: tenants.create(connection, user(), name))
+    run_in_transaction(lambda connection: tenants.create(connection, user(), name))
     typer.echo(f"{name} is a tenant now; `gql-imgproc keys create --tenant` makes keys for it", err=True)
 
 
 def set_(
     name: Annotated[str, typer.Argument(help="Which tenant.")],
-    open_requests: Own = None,
-    pending_images: Own = None,
-    stored_bytes: Own = None,
-    csv_bytes: Own = None,
+    open_requests: QuotaOption = None,
+    pending_images: QuotaOption = None,
+    stored_bytes: QuotaOption = None,
+    csv_bytes: QuotaOption = None,
 ) -> None:
     """Give a tenant quotas of its own, in place of IMGPROC_QUOTA_…; what is not named stays."""
     from gql_imgproc.access import tenants
@@ -53,15 +53,15 @@ def set_(
     own = {quota: _limit(text) for quota, text in asked.items() if text is not None}
     if not own:
         raise ConfigurationError("Say which quota, for instance --open-requests 20; --help lists them")
-    transact(lambda connection: tenants.set_quotas(connection, user(), name, own))
+    run_in_transaction(lambda connection: tenants.set_quotas(connection, user(), name, own))
     typer.echo(f"{name} has these quotas now", err=True)
 
 
 def _limit(text: str) -> int | None:
-    if text == USUAL:
+    if text == DEFAULT_QUOTA:
         return None
     if not (text.isascii() and text.isdecimal() and int(text[:20]) < 2**63):
-        raise ConfigurationError(f"{text!r} is no quota: give a whole number, 0 for no limit, or {USUAL}")
+        raise ConfigurationError(f"{text!r} is no quota: give a whole number, 0 for no limit, or {DEFAULT_QUOTA}")
     return int(text)
 
 
@@ -69,4 +69,7 @@ def list_() -> None:
     """Show every tenant."""
     from gql_imgproc.access import tenant_repository
 
-    show(TITLES, [(tenant.name, moment(tenant.created_at)) for tenant in transact(tenant_repository.all_tenants)])
+    show(
+        TITLES,
+        [(tenant.name, format_time(tenant.created_at)) for tenant in run_in_transaction(tenant_repository.all_tenants)],
+    )

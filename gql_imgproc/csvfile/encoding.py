@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gql_imgproc.csvfile.messages import refusal
+from gql_imgproc.csvfile.messages import manifest_error
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
 #: Bytes read at once: large enough that Python's share is small, small enough for any memory.
@@ -61,7 +61,7 @@ _SIGNATURES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class DecodedFile:
     """The text of a file, which can be read from its beginning again and again."""
 
     file: BinaryIO
@@ -82,7 +82,7 @@ class Text:
             try:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError:
-                raise refusal(
+                raise manifest_error(
                     CsvIssueCode.ENCODING, f"The text is not valid {self.encoding.upper()} throughout. {AS_UTF8}"
                 ) from None
             if skip_chars:
@@ -112,7 +112,7 @@ class _Undecodable(Exception):
         self.beyond_ascii = beyond_ascii
 
 
-def open_text(file: BinaryIO, longest_row_chars: int) -> Text:
+def open_text(file: BinaryIO, longest_row_chars: int) -> DecodedFile:
     """Tells the encoding, or refuses a file that is empty, binary or in no encoding known here.
 
     Nothing after a line of more than `longest_row_chars` is looked at: such a file is refused anyway.
@@ -121,35 +121,37 @@ def open_text(file: BinaryIO, longest_row_chars: int) -> Text:
     head = _head(file)
     bom, encoding = next((pair for pair in _BOMS if head.startswith(pair[0])), (b"", "utf-8"))
     if not encoding:
-        raise refusal(CsvIssueCode.ENCODING, f"The file is in UTF-32, which is not read here. {AS_UTF8}")
+        raise manifest_error(CsvIssueCode.ENCODING, f"The file is in UTF-32, which is not read here. {AS_UTF8}")
     if len(head) == len(bom):
-        raise refusal(CsvIssueCode.EMPTY_FILE, "The file is empty. Upload a CSV file with a header row and data rows.")
+        raise manifest_error(
+            CsvIssueCode.EMPTY_FILE, "The file is empty. Upload a CSV file with a header row and data rows."
+        )
     if not encoding.startswith("utf-16"):
         _refuse_binary(head)
     try:
-        return Text(file, encoding, len(bom), _scan(file, len(bom), encoding, longest_row_chars))
+        return DecodedFile(file, encoding, len(bom), _scan(file, len(bom), encoding, longest_row_chars))
     except _Undecodable as fault:
         if fault.at_end and (bom or fault.beyond_ascii):
-            raise refusal(CsvIssueCode.ENCODING, cut_off(f"line {fault.line}")) from None
+            raise manifest_error(CsvIssueCode.ENCODING, truncated_message(f"line {fault.line}")) from None
         if bom:
-            raise refusal(
+            raise manifest_error(
                 CsvIssueCode.ENCODING,
                 f"The file is marked as {encoding.upper()}, but line {fault.line} is not valid in it. {AS_UTF8}",
             ) from None
         return _as_windows_1252(file, fault, longest_row_chars)
 
 
-def cut_off(place: str) -> str:
+def truncated_message(place: str) -> str:
     return f"The file ends in the middle of a character in {place}, so its end is missing. Export or transfer it again."
 
 
-def _as_windows_1252(file: BinaryIO, foreign: _Undecodable, longest_row_chars: int) -> Text:
+def _as_windows_1252(file: BinaryIO, foreign: _Undecodable, longest_row_chars: int) -> DecodedFile:
     try:
         has_controls = _scan(file, 0, "cp1252", longest_row_chars)
     except _Undecodable as fault:
         if foreign.at_end:
-            raise refusal(CsvIssueCode.ENCODING, cut_off(f"line {foreign.line}")) from None
-        raise refusal(
+            raise manifest_error(CsvIssueCode.ENCODING, truncated_message(f"line {foreign.line}")) from None
+        raise manifest_error(
             CsvIssueCode.ENCODING,
             f"Line {fault.line} contains bytes that are neither UTF-8 nor Windows-1252 text, so the encoding cannot "
             f"be told. {AS_UTF8}",
@@ -159,7 +161,7 @@ def _as_windows_1252(file: BinaryIO, foreign: _Undecodable, longest_row_chars: i
         f"The file is not in UTF-8 (see line {foreign.line}), so it was read as Windows-1252; letters with accents "
         f"may be wrong. {AS_UTF8}",
     )
-    return Text(file, "cp1252", 0, has_controls, (warning,), ends_in_doubt=foreign.at_end)
+    return DecodedFile(file, "cp1252", 0, has_controls, (warning,), ends_in_doubt=foreign.at_end)
 
 
 def _head(file: BinaryIO) -> bytes:
@@ -203,17 +205,21 @@ def _scan(file: BinaryIO, start: int, encoding: str, longest_row_chars: int) -> 
 
 def _refuse_binary(head: bytes) -> None:
     if kind := _binary_kind(head):
-        raise refusal(CsvIssueCode.NOT_CSV, f"The file is {kind}, not a CSV file. {AS_CSV}")
+        raise manifest_error(CsvIssueCode.NOT_CSV, f"The file is {kind}, not a CSV file. {AS_CSV}")
     pairs = len(head) // 2
     nuls_even, nuls_odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
     # Text of mostly Latin letters in UTF-16 has a NUL in every second byte.
     fewer, more = sorted((nuls_even, nuls_odd))
     if pairs >= 4 and fewer * 10 <= pairs and more * 10 >= pairs * 7:
-        raise refusal(CsvIssueCode.ENCODING, f"The file seems to be in UTF-16 without a byte order mark. {AS_UTF8}")
+        raise manifest_error(
+            CsvIssueCode.ENCODING, f"The file seems to be in UTF-16 without a byte order mark. {AS_UTF8}"
+        )
     controls = len(head) - len(head.translate(None, _CONTROL_BYTES))
     # A stray control character is told with its place; a text full of them is none.
     if controls >= 8 and controls * 20 > len(head):
-        raise refusal(CsvIssueCode.NOT_CSV, f"The file is a binary file of an unknown kind, not a CSV file. {AS_CSV}")
+        raise manifest_error(
+            CsvIssueCode.NOT_CSV, f"The file is a binary file of an unknown kind, not a CSV file. {AS_CSV}"
+        )
 
 
 def _binary_kind(head: bytes) -> str | None:

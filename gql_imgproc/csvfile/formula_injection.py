@@ -12,7 +12,7 @@ FORMULA_STARTS = frozenset(
 _SIGNED_NUMBER = re.compile(r"[+-](?:\d[\d., ]*|[.,]\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 
 
-def as_text(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """The cell with an apostrophe before it if a spreadsheet would run it as a formula."""
     if not cell or cell[0] not in FORMULA_STARTS or _SIGNED_NUMBER.fullmatch(cell):
         return cell

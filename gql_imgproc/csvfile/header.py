@@ -6,11 +6,11 @@ import difflib
 import re
 from dataclasses import dataclass, replace
 
-from gql_imgproc.csvfile.encoding import CONTROL, Text
+from gql_imgproc.csvfile.encoding import CONTROL, DecodedFile
 from gql_imgproc.csvfile.formula_injection import is_guarded
-from gql_imgproc.csvfile.messages import listed, plural, refusal, show, shown
+from gql_imgproc.csvfile.messages import excerpt, join_quoted, manifest_error, plural, quote
 from gql_imgproc.csvfile.records import Dialect, records
-from gql_imgproc.errors import CsvIssue, CsvIssueCode, ManifestRefused
+from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 SERIAL_NUMBER = "S. No."
 PRODUCT_NAME = "Product Name"
@@ -91,7 +91,7 @@ def result_column(name: str) -> str | None:
     return _RESULTS.get(plain_name(name))
 
 
-def read_header(text: Text, max_columns: int, max_field_chars: int, longest_row_chars: int) -> Header:
+def read_header(text: DecodedFile, max_columns: int, max_field_chars: int, longest_row_chars: int) -> Header:
     """Finds the header, or refuses the file with everything that is wrong in its header."""
     beginning = text.beginning(_LOOK_CHARS)
     separator = _SEPARATOR_LINE.match(beginning)
@@ -101,19 +101,19 @@ def read_header(text: Text, max_columns: int, max_field_chars: int, longest_row_
         dialects = [Dialect(delimiter) for delimiter in DELIMITERS]
     readings = [reading for dialect in dialects if (reading := _read_first(text, dialect, longest_row_chars))]
     if not readings:
-        raise refusal(
+        raise manifest_error(
             CsvIssueCode.EMPTY_FILE, "The file has no rows. Upload a CSV file with a header row and data rows."
         )
     # The first of equals: they stand in the order of how common they are.
     best = max(readings, key=lambda reading: reading.score)
     if best.score[0] == 0 and (kind := _other_kind(beginning)):
-        raise refusal(CsvIssueCode.HEADER, f"The text seems to be {kind}, not CSV. {AS_CSV}")
+        raise manifest_error(CsvIssueCode.HEADER, f"The text seems to be {kind}, not CSV. {AS_CSV}")
     if best.issue:
-        raise ManifestRefused((best.issue,), 1)
+        raise InvalidCsv((best.issue,), 1)
     return _located(best, max_columns, max_field_chars)
 
 
-def _read_first(text: Text, dialect: Dialect, longest_row_chars: int) -> _Reading | None:
+def _read_first(text: DecodedFile, dialect: Dialect, longest_row_chars: int) -> _Reading | None:
     for record in records(text, dialect, longest_row_chars):
         if isinstance(record, CsvIssue):
             return _Reading(dialect, record.row or 1, [], record)
@@ -145,18 +145,18 @@ def _located(reading: _Reading, max_columns: int, max_field_chars: int) -> Heade
     places: dict[str, int] = {}
     for index, name in enumerate(names):
         if len(name) > max_field_chars:
-            issues.append(too_long_issue(name, max_field_chars, row, show(name.strip())))
+            issues.append(too_long_issue(name, max_field_chars, row, excerpt(name.strip())))
         if CONTROL.search(name):
-            issues.append(control_issue(name, row, show(name.strip())))
+            issues.append(control_issue(name, row, excerpt(name.strip())))
         field = field_of(name)
         if field in places:
             issues.append(
                 CsvIssue(
                     CsvIssueCode.COLUMN_DUPLICATE,
-                    f"The columns {shown(names[places[field]])} (number {places[field] + 1}) and {shown(name)} "
-                    f"(number {index + 1}) both mean {shown(field)}. Remove or rename one of them.",
+                    f"The columns {quote(names[places[field]])} (number {places[field] + 1}) and {quote(name)} "
+                    f"(number {index + 1}) both mean {quote(field)}. Remove or rename one of them.",
                     row,
-                    show(name.strip()),
+                    excerpt(name.strip()),
                 )
             )
         elif field:
@@ -164,17 +164,17 @@ def _located(reading: _Reading, max_columns: int, max_field_chars: int) -> Heade
     if missing := [field for field in ACCEPTED if field not in places]:
         issues.insert(0, CsvIssue(CsvIssueCode.HEADER, _missing(missing, names), row))
     if issues:
-        raise ManifestRefused(tuple(issues[:100]), len(issues))
+        raise InvalidCsv(tuple(issues[:100]), len(issues))
     return Header(reading.dialect, row, tuple(names), places[SERIAL_NUMBER], places[PRODUCT_NAME], places[IMAGE_URLS])
 
 
 def _missing(missing: list[str], names: list[str]) -> str:
     if len(missing) == len(ACCEPTED) and any("://" in name or name.isdecimal() for name in names):
-        return f"The file has no header row. Insert a first row that names the columns {listed(list(ACCEPTED))}."
+        return f"The file has no header row. Insert a first row that names the columns {join_quoted(list(ACCEPTED))}."
     columns = "column is" if len(missing) == 1 else "columns are"
-    told = f"The {columns} missing: {listed(missing)}; found: {listed(names) or 'no names'}."
+    told = f"The {columns} missing: {join_quoted(missing)}; found: {join_quoted(names) or 'no names'}."
     renames = [
-        f"rename {shown(near)} to {shown(field)}" for field in missing if (near := _near_miss(field, names)) is not None
+        f"rename {quote(near)} to {quote(field)}" for field in missing if (near := _near_miss(field, names)) is not None
     ]
     mend = ", ".join(renames) if renames else "name the columns so in the first row"
     return f"{told} Please {mend}."

@@ -17,17 +17,17 @@ _FAULT = re.compile(r"[\s\"<>]")
 _ADDRESS = "https?://[!#-+\\--:=?-~]++"  # ASCII without quotation mark, comma, semicolon, angle brackets
 #: Matches a cell as most are: plausible addresses with nothing but one comma between them, so that they need only
 #: be split at the commas. Several times as fast as looking for anything odd.
-match_ordinary = re.compile(f"{_ADDRESS}(?:,{_ADDRESS})*+").fullmatch
+match_plain_urls = re.compile(f"{_ADDRESS}(?:,{_ADDRESS})*+").fullmatch
 
 
-def split_addresses(cell: str) -> list[str]:
+def split_urls(cell: str) -> list[str]:
     """The addresses of a cell, separated by commas, semicolons or white space before a `scheme://`."""
-    if match_ordinary(cell):
+    if match_plain_urls(cell):
         return cell.split(",")
     return [address for part in _SEPARATOR.split(cell) if (address := part.strip(_AROUND))]
 
 
-def address_fault(address: str) -> str | None:
+def url_problem(address: str) -> str | None:
     """What keeps this from being an address at all, as a sentence; who may be called is asked elsewhere."""
     if _PLAUSIBLE.fullmatch(address):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gql_imgproc.errors import CsvIssue, CsvIssueCode, ManifestRefused
+from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 #: Characters of a cell that a message repeats: enough to find it, short enough to stay one sentence.
 SHOWN_CHARS = 80
@@ -12,7 +12,7 @@ SHOWN_CHARS = 80
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#@\s]{1,300}@")
 
 
-def show(text: str, limit: int = SHOWN_CHARS) -> str:
+def excerpt(text: str, limit: int = SHOWN_CHARS) -> str:
     """The text as a message may repeat it: printable, shortened in the middle, without passwords."""
     if len(text) > 4 * limit:
         text = text[: 3 * limit] + text[-limit:]
@@ -26,14 +26,14 @@ def show(text: str, limit: int = SHOWN_CHARS) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "\N{MIDDLE DOT}" for char in text)
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """The text between quotation marks."""
-    return f'"{show(text)}"'
+    return f'"{excerpt(text)}"'
 
 
-def listed(texts: list[str], limit: int = 12) -> str:
+def join_quoted(texts: list[str], limit: int = 12) -> str:
     """The texts between quotation marks, separated by commas; the rest is counted."""
-    names = ", ".join(shown(text) for text in texts[:limit])
+    names = ", ".join(quote(text) for text in texts[:limit])
     return f"{names} and {len(texts) - limit} more" if len(texts) > limit else names
 
 
@@ -41,6 +41,6 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def refusal(code: CsvIssueCode, message: str, row: int | None = None, column: str | None = None) -> ManifestRefused:
+def manifest_error(code: CsvIssueCode, message: str, row: int | None = None, column: str | None = None) -> InvalidCsv:
     """The error for a file of which nothing more can be read."""
-    return ManifestRefused((CsvIssue(code, message, row, column),), 1)
+    return InvalidCsv((CsvIssue(code, message, row, column),), 1)

@@ -12,36 +12,36 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from gql_imgproc.csvfile.encoding import Text, open_text
+from gql_imgproc.csvfile.encoding import DecodedFile, open_text
 from gql_imgproc.csvfile.header import Header, read_header
-from gql_imgproc.csvfile.image_urls import match_ordinary, split_addresses
+from gql_imgproc.csvfile.image_urls import match_plain_urls, split_urls
 from gql_imgproc.csvfile.limits import ManifestLimits
-from gql_imgproc.csvfile.messages import plural, show
+from gql_imgproc.csvfile.messages import excerpt, plural
 from gql_imgproc.csvfile.records import cut_off_issue, records
 from gql_imgproc.csvfile.rows import RowCheck, UrlCheck, count_issue, is_blank
-from gql_imgproc.errors import CsvIssue, CsvIssueCode, ManifestRefused
+from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 __all__ = [
-    "Layout",
-    "Manifest",
+    "CsvFormat",
+    "CsvReader",
+    "CsvSummary",
     "ManifestLimits",
-    "Pause",
-    "Row",
-    "Summary",
+    "ProductRow",
     "UrlCheck",
+    "YieldControl",
     "open_manifest",
     "read_rows",
     "validate",
 ]
 
-Pause = Callable[[], None]
+YieldControl = Callable[[], None]
 
 #: Rows between two calls of `pause`: about half a millisecond of work.
 ROWS_PER_PAUSE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProductRow:
     """One product as the file has it."""
 
     #: Data rows before this one.
@@ -56,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CsvFormat:
     """What the file looks like."""
 
     encoding: str
@@ -74,7 +74,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class CsvSummary:
     """What an accepted file contains."""
 
     products: int
@@ -82,18 +82,18 @@ class Summary:
     warnings: tuple[CsvIssue, ...]
 
 
-def no_pause() -> None:
+def no_yield() -> None:
     """For callers that have nothing else to do."""
 
 
-def open_manifest(file: BinaryIO, limits: ManifestLimits) -> Manifest:
+def open_manifest(file: BinaryIO, limits: ManifestLimits) -> CsvReader:
     """Tells encoding, delimiter and columns; ManifestRefused when they cannot be told."""
     text = open_text(file, limits.longest_row_chars)
     header = read_header(text, limits.max_columns, limits.max_field_chars, limits.longest_row_chars)
-    return Manifest(text, header, limits)
+    return CsvReader(text, header, limits)
 
 
-def validate(file: BinaryIO, limits: ManifestLimits, check_url: UrlCheck, pause: Pause = no_pause) -> Summary:
+def validate(file: BinaryIO, limits: ManifestLimits, check_url: UrlCheck, pause: YieldControl = no_yield) -> CsvSummary:
     """Checks every row; ManifestRefused with the first issues in the order of the file and their count.
 
     `pause` is called between rows, so that other threads may run.
@@ -110,11 +110,11 @@ def validate(file: BinaryIO, limits: ManifestLimits, check_url: UrlCheck, pause:
             products += 1
             images += len(found[3])
     if total:
-        raise ManifestRefused(tuple(told), total)
-    return Summary(products, images, manifest.layout.warnings)
+        raise InvalidCsv(tuple(told), total)
+    return CsvSummary(products, images, manifest.layout.warnings)
 
 
-def read_rows(file: BinaryIO, limits: ManifestLimits) -> Iterator[Row]:
+def read_rows(file: BinaryIO, limits: ManifestLimits) -> Iterator[ProductRow]:
     """The rows of a file that was accepted before; ManifestRefused if it has since become unreadable."""
     return open_manifest(file, limits).data()
 
@@ -123,15 +123,15 @@ def read_rows(file: BinaryIO, limits: ManifestLimits) -> Iterator[Row]:
 _Found = tuple[int, int, list[str], list[str]]
 
 
-class Manifest:
+class CsvReader:
     """A file whose header was understood; iterating yields its rows, and the issues of the rows that are none."""
 
-    def __init__(self, text: Text, header: Header, limits: ManifestLimits) -> None:
+    def __init__(self, text: DecodedFile, header: Header, limits: ManifestLimits) -> None:
         self._text = text
         self._header = header
         self._limits = limits
-        self._columns = tuple(show(name.strip()) for name in header.names)
-        self.layout = Layout(
+        self._columns = tuple(excerpt(name.strip()) for name in header.names)
+        self.layout = CsvFormat(
             encoding=text.encoding,
             delimiter=header.dialect.delimiter,
             header=header.names,
@@ -144,15 +144,15 @@ class Manifest:
             warnings=text.warnings,
         )
 
-    def __iter__(self) -> Iterator[Row | CsvIssue]:
+    def __iter__(self) -> Iterator[ProductRow | CsvIssue]:
         for found in self.examine():
             yield found if isinstance(found, CsvIssue) else self._as_row(*found)
 
-    def data(self) -> Iterator[Row]:
+    def data(self) -> Iterator[ProductRow]:
         """The rows of a file that was accepted before, unchecked."""
         address_column = self._header.image_urls
         for position, (row, cells) in enumerate(self.cells()):
-            yield self._as_row(position, row, cells, split_addresses(cells[address_column]))
+            yield self._as_row(position, row, cells, split_urls(cells[address_column]))
 
     def cells(self) -> Iterator[tuple[int, list[str]]]:
         """The rows of a file that was accepted before as they stand in it, blank ones left out."""
@@ -160,17 +160,17 @@ class Manifest:
         serial_column = self._header.serial_number
         for record in self._records():
             if isinstance(record, CsvIssue):
-                raise ManifestRefused((record,), 1)
+                raise InvalidCsv((record,), 1)
             row, cells = record
             if len(cells) != width or not cells[serial_column].strip():
                 if is_blank(cells):
                     continue
                 if len(cells) < width or not is_blank(cells[width:]):
-                    raise ManifestRefused((count_issue(row, cells, width),), 1)
+                    raise InvalidCsv((count_issue(row, cells, width),), 1)
                 del cells[width:]
             yield row, cells
 
-    def examine(self, check_url: UrlCheck | None = None, pause: Pause = no_pause) -> Iterator[_Found | CsvIssue]:
+    def examine(self, check_url: UrlCheck | None = None, pause: YieldControl = no_yield) -> Iterator[_Found | CsvIssue]:
         """Every product, or what is wrong with it, in the order of the file."""
         width = len(self._columns)
         address_column, serial_column = self._header.image_urls, self._header.serial_number
@@ -205,8 +205,8 @@ class Manifest:
                     continue
                 del cells[width:]
                 serial_number = cells[serial_column].strip()
-            ordinary = match_ordinary(cell := cells[address_column])
-            addresses = cell.split(",") if ordinary else split_addresses(cell)
+            ordinary = match_plain_urls(cell := cells[address_column])
+            addresses = cell.split(",") if ordinary else split_urls(cell)
             issues: list[CsvIssue] = []
             if not ordinary and self._is_cut_off(cells[address_column:]):
                 yield cut_off_issue(row)
@@ -242,8 +242,8 @@ class Manifest:
         found = records(self._text, self._header.dialect, self._limits.longest_row_chars)
         return islice(found, self._header.row, None)
 
-    def _as_row(self, position: int, row: int, cells: list[str], addresses: list[str]) -> Row:
-        return Row(
+    def _as_row(self, position: int, row: int, cells: list[str], addresses: list[str]) -> ProductRow:
+        return ProductRow(
             position,
             row,
             cells[self._header.serial_number].strip(),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-from gql_imgproc.csvfile.encoding import BLOCK_BYTES, Text, cut_off
+from gql_imgproc.csvfile.encoding import BLOCK_BYTES, DecodedFile, truncated_message
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
 
@@ -23,7 +23,7 @@ class Dialect:
     preamble_chars: int = 0
 
 
-def records(text: Text, dialect: Dialect, longest_row_chars: int) -> Iterator[tuple[int, list[str]] | CsvIssue]:
+def records(text: DecodedFile, dialect: Dialect, longest_row_chars: int) -> Iterator[tuple[int, list[str]] | CsvIssue]:
     """Every record with its row, blank ones included (as an empty list); what cannot be read is an issue.
 
     A record of many lines is one row. After an issue the reading goes on where the next row is certain to begin,
@@ -86,7 +86,7 @@ def _closed_late(row: int) -> CsvIssue:
 
 
 def cut_off_issue(row: int) -> CsvIssue:
-    return CsvIssue(CsvIssueCode.ENCODING, cut_off(f"row {row}"), row)
+    return CsvIssue(CsvIssueCode.ENCODING, truncated_message(f"row {row}"), row)
 
 
 def _too_long(row: int, longest_row_chars: int) -> CsvIssue:

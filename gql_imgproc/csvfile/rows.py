@@ -7,9 +7,9 @@ from collections.abc import Callable
 from gql_imgproc.csvfile.encoding import CONTROL
 from gql_imgproc.csvfile.formula_injection import is_guarded
 from gql_imgproc.csvfile.header import Header, control_issue, result_column, too_long_issue
-from gql_imgproc.csvfile.image_urls import address_fault
+from gql_imgproc.csvfile.image_urls import url_problem
 from gql_imgproc.csvfile.limits import ManifestLimits
-from gql_imgproc.csvfile.messages import plural, shown
+from gql_imgproc.csvfile.messages import plural, quote
 from gql_imgproc.csvfile.serial_numbers import SerialNumbers, serial_fault
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
@@ -127,12 +127,12 @@ class RowCheck:
             faults.append((index, CsvIssueCode.LIMIT_EXCEEDED, message))
         for address in addresses[: self.max_images]:
             problem: tuple[CsvIssueCode, str] | None = None
-            if sentence := address_fault(address):
+            if sentence := url_problem(address):
                 problem = CsvIssueCode.IMAGE_URL_INVALID, sentence
             elif self.check_url:
                 problem = self.check_url(address)
             if problem:
-                faults.append((index, problem[0], f"{shown(address)}: {problem[1]}"))
+                faults.append((index, problem[0], f"{quote(address)}: {problem[1]}"))
         return faults
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 
-from gql_imgproc.csvfile.messages import shown
+from gql_imgproc.csvfile.messages import quote
 
 #: Most digits of a serial number: more than any numbering of goods has, and quick to compare.
 MAX_DIGITS = 30
@@ -29,8 +29,8 @@ def serial_fault(text: str) -> str | None:
     mend = "Write a positive whole number with digits only"
     if (meant := _GROUPED.fullmatch(text)) and not _ZERO.fullmatch(text):
         digits = re.sub(r"\D", "", meant[1])
-        return f'{shown(text)} is not written as a whole number. {mend}: "{digits}".'
-    return f'{shown(text)} is not a serial number. {mend}, like "1".'
+        return f'{quote(text)} is not written as a whole number. {mend}: "{digits}".'
+    return f'{quote(text)} is not a serial number. {mend}, like "1".'
 
 
 class SerialNumbers:

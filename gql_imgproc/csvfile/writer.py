@@ -8,22 +8,26 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Protocol
 
-from gql_imgproc.csvfile.formula_injection import FORMULA_STARTS, as_text
+from gql_imgproc.csvfile.formula_injection import FORMULA_STARTS, escape_formula
 from gql_imgproc.csvfile.header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, result_column
-from gql_imgproc.csvfile.reader import ROWS_PER_PAUSE, ManifestLimits, Pause, no_pause, open_manifest
+from gql_imgproc.csvfile.reader import ROWS_PER_PAUSE, ManifestLimits, YieldControl, no_yield, open_manifest
 
 #: One row's results: an address or None per picture, and what went wrong or None per picture.
 RowResult = tuple[Sequence[str | None], Sequence[str | None]]
 
 
-class Sink(Protocol):
+class AsyncWriter(Protocol):
     """What takes bytes."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 def write_output(
-    file: BinaryIO, out: Sink, limits: ManifestLimits, results: Iterable[RowResult], pause: Pause = no_pause
+    file: BinaryIO,
+    out: AsyncWriter,
+    limits: ManifestLimits,
+    results: Iterable[RowResult],
+    pause: YieldControl = no_yield,
 ) -> None:
     """Writes the rows of an accepted manifest with their results, of which there must be one per row, in order."""
     manifest = open_manifest(file, limits)
@@ -57,7 +61,7 @@ def write_output(
                 del cells[index]
         else:
             cells += (urls, errors)
-        return [as_text(cell) if cell[:1] in FORMULA_STARTS else cell for cell in cells]
+        return [escape_formula(cell) if cell[:1] in FORMULA_STARTS else cell for cell in cells]
 
     def flush() -> None:
         out.write(buffer.getvalue().encode())

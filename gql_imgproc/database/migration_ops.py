@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 
-def create_index(name: str, table: str, columns: list[str], **options: Any) -> None:
+def create_index_online(name: str, table: str, columns: list[str], **options: Any) -> None:
     """An index on a table that is in use: on PostgreSQL nobody who writes waits for it, however long it takes.
 
     What a migration did before its first index is committed there, and what follows can only be more of the kind: a
@@ -30,7 +30,7 @@ def begun(table: str, column: str) -> bool:
 
 
 def drop_index(name: str, table: str) -> None:
-    """As `create_index`: those who read and write the table do not wait."""
+    """As `create_index_online`: those who read and write the table do not wait."""
     with _unhurried() as concurrently:
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=concurrently)
 

@@ -55,7 +55,7 @@ def upgrade(url: str) -> None:
         except UNUSABLE as error:
             locked = isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCKED
             if not (locked and left):
-                raise unusable(url, error) from None
+                raise connection_error(url, error) from None
         # Those who wait behind us for the same table go first.
         log.info("a table is in use, its migration is tried again")
         time.sleep(LOCK_PAUSE_S)
@@ -78,26 +78,26 @@ def check(url: str) -> None:
         database = None
         try:
             database = Database(url)
-            misfit = misfit_of(database)
+            misfit = schema_mismatch(database)
         except UNUSABLE as error:
-            raise unusable(url, error) from None
+            raise connection_error(url, error) from None
         finally:
             if database:
                 database.close()
     if misfit:
-        raise ConfigurationError(f"The database {shown(url)} {misfit}")
+        raise ConfigurationError(f"The database {redact_url(url)} {misfit}")
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The address without its password, which libpq also takes as a parameter."""
     return make_url(url).difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
-def unusable(url: str, error: Exception) -> ConfigurationError:
+def connection_error(url: str, error: Exception) -> ConfigurationError:
     """What to tell about a database that failed."""
     reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")
     return ConfigurationError(
-        f"The database {shown(url)} cannot be used: {reason}. "
+        f"The database {redact_url(url)} cannot be used: {reason}. "
         "Check IMGPROC_DATABASE_URL and that the database is running"
     )
 
@@ -107,7 +107,7 @@ MISSING = "does not have the tables of this version. Run `gql-imgproc migrate`"
 TOO_NEW = "was made by a newer version of gql-imgproc, which this one cannot work with. Use that version"
 
 
-def misfit_of(database: Database) -> str | None:
+def schema_mismatch(database: Database) -> str | None:
     """Why this version cannot work with the database, and the mend; None when it can.
 
     It can with its own schema, and with a newer one that still has all it needs: code runs on while the next version's

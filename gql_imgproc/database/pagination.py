@@ -15,18 +15,18 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, literal, 
 
 T = TypeVar("T")
 
-Key: TypeAlias = tuple[Any, ...]
+CursorKey: TypeAlias = tuple[Any, ...]
 #: The keys `after` and `before` of a window as the database compares them.
 Bounds: TypeAlias = tuple[Sequence[ColumnElement[Any]] | None, Sequence[ColumnElement[Any]] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PageWindow:
     """A stretch of an ordered list: at most `size` rows between two keys, from its start or (`backward`) its end."""
 
     size: int
-    after: Key | None = None
-    before: Key | None = None
+    after: CursorKey | None = None
+    before: CursorKey | None = None
     backward: bool = False
 
 
@@ -34,16 +34,16 @@ class Window:
 class Page(Generic[T]):
     """Rows of a window in the list's order, each with its key; `more` when the window had further ones."""
 
-    rows: Sequence[tuple[Key, T]]
+    rows: Sequence[tuple[CursorKey, T]]
     more: bool
     #: Whether the list has rows outside of the window: up to its key `after`, and from its key `before` on.
     earlier: bool
     later: bool
     #: Where a search that was not at the end of its window looked no further; the next page begins there.
-    reached: Key | None = None
+    reached: CursorKey | None = None
 
 
-def bounds_of(window: Window, literals: Callable[[Key], Sequence[ColumnElement[Any]]]) -> Bounds:
+def bounds_of(window: PageWindow, literals: Callable[[CursorKey], Sequence[ColumnElement[Any]]]) -> Bounds:
     """The keys of a window; `literals` makes of one what the database compares."""
     return (
         None if window.after is None else literals(window.after),
@@ -51,11 +51,11 @@ def bounds_of(window: Window, literals: Callable[[Key], Sequence[ColumnElement[A
     )
 
 
-def within(
+def apply_window(
     statement: Select[Any],
     columns: tuple[ColumnElement[Any], ...],
     bounds: Bounds,
-    window: Window,
+    window: PageWindow,
     *,
     descending: bool = False,
 ) -> Select[Any]:
@@ -71,7 +71,7 @@ def within(
     return statement.order_by(*order).limit(window.size + 1)
 
 
-def outside(
+def has_rows_outside(
     connection: Connection,
     statement: Select[Any],
     columns: tuple[ColumnElement[Any], ...],
@@ -97,7 +97,11 @@ def outside(
 
 
 def page(
-    rows: Sequence[tuple[Key, T]], window: Window, earlier: bool, later: bool, reached: Key | None = None
+    rows: Sequence[tuple[CursorKey, T]],
+    window: PageWindow,
+    earlier: bool,
+    later: bool,
+    reached: CursorKey | None = None,
 ) -> Page[T]:
     """Rows as they were read, up to one more than the window's size, as a page in the list's order."""
     kept, more = rows[: window.size], len(rows) > window.size
@@ -108,13 +112,13 @@ def page_by_id(
     connection: Connection,
     statement: Select[Any],
     column: Column[UUID],
-    window: Window,
+    window: PageWindow,
     shown: Callable[[Row[Any]], T],
     *,
     descending: bool = False,
 ) -> Page[T]:
     """A window of a list in the order of its identifiers, each row as it is `shown`; keys are (identifier,)."""
     bounds, columns = bounds_of(window, lambda key: (literal(key[0], column.type),)), (column,)
-    rows = connection.execute(within(statement, columns, bounds, window, descending=descending)).all()
-    others = outside(connection, statement.with_only_columns(column), columns, bounds, descending=descending)
+    rows = connection.execute(apply_window(statement, columns, bounds, window, descending=descending)).all()
+    others = has_rows_outside(connection, statement.with_only_columns(column), columns, bounds, descending=descending)
     return page([((row.id,), shown(row)) for row in rows], window, *others)

@@ -23,17 +23,17 @@ from sqlalchemy import (
     literal,
 )
 
-from gql_imgproc.database.types import Moment, text_enum
+from gql_imgproc.database.types import UtcDateTime, text_enum
 from gql_imgproc.enums import (
-    Action,
+    AuditAction,
     ImageOutcome,
     ImageStatus,
     Priority,
     ProductStatus,
-    Reopening,
     RequestFailureCode,
     RequestStatus,
-    StopReason,
+    RetryScope,
+    TerminationReason,
     WebhookStatus,
 )
 from gql_imgproc.errors import ImageErrorCode
@@ -63,7 +63,7 @@ tenants = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("name", String(100), nullable=False, unique=True),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
     # Its quotas, where they are other than those of the settings; 0: no limit.
     Column("max_open_requests", BigInteger, nullable=True),
     Column("max_pending_images", BigInteger, nullable=True),
@@ -85,11 +85,11 @@ api_keys = Table(
     Column("name", String(100), nullable=False),
     # Names of `Scope`.
     Column("scopes", JSON, nullable=False),
-    Column("created_at", Moment, nullable=False),
-    Column("expires_at", Moment, nullable=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=True),
     # To the minute.
-    Column("last_used_at", Moment, nullable=True),
-    Column("revoked_at", Moment, nullable=True),
+    Column("last_used_at", UtcDateTime, nullable=True),
+    Column("revoked_at", UtcDateTime, nullable=True),
     # The key that it was rotated to.
     Column("successor_id", Uuid, nullable=True),
 )
@@ -103,7 +103,7 @@ signing_secrets = Table(
     Column("id", Uuid, primary_key=True),
     # 32 random bytes, 64 hexadecimal digits.
     Column("secret", String(64), nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 # Triggers of the migration refuse to change or remove a row.
@@ -112,11 +112,11 @@ audit_events = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     # Name of the caller, and its key if it had one.
     Column("actor", String(100), nullable=False),
     Column("key_id", Uuid, nullable=True),
-    Column("action", text_enum(Action), nullable=False),
+    Column("action", text_enum(AuditAction), nullable=False),
     # In its outside form: what was deleted is named all the same.
     Column("subject_id", String(64), nullable=True),
     # Of the network; empty for ourselves and for the command line.
@@ -160,36 +160,36 @@ requests = Table(
     Column("input_bytes", BigInteger, nullable=False, default=0),
     Column("output_bytes", BigInteger, nullable=False, default=0),
     # Rate of the last second or more: how many images had ended at `mark_at`, and the rate measured then.
-    Column("mark_at", Moment, nullable=True),
+    Column("mark_at", UtcDateTime, nullable=True),
     _count("mark_images"),
     Column("images_per_second", Float, nullable=True),
     # Set while the request is brought to an early end; no picture is recorded from then on.
-    Column("stop_reason", text_enum(StopReason), nullable=True),
+    Column("stop_reason", text_enum(TerminationReason), nullable=True),
     Column("failure_code", text_enum(RequestFailureCode), nullable=True),
     # Last part of the output CSV's key in the store; null when there is none (yet).
     Column("output_name", String(64), nullable=True),
     # Before this moment nobody but its holder ingests or finishes the request.
-    Column("due_at", Moment, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
     # Fencing token: grows with each hold; what an older holder writes does not count.
     _count("hold_token"),
     # When failures that may be temporary are tried again by themselves, and how often that was done.
-    Column("retry_at", Moment, nullable=True),
+    Column("retry_at", UtcDateTime, nullable=True),
     _count("auto_retries"),
-    Column("created_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
-    Column("started_at", Moment, nullable=True),
-    Column("completed_at", Moment, nullable=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime, nullable=True),
+    Column("completed_at", UtcDateTime, nullable=True),
     # When its objects are to be compared with its rows; null once that was done.
-    Column("tidy_at", Moment, nullable=True),
+    Column("tidy_at", UtcDateTime, nullable=True),
     # When its failed images were retried last; its deadline counts from then.
-    Column("reopened_at", Moment, nullable=True),
+    Column("reopened_at", UtcDateTime, nullable=True),
     # W3C Trace Context of the upload, when traces were on: messages are lost and sent anew, this stays.
     Column("traceparent", String(55), nullable=True),
     # Set while its images are opened again, chunk by chunk, and the last failed one that this was decided of.
-    Column("reopening", text_enum(Reopening), nullable=True),
+    Column("reopening", text_enum(RetryScope), nullable=True),
     Column("reopened_to", Uuid, nullable=True),
     # Since when it is being deleted, chunk by chunk; whatever happens, it will be.
-    Column("removing_at", Moment, nullable=True),
+    Column("removing_at", UtcDateTime, nullable=True),
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
@@ -236,13 +236,13 @@ products = Table(
     _count("cancelled_images"),
     # The moment from which a worker may claim the product: now, when a retry is due, or when the lease of
     # the worker that has it runs out. Null once it is final.
-    Column("due_at", Moment, nullable=True),
+    Column("due_at", UtcDateTime, nullable=True),
     # Fencing token: grows with each claim; a result that carries an older one is dropped.
     _count("lease_token"),
     # Claims in a row that ended without a word from the worker.
     _count("attempts"),
-    Column("created_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
 )
 
 Index("uq_products_request_id_position", products.c.request_id, products.c.position, unique=True)
@@ -308,12 +308,12 @@ webhook_deliveries = Table(
     _count("attempts"),
     Column("last_http_status", Integer, nullable=True),
     # As on a product: when the next try is due, or the lease of the try under way runs out; null when final.
-    Column("due_at", Moment, nullable=True),
+    Column("due_at", UtcDateTime, nullable=True),
     _count("lease_token"),
     # The last 20 tries, oldest first.
     Column("log", JSON, nullable=False),
-    Column("created_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
 )
 
 Index(

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select
 
-from gql_imgproc.database.pagination import Key, Window
+from gql_imgproc.database.pagination import CursorKey, PageWindow
 
 #: Products that one page looks through. All of a request, with the default limit of rows.
 SEARCH_ROWS = 100_000
@@ -33,7 +33,7 @@ def _either_case(letter: str) -> str:
     return f"[{''.join(sorted(cases))}]"
 
 
-def stretch(window: Window, ingested: int) -> tuple[Window, Key | None]:
+def search_window(window: PageWindow, ingested: int) -> tuple[PageWindow, CursorKey | None]:
     """The part of a window of a request's positions that a page looks through, and the key of its end.
 
     No key when that is the end of the window.
@@ -49,13 +49,13 @@ def stretch(window: Window, ingested: int) -> tuple[Window, Key | None]:
     return replace(window, before=(key[0] + 1,)), key
 
 
-def first_beyond(connection: Connection, ordered: Select[Any]) -> Key | None:
+def find_search_limit(connection: Connection, ordered: Select[Any]) -> CursorKey | None:
     """Key of the first product that is not looked through any more; `ordered` selects identifiers."""
     beyond = connection.scalars(ordered.limit(1).offset(SEARCH_ROWS)).first()
     return None if beyond is None else (beyond,)
 
 
-def next_to(key: Key, step: int) -> Key:
+def adjacent_key(key: CursorKey, step: int) -> CursorKey:
     """The key just above or below an identifier's: it need not be one of a product."""
     return (UUID(int=min(max(key[0].int + step, 0), _LARGEST_ID)),)
 

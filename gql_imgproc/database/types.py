@@ -13,7 +13,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC: `timestamptz` on PostgreSQL, seconds since 1970 on SQLite, so that both can do sums."""
 
     impl = DateTime(timezone=True)
@@ -39,15 +39,15 @@ def text_enum(kind: type[Any]) -> Enum:
 class now(FunctionElement[datetime]):
     """The database's clock: the only one that all processes share."""
 
-    type = Moment()
+    type = UtcDateTime()
     inherit_cache = True
     name = "now"
 
 
-class later(FunctionElement[datetime]):
+class now_plus(FunctionElement[datetime]):
     """`later(seconds)`: that long after now, by the database's clock."""
 
-    type = Moment()
+    type = UtcDateTime()
     inherit_cache = True
     name = "later"
 
@@ -78,13 +78,13 @@ def _(element: now, compiler: Any, **kw: Any) -> str:
     return "statement_timestamp()"
 
 
-@compiles(later, "sqlite")
-def _(element: later, compiler: Any, **kw: Any) -> str:
+@compiles(now_plus, "sqlite")
+def _(element: now_plus, compiler: Any, **kw: Any) -> str:
     return f"({_SQLITE_NOW} + {compiler.process(_only(element), **kw)})"
 
 
-@compiles(later, "postgresql")
-def _(element: later, compiler: Any, **kw: Any) -> str:
+@compiles(now_plus, "postgresql")
+def _(element: now_plus, compiler: Any, **kw: Any) -> str:
     return f"(statement_timestamp() + make_interval(secs => {compiler.process(_only(element), **kw)}))"
 
 

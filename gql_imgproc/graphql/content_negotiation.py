@@ -8,7 +8,7 @@ EVENTS = "text/event-stream"
 PARTS = "multipart/mixed"
 
 
-def wishes(accept: str) -> dict[str, float]:
+def parse_accept(accept: str) -> dict[str, float]:
     """The media types of the header with their weights, in its order; those refused with `q=0` are left out."""
     found: dict[str, float] = {}
     for part in accept.lower().split(","):
@@ -27,7 +27,7 @@ def wishes(accept: str) -> dict[str, float]:
 
 def answer_type(accept: str) -> str:
     """The media type of an answer. Clients that say nothing of it get what they have always got."""
-    wanted = wishes(accept)
+    wanted = parse_accept(accept)
     modern = wanted.get(GRAPHQL_JSON, 0)
     classic = max(wanted.get(name, 0) for name in (JSON, "application/*", "*/*"))
     if modern == classic and JSON in wanted:
@@ -35,20 +35,20 @@ def answer_type(accept: str) -> str:
     return GRAPHQL_JSON if modern and modern >= classic else JSON
 
 
-def wants_events(accept: str) -> bool:
-    return EVENTS in wishes(accept)
+def accepts_sse(accept: str) -> bool:
+    return EVENTS in parse_accept(accept)
 
 
-def wants_parts(accept: str) -> bool:
+def accepts_multipart(accept: str) -> bool:
     """Whether the client knows Apollo's subscriptions; `multipart/mixed` alone is for other protocols too."""
     for part in accept.lower().split(","):
         name, *parameters = (piece.strip().replace('"', "") for piece in part.split(";"))
-        if name == PARTS and "subscriptionspec=1.0" in parameters and PARTS in wishes(accept):
+        if name == PARTS and "subscriptionspec=1.0" in parameters and PARTS in parse_accept(accept):
             return True
     return False
 
 
 def wants_only_events(accept: str) -> bool:
     """Whether nothing but events will do: some clients name every type they know in every request."""
-    wanted = wishes(accept)
+    wanted = parse_accept(accept)
     return EVENTS in wanted and not any(name in wanted for name in (JSON, GRAPHQL_JSON, "application/*", "*/*"))

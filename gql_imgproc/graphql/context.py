@@ -10,15 +10,15 @@ from typing import Any, TypeAlias
 import strawberry
 from starlette.responses import Response
 
-from gql_imgproc.access.authentication import Anonymous, Entrance
-from gql_imgproc.access.rate_limits import Counts
-from gql_imgproc.access.signed_urls import Signing
+from gql_imgproc.access.authentication import Anonymous, Authenticator
+from gql_imgproc.access.rate_limits import CallerRateLimiter
+from gql_imgproc.access.signed_urls import UrlSigner
 from gql_imgproc.database.migrations import UNUSABLE
 from gql_imgproc.graphql.content_negotiation import GRAPHQL_JSON
 from gql_imgproc.graphql.loaders import Loaders
 from gql_imgproc.graphql.query_cost import Allowance
-from gql_imgproc.graphql.shared_subscriptions import Shares
-from gql_imgproc.runtime import Resources
+from gql_imgproc.graphql.shared_subscriptions import SharedSubscriptions
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings import Settings
 
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 WATCH_SECONDS = 20.0
 
 
-class House:
+class AppState:
     """What all callers of one process share."""
 
-    def __init__(self, resources: Resources, anonymous: Anonymous) -> None:
+    def __init__(self, resources: Runtime, anonymous: Anonymous) -> None:
         self.resources = resources
-        self.entrance = Entrance(resources, anonymous)
-        self.counts = Counts(resources)
-        self.signing = Signing(resources)
-        self.shares = Shares()
+        self.entrance = Authenticator(resources, anonymous)
+        self.counts = CallerRateLimiter(resources)
+        self.signing = UrlSigner(resources)
+        self.shares = SharedSubscriptions()
 
     async def look_after(self) -> None:
         """Keeps up with keys and secrets that are made and revoked elsewhere, for as long as the house is open."""
@@ -61,7 +61,7 @@ class Context:
     caller: Caller
     loaders: Loaders
 
-    def __init__(self, house: House, caller: Caller | None, answer: object = None) -> None:
+    def __init__(self, house: AppState, caller: Caller | None, answer: object = None) -> None:
         """`answer`: that to the HTTP request; or the WebSocket."""
         self.house = house
         self.resources = house.resources

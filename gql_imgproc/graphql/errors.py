@@ -64,20 +64,20 @@ def forbidden(message: str) -> GraphQLError:
 
 
 def rate_limited(refused: RateLimited) -> GraphQLError:
-    return GraphQLError(str(refused), extensions={"code": Code.RATE_LIMITED.value, **told(refused)})
+    return GraphQLError(str(refused), extensions={"code": Code.RATE_LIMITED.value, **error_extensions(refused)})
 
 
-def told(refused: RateLimited) -> dict[str, object]:
+def error_extensions(refused: RateLimited) -> dict[str, object]:
     """What the error tells beside its code."""
     return {"retryAfter": refused.retry_after_s}
 
 
 #: Why something that was open ends.
-KEY_OVER = "The API key is not good any more, or one is asked for now."
+KEY_EXPIRED = "The API key is not good any more, or one is asked for now."
 
 
 def key_over() -> GraphQLError:
-    return GraphQLError(KEY_OVER, extensions={"code": Code.UNAUTHENTICATED.value})
+    return GraphQLError(KEY_EXPIRED, extensions={"code": Code.UNAUTHENTICATED.value})
 
 
 NO_DOCUMENT = "`query` must be the text of a GraphQL document."
@@ -90,7 +90,7 @@ def no_such_operation(error: CannotGetOperationTypeError) -> str:
     return f"The document has no operation named {name[:100]!r}. Mend `operationName`, or leave it out."
 
 
-def presentable(error: GraphQLError) -> GraphQLError:
+def mask_error(error: GraphQLError) -> GraphQLError:
     """The error as a caller may see it; one of our own making is logged and replaced."""
     cause = error.original_error
     if isinstance(cause, RecursionError):
@@ -118,7 +118,7 @@ def _code(error: GraphQLError) -> Code:
     return Code.PARSE_FAILED if isinstance(error, GraphQLSyntaxError) else Code.BAD_USER_INPUT
 
 
-class PresentableErrors(SchemaExtension):
+class ErrorMaskingExtension(SchemaExtension):
     """Lets no exception's text reach a caller, whatever the transport."""
 
     def on_operation(self) -> Iterator[None]:
@@ -138,4 +138,4 @@ class PresentableErrors(SchemaExtension):
 
 def _present(result: Any) -> None:
     if result is not None and result.errors:
-        result.errors = [presentable(error) for error in result.errors]
+        result.errors = [mask_error(error) for error in result.errors]

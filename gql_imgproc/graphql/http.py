@@ -28,33 +28,33 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType as Operation
 from strawberry.types.unset import UNSET
 
-from gql_imgproc.access.rate_limits import Deed
+from gql_imgproc.access.rate_limits import RateLimitedAction
 from gql_imgproc.errors import RateLimited
-from gql_imgproc.graphql.auth import admit_socket, admitted_to_graphql, still_admitted, too_often
+from gql_imgproc.graphql.auth import admitted_to_graphql, authenticate_socket, is_still_authenticated, too_often
 from gql_imgproc.graphql.content_negotiation import (
     GRAPHQL_JSON,
+    accepts_multipart,
+    accepts_sse,
     answer_type,
-    wants_events,
     wants_only_events,
-    wants_parts,
 )
-from gql_imgproc.graphql.context import Context, House
-from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, no_such_operation, presentable
+from gql_imgproc.graphql.context import AppState, Context
+from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, mask_error, no_such_operation
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.query_limits import chosen_operation, is_subscription
 from gql_imgproc.graphql.request_body import (
     MAX_JSON_BYTES,
+    BadRequest,
     Body,
-    Refused,
-    decoded,
-    limited,
+    decode_json,
     media_type,
     object_from,
     operation_from,
+    read_limited,
     require_utf_8,
 )
 from gql_imgproc.graphql.schema import schema
-from gql_imgproc.graphql.sse import PARTS_TYPE, Events, Parts, framed
+from gql_imgproc.graphql.sse import PARTS_TYPE, MultipartEncoder, SseEncoder, with_boundaries
 from gql_imgproc.graphql.websocket import Socket, SocketHandler
 
 #: How long a new socket may stay without its first message, in seconds.
@@ -65,15 +65,15 @@ MAX_OPERATIONS_PER_SOCKET = 100
 SLOW_BODY_SECONDS = 1.0
 
 
-class Transport(GraphQL[Context, None]):
+class GraphQLEndpoint(GraphQL[Context, None]):
     """The door at `/graphql`. Whoever mounts it puts a House into `app.state.house`."""
 
     request_adapter_class = Body
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
     stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
-        GRAPHQL_SSE_PROTOCOL: Events,
-        MULTIPART_SUBSCRIPTION_PROTOCOL: Parts,
+        GRAPHQL_SSE_PROTOCOL: SseEncoder,
+        MULTIPART_SUBSCRIPTION_PROTOCOL: MultipartEncoder,
     }
 
     def __init__(self, *, allowed_origins: Sequence[str] = ()) -> None:
@@ -98,16 +98,16 @@ class Transport(GraphQL[Context, None]):
             return
         request = Request(scope, receive)
         try:
-            bounded = limited_upload(request) if is_multipart(request) else limited(request, MAX_JSON_BYTES)
+            bounded = limited_upload(request) if is_multipart(request) else read_limited(request, MAX_JSON_BYTES)
             request = Request(scope, bounded)
             response = await self.run(request)
         except ClientDisconnect:
             return
         except HTTPException as refused:
-            response = refusal(refused, request.headers.get("accept", ""))
+            response = error_response(refused, request.headers.get("accept", ""))
         except Exception as fault:
             # Outside of any operation, which would have told of it by itself.
-            told = presentable(GraphQLError("", original_error=fault))
+            told = mask_error(GraphQLError("", original_error=fault))
             response = _errors(told.formatted, 500, {}, request.headers.get("accept", ""))
         try:
             await response(scope, receive, send)
@@ -115,7 +115,7 @@ class Transport(GraphQL[Context, None]):
             await request.close()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        house: House = request.app.state.house
+        house: AppState = request.app.state.house
         if isinstance(request, WebSocket):
             return Context(house, None, response)
         # Before the body is read.
@@ -123,7 +123,7 @@ class Transport(GraphQL[Context, None]):
         return Context(house, caller, response)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
-        await admit_socket(context, cast(WebSocket, context.answer))
+        await authenticate_socket(context, cast(WebSocket, context.answer))
         # An acknowledgement without a payload.
         return cast(None, UNSET)
 
@@ -137,26 +137,26 @@ class Transport(GraphQL[Context, None]):
 
     def is_request_allowed(self, request: Any) -> bool:
         if request.method not in ("GET", "POST"):
-            raise Refused(405, "GraphQL is spoken with GET and POST.", headers={"Allow": "GET, POST"})
+            raise BadRequest(405, "GraphQL is spoken with GET and POST.", headers={"Allow": "GET, POST"})
         return True
 
     def decode_json(self, data: str | bytes) -> Any:
-        return decoded(data)
+        return decode_json(data)
 
     async def parse_http_body(self, adapter: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         request = cast(Body, adapter).request
         begun_at = time.monotonic()
         operation = await _operation(request)
         if time.monotonic() - begun_at > SLOW_BODY_SECONDS:
-            await still_admitted(request.app.state.house, request.state.caller)
+            await is_still_authenticated(request.app.state.house, request.state.caller)
         query, name = operation.get("query"), operation.get("operationName")
         if not isinstance(query, str) or not query.strip():
-            raise Refused(400, NO_DOCUMENT)
+            raise BadRequest(400, NO_DOCUMENT)
         if not isinstance(name, str | None):
-            raise Refused(400, "`operationName` must be a text or null.")
+            raise BadRequest(400, "`operationName` must be a text or null.")
         for field in ("variables", "extensions"):
             if not isinstance(operation.get(field), dict | None):
-                raise Refused(400, f"`{field}` must be an object or null.")
+                raise BadRequest(400, f"`{field}` must be an object or null.")
         protocol = self._protocol(request, query, name or None)
         if protocol != "http" and is_subscription(query, name or None):
             await _count_subscription(request)
@@ -171,7 +171,7 @@ class Transport(GraphQL[Context, None]):
     def _protocol(self, request: Request, query: str, name: str | None) -> GraphQLRequestProtocol:
         """How it is answered: a client that can read JSON gets it for all but subscriptions."""
         accept = request.headers.get("accept", "")
-        events, parts = wants_events(accept), wants_parts(accept)
+        events, parts = accepts_sse(accept), accepts_multipart(accept)
         if not (events or parts):
             return "http"
         if wants_only_events(accept):
@@ -203,21 +203,21 @@ class Transport(GraphQL[Context, None]):
                 allowed_operation_types=allowed,
             )
         except CannotGetOperationTypeError as error:
-            raise Refused(400, no_such_operation(error)) from error
+            raise BadRequest(400, no_such_operation(error)) from error
         except InvalidOperationTypeError as error:
             if error.operation_type is Operation.SUBSCRIPTION:
-                raise Refused(
+                raise BadRequest(
                     400,
                     "A subscription needs a WebSocket, or `Accept: text/event-stream` to be answered with events,"
                     " or `Accept: multipart/mixed;subscriptionSpec=1.0, application/json`.",
                 ) from error
             raise mutation_by_get() from error
         except MissingQueryError as error:
-            raise Refused(400, NO_DOCUMENT) from error
+            raise BadRequest(400, NO_DOCUMENT) from error
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         # The schema has done so already, unless something failed outside of its extensions.
-        result.errors = result.errors and [presentable(error) for error in result.errors]
+        result.errors = result.errors and [mask_error(error) for error in result.errors]
         response = await super().process_result(request, result)
         if result.data is None and result.errors and not any(error.path for error in result.errors):
             # Nothing was executed, which GraphQL over HTTP tells by there being no `data`.
@@ -243,15 +243,15 @@ class Transport(GraphQL[Context, None]):
         headers: Mapping[str, str],
     ) -> Response:
         if headers["Content-Type"] == PARTS_TYPE:
-            stream = partial(framed, cast(AsyncTextStream, stream))
+            stream = partial(with_boundaries, cast(AsyncTextStream, stream))
         return await super().create_streaming_response(request, stream, sub_response, headers)
 
 
 async def _count_subscription(request: Request) -> None:
     """Before its stream begins, after which no status can refuse it any more."""
-    house: House = request.app.state.house
+    house: AppState = request.app.state.house
     try:
-        await house.counts.count(request.state.caller, Deed.SUBSCRIPTIONS)
+        await house.counts.count(request.state.caller, RateLimitedAction.SUBSCRIPTIONS)
     except RateLimited as refused:
         raise too_often(refused) from None
 
@@ -270,17 +270,17 @@ async def _operation(request: Request) -> dict[str, Any]:
             return operation_from(await request.body(), "The body")
         case "multipart/form-data":
             return await multipart_operation(request)
-    raise Refused(415, "Send the operation as application/json, or as multipart/form-data with a file.")
+    raise BadRequest(415, "Send the operation as application/json, or as multipart/form-data with a file.")
 
 
-def mutation_by_get() -> Refused:
-    return Refused(405, "A mutation needs POST.", headers={"Allow": "POST"})
+def mutation_by_get() -> BadRequest:
+    return BadRequest(405, "A mutation needs POST.", headers={"Allow": "POST"})
 
 
-def refusal(refused: HTTPException, accept: str) -> JSONResponse:
+def error_response(refused: HTTPException, accept: str) -> JSONResponse:
     """An answer in the form of a GraphQL error."""
-    extensions = refused.extensions if isinstance(refused, Refused) else {"code": Code.BAD_REQUEST.value}
-    headers = {"Vary": "Accept"} | ((refused.headers if isinstance(refused, Refused) else None) or {})
+    extensions = refused.extensions if isinstance(refused, BadRequest) else {"code": Code.BAD_REQUEST.value}
+    headers = {"Vary": "Accept"} | ((refused.headers if isinstance(refused, BadRequest) else None) or {})
     error = {"message": refused.reason, "extensions": extensions}
     return _errors(error, refused.status_code, headers, accept)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row
 from strawberry.dataloader import DataLoader
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import ProductStatus
 from gql_imgproc.requests.repository import product_queries, queries
 
@@ -37,7 +37,7 @@ class ProductsOf:
     """A page of the products of a request."""
 
     request_id: UUID
-    window: Window
+    window: PageWindow
     wanted: Wanted
 
 
@@ -73,7 +73,7 @@ class Loaders:
         return [found[key] for key in keys]
 
     async def _products(self, keys: list[ProductsOf]) -> list[Page[Row[Any]]]:
-        groups: defaultdict[tuple[Window, Wanted], set[UUID]] = defaultdict(set)
+        groups: defaultdict[tuple[PageWindow, Wanted], set[UUID]] = defaultdict(set)
         for key in keys:
             groups[key.window, key.wanted].add(key.request_id)
         found = await self._db.read(

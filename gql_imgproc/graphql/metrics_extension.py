@@ -17,7 +17,7 @@ UNREAD, SEVERAL = "unread", "several"
 _INTROSPECTION = {"__schema", "__type", "__typename"}
 
 
-class Measured(SchemaExtension):
+class MetricsExtension(SchemaExtension):
     """Counts each operation but subscriptions, which are counted by who follows them, and how long it took."""
 
     def on_operation(self) -> Iterator[None]:

@@ -12,12 +12,12 @@ from starlette.types import Receive
 
 from gql_imgproc.graphql.request_body import (
     MAX_JSON_BYTES,
+    BadRequest,
     BodyTooLarge,
-    Refused,
-    limited,
     media_type,
     object_from,
     operation_from,
+    read_limited,
     require_utf_8,
 )
 
@@ -90,13 +90,13 @@ def is_multipart(request: Request) -> bool:
 def limited_upload(request: Request) -> Receive:
     """Receives a multipart body up to where not even its end is of interest."""
     limit = _max_file_bytes(request)
-    return limited(request, limit * OVERSIZE_FACTOR + MULTIPART_MARGIN_BYTES, _too_large(limit))
+    return read_limited(request, limit * OVERSIZE_FACTOR + MULTIPART_MARGIN_BYTES, _too_large(limit))
 
 
 async def multipart_operation(request: Request) -> dict[str, Any]:
     """The operation of a multipart request, its files put where `map` says."""
     if not any(header in request.headers for header in PREFLIGHT_HEADERS):
-        raise Refused(
+        raise BadRequest(
             400,
             f"A multipart request needs one of the headers {', '.join(PREFLIGHT_HEADERS)}, with any value,"
             " so that no foreign web page can send it.",
@@ -107,7 +107,7 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
         parser = UploadParser(request.headers, request.stream(), max_file_bytes=_max_file_bytes(request))
         form = await parser.parse()
     except MultiPartException as error:
-        raise Refused(400, f"The multipart body cannot be read. {error.message}") from None
+        raise BadRequest(400, f"The multipart body cannot be read. {error.message}") from None
     # Where `request.form()` would put it, so that `request.close()` closes its files.
     request._form = form
     operation = operation_from(_field(form, "operations"), "The part `operations`")
@@ -116,9 +116,9 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
     for part, paths in places.items():
         file = form.get(part)
         if not isinstance(file, UploadFile):
-            raise Refused(400, f"`map` names the file part {part[:100]!r}, which is missing.")
+            raise BadRequest(400, f"`map` names the file part {part[:100]!r}, which is missing.")
         if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            raise Refused(400, "`map` must give a list of paths for each file part.")
+            raise BadRequest(400, "`map` must give a list of paths for each file part.")
         for path in paths:
             _place(operation, path, file)
     return operation
@@ -127,10 +127,10 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
 def _refuse_several(form: FormData, places: dict[str, Any]) -> None:
     """One file in one place; one without a place would be taken in for nothing."""
     if sum(len(paths) for paths in places.values() if isinstance(paths, list)) > 1:
-        raise Refused(400, "`map` names several places. One request can upload one file, in one place.")
+        raise BadRequest(400, "`map` names several places. One request can upload one file, in one place.")
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) and name not in places:
-            raise Refused(400, f"The file part {name[:100]!r} is not named in `map`, so it has no place.")
+            raise BadRequest(400, f"The file part {name[:100]!r} is not named in `map`, so it has no place.")
 
 
 def _max_file_bytes(request: Request) -> int:
@@ -147,7 +147,7 @@ def _too_large(max_file_bytes: int) -> str:
 def _field(form: FormData, name: str) -> str:
     value = form.get(name)
     if not isinstance(value, str):
-        raise Refused(400, f"The multipart body has no field `{name}`.")
+        raise BadRequest(400, f"The multipart body has no field `{name}`.")
     return value
 
 
@@ -162,7 +162,7 @@ def _place(operation: dict[str, Any], path: str, file: UploadFile) -> None:
             raise LookupError
         holder[_step(holder, last)] = file
     except (LookupError, TypeError, ValueError):
-        raise Refused(400, f"`map` names the path {path[:100]!r}, where `operations` has no null.") from None
+        raise BadRequest(400, f"`map` names the path {path[:100]!r}, where `operations` has no null.") from None
 
 
 def _step(holder: Any, step: str) -> str | int:

@@ -11,8 +11,8 @@ from gql_imgproc import errors
 from gql_imgproc.access import api_keys
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.types.api_key import ApiKey
-from gql_imgproc.graphql.types.connection import given
-from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.connection import unset_to_none
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.inputs import (
     CancelRequestInput,
     DeleteRequestInput,
@@ -21,9 +21,9 @@ from gql_imgproc.graphql.types.inputs import (
     UploadCsvInput,
 )
 from gql_imgproc.graphql.types.key_payloads import (
+    ApiKeyInactive,
     ApiKeyInvalid,
     ApiKeyNotFound,
-    ApiKeyOver,
     CreateApiKeyInput,
     CreateApiKeyResult,
     CreateApiKeySuccess,
@@ -57,9 +57,9 @@ from gql_imgproc.graphql.types.payloads import (
     WebhookUrlInvalid,
 )
 from gql_imgproc.graphql.types.request import Request
-from gql_imgproc.ids import Kind, from_global, request_id_from
+from gql_imgproc.ids import IdPrefix, decode_global_id, request_id_from
 from gql_imgproc.requests import commands, upload
-from gql_imgproc.security.api_key import new_key
+from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.webhooks import delivery
 
@@ -70,13 +70,13 @@ _WHICH_KEY = strawberry.argument(description="Which API key.")
 
 @strawberry.type(description="Entry points for changes.")
 class Mutation:
-    @computed("Uploads a CSV file, checks it and starts the work.", cost=10)
+    @cost_field("Uploads a CSV file, checks it and starts the work.", cost=10)
     async def upload_csv(
         self, info: Info, input: Annotated[UploadCsvInput, strawberry.argument(description="File and options.")]
     ) -> UploadCsvResult:
         try:
             done = await upload.submit(info.context.resources, info.context.caller, input.read())
-        except errors.ManifestRefused as refused:
+        except errors.InvalidCsv as refused:
             return CsvInvalid.of(refused)
         except errors.UploadTooLarge as refused:
             info.context.tell_status(413)
@@ -87,7 +87,7 @@ class Mutation:
             return QuotaExceeded.of(refused, ["input", "file"])
         return UploadCsvSuccess(request=Request.of(done.snapshot), replayed=done.replayed)
 
-    @computed("Stops a request.")
+    @cost_field("Stops a request.")
     async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _WHICH]) -> CancelRequestResult:
         try:
             request = await commands.cancel(info.context.resources, info.context.caller, _named(input.id))
@@ -97,7 +97,7 @@ class Mutation:
             return RequestAlreadyFinal(message=str(refused), path=_ID_PATH, status=refused.status)
         return CancelRequestSuccess(request=Request.of(request))
 
-    @computed("Tries the failed images of a final request again.")
+    @cost_field("Tries the failed images of a final request again.")
     async def retry_failed_images(
         self, info: Info, input: Annotated[RetryFailedImagesInput, _WHICH]
     ) -> RetryFailedImagesResult:
@@ -111,7 +111,7 @@ class Mutation:
             return QuotaExceeded.of(refused, _ID_PATH)
         return RetryFailedImagesSuccess(request=Request.of(request))
 
-    @computed("Sends the completion webhook of a final request again.")
+    @cost_field("Sends the completion webhook of a final request again.")
     async def resend_webhook(self, info: Info, input: Annotated[ResendWebhookInput, _WHICH]) -> ResendWebhookResult:
         try:
             request = await delivery.resend(info.context.resources, info.context.caller, _named(input.id))
@@ -121,7 +121,7 @@ class Mutation:
             return NoWebhook(message=str(refused), path=_ID_PATH)
         return ResendWebhookSuccess(request=Request.of(request))
 
-    @computed("Removes a final request with its products, images and stored files.")
+    @cost_field("Removes a final request with its products, images and stored files.")
     async def delete_request(self, info: Info, input: Annotated[DeleteRequestInput, _WHICH]) -> DeleteRequestResult:
         try:
             await commands.delete(info.context.resources, info.context.caller, _named(input.id))
@@ -131,13 +131,13 @@ class Mutation:
             return RequestNotFinal(message=str(refused), path=_ID_PATH, status=refused.status)
         return DeleteRequestSuccess(deleted_id=input.id)
 
-    @computed("Makes an API key of the caller's tenant, with any scopes.", cost=10, scope=Scope.ADMIN)
+    @cost_field("Makes an API key of the caller's tenant, with any scopes.", cost=10, scope=Scope.ADMIN)
     async def create_api_key(
         self,
         info: Info,
         input: Annotated[CreateApiKeyInput, strawberry.argument(description="What the key is to be.")],
     ) -> CreateApiKeyResult:
-        caller, expires_at, text = info.context.caller, given(input.expires_at), new_key()
+        caller, expires_at, text = info.context.caller, unset_to_none(input.expires_at), generate_api_key()
         try:
             made = await info.context.resources.db.write(
                 lambda connection: api_keys.create(connection, caller, text, input.name, input.scopes, expires_at)
@@ -146,9 +146,9 @@ class Mutation:
             return ApiKeyInvalid.of(refused)
         return CreateApiKeySuccess.of(made)
 
-    @computed("Makes an API key that takes the place of another one.", cost=10, scope=Scope.ADMIN)
+    @cost_field("Makes an API key that takes the place of another one.", cost=10, scope=Scope.ADMIN)
     async def rotate_api_key(self, info: Info, input: Annotated[RotateApiKeyInput, _WHICH_KEY]) -> RotateApiKeyResult:
-        caller, text = info.context.caller, new_key()
+        caller, text = info.context.caller, generate_api_key()
         try:
             key_id = _named_key(input.id)
             made = await info.context.resources.db.write(
@@ -156,13 +156,13 @@ class Mutation:
             )
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
-        except errors.KeyOver as refused:
-            return ApiKeyOver(message=str(refused), path=_ID_PATH)
+        except errors.ApiKeyNotRotatable as refused:
+            return ApiKeyInactive(message=str(refused), path=_ID_PATH)
         except errors.KeyInvalid as refused:
             return ApiKeyInvalid.of(refused)
         return RotateApiKeySuccess.of(made)
 
-    @computed("Makes an API key worthless.", cost=10, scope=Scope.ADMIN)
+    @cost_field("Makes an API key worthless.", cost=10, scope=Scope.ADMIN)
     async def revoke_api_key(self, info: Info, input: Annotated[RevokeApiKeyInput, _WHICH_KEY]) -> RevokeApiKeyResult:
         caller = info.context.caller
         try:
@@ -177,8 +177,8 @@ class Mutation:
 
 def _named_key(id: str) -> UUID:
     """The API key that an identifier names; one that cannot be ours names none that exists."""
-    named = from_global(id)
-    if named is None or named[0] is not Kind.API_KEY:
+    named = decode_global_id(id)
+    if named is None or named[0] is not IdPrefix.API_KEY:
         raise errors.KeyNotFound
     return named[1]
 

@@ -9,20 +9,28 @@ import strawberry
 from sqlalchemy import Connection
 
 from gql_imgproc.access import audit_log, key_repository, quotas, tenant_repository
-from gql_imgproc.enums import Action, ProductStatus, RequestStatus
+from gql_imgproc.enums import AuditAction, ProductStatus, RequestStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.types.api_key import ApiKey, ApiKeyConnection
 from gql_imgproc.graphql.types.audit import AuditEvent, AuditEventConnection
-from gql_imgproc.graphql.types.connection import After, Before, First, Last, Listing, given, window
+from gql_imgproc.graphql.types.connection import (
+    After,
+    Before,
+    ConnectionArgs,
+    First,
+    Last,
+    parse_connection_args,
+    unset_to_none,
+)
 from gql_imgproc.graphql.types.enums import RequestOrder
-from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.image import Image
 from gql_imgproc.graphql.types.node import Node
-from gql_imgproc.graphql.types.product import NameContains, Product, ProductConnection, searched
+from gql_imgproc.graphql.types.product import NameContains, Product, ProductConnection, parse_search
 from gql_imgproc.graphql.types.request import Request, RequestConnection
 from gql_imgproc.graphql.types.server_limits import RateLimit, ServerLimits
 from gql_imgproc.graphql.types.viewer import Viewer
-from gql_imgproc.ids import Kind, from_global
+from gql_imgproc.ids import IdPrefix, decode_global_id
 from gql_imgproc.requests.limits import quota_limits
 from gql_imgproc.requests.repository import product_queries, queries
 from gql_imgproc.security.scopes import Scope
@@ -32,27 +40,29 @@ Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifie
 
 @strawberry.type(description="Entry points for reading.")
 class Query:
-    @computed("Fetches anything by its global identifier; null when it does not exist or is not visible to the caller.")
+    @cost_field(
+        "Fetches anything by its global identifier; null when it does not exist or is not visible to the caller."
+    )
     async def node(self, info: Info, id: Identifier) -> Node | None:
-        named = from_global(id)
+        named = decode_global_id(id)
         match named and named[0]:
-            case Kind.REQUEST:
+            case IdPrefix.REQUEST:
                 return await _request(info, id)
-            case Kind.PRODUCT:
+            case IdPrefix.PRODUCT:
                 return await _product(info, id)
-            case Kind.IMAGE:
+            case IdPrefix.IMAGE:
                 return await _image(info, id)
-            case Kind.API_KEY if named and Scope.ADMIN in info.context.caller.scopes:
+            case IdPrefix.API_KEY if named and Scope.ADMIN in info.context.caller.scopes:
                 return await _api_key(info, named[1])
-            case Kind.AUDIT_EVENT if named and Scope.ADMIN in info.context.caller.scopes:
+            case IdPrefix.AUDIT_EVENT if named and Scope.ADMIN in info.context.caller.scopes:
                 return await _audit_event(info, named[1])
         return None
 
-    @computed("Fetches a request; null when it does not exist or is not visible to the caller.")
+    @cost_field("Fetches a request; null when it does not exist or is not visible to the caller.")
     async def request(self, info: Info, id: Identifier) -> Request | None:
         return await _request(info, id)
 
-    @computed("Requests visible to the caller.", cost=5)
+    @cost_field("Requests visible to the caller.", cost=5)
     async def requests(
         self,
         info: Info,
@@ -67,8 +77,8 @@ class Query:
             RequestOrder, strawberry.argument(description="Order of the list.")
         ] = RequestOrder.CREATED_AT_DESC,
     ) -> RequestConnection:
-        asked = window(Listing.REQUESTS, first, after, last, before)
-        wanted, oldest_first = given(status), order_by is RequestOrder.CREATED_AT_ASC
+        asked = parse_connection_args(ConnectionArgs.REQUESTS, first, after, last, before)
+        wanted, oldest_first = unset_to_none(status), order_by is RequestOrder.CREATED_AT_ASC
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
             lambda connection: queries.requests_page(
@@ -81,11 +91,11 @@ class Query:
             lambda: db.read(lambda connection: queries.count_requests(connection, tenant_id, status=wanted)),
         )
 
-    @computed("Fetches a product; null when it does not exist or is not visible to the caller.")
+    @cost_field("Fetches a product; null when it does not exist or is not visible to the caller.")
     async def product(self, info: Info, id: Identifier) -> Product | None:
         return await _product(info, id)
 
-    @computed("Products of all requests visible to the caller.", cost=5)
+    @cost_field("Products of all requests visible to the caller.", cost=5)
     async def products(
         self,
         info: Info,
@@ -98,8 +108,8 @@ class Query:
             ProductStatus | None, strawberry.argument(description="Only products with this status.")
         ] = strawberry.UNSET,
     ) -> ProductConnection:
-        asked = window(Listing.PRODUCTS, first, after, last, before)
-        text, wanted = searched(name_contains), given(status)
+        asked = parse_connection_args(ConnectionArgs.PRODUCTS, first, after, last, before)
+        text, wanted = parse_search(name_contains), unset_to_none(status)
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
             lambda connection: product_queries.products_page(
@@ -107,7 +117,7 @@ class Query:
             )
         )
         return ProductConnection.of(
-            Listing.PRODUCTS,
+            ConnectionArgs.PRODUCTS,
             asked,
             page,
             lambda: db.read(
@@ -117,7 +127,7 @@ class Query:
             ),
         )
 
-    @computed("API keys of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
+    @cost_field("API keys of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
     async def api_keys(
         self,
         info: Info,
@@ -126,14 +136,14 @@ class Query:
         last: Last = strawberry.UNSET,
         before: Before = strawberry.UNSET,
     ) -> ApiKeyConnection:
-        asked = window(Listing.API_KEYS, first, after, last, before)
+        asked = parse_connection_args(ConnectionArgs.API_KEYS, first, after, last, before)
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(lambda connection: key_repository.keys_page(connection, tenant_id, asked))
         return ApiKeyConnection.of(
             asked, page, lambda: db.read(lambda connection: key_repository.count_keys(connection, tenant_id))
         )
 
-    @computed("What was done in the name of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
+    @cost_field("What was done in the name of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
     async def audit_log(
         self,
         info: Info,
@@ -142,14 +152,14 @@ class Query:
         last: Last = strawberry.UNSET,
         before: Before = strawberry.UNSET,
         action: Annotated[
-            Action | None, strawberry.argument(description="Only events of this kind.")
+            AuditAction | None, strawberry.argument(description="Only events of this kind.")
         ] = strawberry.UNSET,
         subject_id: Annotated[
             strawberry.ID | None, strawberry.argument(description="Only what was done to this thing.")
         ] = strawberry.UNSET,
     ) -> AuditEventConnection:
-        asked = window(Listing.AUDIT, first, after, last, before)
-        wanted, subject = given(action), _subject(given(subject_id))
+        asked = parse_connection_args(ConnectionArgs.AUDIT, first, after, last, before)
+        wanted, subject = unset_to_none(action), _subject(unset_to_none(subject_id))
         db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
         page = await db.read(
             lambda connection: audit_log.events_page(connection, tenant_id, asked, action=wanted, subject_id=subject)
@@ -162,30 +172,30 @@ class Query:
             ),
         )
 
-    @computed("Who the caller is.", cost=5)
+    @cost_field("Who the caller is.", cost=5)
     async def viewer(self, info: Info) -> Viewer:
         caller, limits = info.context.caller, quota_limits(info.context.settings, info.context.caller)
 
-        def read(connection: Connection) -> tuple[str, quotas.Standing]:
+        def read(connection: Connection) -> tuple[str, quotas.QuotaUsage]:
             tenant = tenant_repository.tenant_name(connection, caller.tenant_id)
-            return tenant, quotas.standing(connection, caller.tenant_id, limits or quotas.Limits())
+            return tenant, quotas.read_usage(connection, caller.tenant_id, limits or quotas.Limits())
 
         tenant, standing = await info.context.resources.db.read(read)
         return Viewer.of(caller, tenant, standing, bound=limits is not None)
 
-    @computed("Limits in force.")
+    @cost_field("Limits in force.")
     def limits(self, info: Info) -> ServerLimits:
         return ServerLimits.of(info.context.settings)
 
-    @computed("What is left of the rate of the caller's operations; null when it has no limit.")
+    @cost_field("What is left of the rate of the caller's operations; null when it has no limit.")
     async def rate_limit(self, info: Info) -> RateLimit | None:
         left = await info.context.house.counts.left(info.context.caller)
         return None if left is None else RateLimit.of(left)
 
 
 async def _request(info: Info, id: str) -> Request | None:
-    named = from_global(id)
-    if named is None or named[0] is not Kind.REQUEST:
+    named = decode_global_id(id)
+    if named is None or named[0] is not IdPrefix.REQUEST:
         return None
     db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
     found = await db.read(lambda connection: queries.request(connection, tenant_id, named[1]))
@@ -193,8 +203,8 @@ async def _request(info: Info, id: str) -> Request | None:
 
 
 async def _product(info: Info, id: str) -> Product | None:
-    named = from_global(id)
-    if named is None or named[0] is not Kind.PRODUCT:
+    named = decode_global_id(id)
+    if named is None or named[0] is not IdPrefix.PRODUCT:
         return None
     db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
     row = await db.read(lambda connection: queries.product(connection, tenant_id, named[1]))
@@ -202,8 +212,8 @@ async def _product(info: Info, id: str) -> Product | None:
 
 
 async def _image(info: Info, id: str) -> Image | None:
-    named = from_global(id)
-    if named is None or named[0] is not Kind.IMAGE:
+    named = decode_global_id(id)
+    if named is None or named[0] is not IdPrefix.IMAGE:
         return None
     db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
     row = await db.read(lambda connection: queries.image(connection, tenant_id, named[1]))
@@ -212,7 +222,7 @@ async def _image(info: Info, id: str) -> Image | None:
 
 def _subject(id: str | None) -> str | None:
     """What may stand in the log: nothing was ever done to what has not the form of an identifier."""
-    return id if id is None or from_global(id) else ""
+    return id if id is None or decode_global_id(id) else ""
 
 
 async def _api_key(info: Info, key_id: UUID) -> ApiKey | None:

@@ -47,7 +47,7 @@ SEARCH, SEARCH_COST = "nameContains", 200
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class QueryCost:
     """What a selection amounts to."""
 
     cost: int = 0
@@ -62,7 +62,7 @@ class Measure:
     of_entry: int = 0
 
 
-class Measurer:
+class CostAnalyzer:
     """Measures selections of one document with the values of its variables.
 
     What `@skip` or `@include` may leave out counts as well. Says nothing about a document that does not fit the
@@ -75,9 +75,9 @@ class Measurer:
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
-        self._measured: dict[tuple[str, bool, int], Measure] = {}
+        self._measured: dict[tuple[str, bool, int], QueryCost] = {}
 
-    def operation(self, node: OperationDefinitionNode) -> Measure:
+    def operation(self, node: OperationDefinitionNode) -> QueryCost:
         self._defaults = {
             definition.variable.name.value: _integer(definition.default_value)
             for definition in node.variable_definitions or ()
@@ -93,7 +93,7 @@ class Measurer:
         *,
         all_types: bool = False,
         wraps: int = 0,
-    ) -> Measure:
+    ) -> QueryCost:
         """`all_types`: whether this is asked of each type of the schema; `wraps`: within how many `ofType`."""
         cost = depth = aliases = directives = uploads = of_entry = 0
         introspection = 0.0
@@ -116,9 +116,9 @@ class Measurer:
             introspection += part.introspection
             uploads += part.uploads
             of_entry = max(of_entry, part.of_entry)
-        return Measure(cost, depth, aliases, directives, introspection, uploads, of_entry)
+        return QueryCost(cost, depth, aliases, directives, introspection, uploads, of_entry)
 
-    def _field(self, node: FieldNode, parent: GraphQLNamedType | None, *, all_types: bool, wraps: int) -> Measure:
+    def _field(self, node: FieldNode, parent: GraphQLNamedType | None, *, all_types: bool, wraps: int) -> QueryCost:
         name = node.name.value
         definition = _definition(self._schema, parent, name)
         kind = get_named_type(definition.type) if definition else None
@@ -131,7 +131,7 @@ class Measurer:
             known = sizes(self._schema)
             is_there = not unwraps or wraps < known.wraps
             entries = 1 + is_there * known.of(name, all_types=all_types) * entries
-        return Measure(
+        return QueryCost(
             cost=_weight(definition) + SEARCH_COST * _searches(node) + times * inside.cost,
             depth=1 + inside.depth,
             aliases=(node.alias is not None) + inside.aliases,
@@ -141,11 +141,11 @@ class Measurer:
             of_entry=max(inside.of_entry, inside.cost if definition and _without_pages(definition, name) else 0),
         )
 
-    def _fragment(self, name: str, *, all_types: bool, wraps: int) -> Measure:
+    def _fragment(self, name: str, *, all_types: bool, wraps: int) -> QueryCost:
         key = name, all_types, wraps
         if key not in self._measured:
             # A fragment that contains itself is refused by validation; here it just must not go round for ever.
-            self._measured[key] = Measure()
+            self._measured[key] = QueryCost()
             if fragment := self._fragments.get(name):
                 parent = self._schema.get_type(fragment.type_condition.name.value)
                 inside = self._selections(fragment.selection_set, parent, all_types=all_types, wraps=wraps)
@@ -238,7 +238,7 @@ class Allowance:
 #: The two fields that every schema has at its root.
 ROOTS = frozenset({"__schema", "__type"})
 #: Answer to a document that asks for the schema where it is not told.
-NOT_TOLD = (
+INTROSPECTION_DISABLED = (
     "This service does not tell its schema. It stands in the project's `schema.graphql`; "
     "whoever runs the service can have it told with IMGPROC_INTROSPECTION=on."
 )

@@ -29,8 +29,8 @@ from strawberry.types.execution import StreamExecutionResult
 
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.errors import Code, forbidden
-from gql_imgproc.graphql.query_cost import NOT_TOLD, UPLOAD, Measure, Measurer
-from gql_imgproc.graphql.scope_check import needed
+from gql_imgproc.graphql.query_cost import INTROSPECTION_DISABLED, UPLOAD, CostAnalyzer, QueryCost
+from gql_imgproc.graphql.scope_check import required_scopes
 from gql_imgproc.settings import Settings
 
 #: Fields within fields: the introspection query of GraphiQL has 15 levels.
@@ -75,7 +75,7 @@ def _operations(document: DocumentNode, name: str | None) -> list[OperationDefin
     return [node for node in operations if name is None or (node.name and node.name.value == name)]
 
 
-class DocumentLimits(SchemaExtension):
+class QueryLimitsExtension(SchemaExtension):
     """Refuses a document that is over a limit before anything else is done with it, and validates the others."""
 
     def on_operation(self) -> Iterator[None]:
@@ -112,13 +112,13 @@ class DocumentLimits(SchemaExtension):
             ]
         if missing := self._missing(chosen):
             return missing
-        measurer = Measurer(execution.schema._schema, document, execution.variables or {})
+        measurer = CostAnalyzer(execution.schema._schema, document, execution.variables or {})
         measures = [measurer.operation(node) for node in chosen]
         if settings.introspection != "on" and any(measure.introspection for measure in measures):
-            return [_refusal(NOT_TOLD)]
+            return [_refusal(INTROSPECTION_DISABLED)]
         for measure in measures:
             self._context.allowance.measured(measure.cost, measure.of_entry)
-        return [error for measure in measures for error in refusals(measure, settings.max_query_cost)]
+        return [error for measure in measures for error in exceeded_limits(measure, settings.max_query_cost)]
 
     def _missing(self, chosen: Sequence[OperationDefinitionNode]) -> list[GraphQLError]:
         """What the caller's key is not good for."""
@@ -128,7 +128,7 @@ class DocumentLimits(SchemaExtension):
         return [
             forbidden(f"`{field}` needs an API key with the scope {scope}.")
             for operation in chosen
-            for field, scope in needed(schema, execution.graphql_document, operation).items()
+            for field, scope in required_scopes(schema, execution.graphql_document, operation).items()
             if scope not in scopes
         ]
 
@@ -177,7 +177,7 @@ def most_repeated(document: DocumentNode) -> str | None:
     return next((name for name, count in times.items() if count > MAX_REPEATS), None)
 
 
-def refusals(measure: Measure, max_cost: int) -> list[GraphQLError]:
+def exceeded_limits(measure: QueryCost, max_cost: int) -> list[GraphQLError]:
     """Which limits a measure is over."""
     over = [
         ("depth", measure.depth, MAX_DEPTH),

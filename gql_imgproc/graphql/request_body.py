@@ -16,7 +16,7 @@ from gql_imgproc.graphql.errors import Code
 MAX_JSON_BYTES = 1024 * 1024
 
 
-class Refused(HTTPException):
+class BadRequest(HTTPException):
     """An HTTP request that is not as it must be; the message tells how it must be."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Refused(HTTPException):
         self.extensions = {"code": code.value} | (extensions or {})
 
 
-class BodyTooLarge(Refused):
+class BodyTooLarge(BadRequest):
     def __init__(self, message: str) -> None:
         super().__init__(413, message, code=Code.PAYLOAD_TOO_LARGE)
 
@@ -56,10 +56,10 @@ def require_utf_8(request: Request, what: str) -> None:
     _, parameters = parse_options_header(request.headers["content-type"])
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
     if charset not in ("utf-8", "utf8"):
-        raise Refused(415, f"{what} is in UTF-8, not in {charset[:100]!r}. Leave out its charset.")
+        raise BadRequest(415, f"{what} is in UTF-8, not in {charset[:100]!r}. Leave out its charset.")
 
 
-def limited(request: Request, limit_bytes: int, too_large: str = "") -> Receive:
+def read_limited(request: Request, limit_bytes: int, too_large: str = "") -> Receive:
     """Receives the body of a request up to the limit, whatever length it says it has; `too_large` is told beyond."""
     too_large = too_large or f"The body is larger than the limit of {limit_bytes:,} bytes."
     declared = request.headers.get("content-length", "")
@@ -78,7 +78,7 @@ def limited(request: Request, limit_bytes: int, too_large: str = "") -> Receive:
     return receive
 
 
-def decoded(data: str | bytes) -> Any:
+def decode_json(data: str | bytes) -> Any:
     """A value from JSON. All that can be wrong with it is one kind of error, which Strawberry knows."""
     try:
         # Left to itself it would guess UTF-16 and UTF-32 too.
@@ -94,7 +94,7 @@ def operation_from(data: str | bytes, what: str) -> dict[str, Any]:
     """The operation in a body, or in the part of one."""
     value = _value(data, what)
     if isinstance(value, list):
-        raise Refused(400, f"{what} is a list. Batches are not taken: send each operation in a request of its own.")
+        raise BadRequest(400, f"{what} is a list. Batches are not taken: send each operation in a request of its own.")
     return _object(value, what)
 
 
@@ -105,12 +105,12 @@ def object_from(data: str | bytes, what: str) -> dict[str, Any]:
 
 def _value(data: str | bytes, what: str) -> Any:
     try:
-        return decoded(data)
+        return decode_json(data)
     except json.JSONDecodeError:
-        raise Refused(400, f"{what} is not valid JSON in UTF-8.") from None
+        raise BadRequest(400, f"{what} is not valid JSON in UTF-8.") from None
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Refused(400, f"{what} must be a JSON object.")
+        raise BadRequest(400, f"{what} must be a JSON object.")
     return value

@@ -13,11 +13,11 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types.graphql import OperationType
 
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.errors import PresentableErrors
-from gql_imgproc.graphql.metrics_extension import Measured
+from gql_imgproc.graphql.errors import ErrorMaskingExtension
+from gql_imgproc.graphql.metrics_extension import MetricsExtension
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.query import Query
-from gql_imgproc.graphql.query_limits import DocumentLimits, is_subscription
+from gql_imgproc.graphql.query_limits import QueryLimitsExtension, is_subscription
 from gql_imgproc.graphql.subscription import Subscription
 from gql_imgproc.graphql.types.api_key import ApiKey
 from gql_imgproc.graphql.types.audit import AuditEvent
@@ -28,7 +28,7 @@ from gql_imgproc.graphql.types.scalars import SCALARS
 
 
 class Schema(strawberry.Schema):
-    """Executes equal subscriptions once; leaves the logging of errors to `PresentableErrors`, which numbers them."""
+    """Executes equal subscriptions once; `ErrorMaskingExtension` logs errors, with an ID."""
 
     async def stream(
         self,
@@ -72,7 +72,7 @@ schema = Schema(
     types=[Request, Product, Image, ApiKey, AuditEvent],
     config=StrawberryConfig(scalar_map=SCALARS),
     # The first of them ends last: what is measured is what the caller gets.
-    extensions=[Measured, PresentableErrors, DocumentLimits],
+    extensions=[MetricsExtension, ErrorMaskingExtension, QueryLimitsExtension],
 )
 
 

@@ -16,7 +16,7 @@ from graphql import (
     SelectionSetNode,
 )
 
-from gql_imgproc.graphql.types.field import Requires, directive
+from gql_imgproc.graphql.types.field import RequiresScope, directive
 from gql_imgproc.security.scopes import Scope
 
 #: What the fields of a root type need that say nothing else.
@@ -26,17 +26,19 @@ _USUAL = {
     OperationType.SUBSCRIPTION: Scope.READ,
 }
 #: What every caller may ask: about itself, and what holds for all.
-FOR_ALL = frozenset({"viewer", "rateLimit", "limits", "__typename", "__schema", "__type"})
+PUBLIC_FIELDS = frozenset({"viewer", "rateLimit", "limits", "__typename", "__schema", "__type"})
 
 
-def needed(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> dict[str, Scope]:
+def required_scopes(
+    schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode
+) -> dict[str, Scope]:
     """The root fields of an operation that need a scope, and which."""
     root = schema.get_root_type(operation.operation)
     found: dict[str, Scope] = {}
     for name in _root_fields(document, operation.selection_set):
         definition = root.fields.get(name) if root else None
-        if definition is not None and name not in FOR_ALL:
-            marked = directive(definition, Requires)
+        if definition is not None and name not in PUBLIC_FIELDS:
+            marked = directive(definition, RequiresScope)
             found[name] = marked.scope if marked else _USUAL[operation.operation]
     return found
 

@@ -18,7 +18,7 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError, StreamExecutionResult
 
-from gql_imgproc.graphql.errors import key_over, presentable
+from gql_imgproc.graphql.errors import key_over, mask_error
 from gql_imgproc.metrics import SUBSCRIBERS, SUBSCRIPTIONS
 
 Begin: TypeAlias = Callable[[], Awaitable[StreamResult]]
@@ -40,7 +40,7 @@ class SharedResult(ExecutionResult):
         return json.dumps(payload, separators=(",", ":"))
 
 
-class Seat:
+class Subscriber:
     """The newest result that one watcher has not taken yet, and whether others will follow."""
 
     def __init__(self, newest: StreamExecutionResult | None) -> None:
@@ -74,7 +74,7 @@ class Seat:
             self._waiting.set_result(None)
 
 
-class Shares:
+class SharedSubscriptions:
     """The executions under way, by what they execute and for whom."""
 
     def __init__(self) -> None:
@@ -113,15 +113,15 @@ class _Share:
         self._begin = begin
         self._ended = ended
         self._newest: StreamExecutionResult | None = None
-        self._seats: set[Seat] = set()
+        self._seats: set[Subscriber] = set()
         self._execution = asyncio.create_task(self._execute(), name="shared-subscription")
 
-    def enter(self) -> Seat:
-        seat = Seat(self._newest)
+    def enter(self) -> Subscriber:
+        seat = Subscriber(self._newest)
         self._seats.add(seat)
         return seat
 
-    async def leave(self, seat: Seat) -> None:
+    async def leave(self, seat: Subscriber) -> None:
         self._seats.discard(seat)
         if not self._seats and not self._execution.done():
             # Forgotten at once: whoever comes now begins anew.
@@ -136,7 +136,7 @@ class _Share:
                     self._put(_shared(result))
         except Exception as error:
             # Raised in each follower it would be logged as often, with a traceback that grows by each.
-            self._put(SharedResult(None, [presentable(GraphQLError(str(error), original_error=error))]))
+            self._put(SharedResult(None, [mask_error(GraphQLError(str(error), original_error=error))]))
         finally:
             self._ended()
             for seat in self._seats:

@@ -15,7 +15,7 @@ _BOUNDARY = "--graphql"
 _END = "--\r\n"
 
 
-class Events(SSETransport):
+class SseEncoder(SSETransport):
     """Server-sent events whose lines end as urql expects them.
 
     https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
@@ -31,7 +31,7 @@ class Events(SSETransport):
         return f": {comment}\n\n"
 
 
-class Parts(MultipartSubscriptionTransport):
+class MultipartEncoder(MultipartSubscriptionTransport):
     """Parts of a multipart body, each with the boundary behind it, since clients take none for whole before.
 
     https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
@@ -53,7 +53,7 @@ class Parts(MultipartSubscriptionTransport):
         return _END
 
 
-async def framed(parts: Callable[[], AsyncGenerator[str, None]]) -> AsyncGenerator[str, None]:
+async def with_boundaries(parts: Callable[[], AsyncGenerator[str, None]]) -> AsyncGenerator[str, None]:
     """The parts between the first boundary, which Strawberry leaves out, and the end, which a heartbeat may follow."""
     yield _BOUNDARY
     async with aclosing(parts()) as stream:

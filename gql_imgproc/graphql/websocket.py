@@ -24,12 +24,12 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
-from gql_imgproc.access.rate_limits import Deed
+from gql_imgproc.access.rate_limits import RateLimitedAction
 from gql_imgproc.database.migrations import UNUSABLE
 from gql_imgproc.errors import RateLimited
-from gql_imgproc.graphql.auth import FORBIDDEN_SOCKET
+from gql_imgproc.graphql.auth import CLOSE_FORBIDDEN
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.errors import KEY_OVER, Code, presentable, rate_limited
+from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, mask_error, rate_limited
 from gql_imgproc.graphql.query_limits import is_subscription
 from gql_imgproc.graphql.shared_subscriptions import SharedResult
 
@@ -88,7 +88,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def _leave(self) -> None:
         for operation in list(self.operations):
             await self.cleanup_operation(operation)
-        await self.websocket.close(FORBIDDEN_SOCKET, KEY_OVER)
+        await self.websocket.close(CLOSE_FORBIDDEN, KEY_EXPIRED)
 
     async def handle_message(self, message: Any) -> None:
         if fault := fault_of(message):
@@ -122,14 +122,18 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 await self._refuse(message, rate_limited(refused))
             except UNUSABLE as fault:
                 # The operation would have failed by itself, if the database does not come back meanwhile.
-                await self._refuse(message, presentable(GraphQLError("", original_error=fault)))
+                await self._refuse(message, mask_error(GraphQLError("", original_error=fault)))
             else:
                 await (super().handle_subscribe(message) if stays else self._leave())
 
     async def _count(self, message: SubscribeMessage) -> None:
         payload = message["payload"]
         begins = is_subscription(payload["query"], payload.get("operationName"))
-        deeds = (Deed.OPERATIONS, Deed.SUBSCRIPTIONS) if begins else (Deed.OPERATIONS,)
+        deeds = (
+            (RateLimitedAction.OPERATIONS, RateLimitedAction.SUBSCRIPTIONS)
+            if begins
+            else (RateLimitedAction.OPERATIONS,)
+        )
         await self.context.house.counts.count(self.context.caller, *deeds)
 
     async def _refuse(self, message: SubscribeMessage, error: GraphQLError) -> None:

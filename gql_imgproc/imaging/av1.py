@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gql_imgproc.imaging.av1_bits import MAX_HEADER_BYTES, Bits, Unreadable
+from gql_imgproc.imaging.av1_bits import MAX_HEADER_BYTES, BitReader, TruncatedHeader
 from gql_imgproc.imaging.av1_frame import Frame, frame_header
 from gql_imgproc.imaging.av1_sequence import IDENTITY, Sequence, sequence_header
-from gql_imgproc.imaging.errors import corrupt
-from gql_imgproc.imaging.isobmff import Budget
+from gql_imgproc.imaging.errors import corrupt_image
+from gql_imgproc.imaging.isobmff import BoxBudget
 
 #: What reading a sequence header costs, in other parts.
 _SEQUENCE_HEADER_PARTS = 10
@@ -37,7 +37,7 @@ class Stream:
         return self.frame is not None and self.frame.lossless and self.matrix == IDENTITY
 
 
-def stream(parts: Iterable[memoryview], budget: Budget, max_frames: int) -> Stream:
+def stream(parts: Iterable[memoryview], budget: BoxBudget, max_frames: int) -> Stream:
     """Sequence and frame headers (5.5 and 5.9) of a coded picture, or of the samples of a track one after the other.
 
     Refuses what has no sequence header, which no decoder can do without, and more frames than `max_frames`.
@@ -54,24 +54,24 @@ def stream(parts: Iterable[memoryview], budget: Budget, max_frames: int) -> Stre
                 continue
             budget.spend(_SEQUENCE_HEADER_PARTS)
             try:
-                header, sequence = told, sequence_header(Bits(body))
-            except Unreadable:
-                raise corrupt() from None
+                header, sequence = told, sequence_header(BitReader(body))
+            except TruncatedHeader:
+                raise corrupt_image() from None
             area = max(area, sequence.width * sequence.height)
             bit_depth = max(bit_depth, sequence.bit_depth)
         elif kind in (_FRAME_HEADER, _FRAME) and sequence is not None:
             frames += 1
             if frames > max_frames:
-                raise corrupt("The AVIF is damaged: a picture in it is made of too many frames.")
+                raise corrupt_image("The AVIF is damaged: a picture in it is made of too many frames.")
             frame, most = frame_header(body, sequence, extension)
             area = max(area, most)
     if sequence is None:
-        raise corrupt("The AVIF is damaged or incomplete: a picture in it has no header.")
+        raise corrupt_image("The AVIF is damaged or incomplete: a picture in it has no header.")
     colours = sequence.primaries, sequence.transfer, sequence.matrix
     return Stream(area, frames, bit_depth, *colours, frame if frames == 1 else None)
 
 
-def _obus(data: memoryview, budget: Budget) -> Iterator[tuple[int, int, memoryview]]:
+def _obus(data: memoryview, budget: BoxBudget) -> Iterator[tuple[int, int, memoryview]]:
     """Type, extension byte and content of each open bitstream unit (5.3.1 to 5.3.3)."""
     at, end = 0, len(data)
     while at < end:
@@ -87,12 +87,12 @@ def _obus(data: memoryview, budget: Budget) -> Iterator[tuple[int, int, memoryvi
             size = 0
             for n in range(8):
                 if at >= end:
-                    raise corrupt("The AVIF is incomplete: a picture in it ends early.")
+                    raise corrupt_image("The AVIF is incomplete: a picture in it ends early.")
                 size |= (data[at] & 0x7F) << 7 * n
                 at += 1
                 if not data[at - 1] & 0x80:
                     break
         if first & 0x80 or size < 0 or at + size > end:
-            raise corrupt("The AVIF is damaged or incomplete: a picture in it ends early.")
+            raise corrupt_image("The AVIF is damaged or incomplete: a picture in it ends early.")
         yield first >> 3 & 15, extension, data[at : at + size]
         at += size

@@ -9,11 +9,11 @@ from __future__ import annotations
 MAX_HEADER_BYTES = 1_024
 
 
-class Unreadable(Exception):
+class TruncatedHeader(Exception):
     """A header that ends early, or that is of a kind which is not read here."""
 
 
-class Bits:
+class BitReader:
     """Numbers of any width, most significant bit first (4.10)."""
 
     def __init__(self, data: memoryview) -> None:
@@ -23,7 +23,7 @@ class Bits:
     def number(self, bits: int) -> int:
         self._left -= bits
         if self._left < 0:
-            raise Unreadable
+            raise TruncatedHeader
         return self._value >> self._left & (1 << bits) - 1
 
     def flag(self) -> bool:

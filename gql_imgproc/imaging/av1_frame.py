@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gql_imgproc.imaging.av1_bits import Bits, Unreadable
+from gql_imgproc.imaging.av1_bits import BitReader, TruncatedHeader
 from gql_imgproc.imaging.av1_sequence import SELECT, Sequence
 
 _KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3
@@ -26,10 +26,10 @@ class Frame:
 
 def frame_header(body: memoryview, sequence: Sequence, extension: int) -> tuple[Frame | None, int]:
     """What the header tells, if it can be read, and the most pixels that the frame may have."""
-    bits = Bits(body)
+    bits = BitReader(body)
     try:
         size = _frame_size(bits, sequence, extension)
-    except Unreadable:
+    except TruncatedHeader:
         # A frame may give a size of its own, in as many bits as the sequence allows, and decoders believe it.
         return None, 1 << sequence.width_bits + sequence.height_bits
     if size is None:
@@ -38,7 +38,7 @@ def frame_header(body: memoryview, sequence: Sequence, extension: int) -> tuple[
     try:
         _skip_tiles(bits, size, 5 if sequence.large_blocks else 4)
         base_q_idx, lossless = _quantiser(bits, sequence)
-    except Unreadable:
+    except TruncatedHeader:
         return None, area
     return Frame(size.width, size.height, base_q_idx, lossless), area
 
@@ -52,7 +52,7 @@ class _Size:
     coded_width: int
 
 
-def _frame_size(bits: Bits, sequence: Sequence, extension: int) -> _Size | None:
+def _frame_size(bits: BitReader, sequence: Sequence, extension: int) -> _Size | None:
     """uncompressed_header() of 5.9.2 up to tile_info(); None for a frame that refers to others of its size."""
     kind, shown, resilient = _KEY_FRAME, True, True
     if not sequence.reduced:
@@ -69,7 +69,7 @@ def _frame_size(bits: Bits, sequence: Sequence, extension: int) -> _Size | None:
     override = kind == _SWITCH_FRAME or (not sequence.reduced and bits.flag())
     if kind not in (_KEY_FRAME, _INTRA_ONLY_FRAME):
         if override:
-            raise Unreadable
+            raise TruncatedHeader
         return None
     bits.number(sequence.order_hint_bits)
     _skip_removal_times(bits, sequence, extension)
@@ -92,7 +92,7 @@ def _frame_size(bits: Bits, sequence: Sequence, extension: int) -> _Size | None:
     return _Size(width, height, coded_width)
 
 
-def _skip_removal_times(bits: Bits, sequence: Sequence, extension: int) -> None:
+def _skip_removal_times(bits: BitReader, sequence: Sequence, extension: int) -> None:
     """buffer_removal_time of 5.9.2, told for the operating points that this layer is part of."""
     if not sequence.decoder_model or not bits.flag():
         return
@@ -102,7 +102,7 @@ def _skip_removal_times(bits: Bits, sequence: Sequence, extension: int) -> None:
             bits.number(sequence.removal_bits)
 
 
-def _skip_tiles(bits: Bits, size: _Size, shift: int) -> None:
+def _skip_tiles(bits: BitReader, size: _Size, shift: int) -> None:
     """tile_info() of 5.9.15; `shift` is that from 4x4 units to superblocks."""
     columns, rows = (((n + 7 >> 3 << 1) + (1 << shift) - 1) >> shift for n in (size.coded_width, size.height))
     widest = 4096 >> shift + 2
@@ -129,13 +129,13 @@ def _log2(unit: int, target: int) -> int:
     return power
 
 
-def _incremented(bits: Bits, least: int, most: int) -> int:
+def _incremented(bits: BitReader, least: int, most: int) -> int:
     while least < most and bits.flag():
         least += 1
     return least
 
 
-def _told_one_by_one(bits: Bits, blocks: int, most: int) -> list[int]:
+def _told_one_by_one(bits: BitReader, blocks: int, most: int) -> list[int]:
     sizes: list[int] = []
     while blocks > 0:
         sizes.append(bits.below(min(blocks, most)) + 1)
@@ -143,7 +143,7 @@ def _told_one_by_one(bits: Bits, blocks: int, most: int) -> list[int]:
     return sizes
 
 
-def _quantiser(bits: Bits, sequence: Sequence) -> tuple[int, bool]:
+def _quantiser(bits: BitReader, sequence: Sequence) -> tuple[int, bool]:
     """base_q_idx, and whether all is lossless (7.12.2): quantization_params(), segmentation_params()."""
     base = bits.number(8)
     deltas = [_delta(bits)]
@@ -158,12 +158,12 @@ def _quantiser(bits: Bits, sequence: Sequence) -> tuple[int, bool]:
     return base, max(indices) <= 0 and not any(deltas)
 
 
-def _delta(bits: Bits) -> int:
+def _delta(bits: BitReader) -> int:
     """read_delta_q() of 5.9.13."""
     return bits.signed(7) if bits.flag() else 0
 
 
-def _segment(bits: Bits) -> int:
+def _segment(bits: BitReader) -> int:
     """What a segment of 5.9.14 adds to the quantiser; its other features are skipped."""
     quantiser = bits.signed(9) if bits.flag() else 0
     for width in (7, 7, 7, 7, 3, 0, 0):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gql_imgproc.imaging.av1_bits import Bits, Unreadable
+from gql_imgproc.imaging.av1_bits import BitReader, TruncatedHeader
 
 #: Both tools of a sequence can be "told in each frame" (6.4.2).
 SELECT = 2
@@ -43,7 +43,7 @@ class Sequence:
     modelled_points: tuple[int, ...]
 
 
-def sequence_header(bits: Bits) -> Sequence:
+def sequence_header(bits: BitReader) -> Sequence:
     """sequence_header_obu() of 5.5.1."""
     profile = bits.number(3)
     bits.number(1)  # still_picture
@@ -123,10 +123,10 @@ def sequence_header(bits: Bits) -> Sequence:
     )
 
 
-def _colours(bits: Bits, profile: int) -> tuple[int, bool, tuple[int, int, int], bool]:
+def _colours(bits: BitReader, profile: int) -> tuple[int, bool, tuple[int, int, int], bool]:
     """color_config() of 5.5.2: bit depth, monochrome, code points (H.273), separate_uv_delta_q."""
     if profile > 2:
-        raise Unreadable
+        raise TruncatedHeader
     depth = 10 if bits.flag() else 8
     if profile == 2 and depth == 10 and bits.flag():
         depth = 12

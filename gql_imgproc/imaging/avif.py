@@ -13,25 +13,25 @@ from gql_imgproc.imaging.opened_image import Source
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.probe import load
 from gql_imgproc.imaging.quality_mapping import avif_quality
-from gql_imgproc.imaging.structure import Anatomy
+from gql_imgproc.imaging.structure import ImageStructure
 
 #: libaom's speed against size; 161 instead of 411 ms/MP.
 _SPEED = 8
 
 
-def smaller(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: Source, options: Options) -> Iterable[bytes]:
     """One file of the wanted quality; none when the source is lossless, no better than that, or more than that.
 
     More than 8 bits, HDR and a crop would be lost by Pillow, as would the repeats of an animation.
     """
     image, anatomy = source.image, source.anatomy
     load(image)
-    if anatomy.frames > 1 or anatomy.lossless or not anatomy.plain or at_most(anatomy, options.quality):
+    if anatomy.frames > 1 or anatomy.lossless or not anatomy.plain or is_already_at_quality(anatomy, options.quality):
         return
     yield encode(image, options.quality, extras_of(image, anatomy.orientation, options.keep_metadata))
 
 
-def at_most(anatomy: Anatomy, quality: int) -> bool:
+def is_already_at_quality(anatomy: ImageStructure, quality: int) -> bool:
     """Whether the source is known to be quantised as coarsely as the quality asks, or more so."""
     return anatomy.quantiser >= quantiser_of(quality)
 
@@ -49,18 +49,18 @@ def quantiser_of(quality: int) -> int:
 
 
 def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
-    return _saved(image, quality, extras)
+    return _encode(image, quality, extras)
 
 
 def encode_animation(
     frames: list[Image.Image], durations_ms: list[int], plays: int, quality: int, extras: Extras
 ) -> bytes:
     first, *rest = frames
-    made = _saved(first, quality, extras, save_all=True, append_images=rest, duration=durations_ms)
-    return _played(made, plays, sum(durations_ms)) if plays and rest else made
+    made = _encode(first, quality, extras, save_all=True, append_images=rest, duration=durations_ms)
+    return _set_play_count(made, plays, sum(durations_ms)) if plays and rest else made
 
 
-def _played(made: bytes, plays: int, duration_ms: int) -> bytes:
+def _set_play_count(made: bytes, plays: int, duration_ms: int) -> bytes:
     """Pillow writes animations that never end; one that does has an end in the headers of movie and tracks.
 
     Both headers are of version 1, in milliseconds (ISO/IEC 14496-12, 8.2.2 and 8.3.2).
@@ -76,7 +76,7 @@ def _played(made: bytes, plays: int, duration_ms: int) -> bytes:
     return bytes(out)
 
 
-def _saved(image: Image.Image, quality: int, extras: Extras, **animation: object) -> bytes:
+def _encode(image: Image.Image, quality: int, extras: Extras, **animation: object) -> bytes:
     return save(
         image,
         "AVIF",

@@ -13,7 +13,7 @@ from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.probe import load
 
 
-def smaller(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: Source, options: Options) -> Iterable[bytes]:
     """At most 256 colours, of which a byte a pixel tells exactly; run lengths are kept unread.
 
     Pillow knows nothing of a colour space in the header.
@@ -35,7 +35,7 @@ def encode(image: Image.Image, extras: Extras) -> bytes:
 
 
 def _with_palette(image: Image.Image, extras: Extras) -> Iterator[bytes]:
-    if counts := png_color_count.counted(image, 256):
+    if counts := png_color_count.count_colors(image, 256):
         made = _saved(png_color_count.numbered(image, {colour: colour for colour in counts}), extras)
         if same_pixels(made, image):
             yield made

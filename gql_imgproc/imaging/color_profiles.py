@@ -15,14 +15,14 @@ _ABOUT = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
 _SCREEN_GAMMA, _GAMMA_LEEWAY = 0.45455, 0.05
 
 
-def about(icc: bytes) -> str | None:
+def describe_profile(icc: bytes) -> str | None:
     """The mode of pixels that the profile is about; None for another one."""
     return _ABOUT.get(icc[16:20])
 
 
-def by_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
+def convert_with_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
     """The picture in RGB, with the alpha that it has; None when the profile is broken or about other colours."""
-    if about(icc) != image.mode.removesuffix("A") or len(icc) > _MAX_PROFILE_BYTES:
+    if describe_profile(icc) != image.mode.removesuffix("A") or len(icc) > _MAX_PROFILE_BYTES:
         return None
     try:
         # As browsers do: what both can show stays, black becomes black.
@@ -41,7 +41,7 @@ def by_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
     return shown
 
 
-def by_gamma(image: Image.Image, gamma: float) -> Image.Image:
+def convert_with_gamma(image: Image.Image, gamma: float) -> Image.Image:
     """The picture on a screen's curve, of one that tells another (PNG, 13.13)."""
     if not 0 < gamma < 10 or abs(gamma - _SCREEN_GAMMA) <= _GAMMA_LEEWAY or image.mode not in _ON_CURVES:
         return image

@@ -2,7 +2,7 @@
 
 By default format, dimensions, frames, transparency, colour profile and orientation stay. What cannot be made
 smaller faithfully, by at least `ImageLimits.min_saving_percent`, is answered with its own bytes. Whatever is
-wrong with the bytes raises an `ImageFailure`.
+wrong with the bytes raises an `ImageError`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gql_imgproc.enums import ImageOutcome
-from gql_imgproc.errors import ImageFailure
+from gql_imgproc.errors import ImageError
 from gql_imgproc.imaging import avif, bmp, gif, jpeg, png, tiff, transform, webp
-from gql_imgproc.imaging.convert import remade
+from gql_imgproc.imaging.convert import convert_image
 from gql_imgproc.imaging.formats import FORMATS
-from gql_imgproc.imaging.opened_image import Source, opened
+from gql_imgproc.imaging.opened_image import Source, open_image
 from gql_imgproc.imaging.options import Options, OutputFormat
 from gql_imgproc.imaging.probe import Header, ImageLimits, inspect
 
 __all__ = ["Compressed", "Header", "ImageLimits", "compress", "inspect"]
 
 #: Files of the same picture that may be smaller, the preferred one first; none when the source is to be kept.
-_SMALLER: dict[str, Callable[[Source, Options], Iterable[bytes]]] = {
-    "JPEG": jpeg.smaller,
-    "PNG": png.smaller,
-    "WEBP": webp.smaller,
-    "AVIF": avif.smaller,
-    "GIF": gif.smaller,
-    "TIFF": tiff.smaller,
-    "BMP": bmp.smaller,
+RECOMPRESSORS: dict[str, Callable[[Source, Options], Iterable[bytes]]] = {
+    "JPEG": jpeg.recompress,
+    "PNG": png.recompress,
+    "WEBP": webp.recompress,
+    "AVIF": avif.recompress,
+    "GIF": gif.recompress,
+    "TIFF": tiff.recompress,
+    "BMP": bmp.recompress,
 }
 
 
@@ -47,11 +47,11 @@ class Compressed:
 
 def compress(data: bytes, options: Options, limits: ImageLimits) -> Compressed:
     """Raises ImageFailure when the picture is refused, damaged, or not what the options can be applied to."""
-    source = opened(data, limits)
+    source = open_image(data, limits)
     target = source.form if options.format is OutputFormat.ORIGINAL else FORMATS[options.format.value]
     plan = transform.plan(options, source.size)
     if plan.changes_pixels or target is not source.form:
-        made, outcome = remade(source, target, plan, options), ImageOutcome.COMPRESSED
+        made, outcome = convert_image(source, target, plan, options), ImageOutcome.COMPRESSED
     elif smaller := _smaller(source, options, limits):
         made, outcome = smaller, ImageOutcome.COMPRESSED
     else:
@@ -64,8 +64,8 @@ def _smaller(source: Source, options: Options, limits: ImageLimits) -> bytes | N
     size = len(source.data)
     enough = min(size - 1, size * (1 - limits.min_saving_percent / 100))
     try:
-        return next((made for made in _SMALLER[source.form.name](source, options) if len(made) <= enough), None)
-    except ImageFailure:
+        return next((made for made in RECOMPRESSORS[source.form.name](source, options) if len(made) <= enough), None)
+    except ImageError:
         raise
     except Exception:
         # The pixels were read; an encoder that gives up on them leaves the source, which is a good picture.

@@ -10,9 +10,9 @@ from typing import cast
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging import color_profiles, encode, jpeg_segments, png_chunks, transform
-from gql_imgproc.imaging.errors import corrupt, decoding, too_large
+from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large
 from gql_imgproc.imaging.formats import Format
 from gql_imgproc.imaging.metadata import Extras, extras_of
 from gql_imgproc.imaging.opened_image import Source
@@ -26,7 +26,7 @@ _MAX_RUN_LENGTHS_BYTES = 4_000_000
 _KNOWN = ("transparency", "background", "gamma", "chromaticity", "srgb")
 
 
-def remade(source: Source, target: Format, plan: Plan, options: Options) -> bytes:
+def convert_image(source: Source, target: Format, plan: Plan, options: Options) -> bytes:
     image, anatomy = source.image, source.anatomy
     if not anatomy.cheap and len(source.data) > _MAX_RUN_LENGTHS_BYTES:
         raise too_large(f"A run-length coded BMP of more than {_MAX_RUN_LENGTHS_BYTES / 1e6:g} MB cannot be changed.")
@@ -38,7 +38,7 @@ def remade(source: Source, target: Format, plan: Plan, options: Options) -> byte
         animation, extras = _animation(source, target, plan, options, orientation)
         with _encoding():
             return encode.encode_animation(animation, target, options.quality, extras, lossless=lossless)
-    transform.draft(image, plan, orientation)
+    transform.draft_size(image, plan, orientation)
     load(image)
     # A scaled picture is a new one: the source's quantisation says nothing about it.
     jpeg_source = image if isinstance(image, JpegImageFile) and not plan.scaled else None
@@ -61,16 +61,16 @@ def _seen(
     image: Image.Image, target: Format, plan: Plan, orientation: int, extras: Extras
 ) -> tuple[Image.Image, Extras]:
     """The picture as planned, in colours that mean the same in the target, with a profile that is about them."""
-    made = transform.shaped(image, plan, orientation, deep=target.deep and not plan.filters)
+    made = transform.apply_geometry(image, plan, orientation, deep=target.deep and not plan.filters)
     inks_go = made.mode == "CMYK" and (plan.filters or not target.inks)
     # Grey of other primaries and curves than a screen's would be grey of none.
-    colours_go = color_profiles.about(extras.icc) == "RGB" and ImageFilter.GRAYSCALE in plan.filters
-    if (inks_go or colours_go) and (shown := color_profiles.by_profile(made, extras.icc)):
+    colours_go = color_profiles.describe_profile(extras.icc) == "RGB" and ImageFilter.GRAYSCALE in plan.filters
+    if (inks_go or colours_go) and (shown := color_profiles.convert_with_profile(made, extras.icc)):
         made, extras = shown, replace(extras, icc=b"")
     gamma = image.info.get("gamma")
     if target.name != "PNG" and isinstance(gamma, float) and not extras.icc and "srgb" not in image.info:
-        made = color_profiles.by_gamma(made, gamma)
-    made = transform.filtered(made, plan)
+        made = color_profiles.convert_with_gamma(made, gamma)
+    made = transform.apply_filters(made, plan)
     if made is image:
         made = image.copy()
     made.info = {name: made.info[name] for name in _KNOWN if name in made.info}
@@ -86,7 +86,7 @@ def _animation(
     first = 1 if image.info.get("default_image") else 0
     frames: list[Image.Image] = []
     durations: list[int] = []
-    with decoding():
+    with decode_errors():
         several = cast(int, getattr(image, "n_frames", 1))
         for number in range(first, min(several, source.anatomy.frames + first)):
             image.seek(number)
@@ -100,7 +100,7 @@ def _animation(
     if all(frame.mode == "RGBA" and frame.getchannel("A").getextrema()[0] == 255 for frame in frames):
         frames = [frame.convert("RGB") for frame in frames]
     if not frames:
-        raise corrupt()
+        raise corrupt_image()
     return encode.Animation(frames, durations, source.anatomy.plays), extras
 
 
@@ -109,9 +109,7 @@ def _encoding() -> Iterator[None]:
     """An encoder that gives up on sound pixels is our fault, not the picture's."""
     try:
         yield
-    except ImageFailure:
+    except ImageError:
         raise
     except Exception as exc:
-        raise ImageFailure(
-            ImageErrorCode.INTERNAL, "The picture could not be stored as these options ask for."
-        ) from exc
+        raise ImageError(ImageErrorCode.INTERNAL, "The picture could not be stored as these options ask for.") from exc

@@ -11,7 +11,7 @@ from gql_imgproc.imaging import avif, bmp, color_profiles, gif, jpeg, png, tiff,
 from gql_imgproc.imaging.errors import too_large
 from gql_imgproc.imaging.formats import Format
 from gql_imgproc.imaging.metadata import Extras
-from gql_imgproc.imaging.transform import on_white
+from gql_imgproc.imaging.transform import flatten_on_white
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def encode(
             f"which holds at most {form.max_side:,} on a side."
         )
     if not form.alpha:
-        image = on_white(image)
+        image = flatten_on_white(image)
     image, extras = _colours(image, form, extras)
     match form.name:
         case "JPEG":
@@ -77,6 +77,6 @@ def _colours(image: Image.Image, form: Format, extras: Extras) -> tuple[Image.Im
     """The picture in colours that the format can hold, with a profile that is about these colours."""
     if image.mode == "CMYK" and not form.inks:
         image = image.convert("RGB")
-    if color_profiles.about(extras.icc) != image.mode.removesuffix("A").replace("I;16", "L"):
+    if color_profiles.describe_profile(extras.icc) != image.mode.removesuffix("A").replace("I;16", "L"):
         extras = replace(extras, icc=b"")
     return image, extras

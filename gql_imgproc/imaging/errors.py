@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 
 
-def corrupt(sentence: str = "The picture is damaged or incomplete and could not be read.") -> ImageFailure:
-    return ImageFailure(ImageErrorCode.CORRUPT, sentence)
+def corrupt_image(sentence: str = "The picture is damaged or incomplete and could not be read.") -> ImageError:
+    return ImageError(ImageErrorCode.CORRUPT, sentence)
 
 
-def too_large(sentence: str) -> ImageFailure:
-    return ImageFailure(ImageErrorCode.TOO_LARGE, sentence)
+def too_large(sentence: str) -> ImageError:
+    return ImageError(ImageErrorCode.TOO_LARGE, sentence)
 
 
-def unsupported(sentence: str) -> ImageFailure:
-    return ImageFailure(ImageErrorCode.UNSUPPORTED_FORMAT, sentence)
+def unsupported(sentence: str) -> ImageError:
+    return ImageError(ImageErrorCode.UNSUPPORTED_FORMAT, sentence)
 
 
-def not_an_image(sentence: str) -> ImageFailure:
-    return ImageFailure(ImageErrorCode.NOT_AN_IMAGE, sentence)
+def not_an_image(sentence: str) -> ImageError:
+    return ImageError(ImageErrorCode.NOT_AN_IMAGE, sentence)
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
-    """Whatever a decoder raises on hostile bytes (seven types were seen) becomes an `ImageFailure`."""
+def decode_errors() -> Iterator[None]:
+    """Whatever a decoder raises on hostile bytes (seven types were seen) becomes an `ImageError`."""
     try:
         yield
-    except ImageFailure:
+    except ImageError:
         raise
     except MemoryError as exc:
         # Perhaps a neighbour took it all: another try may succeed.
-        raise ImageFailure(
+        raise ImageError(
             ImageErrorCode.TOO_LARGE, "The picture needs more memory than the worker has left.", temporary=True
         ) from exc
     except Exception as exc:
-        raise corrupt() from exc
+        raise corrupt_image() from exc

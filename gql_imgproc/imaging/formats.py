@@ -88,7 +88,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _TEXT_HEAD_BYTES = 1024
 
 
-def sniff(data: bytes) -> Format:
+def detect_format(data: bytes) -> Format:
     """The format that the first bytes tell; refuses, with a sentence, what is none of ours."""
     for magic, name in _OURS:
         if data.startswith(magic):

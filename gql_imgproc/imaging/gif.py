@@ -16,7 +16,7 @@ from gql_imgproc.imaging.probe import load
 _OPAQUE = 128
 
 
-def smaller(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: Source, options: Options) -> Iterable[bytes]:
     """None: its first frame is read lest a broken one is handed on."""
     load(source.image)
     return ()
@@ -40,7 +40,7 @@ def _frame(image: Image.Image) -> Image.Image:
         return image
     if image.mode not in ("RGBA", "LA"):
         image = image.convert("RGB")
-        if counts := png_color_count.counted(image, 256):
+        if counts := png_color_count.count_colors(image, 256):
             return png_color_count.numbered(image, {colour: colour for colour in counts})
         return image.quantize(256, Image.Quantize.MEDIANCUT)
     opaque = image.getchannel("A").point(lambda alpha: 255 if alpha >= _OPAQUE else 0)
@@ -50,7 +50,7 @@ def _frame(image: Image.Image) -> Image.Image:
     clear = ImageChops.invert(opaque)
     if clear.getbbox() is None:
         return _frame(colours)
-    counts = png_color_count.counted(colours, 255)
+    counts = png_color_count.count_colors(colours, 255)
     if counts:
         reduced = png_color_count.numbered(colours, {colour: colour for colour in counts})
     else:

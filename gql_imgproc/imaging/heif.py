@@ -13,9 +13,9 @@ from math import prod
 
 from gql_imgproc.imaging import av1, heif_items, heif_tracks
 from gql_imgproc.imaging.av1 import Stream
-from gql_imgproc.imaging.errors import corrupt
+from gql_imgproc.imaging.errors import corrupt_image
 from gql_imgproc.imaging.heif_items import Item, Meta
-from gql_imgproc.imaging.isobmff import Box, BoxFile, Extents
+from gql_imgproc.imaging.isobmff import Box, Extents, IsoBmffReader
 
 #: Boxes, items, references, AV1 units and so on of one file: a grid of 50 megapixels in small tiles has about
 #: 10,000, and so many are walked in less than 0.1 s.
@@ -54,25 +54,25 @@ class Structure:
 def structure(data: bytes, max_frames: int) -> Structure:
     """Refuses a file that is broken or incomplete, has too many frames, or hides work for the decoder."""
     try:
-        return _structure(BoxFile(data, _MAX_PARTS), max_frames)
+        return _structure(IsoBmffReader(data, _MAX_PARTS), max_frames)
     except (struct.error, IndexError):
-        raise corrupt("The AVIF is damaged or incomplete: one of its boxes ends early.") from None
+        raise corrupt_image("The AVIF is damaged or incomplete: one of its boxes ends early.") from None
 
 
-def _structure(file: BoxFile, max_frames: int) -> Structure:
+def _structure(file: IsoBmffReader, max_frames: int) -> Structure:
     meta: Meta | None = None
     tracks: list[Structure] = []
     for kind, body in file.walk(file.view, lenient=True):
         if kind == b"meta":
             if meta is not None:
-                raise corrupt("The AVIF is damaged: it is described twice.")
+                raise corrupt_image("The AVIF is damaged: it is described twice.")
             meta = heif_items.meta(file, body)
         elif kind == b"moov":
             for inner, content in file.walk(body):
                 if inner == b"trak" and (told := heif_tracks.track(file, content, max_frames)):
                     tracks.append(_animation(file, told))
                     if len(tracks) > _MAX_TRACKS:
-                        raise corrupt("The AVIF is damaged: it has too many tracks.")
+                        raise corrupt_image("The AVIF is damaged: it has too many tracks.")
     if not tracks:
         return _still(file, meta or Meta())
     plays = tracks[0].plays
@@ -88,10 +88,10 @@ def _structure(file: BoxFile, max_frames: int) -> Structure:
     )
 
 
-def _still(file: BoxFile, meta: Meta) -> Structure:
+def _still(file: IsoBmffReader, meta: Meta) -> Structure:
     primary = meta.items.get(meta.primary)
     if primary is None:
-        raise corrupt("The AVIF is damaged: it holds no picture.")
+        raise corrupt_image("The AVIF is damaged: it holds no picture.")
     areas: dict[int, int] = {}
     streams: dict[Extents, Stream] = {}
     honest, plain, picture = True, all(item.kind != b"tmap" for item in meta.items.values()), None
@@ -114,7 +114,7 @@ def _still(file: BoxFile, meta: Meta) -> Structure:
     )
 
 
-def _stream(file: BoxFile, meta: Meta, item: Item, known: dict[Extents, Stream]) -> Stream:
+def _stream(file: IsoBmffReader, meta: Meta, item: Item, known: dict[Extents, Stream]) -> Stream:
     if item.inside:
         return av1.stream([file.joined(meta.idat, item.extents)], file.budget, _MAX_CODED_FRAMES)
     # Tiles that look alike may share their bytes.
@@ -123,7 +123,7 @@ def _stream(file: BoxFile, meta: Meta, item: Item, known: dict[Extents, Stream])
     return known[item.extents]
 
 
-def _animation(file: BoxFile, track: heif_tracks.Track) -> Structure:
+def _animation(file: IsoBmffReader, track: heif_tracks.Track) -> Structure:
     # Beside what is shown there are hidden frames that others refer to, fewer than those.
     stream = av1.stream(track.samples, file.budget, _MAX_CODED_FRAMES + 2 * len(track.samples))
     return Structure(

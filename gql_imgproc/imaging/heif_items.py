@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from gql_imgproc.imaging.errors import corrupt
-from gql_imgproc.imaging.isobmff import Box, BoxFile, Extents
+from gql_imgproc.imaging.errors import corrupt_image
+from gql_imgproc.imaging.isobmff import Box, Extents, IsoBmffReader
 
 #: Pictures, tiles and metadata. Decoders look them up one by one, for each of them.
 _MAX_ITEMS = 4_096
@@ -48,7 +48,7 @@ class Meta:
         return reached
 
 
-def meta(file: BoxFile, body: memoryview) -> Meta:
+def meta(file: IsoBmffReader, body: memoryview) -> Meta:
     """The `meta` box (ISO/IEC 14496-12, 8.11)."""
     made = Meta()
     properties: list[Box] = []
@@ -76,14 +76,14 @@ def meta(file: BoxFile, body: memoryview) -> Meta:
     return made
 
 
-def _item(file: BoxFile, made: Meta, number: int) -> Item:
+def _item(file: IsoBmffReader, made: Meta, number: int) -> Item:
     file.budget.spend()
     if number not in made.items and len(made.items) >= _MAX_ITEMS:
-        raise corrupt("The AVIF is damaged: it holds too many pictures.")
+        raise corrupt_image("The AVIF is damaged: it holds too many pictures.")
     return made.items.setdefault(number, Item())
 
 
-def _kinds(file: BoxFile, made: Meta, body: memoryview) -> None:
+def _kinds(file: IsoBmffReader, made: Meta, body: memoryview) -> None:
     """iinf and its infe (ISO/IEC 14496-12, 8.11.6)."""
     for kind, entry in file.walk(body[8 if body[0] else 6 :]):
         if kind == b"infe" and entry[0] in (2, 3):
@@ -91,7 +91,7 @@ def _kinds(file: BoxFile, made: Meta, body: memoryview) -> None:
             _item(file, made, number).kind = name
 
 
-def _locations(file: BoxFile, made: Meta, body: memoryview) -> None:
+def _locations(file: IsoBmffReader, made: Meta, body: memoryview) -> None:
     """iloc (ISO/IEC 14496-12, 8.11.3)."""
     version = body[0]
     offset_bytes, length_bytes = body[4] >> 4, body[4] & 15
@@ -102,7 +102,7 @@ def _locations(file: BoxFile, made: Meta, body: memoryview) -> None:
         nonlocal at
         at += size
         if at > len(body):
-            raise corrupt("The AVIF is damaged or incomplete: one of its boxes ends early.")
+            raise corrupt_image("The AVIF is damaged or incomplete: one of its boxes ends early.")
         return int.from_bytes(body[at - size : at], "big")
 
     wide = 4 if version == 2 else 2
@@ -110,7 +110,7 @@ def _locations(file: BoxFile, made: Meta, body: memoryview) -> None:
         item = _item(file, made, number(wide))
         method = number(2) & 15 if version else 0
         if method > 1 or number(2):
-            raise corrupt("The AVIF is damaged: a picture of it is stored elsewhere.")
+            raise corrupt_image("The AVIF is damaged: a picture of it is stored elsewhere.")
         base = number(base_bytes)
         extents = []
         for _ in range(number(2)):
@@ -121,7 +121,7 @@ def _locations(file: BoxFile, made: Meta, body: memoryview) -> None:
         item.extents, item.inside = tuple(extents), method == 1
 
 
-def _references(file: BoxFile, made: Meta, body: memoryview) -> None:
+def _references(file: IsoBmffReader, made: Meta, body: memoryview) -> None:
     """iref (ISO/IEC 14496-12, 8.11.12)."""
     number = "I" if body[0] else "H"
     for kind, inner in file.walk(body[4:]):
@@ -135,7 +135,7 @@ def _references(file: BoxFile, made: Meta, body: memoryview) -> None:
                 made.helpers.setdefault(target, []).append(source)
 
 
-def _associate(file: BoxFile, made: Meta, body: memoryview, properties: list[Box]) -> None:
+def _associate(file: IsoBmffReader, made: Meta, body: memoryview, properties: list[Box]) -> None:
     """ipma (9.3)."""
     form, size, largest = ("H", 2, 0x7FFF) if body[3] & 1 else ("B", 1, 0x7F)
     (count,) = struct.unpack_from(">I", body, 4)

@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from gql_imgproc.imaging.errors import corrupt, too_large
-from gql_imgproc.imaging.isobmff import Box, BoxFile
+from gql_imgproc.imaging.errors import corrupt_image, too_large
+from gql_imgproc.imaging.isobmff import Box, IsoBmffReader
 
 _NOTHING = memoryview(b"")
 #: A duration that means "without end".
@@ -24,7 +24,7 @@ class Track:
     plays: int
 
 
-def track(file: BoxFile, body: memoryview, max_frames: int) -> Track | None:
+def track(file: IsoBmffReader, body: memoryview, max_frames: int) -> Track | None:
     """A `trak` box; None for one that is not of AV1."""
     size, duration, edits = (0, 0), 0, _NOTHING
     table: dict[bytes, memoryview] = {}
@@ -65,7 +65,7 @@ def _plays(edits: memoryview, duration: int) -> int:
     return -(-duration // once) if once else 0
 
 
-def _samples(file: BoxFile, table: dict[bytes, memoryview], max_frames: int) -> list[memoryview]:
+def _samples(file: IsoBmffReader, table: dict[bytes, memoryview], max_frames: int) -> list[memoryview]:
     """The bytes of each frame, from stsz, stsc, and stco or co64 (8.7)."""
     for name in (b"stts", b"stss", b"stsc", b"ctts"):
         # Decoders walk these tables for each frame.
@@ -79,7 +79,7 @@ def _samples(file: BoxFile, table: dict[bytes, memoryview], max_frames: int) -> 
     told = [struct.unpack_from(">II", runs, 8 + 12 * n) for n in range(several)]
     starts = [*(first for first, _ in told), many + 1]
     if starts[0] != 1 or any(after <= before for before, after in pairwise(starts)):
-        raise corrupt("The AVIF is damaged: the table of its frames is wrong.")
+        raise corrupt_image("The AVIF is damaged: the table of its frames is wrong.")
     # Each run is of some chunks that hold equally many frames.
     equal = [(after - before, each) for (before, after), (_, each) in zip(pairwise(starts), told, strict=True)]
     frames = sum(run * each for run, each in equal)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from gql_imgproc.imaging.errors import corrupt
+from gql_imgproc.imaging.errors import corrupt_image
 
 Box = tuple[bytes, memoryview]
 #: Offset and length of bytes that are one piece of a picture.
 Extents = tuple[tuple[int, int], ...]
 
 
-class Budget:
+class BoxBudget:
     """How many parts of a file may still be looked at, whatever it claims to hold."""
 
     def __init__(self, parts: int) -> None:
@@ -21,14 +21,14 @@ class Budget:
     def spend(self, parts: int = 1) -> None:
         self._left -= parts
         if self._left < 0:
-            raise corrupt("The AVIF is damaged: it is split into too many parts.")
+            raise corrupt_image("The AVIF is damaged: it is split into too many parts.")
 
 
-class BoxFile:
+class IsoBmffReader:
     """A file, and what may still be read of it."""
 
     def __init__(self, data: bytes, parts: int) -> None:
-        self.view, self.budget = memoryview(data), Budget(parts)
+        self.view, self.budget = memoryview(data), BoxBudget(parts)
         self._joined_bytes = 0
 
     def walk(self, view: memoryview, lenient: bool = False) -> Iterator[Box]:
@@ -46,18 +46,18 @@ class BoxFile:
             if size < head or at + size > end:
                 if lenient:
                     return
-                raise corrupt("The AVIF is damaged or incomplete: one of its boxes ends early.")
+                raise corrupt_image("The AVIF is damaged or incomplete: one of its boxes ends early.")
             yield kind, view[at + head : at + size]
             at += size
 
     def joined(self, view: memoryview, extents: Extents) -> memoryview:
         if any(offset + length > len(view) for offset, length in extents):
-            raise corrupt("The AVIF is incomplete: bytes are missing at its end.")
+            raise corrupt_image("The AVIF is incomplete: bytes are missing at its end.")
         if len(extents) == 1:
             offset, length = extents[0]
             return view[offset : offset + length]
         # Extents may all be the same bytes, and a decoder joins them as often as they are told.
         self._joined_bytes += sum(length for _, length in extents)
         if self._joined_bytes > len(self.view):
-            raise corrupt("The AVIF is damaged: its pictures claim more bytes than it has.")
+            raise corrupt_image("The AVIF is damaged: its pictures claim more bytes than it has.")
         return memoryview(b"".join(view[offset : offset + length] for offset, length in extents))

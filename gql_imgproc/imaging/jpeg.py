@@ -47,7 +47,7 @@ def tables(quality: int) -> tuple[Table, Table]:
     return luma, chroma
 
 
-def smaller(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: Source, options: Options) -> Iterable[bytes]:
     """One file of the wanted quality; none, from the header alone, when the source is no better than that."""
     image = cast(JpegImageFile, source.image)
     kept = at_most(image, options.quality)

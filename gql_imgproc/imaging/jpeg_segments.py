@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gql_imgproc.imaging.errors import corrupt, unsupported
-from gql_imgproc.imaging.structure import MAX_PARTS, Anatomy, orientation_of
+from gql_imgproc.imaging.errors import corrupt_image, unsupported
+from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure, orientation_of
 
 #: Bytes between two segments that may be junk; decoders look through them one by one.
 _MAX_JUNK_BYTES = 65_536
@@ -16,7 +16,7 @@ _START_OF_SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
-def anatomy(data: bytes) -> Anatomy:
+def anatomy(data: bytes) -> ImageStructure:
     orientation, size, progressive, components = 0, None, False, 0
     for marker, at, body in segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -38,8 +38,8 @@ def anatomy(data: bytes) -> Anatomy:
             # A baseline scan that holds all components is the only one that is read.
             single = not progressive and body[:1] == bytes((components,))
             scans, ended = (1, _ends(data, start)) if single else _scans(data, start)
-            return Anatomy(*size, orientation=orientation or 1, scans=scans, ended=ended)
-    raise corrupt("The JPEG is damaged: its header ends before the picture begins.")
+            return ImageStructure(*size, orientation=orientation or 1, scans=scans, ended=ended)
+    raise corrupt_image("The JPEG is damaged: its header ends before the picture begins.")
 
 
 def metadata(data: bytes, remade: bool) -> bytes:
@@ -124,4 +124,4 @@ def _scans(data: bytes, at: int) -> tuple[int, bool]:
             continue
         scans += marker == _START_OF_SCAN
         at += int.from_bytes(data[at : at + 2], "big")
-    raise corrupt("The JPEG is damaged: it is split into too many segments.")
+    raise corrupt_image("The JPEG is damaged: it is split into too many segments.")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from PIL import ImageFile
 
 from gql_imgproc.imaging.formats import Format
-from gql_imgproc.imaging.probe import ImageLimits, displayed_size, examine, open_picture
-from gql_imgproc.imaging.structure import Anatomy
+from gql_imgproc.imaging.probe import ImageLimits, displayed_size, open_picture, probe
+from gql_imgproc.imaging.structure import ImageStructure
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Source:
 
     data: bytes
     form: Format
-    anatomy: Anatomy
+    anatomy: ImageStructure
     image: ImageFile.ImageFile
 
     @property
@@ -26,7 +26,7 @@ class Source:
         return displayed_size(self.form, self.anatomy)
 
 
-def opened(data: bytes, limits: ImageLimits) -> Source:
+def open_image(data: bytes, limits: ImageLimits) -> Source:
     """Raises ImageFailure for what is no picture, is not supported, is damaged or over a limit."""
-    form, anatomy = examine(data, limits)
+    form, anatomy = probe(data, limits)
     return Source(data, form, anatomy, open_picture(data, form, anatomy))

@@ -18,7 +18,7 @@ from gql_imgproc.imaging.png_chunks import Chunk, has
 from gql_imgproc.imaging.probe import load
 
 
-def smaller(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: Source, options: Options) -> Iterable[bytes]:
     """With a palette, where that is faithful; then the same pixels stored better."""
     image, orientation, keep_metadata = source.image, source.anatomy.orientation, options.keep_metadata
     load(image)
@@ -27,14 +27,14 @@ def smaller(source: Source, options: Options) -> Iterable[bytes]:
         plain = _plain(image)
         beside = png_chunks.beside(chunks, orientation, keep_metadata)
         # What is seen of a colour depends on its curve; where that is not a screen's, only exact palettes will do.
-        quality = options.quality if png_chunks.shown_as_stored(chunks) else 100
+        quality = options.quality if png_chunks.is_perceptually_uniform(chunks) else 100
         for reduced in png_palette.reduced(plain, quality, profile=has(chunks, b"iCCP")):
-            yield png_recompress.stored(reduced, beside)
+            yield png_recompress.write_png(reduced, beside)
         if plain is not image and "transparency" not in image.info:
             # An alpha channel that says nothing goes.
-            yield png_recompress.stored(plain, beside)
+            yield png_recompress.write_png(plain, beside)
             return
-    yield png_recompress.restored(chunks, orientation, keep_metadata)
+    yield png_recompress.recompress_losslessly(chunks, orientation, keep_metadata)
 
 
 def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
@@ -43,8 +43,8 @@ def encode(image: Image.Image, quality: int, extras: Extras) -> bytes:
         image = image.convert("RGB")
     beside = png_chunks.beside_new_pixels(extras, image.info)
     plain = _plain(image)
-    quality = quality if png_chunks.shown_as_stored(beside) else 100
-    return png_recompress.stored(next(png_palette.reduced(plain, quality, profile=bool(extras.icc)), plain), beside)
+    quality = quality if png_chunks.is_perceptually_uniform(beside) else 100
+    return png_recompress.write_png(next(png_palette.reduced(plain, quality, profile=bool(extras.icc)), plain), beside)
 
 
 def encode_animation(frames: list[Image.Image], durations_ms: list[int], plays: int, extras: Extras) -> bytes:
@@ -61,7 +61,7 @@ def encode_animation(frames: list[Image.Image], durations_ms: list[int], plays: 
     )
     chunks = png_chunks.read(made)
     chunks[1:1] = png_chunks.beside_new_pixels(extras, first.info)
-    return png_recompress.restored(chunks, 1, keep_metadata=True)
+    return png_recompress.recompress_losslessly(chunks, 1, keep_metadata=True)
 
 
 def _as_it_is(chunks: list[Chunk]) -> bool:

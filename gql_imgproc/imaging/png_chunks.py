@@ -42,7 +42,7 @@ def has(chunks: list[Chunk], *kinds: bytes) -> bool:
     return any(kind in kinds for kind, _ in chunks)
 
 
-def kept(chunks: list[Chunk], orientation: int, keep_metadata: bool) -> list[Chunk]:
+def drop_metadata_chunks(chunks: list[Chunk], orientation: int, keep_metadata: bool) -> list[Chunk]:
     """All chunks but those that only tell about the picture."""
     if keep_metadata:
         return chunks
@@ -100,7 +100,7 @@ def coded(chunks: list[Chunk]) -> tuple[Chunk, ...]:
     return tuple(c for c in chunks if c[0] in (b"cICP", b"mDCV", b"cLLI"))
 
 
-def shown_as_stored(chunks: list[Chunk]) -> bool:
+def is_perceptually_uniform(chunks: list[Chunk]) -> bool:
     """Whether equal steps of the numbers are about equally visible, which every measure of fidelity takes for
     granted: not so with linear light (gamma 1) or the curves of HDR."""
     for kind, body in chunks:

@@ -20,7 +20,7 @@ _Point = tuple[int, tuple[int, int, int, int], Colour]
 _ALPHA = 3
 
 
-def counted(image: Image.Image, most: int) -> dict[Colour, int] | None:
+def count_colors(image: Image.Image, most: int) -> dict[Colour, int] | None:
     """How often each colour of an RGB or RGBA picture is there; None when there are more than `most`.
 
     All that is transparent is of one colour, since nobody sees of which.
@@ -69,7 +69,7 @@ def with_palette(numbers: Image.Image, palette: Iterable[Colour]) -> Image.Image
     return numbers
 
 
-def joined(counts: Mapping[Colour, int], most: int) -> dict[Colour, Colour]:
+def reduce_colors(counts: Mapping[Colour, int], most: int) -> dict[Colour, Colour]:
     """Each colour with the one, of at most `most`, that is shown for it.
 
     Boxes of colours are cut in two, always the one with the largest sum of squared errors, at the mean of the axis

@@ -15,7 +15,7 @@ from typing import cast
 from PIL import Image
 
 from gql_imgproc.imaging import png_color_count
-from gql_imgproc.imaging.similarity import Gate, passes, psnr, strips
+from gql_imgproc.imaging.similarity import SimilarityThreshold, is_similar, psnr, strips
 
 _Quantise = Callable[[bytes, int, int, float, int, int, int], tuple[bytes, list[int]]]
 
@@ -60,7 +60,7 @@ def reduced(image: Image.Image, quality: int, profile: bool) -> Iterator[Image.I
         image = image.convert("RGBA")
     if image.mode not in ("RGB", "RGBA"):
         return
-    if few := png_color_count.counted(image, 256):
+    if few := png_color_count.count_colors(image, 256):
         grey = all(r == g == b and a == 255 for r, g, b, a in few)
         if grey and not profile and len(few) > _FEW_GREYS:
             yield image.convert("L")
@@ -100,8 +100,8 @@ def _by_libimagequant(image: Image.Image, quality: int) -> Image.Image | None:
     palette = [(levels[n], levels[n + 1], levels[n + 2], levels[n + 3]) for n in range(0, len(levels), 4)]
     made = png_color_count.with_palette(Image.frombytes("P", image.size, numbers), palette)
     # Dithering spreads what a colour is wrong by, so that one square of 200 may be further off, by what is hard to see.
-    gate = Gate(fidelity_db(quality), area_shift=8, rare_shift=24)
-    return made if passes(gate, image, made.convert(image.mode)) else None
+    gate = SimilarityThreshold(fidelity_db(quality), area_shift=8, rare_shift=24)
+    return made if is_similar(gate, image, made.convert(image.mode)) else None
 
 
 def _by_median_cut(image: Image.Image, quality: int) -> Image.Image | None:
@@ -111,17 +111,17 @@ def _by_median_cut(image: Image.Image, quality: int) -> Image.Image | None:
     if psnr(image, mapped.convert("RGB")) < _PROMISING_DB:
         return None
     made = image.quantize(256, Image.Quantize.MEDIANCUT)
-    return made if passes(_undithered(quality), image, made.convert("RGB")) else None
+    return made if is_similar(_undithered(quality), image, made.convert("RGB")) else None
 
 
 def _by_joining(image: Image.Image, quality: int) -> Image.Image | None:
     """For alpha Pillow has an octree only, which makes bands and moves alpha (35 dB); this reaches 45 dB."""
-    counts = png_color_count.counted(image, _MOST_JOINED)
+    counts = png_color_count.count_colors(image, _MOST_JOINED)
     if counts is None:
         return None
-    made = png_color_count.numbered(image, png_color_count.joined(counts, 256))
-    return made if passes(_undithered(quality), image, made.convert("RGBA")) else None
+    made = png_color_count.numbered(image, png_color_count.reduce_colors(counts, 256))
+    return made if is_similar(_undithered(quality), image, made.convert("RGBA")) else None
 
 
-def _undithered(quality: int) -> Gate:
-    return Gate(fidelity_db(quality), area_shift=8, rare_shift=8)
+def _undithered(quality: int) -> SimilarityThreshold:
+    return SimilarityThreshold(fidelity_db(quality), area_shift=8, rare_shift=8)

@@ -10,7 +10,7 @@ import oxipng
 from PIL import Image
 
 from gql_imgproc.imaging.metadata import save
-from gql_imgproc.imaging.png_chunks import SAMPLES, Chunk, fitting, has, joined, kept, read
+from gql_imgproc.imaging.png_chunks import SAMPLES, Chunk, drop_metadata_chunks, fitting, has, joined, read
 
 #: oxipng holds the GIL while it works, 0.3 to 0.6 us a byte of rows: 10 ms at most. Larger pictures are left to
 #: zlib, which lets go.
@@ -28,15 +28,15 @@ _LARGE_ROWS_BYTES = 12_000_000
 _LARGE_LEVEL = 7
 
 
-def restored(chunks: list[Chunk], orientation: int, keep_metadata: bool) -> bytes:
+def recompress_losslessly(chunks: list[Chunk], orientation: int, keep_metadata: bool) -> bytes:
     """The source's pixels as they are: any depth, interlacing or animation stays."""
-    staying = kept(chunks, orientation, keep_metadata)
+    staying = drop_metadata_chunks(chunks, orientation, keep_metadata)
     if not has(chunks, b"acTL") and _rows_bytes(chunks[0][1]) <= _OXIPNG_MAX_ROWS_BYTES:
         return _oxipng(staying)
     return _redeflated(staying)
 
 
-def stored(image: Image.Image, beside: list[Chunk]) -> bytes:
+def write_png(image: Image.Image, beside: list[Chunk]) -> bytes:
     """A new file of the picture, without what Pillow knows beside its pixels."""
     bare = image.copy()
     transparency = image.info.get("transparency")

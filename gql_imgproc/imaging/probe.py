@@ -18,11 +18,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from gql_imgproc.errors import ImageFailure
+from gql_imgproc.errors import ImageError
 from gql_imgproc.imaging import bmp_header, heif, jpeg_segments, png_text, structure, tiff_directories
-from gql_imgproc.imaging.errors import corrupt, decoding, too_large
-from gql_imgproc.imaging.formats import Format, sniff
-from gql_imgproc.imaging.structure import Anatomy
+from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large
+from gql_imgproc.imaging.formats import Format, detect_format
+from gql_imgproc.imaging.structure import ImageStructure
 
 # Our own limits are checked before a decoder is made; Pillow's would add a warning in the middle of a decode.
 Image.MAX_IMAGE_PIXELS = None
@@ -83,18 +83,18 @@ class Header:
 
 def inspect(data: bytes, limits: ImageLimits) -> Header:
     """Refuses what is no picture, is not supported or is over a limit; decodes nothing."""
-    form, anatomy = examine(data, limits)
+    form, anatomy = probe(data, limits)
     width, height = displayed_size(form, anatomy)
     return Header(form.name, form.media_type, form.extension, width, height, anatomy.frames)
 
 
-def displayed_size(form: Format, anatomy: Anatomy) -> tuple[int, int]:
+def displayed_size(form: Format, anatomy: ImageStructure) -> tuple[int, int]:
     turned = anatomy.orientation >= 5
     return (anatomy.height, anatomy.width) if turned else (anatomy.width, anatomy.height)
 
 
-def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Anatomy]:
-    form = sniff(data)
+def probe(data: bytes, limits: ImageLimits) -> tuple[Format, ImageStructure]:
+    form = detect_format(data)
     match form.name:
         case "JPEG":
             anatomy = jpeg_segments.anatomy(data)
@@ -114,17 +114,17 @@ def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Anatomy]:
     return form, anatomy
 
 
-def _avif(data: bytes, limits: ImageLimits) -> Anatomy:
+def _avif(data: bytes, limits: ImageLimits) -> ImageStructure:
     told = heif.structure(data, limits.max_frames)
     if told.area > limits.max_pixels:
         raise _too_many_pixels(told.area, limits)
     # libavif reads the boxes only, which are bounded by now; planes are allocated by `load`.
-    with decoding():
+    with decode_errors():
         image = AvifImagePlugin.AvifImageFile(BytesIO(data))
         # Pillow tells what is to be done after decoding (irot, imir) as an orientation.
         orientation = structure.orientation_of(cast(bytes, image.info.get("exif", b"")))
         frame = told.picture.frame if told.picture is not None else None
-        return Anatomy(
+        return ImageStructure(
             *image.size,
             frames=max(image.n_frames, told.frames),
             orientation=orientation,
@@ -137,22 +137,22 @@ def _avif(data: bytes, limits: ImageLimits) -> Anatomy:
         )
 
 
-def _too_many_pixels(pixels: int, limits: ImageLimits) -> ImageFailure:
+def _too_many_pixels(pixels: int, limits: ImageLimits) -> ImageError:
     return too_large(
         f"The picture takes {pixels / 1e6:,.1f} megapixels to decode; at most {limits.max_pixels / 1e6:,g} are taken."
     )
 
 
-def _check(anatomy: Anatomy, limits: ImageLimits) -> None:
+def _check(anatomy: ImageStructure, limits: ImageLimits) -> None:
     width, height, pixels = anatomy.width, anatomy.height, anatomy.pixels
     if width < 1 or height < 1:
-        raise corrupt("The picture is damaged: its header claims a side of 0 pixels.")
+        raise corrupt_image("The picture is damaged: its header claims a side of 0 pixels.")
     if pixels > limits.max_pixels:
         raise too_large(
             f"The picture has {width:,} x {height:,} pixels; at most {limits.max_pixels / 1e6:,g} megapixels are taken."
         )
     if not anatomy.honest:
-        raise corrupt("The picture is damaged: it claims two different sizes.")
+        raise corrupt_image("The picture is damaged: it claims two different sizes.")
     if anatomy.frames > limits.max_frames:
         raise too_large(f"The picture has {anatomy.frames:,} frames; at most {limits.max_frames:,} are taken.")
     if anatomy.frames * pixels > limits.max_total_pixels:
@@ -169,19 +169,19 @@ def _check(anatomy: Anatomy, limits: ImageLimits) -> None:
         )
 
 
-def open_picture(data: bytes, form: Format, anatomy: Anatomy) -> ImageFile.ImageFile:
+def open_picture(data: bytes, form: Format, anatomy: ImageStructure) -> ImageFile.ImageFile:
     """The picture with its header read, its pixels not; refuses a file that says two things about its size."""
-    with decoding():
+    with decode_errors():
         image = _OPENERS[form.name](BytesIO(png_text.without(data) if form.name == "PNG" else data))
         # All of it is here: fed piece by piece, a decoder does the row anew in which a piece ends.
         image.decodermaxblock = max(image.decodermaxblock, len(data))
         # Pillow shows a TIFF already turned.
         expected = displayed_size(form, anatomy) if form.name == "TIFF" else (anatomy.width, anatomy.height)
         if image.size != expected:
-            raise corrupt("The picture is damaged: it claims two different sizes.")
+            raise corrupt_image("The picture is damaged: it claims two different sizes.")
         return image
 
 
 def load(image: Image.Image) -> None:
-    with decoding():
+    with decode_errors():
         image.load()

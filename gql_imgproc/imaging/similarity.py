@@ -18,7 +18,7 @@ _STRIP_PIXELS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class SimilarityThreshold:
     """How far a picture may be from its source.
 
     `psnr_db` is over the pixels that can be seen. The mean colour of an 8 x 8 square may move by `area_shift`
@@ -32,7 +32,7 @@ class Gate:
     rare: int = 200
 
 
-def passes(gate: Gate, one: Image.Image, other: Image.Image) -> bool:
+def is_similar(gate: SimilarityThreshold, one: Image.Image, other: Image.Image) -> bool:
     """Both RGB, or both RGBA: then over white, over black, and the alpha by itself must each pass."""
     views = ("white", "black", "alpha") if one.mode == "RGBA" else ("",)
     return all(_passes(gate, one, other, view) for view in views)
@@ -52,7 +52,7 @@ def psnr(one: Image.Image, other: Image.Image) -> float:
     return _psnr(errors, one.width * one.height * len(one.getbands()))
 
 
-def _passes(gate: Gate, one: Image.Image, other: Image.Image, view: str) -> bool:
+def _passes(gate: SimilarityThreshold, one: Image.Image, other: Image.Image, view: str) -> bool:
     errors, shifts, seen, squares = [0] * 256, [0] * 256, 0, 0
     for (_, a), (_, b) in zip(strips(one), strips(other), strict=True):
         seen += a.width * a.height - (a.getchannel("A").histogram()[0] if view else 0)

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gql_imgproc.imaging.errors import corrupt, too_large
+from gql_imgproc.imaging.errors import corrupt_image, too_large
 
 #: Segments, chunks or blocks of one file; more is no picture but an attack on the loop that reads them.
 MAX_PARTS = 65_536
@@ -19,7 +19,7 @@ _MAX_SUB_BLOCKS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
+class ImageStructure:
     """What a file is made of. `width` and `height` are as stored, before `orientation` (1-8) is applied.
 
     `area` is the largest number of pixels that any frame is painted on, `plays` how often an animation runs
@@ -84,16 +84,16 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         at += 12 + length
         if kind == b"IEND":
             return
-    raise corrupt("The PNG is damaged: it is split into too many chunks.")
+    raise corrupt_image("The PNG is damaged: it is split into too many chunks.")
 
 
-def png(data: bytes) -> Anatomy:
+def png(data: bytes) -> ImageStructure:
     size: tuple[int, int] | None = None
     orientation, declared, seen, plays, kind = 1, 0, 0, 0, b""
     for kind, body in png_chunks(data):
         if kind == b"IHDR":
             if size is not None or len(body) != 13:
-                raise corrupt("The PNG is damaged: its header is wrong.")
+                raise corrupt_image("The PNG is damaged: its header is wrong.")
             width, height = struct.unpack_from(">II", body)
             size = width, height
         elif kind == b"acTL" and len(body) == 8:
@@ -103,22 +103,22 @@ def png(data: bytes) -> Anatomy:
         elif kind == b"eXIf":
             orientation = orientation_of(bytes(body))
     if size is None:
-        raise corrupt("The PNG is damaged: it ends before its header does.")
+        raise corrupt_image("The PNG is damaged: it ends before its header does.")
     if kind != b"IEND":
         # Nothing else tells that the later frames of an animation are missing: they are not decoded.
-        raise corrupt("The PNG is incomplete: bytes are missing at its end.")
+        raise corrupt_image("The PNG is incomplete: bytes are missing at its end.")
     frames = max(1, declared, seen)
-    return Anatomy(*size, frames=frames, orientation=orientation, plays=plays)
+    return ImageStructure(*size, frames=frames, orientation=orientation, plays=plays)
 
 
-def gif(data: bytes, max_frames: int) -> Anatomy:
+def gif(data: bytes, max_frames: int) -> ImageStructure:
     try:
         return _gif(data, max_frames)
     except (IndexError, struct.error):
-        raise corrupt("The GIF is incomplete: it ends in the middle of a frame.") from None
+        raise corrupt_image("The GIF is incomplete: it ends in the middle of a frame.") from None
 
 
-def _gif(data: bytes, max_frames: int) -> Anatomy:
+def _gif(data: bytes, max_frames: int) -> ImageStructure:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     first: tuple[int, int] | None = None
@@ -157,16 +157,18 @@ def _gif(data: bytes, max_frames: int) -> Anatomy:
             at += n + 1
             blocks += 1
             if blocks > _MAX_SUB_BLOCKS:
-                raise corrupt("The GIF is damaged: it is split into too many blocks.")
+                raise corrupt_image("The GIF is damaged: it is split into too many blocks.")
         at += 1
     if first is None:
-        raise corrupt("The GIF is damaged: it holds no frame.")
-    return Anatomy(*first, frames=len(durations), area=widest * highest, plays=plays, durations_ms=tuple(durations))
+        raise corrupt_image("The GIF is damaged: it holds no frame.")
+    return ImageStructure(
+        *first, frames=len(durations), area=widest * highest, plays=plays, durations_ms=tuple(durations)
+    )
 
 
-def webp(data: bytes, max_frames: int) -> Anatomy:
+def webp(data: bytes, max_frames: int) -> ImageStructure:
     if len(data) < 8 + int.from_bytes(data[4:8], "little"):
-        raise corrupt("The WebP is incomplete: bytes are missing at its end.")
+        raise corrupt_image("The WebP is incomplete: bytes are missing at its end.")
     canvas: tuple[int, int] | None = None
     orientation, plays = 1, 0
     durations: list[int] = []
@@ -193,8 +195,8 @@ def webp(data: bytes, max_frames: int) -> Anatomy:
                 if inner == b"VP8 ":
                     lossy.append(stream)
     if canvas is None or not images:
-        raise corrupt("The WebP is damaged: it holds no picture.")
-    return Anatomy(
+        raise corrupt_image("The WebP is damaged: it holds no picture.")
+    return ImageStructure(
         *canvas,
         frames=max(1, len(durations)),
         orientation=orientation,
@@ -213,7 +215,7 @@ def _riff(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         length = int.from_bytes(view[at + 4 : at + 8], "little")
         yield bytes(view[at : at + 4]), view[at + 8 : at + 8 + length]
         at += 8 + length + (length & 1)
-    raise corrupt("The WebP is damaged: it is split into too many chunks.")
+    raise corrupt_image("The WebP is damaged: it is split into too many chunks.")
 
 
 def _u24(view: memoryview, at: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from PIL import Image, TiffImagePlugin
 
-from gql_imgproc.imaging.errors import decoding
+from gql_imgproc.imaging.errors import decode_errors
 from gql_imgproc.imaging.metadata import Extras, extras_of, save
 from gql_imgproc.imaging.opened_image import Source
 from gql_imgproc.imaging.options import Options
@@ -39,11 +39,11 @@ class _Page:
     extras: Extras
 
 
-def smaller(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: Source, options: Options) -> Iterable[bytes]:
     """Its pages deflated when each is upright, of a plain mode, losslessly stored and read back the same."""
     image, anatomy = cast(TiffImagePlugin.TiffImageFile, source.image), source.anatomy
     if anatomy.frames * anatomy.pixels > _MAX_PIXELS:
-        with decoding():
+        with decode_errors():
             image.load()
         return
     pages = _pages(image, anatomy.frames)
@@ -59,7 +59,7 @@ def smaller(source: Source, options: Options) -> Iterable[bytes]:
 
 def _pages(image: TiffImagePlugin.TiffImageFile, count: int) -> list[_Page]:
     out = []
-    with decoding():
+    with decode_errors():
         for number in range(count):
             image.seek(number)
             # Before the pixels are loaded: loading turns a picture that lies on its side, and its tags with it.

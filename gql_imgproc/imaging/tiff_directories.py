@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import struct
 
-from gql_imgproc.imaging.errors import corrupt, too_large, unsupported
-from gql_imgproc.imaging.structure import MAX_PARTS, Anatomy
+from gql_imgproc.imaging.errors import corrupt_image, too_large, unsupported
+from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
 
 
-def anatomy(data: bytes, max_frames: int) -> Anatomy:
+def anatomy(data: bytes, max_frames: int) -> ImageStructure:
     try:
         return _walked(data, max_frames)
     except (struct.error, OverflowError):
         # Of an offset of eight bytes that no address can hold, Python says so with an error of its own.
-        raise corrupt("The TIFF is damaged: it ends before its directory does.") from None
+        raise corrupt_image("The TIFF is damaged: it ends before its directory does.") from None
 
 
 #: Bytes, texts and what only its maker knows.
@@ -38,7 +38,7 @@ _TIFF_UNIT_BYTES = {
 }
 
 
-def _walked(data: bytes, max_frames: int) -> Anatomy:
+def _walked(data: bytes, max_frames: int) -> ImageStructure:
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     offset, number, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
@@ -54,7 +54,7 @@ def _walked(data: bytes, max_frames: int) -> Anatomy:
         at += struct.calcsize(order + number)
         entries += count
         if entries > MAX_PARTS:
-            raise corrupt("The TIFF is damaged: its directories have too many entries.")
+            raise corrupt_image("The TIFF is damaged: its directories have too many entries.")
         tags: dict[int, int] = {}
         for n in range(count):
             tag, kind, many = struct.unpack_from(order + "HH" + offset, data, at + n * entry)
@@ -68,7 +68,7 @@ def _walked(data: bytes, max_frames: int) -> Anatomy:
                 raise too_large(f"The TIFF is cut into {many:,} pieces; at most {MAX_PARTS:,} are taken.")
         # Entries may all point at the same bytes, and Pillow copies each of them.
         if values_bytes > 2 * len(data) + 65_536:
-            raise corrupt("The TIFF is damaged: its directories claim more bytes than it has.")
+            raise corrupt_image("The TIFF is damaged: its directories claim more bytes than it has.")
         if 50706 in tags or (not first and 256 not in tags):
             raise unsupported("This is a camera's raw file or a TIFF without a picture, which is not supported.")
         tile = tags.get(322, 0) * tags.get(323, 0)
@@ -76,8 +76,8 @@ def _walked(data: bytes, max_frames: int) -> Anatomy:
         first = first or tags
         (at,) = struct.unpack_from(order + offset, data, at + count * entry)
     if not first:
-        raise corrupt("The TIFF is damaged: it holds no picture.")
-    return Anatomy(
+        raise corrupt_image("The TIFF is damaged: it holds no picture.")
+    return ImageStructure(
         first.get(256, 0),
         first.get(257, 0),
         frames=len(seen),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging import options as wanted
 from gql_imgproc.imaging.errors import unsupported
 from gql_imgproc.imaging.options import Crop, Options
@@ -60,7 +60,7 @@ def plan(options: Options, size: tuple[int, int]) -> Plan:
 def _box(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
     box = crop.x, crop.y, crop.x + crop.width, crop.y + crop.height
     if box[2] > size[0] or box[3] > size[1]:
-        raise ImageFailure(
+        raise ImageError(
             ImageErrorCode.OPTIONS_IMPOSSIBLE,
             f"The crop rectangle of {crop.width} x {crop.height} pixels at ({crop.x}, {crop.y}) lies outside "
             f"the picture of {size[0]} x {size[1]} pixels; choose one inside it.",
@@ -72,7 +72,7 @@ def _extent(box: tuple[int, int, int, int]) -> tuple[int, int]:
     return box[2] - box[0], box[3] - box[1]
 
 
-def draft(image: Image.Image, plan: Plan, orientation: int) -> None:
+def draft_size(image: Image.Image, plan: Plan, orientation: int) -> None:
     """Lets a JPEG decoder, before the pixels are loaded, leave out what scaling would throw away.
 
     At half the size that is all the scaling there is: 52 dB, in the median, to what LANCZOS makes of all pixels.
@@ -96,12 +96,12 @@ def _drafted_part(plan: Plan) -> int:
     return next((part for part in (8, 4, 2) if enough(part)), 1)
 
 
-def shaped(image: Image.Image, plan: Plan, orientation: int, deep: bool = False) -> Image.Image:
+def apply_geometry(image: Image.Image, plan: Plan, orientation: int, deep: bool = False) -> Image.Image:
     """The picture of the planned size and upright; modes that cannot be resampled become true colour or grey.
 
     `deep` tells that 16 bits may stay.
     """
-    image = workable(image, deep)
+    image = to_working_mode(image, deep)
     if plan.crop is None:
         # Before it is turned, lest more pixels than needed are, and while the column that a draft has filled in part
         # is the last one.
@@ -113,7 +113,7 @@ def shaped(image: Image.Image, plan: Plan, orientation: int, deep: bool = False)
     return image
 
 
-def filtered(image: Image.Image, plan: Plan) -> Image.Image:
+def apply_filters(image: Image.Image, plan: Plan) -> Image.Image:
     for name in plan.filters:
         image = _FILTERS[name](image)
     return image
@@ -137,7 +137,7 @@ def _as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size[::-1] if orientation >= 5 else size
 
 
-def workable(image: Image.Image, deep: bool = False) -> Image.Image:
+def to_working_mode(image: Image.Image, deep: bool = False) -> Image.Image:
     clear = image.info.get("transparency")
     match image.mode:
         case "L" | "LA" | "RGB" | "RGBA" | "CMYK" if clear is None:
@@ -172,7 +172,7 @@ def _shallow(image: Image.Image, clear: object) -> Image.Image:
     return grey
 
 
-def on_white(image: Image.Image) -> Image.Image:
+def flatten_on_white(image: Image.Image) -> Image.Image:
     """Without alpha: over white, as on a page."""
     if image.mode not in ("RGBA", "LA"):
         return image

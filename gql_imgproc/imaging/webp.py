@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from gql_imgproc.imaging import structure
-from gql_imgproc.imaging.errors import decoding
+from gql_imgproc.imaging.errors import decode_errors
 from gql_imgproc.imaging.metadata import Extras, extras_of, save
 from gql_imgproc.imaging.opened_image import Source
 from gql_imgproc.imaging.options import Options
@@ -18,7 +18,7 @@ from gql_imgproc.imaging.quality_mapping import webp_quality
 _METHOD = 2
 
 
-def smaller(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: Source, options: Options) -> Iterable[bytes]:
     """One file of the wanted quality; none when the source is lossless or no better than that."""
     image, anatomy = source.image, source.anatomy
     load(image)
@@ -28,7 +28,7 @@ def smaller(source: Source, options: Options) -> Iterable[bytes]:
     if not anatomy.durations_ms:
         yield encode(image, options.quality, extras)
         return
-    with decoding():
+    with decode_errors():
         durations = list(anatomy.durations_ms)
         made = encode_animation([image], durations, anatomy.plays, options.quality, extras)
     # The encoder joins frames that look alike; then the source is the more faithful one.

@@ -9,12 +9,12 @@ from uuid import UUID
 
 import redis
 
-from gql_imgproc.enums import StopReason
+from gql_imgproc.enums import TerminationReason
 from gql_imgproc.messaging.queue import DELIVER, FINISH, INGEST, Census
-from gql_imgproc.requests.notify import publish, tell, wake
+from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
 from gql_imgproc.requests.repository import retry, transitions, webhook_outbox
 from gql_imgproc.requests.repository.transitions import OpenRequest
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -22,46 +22,50 @@ log = logging.getLogger(__name__)
 PAGE = 500
 
 
-async def sweep(resources: Resources) -> int:
+async def sweep(resources: Runtime) -> int:
     """Sends the wake-up calls that are missing: to work, to ingest, to finish, to deliver; how many."""
     census = await resources.blocking(resources.queue.census)
     sent = 0
     async for found in _open_requests(resources):
         try:
-            sent += await _look_at(resources, found, census)
+            sent += await _repair_request(resources, found, census)
         except redis.RedisError:
             raise
         except Exception:
             # The others are not to wait for the one that cannot be helped.
             log.exception("sweep of one request failed", extra={"request": found.request.id})
-    due = await resources.db.read(lambda connection: webhook_outbox.due(connection, PAGE))
+    due = await resources.db.read(lambda connection: webhook_outbox.list_due(connection, PAGE))
     missing = [delivery_id for delivery_id in due if not census.control[DELIVER, delivery_id]]
-    await tell(resources, *(partial(resources.queue.deliver, delivery_id) for delivery_id in missing))
+    await best_effort(resources, *(partial(resources.queue.deliver, delivery_id) for delivery_id in missing))
     return sent + len(missing)
 
 
-async def reopen(resources: Resources) -> int:
+async def run_auto_retries(resources: Runtime) -> int:
     """Opens requests again whose failures may have been temporary, when their time has come; how many."""
     reopened = 0
-    for tenant_id, request_id in await resources.db.read(lambda connection: retry.due(connection, PAGE)):
+    for tenant_id, request_id in await resources.db.read(
+        lambda connection: retry.list_due_auto_retries(connection, PAGE)
+    ):
         state = await resources.db.write(
             lambda connection, which=(tenant_id, request_id): retry.reopen_temporary(connection, *which)  # type: ignore[misc]  # bound per turn of the loop
         )
         if state is not None:
             reopened += 1
             await publish(resources, state)
-            await wake(resources, request_id, state.priority)
+            await enqueue_workers(resources, request_id, state.priority)
             # There may be further chunks.
-            await tell(resources, partial(resources.queue.finish, request_id))
+            await best_effort(resources, partial(resources.queue.finish, request_id))
     return reopened
 
 
-async def _look_at(resources: Resources, found: OpenRequest, census: Census) -> int:
+async def _repair_request(resources: Runtime, found: OpenRequest, census: Census) -> int:
     request, stop_reason, queue = found.request, found.request.stop_reason, resources.queue
     if stop_reason is None and found.age_s > resources.settings.request_deadline_seconds:
-        stop_reason = StopReason.DEADLINE
+        stop_reason = TerminationReason.DEADLINE
         await resources.db.write(
-            lambda connection: transitions.stop(connection, request.tenant_id, request.id, StopReason.DEADLINE)
+            lambda connection: transitions.mark_stopping(
+                connection, request.tenant_id, request.id, TerminationReason.DEADLINE
+            )
         )
     calls: list[Callable[[], object]] = []
     ends = stop_reason is not None or not request.pending_images
@@ -71,15 +75,15 @@ async def _look_at(resources: Resources, found: OpenRequest, census: Census) -> 
     elif found.free and ends and not census.control[FINISH, request.id]:
         calls.append(lambda: queue.finish(request.id))
     if calls:
-        await tell(resources, *calls)
-    return len(calls) + (0 if ends else await wake(resources, request.id, request.priority, census))
+        await best_effort(resources, *calls)
+    return len(calls) + (0 if ends else await enqueue_workers(resources, request.id, request.priority, census))
 
 
-async def _open_requests(resources: Resources) -> AsyncIterator[OpenRequest]:
+async def _open_requests(resources: Runtime) -> AsyncIterator[OpenRequest]:
     after: UUID | None = None
     while True:
         page = await resources.db.read(
-            lambda connection, after=after: transitions.open_requests(connection, after, PAGE)  # type: ignore[misc]  # per turn
+            lambda connection, after=after: transitions.iter_open_requests(connection, after, PAGE)  # type: ignore[misc]  # per turn
         )
         for found in page:
             yield found

@@ -12,8 +12,8 @@ from uuid import UUID
 from gql_imgproc.errors import RequestNotFinal, RequestNotFound, StorageError
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries, transitions
-from gql_imgproc.runtime import Resources
-from gql_imgproc.security.scopes import ourselves
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.scopes import system_caller
 from gql_imgproc.storage.paths import REQUESTS, image_id_in, input_key, output_key, request_prefix
 
 log = logging.getLogger(__name__)
@@ -35,19 +35,19 @@ class _Cleaned:
     left: int
 
 
-async def remove_expired(resources: Resources) -> int:
+async def delete_expired_requests(resources: Runtime) -> int:
     """Deletes final requests that are older than the retention, and those whose deletion was broken off; how many."""
     days = resources.settings.retention_days
     removed = 0
-    begun = await resources.db.read(lambda connection: transitions.begun(connection, QUIET_SECONDS, PAGE))
+    begun = await resources.db.read(lambda connection: transitions.list_deleting(connection, QUIET_SECONDS, PAGE))
     for tenant_id, request_id in begun:
-        await commands.remove(resources, tenant_id, request_id)
+        await commands.delete_chunks(resources, tenant_id, request_id)
         removed += 1
     while days is not None:
-        page = await resources.db.read(lambda connection: transitions.expired(connection, days * 86_400, PAGE))
+        page = await resources.db.read(lambda connection: transitions.list_expired(connection, days * 86_400, PAGE))
         for tenant_id, request_id in page:
             try:
-                await commands.delete(resources, ourselves(tenant_id, "retention"), request_id)
+                await commands.delete(resources, system_caller(tenant_id, "retention"), request_id)
             except StorageError as error:
                 # Its rows are gone, so that its objects are orphans now.
                 log.warning("objects of a request are left", extra={"request": request_id, "reason": str(error)})
@@ -59,28 +59,30 @@ async def remove_expired(resources: Resources) -> int:
     return removed
 
 
-async def remove_orphans(resources: Resources) -> int:
+async def remove_orphans(resources: Runtime) -> int:
     """Deletes objects that no row names: of requests that are gone, and of leases that were lost; how many."""
     removed = await _remove_of_unknown_requests(resources)
-    for tenant_id, request_id in await resources.db.read(lambda connection: transitions.untidy(connection, PAGE)):
-        removed += await _tidy(resources, tenant_id, request_id)
+    for tenant_id, request_id in await resources.db.read(
+        lambda connection: transitions.list_with_leftover_objects(connection, PAGE)
+    ):
+        removed += await _delete_leftover_objects(resources, tenant_id, request_id)
     return removed
 
 
-async def _remove_of_unknown_requests(resources: Resources) -> int:
+async def _remove_of_unknown_requests(resources: Runtime) -> int:
     removed = 0
     # Others may have put things beside ours.
     folders = [UUID(name) for name in await resources.storage.folders(REQUESTS) if _OUR_FOLDER.fullmatch(name)]
     for start in range(0, len(folders), PAGE):
         page = folders[start : start + PAGE]
-        known = await resources.db.read(lambda connection, page=page: transitions.known(connection, page))  # type: ignore[misc]  # bound per turn of the loop
+        known = await resources.db.read(lambda connection, page=page: transitions.filter_existing(connection, page))  # type: ignore[misc]  # bound per turn of the loop
         for request_id in page:
             if request_id not in known:
                 removed += (await _remove_old(resources, request_id, keep=())).removed
     return removed
 
 
-async def _tidy(resources: Resources, tenant_id: UUID, request_id: UUID) -> int:
+async def _delete_leftover_objects(resources: Runtime, tenant_id: UUID, request_id: UUID) -> int:
     """Removes what losers of leases stored beside a request that has ended a while ago."""
     request = await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))
     if request is None or not request.status.final:
@@ -90,11 +92,11 @@ async def _tidy(resources: Resources, tenant_id: UUID, request_id: UUID) -> int:
         keep.add(output_key(request_id, request.output_name))
     cleaned = await _remove_old(resources, request_id, keep)
     if not cleaned.left:
-        await resources.db.write(lambda connection: transitions.tidied(connection, request))
+        await resources.db.write(lambda connection: transitions.mark_cleaned_up(connection, request))
     return cleaned.removed
 
 
-async def _remove_old(resources: Resources, request_id: UUID, keep: Collection[str]) -> _Cleaned:
+async def _remove_old(resources: Runtime, request_id: UUID, keep: Collection[str]) -> _Cleaned:
     """Removes old objects of a request but for those to be kept and those that its images name."""
     before = datetime.now(UTC) - timedelta(seconds=ORPHAN_SECONDS)
     removed = left = 0

@@ -12,10 +12,10 @@ import redis
 from sqlalchemy.exc import OperationalError
 
 from gql_imgproc.errors import StorageError
-from gql_imgproc.maintenance.reconcile import reopen, sweep
-from gql_imgproc.maintenance.retention import remove_expired, remove_orphans
-from gql_imgproc.requests.notify import tell
-from gql_imgproc.runtime import Resources
+from gql_imgproc.maintenance.reconcile import run_auto_retries, sweep
+from gql_imgproc.maintenance.retention import delete_expired_requests, remove_orphans
+from gql_imgproc.requests.notify import best_effort
+from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -26,31 +26,31 @@ CLEANING_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class PeriodicTask:
     """`do` tells on how many things it was done; nobody else does it for `pause_s` from its beginning."""
 
     name: str
-    do: Callable[[Resources], Awaitable[int]]
+    do: Callable[[Runtime], Awaitable[int]]
     pause_s: float
 
 
-def duties(resources: Resources) -> list[Duty]:
+def duties(resources: Runtime) -> list[PeriodicTask]:
     sweep_s = SWEEP_SHARE * resources.settings.sweep_seconds
     return [
-        Duty("sweep", sweep, sweep_s),
-        Duty("retry", reopen, sweep_s),
-        Duty("expiry", remove_expired, CLEANING_SECONDS),
-        Duty("orphans", remove_orphans, CLEANING_SECONDS),
+        PeriodicTask("sweep", sweep, sweep_s),
+        PeriodicTask("retry", run_auto_retries, sweep_s),
+        PeriodicTask("expiry", delete_expired_requests, CLEANING_SECONDS),
+        PeriodicTask("orphans", remove_orphans, CLEANING_SECONDS),
     ]
 
 
-def do_duties(resources: Resources) -> None:
+def run_periodic_tasks(resources: Runtime) -> None:
     """Begins, in the background, each duty that no other process has done in its pause, unless it is going on here."""
     for duty in duties(resources):
-        resources.background.start(("duty", duty.name), partial(do_alone, resources, duty))
+        resources.background.start(("duty", duty.name), partial(run_as_leader, resources, duty))
 
 
-async def do_alone(resources: Resources, duty: Duty) -> None:
+async def run_as_leader(resources: Runtime, duty: PeriodicTask) -> None:
     """Does a duty, unless another process has done so within its pause; leaves an account of it."""
     began = time.monotonic()
     try:
@@ -60,7 +60,7 @@ async def do_alone(resources: Resources, duty: Duty) -> None:
     except (redis.RedisError, StorageError, OperationalError) as error:
         log.warning("a duty is put off", extra={"duty": duty.name, "reason": str(getattr(error, "orig", error))})
         return
-    await tell(resources, partial(resources.duties.note, duty.name, items))
+    await best_effort(resources, partial(resources.duties.note, duty.name, items))
     log.log(
         logging.INFO if items else logging.DEBUG,
         "duty done",

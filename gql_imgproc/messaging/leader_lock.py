@@ -11,7 +11,7 @@ _ENDED, _ITEMS, _RUNS = "imgproc:duties:ended", "imgproc:duties:items", "imgproc
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class TaskStats:
     """What is known of a duty: when it was done last, in seconds since 1970, how often, and on how many things."""
 
     ended_at: float
@@ -19,7 +19,7 @@ class Account:
     items: int
 
 
-class Duties:
+class LeaderLocks:
     """Methods block; they raise redis.RedisError."""
 
     def __init__(self, url: str) -> None:
@@ -38,11 +38,11 @@ class Duties:
             together.hincrby(_ITEMS, name, items)
             together.execute()
 
-    def accounts(self) -> dict[str, Account]:
+    def accounts(self) -> dict[str, TaskStats]:
         """What is known of each duty that was ever done."""
         ended, runs, items = (self._redis.hgetall(key) for key in (_ENDED, _RUNS, _ITEMS))
         return {
-            os.fsdecode(name): Account(float(at), int(runs.get(name, 0)), int(items.get(name, 0)))
+            os.fsdecode(name): TaskStats(float(at), int(runs.get(name, 0)), int(items.get(name, 0)))
             for name, at in ended.items()
         }
 

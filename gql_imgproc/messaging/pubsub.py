@@ -62,7 +62,7 @@ class Publisher:
         self._redis.close()
 
 
-class Inbox:
+class LatestValue:
     """The newest event that one subscriber has not taken yet; an older one is dropped."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Hub:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._inboxes: dict[str, set[Inbox]] = {}
+        self._inboxes: dict[str, set[LatestValue]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -101,9 +101,9 @@ class Hub:
         self.connected = False
 
     @asynccontextmanager
-    async def subscribe(self, topic: UUID) -> AsyncIterator[Inbox]:
+    async def subscribe(self, topic: UUID) -> AsyncIterator[LatestValue]:
         """An inbox for the events of a topic; once inside, no later event is missed while `connected`."""
-        name, inbox = channel(topic), Inbox()
+        name, inbox = channel(topic), LatestValue()
         first = name not in self._inboxes
         self._inboxes.setdefault(name, set()).add(inbox)
         confirmed = self._confirmed.setdefault(name, asyncio.Event())
@@ -119,7 +119,7 @@ class Hub:
         finally:
             await self._leave(name, inbox)
 
-    async def _leave(self, name: str, inbox: Inbox) -> None:
+    async def _leave(self, name: str, inbox: LatestValue) -> None:
         watchers = self._inboxes[name]
         watchers.discard(inbox)
         if watchers:

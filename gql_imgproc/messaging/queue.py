@@ -30,7 +30,7 @@ CONTROL_QUEUE = "control"
 FRESH_SECONDS = 5.0
 
 #: A worker process that was silent for longer, in seconds, is taken for dead by Dramatiq too.
-SILENT_SECONDS = 15
+WORKER_HEARTBEAT_TIMEOUT_S = 15
 _HEARTBEATS, _SENDER = f"{NAMESPACE}:__heartbeats__", "sender-"
 
 INGEST, FINISH, DELIVER = "ingest", "finish", "deliver"
@@ -50,7 +50,7 @@ def connect(url: str) -> redis.Redis:
 
 def workers(client: redis.Redis) -> int:
     """Worker processes that were heard of lately."""
-    heard = client.zrangebyscore(_HEARTBEATS, (time.time() - SILENT_SECONDS) * 1000, "+inf")
+    heard = client.zrangebyscore(_HEARTBEATS, (time.time() - WORKER_HEARTBEAT_TIMEOUT_S) * 1000, "+inf")
     return sum(not os.fsdecode(cast(bytes, name)).startswith(_SENDER) for name in heard)
 
 
@@ -133,7 +133,7 @@ class Queue:
         self._redis.close()
 
     def _send(self, queue: str, actor: str, subject: UUID, *more: int) -> None:
-        traceparent = tracing.travelling()
+        traceparent = tracing.propagation_headers()
         options = {tracing.TRACEPARENT: traceparent} if traceparent else {}
         args = (subject.hex, *more)
         self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options=options))

@@ -17,7 +17,7 @@ from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gql_imgproc.security.rate import Rate
+from gql_imgproc.security.rate import RateLimit
 
 T = TypeVar("T")
 
@@ -27,12 +27,12 @@ PREFIX = "imgproc:rates"
 #: Connections of one process, and how long Redis may take for one count, in seconds: a caller waits meanwhile.
 CONNECTIONS, ANSWER_SECONDS = 16, 1.0
 #: For so long Redis is not asked again after it did not answer, in seconds.
-AWAY_SECONDS = 2.0
+REDIS_RETRY_SECONDS = 2.0
 _AWAY = (redis.RedisError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RateLimitStatus:
     """How much is left of a rate: so many, and more at a moment in seconds since 1970."""
 
     limit: int
@@ -40,7 +40,7 @@ class Left:
     resets_at: float
 
 
-class Rates:
+class RateLimiter:
     """Counts in moving windows, so that no span of that length ever has more."""
 
     def __init__(self, url: str) -> None:
@@ -59,14 +59,14 @@ class Rates:
         self._away_until = 0.0
         self._away = False
 
-    async def spend(self, rate: Rate, *who: str, locally: bool) -> Left | None:
+    async def spend(self, rate: RateLimit, *who: str, locally: bool) -> RateLimitStatus | None:
         """Counts one more; None when it fits, else nothing is counted, and what is left.
 
         `locally`: whether it is counted in this process while Redis is away; otherwise everything fits meanwhile.
         """
         item = _item(rate)
 
-        async def count(counts: MovingWindowRateLimiter) -> Left | None:
+        async def count(counts: MovingWindowRateLimiter) -> RateLimitStatus | None:
             return None if await counts.hit(item, *who) else await _left(counts, rate, who)
 
         try:
@@ -74,7 +74,7 @@ class Rates:
         except _AWAY:
             return await count(self._local) if locally else None
 
-    async def left(self, rate: Rate, *who: str, locally: bool) -> Left | None:
+    async def left(self, rate: RateLimit, *who: str, locally: bool) -> RateLimitStatus | None:
         """What is left; None when Redis is away and it is not counted here."""
         try:
             return await self._ask(_left(self._shared, rate, who))
@@ -90,7 +90,7 @@ class Rates:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await asking
         except _AWAY as error:
-            self._away_until = time.monotonic() + AWAY_SECONDS
+            self._away_until = time.monotonic() + REDIS_RETRY_SECONDS
             if not self._away:
                 self._away = True
                 log.warning("rates are not counted in Redis", extra={"reason": str(error) or type(error).__name__})
@@ -104,10 +104,10 @@ class Rates:
         await self._pool.disconnect()
 
 
-def _item(rate: Rate) -> RateLimitItemPerSecond:
+def _item(rate: RateLimit) -> RateLimitItemPerSecond:
     return RateLimitItemPerSecond(rate.amount, rate.seconds)
 
 
-async def _left(counts: MovingWindowRateLimiter, rate: Rate, who: tuple[str, ...]) -> Left:
+async def _left(counts: MovingWindowRateLimiter, rate: RateLimit, who: tuple[str, ...]) -> RateLimitStatus:
     found = await counts.get_window_stats(_item(rate), *who)
-    return Left(rate.amount, found.remaining, found.reset_time)
+    return RateLimitStatus(rate.amount, found.remaining, found.reset_time)

@@ -40,7 +40,7 @@ class AddressProblemCode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AddressProblem:
+class UrlProblem:
     """Why an address is refused; the message is a sentence that tells how to mend it."""
 
     code: AddressProblemCode
@@ -106,7 +106,7 @@ _DIGITS = {8: frozenset("01234567"), 10: frozenset("0123456789"), 16: frozenset(
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def check_url(url: str, policy: NetworkPolicy) -> AddressProblem | None:
+def check_url(url: str, policy: NetworkPolicy) -> UrlProblem | None:
     """What is wrong with an address as it is written; host names are not resolved."""
     if len(url) <= MAX_URL_CHARS and (match := _ORDINARY.fullmatch(url)) is not None:
         ports = policy.allow_ports
@@ -115,7 +115,7 @@ def check_url(url: str, policy: NetworkPolicy) -> AddressProblem | None:
     return _check_carefully(url, policy)
 
 
-def check_port(port: int, policy: NetworkPolicy) -> AddressProblem | None:
+def check_port(port: int, policy: NetworkPolicy) -> UrlProblem | None:
     """What is wrong with connecting to a port."""
     if policy.allow_ports == "*" or port in policy.allow_ports:
         return None
@@ -126,13 +126,13 @@ def check_port(port: int, policy: NetworkPolicy) -> AddressProblem | None:
     )
 
 
-def check_ip(ip: str | Address, policy: NetworkPolicy) -> AddressProblem | None:
+def check_ip(ip: str | Address, policy: NetworkPolicy) -> UrlProblem | None:
     """What is wrong with connecting to an IP address."""
     try:
         address = ip_address(ip.partition("%")[0]) if isinstance(ip, str) else ip
     except ValueError:
         return _invalid("The text is not an IP address.")
-    what = _why_forbidden(address, policy)
+    what = _network_description(address, policy)
     if what is None:
         return None
     if isinstance(address, IPv6Address) and (mapped := address.ipv4_mapped) is not None:
@@ -143,7 +143,7 @@ def check_ip(ip: str | Address, policy: NetworkPolicy) -> AddressProblem | None:
     )
 
 
-def literal_addresses(host: str) -> tuple[Address, ...] | None:
+def parse_ip_literals(host: str) -> tuple[Address, ...] | None:
     """The IP addresses that a host may mean without being resolved; None for a name.
 
     Accepts what browsers and C libraries do: decimal, octal, hexadecimal and short forms, trailing dots, digits
@@ -169,7 +169,7 @@ def literal_addresses(host: str) -> tuple[Address, ...] | None:
     return found
 
 
-def _check_carefully(url: str, policy: NetworkPolicy) -> AddressProblem | None:
+def _check_carefully(url: str, policy: NetworkPolicy) -> UrlProblem | None:
     if len(url) > MAX_URL_CHARS:
         return _invalid(f"The address is longer than {MAX_URL_CHARS:,} characters. Use a shorter one.")
     if not url:
@@ -197,9 +197,9 @@ def _check_carefully(url: str, policy: NetworkPolicy) -> AddressProblem | None:
 
 # Hosts repeat from row to row; a row of IP addresses or of international names then costs as little as any other.
 @lru_cache(maxsize=1_024)
-def _check_host(host: str, policy: NetworkPolicy) -> AddressProblem | None:
+def _check_host(host: str, policy: NetworkPolicy) -> UrlProblem | None:
     try:
-        literals = literal_addresses(host)
+        literals = parse_ip_literals(host)
     except ValueError:
         return _invalid("The host in the address looks like an IP address, but is none.")
     # Judged first, so that a forbidden address is called forbidden however oddly it is written.
@@ -223,7 +223,7 @@ def _check_host(host: str, policy: NetworkPolicy) -> AddressProblem | None:
     return None
 
 
-def _why_forbidden(address: Address, policy: NetworkPolicy) -> str | None:
+def _network_description(address: Address, policy: NetworkPolicy) -> str | None:
     """To what an address belongs that is not public; None when it may be connected to."""
     if isinstance(address, IPv4Address):
         if _allowed(address, policy):
@@ -231,11 +231,11 @@ def _why_forbidden(address: Address, policy: NetworkPolicy) -> str | None:
         return next((what for network, what in _FORBIDDEN_IPV4 if address in network), None)
     if (mapped := address.ipv4_mapped) is not None:
         # The kernel would connect over IPv4.
-        return _why_forbidden(mapped, policy)
-    hidden = _hidden_ipv4(address)
+        return _network_description(mapped, policy)
+    hidden = _embedded_ipv4(address)
     if _allowed(address, policy):
         # Opening the prefix of a translator opens the public hosts behind it, not the private ones.
-        reasons = (_why_forbidden(behind, policy) for behind in hidden)
+        reasons = (_network_description(behind, policy) for behind in hidden)
         return next((what for what in reasons if what is not None), None)
     if hidden:
         return "an IPv4 address hidden in IPv6"
@@ -248,7 +248,7 @@ def _allowed(address: Address, policy: NetworkPolicy) -> bool:
     return any(address in network for network in policy.allow_networks if network.version == address.version)
 
 
-def _hidden_ipv4(address: IPv6Address) -> tuple[IPv4Address, ...]:
+def _embedded_ipv4(address: IPv6Address) -> tuple[IPv4Address, ...]:
     """The IPv4 addresses at which a translator or a tunnel would aim."""
     number = int(address)
     if address.sixtofour is not None:
@@ -291,9 +291,9 @@ def _number(label: str, *, octal: bool) -> int | None:
     return int(digits, base) if len(digits) <= 12 else None
 
 
-def _invalid(message: str) -> AddressProblem:
-    return AddressProblem(AddressProblemCode.INVALID, message)
+def _invalid(message: str) -> UrlProblem:
+    return UrlProblem(AddressProblemCode.INVALID, message)
 
 
-def _forbidden(message: str) -> AddressProblem:
-    return AddressProblem(AddressProblemCode.FORBIDDEN, message)
+def _forbidden(message: str) -> UrlProblem:
+    return UrlProblem(AddressProblemCode.FORBIDDEN, message)

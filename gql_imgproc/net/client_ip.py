@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 _Address = IPv4Address | IPv6Address
 
 
-def caller_of(peer: str, forwarded: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+def client_ip(peer: str, forwarded: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
     """The last address on the way here that no trusted proxy has; what stands before it anybody may have written."""
     nearest = _address(peer)
     if nearest is None:

@@ -21,7 +21,7 @@ class HostClass(StrEnum):
     UNKNOWN = "unknown"
 
 
-class HostClasses:
+class HostCategories:
     """The classes of the hosts that were looked up."""
 
     def __init__(self) -> None:

@@ -20,14 +20,14 @@ import httpcore
 import httpx
 
 from gql_imgproc.net.address_policy import (
-    AddressProblem,
     AddressProblemCode,
     NetworkPolicy,
+    UrlProblem,
     check_ip,
     check_port,
-    literal_addresses,
+    parse_ip_literals,
 )
-from gql_imgproc.net.host_categories import HostClass, HostClasses
+from gql_imgproc.net.host_categories import HostCategories, HostClass
 
 #: Answers the IP addresses of a host name and port.
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -47,7 +47,7 @@ CHUNKS_PER_TURN = 64
 class AddressRefused(httpx.ConnectError):
     """The host is at an address that may not be connected to."""
 
-    def __init__(self, problem: AddressProblem) -> None:
+    def __init__(self, problem: UrlProblem) -> None:
         super().__init__(problem.message)
         self.problem = problem
 
@@ -74,7 +74,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._network = GuardedNetwork(policy, resolve)
         # The proxy variables are never read; SSL_CERT_FILE is the owner's way to name a certificate authority.
-        self._connections = Connections(self._network, ssl_context or httpx.create_ssl_context(), max_idle)
+        self._connections = ConnectionPool(self._network, ssl_context or httpx.create_ssl_context(), max_idle)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
@@ -123,7 +123,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
     def __init__(self, policy: NetworkPolicy, resolve: Resolve | None = None) -> None:
         self._policy = policy
         self._resolve = resolve or self._ask_system
-        self.classes = HostClasses()
+        self.classes = HostCategories()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
         # Not the loop's executor: names that nobody answers would hold up whoever else uses that.
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
@@ -171,7 +171,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
 
     async def _checked_addresses(self, host: str, port: int) -> Sequence[str]:
         try:
-            literals = literal_addresses(host)
+            literals = parse_ip_literals(host)
         except ValueError:
             raise NameUnknown(f"{host} is no IP address.") from None
         if literals is not None:
@@ -184,7 +184,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         if any(check_ip(address, self._policy) is not None for address in addresses):
             # Without the addresses: strangers must not read the names of an inner network through us.
             raise AddressRefused(
-                AddressProblem(
+                UrlProblem(
                     AddressProblemCode.FORBIDDEN,
                     f"The host {host} is in a network that is not public. Use a public host, "
                     "or have its network added to IMGPROC_FETCH_ALLOW_NETWORKS.",
@@ -479,7 +479,7 @@ _Key: TypeAlias = tuple[bytes, bytes, int]
 KEEPALIVE_S = 5.0
 
 
-class Connections:
+class ConnectionPool:
     """Hands out a connection to an origin, and takes it back when its answer has been read."""
 
     def __init__(self, network: httpcore.AsyncNetworkBackend, ssl_context: ssl.SSLContext, max_idle: int) -> None:
@@ -555,7 +555,7 @@ class _Host:
     users: int = 0
 
 
-class Slots:
+class DownloadLimiter:
     """Holds a host's slot first and then one of all, so that those who wait for a slow host hold up nobody else."""
 
     def __init__(self, concurrency: int, per_host: int, wait_s: float) -> None:

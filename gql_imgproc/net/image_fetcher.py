@@ -13,19 +13,19 @@ from dataclasses import dataclass
 import httpx
 
 from gql_imgproc import __version__
-from gql_imgproc.errors import ImageFailure
+from gql_imgproc.errors import ImageError
 from gql_imgproc.metrics import DOWNLOAD_BYTES, DOWNLOADS
-from gql_imgproc.net.address_policy import AddressProblem, AddressProblemCode, NetworkPolicy, check_url
-from gql_imgproc.net.fetch_errors import FetchFault, status_advice
+from gql_imgproc.net.address_policy import AddressProblemCode, NetworkPolicy, UrlProblem, check_url
+from gql_imgproc.net.fetch_errors import FetchErrorKind, status_advice
 from gql_imgproc.net.host_categories import HostClass
 from gql_imgproc.net.http_client import (
     AddressRefused,
     CertificateRefused,
     ConnectionStale,
+    DownloadLimiter,
     GuardedTransport,
     NameUnknown,
     Resolve,
-    Slots,
 )
 from gql_imgproc.net.retry_after import retry_after_s
 
@@ -58,14 +58,14 @@ class _Redirect:
     location: str
 
 
-class FetchFailure(ImageFailure):
+class FetchFailure(ImageError):
     """A picture that was not fetched, and by which fault of the table."""
 
-    fault: FetchFault
+    fault: FetchErrorKind
 
 
 # A rate needs a value before the first event.
-for _result in ("OK", *(fault.name for fault in FetchFault)):
+for _result in ("OK", *(fault.name for fault in FetchErrorKind)):
     DOWNLOADS.labels(HostClass.PUBLIC.value, _result)
 
 
@@ -84,7 +84,7 @@ class Fetcher:
         self._limits = limits
         self._resolve = resolve
         self._ssl_context = ssl_context
-        self._slots = Slots(limits.concurrency, limits.per_host, limits.slot_wait_s)
+        self._slots = DownloadLimiter(limits.concurrency, limits.per_host, limits.slot_wait_s)
         self._transport: GuardedTransport | None = None
         self._headers = [
             (b"User-Agent", f"gql_imgproc/{__version__}".encode()),
@@ -130,10 +130,10 @@ class Fetcher:
             host = asked.raw_host.decode("ascii")
             hosts.append(host)
             if str(asked) in seen:
-                raise _failure(FetchFault.TOO_MANY_REDIRECTS, f"{host} redirects in a circle.")
+                raise _failure(FetchErrorKind.TOO_MANY_REDIRECTS, f"{host} redirects in a circle.")
             if len(seen) > self._limits.max_redirects:
                 raise _failure(
-                    FetchFault.TOO_MANY_REDIRECTS,
+                    FetchErrorKind.TOO_MANY_REDIRECTS,
                     f"The address redirects more than {self._limits.max_redirects} times. "
                     "Use the address at which the picture is.",
                 )
@@ -175,10 +175,10 @@ class Fetcher:
             try:
                 return httpx.URL(url)
             except (httpx.InvalidURL, UnicodeError):
-                problem = AddressProblem(AddressProblemCode.INVALID, "The address cannot be read. Check its spelling.")
+                problem = UrlProblem(AddressProblemCode.INVALID, "The address cannot be read. Check its spelling.")
         message = f"The address redirects to another. {problem.message}" if redirected else problem.message
         forbidden = problem.code is AddressProblemCode.FORBIDDEN
-        raise _failure(FetchFault.ADDRESS_FORBIDDEN if forbidden else FetchFault.ADDRESS_UNREADABLE, message)
+        raise _failure(FetchErrorKind.ADDRESS_FORBIDDEN if forbidden else FetchErrorKind.ADDRESS_UNREADABLE, message)
 
     async def _ask(self, transport: GuardedTransport, url: httpx.URL, host: str) -> bytes | _Redirect:
         request = httpx.Request("GET", url, headers=self._headers, extensions=self._extensions)
@@ -204,7 +204,7 @@ class Fetcher:
         if status in _REDIRECTS and location:
             return _Redirect(_joined(url, location))
         raise _failure(
-            FetchFault.of_status(status),
+            FetchErrorKind.of_status(status),
             f"{host} answered with status {status}. {status_advice(status)}",
             http_status=status,
             retry_after_s=retry_after_s(response.headers.get("retry-after", ""), time.time()),
@@ -215,54 +215,58 @@ class Fetcher:
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             raise _failure(
-                FetchFault.CONTENT_ENCODED,
+                FetchErrorKind.CONTENT_ENCODED,
                 f"{host} sent the picture with the Content-Encoding {encoding[:40]!r}, which it was asked not to do. "
                 "Switch compression off for pictures.",
             )
         length = response.headers.get("content-length", "")
         too_large = f"The picture is larger than the limit of {limit:,} bytes."
         if length.isascii() and length.isdigit() and int(length) > limit:
-            raise _failure(FetchFault.TOO_LARGE, too_large)
+            raise _failure(FetchErrorKind.TOO_LARGE, too_large)
         # One growing buffer: a list of a million tiny chunks would take many times the bytes in them.
         body = bytearray()
         async with aclosing(_chunks(response)) as received:
             async for chunk in received:
                 body += chunk
                 if len(body) > limit:
-                    raise _failure(FetchFault.TOO_LARGE, too_large)
+                    raise _failure(FetchErrorKind.TOO_LARGE, too_large)
         if not body:
-            raise _failure(FetchFault.EMPTY_ANSWER, f"{host} sent an empty answer.")
+            raise _failure(FetchErrorKind.EMPTY_ANSWER, f"{host} sent an empty answer.")
         return bytes(body)
 
-    def _too_late(self, host: str, *, slot: bool) -> ImageFailure:
+    def _too_late(self, host: str, *, slot: bool) -> ImageError:
         limits = self._limits
         if slot:
-            return _failure(FetchFault.TOO_SLOW, f"{host} did not send the whole picture within {limits.total_s:g} s.")
+            return _failure(
+                FetchErrorKind.TOO_SLOW, f"{host} did not send the whole picture within {limits.total_s:g} s."
+            )
         return _failure(
-            FetchFault.NO_TURN,
+            FetchErrorKind.NO_TURN,
             f"No download to {host} could begin within {limits.slot_wait_s:g} s; too many are under way.",
         )
 
-    def _explained(self, error: httpx.TransportError, host: str) -> ImageFailure:
+    def _explained(self, error: httpx.TransportError, host: str) -> ImageError:
         """What an exception of the transport means for the picture. The order matters: subclasses first."""
         limits = self._limits
         match error:
             case AddressRefused():
-                return _failure(FetchFault.ADDRESS_FORBIDDEN, error.problem.message)
+                return _failure(FetchErrorKind.ADDRESS_FORBIDDEN, error.problem.message)
             case CertificateRefused():
-                return _failure(FetchFault.CERTIFICATE_INVALID, f"The TLS certificate of {host} is not valid: {error}.")
+                return _failure(
+                    FetchErrorKind.CERTIFICATE_INVALID, f"The TLS certificate of {host} is not valid: {error}."
+                )
             case httpx.ConnectTimeout():
                 return _failure(
-                    FetchFault.CONNECT_TIMEOUT, f"{host} could not be connected to in {limits.connect_s:g} s."
+                    FetchErrorKind.CONNECT_TIMEOUT, f"{host} could not be connected to in {limits.connect_s:g} s."
                 )
             case httpx.TimeoutException():
-                return _failure(FetchFault.SILENT, f"{host} was silent for {limits.first_byte_s:g} s.")
+                return _failure(FetchErrorKind.SILENT, f"{host} was silent for {limits.first_byte_s:g} s.")
             case NameUnknown():
-                return _failure(FetchFault.NAME_UNKNOWN, f"The host name {host} cannot be resolved.")
+                return _failure(FetchErrorKind.NAME_UNKNOWN, f"The host name {host} cannot be resolved.")
             case httpx.ConnectError():
-                return _failure(FetchFault.NOT_CONNECTED, f"{host} could not be connected to.")
+                return _failure(FetchErrorKind.NOT_CONNECTED, f"{host} could not be connected to.")
             case _:
-                return _failure(FetchFault.BROKEN_ANSWER, f"{host} broke the connection or sent a broken answer.")
+                return _failure(FetchErrorKind.BROKEN_ANSWER, f"{host} broke the connection or sent a broken answer.")
 
 
 def _joined(url: httpx.URL, location: str) -> str:
@@ -305,7 +309,7 @@ def _class_of(transport: GuardedTransport, hosts: list[str]) -> HostClass:
 
 
 def _failure(
-    fault: FetchFault, message: str, *, http_status: int | None = None, retry_after_s: float | None = None
+    fault: FetchErrorKind, message: str, *, http_status: int | None = None, retry_after_s: float | None = None
 ) -> FetchFailure:
     row = fault.value
     failure = FetchFailure(

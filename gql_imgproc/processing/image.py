@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gql_imgproc.enums import ImageStatus, Priority
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import Compressed, compress, inspect
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.processing.stage_metrics import Stage, note, stage
+from gql_imgproc.processing.stage_metrics import Stage, record_stage, stage
 from gql_imgproc.requests.limits import image_limits
-from gql_imgproc.requests.repository.claims import Claim, Verdict
-from gql_imgproc.runtime import Resources
+from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_key, object_name
-from gql_imgproc.storage.response_headers import picture_cache
+from gql_imgproc.storage.response_headers import image_cache_control
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +32,18 @@ class Result:
     sha256: str
 
 
-async def fetch(resources: Resources, url: str) -> bytes:
+async def fetch(resources: Runtime, url: str) -> bytes:
     """The bytes of a picture. Raises ImageFailure, whatever happens."""
     try:
         with stage(Stage.FETCH):
             return await resources.fetcher.fetch(url)
-    except ImageFailure:
+    except ImageError:
         raise
     except Exception as error:
-        raise _fault("fetching") from error
+        raise _log_internal_error("fetching") from error
 
 
-async def squeeze(resources: Resources, data: bytes, options: Options, priority: Priority) -> Result:
+async def compress_image(resources: Runtime, data: bytes, options: Options, priority: Priority) -> Result:
     """A picture made smaller. Raises ImageFailure, whatever happens."""
     limits = image_limits(resources.settings)
     begun: list[float] = []
@@ -60,25 +60,25 @@ async def squeeze(resources: Resources, data: bytes, options: Options, priority:
             return await resources.cpu.run(megapixels, priority, work)
         finally:
             for began in begun:
-                note(Stage.WAIT, asked, began)
-                note(Stage.COMPRESS, began, time.perf_counter())
-    except ImageFailure:
+                record_stage(Stage.WAIT, asked, began)
+                record_stage(Stage.COMPRESS, began, time.perf_counter())
+    except ImageError:
         raise
     except Exception as error:
-        raise _fault("compressing") from error
+        raise _log_internal_error("compressing") from error
 
 
-async def store(resources: Resources, claim: Claim, image_id: UUID, result: Result) -> Verdict:
+async def store(resources: Runtime, claim: ClaimedProduct, image_id: UUID, result: Result) -> ImageResult:
     """Stores a picture for one image and says that it is completed. Raises ImageFailure, whatever happens."""
     picture = result.picture
     name = object_name(image_id, claim.lease_token, picture.extension)
     try:
-        headers = ObjectHeaders(picture.media_type, picture_cache(private=resources.settings.private_images))
+        headers = ObjectHeaders(picture.media_type, image_cache_control(private=resources.settings.private_images))
         with stage(Stage.STORE):
             await resources.storage.put_new(image_key(claim.request_id, name), picture.data, headers)
     except Exception as error:
-        raise _fault("storing") from error
-    return Verdict(
+        raise _log_internal_error("storing") from error
+    return ImageResult(
         status=ImageStatus.COMPLETED,
         outcome=picture.outcome,
         input_bytes=result.input_bytes,
@@ -91,9 +91,9 @@ async def store(resources: Resources, claim: Claim, image_id: UUID, result: Resu
     )
 
 
-def given_up(failure: ImageFailure) -> Verdict:
+def failed_result(failure: ImageError) -> ImageResult:
     """The verdict on a picture that is not tried again."""
-    return Verdict(
+    return ImageResult(
         status=ImageStatus.FAILED,
         error_code=failure.code,
         error_message=failure.message,
@@ -102,10 +102,10 @@ def given_up(failure: ImageFailure) -> Verdict:
     )
 
 
-def _fault(deed: str) -> ImageFailure:
+def _log_internal_error(deed: str) -> ImageError:
     """What users read of a fault that is ours; the log has the rest."""
     log.exception("fault while %s a picture", deed)
-    return ImageFailure(
+    return ImageError(
         ImageErrorCode.INTERNAL,
         f"A fault of the service while {deed} the picture. Retry the failed images; if it stays, tell its operator.",
         temporary=True,

@@ -7,16 +7,16 @@ import logging
 from collections import defaultdict
 
 from gql_imgproc.enums import ImageStatus
-from gql_imgproc.errors import ImageErrorCode, ImageFailure, LeaseLost
+from gql_imgproc.errors import ImageError, ImageErrorCode, LeaseLost
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.metrics import IMAGE_FAILURES, IMAGES, IMAGES_PUT_OFF, INPUT_BYTES, OUTPUT_BYTES
+from gql_imgproc.metrics import IMAGE_FAILURES, IMAGES, IMAGES_RETRIED, INPUT_BYTES, OUTPUT_BYTES
 from gql_imgproc.processing import image as image_service
 from gql_imgproc.processing.stage_metrics import Stage, stage
-from gql_imgproc.requests.notify import tell
+from gql_imgproc.requests.notify import best_effort
 from gql_imgproc.requests.repository import claims
-from gql_imgproc.requests.repository.claims import Claim, ClaimedImage, Verdict
+from gql_imgproc.requests.repository.claims import ClaimedImage, ClaimedProduct, ImageResult
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ MAX_ATTEMPTS = 10
 MAX_RETRY_AFTER_SECONDS = 600.0
 
 
-class ClaimedProduct:
+class ProductProcessor:
     """The pictures of one claimed product. Raises LeaseLost when the results are not wanted any more."""
 
-    def __init__(self, resources: Resources, claim: Claim) -> None:
+    def __init__(self, resources: Runtime, claim: ClaimedProduct) -> None:
         self._resources = resources
         self._claim = claim
         self._options = Options.from_json(claim.options)
@@ -73,8 +73,10 @@ class ClaimedProduct:
         async with self._at_once:
             try:
                 with self._resources.fetched.holding(await self._fetch(group)) as data:
-                    result = await image_service.squeeze(self._resources, data, self._options, self._claim.priority)
-            except ImageFailure as failure:
+                    result = await image_service.compress_image(
+                        self._resources, data, self._options, self._claim.priority
+                    )
+            except ImageError as failure:
                 await self._failed(group, failure)
                 return
         await self._store(group, result)
@@ -82,7 +84,7 @@ class ClaimedProduct:
     async def _suspected(self, group: list[ClaimedImage]) -> None:
         """As `_images`, but alone among all suspects of this process, and noted before it is decoded."""
         if group[0].crashes >= MAX_CRASHES or self._claim.attempts > MAX_ATTEMPTS:
-            crashed = ImageFailure(
+            crashed = ImageError(
                 ImageErrorCode.WORKER_CRASHED,
                 "The picture brought its worker down repeatedly. Save it anew with an image editor.",
             )
@@ -92,8 +94,10 @@ class ClaimedProduct:
             with self._resources.fetched.holding(await self._fetch(group)) as data:
                 async with self._resources.quarantine:
                     await self._note_suspicion(group[0])
-                    result = await image_service.squeeze(self._resources, data, self._options, self._claim.priority)
-        except ImageFailure as failure:
+                    result = await image_service.compress_image(
+                        self._resources, data, self._options, self._claim.priority
+                    )
+        except ImageError as failure:
             await self._failed(group, failure)
             return
         await self._store(group, result)
@@ -104,7 +108,7 @@ class ClaimedProduct:
 
     async def _note_suspicion(self, image: ClaimedImage) -> None:
         if not await self._resources.db.write(
-            lambda connection: claims.suspect_image(connection, self._claim, image.id)
+            lambda connection: claims.mark_crash_suspect(connection, self._claim, image.id)
         ):
             raise LeaseLost
 
@@ -112,19 +116,19 @@ class ClaimedProduct:
         for image in group:
             try:
                 verdict = await image_service.store(self._resources, self._claim, image.id, result)
-            except ImageFailure as failure:
+            except ImageError as failure:
                 await self._failed([image], failure)
             else:
                 await self._record(image, verdict)
 
-    async def _failed(self, group: list[ClaimedImage], failure: ImageFailure) -> None:
+    async def _failed(self, group: list[ClaimedImage], failure: ImageError) -> None:
         """Plans another try where one may help and is left; else gives the pictures up."""
         delays = self._resources.settings.retry_delays
         for image in group:
             if failure.temporary and image.attempts <= len(delays):
                 asked = min(failure.retry_after_s or 0, MAX_RETRY_AFTER_SECONDS)
                 self._delay_s = max(self._delay_s or 0, delays[image.attempts - 1], asked)
-                IMAGES_PUT_OFF.labels(failure.code.value).inc()
+                IMAGES_RETRIED.labels(failure.code.value).inc()
                 log.info(
                     "picture is tried again",
                     extra={
@@ -136,9 +140,9 @@ class ClaimedProduct:
                     },
                 )
             else:
-                await self._record(image, image_service.given_up(failure))
+                await self._record(image, image_service.failed_result(failure))
 
-    async def _record(self, image: ClaimedImage, verdict: Verdict) -> None:
+    async def _record(self, image: ClaimedImage, verdict: ImageResult) -> None:
         with stage(Stage.RECORD):
             snapshot = await self._resources.db.write(
                 lambda connection: claims.record_image(connection, self._claim, image.id, verdict)
@@ -146,7 +150,7 @@ class ClaimedProduct:
         self._count(image, verdict)
         await self._announce(snapshot)
 
-    def _count(self, image: ClaimedImage, verdict: Verdict) -> None:
+    def _count(self, image: ClaimedImage, verdict: ImageResult) -> None:
         # Not its address, which may hold a signature, nor what was made of it: the identifier leads to both.
         if verdict.status is ImageStatus.FAILED:
             self.failed += 1
@@ -176,4 +180,4 @@ class ClaimedProduct:
         calls = [lambda: resources.publisher.publish(snapshot.id, snapshot.to_event())]
         if not snapshot.pending_images:
             calls.append(lambda: resources.queue.finish(snapshot.id))
-        await tell(resources, *calls)
+        await best_effort(resources, *calls)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gql_imgproc.enums import ImageStatus
-from gql_imgproc.errors import ImageErrorCode, ImageFailure, SourceUnknown, TooManySources
+from gql_imgproc.errors import ImageError, ImageErrorCode, SourceNotFound, TooManySources
 from gql_imgproc.imaging.compress import inspect
 from gql_imgproc.processing.image import fetch
 from gql_imgproc.requests.limits import image_limits
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 
 #: Longest wait for a source, in seconds: a person is looking, and few may be fetched at once.
 SOURCE_SECONDS = 20.0
@@ -26,11 +26,11 @@ class Source:
     media_type: str
 
 
-async def source(resources: Resources, tenant_id: UUID, image_id: UUID) -> Source:
+async def fetch_preview(resources: Runtime, tenant_id: UUID, image_id: UUID) -> Source:
     """The source of an image that is done. Raises SourceUnknown, TooManySources, or ImageFailure when it is gone."""
     row = await resources.db.read(lambda connection: queries.image(connection, tenant_id, image_id))
     if row is None or row.status is not ImageStatus.COMPLETED:
-        raise SourceUnknown
+        raise SourceNotFound
     if resources.sources.locked():
         raise TooManySources
     async with resources.sources:
@@ -39,7 +39,7 @@ async def source(resources: Resources, tenant_id: UUID, image_id: UUID) -> Sourc
                 data = await fetch(resources, row.input_image_urls[row.position])
         except TimeoutError as error:
             message = f"The source did not come within {SOURCE_SECONDS:g} s."
-            raise ImageFailure(ImageErrorCode.TIMEOUT, message, temporary=True) from error
+            raise ImageError(ImageErrorCode.TIMEOUT, message, temporary=True) from error
         # By its bytes, as when it was compressed: what is no picture is never handed on. No decoding, yet 30 MB.
         header = await asyncio.to_thread(inspect, data, image_limits(resources.settings))
         return Source(data, header.media_type)

@@ -34,14 +34,14 @@ for _stage in Stage:
 def stage(name: Stage) -> Iterator[None]:
     """The block is this stage of a picture; a failed one counts as well."""
     began = time.perf_counter()
-    with tracing.span(name.value):
+    with tracing.start_span(name.value):
         try:
             yield
         finally:
             STAGE_SECONDS.labels(name.value).observe(time.perf_counter() - began)
 
 
-def note(name: Stage, began: float, ended: float) -> None:
+def record_stage(name: Stage, began: float, ended: float) -> None:
     """A stage that passed elsewhere, between two readings of `time.perf_counter`."""
     STAGE_SECONDS.labels(name.value).observe(ended - began)
-    tracing.past_span(name.value, began, ended)
+    tracing.record_finished_span(name.value, began, ended)

@@ -10,15 +10,15 @@ from uuid import UUID
 from gql_imgproc import tracing
 from gql_imgproc.enums import Priority
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.metrics import LEASES_LOST, PRODUCTS_CLAIMED
-from gql_imgproc.processing.product import ClaimedProduct
-from gql_imgproc.requests.lease import kept
-from gql_imgproc.requests.notify import publish, share_of, tell, wake
+from gql_imgproc.processing.product import ProductProcessor
+from gql_imgproc.requests.lease import renewing
+from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_of
 from gql_imgproc.requests.repository import claims
-from gql_imgproc.requests.repository.claims import Claim
-from gql_imgproc.requests.trace_context import traced
-from gql_imgproc.runtime import Resources
+from gql_imgproc.requests.repository.claims import ClaimedProduct
+from gql_imgproc.requests.trace_context import request_span
+from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ LARGEST_SHARE = 0.75
 FAULT_PAUSE_SECONDS = 10.0
 
 
-async def work_on(resources: Resources, request_id: UUID, slot: int = 0) -> None:
+async def drain(resources: Runtime, request_id: UUID, slot: int = 0) -> None:
     """Does products of a request for a turn, then wakes a worker for the slot's next turn.
 
     Ends when no product is due, or the slot is beyond what is the request's share by now.
@@ -45,29 +45,29 @@ async def work_on(resources: Resources, request_id: UUID, slot: int = 0) -> None
         return
     turns.add(slot)
     try:
-        async with traced(resources, "turn", request_id):
-            await _turn(resources, request_id, slot)
+        async with request_span(resources, "turn", request_id):
+            await _work_once(resources, request_id, slot)
     finally:
         turns.discard(slot)
         if not turns:
             del resources.turns[request_id]
 
 
-async def _turn(resources: Resources, request_id: UUID, slot: int) -> None:
+async def _work_once(resources: Runtime, request_id: UUID, slot: int) -> None:
     now = asyncio.get_running_loop().time
     turn_ends = now() + resources.settings.turn_seconds
     lease_s, window = resources.settings.lease_seconds, resources.settings.window
     while claim := await resources.db.write(lambda connection: claims.claim_product(connection, request_id, lease_s)):
         PRODUCTS_CLAIMED.inc()
-        with tracing.span("product", product=to_global(Kind.PRODUCT, claim.product_id)):
+        with tracing.start_span("product", product=encode_global_id(IdPrefix.PRODUCT, claim.product_id)):
             await _do(resources, claim, slot)
         if now() >= turn_ends:
             if slot < share_of(window, claim.open_requests):
-                await tell(resources, partial(resources.queue.work_on, request_id, claim.priority, [slot]))
+                await best_effort(resources, partial(resources.queue.work_on, request_id, claim.priority, [slot]))
             return
 
 
-async def _do(resources: Resources, claim: Claim, slot: int) -> None:
+async def _do(resources: Runtime, claim: ClaimedProduct, slot: int) -> None:
     """Does a claimed product, and gives it back if some of its pictures are to be tried again."""
     lease_s = resources.settings.lease_seconds
     if claim.started is not None:
@@ -76,10 +76,10 @@ async def _do(resources: Resources, claim: Claim, slot: int) -> None:
     async def extend() -> bool:
         return await resources.db.write(lambda connection: claims.extend_lease(connection, claim, lease_s))
 
-    product = ClaimedProduct(resources, claim)
+    product = ProductProcessor(resources, claim)
     named: dict[str, object] = {"request": claim.request_id, "product": claim.product_id}
     try:
-        async with kept(extend, lease_s):
+        async with renewing(extend, lease_s):
             delay_s = await product.work()
     except LeaseLost:
         LEASES_LOST.labels("product").inc()
@@ -88,7 +88,7 @@ async def _do(resources: Resources, claim: Claim, slot: int) -> None:
     except asyncio.CancelledError:
         # The worker is to stop: others need not wait for the lease to run out.
         await _give_back(resources, claim, 0)
-        await tell(resources, partial(resources.queue.work_on, claim.request_id, claim.priority, [slot]))
+        await best_effort(resources, partial(resources.queue.work_on, claim.request_id, claim.priority, [slot]))
         raise
     except Exception:
         # Told at once that nothing crashed, or its pictures would be suspected.
@@ -103,11 +103,11 @@ async def _do(resources: Resources, claim: Claim, slot: int) -> None:
         _wake_later(resources, claim, delay_s)
 
 
-async def _give_back(resources: Resources, claim: Claim, delay_s: float) -> None:
+async def _give_back(resources: Runtime, claim: ClaimedProduct, delay_s: float) -> None:
     await resources.db.write(lambda connection: claims.release_product(connection, claim, delay_s))
 
 
-def _wake_later(resources: Resources, claim: Claim, delay_s: float) -> None:
+def _wake_later(resources: Runtime, claim: ClaimedProduct, delay_s: float) -> None:
     """Wakes a worker when the pictures are due again. A long delay, or a lost timer, is the sweep's to notice."""
     if delay_s <= resources.settings.sweep_seconds:
         resources.background.start(
@@ -115,6 +115,6 @@ def _wake_later(resources: Resources, claim: Claim, delay_s: float) -> None:
         )
 
 
-async def _wake_after(resources: Resources, request_id: UUID, priority: Priority, delay_s: float) -> None:
+async def _wake_after(resources: Runtime, request_id: UUID, priority: Priority, delay_s: float) -> None:
     await asyncio.sleep(delay_s)
-    await wake(resources, request_id, priority)
+    await enqueue_workers(resources, request_id, priority)

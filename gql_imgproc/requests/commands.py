@@ -10,17 +10,17 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from gql_imgproc.access import audit_log
-from gql_imgproc.enums import Action, StopReason
+from gql_imgproc.enums import AuditAction, TerminationReason
 from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFinal, RequestNotFound
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS
 from gql_imgproc.requests.lifecycle import finish
 from gql_imgproc.requests.limits import quota_limits
-from gql_imgproc.requests.notify import publish, tell, wake
+from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
 from gql_imgproc.requests.repository import queries, retry, transitions
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.watch import watch
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.storage.paths import request_prefix
 
@@ -30,16 +30,18 @@ log = logging.getLogger(__name__)
 CANCEL_WAIT_SECONDS = 10
 
 
-async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
+async def cancel(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
     """Stops a request; what is done stays, and its output CSV is written.
 
     A very large one may still be PROCESSING when this answers. Raises RequestNotFound or RequestAlreadyFinal.
     """
 
     def stop(connection: Connection) -> Snapshot | None:
-        stopped = transitions.stop(connection, caller.tenant_id, request_id, StopReason.CANCELLED)
+        stopped = transitions.mark_stopping(connection, caller.tenant_id, request_id, TerminationReason.CANCELLED)
         if stopped:
-            audit_log.note(connection, caller, Action.REQUEST_CANCELLED, to_global(Kind.REQUEST, request_id))
+            audit_log.note(
+                connection, caller, AuditAction.REQUEST_CANCELLED, encode_global_id(IdPrefix.REQUEST, request_id)
+            )
         return stopped
 
     stopped = await resources.db.write(stop)
@@ -54,20 +56,22 @@ async def cancel(resources: Resources, caller: Caller, request_id: UUID) -> Snap
                     request = state
     except TimeoutError:
         log.info("cancelled request ends in the background", extra={"request": request_id})
-        await tell(resources, lambda: resources.queue.finish(request_id))
+        await best_effort(resources, lambda: resources.queue.finish(request_id))
     return request
 
 
-async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
+async def retry_failed(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
     """Does the failed images of a final request again. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
     limits = quota_limits(resources.settings, caller)
     tries: list[Snapshot] = []
 
     def reopen(connection: Connection) -> Snapshot | None:
-        reopened = retry.reopen_failed(connection, caller.tenant_id, request_id, limits)
+        reopened = retry.start_retry(connection, caller.tenant_id, request_id, limits)
         if reopened:
             tries.append(reopened)
-            audit_log.note(connection, caller, Action.REQUEST_RETRIED, to_global(Kind.REQUEST, request_id))
+            audit_log.note(
+                connection, caller, AuditAction.REQUEST_RETRIED, encode_global_id(IdPrefix.REQUEST, request_id)
+            )
         return reopened
 
     reopened = await resources.db.write(reopen)
@@ -77,14 +81,14 @@ async def retry_failed(resources: Resources, caller: Caller, request_id: UUID) -
             raise NothingToRetry
         # Our own commit, whose answer was lost.
     await publish(resources, reopened)
-    await wake(resources, request_id, reopened.priority)
+    await enqueue_workers(resources, request_id, reopened.priority)
     if reopened.failed_images or reopened.cancelled_images:
         # There may be further chunks.
-        await tell(resources, lambda: resources.queue.finish(request_id))
+        await best_effort(resources, lambda: resources.queue.finish(request_id))
     return reopened
 
 
-async def delete(resources: Resources, caller: Caller, request_id: UUID) -> None:
+async def delete(resources: Runtime, caller: Caller, request_id: UUID) -> None:
     """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
     tries: list[bool] = []
 
@@ -92,7 +96,9 @@ async def delete(resources: Resources, caller: Caller, request_id: UUID) -> None
         deleted = transitions.delete_final(connection, caller.tenant_id, request_id)
         tries.append(deleted)
         if deleted:
-            audit_log.note(connection, caller, Action.REQUEST_DELETED, to_global(Kind.REQUEST, request_id))
+            audit_log.note(
+                connection, caller, AuditAction.REQUEST_DELETED, encode_global_id(IdPrefix.REQUEST, request_id)
+            )
         return deleted
 
     if not await resources.db.write(begin):
@@ -102,10 +108,10 @@ async def delete(resources: Resources, caller: Caller, request_id: UUID) -> None
             # Our own commit, whose answer was lost, removed a small one.
             if not any(tries):
                 raise
-    await remove(resources, caller.tenant_id, request_id)
+    await delete_chunks(resources, caller.tenant_id, request_id)
 
 
-async def remove(resources: Resources, tenant_id: UUID, request_id: UUID) -> None:
+async def delete_chunks(resources: Runtime, tenant_id: UUID, request_id: UUID) -> None:
     """Goes on with a removal that has begun, to its end."""
     while await resources.db.write(lambda connection: transitions.remove_chunk(connection, tenant_id, request_id)):  # noqa: ASYNC110 - see below
         # SQLite's write lock must be let go between chunks.
@@ -114,7 +120,7 @@ async def remove(resources: Resources, tenant_id: UUID, request_id: UUID) -> Non
     await resources.storage.delete_prefix(request_prefix(request_id))
 
 
-async def _get(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
+async def _get(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
     found = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
     if found is None:
         raise RequestNotFound

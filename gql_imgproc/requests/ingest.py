@@ -9,18 +9,18 @@ from itertools import islice
 from typing import BinaryIO
 from uuid import UUID
 
-from gql_imgproc.csvfile.reader import Row, read_rows
-from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
+from gql_imgproc.csvfile.reader import ProductRow, read_rows
+from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageError
 from gql_imgproc.metrics import LEASES_LOST
-from gql_imgproc.requests.lease import held
-from gql_imgproc.requests.limits import accepted_limits
-from gql_imgproc.requests.notify import publish, tell, wake
+from gql_imgproc.requests.lease import hold_request
+from gql_imgproc.requests.limits import tenant_limits
+from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
 from gql_imgproc.requests.repository import create, transitions
 from gql_imgproc.requests.repository.create import NewProduct
-from gql_imgproc.requests.repository.transitions import Hold
-from gql_imgproc.requests.trace_context import traced
-from gql_imgproc.runtime import Resources
-from gql_imgproc.storage.object_store import spooled
+from gql_imgproc.requests.repository.transitions import RequestLease
+from gql_imgproc.requests.trace_context import request_span
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.storage.object_store import temporary_file
 from gql_imgproc.storage.paths import input_key
 
 log = logging.getLogger(__name__)
@@ -35,15 +35,15 @@ class CsvChanged(Exception):
     """The stored CSV has not as many rows as were counted when it was accepted."""
 
 
-async def ingest(resources: Resources, request_id: UUID) -> None:
+async def ingest(resources: Runtime, request_id: UUID) -> None:
     """Inserts the rows that are missing, waking workers as they come. Ends at once when another does it."""
     try:
-        async with held(resources, request_id) as hold:
+        async with hold_request(resources, request_id) as hold:
             if hold is None:
                 return
             if hold.request.needs_rows:
-                async with traced(resources, "ingest", request_id):
-                    await _take_in(resources, hold)
+                async with request_span(resources, "ingest", request_id):
+                    await _insert_chunk(resources, hold)
     except LeaseLost:
         LEASES_LOST.labels("ingestion").inc()
         log.info("ingestion is another's now", extra={"request": request_id})
@@ -52,25 +52,25 @@ async def ingest(resources: Resources, request_id: UUID) -> None:
         log.warning("ingestion is left to the next sweep", extra={"request": request_id, "reason": str(error)})
         return
     # It may have been stopped meanwhile; finishing looks at that.
-    await tell(resources, lambda: resources.queue.finish(request_id))
+    await best_effort(resources, lambda: resources.queue.finish(request_id))
 
 
-async def _take_in(resources: Resources, hold: Hold) -> None:
+async def _insert_chunk(resources: Runtime, hold: RequestLease) -> None:
     """Inserts all missing rows, or stops a request whose CSV will never be read again."""
     request = hold.request
     try:
-        with spooled() as file:
+        with temporary_file() as file:
             await resources.storage.download(input_key(request.id), file)
             await _insert_rows(resources, hold, file)
-    except (ManifestRefused, CsvChanged, ObjectMissing):
+    except (InvalidCsv, CsvChanged, ObjectMissing):
         log.exception("the stored CSV cannot be read again", extra={"request": request.id})
         await resources.db.write(lambda connection: transitions.stop_unreadable(connection, hold))
 
 
-async def _insert_rows(resources: Resources, hold: Hold, file: BinaryIO) -> None:
+async def _insert_rows(resources: Runtime, hold: RequestLease, file: BinaryIO) -> None:
     request, lease_s = hold.request, resources.settings.lease_seconds
     first, end = request.ingested_products, request.total_products
-    rows = await resources.reading(_skip, file, first)
+    rows = await resources.reading(_skip_rows, file, first)
     for start in range(first, end, CHUNK_PRODUCTS):
         chunk = await resources.reading(_take, rows, min(CHUNK_PRODUCTS, end - start))
         if len(chunk) < min(CHUNK_PRODUCTS, end - start):
@@ -80,7 +80,7 @@ async def _insert_rows(resources: Resources, hold: Hold, file: BinaryIO) -> None
         )
         await publish(resources, state)
         if start == first:
-            await wake(resources, request.id, request.priority)
+            await enqueue_workers(resources, request.id, request.priority)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     if await resources.reading(_take, rows, 1):
         raise CsvChanged
@@ -88,17 +88,17 @@ async def _insert_rows(resources: Resources, hold: Hold, file: BinaryIO) -> None
 
 def read_chunk(file: BinaryIO, count: int) -> list[NewProduct]:
     """The first rows of a checked CSV."""
-    return _take(_skip(file, 0), count)
+    return _take(_skip_rows(file, 0), count)
 
 
-def _skip(file: BinaryIO, count: int) -> Iterator[Row]:
+def _skip_rows(file: BinaryIO, count: int) -> Iterator[ProductRow]:
     file.seek(0)
-    rows = read_rows(file, accepted_limits())
+    rows = read_rows(file, tenant_limits())
     next(islice(rows, count, count), None)
     return rows
 
 
-def _take(rows: Iterator[Row], count: int) -> list[NewProduct]:
+def _take(rows: Iterator[ProductRow], count: int) -> list[NewProduct]:
     return [
         NewProduct(row.position, row.serial_number, row.product_name, row.image_urls) for row in islice(rows, count)
     ]

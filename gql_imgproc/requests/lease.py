@@ -10,14 +10,14 @@ from uuid import UUID
 
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.requests.repository import transitions
-from gql_imgproc.requests.repository.transitions import Hold
-from gql_imgproc.runtime import Resources
+from gql_imgproc.requests.repository.transitions import RequestLease
+from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def kept(extend: Callable[[], Awaitable[bool]], lease_s: float) -> AsyncIterator[None]:
+async def renewing(extend: Callable[[], Awaitable[bool]], lease_s: float) -> AsyncIterator[None]:
     """Extends a lease of so many seconds while the block runs.
 
     The block is ended with LeaseLost when the lease is lost, or could not be extended before it ran out.
@@ -51,22 +51,22 @@ async def _keep(extend: Callable[[], Awaitable[bool]], lease_s: float, scope: as
 
 
 @asynccontextmanager
-async def held(resources: Resources, request_id: UUID) -> AsyncIterator[Hold | None]:
+async def hold_request(resources: Runtime, request_id: UUID) -> AsyncIterator[RequestLease | None]:
     """The hold on an open request, given back after the block; None when another process has it.
 
     The block is ended with LeaseLost when the hold is lost.
     """
     lease_s = resources.settings.lease_seconds
-    hold = await resources.db.write(lambda connection: transitions.take(connection, request_id, lease_s))
+    hold = await resources.db.write(lambda connection: transitions.acquire(connection, request_id, lease_s))
     if hold is None:
         yield None
         return
 
     async def extend() -> bool:
-        return await resources.db.write(lambda connection: transitions.extend(connection, hold, lease_s))
+        return await resources.db.write(lambda connection: transitions.renew(connection, hold, lease_s))
 
     try:
-        async with kept(extend, lease_s):
+        async with renewing(extend, lease_s):
             yield hold
     finally:
         await resources.db.write(lambda connection: transitions.release(connection, hold))

@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from gql_imgproc.csvfile.writer import write_output
-from gql_imgproc.enums import RequestFailureCode, RequestStatus, StopReason
-from gql_imgproc.errors import LeaseLost, ManifestRefused, ObjectMissing, StorageError
-from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_ENDED
+from gql_imgproc.enums import RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageError
+from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS
-from gql_imgproc.requests.lease import held
-from gql_imgproc.requests.limits import accepted_limits
-from gql_imgproc.requests.notify import publish, share_out, tell, wake
+from gql_imgproc.requests.lease import hold_request
+from gql_imgproc.requests.limits import tenant_limits
+from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_out
 from gql_imgproc.requests.repository import queries, retry, transitions
 from gql_imgproc.requests.repository.output_rows import results
-from gql_imgproc.requests.repository.transitions import End, Hold
+from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.requests.trace_context import traced
-from gql_imgproc.runtime import Resources
-from gql_imgproc.storage.object_store import ObjectHeaders, spooled
+from gql_imgproc.requests.trace_context import request_span
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.storage.object_store import ObjectHeaders, temporary_file
 from gql_imgproc.storage.paths import image_path, input_key, output_key, output_name
-from gql_imgproc.storage.response_headers import OUTPUT_CACHE, OUTPUT_TYPE, attachment, output_filename
+from gql_imgproc.storage.response_headers import OUTPUT_CACHE, OUTPUT_TYPE, content_disposition, output_filename
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +31,19 @@ log = logging.getLogger(__name__)
 RESULTS_PAGE = 1_000
 
 
-async def finish(resources: Resources, request_id: UUID) -> None:
+async def finish(resources: Runtime, request_id: UUID) -> None:
     """Brings a request to its final status when nothing of it is pending, or when it is being stopped.
 
     The output CSV is stored first, so that who sees a final status can download. Ends at once when another
     process holds the request.
     """
-    async with traced(resources, "finish", request_id):
+    async with request_span(resources, "finish", request_id):
         await _finish(resources, request_id)
 
 
-async def _finish(resources: Resources, request_id: UUID) -> None:
+async def _finish(resources: Runtime, request_id: UUID) -> None:
     try:
-        async with held(resources, request_id) as hold:
+        async with hold_request(resources, request_id) as hold:
             if hold is None:
                 return
             ended = await _end(resources, hold)
@@ -55,17 +55,17 @@ async def _finish(resources: Resources, request_id: UUID) -> None:
         log.warning("finishing is left to the next sweep", extra={"request": request_id, "reason": str(error)})
         return
     if ended is None:
-        await _go_on(resources, hold.request)
+        await _take_next_step(resources, hold.request)
         return
     _count(ended)
     await publish(resources, ended)
     if delivery := await resources.db.read(lambda connection: transitions.delivery_of(connection, ended)):
-        await tell(resources, lambda: resources.queue.deliver(delivery))
+        await best_effort(resources, lambda: resources.queue.deliver(delivery))
     await share_out(resources, ended.tenant_id)
 
 
 def _count(ended: Snapshot) -> None:
-    REQUESTS_ENDED.labels(ended.status.value).inc()
+    REQUESTS_FINISHED.labels(ended.status.value).inc()
     told: dict[str, object] = {"request": ended.id, "status": ended.status.value}
     if ended.started_at is not None and ended.completed_at is not None:
         seconds = (ended.completed_at - ended.started_at).total_seconds()
@@ -76,7 +76,7 @@ def _count(ended: Snapshot) -> None:
     log.info("request ended", extra=told | images | sizes)
 
 
-async def _end(resources: Resources, hold: Hold) -> Snapshot | None:
+async def _end(resources: Runtime, hold: RequestLease) -> Snapshot | None:
     """The request with its final status; None when it is not ready for one."""
     request = hold.request
     if request.needs_rows:
@@ -92,47 +92,47 @@ async def _end(resources: Resources, hold: Hold) -> Snapshot | None:
         if request.pending_images:
             return None
     output = await _store_output(resources, hold, request)
-    status, failure = verdict(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
+    status, failure = final_status(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     settings = resources.settings
-    end = End(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
+    end = FinalState(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
     return await resources.db.write(lambda connection: transitions.finish(connection, hold, request, end))
 
 
-async def _reopen_rest(resources: Resources, hold: Hold) -> Snapshot:
+async def _reopen_rest(resources: Runtime, hold: RequestLease) -> Snapshot:
     """Opens what is left of a large request that is being opened again; the request as it is then."""
     request = hold.request
     while state := await resources.db.write(lambda connection: retry.reopen_chunk(connection, hold)):
         request = state
         await publish(resources, request)
-        await wake(resources, request.id, request.priority)
+        await enqueue_workers(resources, request.id, request.priority)
         # SQLite's write lock must be let go between chunks.
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
 
 
-async def _go_on(resources: Resources, seen: Snapshot) -> None:
+async def _take_next_step(resources: Runtime, seen: Snapshot) -> None:
     """Sees to the next step of a request that could not be finished; what nothing changed is left to the sweep."""
     request = await _now(resources, seen)
     if request.needs_rows:
-        await tell(resources, lambda: resources.queue.ingest(request.id))
+        await best_effort(resources, lambda: resources.queue.ingest(request.id))
     elif request.stop_reason is not seen.stop_reason or bool(request.pending_images) is not bool(seen.pending_images):
         # It was stopped while its output was written, and that end is another one; or its last image ended while
         # we held it, and who was called for that found us.
-        await tell(resources, lambda: resources.queue.finish(request.id))
+        await best_effort(resources, lambda: resources.queue.finish(request.id))
 
 
-async def _now(resources: Resources, seen: Snapshot) -> Snapshot:
+async def _now(resources: Runtime, seen: Snapshot) -> Snapshot:
     return await resources.db.read(lambda connection: queries.request(connection, seen.tenant_id, seen.id)) or seen
 
 
-def verdict(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None]:
+def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None]:
     """The final status of a request of which nothing is pending."""
     match request.stop_reason:
-        case StopReason.CANCELLED:
+        case TerminationReason.CANCELLED:
             return RequestStatus.CANCELLED, None
-        case StopReason.DEADLINE:
+        case TerminationReason.DEADLINE:
             return RequestStatus.FAILED, RequestFailureCode.DEADLINE
-        case StopReason.CSV_UNREADABLE:
+        case TerminationReason.CSV_UNREADABLE:
             return RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
     if request.cancelled_images:
         # Its failed images were retried after it had been cancelled.
@@ -144,26 +144,28 @@ def verdict(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None
     return RequestStatus.COMPLETED, None
 
 
-async def _store_output(resources: Resources, hold: Hold, request: Snapshot) -> str | None:
+async def _store_output(resources: Runtime, hold: RequestLease, request: Snapshot) -> str | None:
     """Name of the output CSV, once it is stored; None when the CSV that it extends cannot be read again."""
-    if request.stop_reason is StopReason.CSV_UNREADABLE:
+    if request.stop_reason is TerminationReason.CSV_UNREADABLE:
         return None
     name = output_name(hold.token)
     try:
-        with spooled() as source, spooled() as output:
+        with temporary_file() as source, temporary_file() as output:
             await resources.storage.download(input_key(request.id), source)
-            await resources.reading(write_output, source, output, accepted_limits(), _results(resources, request))
+            await resources.reading(write_output, source, output, tenant_limits(), _results(resources, request))
             # As we would serve it: a bucket serves it too.
-            headers = ObjectHeaders(OUTPUT_TYPE, OUTPUT_CACHE, attachment(output_filename(request.csv_filename)))
+            headers = ObjectHeaders(
+                OUTPUT_TYPE, OUTPUT_CACHE, content_disposition(output_filename(request.csv_filename))
+            )
             await resources.storage.put_file(output_key(request.id, name), output, headers)
-    except (ManifestRefused, ObjectMissing, ValueError):
+    except (InvalidCsv, ObjectMissing, ValueError):
         # A ValueError says that it has not the rows any more that were counted.
         log.exception("the stored CSV cannot be read again", extra={"request": request.id})
         return None
     return name
 
 
-def _results(resources: Resources, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
+def _results(resources: Runtime, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
     """Addresses and errors of the images of each product, in the order of the file."""
     public_url = resources.settings.public_url
     for start in range(0, request.total_products, RESULTS_PAGE):

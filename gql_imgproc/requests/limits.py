@@ -18,7 +18,7 @@ def manifest_limits(settings: Settings) -> ManifestLimits:
     )
 
 
-def accepted_limits() -> ManifestLimits:
+def tenant_limits() -> ManifestLimits:
     """For a file that was accepted before: it stays readable when the settings are lowered afterwards."""
     most = 2**31
     return ManifestLimits(max_products=most, max_images=most, max_columns=most, max_field_chars=most)

@@ -11,15 +11,15 @@ from sqlalchemy import Connection
 
 from gql_imgproc.enums import Priority
 from gql_imgproc.messaging.queue import Census
-from gql_imgproc.metrics import MESSAGES_REFUSED
+from gql_imgproc.metrics import ENQUEUE_FAILURES
 from gql_imgproc.requests.repository import transitions
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 
-async def tell(resources: Resources, *calls: Callable[[], object]) -> None:
+async def best_effort(resources: Runtime, *calls: Callable[[], object]) -> None:
     """Makes calls to Redis on one thread hop; one that fails is logged, since a sweep makes it again."""
 
     def call_all() -> None:
@@ -29,16 +29,18 @@ async def tell(resources: Resources, *calls: Callable[[], object]) -> None:
     try:
         await resources.blocking(call_all)
     except redis.RedisError as error:
-        MESSAGES_REFUSED.inc()
+        ENQUEUE_FAILURES.inc()
         log.warning("Redis did not take a message; the next sweep sends it", extra={"reason": str(error)})
 
 
-async def publish(resources: Resources, snapshot: Snapshot) -> None:
+async def publish(resources: Runtime, snapshot: Snapshot) -> None:
     """Tells all who watch the request."""
-    await tell(resources, lambda: resources.publisher.publish(snapshot.id, snapshot.to_event()))
+    await best_effort(resources, lambda: resources.publisher.publish(snapshot.id, snapshot.to_event()))
 
 
-async def wake(resources: Resources, request_id: UUID, priority: Priority, census: Census | None = None) -> int:
+async def enqueue_workers(
+    resources: Runtime, request_id: UUID, priority: Priority, census: Census | None = None
+) -> int:
     """Sends as many wake-up calls as there are products to claim, up to the request's share, less those on their way.
 
     How many were missing; when Redis did not take them, the next sweep finds the same ones.
@@ -46,8 +48,8 @@ async def wake(resources: Resources, request_id: UUID, priority: Priority, censu
     window, queue = resources.settings.window, resources.queue
 
     def wanted(connection: Connection) -> tuple[int, int]:
-        claimable = transitions.claimable(connection, request_id, window)
-        return claimable, share_of(window, transitions.open_beside(connection, request_id)) if claimable else 0
+        claimable = transitions.count_claimable(connection, request_id, window)
+        return claimable, share_of(window, transitions.count_open_siblings(connection, request_id)) if claimable else 0
 
     claimable, share = await resources.db.read(wanted)
     if not claimable:
@@ -59,14 +61,14 @@ async def wake(resources: Resources, request_id: UUID, priority: Priority, censu
             return 0
     empty = [slot for slot in range(share) if slot not in census.pictures[request_id]]
     missing = empty[: max(0, claimable - (share - len(empty)))]
-    await tell(resources, lambda: queue.work_on(request_id, priority, missing))
+    await best_effort(resources, lambda: queue.work_on(request_id, priority, missing))
     return len(missing)
 
 
-async def share_out(resources: Resources, tenant_id: UUID) -> None:
+async def share_out(resources: Runtime, tenant_id: UUID) -> None:
     """Gives the places of a request that has ended to the other open ones of its tenant, if that makes a difference."""
     window = resources.settings.window
-    others = await resources.db.read(lambda connection: transitions.open_of(connection, tenant_id, window))
+    others = await resources.db.read(lambda connection: transitions.list_open_of_tenant(connection, tenant_id, window))
     if not others or share_of(window, len(others)) == share_of(window, len(others) + 1):
         return
     try:
@@ -74,7 +76,7 @@ async def share_out(resources: Resources, tenant_id: UUID) -> None:
     except redis.RedisError:
         return
     for request_id, priority in others:
-        await wake(resources, request_id, priority, census)
+        await enqueue_workers(resources, request_id, priority, census)
 
 
 def share_of(window: int, open_requests: int) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.messaging.pubsub import Event
 
 
@@ -39,7 +39,7 @@ class Snapshot:
     input_bytes: int
     output_bytes: int
     images_per_second: float | None
-    stop_reason: StopReason | None
+    stop_reason: TerminationReason | None
     failure_code: RequestFailureCode | None
     output_name: str | None
     created_at: datetime
@@ -50,7 +50,7 @@ class Snapshot:
     @property
     def needs_rows(self) -> bool:
         """Whether rows of its CSV are still to be taken in."""
-        return self.ingested_products < self.total_products and self.stop_reason is not StopReason.CSV_UNREADABLE
+        return self.ingested_products < self.total_products and self.stop_reason is not TerminationReason.CSV_UNREADABLE
 
     @property
     def has_output(self) -> bool:
@@ -114,7 +114,7 @@ _KINDS: dict[str, type[Any]] = {
     "tenant_id": UUID,
     "status": RequestStatus,
     "priority": Priority,
-    "stop_reason": StopReason,
+    "stop_reason": TerminationReason,
     "failure_code": RequestFailureCode,
 }
 FIELDS = tuple(field.name for field in fields(Snapshot))

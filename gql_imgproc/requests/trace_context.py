@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from gql_imgproc import tracing
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 
 
 @asynccontextmanager
-async def traced(
-    resources: Resources, name: str, request_id: UUID, kind: tracing.Kind = "CONSUMER"
+async def request_span(
+    resources: Runtime, name: str, request_id: UUID, kind: tracing.Kind = "CONSUMER"
 ) -> AsyncIterator[None]:
     """The block is a span of the request's trace: as the message says, or the request's row.
 
@@ -23,11 +23,11 @@ async def traced(
     if not tracing.is_on():
         yield
         return
-    parent = tracing.travelling()
+    parent = tracing.propagation_headers()
     if parent is None:
         parent = await resources.db.read(lambda connection: queries.traceparent(connection, request_id))
     with (
-        tracing.carrying(parent),
-        tracing.span(name, parent, kind, request=to_global(Kind.REQUEST, request_id)),
+        tracing.use_context(parent),
+        tracing.start_span(name, parent, kind, request=encode_global_id(IdPrefix.REQUEST, request_id)),
     ):
         yield

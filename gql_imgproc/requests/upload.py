@@ -15,19 +15,19 @@ from sqlalchemy.exc import IntegrityError
 
 from gql_imgproc import tracing
 from gql_imgproc.access import audit_log, quotas
-from gql_imgproc.csvfile.reader import Summary, validate
-from gql_imgproc.enums import Action, Priority
-from gql_imgproc.errors import CsvIssueCode, ManifestRefused, QuotaExceeded, UploadTooLarge, WebhookUrlRefused
-from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.csvfile.reader import CsvSummary, validate
+from gql_imgproc.enums import AuditAction, Priority
+from gql_imgproc.errors import CsvIssueCode, InvalidCsv, QuotaExceeded, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
 from gql_imgproc.net.address_policy import check_url
 from gql_imgproc.requests.ingest import read_chunk
 from gql_imgproc.requests.limits import manifest_limits, quota_limits
-from gql_imgproc.requests.notify import share_of, tell
+from gql_imgproc.requests.notify import best_effort, share_of
 from gql_imgproc.requests.repository import create, queries, transitions
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.security.webhook_url import check_webhook_url
 from gql_imgproc.storage.object_store import ObjectHeaders
@@ -39,12 +39,12 @@ log = logging.getLogger(__name__)
 #: something to do, yet the process that answers everybody is not kept long.
 FIRST_PRODUCTS = 250
 #: A pause between rows this long lets the event loop take the interpreter's lock; 0 would give it straight back.
-BREATH_SECONDS = 0.0001
+FIRST_READ_BUDGET_S = 0.0001
 #: Under which name each refusal is counted.
 _REFUSALS = {
     WebhookUrlRefused: "webhook_url_invalid",
     UploadTooLarge: "too_large",
-    ManifestRefused: "csv_invalid",
+    InvalidCsv: "csv_invalid",
     QuotaExceeded: "quota_exceeded",
 }
 
@@ -54,7 +54,7 @@ for _result in ("accepted", "replayed", "failed", *_REFUSALS.values()):
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class CsvUpload:
     """An upload and what is asked with it. `file` is seekable and stays its owner's."""
 
     file: BinaryIO
@@ -73,19 +73,19 @@ class Submitted:
     replayed: bool
 
 
-async def submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
+async def submit(resources: Runtime, caller: Caller, submission: CsvUpload) -> Submitted:
     """Accepts an upload, or refuses it and leaves nothing behind.
 
     Raises WebhookUrlRefused, UploadTooLarge, ManifestRefused or QuotaExceeded.
     """
     result = "broken_off"
     try:
-        with tracing.span("upload"):
+        with tracing.start_span("upload"):
             submitted = await _submit(resources, caller, submission)
         result = "replayed" if submitted.replayed else "accepted"
-    except (WebhookUrlRefused, UploadTooLarge, ManifestRefused, QuotaExceeded) as refused:
+    except (WebhookUrlRefused, UploadTooLarge, InvalidCsv, QuotaExceeded) as refused:
         result = _REFUSALS[type(refused)]
-        problems = {"problems": refused.total} if isinstance(refused, ManifestRefused) else {}
+        problems = {"problems": refused.total} if isinstance(refused, InvalidCsv) else {}
         log.info("upload refused", extra={"reason": result, **problems})
         raise
     except Exception:
@@ -99,21 +99,21 @@ async def submit(resources: Resources, caller: Caller, submission: Submission) -
     return submitted
 
 
-async def _submit(resources: Resources, caller: Caller, submission: Submission) -> Submitted:
+async def _submit(resources: Runtime, caller: Caller, submission: CsvUpload) -> Submitted:
     # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
-    if replayed := await _earlier(resources, caller, submission.idempotency_key):
+    if replayed := await _find_by_idempotency_key(resources, caller, submission.idempotency_key):
         return replayed
     if submission.webhook_url is not None:
         check_webhook_url(submission.webhook_url, resources.policy)
     limits = quota_limits(resources.settings, caller)
     largest_bytes = int(resources.settings.max_upload_bytes)
     if limits is not None:
-        standing = await resources.db.read(lambda connection: quotas.standing(connection, caller.tenant_id, limits))
+        standing = await resources.db.read(lambda connection: quotas.read_usage(connection, caller.tenant_id, limits))
         try:
             # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
             standing.check(requests=1, images=0)
         except QuotaExceeded:
-            if replayed := await _earlier(resources, caller, submission.idempotency_key):
+            if replayed := await _find_by_idempotency_key(resources, caller, submission.idempotency_key):
                 return replayed
             raise
         largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
@@ -130,7 +130,7 @@ async def _submit(resources: Resources, caller: Caller, submission: Submission) 
         recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
         if recorded is None:
             await resources.storage.delete(input_key(request_id))
-            if replayed := await _earlier(resources, caller, submission.idempotency_key):
+            if replayed := await _find_by_idempotency_key(resources, caller, submission.idempotency_key):
                 return replayed
             raise
         snapshot, open_requests = recorded, 1
@@ -140,17 +140,17 @@ async def _submit(resources: Resources, caller: Caller, submission: Submission) 
     return Submitted(snapshot, replayed=False)
 
 
-async def _wake(resources: Resources, accepted: Snapshot, open_requests: int) -> None:
+async def _wake(resources: Runtime, accepted: Snapshot, open_requests: int) -> None:
     """Nobody else knows of the request yet: every product that is there can be claimed."""
     share = share_of(resources.settings.window, open_requests)
     queue, slots = resources.queue, range(min(accepted.ingested_products, share))
     calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, slots)]
     if accepted.needs_rows:
         calls.append(lambda: queue.ingest(accepted.id))
-    await tell(resources, *calls)
+    await best_effort(resources, *calls)
 
 
-async def _earlier(resources: Resources, caller: Caller, key: str | None) -> Submitted | None:
+async def _find_by_idempotency_key(resources: Runtime, caller: Caller, key: str | None) -> Submitted | None:
     if key is None:
         return None
     found = await resources.db.write(
@@ -159,7 +159,7 @@ async def _earlier(resources: Resources, caller: Caller, key: str | None) -> Sub
     return Submitted(found, replayed=True) if found else None
 
 
-def _check(resources: Resources, file: BinaryIO, largest_bytes: int) -> Summary:
+def _check(resources: Runtime, file: BinaryIO, largest_bytes: int) -> CsvSummary:
     settings, policy = resources.settings, resources.policy
     if file.seek(0, os.SEEK_END) > largest_bytes:
         raise UploadTooLarge(largest_bytes)
@@ -169,15 +169,15 @@ def _check(resources: Resources, file: BinaryIO, largest_bytes: int) -> Summary:
         problem = check_url(url, policy)
         return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
 
-    return validate(file, manifest_limits(settings), check, lambda: time.sleep(BREATH_SECONDS))
+    return validate(file, manifest_limits(settings), check, lambda: time.sleep(FIRST_READ_BUDGET_S))
 
 
 async def _record(
-    resources: Resources,
+    resources: Runtime,
     caller: Caller,
-    submission: Submission,
+    submission: CsvUpload,
     request_id: UUID,
-    summary: Summary,
+    summary: CsvSummary,
     limits: quotas.Limits | None,
 ) -> tuple[Snapshot, int]:
     """The request and the first of its products, in one transaction: a small upload is there at once.
@@ -204,12 +204,12 @@ async def _record(
         audit_log.note(
             connection,
             caller,
-            Action.REQUEST_ACCEPTED,
-            to_global(Kind.REQUEST, request_id),
+            AuditAction.REQUEST_ACCEPTED,
+            encode_global_id(IdPrefix.REQUEST, request_id),
             file=submission.filename,
             products=summary.products,
             images=summary.images,
         )
-        return accepted, transitions.open_beside(connection, request_id)
+        return accepted, transitions.count_open_siblings(connection, request_id)
 
     return await resources.db.write(record)

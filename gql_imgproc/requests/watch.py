@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ MIN_INTERVAL_SECONDS = 0.2
 CHECK_SECONDS, CHECK_SECONDS_WITHOUT_EVENTS = 5.0, 0.5
 
 
-async def watch(resources: Resources, tenant_id: UUID, request_id: UUID) -> AsyncGenerator[Snapshot]:
+async def watch(resources: Runtime, tenant_id: UUID, request_id: UUID) -> AsyncGenerator[Snapshot]:
     """Snapshots with growing `sequence`, the latest wins; ends after a final status, or when the request is gone."""
     hub = resources.hub
     # Subscribed first: what is committed after the snapshot was read arrives as an event.
@@ -59,5 +59,5 @@ def _parse(event: Event | None) -> Snapshot | None:
         return None
 
 
-async def _read(resources: Resources, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+async def _read(resources: Runtime, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     return await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))

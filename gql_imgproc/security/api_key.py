@@ -44,7 +44,7 @@ class KeyState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PresentedKey:
+class ParsedApiKey:
     """What of a key is looked for: its public identifier, and the SHA-256 of the whole."""
 
     public_id: str
@@ -55,35 +55,35 @@ class PresentedKey:
         return hmac.compare_digest(self.digest, digest)
 
 
-def fault_of_name(name: str) -> str | None:
+def check_name(name: str) -> str | None:
     """What is wrong with the name of a key or a tenant; None when it can be had."""
     if 0 < len(name) <= MAX_NAME_CHARS and name.isprintable() and name == name.strip():
         return None
     return f"A name has 1 to {MAX_NAME_CHARS} printable characters, and no space at its ends."
 
 
-def fault_of_end(expires_at: datetime, now: datetime) -> str | None:
+def check_expiry(expires_at: datetime, now: datetime) -> str | None:
     """What is wrong with the moment at which a key is to expire; None when it can be had."""
     if now < expires_at <= now + MAX_LIFE:
         return None
     return "A key expires in the future, within ten years. Leave that out for one that does not expire."
 
 
-def fault_of_overlap(overlap: timedelta) -> str | None:
+def check_overlap(overlap: timedelta) -> str | None:
     """What is wrong with the time that a rotated key goes on; None when it can be had."""
     if timedelta(0) <= overlap <= MAX_OVERLAP:
         return None
     return f"A rotated key goes on for 0 to {MAX_OVERLAP.days} days."
 
 
-def new_key() -> str:
+def generate_api_key() -> str:
     return f"gip_{_random(PUBLIC_CHARS)}_{_random(SECRET_CHARS)}"
 
 
-def presented(text: str) -> PresentedKey | None:
+def parse_api_key(text: str) -> ParsedApiKey | None:
     """A key as somebody presents it; None when it has not the form of one."""
     form = _FORM.fullmatch(text)
-    return PresentedKey(form[1], sha256(text.encode()).hexdigest()) if form else None
+    return ParsedApiKey(form[1], sha256(text.encode()).hexdigest()) if form else None
 
 
 def _random(count: int) -> str:

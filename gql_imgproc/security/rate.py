@@ -15,7 +15,7 @@ _FORM = re.compile(rf"([0-9]{{1,7}}) *(?:/|per) *([0-9]{{1,5}})? *({'|'.join(_SE
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateLimit:
     """So many in any span of so many seconds."""
 
     amount: int

@@ -46,16 +46,16 @@ class Caller:
         return self.tenant_id, self.scopes
 
 
-def anonymous(address: str, *, unlimited: bool) -> Caller:
+def anonymous_caller(address: str, *, unlimited: bool) -> Caller:
     """A caller that was not asked who it is."""
     return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address, unlimited=unlimited)
 
 
-def operator(tenant_id: UUID, user: str) -> Caller:
+def cli_caller(tenant_id: UUID, user: str) -> Caller:
     """Who runs the service, at the command line: who has the database may do all."""
     return Caller(tenant_id, f"cli:{user}"[:_MAX_NAME_CHARS], frozenset(Scope))
 
 
-def ourselves(tenant_id: UUID, duty: str) -> Caller:
+def system_caller(tenant_id: UUID, duty: str) -> Caller:
     """The service, when it does by itself what callers can do."""
     return Caller(tenant_id, duty, frozenset(Scope), unlimited=True)

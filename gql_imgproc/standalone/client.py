@@ -23,7 +23,7 @@ from gql_imgproc.net.loopback import is_loopback
 #: Deadlines in seconds: for one answer, for an upload or a download from first to last byte, for a handshake.
 ANSWER_S, TRANSFER_S, HANDSHAKE_S = 30.0, 600.0, 10.0
 #: Status with which the service closes the socket of a caller whose API key is not good.
-FORBIDDEN_SOCKET = 4403
+CLOSE_FORBIDDEN = 4403
 #: How long the service may be away while progress is watched, and the pause between two tries, in seconds.
 AWAY_S, AGAIN_S = 60.0, 0.5
 
@@ -62,7 +62,7 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class CsvRejected:
     """The upload was refused; `total` counts the issues that are not listed too."""
 
     message: str
@@ -150,7 +150,7 @@ class Client:
         filename: str,
         webhook_url: str | None = None,
         priority: Priority = Priority.NORMAL,
-    ) -> Accepted | Refused:
+    ) -> Accepted | CsvRejected:
         """Sends a CSV file as the GraphQL multipart request specification has it."""
         variables = {"input": {"file": None, "webhookUrl": webhook_url, "priority": priority.value}}
         data = await self._post(
@@ -187,7 +187,7 @@ class Client:
                             return
                 raise ServiceError("There is no such request, or it was deleted")
             except (OSError, TimeoutError, WebSocketException) as error:
-                if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == FORBIDDEN_SOCKET:
+                if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == CLOSE_FORBIDDEN:
                     raise self._not_admitted(error.rcvd.reason) from None
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > AWAY_S:
@@ -286,9 +286,9 @@ class Client:
         )
 
 
-def _outcome(result: dict[str, Any]) -> Accepted | Refused:
+def _outcome(result: dict[str, Any]) -> Accepted | CsvRejected:
     if result["__typename"] == "UploadCsvSuccess":
         request = result["request"]
         return Accepted(request["id"], request["totalProducts"], request["totalImages"])
     issues = tuple(Issue(**issue) for issue in result.get("errors", ()))
-    return Refused(result["message"], issues, result.get("totalErrors", len(issues)))
+    return CsvRejected(result["message"], issues, result.get("totalErrors", len(issues)))

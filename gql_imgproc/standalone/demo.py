@@ -24,12 +24,12 @@ from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, Progress, Refused, ServiceError
-from gql_imgproc.standalone.preflight import check_port, check_writable, locked
+from gql_imgproc.standalone.client import Client, CsvRejected, Progress, ServiceError
+from gql_imgproc.standalone.preflight import check_port, check_writable, lock_data_dir
 from gql_imgproc.standalone.sample_server import image_host
-from gql_imgproc.standalone.terminal import failures, follow, refusal, saved, size
+from gql_imgproc.standalone.terminal import failures, refusal, saved, show_progress, size
 from gql_imgproc.standalone.up import READY_S, STOP_REDIS_S, STOP_S
-from gql_imgproc.system.process import bound_to
+from gql_imgproc.system.process import pin_to_cpus
 
 #: Lines of the service's log that are shown when it does not start.
 LOG_LINES = 15
@@ -44,7 +44,7 @@ query Pictures($id: ID!) {
 
 
 @dataclass(slots=True)
-class Tally:
+class FormatTotals:
     """What became of the pictures of one format."""
 
     pictures: int = 0
@@ -66,7 +66,7 @@ async def run(*, leave: bool, folder: Path | None) -> int:
     pictures = folder / "pictures"
     check_writable(pictures)
     # Before anything of a running demo is written over; the service takes the lock again and holds it.
-    with locked(folder):
+    with lock_data_dir(folder):
         pass
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
@@ -90,10 +90,10 @@ async def _process(url: str, pictures_url: str, folder: Path, out: Console) -> i
         started = time.monotonic()
         with (folder / "products.csv").open("rb") as file:
             answer = await client.upload(file, "products.csv")
-        if isinstance(answer, Refused):
+        if isinstance(answer, CsvRejected):
             refusal(out, answer)
             return 1
-        state = await follow(client, answer.request_id, out)
+        state = await show_progress(client, answer.request_id, out)
         seconds = time.monotonic() - started
         if state.output_csv_url is None:
             raise ServiceError(f"The request ended {state.status.value}: {state.failure or 'no reason was given'}")
@@ -107,11 +107,11 @@ async def _process(url: str, pictures_url: str, folder: Path, out: Console) -> i
 
 
 def _result(out: Console, state: Progress, request: dict[str, Any], seconds: float) -> None:
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, FormatTotals] = {}
     for edge in request["products"]["edges"]:
         for image in edge["node"]["images"]:
             name = (image["format"] or "not done").removeprefix("image/").upper()
-            tallies.setdefault(name, Tally()).add(image)
+            tallies.setdefault(name, FormatTotals()).add(image)
     rate = f"{plural(state.ended, 'picture')} in {seconds:.1f} s: {state.ended / seconds:.1f} pictures/s"
     table = Table("Format", caption=rate)
     for title in ("Pictures", "Kept", "Failed", "Before", "After", "Saved"):
@@ -140,7 +140,7 @@ async def _service(folder: Path, port: int, pictures_port: int) -> AsyncIterator
     log = folder / "service.log"
     with log.open("wb") as lines:
         process = await asyncio.create_subprocess_exec(
-            *bound_to(os.getpid(), (sys.executable, "-m", "gql_imgproc", "up")),
+            *pin_to_cpus(os.getpid(), (sys.executable, "-m", "gql_imgproc", "up")),
             *("--port", str(port), "--data-dir", str(folder)),
             env={
                 **os.environ,

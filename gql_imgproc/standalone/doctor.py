@@ -16,18 +16,18 @@ from sqlalchemy import make_url
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
 from gql_imgproc.errors import ConfigurationError, ImgprocError
-from gql_imgproc.messaging.queue import SILENT_SECONDS, connect, workers
+from gql_imgproc.messaging.queue import WORKER_HEARTBEAT_TIMEOUT_S, connect, workers
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.standalone import embedded_redis, preflight
 from gql_imgproc.standalone.preflight import check_writable
 from gql_imgproc.storage.object_store import storage_of
 
 #: Sorted set in Redis in which each Dramatiq worker leaves the time it was last alive, in milliseconds.
-NOT_YET = "Not there yet; `gql-imgproc up` makes it"
+NOT_CREATED = "Not there yet; `gql-imgproc up` makes it"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One thing that was looked at. `essential`: the service cannot work while it is at fault."""
 
     what: str
@@ -42,14 +42,14 @@ class Finding:
         return "FAULT" if self.essential else "note"
 
 
-def examine() -> bool:
+def run_checks() -> bool:
     """Prints every finding; whether nothing essential is at fault."""
     try:
         settings = load()
     except ConfigurationError as error:
-        findings = [Finding("Settings", "", str(error))]
+        findings = [Check("Settings", "", str(error))]
     else:
-        looks: tuple[Callable[[Settings], Finding], ...] = (
+        looks: tuple[Callable[[Settings], Check], ...] = (
             _data,
             _database,
             _redis,
@@ -58,12 +58,12 @@ def examine() -> bool:
             _fetching,
             _webhooks,
         )
-        findings = [Finding("Settings", "understood"), *(look(settings) for look in looks)]
+        findings = [Check("Settings", "understood"), *(look(settings) for look in looks)]
     _show(Console(highlight=False), findings)
     return not any(finding.fault and finding.essential for finding in findings)
 
 
-def _show(console: Console, findings: list[Finding]) -> None:
+def _show(console: Console, findings: list[Check]) -> None:
     if not console.is_terminal:
         # For a file or another program: one line each, nothing cut off or broken.
         for finding in findings:
@@ -78,7 +78,7 @@ def _show(console: Console, findings: list[Finding]) -> None:
     console.print(table)
 
 
-def _data(settings: Settings) -> Finding:
+def _data(settings: Settings) -> Check:
     value = str(settings.data_dir.absolute())
     # Looking must not make it.
     nearest = next(
@@ -87,76 +87,80 @@ def _data(settings: Settings) -> Finding:
     try:
         check_writable(nearest)
     except ConfigurationError as error:
-        return Finding("Data folder", value, str(error))
-    return Finding("Data folder", value, None if settings.data_dir.exists() else NOT_YET, essential=False)
+        return Check("Data folder", value, str(error))
+    return Check("Data folder", value, None if settings.data_dir.exists() else NOT_CREATED, essential=False)
 
 
-def _database(settings: Settings) -> Finding:
+def _database(settings: Settings) -> Check:
     url = make_url(settings.database)
-    value = migrations.shown(settings.database)
+    value = migrations.redact_url(settings.database)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return Finding("Database", value, NOT_YET, essential=False)
+        return Check("Database", value, NOT_CREATED, essential=False)
     database = None
     try:
         database = Database(settings.database)
-        misfit = migrations.misfit_of(database)
+        misfit = migrations.schema_mismatch(database)
     except migrations.UNUSABLE as error:
-        return Finding("Database", value, str(migrations.unusable(settings.database, error)))
+        return Check("Database", value, str(migrations.connection_error(settings.database, error)))
     finally:
         if database:
             database.close()
-    return Finding("Database", value, misfit and f"It {misfit}")
+    return Check("Database", value, misfit and f"It {misfit}")
 
 
-def _redis(settings: Settings) -> Finding:
+def _redis(settings: Settings) -> Check:
     if (url := embedded_redis.known_url(settings)) is None:
         try:
-            return Finding("Redis", f"none runs; `up` starts {embedded_redis.find_server()}")
+            return Check("Redis", f"none runs; `up` starts {embedded_redis.find_server()}")
         except ConfigurationError as error:
-            return Finding("Redis", "none", str(error))
+            return Check("Redis", "none", str(error))
     value = embedded_redis.without_password(url)
     try:
         embedded_redis.check(url)
     except ConfigurationError as error:
-        return Finding("Redis", value, str(error))
-    return Finding("Redis", value)
+        return Check("Redis", value, str(error))
+    return Check("Redis", value)
 
 
-def _storage(settings: Settings) -> Finding:
+def _storage(settings: Settings) -> Check:
     value = embedded_redis.without_password(settings.storage)
     if not settings.storage.startswith("file://"):
         outlet = storage_of(settings).outlet
         value += f"; browsers fetch from {' or '.join(outlet.origins)}" if outlet else "; browsers fetch from the API"
     if not settings.storage_url and not settings.data_dir.exists():
-        return Finding("Storage", value, NOT_YET, essential=False)
+        return Check("Storage", value, NOT_CREATED, essential=False)
     try:
         asyncio.run(preflight.check_store(settings))
     except ImgprocError as error:
-        return Finding("Storage", value, str(error))
-    return Finding("Storage", value)
+        return Check("Storage", value, str(error))
+    return Check("Storage", value)
 
 
-def _workers(settings: Settings) -> Finding:
+def _workers(settings: Settings) -> Check:
     """Workers are counted where Dramatiq keeps their signs of life."""
     if (url := embedded_redis.known_url(settings)) is None:
-        return Finding("Workers", "none run", NOT_YET, essential=False)
+        return Check("Workers", "none run", NOT_CREATED, essential=False)
     try:
         with connect(url) as client:
             alive = workers(client)
     except (RedisError, OSError):
-        return Finding("Workers", "unknown", "Redis does not answer, see there")
-    mend = None if alive else f"None was alive in the last {SILENT_SECONDS} s. Start one with `gql-imgproc worker`"
-    return Finding("Workers", f"{alive} alive", mend)
+        return Check("Workers", "unknown", "Redis does not answer, see there")
+    mend = (
+        None
+        if alive
+        else f"None was alive in the last {WORKER_HEARTBEAT_TIMEOUT_S} s. Start one with `gql-imgproc worker`"
+    )
+    return Check("Workers", f"{alive} alive", mend)
 
 
-def _fetching(settings: Settings) -> Finding:
+def _fetching(settings: Settings) -> Check:
     networks = ", ".join(map(str, settings.fetch_allow_networks)) or "none but public ones"
     ports = settings.fetch_allow_ports
     shown = "any" if ports == "*" else ", ".join(map(str, sorted(ports)))
-    return Finding("Fetching", f"networks: {networks}; ports: {shown}")
+    return Check("Fetching", f"networks: {networks}; ports: {shown}")
 
 
-def _webhooks(settings: Settings) -> Finding:
+def _webhooks(settings: Settings) -> Check:
     if settings.webhook_secret is None:
-        return Finding("Webhooks", "no secret", "They are sent unsigned. Set IMGPROC_WEBHOOK_SECRET", essential=False)
-    return Finding("Webhooks", "signed with a secret (not shown)")
+        return Check("Webhooks", "no secret", "They are sent unsigned. Set IMGPROC_WEBHOOK_SECRET", essential=False)
+    return Check("Webhooks", "signed with a secret (not shown)")

@@ -18,7 +18,7 @@ import redis
 
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.supervisor import Child, Program
+from gql_imgproc.standalone.supervisor import ChildProcess, Program
 
 #: Longest path of a Unix socket, in bytes, on the strictest system (macOS; Linux has 107).
 _LONGEST_SOCKET_PATH = 103
@@ -42,7 +42,7 @@ class EmbeddedRedis:
     url: str
     program: Program
 
-    async def until_ready(self, child: Child) -> None:
+    async def until_ready(self, child: ChildProcess) -> None:
         """Waits for the first answer of the child that runs it."""
         deadline = time.monotonic() + _START_S
         while (fault := await asyncio.to_thread(unreachable, self.url)) is not None:
@@ -108,12 +108,12 @@ def check(
         raise ConfigurationError(f"Redis at {without_password(url)} cannot be reached: {fault}. {mend}")
 
 
-def note_url(settings: Settings, url: str) -> None:
+def save_url(settings: Settings, url: str) -> None:
     """Leaves word in the data folder of where the Redis of a running `up` listens."""
     (settings.data_dir / _NOTE).write_text(url)
 
 
-def remove_note(settings: Settings) -> None:
+def forget_url(settings: Settings) -> None:
     (settings.data_dir / _NOTE).unlink(missing_ok=True)
 
 

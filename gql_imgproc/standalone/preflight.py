@@ -65,7 +65,7 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_data_dir(folder: Path) -> Iterator[None]:
     """Keeps a writable folder for this process alone; raises ConfigurationError when another `up` has it.
 
     The kernel gives the lock back however the process ends. Its children have no part in it: they do not inherit
@@ -102,7 +102,7 @@ def reachable_url_of(host: str, port: int) -> str:
     return url_of({"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host), port)
 
 
-def who_may_be_anonymous(host: str, *, allow_anonymous: bool) -> Anonymous:
+def anonymous_policy(host: str, *, allow_anonymous: bool) -> Anonymous:
     """When callers need no API key: on this machine alone, while there is none; elsewhere if that was said aloud."""
     if allow_anonymous:
         return Anonymous.ALWAYS

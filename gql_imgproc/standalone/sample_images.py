@@ -45,7 +45,7 @@ def make(folder: Path) -> int:
     """Draws every picture of the catalogue into a folder; returns how many."""
     names = [name for sample in CATALOGUE for name in sample.pictures]
     for name in names:
-        (folder / name).write_bytes(draw(name))
+        (folder / name).write_bytes(render_sample(name))
     return len(names)
 
 
@@ -56,7 +56,7 @@ def manifest(base_url: str) -> Iterator[list[str]]:
         yield [str(number), sample.product, ",".join(f"{base_url}/{name}" for name in sample.pictures)]
 
 
-def draw(name: str) -> bytes:
+def render_sample(name: str) -> bytes:
     """The picture of a name; the name alone decides what it looks like."""
     random = Random(name)
     stem, _, ending = name.rpartition(".")

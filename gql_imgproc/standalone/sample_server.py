@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _SilentHandler(SimpleHTTPRequestHandler):
     """Keeps connections, as a real host does, and keeps silent."""
 
     protocol_version = "HTTP/1.1"
@@ -31,7 +31,7 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def image_host(folder: Path) -> Iterator[int]:
     """Serves a folder on a free port of 127.0.0.1, which it hands out."""
-    server = _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    server = _Server(("127.0.0.1", 0), partial(_SilentHandler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

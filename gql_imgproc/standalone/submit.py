@@ -11,9 +11,9 @@ from typing import BinaryIO
 from rich.console import Console
 
 from gql_imgproc.csvfile.messages import plural
-from gql_imgproc.standalone.client import Client, Refused, ServiceError
+from gql_imgproc.standalone.client import Client, CsvRejected, ServiceError
 from gql_imgproc.standalone.client import Progress as State
-from gql_imgproc.standalone.terminal import EXIT_STATUS, failures, follow, refusal, saved, size
+from gql_imgproc.standalone.terminal import EXIT_STATUS, failures, refusal, saved, show_progress, size
 
 
 async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path | None, key: str | None = None) -> int:
@@ -24,14 +24,14 @@ async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path 
     async with Client(url, key) as client:
         with _opened(file) as opened:
             answer = await client.upload(opened, file.name, webhook_url)
-        if isinstance(answer, Refused):
+        if isinstance(answer, CsvRejected):
             refusal(err, answer)
             return 1
         counted = f"{plural(answer.products, 'product')}, {plural(answer.images, 'picture')}"
         out.print(f"{answer.request_id}: {counted}", soft_wrap=True)
         if output is None:
             return 0
-        state = await follow(client, answer.request_id, err)
+        state = await show_progress(client, answer.request_id, err)
         await _save(client, state, output, out)
     return EXIT_STATUS.get(state.status, 1)
 

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.system.process import bound_to
+from gql_imgproc.system.process import pin_to_cpus
 
 log = logging.getLogger(__name__)
 
 #: A child that lived this long, in seconds, had a good start: its next death is answered at once.
-SETTLED_S = 5.0
+STABLE_AFTER_SECONDS = 5.0
 #: Pause before a restart after a quick death, in seconds; doubles with each in a row. The most keeps the
 #: promise that whatever dies is back within two seconds.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.5
@@ -42,7 +42,7 @@ class Program:
     killed_status: int | None = None
 
 
-class Child:
+class ChildProcess:
     """A program that is kept running: in a process group of its own, never outliving this process.
 
     Its standard output goes to our standard error, since ours is for what `up` has to say.
@@ -71,7 +71,7 @@ class Child:
             if self._stopping:
                 return
             lived_s = time.monotonic() - started
-            quick_deaths = 0 if lived_s >= SETTLED_S else quick_deaths + 1
+            quick_deaths = 0 if lived_s >= STABLE_AFTER_SECONDS else quick_deaths + 1
             self.ready = self.ready or lived_s >= STARTED_S
             # However long each start took: on a busy machine a failing one may take longer than SETTLED_S.
             failures = failures + 1 if code > 0 and code != self.program.killed_status else 0
@@ -79,13 +79,13 @@ class Child:
                 self.failed.set()
                 return
             self.restarts += 1
-            log.warning("%s ended (%s) and is started again", self.program.name, _how(code))
+            log.warning("%s ended (%s) and is started again", self.program.name, _exit_description(code))
             if quick_deaths:
                 await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (quick_deaths - 1), LONGEST_PAUSE_S))
 
     async def _run_once(self) -> int:
         self._process = await asyncio.create_subprocess_exec(
-            *bound_to(os.getpid(), self.program.command),
+            *pin_to_cpus(os.getpid(), self.program.command),
             env={**os.environ, **self.program.environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
@@ -128,11 +128,11 @@ class Child:
                 os.kill(pid, number)
 
 
-def _how(code: int) -> str:
+def _exit_description(code: int) -> str:
     return f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
 
 
-async def stop(children: Iterable[Child], seconds: float, *, at_once: asyncio.Event) -> None:
+async def stop(children: Iterable[ChildProcess], seconds: float, *, at_once: asyncio.Event) -> None:
     """Stops children and waits for them; kills what is left after so many seconds, or when `at_once` is set."""
     children = list(children)
     for child in children:
@@ -153,10 +153,10 @@ async def stop(children: Iterable[Child], seconds: float, *, at_once: asyncio.Ev
     await endings
 
 
-async def until_failed(children: Iterable[Child]) -> None:
+async def until_failed(children: Iterable[ChildProcess]) -> None:
     """Waits for an essential child that cannot be started; raises ConfigurationError then."""
 
-    async def watch(child: Child) -> None:
+    async def watch(child: ChildProcess) -> None:
         await child.failed.wait()
         raise ConfigurationError(
             f"{child.program.name} ended {STARTS} times before it was ready. Its reason stands above"

@@ -13,7 +13,7 @@ from gql_imgproc.csvfile.header import IMAGE_ERRORS
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.csvfile.reader import ManifestLimits, open_manifest
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.standalone.client import Client, Refused, ServiceError
+from gql_imgproc.standalone.client import Client, CsvRejected, ServiceError
 from gql_imgproc.standalone.client import Progress as State
 
 #: Most failed rows that are told one by one; the output CSV has them all.
@@ -50,21 +50,21 @@ def bar(console: Console) -> Progress:
     )
 
 
-async def follow(client: Client, request_id: str, console: Console) -> State:
+async def show_progress(client: Client, request_id: str, console: Console) -> State:
     """Draws a live bar until the request's final state, and hands that back."""
     last = None
     with bar(console) as progress:
         task = progress.add_task("pictures", total=None, note="")
         async for last in client.progress(request_id):
             progress.update(
-                task, total=last.total, completed=last.ended, description=_word(last.status), note=_note(last)
+                task, total=last.total, completed=last.ended, description=_status_label(last.status), note=_note(last)
             )
     if last is None:
         raise ServiceError("The service told nothing about the request")
     return last
 
 
-def refusal(console: Console, refused: Refused) -> None:
+def refusal(console: Console, refused: CsvRejected) -> None:
     """Every problem with its place."""
     console.print(refused.message, style="bold", markup=False)
     if not refused.issues:
@@ -94,7 +94,7 @@ def failures(console: Console, output: Path) -> None:
         console.print(f"and {plural(more, 'more row')}, all in {output}", markup=False)
 
 
-def _word(status: RequestStatus) -> str:
+def _status_label(status: RequestStatus) -> str:
     return status.value.lower().replace("_", " ")
 
 

@@ -16,14 +16,14 @@ from gql_imgproc.database import migrations
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone import embedded_redis, preflight
-from gql_imgproc.standalone.preflight import check_keys, locked, reachable_url_of, url_of, who_may_be_anonymous
-from gql_imgproc.standalone.supervisor import Child, Program, stop, until_failed
+from gql_imgproc.standalone.preflight import anonymous_policy, check_keys, lock_data_dir, reachable_url_of, url_of
+from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, until_failed
 from gql_imgproc.system.process import cores
 
 #: Deadline for the API to accept uploads, in seconds. It takes about two.
 READY_S = 60.0
 #: Pause between two looks at whether it does, in seconds.
-_LOOK_S = 0.05
+_POLL_SECONDS = 0.05
 #: How long API and workers may take to end what they have in hand, then Redis, in seconds: ten together.
 STOP_S, STOP_REDIS_S = 9.0, 1.0
 #: A signal that follows another one so soon, in seconds, is the same one: `timeout` sends it to the process and to
@@ -32,7 +32,7 @@ REPEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Standalone:
     """What is asked for on the command line of `up`."""
 
     settings: Settings
@@ -58,36 +58,36 @@ class Machine:
 
     async def _serve(self, at_once: asyncio.Event, say: Callable[[str], None]) -> None:
         """Starts everything in order and keeps it running; stops it in order when cancelled or when it fails."""
-        store: list[Child] = []
-        front: list[Child] = []
+        store: list[ChildProcess] = []
+        front: list[ChildProcess] = []
         with ExitStack() as stack:
-            stack.enter_context(locked(self.settings.data_dir))
+            stack.enter_context(lock_data_dir(self.settings.data_dir))
             try:
                 await preflight.check_store(self.settings)
                 redis_url = await self._redis(stack, store)
                 await asyncio.to_thread(migrations.upgrade, self.settings.database)
-                anonymous = who_may_be_anonymous(self.host, allow_anonymous=self.allow_anonymous)
+                anonymous = anonymous_policy(self.host, allow_anonymous=self.allow_anonymous)
                 await asyncio.to_thread(check_keys, self.settings.database, self.host, anonymous)
-                front += [Child(program) for program in self._programs(redis_url)]
+                front += [ChildProcess(program) for program in self._programs(redis_url)]
                 await self._watch(store + front, front[0], say)
             finally:
                 await stop(front, STOP_S, at_once=at_once)
                 await stop(store, STOP_REDIS_S, at_once=at_once)
 
-    async def _redis(self, stack: ExitStack, store: list[Child]) -> str:
+    async def _redis(self, stack: ExitStack, store: list[ChildProcess]) -> str:
         """Address of the Redis that is configured, else of our own, once it answers."""
         if self.settings.is_set("redis_url"):
             await asyncio.to_thread(embedded_redis.check, self.settings.redis_url)
             return self.settings.redis_url
         own = stack.enter_context(embedded_redis.embedded())
-        store.append(Child(own.program))
+        store.append(ChildProcess(own.program))
         await own.until_ready(store[0])
         store[0].ready = True
-        embedded_redis.note_url(self.settings, own.url)
-        stack.callback(embedded_redis.remove_note, self.settings)
+        embedded_redis.save_url(self.settings, own.url)
+        stack.callback(embedded_redis.forget_url, self.settings)
         return own.url
 
-    async def _watch(self, children: list[Child], api: Child, say: Callable[[str], None]) -> None:
+    async def _watch(self, children: list[ChildProcess], api: ChildProcess, say: Callable[[str], None]) -> None:
         failed = asyncio.create_task(until_failed(children))
         ready = asyncio.create_task(_until_ready(reachable_url_of(self.host, self.port)))
         try:
@@ -142,7 +142,7 @@ async def _until_ready(url: str) -> None:
                         answer = response.text[:500]
                     except httpx.HTTPError:
                         pass
-                    await asyncio.sleep(_LOOK_S)
+                    await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise ConfigurationError(
                 f"The API does not accept uploads {READY_S:.0f} s after its start: {answer}"

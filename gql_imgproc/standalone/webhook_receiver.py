@@ -44,13 +44,15 @@ def listen(port: int, secret: str | None, host: str = "127.0.0.1") -> None:
         console.print(
             f"listening on http://{host}:{listener.getsockname()[1]}/, {checked}; Ctrl-C ends", soft_wrap=True
         )
-        server = uvicorn.Server(uvicorn.Config(receiver(keys, console), log_level="warning", access_log=False))
+        server = uvicorn.Server(
+            uvicorn.Config(create_receiver_app(keys, console), log_level="warning", access_log=False)
+        )
         # The server ends by itself on Ctrl-C, then passes the signal on.
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
 
-def receiver(keys: tuple[Webhook, ...], console: Console) -> Starlette:
+def create_receiver_app(keys: tuple[Webhook, ...], console: Console) -> Starlette:
     """The receiver as an application: every path takes events."""
 
     async def receive(request: Request) -> Response:

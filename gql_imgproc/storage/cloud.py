@@ -28,11 +28,11 @@ ENDPOINTS = {
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
 #: Ends of names that only a private network knows.
-PRIVATE_NAMES = (".local", ".localhost", ".internal", ".intranet", ".lan", ".svc", ".home.arpa")
+PRIVATE_HOST_SUFFIXES = (".local", ".localhost", ".internal", ".intranet", ".lan", ".svc", ".home.arpa")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class StoreTimeouts:
     """How long a store may keep us, in seconds; obstore itself would wait for three minutes.
 
     A read may go on for as long as bytes come: whoever downloads may be slow.
@@ -47,7 +47,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
+class PublicEndpoint:
     """Browsers fetch objects themselves, by signed addresses at these origins."""
 
     origins: tuple[str, ...]
@@ -55,7 +55,7 @@ class Outlet:
     endpoint: str = ""
 
 
-def open_bucket(url: str, patience: Patience, public_endpoint: str = "") -> ObjectStore:
+def open_bucket(url: str, patience: StoreTimeouts, public_endpoint: str = "") -> ObjectStore:
     """The bucket; at `public_endpoint`, when it is given, to sign addresses for there."""
     if public_endpoint and os.environ.get("AWS_ENDPOINT_URL_S3"):
         raise ConfigurationError("AWS_ENDPOINT_URL_S3 would be signed for. Set AWS_ENDPOINT_URL in place of it")
@@ -84,23 +84,23 @@ def endpoint_of(url: str, environment: Mapping[str, str] = os.environ) -> str:
     return next((environment[name] for name in ENDPOINTS[_scheme(url)] if environment.get(name)), "")
 
 
-def outlet(
+def resolve_public_endpoint(
     url: str,
     redirects: Literal["auto", "on", "off"],
     public_endpoint: str,
     public_url: str,
     environment: Mapping[str, str] = os.environ,
-) -> Outlet | None:
+) -> PublicEndpoint | None:
     """How browsers get at the objects of a store; None when they get them from us."""
     if url.startswith("file://") or redirects == "off":
         return None
     endpoint = public_endpoint or endpoint_of(url, environment)
     if not endpoint:
-        return Outlet(_own_origins(url, environment))
+        return PublicEndpoint(_own_origins(url, environment))
     if not public_endpoint and redirects == "auto" and not _for_browsers(endpoint, public_url):
         return None
     parts = urlsplit(endpoint)
-    return Outlet((f"{parts.scheme}://{parts.netloc}",), public_endpoint)
+    return PublicEndpoint((f"{parts.scheme}://{parts.netloc}",), public_endpoint)
 
 
 def _own_origins(url: str, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ def _for_browsers(endpoint: str, public_url: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:
-        return "." in host and not host.endswith(PRIVATE_NAMES)
+        return "." in host and not host.endswith(PRIVATE_HOST_SUFFIXES)
 
 
 def _is_address(endpoint: str) -> bool:

@@ -19,7 +19,7 @@ _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not ex
 
 
 @dataclass(frozen=True, slots=True)
-class StorageFault:
+class StorageErrorHint:
     """What is wrong, to go on from "because" or a colon; and what to do about it."""
 
     cause: str
@@ -30,7 +30,7 @@ def is_bucket_missing(error: BaseException) -> bool:
     return any(code in str(error) for code in _NO_BUCKET)
 
 
-def fault_of(error: BaseException, scheme: str) -> StorageFault:
+def fault_of(error: BaseException, scheme: str) -> StorageErrorHint:
     """What is wrong with the store at an address of this scheme. Most telling signs first."""
     said = str(error)
     keys, endpoint = _KEYS.get(scheme, ""), _ENDPOINTS.get(scheme, "")
@@ -39,41 +39,41 @@ def fault_of(error: BaseException, scheme: str) -> StorageFault:
         return any(sign in said for sign in signs)
 
     if scheme == "file":
-        return StorageFault(reason(error), "Check IMGPROC_STORAGE_URL and that this user may write there")
+        return StorageErrorHint(reason(error), "Check IMGPROC_STORAGE_URL and that this user may write there")
     if is_bucket_missing(error):
-        return StorageFault("there is no such bucket", "Create it, or mend IMGPROC_STORAGE_URL")
+        return StorageErrorHint("there is no such bucket", "Create it, or mend IMGPROC_STORAGE_URL")
     if tells(
         "latest/api/token", "metadata/identity", "computeMetadata", "non-empty Access Key", "Account must be specified"
     ):
         # Without a key in the environment, obstore asks the machine that it runs on for one.
-        return StorageFault("no key was given", f"Set {keys}, or give this machine a role that may use the bucket")
+        return StorageErrorHint("no key was given", f"Set {keys}, or give this machine a role that may use the bucket")
     if tells("ExpiredToken", "TokenRefreshRequired"):
-        return StorageFault("the key has expired", f"Set {keys} to one that has not")
+        return StorageErrorHint("the key has expired", f"Set {keys} to one that has not")
     if tells("RequestTimeTooSkewed"):
-        return StorageFault("its clock and that of this machine are too far apart", "Set the clock of this machine")
+        return StorageErrorHint("its clock and that of this machine are too far apart", "Set the clock of this machine")
     if tells("AuthorizationHeaderMalformed", "PermanentRedirect", "redirect without LOCATION"):
-        return StorageFault("the bucket is in another region", "Set AWS_REGION to that of the bucket")
+        return StorageErrorHint("the bucket is in another region", "Set AWS_REGION to that of the bucket")
     if isinstance(error, UnauthenticatedError) or tells(
         "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthenticationFailed", "401 Unauthorized"
     ):
-        return StorageFault("it does not know the key, or the key has another secret", f"Check {keys}")
+        return StorageErrorHint("it does not know the key, or the key has another secret", f"Check {keys}")
     if isinstance(error, PermissionDeniedError) or tells("AccessDenied", "403 Forbidden"):
-        return StorageFault(
+        return StorageErrorHint(
             "the key may not do this", "Let it read, write, list and remove objects, as docs/STORAGE.md shows"
         )
     if tells("NotImplemented", "501 Not Implemented"):
-        return StorageFault(
+        return StorageErrorHint(
             "it does not know this call", "Set AWS_CONDITIONAL_PUT=disabled or AWS_DISABLE_BULK_DELETE=true"
         )
     if tells("InvalidCertificate", "UnknownIssuer", "CaUsedAsEndEntity"):
-        return StorageFault("its certificate is not trusted here", f"Use one that is, or mend {endpoint}")
+        return StorageErrorHint("its certificate is not trusted here", f"Use one that is, or mend {endpoint}")
     if isinstance(error, TimeoutError) or tells("kind: Timeout", "timed out"):
-        return StorageFault("it does not answer", f"Check that it runs, and {endpoint}")
+        return StorageErrorHint("it does not answer", f"Check that it runs, and {endpoint}")
     if tells("kind: Connect", "error sending request", "dns error"):
-        return StorageFault("nothing answers where it should be", f"Check that it runs, and {endpoint}")
+        return StorageErrorHint("nothing answers where it should be", f"Check that it runs, and {endpoint}")
     if tells("Service Unavailable", "SlowDown", "Internal Server Error", "Bad Gateway", "Gateway Timeout"):
-        return StorageFault("it is busy or out of order", "Look at the store's own log")
-    return StorageFault(reason(error), "Check IMGPROC_STORAGE_URL and the access it needs")
+        return StorageErrorHint("it is busy or out of order", "Look at the store's own log")
+    return StorageErrorHint(reason(error), "Check IMGPROC_STORAGE_URL and the access it needs")
 
 
 def reason(error: BaseException) -> str:

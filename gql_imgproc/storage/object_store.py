@@ -16,10 +16,11 @@ from uuid import uuid4
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
-from obstore.store import LocalStore, ObjectStore
+from obstore.store import LocalStore
+from obstore.store import ObjectStore as CloudStore
 
 from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
-from gql_imgproc.storage.cloud import Outlet, Patience, open_bucket, outlet
+from gql_imgproc.storage.cloud import PublicEndpoint, StoreTimeouts, open_bucket, resolve_public_endpoint
 from gql_imgproc.storage.errors import fault_of, is_bucket_missing
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ObjectInfo:
     """An object in a list: its key, and when it was written."""
 
     key: str
@@ -67,39 +68,39 @@ class ObjectHeaders:
     disposition: str = ""
 
 
-class Storage:
+class ObjectStore:
     """Objects by key. Opened at the first call: obstore hangs when a process forks after it was used.
 
     Every method raises StorageError when the store does not do what it was asked.
     """
 
-    def __init__(self, url: str, outlet: Outlet | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, outlet: PublicEndpoint | None = None, patience: StoreTimeouts | None = None) -> None:
         self.url = url
         #: How browsers get at objects themselves; None when they get them from us.
         self.outlet = outlet
         self._scheme = url.partition("://")[0]
-        self._patience = patience or Patience()
-        self._opened: ObjectStore | None = None
-        self._signer: ObjectStore | None = None
+        self._patience = patience or StoreTimeouts()
+        self._opened: CloudStore | None = None
+        self._signer: CloudStore | None = None
 
     @property
     def local(self) -> bool:
         return self._scheme == "file"
 
     @property
-    def _store(self) -> ObjectStore:
+    def _store(self) -> CloudStore:
         if self._opened is None:
             self._opened = self._open()
         return self._opened
 
     @property
-    def _signing(self) -> ObjectStore:
+    def _signing(self) -> CloudStore:
         """The same store, where browsers have it."""
         if self._signer is None:
             self._signer = self._open(self.outlet.endpoint) if self.outlet and self.outlet.endpoint else self._store
         return self._signer
 
-    def _open(self, public_endpoint: str = "") -> ObjectStore:
+    def _open(self, public_endpoint: str = "") -> CloudStore:
         try:
             if self.local:
                 return LocalStore(unquote(urlsplit(self.url).path), mkdir=True, automatic_cleanup=True)
@@ -211,7 +212,7 @@ class Storage:
             await asyncio.to_thread(file.write, chunk)
         file.seek(0)
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
+    async def pages(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
         """All objects below `prefix`, which ends with a slash, page by page."""
         pages = aiter(obstore.list(self._store, prefix.rstrip("/"), chunk_size=DELETE_CHUNK))
         while True:
@@ -220,7 +221,7 @@ class Storage:
                     page = await anext(pages)
                 except StopAsyncIteration:
                     return
-            yield [Listed(entry["path"], entry["last_modified"]) for entry in page]
+            yield [ObjectInfo(entry["path"], entry["last_modified"]) for entry in page]
 
     async def list_keys(self, prefix: str) -> list[str]:
         """Keys of all objects below `prefix`, which ends with a slash."""
@@ -315,10 +316,12 @@ class Storage:
             raise StorageError(f"Could not {deed}: {fault_of(error, self._scheme).cause}.") from error
 
 
-def storage_of(settings: Settings) -> Storage:
+def storage_of(settings: Settings) -> ObjectStore:
     """The object store that the settings name."""
-    found = outlet(settings.storage, settings.storage_redirects, settings.storage_public_endpoint, settings.public_url)
-    return Storage(settings.storage, found)
+    found = resolve_public_endpoint(
+        settings.storage, settings.storage_redirects, settings.storage_public_endpoint, settings.public_url
+    )
+    return ObjectStore(settings.storage, found)
 
 
 #: Size from which on a file is used, in bytes.
@@ -326,7 +329,7 @@ SPOOL_BYTES = 8 * 1024 * 1024
 
 
 @contextmanager
-def spooled() -> Iterator[BinaryIO]:
+def temporary_file() -> Iterator[BinaryIO]:
     """An empty file that is gone afterwards."""
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as file:
         yield cast(BinaryIO, file)

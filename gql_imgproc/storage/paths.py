@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from gql_imgproc.ids import Kind, request_id_from, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id, request_id_from
 
 #: `REQUEST/IMAGE-TOKEN.EXT`; what is not of this form names nothing in the store.
 _IMAGE_PATH = re.compile(r"([0-9a-f]{32})/([0-9a-f]{32}-[0-9]{1,9}\.[a-z0-9]{2,5})")
@@ -38,7 +38,7 @@ def image_key_from(path: str) -> str | None:
 
 def download_path(request_id: UUID) -> str:
     """Path of the output CSV, to be put behind the public address."""
-    return f"/api/download/{to_global(Kind.REQUEST, request_id)}"
+    return f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
 
 
 def source_path(image_id: str) -> str:

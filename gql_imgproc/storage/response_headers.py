@@ -11,7 +11,7 @@ OUTPUT_CACHE = "no-cache"
 _FOR_EVER = "max-age=31536000, immutable"
 
 
-def picture_cache(*, private: bool) -> str:
+def image_cache_control(*, private: bool) -> str:
     """How long, and where, a picture may be kept."""
     return f"{'private' if private else 'public'}, {_FOR_EVER}"
 
@@ -22,7 +22,7 @@ def output_filename(csv_filename: str) -> str:
     return f"{stem if dot and extension.isalnum() else csv_filename}-output.csv"
 
 
-def attachment(name: str) -> str:
+def content_disposition(name: str) -> str:
     """`Content-Disposition` by RFC 6266: the name for every client, and the plain one for old ones."""
     plain = "".join(
         letter if letter.isascii() and letter.isprintable() and letter not in '"\\%' else "_" for letter in name

@@ -10,7 +10,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-class Background:
+class BackgroundTasks:
     """Tasks that nobody waits for. What is lost with the process is found by the sweep."""
 
     def __init__(self) -> None:

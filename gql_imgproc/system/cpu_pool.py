@@ -34,7 +34,7 @@ class _Waiting:
     turn: asyncio.Future[None]
 
 
-class _Line:
+class FairQueue:
     """Who waits, in a line for each priority; which line is next follows from their weights (stride scheduling,
     Waldspurger and Weihl 1995): the urgent ones go first most of the time, and no line stands still for ever."""
 
@@ -69,7 +69,7 @@ class _Line:
         self._passes[priority] += 1 / WEIGHTS[priority]
 
 
-class CpuSlots:
+class CpuPool:
     """The threads on which pictures are decoded: a number of them, and of megapixels, at once."""
 
     def __init__(self, slots: int, megapixels: float) -> None:
@@ -77,7 +77,7 @@ class CpuSlots:
         self._limit = megapixels
         self._free_slots = slots
         self._free = megapixels
-        self._line = _Line()
+        self._line = FairQueue()
 
     async def run(self, megapixels: float, priority: Priority, call: Callable[[], T]) -> T:
         """Runs `call` on a CPU thread, counting it as so many megapixels; one that is over the limit runs alone.
@@ -96,7 +96,7 @@ class CpuSlots:
                 self._give_back(waiting.share)
             raise
         work = self._threads.submit(call)
-        stuck = loop.call_later(STUCK_SECONDS, _give_up)
+        stuck = loop.call_later(STUCK_SECONDS, _exit_stuck_process)
 
         # Even if nobody waits for it any more, its thread decodes on.
         def done(_: Future[T]) -> None:
@@ -128,12 +128,12 @@ class CpuSlots:
         self._threads.shutdown(cancel_futures=True)
 
 
-def _give_up() -> None:
+def _exit_stuck_process() -> None:
     log.critical("a decoder did not come back for %.0f s: this process ends", STUCK_SECONDS)
     os._exit(STUCK_EXIT)
 
 
-class Ballast:
+class MemoryBudget:
     """Bytes that were fetched and wait for a CPU slot: while they are too many, nothing more is fetched."""
 
     def __init__(self, limit: int) -> None:

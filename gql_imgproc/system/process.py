@@ -64,7 +64,7 @@ def raise_descriptor_limit(most: int) -> int:
     return most if soft == resource.RLIM_INFINITY else soft
 
 
-def bound_to(parent_pid: int, command: Sequence[str]) -> list[str]:
+def pin_to_cpus(parent_pid: int, command: Sequence[str]) -> list[str]:
     """`command`, changed so that it ends with `parent_pid`, which must be the process that starts it."""
     return [sys.executable, "-m", "gql_imgproc.system.process", str(parent_pid), *command]
 
@@ -80,11 +80,11 @@ def cores() -> int:
         return mine
 
 
-def main(arguments: Sequence[str]) -> None:
+def run_cli(arguments: Sequence[str]) -> None:
     parent_pid, *command = arguments
     die_with_parent(int(parent_pid))
     os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_cli(sys.argv[1:])

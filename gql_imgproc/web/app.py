@@ -19,27 +19,35 @@ from starlette.types import Receive, Scope, Send
 
 from gql_imgproc import tracing
 from gql_imgproc.access.authentication import Anonymous
-from gql_imgproc.errors import AddressOver, KeyMissing, KeyRefused, RateLimited, ScopeMissing, StorageError
+from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired, RateLimited, ScopeMissing, SignedUrlInvalid, StorageError
 from gql_imgproc.graphql.auth import CHALLENGE, retry_after
-from gql_imgproc.graphql.context import House
-from gql_imgproc.graphql.http import Transport
-from gql_imgproc.runtime import Resources
+from gql_imgproc.graphql.context import AppState
+from gql_imgproc.graphql.http import GraphQLEndpoint
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.storage.object_store import storage_of
 from gql_imgproc.web import files, health, pages
-from gql_imgproc.web.host_check import Hosts
-from gql_imgproc.web.security_headers import BARE, Counting, SecurityHeadersMiddleware, Traces, content_security_policy
+from gql_imgproc.web.host_check import TrustedHostMiddleware
+from gql_imgproc.web.security_headers import (
+    JSON_SECURITY_HEADERS,
+    HttpMetricsMiddleware,
+    SecurityHeadersMiddleware,
+    TracingMiddleware,
+    content_security_policy,
+)
 from gql_imgproc.web.static_files import Assets
 
 log = logging.getLogger(__name__)
 
 
-class GraphQLDoor:
+class GraphQLRoute:
     """`/graphql`: GraphiQL for a person with a browser, GraphQL for everybody else."""
 
     def __init__(self, settings: Settings) -> None:
         public = urlsplit(settings.public_url)
-        self._transport = Transport(allowed_origins=[f"{public.scheme}://{public.netloc}"] if public.netloc else ())
+        self._transport = GraphQLEndpoint(
+            allowed_origins=[f"{public.scheme}://{public.netloc}"] if public.netloc else ()
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if pages.wants_graphiql(scope):
@@ -62,9 +70,9 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tracing.set_up("api")
         try:
-            async with Resources(settings) as resources:
+            async with Runtime(settings) as resources:
                 app.state.resources = resources
-                app.state.house = house = House(resources, anonymous)
+                app.state.house = house = AppState(resources, anonymous)
                 await house.look()
                 resources.background.start("keys", house.look_after)
                 yield
@@ -72,25 +80,25 @@ def create_app(
             await asyncio.to_thread(tracing.shut_down)
 
     public_host = urlsplit(settings.public_url).hostname or ""
-    guard = [Middleware(Hosts, public_host=public_host)] if loopback_only else []
+    guard = [Middleware(TrustedHostMiddleware, public_host=public_host)] if loopback_only else []
     outlet = storage_of(settings).outlet
     policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
         routes=_routes(settings),
         middleware=[
             Middleware(SecurityHeadersMiddleware, policy=policy),
-            Middleware(Counting),
-            Middleware(Traces),
+            Middleware(HttpMetricsMiddleware),
+            Middleware(TracingMiddleware),
             *guard,
         ],
         exception_handlers={
             HTTPException: _refused,
-            KeyMissing: _key_asked_for,
-            KeyRefused: _key_asked_for,
-            RateLimited: _too_often,
+            ApiKeyRequired: _unauthorized,
+            ApiKeyRejected: _unauthorized,
+            RateLimited: _too_many_requests,
             ScopeMissing: _forbidden,
-            AddressOver: _forbidden,
-            StorageError: _store_away,
+            SignedUrlInvalid: _forbidden,
+            StorageError: _storage_unavailable,
             Exception: _failed,
         },
         lifespan=lifespan,
@@ -98,7 +106,7 @@ def create_app(
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
-    graphql = GraphQLDoor(settings)
+    graphql = GraphQLRoute(settings)
     routes: list[BaseRoute] = [
         Route("/", pages.index),
         # Given as a class's instance it gets every method: GraphQL has its own answer to those it does not take.
@@ -124,11 +132,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     )
 
 
-async def _key_asked_for(request: Request, error: Exception) -> Response:
+async def _unauthorized(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 401, {"Cache-Control": "no-store"} | CHALLENGE)
 
 
-async def _too_often(request: Request, error: Exception) -> Response:
+async def _too_many_requests(request: Request, error: Exception) -> Response:
     assert isinstance(error, RateLimited)
     return JSONResponse({"error": str(error)}, 429, {"Cache-Control": "no-store"} | retry_after(error))
 
@@ -137,7 +145,7 @@ async def _forbidden(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 403, {"Cache-Control": "no-store"})
 
 
-async def _store_away(request: Request, error: Exception) -> Response:
+async def _storage_unavailable(request: Request, error: Exception) -> Response:
     log.error("object store failed", extra={"path": request.url.path}, exc_info=error)
     return JSONResponse({"error": "The object store does not answer. Try again later."}, 503, {"Retry-After": "5"})
 
@@ -147,4 +155,4 @@ async def _failed(request: Request, error: Exception) -> Response:
     log.error("unexpected error", extra={"number": number, "path": request.url.path})
     message = f"Something went wrong on our side. Give this number to whoever runs the service: {number}"
     # This answer is made outside of the middleware.
-    return JSONResponse({"error": message}, 500, BARE)
+    return JSONResponse({"error": message}, 500, JSON_SECURITY_HEADERS)

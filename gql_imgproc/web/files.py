@@ -10,25 +10,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from gql_imgproc.errors import (
-    AddressOver,
+    ImageError,
     ImageErrorCode,
-    ImageFailure,
     RequestNotFound,
     ScopeMissing,
-    SourceUnknown,
+    SignedUrlInvalid,
+    SourceNotFound,
     TooManySources,
 )
-from gql_imgproc.graphql.auth import admitted
-from gql_imgproc.graphql.context import House
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, from_global
-from gql_imgproc.processing.source_preview import source as source_of
+from gql_imgproc.graphql.auth import authenticate_http
+from gql_imgproc.graphql.context import AppState
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_global_id
+from gql_imgproc.processing.source_preview import fetch_preview as source_of
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.security.url_signature import SIGNATURE
 from gql_imgproc.storage.object_store import StoredObject
 from gql_imgproc.storage.paths import image_key_from, output_key, request_id_in, request_id_of
-from gql_imgproc.storage.response_headers import OUTPUT_CACHE, OUTPUT_TYPE, attachment, output_filename, picture_cache
+from gql_imgproc.storage.response_headers import (
+    OUTPUT_CACHE,
+    OUTPUT_TYPE,
+    content_disposition,
+    image_cache_control,
+    output_filename,
+)
 
 #: How long a signed address of the object store is good, in seconds; and how long a browser may keep it.
 SIGNED_SECONDS, SIGNED_CACHE_SECONDS = 300, 60
@@ -53,18 +59,18 @@ _TYPES = {
 
 async def download(request: Request) -> Response:
     """The output CSV of a request."""
-    resources: Resources = request.app.state.resources
+    resources: Runtime = request.app.state.resources
     request_id = request_id_in(request.path_params["request_id"])
     if request_id is None:
         return _error(404, str(RequestNotFound()))
-    tenant_id = await visitor(request, lambda connection: queries.owner_of_request(connection, request_id))
+    tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
     found = await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))
     if found is None:
         return _error(404, str(RequestNotFound()))
     if not found.status.final:
         return _error(409, f"The request is still {found.status.value}. Its output CSV is there when it has ended.")
     key = output_key(found.id, found.output_name) if found.output_name else None
-    if key and (elsewhere := await _elsewhere(request, key, "no-store")):
+    if key and (elsewhere := await _redirect_to_bucket(request, key, "no-store")):
         return elsewhere
     stored = await resources.storage.open(key) if key else None
     if stored is None:
@@ -72,7 +78,7 @@ async def download(request: Request) -> Response:
     # A retry of failed images writes another one in the same place.
     etag = f'"{found.id.hex}-{found.generation}-{stored.size}"'
     headers = {
-        "Content-Disposition": attachment(output_filename(found.csv_filename)),
+        "Content-Disposition": content_disposition(output_filename(found.csv_filename)),
         "Cache-Control": OUTPUT_CACHE,
     }
     return _serve(request, stored, etag, OUTPUT_TYPE, headers)
@@ -80,12 +86,12 @@ async def download(request: Request) -> Response:
 
 async def image(request: Request) -> Response:
     """A compressed picture. Its bytes never change: a new try is stored under a new name."""
-    resources: Resources = request.app.state.resources
+    resources: Runtime = request.app.state.resources
     path: str = request.path_params["key"]
     key = image_key_from(path)
-    if key is None or (resources.settings.private_images and not await _is_visitors(request, key)):
+    if key is None or (resources.settings.private_images and not await _is_allowed(request, key)):
         return _error(404, "There is no such picture.")
-    if elsewhere := await _elsewhere(request, key, f"private, max-age={SIGNED_CACHE_SECONDS}"):
+    if elsewhere := await _redirect_to_bucket(request, key, f"private, max-age={SIGNED_CACHE_SECONDS}"):
         return elsewhere
     stored = await resources.storage.open(key)
     if stored is None:
@@ -96,23 +102,23 @@ async def image(request: Request) -> Response:
         stored,
         f'"{name}"',
         _TYPES.get(extension, "application/octet-stream"),
-        {"Cache-Control": picture_cache(private=resources.settings.private_images)},
+        {"Cache-Control": image_cache_control(private=resources.settings.private_images)},
     )
 
 
 async def source(request: Request) -> Response:
     """The source of a compressed picture, through the guard, so that the page needs no other host to compare."""
-    named = from_global(request.path_params["image_id"])
-    if named is None or named[0] is not Kind.IMAGE:
-        return _error(404, str(SourceUnknown()))
-    tenant_id = await visitor(request, lambda connection: queries.owner_of_image(connection, named[1]))
+    named = decode_global_id(request.path_params["image_id"])
+    if named is None or named[0] is not IdPrefix.IMAGE:
+        return _error(404, str(SourceNotFound()))
+    tenant_id = await authorize_file(request, lambda connection: queries.owner_of_image(connection, named[1]))
     try:
         found = await source_of(request.app.state.resources, tenant_id, named[1])
-    except SourceUnknown as error:
+    except SourceNotFound as error:
         return _error(404, str(error))
     except TooManySources as error:
         return _error(503, str(error), {"Retry-After": "2"})
-    except ImageFailure as error:
+    except ImageError as error:
         return _error(_SOURCE_STATUS.get(error.code, 502), error.message)
     headers = {
         "Cache-Control": f"private, max-age={SOURCE_CACHE_SECONDS}",
@@ -122,15 +128,15 @@ async def source(request: Request) -> Response:
     return Response(found.data, headers=headers, media_type=found.media_type)
 
 
-async def _is_visitors(request: Request, key: str) -> bool:
+async def _is_allowed(request: Request, key: str) -> bool:
     """Whether a picture is the visitor's own."""
-    resources: Resources = request.app.state.resources
+    resources: Runtime = request.app.state.resources
     request_id = request_id_of(key)
-    tenant_id = await visitor(request, lambda connection: queries.owner_of_request(connection, request_id))
+    tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
     return await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id)) is not None
 
 
-async def _elsewhere(request: Request, key: str, cache_control: str) -> Response | None:
+async def _redirect_to_bucket(request: Request, key: str, cache_control: str) -> Response | None:
     """Where the bucket itself serves the object; None when it is for us to do, or to say that there is none."""
     storage = request.app.state.resources.storage
     # A bucket's own word on what is missing is for programs.
@@ -143,7 +149,7 @@ async def _elsewhere(request: Request, key: str, cache_control: str) -> Response
 
 def _serve(request: Request, stored: StoredObject, etag: str, kind: str, headers: dict[str, str]) -> Response:
     headers |= {"ETag": etag}
-    if _has_it(request, etag):
+    if _is_not_modified(request, etag):
         return Response(status_code=304, headers=headers)
     headers |= {"Content-Length": str(stored.size), "Content-Type": kind}
     if request.method == "HEAD":
@@ -151,7 +157,7 @@ def _serve(request: Request, stored: StoredObject, etag: str, kind: str, headers
     return StreamingResponse(stored.chunks, headers=headers)
 
 
-def _has_it(request: Request, etag: str) -> bool:
+def _is_not_modified(request: Request, etag: str) -> bool:
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     return etag in tags or "*" in tags
 
@@ -160,18 +166,18 @@ def _error(status: int, sentence: str, headers: dict[str, str] | None = None) ->
     return JSONResponse({"error": sentence}, status, {"Cache-Control": "no-store"} | (headers or {}))
 
 
-async def visitor(request: Request, owner: Callable[[Connection], UUID | None]) -> UUID:
+async def authorize_file(request: Request, owner: Callable[[Connection], UUID | None]) -> UUID:
     """The tenant in whose name a file is asked for; `owner` tells whose it is, of which a signature is proof enough.
 
     Raises KeyMissing, KeyRefused, RateLimited, ScopeMissing or AddressOver.
     """
-    house: House = request.app.state.house
+    house: AppState = request.app.state.house
     if SIGNATURE in request.query_params:
         if not await house.signing.believes(request.url.path, request.query_params):
-            raise AddressOver
+            raise SignedUrlInvalid
         # What has gone since is nobody's.
         return await house.resources.db.read(owner) or DEFAULT_TENANT
-    caller = await admitted(house, request)
+    caller = await authenticate_http(house, request)
     if Scope.READ not in caller.scopes:
         raise ScopeMissing(Scope.READ)
     return caller.tenant_id

@@ -14,10 +14,10 @@ from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from gql_imgproc.database.migrations import misfit_of
+from gql_imgproc.database.migrations import schema_mismatch
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.metrics import BACKEND_UP, Readings, text
-from gql_imgproc.runtime import Resources
+from gql_imgproc.metrics import BACKEND_UP, ServiceMetricValues, render_all_metrics
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.web import service_metrics
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ async def alive(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Whether an upload would be accepted; if not, what is missing."""
-    resources: Resources = request.app.state.resources
+    resources: Runtime = request.app.state.resources
     names = ("database", "redis", "storage")
     faults = await asyncio.gather(
         _fault(_check_database(resources)),
@@ -48,19 +48,20 @@ async def ready(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Prometheus text. What cannot be asked for is absent: an old value would look like a new one."""
-    resources: Resources = request.app.state.resources
-    readings: Readings = {}
+    resources: Runtime = request.app.state.resources
+    readings: ServiceMetricValues = {}
 
-    async def read(asked: Awaitable[Readings]) -> None:
+    async def read(asked: Awaitable[ServiceMetricValues]) -> None:
         readings.update(await asked)
 
     faults = await asyncio.gather(
-        _fault(read(service_metrics.of_database(resources))), _fault(read(service_metrics.of_redis(resources)))
+        _fault(read(service_metrics.read_database_metrics(resources))),
+        _fault(read(service_metrics.of_redis(resources))),
     )
     readings[BACKEND_UP] = {
         name: float(fault is None) for name, fault in zip(("database", "redis"), faults, strict=True)
     }
-    return Response(text(readings), media_type=CONTENT_TYPE_LATEST)
+    return Response(render_all_metrics(readings), media_type=CONTENT_TYPE_LATEST)
 
 
 def _log_change(state: State, reasons: dict[str, str]) -> None:
@@ -75,31 +76,33 @@ def _log_change(state: State, reasons: dict[str, str]) -> None:
         log.info("ready again")
 
 
-async def _check_database(resources: Resources) -> None:
-    if misfit := await asyncio.to_thread(misfit_of, resources.db):
+async def _check_database(resources: Runtime) -> None:
+    if misfit := await asyncio.to_thread(schema_mismatch, resources.db):
         raise ConfigurationError(f"The database {misfit}.")
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class _CheckFailure:
     """What is wrong: a sentence for whoever asks, and the reason for the log."""
 
     told: str
     reason: str
 
 
-async def _fault(check: Awaitable[object]) -> _Fault | None:
+async def _fault(check: Awaitable[object]) -> _CheckFailure | None:
     """What is wrong; None when all is well."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check
     except TimeoutError:
         late = f"No answer within {CHECK_SECONDS} s."
-        return _Fault(late, late)
+        return _CheckFailure(late, late)
     except ConfigurationError as error:
-        return _Fault(str(error), str(error))
+        return _CheckFailure(str(error), str(error))
     except (RedisError, SQLAlchemyError, OSError) as error:
         # What a driver says may have several lines, and more than strangers should read.
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        return _Fault("It cannot be reached or does not work; the log has the reason.", reason or type(error).__name__)
+        return _CheckFailure(
+            "It cannot be reached or does not work; the log has the reason.", reason or type(error).__name__
+        )
     return None

@@ -13,17 +13,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gql_imgproc.graphql.errors import Code
 from gql_imgproc.net.loopback import is_loopback
-from gql_imgproc.web.security_headers import BARE
+from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
 
-_FOREIGN = (
+_UNTRUSTED_HOST = (
     "This service answers to names of this machine only, such as localhost, since it does not ask callers who they"
     " are. If it is meant to be reached under another name, set IMGPROC_PUBLIC_URL to the address with that name."
 )
 
 
-class Hosts:
+class TrustedHostMiddleware:
     """Lets in requests for a name of this machine or of the public address, whatever the port."""
 
     def __init__(self, app: ASGIApp, public_host: str) -> None:
@@ -39,7 +39,7 @@ class Hosts:
         if host is None:
             await _refuse(400, "A request needs one `Host` header with a name.", scope, receive, send)
         elif host != self._public_host and not is_this_machine(host):
-            await _refuse(421, _FOREIGN, scope, receive, send)
+            await _refuse(421, _UNTRUSTED_HOST, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -61,4 +61,4 @@ async def _refuse(status: int, sentence: str, scope: Scope, receive: Receive, se
     else:
         body = {"error": sentence}
     # Instead of a handshake no middleware adds headers.
-    await JSONResponse(body, status, BARE)(scope, receive, send)
+    await JSONResponse(body, status, JSON_SECURITY_HEADERS)(scope, receive, send)

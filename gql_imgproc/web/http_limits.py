@@ -18,8 +18,8 @@ from websockets.frames import CloseCode, Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
-from gql_imgproc.metrics import CONNECTIONS_CUT
-from gql_imgproc.web.security_headers import BARE
+from gql_imgproc.metrics import CONNECTIONS_CLOSED
+from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
 
 #: Slowest client that is served, in bytes a second: an eighth of a mobile line of 256 kbit/s, over which 20 MiB take
 #: eleven minutes.
@@ -27,57 +27,57 @@ LEAST_BYTES_PER_SECOND = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class MinThroughput:
     """So many bytes at least in each span of so many seconds."""
 
     seconds: float
     least_bytes: float
 
     @classmethod
-    def of_slowest(cls, seconds: float) -> Pace:
+    def of_slowest(cls, seconds: float) -> MinThroughput:
         return cls(seconds, seconds * LEAST_BYTES_PER_SECOND)
 
     @classmethod
-    def deadline(cls, seconds: float) -> Pace:
+    def deadline(cls, seconds: float) -> MinThroughput:
         """No bytes are enough: it must have ended by then."""
         return cls(seconds, inf)
 
 
 #: From the connection, or the first byte of a later request, to the end of a request's head.
-HEAD = Pace.deadline(10)
+HEAD = MinThroughput.deadline(10)
 #: A body; the span is what a line may be gone for, in a tunnel say.
-BODY = Pace.of_slowest(30)
+BODY = MinThroughput.of_slowest(30)
 #: What is left of a body whose request was answered before its end: clients that send first and read then must find
 #: the answer, yet are not listened to for ever.
-REST = Pace.deadline(30)
+REST = MinThroughput.deadline(30)
 #: An answer. A kernel that holds 4 MiB of it says only after a third of them that some were read, which takes 42 s
 #: over a line of 256 kbit/s.
-ANSWER = Pace.of_slowest(60)
+ANSWER = MinThroughput.of_slowest(60)
 #: Until a client whose request cannot be understood has read why and leaves: closed at once, with bytes of it unread,
 #: TCP would take that answer back.
-FAREWELL = Pace.deadline(2)
+LINGER_SECONDS = MinThroughput.deadline(2)
 #: Between two looks, in seconds: so much later than said may a client be let go. Thousands are looked at.
 LOOK_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class HttpTimeouts:
     """How long a client is waited for."""
 
-    head: Pace = HEAD
-    body: Pace = BODY
-    rest: Pace = REST
-    answer: Pace = ANSWER
-    farewell: Pace = FAREWELL
+    head: MinThroughput = HEAD
+    body: MinThroughput = BODY
+    rest: MinThroughput = REST
+    answer: MinThroughput = ANSWER
+    farewell: MinThroughput = LINGER_SECONDS
     look_seconds: float = LOOK_SECONDS
 
 
-class Span:
+class ThroughputWindow:
     """The current span of a pace."""
 
     __slots__ = ("_began", "_moved", "_pace")
 
-    def __init__(self, pace: Pace, now: float, moved: int) -> None:
+    def __init__(self, pace: MinThroughput, now: float, moved: int) -> None:
         self._pace = pace
         self.restart(now, moved)
 
@@ -93,7 +93,7 @@ class Span:
         return too_slow
 
 
-class Line:
+class DeadlineTransport:
     """The transport of one connection, which outlives the HTTP on it when a WebSocket follows."""
 
     __slots__ = (
@@ -108,16 +108,16 @@ class Line:
         "received",
     )
 
-    def __init__(self, transport: Transport, patience: Patience, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: Transport, patience: HttpTimeouts, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._patience = patience
         self._loop = loop
         #: Bytes that came of what is awaited; whoever awaits it counts them.
         self.received = 0
         self._written = 0
-        self._awaited: Span | None = None
+        self._awaited: ThroughputWindow | None = None
         self._late: Callable[[], None] | None = None
-        self._sending = Span(patience.answer, loop.time(), 0)
+        self._sending = ThroughputWindow(patience.answer, loop.time(), 0)
         self._looking = loop.call_later(patience.look_seconds, self._look)
 
     def __getattr__(self, name: str) -> Any:
@@ -127,9 +127,9 @@ class Line:
         self._written += len(data)
         self._transport.write(data)
 
-    def expect(self, pace: Pace, late: Callable[[], None]) -> None:
+    def expect(self, pace: MinThroughput, late: Callable[[], None]) -> None:
         """From now on bytes must come at this pace, else `late` is called, again and again."""
-        self._awaited, self._late = Span(pace, self._loop.time(), self.received), late
+        self._awaited, self._late = ThroughputWindow(pace, self._loop.time(), self.received), late
 
     def expect_nothing(self) -> None:
         self._awaited = self._late = None
@@ -149,7 +149,7 @@ class Line:
         if not unsent:
             self._sending.restart(now, sent)
         elif self._sending.is_too_slow(now, sent):
-            CONNECTIONS_CUT.labels("answer_not_read").inc()
+            CONNECTIONS_CLOSED.labels("answer_not_read").inc()
             self._transport.abort()
             return
         if self._awaited is None or self._late is None:
@@ -161,7 +161,7 @@ class Line:
             self._late()
 
 
-_NOT_A_HANDSHAKE = (
+_BAD_HANDSHAKE = (
     "This is no WebSocket handshake as RFC 6455 has it: a GET without a body, of at most 128 headers and 8,192 bytes"
     " a line."
 )
@@ -181,11 +181,11 @@ MAX_CONNECTIONS = 10_000
 class Http(HttpToolsProtocol):
     """One connection."""
 
-    patience: ClassVar[Patience] = Patience()
+    patience: ClassVar[HttpTimeouts] = HttpTimeouts()
     max_connections: ClassVar[int] = MAX_CONNECTIONS
 
     def connection_made(self, transport: BaseTransport) -> None:
-        self._line = Line(cast(asyncio.Transport, transport), self.patience, self.loop)
+        self._line = DeadlineTransport(cast(asyncio.Transport, transport), self.patience, self.loop)
         super().connection_made(cast(asyncio.Transport, self._line))
         self._refused = False
         #: What the parser's next error is answered with, when we made it.
@@ -281,7 +281,7 @@ class Http(HttpToolsProtocol):
         if self._is_answering():
             # Whoever sends the beginning of another request meanwhile has time until the answer ends.
             return
-        CONNECTIONS_CUT.labels("slow_head").inc()
+        CONNECTIONS_CLOSED.labels("slow_head").inc()
         if self._unparsed_bytes or self._head_bytes:
             self._refuse(408, "The head of the request took too long.")
         else:
@@ -289,11 +289,11 @@ class Http(HttpToolsProtocol):
             self.transport.close()
 
     def _body_is_late(self) -> None:
-        CONNECTIONS_CUT.labels("slow_body").inc()
+        CONNECTIONS_CLOSED.labels("slow_body").inc()
         self._refuse(408, "The body of the request came too slowly. Send it again.")
 
     def _rest_is_late(self) -> None:
-        CONNECTIONS_CUT.labels("slow_body").inc()
+        CONNECTIONS_CLOSED.labels("slow_body").inc()
         self.transport.close()
 
     def _is_answering(self) -> bool:
@@ -307,7 +307,7 @@ class Http(HttpToolsProtocol):
     def _refuse(self, status: int, sentence: str, reason: str = "") -> None:
         """Answers, if no answer is under way, and ends the connection."""
         if reason:
-            CONNECTIONS_CUT.labels(reason).inc()
+            CONNECTIONS_CLOSED.labels(reason).inc()
         self._refused = True
         if self._is_answering():
             if self._in_head or self.cycle.response_started:
@@ -317,7 +317,11 @@ class Http(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         body = json.dumps({"error": sentence}).encode()
-        headers = BARE | {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+        headers = JSON_SECURITY_HEADERS | {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
         lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self.transport.write_eof()
@@ -343,7 +347,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # uvicorn hears of it neither now nor later, and would hold the connection for ever.
-            self.transport.write(self.conn.reject(HTTPStatus.BAD_REQUEST, _NOT_A_HANDSHAKE).serialize())
+            self.transport.write(self.conn.reject(HTTPStatus.BAD_REQUEST, _BAD_HANDSHAKE).serialize())
             self.transport.close()
 
     def handle_ping(self) -> None:
@@ -387,8 +391,8 @@ class _Handshake(ServerProtocol):
 
     def reject(self, status: Any, text: str) -> Response:
         # The library's text is that of an exception, and repeats what was sent.
-        sentence = _FAULT if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _NOT_A_HANDSHAKE
+        sentence = _FAULT if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _BAD_HANDSHAKE
         response = super().reject(status, json.dumps({"error": sentence}) if text else "")
         del response.headers["Content-Type"]
-        response.headers.update(BARE | {"Content-Type": "application/json"})
+        response.headers.update(JSON_SECURITY_HEADERS | {"Content-Type": "application/json"})
         return response

@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.types import Scope
 
 from gql_imgproc import __version__
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.web.security_headers import content_security_policy
 
 #: The built page; there is none in a checkout where it was not built.
@@ -34,7 +34,7 @@ async def index(request: Request) -> Response:
 
 
 def graphiql(request: Request) -> Response:
-    resources: Resources = request.app.state.resources
+    resources: Runtime = request.app.state.resources
     if resources.settings.introspection != "on":
         return PlainTextResponse(_NO_EXPLORER, 404)
     response = _page("graphiql.html")

@@ -19,7 +19,7 @@ COMMON = {
 }
 
 #: For answers of which no part is ever shown as a page.
-BARE = COMMON | {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+JSON_SECURITY_HEADERS = COMMON | {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 
 
 def content_security_policy(pictures_at: Sequence[str] = (), *, inline_styles: bool = False) -> str:
@@ -56,7 +56,7 @@ class SecurityHeadersMiddleware:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-class Counting:
+class HttpMetricsMiddleware:
     """Counts answers by route, method and status, and open sockets."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -81,7 +81,7 @@ class Counting:
         await self._app(scope, receive, send_and_count if scope["type"] == "http" else send)
 
 
-class Traces:
+class TracingMiddleware:
     """Opens a span for each GraphQL operation that comes by POST, below the `traceparent` that it brings."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -92,6 +92,6 @@ class Traces:
         if not tracing.is_on() or scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", "/graphql"):
             await self._app(scope, receive, send)
             return
-        parent = tracing.checked(Headers(scope=scope).get(tracing.TRACEPARENT))
-        with tracing.span("POST /graphql", parent, "SERVER"):
+        parent = tracing.parse_traceparent(Headers(scope=scope).get(tracing.TRACEPARENT))
+        with tracing.start_span("POST /graphql", parent, "SERVER"):
             await self._app(scope, receive, send)

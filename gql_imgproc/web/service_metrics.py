@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from gql_imgproc import metrics
-from gql_imgproc.metrics import ALL, Readings
+from gql_imgproc.metrics import ALL, ServiceMetricValues
 from gql_imgproc.requests.repository.statistics import overview
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 
 
-async def of_database(resources: Resources) -> Readings:
+async def read_database_metrics(resources: Runtime) -> ServiceMetricValues:
     found = await resources.db.read(overview)
     return {
         metrics.REQUESTS_OPEN: {status.value: count for status, count in found.open_requests.items()},
         metrics.PRODUCTS_PENDING: {ALL: found.pending_products},
         metrics.IMAGES_PENDING: {ALL: found.pending_images},
-        metrics.UNCHANGED_SECONDS: {ALL: found.unchanged_s},
+        metrics.OLDEST_REQUEST_IDLE_SECONDS: {ALL: found.unchanged_s},
         metrics.PRODUCTS_CLAIMABLE: {ALL: found.claimable_products},
         metrics.WEBHOOKS_DUE: {ALL: found.due_webhooks},
     }
 
 
-async def of_redis(resources: Resources) -> Readings:
+async def of_redis(resources: Runtime) -> ServiceMetricValues:
     lengths, workers, accounts = await resources.blocking(
         lambda: (resources.queue.lengths(), resources.queue.workers(), resources.duties.accounts())
     )
     return {
         metrics.QUEUE_MESSAGES: lengths,
         metrics.WORKERS: {ALL: workers},
-        metrics.DUTY_ENDED: {name: account.ended_at for name, account in accounts.items()},
-        metrics.DUTY_RUNS: {name: account.runs for name, account in accounts.items()},
-        metrics.DUTY_ITEMS: {name: account.items for name, account in accounts.items()},
+        metrics.TASK_LAST_RUN: {name: account.ended_at for name, account in accounts.items()},
+        metrics.TASK_RUNS: {name: account.runs for name, account in accounts.items()},
+        metrics.TASK_ITEMS: {name: account.items for name, account in accounts.items()},
     }

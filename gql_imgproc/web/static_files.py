@@ -25,7 +25,7 @@ class Assets(StaticFiles):
         return response
 
     async def _compressed(self, path: str, scope: Scope) -> Response | None:
-        for coding in accepted(Headers(scope=scope).get("accept-encoding", "")):
+        for coding in accepted_encodings(Headers(scope=scope).get("accept-encoding", "")):
             try:
                 response = await super().get_response(path + CODINGS[coding], scope)
             except HTTPException as refused:
@@ -37,13 +37,13 @@ class Assets(StaticFiles):
         return None
 
 
-def accepted(header: str) -> list[str]:
+def accepted_encodings(header: str) -> list[str]:
     """Codings of ours that an Accept-Encoding takes, ours first; one with the weight 0 is not taken."""
-    weights = dict(_weighed(entry) for entry in header.lower().split(","))
+    weights = dict(_parse_qvalue(entry) for entry in header.lower().split(","))
     return [coding for coding in CODINGS if weights.get(coding, 0) > 0]
 
 
-def _weighed(entry: str) -> tuple[str, float]:
+def _parse_qvalue(entry: str) -> tuple[str, float]:
     name, _, weight = entry.replace(" ", "").partition(";q=")
     try:
         return name, float(weight or 1)

@@ -28,7 +28,7 @@ _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DeliveryResponse:
     """What came of a try; it was taken when there is no `error`, which is a sentence for people."""
 
     http_status: int | None
@@ -51,11 +51,11 @@ async def post(
     timeout_s: float,
     *,
     resolve: Resolve | None = None,
-) -> Answer:
+) -> DeliveryResponse:
     """Sends JSON text. `timeout_s` is for all of it, from the name's look-up to the answer; raises nothing."""
     # Again, after the upload: the owner may have closed what was open then.
     if (problem := check_url(url, policy)) is not None:
-        return Answer(None, problem.message, 0)
+        return DeliveryResponse(None, problem.message, 0)
     began = time.monotonic()
     status: int | None = None
     error: str | None = None
@@ -88,7 +88,7 @@ async def post(
     if status is not None:
         # The receiver has decided; how its answer goes on does not matter.
         error = _refusal(status)
-    return Answer(status, error, round((time.monotonic() - began) * 1000), pause_s)
+    return DeliveryResponse(status, error, round((time.monotonic() - began) * 1000), pause_s)
 
 
 @cache

@@ -12,21 +12,21 @@ from sqlalchemy import Connection
 
 from gql_imgproc import tracing
 from gql_imgproc.access import audit_log, key_repository, signed_urls
-from gql_imgproc.enums import Action
-from gql_imgproc.ids import Kind, to_global
-from gql_imgproc.metrics import WEBHOOK_SECONDS, WEBHOOK_TRIES
-from gql_imgproc.requests.notify import tell
+from gql_imgproc.enums import AuditAction
+from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
+from gql_imgproc.requests.notify import best_effort
 from gql_imgproc.requests.repository import webhook_outbox
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.requests.trace_context import traced
-from gql_imgproc.runtime import Resources
+from gql_imgproc.requests.trace_context import request_span
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security import webhook_signature
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.security.url_signature import expiry, signed
 from gql_imgproc.security.webhook_url import shown_url
 from gql_imgproc.storage.paths import download_path
 from gql_imgproc.webhooks import client
-from gql_imgproc.webhooks.payload import message_id, payload
+from gql_imgproc.webhooks.payload import build_payload, message_id
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ LINK_SECONDS, LINK_IS_NEW = 7 * 86_400, timedelta(days=4)
 MAX_RETRY_AFTER_S = 86_400
 
 
-def deliver_soon(resources: Resources, delivery_id: UUID) -> None:
+def schedule_delivery(resources: Runtime, delivery_id: UUID) -> None:
     """Makes one try in the background: a receiver that takes its time must not keep a worker's thread."""
 
     async def in_turn() -> None:
@@ -51,7 +51,7 @@ def deliver_soon(resources: Resources, delivery_id: UUID) -> None:
     resources.background.start(("deliver", delivery_id), in_turn)
 
 
-async def deliver(resources: Resources, delivery_id: UUID) -> None:
+async def deliver(resources: Runtime, delivery_id: UUID) -> None:
     """Makes one try if one is due; what comes of it is recorded, and with it when the next try is due."""
     settings = resources.settings
     lease_s = settings.webhook_timeout_seconds + LEASE_MARGIN_S
@@ -59,13 +59,13 @@ async def deliver(resources: Resources, delivery_id: UUID) -> None:
     if claim is None:
         return
 
-    body = payload(claim.request, await _output_csv_url(resources, claim))
+    body = build_payload(claim.request, await _output_csv_url(resources, claim))
     headers = webhook_signature.headers(resources.webhook_keys, message_id(delivery_id), claim.at, body)
-    async with traced(resources, "webhook", claim.request.id, "CLIENT"):
+    async with request_span(resources, "webhook", claim.request.id, "CLIENT"):
         if traceparent := tracing.current():
             headers = {**headers, tracing.TRACEPARENT: traceparent}
         answer = await client.post(claim.url, body, headers, resources.policy, settings.webhook_timeout_seconds)
-    WEBHOOK_TRIES.labels(result(answer)).inc()
+    WEBHOOK_ATTEMPTS.labels(outcome_label(answer)).inc()
     WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
 
     attempt = webhook_outbox.Attempt(claim.at, answer.http_status, answer.error, answer.duration_ms)
@@ -85,7 +85,7 @@ async def deliver(resources: Resources, delivery_id: UUID) -> None:
     )
 
 
-async def _output_csv_url(resources: Resources, claim: webhook_outbox.Claim) -> str | None:
+async def _output_csv_url(resources: Runtime, claim: webhook_outbox.ClaimedDelivery) -> str | None:
     """Where the receiver finds the output CSV; where callers are asked for a key, it opens without for a while.
 
     It is the same on every planned try, so that receivers see the same message.
@@ -103,7 +103,7 @@ async def _output_csv_url(resources: Resources, claim: webhook_outbox.Claim) -> 
     return public_url + signed(path, expiry(begins_at.timestamp(), LINK_SECONDS), secret)
 
 
-def result(answer: client.Answer) -> str:
+def outcome_label(answer: client.DeliveryResponse) -> str:
     """What came of a try, in few words: for figures."""
     if answer.error is None:
         return "delivered"
@@ -112,22 +112,22 @@ def result(answer: client.Answer) -> str:
 
 # A rate needs a value before the first event.
 for _result in ("delivered", "no_answer", "status_4xx", "status_5xx"):
-    WEBHOOK_TRIES.labels(_result)
+    WEBHOOK_ATTEMPTS.labels(_result)
 
 
-async def resend(resources: Resources, caller: Caller, request_id: UUID) -> Snapshot:
+async def resend(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
     """Makes the webhook of a final request due now.
 
     Raises RequestNotFound, or NoWebhook when none was asked for or the request is open.
     """
 
     def plan(connection: Connection) -> tuple[UUID, Snapshot]:
-        planned = webhook_outbox.resend(connection, caller.tenant_id, request_id)
-        audit_log.note(connection, caller, Action.WEBHOOK_RESENT, to_global(Kind.REQUEST, request_id))
+        planned = webhook_outbox.reset_for_resend(connection, caller.tenant_id, request_id)
+        audit_log.note(connection, caller, AuditAction.WEBHOOK_RESENT, encode_global_id(IdPrefix.REQUEST, request_id))
         return planned
 
     delivery_id, request = await resources.db.write(plan)
-    await tell(resources, lambda: resources.queue.deliver(delivery_id))
+    await best_effort(resources, lambda: resources.queue.deliver(delivery_id))
     return request
 
 

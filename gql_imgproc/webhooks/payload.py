@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.snapshot import Snapshot
 
 _TYPES = {
@@ -23,7 +23,7 @@ def message_id(delivery_id: UUID) -> str:
     return f"msg_{delivery_id.hex}"
 
 
-def payload(request: Snapshot, output_csv_url: str | None) -> str:
+def build_payload(request: Snapshot, output_csv_url: str | None) -> str:
     """The JSON text that is sent for a request with a final status."""
     ended_at = request.completed_at or request.updated_at
     return json.dumps(
@@ -31,7 +31,7 @@ def payload(request: Snapshot, output_csv_url: str | None) -> str:
             "type": _TYPES[request.status],
             "timestamp": _moment(ended_at),
             "data": {
-                "id": to_global(Kind.REQUEST, request.id),
+                "id": encode_global_id(IdPrefix.REQUEST, request.id),
                 "status": request.status.value,
                 "csvFilename": request.csv_filename,
                 "totalProducts": request.total_products,

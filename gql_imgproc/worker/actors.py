@@ -26,12 +26,12 @@ dramatiq.set_broker(broker)
 CONTROL, PICTURES = 0, {Priority.HIGH: 10, Priority.NORMAL: 20, Priority.LOW: 30}
 
 
-async def work_on(request_id: str, slot: int = 0) -> None:
-    await worker_pool.work_on(opened.resources, UUID(request_id), slot)
+async def work(request_id: str, slot: int = 0) -> None:
+    await worker_pool.drain(opened.resources, UUID(request_id), slot)
 
 
 for priority, queue in PICTURE_QUEUES.items():
-    dramatiq.actor(actor_name=work_on_actor(priority), queue_name=queue, priority=PICTURES[priority])(work_on)
+    dramatiq.actor(actor_name=work_on_actor(priority), queue_name=queue, priority=PICTURES[priority])(work)
 
 
 def control(name: str) -> Callable[[Callable[[str], Awaitable[None]]], object]:
@@ -50,4 +50,4 @@ async def finish(request_id: str) -> None:
 
 @control(DELIVER)
 async def deliver(delivery_id: str) -> None:
-    delivery.deliver_soon(opened.resources, UUID(delivery_id))
+    delivery.schedule_delivery(opened.resources, UUID(delivery_id))

@@ -7,7 +7,7 @@ from dramatiq.middleware import AsyncIO, ShutdownNotifications, TimeLimit
 
 from gql_imgproc.messaging.queue import NAMESPACE, connect
 from gql_imgproc.settings import Settings
-from gql_imgproc.worker.startup import OpenResources
+from gql_imgproc.worker.startup import RuntimeMiddleware
 
 #: A worker that was not heard of for so long is dead, and its messages go back to their queues, in milliseconds.
 HEARTBEAT_TIMEOUT_MS = 15_000
@@ -29,9 +29,9 @@ class UndelayedBroker(RedisBroker):
             self.emit_after("declare_queue", queue_name)
 
 
-def make_broker(settings: Settings) -> tuple[RedisBroker, OpenResources]:
+def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:
     """A broker, and what its workers open. It retries nothing: what is to be tried again stands in the database."""
-    opened = OpenResources(settings)
+    opened = RuntimeMiddleware(settings)
     broker = UndelayedBroker(  # type: ignore[no-untyped-call]
         client=connect(settings.redis_url),
         namespace=NAMESPACE,

@@ -9,7 +9,7 @@ import logging
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.metrics import own_text
+from gql_imgproc.metrics import render_process_metrics
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def _answer(head: bytes) -> bytes:
     elif method != b"GET":
         status, kind, body = "405 Method Not Allowed", "text/plain", b"Ask with GET.\n"
     else:
-        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, own_text()
+        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, render_process_metrics()
     lines = (
         f"HTTP/1.1 {status}",
         f"Content-Type: {kind}",

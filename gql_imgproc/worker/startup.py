@@ -13,8 +13,8 @@ from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq.middleware import Middleware
 
 from gql_imgproc import tracing
-from gql_imgproc.maintenance.scheduler import do_duties
-from gql_imgproc.runtime import Resources
+from gql_imgproc.maintenance.scheduler import run_periodic_tasks
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from gql_imgproc.system.process import CANNOT_START, die_with_parent, limit_memory
 from gql_imgproc.worker.metrics_server import listen
@@ -28,17 +28,17 @@ NICENESS = 5
 IDLE_SECONDS = 0.5
 
 
-class OpenResources(Middleware):
+class RuntimeMiddleware(Middleware):
     """Opens the resources on the event loop when the process starts, and closes them when it ends."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._resources: Resources | None = None
+        self._resources: Runtime | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._listener: asyncio.Server | None = None
 
     @property
-    def resources(self) -> Resources:
+    def resources(self) -> Runtime:
         if self._resources is None:
             raise RuntimeError("The worker has not started yet.")
         return self._resources
@@ -71,15 +71,15 @@ class OpenResources(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         # The actor runs in a copy of this thread's context.
-        tracing.carry(message.options.get(tracing.TRACEPARENT))
+        tracing.attach_context(message.options.get(tracing.TRACEPARENT))
 
     async def _open(self) -> None:
         tracing.set_up("worker")
         if self._settings.metrics_port:
             self._listener = await listen(self._settings.metrics_host, self._settings.metrics_port)
         # The default of `dramatiq` is one process per core.
-        self._resources = Resources(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
-        self._sweeper = asyncio.create_task(_sweep_for_ever(self._resources), name="sweeper")
+        self._resources = Runtime(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
+        self._sweeper = asyncio.create_task(_scheduler_loop(self._resources), name="sweeper")
 
     async def _close(self) -> None:
         if self._sweeper is not None:
@@ -99,9 +99,9 @@ def _loop() -> EventLoopThread:
     return thread
 
 
-async def _sweep_for_ever(resources: Resources) -> None:
+async def _scheduler_loop(resources: Runtime) -> None:
     pause_s = resources.settings.sweep_seconds
     while True:
         # Uneven, so that processes that started together do not ask together.
         await asyncio.sleep(pause_s * random.uniform(0.8, 1))
-        do_duties(resources)
+        run_periodic_tasks(resources)

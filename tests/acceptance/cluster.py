@@ -183,7 +183,7 @@ class Fleet:
     """The hosts, and what they share."""
 
     def __init__(self, net: Network, folder: Path, stack: ExitStack) -> None:
-        picture = sample_images.draw("espresso-front.jpg")
+        picture = sample_images.render_sample("espresso-front.jpg")
         port = stack.enter_context(picture_host(lambda path: picture, HOST_DELAY_S, net.address))
         self.network = net
         self.pictures = f"http://{net.address}:{port}"

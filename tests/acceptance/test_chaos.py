@@ -53,7 +53,7 @@ MOST_MESSAGES = WINDOW * (1 + len(POINTS))
 @pytest.fixture
 def slow_port() -> Iterator[int]:
     """A host that serves the same picture at every path, after a while."""
-    picture = sample_images.draw("espresso-front.jpg")
+    picture = sample_images.render_sample("espresso-front.jpg")
     with host(lambda path: picture, HOST_DELAY_S) as port:
         yield port
 

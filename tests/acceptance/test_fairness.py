@@ -29,7 +29,7 @@ pytestmark = pytest.mark.acceptance
 
 @pytest.fixture
 def fast_port() -> Iterator[int]:
-    picture = sample_images.draw("espresso-front.jpg")
+    picture = sample_images.render_sample("espresso-front.jpg")
     with host(lambda path: picture) as port:
         yield port
 
@@ -77,7 +77,7 @@ async def seen_at_work(client: Client, request_id: str) -> Progress:
 def test_a_host_that_takes_ten_seconds_holds_up_nobody_else(
     start: StartService, fast_port: int, tmp_path: Path
 ) -> None:
-    picture = sample_images.draw("espresso-front.jpg")
+    picture = sample_images.render_sample("espresso-front.jpg")
     with ExitStack() as hosts:
         slow_port = hosts.enter_context(host(lambda path: picture, delay_s=10))
         slow = manifest_of(tmp_path, "slow", slow_port, 500)

@@ -117,7 +117,7 @@ def newest(database: Path) -> int:
 def test_watchers_see_what_the_database_says_while_redis_and_the_api_come_and_go(
     start: StartService, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    picture = sample_images.draw("espresso-front.jpg")
+    picture = sample_images.render_sample("espresso-front.jpg")
     with host(lambda path: picture, delay_s=0.3) as port, own_redis(tmp_path_factory.mktemp("r")) as own:
         urls = [[f"http://127.0.0.1:{port}/{n}.jpg"] for n in range(PICTURES)]
         manifest = write_manifest(tmp_path / "products.csv", urls)
@@ -170,7 +170,7 @@ def test_watchers_see_what_the_database_says_while_redis_and_the_api_come_and_go
 
 
 def test_a_watcher_of_a_finished_request_is_told_at_once(start: StartService, tmp_path: Path) -> None:
-    picture = sample_images.draw("espresso-front.jpg")
+    picture = sample_images.render_sample("espresso-front.jpg")
     with host(lambda path: picture) as port:
         manifest = write_manifest(tmp_path / "products.csv", [[f"http://127.0.0.1:{port}/1.jpg"]])
         service = start("--workers", "1", FETCH_ALLOW_PORTS=str(port))

@@ -87,7 +87,7 @@ def test_what_was_backed_up_while_it_worked_goes_on_in_a_fresh_place(
     databases: tuple[str, str], tmp_path: Path
 ) -> None:
     kind = "PostgreSQL" if databases[0] else "SQLite"
-    picture, open_now, asked = sample_images.draw("lamp-plan.png"), threading.Event(), threading.Event()
+    picture, open_now, asked = sample_images.render_sample("lamp-plan.png"), threading.Event(), threading.Event()
 
     def answer(path: str) -> bytes:
         if path.startswith("/held"):

@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 
 from gql_imgproc.access import signed_urls
 from gql_imgproc.database.engine import Database
-from gql_imgproc.security.api_key import new_key
+from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.preflight import check_port
 from tests.acceptance.conftest import COMMAND, environment
@@ -159,7 +159,7 @@ def test_no_secret_is_written_anywhere(
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
     }
-    (pictures / "lamp.png").write_bytes(sample_images.draw("lamp-plan.png"))
+    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     base = f"http://127.0.0.1:{pictures_port}"
     csv = f"S. No.,Product Name,Input Image Urls\n1,Lamp,{base}/lamp.png?token={token}\n"
     webhook = f"{base}/hook?key={hook}"
@@ -177,7 +177,7 @@ def test_no_secret_is_written_anywhere(
 
         # when everything is done that a caller can do, rightly and wrongly,
         made = caller.ask(admin, CREATE)["data"]["createApiKey"]["secret"]
-        stranger, wrong = new_key(), admin[:-1] + ("a" if admin[-1] != "a" else "b")
+        stranger, wrong = generate_api_key(), admin[:-1] + ("a" if admin[-1] != "a" else "b")
         for key in (None, stranger, wrong, old, f"{admin}x"):
             assert caller.ask(key, "{ viewer { name } }")["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
         accepted = caller.upload(made, csv, webhook)["data"]["uploadCsv"]["request"]["id"]

@@ -33,7 +33,7 @@ def figures_at(port: int) -> str:
 def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
     redis_url: str, pictures: Path, pictures_port: int, tmp_path: Path
 ) -> None:
-    (pictures / "lamp.png").write_bytes(sample_images.draw("lamp-plan.png"))
+    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     manifest = tmp_path / "products.csv"
     manifest.write_text(f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{pictures_port}/lamp.png\n")
     port = check_port("127.0.0.1", 0)

@@ -33,7 +33,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_exit_status_says_what_became_of_the_upload(
     start: StartService, pictures: Path, pictures_port: int, tmp_path: Path
 ) -> None:
-    (pictures / "lamp.png").write_bytes(sample_images.draw("lamp-plan.png"))
+    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     base = f"http://127.0.0.1:{pictures_port}"
     (tmp_path / "good.csv").write_text(f"{HEADER}1,Lamp,{base}/lamp.png\n")
     (tmp_path / "mixed.csv").write_text(f'{HEADER}1,Lamp,"{base}/lamp.png,{base}/gone.png"\n')

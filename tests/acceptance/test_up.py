@@ -54,7 +54,7 @@ def test_an_upload_becomes_smaller_pictures_and_every_process_ends(
 ) -> None:
     names = ["clock.jpg", "clock-moves.gif", "boots-cutout.webp"]
     for name in names:
-        (pictures / name).write_bytes(sample_images.draw(name))
+        (pictures / name).write_bytes(sample_images.render_sample(name))
     base = f"http://127.0.0.1:{pictures_port}"
     manifest = write_manifest(
         tmp_path / "products.csv",
@@ -99,7 +99,7 @@ def test_whatever_is_killed_comes_back_and_the_request_ends(
     start: StartService, pictures: Path, pictures_port: int, tmp_path: Path
 ) -> None:
     for number in range(40):
-        (pictures / f"{number}.jpg").write_bytes(sample_images.draw("espresso-front.jpg"))
+        (pictures / f"{number}.jpg").write_bytes(sample_images.render_sample("espresso-front.jpg"))
     base = f"http://127.0.0.1:{pictures_port}"
     manifest = write_manifest(tmp_path / "products.csv", [[f"{base}/{number}.jpg"] for number in range(40)])
     service = start("--workers", "1", LEASE_SECONDS="1", SWEEP_SECONDS="0.5")

@@ -85,7 +85,7 @@ def told(service: Service, request_id: str) -> Any:
 
 @pytest.fixture
 def manifest(tmp_path: Path, pictures: Path, pictures_port: int) -> Path:
-    (pictures / "clock.jpg").write_bytes(sample_images.draw("clock.jpg"))
+    (pictures / "clock.jpg").write_bytes(sample_images.render_sample("clock.jpg"))
     return write_manifest(tmp_path / "products.csv", [[f"http://127.0.0.1:{pictures_port}/clock.jpg"]])
 
 

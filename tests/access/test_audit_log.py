@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from gql_imgproc.access import audit_log
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import audit_events
-from gql_imgproc.enums import Action
-from gql_imgproc.security.scopes import anonymous
+from gql_imgproc.enums import AuditAction
+from gql_imgproc.security.scopes import anonymous_caller
 
 REFUSED = "Events of the audit log are neither changed nor removed."
 
@@ -27,7 +27,7 @@ def rows(database: Database) -> list[Any]:
 def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) -> None:
     database.write_now(
         lambda connection: audit_log.note(
-            connection, anonymous("192.0.2.1", unlimited=True), Action.REQUEST_ACCEPTED, "x"
+            connection, anonymous_caller("192.0.2.1", unlimited=True), AuditAction.REQUEST_ACCEPTED, "x"
         )
     )
     (before,) = rows(database)
@@ -62,7 +62,7 @@ def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) 
 
 def test_what_is_rolled_back_was_not_done(database: Database) -> None:
     def work(connection: Any) -> None:
-        audit_log.note(connection, anonymous("", unlimited=True), Action.REQUEST_ACCEPTED, "x")
+        audit_log.note(connection, anonymous_caller("", unlimited=True), AuditAction.REQUEST_ACCEPTED, "x")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from gql_imgproc.access.authentication import Anonymous, Entrance
+from gql_imgproc.access.authentication import Anonymous, Authenticator
 from gql_imgproc.database.engine import Database
-from gql_imgproc.errors import KeyRefused
-from gql_imgproc.runtime import Resources
+from gql_imgproc.errors import ApiKeyRejected
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security import api_key
-from gql_imgproc.security.api_key import new_key
+from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.settings import Settings
 from tests.support.api_keys import given_key
 
@@ -53,20 +53,20 @@ def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
     monkeypatch.setattr(api_key.hmac, "compare_digest", spy)
     caplog.set_level(logging.DEBUG, "gql_imgproc")
 
-    async def steps(entrance: Entrance, database: Database, key: str) -> Any:
+    async def steps(entrance: Authenticator, database: Database, key: str) -> Any:
         compared.clear()
         caplog.clear()
-        with statements(database) as seen, pytest.raises(KeyRefused) as refused:
+        with statements(database) as seen, pytest.raises(ApiKeyRejected) as refused:
             await entrance.admit(key, "192.0.2.1")
         logged = [(record.getMessage(), record.reason) for record in caplog.records]  # type: ignore[attr-defined]  # in `extra`
         return seen, list(compared), logged, str(refused.value)
 
     async def story() -> None:
         settings = Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
-        async with Resources(settings) as resources:
-            entrance = Entrance(resources, Anonymous.NEVER)
+        async with Runtime(settings) as resources:
+            entrance = Authenticator(resources, Anonymous.NEVER)
             good, _ = given_key(resources.db)
-            stranger = new_key()
+            stranger = generate_api_key()
             await entrance.admit(good, "192.0.2.1")
 
             wrong = await steps(entrance, resources.db, good[:-40] + stranger[-40:])

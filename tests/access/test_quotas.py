@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import event, func, select, text, update
 
 from gql_imgproc.access import quotas
-from gql_imgproc.access.quotas import Allotment, Limits, Standing
+from gql_imgproc.access.quotas import Limits, QuotaItem, QuotaUsage
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests, tenants
-from gql_imgproc.enums import Quota, RequestStatus, StopReason
+from gql_imgproc.enums import Quota, RequestStatus, TerminationReason
 from gql_imgproc.errors import QuotaExceeded
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.repository import retry, transitions
@@ -22,8 +22,8 @@ from tests.support.invariants import assert_stored_bytes_are_counted
 from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
 
 
-def standing(database: Database, limits: Limits, tenant_id: UUID = DEFAULT_TENANT) -> Standing:
-    return database.read_now(lambda connection: quotas.standing(connection, tenant_id, limits))
+def standing(database: Database, limits: Limits, tenant_id: UUID = DEFAULT_TENANT) -> QuotaUsage:
+    return database.read_now(lambda connection: quotas.read_usage(connection, tenant_id, limits))
 
 
 def rows(database: Database) -> list[int]:
@@ -85,8 +85,8 @@ def test_one_tenant_does_not_use_up_anothers_and_has_quotas_of_its_own(database:
     for tenant_id in (DEFAULT_TENANT, large):
         with pytest.raises(QuotaExceeded, match=r"^There are \d open requests, of at most"):
             given_request(database, 1, limits=limits, tenant_id=tenant_id)
-    assert standing(database, limits, large).open_requests == Allotment(2, 2)
-    assert standing(database, limits, unbound).open_requests == Allotment(3, None)
+    assert standing(database, limits, large).open_requests == QuotaItem(2, 2)
+    assert standing(database, limits, unbound).open_requests == QuotaItem(3, None)
     assert [standing(database, limits, each).csv_bytes for each in (DEFAULT_TENANT, large, unbound)] == [1000, 5, None]
 
 
@@ -111,12 +111,12 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
     with pytest.raises(QuotaExceeded, match=r"^The stored pictures have 800 bytes, of at most 800\. Delete"):
         given_request(database, 1, limits=limits)
     with pytest.raises(QuotaExceeded):
-        database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id, limits))
+        database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id, limits))
     assert now(database, request_id).status is RequestStatus.COMPLETED_WITH_ERRORS
     assert now(database, request_id).failed_images == 1
 
     # Retried, stopped, ended again.
-    database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+    database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
     assert stored() == 800
     record(database, claimed(database, request_id), 0, DONE)
     assert stored() == 1200
@@ -164,8 +164,8 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     standing(database, Limits())
-    database.read_now(lambda connection: transitions.open_of(connection, DEFAULT_TENANT, 32))
-    database.read_now(lambda connection: transitions.open_beside(connection, new_id()))
+    database.read_now(lambda connection: transitions.list_open_of_tenant(connection, DEFAULT_TENANT, 32))
+    database.read_now(lambda connection: transitions.count_open_siblings(connection, new_id()))
     claim(database, new_id())
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
@@ -187,7 +187,9 @@ def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None
     limits = Limits(open_requests=1)
     request_id = given_request(database, 1, limits=limits)
     database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
 
     with pytest.raises(QuotaExceeded):
@@ -207,19 +209,19 @@ def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
     ended = [given_failed(database, 5) for _ in range(2)]
 
     def start_retry(request_id: UUID) -> None:
-        database.write_now(
-            lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id, limits=limits)
-        )
+        database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id, limits=limits))
 
     start_retry(ended[0])
-    assert standing(database, limits).pending_images == Allotment(5, 8)
+    assert standing(database, limits).pending_images == QuotaItem(5, 8)
     with pytest.raises(QuotaExceeded):
         start_retry(ended[1])
     holder = hold(database, ended[0])
     while database.write_now(lambda connection: retry.reopen_chunk(connection, holder)):
-        assert standing(database, limits).pending_images == Allotment(5, 8)
-    database.write_now(lambda connection: transitions.stop(connection, DEFAULT_TENANT, ended[0], StopReason.CANCELLED))
-    assert standing(database, limits).pending_images == Allotment(5, 8)
+        assert standing(database, limits).pending_images == QuotaItem(5, 8)
+    database.write_now(
+        lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
+    )
+    assert standing(database, limits).pending_images == QuotaItem(5, 8)
 
 
 def given_failed(database: Database, number: int) -> UUID:

@@ -52,7 +52,7 @@ def graphiql(page: Page, service: Service) -> Iterator[Page]:
 def held() -> Iterator[tuple[str, Callable[[], None]]]:
     """Address of a host whose pictures come when they are let go, and what lets them go."""
     free = Event()
-    picture = sample_images.draw("gift-card.gif")
+    picture = sample_images.render_sample("gift-card.gif")
 
     def answer(path: str) -> bytes:
         free.wait(DONE_MS / 1000)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, update
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, new_id, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest, insert_first_chunk
 from tests.acceptance.conftest import Service
 from tests.browser.test_page import span
@@ -47,7 +47,7 @@ def large_request(service: Service) -> str:
     database = Database(f"sqlite:///{service.data / 'imgproc.db'}")
     database.write_now(write)
     database.close()
-    return to_global(Kind.REQUEST, request_id)
+    return encode_global_id(IdPrefix.REQUEST, request_id)
 
 
 def test_a_hundred_thousand_products_are_a_page_to_the_browser(

@@ -46,7 +46,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self._told: dict[str, Event] = {}
-        self._picture = sample_images.draw("gift-card.gif")
+        self._picture = sample_images.render_sample("gift-card.gif")
 
     def answer(self, path: str) -> bytes:
         _, kind, name, *_ = path.split("/")

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.header import field_of
-from gql_imgproc.csvfile.reader import ManifestLimits, Row, Summary, open_manifest, read_rows, validate
+from gql_imgproc.csvfile.reader import CsvSummary, ManifestLimits, ProductRow, open_manifest, read_rows, validate
 from gql_imgproc.csvfile.serial_numbers import DENSE, SerialNumbers
-from gql_imgproc.errors import CsvIssue, CsvIssueCode, ManifestRefused
+from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 LIMITS = ManifestLimits(max_products=1_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
 HEADER = "S. No.,Product Name,Input Image Urls\n"
@@ -35,18 +35,18 @@ def only_example_hosts(url: str) -> tuple[CsvIssueCode, str] | None:
     return None
 
 
-def check(content: str | bytes, limits: ManifestLimits = LIMITS) -> Summary:
+def check(content: str | bytes, limits: ManifestLimits = LIMITS) -> CsvSummary:
     data = content.encode() if isinstance(content, str) else content
     return validate(io.BytesIO(data), limits, only_example_hosts)
 
 
-def rows_of(content: str | bytes, limits: ManifestLimits = LIMITS) -> list[Row]:
+def rows_of(content: str | bytes, limits: ManifestLimits = LIMITS) -> list[ProductRow]:
     data = content.encode() if isinstance(content, str) else content
     return list(read_rows(io.BytesIO(data), limits))
 
 
-def refused(content: str | bytes, limits: ManifestLimits = LIMITS) -> ManifestRefused:
-    with pytest.raises(ManifestRefused) as caught:
+def refused(content: str | bytes, limits: ManifestLimits = LIMITS) -> InvalidCsv:
+    with pytest.raises(InvalidCsv) as caught:
         check(content, limits)
     for issue in caught.value.issues:
         assert issue.message.isprintable()
@@ -60,10 +60,10 @@ def problems(content: str | bytes, limits: ManifestLimits = LIMITS) -> list[Prob
     return [(issue.code.value, issue.row, issue.column) for issue in refusal.issues]
 
 
-def outcome(data: bytes, limits: ManifestLimits = LIMITS) -> Summary | ManifestRefused:
+def outcome(data: bytes, limits: ManifestLimits = LIMITS) -> CsvSummary | InvalidCsv:
     try:
         return check(data, limits)
-    except ManifestRefused as refusal:
+    except InvalidCsv as refusal:
         return refusal
 
 
@@ -106,9 +106,9 @@ def test_a_plain_file_is_read_as_its_rows() -> None:
     summary, rows = check(content), rows_of(content)
 
     # then both are there as they were written.
-    assert summary == Summary(products=2, images=3, warnings=())
+    assert summary == CsvSummary(products=2, images=3, warnings=())
     assert rows == [
-        Row(
+        ProductRow(
             position=0,
             row=2,
             serial_number="1",
@@ -116,7 +116,7 @@ def test_a_plain_file_is_read_as_its_rows() -> None:
             image_urls=("https://a.example/1.jpg",),
             cells=("1", "Lamp", "https://a.example/1.jpg"),
         ),
-        Row(
+        ProductRow(
             position=1,
             row=3,
             serial_number="007",
@@ -140,7 +140,7 @@ def test_a_plain_file_is_read_as_its_rows() -> None:
     ],
 )
 def test_columns_go_by_several_names(header: str) -> None:
-    assert check(f"{header}\n{ROW}") == Summary(1, 1, ())
+    assert check(f"{header}\n{ROW}") == CsvSummary(1, 1, ())
 
 
 @pytest.mark.parametrize("name", ["Name", "#", "Output Image Urls", "Image", "Serial", "Product", "", "Number"])
@@ -319,7 +319,7 @@ def test_iterating_gives_rows_and_issues_in_the_order_of_the_file() -> None:
     found = list(open_manifest(io.BytesIO(content.encode()), LIMITS))
 
     # then the bad row gives its issues, and keeps its position.
-    places = [(item.position, item.row) if isinstance(item, Row) else item.code.value for item in found]
+    places = [(item.position, item.row) if isinstance(item, ProductRow) else item.code.value for item in found]
     assert places == [(0, 2), "SERIAL_NUMBER_INVALID", "PRODUCT_NAME_EMPTY", (2, 4)]
 
 
@@ -664,7 +664,7 @@ def test_limits_on_the_whole_file_are_told_once() -> None:
 def test_as_much_as_the_limits_allow_is_accepted() -> None:
     limits = ManifestLimits(max_products=2, max_images=2, max_columns=3, max_field_chars=17)
     content = f"{HEADER}1,Lamp,https://a.example\n2,{'x' * 17},https://a.example\n\n"
-    assert check(content, limits) == Summary(2, 2, ())
+    assert check(content, limits) == CsvSummary(2, 2, ())
 
 
 def test_a_row_has_at_most_so_many_images() -> None:
@@ -700,9 +700,9 @@ def test_other_threads_get_their_turn() -> None:
 
 
 def test_a_file_that_changed_since_it_was_accepted_is_refused_when_read() -> None:
-    with pytest.raises(ManifestRefused):
+    with pytest.raises(InvalidCsv):
         rows_of(f"{HEADER}1,Lamp\n")
-    with pytest.raises(ManifestRefused):
+    with pytest.raises(InvalidCsv):
         rows_of(f'{HEADER}1,"Lamp')
 
 
@@ -730,7 +730,7 @@ def test_a_gigabyte_without_a_row_is_refused_in_little_memory(
     # when it is checked,
     tracemalloc.start()
     started = time.process_time()
-    with pytest.raises(ManifestRefused) as caught:
+    with pytest.raises(InvalidCsv) as caught:
         validate(file, ManifestLimits(1_000_000, 5_000_000, 100, 250_000), only_example_hosts)
     seconds = time.process_time() - started
     _, peak = tracemalloc.get_traced_memory()
@@ -765,7 +765,7 @@ def test_memory_does_not_grow_with_the_file() -> None:
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 
     # then it is quick, and little more than its serial numbers is kept.
-    assert (summary, read) == (Summary(count, 2 * count, ()), count)
+    assert (summary, read) == (CsvSummary(count, 2 * count, ()), count)
     assert grown_kib < 20 * 1024
     assert seconds < 10
 
@@ -790,7 +790,7 @@ def test_no_cell_takes_long(cell: str) -> None:
 )
 def test_any_bytes_are_accepted_or_refused_with_reasons(data: bytes, before: bytes) -> None:
     found = outcome(before + data)
-    if isinstance(found, ManifestRefused):
+    if isinstance(found, InvalidCsv):
         assert found.total >= len(found.issues) >= 1
         for issue in found.issues:
             assert issue.message.isprintable()
@@ -828,7 +828,7 @@ def test_any_mix_of_what_csv_is_made_of_is_accepted_or_refused(pieces: list[str]
     limits = ManifestLimits(3, 4, 5, 50, max_row_chars=200)
     data = (HEADER + "".join(pieces)).encode(encoding)
     found = outcome(data, limits)
-    if isinstance(found, ManifestRefused):
+    if isinstance(found, InvalidCsv):
         rows = [issue.row for issue in found.issues if issue.row is not None]
         assert rows == sorted(rows)
     else:
@@ -902,7 +902,7 @@ def test_what_a_spreadsheet_writes_is_read_as_it_was(
     summary, rows = check(data), rows_of(data)
 
     # then nothing was changed.
-    assert summary == Summary(len(products), sum(len(urls) for _, urls, _ in products), ())
+    assert summary == CsvSummary(len(products), sum(len(urls) for _, urls, _ in products), ())
     assert [(row.product_name, list(row.image_urls)) for row in rows] == [
         (name.strip(), urls) for name, urls, _ in products
     ]

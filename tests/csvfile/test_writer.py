@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gql_imgproc.csvfile.formula_injection import as_text
+from gql_imgproc.csvfile.formula_injection import escape_formula
 from gql_imgproc.csvfile.reader import ManifestLimits, read_rows, validate
 from gql_imgproc.csvfile.writer import RowResult, write_output
-from gql_imgproc.errors import ManifestRefused
+from gql_imgproc.errors import InvalidCsv
 
 LIMITS = ManifestLimits(max_products=2_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
 HEADER = "S. No.,Product Name,Input Image Urls\n"
@@ -180,7 +180,7 @@ def test_an_output_that_is_uploaded_again_is_filled_anew() -> None:
     ],
 )
 def test_a_formula_is_written_as_text(cell: str) -> None:
-    assert as_text(cell) == f"'{cell}"
+    assert escape_formula(cell) == f"'{cell}"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_formula_is_written_as_text(cell: str) -> None:
     ["", "Lamp", "-5", "+3.2", "-.5", "-5.", "-1,000.00", "+49 170 1234567", "-1e-5", "-5%", "a=b", "1-2", "'=1"],
 )
 def test_numbers_and_plain_text_are_written_as_they_are(cell: str) -> None:
-    assert as_text(cell) == cell
+    assert escape_formula(cell) == cell
 
 
 def test_no_cell_of_the_output_is_a_formula() -> None:
@@ -208,7 +208,7 @@ def test_as_many_results_as_rows_are_needed(results: list[RowResult]) -> None:
 
 
 def test_a_manifest_that_became_unreadable_is_refused() -> None:
-    with pytest.raises(ManifestRefused):
+    with pytest.raises(InvalidCsv):
         written(f'{HEADER}1,"Lamp', [FINE])
 
 
@@ -254,9 +254,9 @@ def test_an_output_is_a_manifest_again(cells: list[tuple[str, str]], delimiter: 
     # then the cells are those of the input, guarded, and the results stand behind them;
     assert [row.cells for row in rows] == [
         (
-            as_text(note),
+            escape_formula(note),
             str(number),
-            as_text(name),
+            escape_formula(name),
             "https://a.example/1,x,http://a.example",
             "https://o.example/a,b,",
             "2: No.",
@@ -299,7 +299,7 @@ def test_whatever_is_accepted_gives_an_output_that_is_accepted(content: bytes) -
     # Given a file that is accepted,
     try:
         summary = validate(io.BytesIO(content), LIMITS, no_fault)
-    except ManifestRefused:
+    except InvalidCsv:
         assume(False)
     before = list(read_rows(io.BytesIO(content), LIMITS))
 

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.migrations import check, misfit_of, upgrade
+from gql_imgproc.database.migrations import check, schema_mismatch, upgrade
 from gql_imgproc.errors import ConfigurationError
 
 #: Made before there was a first version that could have been at work.
@@ -192,7 +192,7 @@ def test_an_older_version_works_with_what_a_newer_one_expanded(database_url: str
     upgrade(database_url)
     check(database_url)
 
-    assert misfit_of(database) is None
+    assert schema_mismatch(database) is None
     with database._reader.connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
 
@@ -206,7 +206,7 @@ def test_an_older_version_does_not_touch_what_a_newer_one_contracted(
     for ask in (upgrade, check):
         with pytest.raises(ConfigurationError, match=r"newer version of gql-imgproc.* Use that version$"):
             ask(database_url)
-    assert misfit_of(database) == migrations.TOO_NEW
+    assert schema_mismatch(database) == migrations.TOO_NEW
 
 
 def test_a_newer_version_asks_for_its_migrations(empty_database_url: str) -> None:

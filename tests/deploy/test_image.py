@@ -140,7 +140,7 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
     for folder in (volume, pictures):
         folder.mkdir()
     os.chown(volume, int(built.user), int(built.group))
-    (pictures / "lamp.png").write_bytes(sample_images.draw("lamp-plan.png"))
+    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
     with (

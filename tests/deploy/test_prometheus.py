@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gql_imgproc.metrics import ALL, FIGURES, counted, text
+from gql_imgproc.metrics import ALL, FIGURES, iter_own_metrics, render_all_metrics
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "deploy/prometheus", ROOT / "deploy/grafana"
@@ -72,9 +72,9 @@ def expressions() -> list[str]:
 
 def test_alerts_and_dashboards_ask_for_figures_that_there_are() -> None:
     asked = {name for expression in expressions() for name in re.findall(r"\bimgproc_\w+", expression)}
-    told = {sample.name for family in counted() for sample in family.samples} | {
+    told = {sample.name for family in iter_own_metrics() for sample in family.samples} | {
         family.name + suffix
-        for family in counted()
+        for family in iter_own_metrics()
         for suffix in {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
     }
     shared = {figure.name for figure in FIGURES}
@@ -82,7 +82,7 @@ def test_alerts_and_dashboards_ask_for_figures_that_there_are() -> None:
     assert asked - told - shared == set()
     # And whatever is told is shown somewhere.
     families = {re.sub("_(total|bucket|sum|count|info)$", "", name) for name in asked}
-    assert {family.name for family in counted()} - families == set()
+    assert {family.name for family in iter_own_metrics()} - families == set()
     assert shared - asked == set()
 
 
@@ -104,6 +104,8 @@ def test_the_dashboards_are_what_their_module_writes() -> None:
 
 def test_names_types_and_units_are_as_prometheus_has_them() -> None:
     readings = {figure: {"x" if figure.label else ALL: 1.0} for figure in FIGURES}
-    ours = b"".join(line for line in text(readings).splitlines(keepends=True) if re.match(rb"(# \w+ )?imgproc_", line))
+    ours = b"".join(
+        line for line in render_all_metrics(readings).splitlines(keepends=True) if re.match(rb"(# \w+ )?imgproc_", line)
+    )
 
     promtool("check", "metrics", given=ours)

@@ -108,7 +108,7 @@ def test_what_the_units_start_does_its_work_under_their_restrictions(redis_url: 
     pictures.mkdir()
     names = [name for sample in sample_images.CATALOGUE for name in sample.pictures]
     for name in {name.rpartition(".")[2]: name for name in names}.values():
-        (pictures / name).write_bytes(sample_images.draw(name))
+        (pictures / name).write_bytes(sample_images.render_sample(name))
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
 

@@ -9,7 +9,7 @@ from hypothesis import event, given
 
 from gql_imgproc.csvfile.reader import ManifestLimits, read_rows, validate
 from gql_imgproc.csvfile.writer import RowResult, write_output
-from gql_imgproc.errors import CsvIssueCode, ManifestRefused
+from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from tests.fuzz.asgi_client import Door
 from tests.fuzz.csv_files import hostile_manifests
@@ -38,7 +38,7 @@ def test_a_manifest_is_refused_with_reasons_or_can_be_completed(content: bytes) 
     with within(2):
         try:
             summary = validate(io.BytesIO(content), LIMITS, check)
-        except ManifestRefused as refused:
+        except InvalidCsv as refused:
             # when it is refused, then by sentences that can be shown;
             assert refused.total >= len(refused.issues) >= 1
             for issue in refused.issues:
@@ -100,7 +100,7 @@ def test_an_uploaded_manifest_is_accepted_or_refused_as_a_type(door: Door, conte
     outcome = answer.json()["data"]["uploadCsv"]
     try:
         summary = validate(io.BytesIO(content), LIMITS, check)
-    except ManifestRefused as refused:
+    except InvalidCsv as refused:
         assert (outcome["__typename"], outcome["totalErrors"]) == ("CsvInvalid", refused.total)
         assert [error["message"] for error in outcome["errors"]] == [issue.message for issue in refused.issues]
     else:

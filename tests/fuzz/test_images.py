@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gql_imgproc.enums import ImageOutcome
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import Compressed, ImageLimits, compress, inspect
 from gql_imgproc.imaging.options import DEFAULT, Crop, ImageFilter, Options, OutputFormat
 from tests.fuzz.images import hostile_pictures, sources
@@ -72,7 +72,7 @@ def attempted(data: bytes, options: Options) -> Compressed | None:
     try:
         with within(MOST_SECONDS):
             return compress(data, options, LIMITS)
-    except ImageFailure as failure:
+    except ImageError as failure:
         assert failure.code in DOCUMENTED
         assert not failure.temporary
         assert failure.message.endswith(".")
@@ -92,7 +92,7 @@ def test_a_picture_that_ends_anywhere_in_its_headers_is_refused_as_documented() 
         for end in range(min(len(data), CUTS_BYTES)):
             try:
                 inspect(data[:end], LIMITS)
-            except ImageFailure as failure:
+            except ImageError as failure:
                 told.add(failure.code)
 
     assert told <= DOCUMENTED

@@ -8,7 +8,7 @@ import httpx
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from gql_imgproc.net.address_policy import AddressProblemCode, NetworkPolicy, check_url, literal_addresses
+from gql_imgproc.net.address_policy import AddressProblemCode, NetworkPolicy, check_url, parse_ip_literals
 from tests.fuzz.limits import bounded, within
 
 CLOSED = NetworkPolicy()
@@ -110,7 +110,7 @@ def test_what_passes_means_the_same_host_to_the_client(url: str) -> None:
     assert parsed.raw_host == meant
     # It is a name, or an address that may be connected to; and the client's own spelling of it passes as well.
     host = parsed.raw_host.decode()
-    for address in literal_addresses(host) or ():
+    for address in parse_ip_literals(host) or ():
         assert ip_address(address).is_global
     spelled = f"{parsed.scheme}://{f'[{host}]' if ':' in host else host}/"
     assert len(spelled) > 2_048 or check_url(spelled, CLOSED) is None

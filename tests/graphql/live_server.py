@@ -19,7 +19,7 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import DEFAULT
 from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.requests.upload import Submission, submit
+from gql_imgproc.requests.upload import CsvUpload, submit
 from tests.support.api_clients import ANYBODY
 from tests.support.scenarios import DONE, claimed, record
 
@@ -99,7 +99,7 @@ async def given_upload(resources: Any, pictures: int) -> UUID:
     """An accepted upload; the workers of this test are its hands."""
     rows = "".join(f"{n},Shirt,https://shop.example/{n}.jpg\n" for n in range(1, pictures + 1))
     file = io.BytesIO(f"S. No.,Product Name,Input Image Urls\n{rows}".encode())
-    done = await submit(resources, ANYBODY, Submission(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
+    done = await submit(resources, ANYBODY, CsvUpload(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
     return done.snapshot.id
 
 

@@ -15,10 +15,10 @@ from gql_imgproc.access import key_repository, signed_urls, tenants
 from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import RequestNotFinal
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, new_id, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.security.scopes import Scope, operator, ourselves
+from gql_imgproc.security.scopes import Scope, cli_caller, system_caller
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, opened
 from tests.support.api_keys import bearer, given_key, given_tenant
@@ -77,7 +77,7 @@ async def log(api: Api, key: str, **wanted: Any) -> list[Any]:
 
 
 def outside(key_id: UUID) -> str:
-    return to_global(Kind.API_KEY, key_id)
+    return encode_global_id(IdPrefix.API_KEY, key_id)
 
 
 def test_an_admin_makes_keys_of_its_own_tenant_with_any_scope(run: Any) -> None:
@@ -216,8 +216,10 @@ def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
         events = await log(api, successor["secret"], action="API_KEY_REVOKED")
         assert [event["subjectId"] for event in events] == [outside(admin_id), outside(user_id)]
         # Who has the database can make another one.
-        caller = operator(DEFAULT_TENANT, "me")
-        (own,) = api.resources.db.read_now(lambda connection: key_repository.lasting_admins(connection, DEFAULT_TENANT))
+        caller = cli_caller(DEFAULT_TENANT, "me")
+        (own,) = api.resources.db.read_now(
+            lambda connection: key_repository.count_active_admin_keys(connection, DEFAULT_TENANT)
+        )
         api.resources.db.write_now(lambda connection: key_service.revoke(connection, caller, own))
         assert await status(api, successor["secret"]) == 401
 
@@ -232,7 +234,7 @@ def test_a_foreign_key_is_as_one_that_does_not_exist(run: Any) -> None:
         await ask(api, foreign, CREATE, input={"name": "till"})
         (event,) = await log(api, foreign)
 
-        for id in (outside(foreign_id), outside(new_id()), to_global(Kind.REQUEST, foreign_id), "", "\0"):
+        for id in (outside(foreign_id), outside(new_id()), encode_global_id(IdPrefix.REQUEST, foreign_id), "", "\0"):
             for query in (ROTATE, REVOKE):
                 refused = await ask(api, admin, query, input={"id": id})
                 assert refused == {
@@ -294,7 +296,7 @@ def test_the_log_tells_who_did_what_to_which_request(run: Any) -> None:
         failed_id = given_request(db, 1, webhook_url="https://x.example/hook?key=secret")
         state = record(db, claimed(db, failed_id), 0, FAILED)
         finish(db, state, RequestStatus.FAILED)
-        failed = to_global(Kind.REQUEST, failed_id)
+        failed = encode_global_id(IdPrefix.REQUEST, failed_id)
         for order in ("resendWebhook", "retryFailedImages"):
             await ask(api, admin, one % order, id=failed)
         await ask(api, admin, one % "deleteRequest", id=id)
@@ -343,10 +345,10 @@ def test_the_log_tells_what_nobody_asked_for_over_the_network(run: Any) -> None:
         admin, _ = given_key(db)
         request_id = given_request(db, 1)
         with pytest.raises(RequestNotFinal):
-            await commands.delete(api.resources, ourselves(DEFAULT_TENANT, "retention"), request_id)
+            await commands.delete(api.resources, system_caller(DEFAULT_TENANT, "retention"), request_id)
         finish(db, record(db, claimed(db, request_id), 0, DONE), RequestStatus.COMPLETED)
-        await commands.delete(api.resources, ourselves(DEFAULT_TENANT, "retention"), request_id)
-        db.write_now(lambda connection: signed_urls.rotate(connection, operator(DEFAULT_TENANT, "me")))
+        await commands.delete(api.resources, system_caller(DEFAULT_TENANT, "retention"), request_id)
+        db.write_now(lambda connection: signed_urls.rotate(connection, cli_caller(DEFAULT_TENANT, "me")))
         shop = db.write_now(lambda connection: tenants.create(connection, "me", "shop"))
         in_shop, _ = given_key(db, shop)
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.graphql import http
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
 from tests.graphql.client import error_of, opened, served
@@ -215,7 +215,7 @@ def test_a_revocation_ends_sockets_and_streams_of_that_key_alone(settings: Setti
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
             resources = app.state.resources
-            request = to_global(Kind.REQUEST, await given_upload(resources, 1))
+            request = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
             gone, gone_id = given_key(resources.db)
             good, _ = given_key(resources.db)
             subscription = {"query": PROGRESS, "variables": {"id": request}}
@@ -261,7 +261,7 @@ def test_equal_subscriptions_are_shared_by_equally_entitled_callers_only(setting
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
             resources = app.state.resources
-            request = to_global(Kind.REQUEST, await given_upload(resources, 1))
+            request = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
             payload = {"query": PROGRESS, "variables": {"id": request}}
             readers = [given_key(resources.db, DEFAULT_TENANT, Scope.READ)[0] for _ in range(2)]
             admin, _ = given_key(resources.db)

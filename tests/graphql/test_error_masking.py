@@ -14,7 +14,7 @@ import pytest
 from gql_imgproc.graphql import subscription
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.schema import schema
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.graphql.client import Api
@@ -157,4 +157,4 @@ def test_in_a_subscription_by_events(
 
 
 def name_of(request_id: UUID) -> str:
-    return to_global(Kind.REQUEST, request_id)
+    return encode_global_id(IdPrefix.REQUEST, request_id)

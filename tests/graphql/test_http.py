@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gql_imgproc.graphql.content_negotiation import answer_type, wants_events, wants_only_events, wants_parts
+from gql_imgproc.graphql.content_negotiation import accepts_multipart, accepts_sse, answer_type, wants_only_events
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api, error_of
 
@@ -217,7 +217,7 @@ def test_negotiation(accept: str, expected: str) -> None:
 @given(st.text(st.characters(max_codepoint=255)) | st.text('aq=;,*/.0159 "+-ejnpstxmlubripco'))
 def test_every_header_can_be_read(accept: str) -> None:
     assert answer_type(accept) in ("application/json", "application/graphql-response+json")
-    assert {wants_events(accept), wants_only_events(accept), wants_parts(accept)} <= {True, False}
+    assert {accepts_sse(accept), wants_only_events(accept), accepts_multipart(accept)} <= {True, False}
 
 
 def test_clients_that_name_every_type_still_get_json() -> None:
@@ -226,8 +226,8 @@ def test_clients_that_name_every_type_still_get_json() -> None:
         " text/event-stream, multipart/mixed"
     )
 
-    assert (wants_events(urql), wants_only_events(urql)) == (True, False)
-    assert (wants_events("text/event-stream"), wants_only_events("text/event-stream")) == (True, True)
+    assert (accepts_sse(urql), wants_only_events(urql)) == (True, False)
+    assert (accepts_sse("text/event-stream"), wants_only_events("text/event-stream")) == (True, True)
 
 
 def test_errors_carry_codes(run: Any) -> None:

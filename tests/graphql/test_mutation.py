@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.graphql.types.inputs import filename
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, new_id, request_id_from, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, new_id, request_id_from
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api
 from tests.support.scenarios import FAILED, claimed, given_request, record
@@ -284,7 +284,7 @@ def test_retry_takes_failed_images_up_again(run: Any) -> None:
         db = api.resources.db
         request_id = given_request(db, 1)
         record(db, claimed(db, request_id), 0, FAILED)
-        id = to_global(Kind.REQUEST, request_id)
+        id = encode_global_id(IdPrefix.REQUEST, request_id)
         early = await change(api, "retryFailedImages", id)
         final = update(requests).where(requests.c.id == request_id).values(status=RequestStatus.FAILED)
         db.write_now(lambda connection: connection.execute(final))
@@ -305,7 +305,7 @@ def test_retry_takes_failed_images_up_again(run: Any) -> None:
 
 def test_resend_needs_a_webhook(run: Any) -> None:
     async def story(api: Api) -> None:
-        id = to_global(Kind.REQUEST, given_request(api.resources.db, 1))
+        id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1))
 
         refused = await change(api, "resendWebhook", id)
 
@@ -334,7 +334,11 @@ def test_delete_removes_a_final_request_only(run: Any) -> None:
 @pytest.mark.parametrize("name", ["cancelRequest", "retryFailedImages", "resendWebhook", "deleteRequest"])
 def test_unknown_request_is_a_typed_refusal(run: Any, name: str) -> None:
     async def story(api: Api) -> None:
-        for id in ("nonsense", to_global(Kind.REQUEST, new_id()), to_global(Kind.PRODUCT, new_id())):
+        for id in (
+            "nonsense",
+            encode_global_id(IdPrefix.REQUEST, new_id()),
+            encode_global_id(IdPrefix.PRODUCT, new_id()),
+        ):
             assert await change(api, name, id) == GONE
 
     run(story)

@@ -12,7 +12,7 @@ from gql_imgproc.database import text_search
 from gql_imgproc.database.tables import products, requests
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.graphql import context
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, opened
 from tests.support.scenarios import given_request
@@ -46,7 +46,7 @@ REQUESTS = """query($first: Int, $after: String, $last: Int, $before: String) {
 
 def test_connection_goes_both_ways(run: Any) -> None:
     async def story(api: Api) -> None:
-        newest_first = [to_global(Kind.REQUEST, given_request(api.resources.db, 1)) for _ in range(5)][::-1]
+        newest_first = [encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1)) for _ in range(5)][::-1]
 
         first = (await api.data(REQUESTS, first=2))["requests"]
         second = (await api.data(REQUESTS, first=2, after=first["pageInfo"]["endCursor"]))["requests"]
@@ -99,7 +99,7 @@ def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: 
 
         async def page(arguments: str) -> dict[str, Any]:
             query = "query($id: ID!) { node(id: $id) { id } " + asked.replace("ARGS", arguments) + " }"
-            found = await api.data(query.replace("FIELDS", fields), id=to_global(Kind.REQUEST, request_id))
+            found = await api.data(query.replace("FIELDS", fields), id=encode_global_id(IdPrefix.REQUEST, request_id))
             holder = found.get("request", found)
             page: dict[str, Any] = holder["products" if table is products else "requests"]
             return page
@@ -171,7 +171,7 @@ CURSORS = """query($id: ID!) {
 
 def test_a_cursor_is_good_for_the_list_that_gave_it_out(run: Any) -> None:
     async def story(api: Api) -> None:
-        id = to_global(Kind.REQUEST, given_request(api.resources.db, 1))
+        id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1))
         found = await api.data(CURSORS, id=id)
         of_list = {
             "requests": found["requests"]["edges"][0]["cursor"],
@@ -214,7 +214,7 @@ def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(run: Any, back
     async def story(api: Api) -> None:
         db = api.resources.db
         there = [given_request(db, 1) for _ in range(12)]
-        stay = {to_global(Kind.REQUEST, id) for id in there if id != there[5]}
+        stay = {encode_global_id(IdPrefix.REQUEST, id) for id in there if id != there[5]}
         seen: list[str] = []
         cursor = None
         for step in range(20):
@@ -296,7 +296,7 @@ def test_only_what_a_page_does_not_show_is_counted(
     run: Any, arguments: str, total: int, everywhere: int, within: int
 ) -> None:
     async def story(api: Api) -> None:
-        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, *[1] * 12))
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, *[1] * 12))
         fields = f"products({arguments}) {{ totalCount edges {{ node {{ id }} }} }}"
 
         with Statements(api) as of_all:
@@ -332,7 +332,7 @@ def test_a_search_looks_through_so_many_products_for_a_page(run: Any, monkeypatc
       totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { node { productName } } }"""
 
     async def story(api: Api) -> None:
-        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, *[1] * 13))
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, *[1] * 13))
         monkeypatch.setattr(text_search, "SEARCH_ROWS", 4)
 
         async def ask(within: str, window: str) -> Any:

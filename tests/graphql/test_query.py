@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.database.tables import requests
-from gql_imgproc.enums import RequestFailureCode, RequestStatus, StopReason
-from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.enums import RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, opened
 from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
@@ -19,7 +19,7 @@ from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
 
 def test_node_gives_requests_products_and_images(run: Any) -> None:
     async def story(api: Api) -> None:
-        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, 2))
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 2))
         known = await api.data(
             "query($id: ID!) { request(id: $id) { products { edges { node { id images { id } } } } } }", id=request_id
         )
@@ -61,10 +61,18 @@ def test_node_gives_requests_products_and_images(run: Any) -> None:
 def test_unknown_and_foreign_identifiers_give_null(run: Any) -> None:
     async def story(api: Api) -> None:
         request_id = given_request(api.resources.db, 1)
-        foreign = ["", "x", "req_", str(request_id), to_global(Kind.REQUEST, new_id()), "req_" + "G" * 32, "\u0000"]
-        as_product = to_global(Kind.PRODUCT, request_id)
+        foreign = [
+            "",
+            "x",
+            "req_",
+            str(request_id),
+            encode_global_id(IdPrefix.REQUEST, new_id()),
+            "req_" + "G" * 32,
+            "\u0000",
+        ]
+        as_product = encode_global_id(IdPrefix.PRODUCT, request_id)
 
-        for id in [*foreign, as_product, to_global(Kind.IMAGE, request_id)]:
+        for id in [*foreign, as_product, encode_global_id(IdPrefix.IMAGE, request_id)]:
             found = await api.data(
                 "query($id: ID!) { node(id: $id) { id } request(id: $id) { id } product(id: $id) { id } }", id=id
             )
@@ -101,7 +109,7 @@ def test_request_shows_what_is_known_of_it(run: Any) -> None:
                 error { code message httpStatus }
               } } } }
             } }""",
-            id=to_global(Kind.REQUEST, request_id),
+            id=encode_global_id(IdPrefix.REQUEST, request_id),
         )
 
         products = [edge["node"] for edge in found["request"].pop("products")["edges"]]
@@ -171,14 +179,14 @@ def test_final_request_has_its_output_and_its_failure(run: Any) -> None:
         request_id = given_request(db, 1)
         ended = {
             "status": RequestStatus.FAILED,
-            "stop_reason": StopReason.DEADLINE,
+            "stop_reason": TerminationReason.DEADLINE,
             "failure_code": RequestFailureCode.DEADLINE,
             "output_name": "output-1.csv",
             "images_per_second": 3.0,
         }
         statement = update(requests).where(requests.c.id == request_id).values(ended)
         db.write_now(lambda connection: connection.execute(statement))
-        id = to_global(Kind.REQUEST, request_id)
+        id = encode_global_id(IdPrefix.REQUEST, request_id)
 
         found = await api.data(
             "query($id: ID!) { request(id: $id) {"
@@ -201,7 +209,7 @@ def test_final_request_has_its_output_and_its_failure(run: Any) -> None:
 
 def test_requests_by_status_and_order(run: Any) -> None:
     async def story(api: Api) -> None:
-        old, new = (to_global(Kind.REQUEST, given_request(api.resources.db, 1)) for _ in range(2))
+        old, new = (encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1)) for _ in range(2))
 
         found = await api.data(
             """{ a: requests(orderBy: CREATED_AT_ASC, status: PENDING) { edges { node { id } } }
@@ -232,7 +240,7 @@ def test_products_are_searched_by_name(run: Any) -> None:
 
 def test_products_of_a_request_are_searched_by_name(run: Any) -> None:
     async def story(api: Api) -> None:
-        request_id = to_global(Kind.REQUEST, given_request(api.resources.db, *[1] * 12))
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, *[1] * 12))
         given_request(api.resources.db, *[1] * 12)
         query = """query($id: ID!, $text: String, $after: String) { request(id: $id) {
           products(nameContains: $text, first: 2, after: $after) {

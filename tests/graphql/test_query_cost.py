@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from graphql import OperationDefinitionNode, execute, get_introspection_query, parse
 
-from gql_imgproc.graphql.query_cost import SEARCH_COST, Measure, Measurer
+from gql_imgproc.graphql.query_cost import SEARCH_COST, CostAnalyzer, QueryCost
 from gql_imgproc.graphql.query_limits import (
     MAX_ALIASES,
     MAX_DEPTH,
@@ -20,7 +20,7 @@ from gql_imgproc.graphql.query_limits import (
     MAX_INTROSPECTION,
     MAX_REPEATS,
     MAX_TOKENS,
-    refusals,
+    exceeded_limits,
 )
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.settings import Settings
@@ -35,10 +35,10 @@ from tests.graphql.worst_case_documents import (
 )
 
 
-def measured(query: str, **variables: Any) -> Measure:
+def measured(query: str, **variables: Any) -> QueryCost:
     document = parse(query)
     operation = next(node for node in document.definitions if isinstance(node, OperationDefinitionNode))
-    return Measurer(schema._schema, document, variables).operation(operation)
+    return CostAnalyzer(schema._schema, document, variables).operation(operation)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_what_is_asked_of_an_entry_is_that_of_the_longest_list_without_pages() -
 
 
 def test_each_limit_has_its_sentence() -> None:
-    over = refusals(
-        Measure(
+    over = exceeded_limits(
+        QueryCost(
             cost=11,
             depth=MAX_DEPTH + 1,
             aliases=MAX_ALIASES + 1,
@@ -113,8 +113,8 @@ def test_each_limit_has_its_sentence() -> None:
         ),
         max_cost=10,
     )
-    within = refusals(
-        Measure(
+    within = exceeded_limits(
+        QueryCost(
             cost=10,
             depth=MAX_DEPTH,
             aliases=MAX_ALIASES,
@@ -153,7 +153,7 @@ def test_introspection_is_within_the_limits() -> None:
     )
 
     # Room for the schema to grow.
-    assert refusals(measured(every_detail), max_cost=1_000) == []
+    assert exceeded_limits(measured(every_detail), max_cost=1_000) == []
     assert measured(every_detail).introspection < MAX_INTROSPECTION * 0.9
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from gql_imgproc.database.tables import images, products, requests, tenants
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import REQUESTS
 from tests.graphql.client import Api, opened
@@ -118,7 +118,7 @@ def test_a_retry_counts_as_another_open_request(settings: Settings) -> None:
         query = f"mutation($id: ID!) {{ retryFailedImages(input: {{id: $id}}) {{ {EXCEEDED} }} }}".replace(
             "... on UploadCsvSuccess { replayed }", ""
         )
-        outcome = (await api.data(query, id=to_global(Kind.REQUEST, ended)))["retryFailedImages"]
+        outcome = (await api.data(query, id=encode_global_id(IdPrefix.REQUEST, ended)))["retryFailedImages"]
 
         assert (outcome["quota"], outcome["path"]) == ("OPEN_REQUESTS", ["input", "id"])
         assert now(db, ended).failed_images == 1

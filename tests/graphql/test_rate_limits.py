@@ -17,7 +17,7 @@ import websockets
 
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import Anonymous
-from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, error_of, opened, served
 from tests.graphql.live_server import PROGRESS
@@ -236,7 +236,7 @@ def test_whoever_tries_keys_is_not_listened_to_but_for_those_known_to_be_good(
             lookups = _count_lookups(monkeypatch)
             of_fresh = await ask(api, bearer(fresh))
             download = await api.http.get(
-                f"/api/download/{to_global(Kind.REQUEST, new_id())}", headers=bearer(wrong[0])
+                f"/api/download/{encode_global_id(IdPrefix.REQUEST, new_id())}", headers=bearer(wrong[0])
             )
             refused_lookups = lookups()
             of_known = await ask(api, bearer(known))

@@ -13,8 +13,8 @@ import pytest
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from gql_imgproc.graphql.shared_subscriptions import SharedResult, Shares
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.graphql.shared_subscriptions import SharedResult, SharedSubscriptions
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.messaging.pubsub import channel
 from gql_imgproc.requests.commands import cancel
 from tests.graphql.live_server import PROGRESS, connected, given_upload
@@ -60,13 +60,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def collected(shares: Shares, source: Source, key: str = "same") -> list[Any]:
+async def collected(shares: SharedSubscriptions, source: Source, key: str = "same") -> list[Any]:
     return [result async for result in shares.follow(key, source.begin, nobody_dismissed)]
 
 
 def test_equal_ones_are_executed_once_and_all_see_every_result() -> None:
     async def story() -> None:
-        shares, source = Shares(), Source()
+        shares, source = SharedSubscriptions(), Source()
         followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
         await settle()
 
@@ -88,7 +88,7 @@ def test_equal_ones_are_executed_once_and_all_see_every_result() -> None:
 
 def test_other_ones_are_executed_by_themselves() -> None:
     async def story() -> None:
-        shares, one, other = Shares(), Source(), Source()
+        shares, one, other = SharedSubscriptions(), Source(), Source()
         followers = [
             asyncio.create_task(collected(shares, one, "one")),
             asyncio.create_task(collected(shares, other, "other")),
@@ -107,7 +107,7 @@ def test_other_ones_are_executed_by_themselves() -> None:
 
 def test_a_late_one_begins_with_the_newest_result_and_a_slow_one_skips() -> None:
     async def story() -> None:
-        shares, source = Shares(), Source()
+        shares, source = SharedSubscriptions(), Source()
         async with aclosing(shares.follow("same", source.begin, nobody_dismissed)) as slow:
             first = asyncio.create_task(anext(slow))
             await settle()
@@ -131,7 +131,7 @@ def test_a_late_one_begins_with_the_newest_result_and_a_slow_one_skips() -> None
 
 def test_the_last_one_to_leave_ends_it_and_the_next_begins_anew() -> None:
     async def story() -> None:
-        shares, source = Shares(), Source()
+        shares, source = SharedSubscriptions(), Source()
         one, other = (shares.follow("same", source.begin, nobody_dismissed) for _ in range(2))
         waiting = asyncio.create_task(anext(one))
         also_waiting = asyncio.create_task(anext(other))
@@ -155,7 +155,7 @@ def test_the_last_one_to_leave_ends_it_and_the_next_begins_anew() -> None:
 
 def test_what_ends_it_by_a_fault_is_logged_once_and_told_to_each(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
-        shares, source = Shares(), Source()
+        shares, source = SharedSubscriptions(), Source()
         followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
         await settle()
         source.give(1)
@@ -186,7 +186,7 @@ def test_what_ends_it_by_a_fault_is_logged_once_and_told_to_each(caplog: pytest.
 
 def test_a_refusal_stays_one() -> None:
     async def story() -> list[Any]:
-        shares, source = Shares(), Source()
+        shares, source = SharedSubscriptions(), Source()
         source.results.put_nowait(PreExecutionError(None, []))
         source.results.put_nowait(None)
         return await collected(shares, source)
@@ -207,7 +207,7 @@ def inboxes(resources: Any, request_id: Any) -> int:
 def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(play: Any) -> None:
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 1)
-        id = to_global(Kind.REQUEST, request_id)
+        id = encode_global_id(IdPrefix.REQUEST, request_id)
         async with connected(host) as one, connected(host) as other:
             for socket in (one, other):
                 await socket.subscribe("a", PROGRESS, id=id)
@@ -239,7 +239,7 @@ def test_a_mutation_is_executed_as_often_as_it_is_sent(play: Any) -> None:
         async with connected(host) as socket:
             outcomes = []
             for name in ("a", "b"):
-                await socket.subscribe(name, mutation, id=to_global(Kind.REQUEST, request_id))
+                await socket.subscribe(name, mutation, id=encode_global_id(IdPrefix.REQUEST, request_id))
                 answer, _ = [await socket.receive() for _ in range(2)]
                 outcomes.append(answer["payload"]["data"]["cancelRequest"]["__typename"])
 
@@ -253,7 +253,7 @@ def test_nothing_is_left_of_a_watcher_that_went_away(play: Any, abrupt: bool) ->
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 1)
         async with connected(host) as socket:
-            await socket.subscribe("a", PROGRESS, id=to_global(Kind.REQUEST, request_id))
+            await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
             await socket.receive()
             assert inboxes(resources, request_id) == 1
             if abrupt:

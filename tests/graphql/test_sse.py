@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from gql_imgproc.graphql import sse
-from gql_imgproc.graphql.sse import framed
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.graphql.sse import with_boundaries
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.commands import cancel
 from tests.graphql.client import Api
 from tests.graphql.live_server import FAULTY, PROGRESS, Play, given_upload
@@ -126,7 +126,7 @@ def test_a_stream_without_news_gives_signs_of_life(
 
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 1)
-        async with watching(host, accept, to_global(Kind.REQUEST, request_id)) as answer:
+        async with watching(host, accept, encode_global_id(IdPrefix.REQUEST, request_id)) as answer:
             seen, stopped = b"", False
             async for data in answer.aiter_bytes():
                 seen += data
@@ -145,7 +145,7 @@ def test_a_stream_without_news_gives_signs_of_life(
 @pytest.mark.parametrize("accept", [EVENTS, APOLLO])
 def test_nothing_is_left_of_a_client_that_is_gone(play: Play, accept: str) -> None:
     async def story(host: str, resources: Any) -> None:
-        identifier = to_global(Kind.REQUEST, await given_upload(resources, 1))
+        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
         # Given a service that has been used before,
         async with watching(host, accept, identifier) as answer:
             await anext(answer.aiter_bytes())
@@ -190,7 +190,7 @@ def test_progress_as_events(play: Play, accept: str) -> None:
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 1)
         await cancel(resources, ANYBODY, request_id)
-        operation = {"query": PROGRESS, "variables": {"id": to_global(Kind.REQUEST, request_id)}}
+        operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
         async with httpx.AsyncClient(base_url=f"http://{host}") as client:
             events = await client.post("/graphql", json=operation, headers={"Accept": accept})
             query = await client.post(
@@ -221,7 +221,7 @@ def test_progress_as_apollo_asks_for_it(play: Play, accept: str) -> None:
         ended = await cancel(resources, ANYBODY, request_id)
 
         # when its progress is asked for as Apollo's clients do,
-        operation = {"query": PROGRESS, "variables": {"id": to_global(Kind.REQUEST, request_id)}}
+        operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
         async with httpx.AsyncClient(base_url=f"http://{host}") as client:
             answer = await client.post("/graphql", json=operation, headers={"Accept": accept})
 
@@ -252,7 +252,7 @@ def test_a_part_for_apollo_is_whole_as_soon_as_it_is_there(play: Play) -> None:
     async def story(host: str, resources: Any) -> None:
         # Given a client of a request under way, which takes a part for whole when it sees the boundary behind it,
         request_id = await given_upload(resources, 1)
-        operation = {"query": PROGRESS, "variables": {"id": to_global(Kind.REQUEST, request_id)}}
+        operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
         headers = {"Accept": "multipart/mixed;subscriptionSpec=1.0, application/json"}
         seen, stopped = b"", False
         async with (
@@ -283,6 +283,6 @@ def test_nothing_follows_the_end_for_apollo() -> None:
         yield "\r\na sign of life that was waiting its turn\r\n--graphql"
 
     async def collected() -> list[str]:
-        return [part async for part in framed(stream)]
+        return [part async for part in with_boundaries(stream)]
 
     assert "".join(asyncio.run(collected())) == "--graphql\r\nfirst\r\n--graphql--\r\n"

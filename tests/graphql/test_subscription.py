@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests.commands import cancel
 from tests.graphql.live_server import PROGRESS, Play, connected, given_picture_done, given_upload
 from tests.support.api_clients import ANYBODY
@@ -16,7 +16,7 @@ def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play)
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 2)
         async with connected(host) as socket:
-            await socket.subscribe("a", PROGRESS, id=to_global(Kind.REQUEST, request_id))
+            await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
             first = await socket.receive()
 
             await given_picture_done(resources, request_id)
@@ -38,7 +38,7 @@ def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play)
 
 @pytest.mark.parametrize(
     "id",
-    ["nonsense", to_global(Kind.REQUEST, new_id()), to_global(Kind.PRODUCT, new_id())],
+    ["nonsense", encode_global_id(IdPrefix.REQUEST, new_id()), encode_global_id(IdPrefix.PRODUCT, new_id())],
     ids=["nonsense", "request", "product"],
 )
 def test_unknown_request_is_a_coded_error(play: Play, id: str) -> None:

@@ -44,9 +44,9 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from gql_imgproc.access import audit_log
 from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.database.tables import images, metadata, products, requests
-from gql_imgproc.enums import Action, RequestStatus
-from gql_imgproc.ids import Kind, new_id, to_global
-from gql_imgproc.security.scopes import ourselves
+from gql_imgproc.enums import AuditAction, RequestStatus
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
+from gql_imgproc.security.scopes import system_caller
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, output_key
 from tests.graphql.client import served
@@ -258,24 +258,24 @@ async def given_belongings(resources: Any, tenant_id: UUID) -> Belongings:
         await storage.put(image_key(request_id, name), MARK.encode(), "image/jpeg")
         pictures.append(f"{request_id.hex}/{name}")
     given_key(database, tenant_id, name=MARK)
-    somebody = ourselves(tenant_id, MARK)
+    somebody = system_caller(tenant_id, MARK)
     database.write_now(
-        lambda connection: audit_log.note(connection, somebody, Action.REQUEST_ACCEPTED, MARK, file=MARK)
+        lambda connection: audit_log.note(connection, somebody, AuditAction.REQUEST_ACCEPTED, MARK, file=MARK)
     )
     identifiers = {
-        kind: database.read_now(lambda connection, of=kind: ids_of(connection, tenant_id, of)) for kind in Kind
+        kind: database.read_now(lambda connection, of=kind: ids_of(connection, tenant_id, of)) for kind in IdPrefix
     }
-    found = [to_global(kind, value) for kind, values in identifiers.items() for value in values]
+    found = [encode_global_id(kind, value) for kind, values in identifiers.items() for value in values]
     assert all(identifiers.values()), identifiers
     return Belongings(found, pictures)
 
 
-def ids_of(connection: Connection, tenant_id: UUID, kind: Kind) -> list[UUID]:
+def ids_of(connection: Connection, tenant_id: UUID, kind: IdPrefix) -> list[UUID]:
     if kind not in IDENTIFIED:
         raise Unfillable(f"there is nothing of the kind {kind} to be tried with")
     table = metadata.tables[IDENTIFIED[kind]]
     statement = select(table.c.id)
-    if kind is Kind.IMAGE:
+    if kind is IdPrefix.IMAGE:
         # They are their product's.
         statement = statement.join(products, products.c.id == images.c.product_id)
         table = products
@@ -328,7 +328,7 @@ class Doors:
 
 def like(identifier: str) -> str:
     """One of the same kind that names nothing."""
-    return to_global(Kind(identifier.split("_")[0]), new_id())
+    return encode_global_id(IdPrefix(identifier.split("_")[0]), new_id())
 
 
 def bare(answer: str, identifier: str) -> str:

@@ -23,11 +23,11 @@ from websockets.frames import CloseCode
 
 from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.graphql import http
-from gql_imgproc.graphql.context import Context, House
-from gql_imgproc.graphql.http import Transport
+from gql_imgproc.graphql.context import AppState, Context
+from gql_imgproc.graphql.http import GraphQLEndpoint
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.graphql.websocket import Socket, SocketHandler
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.commands import cancel
 from gql_imgproc.settings import Settings
 from tests.graphql.live_server import FAULTY, PROGRESS, Play, connected, given_picture_done, given_upload
@@ -193,7 +193,7 @@ def test_frame_that_is_none_closes_the_socket_and_what_runs_on_it(
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 1)
         async with connected(host) as socket:
-            await socket.subscribe("a", PROGRESS, id=to_global(Kind.REQUEST, request_id))
+            await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
             assert (await socket.receive())["type"] == "next"
 
             # Masked with zeros.
@@ -236,7 +236,7 @@ def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dic
         request_id = await given_upload(resources, 1)
         async with connected(host) as socket:
             # Given an operation under way,
-            await socket.subscribe("good", PROGRESS, id=to_global(Kind.REQUEST, request_id))
+            await socket.subscribe("good", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
             assert (await socket.receive())["type"] == "next"
 
             # when another one is faulty,
@@ -258,7 +258,7 @@ def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dic
 @pytest.mark.parametrize("name", ["a", "a" * 1_000])
 def test_a_name_is_for_one_operation_at_a_time(play: Play, name: str) -> None:
     async def story(host: str, resources: Any) -> None:
-        request_id = to_global(Kind.REQUEST, await given_upload(resources, 1))
+        request_id = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
         async with connected(host) as socket:
             await socket.subscribe(name, PROGRESS, id=request_id)
             assert (await socket.receive())["type"] == "next"
@@ -273,7 +273,7 @@ def test_a_name_is_for_one_operation_at_a_time(play: Play, name: str) -> None:
 def test_nothing_is_said_of_what_the_client_has_completed(play: Play) -> None:
     async def story(host: str, resources: Any) -> None:
         request_id = await given_upload(resources, 2)
-        identifier = to_global(Kind.REQUEST, request_id)
+        identifier = encode_global_id(IdPrefix.REQUEST, request_id)
         async with connected(host) as socket:
             # Given two operations that watch the same request,
             for name in ("left", "kept"):
@@ -302,7 +302,7 @@ def test_operations_of_one_socket_are_limited(play: Play, monkeypatch: pytest.Mo
     monkeypatch.setattr(http, "MAX_OPERATIONS_PER_SOCKET", 2)
 
     async def story(host: str, resources: Any) -> None:
-        identifier = to_global(Kind.REQUEST, await given_upload(resources, 1))
+        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
         async with connected(host) as socket, connected(host) as other:
             # Given a socket at its limit,
             for name in ("a", "b"):
@@ -333,7 +333,7 @@ def test_operations_of_one_socket_are_limited(play: Play, monkeypatch: pytest.Mo
 
 def test_nothing_is_left_of_a_client_that_is_gone(play: Play) -> None:
     async def story(host: str, resources: Any) -> None:
-        identifier = to_global(Kind.REQUEST, await given_upload(resources, 1))
+        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
         # Given a service that has been used before,
         async with connected(host) as socket:
             await socket.subscribe("a", PROGRESS, id=identifier)
@@ -373,8 +373,8 @@ def test_nothing_is_said_to_a_closed_socket() -> None:
 
         raw = WebSocket({"type": "websocket"}, receive, send)
         await raw.accept()
-        socket = Socket(Transport(), raw, raw)
-        handler = SocketHandler(Transport(), socket, Any, None, schema, timedelta(seconds=9))
+        socket = Socket(GraphQLEndpoint(), raw, raw)
+        handler = SocketHandler(GraphQLEndpoint(), socket, Any, None, schema, timedelta(seconds=9))
 
         # when it is closed after the first message,
         messages = socket.iter_json()
@@ -417,7 +417,7 @@ ODD = JSON | st.fixed_dictionaries(
         "payload": JSON | st.fixed_dictionaries({"query": JSON}, optional={"variables": JSON, "extensions": JSON}),
     },
 )
-SETTINGS, TRANSPORT = Settings(_env_file=None, rate_operations="0", rate_subscriptions="0"), Transport()
+SETTINGS, TRANSPORT = Settings(_env_file=None, rate_operations="0", rate_subscriptions="0"), GraphQLEndpoint()
 
 
 @settings(deadline=None)
@@ -445,7 +445,7 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
         raw.client_state = WebSocketState.CONNECTED
         await raw.accept()
         resources = cast(Any, SimpleNamespace(db=None, rates=None, settings=SETTINGS))
-        context = Context(House(resources, Anonymous.ALWAYS), None, raw)
+        context = Context(AppState(resources, Anonymous.ALWAYS), None, raw)
         handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
         await handler.handle()
         return frames[1:]

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter, ImageOps
 
 from gql_imgproc.enums import ImageOutcome
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging import av1, heif
 from gql_imgproc.imaging.avif import quantiser_of
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
-from gql_imgproc.imaging.isobmff import Box, BoxFile, Budget
+from gql_imgproc.imaging.isobmff import Box, BoxBudget, IsoBmffReader
 from gql_imgproc.imaging.options import Options, OutputFormat
 from tests.imaging.corpus.compressing import done
 from tests.imaging.corpus.displayed import look_alike_upright, opened
@@ -40,10 +40,10 @@ def told(data: bytes) -> heif.Structure:
     return heif.structure(data, 2_000)
 
 
-def refused(data: bytes, limits: ImageLimits | None = None) -> ImageFailure:
-    with pytest.raises(ImageFailure) as caught:
+def refused(data: bytes, limits: ImageLimits | None = None) -> ImageError:
+    with pytest.raises(ImageError) as caught:
         inspect(data, limits or ImageLimits())
-    with pytest.raises(ImageFailure) as again:
+    with pytest.raises(ImageError) as again:
         compress(data, Options(), limits or ImageLimits())
     assert (again.value.code, again.value.message) == (caught.value.code, caught.value.message)
     return caught.value
@@ -186,7 +186,7 @@ def test_the_headers_of_an_animation_are_read_too() -> None:
     data = animated("AVIF", speed=9, quality=100)
     (length,) = struct.unpack_from(">I", data, data.index(b"stsz") + 4 + 12)
 
-    stream = av1.stream([memoryview(stream_of(data))[:length]], Budget(100), 1)
+    stream = av1.stream([memoryview(stream_of(data))[:length]], BoxBudget(100), 1)
 
     assert stream.frame is not None
     assert (stream.frame.width, stream.frame.height) == (96, 64)
@@ -569,7 +569,7 @@ def refusal(data: bytes) -> ImageErrorCode | None:
     try:
         heif.structure(data, 50)
         compress(data, Options(), TINY)
-    except ImageFailure as failure:
+    except ImageError as failure:
         return failure.code
     return None
 
@@ -577,7 +577,7 @@ def refusal(data: bytes) -> ImageErrorCode | None:
 def test_boxes_of_every_length_form_are_walked() -> None:
     long = struct.pack(">I4sQ", 1, b"long", 20) + b"four"
     data = box(b"shrt", b"abc") + long + struct.pack(">I4s", 0, b"last") + b"to the end"
-    file = BoxFile(data, 10)
+    file = IsoBmffReader(data, 10)
 
     walked: list[Box] = list(file.walk(file.view))
 

@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageCms
 
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.options import ImageFilter, OutputFormat
 from tests.imaging.corpus import bmp, jpeg, png, tiff
 from tests.imaging.corpus.compressing import COMPRESSED, KEPT, done
@@ -143,7 +143,7 @@ def test_16_bits_of_a_big_endian_tiff_stay_too() -> None:
 def test_numbers_without_a_white_cannot_be_changed(name: str) -> None:
     data = tiff.sources()[name]
 
-    with pytest.raises(ImageFailure, match=r"nothing tells which of them is white") as refused:
+    with pytest.raises(ImageError, match=r"nothing tells which of them is white") as refused:
         done(data, scale=0.5)
 
     assert refused.value.code is ImageErrorCode.UNSUPPORTED_FORMAT

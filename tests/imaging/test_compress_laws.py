@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gql_imgproc.enums import ImageOutcome
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
 from gql_imgproc.imaging.exif import orientation_exif
 from gql_imgproc.imaging.options import DEFAULT, ImageFilter, Options, OutputFormat
@@ -128,7 +128,7 @@ def test_damaged_pictures_only_ever_raise_an_image_failure(
 def refused_or_done(data: bytes, options: Options = DEFAULT) -> None:
     try:
         compress(data, options, LIMITS)
-    except ImageFailure as failure:
+    except ImageError as failure:
         told = failure.code, failure.temporary
     else:
         return

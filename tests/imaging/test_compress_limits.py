@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
 from gql_imgproc.imaging.options import Options, OutputFormat
 from tests.imaging.corpus import bmp, jpeg, tiff
@@ -33,8 +33,8 @@ def bytes_of(name: str, size: tuple[int, int] = (64, 48), **how: Any) -> bytes:
     return file.getvalue()
 
 
-def refused(data: bytes, limits: ImageLimits | None = None) -> ImageFailure:
-    with pytest.raises(ImageFailure) as caught:
+def refused(data: bytes, limits: ImageLimits | None = None) -> ImageError:
+    with pytest.raises(ImageError) as caught:
         compress(data, Options(), limits or ImageLimits())
     assert caught.value.message.endswith(".")
     assert not caught.value.temporary
@@ -265,7 +265,7 @@ def test_run_lengths_are_expanded_when_they_are_few() -> None:
 
     assert looks_the_same(few, done(few, format=OutputFormat.PNG).data)
     assert done(many).outcome is KEPT
-    with pytest.raises(ImageFailure, match="run-length coded BMP of more than 4 MB") as caught:
+    with pytest.raises(ImageError, match="run-length coded BMP of more than 4 MB") as caught:
         done(many, scale=0.5)
     assert caught.value.code is TOO_LARGE
 

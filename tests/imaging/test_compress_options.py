@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from gql_imgproc.enums import ImageOutcome
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.options import Crop, ImageFilter, OutputFormat
 from tests.imaging.corpus.compressing import done
 from tests.imaging.corpus.displayed import opened
@@ -48,7 +48,7 @@ def test_crop_is_of_the_picture_as_displayed() -> None:
 
 @pytest.mark.parametrize("crop", [Crop(0, 0, 201, 10), Crop(200, 0, 1, 1), Crop(0, 119, 1, 2)])
 def test_a_crop_outside_the_picture_is_refused(crop: Crop) -> None:
-    with pytest.raises(ImageFailure) as refused:
+    with pytest.raises(ImageError) as refused:
         done(bytes_of(quarters(), "PNG"), crop=crop)
 
     assert refused.value.code is ImageErrorCode.OPTIONS_IMPOSSIBLE
@@ -166,7 +166,7 @@ def test_every_page_of_a_tiff_is_scaled() -> None:
 
 
 def test_a_side_that_the_format_cannot_hold_is_refused() -> None:
-    with pytest.raises(ImageFailure, match="too large for WebP, which holds at most 16,383") as refused:
+    with pytest.raises(ImageError, match="too large for WebP, which holds at most 16,383") as refused:
         done(bytes_of(Image.new("L", (17_000, 1)), "PNG"), format=OutputFormat.WEBP)
 
     assert refused.value.code is ImageErrorCode.TOO_LARGE

@@ -42,17 +42,17 @@ def test_quality_100_is_lossless() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_the_gate_sees_what_the_mean_does_not(mode: str) -> None:
     one = photo(512, 512).convert(mode)
-    strict, lenient = gates.Gate(36, 8, 8), gates.Gate(36, 8, 24)
+    strict, lenient = gates.SimilarityThreshold(36, 8, 8), gates.SimilarityThreshold(36, 8, 24)
     small, moved = one.copy(), one.copy()
     small.paste(ImageChops.offset(Image.new("RGB", (8, 8), "#700"), 0).convert(mode), (200, 200))
     moved.paste(one.crop((0, 0, 8, 8)).point(lambda n: min(255, n + 16)), (0, 0))
 
-    assert gates.passes(strict, one, one)
+    assert gates.is_similar(strict, one, one)
     assert min(gates.psnr(one, small), gates.psnr(one, moved)) > 36
-    assert not gates.passes(strict, one, small)
-    assert not gates.passes(lenient, one, small)
-    assert not gates.passes(strict, one, moved)
-    assert gates.passes(lenient, one, moved)
+    assert not gates.is_similar(strict, one, small)
+    assert not gates.is_similar(lenient, one, small)
+    assert not gates.is_similar(strict, one, moved)
+    assert gates.is_similar(lenient, one, moved)
 
 
 def test_the_gate_measures_what_can_be_seen() -> None:
@@ -64,10 +64,10 @@ def test_the_gate_measures_what_can_be_seen() -> None:
     alpha.putpixel((0, 0), (136, 136, 136, 0))
 
     # 7 levels are 31 dB; over all pixels, nearly all of which are clear, they would be 61.
-    assert gates.passes(gates.Gate(30, 8, 8), grey, off)
-    assert not gates.passes(gates.Gate(32, 8, 8), grey, off)
-    assert gates.passes(gates.Gate(24, 8, 8), grey, alpha)
-    assert not gates.passes(gates.Gate(26, 8, 8), grey, alpha)
+    assert gates.is_similar(gates.SimilarityThreshold(30, 8, 8), grey, off)
+    assert not gates.is_similar(gates.SimilarityThreshold(32, 8, 8), grey, off)
+    assert gates.is_similar(gates.SimilarityThreshold(24, 8, 8), grey, alpha)
+    assert not gates.is_similar(gates.SimilarityThreshold(26, 8, 8), grey, alpha)
 
 
 rgba = st.tuples(*[st.integers(0, 255)] * 4)
@@ -76,7 +76,7 @@ rgba = st.tuples(*[st.integers(0, 255)] * 4)
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(rgba, st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 20))
 def test_colours_are_joined_to_so_many_and_each_has_one(counts: dict[png_color_count.Colour, int], most: int) -> None:
-    shown = png_color_count.joined(counts, most)
+    shown = png_color_count.reduce_colors(counts, most)
 
     assert set(shown) == set(counts)
     assert len(set(shown.values())) <= most

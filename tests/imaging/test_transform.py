@@ -42,7 +42,7 @@ def test_no_more_is_decoded_than_the_target_needs(
     if orientation != 1 and options.max_width:
         plan = transform.plan(Options(max_height=options.max_width), size[::-1])
 
-    transform.draft(image, plan, orientation)
+    transform.draft_size(image, plan, orientation)
     image.load()
 
     assert image.size == drafted
@@ -53,11 +53,11 @@ def test_what_is_decoded_never_falls_short_of_the_target() -> None:
         image = jpeg(Image.new("L", (width, height)))
         plan = transform.plan(Options(scale=scale), image.size)
 
-        transform.draft(image, plan, 1)
+        transform.draft_size(image, plan, 1)
 
         assert image.width >= plan.target[0]
         assert image.height >= plan.target[1]
-        assert transform.shaped(image, plan, 1).size == plan.target
+        assert transform.apply_geometry(image, plan, 1).size == plan.target
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -67,10 +67,10 @@ def test_a_column_that_is_decoded_in_part_does_not_shift_the_others(orientation:
     slope = ImageChops.add(slope, Image.linear_gradient("L").resize((65, 65), Image.Resampling.BICUBIC), scale=2)
     whole, drafted = jpeg(slope, orientation), jpeg(slope, orientation)
     plan = transform.plan(Options(max_width=6), whole.size)
-    wanted = transform.shaped(whole, plan, orientation)
+    wanted = transform.apply_geometry(whole, plan, orientation)
 
-    transform.draft(drafted, plan, orientation)
-    made = transform.shaped(drafted, plan, orientation)
+    transform.draft_size(drafted, plan, orientation)
+    made = transform.apply_geometry(drafted, plan, orientation)
 
     assert drafted.size == (9, 9)
     assert made.size == wanted.size == (6, 6)

@@ -7,15 +7,15 @@ from typing import Any
 
 import redis
 
-from gql_imgproc.enums import RequestStatus, StopReason
+from gql_imgproc.enums import RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.maintenance.reconcile import sweep
 from gql_imgproc.requests.repository import claims, queries, transitions
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Resources], Any]], Any]
+Run = Callable[[Callable[[Runtime], Any]], Any]
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 THREE_ROWS = HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4))
@@ -29,7 +29,7 @@ def flush(settings: Settings) -> None:
 def test_wake_up_calls_that_redis_forgot_are_sent_again(run: Run, settings: Settings) -> None:
     """Promise P3: losing everything in Redis loses nothing."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, THREE_ROWS)).snapshot.id
         flush(settings)
         assert resources.queue.census().pictures == {}
@@ -42,7 +42,7 @@ def test_wake_up_calls_that_redis_forgot_are_sent_again(run: Run, settings: Sett
 
 
 def test_a_sweep_sends_only_what_is_missing(run: Run) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101))
         request_id = (await upload(resources, HEADER + rows)).snapshot.id
 
@@ -57,7 +57,7 @@ def test_a_sweep_sends_only_what_is_missing(run: Run) -> None:
 def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Settings) -> None:
     """Promise P2."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, THREE_ROWS)).snapshot.id
         for _ in range(3):
             await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
@@ -73,10 +73,12 @@ def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Sett
 def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         await resources.db.write(
-            lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+            lambda connection: transitions.mark_stopping(
+                connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+            )
         )
         flush(settings)
 
@@ -92,7 +94,7 @@ def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings
 
 
 def test_an_ingestion_that_broke_off_is_taken_up(run: Run, settings: Settings) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 2502))
         await upload(resources, HEADER + rows)
         flush(settings)
@@ -107,7 +109,7 @@ def test_an_ingestion_that_broke_off_is_taken_up(run: Run, settings: Settings) -
 def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, run: Run) -> None:
     """Promise P7: every wait has an end."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         resources.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
         request_id = (await upload(resources, THREE_ROWS)).snapshot.id
 

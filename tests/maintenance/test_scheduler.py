@@ -10,47 +10,47 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.database.tables import requests
-from gql_imgproc.database.types import later
+from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.maintenance import retention
-from gql_imgproc.maintenance.reconcile import reopen
-from gql_imgproc.maintenance.scheduler import Duty, do_alone, do_duties
+from gql_imgproc.maintenance.reconcile import run_auto_retries
+from gql_imgproc.maintenance.scheduler import PeriodicTask, run_as_leader, run_periodic_tasks
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries, transitions
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, input_key, object_name, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Resources], Any]], Any]
+Run = Callable[[Callable[[Runtime], Any]], Any]
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
-async def state(resources: Resources, request_id: Any) -> Snapshot:
+async def state(resources: Runtime, request_id: Any) -> Snapshot:
     found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
 
-async def now_is_later(resources: Resources, **moments: float) -> None:
+async def now_is_later(resources: Runtime, **moments: float) -> None:
     """Sets columns of every request to so many seconds from now."""
-    values = {name: later(seconds) for name, seconds in moments.items()}
+    values = {name: now_plus(seconds) for name, seconds in moments.items()}
     await resources.db.write(lambda connection: connection.execute(update(requests).values(values)))
 
 
 def test_of_several_processes_one_does_a_duty_and_leaves_an_account(run: Run) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         done = []
 
-        async def do(_: Resources) -> int:
+        async def do(_: Runtime) -> int:
             done.append(True)
             return 5
 
-        await asyncio.gather(*(do_alone(resources, Duty("something", do, 60)) for _ in range(10)))
+        await asyncio.gather(*(run_as_leader(resources, PeriodicTask("something", do, 60)) for _ in range(10)))
 
         assert len(done) == 1
         account = resources.duties.accounts()["something"]
@@ -60,8 +60,8 @@ def test_of_several_processes_one_does_a_duty_and_leaves_an_account(run: Run) ->
 
 
 def test_every_duty_is_done(run: Run) -> None:
-    async def story(resources: Resources) -> None:
-        do_duties(resources)
+    async def story(resources: Runtime) -> None:
+        run_periodic_tasks(resources)
         while set(resources.duties.accounts()) != {"sweep", "retry", "expiry", "orphans"}:  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.01)
 
@@ -74,7 +74,7 @@ def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
     gone, flaky = f"{image_host.url}/gone.jpg", image_host.add("/flaky.jpg", jpeg(1))
     image_host.answers["/flaky.jpg"] = [503] * 12
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         resources.settings = settings.model_copy(update={"auto_retry_seconds": 0})
         request_id = (await upload(resources, f'{HEADER}1,Chair,"{gone},{flaky}"\n')).snapshot.id
         ends = []
@@ -82,7 +82,7 @@ def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
             await work_all(resources)
             ended = await state(resources, request_id)
             assert (ended.status, ended.failed_images) == (RequestStatus.FAILED, 2)
-            ends.append(await reopen(resources))
+            ends.append(await run_auto_retries(resources))
 
         # Three tries of each round; what was answered with 404 is asked for once.
         assert ends == [1, 1, 1, 0, 0, 0]
@@ -101,16 +101,16 @@ def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
 def test_a_request_is_removed_when_its_retention_is_over(run: Run, settings: Settings, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         old, young = [(await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id for _ in range(2)]
         await work_all(resources)
         still_open = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        past = update(requests).where(requests.c.id == old).values(completed_at=later(-2 * 86_400))
+        past = update(requests).where(requests.c.id == old).values(completed_at=now_plus(-2 * 86_400))
         await resources.db.write(lambda connection: connection.execute(past))
 
-        assert await retention.remove_expired(resources) == 0
+        assert await retention.delete_expired_requests(resources) == 0
         resources.settings = settings.model_copy(update={"retention_days": 1.5})
-        assert await retention.remove_expired(resources) == 1
+        assert await retention.delete_expired_requests(resources) == 1
 
         left = await resources.db.read(
             lambda connection: [
@@ -130,7 +130,7 @@ def test_objects_that_no_row_names_are_removed_once_they_are_old(
 ) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         await work_all(resources)
         done = await state(resources, request_id)
@@ -158,7 +158,7 @@ def test_objects_that_no_row_names_are_removed_once_they_are_old(
         monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
         assert await retention.remove_orphans(resources) == 5
         assert sorted(await resources.storage.list_keys("requests/")) == sorted(own + theirs)
-        assert await resources.db.read(lambda connection: transitions.untidy(connection, 10)) == []
+        assert await resources.db.read(lambda connection: transitions.list_with_leftover_objects(connection, 10)) == []
 
     run(story)
 
@@ -166,7 +166,7 @@ def test_objects_that_no_row_names_are_removed_once_they_are_old(
 def test_nothing_of_an_open_request_is_removed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
         not_yet_recorded = image_key(request_id, object_name(new_id(), 1, "jpg"))
         await resources.storage.put(not_yet_recorded, b"a picture", "image/jpeg")

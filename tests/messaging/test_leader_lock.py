@@ -7,17 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from gql_imgproc.messaging.leader_lock import Duties
+from gql_imgproc.messaging.leader_lock import LeaderLocks
 
 
 @pytest.fixture
-def duties(redis_url: str) -> Iterator[Duties]:
-    opened = Duties(redis_url)
+def duties(redis_url: str) -> Iterator[LeaderLocks]:
+    opened = LeaderLocks(redis_url)
     yield opened
     opened.close()
 
 
-def test_a_duty_is_taken_by_one_until_its_time_is_over(duties: Duties) -> None:
+def test_a_duty_is_taken_by_one_until_its_time_is_over(duties: LeaderLocks) -> None:
     assert duties.take("sweep", 0.05)
     assert not duties.take("sweep", 0.05)
     assert duties.take("something else", 0.05)
@@ -25,7 +25,7 @@ def test_a_duty_is_taken_by_one_until_its_time_is_over(duties: Duties) -> None:
         pass
 
 
-def test_each_run_leaves_an_account(duties: Duties) -> None:
+def test_each_run_leaves_an_account(duties: LeaderLocks) -> None:
     assert duties.accounts() == {}
 
     for items in (3, 4):

@@ -50,7 +50,7 @@ def test_whoever_sends_is_no_worker(queue: Queue, redis_url: str) -> None:
 
 def test_a_call_carries_the_trace_it_belongs_to(queue: Queue) -> None:
     traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
-    with tracing.carrying(traceparent):
+    with tracing.use_context(traceparent):
         queue.ingest(new_id())
     queue.ingest(new_id())
 

@@ -15,7 +15,7 @@ import pytest
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.webhooks import client
-from gql_imgproc.webhooks.client import Answer
+from gql_imgproc.webhooks.client import DeliveryResponse
 from tests.support.image_host import CLOSED, PICTURE, Exchange, Host, canary, failure_of, fetching, serving
 
 #: This machine as strangers write it, in spellings that somebody's parser takes for an address or a name.
@@ -169,7 +169,7 @@ def has_ipv6() -> bool:
         return False
 
 
-async def post(url: str, policy: NetworkPolicy) -> Answer:
+async def post(url: str, policy: NetworkPolicy) -> DeliveryResponse:
     return await client.post(url, "{}", {}, policy, 5, resolve=turning())
 
 

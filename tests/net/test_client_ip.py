@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gql_imgproc.net.client_ip import caller_of
+from gql_imgproc.net.client_ip import client_ip
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -28,4 +28,4 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     ],
 )
 def test_the_last_address_that_no_trusted_proxy_has_is_the_callers(peer: str, forwarded: str, caller: str) -> None:
-    assert caller_of(peer, forwarded, PROXIES) == caller
+    assert client_ip(peer, forwarded, PROXIES) == caller

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from prometheus_client import REGISTRY
 
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.net import host_categories
-from gql_imgproc.net.fetch_errors import FetchFault
+from gql_imgproc.net.fetch_errors import FetchErrorKind
 from gql_imgproc.net.host_categories import HostClass
 from tests.support.image_host import (
     CLOSED,
@@ -30,7 +30,7 @@ from tests.support.image_host import (
 HASTY = replace(LIMITS, connect_s=0.2, first_byte_s=0.2)
 
 
-def answering(status: str, *headers: str, body: bytes = b"x") -> Callable[[], Awaitable[ImageFailure]]:
+def answering(status: str, *headers: str, body: bytes = b"x") -> Callable[[], Awaitable[ImageError]]:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(body, status, *headers)
 
@@ -39,8 +39,8 @@ def answering(status: str, *headers: str, body: bytes = b"x") -> Callable[[], Aw
 
 def asking(
     script: Callable[[Exchange], Awaitable[None]] = picture, *, path: str = "/a.jpg", **options: object
-) -> Callable[[], Awaitable[ImageFailure]]:
-    async def story() -> ImageFailure:
+) -> Callable[[], Awaitable[ImageError]]:
+    async def story() -> ImageError:
         async with serving(script) as host, fetching(**{"limits": HASTY, **options}) as fetcher:  # type: ignore[arg-type]
             return await failure_of(fetcher, path if "://" in path else host.url(path))
 
@@ -72,14 +72,14 @@ async def slowly_resolved(host: str, port: int) -> Sequence[str]:
     return []
 
 
-async def nobody_listens() -> ImageFailure:
+async def nobody_listens() -> ImageError:
     async with serving(picture) as gone:
         url = gone.url()
     async with fetching() as fetcher:
         return await failure_of(fetcher, url)
 
 
-async def no_turn() -> ImageFailure:
+async def no_turn() -> ImageError:
     limits = replace(LIMITS, per_host=1, slot_wait_s=0.1)
     async with serving(silence) as host, fetching(limits=limits) as fetcher:
         first = asyncio.create_task(fetcher.fetch(host.url()))
@@ -90,48 +90,48 @@ async def no_turn() -> ImageFailure:
         return failure
 
 
-BROUGHT_ABOUT: dict[FetchFault, Callable[[], Awaitable[ImageFailure]]] = {
-    FetchFault.ADDRESS_UNREADABLE: asking(path="http://user@127.0.0.1/"),
-    FetchFault.ADDRESS_FORBIDDEN: asking(policy=CLOSED),
-    FetchFault.NAME_UNKNOWN: asking(path="http://pictures.test/", resolve=never_resolved),
-    FetchFault.NOT_CONNECTED: nobody_listens,
-    FetchFault.CONNECT_TIMEOUT: asking(path="http://pictures.test/", resolve=slowly_resolved),
-    FetchFault.SILENT: asking(silence),
-    FetchFault.TOO_SLOW: asking(drip, limits=replace(LIMITS, total_s=0.2)),
-    FetchFault.NO_TURN: no_turn,
-    FetchFault.BROKEN_ANSWER: asking(cut),
-    FetchFault.EMPTY_ANSWER: answering("200 OK", body=b""),
-    FetchFault.STATUS_TEMPORARY: answering("503 Busy"),
-    FetchFault.STATUS_PERMANENT: answering("404 Not Found"),
-    FetchFault.TOO_MANY_REDIRECTS: answering("302 Found", "Location: /a.jpg"),
-    FetchFault.CONTENT_ENCODED: answering("200 OK", "Content-Encoding: gzip"),
-    FetchFault.TOO_LARGE: answering("200 OK", body=b"x" * (LIMITS.max_bytes + 1)),
+BROUGHT_ABOUT: dict[FetchErrorKind, Callable[[], Awaitable[ImageError]]] = {
+    FetchErrorKind.ADDRESS_UNREADABLE: asking(path="http://user@127.0.0.1/"),
+    FetchErrorKind.ADDRESS_FORBIDDEN: asking(policy=CLOSED),
+    FetchErrorKind.NAME_UNKNOWN: asking(path="http://pictures.test/", resolve=never_resolved),
+    FetchErrorKind.NOT_CONNECTED: nobody_listens,
+    FetchErrorKind.CONNECT_TIMEOUT: asking(path="http://pictures.test/", resolve=slowly_resolved),
+    FetchErrorKind.SILENT: asking(silence),
+    FetchErrorKind.TOO_SLOW: asking(drip, limits=replace(LIMITS, total_s=0.2)),
+    FetchErrorKind.NO_TURN: no_turn,
+    FetchErrorKind.BROKEN_ANSWER: asking(cut),
+    FetchErrorKind.EMPTY_ANSWER: answering("200 OK", body=b""),
+    FetchErrorKind.STATUS_TEMPORARY: answering("503 Busy"),
+    FetchErrorKind.STATUS_PERMANENT: answering("404 Not Found"),
+    FetchErrorKind.TOO_MANY_REDIRECTS: answering("302 Found", "Location: /a.jpg"),
+    FetchErrorKind.CONTENT_ENCODED: answering("200 OK", "Content-Encoding: gzip"),
+    FetchErrorKind.TOO_LARGE: answering("200 OK", body=b"x" * (LIMITS.max_bytes + 1)),
 }
 #: Told apart by their sentences, because several share a code.
 SENTENCES = {
-    FetchFault.ADDRESS_UNREADABLE: "carries a user name",
-    FetchFault.ADDRESS_FORBIDDEN: "belongs to this machine",
-    FetchFault.NAME_UNKNOWN: "cannot be resolved",
-    FetchFault.NOT_CONNECTED: "could not be connected to.",
-    FetchFault.CONNECT_TIMEOUT: "could not be connected to in 0.2 s",
-    FetchFault.CERTIFICATE_INVALID: "TLS certificate",
-    FetchFault.SILENT: "was silent for 0.2 s",
-    FetchFault.TOO_SLOW: "did not send the whole picture within 0.2 s",
-    FetchFault.NO_TURN: "could begin within 0.1 s",
-    FetchFault.BROKEN_ANSWER: "broke the connection",
-    FetchFault.EMPTY_ANSWER: "empty answer",
-    FetchFault.STATUS_TEMPORARY: "status 503",
-    FetchFault.STATUS_PERMANENT: "status 404",
-    FetchFault.TOO_MANY_REDIRECTS: "in a circle",
-    FetchFault.CONTENT_ENCODED: "Content-Encoding 'gzip'",
-    FetchFault.TOO_LARGE: "larger than the limit",
+    FetchErrorKind.ADDRESS_UNREADABLE: "carries a user name",
+    FetchErrorKind.ADDRESS_FORBIDDEN: "belongs to this machine",
+    FetchErrorKind.NAME_UNKNOWN: "cannot be resolved",
+    FetchErrorKind.NOT_CONNECTED: "could not be connected to.",
+    FetchErrorKind.CONNECT_TIMEOUT: "could not be connected to in 0.2 s",
+    FetchErrorKind.CERTIFICATE_INVALID: "TLS certificate",
+    FetchErrorKind.SILENT: "was silent for 0.2 s",
+    FetchErrorKind.TOO_SLOW: "did not send the whole picture within 0.2 s",
+    FetchErrorKind.NO_TURN: "could begin within 0.1 s",
+    FetchErrorKind.BROKEN_ANSWER: "broke the connection",
+    FetchErrorKind.EMPTY_ANSWER: "empty answer",
+    FetchErrorKind.STATUS_TEMPORARY: "status 503",
+    FetchErrorKind.STATUS_PERMANENT: "status 404",
+    FetchErrorKind.TOO_MANY_REDIRECTS: "in a circle",
+    FetchErrorKind.CONTENT_ENCODED: "Content-Encoding 'gzip'",
+    FetchErrorKind.TOO_LARGE: "larger than the limit",
 }
 
 
-@pytest.mark.parametrize("fault", list(FetchFault))
-def test_a_fault_is_called_what_the_table_says(fault: FetchFault, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("fault", list(FetchErrorKind))
+def test_a_fault_is_called_what_the_table_says(fault: FetchErrorKind, request: pytest.FixtureRequest) -> None:
     before = downloads(fault.name)
-    if fault is FetchFault.CERTIFICATE_INVALID:
+    if fault is FetchErrorKind.CERTIFICATE_INVALID:
         failure = asyncio.run(untrusted(request.getfixturevalue("tls_server")))
     else:
         failure = asyncio.run(BROUGHT_ABOUT[fault]())  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def test_downloads_are_counted_by_the_kind_of_host_not_by_host() -> None:
 
 def test_a_host_is_public_when_all_its_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_categories, "REMEMBERED", 2)
-    classes = host_categories.HostClasses()
+    classes = host_categories.HostCategories()
 
     classes.note("public", ["93.184.216.34", "2606:2800:220:1::1"])
     classes.note("mixed", ["93.184.216.34", "10.0.0.1"])
@@ -187,7 +187,7 @@ def test_a_host_is_public_when_all_its_addresses_are(monkeypatch: pytest.MonkeyP
     assert classes.of("public") is HostClass.UNKNOWN
 
 
-async def untrusted(server_side: ssl.SSLContext) -> ImageFailure:
+async def untrusted(server_side: ssl.SSLContext) -> ImageError:
     async with serving(picture, tls=server_side) as host, fetching(LOOPBACK, resolve=resolving("127.0.0.1")) as fetcher:
         return await failure_of(fetcher, host.url("/", "pictures.test", "https"))
 
@@ -210,4 +210,4 @@ def test_what_a_host_calls_a_picture_is_not_looked_at(media_type: str) -> None:
 def test_the_codes_of_the_table_are_those_of_fetching() -> None:
     others = {"UNSUPPORTED_FORMAT", "CORRUPT", "OPTIONS_IMPOSSIBLE", "WORKER_CRASHED", "INTERNAL"}
 
-    assert {fault.value.code for fault in FetchFault} == set(ImageErrorCode) - others
+    assert {fault.value.code for fault in FetchErrorKind} == set(ImageErrorCode) - others

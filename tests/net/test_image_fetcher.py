@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gql_imgproc import __version__
-from gql_imgproc.errors import ImageErrorCode, ImageFailure
+from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.net import http_client
 from gql_imgproc.net import image_fetcher as fetcher_module
 from gql_imgproc.net.address_policy import NetworkPolicy
@@ -327,7 +327,7 @@ def test_nobody_listening_is_unreachable_for_now() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
 
-        async def story() -> ImageFailure:
+        async def story() -> ImageError:
             async with fetching() as fetcher:
                 return await failure_of(fetcher, f"http://127.0.0.1:{port}/")
 
@@ -342,7 +342,7 @@ def test_an_unknown_name_is_unreachable_for_now(error: Exception) -> None:
     async def resolve(host: str, port: int) -> Sequence[str]:
         raise error
 
-    async def story() -> ImageFailure:
+    async def story() -> ImageError:
         async with fetching(resolve=resolve) as fetcher:
             return await failure_of(fetcher, "http://pictures.test/")
 
@@ -353,7 +353,7 @@ def test_an_unknown_name_is_unreachable_for_now(error: Exception) -> None:
 
 
 def test_a_name_without_addresses_is_unreachable_for_now() -> None:
-    async def story() -> ImageFailure:
+    async def story() -> ImageError:
         async with fetching(resolve=resolving()) as fetcher:
             return await failure_of(fetcher, "http://pictures.test/")
 
@@ -500,7 +500,7 @@ async def flood_of_tiny_chunks(exchange: Exchange) -> None:
     ],
 )
 def test_a_slow_host_times_out(script: Script, first_byte_s: float, total_s: float, message: str) -> None:
-    async def story() -> tuple[ImageFailure, float]:
+    async def story() -> tuple[ImageError, float]:
         limits = replace(LIMITS, first_byte_s=first_byte_s, total_s=total_s, max_bytes=10**9)
         async with serving(script) as host, fetching(limits=limits) as fetcher:
             loop = asyncio.get_running_loop()
@@ -531,7 +531,7 @@ def test_a_name_server_that_is_silent_times_out() -> None:
         await asyncio.sleep(30)
         return []
 
-    async def story() -> ImageFailure:
+    async def story() -> ImageError:
         async with fetching(limits=replace(LIMITS, connect_s=0.2), resolve=resolve) as fetcher:
             return await failure_of(fetcher, "http://pictures.test/")
 
@@ -543,7 +543,7 @@ def test_a_name_server_that_is_silent_times_out() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a listener that accepts nobody")
 def test_a_host_that_does_not_accept_times_out_and_its_next_address_is_tried() -> None:
-    async def story(*addresses: str) -> bytes | ImageFailure:
+    async def story(*addresses: str) -> bytes | ImageError:
         with socket.create_server(("127.0.0.2", 0), backlog=0) as full:
             port = full.getsockname()[1]
             fillers = [socket.socket() for _ in range(4)]
@@ -555,7 +555,7 @@ def test_a_host_that_does_not_accept_times_out_and_its_next_address_is_tried() -
             try:
                 async with fetching(limits=replace(LIMITS, connect_s=0.4), resolve=resolving(*addresses)) as fetcher:
                     return await fetcher.fetch(f"http://pictures.test:{port}/")
-            except ImageFailure as failure:
+            except ImageError as failure:
                 return failure
             finally:
                 server.close()
@@ -564,7 +564,7 @@ def test_a_host_that_does_not_accept_times_out_and_its_next_address_is_tried() -
                     filler.close()
 
     failure = asyncio.run(story("127.0.0.2"))
-    assert isinstance(failure, ImageFailure)
+    assert isinstance(failure, ImageError)
     assert (failure.code, failure.temporary) == (ImageErrorCode.TIMEOUT, True)
     assert asyncio.run(story("127.0.0.2", "127.0.0.1")) == PICTURE
 
@@ -602,7 +602,7 @@ def test_five_redirects_are_followed_and_a_sixth_is_not(status: int) -> None:
         else:
             await exchange.answer()
 
-    async def story() -> tuple[bytes, ImageFailure, int]:
+    async def story() -> tuple[bytes, ImageError, int]:
         async with serving(script) as host, fetching() as fetcher:
             body = await fetcher.fetch(host.url("/5"))
             failure = await failure_of(fetcher, host.url("/6"))
@@ -704,7 +704,7 @@ def test_a_name_cannot_change_its_meaning_between_check_and_connection() -> None
 
 
 def test_the_message_does_not_tell_what_an_inner_name_means() -> None:
-    async def story() -> ImageFailure:
+    async def story() -> ImageError:
         async with fetching(CLOSED, resolve=resolving("10.1.2.3")) as fetcher:
             return await failure_of(fetcher, "http://wiki.corp.test/")
 
@@ -716,7 +716,7 @@ def test_the_message_does_not_tell_what_an_inner_name_means() -> None:
 
 
 def test_a_port_that_is_not_allowed_is_not_connected_to() -> None:
-    async def story() -> tuple[ImageFailure, int]:
+    async def story() -> tuple[ImageError, int]:
         async with serving(picture) as host, fetching(replace(LOOPBACK, allow_ports=frozenset({80}))) as fetcher:
             return await failure_of(fetcher, host.url()), host.connections
 
@@ -830,7 +830,7 @@ def test_tls_asks_for_the_name_and_not_for_the_address(certificate: Path, loop: 
 
 
 def test_a_silent_tls_handshake_times_out() -> None:
-    async def story() -> ImageFailure:
+    async def story() -> ImageError:
         # Speaks no TLS and waits for the end of headers, which does not come.
         async with serving(picture) as host, fetching(limits=replace(LIMITS, connect_s=0.2)) as fetcher:
             return await failure_of(fetcher, host.url(scheme="https"))
@@ -887,7 +887,7 @@ def test_a_slow_host_does_not_hold_up_the_others() -> None:
 
 
 def test_waiting_for_a_turn_has_an_end_of_its_own() -> None:
-    async def story() -> tuple[ImageFailure, int]:
+    async def story() -> tuple[ImageError, int]:
         limits = replace(LIMITS, per_host=1, slot_wait_s=0.2)
         async with serving(silent) as host, fetching(limits=limits) as fetcher:
             first = asyncio.create_task(fetcher.fetch(host.url()))

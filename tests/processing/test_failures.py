@@ -15,24 +15,24 @@ from dramatiq import Message
 from sqlalchemy import event, select, update
 
 from gql_imgproc.database.tables import requests, webhook_deliveries
-from gql_imgproc.database.types import later
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, StopReason, WebhookStatus
+from gql_imgproc.database.types import now_plus
+from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, TerminationReason, WebhookStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.maintenance.reconcile import sweep
 from gql_imgproc.messaging import queue as queues
-from gql_imgproc.processing.worker_pool import work_on
+from gql_imgproc.processing.worker_pool import drain
 from gql_imgproc.requests import commands, ingest, lifecycle
 from gql_imgproc.requests.repository import claims, queries, transitions, webhook_outbox
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
-from gql_imgproc.security.scopes import anonymous
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.scopes import anonymous_caller
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import input_key, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Resources], Any]], Any]
+Run = Callable[[Callable[[Runtime], Any]], Any]
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -46,13 +46,13 @@ def flush(settings: Settings) -> None:
         client.flushall()
 
 
-async def state(resources: Resources, request_id: Any) -> Snapshot:
+async def state(resources: Runtime, request_id: Any) -> Snapshot:
     found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
 
-async def all_requests(resources: Resources) -> list[Any]:
+async def all_requests(resources: Runtime) -> list[Any]:
     return list(await resources.db.read(lambda connection: connection.scalars(select(requests.c.id)).all()))
 
 
@@ -63,10 +63,10 @@ async def all_requests(resources: Resources) -> list[Any]:
 def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(
     run: Run, settings: Settings, key: str | None, quota: int
 ) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         # Tried again, it finds that what it has taken itself leaves no room.
         resources.settings = settings.model_copy(update={"quota_open_requests": quota})
-        caller = anonymous("127.0.0.1", unlimited=not quota)
+        caller = anonymous_caller("127.0.0.1", unlimited=not quota)
         dialect = resources.db._writer.dialect
         commit, commits = dialect.do_commit, []
 
@@ -90,7 +90,7 @@ def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(
 
 
 def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(run: Run) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         dialect = resources.db._writer.dialect
         commit, committing, go_on = dialect.do_commit, threading.Event(), threading.Event()
 
@@ -118,7 +118,7 @@ def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(run: Run) -> N
 def test_a_stored_csv_that_is_not_what_was_accepted_ends_the_request(run: Run, stored: bytes | None) -> None:
     """Promise P1: it always ends."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, rows(600))).snapshot.id
         if stored is None:
             await resources.storage.delete(input_key(request_id))
@@ -138,7 +138,7 @@ def test_a_stored_csv_that_is_not_what_was_accepted_ends_the_request(run: Run, s
 def test_a_stored_csv_that_went_missing_before_the_end_ends_the_request(run: Run, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         await resources.storage.delete(input_key(request_id))
 
@@ -151,13 +151,17 @@ def test_a_stored_csv_that_went_missing_before_the_end_ends_the_request(run: Run
     run(story)
 
 
-@pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.DEADLINE])
-def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopped(run: Run, reason: StopReason) -> None:
+@pytest.mark.parametrize("reason", [TerminationReason.CANCELLED, TerminationReason.DEADLINE])
+def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopped(
+    run: Run, reason: TerminationReason
+) -> None:
     """Promise P1. Ingesting and finishing used to send each other messages for ever; the model found it."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, rows(600))).snapshot.id
-        await resources.db.write(lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, reason))
+        await resources.db.write(
+            lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, request_id, reason)
+        )
         await resources.storage.delete(input_key(request_id))
 
         await ingest.ingest(resources, request_id)
@@ -177,13 +181,13 @@ def test_an_end_that_was_turned_away_by_a_holder_is_not_left_to_the_sweep(
     """Ingestion sends a call to finish; who answers it may hold the request just when its last picture ends."""
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         end = lifecycle._end
 
         async def last_picture_ends(*arguments: Any) -> Snapshot | None:
             ended = await end(*arguments)
-            await work_on(resources, request_id)
+            await drain(resources, request_id)
             await lifecycle.finish(resources, request_id)
             flush(settings)
             return ended
@@ -198,7 +202,7 @@ def test_an_end_that_was_turned_away_by_a_holder_is_not_left_to_the_sweep(
 
 
 def test_the_deadline_of_a_retried_request_counts_from_its_retry(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
         await work_all(resources)
         long_ago = datetime.now(UTC) - timedelta(days=8)
@@ -220,7 +224,7 @@ def test_a_call_that_redis_lost_on_its_way_is_sent_again(
     """Promise P3: a call that was handed out, and never came, does not stand for a product that waits."""
     monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, rows(2))).snapshot.id
         with redis.Redis.from_url(settings.redis_url) as client:
             assert client.llen("dramatiq:images") == 2
@@ -241,7 +245,7 @@ def test_a_slow_product_does_not_stand_for_those_that_wait(
     """Promise P2: a product that is due again is worked on while another one of the request takes its time."""
     monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, rows(2))).snapshot.id
         with redis.Redis.from_url(settings.redis_url) as client:
             client.lpop("dramatiq:images", 2)
@@ -256,7 +260,7 @@ def test_a_slow_product_does_not_stand_for_those_that_wait(
 
 
 def test_there_are_never_more_calls_than_the_window(run: Run) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, rows(3000))).snapshot.id
         assert resources.queue.census().pictures == {request_id: set(range(32))}
 
@@ -269,7 +273,7 @@ def test_there_are_never_more_calls_than_the_window(run: Run) -> None:
 
 
 def test_control_messages_do_not_pile_up(run: Run, settings: Settings) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         broken_off = (await upload(resources, rows(2501))).snapshot.id
         stopped = (await upload(resources, rows(1), webhook_url="http://127.0.0.1:9/hook")).snapshot.id
         await commands.cancel(resources, ANYBODY, stopped)
@@ -287,7 +291,7 @@ def test_control_messages_do_not_pile_up(run: Run, settings: Settings) -> None:
 
 
 def test_a_message_of_somebody_else_stops_no_sweep(run: Run, settings: Settings) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, rows(1))).snapshot.id
         flush(settings)
         stray = Message(queue_name="images", actor_name="stray", args=(), kwargs={}, options={})
@@ -303,7 +307,7 @@ def test_a_message_of_somebody_else_stops_no_sweep(run: Run, settings: Settings)
 def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_host: ImageHost) -> None:
     """Promise P4: an output CSV is that of the final status."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
         store, asleep, wake_up = resources.storage.put_file, asyncio.Event(), asyncio.Event()
 
@@ -313,14 +317,14 @@ def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_hos
             await wake_up.wait()
             await store(*arguments)
 
-        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=later(0))))
+        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=now_plus(0))))
         claim = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
         assert claim is not None
         resources.storage.put_file = fall_asleep  # type: ignore[method-assign]
         sleeper = asyncio.create_task(work_all(resources))
         await asleep.wait()
         # Its hold runs out, and another process does all that follows.
-        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=later(0))))
+        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=now_plus(0))))
         await lifecycle.finish(resources, request_id)
         image_host.add("/late.jpg", jpeg(1))
         await commands.retry_failed(resources, ANYBODY, request_id)
@@ -343,13 +347,13 @@ def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_hos
 def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: Run, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         await upload(resources, f"{HEADER}1,Chair,{address}\n", webhook_url="http://127.0.0.1:9/hook")
         await work_all(resources)
-        (delivery_id,) = await resources.db.read(lambda connection: webhook_outbox.due(connection, 10))
+        (delivery_id,) = await resources.db.read(lambda connection: webhook_outbox.list_due(connection, 10))
 
         def plan(seconds: float) -> None:
-            soon = update(webhook_deliveries).values(due_at=later(seconds))
+            soon = update(webhook_deliveries).values(due_at=now_plus(seconds))
             resources.db.write_now(lambda connection: connection.execute(soon))
 
         plan(60)
@@ -366,7 +370,7 @@ def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: R
         assert claim is None
         (row,) = await resources.db.read(lambda connection: connection.execute(select(webhook_deliveries)).all())
         assert (row.status, row.attempts) == (WebhookStatus.PENDING, 0)
-        assert await resources.db.read(lambda connection: webhook_outbox.due(connection, 10)) == [delivery_id]
+        assert await resources.db.read(lambda connection: webhook_outbox.list_due(connection, 10)) == [delivery_id]
 
     run(story)
 
@@ -374,13 +378,13 @@ def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: R
 def test_a_request_that_is_stopped_while_its_output_is_written_ends_as_stopped(run: Run, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         store = resources.storage.put_file
 
         async def stop_first(*arguments: Any) -> None:
             resources.storage.put_file = store  # type: ignore[method-assign]
-            stop = update(requests).values(stop_reason=StopReason.CANCELLED)
+            stop = update(requests).values(stop_reason=TerminationReason.CANCELLED)
             await resources.db.write(lambda connection: connection.execute(stop))
             await store(*arguments)
 
@@ -395,7 +399,7 @@ def test_a_request_that_is_stopped_while_its_output_is_written_ends_as_stopped(r
 def test_one_request_leaves_places_in_a_process_to_others(settings: Settings, run: Run) -> None:
     """Promise P11: a host that does not answer holds up its own request."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         resources.settings = settings.model_copy(update={"worker_threads": 4})
         slow = (await upload(resources, rows(10))).snapshot.id
         other = (await upload(resources, rows(1), priority=Priority.NORMAL)).snapshot.id
@@ -410,8 +414,8 @@ def test_one_request_leaves_places_in_a_process_to_others(settings: Settings, ru
             return jpeg(1)
 
         resources.fetcher.fetch = slowly  # type: ignore[method-assign]
-        turns = [asyncio.create_task(work_on(resources, slow, slot)) for slot in range(4)]
-        turns.append(asyncio.create_task(work_on(resources, other)))
+        turns = [asyncio.create_task(drain(resources, slow, slot)) for slot in range(4)]
+        turns.append(asyncio.create_task(drain(resources, other)))
         await four.wait()
         # The fourth turn of the slow one ended at once, without a product.
         assert [turn.done() for turn in turns] == [False, False, False, True, False]

@@ -18,23 +18,23 @@ from gql_imgproc.maintenance.reconcile import sweep
 from gql_imgproc.messaging.queue import NAMESPACE
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import lifecycle
-from gql_imgproc.requests.notify import share_of, wake
+from gql_imgproc.requests.notify import enqueue_workers, share_of
 from gql_imgproc.requests.repository import claims, queries
-from gql_imgproc.requests.repository.claims import Claim
+from gql_imgproc.requests.repository.claims import ClaimedProduct
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.api_keys import given_tenant
 from tests.support.scenarios import DONE, given_request
 
-Run = Callable[[Callable[[Resources], Any]], Any]
+Run = Callable[[Callable[[Runtime], Any]], Any]
 
 
 @pytest.fixture(autouse=True)
 def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product is done by recording it; turns have one product each, as the settings of these tests say."""
 
-    async def do(resources: Resources, claim: Claim, slot: int) -> None:
+    async def do(resources: Runtime, claim: ClaimedProduct, slot: int) -> None:
         def record(connection: Connection) -> None:
             for image in claim.images:
                 claims.record_image(connection, claim, image.id, DONE)
@@ -47,7 +47,7 @@ def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 class Line:
     """The workers, one after the other: who comes first is served first."""
 
-    def __init__(self, resources: Resources, settings: Settings) -> None:
+    def __init__(self, resources: Runtime, settings: Settings) -> None:
         self._resources = resources
         self._redis = redis.Redis.from_url(settings.redis_url)
         self.turns: Counter[UUID] = Counter()
@@ -60,16 +60,16 @@ class Line:
         self._redis.hdel(f"{NAMESPACE}:images.msgs", number)
         request_id, slot = UUID(message["args"][0]), message["args"][1]
         self.turns[request_id] += 1
-        await worker_pool.work_on(self._resources, request_id, slot)
+        await worker_pool.drain(self._resources, request_id, slot)
         return True
 
     def close(self) -> None:
         self._redis.close()
 
 
-async def accepted(resources: Resources, products: int, tenant_id: UUID = DEFAULT_TENANT) -> UUID:
+async def accepted(resources: Runtime, products: int, tenant_id: UUID = DEFAULT_TENANT) -> UUID:
     request_id = given_request(resources.db, *([1] * products), tenant_id=tenant_id)
-    await wake(resources, request_id, Priority.NORMAL)
+    await enqueue_workers(resources, request_id, Priority.NORMAL)
     return request_id
 
 
@@ -79,7 +79,7 @@ def test_a_tenants_places_are_shared_by_its_open_requests(open_requests: int, sh
 
 
 def test_while_one_tenant_has_ten_requests_anothers_has_every_other_turn(run: Run, settings: Settings) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         line = Line(resources, settings)
         many = [await accepted(resources, 60) for _ in range(10)]
         # The first had all places to itself, the second half of them: each such call has one turn yet.
@@ -105,7 +105,7 @@ def test_while_one_tenant_has_ten_requests_anothers_has_every_other_turn(run: Ru
 
 
 def test_the_places_of_a_request_that_has_ended_are_its_siblings(run: Run, settings: Settings) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         line = Line(resources, settings)
         short = [await accepted(resources, 1) for _ in range(9)]
         long = await accepted(resources, 200)
@@ -127,7 +127,7 @@ def test_the_places_of_a_request_that_has_ended_are_its_siblings(run: Run, setti
 
 
 def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(run: Run, settings: Settings) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         many = [await accepted(resources, 40) for _ in range(10)]
         one = await accepted(resources, 40, given_tenant(resources.db, "other"))
         with redis.Redis.from_url(settings.redis_url) as client:
@@ -145,21 +145,21 @@ def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(run: Run, s
 def test_a_call_for_a_slot_that_has_its_turn_here_is_dropped(run: Run) -> None:
     """The sweep takes the call of a turn that lasts for lost, and sends it again."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = await accepted(resources, 2)
         resources.turns[request_id].add(0)
 
-        await worker_pool.work_on(resources, request_id, 0)
+        await worker_pool.drain(resources, request_id, 0)
         assert now_of(resources, request_id).processed_products == 0
-        await worker_pool.work_on(resources, request_id, 1)
+        await worker_pool.drain(resources, request_id, 1)
         assert now_of(resources, request_id).processed_products == 1
 
     run(story)
 
 
-def now_of(resources: Resources, request_id: UUID) -> Snapshot:
+def now_of(resources: Runtime, request_id: UUID) -> Snapshot:
     def read(connection: Connection) -> Snapshot:
-        tenant_id = queries.owner_of_request(connection, request_id)
+        tenant_id = queries.tenant_of_request(connection, request_id)
         found = queries.request(connection, tenant_id, request_id) if tenant_id else None
         assert found is not None
         return found

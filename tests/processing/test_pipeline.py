@@ -15,35 +15,35 @@ from sqlalchemy import func, select
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus
-from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, ManifestRefused, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, InvalidCsv, UploadTooLarge, WebhookUrlRefused
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.ingest import ingest
 from gql_imgproc.requests.repository import claims, queries
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.paths import image_key, input_key, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Resources], Any]], Any]
+Run = Callable[[Callable[[Runtime], Any]], Any]
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
-async def state(resources: Resources, request_id: Any) -> Snapshot:
+async def state(resources: Runtime, request_id: Any) -> Snapshot:
     found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
 
-async def rows_of(resources: Resources, table: Any) -> list[Any]:
+async def rows_of(resources: Runtime, table: Any) -> list[Any]:
     return await resources.db.read(lambda connection: connection.execute(select(table)).all())
 
 
-async def output_of(resources: Resources, request_id: Any) -> list[dict[str, str]]:
+async def output_of(resources: Runtime, request_id: Any) -> list[dict[str, str]]:
     name = (await state(resources, request_id)).output_name
     assert name is not None
     text = (await resources.storage.get(output_key(request_id, name))).decode("utf-8")
@@ -53,7 +53,7 @@ async def output_of(resources: Resources, request_id: Any) -> list[dict[str, str
 def test_an_upload_becomes_compressed_pictures_and_an_output_csv(run: Run, image_host: ImageHost) -> None:
     first, second, third = (image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         submitted = await upload(resources, f'{HEADER}1,Chair,"{first},{second}"\n2,Table,{third}\n')
         request_id = submitted.snapshot.id
         assert (submitted.snapshot.status, submitted.replayed) == (RequestStatus.PENDING, False)
@@ -92,7 +92,7 @@ def test_one_bad_picture_harms_only_itself_and_says_why(run: Run, image_host: Im
     page = image_host.add("/page.jpg", b"<!doctype html><html><body>Not here</body></html>")
     missing = f"{image_host.url}/missing.jpg"
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         csv_text = f'{HEADER}1,Chair,"{good},{missing},{page}"\n2,Table,{good}\n'
         request_id = (await upload(resources, csv_text)).snapshot.id
 
@@ -121,7 +121,7 @@ def test_a_temporary_failure_is_tried_again_and_a_lasting_one_given_up(run: Run,
     broken = image_host.add("/broken.jpg", jpeg(2))
     image_host.answers = {"/shaky.jpg": [503, 500], "/broken.jpg": [503] * 9}
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{shaky}\n2,Table,{broken}\n")).snapshot.id
 
         await work_all(resources)
@@ -148,11 +148,11 @@ def test_a_host_can_ask_for_a_pause_of_ten_minutes_at_most(
     image_host.answers = {"/busy.jpg": [503]}
     image_host.retry_after = asked
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{busy}\n")).snapshot.id
         await ingest(resources, request_id)
 
-        await worker_pool.work_on(resources, request_id)
+        await worker_pool.drain(resources, request_id)
 
         (product,) = await rows_of(resources, products)
         assert product.due_at - product.updated_at == timedelta(seconds=pause_s)
@@ -164,7 +164,7 @@ def test_a_host_can_ask_for_a_pause_of_ten_minutes_at_most(
 def test_an_address_that_a_product_names_twice_is_fetched_once(run: Run, image_host: ImageHost) -> None:
     same = image_host.add("/same.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f'{HEADER}1,Chair,"{same},{same}"\n')).snapshot.id
 
         await work_all(resources)
@@ -180,7 +180,7 @@ def test_an_address_that_a_product_names_twice_is_fetched_once(run: Run, image_h
 def test_a_request_whose_images_all_failed_is_failed_and_can_still_be_downloaded(
     run: Run, image_host: ImageHost
 ) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{image_host.url}/none.jpg\n")).snapshot.id
 
         await work_all(resources)
@@ -196,9 +196,9 @@ def test_a_request_whose_images_all_failed_is_failed_and_can_still_be_downloaded
 @pytest.mark.parametrize(
     ("csv_text", "given", "error"),
     [
-        (f"{HEADER}1,Chair,not an address\n", {}, ManifestRefused),
-        (f"{HEADER}1,Chair,http://10.0.0.1/a.jpg\n", {}, ManifestRefused),
-        ("", {}, ManifestRefused),
+        (f"{HEADER}1,Chair,not an address\n", {}, InvalidCsv),
+        (f"{HEADER}1,Chair,http://10.0.0.1/a.jpg\n", {}, InvalidCsv),
+        ("", {}, InvalidCsv),
         (f"{HEADER}1,Chair,https://x.example/a.jpg\n", {"webhook_url": "http://10.0.0.1/hook"}, WebhookUrlRefused),
         (HEADER + "1,Chair,https://x.example/a.jpg\n" * 700_000, {}, UploadTooLarge),
     ],
@@ -209,7 +209,7 @@ def test_a_refused_upload_leaves_nothing_behind(
 ) -> None:
     """Promise P8: no row, no object, no message."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         with pytest.raises(error):
             await upload(resources, csv_text, **given)
 
@@ -225,8 +225,8 @@ def test_a_refused_upload_leaves_nothing_behind(
 
 
 def test_a_literal_forbidden_address_is_refused_with_its_place(run: Run) -> None:
-    async def story(resources: Resources) -> None:
-        with pytest.raises(ManifestRefused) as refusal:
+    async def story(resources: Runtime) -> None:
+        with pytest.raises(InvalidCsv) as refusal:
             await upload(resources, f"{HEADER}1,Chair,https://x.example/a.jpg\n2,Table,http://169.254.169.254/x\n")
 
         (issue,) = refusal.value.issues
@@ -239,7 +239,7 @@ def test_a_literal_forbidden_address_is_refused_with_its_place(run: Run) -> None
 def test_an_accepted_upload_wakes_as_many_workers_as_there_are_products_up_to_the_window(
     run: Run, image_host: ImageHost
 ) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         few = await upload(resources, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4)))
         many = await upload(resources, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101)))
 
@@ -251,7 +251,7 @@ def test_an_accepted_upload_wakes_as_many_workers_as_there_are_products_up_to_th
 
 
 def test_a_large_upload_is_taken_in_by_chunks(run: Run) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4502))
         submitted = await upload(resources, HEADER + rows)
         assert submitted.snapshot.ingested_products == 250
@@ -271,7 +271,7 @@ def test_a_large_upload_is_taken_in_by_chunks(run: Run) -> None:
 
 
 def test_the_same_idempotency_key_makes_one_request(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         csv_text = f"{HEADER}1,Chair,https://x.example/a.jpg\n"
 
         answers = await asyncio.gather(*(upload(resources, csv_text, idempotency_key="k") for _ in range(10)))
@@ -287,10 +287,10 @@ def test_the_same_idempotency_key_makes_one_request(run: Run, image_host: ImageH
 def test_cancelling_keeps_what_is_done_and_writes_the_output(run: Run, image_host: ImageHost) -> None:
     addresses = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3)]
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         csv_text = HEADER + "".join(f"{n + 1},P,{address}\n" for n, address in enumerate(addresses))
         request_id = (await upload(resources, csv_text)).snapshot.id
-        await worker_pool.work_on(resources, request_id)
+        await worker_pool.drain(resources, request_id)
 
         cancelled = await commands.cancel(resources, ANYBODY, request_id)
 
@@ -309,7 +309,7 @@ def test_failed_images_are_retried_and_the_output_is_written_anew(run: Run, imag
     good = image_host.add("/good.jpg", jpeg(1))
     late = f"{image_host.url}/late.jpg"
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f'{HEADER}1,Chair,"{good},{late}"\n')).snapshot.id
         await work_all(resources)
         assert (await state(resources, request_id)).status is RequestStatus.COMPLETED_WITH_ERRORS
@@ -332,7 +332,7 @@ def test_failed_images_are_retried_and_the_output_is_written_anew(run: Run, imag
 def test_deleting_a_request_removes_its_rows_and_its_objects(run: Run, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         await work_all(resources)
         assert len(await resources.storage.list_keys("requests/")) == 3
@@ -349,7 +349,7 @@ def test_an_image_that_kills_its_worker_is_given_up_alone(run: Run, image_host: 
     """Two crashes alone after one in company: WORKER_CRASHED; its neighbour in the product is done."""
     killer, good = image_host.add("/killer.jpg", jpeg(1)), image_host.add("/good.jpg", jpeg(2))
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f'{HEADER}1,Chair,"{killer},{good}"\n')).snapshot.id
         for crash in range(3):
             held = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
@@ -357,7 +357,7 @@ def test_an_image_that_kills_its_worker_is_given_up_alone(run: Run, image_host: 
             if crash:
                 suspect = held.images[0].id
                 assert await resources.db.write(
-                    lambda connection, held=held, suspect=suspect: claims.suspect_image(connection, held, suspect)
+                    lambda connection, held=held, suspect=suspect: claims.mark_crash_suspect(connection, held, suspect)
                 )
 
         await work_all(resources)

@@ -11,17 +11,17 @@ import pytest
 from sqlalchemy import select
 
 from gql_imgproc.database.tables import images, products
-from gql_imgproc.enums import ImageStatus, RequestStatus, StopReason
+from gql_imgproc.enums import ImageStatus, RequestStatus, TerminationReason
 from gql_imgproc.errors import StorageError
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.maintenance import retention
 from gql_imgproc.requests import commands, lifecycle
 from gql_imgproc.requests.repository import queries, transitions
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
-from gql_imgproc.storage.cloud import Patience
-from gql_imgproc.storage.object_store import Storage
+from gql_imgproc.storage.cloud import StoreTimeouts
+from gql_imgproc.storage.object_store import ObjectStore
 from gql_imgproc.storage.paths import image_key, input_key, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.fault_injection import Fault, Way, way_to
@@ -32,7 +32,7 @@ from tests.support.services import ImageHost, jpeg, upload, work_all
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 PRODUCTS = 4
 #: A store that is silent is soon given up.
-IMPATIENT = Patience(connect_s=1, silence_s=0.5, call_s=5, retries=1)
+IMPATIENT = StoreTimeouts(connect_s=1, silence_s=0.5, call_s=5, retries=1)
 
 # What a store does to a request is the same on every database.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -46,15 +46,15 @@ def way(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
 
 
 @pytest.fixture
-def run(settings: Settings, s3: S3, way: Way) -> Callable[[Callable[[Resources], Awaitable[Any]]], Any]:
+def run(settings: Settings, s3: S3, way: Way) -> Callable[[Callable[[Runtime], Awaitable[Any]]], Any]:
     """Runs a story with a bucket that is reached by the way."""
 
-    def run_story(story: Callable[[Resources], Awaitable[Any]]) -> Any:
+    def run_story(story: Callable[[Runtime], Awaitable[Any]]) -> Any:
         async def with_resources() -> Any:
             # No try is the last one.
             given = {"storage_url": s3.url, "retry_delays": (0.0,) * 50}
-            async with Resources(settings.model_copy(update=given)) as resources:
-                resources.storage = Storage(s3.url, patience=IMPATIENT)
+            async with Runtime(settings.model_copy(update=given)) as resources:
+                resources.storage = ObjectStore(s3.url, patience=IMPATIENT)
                 return await story(resources)
 
         return asyncio.run(with_resources())
@@ -62,7 +62,7 @@ def run(settings: Settings, s3: S3, way: Way) -> Callable[[Callable[[Resources],
     return run_story
 
 
-Run = Callable[[Callable[[Resources], Awaitable[Any]]], Any]
+Run = Callable[[Callable[[Runtime], Awaitable[Any]]], Any]
 
 
 def shop(image_host: ImageHost) -> str:
@@ -70,13 +70,13 @@ def shop(image_host: ImageHost) -> str:
     return HEADER + "".join(f"{n},P,{address}\n" for n, address in enumerate(addresses, 1))
 
 
-async def state(resources: Resources, request_id: UUID) -> Snapshot:
+async def state(resources: Runtime, request_id: UUID) -> Snapshot:
     found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
 
-async def completed_keys(resources: Resources, request_id: UUID) -> list[str]:
+async def completed_keys(resources: Runtime, request_id: UUID) -> list[str]:
     """Objects of the images that are said to be completed."""
     statement = (
         select(images.c.object_name)
@@ -87,7 +87,7 @@ async def completed_keys(resources: Resources, request_id: UUID) -> list[str]:
     return sorted(image_key(request_id, name) for name in names)
 
 
-async def work_until(resources: Resources, seen: Callable[[], bool]) -> None:
+async def work_until(resources: Runtime, seen: Callable[[], bool]) -> None:
     """Works until something has been seen. Who was stopped in mid-claim leaves a lease, which has to run out."""
     working = asyncio.create_task(work_all(resources))
     try:
@@ -106,11 +106,11 @@ async def work_until(resources: Resources, seen: Callable[[], bool]) -> None:
 def test_a_store_that_fails_during_a_run_costs_time_and_nothing_else(
     run: Run, s3: S3, way: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, shop(image_host))).snapshot.id
         # A store is opened when it is first used.
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-        straight = Storage(s3.url)
+        straight = ObjectStore(s3.url)
 
         # Half of the pictures get through; then the store takes nothing any more.
         stored = 0
@@ -161,7 +161,7 @@ def test_a_store_that_fails_during_a_run_costs_time_and_nothing_else(
 def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_no_request(
     run: Run, way: Way, image_host: ImageHost, fault: Fault
 ) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         way.fail(fault, "PUT")
 
         with pytest.raises(StorageError):
@@ -179,12 +179,14 @@ def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_no_request(
 def test_a_bucket_that_is_gone_for_a_while_ends_no_request(run: Run, s3: S3, image_host: ImageHost) -> None:
     """Its answer to a read is the 404 of a CSV that is gone, but for its code."""
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         right = resources.storage
         request_id = (await upload(resources, shop(image_host))).snapshot.id
-        resources.storage = Storage("s3://no-such-bucket", patience=IMPATIENT)
+        resources.storage = ObjectStore("s3://no-such-bucket", patience=IMPATIENT)
         await resources.db.write(
-            lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+            lambda connection: transitions.mark_stopping(
+                connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+            )
         )
 
         await lifecycle.finish(resources, request_id)
@@ -200,7 +202,7 @@ def test_a_bucket_that_is_gone_for_a_while_ends_no_request(run: Run, s3: S3, ima
 def test_what_a_store_could_not_remove_is_removed_later(
     run: Run, way: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, shop(image_host))).snapshot.id
         await work_all(resources)
         way.fail(Fault.BUSY, "POST", "DELETE")

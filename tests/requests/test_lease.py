@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.lease import kept
+from gql_imgproc.requests.lease import renewing
 
 
 def test_a_lease_is_extended_while_the_work_goes_on() -> None:
@@ -20,7 +20,7 @@ def test_a_lease_is_extended_while_the_work_goes_on() -> None:
         return True
 
     async def story() -> None:
-        async with kept(extend, 0.03):
+        async with renewing(extend, 0.03):
             await often.wait()
         count = len(asked)
         await asyncio.sleep(0.05)
@@ -35,7 +35,7 @@ def test_a_lost_lease_ends_the_work() -> None:
 
     async def story() -> None:
         with pytest.raises(LeaseLost):
-            async with kept(extend, 0.03):
+            async with renewing(extend, 0.03):
                 await asyncio.Event().wait()
 
     asyncio.run(asyncio.wait_for(story(), 5))
@@ -50,7 +50,7 @@ def test_a_lease_that_cannot_be_extended_is_lost_when_it_has_run_out() -> None:
 
     async def story() -> None:
         with pytest.raises(LeaseLost):
-            async with kept(extend, 0.06):
+            async with renewing(extend, 0.06):
                 await asyncio.Event().wait()
 
     asyncio.run(asyncio.wait_for(story(), 5))
@@ -63,7 +63,7 @@ def test_a_timeout_of_the_work_itself_is_no_lost_lease() -> None:
         return True
 
     async def story() -> None:
-        async with kept(extend, 60), asyncio.timeout(0.01):
+        async with renewing(extend, 60), asyncio.timeout(0.01):
             await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):

@@ -15,16 +15,16 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import api_keys as api_keys_table
 from gql_imgproc.database.tables import images
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.errors import KeyOver, NothingToRetry, RequestNotFound
+from gql_imgproc.errors import ApiKeyNotRotatable, NothingToRetry, RequestNotFound
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import claims
-from gql_imgproc.runtime import Resources
-from gql_imgproc.security.api_key import new_key
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.security.scopes import Scope
 from tests.support.api_clients import ANYBODY
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Resources], Any]], Any]
+Run = Callable[[Callable[[Runtime], Any]], Any]
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -44,7 +44,7 @@ def unheard() -> Iterator[None]:
 
 
 def test_who_retries_or_deletes_is_told_that_it_is_done(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         late = f"{image_host.url}/late.jpg"
         request_id = (await upload(resources, f'{HEADER}1,Chair,"{late}"\n')).snapshot.id
         await work_all(resources)
@@ -67,14 +67,14 @@ def test_who_retries_or_deletes_is_told_that_it_is_done(run: Run, image_host: Im
 
 
 def test_a_picture_is_suspected_once(run: Run) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
         claim = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 15))
         assert claim
 
         with unheard():
             assert await resources.db.write(
-                lambda connection: claims.suspect_image(connection, claim, claim.images[0].id)
+                lambda connection: claims.mark_crash_suspect(connection, claim, claim.images[0].id)
             )
 
         assert await resources.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
@@ -83,8 +83,8 @@ def test_a_picture_is_suspected_once(run: Run) -> None:
 
 
 def test_the_key_that_is_handed_out_is_the_one_that_there_is(run: Run) -> None:
-    async def story(resources: Resources) -> None:
-        text, successor = new_key(), new_key()
+    async def story(resources: Runtime) -> None:
+        text, successor = generate_api_key(), generate_api_key()
         with unheard():
             made = await resources.db.write(
                 lambda connection: api_keys.create(connection, ANYBODY, text, "shop", [Scope.READ], None)
@@ -96,9 +96,9 @@ def test_the_key_that_is_handed_out_is_the_one_that_there_is(run: Run) -> None:
         assert (made.text, rotated.text) == (text, successor)
         count = select(func.count()).select_from(api_keys_table)
         assert await resources.db.read(lambda connection: connection.scalar(count)) == 2
-        with pytest.raises(KeyOver):
+        with pytest.raises(ApiKeyNotRotatable):
             await resources.db.write(
-                lambda connection: api_keys.rotate(connection, ANYBODY, new_key(), made.key.id, timedelta(0))
+                lambda connection: api_keys.rotate(connection, ANYBODY, generate_api_key(), made.key.id, timedelta(0))
             )
 
     run(story)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import new_id
 from gql_imgproc.requests.snapshot import Snapshot
 
@@ -47,7 +47,7 @@ OPEN = Snapshot(
 FINAL = replace(
     OPEN,
     status=RequestStatus.FAILED,
-    stop_reason=StopReason.DEADLINE,
+    stop_reason=TerminationReason.DEADLINE,
     failure_code=RequestFailureCode.DEADLINE,
     completed_at=AT,
 )

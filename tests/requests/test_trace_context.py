@@ -15,7 +15,7 @@ import pytest
 from gql_imgproc import tracing
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from tests.support.otlp_collector import Collector, collecting
 from tests.support.services import ImageHost, upload, work_all
 
@@ -39,8 +39,8 @@ def manifest(host: ImageHost) -> str:
 def test_without_any_message_the_trace_goes_on_from_the_row(
     run: Any, image_host: ImageHost, collector: Collector
 ) -> None:
-    async def story(resources: Resources) -> None:
-        with tracing.span("caller", CALLER):
+    async def story(resources: Runtime) -> None:
+        with tracing.start_span("caller", CALLER):
             request = (await upload(resources, manifest(image_host))).snapshot
 
         # Every message is lost; a sweep would wake the worker.
@@ -58,14 +58,14 @@ def test_without_any_message_the_trace_goes_on_from_the_row(
 
 
 def test_a_turn_hands_on_the_trace_as_it_came(run: Any, image_host: ImageHost, collector: Collector) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request = (await upload(resources, manifest(image_host))).snapshot
         seen: list[str | None] = []
         work_on = resources.queue.work_on
-        resources.queue.work_on = lambda *given: (seen.append(tracing.travelling()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
+        resources.queue.work_on = lambda *given: (seen.append(tracing.propagation_headers()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
 
-        tracing.carry(CALLER)
-        await worker_pool.work_on(resources, request.id)
+        tracing.attach_context(CALLER)
+        await worker_pool.drain(resources, request.id)
 
         # Not with the span of the turn that sends it: turns would hang one below the other.
         assert seen == [CALLER]
@@ -83,13 +83,13 @@ def test_what_is_no_traceparent_is_not_carried(collector: Collector) -> None:
         None,
         7,
     ):
-        assert tracing.checked(text) is None
-    assert tracing.checked(CALLER) == CALLER
+        assert tracing.parse_traceparent(text) is None
+    assert tracing.parse_traceparent(CALLER) == CALLER
 
 
 def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
     def fail() -> None:
-        with tracing.span("deed", CALLER):
+        with tracing.start_span("deed", CALLER):
             raise ValueError("https://example.com/?signature=hidden")
 
     with pytest.raises(ValueError, match="hidden"):
@@ -103,11 +103,11 @@ def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
 
 
 def test_a_collector_that_never_answers_does_not_keep_a_process_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "LAST_SECONDS", 0.2)
+    monkeypatch.setattr(tracing, "SHUTDOWN_FLUSH_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         tracing.set_up("api")
-        with tracing.span("deed"):
+        with tracing.start_span("deed"):
             pass
         began = time.monotonic()
 

@@ -17,11 +17,11 @@ from gql_imgproc.requests import watch
 from gql_imgproc.requests.lifecycle import finish
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.services import ImageHost, jpeg, upload
 
-Run = Callable[[Callable[[Resources], Any]], Any]
+Run = Callable[[Callable[[Runtime], Any]], Any]
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -36,7 +36,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def watched(resources: Resources, request_id: Any) -> list[Snapshot]:
+async def watched(resources: Runtime, request_id: Any) -> list[Snapshot]:
     async with aclosing(watch.watch(resources, DEFAULT_TENANT, request_id)) as states:
         return [state async for state in states]
 
@@ -46,12 +46,12 @@ def csv_of(image_host: ImageHost, count: int) -> str:
 
 
 def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, csv_of(image_host, 5))).snapshot.id
         watcher = asyncio.create_task(watched(resources, request_id))
         await until(lambda: resources.hub.connected)
         for _ in range(5):
-            await worker_pool.work_on(resources, request_id)
+            await worker_pool.drain(resources, request_id)
             await asyncio.sleep(0.02)
         await finish(resources, request_id)
 
@@ -69,9 +69,9 @@ def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, ima
 
 
 def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
-        await worker_pool.work_on(resources, request_id)
+        await worker_pool.drain(resources, request_id)
         await finish(resources, request_id)
 
         states = await asyncio.wait_for(watched(resources, request_id), 5)
@@ -82,7 +82,7 @@ def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(run: R
 
 
 def test_a_watcher_of_an_unknown_request_gets_the_end(run: Run) -> None:
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         assert await asyncio.wait_for(watched(resources, new_id()), 5) == []
 
     run(story)
@@ -93,12 +93,12 @@ def test_events_that_were_lost_are_made_good_from_the_database(
 ) -> None:
     monkeypatch.setattr(watch, "CHECK_SECONDS", 0.05)
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
         watcher = asyncio.create_task(watched(resources, request_id))
         await until(lambda: resources.hub.connected)
         monkeypatch.setattr(resources.publisher, "publish", lambda snapshot: None)
-        await worker_pool.work_on(resources, request_id)
+        await worker_pool.drain(resources, request_id)
         await finish(resources, request_id)
 
         states = await asyncio.wait_for(watcher, 5)
@@ -113,14 +113,14 @@ def test_a_connection_that_redis_closed_is_made_again(
 ) -> None:
     monkeypatch.setattr(watch, "CHECK_SECONDS_WITHOUT_EVENTS", 0.05)
 
-    async def story(resources: Resources) -> None:
+    async def story(resources: Runtime) -> None:
         request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
         watcher = asyncio.create_task(watched(resources, request_id))
         await until(lambda: resources.hub.connected)
         with redis.Redis.from_url(settings.redis_url) as client:
             client.client_kill_filter(_type="pubsub")
         await until(lambda: not resources.hub.connected)
-        await worker_pool.work_on(resources, request_id)
+        await worker_pool.drain(resources, request_id)
         await until(lambda: resources.hub.connected)
         await finish(resources, request_id)
 

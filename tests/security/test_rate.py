@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from gql_imgproc.security.rate import Rate
+from gql_imgproc.security.rate import RateLimit
 
 
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
-        ("60/minute", Rate(60, 60)),
-        ("10 per second", Rate(10, 1)),
-        (" 5 per 2 hours ", Rate(5, 7_200)),
-        ("1000000/DAY", Rate(1_000_000, 86_400)),
+        ("60/minute", RateLimit(60, 60)),
+        ("10 per second", RateLimit(10, 1)),
+        (" 5 per 2 hours ", RateLimit(5, 7_200)),
+        ("1000000/DAY", RateLimit(1_000_000, 86_400)),
     ],
 )
-def test_a_rate_is_read(text: str, rate: Rate) -> None:
-    assert Rate.parse(text) == rate
+def test_a_rate_is_read(text: str, rate: RateLimit) -> None:
+    assert RateLimit.parse(text) == rate
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ def test_a_rate_is_read(text: str, rate: Rate) -> None:
 )
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="use a rate such as `60/minute`"):
-        Rate.parse(text)
+        RateLimit.parse(text)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.standalone.preflight import locked
+from gql_imgproc.standalone.preflight import lock_data_dir
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks.")
 def test_a_folder_is_one_process_s_until_it_lets_go(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        with pytest.raises(ConfigurationError) as refused, locked(tmp_path):
+    with lock_data_dir(tmp_path):
+        with pytest.raises(ConfigurationError) as refused, lock_data_dir(tmp_path):
             pass
 
         assert str(refused.value) == (
@@ -21,5 +21,5 @@ def test_a_folder_is_one_process_s_until_it_lets_go(tmp_path: Path) -> None:
             "Stop that one, or choose another with --data-dir"
         )
 
-    with locked(tmp_path):
+    with lock_data_dir(tmp_path):
         pass

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.standalone.doctor import examine
+from gql_imgproc.standalone.doctor import run_checks
 from tests.support.s3_server import S3
 
 
@@ -17,7 +17,7 @@ def test_without_a_terminal_each_finding_is_one_whole_line_without_passwords(
     monkeypatch.setenv("IMGPROC_REDIS_URL", "redis://:secret@127.0.0.1:1/0")
     monkeypatch.setenv("IMGPROC_DATABASE_URL", "postgresql+psycopg://user:secret@127.0.0.1:1/name?password=secret")
 
-    assert examine() is False
+    assert run_checks() is False
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [
@@ -39,7 +39,7 @@ def test_a_bucket_is_shown_with_who_serves_it_and_what_is_wrong(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def line() -> str:
-        examine()
+        run_checks()
         (found,) = (line for line in capsys.readouterr().out.splitlines() if "Storage" in line)
         return found
 

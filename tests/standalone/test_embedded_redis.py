@@ -10,13 +10,13 @@ from redis import Redis
 
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone import embedded_redis
-from gql_imgproc.standalone.supervisor import Child, stop
+from gql_imgproc.standalone.supervisor import ChildProcess, stop
 
 
 def test_our_own_redis_is_private_keeps_nothing_and_leaves_nothing() -> None:
     async def story() -> None:
         with embedded_redis.embedded() as own:
-            child = Child(own.program)
+            child = ChildProcess(own.program)
             try:
                 await own.until_ready(child)
                 with Redis.from_url(own.url) as client:

@@ -10,13 +10,13 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.net.loopback import is_loopback
-from gql_imgproc.standalone.preflight import check_keys, check_port, reachable_url_of, url_of, who_may_be_anonymous
+from gql_imgproc.standalone.preflight import anonymous_policy, check_keys, check_port, reachable_url_of, url_of
 from tests.support.api_keys import given_key
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
 def test_on_this_machine_nobody_is_asked_for_a_key_until_there_is_one(host: str, database_url: str) -> None:
-    anonymous = who_may_be_anonymous(host, allow_anonymous=False)
+    anonymous = anonymous_policy(host, allow_anonymous=False)
 
     check_keys(database_url, host, anonymous)
     assert anonymous is Anonymous.WHILE_NO_KEY
@@ -27,7 +27,7 @@ def test_on_this_machine_nobody_is_asked_for_a_key_until_there_is_one(host: str,
 def test_other_machines_need_a_key_unless_that_is_said_aloud(host: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'test.db'}"
     upgrade(url)
-    anonymous = who_may_be_anonymous(host, allow_anonymous=False)
+    anonymous = anonymous_policy(host, allow_anonymous=False)
     with pytest.raises(ConfigurationError, match=r"`gql-imgproc keys create`, or add --allow-anonymous"):
         check_keys(url, host, anonymous)
     database = Database(url)
@@ -36,7 +36,7 @@ def test_other_machines_need_a_key_unless_that_is_said_aloud(host: str, tmp_path
 
     check_keys(url, host, anonymous)
     assert anonymous is Anonymous.NEVER
-    assert who_may_be_anonymous(host, allow_anonymous=True) is Anonymous.ALWAYS
+    assert anonymous_policy(host, allow_anonymous=True) is Anonymous.ALWAYS
     assert not is_loopback(host)
 
 

@@ -16,7 +16,7 @@ import pytest
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.database.migrations import upgrade
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone.client import Client, ServiceError, base_of
@@ -218,8 +218,8 @@ def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
             resources = app.state.resources
             key, key_id = given_key(resources.db)
-            ended = to_global(Kind.REQUEST, (await given_end(app.state))[0])
-            running = to_global(Kind.REQUEST, await given_upload(resources, 1))
+            ended = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])
+            running = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
             async with Client(f"http://{host}", key) as client:
                 (state,) = [state async for state in client.progress(ended)]
                 assert state.output_csv_url is not None

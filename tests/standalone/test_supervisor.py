@@ -14,7 +14,7 @@ import pytest
 
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone import supervisor
-from gql_imgproc.standalone.supervisor import Child, Program, stop, until_failed
+from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, until_failed
 
 #: A well-behaved child: ends on SIGTERM.
 WAIT = "import time; time.sleep(60)"
@@ -34,14 +34,16 @@ async def until(condition: Callable[[], object], seconds: float = 5) -> None:
             await asyncio.sleep(0.01)
 
 
-async def end(*children: Child, seconds: float = 5) -> None:
+async def end(*children: ChildProcess, seconds: float = 5) -> None:
     await stop(children, seconds, at_once=asyncio.Event())
 
 
 def test_a_killed_child_is_back_at_once_in_the_same_environment(tmp_path: Path) -> None:
     async def story() -> None:
         said = tmp_path / "said"
-        child = Child(program(f"import os; open({str(said)!r}, 'a').write(os.environ['GREETING'] + '\\n'); {WAIT}"))
+        child = ChildProcess(
+            program(f"import os; open({str(said)!r}, 'a').write(os.environ['GREETING'] + '\\n'); {WAIT}")
+        )
         await until(lambda: said.exists() and said.read_text() == "hello\n")
         first = child.pid
         assert first is not None
@@ -60,7 +62,7 @@ def test_a_killed_child_is_back_at_once_in_the_same_environment(tmp_path: Path) 
 
 def test_stopping_asks_waits_and_starts_no_more() -> None:
     async def story() -> None:
-        children = [Child(program(WAIT)), Child(program(WAIT))]
+        children = [ChildProcess(program(WAIT)), ChildProcess(program(WAIT))]
         await until(lambda: all(child.pid for child in children))
         pids = [child.pid for child in children]
 
@@ -77,7 +79,7 @@ def test_stopping_asks_waits_and_starts_no_more() -> None:
 def test_a_child_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
     async def story() -> None:
         grandchild, deaf = tmp_path / "grandchild", tmp_path / "deaf"
-        child = Child(
+        child = ChildProcess(
             program(
                 "import subprocess, sys; "
                 f"other = subprocess.Popen([sys.executable, '-c', {WAIT!r}]); "
@@ -99,7 +101,7 @@ def test_a_child_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     async def story() -> None:
         deaf = tmp_path / "deaf"
-        child = Child(program(STUBBORN.format(str(deaf))))
+        child = ChildProcess(program(STUBBORN.format(str(deaf))))
         await until(deaf.exists)
         at_once = asyncio.Event()
 
@@ -114,7 +116,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
 
 def test_a_child_that_dies_at_once_again_and_again_is_started_ever_less_often() -> None:
     async def story() -> None:
-        child = Child(program("raise SystemExit(1)"))
+        child = ChildProcess(program("raise SystemExit(1)"))
 
         await asyncio.sleep(1.5)
 
@@ -127,7 +129,7 @@ def test_a_child_that_dies_at_once_again_and_again_is_started_ever_less_often() 
 
 def test_an_essential_child_that_cannot_be_started_is_given_up() -> None:
     async def story() -> None:
-        child = Child(program("raise SystemExit(1)", essential=True))
+        child = ChildProcess(program("raise SystemExit(1)", essential=True))
 
         with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
             await asyncio.wait_for(until_failed([child]), 5)
@@ -139,10 +141,10 @@ def test_an_essential_child_that_cannot_be_started_is_given_up() -> None:
 
 
 def test_a_start_that_fails_slowly_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "SETTLED_S", 0)
+    monkeypatch.setattr(supervisor, "STABLE_AFTER_SECONDS", 0)
 
     async def story() -> None:
-        child = Child(program("raise SystemExit(1)", essential=True))
+        child = ChildProcess(program("raise SystemExit(1)", essential=True))
 
         with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
             await asyncio.wait_for(until_failed([child]), 5)
@@ -159,7 +161,9 @@ def test_what_was_started_or_killed_is_not_given_up(
     monkeypatch.setattr(supervisor, "STARTED_S", started_s)
 
     async def story() -> None:
-        child = Child(Program("child", (sys.executable, "-c", "exit(1)"), essential=True, killed_status=killed_status))
+        child = ChildProcess(
+            Program("child", (sys.executable, "-c", "exit(1)"), essential=True, killed_status=killed_status)
+        )
 
         await until(lambda: child.restarts == 3)
 

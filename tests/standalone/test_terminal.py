@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gql_imgproc.standalone.client import Client, Issue, Refused, ServiceError
+from gql_imgproc.standalone.client import Client, CsvRejected, Issue, ServiceError
 from gql_imgproc.standalone.terminal import SHOWN_FAILURES, failures, refusal, saved, size
 
 HEADER = "S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
@@ -25,14 +25,14 @@ def text(console: Console) -> str:
 def test_a_refusal_shows_every_problem_with_its_place_as_it_is(console: Console) -> None:
     issues = (Issue(None, None, "HEADER", "No header."), Issue(7, "[b]Name[/b]", "NEW_CODE", "Is [red]empty."))
 
-    refusal(console, Refused("The CSV file has 102 problems.", issues, 102))
+    refusal(console, CsvRejected("The CSV file has 102 problems.", issues, 102))
 
     for words in ("102 problems", "HEADER", "7", "[b]Name[/b]", "NEW_CODE", "Is [red]empty.", "and 100 more"):
         assert words in text(console)
 
 
 def test_a_refusal_of_the_whole_is_one_line(console: Console) -> None:
-    refusal(console, Refused("The file is larger than the limit of 20 bytes.", (), 0))
+    refusal(console, CsvRejected("The file is larger than the limit of 20 bytes.", (), 0))
 
     assert text(console) == "The file is larger than the limit of 20 bytes.\n"
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
-from gql_imgproc.storage.cloud import Outlet, Patience
-from gql_imgproc.storage.object_store import PART_BYTES, ObjectHeaders, Storage
+from gql_imgproc.storage.cloud import PublicEndpoint, StoreTimeouts
+from gql_imgproc.storage.object_store import PART_BYTES, ObjectHeaders, ObjectStore
 from tests.support.fault_injection import Fault, Way, way_to
 from tests.support.s3_server import S3, checking, s3rver
 
@@ -25,8 +25,8 @@ OUTPUT = ObjectHeaders(
 #: Two parts and a bit.
 LARGE = bytes(range(256)) * (2 * PART_BYTES // 256) + b"the end"
 #: A store that is silent is soon given up.
-IMPATIENT = Patience(connect_s=1, silence_s=1, call_s=5, retries=1)
-ELSEWHERE = Outlet(("http://bucket.example",))
+IMPATIENT = StoreTimeouts(connect_s=1, silence_s=1, call_s=5, retries=1)
+ELSEWHERE = PublicEndpoint(("http://bucket.example",))
 
 
 def run(story: Callable[[], Awaitable[Any]]) -> Any:
@@ -58,7 +58,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_bucket_below_a_prefix_keeps_gives_lists_and_forgets(either: S3) -> None:
     async def story() -> None:
-        storage, other = Storage(f"{either.url}/shop/one", ELSEWHERE), Storage(f"{either.url}/shop/onem")
+        storage, other = ObjectStore(f"{either.url}/shop/one", ELSEWHERE), ObjectStore(f"{either.url}/shop/onem")
         await storage.check()
         await other.put_new("requests/1/x", b"other", PICTURE)
         await storage.put_new("requests/1/x.jpg", b"picture", PICTURE)
@@ -103,12 +103,12 @@ def test_thousands_of_objects_are_listed_and_removed_by_pages(
 ) -> None:
     async def story() -> None:
         s3.use(monkeypatch)
-        storage = Storage(s3.url)
+        storage = ObjectStore(s3.url)
         keys = [f"requests/{n % 3}/{n:04}" for n in range(1_001)]
         for start in range(0, len(keys), 100):
             await asyncio.gather(*(storage.put(key, b"", "image/gif") for key in keys[start : start + 100]))
         monkeypatch.setenv("AWS_ENDPOINT_URL", way.url)
-        storage = Storage(s3.url)
+        storage = ObjectStore(s3.url)
 
         assert [len(page) async for page in storage.pages("requests/")] == [1_000, 1]
         assert sorted(await storage.folders("requests/")) == ["0", "1", "2"]
@@ -123,7 +123,7 @@ def test_thousands_of_objects_are_listed_and_removed_by_pages(
 
 def test_what_is_stored_is_never_replaced(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        storage = Storage(s3.url)
+        storage = ObjectStore(s3.url)
         await storage.put_new("a", b"first", PICTURE)
         await storage.put_new("a", b"first", PICTURE)
         for store in (
@@ -136,7 +136,7 @@ def test_what_is_stored_is_never_replaced(s3: S3, monkeypatch: pytest.MonkeyPatc
 
         # Some stores know no conditions.
         s3.use(monkeypatch, AWS_CONDITIONAL_PUT="disabled")
-        unconditional = Storage(s3.url)
+        unconditional = ObjectStore(s3.url)
         await unconditional.check()
         await unconditional.put_new("a", b"other", PICTURE)
         assert await unconditional.get("a") == b"other"
@@ -146,7 +146,7 @@ def test_what_is_stored_is_never_replaced(s3: S3, monkeypatch: pytest.MonkeyPatc
 
 def test_an_answer_that_was_lost_is_made_good_by_asking_again(s3: S3, way: Way) -> None:
     async def story() -> None:
-        storage = Storage(s3.url, patience=IMPATIENT)
+        storage = ObjectStore(s3.url, patience=IMPATIENT)
         way.fail(Fault.MUTE, "PUT")
         with pytest.raises(StorageError):
             await storage.put_new("a", b"picture", PICTURE)
@@ -170,7 +170,7 @@ def test_every_call_to_a_store_that_fails_ends_and_says_so(s3: S3, way: Way, fau
     }
 
     async def story() -> None:
-        storage = Storage(s3.url, ELSEWHERE, IMPATIENT)
+        storage = ObjectStore(s3.url, ELSEWHERE, IMPATIENT)
         await storage.put_new("a", b"picture", PICTURE)
         way.fail(fault)
 
@@ -203,7 +203,7 @@ def test_a_large_file_that_fails_leaves_no_parts(s3: S3, way: Way, fault: Fault,
         return fault if hit else None
 
     async def story() -> None:
-        storage = Storage(s3.url, patience=IMPATIENT)
+        storage = ObjectStore(s3.url, patience=IMPATIENT)
         way.fault = fails
 
         with pytest.raises(StorageError):
@@ -213,7 +213,7 @@ def test_a_large_file_that_fails_leaves_no_parts(s3: S3, way: Way, fault: Fault,
         assert uploads_left(s3) == 0
         assert await storage.list_keys("") == []
         way.heal()
-        again = Storage(s3.url)
+        again = ObjectStore(s3.url)
         await again.put_file("large.csv", io.BytesIO(LARGE), OUTPUT)
         assert await again.get("large.csv") == LARGE
 
@@ -222,7 +222,7 @@ def test_a_large_file_that_fails_leaves_no_parts(s3: S3, way: Way, fault: Fault,
 
 def test_a_large_file_whose_caller_leaves_leaves_no_parts(s3: S3, way: Way) -> None:
     async def story() -> None:
-        storage = Storage(s3.url)
+        storage = ObjectStore(s3.url)
         way.fault = lambda _, target: Fault.HANG if "partNumber=2" in target else None
         leaving = asyncio.create_task(storage.put_file("large.csv", io.BytesIO(LARGE), OUTPUT))
         while not way.suffered:  # noqa: ASYNC110 - another thread tells
@@ -241,7 +241,7 @@ def test_a_bucket_that_is_missing_is_not_an_object_that_is_missing(s3: S3, way: 
     """It used to end requests for good: their CSV was thought to be gone."""
 
     async def story() -> None:
-        storage = Storage("s3://no-such-bucket")
+        storage = ObjectStore("s3://no-such-bucket")
         for call in (
             storage.open("a"),
             storage.get("a"),
@@ -256,7 +256,7 @@ def test_a_bucket_that_is_missing_is_not_an_object_that_is_missing(s3: S3, way: 
         # The end of an upload in parts whose answer is lost: the store says that there is no such upload any more.
         way.fault = lambda method, target: Fault.MUTE if method == "POST" and "uploadId=" in target else None
         with pytest.raises(StorageError) as raised:
-            await Storage(s3.url).put_file("large.csv", io.BytesIO(LARGE), OUTPUT)
+            await ObjectStore(s3.url).put_file("large.csv", io.BytesIO(LARGE), OUTPUT)
         assert not isinstance(raised.value, ObjectMissing)
 
     run(story)
@@ -264,7 +264,7 @@ def test_a_bucket_that_is_missing_is_not_an_object_that_is_missing(s3: S3, way: 
 
 def test_a_download_may_be_slow_as_long_as_it_goes_on(s3: S3) -> None:
     async def story() -> None:
-        storage = Storage(s3.url, patience=IMPATIENT)
+        storage = ObjectStore(s3.url, patience=IMPATIENT)
         await storage.put_file("large.csv", io.BytesIO(LARGE), OUTPUT)
         stored = await storage.open("large.csv")
         assert stored is not None
@@ -290,14 +290,14 @@ def test_a_store_is_spoken_to_in_the_clear_only_if_its_endpoint_says_so(
     assert way.seen == []
 
     s3.at(way.url).use(monkeypatch, AWS_ALLOW_HTTP="false")
-    run(Storage(s3.url).check)
+    run(ObjectStore(s3.url).check)
     assert [seen.split()[0] for seen in way.seen] == ["PUT", "GET", "GET", "POST"]
 
 
-def refusal(url: str, outlet: Outlet | None = None) -> str:
+def refusal(url: str, outlet: PublicEndpoint | None = None) -> str:
     """What is said of a store that cannot be used."""
     with pytest.raises(ConfigurationError) as raised:
-        run(lambda: Storage(url, outlet, IMPATIENT).check())
+        run(lambda: ObjectStore(url, outlet, IMPATIENT).check())
     said = str(raised.value)
     assert said.startswith(f"The object store {url} cannot be used")
     return said.removeprefix(f"The object store {url} cannot be used")
@@ -342,7 +342,7 @@ def test_the_key_of_the_document_suffices_and_its_signatures_are_right(s3: S3, m
     actions = sorted(set(re.findall(r'"(s3:[A-Za-z]+)"', document)))
 
     async def story() -> None:
-        storage = Storage(f"{s3.url}/prefix")
+        storage = ObjectStore(f"{s3.url}/prefix")
         await storage.check()
         await storage.put_file("large.csv", io.BytesIO(LARGE), OUTPUT)
         way.fault = lambda _, target: Fault.DENIED if "partNumber=2" in target else None

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from gql_imgproc.errors import ConfigurationError, StorageError
-from gql_imgproc.storage.object_store import CHUNK_BYTES, ObjectHeaders, Storage
+from gql_imgproc.storage.object_store import CHUNK_BYTES, ObjectHeaders, ObjectStore
 
 
-def run(folder: Path, story: Callable[[Storage], Awaitable[Any]]) -> Any:
-    return asyncio.run(story(Storage(folder.as_uri())))  # type: ignore[arg-type]
+def run(folder: Path, story: Callable[[ObjectStore], Awaitable[Any]]) -> Any:
+    return asyncio.run(story(ObjectStore(folder.as_uri())))  # type: ignore[arg-type]
 
 
 def test_what_is_put_can_be_read_in_chunks_and_is_gone_when_deleted(tmp_path: Path) -> None:
     data = bytes(range(256)) * 8192 + b"the end"
     assert len(data) > CHUNK_BYTES
 
-    async def story(storage: Storage) -> None:
+    async def story(storage: ObjectStore) -> None:
         await storage.put("a/b/one.jpg", b"one", "image/jpeg")
         await storage.put_file("a/b/two.csv", io.BytesIO(data), ObjectHeaders("text/csv"))
         assert await storage.list_keys("a/") == ["a/b/one.jpg", "a/b/two.csv"]
@@ -48,7 +48,7 @@ def test_what_is_put_can_be_read_in_chunks_and_is_gone_when_deleted(tmp_path: Pa
 
 
 def test_a_prefix_is_a_folder_and_not_the_beginning_of_a_name(tmp_path: Path) -> None:
-    async def story(storage: Storage) -> None:
+    async def story(storage: ObjectStore) -> None:
         await storage.put("requests/1/x", b"x", "text/plain")
         await storage.put("requests/10/x", b"x", "text/plain")
 
@@ -60,7 +60,7 @@ def test_a_prefix_is_a_folder_and_not_the_beginning_of_a_name(tmp_path: Path) ->
 
 
 def test_reading_what_is_not_there_and_leaving_the_store_are_refused(tmp_path: Path) -> None:
-    async def story(storage: Storage) -> None:
+    async def story(storage: ObjectStore) -> None:
         with pytest.raises(StorageError):
             await storage.get("nothing")
         with pytest.raises(StorageError):
@@ -74,7 +74,7 @@ def test_a_store_that_cannot_be_used_is_told_with_the_mend(tmp_path: Path) -> No
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
 
-    async def story(storage: Storage) -> None:
+    async def story(storage: ObjectStore) -> None:
         with pytest.raises(ConfigurationError, match="IMGPROC_STORAGE_URL"):
             await storage.check()
 

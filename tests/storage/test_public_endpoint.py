@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.storage.cloud import Outlet, outlet
-from gql_imgproc.storage.object_store import Storage
+from gql_imgproc.storage.cloud import PublicEndpoint, resolve_public_endpoint
+from gql_imgproc.storage.object_store import ObjectStore
 from tests.support.s3_server import S3
 
 HTTPS, HTTP = "https://shop.example", "http://127.0.0.1:8000"
-AMAZON = Outlet(("https://s3.us-east-1.amazonaws.com", "https://b.s3.us-east-1.amazonaws.com"))
+AMAZON = PublicEndpoint(("https://s3.us-east-1.amazonaws.com", "https://b.s3.us-east-1.amazonaws.com"))
 
 
-def at(*origins: str) -> Outlet:
-    return Outlet(origins)
+def at(*origins: str) -> PublicEndpoint:
+    return PublicEndpoint(origins)
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,18 @@ def at(*origins: str) -> Outlet:
     ],
 )
 def test_browsers_are_sent_where_they_can_be(
-    url: str, redirects: str, public_url: str, environment: dict[str, str], expected: Outlet | None
+    url: str, redirects: str, public_url: str, environment: dict[str, str], expected: PublicEndpoint | None
 ) -> None:
-    assert outlet(url, redirects, "", public_url, environment) == expected  # type: ignore[arg-type]
+    assert resolve_public_endpoint(url, redirects, "", public_url, environment) == expected  # type: ignore[arg-type]
 
 
 def test_a_public_endpoint_is_for_browsers_unless_they_are_to_come_to_us() -> None:
     inside = {"AWS_ENDPOINT_URL": "http://minio:9000"}
 
-    assert outlet("s3://b", "auto", "https://s3.example", HTTPS, inside) == Outlet(
+    assert resolve_public_endpoint("s3://b", "auto", "https://s3.example", HTTPS, inside) == PublicEndpoint(
         ("https://s3.example",), "https://s3.example"
     )
-    assert outlet("s3://b", "off", "https://s3.example", HTTPS, inside) is None
+    assert resolve_public_endpoint("s3://b", "off", "https://s3.example", HTTPS, inside) is None
 
 
 def google_account() -> str:
@@ -125,10 +125,10 @@ def test_a_signed_address_is_at_an_origin_that_the_page_lets_in(
     monkeypatch: pytest.MonkeyPatch, url: str, public_endpoint: str, environment: dict[str, str], address: str
 ) -> None:
     S3("").use(monkeypatch, **(AMAZON_KEY | environment))
-    found = outlet(url, "auto", public_endpoint, HTTPS)
+    found = resolve_public_endpoint(url, "auto", public_endpoint, HTTPS)
     assert found is not None
 
-    signed = asyncio.run(Storage(url, found).sign("a b.jpg", "GET", 60))
+    signed = asyncio.run(ObjectStore(url, found).sign("a b.jpg", "GET", 60))
 
     assert signed is not None
     assert signed.startswith(address)
@@ -149,7 +149,7 @@ def test_what_the_environment_says_wrong_is_told(
     S3("").use(monkeypatch, **(AMAZON_KEY | environment))
 
     with pytest.raises(ConfigurationError, match="cannot be used") as raised:
-        asyncio.run(Storage(url).check())
+        asyncio.run(ObjectStore(url).check())
 
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -158,21 +158,21 @@ def test_what_the_environment_says_wrong_is_told(
 def test_what_cannot_sign_has_its_objects_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     S3("").use(monkeypatch, **(AZURE_KEY | {"AZURE_STORAGE_ACCOUNT_KEY": "", "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=x"}))
 
-    assert asyncio.run(Storage("az://c/p", at("https://shop.example")).sign("a", "GET", 60)) is None
+    assert asyncio.run(ObjectStore("az://c/p", at("https://shop.example")).sign("a", "GET", 60)) is None
 
 
 def test_a_public_endpoint_that_would_not_be_signed_for_is_refused(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.use(monkeypatch, AWS_ENDPOINT_URL_S3=s3.endpoint)
 
     with pytest.raises(ConfigurationError, match="Set AWS_ENDPOINT_URL in place of it"):
-        asyncio.run(Storage(s3.url, Outlet(("https://s3.example",), "https://s3.example")).check())
+        asyncio.run(ObjectStore(s3.url, PublicEndpoint(("https://s3.example",), "https://s3.example")).check())
 
 
 @pytest.mark.parametrize("public_endpoint", ["", "https://pictures.example:9000"])
 def test_amazons_own_library_signs_the_same(monkeypatch: pytest.MonkeyPatch, public_endpoint: str) -> None:
     """moto does not check signed addresses."""
     S3("").use(monkeypatch, **(AMAZON_KEY | {"AWS_REGION": "eu-west-1"}))
-    storage = Storage("s3://b/p", outlet("s3://b/p", "auto", public_endpoint, HTTPS))
+    storage = ObjectStore("s3://b/p", resolve_public_endpoint("s3://b/p", "auto", public_endpoint, HTTPS))
 
     signed = asyncio.run(storage.sign("requests/größe 1.jpg", "GET", 300))
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gql_imgproc.security.scopes import anonymous
+from gql_imgproc.security.scopes import anonymous_caller
 
-ANYBODY = anonymous("127.0.0.1", unlimited=True)
+ANYBODY = anonymous_caller("127.0.0.1", unlimited=True)

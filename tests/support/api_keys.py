@@ -8,7 +8,7 @@ from uuid import UUID
 from gql_imgproc.access import key_repository, tenant_repository
 from gql_imgproc.database.engine import Database
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.security.api_key import new_key, presented
+from gql_imgproc.security.api_key import generate_api_key, parse_api_key
 from gql_imgproc.security.scopes import Scope
 
 
@@ -24,8 +24,8 @@ def given_key(
     expires_at: datetime | None = None,
 ) -> tuple[str, UUID]:
     """The text of a new key, with all scopes unless some are named, and its identifier."""
-    text = new_key()
-    form = presented(text)
+    text = generate_api_key()
+    form = parse_api_key(text)
     assert form is not None
     made = database.write_now(
         lambda connection: key_repository.insert_key(

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gql_imgproc.errors import ImageFailure
+from gql_imgproc.errors import ImageError
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.image_fetcher import Fetcher, FetchLimits
 
@@ -111,15 +111,15 @@ async def fetching(
         await fetcher.aclose()
 
 
-async def failure_of(fetcher: Fetcher, url: str) -> ImageFailure:
-    with pytest.raises(ImageFailure) as caught:
+async def failure_of(fetcher: Fetcher, url: str) -> ImageError:
+    with pytest.raises(ImageError) as caught:
         await fetcher.fetch(url)
     assert caught.value.message.endswith(".")
     return caught.value
 
 
-def outcome(script: Script, limits: FetchLimits = LIMITS, path: str = "/a.jpg") -> tuple[ImageFailure, Host]:
-    async def story() -> tuple[ImageFailure, Host]:
+def outcome(script: Script, limits: FetchLimits = LIMITS, path: str = "/a.jpg") -> tuple[ImageError, Host]:
+    async def story() -> tuple[ImageError, Host]:
         async with serving(script) as host, fetching(limits=limits) as fetcher:
             return await failure_of(fetcher, host.url(path)), host
 

@@ -11,12 +11,12 @@ from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, RequestStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.repository import claims, create, queries, transitions
-from gql_imgproc.requests.repository.claims import Claim, Verdict
+from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
-from gql_imgproc.requests.repository.transitions import End, Hold
+from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 
-DONE = Verdict(
+DONE = ImageResult(
     status=ImageStatus.COMPLETED,
     outcome=ImageOutcome.COMPRESSED,
     input_bytes=1000,
@@ -27,7 +27,7 @@ DONE = Verdict(
     width=8,
     height=6,
 )
-FAILED = Verdict(
+FAILED = ImageResult(
     status=ImageStatus.FAILED,
     error_code=ImageErrorCode.HTTP_STATUS,
     error_message="The host answered 404.",
@@ -64,15 +64,15 @@ def given_request(database: Database, *images_per_product: int, limits: Limits |
     return new.id
 
 
-def hold(database: Database, request_id: UUID, lease_s: float = 60) -> Hold:
-    taken = database.write_now(lambda connection: transitions.take(connection, request_id, lease_s))
+def hold(database: Database, request_id: UUID, lease_s: float = 60) -> RequestLease:
+    taken = database.write_now(lambda connection: transitions.acquire(connection, request_id, lease_s))
     assert taken is not None
     return taken
 
 
 def finish(database: Database, state: Snapshot, status: RequestStatus, **end: Any) -> Snapshot | None:
     """Ends a request by the hand of somebody who has seen it like that."""
-    given = End(status, **({"failure": None, "output_name": "output-1.csv"} | end))
+    given = FinalState(status, **({"failure": None, "output_name": "output-1.csv"} | end))
     held = hold(database, state.id, lease_s=0)
     return database.write_now(lambda connection: transitions.finish(connection, held, state, given))
 
@@ -83,15 +83,15 @@ def now(database: Database, request_id: UUID) -> Snapshot:
     return found
 
 
-def claim(database: Database, request_id: UUID, lease_s: float = 60) -> Claim | None:
+def claim(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct | None:
     return database.write_now(lambda connection: claims.claim_product(connection, request_id, lease_s))
 
 
-def claimed(database: Database, request_id: UUID, lease_s: float = 60) -> Claim:
+def claimed(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct:
     found = claim(database, request_id, lease_s)
     assert found is not None
     return found
 
 
-def record(database: Database, held: Claim, number: int, verdict: Verdict) -> Any:
+def record(database: Database, held: ClaimedProduct, number: int, verdict: ImageResult) -> Any:
     return database.write_now(lambda connection: claims.record_image(connection, held, held.images[number].id, verdict))

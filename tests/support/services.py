@@ -17,9 +17,9 @@ from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import ingest, lifecycle
-from gql_imgproc.requests.repository.transitions import claimable, open_requests
-from gql_imgproc.requests.upload import Submission, Submitted, submit
-from gql_imgproc.runtime import Resources
+from gql_imgproc.requests.repository.transitions import count_claimable, iter_open_requests
+from gql_imgproc.requests.upload import CsvUpload, Submitted, submit
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings import Settings
 from tests.support.api_clients import ANYBODY
@@ -104,12 +104,12 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def run(settings: Settings) -> Callable[[Callable[[Resources], Awaitable[Any]]], Any]:
+def run(settings: Settings) -> Callable[[Callable[[Runtime], Awaitable[Any]]], Any]:
     """Runs a story on an event loop with real resources."""
 
-    def run_story(story: Callable[[Resources], Awaitable[Any]]) -> Any:
+    def run_story(story: Callable[[Runtime], Awaitable[Any]]) -> Any:
         async def with_resources() -> Any:
-            async with Resources(settings) as resources:
+            async with Runtime(settings) as resources:
                 return await story(resources)
 
         return asyncio.run(with_resources())
@@ -117,7 +117,7 @@ def run(settings: Settings) -> Callable[[Callable[[Resources], Awaitable[Any]]],
     return run_story
 
 
-async def upload(resources: Resources, csv: str | bytes, caller: Caller = ANYBODY, **given: Any) -> Submitted:
+async def upload(resources: Runtime, csv: str | bytes, caller: Caller = ANYBODY, **given: Any) -> Submitted:
     """Submits a CSV with default options."""
     data = csv.encode() if isinstance(csv, str) else csv
     values: dict[str, Any] = {
@@ -127,22 +127,22 @@ async def upload(resources: Resources, csv: str | bytes, caller: Caller = ANYBOD
         "webhook_url": None,
         "idempotency_key": None,
     }
-    return await submit(resources, caller, Submission(file=io.BytesIO(data), **(values | given)))
+    return await submit(resources, caller, CsvUpload(file=io.BytesIO(data), **(values | given)))
 
 
-async def work_all(resources: Resources) -> None:
+async def work_all(resources: Runtime) -> None:
     """Does what workers would do for all open requests, without messages, until nothing more can be done."""
     while True:
         before = [(found.request.id, found.request.sequence) for found in await _open(resources)]
         for request_id, _ in before:
             await ingest.ingest(resources, request_id)
             await lifecycle.finish(resources, request_id)
-            while await resources.db.read(lambda connection, r=request_id: claimable(connection, r, 1)):
-                await worker_pool.work_on(resources, request_id)
+            while await resources.db.read(lambda connection, r=request_id: count_claimable(connection, r, 1)):
+                await worker_pool.drain(resources, request_id)
             await lifecycle.finish(resources, request_id)
         if before == [(found.request.id, found.request.sequence) for found in await _open(resources)]:
             return
 
 
-async def _open(resources: Resources) -> list[Any]:
-    return await resources.db.read(lambda connection: open_requests(connection, None, 100))
+async def _open(resources: Runtime) -> list[Any]:
+    return await resources.db.read(lambda connection: iter_open_requests(connection, None, 100))

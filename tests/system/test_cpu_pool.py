@@ -10,14 +10,14 @@ import pytest
 
 from gql_imgproc.enums import Priority
 from gql_imgproc.system import cpu_pool
-from gql_imgproc.system.cpu_pool import Ballast, CpuSlots
+from gql_imgproc.system.cpu_pool import CpuPool, MemoryBudget
 
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 
 
 def test_a_large_picture_is_not_overtaken_for_ever() -> None:
     async def story() -> list[str]:
-        cpu, order = CpuSlots(2, 100), []
+        cpu, order = CpuPool(2, 100), []
         go_on = threading.Event()
         first = asyncio.create_task(cpu.run(60, NORMAL, go_on.wait))
         await asyncio.sleep(0)
@@ -38,7 +38,7 @@ def test_the_urgent_ones_go_first_most_of_the_time_and_nobody_starves() -> None:
     """Promise P11."""
 
     async def story() -> list[Priority]:
-        cpu, order, go_on = CpuSlots(1, 100), [], threading.Event()
+        cpu, order, go_on = CpuPool(1, 100), [], threading.Event()
         first = asyncio.create_task(cpu.run(1, LOW, go_on.wait))
         await asyncio.sleep(0)
         waiting = []
@@ -61,7 +61,7 @@ def test_the_urgent_ones_go_first_most_of_the_time_and_nobody_starves() -> None:
 
 def test_a_line_saves_nothing_up_while_nobody_waits_in_it() -> None:
     async def story() -> list[Priority]:
-        cpu, order, go_on = CpuSlots(1, 100), [], threading.Event()
+        cpu, order, go_on = CpuPool(1, 100), [], threading.Event()
         for _ in range(100):
             await cpu.run(1, NORMAL, lambda: None)
         first = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
@@ -81,7 +81,7 @@ def test_a_line_saves_nothing_up_while_nobody_waits_in_it() -> None:
 
 def test_who_leaves_the_line_takes_no_slot() -> None:
     async def story() -> None:
-        cpu, go_on = CpuSlots(1, 100), threading.Event()
+        cpu, go_on = CpuPool(1, 100), threading.Event()
         first = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
         await asyncio.sleep(0)
         leaving = [asyncio.create_task(cpu.run(1, HIGH, lambda: 1)) for _ in range(3)]
@@ -101,7 +101,7 @@ def test_who_leaves_the_line_takes_no_slot() -> None:
 
 def test_a_slot_is_free_again_when_its_thread_is_not_when_its_caller_left() -> None:
     async def story() -> None:
-        cpu, go_on, ran = CpuSlots(1, 100), threading.Event(), []
+        cpu, go_on, ran = CpuPool(1, 100), threading.Event(), []
         left = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
         await asyncio.sleep(0.01)
         left.cancel()
@@ -117,7 +117,7 @@ def test_a_slot_is_free_again_when_its_thread_is_not_when_its_caller_left() -> N
 
 def test_what_fails_gives_its_slot_back() -> None:
     async def story() -> None:
-        cpu = CpuSlots(1, 100)
+        cpu = CpuPool(1, 100)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
                 await cpu.run(500, NORMAL, lambda: 1 / 0)
@@ -133,8 +133,8 @@ def test_a_decoder_that_never_comes_back_ends_its_process(monkeypatch: pytest.Mo
     async def story() -> None:
         ended, go_on = asyncio.Event(), threading.Event()
         monkeypatch.setattr(cpu_pool, "STUCK_SECONDS", 0.05)
-        monkeypatch.setattr(cpu_pool, "_give_up", ended.set)
-        cpu = CpuSlots(1, 100)
+        monkeypatch.setattr(cpu_pool, "_exit_stuck_process", ended.set)
+        cpu = CpuPool(1, 100)
         assert await cpu.run(1, NORMAL, lambda: 1) == 1
         stuck = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
         await asyncio.wait_for(ended.wait(), 5)
@@ -147,7 +147,7 @@ def test_a_decoder_that_never_comes_back_ends_its_process(monkeypatch: pytest.Mo
 
 def test_nothing_more_is_fetched_while_too_much_waits() -> None:
     async def story() -> None:
-        fetched = Ballast(10)
+        fetched = MemoryBudget(10)
         with fetched.holding(b"12345"), fetched.holding(b"12345") as data:
             assert data == b"12345"
             waiting = asyncio.create_task(fetched.room())

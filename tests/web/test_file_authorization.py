@@ -14,7 +14,7 @@ import pytest
 from gql_imgproc.access import signed_urls
 from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.ids import DEFAULT_TENANT, Kind, to_global
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.security.url_signature import signed
 from gql_imgproc.settings import Settings
@@ -49,7 +49,7 @@ def test_a_download_is_for_the_key_of_its_tenant(settings: Settings) -> None:
         async with opened(settings, anonymous=Anonymous.NEVER) as api:
             other = given_tenant(api.resources.db, "other")
             request_id, _ = await given_end(api, other)
-            path = f"/api/download/{to_global(Kind.REQUEST, request_id)}"
+            path = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
             own, _ = given_key(api.resources.db, other, Scope.READ)
             foreign, _ = given_key(api.resources.db)
             writer, _ = given_key(api.resources.db, other, Scope.WRITE)
@@ -70,7 +70,8 @@ def test_the_address_that_the_api_hands_out_opens_by_itself_for_a_while(settings
         async with opened(settings, anonymous=Anonymous.NEVER) as api:
             request_id, _ = await given_end(api)
             key, _ = given_key(api.resources.db, DEFAULT_TENANT, Scope.READ)
-            query = f'{{ request(id: "{to_global(Kind.REQUEST, request_id)}") {{ outputCsvUrl outputCsvExpiresAt }} }}'
+            global_id = encode_global_id(IdPrefix.REQUEST, request_id)
+            query = f'{{ request(id: "{global_id}") {{ outputCsvUrl outputCsvExpiresAt }} }}'
             answer = await api.http.post("/graphql", json={"query": query}, headers=bearer(key))
             given = answer.json()["data"]["request"]
             address = urlsplit(given["outputCsvUrl"])

@@ -12,11 +12,11 @@ from sqlalchemy import update
 from gql_imgproc.database.tables import requests
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import StorageError
-from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_key, output_key
-from gql_imgproc.storage.response_headers import attachment, output_filename, picture_cache
+from gql_imgproc.storage.response_headers import content_disposition, image_cache_control, output_filename
 from tests.graphql.client import Api, opened
 from tests.support.fault_injection import Fault, way_to
 from tests.support.s3_server import S3
@@ -38,7 +38,7 @@ async def given_output(api: Api, **given: Any) -> Any:
 def test_output_of_an_ended_request(run: Any) -> None:
     async def story(api: Api) -> None:
         request_id = await given_output(api, csv_filename="größe.csv")
-        address = f"/api/download/{to_global(Kind.REQUEST, request_id)}"
+        address = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
 
         got = await api.http.get(address)
         again = await api.http.get(address, headers={"If-None-Match": f"W/{got.headers['etag']}"})
@@ -60,7 +60,7 @@ def test_output_of_an_ended_request(run: Any) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["nonsense", "req_", to_global(Kind.REQUEST, new_id()), str(new_id()), "a%00b"],
+    ["nonsense", "req_", encode_global_id(IdPrefix.REQUEST, new_id()), str(new_id()), "a%00b"],
     ids=["nonsense", "prefix", "unknown", "unknown UUID", "control character"],
 )
 def test_output_of_an_unknown_request(run: Any, name: str) -> None:
@@ -77,7 +77,7 @@ def test_output_of_a_request_under_way(run: Any) -> None:
     async def story(api: Api) -> None:
         request_id = given_request(api.resources.db, 1)
 
-        got = await api.http.get(f"/api/download/{to_global(Kind.REQUEST, request_id)}")
+        got = await api.http.get(f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}")
 
         assert got.status_code == 409
         assert got.json() == {"error": "The request is still PENDING. Its output CSV is there when it has ended."}
@@ -133,7 +133,9 @@ async def given_picture(api: Api) -> tuple[str, str]:
     """Its path and its key."""
     request_id, name = new_id(), f"{new_id().hex}-1.webp"
     key = image_key(request_id, name)
-    await api.resources.storage.put_new(key, b"picture", ObjectHeaders("image/webp", picture_cache(private=False)))
+    await api.resources.storage.put_new(
+        key, b"picture", ObjectHeaders("image/webp", image_cache_control(private=False))
+    )
     return f"/api/image/{request_id.hex}/{name}", key
 
 
@@ -142,7 +144,7 @@ def test_objects_of_a_bucket_are_had_from_it(settings: Settings, s3: S3) -> None
         async with opened(in_bucket(settings, s3)) as api, httpx.AsyncClient() as browser:
             address, key = await given_picture(api)
             request_id = await given_output(api)
-            output = f"/api/download/{to_global(Kind.REQUEST, request_id)}"
+            output = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
 
             redirect, head = await api.http.get(address), await api.http.head(address)
             csv = await api.http.get(output)
@@ -177,7 +179,7 @@ def test_objects_of_a_bucket_that_browsers_do_not_reach_are_had_from_us(settings
         # Its endpoint is on loopback.
         async with opened(in_bucket(settings, s3, storage_redirects="auto")) as api:
             address, _ = await given_picture(api)
-            output = f"/api/download/{to_global(Kind.REQUEST, await given_output(api))}"
+            output = f"/api/download/{encode_global_id(IdPrefix.REQUEST, await given_output(api))}"
 
             picture, head, csv = await api.http.get(address), await api.http.head(address), await api.http.get(output)
 
@@ -261,8 +263,11 @@ def test_name_of_the_output(uploaded: str, downloaded: str) -> None:
 
 
 def test_name_cannot_break_out_of_its_header() -> None:
-    assert attachment("a\r\nX: y.csv") == "attachment; filename=\"a__X: y.csv\"; filename*=UTF-8''a%0D%0AX%3A%20y.csv"
     assert (
-        attachment('a"; x=\\"%.csv')
+        content_disposition("a\r\nX: y.csv")
+        == "attachment; filename=\"a__X: y.csv\"; filename*=UTF-8''a%0D%0AX%3A%20y.csv"
+    )
+    assert (
+        content_disposition('a"; x=\\"%.csv')
         == "attachment; filename=\"a_; x=___.csv\"; filename*=UTF-8''a%22%3B%20x%3D%5C%22%25.csv"
     )

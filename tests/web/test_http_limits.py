@@ -14,7 +14,14 @@ import uvloop
 from prometheus_client import REGISTRY
 from starlette.types import Receive, Scope, Send
 
-from gql_imgproc.web.http_limits import MAX_HEAD_BYTES, MAX_PIPELINED, Http, Pace, Patience, Span
+from gql_imgproc.web.http_limits import (
+    MAX_HEAD_BYTES,
+    MAX_PIPELINED,
+    Http,
+    HttpTimeouts,
+    MinThroughput,
+    ThroughputWindow,
+)
 from tests.graphql.client import listening
 
 #: Short, yet longer than a busy machine makes an event loop wait.
@@ -24,12 +31,12 @@ SPAN = 0.3
 class Hasty(Http):
     """The real protocol, with little patience."""
 
-    patience: ClassVar[Patience] = Patience(
-        head=Pace.deadline(SPAN),
-        body=Pace(SPAN, 10),
-        rest=Pace.deadline(SPAN),
-        answer=Pace(SPAN, 1_000),
-        farewell=Pace.deadline(SPAN),
+    patience: ClassVar[HttpTimeouts] = HttpTimeouts(
+        head=MinThroughput.deadline(SPAN),
+        body=MinThroughput(SPAN, 10),
+        rest=MinThroughput.deadline(SPAN),
+        answer=MinThroughput(SPAN, 1_000),
+        farewell=MinThroughput.deadline(SPAN),
         look_seconds=SPAN / 10,
     )
 
@@ -190,7 +197,7 @@ GET = b"GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def test_a_span_ends_late_only_when_too_little_moved_in_it() -> None:
-    span = Span(Pace(10, 100), now=0, moved=0)
+    span = ThroughputWindow(MinThroughput(10, 100), now=0, moved=0)
 
     assert not span.is_too_slow(9.9, 0)
     assert not span.is_too_slow(10, 100)
@@ -198,13 +205,13 @@ def test_a_span_ends_late_only_when_too_little_moved_in_it() -> None:
     assert not span.is_too_slow(19.9, 1_000_000)
     assert not span.is_too_slow(20, 1_000_000)
     assert span.is_too_slow(30, 1_000_099)
-    assert Span(Pace.deadline(10), now=0, moved=0).is_too_slow(10, 1_000_000)
+    assert ThroughputWindow(MinThroughput.deadline(10), now=0, moved=0).is_too_slow(10, 1_000_000)
 
 
 def test_an_upload_of_the_largest_size_fits_through_a_mobile_line() -> None:
     # Given 20 MiB over 256 kbit/s, seen every second,
     rate, size = 256_000 // 8, 20 * 1024 * 1024
-    span = Span(Patience().body, now=0, moved=0)
+    span = ThroughputWindow(HttpTimeouts().body, now=0, moved=0)
 
     # when it takes its eleven minutes, then it is never too slow.
     assert not any(span.is_too_slow(second, rate * second) for second in range(size // rate))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from graphql import DocumentNode, FragmentDefinitionNode, OperationDefinitionNode, parse
 
-from gql_imgproc.graphql.query_cost import Measurer
-from gql_imgproc.graphql.query_limits import refusals
+from gql_imgproc.graphql.query_cost import CostAnalyzer
+from gql_imgproc.graphql.query_limits import exceeded_limits
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
 from gql_imgproc.settings import Settings
@@ -42,8 +42,8 @@ def test_each_operation_of_a_page_costs_a_third_of_the_limit_at_most(folder: str
     for operation in operations:
         whole = DocumentNode(definitions=(operation, *fragments))
         # The pages of our page have 24 entries.
-        measure = Measurer(schema._schema, whole, {"first": 30, "last": 30}).operation(operation)
-        assert refusals(measure, limit) == []
+        measure = CostAnalyzer(schema._schema, whole, {"first": 30, "last": 30}).operation(operation)
+        assert exceeded_limits(measure, limit) == []
         costs[operation.name.value if operation.name else ""] = measure.cost
 
     assert len(costs) >= fewest

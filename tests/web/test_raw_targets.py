@@ -12,7 +12,7 @@ import pytest
 from gql_imgproc.ids import new_id
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, input_key, request_id_in
-from gql_imgproc.storage.response_headers import attachment, output_filename
+from gql_imgproc.storage.response_headers import content_disposition, output_filename
 from tests.graphql.client import served
 from tests.web.test_host_check import Answer, ask
 
@@ -133,7 +133,7 @@ def test_other_targets_lead_nowhere(run: Any, target: str) -> None:
     "name", ["../../etc/x", "/etc/x", "a\x00b", "CON", "NUL.csv", "C:\\x", "..", "x" * 10_000, 'a"\r\nX: y', "größe ☃"]
 )
 def test_a_download_is_named_safely(name: str) -> None:
-    header = attachment(output_filename(name))
+    header = content_disposition(output_filename(name))
 
     assert header.isascii()
     assert header.isprintable()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.database.tables import products
-from gql_imgproc.ids import Kind, new_id, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.processing import source_preview
 from gql_imgproc.runtime import SOURCES_AT_ONCE
 from gql_imgproc.settings import Settings
@@ -62,7 +62,7 @@ def given_image(api: Api, url: str, verdict: Any = DONE) -> str:
     held = claimed(db, request_id)
     if verdict is not None:
         record(db, held, 0, verdict)
-    return to_global(Kind.IMAGE, held.images[0].id)
+    return encode_global_id(IdPrefix.IMAGE, held.images[0].id)
 
 
 Story = Callable[[Api], Awaitable[None]]
@@ -110,7 +110,7 @@ def test_only_images_that_are_done_have_a_source_to_look_at(run_near: Any) -> No
             names = [
                 given_image(api, host.url, None),
                 given_image(api, host.url, FAILED),
-                to_global(Kind.IMAGE, new_id()),
+                encode_global_id(IdPrefix.IMAGE, new_id()),
                 given_image(api, host.url).replace("img_", "prd_"),
                 "nonsense",
                 host.url,

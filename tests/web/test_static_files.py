@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gql_imgproc.web import pages
-from gql_imgproc.web.static_files import accepted
+from gql_imgproc.web.static_files import accepted_encodings
 from tests.graphql.client import Api
 
 SCRIPT = b"1;" * 1_000
@@ -97,4 +97,4 @@ def test_each_form_has_its_own_tag(run: Any, built: Path) -> None:
 
 @pytest.mark.parametrize("header", ["br;q=nonsense", "br;q=0.0", "brotli", "*", ";;,,", "br;level=1"])
 def test_a_coding_is_taken_only_when_it_is_clearly_wanted(header: str) -> None:
-    assert accepted(header) == []
+    assert accepted_encodings(header) == []

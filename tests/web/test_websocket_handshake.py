@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from gql_imgproc.web.http_limits import WebSocket
-from gql_imgproc.web.security_headers import BARE
+from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
 from gql_imgproc.web.server import configuration
 from tests.web.test_http_limits import App, connected, parts, run
 
@@ -45,7 +45,9 @@ def test_what_is_no_handshake_is_answered_and_closed(request_: bytes) -> None:
             status, headers, body = parts(await client.rest())
 
             assert status == 400
-            assert {name.lower(): value.lower() for name, value in BARE.items()}.items() <= headers.items()
+            assert {
+                name.lower(): value.lower() for name, value in JSON_SECURITY_HEADERS.items()
+            }.items() <= headers.items()
             assert headers["content-type"] == "application/json"
             # Nothing of what was sent, and no exception's text.
             assert json.loads(body)["error"].startswith("This is no WebSocket handshake as RFC 6455 has it: ")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc.net.address_policy import NetworkPolicy
-from gql_imgproc.webhooks.client import MAX_ANSWER_BYTES, Answer, post
+from gql_imgproc.webhooks.client import MAX_ANSWER_BYTES, DeliveryResponse, post
 
 LOOPBACK = NetworkPolicy((ip_network("127.0.0.0/8"),), "*")
 
@@ -44,7 +44,7 @@ def status(line: str, *headers: str) -> Reply:
 
 def send(
     reply: Reply, *, policy: NetworkPolicy = LOOPBACK, timeout_s: float = 5, path: str = "/hook"
-) -> tuple[Answer, Received]:
+) -> tuple[DeliveryResponse, Received]:
     """Sends one webhook to a receiver that answers with `reply`."""
     received = Received()
 
@@ -60,7 +60,7 @@ def send(
         finally:
             writer.close()
 
-    async def run() -> Answer:
+    async def run() -> DeliveryResponse:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             headers = {"webhook-id": "msg_1", "webhook-timestamp": "1767225600"}

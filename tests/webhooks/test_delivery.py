@@ -29,13 +29,13 @@ from standardwebhooks import Webhook
 from gql_imgproc.access import signed_urls
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import requests, webhook_deliveries
-from gql_imgproc.database.types import later, now
+from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.enums import Priority, RequestStatus, WebhookStatus
 from gql_imgproc.errors import ConfigurationError, NoWebhook, RequestNotFound
 from gql_imgproc.ids import new_id
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE
 from gql_imgproc.requests.repository import webhook_outbox
-from gql_imgproc.runtime import Resources
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.url_signature import is_signed
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.webhooks.delivery import deliver, next_delay_s, resend
@@ -138,12 +138,12 @@ def variables(settings: Settings) -> dict[str, str]:
     }
 
 
-def run(settings: Settings, work: Callable[[Resources], Awaitable[object]], times: int = 1) -> Any:
+def run(settings: Settings, work: Callable[[Runtime], Awaitable[object]], times: int = 1) -> Any:
     """Does `work` with the resources of a process, so many times one after the other; gives what came last."""
 
     async def in_process() -> object:
         result: object = None
-        async with Resources(settings) as resources:
+        async with Runtime(settings) as resources:
             for _ in range(times):
                 result = await work(resources)
         return result
@@ -240,7 +240,7 @@ def test_where_keys_are_asked_for_the_output_opens_without_one_by_the_address_in
     run(settings, lambda resources: deliver(resources, delivery_id))
     make_due(database, delivery_id)
     run(settings, lambda resources: deliver(resources, delivery_id))
-    late = ended_request(database, receiver.url, completed_at=later(-30 * 86_400))
+    late = ended_request(database, receiver.url, completed_at=now_plus(-30 * 86_400))
     late_id = planned(database, late)
     run(settings, lambda resources: deliver(resources, late_id))
 
@@ -403,7 +403,7 @@ def test_a_killed_sender_costs_one_repetition(settings: Settings, database: Data
 def test_two_senders_at_once_make_one_delivery(settings: Settings, database: Database, receiver: Receiver) -> None:
     delivery_id = planned(database, ended_request(database, receiver.url))
 
-    async def at_once(resources: Resources) -> None:
+    async def at_once(resources: Runtime) -> None:
         await asyncio.gather(*(deliver(resources, delivery_id) for _ in range(8)))
 
     run(settings, at_once)
@@ -442,13 +442,13 @@ def test_due_lists_what_waits_longest_first(database: Database) -> None:
     database.write_now(lambda connection: webhook_outbox.claim(connection, leased, 60))
     database.write_now(
         lambda connection: connection.execute(
-            update(webhook_deliveries).where(webhook_deliveries.c.id == tomorrow).values(due_at=later(86_400.0))
+            update(webhook_deliveries).where(webhook_deliveries.c.id == tomorrow).values(due_at=now_plus(86_400.0))
         )
     )
     make_due(database, first)
 
-    assert database.read_now(lambda connection: webhook_outbox.due(connection, 10)) == [second, first]
-    assert database.read_now(lambda connection: webhook_outbox.due(connection, 1)) == [second]
+    assert database.read_now(lambda connection: webhook_outbox.list_due(connection, 10)) == [second, first]
+    assert database.read_now(lambda connection: webhook_outbox.list_due(connection, 1)) == [second]
 
 
 def test_resend_delivers_again_under_the_same_name(
@@ -493,7 +493,7 @@ def test_resend_without_redis_waits_for_the_sweep(settings: Settings, database: 
 
     run(alone, lambda resources: resend(resources, ANYBODY, request_id))
 
-    assert len(database.read_now(lambda connection: webhook_outbox.due(connection, 10))) == 1
+    assert len(database.read_now(lambda connection: webhook_outbox.list_due(connection, 10))) == 1
 
 
 def test_resend_refuses_what_has_no_webhook(settings: Settings, database: Database, redis_url: str) -> None:
@@ -507,7 +507,7 @@ def test_resend_refuses_what_has_no_webhook(settings: Settings, database: Databa
     with pytest.raises(RequestNotFound):
         run(settings, lambda resources: resend(resources, ANYBODY, new_id()))
 
-    assert database.read_now(lambda connection: webhook_outbox.due(connection, 10)) == []
+    assert database.read_now(lambda connection: webhook_outbox.list_due(connection, 10)) == []
     assert woken(redis_url) == []
 
 

@@ -15,7 +15,7 @@ from gql_imgproc.enums import Priority, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.settings import Settings
-from gql_imgproc.webhooks.payload import message_id, payload
+from gql_imgproc.webhooks.payload import build_payload, message_id
 
 DOCS = (Path(__file__).parents[2] / "docs" / "WEBHOOKS.md").read_text("utf-8")
 ADDRESS = "https://img.example.com/api/download/req_018f6b1e7c1a7d3e8a540123456789ab"
@@ -59,7 +59,7 @@ def ended(status: RequestStatus, **changes: Any) -> Snapshot:
 
 
 def test_the_payload_says_all_that_is_known_of_the_end() -> None:
-    told = json.loads(payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
+    told = json.loads(build_payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
 
     assert told == {
         "type": "request.completed",
@@ -95,11 +95,11 @@ def test_the_payload_says_all_that_is_known_of_the_end() -> None:
     ],
 )
 def test_each_final_status_has_a_type(status: RequestStatus, kind: str) -> None:
-    assert json.loads(payload(ended(status), None))["type"] == kind
+    assert json.loads(build_payload(ended(status), None))["type"] == kind
 
 
 def test_without_an_output_there_is_no_address() -> None:
-    told = json.loads(payload(ended(RequestStatus.FAILED, output_name=None), None))
+    told = json.loads(build_payload(ended(RequestStatus.FAILED, output_name=None), None))
 
     assert told["data"]["outputCsvUrl"] is None
 
@@ -112,7 +112,7 @@ def test_the_documented_example_is_what_is_sent() -> None:
     example = re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)
 
     assert example is not None
-    assert json.loads(example[1]) == json.loads(payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
+    assert json.loads(example[1]) == json.loads(build_payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
 
 
 def test_the_documented_tries_are_those_of_the_settings() -> None:

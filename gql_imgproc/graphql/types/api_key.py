@@ -8,10 +8,10 @@ from datetime import datetime
 import strawberry
 
 from gql_imgproc.access import key_repository
-from gql_imgproc.access.api_keys import outside
-from gql_imgproc.database.pagination import Page, Window
-from gql_imgproc.graphql.types.connection import Listing, PageInfo, counted, cursor
-from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.access.api_keys import global_id
+from gql_imgproc.database.pagination import Page, PageWindow
+from gql_imgproc.graphql.types.connection import ConnectionArgs, PageInfo, cursor, total_count
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.security.api_key import KeyState
 from gql_imgproc.security.scopes import Scope
@@ -31,7 +31,7 @@ class ApiKey(Node):
     @classmethod
     def of(cls, key: key_repository.ApiKey) -> ApiKey:
         return cls(
-            id=strawberry.ID(outside(key)),
+            id=strawberry.ID(global_id(key)),
             public_id=key.public_id,
             name=key.name,
             scopes=[scope for scope in Scope if scope in key.scopes],
@@ -55,18 +55,19 @@ class ApiKeyConnection:
     edges: list[ApiKeyEdge] = strawberry.field(description="The edges of this page.")
     page_info: PageInfo = strawberry.field(description="About this page.")
 
-    @computed("Number of API keys on all pages.")
+    @cost_field("Number of API keys on all pages.")
     async def total_count(self) -> int:
         return await self.count()
 
     @classmethod
     def of(
-        cls, window: Window, page: Page[key_repository.ApiKey], count: Callable[[], Awaitable[int]]
+        cls, window: PageWindow, page: Page[key_repository.ApiKey], count: Callable[[], Awaitable[int]]
     ) -> ApiKeyConnection:
         return cls(
-            count=counted(window, page, count),
+            count=total_count(window, page, count),
             edges=[
-                ApiKeyEdge(cursor=cursor(Listing.API_KEYS, key), node=ApiKey.of(api_key)) for key, api_key in page.rows
+                ApiKeyEdge(cursor=cursor(ConnectionArgs.API_KEYS, key), node=ApiKey.of(api_key))
+                for key, api_key in page.rows
             ],
-            page_info=PageInfo.of(Listing.API_KEYS, window, page),
+            page_info=PageInfo.of(ConnectionArgs.API_KEYS, window, page),
         )

@@ -8,13 +8,13 @@ from datetime import datetime
 import strawberry
 
 from gql_imgproc.access import audit_log
-from gql_imgproc.database.pagination import Page, Window
-from gql_imgproc.enums import Action
+from gql_imgproc.database.pagination import Page, PageWindow
+from gql_imgproc.enums import AuditAction
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.types.connection import Listing, PageInfo, counted, cursor
-from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.connection import ConnectionArgs, PageInfo, cursor, total_count
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 
 
 @strawberry.type(description="Something more that is known of an audit event.")
@@ -27,7 +27,7 @@ class AuditDetail:
 class AuditEvent(Node):
     event: strawberry.Private[audit_log.Event]
     at: datetime = strawberry.field(description="When it was done.")
-    action: Action = strawberry.field(description="What was done.")
+    action: AuditAction = strawberry.field(description="What was done.")
     actor: str = strawberry.field(
         description="Who did it: the name of the API key, `anonymous`, `cli:` and the user at the command line, or the "
         "duty that the service did by itself."
@@ -42,7 +42,7 @@ class AuditEvent(Node):
         description="Network address it was done from; null for the command line and the service itself."
     )
 
-    @computed("What else is known of it, at most 10.")
+    @cost_field("What else is known of it, at most 10.")
     def details(self, info: Info) -> list[AuditDetail]:
         info.context.allowance.spend_entries(len(self.event.details))
         return [AuditDetail(name=name, value=value) for name, value in self.event.details.items()]
@@ -50,12 +50,12 @@ class AuditEvent(Node):
     @classmethod
     def of(cls, event: audit_log.Event) -> AuditEvent:
         return cls(
-            id=strawberry.ID(to_global(Kind.AUDIT_EVENT, event.id)),
+            id=strawberry.ID(encode_global_id(IdPrefix.AUDIT_EVENT, event.id)),
             event=event,
             at=event.at,
             action=event.action,
             actor=event.actor,
-            key_id=strawberry.ID(to_global(Kind.API_KEY, event.key_id)) if event.key_id else None,
+            key_id=strawberry.ID(encode_global_id(IdPrefix.API_KEY, event.key_id)) if event.key_id else None,
             subject_id=strawberry.ID(event.subject_id) if event.subject_id else None,
             address=event.address or None,
         )
@@ -73,18 +73,19 @@ class AuditEventConnection:
     edges: list[AuditEventEdge] = strawberry.field(description="The edges of this page.")
     page_info: PageInfo = strawberry.field(description="About this page.")
 
-    @computed("Number of matching events on all pages.")
+    @cost_field("Number of matching events on all pages.")
     async def total_count(self) -> int:
         return await self.count()
 
     @classmethod
     def of(
-        cls, window: Window, page: Page[audit_log.Event], count: Callable[[], Awaitable[int]]
+        cls, window: PageWindow, page: Page[audit_log.Event], count: Callable[[], Awaitable[int]]
     ) -> AuditEventConnection:
         return cls(
-            count=counted(window, page, count),
+            count=total_count(window, page, count),
             edges=[
-                AuditEventEdge(cursor=cursor(Listing.AUDIT, key), node=AuditEvent.of(event)) for key, event in page.rows
+                AuditEventEdge(cursor=cursor(ConnectionArgs.AUDIT, key), node=AuditEvent.of(event))
+                for key, event in page.rows
             ],
-            page_info=PageInfo.of(Listing.AUDIT, window, page),
+            page_info=PageInfo.of(ConnectionArgs.AUDIT, window, page),
         )

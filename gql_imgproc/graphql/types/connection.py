@@ -15,7 +15,7 @@ from uuid import UUID
 
 import strawberry
 
-from gql_imgproc.database.pagination import Key, Page, Window
+from gql_imgproc.database.pagination import CursorKey, Page, PageWindow
 from gql_imgproc.graphql.errors import bad_input
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ Last = Annotated[int | None, strawberry.argument(description="At most this many 
 Before = Annotated[str | None, strawberry.argument(description="Only those before this cursor.")]
 
 
-class Listing(StrEnum):
+class ConnectionArgs(StrEnum):
     """The lists that give out cursors; each understands its own only."""
 
     #: Keys are (seconds, identifier).
@@ -51,18 +51,20 @@ class Listing(StrEnum):
     AUDIT = "a"
 
 
-def cursor(listing: Listing, key: Key) -> str:
+def cursor(listing: ConnectionArgs, key: CursorKey) -> str:
     parts = [part.hex if isinstance(part, UUID) else part for part in key]
     return urlsafe_b64encode(json.dumps([listing.value, *parts], separators=(",", ":")).encode()).decode()
 
 
-def window(listing: Listing, first: int | None, after: str | None, last: int | None, before: str | None) -> Window:
+def parse_connection_args(
+    listing: ConnectionArgs, first: int | None, after: str | None, last: int | None, before: str | None
+) -> PageWindow:
     """The window that the arguments of a connection ask for; one that was left out is as good as null."""
-    first, last = given(first), given(last)
-    after, before = given(after), given(before)
+    first, last = unset_to_none(first), unset_to_none(last)
+    after, before = unset_to_none(after), unset_to_none(before)
     if first is not None and last is not None:
         raise bad_input("Give `first` or `last`, not both.")
-    return Window(
+    return PageWindow(
         size=_size("last", last) if last is not None else _size("first", DEFAULT_PAGE_SIZE if first is None else first),
         after=None if after is None else _key(listing, "after", after),
         before=None if before is None else _key(listing, "before", before),
@@ -70,7 +72,7 @@ def window(listing: Listing, first: int | None, after: str | None, last: int | N
     )
 
 
-def given(argument: T | None) -> T | None:
+def unset_to_none(argument: T | None) -> T | None:
     """An argument that may have been left out."""
     return None if argument is strawberry.UNSET else argument
 
@@ -81,7 +83,7 @@ def _size(name: str, size: int) -> int:
     return size
 
 
-def _key(listing: Listing, name: str, text: str) -> Key:
+def _key(listing: ConnectionArgs, name: str, text: str) -> CursorKey:
     try:
         if len(text) > _MAX_CURSOR_CHARS:
             raise ValueError
@@ -93,18 +95,22 @@ def _key(listing: Listing, name: str, text: str) -> Key:
         raise bad_input(f"The cursor in `{name}` is not one that this list gave out.") from None
 
 
-def _checked(listing: Listing, parts: list[Any]) -> Key:
+def _checked(listing: ConnectionArgs, parts: list[Any]) -> CursorKey:
     match listing, parts:
-        case Listing.REQUESTS, [float(seconds), str(digits)] if math.isfinite(seconds) and 0 <= seconds < _LAST_MOMENT:
+        case ConnectionArgs.REQUESTS, [float(seconds), str(digits)] if (
+            math.isfinite(seconds) and 0 <= seconds < _LAST_MOMENT
+        ):
             return seconds, UUID(hex=digits)
-        case Listing.PRODUCTS | Listing.API_KEYS | Listing.AUDIT, [str(digits)]:
+        case ConnectionArgs.PRODUCTS | ConnectionArgs.API_KEYS | ConnectionArgs.AUDIT, [str(digits)]:
             return (UUID(hex=digits),)
-        case Listing.PRODUCTS_OF_REQUEST, [int(position)] if 0 <= position < _LAST_POSITION:
+        case ConnectionArgs.PRODUCTS_OF_REQUEST, [int(position)] if 0 <= position < _LAST_POSITION:
             return (position,)
     raise ValueError
 
 
-def counted(window: Window, page: Page[Any], count: Callable[[], Awaitable[int]]) -> Callable[[], Awaitable[int]]:
+def total_count(
+    window: PageWindow, page: Page[Any], count: Callable[[], Awaitable[int]]
+) -> Callable[[], Awaitable[int]]:
     """Counts the whole list; without asking again when the page is the whole."""
 
     async def of_the_page() -> int:
@@ -122,7 +128,7 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="Cursor of the last edge.")
 
     @classmethod
-    def of(cls, listing: Listing, window: Window, page: Page[Any]) -> PageInfo:
+    def of(cls, listing: ConnectionArgs, window: PageWindow, page: Page[Any]) -> PageInfo:
         first, last = (page.rows[0][0], page.rows[-1][0]) if page.rows else (None, None)
         more = page.more or page.reached is not None
         # A page of a search may end before its last match, even without any: the cursor says where to go on.

@@ -8,7 +8,7 @@ import strawberry
 from strawberry.types.enum import has_enum_definition
 
 from gql_imgproc.enums import (
-    Action,
+    AuditAction,
     ImageOutcome,
     ImageStatus,
     Priority,
@@ -55,7 +55,7 @@ describe(
     REVOKED="Somebody made it worthless.",
 )
 describe(
-    Action,
+    AuditAction,
     "What an audit event tells of. New values may be added, so clients need a default branch.",
     name="AuditAction",
     REQUEST_ACCEPTED="A CSV file was uploaded and accepted.",

@@ -33,15 +33,15 @@ class Cost:
     description="Marks what needs an API key with a scope other than the usual one; "
     "that of queries and subscriptions is READ, that of mutations WRITE.",
 )
-class Requires:
+class RequiresScope:
     scope: Scope
 
 
-def computed(description: str, *, cost: int | None = None, scope: Scope | None = None) -> Callable[[F], F]:
+def cost_field(description: str, *, cost: int | None = None, scope: Scope | None = None) -> Callable[[F], F]:
     """A field that calls a method. Strawberry's own decorator loses the method's type."""
     directives: list[object] = [] if cost is None else [Cost(weight=cost)]
     if scope is not None:
-        directives.append(Requires(scope=scope))
+        directives.append(RequiresScope(scope=scope))
     decorate: Callable[[F], F] = strawberry.field(description=description, directives=directives)
     return decorate
 

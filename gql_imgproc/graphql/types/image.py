@@ -11,10 +11,10 @@ from sqlalchemy import Row
 from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.storage import paths
 
 
@@ -39,7 +39,7 @@ class Image(Node):
     width: int | None = strawberry.field(description="Width of the stored image in pixels.")
     height: int | None = strawberry.field(description="Height of the stored image in pixels.")
 
-    @computed("Where this service shows the source of a completed image, fetched anew to be compared with.")
+    @cost_field("Where this service shows the source of a completed image, fetched anew to be compared with.")
     def source_url(self, info: Info) -> URL | None:
         if self.status is not ImageStatus.COMPLETED:
             return None
@@ -50,7 +50,7 @@ class Image(Node):
         """From its row, the sources of its product, and what turns a path into an address."""
         failed = row.status is ImageStatus.FAILED and row.error_code is not None
         return cls(
-            id=strawberry.ID(to_global(Kind.IMAGE, row.id)),
+            id=strawberry.ID(encode_global_id(IdPrefix.IMAGE, row.id)),
             input_url=URL(input_urls[row.position]),
             output_url=output_url(row, address),
             status=row.status,

@@ -6,11 +6,11 @@ import strawberry
 
 from gql_imgproc.enums import Priority
 from gql_imgproc.graphql.errors import bad_input
-from gql_imgproc.graphql.types.connection import given
+from gql_imgproc.graphql.types.connection import unset_to_none
 from gql_imgproc.graphql.types.options import ProcessingOptionsInput
 from gql_imgproc.graphql.types.scalars import URL, Upload
 from gql_imgproc.imaging.options import DEFAULT
-from gql_imgproc.requests.upload import Submission
+from gql_imgproc.requests.upload import CsvUpload
 
 #: Longest idempotency key and file name that are kept, in characters.
 MAX_NAME_CHARS = 255
@@ -34,16 +34,16 @@ class UploadCsvInput:
         description="A repeated call with the same key within 24 hours gives the first request again.",
     )
 
-    def read(self) -> Submission:
+    def read(self) -> CsvUpload:
         """What the service is handed; a value that is out of its range is told in a sentence."""
-        options = given(self.options)
-        return Submission(
+        options = unset_to_none(self.options)
+        return CsvUpload(
             file=self.file.file,
             filename=filename(self.file.filename or ""),
             options=DEFAULT if options is None else options.read(),
             priority=self.priority,
-            webhook_url=given(self.webhook_url),
-            idempotency_key=_checked_key(given(self.idempotency_key)),
+            webhook_url=unset_to_none(self.webhook_url),
+            idempotency_key=_checked_key(unset_to_none(self.idempotency_key)),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from gql_imgproc import errors
-from gql_imgproc.access.api_keys import HandedOut
+from gql_imgproc.access.api_keys import IssuedApiKey
 from gql_imgproc.graphql.types.api_key import ApiKey
 from gql_imgproc.graphql.types.payloads import UserError
 from gql_imgproc.security.scopes import Scope
@@ -54,7 +54,7 @@ class CreateApiKeySuccess:
     secret: str = strawberry.field(description=_SECRET)
 
     @classmethod
-    def of(cls, made: HandedOut) -> CreateApiKeySuccess:
+    def of(cls, made: IssuedApiKey) -> CreateApiKeySuccess:
         return cls(api_key=ApiKey.of(made.key), secret=made.text)
 
 
@@ -64,7 +64,7 @@ class RotateApiKeySuccess:
     secret: str = strawberry.field(description=_SECRET)
 
     @classmethod
-    def of(cls, made: HandedOut) -> RotateApiKeySuccess:
+    def of(cls, made: IssuedApiKey) -> RotateApiKeySuccess:
         return cls(api_key=ApiKey.of(made.key), secret=made.text)
 
 
@@ -91,7 +91,7 @@ class ApiKeyNotFound(UserError):
 
 
 @strawberry.type(description="The key was rotated already, has expired or is revoked.")
-class ApiKeyOver(UserError):
+class ApiKeyInactive(UserError):
     path: list[str] = strawberry.field(description=_PATH)
 
 
@@ -105,7 +105,7 @@ CreateApiKeyResult = Annotated[
     strawberry.union("CreateApiKeyResult", description="Outcome of `createApiKey`."),
 ]
 RotateApiKeyResult = Annotated[
-    RotateApiKeySuccess | ApiKeyNotFound | ApiKeyOver | ApiKeyInvalid,
+    RotateApiKeySuccess | ApiKeyNotFound | ApiKeyInactive | ApiKeyInvalid,
     strawberry.union("RotateApiKeyResult", description="Outcome of `rotateApiKey`."),
 ]
 RevokeApiKeyResult = Annotated[

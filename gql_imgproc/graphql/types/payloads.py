@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import strawberry
 
 from gql_imgproc.enums import Quota, RequestStatus
-from gql_imgproc.errors import ManifestRefused
+from gql_imgproc.errors import InvalidCsv
 from gql_imgproc.errors import QuotaExceeded as Exceeded
 from gql_imgproc.errors import UploadTooLarge as TooLarge
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
-from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.request import Request
 from gql_imgproc.graphql.types.scalars import ByteCount
 
@@ -36,7 +36,7 @@ class UploadCsvSuccess:
     request: Request = strawberry.field(description="The new request, or the one of the same idempotency key.")
     replayed: bool = strawberry.field(description="Whether an earlier call with the same key made it.")
 
-    @computed("What was noticed in the file without being a reason to refuse it.")
+    @cost_field("What was noticed in the file without being a reason to refuse it.")
     def warnings(self) -> list[CsvIssue]:
         return [CsvIssue.stored(warning) for warning in self.request.snapshot.warnings]
 
@@ -48,7 +48,7 @@ class CsvInvalid(UserError):
     total_errors: int = strawberry.field(description="How many issues there are in all.")
 
     @classmethod
-    def of(cls, refused: ManifestRefused) -> CsvInvalid:
+    def of(cls, refused: InvalidCsv) -> CsvInvalid:
         return cls(
             message=str(refused),
             path=["input", "file"],

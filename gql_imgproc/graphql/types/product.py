@@ -9,16 +9,16 @@ from typing import Annotated, Any
 import strawberry
 from sqlalchemy import Row
 
-from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import ProductStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.errors import bad_input
-from gql_imgproc.graphql.types.connection import Listing, PageInfo, counted, cursor, given
-from gql_imgproc.graphql.types.field import IMAGES_COST, computed
+from gql_imgproc.graphql.types.connection import ConnectionArgs, PageInfo, cursor, total_count, unset_to_none
+from gql_imgproc.graphql.types.field import IMAGES_COST, cost_field
 from gql_imgproc.graphql.types.image import Image, output_url
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 
 
 @strawberry.type(description="One data row of the CSV file.")
@@ -31,12 +31,12 @@ class Product(Node):
     created_at: datetime = strawberry.field(description="When the product was recorded.")
     updated_at: datetime = strawberry.field(description="When the product or one of its images last changed.")
 
-    @computed("URLs of the source images in the order of the row, at most 100.")
+    @cost_field("URLs of the source images in the order of the row, at most 100.")
     def input_image_urls(self, info: Info) -> list[URL]:
         info.context.allowance.spend_addresses(self.row.total_images)
         return [URL(url) for url in self.row.input_image_urls]
 
-    @computed("URLs of the images that are done, in the order of the row; `images` pairs them with their sources.")
+    @cost_field("URLs of the images that are done, in the order of the row; `images` pairs them with their sources.")
     async def output_image_urls(self, info: Info) -> list[URL]:
         info.context.allowance.spend_addresses(self.row.total_images)
         if self.row.output_image_urls is not None:
@@ -47,7 +47,7 @@ class Product(Node):
         urls = (output_url(row, info.context.picture_address) for row in rows)
         return [url for url in urls if url]
 
-    @computed("The images in the order of the row, at most 100.", cost=IMAGES_COST)
+    @cost_field("The images in the order of the row, at most 100.", cost=IMAGES_COST)
     async def images(self, info: Info) -> list[Image]:
         info.context.allowance.spend_rows(self.row.total_images)
         info.context.allowance.spend_entries(self.row.total_images)
@@ -57,9 +57,9 @@ class Product(Node):
     @classmethod
     def of(cls, row: Row[Any]) -> Product:
         return cls(
-            id=strawberry.ID(to_global(Kind.PRODUCT, row.id)),
+            id=strawberry.ID(encode_global_id(IdPrefix.PRODUCT, row.id)),
             row=row,
-            request_id=strawberry.ID(to_global(Kind.REQUEST, row.request_id)),
+            request_id=strawberry.ID(encode_global_id(IdPrefix.REQUEST, row.request_id)),
             serial_number=row.serial_number,
             product_name=row.product_name,
             status=row.status,
@@ -80,16 +80,20 @@ class ProductConnection:
     edges: list[ProductEdge] = strawberry.field(description="The edges of this page.")
     page_info: PageInfo = strawberry.field(description="About this page.")
 
-    @computed("Number of matching products on all pages.")
+    @cost_field("Number of matching products on all pages.")
     async def total_count(self) -> int:
         return await self.count()
 
     @classmethod
     def of(
-        cls, listing: Listing, window: Window, page: Page[Row[Any]], count: Callable[[], Awaitable[int]]
+        cls,
+        listing: ConnectionArgs,
+        window: PageWindow,
+        page: Page[Row[Any]],
+        count: Callable[[], Awaitable[int]],
     ) -> ProductConnection:
         return cls(
-            count=counted(window, page, count),
+            count=total_count(window, page, count),
             edges=[ProductEdge(cursor=cursor(listing, key), node=Product.of(row)) for key, row in page.rows],
             page_info=PageInfo.of(listing, window, page),
         )
@@ -101,9 +105,9 @@ MAX_SEARCH_CHARS = 200
 NameContains = Annotated[str | None, strawberry.argument(description="Only products whose name contains this text.")]
 
 
-def searched(text: str | None) -> str | None:
+def parse_search(text: str | None) -> str | None:
     """The text to look for; None when everything is wanted."""
-    text = given(text)
+    text = unset_to_none(text)
     if text is not None and len(text) > MAX_SEARCH_CHARS:
         raise bad_input(f"`nameContains` may have at most {MAX_SEARCH_CHARS} characters.")
     if text is not None and "\0" in text:

@@ -9,30 +9,30 @@ from typing import Annotated
 
 import strawberry
 
-from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import Priority, ProductStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
 from gql_imgproc.graphql.types.connection import (
     After,
     Before,
+    ConnectionArgs,
     First,
     Last,
-    Listing,
     PageInfo,
-    counted,
     cursor,
-    given,
-    window,
+    parse_connection_args,
+    total_count,
+    unset_to_none,
 )
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
-from gql_imgproc.graphql.types.field import computed
+from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.options import ProcessingOptions
-from gql_imgproc.graphql.types.product import NameContains, ProductConnection, searched
+from gql_imgproc.graphql.types.product import NameContains, ProductConnection, parse_search
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.graphql.types.webhook import WebhookDelivery
-from gql_imgproc.ids import Kind, to_global
+from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.snapshot import FIELDS, Snapshot
 from gql_imgproc.storage import paths
@@ -89,26 +89,26 @@ class Request(Node):
     input_bytes: ByteCount = strawberry.field(description="Bytes of the images fetched so far.")
     output_bytes: ByteCount = strawberry.field(description="Bytes of the images stored so far.")
 
-    @computed("Images that recently ended per second; null when that is not known or the status is final.")
+    @cost_field("Images that recently ended per second; null when that is not known or the status is final.")
     def images_per_second(self) -> float | None:
         return self.snapshot.rate
 
-    @computed("Options the request was made with, defaults filled in.")
+    @cost_field("Options the request was made with, defaults filled in.")
     def options(self) -> ProcessingOptions:
         return ProcessingOptions.of(Options.from_json(self.snapshot.options))
 
-    @computed("What was noticed in the CSV file without being a reason to refuse it.")
+    @cost_field("What was noticed in the CSV file without being a reason to refuse it.")
     def warnings(self, info: Info) -> list[CsvIssue]:
         info.context.allowance.spend_entries(len(self.snapshot.warnings))
         return [CsvIssue.stored(warning) for warning in self.snapshot.warnings]
 
-    @computed("Where the output CSV can be downloaded; null while the status is not final or when there is none.")
+    @cost_field("Where the output CSV can be downloaded; null while the status is not final or when there is none.")
     def output_csv_url(self, info: Info) -> URL | None:
         if not (self.snapshot.status.final and self.snapshot.has_output):
             return None
         return URL(info.context.open_address(paths.download_path(self.snapshot.id)))
 
-    @computed("When `outputCsvUrl` stops working; null when it does not expire.")
+    @cost_field("When `outputCsvUrl` stops working; null when it does not expire.")
     def output_csv_expires_at(self, info: Info) -> datetime | None:
         if not (self.snapshot.status.final and self.snapshot.has_output):
             return None
@@ -116,12 +116,12 @@ class Request(Node):
         gone_at = ended_at + timedelta(days=days) if days and ended_at else None
         return min((end for end in (gone_at, info.context.open_until()) if end), default=None)
 
-    @computed("Why the request as a whole failed.")
+    @cost_field("Why the request as a whole failed.")
     def failure(self) -> RequestFailure | None:
         code = self.snapshot.failure_code
         return None if code is None else RequestFailure(code=code, message=_FAILURES[code])
 
-    @computed("Delivery of the completion webhook; null when none was asked for.")
+    @cost_field("Delivery of the completion webhook; null when none was asked for.")
     async def webhook(self, info: Info) -> WebhookDelivery | None:
         if self.snapshot.webhook_url is None:
             return None
@@ -129,7 +129,7 @@ class Request(Node):
         info.context.allowance.spend_entries(len(row.log) if row else 0)
         return WebhookDelivery.of(self.snapshot.webhook_url, row)
 
-    @computed("Products of the request in the order of the file.", cost=2)
+    @cost_field("Products of the request in the order of the file.", cost=2)
     async def products(
         self,
         info: Info,
@@ -142,8 +142,11 @@ class Request(Node):
             ProductStatus | None, strawberry.argument(description="Only products with this status.")
         ] = strawberry.UNSET,
     ) -> ProductConnection:
-        listing, loaders, request_id = Listing.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
-        asked, wanted = window(listing, first, after, last, before), Wanted(searched(name_contains), given(status))
+        listing, loaders, request_id = ConnectionArgs.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
+        asked, wanted = (
+            parse_connection_args(listing, first, after, last, before),
+            Wanted(parse_search(name_contains), unset_to_none(status)),
+        )
         page = await loaders.products.load(ProductsOf(request_id, asked, wanted))
         return ProductConnection.of(
             listing, asked, page, lambda: loaders.product_counts.load(CountOf(request_id, wanted))
@@ -152,7 +155,7 @@ class Request(Node):
     @classmethod
     def of(cls, snapshot: Snapshot) -> Request:
         return cls(
-            id=strawberry.ID(to_global(Kind.REQUEST, snapshot.id)),
+            id=strawberry.ID(encode_global_id(IdPrefix.REQUEST, snapshot.id)),
             snapshot=snapshot,
             estimated_completion_at=snapshot.estimated_completion_at,
             progress_percent=snapshot.progress_percent,
@@ -176,17 +179,17 @@ class RequestConnection:
     edges: list[RequestEdge] = strawberry.field(description="The edges of this page.")
     page_info: PageInfo = strawberry.field(description="About this page.")
 
-    @computed("Number of matching requests on all pages.")
+    @cost_field("Number of matching requests on all pages.")
     async def total_count(self) -> int:
         return await self.count()
 
     @classmethod
-    def of(cls, window: Window, page: Page[Snapshot], count: Callable[[], Awaitable[int]]) -> RequestConnection:
+    def of(cls, window: PageWindow, page: Page[Snapshot], count: Callable[[], Awaitable[int]]) -> RequestConnection:
         return cls(
-            count=counted(window, page, count),
+            count=total_count(window, page, count),
             edges=[
-                RequestEdge(cursor=cursor(Listing.REQUESTS, key), node=Request.of(snapshot))
+                RequestEdge(cursor=cursor(ConnectionArgs.REQUESTS, key), node=Request.of(snapshot))
                 for key, snapshot in page.rows
             ],
-            page_info=PageInfo.of(Listing.REQUESTS, window, page),
+            page_info=PageInfo.of(ConnectionArgs.REQUESTS, window, page),
         )

@@ -19,7 +19,7 @@ def _write_moment(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _read_moment(value: Any) -> datetime:
+def _parse_datetime(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -69,8 +69,8 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="A moment in RFC 3339 form, always with a zone; the server sends UTC.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
         serialize=_write_moment,
-        parse_value=_read_moment,
-        parse_literal=_text_literal(_read_moment),
+        parse_value=_parse_datetime,
+        parse_literal=_text_literal(_parse_datetime),
     ),
     URL: strawberry.scalar(
         name="URL",

@@ -9,7 +9,7 @@ import strawberry
 from gql_imgproc.graphql import query_limits
 from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
 from gql_imgproc.graphql.types.scalars import ByteCount
-from gql_imgproc.messaging.rate_limiter import Left
+from gql_imgproc.messaging.rate_limiter import RateLimitStatus
 from gql_imgproc.settings import Settings
 
 
@@ -20,7 +20,7 @@ class RateLimit:
     reset_at: datetime = strawberry.field(description="When the oldest operation that counts is forgotten.")
 
     @classmethod
-    def of(cls, left: Left) -> RateLimit:
+    def of(cls, left: RateLimitStatus) -> RateLimit:
         return cls(limit=left.limit, remaining=left.remaining, reset_at=datetime.fromtimestamp(left.resets_at, UTC))
 
 

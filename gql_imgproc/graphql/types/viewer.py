@@ -6,7 +6,7 @@ from datetime import datetime
 
 import strawberry
 
-from gql_imgproc.access.quotas import Standing
+from gql_imgproc.access.quotas import QuotaUsage
 from gql_imgproc.graphql.types.scalars import ByteCount
 from gql_imgproc.security.scopes import Caller, Scope
 
@@ -42,7 +42,7 @@ class Viewer:
     )
 
     @classmethod
-    def of(cls, caller: Caller, tenant: str, standing: Standing, *, bound: bool) -> Viewer:
+    def of(cls, caller: Caller, tenant: str, standing: QuotaUsage, *, bound: bool) -> Viewer:
         return cls(
             name=caller.name,
             tenant=tenant,
@@ -57,7 +57,7 @@ class Viewer:
         )
 
 
-def _quotas(standing: Standing) -> TenantQuotas:
+def _quotas(standing: QuotaUsage) -> TenantQuotas:
     return TenantQuotas(
         open_requests=standing.open_requests.limit,
         pending_images=standing.pending_images.limit,

@@ -13,10 +13,10 @@ from uuid import UUID
 from sqlalchemy import BindParameter, Connection, bindparam, case, exists, func, null, select, update
 
 from gql_imgproc.database.tables import OPEN, images, is_open, products, requests
-from gql_imgproc.database.types import later, now, seconds_since
+from gql_imgproc.database.types import now, now_plus, seconds_since
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 from gql_imgproc.errors import ImageErrorCode, LeaseLost
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, snapshot
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_path
 
@@ -37,7 +37,7 @@ class ClaimedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimedProduct:
     """A product that is ours until its lease runs out, and what is to be done."""
 
     product_id: UUID
@@ -55,7 +55,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ImageResult:
     """How an image ended."""
 
     status: ImageStatus
@@ -98,7 +98,7 @@ _CLAIM = (
     .where(products.c.id == _NEXT)
     .values(
         status=ProductStatus.PROCESSING,
-        due_at=later(bindparam("lease_s")),
+        due_at=now_plus(bindparam("lease_s")),
         lease_token=products.c.lease_token + 1,
         attempts=products.c.attempts + 1,
         updated_at=now(),
@@ -125,7 +125,7 @@ _START = (
 )
 
 
-def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> Claim | None:
+def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> ClaimedProduct | None:
     """The next product of a request that is due; None when there is none, or the request is final or stopping."""
     request = connection.execute(_OPEN, {"request": request_id}).one_or_none()
     if request is None:
@@ -137,8 +137,8 @@ def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> C
     started = None
     if request.status is RequestStatus.PENDING:
         row = connection.execute(_START, {"request": request_id}).one_or_none()
-        started = snapshot(row) if row else None
-    return Claim(
+        started = to_snapshot(row) if row else None
+    return ClaimedProduct(
         product_id=product.id,
         request_id=request_id,
         lease_token=product.lease_token,
@@ -159,11 +159,11 @@ _MINE = (products.c.id == bindparam("product"), products.c.lease_token == bindpa
 _EXTEND = (
     update(products)
     .where(*_MINE)
-    .values(due_at=case((products.c.due_at.is_not(None), later(bindparam("lease_s"))), else_=null()))
+    .values(due_at=case((products.c.due_at.is_not(None), now_plus(bindparam("lease_s"))), else_=null()))
 )
 
 
-def extend_lease(connection: Connection, claim: Claim, lease_s: float) -> bool:
+def extend_lease(connection: Connection, claim: ClaimedProduct, lease_s: float) -> bool:
     """Renews the lease; False when the product is not ours any more."""
     return (
         connection.execute(
@@ -181,7 +181,7 @@ _SUSPECT = (
 )
 
 
-def suspect_image(connection: Connection, claim: Claim, image_id: UUID) -> bool:
+def mark_crash_suspect(connection: Connection, claim: ClaimedProduct, image_id: UUID) -> bool:
     """Notes, before it is decoded alone, that this image may kill its worker; False when the lease is lost."""
     crashes = next(image.crashes for image in claim.images if image.id == image_id) + 1
     noted = {"image": image_id, "product": claim.product_id, "token": claim.lease_token, "new_crashes": crashes}
@@ -191,11 +191,11 @@ def suspect_image(connection: Connection, claim: Claim, image_id: UUID) -> bool:
 _RELEASE = (
     update(products)
     .where(*_MINE, products.c.due_at.is_not(None))
-    .values(due_at=later(bindparam("delay_s")), attempts=0, updated_at=now())
+    .values(due_at=now_plus(bindparam("delay_s")), attempts=0, updated_at=now())
 )
 
 
-def release_product(connection: Connection, claim: Claim, delay_s: float) -> None:
+def release_product(connection: Connection, claim: ClaimedProduct, delay_s: float) -> None:
     """Gives a product back whose remaining images are to be tried again after `delay_s`."""
     connection.execute(_RELEASE, {"product": claim.product_id, "token": claim.lease_token, "delay_s": delay_s})
 
@@ -225,7 +225,7 @@ _PRODUCT = (
 _IMAGE = (
     update(images)
     .where(images.c.id == bindparam("image"), images.c.status == ImageStatus.PENDING)
-    .values({column: bindparam(f"new_{column}") for column in Verdict.__slots__})
+    .values({column: bindparam(f"new_{column}") for column in ImageResult.__slots__})
 )
 _OBJECT_NAMES = (
     select(images.c.object_name).where(images.c.product_id == bindparam("product")).order_by(images.c.position)
@@ -265,7 +265,7 @@ _REQUEST = (
 )
 
 
-def record_image(connection: Connection, claim: Claim, image_id: UUID, verdict: Verdict) -> Snapshot:
+def record_image(connection: Connection, claim: ClaimedProduct, image_id: UUID, verdict: ImageResult) -> Snapshot:
     """How an image ended, with all counters; the request as it is then.
 
     Raises LeaseLost, which must roll the transaction back, when the lease is lost, the image has a verdict
@@ -278,7 +278,7 @@ def record_image(connection: Connection, claim: Claim, image_id: UUID, verdict: 
     ).one_or_none()
     if product is None:
         raise LeaseLost
-    new = {f"new_{column}": getattr(verdict, column) for column in Verdict.__slots__}
+    new = {f"new_{column}": getattr(verdict, column) for column in ImageResult.__slots__}
     if connection.execute(_IMAGE, {"image": image_id, **new}).rowcount != 1:
         raise LeaseLost
     if product.status is not ProductStatus.PROCESSING:
@@ -299,4 +299,4 @@ def record_image(connection: Connection, claim: Claim, image_id: UUID, verdict: 
     ).one_or_none()
     if request is None:
         raise LeaseLost
-    return snapshot(request)
+    return to_snapshot(request)

@@ -10,14 +10,14 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, update
 
 from gql_imgproc.access import quotas
-from gql_imgproc.database.bulk_insert import insert_rows
+from gql_imgproc.database.bulk_insert import bulk_insert
 from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.database.types import later, now, seconds_since
+from gql_imgproc.database.types import now, now_plus, seconds_since
 from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestStatus
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import new_id
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, snapshot
-from gql_imgproc.requests.repository.transitions import Hold, mine
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
+from gql_imgproc.requests.repository.transitions import RequestLease, held_by
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: A repeated idempotency key gives the first request again for so long, in seconds.
@@ -60,7 +60,7 @@ def find_by_idempotency_key(connection: Connection, tenant_id: UUID, key: str) -
         .values(idempotency_key=None)
     )
     row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*same)).one_or_none()
-    return snapshot(row) if row else None
+    return to_snapshot(row) if row else None
 
 
 def insert_first_chunk(
@@ -85,10 +85,10 @@ def insert_first_chunk(
         .returning(*SNAPSHOT_COLUMNS)
     ).one()
     _insert_products(connection, new.tenant_id, new.id, chunk)
-    return snapshot(row)
+    return to_snapshot(row)
 
 
-def insert_chunk(connection: Connection, hold: Hold, chunk: Sequence[NewProduct], lease_s: float) -> Snapshot:
+def insert_chunk(connection: Connection, hold: RequestLease, chunk: Sequence[NewProduct], lease_s: float) -> Snapshot:
     """Rows of the CSV, at the place where the last chunk ended; holds the ingestion for `lease_s` more.
 
     Raises LeaseLost, and nothing is written, when the hold is lost.
@@ -97,13 +97,13 @@ def insert_chunk(connection: Connection, hold: Hold, chunk: Sequence[NewProduct]
     advanced = connection.execute(
         update(requests)
         .where(
-            *mine(hold),
+            *held_by(hold),
             requests.c.ingested_products == start,
             requests.c.total_products >= start + len(chunk),
         )
         .values(
             ingested_products=start + len(chunk),
-            due_at=later(lease_s),
+            due_at=now_plus(lease_s),
             sequence=requests.c.sequence + 1,
             updated_at=now(),
         )
@@ -112,13 +112,13 @@ def insert_chunk(connection: Connection, hold: Hold, chunk: Sequence[NewProduct]
     if advanced is None:
         raise LeaseLost
     _insert_products(connection, hold.request.tenant_id, hold.request.id, chunk)
-    return snapshot(advanced)
+    return to_snapshot(advanced)
 
 
 def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, chunk: Sequence[NewProduct]) -> None:
     rows = [(new_id(), product) for product in chunk]
     moment = connection.execute(select(now())).scalar_one()
-    insert_rows(
+    bulk_insert(
         connection,
         products,
         [
@@ -139,7 +139,7 @@ def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, 
             for product_id, product in rows
         ],
     )
-    insert_rows(
+    bulk_insert(
         connection,
         images,
         [

@@ -15,10 +15,19 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal, select, true
 
 from gql_imgproc.database import text_search
-from gql_imgproc.database.pagination import Bounds, Key, Page, Window, bounds_of, outside, page, within
+from gql_imgproc.database.pagination import (
+    Bounds,
+    CursorKey,
+    Page,
+    PageWindow,
+    apply_window,
+    bounds_of,
+    has_rows_outside,
+    page,
+)
 from gql_imgproc.database.tables import products, requests
 from gql_imgproc.enums import ProductStatus
-from gql_imgproc.requests.repository.snapshots import own
+from gql_imgproc.requests.repository.snapshots import request_of_tenant
 
 #: Larger than any position of a product.
 _NO_END = 2**31 - 1
@@ -27,7 +36,7 @@ _NO_END = 2**31 - 1
 def products_page(
     connection: Connection,
     tenant_id: UUID,
-    window: Window,
+    window: PageWindow,
     *,
     name_contains: str | None = None,
     status: ProductStatus | None = None,
@@ -36,11 +45,11 @@ def products_page(
     rows, reached = _products(connection, tenant_id, window, name_contains, status)
     if not name_contains:
         listed, bounds = select(products.c.id).where(*_products_of(tenant_id, status)), _product_bounds(window)
-        return page(rows, window, *outside(connection, listed, (products.c.id,), bounds))
-    # As `outside` does, but what would have to be looked for further off is taken to be there.
+        return page(rows, window, *has_rows_outside(connection, listed, (products.c.id,), bounds))
+    # As `has_rows_outside` does, but what would have to be looked for further off is taken to be there.
     outwards = (
-        window.after and Window(0, before=text_search.next_to(window.after, 1), backward=True),
-        window.before and Window(0, after=text_search.next_to(window.before, -1)),
+        window.after and PageWindow(0, before=text_search.adjacent_key(window.after, 1), backward=True),
+        window.before and PageWindow(0, after=text_search.adjacent_key(window.before, -1)),
     )
     earlier, later = (
         bool(out and any(_products(connection, tenant_id, out, name_contains, status))) for out in outwards
@@ -51,25 +60,27 @@ def products_page(
 def _products(
     connection: Connection,
     tenant_id: UUID,
-    window: Window,
+    window: PageWindow,
     name_contains: str | None,
     status: ProductStatus | None,
-) -> tuple[list[tuple[Key, Row[Any]]], Key | None]:
+) -> tuple[list[tuple[CursorKey, Row[Any]]], CursorKey | None]:
     """Products of a window and one more, and the key that a search looked no further than, if that was not its end."""
     columns, reached = (products.c.id,), None
     if name_contains:
         listed = select(products.c.id).where(*_products_of(tenant_id, status))
-        beyond = text_search.first_beyond(connection, within(listed, columns, _product_bounds(window), window))
+        beyond = text_search.find_search_limit(
+            connection, apply_window(listed, columns, _product_bounds(window), window)
+        )
         if beyond is not None:
-            reached = text_search.next_to(beyond, 1 if window.backward else -1)
+            reached = text_search.adjacent_key(beyond, 1 if window.backward else -1)
             window = replace(window, after=beyond) if window.backward else replace(window, before=beyond)
     matches = products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)
     statement = select(products).where(*matches)
-    rows = connection.execute(within(statement, columns, _product_bounds(window), window)).all()
+    rows = connection.execute(apply_window(statement, columns, _product_bounds(window), window)).all()
     return [((row.id,), row) for row in rows], reached
 
 
-def _product_bounds(window: Window) -> Bounds:
+def _product_bounds(window: PageWindow) -> Bounds:
     return bounds_of(window, lambda key: (literal(key[0], products.c.id.type),))
 
 
@@ -87,7 +98,7 @@ def count_products(
     matches = [products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)]
     if name_contains:
         listed = select(products.c.id).where(*_products_of(tenant_id, status)).order_by(products.c.id)
-        beyond = text_search.first_beyond(connection, listed)
+        beyond = text_search.find_search_limit(connection, listed)
         if beyond is not None:
             matches.append(products.c.id < beyond[0])
     return connection.execute(select(func.count()).select_from(products).where(*matches)).scalar_one()
@@ -97,7 +108,7 @@ def products_of_requests(
     connection: Connection,
     tenant_id: UUID,
     request_ids: Collection[UUID],
-    window: Window,
+    window: PageWindow,
     *,
     name_contains: str | None = None,
     status: ProductStatus | None = None,
@@ -105,7 +116,7 @@ def products_of_requests(
     """The same window of the products of each request, in the order of its file; keys are (position,)."""
     if name_contains:
         return {
-            request_id: _found_in_request(connection, tenant_id, request_id, window, name_contains, status)
+            request_id: _search_in_request(connection, tenant_id, request_id, window, name_contains, status)
             for request_id in request_ids
         }
     matches = _matches(connection, None, status)
@@ -114,7 +125,7 @@ def products_of_requests(
         statement = _of_request(tenant_id, request_id, window, matches)
     else:
         statement = _windows(connection, tenant_id, request_ids, window, status)
-    rows: dict[UUID, list[tuple[Key, Row[Any]]]] = defaultdict(list)
+    rows: dict[UUID, list[tuple[CursorKey, Row[Any]]]] = defaultdict(list)
     for row in connection.execute(statement):
         rows[row.request_id].append(((row.position,), row))
     earlier, later = (
@@ -130,34 +141,36 @@ def products_of_requests(
 
 
 def _of_request(
-    tenant_id: UUID, request_id: UUID, window: Window, matches: Sequence[ColumnElement[bool]]
+    tenant_id: UUID, request_id: UUID, window: PageWindow, matches: Sequence[ColumnElement[bool]]
 ) -> Select[Any]:
     """A window of one request's products: read once, and no further than its end."""
-    whose = select(requests.c.id).where(*own(tenant_id, request_id)).scalar_subquery()
+    whose = select(requests.c.id).where(*request_of_tenant(tenant_id, request_id)).scalar_subquery()
     statement = select(products).where(products.c.request_id == whose, *matches)
-    return within(statement, (products.c.position,), bounds_of(window, lambda key: (literal(key[0]),)), window)
+    return apply_window(statement, (products.c.position,), bounds_of(window, lambda key: (literal(key[0]),)), window)
 
 
-def _found_in_request(
+def _search_in_request(
     connection: Connection,
     tenant_id: UUID,
     request_id: UUID,
-    window: Window,
+    window: PageWindow,
     name_contains: str,
     status: ProductStatus | None,
 ) -> Page[Row[Any]]:
     """A page of a search in one request."""
     matches = _matches(connection, name_contains, status)
-    ingested = connection.scalar(select(requests.c.ingested_products).where(*own(tenant_id, request_id))) or 0
+    ingested = (
+        connection.scalar(select(requests.c.ingested_products).where(*request_of_tenant(tenant_id, request_id))) or 0
+    )
 
-    def look(asked: Window) -> tuple[list[tuple[Key, Row[Any]]], Key | None]:
-        stretch, reached = text_search.stretch(asked, ingested)
+    def look(asked: PageWindow) -> tuple[list[tuple[CursorKey, Row[Any]]], CursorKey | None]:
+        stretch, reached = text_search.search_window(asked, ingested)
         rows = connection.execute(_of_request(tenant_id, request_id, stretch, matches)).all()
         return [((row.position,), row) for row in rows], reached
 
     # Whether there are others is looked for from the window outwards, and taken for granted further off.
-    earlier = window.after is not None and any(look(Window(0, before=(window.after[0] + 1,), backward=True)))
-    later = window.before is not None and any(look(Window(0, after=(window.before[0] - 1,))))
+    earlier = window.after is not None and any(look(PageWindow(0, before=(window.after[0] + 1,), backward=True)))
+    later = window.before is not None and any(look(PageWindow(0, after=(window.before[0] - 1,))))
     rows, reached = look(window)
     return page(rows, window, earlier, later, reached)
 
@@ -166,7 +179,7 @@ def _windows(
     connection: Connection,
     tenant_id: UUID,
     request_ids: Collection[UUID],
-    window: Window,
+    window: PageWindow,
     status: ProductStatus | None,
 ) -> Select[Any]:
     """The same window of each of several requests."""

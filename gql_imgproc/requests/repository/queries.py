@@ -22,16 +22,16 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from gql_imgproc.database.pagination import Page, Window, bounds_of, outside, page, within
+from gql_imgproc.database.pagination import Page, PageWindow, apply_window, bounds_of, has_rows_outside, page
 from gql_imgproc.database.tables import images, products, requests, webhook_deliveries
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, own, snapshot
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 
 
 def request(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
-    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*own(tenant_id, request_id))).one_or_none()
-    return None if row is None else snapshot(row)
+    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*request_of_tenant(tenant_id, request_id))).one_or_none()
+    return None if row is None else to_snapshot(row)
 
 
 def product(connection: Connection, tenant_id: UUID, product_id: UUID) -> Row[Any] | None:
@@ -46,13 +46,13 @@ def image(connection: Connection, tenant_id: UUID, image_id: UUID) -> Row[Any] |
     return connection.execute(statement.where(*own_image)).one_or_none()
 
 
-def owner_of_request(connection: Connection, request_id: UUID) -> UUID | None:
+def tenant_of_request(connection: Connection, request_id: UUID) -> UUID | None:
     """The tenant whose it is: for those alone who have proved that they may see it."""
     return connection.execute(select(requests.c.tenant_id).where(requests.c.id == request_id)).scalar_one_or_none()
 
 
 def owner_of_image(connection: Connection, image_id: UUID) -> UUID | None:
-    """As `owner_of_request`."""
+    """As `tenant_of_request`."""
     statement = select(products.c.tenant_id).join(images, images.c.product_id == products.c.id)
     return connection.execute(statement.where(images.c.id == image_id)).scalar_one_or_none()
 
@@ -60,7 +60,7 @@ def owner_of_image(connection: Connection, image_id: UUID) -> UUID | None:
 def requests_page(
     connection: Connection,
     tenant_id: UUID,
-    window: Window,
+    window: PageWindow,
     *,
     status: RequestStatus | None = None,
     oldest_first: bool = False,
@@ -73,9 +73,11 @@ def requests_page(
     bounds = bounds_of(window, lambda key: (_moment(connection, key[0]), literal(key[1], requests.c.id.type)))
     wanted = _requests_of(tenant_id, status)
     statement = select(*SNAPSHOT_COLUMNS, moment.label("moment")).where(*wanted)
-    rows = connection.execute(within(statement, columns, bounds, window, descending=not oldest_first)).all()
-    others = outside(connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first)
-    return page([((_seconds(row.moment), row.id), snapshot(row)) for row in rows], window, *others)
+    rows = connection.execute(apply_window(statement, columns, bounds, window, descending=not oldest_first)).all()
+    others = has_rows_outside(
+        connection, select(requests.c.id).where(*wanted), columns, bounds, descending=not oldest_first
+    )
+    return page([((_seconds(row.moment), row.id), to_snapshot(row)) for row in rows], window, *others)
 
 
 def count_requests(connection: Connection, tenant_id: UUID, *, status: RequestStatus | None = None) -> int:

@@ -17,10 +17,10 @@ from sqlalchemy import ColumnElement, Connection, select, true, update
 from gql_imgproc.access import quotas
 from gql_imgproc.database.tables import images, is_failed, is_failed_for_now, is_open, products, requests
 from gql_imgproc.database.types import now
-from gql_imgproc.enums import ImageStatus, ProductStatus, Reopening, RequestFailureCode, RequestStatus
+from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, RetryScope
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, own, snapshot
-from gql_imgproc.requests.repository.transitions import Hold, mine
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
+from gql_imgproc.requests.repository.transitions import RequestLease, held_by
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: Failed images, or products that were cut off, that are opened in one transaction.
@@ -38,17 +38,17 @@ _ANEW: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _Reopened:
     """What a chunk opened, and where the next one begins."""
 
     failed_images: int
     cancelled_images: int
     failed_products: int
-    next: Reopening | None
+    next: RetryScope | None
     after: UUID | None
 
 
-def reopen_failed(
+def start_retry(
     connection: Connection, tenant_id: UUID, request_id: UUID, limits: quotas.Limits | None = None
 ) -> Snapshot | None:
     """Makes the failed images of a final request pending again, the first chunk of them at once.
@@ -61,29 +61,29 @@ def reopen_failed(
 
 
 def reopen_temporary(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
-    """As `reopen_failed`, for what may have failed for now only; None when the request is not due for that."""
+    """As `start_retry`, for what may have failed for now only; None when the request is not due for that."""
     # Nobody asked for it, and nobody could be told that there is no room.
     return _reopen(connection, tenant_id, request_id, by_itself=True, limits=None)
 
 
-def due(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+def list_due_auto_retries(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
     """Tenant and identifier of requests whose temporary failures are to be tried again."""
     which = select(requests.c.tenant_id, requests.c.id).where(requests.c.retry_at <= now())
     return [(row.tenant_id, row.id) for row in connection.execute(which.order_by(requests.c.retry_at).limit(limit))]
 
 
-def reopen_chunk(connection: Connection, hold: Hold) -> Snapshot | None:
+def reopen_chunk(connection: Connection, hold: RequestLease) -> Snapshot | None:
     """Opens the next chunk of a request that is being opened again; None when none was left.
 
     Raises LeaseLost, which must roll the transaction back, when the hold is lost.
     """
     left = connection.execute(
-        select(requests.c.reopening, requests.c.reopened_to).where(*mine(hold), requests.c.stop_reason.is_(None))
+        select(requests.c.reopening, requests.c.reopened_to).where(*held_by(hold), requests.c.stop_reason.is_(None))
     ).one_or_none()
     if left is None or left.reopening is None:
         return None
     opened = _open(connection, hold.request.id, left.reopening, left.reopened_to)
-    return _count(connection, opened, *mine(hold), requests.c.stop_reason.is_(None))
+    return _count(connection, opened, *held_by(hold), requests.c.stop_reason.is_(None))
 
 
 def _reopen(
@@ -93,7 +93,7 @@ def _reopen(
     found = connection.execute(
         select(requests.c.failure_code, requests.c.failed_images, requests.c.cancelled_images)
         .where(
-            *own(tenant_id, request_id),
+            *request_of_tenant(tenant_id, request_id),
             ~is_open,
             requests.c.removing_at.is_(None),
             requests.c.retry_at <= now() if by_itself else true(),
@@ -103,14 +103,14 @@ def _reopen(
     if found is None:
         return None
     if found.failure_code is RequestFailureCode.DEADLINE and found.cancelled_images and not by_itself:
-        wanted = Reopening.CUT_OFF
+        wanted = RetryScope.CUT_OFF
     else:
-        wanted = Reopening.TEMPORARY if by_itself else Reopening.FAILED
+        wanted = RetryScope.TEMPORARY if by_itself else RetryScope.FAILED
     opened = _open(connection, request_id, wanted, None)
     if not opened.failed_images + opened.cancelled_images:
         return None
     if limits is not None:
-        anew = found.failed_images + (found.cancelled_images if wanted is Reopening.CUT_OFF else 0)
+        anew = found.failed_images + (found.cancelled_images if wanted is RetryScope.CUT_OFF else 0)
         quotas.check(connection, tenant_id, limits, requests=1, images=anew)
     connection.execute(
         update(requests)
@@ -135,18 +135,18 @@ def _reopen(
     return reopened
 
 
-def _open(connection: Connection, request_id: UUID, wanted: Reopening, after: UUID | None) -> _Opened:
+def _open(connection: Connection, request_id: UUID, wanted: RetryScope, after: UUID | None) -> _Reopened:
     """Makes images, and their products, pending again."""
-    if wanted is not Reopening.CUT_OFF:
+    if wanted is not RetryScope.CUT_OFF:
         return _open_failed(connection, request_id, wanted, after)
-    cut_off = _open_cut_off(connection, request_id)
+    cut_off = _reset_cancelled_products(connection, request_id)
     if cut_off >= REOPEN_CHUNK:
         # Each product has at least one: there may be more.
-        return _Opened(0, cut_off, 0, wanted, None)
-    return replace(_open_failed(connection, request_id, Reopening.FAILED, None), cancelled_images=cut_off)
+        return _Reopened(0, cut_off, 0, wanted, None)
+    return replace(_open_failed(connection, request_id, RetryScope.FAILED, None), cancelled_images=cut_off)
 
 
-def _open_cut_off(connection: Connection, request_id: UUID) -> int:
+def _reset_cancelled_products(connection: Connection, request_id: UUID) -> int:
     """Opens the images that were cut off of the products of one chunk; how many."""
     statement = (
         select(products.c.id)
@@ -161,11 +161,11 @@ def _open_cut_off(connection: Connection, request_id: UUID) -> int:
     return connection.execute(update(images).where(*cancelled).values(_ANEW)).rowcount
 
 
-def _open_failed(connection: Connection, request_id: UUID, wanted: Reopening, after: UUID | None) -> _Opened:
+def _open_failed(connection: Connection, request_id: UUID, wanted: RetryScope, after: UUID | None) -> _Reopened:
     # In the order of their identifiers, so that none that fails again meanwhile is taken for one that is left.
     statement = (
         select(images.c.id, images.c.product_id)
-        .where(images.c.request_id == request_id, is_failed_for_now if wanted is Reopening.TEMPORARY else is_failed)
+        .where(images.c.request_id == request_id, is_failed_for_now if wanted is RetryScope.TEMPORARY else is_failed)
         .order_by(images.c.id)
         .limit(REOPEN_CHUNK)
     )
@@ -181,7 +181,7 @@ def _open_failed(connection: Connection, request_id: UUID, wanted: Reopening, af
         _open_products(connection, ids, failed_images=products.c.failed_images - number)
     connection.execute(update(images).where(images.c.id.in_([row.id for row in found])).values(_ANEW))
     more = len(found) == REOPEN_CHUNK
-    return _Opened(len(found), 0, ended_badly, wanted if more else None, found[-1].id if more else None)
+    return _Reopened(len(found), 0, ended_badly, wanted if more else None, found[-1].id if more else None)
 
 
 def _open_products(connection: Connection, ids: Collection[UUID], **counts: Any) -> None:
@@ -199,7 +199,7 @@ def _open_products(connection: Connection, ids: Collection[UUID], **counts: Any)
     )
 
 
-def _count(connection: Connection, opened: _Opened, *where: ColumnElement[bool]) -> Snapshot:
+def _count(connection: Connection, opened: _Reopened, *where: ColumnElement[bool]) -> Snapshot:
     row = connection.execute(
         update(requests)
         .where(*where)
@@ -217,4 +217,4 @@ def _count(connection: Connection, opened: _Opened, *where: ColumnElement[bool])
     ).one_or_none()
     if row is None:
         raise LeaseLost
-    return snapshot(row)
+    return to_snapshot(row)

@@ -75,5 +75,5 @@ def overview(connection: Connection) -> Overview:
         pending_images=sum(int(row.images) for row in rows),
         unchanged_s=max((max(0.0, float(row.unchanged_s)) for row in rows), default=0.0),
         claimable_products=int(connection.execute(_CLAIMABLE, most).scalar_one() or 0),
-        due_webhooks=len(webhook_outbox.due(connection, COUNTED_WEBHOOKS)),
+        due_webhooks=len(webhook_outbox.list_due(connection, COUNTED_WEBHOOKS)),
     )

@@ -10,17 +10,17 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, fa
 
 from gql_imgproc.access import quotas
 from gql_imgproc.database.tables import OPEN, images, is_failed_for_now, is_open, products, requests, webhook_deliveries
-from gql_imgproc.database.types import later, now, seconds_since
-from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.database.types import now, now_plus, seconds_since
+from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.requests.repository import webhook_outbox
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, own, snapshot
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_key
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class FinalState:
     """How a request ends."""
 
     status: RequestStatus
@@ -38,32 +38,34 @@ TIDY_SECONDS = 660.0
 CANCEL_CHUNK = 500
 
 
-def stop(connection: Connection, tenant_id: UUID, request_id: UUID, reason: StopReason) -> Snapshot | None:
+def mark_stopping(
+    connection: Connection, tenant_id: UUID, request_id: UUID, reason: TerminationReason
+) -> Snapshot | None:
     """From now on nothing of the request is claimed or recorded; None when it is final or being stopped."""
     row = connection.execute(
         update(requests)
-        .where(*own(tenant_id, request_id), is_open, requests.c.stop_reason.is_(None))
+        .where(*request_of_tenant(tenant_id, request_id), is_open, requests.c.stop_reason.is_(None))
         .values(stop_reason=reason, sequence=requests.c.sequence + 1, updated_at=now())
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
-    return snapshot(row) if row else None
+    return to_snapshot(row) if row else None
 
 
-def stop_unreadable(connection: Connection, hold: Hold) -> Snapshot | None:
+def stop_unreadable(connection: Connection, hold: RequestLease) -> Snapshot | None:
     """Stops a request whose CSV will never be read again, even if it is being stopped for another reason already.
 
     Every other reason has the missing rows taken in first, which cannot be. None when the hold is lost.
     """
     row = connection.execute(
         update(requests)
-        .where(*mine(hold), requests.c.stop_reason.is_distinct_from(StopReason.CSV_UNREADABLE))
-        .values(stop_reason=StopReason.CSV_UNREADABLE, sequence=requests.c.sequence + 1, updated_at=now())
+        .where(*held_by(hold), requests.c.stop_reason.is_distinct_from(TerminationReason.CSV_UNREADABLE))
+        .values(stop_reason=TerminationReason.CSV_UNREADABLE, sequence=requests.c.sequence + 1, updated_at=now())
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
-    return snapshot(row) if row else None
+    return to_snapshot(row) if row else None
 
 
-def cancel_chunk(connection: Connection, hold: Hold) -> bool:
+def cancel_chunk(connection: Connection, hold: RequestLease) -> bool:
     """Cancels what is pending of some products of a request that is being stopped; False when none was left.
 
     Raises LeaseLost, which must roll the transaction back, when the hold is lost.
@@ -100,7 +102,7 @@ def cancel_chunk(connection: Connection, hold: Hold) -> bool:
     ).rowcount
     counted = connection.execute(
         update(requests)
-        .where(*mine(hold), requests.c.stop_reason.is_not(None))
+        .where(*held_by(hold), requests.c.stop_reason.is_not(None))
         .values(
             cancelled_images=requests.c.cancelled_images + cancelled,
             sequence=requests.c.sequence + 1,
@@ -114,9 +116,9 @@ def cancel_chunk(connection: Connection, hold: Hold) -> bool:
 
 def finish(
     connection: Connection,
-    hold: Hold,
+    hold: RequestLease,
     seen: Snapshot,
-    end: End,
+    end: FinalState,
 ) -> Snapshot | None:
     """The final status, and the webhook that tells it, in one transaction.
 
@@ -128,7 +130,7 @@ def finish(
     row = connection.execute(
         update(requests)
         .where(
-            *mine(hold),
+            *held_by(hold),
             requests.c.stop_reason.is_not_distinct_from(seen.stop_reason),
             # Who stops it does not wait for images that are yet to be opened again.
             or_(requests.c.reopening.is_(None), requests.c.stop_reason.is_not(None)),
@@ -138,8 +140,8 @@ def finish(
             status=end.status,
             failure_code=end.failure,
             output_name=end.output_name,
-            retry_at=case((_may_heal(end), later(end.retry_after_s)), else_=null()),
-            tidy_at=later(TIDY_SECONDS),
+            retry_at=case((_is_retryable(end), now_plus(end.retry_after_s)), else_=null()),
+            tidy_at=now_plus(TIDY_SECONDS),
             completed_at=now(),
             updated_at=now(),
             images_per_second=None,
@@ -154,10 +156,10 @@ def finish(
     if row.webhook_url:
         webhook_outbox.insert(connection, row.id, row.generation)
     quotas.count_stored(connection, row.tenant_id, row.output_bytes)
-    return snapshot(row)
+    return to_snapshot(row)
 
 
-def _may_heal(end: End) -> ColumnElement[bool]:
+def _is_retryable(end: FinalState) -> ColumnElement[bool]:
     """Whether the request is to be retried by itself: it ran to its end, and a failure may have been temporary."""
     if end.status not in (RequestStatus.COMPLETED_WITH_ERRORS, RequestStatus.FAILED) or end.failure not in (
         None,
@@ -178,38 +180,38 @@ def delivery_of(connection: Connection, request: Snapshot) -> UUID | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class RequestLease:
     """A request that is ours, as it was when we took it."""
 
     request: Snapshot
     token: int
 
 
-def mine(hold: Hold) -> tuple[ColumnElement[bool], ...]:
+def held_by(hold: RequestLease) -> tuple[ColumnElement[bool], ...]:
     """For the WHERE of whatever is written under the hold."""
     return requests.c.id == hold.request.id, requests.c.hold_token == hold.token, is_open
 
 
-def take(connection: Connection, request_id: UUID, lease_s: float) -> Hold | None:
+def acquire(connection: Connection, request_id: UUID, lease_s: float) -> RequestLease | None:
     """Holds an open request for so long; None when another does, or when it is final."""
     row = connection.execute(
         update(requests)
         .where(requests.c.id == request_id, requests.c.due_at <= now(), is_open)
-        .values(due_at=later(lease_s), hold_token=requests.c.hold_token + 1)
+        .values(due_at=now_plus(lease_s), hold_token=requests.c.hold_token + 1)
         .returning(*SNAPSHOT_COLUMNS, requests.c.hold_token)
     ).one_or_none()
-    return Hold(snapshot(row), row.hold_token) if row else None
+    return RequestLease(to_snapshot(row), row.hold_token) if row else None
 
 
-def extend(connection: Connection, hold: Hold, lease_s: float) -> bool:
+def renew(connection: Connection, hold: RequestLease, lease_s: float) -> bool:
     """Holds on for so long from now; False when the hold is lost. Who has ended the request has not lost it."""
     ours = requests.c.id == hold.request.id, requests.c.hold_token == hold.token
-    return connection.execute(update(requests).where(*ours).values(due_at=later(lease_s))).rowcount == 1
+    return connection.execute(update(requests).where(*ours).values(due_at=now_plus(lease_s))).rowcount == 1
 
 
-def release(connection: Connection, hold: Hold) -> None:
+def release(connection: Connection, hold: RequestLease) -> None:
     """Gives a hold back before its time."""
-    connection.execute(update(requests).where(*mine(hold)).values(due_at=now()))
+    connection.execute(update(requests).where(*held_by(hold)).values(due_at=now()))
 
 
 #: Products that are removed in one transaction, with their images.
@@ -222,7 +224,9 @@ def delete_final(connection: Connection, tenant_id: UUID, request_id: UUID) -> b
     A small one is gone at once. What is left of a larger one is `remove_chunk`'s, now or after whatever happens.
     """
     begun = connection.execute(
-        update(requests).where(*own(tenant_id, request_id), ~is_open).values(removing_at=now(), retry_at=None)
+        update(requests)
+        .where(*request_of_tenant(tenant_id, request_id), ~is_open)
+        .values(removing_at=now(), retry_at=None)
     ).rowcount
     if begun:
         remove_chunk(connection, tenant_id, request_id)
@@ -238,7 +242,7 @@ def remove_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> b
         return True
     freed = connection.execute(
         delete(requests)
-        .where(*own(tenant_id, request_id), requests.c.removing_at.is_not(None))
+        .where(*request_of_tenant(tenant_id, request_id), requests.c.removing_at.is_not(None))
         .returning(requests.c.output_bytes)
     ).scalar_one_or_none()
     if freed is not None:
@@ -246,35 +250,35 @@ def remove_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> b
     return False
 
 
-def begun(connection: Connection, quiet_s: float, limit: int) -> list[tuple[UUID, UUID]]:
+def list_deleting(connection: Connection, quiet_s: float, limit: int) -> list[tuple[UUID, UUID]]:
     """Tenant and identifier of requests whose removal began longer ago than that: nobody may be at it any more."""
-    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.removing_at <= later(-quiet_s))
+    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.removing_at <= now_plus(-quiet_s))
     return [(row.tenant_id, row.id) for row in connection.execute(statement.limit(limit))]
 
 
-def expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:
+def list_expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:
     """Tenant and identifier of final requests that ended longer ago than that, the oldest first."""
     statement = (
         select(requests.c.tenant_id, requests.c.id)
-        .where(requests.c.completed_at <= later(-retention_s), ~is_open)
+        .where(requests.c.completed_at <= now_plus(-retention_s), ~is_open)
         .order_by(requests.c.completed_at)
         .limit(limit)
     )
     return [(row.tenant_id, row.id) for row in connection.execute(statement)]
 
 
-def known(connection: Connection, request_ids: Collection[UUID]) -> set[UUID]:
+def filter_existing(connection: Connection, request_ids: Collection[UUID]) -> set[UUID]:
     """Those of the requests that there are."""
     return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(request_ids))))
 
 
-def untidy(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+def list_with_leftover_objects(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
     """Tenant and identifier of final requests that ended a while ago and may have objects that no row names."""
     which = select(requests.c.tenant_id, requests.c.id).where(requests.c.tidy_at <= now())
     return [(row.tenant_id, row.id) for row in connection.execute(which.order_by(requests.c.tidy_at).limit(limit))]
 
 
-def tidied(connection: Connection, seen: Snapshot) -> None:
+def mark_cleaned_up(connection: Connection, seen: Snapshot) -> None:
     """Says that it was looked after, unless it has been opened again since it was `seen`."""
     same = requests.c.id == seen.id, requests.c.generation == seen.generation
     connection.execute(update(requests).where(*same, ~is_open).values(tidy_at=None))
@@ -299,7 +303,7 @@ class OpenRequest:
     age_s: float
 
 
-def open_requests(connection: Connection, after: UUID | None, limit: int) -> list[OpenRequest]:
+def iter_open_requests(connection: Connection, after: UUID | None, limit: int) -> list[OpenRequest]:
     """Open requests in the order of their identifiers, a page of them."""
     statement = (
         select(
@@ -313,10 +317,10 @@ def open_requests(connection: Connection, after: UUID | None, limit: int) -> lis
     )
     if after is not None:
         statement = statement.where(requests.c.id > after)
-    return [OpenRequest(snapshot(row), bool(row.free), row.age_s) for row in connection.execute(statement)]
+    return [OpenRequest(to_snapshot(row), bool(row.free), row.age_s) for row in connection.execute(statement)]
 
 
-def claimable(connection: Connection, request_id: UUID, limit: int) -> int:
+def count_claimable(connection: Connection, request_id: UUID, limit: int) -> int:
     """How many products of a request could be claimed now, `limit` at the most."""
     due = (
         select(products.c.id)
@@ -327,7 +331,7 @@ def claimable(connection: Connection, request_id: UUID, limit: int) -> int:
     return connection.execute(select(func.count()).select_from(due)).scalar_one()
 
 
-def open_beside(connection: Connection, request_id: UUID) -> int:
+def count_open_siblings(connection: Connection, request_id: UUID) -> int:
     """How many requests of a request's tenant are open."""
     tenant = select(requests.c.tenant_id).where(requests.c.id == request_id).scalar_subquery()
     siblings = requests.alias("siblings")
@@ -335,7 +339,7 @@ def open_beside(connection: Connection, request_id: UUID) -> int:
     return connection.execute(select(func.count()).select_from(siblings).where(*open_ones)).scalar_one()
 
 
-def open_of(connection: Connection, tenant_id: UUID, limit: int) -> list[tuple[UUID, Priority]]:
+def list_open_of_tenant(connection: Connection, tenant_id: UUID, limit: int) -> list[tuple[UUID, Priority]]:
     """Open requests of a tenant, the oldest first, `limit` of them at the most."""
     which = select(requests.c.id, requests.c.priority).where(requests.c.tenant_id == tenant_id, is_open)
     return [(row.id, row.priority) for row in connection.execute(which.order_by(requests.c.id).limit(limit))]

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Float, and_, bindparam, exists, not_, null, s
 from sqlalchemy import insert as insert_into
 
 from gql_imgproc.database.tables import requests, webhook_deliveries
-from gql_imgproc.database.types import later, now
+from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.enums import WebhookStatus
 from gql_imgproc.errors import NoWebhook, RequestNotFound
 from gql_imgproc.ids import new_id
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, own, snapshot
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: Attempts that are remembered; the contract promises the last 20.
@@ -47,7 +47,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimedDelivery:
     """The right to try a delivery once, until the lease runs out."""
 
     delivery_id: UUID
@@ -82,7 +82,7 @@ _CLAIM = (
     update(webhook_deliveries)
     .where(_is_due)
     .values(
-        due_at=later(bindparam("lease_s", type_=Float)),
+        due_at=now_plus(bindparam("lease_s", type_=Float)),
         lease_token=_delivery.lease_token + 1,
         attempts=_delivery.attempts + 1,
         updated_at=now(),
@@ -126,12 +126,12 @@ def insert(connection: Connection, request_id: UUID, generation: int) -> UUID:
     return delivery_id
 
 
-def due(connection: Connection, limit: int) -> list[UUID]:
+def list_due(connection: Connection, limit: int) -> list[UUID]:
     """Deliveries whose try is due or whose sender did not come back, the longest waiting first."""
     return list(connection.scalars(_DUE, {"at_most": limit}))
 
 
-def claim(connection: Connection, delivery_id: UUID, lease_s: float) -> Claim | None:
+def claim(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedDelivery | None:
     """Takes a delivery that is due; None when it is not, or when somebody else has it.
 
     A delivery whose request was opened again meanwhile is given up: the request's next end has its own.
@@ -143,18 +143,18 @@ def claim(connection: Connection, delivery_id: UUID, lease_s: float) -> Claim | 
     row = connection.execute(_CLAIM, {"delivery_id": delivery_id, "lease_s": lease_s}).one_or_none()
     if row is None:
         return None
-    return Claim(
+    return ClaimedDelivery(
         delivery_id=delivery_id,
         lease_token=row.lease_token,
         attempt=row.attempts,
         at=row.updated_at,
         url=request.webhook_url,
-        request=snapshot(request),
+        request=to_snapshot(request),
         log=row.log,
     )
 
 
-def record(connection: Connection, claim: Claim, attempt: Attempt, next_delay_s: float | None) -> bool:
+def record(connection: Connection, claim: ClaimedDelivery, attempt: Attempt, next_delay_s: float | None) -> bool:
     """Writes down what came of a try, and when the next one is due; None means never.
 
     False when the lease ran out and somebody else took the delivery: then theirs counts.
@@ -171,7 +171,7 @@ def record(connection: Connection, claim: Claim, attempt: Attempt, next_delay_s:
         .values(
             status=status,
             last_http_status=attempt.http_status,
-            due_at=null() if planned is None else later(planned),
+            due_at=null() if planned is None else now_plus(planned),
             log=[*claim.log, attempt.to_json()][-LOG_LENGTH:],
             updated_at=now(),
         )
@@ -181,18 +181,18 @@ def record(connection: Connection, claim: Claim, attempt: Attempt, next_delay_s:
     return bool(recorded)
 
 
-def resend(connection: Connection, tenant_id: UUID, request_id: UUID) -> tuple[UUID, Snapshot]:
+def reset_for_resend(connection: Connection, tenant_id: UUID, request_id: UUID) -> tuple[UUID, Snapshot]:
     """Makes the delivery of a request's last end due now; what is known of earlier tries is kept.
 
     Raises RequestNotFound, or NoWebhook when no address was given or the request is open.
     """
     # Locked, so that of two calls only one finds no row and makes it.
     row = connection.execute(
-        select(*SNAPSHOT_COLUMNS).where(*own(tenant_id, request_id)).with_for_update()
+        select(*SNAPSHOT_COLUMNS).where(*request_of_tenant(tenant_id, request_id)).with_for_update()
     ).one_or_none()
     if row is None:
         raise RequestNotFound
-    request = snapshot(row)
+    request = to_snapshot(row)
     if request.webhook_url is None or not request.status.final:
         raise NoWebhook
     again = connection.execute(

@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import retry, transitions
-from gql_imgproc.requests.repository.transitions import End, Hold
+from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, hold, now, record
@@ -35,10 +35,10 @@ def given_failures(database: Database, *temporary: bool) -> UUID:
 
 
 def reopen(database: Database, request_id: UUID) -> Snapshot | None:
-    return database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+    return database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
 
 
-def next_chunk(database: Database, held: Hold) -> Snapshot | None:
+def next_chunk(database: Database, held: RequestLease) -> Snapshot | None:
     return database.write_now(lambda connection: retry.reopen_chunk(connection, held))
 
 
@@ -62,7 +62,9 @@ def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
         assert_counters_equal_rows(database, request_id)
     assert left == [(2, 2, 2), (1, 1, 3)]
     database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
     assert next_chunk(database, held) is None
 
@@ -71,14 +73,16 @@ def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Databa
     request_id = given_failures(database, *[False] * 5)
     reopen(database, request_id)
     stopped = database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
     assert stopped is not None
     held = hold(database, request_id)
     while database.write_now(lambda connection: transitions.cancel_chunk(connection, held)):
         assert_counters_equal_rows(database, request_id)
 
-    end = End(RequestStatus.CANCELLED, None, "output-1.csv")
+    end = FinalState(RequestStatus.CANCELLED, None, "output-1.csv")
     ended = database.write_now(lambda connection: transitions.finish(connection, held, stopped, end))
 
     assert ended is not None
@@ -91,7 +95,9 @@ def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Databa
 
 def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5, True, False, True, True)
-    assert database.read_now(lambda connection: retry.due(connection, 9)) == [(DEFAULT_TENANT, request_id)]
+    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 9)) == [
+        (DEFAULT_TENANT, request_id)
+    ]
 
     first = database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id))
     assert first is not None
@@ -109,12 +115,12 @@ def test_after_a_deadline_what_was_cut_off_comes_first(database: Database) -> No
     record(database, claimed(database, request_id), 0, FAILED)
     record(database, claimed(database, request_id), 1, FAILED)
     stopped = database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.DEADLINE)
+        lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
     )
     assert stopped is not None
     held = hold(database, request_id)
     assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
-    end = End(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
+    end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
     assert database.write_now(lambda connection: transitions.finish(connection, held, stopped, end)) is not None
 
     states = [reopen(database, request_id)]
@@ -141,9 +147,11 @@ def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> N
     assert now(database, request_id).status is RequestStatus.FAILED
     assert count(database, products) == 3 + 1
     assert reopen(database, request_id) is None
-    assert database.read_now(lambda connection: retry.due(connection, 9)) == []
-    assert database.read_now(lambda connection: transitions.begun(connection, 60, 9)) == []
-    assert database.read_now(lambda connection: transitions.begun(connection, 0, 9)) == [(DEFAULT_TENANT, request_id)]
+    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 9)) == []
+    assert database.read_now(lambda connection: transitions.list_deleting(connection, 60, 9)) == []
+    assert database.read_now(lambda connection: transitions.list_deleting(connection, 0, 9)) == [
+        (DEFAULT_TENANT, request_id)
+    ]
     assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
     assert not database.write_now(lambda connection: transitions.remove_chunk(connection, DEFAULT_TENANT, request_id))
     assert [count(database, table) for table in (requests, products, images)] == [1, 1, 1]

@@ -9,11 +9,11 @@ from sqlalchemy import select
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products
-from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import claims, retry, transitions
-from gql_imgproc.requests.repository.transitions import End
+from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
 
@@ -64,7 +64,9 @@ def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Databa
     assert claim(database, request_id) is None
     assert_counters_equal_rows(database, request_id)
     database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
     held = hold(database, request_id)
     assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
@@ -123,7 +125,9 @@ def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(databas
     held = claimed(database, request_id)
 
     assert database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
 
     assert claim(database, request_id) is None
@@ -132,7 +136,9 @@ def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(databas
     assert_counters_equal_rows(database, request_id)
     assert (
         database.write_now(
-            lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+            lambda connection: transitions.mark_stopping(
+                connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+            )
         )
         is None
     )
@@ -144,7 +150,9 @@ def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) ->
     done = claimed(database, request_id)
     record(database, done, 0, DONE)
     database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
 
     held = hold(database, request_id)
@@ -167,7 +175,7 @@ def test_a_final_status_is_final(database: Database) -> None:
     assert finish(database, unfinished, RequestStatus.COMPLETED) is None
     state = record(database, held, 0, DONE)
     slow, quick = hold(database, request_id, lease_s=0), hold(database, request_id)
-    end = End(RequestStatus.COMPLETED, None, "output-3.csv")
+    end = FinalState(RequestStatus.COMPLETED, None, "output-3.csv")
     assert database.write_now(lambda connection: transitions.finish(connection, slow, state, end)) is None
     assert database.write_now(lambda connection: transitions.finish(connection, quick, state, end)) is not None
     assert database.write_now(lambda connection: transitions.finish(connection, quick, state, end)) is None
@@ -183,7 +191,7 @@ def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
     state = record(database, claimed(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS)
 
-    reopened = database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
 
     assert reopened is not None
     assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
@@ -216,7 +224,9 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
     request_id = given_request(database, 1, 1)
     state = record(database, claimed(database, request_id), 0, FAILED)
     stopped = database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
     assert stopped is not None
     asleep = hold(database, request_id, lease_s=0)
@@ -224,14 +234,14 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
 
     with pytest.raises(LeaseLost):
         database.write_now(lambda connection: transitions.cancel_chunk(connection, asleep))
-    assert not database.write_now(lambda connection: transitions.extend(connection, asleep, 60))
+    assert not database.write_now(lambda connection: transitions.renew(connection, asleep, 60))
     database.write_now(lambda connection: transitions.release(connection, asleep))
-    assert database.write_now(lambda connection: transitions.take(connection, request_id, 60)) is None
-    end = End(RequestStatus.CANCELLED, None, "output-2.csv")
+    assert database.write_now(lambda connection: transitions.acquire(connection, request_id, 60)) is None
+    end = FinalState(RequestStatus.CANCELLED, None, "output-2.csv")
     assert database.write_now(lambda connection: transitions.cancel_chunk(connection, awake))
     ended = database.write_now(lambda connection: transitions.finish(connection, awake, stopped, end))
     assert ended is not None
-    reopened = database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
     assert reopened is not None
 
     # Nor what was begun after that.
@@ -251,15 +261,17 @@ def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_th
     asleep = hold(database, request_id, lease_s=0)
     awake = hold(database, request_id)
     database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED)
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
     )
 
     assert database.write_now(lambda connection: transitions.stop_unreadable(connection, asleep)) is None
-    assert now(database, request_id).stop_reason is StopReason.CANCELLED
+    assert now(database, request_id).stop_reason is TerminationReason.CANCELLED
     stopped = database.write_now(lambda connection: transitions.stop_unreadable(connection, awake))
 
     assert stopped is not None
-    assert stopped.stop_reason is StopReason.CSV_UNREADABLE
+    assert stopped.stop_reason is TerminationReason.CSV_UNREADABLE
     assert database.write_now(lambda connection: transitions.stop_unreadable(connection, awake)) is None
     assert now(database, request_id).sequence == stopped.sequence
 
@@ -268,15 +280,15 @@ def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) 
     request_id = given_request(database, 2, 1)
     record(database, claimed(database, request_id), 0, FAILED)
     stopped = database.write_now(
-        lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.DEADLINE)
+        lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
     )
     assert stopped is not None
     held = hold(database, request_id)
     assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
-    end = End(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
+    end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
     assert database.write_now(lambda connection: transitions.finish(connection, held, stopped, end)) is not None
 
-    reopened = database.write_now(lambda connection: retry.reopen_failed(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
 
     assert reopened is not None
     assert (reopened.failed_images, reopened.cancelled_images, reopened.pending_images) == (0, 0, 3)
@@ -291,7 +303,9 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     record(database, claimed(database, request_id), 0, FAILED)
     state = record(database, claimed(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
-    assert database.read_now(lambda connection: retry.due(connection, 10)) == [(DEFAULT_TENANT, request_id)]
+    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 10)) == [
+        (DEFAULT_TENANT, request_id)
+    ]
 
     reopened = database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id))
 
@@ -303,5 +317,5 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     state = record(database, again, 0, replace(FAILED, error_temporary=True))
     assert state.failed_products == 2
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
-    assert database.read_now(lambda connection: retry.due(connection, 10)) == []
+    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 10)) == []
     assert database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id)) is None

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.pagination import Page, Window
+from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.database.tables import products, requests
 from gql_imgproc.enums import ProductStatus, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
@@ -18,17 +18,17 @@ from gql_imgproc.requests.repository import create, product_queries, queries
 from tests.support.scenarios import given_request, hold
 
 
-def requests_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
+def requests_page(database: Database, window: PageWindow, **wanted: Any) -> Page[Any]:
     return database.read_now(lambda connection: queries.requests_page(connection, DEFAULT_TENANT, window, **wanted))
 
 
-def products_page(database: Database, window: Window, **wanted: Any) -> Page[Any]:
+def products_page(database: Database, window: PageWindow, **wanted: Any) -> Page[Any]:
     return database.read_now(
         lambda connection: product_queries.products_page(connection, DEFAULT_TENANT, window, **wanted)
     )
 
 
-def products_of(database: Database, request_ids: list[UUID], window: Window, **wanted: Any) -> dict[UUID, Any]:
+def products_of(database: Database, request_ids: list[UUID], window: PageWindow, **wanted: Any) -> dict[UUID, Any]:
     return database.read_now(
         lambda connection: product_queries.products_of_requests(
             connection, DEFAULT_TENANT, request_ids, window, **wanted
@@ -36,10 +36,10 @@ def products_of(database: Database, request_ids: list[UUID], window: Window, **w
     )
 
 
-def walk(page_of: Callable[[Window], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
+def walk(page_of: Callable[[PageWindow], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
     """Every row of a list, page by page."""
     found: list[Any] = []
-    window = Window(size, backward=backward)
+    window = PageWindow(size, backward=backward)
     while True:
         page = page_of(window)
         rows = [row for _, row in page.rows]
@@ -47,7 +47,7 @@ def walk(page_of: Callable[[Window], Page[Any]], size: int, *, backward: bool = 
         if not page.more:
             return found
         edge = page.rows[0 if backward else -1][0]
-        window = Window(size, before=edge, backward=True) if backward else Window(size, after=edge)
+        window = PageWindow(size, before=edge, backward=True) if backward else PageWindow(size, after=edge)
 
 
 def given_names(database: Database, *names: str) -> UUID:
@@ -71,7 +71,7 @@ def test_pages_give_every_request_once_in_order(database: Database, oldest_first
 
 def test_requests_of_one_moment_are_told_apart(database: Database) -> None:
     made = [given_request(database, 1) for _ in range(7)]
-    moment = requests_page(database, Window(1)).rows[0][1].created_at
+    moment = requests_page(database, PageWindow(1)).rows[0][1].created_at
     database.write_now(lambda connection: connection.execute(update(requests).values(created_at=moment)))
 
     found = walk(lambda window: requests_page(database, window), size=2)
@@ -81,11 +81,11 @@ def test_requests_of_one_moment_are_told_apart(database: Database) -> None:
 
 def test_page_stays_where_it_is_when_requests_come_in(database: Database) -> None:
     made = [given_request(database, 1) for _ in range(4)]
-    first = requests_page(database, Window(2))
+    first = requests_page(database, PageWindow(2))
 
     given_request(database, 1)
-    second = requests_page(database, Window(2, after=first.rows[-1][0]))
-    newer = requests_page(database, Window(5, before=first.rows[0][0], backward=True))
+    second = requests_page(database, PageWindow(2, after=first.rows[-1][0]))
+    newer = requests_page(database, PageWindow(5, before=first.rows[0][0], backward=True))
 
     assert [row.id for _, row in second.rows] == [made[1], made[0]]
     assert not second.more
@@ -94,10 +94,10 @@ def test_page_stays_where_it_is_when_requests_come_in(database: Database) -> Non
 
 def test_window_between_two_keys(database: Database) -> None:
     made = [given_request(database, 1) for _ in range(5)]
-    keys = [key for key, _ in requests_page(database, Window(5, backward=False), oldest_first=True).rows]
+    keys = [key for key, _ in requests_page(database, PageWindow(5, backward=False), oldest_first=True).rows]
 
-    between = requests_page(database, Window(9, after=keys[0], before=keys[4]), oldest_first=True)
-    last = requests_page(database, Window(1, after=keys[0], before=keys[4], backward=True), oldest_first=True)
+    between = requests_page(database, PageWindow(9, after=keys[0], before=keys[4]), oldest_first=True)
+    last = requests_page(database, PageWindow(1, after=keys[0], before=keys[4], backward=True), oldest_first=True)
 
     assert [row.id for _, row in between.rows] == made[1:4]
     assert [row.id for _, row in last.rows] == [made[3]]
@@ -110,7 +110,7 @@ def test_requests_of_a_status(database: Database) -> None:
     statement = update(requests).where(requests.c.id == failed).values(status=RequestStatus.FAILED)
     database.write_now(lambda connection: connection.execute(statement))
 
-    page = requests_page(database, Window(5), status=RequestStatus.PENDING)
+    page = requests_page(database, PageWindow(5), status=RequestStatus.PENDING)
     count = database.read_now(
         lambda connection: queries.count_requests(connection, DEFAULT_TENANT, status=RequestStatus.FAILED)
     )
@@ -123,7 +123,7 @@ def test_requests_of_a_status(database: Database) -> None:
 def test_pages_of_products_of_several_requests(database: Database, backward: bool) -> None:
     small, large, empty = given_request(database, 1, 1), given_request(database, *[1] * 7), new_id()
 
-    pages = products_of(database, [small, large, empty], Window(3, backward=backward))
+    pages = products_of(database, [small, large, empty], PageWindow(3, backward=backward))
 
     positions = {request_id: [key for key, _ in page.rows] for request_id, page in pages.items()}
     assert positions == {
@@ -144,8 +144,8 @@ def test_search_within_a_request_goes_on_from_page_to_page(database: Database, b
         size=2,
         backward=backward,
     )
-    literal = products_of(database, [request_id], Window(9), name_contains="d_")[request_id]
-    failed = products_of(database, [request_id], Window(9), name_contains="red", status=ProductStatus.FAILED)
+    literal = products_of(database, [request_id], PageWindow(9), name_contains="d_")[request_id]
+    failed = products_of(database, [request_id], PageWindow(9), name_contains="red", status=ProductStatus.FAILED)
     count = database.read_now(
         lambda connection: product_queries.count_products_of_requests(
             connection, DEFAULT_TENANT, [request_id], name_contains="red"
@@ -162,7 +162,7 @@ def test_what_a_search_does_not_find_is_neither_before_nor_behind_its_page(datab
     alone = given_names(database, "Blue sock", "Red sock", "Blue lamp")
     among = given_names(database, "Red sock", "Red lamp", "Red hat")
 
-    pages = products_of(database, [alone, among], Window(9, after=(0,), before=(2,)), name_contains="red")
+    pages = products_of(database, [alone, among], PageWindow(9, after=(0,), before=(2,)), name_contains="red")
 
     assert [len(pages[request_id].rows) for request_id in (alone, among)] == [1, 1]
     assert (pages[alone].earlier, pages[alone].later) == (False, False)
@@ -184,8 +184,8 @@ def test_products_of_a_status_within_requests(database: Database) -> None:
     odd = update(products).where(products.c.position.in_([1, 3, 5])).values(status=ProductStatus.FAILED)
     database.write_now(lambda connection: connection.execute(odd))
 
-    page = products_of(database, [request_id], Window(2), status=ProductStatus.FAILED)[request_id]
-    rest = products_of(database, [request_id], Window(2, after=page.rows[-1][0]), status=ProductStatus.FAILED)[
+    page = products_of(database, [request_id], PageWindow(2), status=ProductStatus.FAILED)[request_id]
+    rest = products_of(database, [request_id], PageWindow(2, after=page.rows[-1][0]), status=ProductStatus.FAILED)[
         request_id
     ]
     counts = [
@@ -207,8 +207,8 @@ def test_products_of_a_status_within_requests(database: Database) -> None:
 def test_empty_window_still_tells_whether_there_is_more(database: Database) -> None:
     request_id = given_request(database, 1)
 
-    page = products_of(database, [request_id], Window(0))[request_id]
-    whole = requests_page(database, Window(0))
+    page = products_of(database, [request_id], PageWindow(0))[request_id]
+    whole = requests_page(database, PageWindow(0))
 
     assert (page.rows, page.more) == ([], True)
     assert (list(whole.rows), whole.more) == ([], True)
@@ -231,7 +231,7 @@ def test_empty_window_still_tells_whether_there_is_more(database: Database) -> N
 def test_search_takes_a_text_literally_whatever_its_case(database: Database, text: str, expected: list[str]) -> None:
     given_names(database, "100% cotton", "Cotton sock", "a_b", "axb", "ÄPFEL", "*star*", "[x]?", "x", "back\\slash")
 
-    page = products_page(database, Window(20), name_contains=text)
+    page = products_page(database, PageWindow(20), name_contains=text)
     count = database.read_now(
         lambda connection: product_queries.count_products(connection, DEFAULT_TENANT, name_contains=text)
     )
@@ -255,7 +255,7 @@ def test_products_of_all_requests_by_identifier(database: Database) -> None:
 
 def test_single_rows(database: Database) -> None:
     request_id = given_request(database, 2)
-    product_id = products_page(database, Window(1)).rows[0][1].id
+    product_id = products_page(database, PageWindow(1)).rows[0][1].id
 
     request = database.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
     product = database.read_now(lambda connection: queries.product(connection, DEFAULT_TENANT, product_id))

@@ -13,25 +13,25 @@ from sqlalchemy import Connection, event, select, text
 
 from gql_imgproc.access import audit_log, key_repository
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.pagination import Window
+from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.database.tables import metadata, products
-from gql_imgproc.enums import Action, ProductStatus, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.enums import AuditAction, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import claims, product_queries, queries, retry, transitions, webhook_outbox
 from gql_imgproc.requests.repository.output_rows import results
-from gql_imgproc.requests.repository.transitions import End
+from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.scenarios import FAILED, given_request
 
 MOMENT, ID = 1_700_000_000.0, UUID(int=1 << 100)
-WINDOWS: dict[str, Callable[[Any], Window]] = {
-    "first": lambda _: Window(2),
-    "last": lambda _: Window(2, backward=True),
-    "after": lambda key: Window(2, after=key),
-    "before": lambda key: Window(2, before=key, backward=True),
-    "between": lambda key: Window(2, after=key, before=key),
-    "between, backward": lambda key: Window(2, after=key, before=key, backward=True),
+WINDOWS: dict[str, Callable[[Any], PageWindow]] = {
+    "first": lambda _: PageWindow(2),
+    "last": lambda _: PageWindow(2, backward=True),
+    "after": lambda key: PageWindow(2, after=key),
+    "before": lambda key: PageWindow(2, before=key, backward=True),
+    "between": lambda key: PageWindow(2, after=key, before=key),
+    "between, backward": lambda key: PageWindow(2, after=key, before=key, backward=True),
 }
-Read = Callable[[Connection, Window, list[UUID]], Any]
+Read = Callable[[Connection, PageWindow, list[UUID]], Any]
 PAGES: dict[str, tuple[Any, Read]] = {
     **{
         f"requests, status {status}, {'oldest' if oldest else 'newest'} first": (
@@ -70,7 +70,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
                 connection, DEFAULT_TENANT, window, action=action, subject_id=subject
             ),
         )
-        for action, subject in ((None, None), (Action.REQUEST_DELETED, None), (None, "req_x"))
+        for action, subject in ((None, None), (AuditAction.REQUEST_DELETED, None), (None, "req_x"))
     },
 }
 
@@ -209,36 +209,44 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
 
     claim = do(lambda connection: claims.claim_product(connection, request_id, 60))
     do(lambda connection: claims.extend_lease(connection, claim, 60))
-    do(lambda connection: claims.suspect_image(connection, claim, claim.images[0].id))
+    do(lambda connection: claims.mark_crash_suspect(connection, claim, claim.images[0].id))
     failed = replace(FAILED, error_temporary=True)
     state = do(lambda connection: claims.record_image(connection, claim, claim.images[0].id, failed))
     do(lambda connection: claims.release_product(connection, claim, 0))
-    do(lambda connection: transitions.open_requests(connection, None, 500))
-    do(lambda connection: transitions.claimable(connection, request_id, 32))
-    for again in (retry.reopen_temporary, retry.reopen_failed):
-        state = do(lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.DEADLINE))
-        held = do(lambda connection: transitions.take(connection, request_id, 60))
-        do(lambda connection, held=held: transitions.extend(connection, held, 60))
+    do(lambda connection: transitions.iter_open_requests(connection, None, 500))
+    do(lambda connection: transitions.count_claimable(connection, request_id, 32))
+    for again in (retry.reopen_temporary, retry.start_retry):
+        state = do(
+            lambda connection: transitions.mark_stopping(
+                connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE
+            )
+        )
+        held = do(lambda connection: transitions.acquire(connection, request_id, 60))
+        do(lambda connection, held=held: transitions.renew(connection, held, 60))
         do(lambda connection, held=held: transitions.cancel_chunk(connection, held))
         do(lambda connection, held=held: list(results(connection, request_id, 0, 1_000)))
-        failure = RequestFailureCode.DEADLINE if again is retry.reopen_failed else None
-        end = End(RequestStatus.FAILED, failure, "output-1.csv", auto_retries=1)
+        failure = RequestFailureCode.DEADLINE if again is retry.start_retry else None
+        end = FinalState(RequestStatus.FAILED, failure, "output-1.csv", auto_retries=1)
         ended = do(lambda connection, held=held, state=state, end=end: transitions.finish(connection, held, state, end))
         assert ended is not None
-        do(lambda connection: webhook_outbox.due(connection, 500))
-        do(lambda connection: retry.due(connection, 500))
+        do(lambda connection: webhook_outbox.list_due(connection, 500))
+        do(lambda connection: retry.list_due_auto_retries(connection, 500))
         assert do(lambda connection, again=again: again(connection, DEFAULT_TENANT, request_id)) is not None
-        held = do(lambda connection: transitions.take(connection, request_id, 60))
+        held = do(lambda connection: transitions.acquire(connection, request_id, 60))
         do(lambda connection, held=held: retry.reopen_chunk(connection, held))
         do(lambda connection, held=held: transitions.release(connection, held))
-    state = do(lambda connection: transitions.stop(connection, DEFAULT_TENANT, request_id, StopReason.CANCELLED))
-    held = do(lambda connection: transitions.take(connection, request_id, 60))
+    state = do(
+        lambda connection: transitions.mark_stopping(
+            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
+        )
+    )
+    held = do(lambda connection: transitions.acquire(connection, request_id, 60))
     do(lambda connection: transitions.cancel_chunk(connection, held))
-    end = End(RequestStatus.CANCELLED, None, "output-1.csv")
+    end = FinalState(RequestStatus.CANCELLED, None, "output-1.csv")
     assert do(lambda connection: transitions.finish(connection, held, state, end)) is not None
-    for look in (transitions.expired, transitions.begun):
+    for look in (transitions.list_expired, transitions.list_deleting):
         do(lambda connection, look=look: look(connection, 0, 500))
-    do(lambda connection: transitions.untidy(connection, 500))
+    do(lambda connection: transitions.list_with_leftover_objects(connection, 500))
     assert do(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
 
     assert len(found) > 60

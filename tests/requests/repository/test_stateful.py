@@ -30,14 +30,14 @@ from sqlalchemy import Connection, Row, func, select, update
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, metadata, products, requests, webhook_deliveries
 from gql_imgproc.database.types import now as database_now
-from gql_imgproc.enums import ImageStatus, Priority, RequestFailureCode, RequestStatus, StopReason
+from gql_imgproc.enums import ImageStatus, Priority, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.errors import LeaseLost, NoWebhook
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.requests.lifecycle import verdict
+from gql_imgproc.requests.lifecycle import final_status
 from gql_imgproc.requests.repository import claims, create, retry, transitions, webhook_outbox
-from gql_imgproc.requests.repository.claims import Claim
+from gql_imgproc.requests.repository.claims import ClaimedProduct
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
-from gql_imgproc.requests.repository.transitions import End, Hold
+from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.repository.webhook_outbox import Attempt
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows
@@ -58,9 +58,9 @@ class Life(RuleBasedStateMachine):
     def __init__(self, database: Database) -> None:
         super().__init__()
         self.database = database
-        self.claims: list[Claim] = []
-        self.holds: list[Hold] = []
-        self.tries: list[webhook_outbox.Claim] = []
+        self.claims: list[ClaimedProduct] = []
+        self.holds: list[RequestLease] = []
+        self.tries: list[webhook_outbox.ClaimedDelivery] = []
         self.layout: list[int] = []
         self.id = UUID(int=0)
         #: The request as it was after the last step, and whether a step since then may have opened it.
@@ -74,10 +74,15 @@ class Life(RuleBasedStateMachine):
         first=st.sampled_from([4, 4, 2, 1]),
         lives=st.sampled_from([0, 0, 1, 2]),
         verdicts=st.lists(VERDICTS, min_size=24, max_size=24),
-        stopped=st.sampled_from([None, None, StopReason.DEADLINE]),
+        stopped=st.sampled_from([None, None, TerminationReason.DEADLINE]),
     )
     def accept(
-        self, layout: list[int], first: int, lives: int, verdicts: list[claims.Verdict], stopped: StopReason | None
+        self,
+        layout: list[int],
+        first: int,
+        lives: int,
+        verdicts: list[claims.ImageResult],
+        stopped: TerminationReason | None,
     ) -> None:
         """A request that is new, or has ended and been retried already: by chance alone few would come that far."""
         self.layout, self.id = layout, new_id()
@@ -100,7 +105,7 @@ class Life(RuleBasedStateMachine):
                 self.stop(stopped)
             self.work_off(verdicts[: sum(layout)])
             self.end_properly()
-            self.write(retry.reopen_failed, DEFAULT_TENANT, self.id)
+            self.write(retry.start_retry, DEFAULT_TENANT, self.id)
 
     @precondition(lambda self: self.holds)
     @rule(which=WHICH, count=st.integers(1, 2), beside=st.sampled_from([0, 0, 0, 1, -1]), lease_s=LEASES)
@@ -117,7 +122,11 @@ class Life(RuleBasedStateMachine):
     @rule(lease_s=LEASES)
     def claim(self, lease_s: float) -> None:
         request = now(self.database, self.id)
-        due = self.read(transitions.claimable, self.id, 1) and not request.status.final and request.stop_reason is None
+        due = (
+            self.read(transitions.count_claimable, self.id, 1)
+            and not request.status.final
+            and request.stop_reason is None
+        )
         claimed = self.write(claims.claim_product, self.id, lease_s)
         assert (claimed is not None) == bool(due)
         if claimed:
@@ -128,7 +137,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(which=WHICH, number=st.integers(0, 2), verdict=VERDICTS)
-    def record(self, which: int, number: int, verdict: claims.Verdict) -> None:
+    def record(self, which: int, number: int, verdict: claims.ImageResult) -> None:
         claim = self.pick(self.claims, which)
         image_id = self.pick(list(claim.images), number).id
         image = next(row for row in self.images_of(claim) if row.id == image_id)
@@ -159,10 +168,10 @@ class Life(RuleBasedStateMachine):
         claim = self.pick(self.claims, which)
         newest = self.is_newest(claim)
         with self.unchanged_unless(newest):
-            assert self.write(claims.suspect_image, claim, self.pick(list(claim.images), number).id) == newest
+            assert self.write(claims.mark_crash_suspect, claim, self.pick(list(claim.images), number).id) == newest
 
     @rule(verdicts=st.lists(VERDICTS, min_size=12, max_size=12))
-    def work_off(self, verdicts: list[claims.Verdict]) -> None:
+    def work_off(self, verdicts: list[claims.ImageResult]) -> None:
         """A diligent worker who finds every lease run out, so that ends are reached at all."""
         self.time_passes()
         while claim := self.write(claims.claim_product, self.id, 60):
@@ -183,9 +192,9 @@ class Life(RuleBasedStateMachine):
     @rule(lease_s=LEASES)
     def take_hold(self, lease_s: float) -> None:
         free = any(
-            found.free for found in self.read(transitions.open_requests, None, 1000) if found.request.id == self.id
+            found.free for found in self.read(transitions.iter_open_requests, None, 1000) if found.request.id == self.id
         )
-        taken = self.write(transitions.take, self.id, lease_s)
+        taken = self.write(transitions.acquire, self.id, lease_s)
         assert (taken is not None) == free
         if taken:
             self.holds.append(taken)
@@ -197,7 +206,7 @@ class Life(RuleBasedStateMachine):
         # Who has ended the request has not lost it.
         mine = self.has_newest_token(held)
         with self.unchanged_unless(mine):
-            assert self.write(transitions.extend, held, lease_s) == mine
+            assert self.write(transitions.renew, held, lease_s) == mine
 
     @precondition(lambda self: self.holds)
     @rule(which=WHICH)
@@ -206,18 +215,18 @@ class Life(RuleBasedStateMachine):
         with self.unchanged_unless(self.is_mine(held)):
             self.write(transitions.release, held)
 
-    @rule(reason=st.sampled_from([StopReason.CANCELLED, StopReason.DEADLINE]))
-    def stop(self, reason: StopReason) -> None:
+    @rule(reason=st.sampled_from([TerminationReason.CANCELLED, TerminationReason.DEADLINE]))
+    def stop(self, reason: TerminationReason) -> None:
         request = now(self.database, self.id)
         going = not request.status.final and request.stop_reason is None
         with self.unchanged_unless(going):
-            assert (self.write(transitions.stop, DEFAULT_TENANT, self.id, reason) is not None) == going
+            assert (self.write(transitions.mark_stopping, DEFAULT_TENANT, self.id, reason) is not None) == going
 
     @precondition(lambda self: self.holds)
     @rule(which=WHICH)
     def stop_unreadable(self, which: int) -> None:
         held = self.pick(self.holds, which)
-        stops = self.is_mine(held) and now(self.database, self.id).stop_reason is not StopReason.CSV_UNREADABLE
+        stops = self.is_mine(held) and now(self.database, self.id).stop_reason is not TerminationReason.CSV_UNREADABLE
         with self.unchanged_unless(stops):
             assert (self.write(transitions.stop_unreadable, held) is not None) == stops
 
@@ -237,7 +246,7 @@ class Life(RuleBasedStateMachine):
     def finish(self, which: int, seen_long_ago: bool, unreadable: bool) -> None:
         held, request = self.pick(self.holds, which), now(self.database, self.id)
         seen = held.request if seen_long_ago else request
-        status, failure = verdict(seen)
+        status, failure = final_status(seen)
         if unreadable:
             status, failure = RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
         if failure is RequestFailureCode.CSV_UNREADABLE and self.unended_products():
@@ -245,7 +254,7 @@ class Life(RuleBasedStateMachine):
             return
         complete = not request.pending_images or failure is RequestFailureCode.CSV_UNREADABLE
         ends = self.is_mine(held) and seen.stop_reason is request.stop_reason and complete
-        end = End(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
+        end = FinalState(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
         with self.unchanged_unless(ends):
             assert (self.write(transitions.finish, held, seen, end) is not None) == ends
 
@@ -253,7 +262,7 @@ class Life(RuleBasedStateMachine):
     def end_properly(self) -> None:
         """A diligent process: the rows taken in, and if nothing is pending then, or it is being stopped, the end."""
         self.time_passes()
-        held = self.write(transitions.take, self.id, 60)
+        held = self.write(transitions.acquire, self.id, 60)
         if held is None:
             return
         self.holds.append(held)
@@ -265,8 +274,8 @@ class Life(RuleBasedStateMachine):
         seen = now(self.database, self.id)
         if self.unended_products():
             return
-        status, failure = verdict(seen)
-        end = End(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
+        status, failure = final_status(seen)
+        end = FinalState(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
         assert self.write(transitions.finish, held, seen, end) is not None
 
     @rule(by_itself=st.booleans())
@@ -281,14 +290,14 @@ class Life(RuleBasedStateMachine):
             ).all()
         )
         if by_itself:
-            due = (DEFAULT_TENANT, self.id) in self.read(retry.due, 1000)
+            due = (DEFAULT_TENANT, self.id) in self.read(retry.list_due_auto_retries, 1000)
             opens = due and any(row.status is ImageStatus.FAILED and row.error_temporary for row in failed)
             assert due == opens
         else:
             opens = request.status.final and any(row.status in tried_again for row in failed)
         self.reopened = opens
         with self.unchanged_unless(opens):
-            state = self.write(retry.reopen_temporary if by_itself else retry.reopen_failed, DEFAULT_TENANT, self.id)
+            state = self.write(retry.reopen_temporary if by_itself else retry.start_retry, DEFAULT_TENANT, self.id)
             assert (state is not None) == opens
 
     # --- Webhooks.
@@ -321,13 +330,13 @@ class Life(RuleBasedStateMachine):
     @rule()
     def resend(self) -> None:
         if now(self.database, self.id).status.final:
-            delivery_id, _ = self.write(webhook_outbox.resend, DEFAULT_TENANT, self.id)
+            delivery_id, _ = self.write(webhook_outbox.reset_for_resend, DEFAULT_TENANT, self.id)
             assert delivery_id in [
                 row.id for row in self.read(lambda connection: connection.execute(self.deliveries()))
             ]
             return
         with self.unchanged_unless(False), pytest.raises(NoWebhook):
-            self.write(webhook_outbox.resend, DEFAULT_TENANT, self.id)
+            self.write(webhook_outbox.reset_for_resend, DEFAULT_TENANT, self.id)
 
     # --- After each step.
 
@@ -390,13 +399,13 @@ class Life(RuleBasedStateMachine):
     def pick(those: list[Any], which: int) -> Any:
         return those[-1 - which % len(those)]
 
-    def is_newest(self, claim: Claim) -> bool:
+    def is_newest(self, claim: ClaimedProduct) -> bool:
         return bool(self.product_of(claim).lease_token == claim.lease_token)
 
-    def is_mine(self, held: Hold) -> bool:
+    def is_mine(self, held: RequestLease) -> bool:
         return self.has_newest_token(held) and not now(self.database, self.id).status.final
 
-    def has_newest_token(self, held: Hold) -> bool:
+    def has_newest_token(self, held: RequestLease) -> bool:
         token: int = self.read(
             lambda connection: connection.execute(
                 select(requests.c.hold_token).where(requests.c.id == self.id)
@@ -404,13 +413,13 @@ class Life(RuleBasedStateMachine):
         )
         return token == held.token
 
-    def product_of(self, claim: Claim) -> Row[Any]:
+    def product_of(self, claim: ClaimedProduct) -> Row[Any]:
         found: Row[Any] = self.read(
             lambda connection: connection.execute(select(products).where(products.c.id == claim.product_id)).one()
         )
         return found
 
-    def images_of(self, claim: Claim) -> list[Row[Any]]:
+    def images_of(self, claim: ClaimedProduct) -> list[Row[Any]]:
         found: list[Row[Any]] = self.read(
             lambda connection: connection.execute(select(images).where(images.c.product_id == claim.product_id)).all()
         )
