@@ -41,7 +41,7 @@ from benchmarks.images import largest, make
 from benchmarks.peak_memory import peak_mib
 from benchmarks.similarity import psnr_db
 from benchmarks.targets import goal
-from gql_imgproc.standalone.sample_images import photograph
+from gql_imgproc.standalone.sample_images import render_photo
 
 #: Sides of the large picture: 12 megapixels, as a telephone takes them.
 LARGE = (4000, 3000)
@@ -60,7 +60,7 @@ def main() -> None:
         make(folder / "pictures", given.pictures, given.photos)
         pictures = [(folder / "pictures" / f"{n}.jpg").read_bytes() for n in range(given.pictures)]
         large = folder / "large.jpg"
-        source = largest(given.photos) if given.photos else photograph(random.Random(12), *LARGE, "large")
+        source = largest(given.photos) if given.photos else render_photo(random.Random(12), *LARGE, "large")
         _large(source).save(large, quality=90)
         mean_mp = sum(_pixels(data) for data in pictures) / len(pictures) / 1e6
         print(f"{len(pictures)} JPEGs, mean {mean_mp:.2f} MP, and one of 12 MP; {given.rounds} rounds\n")

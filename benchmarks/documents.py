@@ -23,7 +23,7 @@ ROUNDS = 7
 
 async def took(settings: Settings) -> dict[str, list[Took]]:
     async with opened(settings) as api:
-        given_all(api.resources.db)
+        given_all(api.runtime.db)
         with settled():
             return {
                 name: [await taken(api, document) for _ in range(ROUNDS)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gql_imgproc.standalone.sample_images import photograph
+from gql_imgproc.standalone.sample_images import render_photo
 
 #: Sides of a crop in pixels; their products have a mean of about 1.24 megapixels.
 SIDES = (800, 1400)
@@ -28,7 +28,7 @@ def crops(chance: random.Random, count: int, photographs: Path | None) -> Iterat
     sources = [_open(path) for path in _large(photographs)] if photographs else []
     for number in range(count):
         width, height = chance.randint(*SIDES), chance.randint(*SIDES)
-        source = chance.choice(sources) if sources else photograph(chance, width, height, str(number))
+        source = chance.choice(sources) if sources else render_photo(chance, width, height, str(number))
         left = chance.randint(0, max(0, source.width - width))
         top = chance.randint(0, max(0, source.height - height))
         yield source.crop((left, top, left + width, top + height))

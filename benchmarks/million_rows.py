@@ -31,7 +31,7 @@ from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests import commands, ingest, lifecycle
 from gql_imgproc.requests.repository import claims, product_queries, queries, transitions
 from gql_imgproc.requests.repository.claims import ImageResult
-from gql_imgproc.requests.upload import CsvUpload, submit
+from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import anonymous_caller
 from gql_imgproc.settings import load
@@ -56,8 +56,8 @@ class Figure:
 class Story:
     """One request from its upload to its end, step by step."""
 
-    def __init__(self, resources: Runtime, rows: int, folder: Path, beside: dict[str, Figure] | None = None) -> None:
-        self.resources, self.rows, self.db = resources, rows, resources.db
+    def __init__(self, runtime: Runtime, rows: int, folder: Path, beside: dict[str, Figure] | None = None) -> None:
+        self.runtime, self.rows, self.db = runtime, rows, runtime.db
         #: The same steps of a smaller one: each is printed beside its own.
         self._beside = beside
         self.figures: dict[str, Figure] = {}
@@ -78,21 +78,23 @@ class Story:
             self._often(name, lambda read=read: self.db.read_now(read))  # type: ignore[misc]  # bound per turn
         self._often("claim a product and record its picture", lambda: self._work(request_id))
         self._as_if_done(request_id)
-        await self._step("output CSV and end", lifecycle.finish(self.resources, request_id))
+        await self._step("output CSV and end", lifecycle.finish(self.runtime, request_id))
         self._as_if_done(request_id, failed=True)
-        await self._step("retry all", commands.retry_failed(self.resources, SOMEBODY, request_id))
-        await self._step("retry all, the chunks after the first", lifecycle.finish(self.resources, request_id))
-        await self._step("cancel all", commands.cancel(self.resources, SOMEBODY, request_id))
+        await self._step("retry all", commands.retry_failed(self.runtime, SOMEBODY, request_id))
+        await self._step("retry all, the chunks after the first", lifecycle.finish(self.runtime, request_id))
+        await self._step("cancel all", commands.cancel(self.runtime, SOMEBODY, request_id))
         await self._until_final(request_id)
-        await self._step("delete", commands.delete(self.resources, SOMEBODY, request_id))
+        await self._step("delete", commands.delete(self.runtime, SOMEBODY, request_id))
         return self.figures
 
     async def _taken_in(self) -> UUID:
         with self._manifest.open("rb") as file:
             submission = CsvUpload(file, "million.csv", Options(), Priority.NORMAL, None, None)
-            accepted = await self._step("upload", submit(self.resources, SOMEBODY, submission))
-        await self._step("take in all rows", ingest.ingest(self.resources, accepted.snapshot.id))
-        request = self.db.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, accepted.snapshot.id))
+            accepted = await self._step("upload", accept_upload(self.runtime, SOMEBODY, submission))
+        await self._step("take in all rows", ingest.ingest(self.runtime, accepted.snapshot.id))
+        request = self.db.read_now(
+            lambda connection: queries.get_request(connection, DEFAULT_TENANT, accepted.snapshot.id)
+        )
         assert request is not None
         assert request.ingested_products == self.rows
         return request.id
@@ -106,7 +108,7 @@ class Story:
         middle = (self.rows // 2,)
         failed = ProductStatus.FAILED
         return {
-            "progress snapshot": lambda connection: queries.request(connection, DEFAULT_TENANT, request_id),
+            "progress snapshot": lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id),
             "products, first page": own(PageWindow(100)),
             "products, middle page": own(PageWindow(100, after=middle)),
             "products, last page": own(PageWindow(100, backward=True)),
@@ -173,11 +175,11 @@ class Story:
 
     async def _until_final(self, request_id: UUID) -> None:
         def final(connection: Connection) -> bool:
-            request = queries.request(connection, DEFAULT_TENANT, request_id)
-            return request is not None and request.status.final
+            request = queries.get_request(connection, DEFAULT_TENANT, request_id)
+            return request is not None and request.status.is_terminal
 
         while not await self.db.read(final):
-            await lifecycle.finish(self.resources, request_id)
+            await lifecycle.finish(self.runtime, request_id)
 
     def _often(self, name: str, deed: Callable[[], object]) -> None:
         times = []
@@ -234,8 +236,8 @@ async def figures(
         max_images=rows,
         max_upload_bytes=2**30,
     )
-    async with Runtime(settings) as resources:
-        return await Story(resources, rows, folder, beside).tell()
+    async with Runtime(settings) as runtime:
+        return await Story(runtime, rows, folder, beside).tell()
 
 
 async def measure(database_url: str, rows: int, folder: Path) -> None:

@@ -48,7 +48,7 @@ from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests import ingest
 from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult, claim_product, record_image
-from gql_imgproc.requests.upload import CsvUpload, submit
+from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import load
 
@@ -141,11 +141,11 @@ async def _fill(url: str, folder: Path, requests: int, products: int) -> list[UU
     settings = load(database_url=url, data_dir=folder, redis_url=nobody, fetch_allow_networks="127.0.0.0/8")
     csv = manifest([f"http://127.0.0.1/{n}.jpg" for n in range(products)])
     made = []
-    async with Runtime(settings) as resources:
+    async with Runtime(settings) as runtime:
         for _ in range(requests):
             upload = CsvUpload(io.BytesIO(csv), "products.csv", Options(), Priority.NORMAL, None, None)
-            request = (await submit(resources, upload)).snapshot.id
-            await ingest.ingest(resources, request)
+            request = (await accept_upload(runtime, upload)).snapshot.id
+            await ingest.ingest(runtime, request)
             made.append(request)
     return made
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from gql_imgproc.standalone.client import Accepted, Client, Progress
+from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -71,7 +71,7 @@ class Service:
         async with Client(self.url) as client:
             cpu_s, started = self.cpu_s(), time.perf_counter()
             accepted = await client.upload(io.BytesIO(manifest(addresses)), "benchmark.csv")
-            assert isinstance(accepted, Accepted), accepted
+            assert isinstance(accepted, AcceptedUpload), accepted
             uploaded = time.perf_counter()
             async with aclosing(client.progress(accepted.request_id)) as states:
                 *_, end = [state async for state in states]

@@ -31,14 +31,14 @@ from gql_imgproc.settings import load
 
 class Stock(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.house, anonymous_caller("", unlimited=True))
+        return Context(request.app.state.app_state, anonymous_caller("", unlimited=True))
 
 
 def app() -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with Runtime(load()) as resources:
-            app.state.house = AppState(resources, Anonymous.ALWAYS)
+        async with Runtime(load()) as runtime:
+            app.state.app_state = AppState(runtime, Anonymous.ALWAYS)
             yield
 
     config = StrawberryConfig(scalar_map=SCALARS)

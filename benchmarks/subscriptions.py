@@ -34,7 +34,7 @@ from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, request_
 from gql_imgproc.messaging.pubsub import Publisher, channel
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.standalone.client import Accepted, Client
+from gql_imgproc.standalone.client import AcceptedUpload, Client
 from gql_imgproc.standalone.embedded_redis import find_server
 
 OURS = ("gql_imgproc", "api", "--unchecked", "--port")
@@ -131,13 +131,13 @@ def uploaded(url: str, database: str) -> Snapshot:
     async def upload() -> str:
         async with Client(url) as client:
             accepted = await client.upload(io.BytesIO(csv), "benchmark.csv")
-        assert isinstance(accepted, Accepted), accepted
+        assert isinstance(accepted, AcceptedUpload), accepted
         return accepted.request_id
 
     request_id = request_id_from(asyncio.run(upload()))
     assert request_id is not None
     db = Database(database)
-    snapshot = db.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+    snapshot = db.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
     db.close()
     assert snapshot is not None
     return snapshot

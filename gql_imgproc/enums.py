@@ -14,7 +14,7 @@ class RequestStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
     @property
-    def final(self) -> bool:
+    def is_terminal(self) -> bool:
         return self not in (RequestStatus.PENDING, RequestStatus.PROCESSING)
 
 

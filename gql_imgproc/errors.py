@@ -289,7 +289,7 @@ class ImageErrorCode(StrEnum):
 class ImageError(ImgprocError):
     """One picture cannot be done.
 
-    `temporary` says whether a later try may succeed; `retry_after_s` is how long the host asked to wait.
+    `retryable` says whether a later try may succeed; `retry_after_s` is how long the host asked to wait.
     The message is a sentence that the user reads.
     """
 
@@ -299,12 +299,12 @@ class ImageError(ImgprocError):
         message: str,
         *,
         http_status: int | None = None,
-        temporary: bool = False,
+        retryable: bool = False,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.http_status = http_status
-        self.temporary = temporary
+        self.retryable = retryable
         self.retry_after_s = retry_after_s

@@ -182,7 +182,7 @@ IMAGES.labels("FAILED", "unknown")
 for _code in ImageErrorCode:
     IMAGE_FAILURES.labels(_code.value)
 for _status in RequestStatus:
-    if _status.final:
+    if _status.is_terminal:
         REQUESTS_FINISHED.labels(_status.value)
 for _work in ("product", "ingestion", "finishing"):
     LEASES_LOST.labels(_work)

@@ -17,9 +17,9 @@ from gql_imgproc.messaging.queue import Queue
 from gql_imgproc.messaging.rate_limiter import RateLimiter
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.image_fetcher import Fetcher, FetchLimits
-from gql_imgproc.security.webhook_signature import keys_from
+from gql_imgproc.security.webhook_signature import parse_webhook_keys
 from gql_imgproc.settings import Settings
-from gql_imgproc.storage.object_store import storage_of
+from gql_imgproc.storage.object_store import open_storage
 from gql_imgproc.system.background_tasks import BackgroundTasks
 from gql_imgproc.system.cpu_pool import CpuPool, MemoryBudget
 
@@ -46,7 +46,9 @@ class Runtime:
         self.settings = settings
         self.policy = NetworkPolicy(settings.fetch_allow_networks, settings.fetch_allow_ports)
         # Read first: a malformed secret is told when the process starts, not when a webhook is due.
-        self.webhook_keys = keys_from(settings.webhook_secret.get_secret_value() if settings.webhook_secret else "")
+        self.webhook_keys = parse_webhook_keys(
+            settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+        )
         self.db = Database(
             settings.database,
             durability=durability,
@@ -55,11 +57,11 @@ class Runtime:
             prepare=settings.database_prepare,
         )
         self.queue = Queue(settings.redis_url)
-        self.duties = LeaderLocks(settings.redis_url)
+        self.leader_locks = LeaderLocks(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
-        self.rates = RateLimiter(settings.redis_url)
-        self.storage = storage_of(settings)
+        self.rate_limiter = RateLimiter(settings.redis_url)
+        self.storage = open_storage(settings)
         self.fetcher = Fetcher(
             self.policy,
             FetchLimits(
@@ -72,7 +74,7 @@ class Runtime:
             ),
         )
         self.cpu = CpuPool(cpu_slots, settings.megapixels_in_flight)
-        self.fetched = MemoryBudget(settings.fetched_bytes_in_flight)
+        self.fetched_bytes = MemoryBudget(settings.fetched_bytes_in_flight)
         # Which slots of each request have their turn in this process.
         self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
         # One picture at a time that may have killed an earlier worker.
@@ -83,7 +85,7 @@ class Runtime:
         self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
         self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="csv")
 
-    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run_blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call that waits for Redis, on a thread."""
         # What it sends belongs to the trace of who calls.
         context = copy_context()
@@ -91,20 +93,24 @@ class Runtime:
             self._threads, lambda: context.run(call, *args, **kwargs)
         )
 
-    async def reading(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run_csv_io(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call that reads or writes a CSV, on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, lambda: call(*args, **kwargs))
 
     async def aclose(self) -> None:
         """Closes everything, whatever of it fails."""
         await self.background.aclose()
-        closers: list[Callable[[], Awaitable[object]]] = [self.hub.aclose, self.rates.aclose, self.fetcher.aclose]
+        closers: list[Callable[[], Awaitable[object]]] = [
+            self.hub.aclose,
+            self.rate_limiter.aclose,
+            self.fetcher.aclose,
+        ]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)
         self.cpu.close()
         self._threads.shutdown()
         self._readers.shutdown()
         self.queue.close()
-        self.duties.close()
+        self.leader_locks.close()
         self.publisher.close()
         await asyncio.to_thread(self.db.close)
 

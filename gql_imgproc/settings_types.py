@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.security.api_key import parse_api_key
 from gql_imgproc.security.rate import RateLimit
-from gql_imgproc.security.webhook_signature import keys_from
+from gql_imgproc.security.webhook_signature import parse_webhook_keys
 
 Network = IPv4Network | IPv6Network
 
@@ -119,7 +119,7 @@ def endpoint(value: str) -> str:
 
 def webhook_secret(value: str) -> None:
     try:
-        keys = keys_from(value)
+        keys = parse_webhook_keys(value)
     except ConfigurationError as error:
         raise ValueError(str(error).rstrip(".")) from None
     if not keys:

@@ -73,7 +73,7 @@ def _wanted(environment: Mapping[str, str]) -> bool:
     return not disabled and not elsewhere and any(environment.get(name) for name in ENDPOINTS)
 
 
-def is_on() -> bool:
+def is_enabled() -> bool:
     return _tracer is not None
 
 
@@ -89,7 +89,7 @@ def start_span(
 
     with _tracer.start_as_current_span(
         name,
-        context=None if current() else _context(parent),
+        context=None if current_traceparent() else _context(parent),
         kind=SpanKind[kind],
         attributes={f"imgproc.{key}": value for key, value in attributes.items()},
         # An exception may repeat an address with its secrets.
@@ -114,7 +114,7 @@ def record_finished_span(name: str, began: float, ended: float) -> None:
     passed.end(since_epoch_ns + int(ended * 1e9))
 
 
-def current() -> str | None:
+def current_traceparent() -> str | None:
     """The `traceparent` of the span that is open here."""
     if _tracer is None:
         return None
@@ -145,7 +145,7 @@ def propagation_headers() -> str | None:
 
     Not that of the span which sends them, or each turn of a long request would hang below the one before.
     """
-    return _TRAVELLING.get() or current()
+    return _TRAVELLING.get() or current_traceparent()
 
 
 def attach_context(traceparent: object) -> None:

@@ -36,7 +36,7 @@ from gql_imgproc.net.address_policy import MAX_URL_CHARS
 from gql_imgproc.net.fetch_errors import FetchErrorKind
 from gql_imgproc.net.http_client import MAX_ADDRESSES_TRIED
 from gql_imgproc.net.image_fetcher import FetchLimits
-from gql_imgproc.requests.limits import image_limits, manifest_limits
+from gql_imgproc.requests.limits import csv_limits, image_limits
 from gql_imgproc.settings import MiB, Settings
 from gql_imgproc.web.http_limits import (
     ANSWER,
@@ -88,7 +88,7 @@ def test_the_readme_has_every_setting_with_its_default() -> None:
 
 def faults_table() -> str:
     rows = [
-        f"| {row.meaning} | `{row.code.value}` | {'yes' if row.temporary else 'no'} |"
+        f"| {row.meaning} | `{row.code.value}` | {'yes' if row.retryable else 'no'} |"
         for row in (fault.value for fault in FetchErrorKind)
     ]
     return "\n".join(["| what came of it | error code | tried again |", "| --- | --- | --- |", *rows])
@@ -143,7 +143,7 @@ def test_the_observability_page_has_every_figure_and_every_alert(name: str) -> N
 
 def limits_table() -> str:
     """What strangers may send and how much of it: settings with their names, constants with their places."""
-    compression, manifest = ImageLimits(), manifest_limits(Settings(_env_file=None))
+    compression, manifest = ImageLimits(), csv_limits(Settings(_env_file=None))
     (redirects,) = (field.default for field in dataclasses.fields(FetchLimits) if field.name == "max_redirects")
     in_settings = [
         (field.description or "", shown(field.default), f"`IMGPROC_{name.upper()}`")

@@ -40,7 +40,9 @@ def create(
     _check("scopes", None if scopes else "A key needs at least one scope.")
     _check("expiresAt", check_expiry(expires_at, datetime.now(UTC)) if expires_at else None)
     made = _insert(connection, caller, text, name, scopes, expires_at)
-    audit_log.note(connection, caller, AuditAction.API_KEY_CREATED, global_id(made.key), **_audit_details(made.key))
+    audit_log.record_event(
+        connection, caller, AuditAction.API_KEY_CREATED, global_id(made.key), **_audit_details(made.key)
+    )
     return made
 
 
@@ -55,9 +57,9 @@ def rotate(connection: Connection, caller: Caller, text: str, key_id: UUID, over
     old = _get(connection, caller, key_id)
     expires_at = datetime.now(UTC) + (old.expires_at - old.created_at) if old.expires_at else None
     made = _insert(connection, caller, text, old.name, old.scopes, expires_at)
-    if not key_repository.hand_over(connection, caller.tenant_id, key_id, made.key.id, overlap.total_seconds()):
+    if not key_repository.supersede(connection, caller.tenant_id, key_id, made.key.id, overlap.total_seconds()):
         raise ApiKeyNotRotatable(_get(connection, caller, key_id).state.value)
-    audit_log.note(
+    audit_log.record_event(
         connection,
         caller,
         AuditAction.API_KEY_ROTATED,
@@ -79,7 +81,7 @@ def revoke(connection: Connection, caller: Caller, key_id: UUID) -> ApiKey:
     revoked = key_repository.revoke(connection, caller.tenant_id, key_id)
     key = _get(connection, caller, key_id)
     if revoked:
-        audit_log.note(connection, caller, AuditAction.API_KEY_REVOKED, global_id(key), publicId=key.public_id)
+        audit_log.record_event(connection, caller, AuditAction.API_KEY_REVOKED, global_id(key), publicId=key.public_id)
     return key
 
 
@@ -91,7 +93,7 @@ def global_id(key: ApiKey) -> str:
 def _handed_out(connection: Connection, text: str) -> IssuedApiKey | None:
     """What an earlier run of the same transaction made."""
     form = parse_api_key(text)
-    found = key_repository.find(connection, form.public_id) if form else None
+    found = key_repository.find_by_public_id(connection, form.public_id) if form else None
     return IssuedApiKey(found.key, text) if found else None
 
 
@@ -106,7 +108,7 @@ def _insert(
 
 
 def _get(connection: Connection, caller: Caller, key_id: UUID) -> ApiKey:
-    key = key_repository.key(connection, caller.tenant_id, key_id)
+    key = key_repository.get_key(connection, caller.tenant_id, key_id)
     if key is None:
         raise KeyNotFound
     return key

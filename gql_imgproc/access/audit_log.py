@@ -22,19 +22,19 @@ class Event:
     """Who did what to which thing, from where. `subject_id` has its outside form; `details` are for people."""
 
     id: UUID
-    at: datetime
+    occurred_at: datetime
     actor: str
     key_id: UUID | None
     action: AuditAction
     subject_id: str | None
-    address: str
+    ip_address: str
     details: dict[str, str]
 
 
 _COLUMNS = tuple(audit_events.c[name] for name in Event.__slots__)
 
 
-def note(
+def record_event(
     connection: Connection, caller: Caller, action: AuditAction, subject_id: str | None = None, **details: object
 ) -> None:
     """Writes down what a caller does; to be called in the transaction that does it. No detail may be a secret."""
@@ -42,18 +42,18 @@ def note(
         insert(audit_events).values(
             id=new_id(),
             tenant_id=caller.tenant_id,
-            at=now(),
+            occurred_at=now(),
             actor=caller.name,
             key_id=caller.key_id,
             action=action,
             subject_id=subject_id,
-            address=caller.address,
+            ip_address=caller.ip_address,
             details={name: str(value) for name, value in details.items() if value is not None},
         )
     )
 
 
-def event(connection: Connection, tenant_id: UUID, event_id: UUID) -> Event | None:
+def get_event(connection: Connection, tenant_id: UUID, event_id: UUID) -> Event | None:
     own = audit_events.c.id == event_id, audit_events.c.tenant_id == tenant_id
     row = connection.execute(select(*_COLUMNS).where(*own)).one_or_none()
     return None if row is None else _event(row)

@@ -34,15 +34,15 @@ class Authenticator:
     Keys are looked up each time. Whether there is any is known from the last `refresh`: callers without one are many.
     """
 
-    def __init__(self, resources: Runtime, anonymous: Anonymous) -> None:
-        self._resources = resources
+    def __init__(self, runtime: Runtime, anonymous: Anonymous) -> None:
+        self._runtime = runtime
         self._anonymous = anonymous
-        self._failures = FailedAuthLimiter(resources)
+        self._failures = FailedAuthLimiter(runtime)
         self._no_key = False
         #: How to end what is open, by its key; that of callers without one under None.
         self._stays: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
 
-    async def admit(self, key: str | None, address: str) -> Caller:
+    async def authenticate(self, key: str | None, address: str) -> Caller:
         """Who calls from `address` and presents this key. Raises KeyMissing, KeyRefused or RateLimited."""
         if key is None:
             if self._admits_anonymous:
@@ -52,7 +52,7 @@ class Authenticator:
         if form is None:
             raise ApiKeyRejected("It is not an API key of this service: those begin with gip_.")
         await self._failures.check(form.digest, address)
-        found = await self._resources.db.read(lambda connection: key_repository.find_by_secret(connection, form))
+        found = await self._runtime.db.read(lambda connection: key_repository.find_by_secret(connection, form))
         try:
             caller = await self._checked(form, found, address)
         except ApiKeyRejected:
@@ -70,18 +70,18 @@ class Authenticator:
         if found.expired:
             raise _refused(form, address, "It has expired. Ask for another one.")
         if not found.use_is_noted:
-            await self._resources.db.write(lambda connection: key_repository.note_use(connection, key.id))
+            await self._runtime.db.write(lambda connection: key_repository.record_use(connection, key.id))
         return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, address)
 
-    async def still_admits(self, caller: Caller) -> bool:
+    async def is_still_valid(self, caller: Caller) -> bool:
         """Whether somebody who was let in a while ago may begin something new."""
         key_id = caller.key_id
         if key_id is None:
             return self._admits_anonymous
-        return bool(await self._resources.db.read(lambda connection: key_repository.usable(connection, {key_id})))
+        return bool(await self._runtime.db.read(lambda connection: key_repository.filter_usable(connection, {key_id})))
 
     @contextmanager
-    def stay(self, caller: Caller, over: Callable[[], None]) -> Iterator[None]:
+    def watch_session(self, caller: Caller, over: Callable[[], None]) -> Iterator[None]:
         """For as long as something of a caller is open: `over` is called when it would not be admitted any more."""
         stays = self._stays[caller.key_id]
         stays.add(over)
@@ -92,13 +92,13 @@ class Authenticator:
             if not stays and self._stays.get(caller.key_id) is stays:
                 del self._stays[caller.key_id]
 
-    async def refresh(self) -> None:
+    async def close_revoked_sessions(self) -> None:
         """Ends the stays of those who would not be admitted any more; to be called again and again."""
         present = {key_id for key_id in self._stays if key_id}
-        self._no_key, usable = await self._resources.db.read(
+        self._no_key, usable = await self._runtime.db.read(
             lambda connection: (
-                not key_repository.any_key(connection),
-                key_repository.usable(connection, present) if present else set(),
+                not key_repository.has_keys(connection),
+                key_repository.filter_usable(connection, present) if present else set(),
             )
         )
         over = present - usable | (set() if self._admits_anonymous else {None})

@@ -92,10 +92,10 @@ def find_by_secret(connection: Connection, key: ParsedApiKey) -> FoundKey | None
     """
     digest = select(api_keys.c.digest).where(api_keys.c.public_id == key.public_id)
     matches = key.matches(connection.execute(digest).scalar_one_or_none() or NO_DIGEST)
-    return find(connection, key.public_id) if matches else None
+    return find_by_public_id(connection, key.public_id) if matches else None
 
 
-def find(connection: Connection, public_id: str) -> FoundKey | None:
+def find_by_public_id(connection: Connection, public_id: str) -> FoundKey | None:
     noted = and_(
         api_keys.c.last_used_at.is_not(None), seconds_since(api_keys.c.last_used_at) < USE_NOTED_SECONDS
     ).label("noted")
@@ -104,25 +104,25 @@ def find(connection: Connection, public_id: str) -> FoundKey | None:
     return None if row is None else FoundKey(_key(row), bool(row.noted))
 
 
-def note_use(connection: Connection, key_id: UUID) -> None:
+def record_use(connection: Connection, key_id: UUID) -> None:
     connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now()))
 
 
-def usable(connection: Connection, key_ids: Collection[UUID]) -> set[UUID]:
+def filter_usable(connection: Connection, key_ids: Collection[UUID]) -> set[UUID]:
     """Those of the keys that are neither revoked nor expired."""
     return set(connection.scalars(select(api_keys.c.id).where(api_keys.c.id.in_(key_ids), _usable)))
 
 
-def any_key(connection: Connection) -> bool:
+def has_keys(connection: Connection) -> bool:
     """Whether there ever was a key. From then on callers are asked for one."""
     return connection.execute(select(api_keys.c.id).limit(1)).first() is not None
 
 
-def any_usable_key(connection: Connection) -> bool:
+def has_usable_key(connection: Connection) -> bool:
     return connection.execute(select(api_keys.c.id).where(_usable).limit(1)).first() is not None
 
 
-def key(connection: Connection, tenant_id: UUID, key_id: UUID) -> ApiKey | None:
+def get_key(connection: Connection, tenant_id: UUID, key_id: UUID) -> ApiKey | None:
     row = connection.execute(select(*_COLUMNS).where(*_of_tenant(tenant_id, key_id))).one_or_none()
     return None if row is None else _key(row)
 
@@ -138,7 +138,7 @@ def count_keys(connection: Connection, tenant_id: UUID) -> int:
     return connection.execute(statement).scalar_one()
 
 
-def all_keys(connection: Connection, tenant_id: UUID | None) -> list[tuple[str, ApiKey]]:
+def list_keys(connection: Connection, tenant_id: UUID | None) -> list[tuple[str, ApiKey]]:
     """The name of its tenant, and the key: of one tenant or of all; for whoever runs the service."""
     statement = select(*_COLUMNS, tenants.c.name.label("tenant")).join(tenants, tenants.c.id == api_keys.c.tenant_id)
     if tenant_id is not None:
@@ -147,7 +147,7 @@ def all_keys(connection: Connection, tenant_id: UUID | None) -> list[tuple[str, 
     return [(row.tenant, _key(row)) for row in rows]
 
 
-def hand_over(connection: Connection, tenant_id: UUID, key_id: UUID, successor_id: UUID, overlap_s: float) -> bool:
+def supersede(connection: Connection, tenant_id: UUID, key_id: UUID, successor_id: UUID, overlap_s: float) -> bool:
     """Lets a key end soon, if not sooner, since another takes its place; False when it is not good, or has one."""
     end = now_plus(overlap_s)
     earlier = case((api_keys.c.expires_at < end, api_keys.c.expires_at), else_=end)

@@ -74,9 +74,9 @@ class QuotaUsage:
 _unfinished = requests.c.total_images - requests.c.processed_images
 #: While a request is being opened again, what failed stands for what is yet to be opened of it: its chunks come later.
 _pending = case(
-    (and_(requests.c.stop_reason.is_(None), requests.c.reopening == RetryScope.CUT_OFF), _unfinished),
+    (and_(requests.c.termination_reason.is_(None), requests.c.retry_scope == RetryScope.CUT_OFF), _unfinished),
     (
-        and_(requests.c.stop_reason.is_(None), requests.c.reopening == RetryScope.FAILED),
+        and_(requests.c.termination_reason.is_(None), requests.c.retry_scope == RetryScope.FAILED),
         _unfinished - requests.c.cancelled_images,
     ),
     else_=_unfinished - requests.c.failed_images - requests.c.cancelled_images,
@@ -127,7 +127,7 @@ def set_overrides(connection: Connection, tenant_id: UUID, own: Mapping[Quota, i
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(values))
 
 
-def count_stored(connection: Connection, tenant_id: UUID, more_bytes: int | ColumnElement[int]) -> None:
+def add_stored_bytes(connection: Connection, tenant_id: UUID, more_bytes: int | ColumnElement[int]) -> None:
     """To be called last: it locks the row of the tenant until the transaction ends."""
     connection.execute(
         update(tenants).where(tenants.c.id == tenant_id).values(stored_bytes=tenants.c.stored_bytes + more_bytes)

@@ -31,23 +31,23 @@ class RateLimitedAction(StrEnum):
 class CallerRateLimiter:
     """What callers do, and may do, in any span of time: of each key, or of the address of those who have none."""
 
-    def __init__(self, resources: Runtime) -> None:
-        settings = resources.settings
-        self._rates = resources.rates
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings
+        self._rates = runtime.rate_limiter
         self._limits = {deed: rate(getattr(settings, f"rate_{deed}")) for deed in RateLimitedAction}
 
-    async def count(self, caller: Caller, *deeds: RateLimitedAction) -> None:
+    async def hit(self, caller: Caller, *deeds: RateLimitedAction) -> None:
         """Raises RateLimited, at the first of the deeds that the caller has done too often."""
         for deed in deeds:
             limit = self._limits[deed]
             if limit is None or caller.unlimited:
                 continue
             # Without Redis reading goes on as it can; uploads are dear, so this process counts its own.
-            over = await self._rates.spend(limit, deed, *_limit_key(caller), locally=deed is RateLimitedAction.UPLOADS)
+            over = await self._rates.hit(limit, deed, *_limit_key(caller), locally=deed is RateLimitedAction.UPLOADS)
             if over is not None:
                 raise _limited(deed, over)
 
-    async def left(self, caller: Caller) -> RateLimitStatus | None:
+    async def status(self, caller: Caller) -> RateLimitStatus | None:
         """How many more operations the caller may send; None when nobody counts."""
         limit = self._limits[RateLimitedAction.OPERATIONS]
         if limit is None or caller.unlimited:
@@ -62,23 +62,23 @@ class FailedAuthLimiter:
     that it has go on being looked up: many people share an address, and one of them must not lock the others out.
     """
 
-    def __init__(self, resources: Runtime) -> None:
-        self._rates = resources.rates
-        self._limit: RateLimit | None = rate(resources.settings.rate_failures)
+    def __init__(self, runtime: Runtime) -> None:
+        self._rates = runtime.rate_limiter
+        self._limit: RateLimit | None = rate(runtime.settings.rate_failures)
         self._good: OrderedDict[str, None] = OrderedDict()
 
     async def check(self, digest: str, address: str) -> None:
         """Raises RateLimited unless a key from there is to be looked up."""
         if self._limit is None or digest in self._good:
             return
-        left = await self._rates.left(self._limit, "failures", network_of(address), locally=True)
+        left = await self._rates.left(self._limit, "failures", client_network(address), locally=True)
         if left is not None and not left.remaining:
             raise _limited("API keys that are not good", left)
 
     async def failed(self, digest: str, address: str) -> None:
         self._good.pop(digest, None)
         if self._limit is not None:
-            await self._rates.spend(self._limit, "failures", network_of(address), locally=True)
+            await self._rates.hit(self._limit, "failures", client_network(address), locally=True)
 
     def succeeded(self, digest: str) -> None:
         self._good[digest] = None
@@ -87,7 +87,7 @@ class FailedAuthLimiter:
             self._good.popitem(last=False)
 
 
-def network_of(address: str) -> str:
+def client_network(address: str) -> str:
     """What stands for whoever calls from an address."""
     try:
         found = ip_address(address)
@@ -97,7 +97,7 @@ def network_of(address: str) -> str:
 
 
 def _limit_key(caller: Caller) -> tuple[str, str]:
-    return ("key", caller.key_id.hex) if caller.key_id else ("address", network_of(caller.address))
+    return ("key", caller.key_id.hex) if caller.key_id else ("address", client_network(caller.ip_address))
 
 
 def _limited(what: str, left: RateLimitStatus) -> RateLimited:

@@ -15,39 +15,39 @@ from gql_imgproc.enums import AuditAction
 from gql_imgproc.ids import new_id
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
-from gql_imgproc.security.url_signature import expiry, is_signed, signed
+from gql_imgproc.security.url_signature import expiry, sign_path, verify_path
 
 
 class UrlSigner:
     """Signs paths with a secret that all processes know, and believes those that are signed."""
 
-    def __init__(self, resources: Runtime) -> None:
-        self._resources = resources
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._secret = ""
 
     async def refresh(self) -> None:
         """Reads which secret is the newest; to be called before anything is signed, and then now and then."""
-        self._secret = (await self._resources.db.read(read_secrets))[0]
+        self._secret = (await self._runtime.db.read(read_secrets))[0]
 
     def sign(self, path: str) -> str:
         """The path, with what opens it for a while."""
         if not self._secret:
             raise RuntimeError("the secret has not been read yet")
-        return signed(path, self.expires(), self._secret)
+        return sign_path(path, self.expires(), self._secret)
 
     def expires(self) -> int:
         """Until when what is signed now is good, in seconds since 1970."""
-        return expiry(time.time(), self._resources.settings.signed_url_seconds)
+        return expiry(time.time(), self._runtime.settings.signed_url_seconds)
 
-    async def believes(self, path: str, query: Mapping[str, str]) -> bool:
+    async def verify(self, path: str, query: Mapping[str, str]) -> bool:
         # Read anew: another process may have signed with a secret that this one has not heard of.
-        return is_signed(path, query, await self._resources.db.read(read_secrets), time.time())
+        return verify_path(path, query, await self._runtime.db.read(read_secrets), time.time())
 
 
 def rotate(connection: Connection, caller: Caller) -> None:
     """Makes a new secret; what the one before has signed stays good, what an earlier one has is over."""
     insert_secret(connection, secrets.token_hex(32))
-    audit_log.note(connection, caller, AuditAction.SIGNING_SECRET_ROTATED)
+    audit_log.record_event(connection, caller, AuditAction.SIGNING_SECRET_ROTATED)
 
 
 def read_secrets(connection: Connection) -> list[str]:

@@ -22,12 +22,12 @@ class Tenant:
     created_at: datetime
 
 
-def all_tenants(connection: Connection) -> list[Tenant]:
+def list_tenants(connection: Connection) -> list[Tenant]:
     columns = (tenants.c[name] for name in Tenant.__slots__)
     return [Tenant(*row) for row in connection.execute(select(*columns).order_by(tenants.c.name))]
 
 
-def tenant_by_name(connection: Connection, name: str) -> UUID | None:
+def find_tenant(connection: Connection, name: str) -> UUID | None:
     return connection.execute(select(tenants.c.id).where(tenants.c.name == name)).scalar_one_or_none()
 
 
@@ -37,6 +37,6 @@ def insert_tenant(connection: Connection, name: str) -> UUID:
     return tenant_id
 
 
-def tenant_name(connection: Connection, tenant_id: UUID) -> str:
+def get_tenant_name(connection: Connection, tenant_id: UUID) -> str:
     name: str = connection.execute(select(tenants.c.name).where(tenants.c.id == tenant_id)).scalar_one()
     return name

@@ -23,7 +23,7 @@ def create(connection: Connection, user: str, name: str) -> UUID:
         tenant_id = tenant_repository.insert_tenant(connection, name)
     except IntegrityError:
         raise TenantExists from None
-    audit_log.note(connection, cli_caller(tenant_id, user), AuditAction.TENANT_CREATED, name=name)
+    audit_log.record_event(connection, cli_caller(tenant_id, user), AuditAction.TENANT_CREATED, name=name)
     return tenant_id
 
 
@@ -32,12 +32,12 @@ def set_quotas(connection: Connection, user: str, name: str, own: Mapping[Quota,
     tenant_id = get_by_name(connection, name)
     quotas.set_overrides(connection, tenant_id, own)
     told = {quota.value.lower(): "usual" if limit is None else str(limit) for quota, limit in own.items()}
-    audit_log.note(connection, cli_caller(tenant_id, user), AuditAction.QUOTAS_SET, **told)
+    audit_log.record_event(connection, cli_caller(tenant_id, user), AuditAction.QUOTAS_SET, **told)
 
 
 def get_by_name(connection: Connection, name: str) -> UUID:
     """The tenant of that name. Raises TenantNotFound."""
-    tenant_id = tenant_repository.tenant_by_name(connection, name)
+    tenant_id = tenant_repository.find_tenant(connection, name)
     if tenant_id is None:
         raise TenantNotFound
     return tenant_id

@@ -13,7 +13,7 @@ from gql_imgproc.errors import ConfigurationError, KeyNotFound
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.security.scopes import Caller, Scope, cli_caller
-from gql_imgproc.system.durations import duration
+from gql_imgproc.system.durations import parse_duration
 
 if TYPE_CHECKING:
     from gql_imgproc.access.api_keys import IssuedApiKey
@@ -64,7 +64,7 @@ def list_(
     from gql_imgproc.access import key_repository, tenants
 
     def work(connection: Connection) -> list[tuple[str, key_repository.ApiKey]]:
-        return key_repository.all_keys(
+        return key_repository.list_keys(
             connection, tenants.get_by_name(connection, tenant) if tenant is not None else None
         )
 
@@ -134,7 +134,7 @@ def _of_the_service() -> Caller:
 def _found(connection: Connection, public_id: str) -> ApiKey:
     from gql_imgproc.access import key_repository
 
-    found = key_repository.find(connection, public_id)
+    found = key_repository.find_by_public_id(connection, public_id)
     if found is None:
         # What was typed is not repeated: it may be a whole key.
         raise KeyNotFound
@@ -142,7 +142,7 @@ def _found(connection: Connection, public_id: str) -> ApiKey:
 
 
 def _read(text: str, option: str) -> timedelta:
-    read = duration(text)
+    read = parse_duration(text)
     if read is None:
         raise ConfigurationError(f"{option} is a time such as 90d, 24h, 30m or 45s")
     return read

@@ -22,7 +22,7 @@ from gql_imgproc.standalone.preflight import (
     reachable_url_of,
 )
 from gql_imgproc.standalone.up import worker_command, worker_environment
-from gql_imgproc.system.process import cores
+from gql_imgproc.system.process import cpu_count
 
 #: Where `up` and `api` listen unless told otherwise.
 HOST, PORT = "127.0.0.1", 8000
@@ -62,7 +62,7 @@ def up(
     settings = load(**({"data_dir": data_dir} if data_dir else {}))
     log.set_up(settings.log_level, settings.log_format)
     check_writable(settings.data_dir)
-    machine = Standalone(settings, host, check_port(host, port), workers or cores(), allow_anonymous)
+    machine = Standalone(settings, host, check_port(host, port), workers or cpu_count(), allow_anonymous)
     asyncio.run(machine.run(say=typer.echo))
 
 
@@ -97,7 +97,7 @@ def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> Non
     settings = load(**({"metrics_port": metrics_port} if metrics_port else {}))
     log.set_up(settings.log_level, settings.log_format)
     asyncio.run(preflight.check(settings))
-    number = processes or cores()
+    number = processes or cpu_count()
     command = worker_command(settings, number)
     os.environ.update(worker_environment(settings, number))
     os.environ["IMGPROC_METRICS_PORT"] = str(settings.metrics_port)

@@ -71,5 +71,8 @@ def list_() -> None:
 
     show(
         TITLES,
-        [(tenant.name, format_time(tenant.created_at)) for tenant in run_in_transaction(tenant_repository.all_tenants)],
+        [
+            (tenant.name, format_time(tenant.created_at))
+            for tenant in run_in_transaction(tenant_repository.list_tenants)
+        ],
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gql_imgproc.csvfile.messages import manifest_error
+from gql_imgproc.csvfile.messages import csv_error
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
 #: Bytes read at once: large enough that Python's share is small, small enough for any memory.
@@ -82,7 +82,7 @@ class DecodedFile:
             try:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError:
-                raise manifest_error(
+                raise csv_error(
                     CsvIssueCode.ENCODING, f"The text is not valid {self.encoding.upper()} throughout. {AS_UTF8}"
                 ) from None
             if skip_chars:
@@ -121,9 +121,9 @@ def open_text(file: BinaryIO, longest_row_chars: int) -> DecodedFile:
     head = _head(file)
     bom, encoding = next((pair for pair in _BOMS if head.startswith(pair[0])), (b"", "utf-8"))
     if not encoding:
-        raise manifest_error(CsvIssueCode.ENCODING, f"The file is in UTF-32, which is not read here. {AS_UTF8}")
+        raise csv_error(CsvIssueCode.ENCODING, f"The file is in UTF-32, which is not read here. {AS_UTF8}")
     if len(head) == len(bom):
-        raise manifest_error(
+        raise csv_error(
             CsvIssueCode.EMPTY_FILE, "The file is empty. Upload a CSV file with a header row and data rows."
         )
     if not encoding.startswith("utf-16"):
@@ -132,9 +132,9 @@ def open_text(file: BinaryIO, longest_row_chars: int) -> DecodedFile:
         return DecodedFile(file, encoding, len(bom), _scan(file, len(bom), encoding, longest_row_chars))
     except _Undecodable as fault:
         if fault.at_end and (bom or fault.beyond_ascii):
-            raise manifest_error(CsvIssueCode.ENCODING, truncated_message(f"line {fault.line}")) from None
+            raise csv_error(CsvIssueCode.ENCODING, truncated_message(f"line {fault.line}")) from None
         if bom:
-            raise manifest_error(
+            raise csv_error(
                 CsvIssueCode.ENCODING,
                 f"The file is marked as {encoding.upper()}, but line {fault.line} is not valid in it. {AS_UTF8}",
             ) from None
@@ -150,8 +150,8 @@ def _as_windows_1252(file: BinaryIO, foreign: _Undecodable, longest_row_chars: i
         has_controls = _scan(file, 0, "cp1252", longest_row_chars)
     except _Undecodable as fault:
         if foreign.at_end:
-            raise manifest_error(CsvIssueCode.ENCODING, truncated_message(f"line {foreign.line}")) from None
-        raise manifest_error(
+            raise csv_error(CsvIssueCode.ENCODING, truncated_message(f"line {foreign.line}")) from None
+        raise csv_error(
             CsvIssueCode.ENCODING,
             f"Line {fault.line} contains bytes that are neither UTF-8 nor Windows-1252 text, so the encoding cannot "
             f"be told. {AS_UTF8}",
@@ -205,21 +205,17 @@ def _scan(file: BinaryIO, start: int, encoding: str, longest_row_chars: int) -> 
 
 def _refuse_binary(head: bytes) -> None:
     if kind := _binary_kind(head):
-        raise manifest_error(CsvIssueCode.NOT_CSV, f"The file is {kind}, not a CSV file. {AS_CSV}")
+        raise csv_error(CsvIssueCode.NOT_CSV, f"The file is {kind}, not a CSV file. {AS_CSV}")
     pairs = len(head) // 2
     nuls_even, nuls_odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
     # Text of mostly Latin letters in UTF-16 has a NUL in every second byte.
     fewer, more = sorted((nuls_even, nuls_odd))
     if pairs >= 4 and fewer * 10 <= pairs and more * 10 >= pairs * 7:
-        raise manifest_error(
-            CsvIssueCode.ENCODING, f"The file seems to be in UTF-16 without a byte order mark. {AS_UTF8}"
-        )
+        raise csv_error(CsvIssueCode.ENCODING, f"The file seems to be in UTF-16 without a byte order mark. {AS_UTF8}")
     controls = len(head) - len(head.translate(None, _CONTROL_BYTES))
     # A stray control character is told with its place; a text full of them is none.
     if controls >= 8 and controls * 20 > len(head):
-        raise manifest_error(
-            CsvIssueCode.NOT_CSV, f"The file is a binary file of an unknown kind, not a CSV file. {AS_CSV}"
-        )
+        raise csv_error(CsvIssueCode.NOT_CSV, f"The file is a binary file of an unknown kind, not a CSV file. {AS_CSV}")
 
 
 def _binary_kind(head: bytes) -> str | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from gql_imgproc.csvfile.encoding import CONTROL, DecodedFile
 from gql_imgproc.csvfile.formula_injection import is_guarded
-from gql_imgproc.csvfile.messages import excerpt, join_quoted, manifest_error, plural, quote
-from gql_imgproc.csvfile.records import Dialect, records
+from gql_imgproc.csvfile.messages import csv_error, excerpt, join_quoted, plural, quote
+from gql_imgproc.csvfile.records import Dialect, iter_records
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 SERIAL_NUMBER = "S. No."
@@ -101,20 +101,20 @@ def read_header(text: DecodedFile, max_columns: int, max_field_chars: int, longe
         dialects = [Dialect(delimiter) for delimiter in DELIMITERS]
     readings = [reading for dialect in dialects if (reading := _read_first(text, dialect, longest_row_chars))]
     if not readings:
-        raise manifest_error(
+        raise csv_error(
             CsvIssueCode.EMPTY_FILE, "The file has no rows. Upload a CSV file with a header row and data rows."
         )
     # The first of equals: they stand in the order of how common they are.
     best = max(readings, key=lambda reading: reading.score)
     if best.score[0] == 0 and (kind := _other_kind(beginning)):
-        raise manifest_error(CsvIssueCode.HEADER, f"The text seems to be {kind}, not CSV. {AS_CSV}")
+        raise csv_error(CsvIssueCode.HEADER, f"The text seems to be {kind}, not CSV. {AS_CSV}")
     if best.issue:
         raise InvalidCsv((best.issue,), 1)
     return _located(best, max_columns, max_field_chars)
 
 
 def _read_first(text: DecodedFile, dialect: Dialect, longest_row_chars: int) -> _Reading | None:
-    for record in records(text, dialect, longest_row_chars):
+    for record in iter_records(text, dialect, longest_row_chars):
         if isinstance(record, CsvIssue):
             return _Reading(dialect, record.row or 1, [], record)
         row, cells = record

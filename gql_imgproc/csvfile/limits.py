@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestLimits:
+class CsvLimits:
     """How large a manifest may be; the first four are settings."""
 
     #: Data rows.

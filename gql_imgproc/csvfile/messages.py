@@ -41,6 +41,6 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def manifest_error(code: CsvIssueCode, message: str, row: int | None = None, column: str | None = None) -> InvalidCsv:
+def csv_error(code: CsvIssueCode, message: str, row: int | None = None, column: str | None = None) -> InvalidCsv:
     """The error for a file of which nothing more can be read."""
     return InvalidCsv((CsvIssue(code, message, row, column),), 1)

@@ -15,21 +15,21 @@ from typing import BinaryIO
 from gql_imgproc.csvfile.encoding import DecodedFile, open_text
 from gql_imgproc.csvfile.header import Header, read_header
 from gql_imgproc.csvfile.image_urls import match_plain_urls, split_urls
-from gql_imgproc.csvfile.limits import ManifestLimits
+from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.messages import excerpt, plural
-from gql_imgproc.csvfile.records import cut_off_issue, records
+from gql_imgproc.csvfile.records import cut_off_issue, iter_records
 from gql_imgproc.csvfile.rows import RowCheck, UrlCheck, count_issue, is_blank
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 __all__ = [
     "CsvFormat",
+    "CsvLimits",
     "CsvReader",
     "CsvSummary",
-    "ManifestLimits",
     "ProductRow",
     "UrlCheck",
     "YieldControl",
-    "open_manifest",
+    "open_csv",
     "read_rows",
     "validate",
 ]
@@ -69,7 +69,7 @@ class CsvFormat:
     image_urls: int
     has_bom: bool
     #: A line `sep=;` stands before the header.
-    names_delimiter: bool
+    declares_delimiter: bool
     warnings: tuple[CsvIssue, ...]
 
 
@@ -86,19 +86,19 @@ def no_yield() -> None:
     """For callers that have nothing else to do."""
 
 
-def open_manifest(file: BinaryIO, limits: ManifestLimits) -> CsvReader:
+def open_csv(file: BinaryIO, limits: CsvLimits) -> CsvReader:
     """Tells encoding, delimiter and columns; ManifestRefused when they cannot be told."""
     text = open_text(file, limits.longest_row_chars)
     header = read_header(text, limits.max_columns, limits.max_field_chars, limits.longest_row_chars)
     return CsvReader(text, header, limits)
 
 
-def validate(file: BinaryIO, limits: ManifestLimits, check_url: UrlCheck, pause: YieldControl = no_yield) -> CsvSummary:
+def validate(file: BinaryIO, limits: CsvLimits, check_url: UrlCheck, pause: YieldControl = no_yield) -> CsvSummary:
     """Checks every row; ManifestRefused with the first issues in the order of the file and their count.
 
     `pause` is called between rows, so that other threads may run.
     """
-    manifest = open_manifest(file, limits)
+    manifest = open_csv(file, limits)
     told: list[CsvIssue] = []
     total = products = images = 0
     for found in manifest.examine(check_url, pause):
@@ -114,9 +114,9 @@ def validate(file: BinaryIO, limits: ManifestLimits, check_url: UrlCheck, pause:
     return CsvSummary(products, images, manifest.layout.warnings)
 
 
-def read_rows(file: BinaryIO, limits: ManifestLimits) -> Iterator[ProductRow]:
+def read_rows(file: BinaryIO, limits: CsvLimits) -> Iterator[ProductRow]:
     """The rows of a file that was accepted before; ManifestRefused if it has since become unreadable."""
-    return open_manifest(file, limits).data()
+    return open_csv(file, limits).data()
 
 
 #: A product that was read: its position, its row, its cells and its addresses.
@@ -126,7 +126,7 @@ _Found = tuple[int, int, list[str], list[str]]
 class CsvReader:
     """A file whose header was understood; iterating yields its rows, and the issues of the rows that are none."""
 
-    def __init__(self, text: DecodedFile, header: Header, limits: ManifestLimits) -> None:
+    def __init__(self, text: DecodedFile, header: Header, limits: CsvLimits) -> None:
         self._text = text
         self._header = header
         self._limits = limits
@@ -140,7 +140,7 @@ class CsvReader:
             product_name=header.product_name,
             image_urls=header.image_urls,
             has_bom=text.bom_bytes > 0,
-            names_delimiter=header.dialect.preamble_chars > 0,
+            declares_delimiter=header.dialect.preamble_chars > 0,
             warnings=text.warnings,
         )
 
@@ -211,7 +211,7 @@ class CsvReader:
             if not ordinary and self._is_cut_off(cells[address_column:]):
                 yield cut_off_issue(row)
                 continue
-            if not ordinary or not check.is_right(row, cells, serial_number, addresses):
+            if not ordinary or not check.is_valid(row, cells, serial_number, addresses):
                 issues = check.issues(row, cells, serial_number, addresses)
                 yield from issues
             if images <= max_images < images + len(addresses):
@@ -239,7 +239,7 @@ class CsvReader:
 
     def _records(self) -> Iterator[tuple[int, list[str]] | CsvIssue]:
         """What follows the header."""
-        found = records(self._text, self._header.dialect, self._limits.longest_row_chars)
+        found = iter_records(self._text, self._header.dialect, self._limits.longest_row_chars)
         return islice(found, self._header.row, None)
 
     def _as_row(self, position: int, row: int, cells: list[str], addresses: list[str]) -> ProductRow:

@@ -23,7 +23,9 @@ class Dialect:
     preamble_chars: int = 0
 
 
-def records(text: DecodedFile, dialect: Dialect, longest_row_chars: int) -> Iterator[tuple[int, list[str]] | CsvIssue]:
+def iter_records(
+    text: DecodedFile, dialect: Dialect, longest_row_chars: int
+) -> Iterator[tuple[int, list[str]] | CsvIssue]:
     """Every record with its row, blank ones included (as an empty list); what cannot be read is an issue.
 
     A record of many lines is one row. After an issue the reading goes on where the next row is certain to begin,

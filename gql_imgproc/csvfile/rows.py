@@ -8,9 +8,9 @@ from gql_imgproc.csvfile.encoding import CONTROL
 from gql_imgproc.csvfile.formula_injection import is_guarded
 from gql_imgproc.csvfile.header import Header, control_issue, result_column, too_long_issue
 from gql_imgproc.csvfile.image_urls import url_problem
-from gql_imgproc.csvfile.limits import ManifestLimits
+from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.messages import plural, quote
-from gql_imgproc.csvfile.serial_numbers import SerialNumbers, serial_fault
+from gql_imgproc.csvfile.serial_numbers import SerialNumbers, serial_number_problem
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
 #: Asked about every address that looks like one: what is wrong with it, or None.
@@ -38,7 +38,7 @@ class RowCheck:
         self,
         header: Header,
         columns: tuple[str, ...],
-        limits: ManifestLimits,
+        limits: CsvLimits,
         has_controls: bool,
         check_url: UrlCheck | None,
     ) -> None:
@@ -54,7 +54,7 @@ class RowCheck:
         self.check_url = check_url
         self.seen = SerialNumbers()
 
-    def is_right(self, row: int, cells: list[str], serial_number: str, addresses: list[str]) -> bool:
+    def is_valid(self, row: int, cells: list[str], serial_number: str, addresses: list[str]) -> bool:
         """Whether nothing is wrong with a row whose addresses are plausible, quickly.
 
         The serial number comes last, since it is marked as seen only when all the rest is right.
@@ -65,7 +65,7 @@ class RowCheck:
             and 0 < len(cells[self.product_name].strip()) <= self.max_name_chars
             and len(addresses) <= self.max_images
             and (self.check_url is None or not any(map(self.check_url, addresses)))
-            and serial_fault(serial_number) is None
+            and serial_number_problem(serial_number) is None
             and not self.seen.add(int(serial_number), row)
         )
 
@@ -95,7 +95,7 @@ class RowCheck:
         return unfit
 
     def _serial_faults(self, row: int, serial_number: str) -> list[tuple[int, CsvIssueCode, str]]:
-        if fault := serial_fault(serial_number):
+        if fault := serial_number_problem(serial_number):
             return [(self.serial_number, CsvIssueCode.SERIAL_NUMBER_INVALID, fault)]
         if first := self.seen.add(int(serial_number), row):
             place = f"in row {first}" if first > 0 else "in an earlier row"

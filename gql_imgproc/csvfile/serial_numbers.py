@@ -17,7 +17,7 @@ _GROUPED = re.compile(r"[+']?(\d{1,3}(?:[, .']\d{3})+|\d{1,30})(?:[.,]0{0,30})?"
 _ZERO = re.compile(r"[+-]?0+", re.ASCII)
 
 
-def serial_fault(text: str) -> str | None:
+def serial_number_problem(text: str) -> str | None:
     """What is wrong with a serial number that was stripped, as a sentence that tells the mend; None if nothing is."""
     if text.isdecimal() and text.isascii():
         if len(text) > MAX_DIGITS:

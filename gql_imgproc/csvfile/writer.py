@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 from gql_imgproc.csvfile.formula_injection import FORMULA_STARTS, escape_formula
 from gql_imgproc.csvfile.header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, result_column
-from gql_imgproc.csvfile.reader import ROWS_PER_PAUSE, ManifestLimits, YieldControl, no_yield, open_manifest
+from gql_imgproc.csvfile.reader import ROWS_PER_PAUSE, CsvLimits, YieldControl, no_yield, open_csv
 
 #: One row's results: an address or None per picture, and what went wrong or None per picture.
 RowResult = tuple[Sequence[str | None], Sequence[str | None]]
@@ -25,12 +25,12 @@ class AsyncWriter(Protocol):
 def write_output(
     file: BinaryIO,
     out: AsyncWriter,
-    limits: ManifestLimits,
+    limits: CsvLimits,
     results: Iterable[RowResult],
     pause: YieldControl = no_yield,
 ) -> None:
     """Writes the rows of an accepted manifest with their results, of which there must be one per row, in order."""
-    manifest = open_manifest(file, limits)
+    manifest = open_csv(file, limits)
     layout = manifest.layout
     # An output may be uploaded again: its columns are filled anew, and not doubled.
     places: dict[str, int] = {}
@@ -71,7 +71,7 @@ def write_output(
     if layout.has_bom or layout.encoding != "utf-8":
         # Excel takes a file without the mark for Windows-1252; who wrote such a file reads it with Excel.
         out.write(codecs.BOM_UTF8)
-    if layout.names_delimiter:
+    if layout.declares_delimiter:
         # Who needed the line to have the columns told apart needs it again.
         buffer.write(f"sep={layout.delimiter}\r\n")
     # Of names with commas in a file of tabs a reader would make columns, if they did not stand in quotation marks.
@@ -82,7 +82,7 @@ def write_output(
     else:
         csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\r\n", quoting=csv.QUOTE_ALL).writerow(header)
     for count, ((_, cells), (urls, errors)) in enumerate(zip(manifest.cells(), results, strict=True), start=1):
-        told = joined_errors(errors) if any(errors) else ""
+        told = join_errors(errors) if any(errors) else ""
         writer.writerow(completed(cells, ",".join([url or "" for url in urls]), told))
         if not count % ROWS_PER_PAUSE:
             flush()
@@ -90,6 +90,6 @@ def write_output(
     flush()
 
 
-def joined_errors(errors: Sequence[str | None]) -> str:
+def join_errors(errors: Sequence[str | None]) -> str:
     """`2: sentence | 5: sentence`, the pictures being counted from 1."""
     return " | ".join(f"{number}: {error}" for number, error in enumerate(errors, start=1) if error)

@@ -14,7 +14,7 @@ def create_index_online(name: str, table: str, columns: list[str], **options: An
     """An index on a table that is in use: on PostgreSQL nobody who writes waits for it, however long it takes.
 
     What a migration did before its first index is committed there, and what follows can only be more of the kind: a
-    migration that was interrupted is run again from its beginning, and has to ask `begun` what of it is there.
+    migration that was interrupted is run again from its beginning, and has to ask `has_started` what of it is there.
     """
     with _unhurried() as concurrently:
         if concurrently:
@@ -23,7 +23,7 @@ def create_index_online(name: str, table: str, columns: list[str], **options: An
         op.create_index(name, table, columns, postgresql_concurrently=concurrently, **options)
 
 
-def begun(table: str, column: str) -> bool:
+def has_started(table: str, column: str) -> bool:
     """Whether an attempt that was interrupted got to its first index, so that what is before it is there: as this."""
     inspector = sa.inspect(op.get_bind())
     return inspector.has_table(table) and column in {found["name"] for found in inspector.get_columns(table)}
@@ -47,6 +47,6 @@ def _unhurried() -> Iterator[bool]:
         op.execute(sa.text("RESET lock_timeout"))
 
 
-def raise_floor(revision: str) -> None:
+def raise_min_revision(revision: str) -> None:
     """Code that does not know `revision` must not run from now on: what it needs is about to be taken away."""
-    op.execute(sa.text("UPDATE schema_floor SET revision = :revision").bindparams(revision=revision))
+    op.execute(sa.text("UPDATE schema_compatibility SET min_revision = :revision").bindparams(revision=revision))

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, inspect, make_url, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.tables import schema_floor
+from gql_imgproc.database.tables import schema_compatibility
 from gql_imgproc.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -121,9 +121,9 @@ def schema_mismatch(database: Database) -> str | None:
             return None
         if found is None or found in ours:
             return MISSING
-        if not inspect(connection).has_table(schema_floor.name):
+        if not inspect(connection).has_table(schema_compatibility.name):
             return TOO_NEW
-        floor = connection.execute(select(schema_floor.c.revision)).scalar_one_or_none()
+        floor = connection.execute(select(schema_compatibility.c.min_revision)).scalar_one_or_none()
         return None if floor in ours else TOO_NEW
 
     return database.read_now(look)

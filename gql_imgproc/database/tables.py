@@ -37,7 +37,6 @@ from gql_imgproc.enums import (
     WebhookStatus,
 )
 from gql_imgproc.errors import ImageErrorCode
-from gql_imgproc.ids import DEFAULT_TENANT
 
 metadata = MetaData(
     naming_convention={
@@ -54,8 +53,8 @@ def _count(name: str) -> Column[int]:
 
 
 def _tenant() -> Column[UUID]:
-    """Whose the row is. No foreign key: tenants are never removed. The default is for versions that knew of none."""
-    return Column("tenant_id", Uuid, nullable=False, server_default=DEFAULT_TENANT.hex)
+    """The tenant that owns the row. No foreign key: tenants are never deleted."""
+    return Column("tenant_id", Uuid, nullable=False)
 
 
 tenants = Table(
@@ -112,7 +111,7 @@ audit_events = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
-    Column("at", UtcDateTime, nullable=False),
+    Column("occurred_at", UtcDateTime, nullable=False),
     # Name of the caller, and its key if it had one.
     Column("actor", String(100), nullable=False),
     Column("key_id", Uuid, nullable=True),
@@ -120,7 +119,7 @@ audit_events = Table(
     # In its outside form: what was deleted is named all the same.
     Column("subject_id", String(64), nullable=True),
     # Of the network; empty for ourselves and for the command line.
-    Column("address", String(100), nullable=False),
+    Column("ip_address", String(100), nullable=False),
     # Texts by their names.
     Column("details", JSON, nullable=False),
     sqlite_with_rowid=False,
@@ -159,19 +158,19 @@ requests = Table(
     _count("kept_images"),
     Column("input_bytes", BigInteger, nullable=False, default=0),
     Column("output_bytes", BigInteger, nullable=False, default=0),
-    # Rate of the last second or more: how many images had ended at `mark_at`, and the rate measured then.
-    Column("mark_at", UtcDateTime, nullable=True),
-    _count("mark_images"),
+    # Rate of the last second or more: how many images had ended at `rate_sampled_at`, and the rate measured then.
+    Column("rate_sampled_at", UtcDateTime, nullable=True),
+    _count("rate_sampled_images"),
     Column("images_per_second", Float, nullable=True),
     # Set while the request is brought to an early end; no picture is recorded from then on.
-    Column("stop_reason", text_enum(TerminationReason), nullable=True),
+    Column("termination_reason", text_enum(TerminationReason), nullable=True),
     Column("failure_code", text_enum(RequestFailureCode), nullable=True),
     # Last part of the output CSV's key in the store; null when there is none (yet).
     Column("output_name", String(64), nullable=True),
     # Before this moment nobody but its holder ingests or finishes the request.
-    Column("due_at", UtcDateTime, nullable=False),
+    Column("lease_until", UtcDateTime, nullable=False),
     # Fencing token: grows with each hold; what an older holder writes does not count.
-    _count("hold_token"),
+    _count("lease_token"),
     # When failures that may be temporary are tried again by themselves, and how often that was done.
     Column("retry_at", UtcDateTime, nullable=True),
     _count("auto_retries"),
@@ -180,16 +179,16 @@ requests = Table(
     Column("started_at", UtcDateTime, nullable=True),
     Column("completed_at", UtcDateTime, nullable=True),
     # When its objects are to be compared with its rows; null once that was done.
-    Column("tidy_at", UtcDateTime, nullable=True),
+    Column("cleanup_at", UtcDateTime, nullable=True),
     # When its failed images were retried last; its deadline counts from then.
-    Column("reopened_at", UtcDateTime, nullable=True),
+    Column("retried_at", UtcDateTime, nullable=True),
     # W3C Trace Context of the upload, when traces were on: messages are lost and sent anew, this stays.
     Column("traceparent", String(55), nullable=True),
     # Set while its images are opened again, chunk by chunk, and the last failed one that this was decided of.
-    Column("reopening", text_enum(RetryScope), nullable=True),
-    Column("reopened_to", Uuid, nullable=True),
+    Column("retry_scope", text_enum(RetryScope), nullable=True),
+    Column("retry_cursor", Uuid, nullable=True),
     # Since when it is being deleted, chunk by chunk; whatever happens, it will be.
-    Column("removing_at", UtcDateTime, nullable=True),
+    Column("deletion_started_at", UtcDateTime, nullable=True),
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
@@ -209,10 +208,15 @@ _open = requests.c.status.in_(OPEN)
 Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
 _retried = requests.c.retry_at.is_not(None)
 Index("ix_requests_retry_at", requests.c.retry_at, sqlite_where=_retried, postgresql_where=_retried)
-_untidy = requests.c.tidy_at.is_not(None)
-Index("ix_requests_tidy_at", requests.c.tidy_at, sqlite_where=_untidy, postgresql_where=_untidy)
-_removing = requests.c.removing_at.is_not(None)
-Index("ix_requests_removing_at", requests.c.removing_at, sqlite_where=_removing, postgresql_where=_removing)
+_untidy = requests.c.cleanup_at.is_not(None)
+Index("ix_requests_cleanup_at", requests.c.cleanup_at, sqlite_where=_untidy, postgresql_where=_untidy)
+_removing = requests.c.deletion_started_at.is_not(None)
+Index(
+    "ix_requests_deletion_started_at",
+    requests.c.deletion_started_at,
+    sqlite_where=_removing,
+    postgresql_where=_removing,
+)
 Index("ix_requests_completed_at", requests.c.completed_at)
 
 products = Table(
@@ -276,7 +280,7 @@ images = Table(
     Column("error_code", text_enum(ImageErrorCode), nullable=True),
     Column("error_message", Text, nullable=True),
     Column("error_http_status", Integer, nullable=True),
-    Column("error_temporary", Boolean, nullable=False, default=False),
+    Column("error_retryable", Boolean, nullable=False, default=False),
     Column("input_bytes", BigInteger, nullable=True),
     Column("output_bytes", BigInteger, nullable=True),
     # Last part of its address and of its key in the store.
@@ -291,10 +295,10 @@ images = Table(
 Index("uq_images_product_id_position", images.c.product_id, images.c.position, unique=True)
 #: Failed, and failed in a way that may pass; written out as `is_open` is.
 is_failed = images.c.status == literal(ImageStatus.FAILED, images.c.status.type, literal_execute=True)
-is_failed_for_now = and_(is_failed, images.c.error_temporary)
+is_failed_for_now = and_(is_failed, images.c.error_retryable)
 _failed = images.c.status == ImageStatus.FAILED
 Index("ix_images_failed_in_order", images.c.request_id, images.c.id, sqlite_where=_failed, postgresql_where=_failed)
-_for_now = and_(_failed, images.c.error_temporary)
+_for_now = and_(_failed, images.c.error_retryable)
 Index("ix_images_failed_for_now", images.c.request_id, images.c.id, sqlite_where=_for_now, postgresql_where=_for_now)
 
 webhook_deliveries = Table(
@@ -311,7 +315,7 @@ webhook_deliveries = Table(
     Column("due_at", UtcDateTime, nullable=True),
     _count("lease_token"),
     # The last 20 tries, oldest first.
-    Column("log", JSON, nullable=False),
+    Column("attempts_log", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
 )
@@ -331,4 +335,4 @@ Index(
 )
 
 # One row: the oldest revision whose code can work with this schema.
-schema_floor = Table("schema_floor", metadata, Column("revision", String(32), nullable=False))
+schema_compatibility = Table("schema_compatibility", metadata, Column("min_revision", String(32), nullable=False))

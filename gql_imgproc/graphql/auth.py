@@ -24,32 +24,34 @@ CLOSE_FORBIDDEN = 4403
 CLOSE_TRY_AGAIN_LATER = 1013
 
 
-async def authenticate_http(house: AppState, connection: HTTPConnection) -> Caller:
+async def authenticate_http(app_state: AppState, connection: HTTPConnection) -> Caller:
     """Who sent an HTTP request. Raises KeyMissing, KeyRefused or RateLimited."""
-    return await house.entrance.admit(bearer(connection.headers.get(AUTHORIZATION)), caller_ip(house, connection))
+    return await app_state.authenticator.authenticate(
+        parse_bearer(connection.headers.get(AUTHORIZATION)), caller_ip(app_state, connection)
+    )
 
 
-async def admitted_to_graphql(house: AppState, request: Request) -> Caller:
+async def authenticate_graphql(app_state: AppState, request: Request) -> Caller:
     """Who sent an operation, which is counted before its body is read; refuses as the door of GraphQL does."""
     try:
-        caller = await authenticate_http(house, request)
-        await house.counts.count(
+        caller = await authenticate_http(app_state, request)
+        await app_state.rate_limiter.hit(
             caller, *((RateLimitedAction.UPLOADS,) if is_multipart(request) else ()), RateLimitedAction.OPERATIONS
         )
     except (ApiKeyRequired, ApiKeyRejected) as refused:
         raise BadRequest(401, str(refused), code=Code.UNAUTHENTICATED, headers=CHALLENGE) from None
     except RateLimited as refused:
-        raise too_often(refused) from None
+        raise rate_limit_response(refused) from None
     return caller
 
 
-async def is_still_authenticated(house: AppState, caller: Caller) -> None:
+async def is_still_authenticated(app_state: AppState, caller: Caller) -> None:
     """Refuses, as the door of GraphQL does, a caller whose key has ended since it was admitted."""
-    if not await house.entrance.still_admits(caller):
+    if not await app_state.authenticator.is_still_valid(caller):
         raise BadRequest(401, KEY_EXPIRED, code=Code.UNAUTHENTICATED, headers=CHALLENGE)
 
 
-def too_often(refused: RateLimited) -> BadRequest:
+def rate_limit_response(refused: RateLimited) -> BadRequest:
     """An answer that tells when to come back."""
     return BadRequest(
         429, str(refused), code=Code.RATE_LIMITED, headers=retry_after(refused), extensions=error_extensions(refused)
@@ -64,14 +66,18 @@ async def authenticate_socket(context: Context, socket: WebSocket) -> None:
     """Admits, or closes, a socket whose first message has come. Browsers cannot send headers with one."""
     said = (value for name, value in context.connection_params.items() if name.lower() == AUTHORIZATION)
     try:
-        context.admit(await context.house.entrance.admit(bearer(next(said, None)), caller_ip(context.house, socket)))
+        context.set_caller(
+            await context.app_state.authenticator.authenticate(
+                parse_bearer(next(said, None)), caller_ip(context.app_state, socket)
+            )
+        )
     except (ApiKeyRequired, ApiKeyRejected, RateLimited) as refused:
         # Here, since Strawberry would not say why.
         await socket.close(CLOSE_TRY_AGAIN_LATER if isinstance(refused, RateLimited) else CLOSE_FORBIDDEN, str(refused))
         raise ConnectionRejectionError from None
 
 
-def bearer(authorization: object) -> str | None:
+def parse_bearer(authorization: object) -> str | None:
     """The key in the value of an `Authorization` (RFC 6750, 2.1). Raises KeyRefused when it is none."""
     if authorization is None:
         return None
@@ -81,10 +87,10 @@ def bearer(authorization: object) -> str | None:
     return key.strip()
 
 
-def caller_ip(house: AppState, connection: HTTPConnection) -> str:
+def caller_ip(app_state: AppState, connection: HTTPConnection) -> str:
     """The network address of who calls; empty for a socket of this machine that has none."""
     nearest = connection.client.host if connection.client else ""
-    trusted = house.resources.settings.trusted_proxies
+    trusted = app_state.runtime.settings.trusted_proxies
     if not trusted:
         return nearest
     return client_ip(nearest, ",".join(connection.headers.getlist("x-forwarded-for")), trusted)

@@ -31,24 +31,24 @@ WATCH_SECONDS = 20.0
 class AppState:
     """What all callers of one process share."""
 
-    def __init__(self, resources: Runtime, anonymous: Anonymous) -> None:
-        self.resources = resources
-        self.entrance = Authenticator(resources, anonymous)
-        self.counts = CallerRateLimiter(resources)
-        self.signing = UrlSigner(resources)
-        self.shares = SharedSubscriptions()
+    def __init__(self, runtime: Runtime, anonymous: Anonymous) -> None:
+        self.runtime = runtime
+        self.authenticator = Authenticator(runtime, anonymous)
+        self.rate_limiter = CallerRateLimiter(runtime)
+        self.url_signer = UrlSigner(runtime)
+        self.shared_subscriptions = SharedSubscriptions()
 
-    async def look_after(self) -> None:
+    async def watch_keys(self) -> None:
         """Keeps up with keys and secrets that are made and revoked elsewhere, for as long as the house is open."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            await self.look()
+            await self.refresh_keys()
 
-    async def look(self) -> None:
+    async def refresh_keys(self) -> None:
         """Takes notice of the keys and secrets that there are now."""
         try:
-            await self.signing.refresh()
-            await self.entrance.refresh()
+            await self.url_signer.refresh()
+            await self.authenticator.close_revoked_sessions()
         except UNUSABLE as error:
             # Nobody is admitted meanwhile either; who is in stays.
             log.warning("keys cannot be looked at", extra={"reason": type(error).__name__})
@@ -61,27 +61,27 @@ class Context:
     caller: Caller
     loaders: Loaders
 
-    def __init__(self, house: AppState, caller: Caller | None, answer: object = None) -> None:
+    def __init__(self, app_state: AppState, caller: Caller | None, answer: object = None) -> None:
         """`answer`: that to the HTTP request; or the WebSocket."""
-        self.house = house
-        self.resources = house.resources
+        self.app_state = app_state
+        self.runtime = app_state.runtime
         self.answer = answer
         #: The payload of a WebSocket's first message.
         self.connection_params: dict[str, Any] = {}
         self.allowance = Allowance(self.settings.max_query_cost)
         if caller is not None:
-            self.admit(caller)
+            self.set_caller(caller)
 
-    def admit(self, caller: Caller) -> None:
+    def set_caller(self, caller: Caller) -> None:
         """From now on the operation is that of this caller."""
         self.caller = caller
-        self.loaders = Loaders(self.resources.db, caller.tenant_id)
+        self.loaders = Loaders(self.runtime.db, caller.tenant_id)
 
     @property
     def settings(self) -> Settings:
-        return self.resources.settings
+        return self.runtime.settings
 
-    def tell_status(self, status: int) -> None:
+    def set_http_status(self, status: int) -> None:
         """The HTTP status of a typed refusal, for those who look at it alone.
 
         In application/graphql-response+json the specification has 2xx for every answer that has data.
@@ -93,17 +93,17 @@ class Context:
         """The public address of a path."""
         return self.settings.public_url + path
 
-    def open_address(self, path: str) -> str:
+    def signed_url(self, path: str) -> str:
         """The public address of a path that asks for a key; signed, for a caller who has one, to open without."""
-        return self.address(self.house.signing.sign(path) if self.caller.key_id else path)
+        return self.address(self.app_state.url_signer.sign(path) if self.caller.key_id else path)
 
-    def picture_address(self, path: str) -> str:
+    def image_url(self, path: str) -> str:
         """The public address of a stored picture: whoever knows it may see it, unless pictures are private."""
-        return self.open_address(path) if self.settings.private_images else self.address(path)
+        return self.signed_url(path) if self.settings.private_images else self.address(path)
 
-    def open_until(self) -> datetime | None:
+    def signed_url_expires_at(self) -> datetime | None:
         """Until when an `open_address` is good; None when it is good for ever."""
-        return datetime.fromtimestamp(self.house.signing.expires(), UTC) if self.caller.key_id else None
+        return datetime.fromtimestamp(self.app_state.url_signer.expires(), UTC) if self.caller.key_id else None
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -76,7 +76,7 @@ def error_extensions(refused: RateLimited) -> dict[str, object]:
 KEY_EXPIRED = "The API key is not good any more, or one is asked for now."
 
 
-def key_over() -> GraphQLError:
+def key_expired() -> GraphQLError:
     return GraphQLError(KEY_EXPIRED, extensions={"code": Code.UNAUTHENTICATED.value})
 
 

@@ -30,7 +30,12 @@ from strawberry.types.unset import UNSET
 
 from gql_imgproc.access.rate_limits import RateLimitedAction
 from gql_imgproc.errors import RateLimited
-from gql_imgproc.graphql.auth import admitted_to_graphql, authenticate_socket, is_still_authenticated, too_often
+from gql_imgproc.graphql.auth import (
+    authenticate_graphql,
+    authenticate_socket,
+    is_still_authenticated,
+    rate_limit_response,
+)
 from gql_imgproc.graphql.content_negotiation import (
     GRAPHQL_JSON,
     accepts_multipart,
@@ -41,15 +46,15 @@ from gql_imgproc.graphql.content_negotiation import (
 from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, mask_error, no_such_operation
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
-from gql_imgproc.graphql.query_limits import chosen_operation, is_subscription
+from gql_imgproc.graphql.query_limits import is_subscription, select_operation
 from gql_imgproc.graphql.request_body import (
     MAX_JSON_BYTES,
     BadRequest,
     Body,
     decode_json,
     media_type,
-    object_from,
-    operation_from,
+    parse_object,
+    parse_operation,
     read_limited,
     require_utf_8,
 )
@@ -115,12 +120,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await request.close()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        house: AppState = request.app.state.house
+        app_state: AppState = request.app.state.app_state
         if isinstance(request, WebSocket):
-            return Context(house, None, response)
+            return Context(app_state, None, response)
         # Before the body is read.
-        request.state.caller = caller = await admitted_to_graphql(house, request)
-        return Context(house, caller, response)
+        request.state.caller = caller = await authenticate_graphql(app_state, request)
+        return Context(app_state, caller, response)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
         await authenticate_socket(context, cast(WebSocket, context.answer))
@@ -148,7 +153,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         begun_at = time.monotonic()
         operation = await _operation(request)
         if time.monotonic() - begun_at > SLOW_BODY_SECONDS:
-            await is_still_authenticated(request.app.state.house, request.state.caller)
+            await is_still_authenticated(request.app.state.app_state, request.state.caller)
         query, name = operation.get("query"), operation.get("operationName")
         if not isinstance(query, str) or not query.strip():
             raise BadRequest(400, NO_DOCUMENT)
@@ -176,7 +181,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return "http"
         if wants_only_events(accept):
             # Once a stream has begun, no status can refuse it any more.
-            if request.method == "GET" and chosen_operation(query, name) is OperationType.MUTATION:
+            if request.method == "GET" and select_operation(query, name) is OperationType.MUTATION:
                 raise mutation_by_get()
             return "sse"
         if not is_subscription(query, name):
@@ -249,11 +254,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
 async def _count_subscription(request: Request) -> None:
     """Before its stream begins, after which no status can refuse it any more."""
-    house: AppState = request.app.state.house
+    app_state: AppState = request.app.state.app_state
     try:
-        await house.counts.count(request.state.caller, RateLimitedAction.SUBSCRIPTIONS)
+        await app_state.rate_limiter.hit(request.state.caller, RateLimitedAction.SUBSCRIPTIONS)
     except RateLimited as refused:
-        raise too_often(refused) from None
+        raise rate_limit_response(refused) from None
 
 
 async def _operation(request: Request) -> dict[str, Any]:
@@ -262,12 +267,12 @@ async def _operation(request: Request) -> dict[str, Any]:
         operation: dict[str, Any] = dict(request.query_params)
         for field in ("variables", "extensions"):
             if (text := operation.pop(field, "")) not in ("", "null"):
-                operation[field] = object_from(text, f"`{field}`")
+                operation[field] = parse_object(text, f"`{field}`")
         return operation
     match media_type(request):
         case "application/json":
             require_utf_8(request, "JSON")
-            return operation_from(await request.body(), "The body")
+            return parse_operation(await request.body(), "The body")
         case "multipart/form-data":
             return await multipart_operation(request)
     raise BadRequest(415, "Send the operation as application/json, or as multipart/form-data with a file.")

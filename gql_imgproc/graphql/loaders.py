@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ProductFilter:
     """Which products of a request."""
 
     name_contains: str | None = None
@@ -38,7 +38,7 @@ class ProductsOf:
 
     request_id: UUID
     window: PageWindow
-    wanted: Wanted
+    wanted: ProductFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class CountOf:
     """The number of a request's products."""
 
     request_id: UUID
-    wanted: Wanted
+    wanted: ProductFilter
 
 
 class Loaders:
@@ -73,7 +73,7 @@ class Loaders:
         return [found[key] for key in keys]
 
     async def _products(self, keys: list[ProductsOf]) -> list[Page[Row[Any]]]:
-        groups: defaultdict[tuple[PageWindow, Wanted], set[UUID]] = defaultdict(set)
+        groups: defaultdict[tuple[PageWindow, ProductFilter], set[UUID]] = defaultdict(set)
         for key in keys:
             groups[key.window, key.wanted].add(key.request_id)
         found = await self._db.read(
@@ -92,7 +92,7 @@ class Loaders:
         return [found[key.window, key.wanted][key.request_id] for key in keys]
 
     async def _product_counts(self, keys: list[CountOf]) -> list[int]:
-        groups: defaultdict[Wanted, set[UUID]] = defaultdict(set)
+        groups: defaultdict[ProductFilter, set[UUID]] = defaultdict(set)
         for key in keys:
             groups[key.wanted].add(key.request_id)
         found = await self._db.read(

@@ -15,8 +15,8 @@ from gql_imgproc.graphql.request_body import (
     BadRequest,
     BodyTooLarge,
     media_type,
-    object_from,
-    operation_from,
+    parse_object,
+    parse_operation,
     read_limited,
     require_utf_8,
 )
@@ -110,8 +110,8 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
         raise BadRequest(400, f"The multipart body cannot be read. {error.message}") from None
     # Where `request.form()` would put it, so that `request.close()` closes its files.
     request._form = form
-    operation = operation_from(_field(form, "operations"), "The part `operations`")
-    places = object_from(_field(form, "map"), "The part `map`")
+    operation = parse_operation(_field(form, "operations"), "The part `operations`")
+    places = parse_object(_field(form, "map"), "The part `map`")
     _refuse_several(form, places)
     for part, paths in places.items():
         file = form.get(part)
@@ -134,7 +134,7 @@ def _refuse_several(form: FormData, places: dict[str, Any]) -> None:
 
 
 def _max_file_bytes(request: Request) -> int:
-    return int(request.app.state.house.resources.settings.max_upload_bytes)
+    return int(request.app.state.app_state.runtime.settings.max_upload_bytes)
 
 
 def _too_large(max_file_bytes: int) -> str:

@@ -75,11 +75,11 @@ class Mutation:
         self, info: Info, input: Annotated[UploadCsvInput, strawberry.argument(description="File and options.")]
     ) -> UploadCsvResult:
         try:
-            done = await upload.submit(info.context.resources, info.context.caller, input.read())
+            done = await upload.accept_upload(info.context.runtime, info.context.caller, input.read())
         except errors.InvalidCsv as refused:
             return CsvInvalid.of(refused)
         except errors.UploadTooLarge as refused:
-            info.context.tell_status(413)
+            info.context.set_http_status(413)
             return UploadTooLarge.of(refused)
         except errors.WebhookUrlRefused as refused:
             return WebhookUrlInvalid(message=str(refused), path=["input", "webhookUrl"])
@@ -90,7 +90,7 @@ class Mutation:
     @cost_field("Stops a request.")
     async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _WHICH]) -> CancelRequestResult:
         try:
-            request = await commands.cancel(info.context.resources, info.context.caller, _named(input.id))
+            request = await commands.cancel(info.context.runtime, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestAlreadyFinal as refused:
@@ -102,7 +102,7 @@ class Mutation:
         self, info: Info, input: Annotated[RetryFailedImagesInput, _WHICH]
     ) -> RetryFailedImagesResult:
         try:
-            request = await commands.retry_failed(info.context.resources, info.context.caller, _named(input.id))
+            request = await commands.retry_failed(info.context.runtime, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NothingToRetry as refused:
@@ -114,7 +114,7 @@ class Mutation:
     @cost_field("Sends the completion webhook of a final request again.")
     async def resend_webhook(self, info: Info, input: Annotated[ResendWebhookInput, _WHICH]) -> ResendWebhookResult:
         try:
-            request = await delivery.resend(info.context.resources, info.context.caller, _named(input.id))
+            request = await delivery.resend(info.context.runtime, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.NoWebhook as refused:
@@ -124,7 +124,7 @@ class Mutation:
     @cost_field("Removes a final request with its products, images and stored files.")
     async def delete_request(self, info: Info, input: Annotated[DeleteRequestInput, _WHICH]) -> DeleteRequestResult:
         try:
-            await commands.delete(info.context.resources, info.context.caller, _named(input.id))
+            await commands.delete(info.context.runtime, info.context.caller, _named(input.id))
         except errors.RequestNotFound as refused:
             return RequestNotFound(message=str(refused), path=_ID_PATH)
         except errors.RequestNotFinal as refused:
@@ -139,7 +139,7 @@ class Mutation:
     ) -> CreateApiKeyResult:
         caller, expires_at, text = info.context.caller, unset_to_none(input.expires_at), generate_api_key()
         try:
-            made = await info.context.resources.db.write(
+            made = await info.context.runtime.db.write(
                 lambda connection: api_keys.create(connection, caller, text, input.name, input.scopes, expires_at)
             )
         except errors.KeyInvalid as refused:
@@ -151,7 +151,7 @@ class Mutation:
         caller, text = info.context.caller, generate_api_key()
         try:
             key_id = _named_key(input.id)
-            made = await info.context.resources.db.write(
+            made = await info.context.runtime.db.write(
                 lambda connection: api_keys.rotate(connection, caller, text, key_id, input.overlap)
             )
         except errors.KeyNotFound as refused:
@@ -167,7 +167,7 @@ class Mutation:
         caller = info.context.caller
         try:
             key_id = _named_key(input.id)
-            key = await info.context.resources.db.write(lambda connection: api_keys.revoke(connection, caller, key_id))
+            key = await info.context.runtime.db.write(lambda connection: api_keys.revoke(connection, caller, key_id))
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.LastAdminKey as refused:

@@ -79,7 +79,7 @@ class Query:
     ) -> RequestConnection:
         asked = parse_connection_args(ConnectionArgs.REQUESTS, first, after, last, before)
         wanted, oldest_first = unset_to_none(status), order_by is RequestOrder.CREATED_AT_ASC
-        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+        db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
         page = await db.read(
             lambda connection: queries.requests_page(
                 connection, tenant_id, asked, status=wanted, oldest_first=oldest_first
@@ -110,7 +110,7 @@ class Query:
     ) -> ProductConnection:
         asked = parse_connection_args(ConnectionArgs.PRODUCTS, first, after, last, before)
         text, wanted = parse_search(name_contains), unset_to_none(status)
-        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+        db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
         page = await db.read(
             lambda connection: product_queries.products_page(
                 connection, tenant_id, asked, name_contains=text, status=wanted
@@ -137,7 +137,7 @@ class Query:
         before: Before = strawberry.UNSET,
     ) -> ApiKeyConnection:
         asked = parse_connection_args(ConnectionArgs.API_KEYS, first, after, last, before)
-        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+        db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
         page = await db.read(lambda connection: key_repository.keys_page(connection, tenant_id, asked))
         return ApiKeyConnection.of(
             asked, page, lambda: db.read(lambda connection: key_repository.count_keys(connection, tenant_id))
@@ -160,7 +160,7 @@ class Query:
     ) -> AuditEventConnection:
         asked = parse_connection_args(ConnectionArgs.AUDIT, first, after, last, before)
         wanted, subject = unset_to_none(action), _subject(unset_to_none(subject_id))
-        db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
+        db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
         page = await db.read(
             lambda connection: audit_log.events_page(connection, tenant_id, asked, action=wanted, subject_id=subject)
         )
@@ -177,10 +177,10 @@ class Query:
         caller, limits = info.context.caller, quota_limits(info.context.settings, info.context.caller)
 
         def read(connection: Connection) -> tuple[str, quotas.QuotaUsage]:
-            tenant = tenant_repository.tenant_name(connection, caller.tenant_id)
+            tenant = tenant_repository.get_tenant_name(connection, caller.tenant_id)
             return tenant, quotas.read_usage(connection, caller.tenant_id, limits or quotas.Limits())
 
-        tenant, standing = await info.context.resources.db.read(read)
+        tenant, standing = await info.context.runtime.db.read(read)
         return Viewer.of(caller, tenant, standing, bound=limits is not None)
 
     @cost_field("Limits in force.")
@@ -189,7 +189,7 @@ class Query:
 
     @cost_field("What is left of the rate of the caller's operations; null when it has no limit.")
     async def rate_limit(self, info: Info) -> RateLimit | None:
-        left = await info.context.house.counts.left(info.context.caller)
+        left = await info.context.app_state.rate_limiter.status(info.context.caller)
         return None if left is None else RateLimit.of(left)
 
 
@@ -197,8 +197,8 @@ async def _request(info: Info, id: str) -> Request | None:
     named = decode_global_id(id)
     if named is None or named[0] is not IdPrefix.REQUEST:
         return None
-    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: queries.request(connection, tenant_id, named[1]))
+    db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
+    found = await db.read(lambda connection: queries.get_request(connection, tenant_id, named[1]))
     return None if found is None else Request.of(found)
 
 
@@ -206,8 +206,8 @@ async def _product(info: Info, id: str) -> Product | None:
     named = decode_global_id(id)
     if named is None or named[0] is not IdPrefix.PRODUCT:
         return None
-    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-    row = await db.read(lambda connection: queries.product(connection, tenant_id, named[1]))
+    db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
+    row = await db.read(lambda connection: queries.get_product(connection, tenant_id, named[1]))
     return None if row is None else Product.of(row)
 
 
@@ -215,9 +215,9 @@ async def _image(info: Info, id: str) -> Image | None:
     named = decode_global_id(id)
     if named is None or named[0] is not IdPrefix.IMAGE:
         return None
-    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-    row = await db.read(lambda connection: queries.image(connection, tenant_id, named[1]))
-    return None if row is None else Image.of(row, row.input_image_urls, info.context.picture_address)
+    db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
+    row = await db.read(lambda connection: queries.get_image(connection, tenant_id, named[1]))
+    return None if row is None else Image.of(row, row.input_image_urls, info.context.image_url)
 
 
 def _subject(id: str | None) -> str | None:
@@ -226,12 +226,12 @@ def _subject(id: str | None) -> str | None:
 
 
 async def _api_key(info: Info, key_id: UUID) -> ApiKey | None:
-    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: key_repository.key(connection, tenant_id, key_id))
+    db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
+    found = await db.read(lambda connection: key_repository.get_key(connection, tenant_id, key_id))
     return None if found is None else ApiKey.of(found)
 
 
 async def _audit_event(info: Info, event_id: UUID) -> AuditEvent | None:
-    db, tenant_id = info.context.resources.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: audit_log.event(connection, tenant_id, event_id))
+    db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
+    found = await db.read(lambda connection: audit_log.get_event(connection, tenant_id, event_id))
     return None if found is None else AuditEvent.of(found)

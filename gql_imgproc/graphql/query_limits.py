@@ -54,12 +54,12 @@ MAX_INTROSPECTION = 18_000
 def is_subscription(query: str, name: str | None) -> bool:
     """Whether the operation that would be run is a subscription."""
     # Few documents have the word, and only those are worth reading.
-    return "subscription" in query and chosen_operation(query, name) is OperationType.SUBSCRIPTION
+    return "subscription" in query and select_operation(query, name) is OperationType.SUBSCRIPTION
 
 
-def chosen_operation(query: str, name: str | None) -> OperationType | None:
+def select_operation(query: str, name: str | None) -> OperationType | None:
     """The kind of the operation that would be run."""
-    if too_long(query):
+    if is_too_long(query):
         return None
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
@@ -83,7 +83,7 @@ class QueryLimitsExtension(SchemaExtension):
         yield
 
     def on_parse(self) -> Iterator[None]:
-        if too_long(self.execution_context.query):
+        if is_too_long(self.execution_context.query):
             raise _refusal(
                 f"The document has more than {MAX_DOCUMENT_CHARS} characters. "
                 "Ask for less at once, and give values as variables."
@@ -160,7 +160,7 @@ class QueryLimitsExtension(SchemaExtension):
         return self._context.settings
 
 
-def too_long(document: str | None) -> bool:
+def is_too_long(document: str | None) -> bool:
     return document is not None and len(document) > MAX_DOCUMENT_CHARS
 
 

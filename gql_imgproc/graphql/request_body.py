@@ -90,7 +90,7 @@ def decode_json(data: str | bytes) -> Any:
     return value
 
 
-def operation_from(data: str | bytes, what: str) -> dict[str, Any]:
+def parse_operation(data: str | bytes, what: str) -> dict[str, Any]:
     """The operation in a body, or in the part of one."""
     value = _value(data, what)
     if isinstance(value, list):
@@ -98,7 +98,7 @@ def operation_from(data: str | bytes, what: str) -> dict[str, Any]:
     return _object(value, what)
 
 
-def object_from(data: str | bytes, what: str) -> dict[str, Any]:
+def parse_object(data: str | bytes, what: str) -> dict[str, Any]:
     """A JSON object."""
     return _object(_value(data, what), what)
 

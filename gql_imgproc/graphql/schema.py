@@ -41,13 +41,13 @@ class Schema(strawberry.Schema):
         allowed_operation_types: Iterable[OperationType] | None = None,
     ) -> StreamResult:
         assert isinstance(context_value, Context)
-        house, caller = context_value.house, context_value.caller
+        app_state, caller = context_value.app_state, context_value.caller
         begin = partial(
             super().stream,
             query,
             variable_values,
             # Not the first caller's, who may leave while others stay.
-            Context(house, caller),
+            Context(app_state, caller),
             root_value,
             operation_name,
             operation_extensions,
@@ -55,9 +55,11 @@ class Schema(strawberry.Schema):
         )
         # A file is equal to itself only.
         asked = json.dumps([query, operation_name, variable_values, operation_extensions], sort_keys=True, default=id)
-        key = caller.entitlement, asked
-        if key in house.shares or is_subscription(query or "", operation_name):
-            return house.shares.follow(key, begin, partial(house.entrance.stay, caller))
+        key = caller.access_key, asked
+        if key in app_state.shared_subscriptions or is_subscription(query or "", operation_name):
+            return app_state.shared_subscriptions.follow(
+                key, begin, partial(app_state.authenticator.watch_session, caller)
+            )
         return await begin()
 
     def process_errors(self, errors: list[Any], execution_context: Any = None) -> None:

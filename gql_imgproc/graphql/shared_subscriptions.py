@@ -18,7 +18,7 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError, StreamExecutionResult
 
-from gql_imgproc.graphql.errors import key_over, mask_error
+from gql_imgproc.graphql.errors import key_expired, mask_error
 from gql_imgproc.metrics import SUBSCRIBERS, SUBSCRIPTIONS
 
 Begin: TypeAlias = Callable[[], Awaitable[StreamResult]]
@@ -58,7 +58,7 @@ class Subscriber:
 
     def dismiss(self) -> None:
         """Ends it for this watcher alone, who may not watch any more."""
-        self.put(SharedResult(None, [key_over()]))
+        self.put(SharedResult(None, [key_expired()]))
         self.end()
 
     async def take(self) -> StreamExecutionResult | None:

@@ -23,7 +23,7 @@ async def _request_progress(
     if request_id is None:
         raise not_found(str(RequestNotFound()))
     known = False
-    async with aclosing(watch(info.context.resources, info.context.caller.tenant_id, request_id)) as snapshots:
+    async with aclosing(watch(info.context.runtime, info.context.caller.tenant_id, request_id)) as snapshots:
         async for snapshot in snapshots:
             known = True
             yield Request.of(snapshot)

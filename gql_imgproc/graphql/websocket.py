@@ -74,7 +74,9 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def send_message(self, message: Message) -> None:
         if message["type"] == "connection_ack":
-            self._stay.enter_context(self.context.house.entrance.stay(self.context.caller, self._dismiss))
+            self._stay.enter_context(
+                self.context.app_state.authenticator.watch_session(self.context.caller, self._dismiss)
+            )
         await super().send_message(message)
 
     async def shutdown(self) -> None:
@@ -83,7 +85,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     def _dismiss(self) -> None:
         """Closes the socket, with all that runs on it, of a caller who may not stay."""
-        self.context.resources.background.start(("dismissed", id(self)), self._leave)
+        self.context.runtime.background.start(("dismissed", id(self)), self._leave)
 
     async def _leave(self) -> None:
         for operation in list(self.operations):
@@ -115,7 +117,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self._refuse(message, GraphQLError(text, extensions={"code": Code.TOO_MANY_OPERATIONS.value}))
         else:
             try:
-                stays = await self.context.house.entrance.still_admits(self.context.caller)
+                stays = await self.context.app_state.authenticator.is_still_valid(self.context.caller)
                 if stays:
                     await self._count(message)
             except RateLimited as refused:
@@ -134,7 +136,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             if begins
             else (RateLimitedAction.OPERATIONS,)
         )
-        await self.context.house.counts.count(self.context.caller, *deeds)
+        await self.context.app_state.rate_limiter.hit(self.context.caller, *deeds)
 
     async def _refuse(self, message: SubscribeMessage, error: GraphQLError) -> None:
         await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})

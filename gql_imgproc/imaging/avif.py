@@ -9,7 +9,7 @@ from PIL import Image
 
 from gql_imgproc.imaging import heif
 from gql_imgproc.imaging.metadata import Extras, extras_of, save
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.probe import load
 from gql_imgproc.imaging.quality_mapping import avif_quality
@@ -19,7 +19,7 @@ from gql_imgproc.imaging.structure import ImageStructure
 _SPEED = 8
 
 
-def recompress(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """One file of the wanted quality; none when the source is lossless, no better than that, or more than that.
 
     More than 8 bits, HDR and a crop would be lost by Pillow, as would the repeats of an animation.

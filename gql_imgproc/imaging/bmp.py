@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from PIL import Image
 
 from gql_imgproc.imaging import png_color_count
-from gql_imgproc.imaging.metadata import Extras, extras_of, same_pixels, save
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.metadata import Extras, extras_of, have_same_pixels, save
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.probe import load
 
 
-def recompress(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """At most 256 colours, of which a byte a pixel tells exactly; run lengths are kept unread.
 
     Pillow knows nothing of a colour space in the header.
@@ -37,7 +37,7 @@ def encode(image: Image.Image, extras: Extras) -> bytes:
 def _with_palette(image: Image.Image, extras: Extras) -> Iterator[bytes]:
     if counts := png_color_count.count_colors(image, 256):
         made = _saved(png_color_count.numbered(image, {colour: colour for colour in counts}), extras)
-        if same_pixels(made, image):
+        if have_same_pixels(made, image):
             yield made
 
 

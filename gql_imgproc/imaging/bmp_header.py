@@ -13,7 +13,7 @@ _RUN_LENGTHS = (1, 2)
 _SCREEN_SPACES = (b"BGRs", b" niW")
 
 
-def anatomy(data: bytes) -> ImageStructure:
+def read_structure(data: bytes) -> ImageStructure:
     try:
         start, header = struct.unpack_from("<II", data, 10)
         if header == 12:

@@ -15,14 +15,14 @@ from gql_imgproc.errors import ImageError
 from gql_imgproc.imaging import avif, bmp, gif, jpeg, png, tiff, transform, webp
 from gql_imgproc.imaging.convert import convert_image
 from gql_imgproc.imaging.formats import FORMATS
-from gql_imgproc.imaging.opened_image import Source, open_image
+from gql_imgproc.imaging.opened_image import OpenedImage, open_image
 from gql_imgproc.imaging.options import Options, OutputFormat
 from gql_imgproc.imaging.probe import Header, ImageLimits, inspect
 
 __all__ = ["Compressed", "Header", "ImageLimits", "compress", "inspect"]
 
 #: Files of the same picture that may be smaller, the preferred one first; none when the source is to be kept.
-RECOMPRESSORS: dict[str, Callable[[Source, Options], Iterable[bytes]]] = {
+RECOMPRESSORS: dict[str, Callable[[OpenedImage, Options], Iterable[bytes]]] = {
     "JPEG": jpeg.recompress,
     "PNG": png.recompress,
     "WEBP": webp.recompress,
@@ -59,7 +59,7 @@ def compress(data: bytes, options: Options, limits: ImageLimits) -> Compressed:
     return Compressed(made, target.media_type, target.extension, *plan.target, outcome)
 
 
-def _smaller(source: Source, options: Options, limits: ImageLimits) -> bytes | None:
+def _smaller(source: OpenedImage, options: Options, limits: ImageLimits) -> bytes | None:
     """The first file that saves enough to be worth another pass over the pixels."""
     size = len(source.data)
     enough = min(size - 1, size * (1 - limits.min_saving_percent / 100))

@@ -15,7 +15,7 @@ from gql_imgproc.imaging import color_profiles, encode, jpeg_segments, png_chunk
 from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large
 from gql_imgproc.imaging.formats import Format
 from gql_imgproc.imaging.metadata import Extras, extras_of
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import ImageFilter, Options
 from gql_imgproc.imaging.probe import load
 from gql_imgproc.imaging.transform import Plan
@@ -26,7 +26,7 @@ _MAX_RUN_LENGTHS_BYTES = 4_000_000
 _KNOWN = ("transparency", "background", "gamma", "chromaticity", "srgb")
 
 
-def convert_image(source: Source, target: Format, plan: Plan, options: Options) -> bytes:
+def convert_image(source: OpenedImage, target: Format, plan: Plan, options: Options) -> bytes:
     image, anatomy = source.image, source.anatomy
     if not anatomy.cheap and len(source.data) > _MAX_RUN_LENGTHS_BYTES:
         raise too_large(f"A run-length coded BMP of more than {_MAX_RUN_LENGTHS_BYTES / 1e6:g} MB cannot be changed.")
@@ -48,7 +48,7 @@ def convert_image(source: Source, target: Format, plan: Plan, options: Options) 
         return encode.encode(made, target, options.quality, extras, lossless=lossless, source=jpeg_source)
 
 
-def _extras(source: Source, target: Format, options: Options) -> Extras:
+def _extras(source: OpenedImage, target: Format, options: Options) -> Extras:
     extras = extras_of(source.image, 1, options.keep_metadata, remade=True)
     if options.keep_metadata and source.form is target and source.form.name == "JPEG":
         return replace(extras, segments=jpeg_segments.metadata(source.data, remade=True))
@@ -78,7 +78,7 @@ def _seen(
 
 
 def _animation(
-    source: Source, target: Format, plan: Plan, options: Options, orientation: int
+    source: OpenedImage, target: Format, plan: Plan, options: Options, orientation: int
 ) -> tuple[encode.Animation, Extras]:
     image, told = source.image, source.anatomy.durations_ms
     beside = extras = _extras(source, target, options)

@@ -34,7 +34,7 @@ def decode_errors() -> Iterator[None]:
     except MemoryError as exc:
         # Perhaps a neighbour took it all: another try may succeed.
         raise ImageError(
-            ImageErrorCode.TOO_LARGE, "The picture needs more memory than the worker has left.", temporary=True
+            ImageErrorCode.TOO_LARGE, "The picture needs more memory than the worker has left.", retryable=True
         ) from exc
     except Exception as exc:
         raise corrupt_image() from exc

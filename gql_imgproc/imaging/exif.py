@@ -27,7 +27,7 @@ def with_orientation(exif: bytes, orientation: int) -> bytes:
         return orientation_exif(orientation)
 
 
-def of_tiff(image: Image.Image) -> bytes:
+def exif_of_tiff(image: Image.Image) -> bytes:
     """A TIFF is of tags like those of EXIF, most of which are about how its pixels are stored."""
     try:
         stored, tags = image.getexif(), Image.Exif()

@@ -8,7 +8,7 @@ from PIL import Image, ImageChops
 
 from gql_imgproc.imaging import png_color_count
 from gql_imgproc.imaging.metadata import Extras, save
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.probe import load
 
@@ -16,7 +16,7 @@ from gql_imgproc.imaging.probe import load
 _OPAQUE = 128
 
 
-def recompress(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """None: its first frame is read lest a broken one is handed on."""
     load(source.image)
     return ()

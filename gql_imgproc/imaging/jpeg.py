@@ -12,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.imaging import jpeg_segments
 from gql_imgproc.imaging.metadata import Extras, extras_of, save
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.probe import load
 
@@ -40,17 +40,17 @@ _MAX_TEXT_BYTES = 65_000
 
 
 @cache
-def tables(quality: int) -> tuple[Table, Table]:
+def quantization_tables(quality: int) -> tuple[Table, Table]:
     """The luma and chroma tables that libjpeg makes of a quality."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     luma, chroma = (tuple(min(255, max(1, (n * scale + 50) // 100)) for n in t) for t in (_LUMA, _CHROMA))
     return luma, chroma
 
 
-def recompress(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """One file of the wanted quality; none, from the header alone, when the source is no better than that."""
     image = cast(JpegImageFile, source.image)
-    kept = at_most(image, options.quality)
+    kept = is_already_at_quality(image, options.quality)
     if kept and source.anatomy.ended:
         return
     load(image)
@@ -61,15 +61,15 @@ def recompress(source: Source, options: Options) -> Iterable[bytes]:
         yield encode(image, options.quality, extras, source=image)
 
 
-def at_most(image: JpegImageFile, quality: int) -> bool:
+def is_already_at_quality(image: JpegImageFile, quality: int) -> bool:
     """Whether the source, by its luma table, is of the quality or a lower one already."""
     source = _source_tables(image)
-    return bool(source) and sum(source[0]) >= sum(tables(quality)[0])
+    return bool(source) and sum(source[0]) >= sum(quantization_tables(quality)[0])
 
 
 def encode(image: Image.Image, quality: int, extras: Extras, source: JpegImageFile | None = None) -> bytes:
     """A JPEG of the wanted quality, in no coefficient finer than the source: it would store the source's noise."""
-    wanted = tables(quality)
+    wanted = quantization_tables(quality)
     present = _source_tables(source) if source else []
     coarser = [tuple(map(max, *pair)) for pair in zip(wanted, present, strict=False)]
     coarser += wanted[len(coarser) :]

@@ -16,7 +16,7 @@ _START_OF_SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
-def anatomy(data: bytes) -> ImageStructure:
+def read_structure(data: bytes) -> ImageStructure:
     orientation, size, progressive, components = 0, None, False, 0
     for marker, at, body in segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

@@ -48,7 +48,7 @@ def extras_of(image: Image.Image, orientation: int, keep_metadata: bool, remade:
     oriented = exif.orientation_exif(orientation)
     if not keep_metadata:
         return Extras(icc, oriented, dpi=dpi)
-    if stored := info.get("exif") or (exif.of_tiff(image) if image.format == "TIFF" else b""):
+    if stored := info.get("exif") or (exif.exif_of_tiff(image) if image.format == "TIFF" else b""):
         as_it_is = orientation_of(stored) == orientation and not remade
         kept = stored if as_it_is else exif.with_orientation(stored, orientation)
         oriented = kept if len(kept) <= _MAX_EXIF_BYTES else oriented
@@ -85,7 +85,7 @@ def _scratch_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def same_pixels(made: bytes, image: Image.Image) -> bool:
+def have_same_pixels(made: bytes, image: Image.Image) -> bool:
     """Whether the file, read back, holds the pixels of the picture."""
     with Image.open(BytesIO(made)) as again:
         return again.size == image.size and again.convert(image.mode).tobytes() == image.tobytes()

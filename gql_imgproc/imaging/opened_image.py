@@ -12,7 +12,7 @@ from gql_imgproc.imaging.structure import ImageStructure
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class OpenedImage:
     """`image` has its header read, its pixels not yet."""
 
     data: bytes
@@ -26,7 +26,7 @@ class Source:
         return displayed_size(self.form, self.anatomy)
 
 
-def open_image(data: bytes, limits: ImageLimits) -> Source:
+def open_image(data: bytes, limits: ImageLimits) -> OpenedImage:
     """Raises ImageFailure for what is no picture, is not supported, is damaged or over a limit."""
     form, anatomy = probe(data, limits)
-    return Source(data, form, anatomy, open_picture(data, form, anatomy))
+    return OpenedImage(data, form, anatomy, open_picture(data, form, anatomy))

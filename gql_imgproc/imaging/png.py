@@ -12,13 +12,13 @@ from PIL import Image
 
 from gql_imgproc.imaging import png_chunks, png_palette, png_recompress
 from gql_imgproc.imaging.metadata import Extras, save
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.png_chunks import Chunk, has
 from gql_imgproc.imaging.probe import load
 
 
-def recompress(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """With a palette, where that is faithful; then the same pixels stored better."""
     image, orientation, keep_metadata = source.image, source.anatomy.orientation, options.keep_metadata
     load(image)

@@ -97,7 +97,7 @@ def probe(data: bytes, limits: ImageLimits) -> tuple[Format, ImageStructure]:
     form = detect_format(data)
     match form.name:
         case "JPEG":
-            anatomy = jpeg_segments.anatomy(data)
+            anatomy = jpeg_segments.read_structure(data)
         case "PNG":
             anatomy = structure.png(data)
         case "GIF":
@@ -105,9 +105,9 @@ def probe(data: bytes, limits: ImageLimits) -> tuple[Format, ImageStructure]:
         case "WEBP":
             anatomy = structure.webp(data, limits.max_frames)
         case "TIFF":
-            anatomy = tiff_directories.anatomy(data, limits.max_frames)
+            anatomy = tiff_directories.read_structure(data, limits.max_frames)
         case "BMP":
-            anatomy = bmp_header.anatomy(data)
+            anatomy = bmp_header.read_structure(data)
         case _:
             anatomy = _avif(data, limits)
     _check(anatomy, limits)

@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 
 from gql_imgproc.imaging.errors import decode_errors
 from gql_imgproc.imaging.metadata import Extras, extras_of, save
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options
 
 #: Lossless compressions of which deflating is an equal; a page in JPEG or fax coding would only grow.
@@ -39,7 +39,7 @@ class _Page:
     extras: Extras
 
 
-def recompress(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """Its pages deflated when each is upright, of a plain mode, losslessly stored and read back the same."""
     image, anatomy = cast(TiffImagePlugin.TiffImageFile, source.image), source.anatomy
     if anatomy.frames * anatomy.pixels > _MAX_PIXELS:

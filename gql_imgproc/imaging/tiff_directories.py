@@ -8,7 +8,7 @@ from gql_imgproc.imaging.errors import corrupt_image, too_large, unsupported
 from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
 
 
-def anatomy(data: bytes, max_frames: int) -> ImageStructure:
+def read_structure(data: bytes, max_frames: int) -> ImageStructure:
     try:
         return _walked(data, max_frames)
     except (struct.error, OverflowError):

@@ -9,7 +9,7 @@ from PIL import Image
 from gql_imgproc.imaging import structure
 from gql_imgproc.imaging.errors import decode_errors
 from gql_imgproc.imaging.metadata import Extras, extras_of, save
-from gql_imgproc.imaging.opened_image import Source
+from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.probe import load
 from gql_imgproc.imaging.quality_mapping import webp_quality
@@ -18,11 +18,11 @@ from gql_imgproc.imaging.quality_mapping import webp_quality
 _METHOD = 2
 
 
-def recompress(source: Source, options: Options) -> Iterable[bytes]:
+def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """One file of the wanted quality; none when the source is lossless or no better than that."""
     image, anatomy = source.image, source.anatomy
     load(image)
-    if anatomy.lossless or at_most(anatomy.streams, options.quality):
+    if anatomy.lossless or is_already_at_quality(anatomy.streams, options.quality):
         return
     extras = extras_of(image, anatomy.orientation, options.keep_metadata)
     if not anatomy.durations_ms:
@@ -37,7 +37,7 @@ def recompress(source: Source, options: Options) -> Iterable[bytes]:
         yield made
 
 
-def at_most(streams: tuple[memoryview, ...], quality: int) -> bool:
+def is_already_at_quality(streams: tuple[memoryview, ...], quality: int) -> bool:
     """Whether every VP8 stream is quantised as coarsely as the quality asks, or more so.
 
     An encoder may quantise up to four segments differently, around the wanted step; the coarsest one is

@@ -22,67 +22,67 @@ log = logging.getLogger(__name__)
 PAGE = 500
 
 
-async def sweep(resources: Runtime) -> int:
+async def reconcile(runtime: Runtime) -> int:
     """Sends the wake-up calls that are missing: to work, to ingest, to finish, to deliver; how many."""
-    census = await resources.blocking(resources.queue.census)
+    census = await runtime.run_blocking(runtime.queue.census)
     sent = 0
-    async for found in _open_requests(resources):
+    async for found in _open_requests(runtime):
         try:
-            sent += await _repair_request(resources, found, census)
+            sent += await _repair_request(runtime, found, census)
         except redis.RedisError:
             raise
         except Exception:
             # The others are not to wait for the one that cannot be helped.
             log.exception("sweep of one request failed", extra={"request": found.request.id})
-    due = await resources.db.read(lambda connection: webhook_outbox.list_due(connection, PAGE))
+    due = await runtime.db.read(lambda connection: webhook_outbox.list_due(connection, PAGE))
     missing = [delivery_id for delivery_id in due if not census.control[DELIVER, delivery_id]]
-    await best_effort(resources, *(partial(resources.queue.deliver, delivery_id) for delivery_id in missing))
+    await best_effort(runtime, *(partial(runtime.queue.deliver, delivery_id) for delivery_id in missing))
     return sent + len(missing)
 
 
-async def run_auto_retries(resources: Runtime) -> int:
+async def run_auto_retries(runtime: Runtime) -> int:
     """Opens requests again whose failures may have been temporary, when their time has come; how many."""
     reopened = 0
-    for tenant_id, request_id in await resources.db.read(
+    for tenant_id, request_id in await runtime.db.read(
         lambda connection: retry.list_due_auto_retries(connection, PAGE)
     ):
-        state = await resources.db.write(
-            lambda connection, which=(tenant_id, request_id): retry.reopen_temporary(connection, *which)  # type: ignore[misc]  # bound per turn of the loop
+        state = await runtime.db.write(
+            lambda connection, which=(tenant_id, request_id): retry.reopen_retryable(connection, *which)  # type: ignore[misc]  # bound per turn of the loop
         )
         if state is not None:
             reopened += 1
-            await publish(resources, state)
-            await enqueue_workers(resources, request_id, state.priority)
+            await publish(runtime, state)
+            await enqueue_workers(runtime, request_id, state.priority)
             # There may be further chunks.
-            await best_effort(resources, partial(resources.queue.finish, request_id))
+            await best_effort(runtime, partial(runtime.queue.finish, request_id))
     return reopened
 
 
-async def _repair_request(resources: Runtime, found: OpenRequest, census: Census) -> int:
-    request, stop_reason, queue = found.request, found.request.stop_reason, resources.queue
-    if stop_reason is None and found.age_s > resources.settings.request_deadline_seconds:
-        stop_reason = TerminationReason.DEADLINE
-        await resources.db.write(
+async def _repair_request(runtime: Runtime, found: OpenRequest, census: Census) -> int:
+    request, termination_reason, queue = found.request, found.request.termination_reason, runtime.queue
+    if termination_reason is None and found.age_s > runtime.settings.request_deadline_seconds:
+        termination_reason = TerminationReason.DEADLINE
+        await runtime.db.write(
             lambda connection: transitions.mark_stopping(
                 connection, request.tenant_id, request.id, TerminationReason.DEADLINE
             )
         )
     calls: list[Callable[[], object]] = []
-    ends = stop_reason is not None or not request.pending_images
+    ends = termination_reason is not None or not request.pending_images
     if found.free and request.needs_rows:
         if not census.control[INGEST, request.id]:
             calls.append(lambda: queue.ingest(request.id))
     elif found.free and ends and not census.control[FINISH, request.id]:
         calls.append(lambda: queue.finish(request.id))
     if calls:
-        await best_effort(resources, *calls)
-    return len(calls) + (0 if ends else await enqueue_workers(resources, request.id, request.priority, census))
+        await best_effort(runtime, *calls)
+    return len(calls) + (0 if ends else await enqueue_workers(runtime, request.id, request.priority, census))
 
 
-async def _open_requests(resources: Runtime) -> AsyncIterator[OpenRequest]:
+async def _open_requests(runtime: Runtime) -> AsyncIterator[OpenRequest]:
     after: UUID | None = None
     while True:
-        page = await resources.db.read(
+        page = await runtime.db.read(
             lambda connection, after=after: transitions.iter_open_requests(connection, after, PAGE)  # type: ignore[misc]  # per turn
         )
         for found in page:

@@ -35,19 +35,19 @@ class _Cleaned:
     left: int
 
 
-async def delete_expired_requests(resources: Runtime) -> int:
+async def delete_expired_requests(runtime: Runtime) -> int:
     """Deletes final requests that are older than the retention, and those whose deletion was broken off; how many."""
-    days = resources.settings.retention_days
+    days = runtime.settings.retention_days
     removed = 0
-    begun = await resources.db.read(lambda connection: transitions.list_deleting(connection, QUIET_SECONDS, PAGE))
+    begun = await runtime.db.read(lambda connection: transitions.list_deleting(connection, QUIET_SECONDS, PAGE))
     for tenant_id, request_id in begun:
-        await commands.delete_chunks(resources, tenant_id, request_id)
+        await commands.delete_chunks(runtime, tenant_id, request_id)
         removed += 1
     while days is not None:
-        page = await resources.db.read(lambda connection: transitions.list_expired(connection, days * 86_400, PAGE))
+        page = await runtime.db.read(lambda connection: transitions.list_expired(connection, days * 86_400, PAGE))
         for tenant_id, request_id in page:
             try:
-                await commands.delete(resources, system_caller(tenant_id, "retention"), request_id)
+                await commands.delete(runtime, system_caller(tenant_id, "retention"), request_id)
             except StorageError as error:
                 # Its rows are gone, so that its objects are orphans now.
                 log.warning("objects of a request are left", extra={"request": request_id, "reason": str(error)})
@@ -59,55 +59,55 @@ async def delete_expired_requests(resources: Runtime) -> int:
     return removed
 
 
-async def remove_orphans(resources: Runtime) -> int:
+async def delete_orphans(runtime: Runtime) -> int:
     """Deletes objects that no row names: of requests that are gone, and of leases that were lost; how many."""
-    removed = await _remove_of_unknown_requests(resources)
-    for tenant_id, request_id in await resources.db.read(
+    removed = await _remove_of_unknown_requests(runtime)
+    for tenant_id, request_id in await runtime.db.read(
         lambda connection: transitions.list_with_leftover_objects(connection, PAGE)
     ):
-        removed += await _delete_leftover_objects(resources, tenant_id, request_id)
+        removed += await _delete_leftover_objects(runtime, tenant_id, request_id)
     return removed
 
 
-async def _remove_of_unknown_requests(resources: Runtime) -> int:
+async def _remove_of_unknown_requests(runtime: Runtime) -> int:
     removed = 0
     # Others may have put things beside ours.
-    folders = [UUID(name) for name in await resources.storage.folders(REQUESTS) if _OUR_FOLDER.fullmatch(name)]
+    folders = [UUID(name) for name in await runtime.storage.folders(REQUESTS) if _OUR_FOLDER.fullmatch(name)]
     for start in range(0, len(folders), PAGE):
         page = folders[start : start + PAGE]
-        known = await resources.db.read(lambda connection, page=page: transitions.filter_existing(connection, page))  # type: ignore[misc]  # bound per turn of the loop
+        known = await runtime.db.read(lambda connection, page=page: transitions.filter_existing(connection, page))  # type: ignore[misc]  # bound per turn of the loop
         for request_id in page:
             if request_id not in known:
-                removed += (await _remove_old(resources, request_id, keep=())).removed
+                removed += (await _remove_old(runtime, request_id, keep=())).removed
     return removed
 
 
-async def _delete_leftover_objects(resources: Runtime, tenant_id: UUID, request_id: UUID) -> int:
+async def _delete_leftover_objects(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> int:
     """Removes what losers of leases stored beside a request that has ended a while ago."""
-    request = await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))
-    if request is None or not request.status.final:
+    request = await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id))
+    if request is None or not request.status.is_terminal:
         return 0
     keep = {input_key(request_id)}
     if request.output_name:
         keep.add(output_key(request_id, request.output_name))
-    cleaned = await _remove_old(resources, request_id, keep)
+    cleaned = await _remove_old(runtime, request_id, keep)
     if not cleaned.left:
-        await resources.db.write(lambda connection: transitions.mark_cleaned_up(connection, request))
+        await runtime.db.write(lambda connection: transitions.mark_cleaned_up(connection, request))
     return cleaned.removed
 
 
-async def _remove_old(resources: Runtime, request_id: UUID, keep: Collection[str]) -> _Cleaned:
+async def _remove_old(runtime: Runtime, request_id: UUID, keep: Collection[str]) -> _Cleaned:
     """Removes old objects of a request but for those to be kept and those that its images name."""
     before = datetime.now(UTC) - timedelta(seconds=ORPHAN_SECONDS)
     removed = left = 0
-    async for page in resources.storage.pages(request_prefix(request_id)):
+    async for page in runtime.storage.pages(request_prefix(request_id)):
         image_ids = [image_id for image_id in (image_id_in(stored.key) for stored in page) if image_id]
-        named = await resources.db.read(
+        named = await runtime.db.read(
             lambda connection, image_ids=image_ids: transitions.image_keys(connection, image_ids)  # type: ignore[misc]  # bound per turn of the loop
         )
         orphans = [stored for stored in page if stored.key not in named and stored.key not in keep]
         old = [stored.key for stored in orphans if stored.modified_at < before]
-        await resources.storage.delete_all(old)
+        await runtime.storage.delete_all(old)
         removed += len(old)
         left += len(orphans) - len(old)
     return _Cleaned(removed, left)

@@ -12,8 +12,8 @@ import redis
 from sqlalchemy.exc import OperationalError
 
 from gql_imgproc.errors import StorageError
-from gql_imgproc.maintenance.reconcile import run_auto_retries, sweep
-from gql_imgproc.maintenance.retention import delete_expired_requests, remove_orphans
+from gql_imgproc.maintenance.reconcile import reconcile, run_auto_retries
+from gql_imgproc.maintenance.retention import delete_expired_requests, delete_orphans
 from gql_imgproc.requests.notify import best_effort
 from gql_imgproc.runtime import Runtime
 
@@ -34,33 +34,33 @@ class PeriodicTask:
     pause_s: float
 
 
-def duties(resources: Runtime) -> list[PeriodicTask]:
-    sweep_s = SWEEP_SHARE * resources.settings.sweep_seconds
+def periodic_tasks(runtime: Runtime) -> list[PeriodicTask]:
+    sweep_s = SWEEP_SHARE * runtime.settings.sweep_seconds
     return [
-        PeriodicTask("sweep", sweep, sweep_s),
+        PeriodicTask("sweep", reconcile, sweep_s),
         PeriodicTask("retry", run_auto_retries, sweep_s),
         PeriodicTask("expiry", delete_expired_requests, CLEANING_SECONDS),
-        PeriodicTask("orphans", remove_orphans, CLEANING_SECONDS),
+        PeriodicTask("orphans", delete_orphans, CLEANING_SECONDS),
     ]
 
 
-def run_periodic_tasks(resources: Runtime) -> None:
+def run_periodic_tasks(runtime: Runtime) -> None:
     """Begins, in the background, each duty that no other process has done in its pause, unless it is going on here."""
-    for duty in duties(resources):
-        resources.background.start(("duty", duty.name), partial(run_as_leader, resources, duty))
+    for duty in periodic_tasks(runtime):
+        runtime.background.start(("duty", duty.name), partial(run_as_leader, runtime, duty))
 
 
-async def run_as_leader(resources: Runtime, duty: PeriodicTask) -> None:
+async def run_as_leader(runtime: Runtime, duty: PeriodicTask) -> None:
     """Does a duty, unless another process has done so within its pause; leaves an account of it."""
     began = time.monotonic()
     try:
-        if not await resources.blocking(resources.duties.take, duty.name, duty.pause_s):
+        if not await runtime.run_blocking(runtime.leader_locks.try_acquire, duty.name, duty.pause_s):
             return
-        items = await duty.do(resources)
+        items = await duty.do(runtime)
     except (redis.RedisError, StorageError, OperationalError) as error:
         log.warning("a duty is put off", extra={"duty": duty.name, "reason": str(getattr(error, "orig", error))})
         return
-    await best_effort(resources, partial(resources.duties.note, duty.name, items))
+    await best_effort(runtime, partial(runtime.leader_locks.record_run, duty.name, items))
     log.log(
         logging.INFO if items else logging.DEBUG,
         "duty done",

@@ -25,11 +25,11 @@ class LeaderLocks:
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
 
-    def take(self, name: str, seconds: float) -> bool:
+    def try_acquire(self, name: str, seconds: float) -> bool:
         """Takes the right to do `name`, alone among all processes, for so long; False when another has it."""
         return bool(self._redis.set(f"imgproc:duty:{name}", 1, nx=True, px=max(1, int(seconds * 1000))))
 
-    def note(self, name: str, items: int) -> None:
+    def record_run(self, name: str, items: int) -> None:
         """Says that `name` was done just now, and on how many things."""
         seconds, microseconds = self._redis.time()
         with self._redis.pipeline() as together:
@@ -38,7 +38,7 @@ class LeaderLocks:
             together.hincrby(_ITEMS, name, items)
             together.execute()
 
-    def accounts(self) -> dict[str, TaskStats]:
+    def stats(self) -> dict[str, TaskStats]:
         """What is known of each duty that was ever done."""
         ended, runs, items = (self._redis.hgetall(key) for key in (_ENDED, _RUNS, _ITEMS))
         return {

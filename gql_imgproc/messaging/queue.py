@@ -84,7 +84,7 @@ class Queue:
         # Dramatiq notes a sign of life of whoever sends, too.
         self._broker.broker_id = f"{_SENDER}{self._broker.broker_id}"
 
-    def work_on(self, request_id: UUID, priority: Priority, slots: Iterable[int]) -> None:
+    def enqueue_work(self, request_id: UUID, priority: Priority, slots: Iterable[int]) -> None:
         """Says that there are pictures to be done in a request, once for each of its slots (`core.fairness`)."""
         for slot in slots:
             self._send(PICTURE_QUEUES[priority], work_on_actor(priority), request_id, slot)

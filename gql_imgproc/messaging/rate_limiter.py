@@ -59,7 +59,7 @@ class RateLimiter:
         self._away_until = 0.0
         self._away = False
 
-    async def spend(self, rate: RateLimit, *who: str, locally: bool) -> RateLimitStatus | None:
+    async def hit(self, rate: RateLimit, *who: str, locally: bool) -> RateLimitStatus | None:
         """Counts one more; None when it fits, else nothing is counted, and what is left.
 
         `locally`: whether it is counted in this process while Redis is away; otherwise everything fits meanwhile.

@@ -14,7 +14,7 @@ class FetchErrorSpec:
 
     meaning: str
     code: ImageErrorCode
-    temporary: bool
+    retryable: bool
 
 
 class FetchErrorKind(Enum):
@@ -52,7 +52,7 @@ class FetchErrorKind(Enum):
 
 def status_advice(status: int) -> str:
     """What whoever wrote the address can do about a status."""
-    if FetchErrorKind.of_status(status).value.temporary:
+    if FetchErrorKind.of_status(status).value.retryable:
         return "It may answer again later; retry the request then."
     match status:
         case 401 | 402 | 403 | 407 | 451:

@@ -44,7 +44,7 @@ MAX_ADDRESSES_TRIED = 4
 CHUNKS_PER_TURN = 64
 
 
-class AddressRefused(httpx.ConnectError):
+class ForbiddenAddress(httpx.ConnectError):
     """The host is at an address that may not be connected to."""
 
     def __init__(self, problem: UrlProblem) -> None:
@@ -52,7 +52,7 @@ class AddressRefused(httpx.ConnectError):
         self.problem = problem
 
 
-class NameUnknown(httpx.ConnectError):
+class HostNotFound(httpx.ConnectError):
     """The host's name could not be resolved."""
 
 
@@ -137,7 +137,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         if (problem := check_port(port, self._policy)) is not None:
-            raise AddressRefused(problem)
+            raise ForbiddenAddress(problem)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (CONNECT_S if timeout is None else timeout)
         try:
@@ -159,7 +159,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
             except OSError as error:
                 failure = httpx.ConnectError(f"{host} did not accept the connection.")
                 failure.__cause__ = error
-        raise failure or NameUnknown(f"The name {host} has no address.")
+        raise failure or HostNotFound(f"The name {host} has no address.")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -173,17 +173,17 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         try:
             literals = parse_ip_literals(host)
         except ValueError:
-            raise NameUnknown(f"{host} is no IP address.") from None
+            raise HostNotFound(f"{host} is no IP address.") from None
         if literals is not None:
             for literal in literals:
                 if (problem := check_ip(literal, self._policy)) is not None:
-                    raise AddressRefused(problem)
+                    raise ForbiddenAddress(problem)
             self.classes.note(host, literals)
             return [str(literals[0])]
         addresses = list(dict.fromkeys(await self._lookup(host, port)))
         if any(check_ip(address, self._policy) is not None for address in addresses):
             # Without the addresses: strangers must not read the names of an inner network through us.
-            raise AddressRefused(
+            raise ForbiddenAddress(
                 UrlProblem(
                     AddressProblemCode.FORBIDDEN,
                     f"The host {host} is in a network that is not public. Use a public host, "
@@ -215,7 +215,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         try:
             return await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
-            raise NameUnknown(f"The name {host} cannot be resolved.") from error
+            raise HostNotFound(f"The name {host} cannot be resolved.") from error
 
     async def _ask_system(self, host: str, port: int) -> Sequence[str]:
         answers = await asyncio.get_running_loop().run_in_executor(
@@ -274,7 +274,7 @@ _STATUS = slice(len("HTTP/1.1 "), len("HTTP/1.1 2"))
 TLS_GOODBYE_S = 1
 
 
-class CertificateRefused(httpx.ConnectError):
+class CertificateRejected(httpx.ConnectError):
     """The host's TLS certificate is not valid for it."""
 
 
@@ -430,7 +430,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
             self._transport.abort()
             match error:
                 case ssl.SSLCertVerificationError():
-                    raise CertificateRefused(error.verify_message) from error
+                    raise CertificateRejected(error.verify_message) from error
                 case TimeoutError():
                     raise httpx.ConnectTimeout("The TLS handshake took too long.") from error
                 case OSError():

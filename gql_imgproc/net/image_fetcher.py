@@ -19,12 +19,12 @@ from gql_imgproc.net.address_policy import AddressProblemCode, NetworkPolicy, Ur
 from gql_imgproc.net.fetch_errors import FetchErrorKind, status_advice
 from gql_imgproc.net.host_categories import HostClass
 from gql_imgproc.net.http_client import (
-    AddressRefused,
-    CertificateRefused,
+    CertificateRejected,
     ConnectionStale,
     DownloadLimiter,
+    ForbiddenAddress,
     GuardedTransport,
-    NameUnknown,
+    HostNotFound,
     Resolve,
 )
 from gql_imgproc.net.retry_after import retry_after_s
@@ -249,9 +249,9 @@ class Fetcher:
         """What an exception of the transport means for the picture. The order matters: subclasses first."""
         limits = self._limits
         match error:
-            case AddressRefused():
+            case ForbiddenAddress():
                 return _failure(FetchErrorKind.ADDRESS_FORBIDDEN, error.problem.message)
-            case CertificateRefused():
+            case CertificateRejected():
                 return _failure(
                     FetchErrorKind.CERTIFICATE_INVALID, f"The TLS certificate of {host} is not valid: {error}."
                 )
@@ -261,7 +261,7 @@ class Fetcher:
                 )
             case httpx.TimeoutException():
                 return _failure(FetchErrorKind.SILENT, f"{host} was silent for {limits.first_byte_s:g} s.")
-            case NameUnknown():
+            case HostNotFound():
                 return _failure(FetchErrorKind.NAME_UNKNOWN, f"The host name {host} cannot be resolved.")
             case httpx.ConnectError():
                 return _failure(FetchErrorKind.NOT_CONNECTED, f"{host} could not be connected to.")
@@ -316,8 +316,8 @@ def _failure(
         row.code,
         message,
         http_status=http_status,
-        temporary=row.temporary,
-        retry_after_s=retry_after_s if row.temporary else None,
+        retryable=row.retryable,
+        retry_after_s=retry_after_s if row.retryable else None,
     )
     failure.fault = fault
     return failure

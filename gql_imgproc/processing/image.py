@@ -32,20 +32,20 @@ class Result:
     sha256: str
 
 
-async def fetch(resources: Runtime, url: str) -> bytes:
+async def fetch(runtime: Runtime, url: str) -> bytes:
     """The bytes of a picture. Raises ImageFailure, whatever happens."""
     try:
         with stage(Stage.FETCH):
-            return await resources.fetcher.fetch(url)
+            return await runtime.fetcher.fetch(url)
     except ImageError:
         raise
     except Exception as error:
         raise _log_internal_error("fetching") from error
 
 
-async def compress_image(resources: Runtime, data: bytes, options: Options, priority: Priority) -> Result:
+async def compress_image(runtime: Runtime, data: bytes, options: Options, priority: Priority) -> Result:
     """A picture made smaller. Raises ImageFailure, whatever happens."""
-    limits = image_limits(resources.settings)
+    limits = image_limits(runtime.settings)
     begun: list[float] = []
 
     def work() -> Result:
@@ -57,7 +57,7 @@ async def compress_image(resources: Runtime, data: bytes, options: Options, prio
         megapixels = inspect(data, limits).megapixels
         asked = time.perf_counter()
         try:
-            return await resources.cpu.run(megapixels, priority, work)
+            return await runtime.cpu.run(megapixels, priority, work)
         finally:
             for began in begun:
                 record_stage(Stage.WAIT, asked, began)
@@ -68,14 +68,14 @@ async def compress_image(resources: Runtime, data: bytes, options: Options, prio
         raise _log_internal_error("compressing") from error
 
 
-async def store(resources: Runtime, claim: ClaimedProduct, image_id: UUID, result: Result) -> ImageResult:
+async def store(runtime: Runtime, claim: ClaimedProduct, image_id: UUID, result: Result) -> ImageResult:
     """Stores a picture for one image and says that it is completed. Raises ImageFailure, whatever happens."""
     picture = result.picture
     name = object_name(image_id, claim.lease_token, picture.extension)
     try:
-        headers = ObjectHeaders(picture.media_type, image_cache_control(private=resources.settings.private_images))
+        headers = ObjectHeaders(picture.media_type, image_cache_control(private=runtime.settings.private_images))
         with stage(Stage.STORE):
-            await resources.storage.put_new(image_key(claim.request_id, name), picture.data, headers)
+            await runtime.storage.put_new(image_key(claim.request_id, name), picture.data, headers)
     except Exception as error:
         raise _log_internal_error("storing") from error
     return ImageResult(
@@ -98,7 +98,7 @@ def failed_result(failure: ImageError) -> ImageResult:
         error_code=failure.code,
         error_message=failure.message,
         error_http_status=failure.http_status,
-        error_temporary=failure.temporary,
+        error_retryable=failure.retryable,
     )
 
 
@@ -108,5 +108,5 @@ def _log_internal_error(deed: str) -> ImageError:
     return ImageError(
         ImageErrorCode.INTERNAL,
         f"A fault of the service while {deed} the picture. Retry the failed images; if it stays, tell its operator.",
-        temporary=True,
+        retryable=True,
     )

@@ -33,8 +33,8 @@ MAX_RETRY_AFTER_SECONDS = 600.0
 class ProductProcessor:
     """The pictures of one claimed product. Raises LeaseLost when the results are not wanted any more."""
 
-    def __init__(self, resources: Runtime, claim: ClaimedProduct) -> None:
-        self._resources = resources
+    def __init__(self, runtime: Runtime, claim: ClaimedProduct) -> None:
+        self._runtime = runtime
         self._claim = claim
         self._options = Options.from_json(claim.options)
         self._at_once = asyncio.Semaphore(IMAGES_AT_ONCE)
@@ -72,9 +72,9 @@ class ProductProcessor:
         """Pictures of one address: fetched and compressed once, stored and recorded each."""
         async with self._at_once:
             try:
-                with self._resources.fetched.holding(await self._fetch(group)) as data:
+                with self._runtime.fetched_bytes.holding(await self._fetch(group)) as data:
                     result = await image_service.compress_image(
-                        self._resources, data, self._options, self._claim.priority
+                        self._runtime, data, self._options, self._claim.priority
                     )
             except ImageError as failure:
                 await self._failed(group, failure)
@@ -91,11 +91,11 @@ class ProductProcessor:
             await self._failed(group, crashed)
             return
         try:
-            with self._resources.fetched.holding(await self._fetch(group)) as data:
-                async with self._resources.quarantine:
+            with self._runtime.fetched_bytes.holding(await self._fetch(group)) as data:
+                async with self._runtime.quarantine:
                     await self._note_suspicion(group[0])
                     result = await image_service.compress_image(
-                        self._resources, data, self._options, self._claim.priority
+                        self._runtime, data, self._options, self._claim.priority
                     )
         except ImageError as failure:
             await self._failed(group, failure)
@@ -103,11 +103,11 @@ class ProductProcessor:
         await self._store(group, result)
 
     async def _fetch(self, group: list[ClaimedImage]) -> bytes:
-        await self._resources.fetched.room()
-        return await image_service.fetch(self._resources, group[0].url)
+        await self._runtime.fetched_bytes.room()
+        return await image_service.fetch(self._runtime, group[0].url)
 
     async def _note_suspicion(self, image: ClaimedImage) -> None:
-        if not await self._resources.db.write(
+        if not await self._runtime.db.write(
             lambda connection: claims.mark_crash_suspect(connection, self._claim, image.id)
         ):
             raise LeaseLost
@@ -115,7 +115,7 @@ class ProductProcessor:
     async def _store(self, group: list[ClaimedImage], result: image_service.Result) -> None:
         for image in group:
             try:
-                verdict = await image_service.store(self._resources, self._claim, image.id, result)
+                verdict = await image_service.store(self._runtime, self._claim, image.id, result)
             except ImageError as failure:
                 await self._failed([image], failure)
             else:
@@ -123,9 +123,9 @@ class ProductProcessor:
 
     async def _failed(self, group: list[ClaimedImage], failure: ImageError) -> None:
         """Plans another try where one may help and is left; else gives the pictures up."""
-        delays = self._resources.settings.retry_delays
+        delays = self._runtime.settings.retry_delays
         for image in group:
-            if failure.temporary and image.attempts <= len(delays):
+            if failure.retryable and image.attempts <= len(delays):
                 asked = min(failure.retry_after_s or 0, MAX_RETRY_AFTER_SECONDS)
                 self._delay_s = max(self._delay_s or 0, delays[image.attempts - 1], asked)
                 IMAGES_RETRIED.labels(failure.code.value).inc()
@@ -144,7 +144,7 @@ class ProductProcessor:
 
     async def _record(self, image: ClaimedImage, verdict: ImageResult) -> None:
         with stage(Stage.RECORD):
-            snapshot = await self._resources.db.write(
+            snapshot = await self._runtime.db.write(
                 lambda connection: claims.record_image(connection, self._claim, image.id, verdict)
             )
         self._count(image, verdict)
@@ -176,8 +176,8 @@ class ProductProcessor:
         return {"request": self._claim.request_id, "product": self._claim.product_id, "image": image.id}
 
     async def _announce(self, snapshot: Snapshot) -> None:
-        resources = self._resources
-        calls = [lambda: resources.publisher.publish(snapshot.id, snapshot.to_event())]
+        runtime = self._runtime
+        calls = [lambda: runtime.publisher.publish(snapshot.id, snapshot.to_event())]
         if not snapshot.pending_images:
-            calls.append(lambda: resources.queue.finish(snapshot.id))
-        await best_effort(resources, *calls)
+            calls.append(lambda: runtime.queue.finish(snapshot.id))
+        await best_effort(runtime, *calls)

@@ -26,20 +26,20 @@ class Source:
     media_type: str
 
 
-async def fetch_preview(resources: Runtime, tenant_id: UUID, image_id: UUID) -> Source:
+async def fetch_preview(runtime: Runtime, tenant_id: UUID, image_id: UUID) -> Source:
     """The source of an image that is done. Raises SourceUnknown, TooManySources, or ImageFailure when it is gone."""
-    row = await resources.db.read(lambda connection: queries.image(connection, tenant_id, image_id))
+    row = await runtime.db.read(lambda connection: queries.get_image(connection, tenant_id, image_id))
     if row is None or row.status is not ImageStatus.COMPLETED:
         raise SourceNotFound
-    if resources.sources.locked():
+    if runtime.sources.locked():
         raise TooManySources
-    async with resources.sources:
+    async with runtime.sources:
         try:
             async with asyncio.timeout(SOURCE_SECONDS):
-                data = await fetch(resources, row.input_image_urls[row.position])
+                data = await fetch(runtime, row.input_image_urls[row.position])
         except TimeoutError as error:
             message = f"The source did not come within {SOURCE_SECONDS:g} s."
-            raise ImageError(ImageErrorCode.TIMEOUT, message, temporary=True) from error
+            raise ImageError(ImageErrorCode.TIMEOUT, message, retryable=True) from error
         # By its bytes, as when it was compressed: what is no picture is never handed on. No decoding, yet 30 MB.
-        header = await asyncio.to_thread(inspect, data, image_limits(resources.settings))
+        header = await asyncio.to_thread(inspect, data, image_limits(runtime.settings))
         return Source(data, header.media_type)

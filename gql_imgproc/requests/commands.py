@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 CANCEL_WAIT_SECONDS = 10
 
 
-async def cancel(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
+async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
     """Stops a request; what is done stays, and its output CSV is written.
 
     A very large one may still be PROCESSING when this answers. Raises RequestNotFound or RequestAlreadyFinal.
@@ -39,89 +39,89 @@ async def cancel(resources: Runtime, caller: Caller, request_id: UUID) -> Snapsh
     def stop(connection: Connection) -> Snapshot | None:
         stopped = transitions.mark_stopping(connection, caller.tenant_id, request_id, TerminationReason.CANCELLED)
         if stopped:
-            audit_log.note(
+            audit_log.record_event(
                 connection, caller, AuditAction.REQUEST_CANCELLED, encode_global_id(IdPrefix.REQUEST, request_id)
             )
         return stopped
 
-    stopped = await resources.db.write(stop)
-    request = stopped or await _get(resources, caller, request_id)
-    if request.status.final:
+    stopped = await runtime.db.write(stop)
+    request = stopped or await _get(runtime, caller, request_id)
+    if request.status.is_terminal:
         raise RequestAlreadyFinal(request.status)
     try:
         async with asyncio.timeout(CANCEL_WAIT_SECONDS):
-            await finish(resources, request_id)
-            async with aclosing(watch(resources, caller.tenant_id, request_id)) as states:
+            await finish(runtime, request_id)
+            async with aclosing(watch(runtime, caller.tenant_id, request_id)) as states:
                 async for state in states:
                     request = state
     except TimeoutError:
         log.info("cancelled request ends in the background", extra={"request": request_id})
-        await best_effort(resources, lambda: resources.queue.finish(request_id))
+        await best_effort(runtime, lambda: runtime.queue.finish(request_id))
     return request
 
 
-async def retry_failed(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
+async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
     """Does the failed images of a final request again. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
-    limits = quota_limits(resources.settings, caller)
+    limits = quota_limits(runtime.settings, caller)
     tries: list[Snapshot] = []
 
     def reopen(connection: Connection) -> Snapshot | None:
         reopened = retry.start_retry(connection, caller.tenant_id, request_id, limits)
         if reopened:
             tries.append(reopened)
-            audit_log.note(
+            audit_log.record_event(
                 connection, caller, AuditAction.REQUEST_RETRIED, encode_global_id(IdPrefix.REQUEST, request_id)
             )
         return reopened
 
-    reopened = await resources.db.write(reopen)
+    reopened = await runtime.db.write(reopen)
     if reopened is None:
-        reopened = await _get(resources, caller, request_id)
+        reopened = await _get(runtime, caller, request_id)
         if reopened.generation not in {made.generation for made in tries}:
             raise NothingToRetry
         # Our own commit, whose answer was lost.
-    await publish(resources, reopened)
-    await enqueue_workers(resources, request_id, reopened.priority)
+    await publish(runtime, reopened)
+    await enqueue_workers(runtime, request_id, reopened.priority)
     if reopened.failed_images or reopened.cancelled_images:
         # There may be further chunks.
-        await best_effort(resources, lambda: resources.queue.finish(request_id))
+        await best_effort(runtime, lambda: runtime.queue.finish(request_id))
     return reopened
 
 
-async def delete(resources: Runtime, caller: Caller, request_id: UUID) -> None:
+async def delete(runtime: Runtime, caller: Caller, request_id: UUID) -> None:
     """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
     tries: list[bool] = []
 
     def begin(connection: Connection) -> bool:
-        deleted = transitions.delete_final(connection, caller.tenant_id, request_id)
+        deleted = transitions.start_deletion(connection, caller.tenant_id, request_id)
         tries.append(deleted)
         if deleted:
-            audit_log.note(
+            audit_log.record_event(
                 connection, caller, AuditAction.REQUEST_DELETED, encode_global_id(IdPrefix.REQUEST, request_id)
             )
         return deleted
 
-    if not await resources.db.write(begin):
+    if not await runtime.db.write(begin):
         try:
-            raise RequestNotFinal((await _get(resources, caller, request_id)).status)
+            raise RequestNotFinal((await _get(runtime, caller, request_id)).status)
         except RequestNotFound:
             # Our own commit, whose answer was lost, removed a small one.
             if not any(tries):
                 raise
-    await delete_chunks(resources, caller.tenant_id, request_id)
+    await delete_chunks(runtime, caller.tenant_id, request_id)
 
 
-async def delete_chunks(resources: Runtime, tenant_id: UUID, request_id: UUID) -> None:
+async def delete_chunks(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> None:
     """Goes on with a removal that has begun, to its end."""
-    while await resources.db.write(lambda connection: transitions.remove_chunk(connection, tenant_id, request_id)):  # noqa: ASYNC110 - see below
+    while await runtime.db.write(lambda connection: transitions.delete_chunk(connection, tenant_id, request_id)):  # noqa: ASYNC110 - see below
         # SQLite's write lock must be let go between chunks.
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     # The rows went first: objects without rows are only waste, rows without objects would be lies.
-    await resources.storage.delete_prefix(request_prefix(request_id))
+    await runtime.storage.delete_prefix(request_prefix(request_id))
 
 
-async def _get(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
-    found = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
+async def _get(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
+    found = await runtime.db.read(lambda connection: queries.get_request(connection, caller.tenant_id, request_id))
     if found is None:
         raise RequestNotFound
     return found

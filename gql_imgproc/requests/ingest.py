@@ -35,15 +35,15 @@ class CsvChanged(Exception):
     """The stored CSV has not as many rows as were counted when it was accepted."""
 
 
-async def ingest(resources: Runtime, request_id: UUID) -> None:
+async def ingest(runtime: Runtime, request_id: UUID) -> None:
     """Inserts the rows that are missing, waking workers as they come. Ends at once when another does it."""
     try:
-        async with hold_request(resources, request_id) as hold:
+        async with hold_request(runtime, request_id) as hold:
             if hold is None:
                 return
             if hold.request.needs_rows:
-                async with request_span(resources, "ingest", request_id):
-                    await _insert_chunk(resources, hold)
+                async with request_span(runtime, "ingest", request_id):
+                    await _insert_chunk(runtime, hold)
     except LeaseLost:
         LEASES_LOST.labels("ingestion").inc()
         log.info("ingestion is another's now", extra={"request": request_id})
@@ -52,37 +52,37 @@ async def ingest(resources: Runtime, request_id: UUID) -> None:
         log.warning("ingestion is left to the next sweep", extra={"request": request_id, "reason": str(error)})
         return
     # It may have been stopped meanwhile; finishing looks at that.
-    await best_effort(resources, lambda: resources.queue.finish(request_id))
+    await best_effort(runtime, lambda: runtime.queue.finish(request_id))
 
 
-async def _insert_chunk(resources: Runtime, hold: RequestLease) -> None:
+async def _insert_chunk(runtime: Runtime, hold: RequestLease) -> None:
     """Inserts all missing rows, or stops a request whose CSV will never be read again."""
     request = hold.request
     try:
         with temporary_file() as file:
-            await resources.storage.download(input_key(request.id), file)
-            await _insert_rows(resources, hold, file)
+            await runtime.storage.download(input_key(request.id), file)
+            await _insert_rows(runtime, hold, file)
     except (InvalidCsv, CsvChanged, ObjectMissing):
         log.exception("the stored CSV cannot be read again", extra={"request": request.id})
-        await resources.db.write(lambda connection: transitions.stop_unreadable(connection, hold))
+        await runtime.db.write(lambda connection: transitions.stop_unreadable(connection, hold))
 
 
-async def _insert_rows(resources: Runtime, hold: RequestLease, file: BinaryIO) -> None:
-    request, lease_s = hold.request, resources.settings.lease_seconds
+async def _insert_rows(runtime: Runtime, hold: RequestLease, file: BinaryIO) -> None:
+    request, lease_s = hold.request, runtime.settings.lease_seconds
     first, end = request.ingested_products, request.total_products
-    rows = await resources.reading(_skip_rows, file, first)
+    rows = await runtime.run_csv_io(_skip_rows, file, first)
     for start in range(first, end, CHUNK_PRODUCTS):
-        chunk = await resources.reading(_take, rows, min(CHUNK_PRODUCTS, end - start))
+        chunk = await runtime.run_csv_io(_take, rows, min(CHUNK_PRODUCTS, end - start))
         if len(chunk) < min(CHUNK_PRODUCTS, end - start):
             raise CsvChanged
-        state = await resources.db.write(
+        state = await runtime.db.write(
             lambda connection, chunk=chunk: create.insert_chunk(connection, hold, chunk, lease_s)  # type: ignore[misc]  # bound per turn of the loop
         )
-        await publish(resources, state)
+        await publish(runtime, state)
         if start == first:
-            await enqueue_workers(resources, request.id, request.priority)
+            await enqueue_workers(runtime, request.id, request.priority)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-    if await resources.reading(_take, rows, 1):
+    if await runtime.run_csv_io(_take, rows, 1):
         raise CsvChanged
 
 

@@ -51,22 +51,22 @@ async def _keep(extend: Callable[[], Awaitable[bool]], lease_s: float, scope: as
 
 
 @asynccontextmanager
-async def hold_request(resources: Runtime, request_id: UUID) -> AsyncIterator[RequestLease | None]:
+async def hold_request(runtime: Runtime, request_id: UUID) -> AsyncIterator[RequestLease | None]:
     """The hold on an open request, given back after the block; None when another process has it.
 
     The block is ended with LeaseLost when the hold is lost.
     """
-    lease_s = resources.settings.lease_seconds
-    hold = await resources.db.write(lambda connection: transitions.acquire(connection, request_id, lease_s))
+    lease_s = runtime.settings.lease_seconds
+    hold = await runtime.db.write(lambda connection: transitions.acquire(connection, request_id, lease_s))
     if hold is None:
         yield None
         return
 
     async def extend() -> bool:
-        return await resources.db.write(lambda connection: transitions.renew(connection, hold, lease_s))
+        return await runtime.db.write(lambda connection: transitions.renew(connection, hold, lease_s))
 
     try:
         async with renewing(extend, lease_s):
             yield hold
     finally:
-        await resources.db.write(lambda connection: transitions.release(connection, hold))
+        await runtime.db.write(lambda connection: transitions.release(connection, hold))

@@ -16,7 +16,7 @@ from gql_imgproc.requests.lease import hold_request
 from gql_imgproc.requests.limits import tenant_limits
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_out
 from gql_imgproc.requests.repository import queries, retry, transitions
-from gql_imgproc.requests.repository.output_rows import results
+from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.trace_context import request_span
@@ -31,22 +31,22 @@ log = logging.getLogger(__name__)
 RESULTS_PAGE = 1_000
 
 
-async def finish(resources: Runtime, request_id: UUID) -> None:
+async def finish(runtime: Runtime, request_id: UUID) -> None:
     """Brings a request to its final status when nothing of it is pending, or when it is being stopped.
 
     The output CSV is stored first, so that who sees a final status can download. Ends at once when another
     process holds the request.
     """
-    async with request_span(resources, "finish", request_id):
-        await _finish(resources, request_id)
+    async with request_span(runtime, "finish", request_id):
+        await _finish(runtime, request_id)
 
 
-async def _finish(resources: Runtime, request_id: UUID) -> None:
+async def _finish(runtime: Runtime, request_id: UUID) -> None:
     try:
-        async with hold_request(resources, request_id) as hold:
+        async with hold_request(runtime, request_id) as hold:
             if hold is None:
                 return
-            ended = await _end(resources, hold)
+            ended = await _end(runtime, hold)
     except LeaseLost:
         LEASES_LOST.labels("finishing").inc()
         log.info("finishing is another's now", extra={"request": request_id})
@@ -55,13 +55,13 @@ async def _finish(resources: Runtime, request_id: UUID) -> None:
         log.warning("finishing is left to the next sweep", extra={"request": request_id, "reason": str(error)})
         return
     if ended is None:
-        await _take_next_step(resources, hold.request)
+        await _take_next_step(runtime, hold.request)
         return
     _count(ended)
-    await publish(resources, ended)
-    if delivery := await resources.db.read(lambda connection: transitions.delivery_of(connection, ended)):
-        await best_effort(resources, lambda: resources.queue.deliver(delivery))
-    await share_out(resources, ended.tenant_id)
+    await publish(runtime, ended)
+    if delivery := await runtime.db.read(lambda connection: transitions.delivery_of(connection, ended)):
+        await best_effort(runtime, lambda: runtime.queue.deliver(delivery))
+    await share_out(runtime, ended.tenant_id)
 
 
 def _count(ended: Snapshot) -> None:
@@ -76,58 +76,60 @@ def _count(ended: Snapshot) -> None:
     log.info("request ended", extra=told | images | sizes)
 
 
-async def _end(resources: Runtime, hold: RequestLease) -> Snapshot | None:
+async def _end(runtime: Runtime, hold: RequestLease) -> Snapshot | None:
     """The request with its final status; None when it is not ready for one."""
     request = hold.request
     if request.needs_rows:
         return None
-    if request.stop_reason is not None:
-        while await resources.db.write(lambda connection: transitions.cancel_chunk(connection, hold)):  # noqa: ASYNC110 - see below
+    if request.termination_reason is not None:
+        while await runtime.db.write(lambda connection: transitions.cancel_chunk(connection, hold)):  # noqa: ASYNC110 - see below
             # SQLite's write lock must be let go between chunks.
             await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-        request = await _now(resources, request)
+        request = await _now(runtime, request)
     else:
         if request.generation > 1:
-            request = await _reopen_rest(resources, hold)
+            request = await _reopen_rest(runtime, hold)
         if request.pending_images:
             return None
-    output = await _store_output(resources, hold, request)
+    output = await _store_output(runtime, hold, request)
     status, failure = final_status(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
-    settings = resources.settings
+    settings = runtime.settings
     end = FinalState(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
-    return await resources.db.write(lambda connection: transitions.finish(connection, hold, request, end))
+    return await runtime.db.write(lambda connection: transitions.finish(connection, hold, request, end))
 
 
-async def _reopen_rest(resources: Runtime, hold: RequestLease) -> Snapshot:
+async def _reopen_rest(runtime: Runtime, hold: RequestLease) -> Snapshot:
     """Opens what is left of a large request that is being opened again; the request as it is then."""
     request = hold.request
-    while state := await resources.db.write(lambda connection: retry.reopen_chunk(connection, hold)):
+    while state := await runtime.db.write(lambda connection: retry.reopen_chunk(connection, hold)):
         request = state
-        await publish(resources, request)
-        await enqueue_workers(resources, request.id, request.priority)
+        await publish(runtime, request)
+        await enqueue_workers(runtime, request.id, request.priority)
         # SQLite's write lock must be let go between chunks.
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
 
 
-async def _take_next_step(resources: Runtime, seen: Snapshot) -> None:
+async def _take_next_step(runtime: Runtime, seen: Snapshot) -> None:
     """Sees to the next step of a request that could not be finished; what nothing changed is left to the sweep."""
-    request = await _now(resources, seen)
+    request = await _now(runtime, seen)
     if request.needs_rows:
-        await best_effort(resources, lambda: resources.queue.ingest(request.id))
-    elif request.stop_reason is not seen.stop_reason or bool(request.pending_images) is not bool(seen.pending_images):
+        await best_effort(runtime, lambda: runtime.queue.ingest(request.id))
+    elif request.termination_reason is not seen.termination_reason or bool(request.pending_images) is not bool(
+        seen.pending_images
+    ):
         # It was stopped while its output was written, and that end is another one; or its last image ended while
         # we held it, and who was called for that found us.
-        await best_effort(resources, lambda: resources.queue.finish(request.id))
+        await best_effort(runtime, lambda: runtime.queue.finish(request.id))
 
 
-async def _now(resources: Runtime, seen: Snapshot) -> Snapshot:
-    return await resources.db.read(lambda connection: queries.request(connection, seen.tenant_id, seen.id)) or seen
+async def _now(runtime: Runtime, seen: Snapshot) -> Snapshot:
+    return await runtime.db.read(lambda connection: queries.get_request(connection, seen.tenant_id, seen.id)) or seen
 
 
 def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None]:
     """The final status of a request of which nothing is pending."""
-    match request.stop_reason:
+    match request.termination_reason:
         case TerminationReason.CANCELLED:
             return RequestStatus.CANCELLED, None
         case TerminationReason.DEADLINE:
@@ -144,20 +146,20 @@ def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode |
     return RequestStatus.COMPLETED, None
 
 
-async def _store_output(resources: Runtime, hold: RequestLease, request: Snapshot) -> str | None:
+async def _store_output(runtime: Runtime, hold: RequestLease, request: Snapshot) -> str | None:
     """Name of the output CSV, once it is stored; None when the CSV that it extends cannot be read again."""
-    if request.stop_reason is TerminationReason.CSV_UNREADABLE:
+    if request.termination_reason is TerminationReason.CSV_UNREADABLE:
         return None
     name = output_name(hold.token)
     try:
         with temporary_file() as source, temporary_file() as output:
-            await resources.storage.download(input_key(request.id), source)
-            await resources.reading(write_output, source, output, tenant_limits(), _results(resources, request))
+            await runtime.storage.download(input_key(request.id), source)
+            await runtime.run_csv_io(write_output, source, output, tenant_limits(), _results(runtime, request))
             # As we would serve it: a bucket serves it too.
             headers = ObjectHeaders(
                 OUTPUT_TYPE, OUTPUT_CACHE, content_disposition(output_filename(request.csv_filename))
             )
-            await resources.storage.put_file(output_key(request.id, name), output, headers)
+            await runtime.storage.put_file(output_key(request.id, name), output, headers)
     except (InvalidCsv, ObjectMissing, ValueError):
         # A ValueError says that it has not the rows any more that were counted.
         log.exception("the stored CSV cannot be read again", extra={"request": request.id})
@@ -165,12 +167,12 @@ async def _store_output(resources: Runtime, hold: RequestLease, request: Snapsho
     return name
 
 
-def _results(resources: Runtime, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
+def _results(runtime: Runtime, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
     """Addresses and errors of the images of each product, in the order of the file."""
-    public_url = resources.settings.public_url
+    public_url = runtime.settings.public_url
     for start in range(0, request.total_products, RESULTS_PAGE):
-        page = resources.db.read_now(
-            lambda connection, start=start: list(results(connection, request.id, start, RESULTS_PAGE))  # type: ignore[misc]  # bound per turn of the loop
+        page = runtime.db.read_now(
+            lambda connection, start=start: list(read_output_rows(connection, request.id, start, RESULTS_PAGE))  # type: ignore[misc]  # bound per turn of the loop
         )
         for found in page:
             yield (

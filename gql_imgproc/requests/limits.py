@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from gql_imgproc.access.quotas import Limits
-from gql_imgproc.csvfile.reader import ManifestLimits
+from gql_imgproc.csvfile.reader import CsvLimits
 from gql_imgproc.imaging.compress import ImageLimits
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings import Settings
 
 
-def manifest_limits(settings: Settings) -> ManifestLimits:
-    return ManifestLimits(
+def csv_limits(settings: Settings) -> CsvLimits:
+    return CsvLimits(
         max_products=settings.max_products,
         max_images=settings.max_images,
         max_columns=settings.max_columns,
@@ -18,10 +18,10 @@ def manifest_limits(settings: Settings) -> ManifestLimits:
     )
 
 
-def tenant_limits() -> ManifestLimits:
+def tenant_limits() -> CsvLimits:
     """For a file that was accepted before: it stays readable when the settings are lowered afterwards."""
     most = 2**31
-    return ManifestLimits(max_products=most, max_images=most, max_columns=most, max_field_chars=most)
+    return CsvLimits(max_products=most, max_images=most, max_columns=most, max_field_chars=most)
 
 
 def image_limits(settings: Settings) -> ImageLimits:

@@ -19,7 +19,7 @@ from gql_imgproc.runtime import Runtime
 log = logging.getLogger(__name__)
 
 
-async def best_effort(resources: Runtime, *calls: Callable[[], object]) -> None:
+async def best_effort(runtime: Runtime, *calls: Callable[[], object]) -> None:
     """Makes calls to Redis on one thread hop; one that fails is logged, since a sweep makes it again."""
 
     def call_all() -> None:
@@ -27,56 +27,54 @@ async def best_effort(resources: Runtime, *calls: Callable[[], object]) -> None:
             call()
 
     try:
-        await resources.blocking(call_all)
+        await runtime.run_blocking(call_all)
     except redis.RedisError as error:
         ENQUEUE_FAILURES.inc()
         log.warning("Redis did not take a message; the next sweep sends it", extra={"reason": str(error)})
 
 
-async def publish(resources: Runtime, snapshot: Snapshot) -> None:
+async def publish(runtime: Runtime, snapshot: Snapshot) -> None:
     """Tells all who watch the request."""
-    await best_effort(resources, lambda: resources.publisher.publish(snapshot.id, snapshot.to_event()))
+    await best_effort(runtime, lambda: runtime.publisher.publish(snapshot.id, snapshot.to_event()))
 
 
-async def enqueue_workers(
-    resources: Runtime, request_id: UUID, priority: Priority, census: Census | None = None
-) -> int:
+async def enqueue_workers(runtime: Runtime, request_id: UUID, priority: Priority, census: Census | None = None) -> int:
     """Sends as many wake-up calls as there are products to claim, up to the request's share, less those on their way.
 
     How many were missing; when Redis did not take them, the next sweep finds the same ones.
     """
-    window, queue = resources.settings.window, resources.queue
+    window, queue = runtime.settings.window, runtime.queue
 
     def wanted(connection: Connection) -> tuple[int, int]:
         claimable = transitions.count_claimable(connection, request_id, window)
         return claimable, share_of(window, transitions.count_open_siblings(connection, request_id)) if claimable else 0
 
-    claimable, share = await resources.db.read(wanted)
+    claimable, share = await runtime.db.read(wanted)
     if not claimable:
         return 0
     if census is None:
         try:
-            census = await resources.blocking(queue.census)
+            census = await runtime.run_blocking(queue.census)
         except redis.RedisError:
             return 0
     empty = [slot for slot in range(share) if slot not in census.pictures[request_id]]
     missing = empty[: max(0, claimable - (share - len(empty)))]
-    await best_effort(resources, lambda: queue.work_on(request_id, priority, missing))
+    await best_effort(runtime, lambda: queue.enqueue_work(request_id, priority, missing))
     return len(missing)
 
 
-async def share_out(resources: Runtime, tenant_id: UUID) -> None:
+async def share_out(runtime: Runtime, tenant_id: UUID) -> None:
     """Gives the places of a request that has ended to the other open ones of its tenant, if that makes a difference."""
-    window = resources.settings.window
-    others = await resources.db.read(lambda connection: transitions.list_open_of_tenant(connection, tenant_id, window))
+    window = runtime.settings.window
+    others = await runtime.db.read(lambda connection: transitions.list_open_of_tenant(connection, tenant_id, window))
     if not others or share_of(window, len(others)) == share_of(window, len(others) + 1):
         return
     try:
-        census = await resources.blocking(resources.queue.census)
+        census = await runtime.run_blocking(runtime.queue.census)
     except redis.RedisError:
         return
     for request_id, priority in others:
-        await enqueue_workers(resources, request_id, priority, census)
+        await enqueue_workers(runtime, request_id, priority, census)
 
 
 def share_of(window: int, open_requests: int) -> int:

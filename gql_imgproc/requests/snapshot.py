@@ -39,7 +39,7 @@ class Snapshot:
     input_bytes: int
     output_bytes: int
     images_per_second: float | None
-    stop_reason: TerminationReason | None
+    termination_reason: TerminationReason | None
     failure_code: RequestFailureCode | None
     output_name: str | None
     created_at: datetime
@@ -50,7 +50,10 @@ class Snapshot:
     @property
     def needs_rows(self) -> bool:
         """Whether rows of its CSV are still to be taken in."""
-        return self.ingested_products < self.total_products and self.stop_reason is not TerminationReason.CSV_UNREADABLE
+        return (
+            self.ingested_products < self.total_products
+            and self.termination_reason is not TerminationReason.CSV_UNREADABLE
+        )
 
     @property
     def has_output(self) -> bool:
@@ -58,23 +61,23 @@ class Snapshot:
         return self.output_name is not None
 
     @property
-    def ended_images(self) -> int:
+    def finished_images(self) -> int:
         """Images that are completed, failed or cancelled."""
         return self.processed_images + self.failed_images + self.cancelled_images
 
     @property
     def pending_images(self) -> int:
-        return self.total_images - self.ended_images
+        return self.total_images - self.finished_images
 
     @property
     def progress_percent(self) -> float:
         """From 0 to 100, rounded down to a tenth, so that 100 means all."""
-        return 1000 * self.ended_images // self.total_images / 10 if self.total_images else 100.0
+        return 1000 * self.finished_images // self.total_images / 10 if self.total_images else 100.0
 
     @property
     def rate(self) -> float | None:
         """Images that recently ended per second; None when not known or final."""
-        return None if self.status.final else self.images_per_second
+        return None if self.status.is_terminal else self.images_per_second
 
     @property
     def estimated_completion_at(self) -> datetime | None:
@@ -114,7 +117,7 @@ _KINDS: dict[str, type[Any]] = {
     "tenant_id": UUID,
     "status": RequestStatus,
     "priority": Priority,
-    "stop_reason": TerminationReason,
+    "termination_reason": TerminationReason,
     "failure_code": RequestFailureCode,
 }
 FIELDS = tuple(field.name for field in fields(Snapshot))

@@ -14,18 +14,18 @@ from gql_imgproc.runtime import Runtime
 
 @asynccontextmanager
 async def request_span(
-    resources: Runtime, name: str, request_id: UUID, kind: tracing.Kind = "CONSUMER"
+    runtime: Runtime, name: str, request_id: UUID, kind: tracing.Kind = "CONSUMER"
 ) -> AsyncIterator[None]:
     """The block is a span of the request's trace: as the message says, or the request's row.
 
     A message may be lost, and one that a sweep sends knows of no trace; the row is always there.
     """
-    if not tracing.is_on():
+    if not tracing.is_enabled():
         yield
         return
     parent = tracing.propagation_headers()
     if parent is None:
-        parent = await resources.db.read(lambda connection: queries.traceparent(connection, request_id))
+        parent = await runtime.db.read(lambda connection: queries.get_traceparent(connection, request_id))
     with (
         tracing.use_context(parent),
         tracing.start_span(name, parent, kind, request=encode_global_id(IdPrefix.REQUEST, request_id)),

@@ -23,7 +23,7 @@ from gql_imgproc.imaging.options import Options
 from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
 from gql_imgproc.net.address_policy import check_url
 from gql_imgproc.requests.ingest import read_chunk
-from gql_imgproc.requests.limits import manifest_limits, quota_limits
+from gql_imgproc.requests.limits import csv_limits, quota_limits
 from gql_imgproc.requests.notify import best_effort, share_of
 from gql_imgproc.requests.repository import create, queries, transitions
 from gql_imgproc.requests.snapshot import Snapshot
@@ -66,14 +66,14 @@ class CsvUpload:
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class UploadResult:
     """The request of an upload; `replayed` when an earlier upload with the same key made it."""
 
     snapshot: Snapshot
     replayed: bool
 
 
-async def submit(resources: Runtime, caller: Caller, submission: CsvUpload) -> Submitted:
+async def accept_upload(runtime: Runtime, caller: Caller, submission: CsvUpload) -> UploadResult:
     """Accepts an upload, or refuses it and leaves nothing behind.
 
     Raises WebhookUrlRefused, UploadTooLarge, ManifestRefused or QuotaExceeded.
@@ -81,7 +81,7 @@ async def submit(resources: Runtime, caller: Caller, submission: CsvUpload) -> S
     result = "broken_off"
     try:
         with tracing.start_span("upload"):
-            submitted = await _submit(resources, caller, submission)
+            submitted = await _submit(runtime, caller, submission)
         result = "replayed" if submitted.replayed else "accepted"
     except (WebhookUrlRefused, UploadTooLarge, InvalidCsv, QuotaExceeded) as refused:
         result = _REFUSALS[type(refused)]
@@ -99,68 +99,68 @@ async def submit(resources: Runtime, caller: Caller, submission: CsvUpload) -> S
     return submitted
 
 
-async def _submit(resources: Runtime, caller: Caller, submission: CsvUpload) -> Submitted:
+async def _submit(runtime: Runtime, caller: Caller, submission: CsvUpload) -> UploadResult:
     # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
-    if replayed := await _find_by_idempotency_key(resources, caller, submission.idempotency_key):
+    if replayed := await _find_by_idempotency_key(runtime, caller, submission.idempotency_key):
         return replayed
     if submission.webhook_url is not None:
-        check_webhook_url(submission.webhook_url, resources.policy)
-    limits = quota_limits(resources.settings, caller)
-    largest_bytes = int(resources.settings.max_upload_bytes)
+        check_webhook_url(submission.webhook_url, runtime.policy)
+    limits = quota_limits(runtime.settings, caller)
+    largest_bytes = int(runtime.settings.max_upload_bytes)
     if limits is not None:
-        standing = await resources.db.read(lambda connection: quotas.read_usage(connection, caller.tenant_id, limits))
+        standing = await runtime.db.read(lambda connection: quotas.read_usage(connection, caller.tenant_id, limits))
         try:
             # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
             standing.check(requests=1, images=0)
         except QuotaExceeded:
-            if replayed := await _find_by_idempotency_key(resources, caller, submission.idempotency_key):
+            if replayed := await _find_by_idempotency_key(runtime, caller, submission.idempotency_key):
                 return replayed
             raise
         largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
-    summary = await resources.reading(_check, resources, submission.file, largest_bytes)
+    summary = await runtime.run_csv_io(_check, runtime, submission.file, largest_bytes)
     request_id = new_id()
     # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
     # names is removed by and by.
-    await resources.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
+    await runtime.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
     try:
-        snapshot, open_requests = await _record(resources, caller, submission, request_id, summary, limits)
+        snapshot, open_requests = await _record(runtime, caller, submission, request_id, summary, limits)
     except (IntegrityError, QuotaExceeded):
         # Our own commit, whose answer was lost, or another upload with the same key that was faster, has its key, or
         # its room.
-        recorded = await resources.db.read(lambda connection: queries.request(connection, caller.tenant_id, request_id))
+        recorded = await runtime.db.read(
+            lambda connection: queries.get_request(connection, caller.tenant_id, request_id)
+        )
         if recorded is None:
-            await resources.storage.delete(input_key(request_id))
-            if replayed := await _find_by_idempotency_key(resources, caller, submission.idempotency_key):
+            await runtime.storage.delete(input_key(request_id))
+            if replayed := await _find_by_idempotency_key(runtime, caller, submission.idempotency_key):
                 return replayed
             raise
         snapshot, open_requests = recorded, 1
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
     UPLOAD_BYTES.inc(submission.file.seek(0, os.SEEK_END))
-    await _wake(resources, snapshot, open_requests)
-    return Submitted(snapshot, replayed=False)
+    await _wake(runtime, snapshot, open_requests)
+    return UploadResult(snapshot, replayed=False)
 
 
-async def _wake(resources: Runtime, accepted: Snapshot, open_requests: int) -> None:
+async def _wake(runtime: Runtime, accepted: Snapshot, open_requests: int) -> None:
     """Nobody else knows of the request yet: every product that is there can be claimed."""
-    share = share_of(resources.settings.window, open_requests)
-    queue, slots = resources.queue, range(min(accepted.ingested_products, share))
-    calls: list[Callable[[], object]] = [lambda: queue.work_on(accepted.id, accepted.priority, slots)]
+    share = share_of(runtime.settings.window, open_requests)
+    queue, slots = runtime.queue, range(min(accepted.ingested_products, share))
+    calls: list[Callable[[], object]] = [lambda: queue.enqueue_work(accepted.id, accepted.priority, slots)]
     if accepted.needs_rows:
         calls.append(lambda: queue.ingest(accepted.id))
-    await best_effort(resources, *calls)
+    await best_effort(runtime, *calls)
 
 
-async def _find_by_idempotency_key(resources: Runtime, caller: Caller, key: str | None) -> Submitted | None:
+async def _find_by_idempotency_key(runtime: Runtime, caller: Caller, key: str | None) -> UploadResult | None:
     if key is None:
         return None
-    found = await resources.db.write(
-        lambda connection: create.find_by_idempotency_key(connection, caller.tenant_id, key)
-    )
-    return Submitted(found, replayed=True) if found else None
+    found = await runtime.db.write(lambda connection: create.find_by_idempotency_key(connection, caller.tenant_id, key))
+    return UploadResult(found, replayed=True) if found else None
 
 
-def _check(resources: Runtime, file: BinaryIO, largest_bytes: int) -> CsvSummary:
-    settings, policy = resources.settings, resources.policy
+def _check(runtime: Runtime, file: BinaryIO, largest_bytes: int) -> CsvSummary:
+    settings, policy = runtime.settings, runtime.policy
     if file.seek(0, os.SEEK_END) > largest_bytes:
         raise UploadTooLarge(largest_bytes)
     file.seek(0)
@@ -169,11 +169,11 @@ def _check(resources: Runtime, file: BinaryIO, largest_bytes: int) -> CsvSummary
         problem = check_url(url, policy)
         return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
 
-    return validate(file, manifest_limits(settings), check, lambda: time.sleep(FIRST_READ_BUDGET_S))
+    return validate(file, csv_limits(settings), check, lambda: time.sleep(FIRST_READ_BUDGET_S))
 
 
 async def _record(
-    resources: Runtime,
+    runtime: Runtime,
     caller: Caller,
     submission: CsvUpload,
     request_id: UUID,
@@ -184,7 +184,7 @@ async def _record(
 
     And how many requests of its tenant are open then.
     """
-    chunk = await resources.reading(read_chunk, submission.file, FIRST_PRODUCTS)
+    chunk = await runtime.run_csv_io(read_chunk, submission.file, FIRST_PRODUCTS)
     new = create.NewRequest(
         id=request_id,
         tenant_id=caller.tenant_id,
@@ -196,12 +196,12 @@ async def _record(
         idempotency_key=submission.idempotency_key,
         total_products=summary.products,
         total_images=summary.images,
-        traceparent=tracing.current(),
+        traceparent=tracing.current_traceparent(),
     )
 
     def record(connection: Connection) -> tuple[Snapshot, int]:
         accepted = create.insert_first_chunk(connection, new, chunk, limits)
-        audit_log.note(
+        audit_log.record_event(
             connection,
             caller,
             AuditAction.REQUEST_ACCEPTED,
@@ -212,4 +212,4 @@ async def _record(
         )
         return accepted, transitions.count_open_siblings(connection, request_id)
 
-    return await resources.db.write(record)
+    return await runtime.db.write(record)

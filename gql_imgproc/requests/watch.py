@@ -22,22 +22,22 @@ MIN_INTERVAL_SECONDS = 0.2
 CHECK_SECONDS, CHECK_SECONDS_WITHOUT_EVENTS = 5.0, 0.5
 
 
-async def watch(resources: Runtime, tenant_id: UUID, request_id: UUID) -> AsyncGenerator[Snapshot]:
+async def watch(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> AsyncGenerator[Snapshot]:
     """Snapshots with growing `sequence`, the latest wins; ends after a final status, or when the request is gone."""
-    hub = resources.hub
+    hub = runtime.hub
     # Subscribed first: what is committed after the snapshot was read arrives as an event.
     async with hub.subscribe(request_id) as inbox:
-        state = await _read(resources, tenant_id, request_id)
+        state = await _read(runtime, tenant_id, request_id)
         if state is None:
             return
         yield state
-        while not state.status.final:
+        while not state.status.is_terminal:
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
             event = await inbox.take(CHECK_SECONDS if hub.connected else CHECK_SECONDS_WITHOUT_EVENTS)
             newer = _parse(event)
             if newer is None:
                 try:
-                    newer = await _read(resources, tenant_id, request_id)
+                    newer = await _read(runtime, tenant_id, request_id)
                 except OperationalError:
                     # The database is away: no news, as long as it is.
                     continue
@@ -59,5 +59,5 @@ def _parse(event: Event | None) -> Snapshot | None:
         return None
 
 
-async def _read(resources: Runtime, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
-    return await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))
+async def _read(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+    return await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id))

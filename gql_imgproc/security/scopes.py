@@ -36,19 +36,19 @@ class Caller:
     key_id: UUID | None = None
     expires_at: datetime | None = None
     #: Network address it calls from; empty for ourselves.
-    address: str = ""
+    ip_address: str = ""
     #: Whether neither rates nor quotas bind it: the owner of a laptop, and ourselves.
     unlimited: bool = False
 
     @property
-    def entitlement(self) -> tuple[UUID, frozenset[Scope]]:
+    def access_key(self) -> tuple[UUID, frozenset[Scope]]:
         """What decides about all that it gets to see."""
         return self.tenant_id, self.scopes
 
 
-def anonymous_caller(address: str, *, unlimited: bool) -> Caller:
+def anonymous_caller(ip_address: str, *, unlimited: bool) -> Caller:
     """A caller that was not asked who it is."""
-    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, address=address, unlimited=unlimited)
+    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, ip_address=ip_address, unlimited=unlimited)
 
 
 def cli_caller(tenant_id: UUID, user: str) -> Caller:

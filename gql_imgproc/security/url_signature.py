@@ -16,12 +16,12 @@ def expiry(now: float, seconds: float) -> int:
     return int((now + seconds) // GRAIN_SECONDS + 1) * GRAIN_SECONDS
 
 
-def signed(path: str, expires: int, secret: str) -> str:
+def sign_path(path: str, expires: int, secret: str) -> str:
     """The path with what makes it good until then."""
     return f"{path}?{EXPIRES}={expires}&{SIGNATURE}={_signature(path, str(expires), secret)}"
 
 
-def is_signed(path: str, query: Mapping[str, str], secrets: Sequence[str], now: float) -> bool:
+def verify_path(path: str, query: Mapping[str, str], secrets: Sequence[str], now: float) -> bool:
     """Whether the query of a path makes it good at this moment, by one of the secrets."""
     expires, given = query.get(EXPIRES, ""), query.get(SIGNATURE, "")
     if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12 and given.isascii()):

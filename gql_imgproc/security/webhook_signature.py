@@ -19,7 +19,7 @@ _PREFIX = "whsec_"
 _RECIPE = "echo whsec_$(head -c 32 /dev/urandom | base64)"
 
 
-def keys_from(secrets: str) -> tuple[Webhook, ...]:
+def parse_webhook_keys(secrets: str) -> tuple[Webhook, ...]:
     """The keys of a setting: one, or several during a rotation, apart by commas or spaces.
 
     Raises ConfigurationError when one of them is no key; the message does not contain it.
@@ -27,7 +27,7 @@ def keys_from(secrets: str) -> tuple[Webhook, ...]:
     return tuple(_key(secret) for secret in re.split(r"[,\s]+", secrets) if secret)
 
 
-def headers(keys: Sequence[Webhook], message_id: str, at: datetime, payload: str) -> dict[str, str]:
+def signature_headers(keys: Sequence[Webhook], message_id: str, at: datetime, payload: str) -> dict[str, str]:
     """The headers of one try that begins `at`; one signature for each key, none without keys."""
     signed = {"webhook-id": message_id, "webhook-timestamp": str(int(at.timestamp()))}
     if keys:

@@ -22,6 +22,6 @@ def check_webhook_url(url: str, policy: NetworkPolicy) -> None:
         raise WebhookUrlRefused(problem.message)
 
 
-def shown_url(url: str) -> str:
+def redact_webhook_url(url: str) -> str:
     """The address without user name and password, and with stars for what looks like a key in its query."""
     return _SECRET.sub(r"\1***", _USER_INFO.sub("", url, count=1))

@@ -71,7 +71,7 @@ class CsvRejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedUpload:
     request_id: str
     products: int
     images: int
@@ -116,7 +116,7 @@ class Progress:
         )
 
 
-def base_of(url: str) -> httpx.URL:
+def normalize_base_url(url: str) -> httpx.URL:
     """The service's own address, also when that of its GraphQL was given; raises ServiceError when it is none."""
     try:
         address = httpx.URL(url.strip())
@@ -131,7 +131,7 @@ class Client:
     """Talks GraphQL to the service at `url`, with an API key if there is one."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        base = base_of(url)
+        base = normalize_base_url(url)
         self._credentials = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = str(base).rstrip("/")
         # A proxy of the environment is for the world outside; it cannot reach this machine.
@@ -150,7 +150,7 @@ class Client:
         filename: str,
         webhook_url: str | None = None,
         priority: Priority = Priority.NORMAL,
-    ) -> Accepted | CsvRejected:
+    ) -> AcceptedUpload | CsvRejected:
         """Sends a CSV file as the GraphQL multipart request specification has it."""
         variables = {"input": {"file": None, "webhookUrl": webhook_url, "priority": priority.value}}
         data = await self._post(
@@ -183,7 +183,7 @@ class Client:
                         if state.sequence > sequence:
                             sequence = state.sequence
                             yield state
-                        if state.status.final:
+                        if state.status.is_terminal:
                             return
                 raise ServiceError("There is no such request, or it was deleted")
             except (OSError, TimeoutError, WebSocketException) as error:
@@ -286,9 +286,9 @@ class Client:
         )
 
 
-def _outcome(result: dict[str, Any]) -> Accepted | CsvRejected:
+def _outcome(result: dict[str, Any]) -> AcceptedUpload | CsvRejected:
     if result["__typename"] == "UploadCsvSuccess":
         request = result["request"]
-        return Accepted(request["id"], request["totalProducts"], request["totalImages"])
+        return AcceptedUpload(request["id"], request["totalProducts"], request["totalImages"])
     issues = tuple(Issue(**issue) for issue in result.get("errors", ()))
     return CsvRejected(result["message"], issues, result.get("totalErrors", len(issues)))

@@ -27,7 +27,7 @@ from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.client import Client, CsvRejected, Progress, ServiceError
 from gql_imgproc.standalone.preflight import check_port, check_writable, lock_data_dir
 from gql_imgproc.standalone.sample_server import image_host
-from gql_imgproc.standalone.terminal import failures, refusal, saved, show_progress, size
+from gql_imgproc.standalone.terminal import format_saving, format_size, show_csv_issues, show_failures, show_progress
 from gql_imgproc.standalone.up import READY_S, STOP_REDIS_S, STOP_S
 from gql_imgproc.system.process import pin_to_cpus
 
@@ -72,7 +72,7 @@ async def run(*, leave: bool, folder: Path | None) -> int:
     url = f"http://127.0.0.1:{port}"
     with image_host(pictures) as pictures_port:
         out.print(f"Starting everything in {folder} and drawing sample pictures …", markup=False)
-        drawing = asyncio.create_task(asyncio.to_thread(sample_images.make, pictures))
+        drawing = asyncio.create_task(asyncio.to_thread(sample_images.create_sample_images, pictures))
         async with _service(folder, port, pictures_port) as ended:
             out.print(f"{await drawing} pictures on a local image host, the service on {url}")
             status = await _process(url, f"http://127.0.0.1:{pictures_port}", folder, out)
@@ -84,14 +84,14 @@ async def run(*, leave: bool, folder: Path | None) -> int:
 
 async def _process(url: str, pictures_url: str, folder: Path, out: Console) -> int:
     rows = io.StringIO(newline="")
-    csv.writer(rows).writerows(sample_images.manifest(pictures_url))
+    csv.writer(rows).writerows(sample_images.sample_csv(pictures_url))
     (folder / "products.csv").write_text(rows.getvalue(), encoding="utf-8", newline="")
     async with Client(url) as client:
         started = time.monotonic()
         with (folder / "products.csv").open("rb") as file:
             answer = await client.upload(file, "products.csv")
         if isinstance(answer, CsvRejected):
-            refusal(out, answer)
+            show_csv_issues(out, answer)
             return 1
         state = await show_progress(client, answer.request_id, out)
         seconds = time.monotonic() - started
@@ -101,7 +101,7 @@ async def _process(url: str, pictures_url: str, folder: Path, out: Console) -> i
         await client.download(state.output_csv_url, output)
         request = (await client.query(PICTURES, {"id": answer.request_id}))["request"]
     _result(out, state, request, seconds)
-    failures(out, output)
+    show_failures(out, output)
     out.print(f"Output CSV: {output.absolute()}\nWeb page:   {url}/", markup=False)
     return 0 if state.status is RequestStatus.COMPLETED else 1
 
@@ -131,7 +131,14 @@ def _result(out: Console, state: Progress, request: dict[str, Any], seconds: flo
 
 
 def _cells(pictures: int, kept: int, failed: int, before: int, after: int) -> tuple[str, ...]:
-    return (str(pictures), str(kept), str(failed), size(before), size(after), saved(before, after))
+    return (
+        str(pictures),
+        str(kept),
+        str(failed),
+        format_size(before),
+        format_size(after),
+        format_saving(before, after),
+    )
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from gql_imgproc.messaging.queue import WORKER_HEARTBEAT_TIMEOUT_S, connect, wor
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.standalone import embedded_redis, preflight
 from gql_imgproc.standalone.preflight import check_writable
-from gql_imgproc.storage.object_store import storage_of
+from gql_imgproc.storage.object_store import open_storage
 
 #: Sorted set in Redis in which each Dramatiq worker leaves the time it was last alive, in milliseconds.
 NOT_CREATED = "Not there yet; `gql-imgproc up` makes it"
@@ -125,7 +125,7 @@ def _redis(settings: Settings) -> Check:
 def _storage(settings: Settings) -> Check:
     value = embedded_redis.without_password(settings.storage)
     if not settings.storage.startswith("file://"):
-        outlet = storage_of(settings).outlet
+        outlet = open_storage(settings).outlet
         value += f"; browsers fetch from {' or '.join(outlet.origins)}" if outlet else "; browsers fetch from the API"
     if not settings.storage_url and not settings.data_dir.exists():
         return Check("Storage", value, NOT_CREATED, essential=False)

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gql_imgproc.access.authentication import Anonymous
-from gql_imgproc.access.key_repository import any_usable_key
+from gql_imgproc.access.key_repository import has_usable_key
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.net.loopback import is_loopback
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone import embedded_redis
-from gql_imgproc.storage.object_store import storage_of
+from gql_imgproc.storage.object_store import open_storage
 
 #: Deadline for the object store to take, give and forget a few bytes, in seconds. Its own retries take longer.
 STORE_S = 8.0
@@ -36,7 +36,7 @@ async def check_store(settings: Settings) -> None:
     """Raises ConfigurationError when nothing can be stored."""
     try:
         async with asyncio.timeout(STORE_S):
-            await storage_of(settings).check()
+            await open_storage(settings).check()
     except TimeoutError:
         raise ConfigurationError(
             f"The object store {settings.storage} does not answer within {STORE_S:.0f} s. "
@@ -115,7 +115,7 @@ def check_keys(database_url: str, host: str, anonymous: Anonymous) -> None:
         return
     database = Database(database_url)
     try:
-        there_is_one = database.read_now(any_usable_key)
+        there_is_one = database.read_now(has_usable_key)
     finally:
         database.close()
     if not there_is_one:

@@ -41,7 +41,7 @@ CATALOGUE = (
 )
 
 
-def make(folder: Path) -> int:
+def create_sample_images(folder: Path) -> int:
     """Draws every picture of the catalogue into a folder; returns how many."""
     names = [name for sample in CATALOGUE for name in sample.pictures]
     for name in names:
@@ -49,7 +49,7 @@ def make(folder: Path) -> int:
     return len(names)
 
 
-def manifest(base_url: str) -> Iterator[list[str]]:
+def sample_csv(base_url: str) -> Iterator[list[str]]:
     """Rows of the CSV file that asks for the catalogue's pictures, the header first."""
     yield ["S. No.", "Product Name", "Input Image Urls"]
     for number, sample in enumerate(CATALOGUE, start=1):
@@ -68,13 +68,13 @@ def render_sample(name: str) -> bytes:
     width, height = (side, side * 3 // 4) if random.random() < 0.6 else (side * 3 // 4, side)
     if ending in ("png", "webp", "avif", "gif", "tif"):
         width, height = width * 6 // 10, height * 6 // 10
-    picture = photograph(random, width, height, stem)
+    picture = render_photo(random, width, height, stem)
     if stem.endswith("-cutout"):
         picture.putalpha(_object_mask(Random(stem), picture.size))
     return _encode([picture], ending, quality=35 if stem.endswith("-print") else random.choice((88, 90, 92, 95)))
 
 
-def photograph(random: Random, width: int, height: int, stem: str) -> Image.Image:
+def render_photo(random: Random, width: int, height: int, stem: str) -> Image.Image:
     """A thing on a backdrop: soft light, a shadow, some texture, a label, the grain of a sensor."""
     size = (width, height)
     wall, thing = _colour(random, 150, 245), _colour(random, 30, 200)
@@ -156,7 +156,7 @@ def _plan(random: Random, stem: str) -> Image.Image:
 
 def _moving(random: Random) -> list[Image.Image]:
     """A dozen frames of a hand going round."""
-    still = photograph(random, 360, 360, "clock").quantize(64).convert("RGB")
+    still = render_photo(random, 360, 360, "clock").quantize(64).convert("RGB")
     frames = []
     for step in range(12):
         hand = Image.new("L", still.size)

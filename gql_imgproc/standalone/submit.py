@@ -13,7 +13,14 @@ from rich.console import Console
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.standalone.client import Client, CsvRejected, ServiceError
 from gql_imgproc.standalone.client import Progress as State
-from gql_imgproc.standalone.terminal import EXIT_STATUS, failures, refusal, saved, show_progress, size
+from gql_imgproc.standalone.terminal import (
+    EXIT_STATUS,
+    format_saving,
+    format_size,
+    show_csv_issues,
+    show_failures,
+    show_progress,
+)
 
 
 async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path | None, key: str | None = None) -> int:
@@ -25,7 +32,7 @@ async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path 
         with _opened(file) as opened:
             answer = await client.upload(opened, file.name, webhook_url)
         if isinstance(answer, CsvRejected):
-            refusal(err, answer)
+            show_csv_issues(err, answer)
             return 1
         counted = f"{plural(answer.products, 'product')}, {plural(answer.images, 'picture')}"
         out.print(f"{answer.request_id}: {counted}", soft_wrap=True)
@@ -62,11 +69,11 @@ async def _save(client: Client, state: State, output: Path, out: Console) -> Non
     if state.output_csv_url is None:
         raise ServiceError(f"The request ended {state.status.value} and has no output CSV")
     await client.download(state.output_csv_url, output)
-    failures(out, output)
-    share = saved(state.input_bytes, state.output_bytes)
+    show_failures(out, output)
+    share = format_saving(state.input_bytes, state.output_bytes)
     out.print(
-        f"{state.processed:,} of {plural(state.total, 'picture')} done, {size(state.input_bytes)} -> "
-        f"{size(state.output_bytes)} ({share} saved)\noutput: {output}",
+        f"{state.processed:,} of {plural(state.total, 'picture')} done, {format_size(state.input_bytes)} -> "
+        f"{format_size(state.output_bytes)} ({share} saved)\noutput: {output}",
         markup=False,
         soft_wrap=True,
     )

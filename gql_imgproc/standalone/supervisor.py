@@ -153,7 +153,7 @@ async def stop(children: Iterable[ChildProcess], seconds: float, *, at_once: asy
     await endings
 
 
-async def until_failed(children: Iterable[ChildProcess]) -> None:
+async def wait_until_failed(children: Iterable[ChildProcess]) -> None:
     """Waits for an essential child that cannot be started; raises ConfigurationError then."""
 
     async def watch(child: ChildProcess) -> None:

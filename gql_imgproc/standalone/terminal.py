@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gql_imgproc.csvfile.header import IMAGE_ERRORS
 from gql_imgproc.csvfile.messages import plural
-from gql_imgproc.csvfile.reader import ManifestLimits, open_manifest
+from gql_imgproc.csvfile.reader import CsvLimits, open_csv
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone.client import Client, CsvRejected, ServiceError
 from gql_imgproc.standalone.client import Progress as State
@@ -20,13 +20,13 @@ from gql_imgproc.standalone.client import Progress as State
 SHOWN_FAILURES = 10
 
 #: What the service wrote is read whatever its limits are.
-_ANY_SIZE = ManifestLimits(max_products=10**9, max_images=10**9, max_columns=10**6, max_field_chars=10**8)
+_ANY_SIZE = CsvLimits(max_products=10**9, max_images=10**9, max_columns=10**6, max_field_chars=10**8)
 
 #: Exit status of a command for the status a request ended with.
 EXIT_STATUS = {RequestStatus.COMPLETED: 0, RequestStatus.COMPLETED_WITH_ERRORS: 3}
 
 
-def size(number: float) -> str:
+def format_size(number: float) -> str:
     """Bytes, for people."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number < 1000 or unit == "GiB":
@@ -35,11 +35,11 @@ def size(number: float) -> str:
     raise AssertionError("unreachable")
 
 
-def saved(before: int, after: int) -> str:
+def format_saving(before: int, after: int) -> str:
     return f"{100 * (1 - after / before):.0f} %" if before else "-"
 
 
-def bar(console: Console) -> Progress:
+def render_bar(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -53,7 +53,7 @@ def bar(console: Console) -> Progress:
 async def show_progress(client: Client, request_id: str, console: Console) -> State:
     """Draws a live bar until the request's final state, and hands that back."""
     last = None
-    with bar(console) as progress:
+    with render_bar(console) as progress:
         task = progress.add_task("pictures", total=None, note="")
         async for last in client.progress(request_id):
             progress.update(
@@ -64,7 +64,7 @@ async def show_progress(client: Client, request_id: str, console: Console) -> St
     return last
 
 
-def refusal(console: Console, refused: CsvRejected) -> None:
+def show_csv_issues(console: Console, refused: CsvRejected) -> None:
     """Every problem with its place."""
     console.print(refused.message, style="bold", markup=False)
     if not refused.issues:
@@ -78,10 +78,10 @@ def refusal(console: Console, refused: CsvRejected) -> None:
         console.print(f"and {more:,} more")
 
 
-def failures(console: Console, output: Path) -> None:
+def show_failures(console: Console, output: Path) -> None:
     """The rows of an output CSV that have an error."""
     with output.open("rb") as file:
-        manifest = open_manifest(file, _ANY_SIZE)
+        manifest = open_csv(file, _ANY_SIZE)
         column = manifest.layout.header.index(IMAGE_ERRORS)
         failed = [(number, cells[column]) for number, cells in manifest.cells() if cells[column]]
     if not failed:
@@ -99,7 +99,7 @@ def _status_label(status: RequestStatus) -> str:
 
 
 def _note(state: State) -> str:
-    parts = [f"{size(state.input_bytes)} -> {size(state.output_bytes)}"] if state.input_bytes else []
+    parts = [f"{format_size(state.input_bytes)} -> {format_size(state.output_bytes)}"] if state.input_bytes else []
     if state.failed:
         parts.append(f"{state.failed} failed")
     if state.per_second:

@@ -17,8 +17,8 @@ from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone import embedded_redis, preflight
 from gql_imgproc.standalone.preflight import anonymous_policy, check_keys, lock_data_dir, reachable_url_of, url_of
-from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, until_failed
-from gql_imgproc.system.process import cores
+from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, wait_until_failed
+from gql_imgproc.system.process import cpu_count
 
 #: Deadline for the API to accept uploads, in seconds. It takes about two.
 READY_S = 60.0
@@ -88,7 +88,7 @@ class Standalone:
         return own.url
 
     async def _watch(self, children: list[ChildProcess], api: ChildProcess, say: Callable[[str], None]) -> None:
-        failed = asyncio.create_task(until_failed(children))
+        failed = asyncio.create_task(wait_until_failed(children))
         ready = asyncio.create_task(_until_ready(reachable_url_of(self.host, self.port)))
         try:
             await asyncio.wait([failed, ready], return_when=asyncio.FIRST_COMPLETED)
@@ -185,7 +185,7 @@ def worker_command(settings: Settings, processes: int = 1) -> tuple[str, ...]:
 def worker_environment(settings: Settings, processes: int) -> dict[str, str]:
     """Settings of worker processes that share this machine, and of Dramatiq within them."""
     return {
-        "IMGPROC_CPU_SLOTS": str(settings.cpu_slots or max(1, cores() // processes)),
+        "IMGPROC_CPU_SLOTS": str(settings.cpu_slots or max(1, cpu_count() // processes)),
         # Per queue.
         "dramatiq_queue_prefetch": str(settings.worker_threads),
         # Milliseconds between two looks at an empty queue: at 100 picks up in 27 ms, at the default of 1,000 in 216.

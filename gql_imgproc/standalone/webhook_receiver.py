@@ -31,7 +31,7 @@ def listen(port: int, secret: str | None, host: str = "127.0.0.1") -> None:
 
     Raises ConfigurationError for a malformed secret and for a port that cannot be had.
     """
-    keys = webhook_signature.keys_from(secret or "")
+    keys = webhook_signature.parse_webhook_keys(secret or "")
     console = Console(highlight=False)
     try:
         listener = socket.create_server((host, port))

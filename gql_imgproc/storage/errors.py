@@ -30,7 +30,7 @@ def is_bucket_missing(error: BaseException) -> bool:
     return any(code in str(error) for code in _NO_BUCKET)
 
 
-def fault_of(error: BaseException, scheme: str) -> StorageErrorHint:
+def hint_for(error: BaseException, scheme: str) -> StorageErrorHint:
     """What is wrong with the store at an address of this scheme. Most telling signs first."""
     said = str(error)
     keys, endpoint = _KEYS.get(scheme, ""), _ENDPOINTS.get(scheme, "")

@@ -21,7 +21,7 @@ from obstore.store import ObjectStore as CloudStore
 
 from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
 from gql_imgproc.storage.cloud import PublicEndpoint, StoreTimeouts, open_bucket, resolve_public_endpoint
-from gql_imgproc.storage.errors import fault_of, is_bucket_missing
+from gql_imgproc.storage.errors import hint_for, is_bucket_missing
 
 if TYPE_CHECKING:
     from gql_imgproc.settings import Settings
@@ -298,7 +298,7 @@ class ObjectStore:
             cause = error.__cause__ or error
             if isinstance(cause, ConfigurationError):
                 raise ConfigurationError(f"The object store {self.url} cannot be used: {cause}") from None
-            fault = fault_of(cause, self._scheme)
+            fault = hint_for(cause, self._scheme)
             raise ConfigurationError(
                 f"The object store {self.url} cannot be used (to {deed}): {fault.cause}. {fault.mend}"
             ) from None
@@ -313,10 +313,10 @@ class ObjectStore:
             # An answer, not a failure.
             raise
         except (BaseError, OSError, ValueError) as error:
-            raise StorageError(f"Could not {deed}: {fault_of(error, self._scheme).cause}.") from error
+            raise StorageError(f"Could not {deed}: {hint_for(error, self._scheme).cause}.") from error
 
 
-def storage_of(settings: Settings) -> ObjectStore:
+def open_storage(settings: Settings) -> ObjectStore:
     """The object store that the settings name."""
     found = resolve_public_endpoint(
         settings.storage, settings.storage_redirects, settings.storage_public_endpoint, settings.public_url

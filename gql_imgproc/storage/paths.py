@@ -80,9 +80,9 @@ def input_key(request_id: UUID) -> str:
     return f"requests/{request_id.hex}/input.csv"
 
 
-def output_name(hold_token: int) -> str:
+def output_name(lease_token: int) -> str:
     """Of the hold under which it is written: who lost that hold writes an object that no row names."""
-    return f"output-{hold_token}.csv"
+    return f"output-{lease_token}.csv"
 
 
 def output_key(request_id: UUID, name: str) -> str:

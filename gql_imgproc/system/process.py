@@ -69,7 +69,7 @@ def pin_to_cpus(parent_pid: int, command: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "gql_imgproc.system.process", str(parent_pid), *command]
 
 
-def cores() -> int:
+def cpu_count() -> int:
     """Cores that this process may use: its affinity and its container's quota are heeded."""
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

@@ -25,7 +25,7 @@ from gql_imgproc.graphql.context import AppState
 from gql_imgproc.graphql.http import GraphQLEndpoint
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings, load
-from gql_imgproc.storage.object_store import storage_of
+from gql_imgproc.storage.object_store import open_storage
 from gql_imgproc.web import files, health, pages
 from gql_imgproc.web.host_check import TrustedHostMiddleware
 from gql_imgproc.web.security_headers import (
@@ -35,7 +35,7 @@ from gql_imgproc.web.security_headers import (
     TracingMiddleware,
     content_security_policy,
 )
-from gql_imgproc.web.static_files import Assets
+from gql_imgproc.web.static_files import StaticAssets
 
 log = logging.getLogger(__name__)
 
@@ -70,18 +70,18 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tracing.set_up("api")
         try:
-            async with Runtime(settings) as resources:
-                app.state.resources = resources
-                app.state.house = house = AppState(resources, anonymous)
-                await house.look()
-                resources.background.start("keys", house.look_after)
+            async with Runtime(settings) as runtime:
+                app.state.runtime = runtime
+                app.state.app_state = app_state = AppState(runtime, anonymous)
+                await app_state.refresh_keys()
+                runtime.background.start("keys", app_state.watch_keys)
                 yield
         finally:
             await asyncio.to_thread(tracing.shut_down)
 
     public_host = urlsplit(settings.public_url).hostname or ""
     guard = [Middleware(TrustedHostMiddleware, public_host=public_host)] if loopback_only else []
-    outlet = storage_of(settings).outlet
+    outlet = open_storage(settings).outlet
     policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
         routes=_routes(settings),
@@ -120,7 +120,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/metrics", health.metrics),
     ]
     if pages.STATIC.is_dir():
-        routes.append(Mount("/static", Assets(directory=pages.STATIC)))
+        routes.append(Mount("/static", StaticAssets(directory=pages.STATIC)))
     return routes
 
 

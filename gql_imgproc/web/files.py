@@ -59,20 +59,20 @@ _TYPES = {
 
 async def download(request: Request) -> Response:
     """The output CSV of a request."""
-    resources: Runtime = request.app.state.resources
+    runtime: Runtime = request.app.state.runtime
     request_id = request_id_in(request.path_params["request_id"])
     if request_id is None:
         return _error(404, str(RequestNotFound()))
     tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
-    found = await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id))
+    found = await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id))
     if found is None:
         return _error(404, str(RequestNotFound()))
-    if not found.status.final:
+    if not found.status.is_terminal:
         return _error(409, f"The request is still {found.status.value}. Its output CSV is there when it has ended.")
     key = output_key(found.id, found.output_name) if found.output_name else None
     if key and (elsewhere := await _redirect_to_bucket(request, key, "no-store")):
         return elsewhere
-    stored = await resources.storage.open(key) if key else None
+    stored = await runtime.storage.open(key) if key else None
     if stored is None:
         return _error(404, "The request has no output CSV.")
     # A retry of failed images writes another one in the same place.
@@ -86,14 +86,14 @@ async def download(request: Request) -> Response:
 
 async def image(request: Request) -> Response:
     """A compressed picture. Its bytes never change: a new try is stored under a new name."""
-    resources: Runtime = request.app.state.resources
+    runtime: Runtime = request.app.state.runtime
     path: str = request.path_params["key"]
     key = image_key_from(path)
-    if key is None or (resources.settings.private_images and not await _is_allowed(request, key)):
+    if key is None or (runtime.settings.private_images and not await _is_allowed(request, key)):
         return _error(404, "There is no such picture.")
     if elsewhere := await _redirect_to_bucket(request, key, f"private, max-age={SIGNED_CACHE_SECONDS}"):
         return elsewhere
-    stored = await resources.storage.open(key)
+    stored = await runtime.storage.open(key)
     if stored is None:
         return _error(404, "There is no such picture.")
     name, _, extension = path.rpartition("/")[2].rpartition(".")
@@ -102,7 +102,7 @@ async def image(request: Request) -> Response:
         stored,
         f'"{name}"',
         _TYPES.get(extension, "application/octet-stream"),
-        {"Cache-Control": image_cache_control(private=resources.settings.private_images)},
+        {"Cache-Control": image_cache_control(private=runtime.settings.private_images)},
     )
 
 
@@ -113,7 +113,7 @@ async def source(request: Request) -> Response:
         return _error(404, str(SourceNotFound()))
     tenant_id = await authorize_file(request, lambda connection: queries.owner_of_image(connection, named[1]))
     try:
-        found = await source_of(request.app.state.resources, tenant_id, named[1])
+        found = await source_of(request.app.state.runtime, tenant_id, named[1])
     except SourceNotFound as error:
         return _error(404, str(error))
     except TooManySources as error:
@@ -130,15 +130,15 @@ async def source(request: Request) -> Response:
 
 async def _is_allowed(request: Request, key: str) -> bool:
     """Whether a picture is the visitor's own."""
-    resources: Runtime = request.app.state.resources
+    runtime: Runtime = request.app.state.runtime
     request_id = request_id_of(key)
     tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
-    return await resources.db.read(lambda connection: queries.request(connection, tenant_id, request_id)) is not None
+    return await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id)) is not None
 
 
 async def _redirect_to_bucket(request: Request, key: str, cache_control: str) -> Response | None:
     """Where the bucket itself serves the object; None when it is for us to do, or to say that there is none."""
-    storage = request.app.state.resources.storage
+    storage = request.app.state.runtime.storage
     # A bucket's own word on what is missing is for programs.
     if storage.outlet is None or not await storage.exists(key):
         return None
@@ -171,13 +171,13 @@ async def authorize_file(request: Request, owner: Callable[[Connection], UUID | 
 
     Raises KeyMissing, KeyRefused, RateLimited, ScopeMissing or AddressOver.
     """
-    house: AppState = request.app.state.house
+    app_state: AppState = request.app.state.app_state
     if SIGNATURE in request.query_params:
-        if not await house.signing.believes(request.url.path, request.query_params):
+        if not await app_state.url_signer.verify(request.url.path, request.query_params):
             raise SignedUrlInvalid
         # What has gone since is nobody's.
-        return await house.resources.db.read(owner) or DEFAULT_TENANT
-    caller = await authenticate_http(house, request)
+        return await app_state.runtime.db.read(owner) or DEFAULT_TENANT
+    caller = await authenticate_http(app_state, request)
     if Scope.READ not in caller.scopes:
         raise ScopeMissing(Scope.READ)
     return caller.tenant_id

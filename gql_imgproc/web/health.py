@@ -32,12 +32,12 @@ async def alive(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Whether an upload would be accepted; if not, what is missing."""
-    resources: Runtime = request.app.state.resources
+    runtime: Runtime = request.app.state.runtime
     names = ("database", "redis", "storage")
     faults = await asyncio.gather(
-        _fault(_check_database(resources)),
-        _fault(resources.blocking(resources.queue.ping)),
-        _fault(resources.storage.check_writable()),
+        _fault(_check_database(runtime)),
+        _fault(runtime.run_blocking(runtime.queue.ping)),
+        _fault(runtime.storage.check_writable()),
     )
     missing = {name: fault.told for name, fault in zip(names, faults, strict=True) if fault}
     _log_change(request.app.state, {name: fault.reason for name, fault in zip(names, faults, strict=True) if fault})
@@ -48,15 +48,15 @@ async def ready(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Prometheus text. What cannot be asked for is absent: an old value would look like a new one."""
-    resources: Runtime = request.app.state.resources
+    runtime: Runtime = request.app.state.runtime
     readings: ServiceMetricValues = {}
 
     async def read(asked: Awaitable[ServiceMetricValues]) -> None:
         readings.update(await asked)
 
     faults = await asyncio.gather(
-        _fault(read(service_metrics.read_database_metrics(resources))),
-        _fault(read(service_metrics.of_redis(resources))),
+        _fault(read(service_metrics.read_database_metrics(runtime))),
+        _fault(read(service_metrics.read_redis_metrics(runtime))),
     )
     readings[BACKEND_UP] = {
         name: float(fault is None) for name, fault in zip(("database", "redis"), faults, strict=True)
@@ -76,8 +76,8 @@ def _log_change(state: State, reasons: dict[str, str]) -> None:
         log.info("ready again")
 
 
-async def _check_database(resources: Runtime) -> None:
-    if misfit := await asyncio.to_thread(schema_mismatch, resources.db):
+async def _check_database(runtime: Runtime) -> None:
+    if misfit := await asyncio.to_thread(schema_mismatch, runtime.db):
         raise ConfigurationError(f"The database {misfit}.")
 
 

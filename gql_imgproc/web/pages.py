@@ -34,12 +34,12 @@ async def index(request: Request) -> Response:
 
 
 def graphiql(request: Request) -> Response:
-    resources: Runtime = request.app.state.resources
-    if resources.settings.introspection != "on":
+    runtime: Runtime = request.app.state.runtime
+    if runtime.settings.introspection != "on":
         return PlainTextResponse(_NO_EXPLORER, 404)
     response = _page("graphiql.html")
     # Its editor and dialogs write style elements.
-    outlet = resources.storage.outlet
+    outlet = runtime.storage.outlet
     response.headers["Content-Security-Policy"] = content_security_policy(
         outlet.origins if outlet else (), inline_styles=True
     )
@@ -62,7 +62,7 @@ def _page(name: str) -> Response:
 
 
 def _addresses(request: Request) -> Response:
-    base = request.app.state.resources.settings.public_url
+    base = request.app.state.runtime.settings.public_url
     paths = {
         "graphql": "/graphql",
         "download": "/api/download/{request_id}",

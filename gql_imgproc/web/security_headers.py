@@ -89,7 +89,11 @@ class TracingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Nothing else begins work; a socket, or a stream of events, is open for hours.
-        if not tracing.is_on() or scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", "/graphql"):
+        if (
+            not tracing.is_enabled()
+            or scope["type"] != "http"
+            or (scope["method"], scope["path"]) != ("POST", "/graphql")
+        ):
             await self._app(scope, receive, send)
             return
         parent = tracing.parse_traceparent(Headers(scope=scope).get(tracing.TRACEPARENT))

@@ -28,7 +28,7 @@ COLLECTOR = (10_000, 20, 50)
 DESCRIPTORS = MAX_CONNECTIONS * 4 // 3 + 1
 
 
-def configuration(
+def uvicorn_config(
     app: ASGIApp, host: str = "127.0.0.1", port: int = 0, *, http: type[Http] = Http, stop_seconds: int = STOP_S
 ) -> uvicorn.Config:
     """How uvicorn is to run."""
@@ -60,7 +60,7 @@ def run(app: ASGIApp, host: str, port: int) -> None:
     gc.freeze()
     # With that out of its sight, it would look through the open sockets all the time: 50 ms in which nobody is heard.
     gc.set_threshold(*COLLECTOR)
-    server = uvicorn.Server(configuration(app, host, port))
+    server = uvicorn.Server(uvicorn_config(app, host, port))
     # Told by Ctrl-C, the server stops in order, then raises it again.
     with suppress(KeyboardInterrupt):
         server.run()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gql_imgproc import metrics
 from gql_imgproc.metrics import ALL, ServiceMetricValues
-from gql_imgproc.requests.repository.statistics import overview
+from gql_imgproc.requests.repository.statistics import read_statistics
 from gql_imgproc.runtime import Runtime
 
 
-async def read_database_metrics(resources: Runtime) -> ServiceMetricValues:
-    found = await resources.db.read(overview)
+async def read_database_metrics(runtime: Runtime) -> ServiceMetricValues:
+    found = await runtime.db.read(read_statistics)
     return {
         metrics.REQUESTS_OPEN: {status.value: count for status, count in found.open_requests.items()},
         metrics.PRODUCTS_PENDING: {ALL: found.pending_products},
@@ -20,9 +20,9 @@ async def read_database_metrics(resources: Runtime) -> ServiceMetricValues:
     }
 
 
-async def of_redis(resources: Runtime) -> ServiceMetricValues:
-    lengths, workers, accounts = await resources.blocking(
-        lambda: (resources.queue.lengths(), resources.queue.workers(), resources.duties.accounts())
+async def read_redis_metrics(runtime: Runtime) -> ServiceMetricValues:
+    lengths, workers, accounts = await runtime.run_blocking(
+        lambda: (runtime.queue.lengths(), runtime.queue.workers(), runtime.leader_locks.stats())
     )
     return {
         metrics.QUEUE_MESSAGES: lengths,

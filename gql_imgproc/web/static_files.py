@@ -14,7 +14,7 @@ from starlette.types import Scope
 CODINGS = {"br": ".br", "gzip": ".gz"}
 
 
-class Assets(StaticFiles):
+class StaticAssets(StaticFiles):
     """The names of those in `assets` tell their content, so they are kept for ever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:

@@ -15,7 +15,7 @@ import httpx
 
 from gql_imgproc import __version__
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
-from gql_imgproc.net.http_client import AddressRefused, CertificateRefused, GuardedTransport, NameUnknown, Resolve
+from gql_imgproc.net.http_client import CertificateRejected, ForbiddenAddress, GuardedTransport, HostNotFound, Resolve
 from gql_imgproc.net.retry_after import retry_after_s
 
 log = logging.getLogger(__name__)
@@ -131,9 +131,9 @@ def _refusal(status: int) -> str | None:
 def _sentence(failure: Exception, timeout_s: float) -> str:
     """Why no answer came."""
     match failure:
-        case AddressRefused() | NameUnknown():
+        case ForbiddenAddress() | HostNotFound():
             return str(failure)
-        case CertificateRefused():
+        case CertificateRejected():
             return f"The receiver's TLS certificate is not valid: {failure}."
         case TimeoutError() | httpx.TimeoutException():
             return f"No answer came within {timeout_s:g} seconds."

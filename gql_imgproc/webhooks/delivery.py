@@ -22,8 +22,8 @@ from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security import webhook_signature
 from gql_imgproc.security.scopes import Caller
-from gql_imgproc.security.url_signature import expiry, signed
-from gql_imgproc.security.webhook_url import shown_url
+from gql_imgproc.security.url_signature import expiry, sign_path
+from gql_imgproc.security.webhook_url import redact_webhook_url
 from gql_imgproc.storage.paths import download_path
 from gql_imgproc.webhooks import client
 from gql_imgproc.webhooks.payload import build_payload, message_id
@@ -41,41 +41,41 @@ LINK_SECONDS, LINK_IS_NEW = 7 * 86_400, timedelta(days=4)
 MAX_RETRY_AFTER_S = 86_400
 
 
-def schedule_delivery(resources: Runtime, delivery_id: UUID) -> None:
+def schedule_delivery(runtime: Runtime, delivery_id: UUID) -> None:
     """Makes one try in the background: a receiver that takes its time must not keep a worker's thread."""
 
     async def in_turn() -> None:
-        async with resources.webhooks:
-            await deliver(resources, delivery_id)
+        async with runtime.webhooks:
+            await deliver(runtime, delivery_id)
 
-    resources.background.start(("deliver", delivery_id), in_turn)
+    runtime.background.start(("deliver", delivery_id), in_turn)
 
 
-async def deliver(resources: Runtime, delivery_id: UUID) -> None:
+async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
     """Makes one try if one is due; what comes of it is recorded, and with it when the next try is due."""
-    settings = resources.settings
+    settings = runtime.settings
     lease_s = settings.webhook_timeout_seconds + LEASE_MARGIN_S
-    claim = await resources.db.write(lambda connection: webhook_outbox.claim(connection, delivery_id, lease_s))
+    claim = await runtime.db.write(lambda connection: webhook_outbox.claim_delivery(connection, delivery_id, lease_s))
     if claim is None:
         return
 
-    body = build_payload(claim.request, await _output_csv_url(resources, claim))
-    headers = webhook_signature.headers(resources.webhook_keys, message_id(delivery_id), claim.at, body)
-    async with request_span(resources, "webhook", claim.request.id, "CLIENT"):
-        if traceparent := tracing.current():
+    body = build_payload(claim.request, await _output_csv_url(runtime, claim))
+    headers = webhook_signature.signature_headers(runtime.webhook_keys, message_id(delivery_id), claim.at, body)
+    async with request_span(runtime, "webhook", claim.request.id, "CLIENT"):
+        if traceparent := tracing.current_traceparent():
             headers = {**headers, tracing.TRACEPARENT: traceparent}
-        answer = await client.post(claim.url, body, headers, resources.policy, settings.webhook_timeout_seconds)
+        answer = await client.post(claim.url, body, headers, runtime.policy, settings.webhook_timeout_seconds)
     WEBHOOK_ATTEMPTS.labels(outcome_label(answer)).inc()
     WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
 
     attempt = webhook_outbox.Attempt(claim.at, answer.http_status, answer.error, answer.duration_ms)
     delay_s = None if answer.gone else next_delay_s(claim.attempt, settings.webhook_retry_delays, answer.retry_after_s)
-    await resources.db.write(lambda connection: webhook_outbox.record(connection, claim, attempt, delay_s))
+    await runtime.db.write(lambda connection: webhook_outbox.record(connection, claim, attempt, delay_s))
     log.info(
         "webhook not taken" if answer.error else "webhook delivered",
         extra={
             "request": claim.request.id,
-            "url": shown_url(claim.url),
+            "url": redact_webhook_url(claim.url),
             "attempt": claim.attempt,
             "http_status": answer.http_status,
             "error": answer.error,
@@ -85,22 +85,22 @@ async def deliver(resources: Runtime, delivery_id: UUID) -> None:
     )
 
 
-async def _output_csv_url(resources: Runtime, claim: webhook_outbox.ClaimedDelivery) -> str | None:
+async def _output_csv_url(runtime: Runtime, claim: webhook_outbox.ClaimedDelivery) -> str | None:
     """Where the receiver finds the output CSV; where callers are asked for a key, it opens without for a while.
 
     It is the same on every planned try, so that receivers see the same message.
     """
-    request, public_url = claim.request, resources.settings.public_url
+    request, public_url = claim.request, runtime.settings.public_url
     if not request.has_output:
         return None
     path = download_path(request.id)
-    if not await resources.db.read(key_repository.any_key):
+    if not await runtime.db.read(key_repository.has_keys):
         return public_url + path
     ended_at = request.completed_at or request.updated_at
     # One that is sent again long after is good for as long from then on.
     begins_at = ended_at if claim.at - ended_at < LINK_IS_NEW else claim.at
-    secret = (await resources.db.read(signed_urls.read_secrets))[0]
-    return public_url + signed(path, expiry(begins_at.timestamp(), LINK_SECONDS), secret)
+    secret = (await runtime.db.read(signed_urls.read_secrets))[0]
+    return public_url + sign_path(path, expiry(begins_at.timestamp(), LINK_SECONDS), secret)
 
 
 def outcome_label(answer: client.DeliveryResponse) -> str:
@@ -115,7 +115,7 @@ for _result in ("delivered", "no_answer", "status_4xx", "status_5xx"):
     WEBHOOK_ATTEMPTS.labels(_result)
 
 
-async def resend(resources: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
+async def resend(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
     """Makes the webhook of a final request due now.
 
     Raises RequestNotFound, or NoWebhook when none was asked for or the request is open.
@@ -123,11 +123,13 @@ async def resend(resources: Runtime, caller: Caller, request_id: UUID) -> Snapsh
 
     def plan(connection: Connection) -> tuple[UUID, Snapshot]:
         planned = webhook_outbox.reset_for_resend(connection, caller.tenant_id, request_id)
-        audit_log.note(connection, caller, AuditAction.WEBHOOK_RESENT, encode_global_id(IdPrefix.REQUEST, request_id))
+        audit_log.record_event(
+            connection, caller, AuditAction.WEBHOOK_RESENT, encode_global_id(IdPrefix.REQUEST, request_id)
+        )
         return planned
 
-    delivery_id, request = await resources.db.write(plan)
-    await best_effort(resources, lambda: resources.queue.deliver(delivery_id))
+    delivery_id, request = await runtime.db.write(plan)
+    await best_effort(runtime, lambda: runtime.queue.deliver(delivery_id))
     return request
 
 

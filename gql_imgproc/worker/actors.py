@@ -27,7 +27,7 @@ CONTROL, PICTURES = 0, {Priority.HIGH: 10, Priority.NORMAL: 20, Priority.LOW: 30
 
 
 async def work(request_id: str, slot: int = 0) -> None:
-    await worker_pool.drain(opened.resources, UUID(request_id), slot)
+    await worker_pool.drain(opened.runtime, UUID(request_id), slot)
 
 
 for priority, queue in PICTURE_QUEUES.items():
@@ -40,14 +40,14 @@ def control(name: str) -> Callable[[Callable[[str], Awaitable[None]]], object]:
 
 @control(INGEST)
 async def ingest(request_id: str) -> None:
-    await run_ingest(opened.resources, UUID(request_id))
+    await run_ingest(opened.runtime, UUID(request_id))
 
 
 @control(FINISH)
 async def finish(request_id: str) -> None:
-    await lifecycle.finish(opened.resources, UUID(request_id))
+    await lifecycle.finish(opened.runtime, UUID(request_id))
 
 
 @control(DELIVER)
 async def deliver(delivery_id: str) -> None:
-    delivery.schedule_delivery(opened.resources, UUID(delivery_id))
+    delivery.schedule_delivery(opened.runtime, UUID(delivery_id))

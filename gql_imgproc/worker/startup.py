@@ -33,15 +33,15 @@ class RuntimeMiddleware(Middleware):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._resources: Runtime | None = None
+        self._runtime: Runtime | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._listener: asyncio.Server | None = None
 
     @property
-    def resources(self) -> Runtime:
-        if self._resources is None:
+    def runtime(self) -> Runtime:
+        if self._runtime is None:
             raise RuntimeError("The worker has not started yet.")
-        return self._resources
+        return self._runtime
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Its `dramatiq` master killed, a worker would live on as an orphan that nobody restarts or stops.
@@ -78,8 +78,8 @@ class RuntimeMiddleware(Middleware):
         if self._settings.metrics_port:
             self._listener = await listen(self._settings.metrics_host, self._settings.metrics_port)
         # The default of `dramatiq` is one process per core.
-        self._resources = Runtime(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
-        self._sweeper = asyncio.create_task(_scheduler_loop(self._resources), name="sweeper")
+        self._runtime = Runtime(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
+        self._sweeper = asyncio.create_task(_scheduler_loop(self._runtime), name="sweeper")
 
     async def _close(self) -> None:
         if self._sweeper is not None:
@@ -87,8 +87,8 @@ class RuntimeMiddleware(Middleware):
             await asyncio.gather(self._sweeper, return_exceptions=True)
         if self._listener is not None:
             self._listener.close()
-        if self._resources is not None:
-            await self._resources.aclose()
+        if self._runtime is not None:
+            await self._runtime.aclose()
         await asyncio.to_thread(tracing.shut_down)
 
 
@@ -99,9 +99,9 @@ def _loop() -> EventLoopThread:
     return thread
 
 
-async def _scheduler_loop(resources: Runtime) -> None:
-    pause_s = resources.settings.sweep_seconds
+async def _scheduler_loop(runtime: Runtime) -> None:
+    pause_s = runtime.settings.sweep_seconds
     while True:
         # Uneven, so that processes that started together do not ask together.
         await asyncio.sleep(pause_s * random.uniform(0.8, 1))
-        run_periodic_tasks(resources)
+        run_periodic_tasks(runtime)

@@ -68,7 +68,7 @@ async def watch(apis: Sequence[str], request_id: str, watched: Watched) -> None:
                     if api not in watched.connections[-1:]:
                         watched.connections.append(api)
                     watched.states.append(state)
-            if watched.states and watched.states[-1].status.final:
+            if watched.states and watched.states[-1].status.is_terminal:
                 return
         await asyncio.sleep(AGAIN_S)
 

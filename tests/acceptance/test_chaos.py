@@ -31,7 +31,7 @@ from psycopg.rows import dict_row
 
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Accepted, Client, Progress, ServiceError
+from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress, ServiceError
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, upload, write_manifest
@@ -64,7 +64,7 @@ class Run:
 
     service: Service
     client: Client
-    accepted: Accepted
+    accepted: AcceptedUpload
     states: list[Progress] = field(default_factory=list)
     most_messages: int = 0
 

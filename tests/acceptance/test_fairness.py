@@ -201,10 +201,10 @@ def test_ten_requests_of_one_tenant_do_not_starve_anothers_one(
             second._http.headers.update(bearer(one))
             alone_s = await seconds_asked_for(second, small)
             requests = [(await upload(first, manifest)).request_id for manifest in large]
-            while not await ended_images(first, requests[-1]):  # noqa: ASYNC110 - it has to be asked for
+            while not await finished_images(first, requests[-1]):  # noqa: ASYNC110 - it has to be asked for
                 await asyncio.sleep(0.1)
             beside_s = await seconds_asked_for(second, small)
-            return alone_s, beside_s, sum([await ended_images(first, request_id) for request_id in requests])
+            return alone_s, beside_s, sum([await finished_images(first, request_id) for request_id in requests])
 
     alone_s, beside_s, of_large = asyncio.run(asyncio.wait_for(story(), 110))
 
@@ -213,7 +213,7 @@ def test_ten_requests_of_one_tenant_do_not_starve_anothers_one(
     assert 0 < of_large < 20_000
 
 
-async def ended_images(client: Client, request_id: str) -> int:
+async def finished_images(client: Client, request_id: str) -> int:
     query = "query($id: ID!) { request(id: $id) { processedImages } }"
     return int((await client.query(query, {"id": request_id}))["request"]["processedImages"])
 
@@ -222,6 +222,6 @@ async def seconds_asked_for(client: Client, manifest: Path) -> float:
     """As `seconds_for`, for a client with a key, which asks until all pictures are done."""
     began = time.monotonic()
     accepted = await upload(client, manifest)
-    while await ended_images(client, accepted.request_id) < accepted.images:  # noqa: ASYNC110 - it has to be asked for
+    while await finished_images(client, accepted.request_id) < accepted.images:  # noqa: ASYNC110 - it has to be asked for
         await asyncio.sleep(0.2)
     return time.monotonic() - began

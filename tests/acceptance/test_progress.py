@@ -89,7 +89,7 @@ async def steadily(service: Service, request_id: str) -> Watcher:
 
 async def cut_off_again_and_again(service: Service, request_id: str) -> Watcher:
     watcher = Watcher()
-    while not watcher.seen or not watcher.seen[-1][1].status.final:
+    while not watcher.seen or not watcher.seen[-1][1].status.is_terminal:
         async with Client(service.url) as client, aclosing(client.progress(request_id)) as states:
             try:
                 async with asyncio.timeout(0.7):

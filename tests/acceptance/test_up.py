@@ -19,7 +19,7 @@ from PIL import Image
 
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Accepted, Client, Progress
+from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
 from tests.acceptance.conftest import COMMAND, StartService, environment, refused
 
 pytestmark = pytest.mark.acceptance
@@ -32,10 +32,10 @@ def write_manifest(path: Path, urls: list[list[str]]) -> Path:
     return path
 
 
-async def upload(client: Client, manifest: Path, **given: Any) -> Accepted:
+async def upload(client: Client, manifest: Path, **given: Any) -> AcceptedUpload:
     with manifest.open("rb") as file:
         answer = await client.upload(file, manifest.name, **given)
-    assert isinstance(answer, Accepted)
+    assert isinstance(answer, AcceptedUpload)
     return answer
 
 
@@ -67,7 +67,7 @@ def test_an_upload_becomes_smaller_pictures_and_every_process_ends(
     last = states[-1]
     assert (last.status, last.total, last.processed, last.failed) == (RequestStatus.COMPLETED_WITH_ERRORS, 4, 3, 1)
     assert [state.sequence for state in states] == sorted({state.sequence for state in states})
-    assert [state.status.final for state in states] == [False] * (len(states) - 1) + [True]
+    assert [state.status.is_terminal for state in states] == [False] * (len(states) - 1) + [True]
     assert 0 < last.output_bytes < last.input_bytes
     first, second = read(tmp_path / "out.csv")
     assert (first["S. No."], first["Product Name"], first["Image Errors"]) == ("1", "Product 1", "")

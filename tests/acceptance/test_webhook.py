@@ -65,7 +65,7 @@ async def run_to_its_end(service: Service, manifest: Path, webhook_url: str) -> 
     async with Client(service.url) as client:
         accepted = await upload(client, manifest, webhook_url=webhook_url)
         states: list[Progress] = [state async for state in client.progress(accepted.request_id)]
-        assert states[-1].status.final
+        assert states[-1].status.is_terminal
         return accepted.request_id
 
 

@@ -53,24 +53,24 @@ def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
     monkeypatch.setattr(api_key.hmac, "compare_digest", spy)
     caplog.set_level(logging.DEBUG, "gql_imgproc")
 
-    async def steps(entrance: Authenticator, database: Database, key: str) -> Any:
+    async def steps(authenticator: Authenticator, database: Database, key: str) -> Any:
         compared.clear()
         caplog.clear()
         with statements(database) as seen, pytest.raises(ApiKeyRejected) as refused:
-            await entrance.admit(key, "192.0.2.1")
+            await authenticator.authenticate(key, "192.0.2.1")
         logged = [(record.getMessage(), record.reason) for record in caplog.records]  # type: ignore[attr-defined]  # in `extra`
         return seen, list(compared), logged, str(refused.value)
 
     async def story() -> None:
         settings = Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
-        async with Runtime(settings) as resources:
-            entrance = Authenticator(resources, Anonymous.NEVER)
-            good, _ = given_key(resources.db)
+        async with Runtime(settings) as runtime:
+            authenticator = Authenticator(runtime, Anonymous.NEVER)
+            good, _ = given_key(runtime.db)
             stranger = generate_api_key()
-            await entrance.admit(good, "192.0.2.1")
+            await authenticator.authenticate(good, "192.0.2.1")
 
-            wrong = await steps(entrance, resources.db, good[:-40] + stranger[-40:])
-            unknown = await steps(entrance, resources.db, stranger)
+            wrong = await steps(authenticator, runtime.db, good[:-40] + stranger[-40:])
+            unknown = await steps(authenticator, runtime.db, stranger)
 
         assert wrong == unknown
         seen, comparisons, logged, _ = unknown

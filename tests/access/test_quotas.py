@@ -123,9 +123,9 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
     finish(database, now(database, request_id), RequestStatus.COMPLETED)
     assert stored() == 1200
     other = given_tenant(database, "other")
-    assert not database.write_now(lambda connection: transitions.delete_final(connection, other, request_id))
+    assert not database.write_now(lambda connection: transitions.start_deletion(connection, other, request_id))
     assert stored() == 1200
-    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
     assert stored() == 0
     given_request(database, 1, limits=limits)
 

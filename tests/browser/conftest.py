@@ -51,7 +51,7 @@ def browser() -> Iterator[Browser]:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a host that serves the sample pictures."""
     folder = tmp_path_factory.mktemp("pictures")
-    sample_images.make(folder)
+    sample_images.create_sample_images(folder)
     with image_host(folder) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -118,7 +118,7 @@ def page(open_page: OpenPage) -> Page:
 @pytest.fixture
 def sample_csv(pictures: str, tmp_path: Path) -> Path:
     """The CSV of the demo."""
-    return written(tmp_path / "products.csv", sample_images.manifest(pictures))
+    return written(tmp_path / "products.csv", sample_images.sample_csv(pictures))
 
 
 class HoldingHost:
@@ -164,7 +164,7 @@ def holding_host() -> Iterator[HoldingHost]:
 def held_csv(pictures: str, holding_host: HoldingHost, tmp_path: Path) -> Path:
     """The CSV of the demo and a picture that does not come: the request stays open until its host is released."""
     held = [13, "Garden chair", f"{holding_host.url}/chair.jpg"]
-    return written(tmp_path / "catalogue.csv", [*sample_images.manifest(pictures), held])
+    return written(tmp_path / "catalogue.csv", [*sample_images.sample_csv(pictures), held])
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_pictures_and_output_come_from_the_bucket_and_from_no_other_place(
     browser: Browser, service: Service, s3: S3, pictures: str, tmp_path: Path
 ) -> None:
     # Given what the client uploaded and downloaded, following the redirect.
-    header, *products = sample_images.manifest(pictures)
+    header, *products = sample_images.sample_csv(pictures)
     uploaded, output = written(tmp_path / "shop.csv", [header, *products[:3]]), tmp_path / "out.csv"
     command = [*COMMAND, "submit", str(uploaded), "--url", service.url, "--wait", "--output", str(output)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=90, check=False)

@@ -243,7 +243,7 @@ def test_failed_pictures_are_tried_again_and_a_source_that_is_gone_is_told(
 ) -> None:
     folder = tmp_path / "shop"
     folder.mkdir()
-    sample_images.make(folder)
+    sample_images.create_sample_images(folder)
     late = folder / "clock.jpg"
     moved = late.rename(folder / "not-yet")
     with image_host(folder) as port:

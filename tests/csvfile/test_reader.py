@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.header import field_of
-from gql_imgproc.csvfile.reader import CsvSummary, ManifestLimits, ProductRow, open_manifest, read_rows, validate
+from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, ProductRow, open_csv, read_rows, validate
 from gql_imgproc.csvfile.serial_numbers import DENSE, SerialNumbers
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
-LIMITS = ManifestLimits(max_products=1_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
+LIMITS = CsvLimits(max_products=1_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 ROW = "1,Lamp,https://a.example/1.jpg\n"
 
@@ -35,17 +35,17 @@ def only_example_hosts(url: str) -> tuple[CsvIssueCode, str] | None:
     return None
 
 
-def check(content: str | bytes, limits: ManifestLimits = LIMITS) -> CsvSummary:
+def check(content: str | bytes, limits: CsvLimits = LIMITS) -> CsvSummary:
     data = content.encode() if isinstance(content, str) else content
     return validate(io.BytesIO(data), limits, only_example_hosts)
 
 
-def rows_of(content: str | bytes, limits: ManifestLimits = LIMITS) -> list[ProductRow]:
+def rows_of(content: str | bytes, limits: CsvLimits = LIMITS) -> list[ProductRow]:
     data = content.encode() if isinstance(content, str) else content
     return list(read_rows(io.BytesIO(data), limits))
 
 
-def refused(content: str | bytes, limits: ManifestLimits = LIMITS) -> InvalidCsv:
+def refused(content: str | bytes, limits: CsvLimits = LIMITS) -> InvalidCsv:
     with pytest.raises(InvalidCsv) as caught:
         check(content, limits)
     for issue in caught.value.issues:
@@ -54,13 +54,13 @@ def refused(content: str | bytes, limits: ManifestLimits = LIMITS) -> InvalidCsv
     return caught.value
 
 
-def problems(content: str | bytes, limits: ManifestLimits = LIMITS) -> list[Problem]:
+def problems(content: str | bytes, limits: CsvLimits = LIMITS) -> list[Problem]:
     refusal = refused(content, limits)
     assert refusal.total == len(refusal.issues)
     return [(issue.code.value, issue.row, issue.column) for issue in refusal.issues]
 
 
-def outcome(data: bytes, limits: ManifestLimits = LIMITS) -> CsvSummary | InvalidCsv:
+def outcome(data: bytes, limits: CsvLimits = LIMITS) -> CsvSummary | InvalidCsv:
     try:
         return check(data, limits)
     except InvalidCsv as refusal:
@@ -172,7 +172,7 @@ def test_the_delimiter_is_told_from_the_header(delimiter: str, line_end: str) ->
     content = line_end.join(delimiter.join(cells) for cells in lines)
 
     # when it is opened,
-    manifest = open_manifest(io.BytesIO(content.encode()), LIMITS)
+    manifest = open_csv(io.BytesIO(content.encode()), LIMITS)
 
     # then its delimiter is told, and quoted ones are text.
     assert manifest.layout.delimiter == delimiter
@@ -188,7 +188,7 @@ def test_a_line_that_names_the_delimiter_is_no_row(line: str) -> None:
 
 def test_the_delimiter_named_may_be_one_that_is_not_guessed() -> None:
     content = "sep=^\nS. No.^Product Name^Input Image Urls\n1^Lamp^https://a.example/1.jpg\n"
-    assert open_manifest(io.BytesIO(content.encode()), LIMITS).layout.delimiter == "^"
+    assert open_csv(io.BytesIO(content.encode()), LIMITS).layout.delimiter == "^"
     assert check(content).products == 1
 
 
@@ -212,7 +212,7 @@ def test_encodings_with_a_mark_and_utf8_are_read_silently(encoded_as: str, told_
     data = (("\ufeff" if "16" in encoded_as else "") + content).encode(encoded_as)
 
     # when it is opened,
-    manifest = open_manifest(io.BytesIO(data), LIMITS)
+    manifest = open_csv(io.BytesIO(data), LIMITS)
 
     # then nothing is guessed and nothing is lost.
     assert (manifest.layout.encoding, manifest.layout.has_bom) == (told_as, has_bom)
@@ -316,7 +316,7 @@ def test_iterating_gives_rows_and_issues_in_the_order_of_the_file() -> None:
     content = f"{HEADER}{ROW}x,,https://a.example/1.jpg\n3{ROW[1:]}"
 
     # when the manifest is iterated,
-    found = list(open_manifest(io.BytesIO(content.encode()), LIMITS))
+    found = list(open_csv(io.BytesIO(content.encode()), LIMITS))
 
     # then the bad row gives its issues, and keeps its position.
     places = [(item.position, item.row) if isinstance(item, ProductRow) else item.code.value for item in found]
@@ -412,7 +412,7 @@ def test_a_spreadsheet_named_csv_hears_how_to_become_one(data: bytes, kind: str)
     ],
 )
 def test_each_limit_is_told_with_its_place(content: str, expected: tuple[str, int, str | None]) -> None:
-    assert problems(content, ManifestLimits(3, 4, 5, 30)) == [expected]
+    assert problems(content, CsvLimits(3, 4, 5, 30)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -646,7 +646,7 @@ def test_an_earlier_quotation_mark_is_suspected_where_lines_lie_between(rows: st
 
 def test_limits_on_the_whole_file_are_told_once() -> None:
     # Given a limit of 3 products and 4 images, and a file with 6 rows of 2,
-    limits = ManifestLimits(max_products=3, max_images=4, max_columns=5, max_field_chars=1_000)
+    limits = CsvLimits(max_products=3, max_images=4, max_columns=5, max_field_chars=1_000)
     content = HEADER + "".join(f'{n},Lamp,"https://a.example/1,https://a.example/2"\n' for n in range(1, 7))
 
     # when it is checked,
@@ -662,14 +662,14 @@ def test_limits_on_the_whole_file_are_told_once() -> None:
 
 
 def test_as_much_as_the_limits_allow_is_accepted() -> None:
-    limits = ManifestLimits(max_products=2, max_images=2, max_columns=3, max_field_chars=17)
+    limits = CsvLimits(max_products=2, max_images=2, max_columns=3, max_field_chars=17)
     content = f"{HEADER}1,Lamp,https://a.example\n2,{'x' * 17},https://a.example\n\n"
     assert check(content, limits) == CsvSummary(2, 2, ())
 
 
 def test_a_row_has_at_most_so_many_images() -> None:
     # Given a row with one address too many, the last of the allowed ones forbidden,
-    limits = ManifestLimits(10, 100, 5, 1_000, max_images_per_product=2)
+    limits = CsvLimits(10, 100, 5, 1_000, max_images_per_product=2)
     content = f'{HEADER}1,Lamp,"https://a.example,https://private.example,https://private.example"\n'
 
     # when it is checked, then the limit and the address within it are told.
@@ -731,7 +731,7 @@ def test_a_gigabyte_without_a_row_is_refused_in_little_memory(
     tracemalloc.start()
     started = time.process_time()
     with pytest.raises(InvalidCsv) as caught:
-        validate(file, ManifestLimits(1_000_000, 5_000_000, 100, 250_000), only_example_hosts)
+        validate(file, CsvLimits(1_000_000, 5_000_000, 100, 250_000), only_example_hosts)
     seconds = time.process_time() - started
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -754,7 +754,7 @@ def test_memory_does_not_grow_with_the_file() -> None:
     # Given a file of 200,000 rows,
     count = 200_000
     file = io.BytesIO(b"".join(lines(count)))
-    limits = ManifestLimits(1_000_000, 5_000_000, 100, 250_000)
+    limits = CsvLimits(1_000_000, 5_000_000, 100, 250_000)
 
     # when it is checked and read,
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -825,7 +825,7 @@ def test_any_bytes_are_accepted_or_refused_with_reasons(data: bytes, before: byt
     st.sampled_from(["utf-8", "cp1252", "utf-16"]),
 )
 def test_any_mix_of_what_csv_is_made_of_is_accepted_or_refused(pieces: list[str], encoding: str) -> None:
-    limits = ManifestLimits(3, 4, 5, 50, max_row_chars=200)
+    limits = CsvLimits(3, 4, 5, 50, max_row_chars=200)
     data = (HEADER + "".join(pieces)).encode(encoding)
     found = outcome(data, limits)
     if isinstance(found, InvalidCsv):

@@ -10,11 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.formula_injection import escape_formula
-from gql_imgproc.csvfile.reader import ManifestLimits, read_rows, validate
+from gql_imgproc.csvfile.reader import CsvLimits, read_rows, validate
 from gql_imgproc.csvfile.writer import RowResult, write_output
 from gql_imgproc.errors import InvalidCsv
 
-LIMITS = ManifestLimits(max_products=2_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
+LIMITS = CsvLimits(max_products=2_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 FINE: RowResult = (["https://o.example/1.jpg"], [None])
 
@@ -114,7 +114,7 @@ def test_a_header_that_could_be_split_otherwise_is_quoted() -> None:
 
 def test_an_output_is_a_manifest_again_up_to_the_limits() -> None:
     # Given as many columns as allowed, and cells that are as long as allowed before they are guarded,
-    limits = ManifestLimits(max_products=1, max_images=1, max_columns=4, max_field_chars=30, max_name_chars=20)
+    limits = CsvLimits(max_products=1, max_images=1, max_columns=4, max_field_chars=30, max_name_chars=20)
     content = f"Note,{HEADER}={'n' * 29},1,={'n' * 19},https://a.example\n"
     result: RowResult = (["https://o.example/" + "x" * 50], [None])
     assert validate(io.BytesIO(content.encode()), limits, no_fault).products == 1

@@ -41,14 +41,14 @@ DANGERS = {
 }
 #: What is fine once no version that needs it may run any more.
 CONTRACTIONS = rf"DROP TABLE {TABLE}|ALTER TABLE {TABLE}.* DROP (?:COLUMN|CONSTRAINT)"
-OWN = {"alembic_version", "schema_floor"}
+OWN = {"alembic_version", "schema_compatibility"}
 
 
 def dangers(statements: list[str]) -> list[str]:
     """What old code that is at work would suffer from these statements of one migration on PostgreSQL."""
     flat = [" ".join(statement.split()) for statement in statements]
     made = OWN | {match[1] for statement in flat if (match := re.match(rf"CREATE TABLE {TABLE}", statement, re.I))}
-    floor = any(re.match(r"UPDATE schema_floor", statement, re.I) for statement in flat)
+    floor = any(re.match(r"UPDATE schema_compatibility", statement, re.I) for statement in flat)
     found = []
     for statement in flat:
         for pattern, instead in DANGERS.items():
@@ -121,7 +121,7 @@ def test_a_migration_that_would_do_harm_is_noticed(statement: str) -> None:
         ["ALTER TABLE requests ADD COLUMN tries INTEGER DEFAULT '0' NOT NULL"],
         ["ALTER TABLE requests ADD CONSTRAINT c CHECK (sequence > 0) NOT VALID"],
         ["CREATE TABLE tenants (id UUID NOT NULL)", "CREATE INDEX ix_tenants_id ON tenants (id)"],
-        ["UPDATE schema_floor SET revision = '0005'", "ALTER TABLE requests DROP COLUMN priority"],
+        ["UPDATE schema_compatibility SET min_revision = '0005'", "ALTER TABLE requests DROP COLUMN priority"],
         ["UPDATE alembic_version SET version_num='0005'"],
     ],
 )
@@ -180,9 +180,9 @@ def given_revision(url: str, revision: str, floor: str | None) -> None:
     with database._writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
         if floor is None:
-            connection.execute(text("DROP TABLE schema_floor"))
+            connection.execute(text("DROP TABLE schema_compatibility"))
         else:
-            connection.execute(text("UPDATE schema_floor SET revision = :floor"), {"floor": floor})
+            connection.execute(text("UPDATE schema_compatibility SET min_revision = :floor"), {"floor": floor})
     database.close()
 
 

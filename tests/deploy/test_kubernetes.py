@@ -33,7 +33,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 @cache
-def resources(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+def runtime(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """What a kustomization holds of its own, by kind and name."""
     (kustomization,) = documents(folder / "kustomization.yaml")
     return {
@@ -46,7 +46,7 @@ def resources(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 def pods() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """The component, pod and only container of everything that is run."""
-    for (kind, name), resource in resources(FOLDER / "base").items():
+    for (kind, name), resource in runtime(FOLDER / "base").items():
         if kind in ("Deployment", "Job"):
             pod = resource["spec"]["template"]["spec"]
             (container,) = pod["containers"]
@@ -57,7 +57,7 @@ def environment_of(container: dict[str, Any]) -> dict[str, str]:
     """What a container of the example is given."""
     (example,) = documents(EXAMPLE / "kustomization.yaml")
     secrets = (EXAMPLE / "secrets.env").read_text(encoding="utf-8")
-    given = dict(resources(FOLDER / "base")["ConfigMap", "gql-imgproc"]["data"])
+    given = dict(runtime(FOLDER / "base")["ConfigMap", "gql-imgproc"]["data"])
     given |= dict(literal.split("=", 1) for literal in example["configMapGenerator"][0]["literals"])
     given |= dict(re.findall(r"^(\w+)=(.*)$", secrets, re.MULTILINE))
     return given | {each["name"]: each["value"] for each in container.get("env", [])}
@@ -92,7 +92,7 @@ def test_every_file_is_used_and_there_is_no_other() -> None:
         assert {name for name in named if "/" not in name} == {path.name for path in folder.iterdir()}
         assert all((folder / name).exists() for name in named)
     (patch,) = documents(EXAMPLE / "autoscaling.yaml")
-    assert (patch["kind"], patch["metadata"]["name"]) in resources(FOLDER / "base")
+    assert (patch["kind"], patch["metadata"]["name"]) in runtime(FOLDER / "base")
     images = {container["image"] for _, _, container in pods()}
     (example,) = documents(EXAMPLE / "kustomization.yaml")
     assert images == {image["name"] for image in example["images"]} == {"gql-imgproc"}
@@ -157,7 +157,7 @@ def test_every_pod_may_be_run_where_least_is_allowed(component: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert pod["automountServiceAccountToken"] is False
-    assert ("ServiceAccount", pod["serviceAccountName"]) in resources(FOLDER / "base")
+    assert ("ServiceAccount", pod["serviceAccountName"]) in runtime(FOLDER / "base")
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp"}
 
 
@@ -172,7 +172,7 @@ def test_what_stops_has_the_time_that_it_takes() -> None:
 
 
 def test_labels_lead_from_one_to_the_other() -> None:
-    base = resources(FOLDER / "base")
+    base = runtime(FOLDER / "base")
     labels = {
         name: resource["spec"]["template"]["metadata"]["labels"]
         for (kind, name), resource in base.items()
@@ -182,7 +182,7 @@ def test_labels_lead_from_one_to_the_other() -> None:
     def matched(selector: dict[str, str]) -> set[str]:
         return {name for name, has in labels.items() if selector.items() <= has.items()}
 
-    for (kind, name), resource in (base | resources(EXAMPLE)).items():
+    for (kind, name), resource in (base | runtime(EXAMPLE)).items():
         spec = resource.get("spec", {})
         match kind:
             case "Deployment" | "PodDisruptionBudget":
@@ -205,7 +205,7 @@ def test_labels_lead_from_one_to_the_other() -> None:
 def test_the_autoscaler_asks_for_a_metric_that_there_is() -> None:
     told = (ROOT / "gql_imgproc/metrics.py").read_text(encoding="utf-8")
     (patch,) = documents(EXAMPLE / "autoscaling.yaml")
-    for scaler in (resources(FOLDER / "base")["ScaledObject", "gql-imgproc-worker"], patch):
+    for scaler in (runtime(FOLDER / "base")["ScaledObject", "gql-imgproc-worker"], patch):
         (trigger,) = scaler["spec"]["triggers"]
         (metric,) = re.findall(r"imgproc_\w+", trigger["metadata"]["query"])
         assert f'"{metric}"' in told
@@ -215,7 +215,7 @@ def test_the_autoscaler_asks_for_a_metric_that_there_is() -> None:
 
 def test_the_internet_does_not_hold_what_is_near() -> None:
     """The network policy is the second fence: what the service itself lets pass is behind none, and is not narrower."""
-    policy = resources(FOLDER / "base")["NetworkPolicy", "gql-imgproc-internet"]
+    policy = runtime(FOLDER / "base")["NetworkPolicy", "gql-imgproc-internet"]
     (rule,) = policy["spec"]["egress"]
     blocks = [
         (

@@ -7,7 +7,7 @@ import json
 
 from hypothesis import event, given
 
-from gql_imgproc.csvfile.reader import ManifestLimits, read_rows, validate
+from gql_imgproc.csvfile.reader import CsvLimits, read_rows, validate
 from gql_imgproc.csvfile.writer import RowResult, write_output
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
@@ -15,7 +15,7 @@ from tests.fuzz.asgi_client import Door
 from tests.fuzz.csv_files import hostile_manifests
 from tests.fuzz.limits import bounded, within
 
-LIMITS = ManifestLimits(50, 100, 20, 5_000)
+LIMITS = CsvLimits(50, 100, 20, 5_000)
 UPLOAD = """
 mutation($input: UploadCsvInput!) { uploadCsv(input: $input) {
   __typename

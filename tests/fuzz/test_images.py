@@ -74,7 +74,7 @@ def attempted(data: bytes, options: Options) -> Compressed | None:
             return compress(data, options, LIMITS)
     except ImageError as failure:
         assert failure.code in DOCUMENTED
-        assert not failure.temporary
+        assert not failure.retryable
         assert failure.message.endswith(".")
         assert failure.message.isprintable()
         return None

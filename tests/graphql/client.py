@@ -16,7 +16,7 @@ from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.settings import Settings
 from gql_imgproc.web.app import create_app
 from gql_imgproc.web.http_limits import Http
-from gql_imgproc.web.server import configuration
+from gql_imgproc.web.server import uvicorn_config
 
 
 class Api:
@@ -25,7 +25,7 @@ class Api:
     def __init__(self, client: httpx.AsyncClient, app: Any) -> None:
         self.http = client
         self.app = app
-        self.resources = app.state.resources
+        self.runtime = app.state.runtime
 
     async def answer(self, query: str, **variables: Any) -> dict[str, Any]:
         """The whole answer to an operation."""
@@ -109,7 +109,7 @@ async def served(
 async def listening(app: Any, http: type[Http] = Http) -> AsyncIterator[str]:
     """`HOST:PORT` where an application is served."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(configuration(app, http=http, stop_seconds=1))
+    server = uvicorn.Server(uvicorn_config(app, http=http, stop_seconds=1))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not (server.started or task.done()):  # noqa: ASYNC110 - uvicorn tells by this flag alone

@@ -58,7 +58,7 @@ def play(settings: Settings) -> Play:
     def play(story: Story) -> None:
         async def run() -> None:
             async with served(settings) as (host, app):
-                await story(host, app.state.resources)
+                await story(host, app.state.runtime)
 
         asyncio.run(run())
 

@@ -19,7 +19,7 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import DEFAULT
 from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.requests.upload import CsvUpload, submit
+from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from tests.support.api_clients import ANYBODY
 from tests.support.scenarios import DONE, claimed, record
 
@@ -95,19 +95,19 @@ async def connected(
         yield socket
 
 
-async def given_upload(resources: Any, pictures: int) -> UUID:
+async def given_upload(runtime: Any, pictures: int) -> UUID:
     """An accepted upload; the workers of this test are its hands."""
     rows = "".join(f"{n},Shirt,https://shop.example/{n}.jpg\n" for n in range(1, pictures + 1))
     file = io.BytesIO(f"S. No.,Product Name,Input Image Urls\n{rows}".encode())
-    done = await submit(resources, ANYBODY, CsvUpload(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
+    done = await accept_upload(runtime, ANYBODY, CsvUpload(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
     return done.snapshot.id
 
 
-async def given_picture_done(resources: Any, request_id: UUID) -> None:
+async def given_picture_done(runtime: Any, request_id: UUID) -> None:
     """One more picture of an upload is done, and all who watch are told."""
-    assert record(resources.db, claimed(resources.db, request_id), 0, DONE) is not None
+    assert record(runtime.db, claimed(runtime.db, request_id), 0, DONE) is not None
     await publish(
-        resources, await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+        runtime, await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
     )
 
 

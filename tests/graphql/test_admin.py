@@ -82,8 +82,8 @@ def outside(key_id: UUID) -> str:
 
 def test_an_admin_makes_keys_of_its_own_tenant_with_any_scope(run: Any) -> None:
     async def story(api: Api) -> None:
-        shop = given_tenant(api.resources.db, "shop")
-        admin, _ = given_key(api.resources.db, shop, Scope.ADMIN, name="boss")
+        shop = given_tenant(api.runtime.db, "shop")
+        admin, _ = given_key(api.runtime.db, shop, Scope.ADMIN, name="boss")
 
         made = await ask(api, admin, CREATE, input={"name": "till"})
         wide = await ask(api, admin, CREATE, input={"name": "all", "scopes": ["ADMIN", "READ", "WRITE"]})
@@ -106,7 +106,7 @@ def test_an_admin_makes_keys_of_its_own_tenant_with_any_scope(run: Any) -> None:
 
 def test_a_key_without_the_scope_gets_none_of_it(run: Any) -> None:
     async def story(api: Api) -> None:
-        user, own_id = given_key(api.resources.db, DEFAULT_TENANT, Scope.READ, Scope.WRITE)
+        user, own_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ, Scope.WRITE)
         asked = {
             "apiKeys": "{ apiKeys { totalCount } }",
             "auditLog": "{ auditLog { totalCount } }",
@@ -121,7 +121,7 @@ def test_a_key_without_the_scope_gets_none_of_it(run: Any) -> None:
             assert error["message"] == f"`{field}` needs an API key with the scope ADMIN."
         node = 'query { node(id: "%s") { id } }'
         assert await ask(api, user, node % outside(own_id)) is None
-        (key,) = api.resources.db.read_now(lambda connection: key_repository.all_keys(connection, None))
+        (key,) = api.runtime.db.read_now(lambda connection: key_repository.list_keys(connection, None))
         assert key[1].state == "USABLE"
 
     run(story)
@@ -141,13 +141,13 @@ def test_a_key_without_the_scope_gets_none_of_it(run: Any) -> None:
 )
 def test_a_key_that_cannot_be_is_refused_with_its_reason(run: Any, given: dict[str, Any], path: str) -> None:
     async def story(api: Api) -> None:
-        admin, _ = given_key(api.resources.db)
+        admin, _ = given_key(api.runtime.db)
 
         refused = await ask(api, admin, CREATE, input=given)
 
         assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", path])
         assert refused["message"].endswith(".")
-        assert len(api.resources.db.read_now(lambda connection: key_repository.all_keys(connection, None))) == 1
+        assert len(api.runtime.db.read_now(lambda connection: key_repository.list_keys(connection, None))) == 1
         assert await log(api, admin) == []
 
     run(story)
@@ -155,9 +155,9 @@ def test_a_key_that_cannot_be_is_refused_with_its_reason(run: Any, given: dict[s
 
 def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None:
     async def story(api: Api) -> None:
-        admin, _ = given_key(api.resources.db)
+        admin, _ = given_key(api.runtime.db)
         ends = datetime.now(UTC) + timedelta(days=90)
-        old, old_id = given_key(api.resources.db, DEFAULT_TENANT, Scope.READ, name="till", expires_at=ends)
+        old, old_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ, name="till", expires_at=ends)
         id = outside(old_id)
 
         first, second = await asyncio.gather(
@@ -180,7 +180,7 @@ def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None
         at_once = await ask(api, admin, ROTATE, input={"id": key["id"], "overlapSeconds": 0})
         assert await status(api, made["secret"]) == 401
         assert await status(api, at_once["secret"]) == 200
-        _, brief_id = given_key(api.resources.db, expires_at=datetime.now(UTC) + timedelta(minutes=5))
+        _, brief_id = given_key(api.runtime.db, expires_at=datetime.now(UTC) + timedelta(minutes=5))
         await ask(api, admin, ROTATE, input={"id": outside(brief_id)})
         kept = await ask(api, admin, f'{{ node(id: "{outside(brief_id)}") {{ ... on ApiKey {{ expiresAt }} }} }}')
         assert datetime.fromisoformat(kept["expiresAt"]) < datetime.now(UTC) + timedelta(minutes=6)
@@ -188,7 +188,7 @@ def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None
             refused = await ask(api, admin, ROTATE, input={"id": at_once["apiKey"]["id"], "overlapSeconds": seconds})
             assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", "overlapSeconds"])
         # One that was refused left no key behind.
-        assert len(api.resources.db.read_now(lambda connection: key_repository.all_keys(connection, None))) == 6
+        assert len(api.runtime.db.read_now(lambda connection: key_repository.list_keys(connection, None))) == 6
         assert len(await log(api, admin, action="API_KEY_ROTATED")) == 3
 
     run(story)
@@ -196,8 +196,8 @@ def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None
 
 def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
     async def story(api: Api) -> None:
-        admin, admin_id = given_key(api.resources.db, name="boss")
-        user, user_id = given_key(api.resources.db, DEFAULT_TENANT, Scope.READ)
+        admin, admin_id = given_key(api.runtime.db, name="boss")
+        user, user_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ)
 
         gone = await ask(api, admin, REVOKE, input={"id": outside(user_id)})
         again = await ask(api, admin, REVOKE, input={"id": outside(user_id)})
@@ -217,10 +217,10 @@ def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
         assert [event["subjectId"] for event in events] == [outside(admin_id), outside(user_id)]
         # Who has the database can make another one.
         caller = cli_caller(DEFAULT_TENANT, "me")
-        (own,) = api.resources.db.read_now(
+        (own,) = api.runtime.db.read_now(
             lambda connection: key_repository.count_active_admin_keys(connection, DEFAULT_TENANT)
         )
-        api.resources.db.write_now(lambda connection: key_service.revoke(connection, caller, own))
+        api.runtime.db.write_now(lambda connection: key_service.revoke(connection, caller, own))
         assert await status(api, successor["secret"]) == 401
 
     run(story)
@@ -228,9 +228,9 @@ def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
 
 def test_a_foreign_key_is_as_one_that_does_not_exist(run: Any) -> None:
     async def story(api: Api) -> None:
-        shop = given_tenant(api.resources.db, "shop")
-        foreign, foreign_id = given_key(api.resources.db, shop)
-        admin, _ = given_key(api.resources.db)
+        shop = given_tenant(api.runtime.db, "shop")
+        foreign, foreign_id = given_key(api.runtime.db, shop)
+        admin, _ = given_key(api.runtime.db)
         await ask(api, foreign, CREATE, input={"name": "till"})
         (event,) = await log(api, foreign)
 
@@ -261,7 +261,7 @@ def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
         async with opened(settings, anonymous=Anonymous.ALWAYS) as api:
             ends = datetime.now(UTC) + timedelta(days=1)
             admin, _ = given_key(
-                api.resources.db, DEFAULT_TENANT, Scope.ADMIN, name="boss", expires_at=ends.replace(microsecond=0)
+                api.runtime.db, DEFAULT_TENANT, Scope.ADMIN, name="boss", expires_at=ends.replace(microsecond=0)
             )
             assert await api.data(VIEWER) == {
                 "viewer": {"name": "anonymous", "tenant": "default", "scopes": ["READ", "WRITE"], "expiresAt": None}
@@ -270,8 +270,8 @@ def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
             assert viewer["scopes"] == ["ADMIN"]
             assert viewer["expiresAt"] == f"{ends:%Y-%m-%dT%H:%M:%S}.000Z"
 
-            given_request(api.resources.db, 2, 1)
-            given_request(api.resources.db, 1, tenant_id=given_tenant(api.resources.db, "shop"))
+            given_request(api.runtime.db, 2, 1)
+            given_request(api.runtime.db, 1, tenant_id=given_tenant(api.runtime.db, "shop"))
             assert await ask(api, admin, STANDING) == {
                 "usage": {"openRequests": 1, "pendingImages": 3, "storedBytes": 0},
                 "quotas": {"openRequests": 7, "pendingImages": None, "storedBytes": 5_000, "csvBytes": 300},
@@ -282,7 +282,7 @@ def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
 
 def test_the_log_tells_who_did_what_to_which_request(run: Any) -> None:
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         admin, admin_id = given_key(db, name="boss")
         csv = b"S. No.,Product Name,Input Image Urls\n1,Lamp,https://x.example/1\n"
         api.http.headers.update(bearer(admin))
@@ -341,20 +341,20 @@ def test_the_log_tells_who_did_what_to_which_request(run: Any) -> None:
 
 def test_the_log_tells_what_nobody_asked_for_over_the_network(run: Any) -> None:
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         admin, _ = given_key(db)
         request_id = given_request(db, 1)
         with pytest.raises(RequestNotFinal):
-            await commands.delete(api.resources, system_caller(DEFAULT_TENANT, "retention"), request_id)
+            await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
         finish(db, record(db, claimed(db, request_id), 0, DONE), RequestStatus.COMPLETED)
-        await commands.delete(api.resources, system_caller(DEFAULT_TENANT, "retention"), request_id)
+        await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
         db.write_now(lambda connection: signed_urls.rotate(connection, cli_caller(DEFAULT_TENANT, "me")))
         shop = db.write_now(lambda connection: tenants.create(connection, "me", "shop"))
         in_shop, _ = given_key(db, shop)
 
         events = await log(api, admin)
 
-        assert db.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id)) is None
+        assert db.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id)) is None
         assert [(event["action"], event["actor"], event["keyId"], event["address"]) for event in events] == [
             ("SIGNING_SECRET_ROTATED", "cli:me", None, None),
             ("REQUEST_DELETED", "retention", None, None),

@@ -44,8 +44,8 @@ def test_on_a_laptop_nobody_is_asked_until_there_is_a_key(settings: Settings) ->
     async def story() -> None:
         async with opened(settings, anonymous=Anonymous.WHILE_NO_KEY) as api:
             before = await ask(api.http)
-            key, _ = given_key(api.resources.db)
-            await api.app.state.house.look()
+            key, _ = given_key(api.runtime.db)
+            await api.app.state.app_state.refresh_keys()
             without = await ask(api.http)
             with_key = await ask(api.http, bearer(key))
 
@@ -71,8 +71,8 @@ def test_who_needs_a_key(settings: Settings, anonymous: Anonymous, keys_there: b
     async def story() -> int:
         async with opened(settings, anonymous=anonymous) as api:
             if keys_there:
-                given_key(api.resources.db)
-                await api.app.state.house.look()
+                given_key(api.runtime.db)
+                await api.app.state.app_state.refresh_keys()
             return (await ask(api.http)).status_code
 
     assert asyncio.run(story()) == status
@@ -81,7 +81,7 @@ def test_who_needs_a_key(settings: Settings, anonymous: Anonymous, keys_there: b
 def test_a_key_that_is_not_good_is_refused_and_told_why(settings: Settings) -> None:
     async def story() -> None:
         async with opened(settings, anonymous=Anonymous.ALWAYS) as api:
-            db = api.resources.db
+            db = api.runtime.db
             good, _ = given_key(db)
             expired, _ = given_key(db, expires_at=datetime.now(UTC) - timedelta(seconds=1))
             revoked, revoked_id = given_key(db)
@@ -144,7 +144,7 @@ def test_a_key_is_good_for_its_scopes_alone(
 ) -> None:
     async def story() -> None:
         async with opened(settings) as api:
-            key, _ = given_key(api.resources.db, DEFAULT_TENANT, *scopes)
+            key, _ = given_key(api.runtime.db, DEFAULT_TENANT, *scopes)
             answer = await ask(api.http, bearer(key), query)
 
         if missing is None:
@@ -161,13 +161,13 @@ def test_a_key_is_good_for_its_scopes_alone(
 def test_the_use_of_a_key_is_noted(settings: Settings) -> None:
     async def story() -> None:
         async with opened(settings) as api:
-            key, _ = given_key(api.resources.db)
+            key, _ = given_key(api.runtime.db)
             public_id = key.split("_")[1]
-            before = api.resources.db.read_now(lambda connection: key_repository.find(connection, public_id))
+            before = api.runtime.db.read_now(lambda connection: key_repository.find_by_public_id(connection, public_id))
             await ask(api.http, bearer(key))
-            first = api.resources.db.read_now(lambda connection: key_repository.find(connection, public_id))
+            first = api.runtime.db.read_now(lambda connection: key_repository.find_by_public_id(connection, public_id))
             await ask(api.http, bearer(key))
-            second = api.resources.db.read_now(lambda connection: key_repository.find(connection, public_id))
+            second = api.runtime.db.read_now(lambda connection: key_repository.find_by_public_id(connection, public_id))
 
         assert before.key.last_used_at is None
         assert abs(first.key.last_used_at - datetime.now(UTC)) < timedelta(seconds=20)
@@ -195,7 +195,7 @@ async def read_to_the_end(socket: Any) -> None:
 def test_a_socket_brings_its_key_in_its_first_message(settings: Settings, field: str) -> None:
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            key, _ = given_key(app.state.resources.db)
+            key, _ = given_key(app.state.runtime.db)
             async with connect(host) as socket:
                 assert await greet(socket, {field: f"Bearer {key}"}) == {"type": "connection_ack"}
                 await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": REQUESTS}}))
@@ -214,10 +214,10 @@ def test_a_socket_brings_its_key_in_its_first_message(settings: Settings, field:
 def test_a_revocation_ends_sockets_and_streams_of_that_key_alone(settings: Settings) -> None:
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            resources = app.state.resources
-            request = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
-            gone, gone_id = given_key(resources.db)
-            good, _ = given_key(resources.db)
+            runtime = app.state.runtime
+            request = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
+            gone, gone_id = given_key(runtime.db)
+            good, _ = given_key(runtime.db)
             subscription = {"query": PROGRESS, "variables": {"id": request}}
             async with (
                 connect(host) as idle,
@@ -240,8 +240,8 @@ def test_a_revocation_ends_sockets_and_streams_of_that_key_alone(settings: Setti
                 while "data: " not in await anext(lines):
                     pass
 
-                resources.db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, gone_id))
-                await app.state.house.look()
+                runtime.db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, gone_id))
+                await app.state.app_state.refresh_keys()
 
                 rest = [line async for line in lines]
                 for socket in (idle, watching):
@@ -260,17 +260,17 @@ def test_a_revocation_ends_sockets_and_streams_of_that_key_alone(settings: Setti
 def test_equal_subscriptions_are_shared_by_equally_entitled_callers_only(settings: Settings) -> None:
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            resources = app.state.resources
-            request = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
+            runtime = app.state.runtime
+            request = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
             payload = {"query": PROGRESS, "variables": {"id": request}}
-            readers = [given_key(resources.db, DEFAULT_TENANT, Scope.READ)[0] for _ in range(2)]
-            admin, _ = given_key(resources.db)
+            readers = [given_key(runtime.db, DEFAULT_TENANT, Scope.READ)[0] for _ in range(2)]
+            admin, _ = given_key(runtime.db)
             async with connect(host) as one, connect(host) as two, connect(host) as three:
                 for socket, key in zip((one, two, three), (*readers, admin), strict=True):
                     await greet(socket, bearer(key))
                     await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
                     assert json.loads(await socket.recv())["type"] == "next"
-                assert len(app.state.house.shares._shares) == 2
+                assert len(app.state.app_state.shared_subscriptions._shares) == 2
 
     asyncio.run(story())
 
@@ -278,7 +278,7 @@ def test_equal_subscriptions_are_shared_by_equally_entitled_callers_only(setting
 def test_a_revoked_key_begins_nothing_on_a_socket_that_is_still_open(settings: Settings) -> None:
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            db = app.state.resources.db
+            db = app.state.runtime.db
             gone, gone_id = given_key(db)
             async with connect(host) as socket:
                 await greet(socket, bearer(gone))
@@ -308,11 +308,11 @@ def test_a_key_that_ends_while_a_body_comes_does_nothing(
 
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            db = app.state.resources.db
+            db = app.state.runtime.db
             gone, gone_id = given_key(db)
 
             def last_used(connection: Connection) -> datetime | None:
-                found = key_repository.key(connection, DEFAULT_TENANT, gone_id)
+                found = key_repository.get_key(connection, DEFAULT_TENANT, gone_id)
                 return found.last_used_at if found else None
 
             async def content() -> AsyncIterator[bytes]:

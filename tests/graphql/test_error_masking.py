@@ -71,7 +71,7 @@ def in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "request", broken)
+    monkeypatch.setattr(queries, "get_request", broken)
 
 
 PLACES = [in_a_loader, in_a_scalar, in_a_field, in_the_database]
@@ -82,7 +82,7 @@ def test_in_an_answer(
     run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
 ) -> None:
     async def story(api: Api) -> None:
-        request_id = given_request(api.resources.db, 2)
+        request_id = given_request(api.runtime.db, 2)
         place(monkeypatch)
 
         response = await api.http.post("/graphql", json={"query": QUERY, "variables": {"id": name_of(request_id)}})
@@ -117,8 +117,8 @@ def test_in_the_context(
 def test_in_a_subscription_over_a_socket(
     play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
 ) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
         place(monkeypatch)
         async with connected(host) as socket:
             await socket.subscribe("a", SUBSCRIPTION, id=name_of(request_id))
@@ -140,8 +140,8 @@ def test_in_a_subscription_over_a_socket(
 def test_in_a_subscription_by_events(
     play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
 ) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
         place(monkeypatch)
         body = {"query": SUBSCRIPTION, "variables": {"id": name_of(request_id)}}
         async with (

@@ -45,7 +45,7 @@ def test_every_operation_is_counted_by_what_the_schema_calls_it(run: Any, monkey
         async def broken(*_: Any) -> Any:
             raise RuntimeError("of our own")
 
-        monkeypatch.setattr(api.resources.db, "read", broken)
+        monkeypatch.setattr(api.runtime.db, "read", broken)
         before = counted().get(("query", "requests", "failed"), 0)
         await api.answer("{ requests { totalCount } }")
         assert counted()[("query", "requests", "failed")] == before + 1

@@ -376,7 +376,7 @@ def test_one_file_in_one_place(run: Any, operations: Any, places: Any, files: st
 
         assert error_of(response) == (400, "BAD_REQUEST", message)
         assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
-        assert await api.resources.storage.list_keys("requests/") == []
+        assert await api.runtime.storage.list_keys("requests/") == []
 
     run(story)
 

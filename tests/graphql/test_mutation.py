@@ -29,7 +29,7 @@ GONE = {
 def rows(api: Api) -> list[int]:
     """How many requests, products and images there are."""
     counts = [select(func.count()).select_from(table) for table in (requests, products, images)]
-    return api.resources.db.read_now(
+    return api.runtime.db.read_now(
         lambda connection: [connection.execute(statement).scalar_one() for statement in counts]
     )
 
@@ -46,8 +46,8 @@ def test_upload_makes_a_request(run: Any) -> None:
     async def story(api: Api) -> None:
         done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
 
-        snapshot = await api.resources.db.read(
-            lambda connection: queries.request(connection, DEFAULT_TENANT, request_id_from(done["request"]["id"]))
+        snapshot = await api.runtime.db.read(
+            lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id_from(done["request"]["id"]))
         )
         assert done == {
             "__typename": "UploadCsvSuccess",
@@ -62,7 +62,7 @@ def test_upload_makes_a_request(run: Any) -> None:
         }
         assert snapshot.options == {"quality": 80}
         assert rows(api) == [1, 1, 1]
-        assert await api.resources.storage.get(f"requests/{snapshot.id.hex}/input.csv") == CSV
+        assert await api.runtime.storage.get(f"requests/{snapshot.id.hex}/input.csv") == CSV
 
     run(story)
 
@@ -117,7 +117,7 @@ def test_refused_csv_tells_every_problem(run: Any) -> None:
             (3, "Input Image Urls", "IMAGE_URL_INVALID"),
         ]
         assert rows(api) == [0, 0, 0]
-        assert await api.resources.storage.list_keys("requests/") == []
+        assert await api.runtime.storage.list_keys("requests/") == []
 
     run(story)
 
@@ -281,7 +281,7 @@ def test_cancel_stops_a_request_once(run: Any) -> None:
 
 def test_retry_takes_failed_images_up_again(run: Any) -> None:
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         request_id = given_request(db, 1)
         record(db, claimed(db, request_id), 0, FAILED)
         id = encode_global_id(IdPrefix.REQUEST, request_id)
@@ -305,7 +305,7 @@ def test_retry_takes_failed_images_up_again(run: Any) -> None:
 
 def test_resend_needs_a_webhook(run: Any) -> None:
     async def story(api: Api) -> None:
-        id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1))
+        id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
 
         refused = await change(api, "resendWebhook", id)
 
@@ -326,7 +326,7 @@ def test_delete_removes_a_final_request_only(run: Any) -> None:
         assert (early["__typename"], early["status"]) == ("RequestNotFinal", "PENDING")
         assert deleted == {"__typename": "DeleteRequestSuccess", "deletedId": id}
         assert rows(api) == [0, 0, 0]
-        assert await api.resources.storage.list_keys("requests/") == []
+        assert await api.runtime.storage.list_keys("requests/") == []
 
     run(story)
 

@@ -22,7 +22,7 @@ class Statements:
     """The statements that reach the database while it is open, transactions' begins and ends left out."""
 
     def __init__(self, api: Api) -> None:
-        self._engine = api.resources.db._reader
+        self._engine = api.runtime.db._reader
         self.texts: list[str] = []
 
     def __enter__(self) -> Statements:
@@ -46,7 +46,7 @@ REQUESTS = """query($first: Int, $after: String, $last: Int, $before: String) {
 
 def test_connection_goes_both_ways(run: Any) -> None:
     async def story(api: Api) -> None:
-        newest_first = [encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1)) for _ in range(5)][::-1]
+        newest_first = [encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(5)][::-1]
 
         first = (await api.data(REQUESTS, first=2))["requests"]
         second = (await api.data(REQUESTS, first=2, after=first["pageInfo"]["endCursor"]))["requests"]
@@ -91,7 +91,7 @@ def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: 
     fields = "pageInfo { hasPreviousPage hasNextPage } edges { cursor }"
 
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         request_id = given_request(db, *[1] * 4)
         if table is requests:
             for _ in range(3):
@@ -171,7 +171,7 @@ CURSORS = """query($id: ID!) {
 
 def test_a_cursor_is_good_for_the_list_that_gave_it_out(run: Any) -> None:
     async def story(api: Api) -> None:
-        id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1))
+        id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
         found = await api.data(CURSORS, id=id)
         of_list = {
             "requests": found["requests"]["edges"][0]["cursor"],
@@ -212,7 +212,7 @@ def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(run: Any, back
     more, edge = ("hasPreviousPage", "startCursor") if backward else ("hasNextPage", "endCursor")
 
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         there = [given_request(db, 1) for _ in range(12)]
         stay = {encode_global_id(IdPrefix.REQUEST, id) for id in there if id != there[5]}
         seen: list[str] = []
@@ -261,10 +261,10 @@ def test_a_page_of_everything_takes_a_fixed_number_of_statements(
     async def story() -> tuple[int, int]:
         async with opened(generous) as api:
             for _ in range(10):
-                given_request(api.resources.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
+                given_request(api.runtime.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
             few = await count(api)
             for _ in range(90):
-                given_request(api.resources.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
+                given_request(api.runtime.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
             return few, await count(api)
 
     few, many = asyncio.run(story())
@@ -296,7 +296,7 @@ def test_only_what_a_page_does_not_show_is_counted(
     run: Any, arguments: str, total: int, everywhere: int, within: int
 ) -> None:
     async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, *[1] * 12))
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 12))
         fields = f"products({arguments}) {{ totalCount edges {{ node {{ id }} }} }}"
 
         with Statements(api) as of_all:
@@ -315,8 +315,8 @@ def test_only_what_a_page_does_not_show_is_counted(
 
 def test_total_is_counted_only_when_asked_for(run: Any) -> None:
     async def story(api: Api) -> None:
-        given_request(api.resources.db, 1)
-        given_request(api.resources.db, 1)
+        given_request(api.runtime.db, 1)
+        given_request(api.runtime.db, 1)
         with Statements(api) as without:
             await api.data("{ requests(first: 1) { edges { node { id } } } }")
         with Statements(api) as with_total:
@@ -332,7 +332,7 @@ def test_a_search_looks_through_so_many_products_for_a_page(run: Any, monkeypatc
       totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { node { productName } } }"""
 
     async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, *[1] * 13))
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 13))
         monkeypatch.setattr(text_search, "SEARCH_ROWS", 4)
 
         async def ask(within: str, window: str) -> Any:

@@ -19,7 +19,7 @@ from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
 
 def test_node_gives_requests_products_and_images(run: Any) -> None:
     async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 2))
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 2))
         known = await api.data(
             "query($id: ID!) { request(id: $id) { products { edges { node { id images { id } } } } } }", id=request_id
         )
@@ -60,7 +60,7 @@ def test_node_gives_requests_products_and_images(run: Any) -> None:
 
 def test_unknown_and_foreign_identifiers_give_null(run: Any) -> None:
     async def story(api: Api) -> None:
-        request_id = given_request(api.resources.db, 1)
+        request_id = given_request(api.runtime.db, 1)
         foreign = [
             "",
             "x",
@@ -83,7 +83,7 @@ def test_unknown_and_foreign_identifiers_give_null(run: Any) -> None:
 
 def test_request_shows_what_is_known_of_it(run: Any) -> None:
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         request_id = given_request(
             db,
             1,
@@ -175,11 +175,11 @@ def test_request_shows_what_is_known_of_it(run: Any) -> None:
 
 def test_final_request_has_its_output_and_its_failure(run: Any) -> None:
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         request_id = given_request(db, 1)
         ended = {
             "status": RequestStatus.FAILED,
-            "stop_reason": TerminationReason.DEADLINE,
+            "termination_reason": TerminationReason.DEADLINE,
             "failure_code": RequestFailureCode.DEADLINE,
             "output_name": "output-1.csv",
             "images_per_second": 3.0,
@@ -209,7 +209,7 @@ def test_final_request_has_its_output_and_its_failure(run: Any) -> None:
 
 def test_requests_by_status_and_order(run: Any) -> None:
     async def story(api: Api) -> None:
-        old, new = (encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, 1)) for _ in range(2))
+        old, new = (encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(2))
 
         found = await api.data(
             """{ a: requests(orderBy: CREATED_AT_ASC, status: PENDING) { edges { node { id } } }
@@ -224,7 +224,7 @@ def test_requests_by_status_and_order(run: Any) -> None:
 
 def test_products_are_searched_by_name(run: Any) -> None:
     async def story(api: Api) -> None:
-        given_request(api.resources.db, *[1] * 12)
+        given_request(api.runtime.db, *[1] * 12)
 
         found = await api.data(
             """{ products(nameContains: "PRODUCT 1", first: 2, status: PENDING) {
@@ -240,8 +240,8 @@ def test_products_are_searched_by_name(run: Any) -> None:
 
 def test_products_of_a_request_are_searched_by_name(run: Any) -> None:
     async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.resources.db, *[1] * 12))
-        given_request(api.resources.db, *[1] * 12)
+        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 12))
+        given_request(api.runtime.db, *[1] * 12)
         query = """query($id: ID!, $text: String, $after: String) { request(id: $id) {
           products(nameContains: $text, first: 2, after: $after) {
             totalCount edges { node { productName } } pageInfo { hasNextPage endCursor } } } }"""
@@ -262,7 +262,7 @@ def test_products_of_a_request_are_searched_by_name(run: Any) -> None:
 @pytest.mark.parametrize("text", ["x" * 201, "a\u0000b"])
 def test_bad_search_is_a_coded_error(run: Any, text: str) -> None:
     async def story(api: Api) -> None:
-        given_request(api.resources.db, 1)
+        given_request(api.runtime.db, 1)
         everywhere = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
         within = await api.answer(
             "query($t: String) { requests(first: 1) { edges { node { products(nameContains: $t) { totalCount } } } } }",
@@ -284,10 +284,10 @@ def test_limits_are_those_in_force(run: Any) -> None:
 
         assert found["limits"] == {
             "maxUploadBytes": 10_000,
-            "maxProducts": api.resources.settings.max_products,
-            "maxImages": api.resources.settings.max_images,
+            "maxProducts": api.runtime.settings.max_products,
+            "maxImages": api.runtime.settings.max_images,
             "maxPageSize": 100,
-            "maxQueryCost": api.resources.settings.max_query_cost,
+            "maxQueryCost": api.runtime.settings.max_query_cost,
             "maxDepth": 20,
             "maxAliases": 50,
             "maxDirectives": 50,
@@ -319,7 +319,7 @@ def test_lists_without_pages_are_bounded_by_the_cost_as_well(settings: Settings,
     async def story() -> tuple[Any, Any]:
         async with opened(settings) as api:
             warning = {"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}
-            given_request(api.resources.db, *[10] * 12, warnings=[warning] * 30)
+            given_request(api.runtime.db, *[10] * 12, warnings=[warning] * 30)
         return await answer(math.ceil(room + 0.001)), await answer(math.ceil(room) - 1)
 
     within, over = asyncio.run(story())

@@ -197,7 +197,7 @@ def test_no_document_takes_long(sqlite_url: str, redis_url: str, tmp_path: Path)
 
     async def story() -> dict[str, float]:
         async with opened(settings) as api:
-            given_all(api.resources.db)
+            given_all(api.runtime.db)
             with settled():
                 return {name: await least(api, document) for name, document in (BEFORE_READING | READING).items()}
 

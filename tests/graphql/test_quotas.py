@@ -33,14 +33,14 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
 async def left_behind(api: Api) -> tuple[list[int], int]:
     """Rows of requests, products and images, and folders of the store."""
     counts = [select(func.count()).select_from(table) for table in (requests, products, images)]
-    rows = await api.resources.db.read(lambda connection: [connection.execute(count).scalar_one() for count in counts])
-    return rows, len(await api.resources.storage.folders(REQUESTS))
+    rows = await api.runtime.db.read(lambda connection: [connection.execute(count).scalar_one() for count in counts])
+    return rows, len(await api.runtime.storage.folders(REQUESTS))
 
 
 def play(settings: Settings, story: Any, **quotas: int) -> None:
     async def run() -> None:
         async with opened(settings.model_copy(update=quotas)) as api:
-            api.http.headers.update(bearer(given_key(api.resources.db)[0]))
+            api.http.headers.update(bearer(given_key(api.runtime.db)[0]))
             await story(api)
 
     asyncio.run(run())
@@ -93,7 +93,7 @@ def test_of_five_at_once_with_one_key_one_is_taken_and_the_others_hear_of_it(set
 def test_the_size_of_a_tenants_csv_files_is_its_own(settings: Settings) -> None:
     async def story(api: Api) -> None:
         own = update(tenants).where(tenants.c.id == DEFAULT_TENANT).values(max_csv_bytes=len(CSV))
-        await api.resources.db.write(lambda connection: connection.execute(own))
+        await api.runtime.db.write(lambda connection: connection.execute(own))
         fields = f"{OUTCOME} ... on UploadTooLarge {{ limitBytes }}"
         fits = await api.upload(CSV, fields)
         larger = await api.upload(CSV + b"\n", fields)
@@ -107,7 +107,7 @@ def test_the_size_of_a_tenants_csv_files_is_its_own(settings: Settings) -> None:
 
 def test_a_retry_counts_as_another_open_request(settings: Settings) -> None:
     async def story(api: Api) -> None:
-        db = api.resources.db
+        db = api.runtime.db
         ended = given_request(db, 2)
         held = claimed(db, ended)
         record(db, held, 0, DONE)

@@ -46,8 +46,8 @@ def test_ten_at_once_of_which_five_may_be_are_five_over_all_processes(settings: 
     async def story() -> None:
         few = limited(settings, rate_operations="5/minute")
         async with opened(few) as first, opened(few) as second:
-            one, _ = given_key(first.resources.db)
-            other, _ = given_key(first.resources.db)
+            one, _ = given_key(first.runtime.db)
+            other, _ = given_key(first.runtime.db)
 
             answers = await asyncio.gather(*(ask(api, bearer(one)) for api in (first, second) * 5))
             of_another = await ask(second, bearer(other), RATE)
@@ -70,7 +70,7 @@ def test_ten_at_once_of_which_five_may_be_are_five_over_all_processes(settings: 
 def test_whoever_waits_as_told_is_served(settings: Settings) -> None:
     async def story() -> None:
         async with opened(limited(settings, rate_operations="1 per 1 second")) as api:
-            key, _ = given_key(api.resources.db)
+            key, _ = given_key(api.runtime.db)
             assert (await ask(api, bearer(key))).status_code == 200
             refused = await ask(api, bearer(key))
             assert refused.headers["retry-after"] == "1"
@@ -112,7 +112,7 @@ def test_callers_without_a_key_are_counted_by_their_address_which_only_trusted_p
 def test_uploads_are_counted_before_their_bodies_are_read(settings: Settings) -> None:
     async def story() -> None:
         async with opened(limited(settings, rate_uploads="1/minute")) as api:
-            key, _ = given_key(api.resources.db)
+            key, _ = given_key(api.runtime.db)
             api.http.headers.update(bearer(key))
             assert (await api.upload(CSV, "__typename"))["__typename"] == "UploadCsvSuccess"
             sent = 0
@@ -143,7 +143,7 @@ def test_on_a_socket_an_operation_too_many_is_refused_and_the_socket_stays(setti
     async def story() -> None:
         few = limited(settings, rate_operations="3/minute", rate_subscriptions="1/minute")
         async with served(few) as (host, app):
-            key, _ = given_key(app.state.resources.db)
+            key, _ = given_key(app.state.runtime.db)
             async with websockets.connect(f"ws://{host}/graphql", subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
 
                 async def said(message: dict[str, Any]) -> Any:
@@ -182,7 +182,7 @@ def test_on_a_socket_an_operation_too_many_is_refused_and_the_socket_stays(setti
 def test_a_stream_that_is_one_too_many_is_refused_by_its_status(settings: Settings) -> None:
     async def story() -> None:
         async with opened(limited(settings, rate_subscriptions="1/minute")) as api:
-            key, _ = given_key(api.resources.db)
+            key, _ = given_key(api.runtime.db)
             asked = {"query": PROGRESS, "variables": {"id": "req_x"}}
             headers = bearer(key) | {"Accept": "text/event-stream"}
             first = await api.http.post("/graphql", json=asked, headers=headers)
@@ -201,7 +201,7 @@ def test_without_redis_reads_go_on_and_each_process_counts_uploads(
     async def story() -> None:
         alone = limited(settings, rate_operations="1/minute", rate_uploads="2/minute", redis_url=AWAY)
         async with opened(alone) as api:
-            key, _ = given_key(api.resources.db)
+            key, _ = given_key(api.runtime.db)
             began = time.monotonic()
             reads = [await ask(api, bearer(key)) for _ in range(20)]
             uploads = [await api.http.post("/graphql", headers=bearer(key), files={"0": b""}) for _ in range(3)]
@@ -228,8 +228,8 @@ def test_whoever_tries_keys_is_not_listened_to_but_for_those_known_to_be_good(
     async def story() -> None:
         few = limited(settings, rate_failures="3/minute", **({"redis_url": AWAY} if away else {}))
         async with opened(few, anonymous=Anonymous.NEVER) as api:
-            known, _ = given_key(api.resources.db)
-            fresh, _ = given_key(api.resources.db)
+            known, _ = given_key(api.runtime.db)
+            fresh, _ = given_key(api.runtime.db)
             assert (await ask(api, bearer(known))).status_code == 200
             wrong = [f"gip_{n:012}_{'x' * 40}" for n in range(4)]
             tried = [await ask(api, bearer(key)) for key in wrong]
@@ -258,11 +258,11 @@ def test_whoever_tries_keys_is_not_listened_to_but_for_those_known_to_be_good(
 
 def _count_lookups(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     calls: list[object] = []
-    find = key_repository.find
+    find = key_repository.find_by_public_id
 
     def counted(*given: Any) -> Any:
         calls.append(given)
         return find(*given)
 
-    monkeypatch.setattr(key_repository, "find", counted)
+    monkeypatch.setattr(key_repository, "find_by_public_id", counted)
     return lambda: len(calls)

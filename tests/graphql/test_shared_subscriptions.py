@@ -200,13 +200,13 @@ def shared_executions() -> int:
     return sum(task.get_name() == "shared-subscription" for task in asyncio.all_tasks())
 
 
-def inboxes(resources: Any, request_id: Any) -> int:
-    return len(resources.hub._inboxes.get(channel(request_id), ()))
+def inboxes(runtime: Any, request_id: Any) -> int:
+    return len(runtime.hub._inboxes.get(channel(request_id), ()))
 
 
 def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(play: Any) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
         id = encode_global_id(IdPrefix.REQUEST, request_id)
         async with connected(host) as one, connected(host) as other:
             for socket in (one, other):
@@ -215,9 +215,9 @@ def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(play: An
             await other.subscribe("b", PROGRESS.replace("processedImages", "totalImages"), id=id)
             assert (await other.receive())["payload"]["data"]["requestProgress"]["totalImages"] == 1
 
-            assert inboxes(resources, request_id) == 2
+            assert inboxes(runtime, request_id) == 2
 
-            await cancel(resources, ANYBODY, request_id)
+            await cancel(runtime, ANYBODY, request_id)
             ends = [[await one.receive() for _ in range(2)], [await other.receive() for _ in range(4)]]
 
         assert [(message["id"], message["type"]) for message in ends[0]] == [("a", "next"), ("a", "complete")]
@@ -227,15 +227,15 @@ def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(play: An
             ("b", "complete"),
             ("b", "next"),
         ]
-        assert inboxes(resources, request_id) == 0
+        assert inboxes(runtime, request_id) == 0
 
     play(story)
 
 
 def test_a_mutation_is_executed_as_often_as_it_is_sent(play: Any) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         mutation = "mutation($id: ID!) { cancelRequest(input: {id: $id}) { __typename } }"
-        request_id = await given_upload(resources, 1)
+        request_id = await given_upload(runtime, 1)
         async with connected(host) as socket:
             outcomes = []
             for name in ("a", "b"):
@@ -250,17 +250,17 @@ def test_a_mutation_is_executed_as_often_as_it_is_sent(play: Any) -> None:
 
 @pytest.mark.parametrize("abrupt", [False, True])
 def test_nothing_is_left_of_a_watcher_that_went_away(play: Any, abrupt: bool) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
         async with connected(host) as socket:
             await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
             await socket.receive()
-            assert inboxes(resources, request_id) == 1
+            assert inboxes(runtime, request_id) == 1
             if abrupt:
                 socket.connection.transport.abort()
 
         async with asyncio.timeout(1):
-            while inboxes(resources, request_id) or shared_executions():  # noqa: ASYNC110  told by no event
+            while inboxes(runtime, request_id) or shared_executions():  # noqa: ASYNC110  told by no event
                 await asyncio.sleep(0.01)
 
     play(story)

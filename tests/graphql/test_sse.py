@@ -124,15 +124,15 @@ def test_a_stream_without_news_gives_signs_of_life(
 ) -> None:
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.02)
 
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
         async with watching(host, accept, encode_global_id(IdPrefix.REQUEST, request_id)) as answer:
             seen, stopped = b"", False
             async for data in answer.aiter_bytes():
                 seen += data
                 if seen.count(sign) > 3 and not stopped:
                     stopped = True
-                    await cancel(resources, ANYBODY, request_id)
+                    await cancel(runtime, ANYBODY, request_id)
 
         assert seen.count(b"PENDING") == seen.count(b"CANCELLED") == 1
         # A comment may follow the last event, but nothing the last part.
@@ -144,13 +144,13 @@ def test_a_stream_without_news_gives_signs_of_life(
 
 @pytest.mark.parametrize("accept", [EVENTS, APOLLO])
 def test_nothing_is_left_of_a_client_that_is_gone(play: Play, accept: str) -> None:
-    async def story(host: str, resources: Any) -> None:
-        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
+    async def story(host: str, runtime: Any) -> None:
+        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         # Given a service that has been used before,
         async with watching(host, accept, identifier) as answer:
             await anext(answer.aiter_bytes())
         async with asyncio.timeout(1):
-            while resources.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+            while runtime.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
                 await asyncio.sleep(0.01)
         before = asyncio.all_tasks()
 
@@ -160,12 +160,12 @@ def test_nothing_is_left_of_a_client_that_is_gone(play: Play, accept: str) -> No
         head = f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nContent-Type: application/json\r\n"
         writer.write(head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         await reader.readuntil(b"PENDING")
-        assert [len(inboxes) for inboxes in resources.hub._inboxes.values()] == [1]
+        assert [len(inboxes) for inboxes in runtime.hub._inboxes.values()] == [1]
         writer.transport.abort()
 
         # then a second later nothing is left of it.
         async with asyncio.timeout(1):
-            while resources.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
+            while runtime.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
 
     play(story)
@@ -187,9 +187,9 @@ async def watching(host: str, accept: str, id: str) -> AsyncIterator[httpx.Respo
     ["text/event-stream", "application/graphql-response+json, application/json, text/event-stream, multipart/mixed"],
 )
 def test_progress_as_events(play: Play, accept: str) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
-        await cancel(resources, ANYBODY, request_id)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
+        await cancel(runtime, ANYBODY, request_id)
         operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
         async with httpx.AsyncClient(base_url=f"http://{host}") as client:
             events = await client.post("/graphql", json=operation, headers={"Accept": accept})
@@ -215,10 +215,10 @@ def test_progress_as_events(play: Play, accept: str) -> None:
     ],
 )
 def test_progress_as_apollo_asks_for_it(play: Play, accept: str) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         # Given a request that has ended,
-        request_id = await given_upload(resources, 1)
-        ended = await cancel(resources, ANYBODY, request_id)
+        request_id = await given_upload(runtime, 1)
+        ended = await cancel(runtime, ANYBODY, request_id)
 
         # when its progress is asked for as Apollo's clients do,
         operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
@@ -249,9 +249,9 @@ def test_progress_as_apollo_asks_for_it(play: Play, accept: str) -> None:
 
 
 def test_a_part_for_apollo_is_whole_as_soon_as_it_is_there(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         # Given a client of a request under way, which takes a part for whole when it sees the boundary behind it,
-        request_id = await given_upload(resources, 1)
+        request_id = await given_upload(runtime, 1)
         operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
         headers = {"Accept": "multipart/mixed;subscriptionSpec=1.0, application/json"}
         seen, stopped = b"", False
@@ -265,7 +265,7 @@ def test_a_part_for_apollo_is_whole_as_soon_as_it_is_there(play: Play) -> None:
                 seen += data
                 if not stopped and b"PENDING" in seen and seen.endswith(b"\r\n--graphql"):
                     stopped = True
-                    await cancel(resources, ANYBODY, request_id)
+                    await cancel(runtime, ANYBODY, request_id)
 
         # then nothing comes after the end.
         assert seen.startswith(b"--graphql\r\n")

@@ -13,15 +13,15 @@ from tests.support.api_clients import ANYBODY
 
 
 def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 2)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 2)
         async with connected(host) as socket:
             await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
             first = await socket.receive()
 
-            await given_picture_done(resources, request_id)
+            await given_picture_done(runtime, request_id)
             second = await socket.receive()
-            await cancel(resources, ANYBODY, request_id)
+            await cancel(runtime, ANYBODY, request_id)
             rest = [await socket.receive()]
             while rest[-1]["type"] == "next":
                 rest.append(await socket.receive())
@@ -42,7 +42,7 @@ def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play)
     ids=["nonsense", "request", "product"],
 )
 def test_unknown_request_is_a_coded_error(play: Play, id: str) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host) as socket:
             await socket.subscribe("a", PROGRESS, id=id)
 

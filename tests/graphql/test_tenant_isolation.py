@@ -236,9 +236,9 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
 IDENTIFIED = {"req": "requests", "prd": "products", "img": "images", "key": "api_keys", "evt": "audit_events"}
 
 
-async def given_belongings(resources: Any, tenant_id: UUID) -> Belongings:
+async def given_belongings(runtime: Any, tenant_id: UUID) -> Belongings:
     """A request that has ended with all that there can be of one, and one under way; and keys."""
-    database, storage = resources.db, resources.storage
+    database, storage = runtime.db, runtime.storage
     pictures = []
     for ends in (True, False):
         request_id = given_request(
@@ -260,7 +260,7 @@ async def given_belongings(resources: Any, tenant_id: UUID) -> Belongings:
     given_key(database, tenant_id, name=MARK)
     somebody = system_caller(tenant_id, MARK)
     database.write_now(
-        lambda connection: audit_log.note(connection, somebody, AuditAction.REQUEST_ACCEPTED, MARK, file=MARK)
+        lambda connection: audit_log.record_event(connection, somebody, AuditAction.REQUEST_ACCEPTED, MARK, file=MARK)
     )
     identifiers = {
         kind: database.read_now(lambda connection, of=kind: ids_of(connection, tenant_id, of)) for kind in IdPrefix
@@ -338,10 +338,10 @@ def bare(answer: str, identifier: str) -> str:
 
 async def look_for_leaks(host: str, app: Any, *, tenant: str = "other") -> list[str]:
     """Where a caller of another tenant gets another answer than for what does not exist, or reads what it may not."""
-    resources = app.state.resources
-    mine = await given_belongings(resources, given_tenant(resources.db, "mothers"))
-    before = resources.db.read_now(everything)
-    foreign, _ = given_key(resources.db, given_tenant(resources.db, tenant))
+    runtime = app.state.runtime
+    mine = await given_belongings(runtime, given_tenant(runtime.db, "mothers"))
+    before = runtime.db.read_now(everything)
+    foreign, _ = given_key(runtime.db, given_tenant(runtime.db, tenant))
     leaks: list[str] = []
     async with httpx.AsyncClient(base_url=f"http://{host}", timeout=20) as http:
         doors = Doors(http, host, foreign)
@@ -372,7 +372,7 @@ async def look_for_leaks(host: str, app: Any, *, tenant: str = "other") -> list[
                 answer = await doors.by_route(path(value))
                 if MARK in answer or bare(answer, value) != bare(await doors.by_route(path(unknown)), unknown):
                     leaks.append(f"{path('…')} tells of {value}")
-    if resources.db.read_now(everything) != before:
+    if runtime.db.read_now(everything) != before:
         leaks.append("something was changed")
     return leaks
 

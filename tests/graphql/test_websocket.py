@@ -52,7 +52,7 @@ def _clients_are_no_news(caplog: pytest.LogCaptureFixture) -> Any:
 
 @pytest.mark.parametrize("protocols", [None, ["graphql-ws"], ["soap"]])
 def test_other_protocols_are_not_spoken(play: Play, protocols: list[str] | None) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host, begin=False, protocols=protocols) as socket:
             assert socket.connection.subprotocol is None
             assert await socket.closed() == 4406
@@ -61,7 +61,7 @@ def test_other_protocols_are_not_spoken(play: Play, protocols: list[str] | None)
 
 
 def test_the_protocol_is_found_among_others(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host, protocols=["graphql-ws", "graphql-transport-ws"]) as socket:
             assert socket.connection.subprotocol == "graphql-transport-ws"
 
@@ -69,7 +69,7 @@ def test_the_protocol_is_found_among_others(play: Play) -> None:
 
 
 def test_page_of_another_host_is_refused_and_our_own_is_not(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         for origin in ("https://evil.example", "null", f"http://{host}.evil.example"):
             with pytest.raises(InvalidStatus) as refused:
                 async with connected(host, origin=origin):
@@ -86,7 +86,7 @@ def test_page_of_another_host_is_refused_and_our_own_is_not(play: Play) -> None:
 def test_a_silent_socket_is_closed(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "SOCKET_INIT_SECONDS", 0.05)
 
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host, begin=False) as silent, connected(host) as greeted:
             assert await silent.closed() == 4408
             assert await greeted.said() == []
@@ -96,7 +96,7 @@ def test_a_silent_socket_is_closed(play: Play, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("greeting", [{}, {"payload": None}, {"payload": {"token": "x"}}])
 def test_a_socket_is_greeted_once(play: Play, greeting: dict[str, Any]) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host, begin=False) as socket:
             await socket.send(type="connection_init", **greeting)
             assert await socket.receive() == {"type": "connection_ack"}
@@ -108,7 +108,7 @@ def test_a_socket_is_greeted_once(play: Play, greeting: dict[str, Any]) -> None:
 
 
 def test_operation_before_the_greeting_closes_the_socket(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host, begin=False) as socket:
             await socket.subscribe("a", LIMITS)
 
@@ -118,7 +118,7 @@ def test_operation_before_the_greeting_closes_the_socket(play: Play) -> None:
 
 
 def test_signs_of_life(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host, begin=False) as socket:
             # Pings are answered with what they brought, even before the greeting;
             await socket.send(type="ping")
@@ -165,7 +165,7 @@ NO_MESSAGES: tuple[str | bytes, ...] = (
 
 
 def test_message_that_is_none_closes_the_socket(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         closed = {}
         for text in NO_MESSAGES:
             async with connected(host) as socket:
@@ -190,8 +190,8 @@ def test_message_that_is_none_closes_the_socket(play: Play) -> None:
 def test_frame_that_is_none_closes_the_socket_and_what_runs_on_it(
     play: Play, head: bytes, payload: bytes, code: CloseCode
 ) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
         async with connected(host) as socket:
             await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
             assert (await socket.receive())["type"] == "next"
@@ -201,14 +201,14 @@ def test_frame_that_is_none_closes_the_socket_and_what_runs_on_it(
 
             assert await socket.closed() == code
         async with asyncio.timeout(1):
-            while resources.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+            while runtime.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
                 await asyncio.sleep(0.01)
 
     play(story)
 
 
 def test_queries_and_mutations_are_answered_once(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
+    async def story(host: str, runtime: Any) -> None:
         async with connected(host) as socket:
             query = await socket.answer("a", LIMITS)
             mutation = await socket.answer("a", 'mutation { cancelRequest(input: {id: "nonsense"}) { __typename } }')
@@ -232,8 +232,8 @@ def test_queries_and_mutations_are_answered_once(play: Play) -> None:
     [*FAULTY, ({"query": ""}, "GRAPHQL_VALIDATION_FAILED")],
 )
 def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dict[str, Any], code: str) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 1)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 1)
         async with connected(host) as socket:
             # Given an operation under way,
             await socket.subscribe("good", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
@@ -247,7 +247,7 @@ def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dic
             assert (bad["id"], bad["type"]) == ("bad", "error")
             assert [error["extensions"]["code"] for error in bad["payload"]] == [code]
             assert (await socket.answer("bad", LIMITS))[-1]["type"] == "complete"
-            await cancel(resources, ANYBODY, request_id)
+            await cancel(runtime, ANYBODY, request_id)
             rest = [await socket.receive(), await socket.receive()]
             assert [message["id"] for message in rest] == ["good", "good"]
             assert rest[-1]["type"] == "complete"
@@ -257,8 +257,8 @@ def test_a_faulty_operation_leaves_its_neighbours_alone(play: Play, payload: dic
 
 @pytest.mark.parametrize("name", ["a", "a" * 1_000])
 def test_a_name_is_for_one_operation_at_a_time(play: Play, name: str) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
+    async def story(host: str, runtime: Any) -> None:
+        request_id = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         async with connected(host) as socket:
             await socket.subscribe(name, PROGRESS, id=request_id)
             assert (await socket.receive())["type"] == "next"
@@ -271,8 +271,8 @@ def test_a_name_is_for_one_operation_at_a_time(play: Play, name: str) -> None:
 
 
 def test_nothing_is_said_of_what_the_client_has_completed(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
-        request_id = await given_upload(resources, 2)
+    async def story(host: str, runtime: Any) -> None:
+        request_id = await given_upload(runtime, 2)
         identifier = encode_global_id(IdPrefix.REQUEST, request_id)
         async with connected(host) as socket:
             # Given two operations that watch the same request,
@@ -284,13 +284,13 @@ def test_nothing_is_said_of_what_the_client_has_completed(play: Play) -> None:
             await socket.send(id="left", type="complete")
             await socket.send(id="nonsense", type="complete")
             assert await socket.said() == []
-            await given_picture_done(resources, request_id)
+            await given_picture_done(runtime, request_id)
 
             # then the news come to the other alone, and the name is free again.
             news = await socket.receive()
             assert (news["id"], news["type"]) == ("kept", "next")
             assert (await socket.answer("left", LIMITS))[-1] == {"id": "left", "type": "complete"}
-            await cancel(resources, ANYBODY, request_id)
+            await cancel(runtime, ANYBODY, request_id)
             rest = [await socket.receive(), await socket.receive()]
             assert [(message["id"], message["type"]) for message in rest] == [("kept", "next"), ("kept", "complete")]
             assert await socket.said() == []
@@ -301,8 +301,8 @@ def test_nothing_is_said_of_what_the_client_has_completed(play: Play) -> None:
 def test_operations_of_one_socket_are_limited(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_OPERATIONS_PER_SOCKET", 2)
 
-    async def story(host: str, resources: Any) -> None:
-        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
+    async def story(host: str, runtime: Any) -> None:
+        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         async with connected(host) as socket, connected(host) as other:
             # Given a socket at its limit,
             for name in ("a", "b"):
@@ -332,14 +332,14 @@ def test_operations_of_one_socket_are_limited(play: Play, monkeypatch: pytest.Mo
 
 
 def test_nothing_is_left_of_a_client_that_is_gone(play: Play) -> None:
-    async def story(host: str, resources: Any) -> None:
-        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
+    async def story(host: str, runtime: Any) -> None:
+        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         # Given a service that has been used before,
         async with connected(host) as socket:
             await socket.subscribe("a", PROGRESS, id=identifier)
             await socket.receive()
         async with asyncio.timeout(1):
-            while resources.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+            while runtime.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
                 await asyncio.sleep(0.01)
         before = asyncio.all_tasks()
 
@@ -348,12 +348,12 @@ def test_nothing_is_left_of_a_client_that_is_gone(play: Play) -> None:
             for name in ("a", "b", "c"):
                 await socket.subscribe(name, PROGRESS, id=identifier)
                 await socket.receive()
-            assert len(resources.hub._inboxes) == 1
+            assert len(runtime.hub._inboxes) == 1
             socket.connection.transport.abort()
 
         # then a second later nothing is left of it.
         async with asyncio.timeout(1):
-            while resources.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
+            while runtime.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
 
     play(story)
@@ -444,8 +444,8 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
         raw = WebSocket({"type": "websocket"}, receive, send)
         raw.client_state = WebSocketState.CONNECTED
         await raw.accept()
-        resources = cast(Any, SimpleNamespace(db=None, rates=None, settings=SETTINGS))
-        context = Context(AppState(resources, Anonymous.ALWAYS), None, raw)
+        runtime = cast(Any, SimpleNamespace(db=None, rates=None, settings=SETTINGS))
+        context = Context(AppState(runtime, Anonymous.ALWAYS), None, raw)
         handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
         await handler.handle()
         return frames[1:]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
-from gql_imgproc.imaging.jpeg import tables
+from gql_imgproc.imaging.jpeg import quantization_tables
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.webp import coarsest_quantiser, quantiser_of
 from tests.imaging.corpus.compressing import COMPRESSED, KEPT, done
@@ -93,21 +93,21 @@ def test_jpeg_is_what_libjpeg_makes_of_the_quality_from_the_same_pixels() -> Non
 def test_tables_are_those_of_libjpeg(quality: int) -> None:
     written = Image.open(BytesIO(bytes_of(photo(16, 16), "JPEG", quality=quality)))
 
-    assert list(map(list, tables(quality))) == [written.quantization[0], written.quantization[1]]
+    assert list(map(list, quantization_tables(quality))) == [written.quantization[0], written.quantization[1]]
 
 
 def test_jpeg_tables_are_the_coarser_of_both_in_each_coefficient() -> None:
     flat = [[60] * 64, [60] * 64]
     data = bytes_of(photo(), "JPEG", qtables=flat)
-    assert sum(flat[0]) > sum(tables(50)[0])
+    assert sum(flat[0]) > sum(quantization_tables(50)[0])
     finer = bytes_of(photo(), "JPEG", qtables=[[40] * 64, [60] * 64])
 
     result = done(finer)
 
     assert done(data).outcome is KEPT
     written = Image.open(BytesIO(result.data)).quantization
-    assert written[0] == [max(40, n) for n in tables(50)[0]]
-    assert written[1] == [max(60, n) for n in tables(50)[1]]
+    assert written[0] == [max(40, n) for n in quantization_tables(50)[0]]
+    assert written[1] == [max(60, n) for n in quantization_tables(50)[1]]
 
 
 @pytest.mark.parametrize("quality", [10, 50, 55, 70, 90, 100])

@@ -129,7 +129,7 @@ def refused_or_done(data: bytes, options: Options = DEFAULT) -> None:
     try:
         compress(data, options, LIMITS)
     except ImageError as failure:
-        told = failure.code, failure.temporary
+        told = failure.code, failure.retryable
     else:
         return
     assert told in {(code, False) for code in (NOT_AN_IMAGE, UNSUPPORTED, TOO_LARGE, CORRUPT)}

@@ -37,7 +37,7 @@ def refused(data: bytes, limits: ImageLimits | None = None) -> ImageError:
     with pytest.raises(ImageError) as caught:
         compress(data, Options(), limits or ImageLimits())
     assert caught.value.message.endswith(".")
-    assert not caught.value.temporary
+    assert not caught.value.retryable
     return caught.value
 
 
@@ -308,7 +308,7 @@ limit_memory(mapped_pages * 4096 + 64 * 2**20)
 try:
     compress(large, Options(), ImageLimits())
 except ImageFailure as failure:
-    print(failure.code, failure.temporary)
+    print(failure.code, failure.retryable)
 print(compress(small, Options(), ImageLimits()).outcome)
 """
     for name, size in {"large": (8000, 5000), "small": (64, 48)}.items():

@@ -53,7 +53,7 @@ def test_a_crop_outside_the_picture_is_refused(crop: Crop) -> None:
 
     assert refused.value.code is ImageErrorCode.OPTIONS_IMPOSSIBLE
     assert "lies outside the picture of 200 x 120 pixels;" in refused.value.message
-    assert not refused.value.temporary
+    assert not refused.value.retryable
 
 
 def test_options_that_change_nothing_leave_a_good_source() -> None:

@@ -9,7 +9,7 @@ import redis
 
 from gql_imgproc.enums import RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.maintenance.reconcile import sweep
+from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.requests.repository import claims, queries, transitions
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
@@ -29,27 +29,27 @@ def flush(settings: Settings) -> None:
 def test_wake_up_calls_that_redis_forgot_are_sent_again(run: Run, settings: Settings) -> None:
     """Promise P3: losing everything in Redis loses nothing."""
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, THREE_ROWS)).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
         flush(settings)
-        assert resources.queue.census().pictures == {}
+        assert runtime.queue.census().pictures == {}
 
-        await sweep(resources)
+        await reconcile(runtime)
 
-        assert resources.queue.census().pictures == {request_id: set(range(3))}
+        assert runtime.queue.census().pictures == {request_id: set(range(3))}
 
     run(story)
 
 
 def test_a_sweep_sends_only_what_is_missing(run: Run) -> None:
-    async def story(resources: Runtime) -> None:
+    async def story(runtime: Runtime) -> None:
         rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101))
-        request_id = (await upload(resources, HEADER + rows)).snapshot.id
+        request_id = (await upload(runtime, HEADER + rows)).snapshot.id
 
         for _ in range(3):
-            await sweep(resources)
+            await reconcile(runtime)
 
-        assert resources.queue.census().pictures == {request_id: set(range(32))}
+        assert runtime.queue.census().pictures == {request_id: set(range(32))}
 
     run(story)
 
@@ -57,15 +57,15 @@ def test_a_sweep_sends_only_what_is_missing(run: Run) -> None:
 def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Settings) -> None:
     """Promise P2."""
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, THREE_ROWS)).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
         for _ in range(3):
-            await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
+            await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
         flush(settings)
 
-        await sweep(resources)
+        await reconcile(runtime)
 
-        assert resources.queue.census().pictures == {request_id: set(range(3))}
+        assert runtime.queue.census().pictures == {request_id: set(range(3))}
 
     run(story)
 
@@ -73,20 +73,20 @@ def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Sett
 def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        await resources.db.write(
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        await runtime.db.write(
             lambda connection: transitions.mark_stopping(
                 connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
             )
         )
         flush(settings)
 
-        await sweep(resources)
-        assert resources.queue.lengths()["control"] == 1
+        await reconcile(runtime)
+        assert runtime.queue.lengths()["control"] == 1
 
-        await work_all(resources)
-        ended = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+        await work_all(runtime)
+        ended = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
         assert ended is not None
         assert ended.status is RequestStatus.CANCELLED
 
@@ -94,14 +94,14 @@ def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings
 
 
 def test_an_ingestion_that_broke_off_is_taken_up(run: Run, settings: Settings) -> None:
-    async def story(resources: Runtime) -> None:
+    async def story(runtime: Runtime) -> None:
         rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 2502))
-        await upload(resources, HEADER + rows)
+        await upload(runtime, HEADER + rows)
         flush(settings)
 
-        await sweep(resources)
+        await reconcile(runtime)
 
-        assert resources.queue.lengths()["control"] == 1
+        assert runtime.queue.lengths()["control"] == 1
 
     run(story)
 
@@ -109,14 +109,14 @@ def test_an_ingestion_that_broke_off_is_taken_up(run: Run, settings: Settings) -
 def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, run: Run) -> None:
     """Promise P7: every wait has an end."""
 
-    async def story(resources: Runtime) -> None:
-        resources.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
-        request_id = (await upload(resources, THREE_ROWS)).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        runtime.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
+        request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
 
-        await sweep(resources)
-        await work_all(resources)
+        await reconcile(runtime)
+        await work_all(runtime)
 
-        ended = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+        ended = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
         assert ended is not None
         assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)
 

@@ -26,13 +26,13 @@ def test_a_duty_is_taken_by_one_until_its_time_is_over(duties: LeaderLocks) -> N
 
 
 def test_each_run_leaves_an_account(duties: LeaderLocks) -> None:
-    assert duties.accounts() == {}
+    assert duties.stats() == {}
 
     for items in (3, 4):
         duties.note("sweep", items)
     duties.note("orphans", 0)
 
-    accounts = duties.accounts()
+    accounts = duties.stats()
     assert {name: (account.runs, account.items) for name, account in accounts.items()} == {
         "sweep": (2, 7),
         "orphans": (1, 0),

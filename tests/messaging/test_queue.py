@@ -25,9 +25,9 @@ def queue(redis_url: str) -> Iterator[Queue]:
 def test_calls_are_counted_per_request_and_queued_by_priority(queue: Queue) -> None:
     urgent, usual = new_id(), new_id()
 
-    queue.work_on(urgent, Priority.HIGH, [0, 1])
-    queue.work_on(usual, Priority.NORMAL, [0, 3, 7])
-    queue.work_on(usual, Priority.LOW, [1])
+    queue.enqueue_work(urgent, Priority.HIGH, [0, 1])
+    queue.enqueue_work(usual, Priority.NORMAL, [0, 3, 7])
+    queue.enqueue_work(usual, Priority.LOW, [1])
     queue.ingest(usual)
 
     assert queue.census() == Census(

@@ -155,7 +155,7 @@ def retry(state: State, rules: Rules) -> Iterator[State]:
         cancelled=request.cancelled - (len(chosen) - failed),
         products_failed=sum(product.status in (FAILED, WITH_ERRORS) for product in products),
         held=False,
-        hold_token=request.hold_token + 1,
+        lease_token=request.lease_token + 1,
     )
     images = tuple(Image(PENDING) if number in chosen else row for number, row in enumerate(state.images))
     after = state._replace(request=reopened, products=tuple(products), images=images)

@@ -63,12 +63,12 @@ def _without_unnamed_objects(state: State, rules: Rules) -> State:
 def _holds_numbered(state: State, rules: Rules) -> State:
     request = state.request
     used = {worker.token for worker in state.workers if worker.phase in _HOLD_TOKENS}
-    used.add(request.hold_token)
+    used.add(request.lease_token)
     if rules.fenced_names:
         used.add(request.output)
         used.update(name for name, _ in state.outputs)
     used.discard(0)
-    if len(used) == request.hold_token:
+    if len(used) == request.lease_token:
         return state
     new = {token: number for number, token in enumerate(sorted(used), 1)} | {0: 0}
     outputs, output = state.outputs, request.output
@@ -79,7 +79,7 @@ def _holds_numbered(state: State, rules: Rules) -> State:
         worker._replace(token=new[worker.token]) if worker.phase in _HOLD_TOKENS else worker for worker in state.workers
     )
     return state._replace(
-        request=request._replace(hold_token=new[request.hold_token], output=output),
+        request=request._replace(lease_token=new[request.lease_token], output=output),
         outputs=outputs,
         workers=tuple(sorted(workers)),
     )

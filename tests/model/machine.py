@@ -104,7 +104,7 @@ def is_stale(state: State, worker: Worker) -> bool:
     """Whether somebody else has what the worker believes to have."""
     if worker.phase in CLAIMING:
         return worker.token != state.products[worker.product].token
-    return worker.phase in HOLDING and worker.token != state.request.hold_token
+    return worker.phase in HOLDING and worker.token != state.request.lease_token
 
 
 def output_name(worker: Worker, rules: Rules) -> int:
@@ -278,8 +278,8 @@ def hold(state: State, worker: Worker, rules: Rules) -> Turns:
     if not request.open or request.held:
         yield Turn("another holds it", NOBODY, {})
         return
-    request = request._replace(held=True, hold_token=request.hold_token + 1)
-    holder = Worker(token=request.hold_token, generation=request.generation, stop=request.stop)
+    request = request._replace(held=True, lease_token=request.lease_token + 1)
+    holder = Worker(token=request.lease_token, generation=request.generation, stop=request.stop)
     holder = holder._replace(pending=ended(request) < rules.total_images)
     if needs_rows(request, rules):
         holder = holder._replace(phase=LET_GO, after=GO_ON)
@@ -416,8 +416,8 @@ def hold_to_ingest(state: State, worker: Worker, rules: Rules) -> Turns:
     if not request.open or request.held:
         yield Turn("another holds it", NOBODY, {})
         return
-    request = request._replace(held=True, hold_token=request.hold_token + 1)
-    holder = Worker(FETCH, request.ingested, request.hold_token, request.generation)
+    request = request._replace(held=True, lease_token=request.lease_token + 1)
+    holder = Worker(FETCH, request.ingested, request.lease_token, request.generation)
     if not needs_rows(request, rules):
         holder = let_go(holder, TELL)
     yield Turn("hold to ingest", holder, {"request": request})
@@ -459,7 +459,7 @@ def wake(state: State, worker: Worker, rules: Rules) -> Turns:
 def stop_unreadable(state: State, worker: Worker, rules: Rules) -> Turns:
     """db.ending.stop_unreadable."""
     request, changes = state.request, {}
-    mine = request.open and (request.hold_token == worker.token or not rules.unreadable_fenced)
+    mine = request.open and (request.lease_token == worker.token or not rules.unreadable_fenced)
     if mine and request.stop != UNREADABLE and (request.stop == GO or rules.unreadable_overrules):
         changes["request"] = request._replace(stop=UNREADABLE)
     yield Turn("stop: the CSV is unreadable", let_go(worker, TELL), changes)
@@ -476,7 +476,7 @@ def tell(state: State, worker: Worker, rules: Rules) -> Turns:
 
 def is_mine(state: State, worker: Worker, rules: Rules) -> bool:
     """db.holds.mine."""
-    return state.request.open and (state.request.hold_token == worker.token or not rules.hold_fence)
+    return state.request.open and (state.request.lease_token == worker.token or not rules.hold_fence)
 
 
 def extend_hold(state: State, worker: Worker, rules: Rules) -> Turns:
@@ -532,7 +532,7 @@ def time_passes(state: State) -> Iterator[Step]:
     if (
         request.held
         and request.open
-        and not any(worker.phase in HOLDING and worker.token == request.hold_token for worker in state.workers)
+        and not any(worker.phase in HOLDING and worker.token == request.lease_token for worker in state.workers)
     ):
         yield Step("the hold runs out", False, state._replace(request=request._replace(held=False)))
 

@@ -60,7 +60,7 @@ class Request(NamedTuple):
     products_done: int = 0
     products_failed: int = 0
     held: bool = False
-    hold_token: int = 0
+    lease_token: int = 0
     #: Token in the name of the output CSV; 0 when there is none.
     output: int = 0
 

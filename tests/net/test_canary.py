@@ -184,12 +184,12 @@ def test_no_spelling_of_this_machine_is_fetched_from(scheme: str) -> None:
         async with canary() as host, fetching(CLOSED, resolve=by_table) as fetcher:
             for name in HERE:
                 failure = await failure_of(fetcher, host.url("/a.jpg", name, scheme))
-                assert (failure.code, failure.temporary) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
+                assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
                 assert "IMGPROC_FETCH_ALLOW_NETWORKS" in failure.message, name
             for template in MANGLED:
                 url = template.replace("http:", f"{scheme}:").format(port=host.port)
                 failure = await failure_of(fetcher, url)
-                assert (failure.code, failure.temporary) == (ImageErrorCode.UNREACHABLE, False), url
+                assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, False), url
             await asyncio.sleep(0.05)
             assert host.connections == 0
             await assert_it_hears(host)
@@ -255,7 +255,7 @@ def test_no_redirect_leads_to_this_machine(tls_server: ssl.SSLContext, tls_trust
                     start = host.url(f"/{number}/0", "pictures.test", "https" if chain.tls else "http")
                     async with fetching(ONE_OPEN, resolve=turning(), ssl_context=tls_trusting) as fetcher:
                         failure = await failure_of(fetcher, start)
-                    assert (failure.code, failure.temporary) == (chain.code, False), name
+                    assert (failure.code, failure.retryable) == (chain.code, False), name
                     assert len(plain.requests) + len(secure.requests) - before == len(chain.locations), name
             await asyncio.sleep(0.05)
             assert forbidden.connections == 0
@@ -276,7 +276,7 @@ def test_every_spelling_is_judged_after_a_redirect_too() -> None:
             async with serving(script, "127.0.0.3") as open_host, fetching(ONE_OPEN, resolve=by_table) as fetcher:
                 for number, name in enumerate(HERE):
                     failure = await failure_of(fetcher, open_host.url(f"/{number}", "127.0.0.3"))
-                    assert (failure.code, failure.temporary) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
+                    assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
                 assert len(open_host.requests) == len(HERE)
             await asyncio.sleep(0.05)
             assert forbidden.connections == 0

@@ -137,7 +137,7 @@ def test_a_fault_is_called_what_the_table_says(fault: FetchErrorKind, request: p
         failure = asyncio.run(BROUGHT_ABOUT[fault]())  # type: ignore[arg-type]
 
     assert SENTENCES[fault] in failure.message
-    assert (failure.code, failure.temporary) == (fault.value.code, fault.value.temporary)
+    assert (failure.code, failure.retryable) == (fault.value.code, fault.value.retryable)
     assert sum(downloads(fault.name).values()) == sum(before.values()) + 1
 
 

@@ -132,7 +132,7 @@ def test_a_kept_connection_that_the_host_closed_costs_nothing() -> None:
             await asyncio.sleep(0.02)
             await fetcher.fetch(host.url("/first"))
             failure = await failure_of(fetcher, host.url("/second"))
-            assert failure.temporary
+            assert failure.retryable
             return host
 
     host = asyncio.run(story())
@@ -208,7 +208,7 @@ def test_statuses_are_temporary_or_permanent(status: int, temporary: bool) -> No
 
     assert failure.code is ImageErrorCode.HTTP_STATUS
     assert failure.http_status == status
-    assert failure.temporary is temporary
+    assert failure.retryable is temporary
     assert failure.retry_after_s == (7.0 if temporary else None)
     assert failure.message == f"127.0.0.1 answered with status {status}. {status_advice(status)}"
     assert len(host.requests) == 1
@@ -317,7 +317,7 @@ def answering(head: bytes, body: bytes = b"abc") -> Script:
 def test_a_broken_answer_is_unreachable_for_now(script: Script) -> None:
     failure, host = outcome(script)
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.UNREACHABLE, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, True)
     assert failure.http_status is None
     assert host.connections == 1
 
@@ -333,7 +333,7 @@ def test_nobody_listening_is_unreachable_for_now() -> None:
 
         failure = asyncio.run(story())
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.UNREACHABLE, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, True)
     assert failure.message == "127.0.0.1 could not be connected to."
 
 
@@ -348,7 +348,7 @@ def test_an_unknown_name_is_unreachable_for_now(error: Exception) -> None:
 
     failure = asyncio.run(story())
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.UNREACHABLE, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, True)
     assert failure.message == "The host name pictures.test cannot be resolved."
 
 
@@ -369,7 +369,7 @@ def test_a_compressed_answer_is_refused(encoding: str) -> None:
 
     failure, _ = outcome(script)
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.NOT_AN_IMAGE, False)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.NOT_AN_IMAGE, False)
     assert encoding.lower() in failure.message
 
 
@@ -401,7 +401,7 @@ def test_a_length_over_the_limit_is_refused_before_the_body(length: int) -> None
 
     failure, _ = outcome(script)
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TOO_LARGE, False)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TOO_LARGE, False)
     assert failure.message == "The picture is larger than the limit of 100,000 bytes."
 
 
@@ -417,7 +417,7 @@ def test_bytes_are_counted_while_they_come() -> None:
 
     failure, _ = outcome(script)
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TOO_LARGE, False)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TOO_LARGE, False)
     # What the sockets hold, and not what the host would like to send.
     assert sent < 20_000_000
 
@@ -510,7 +510,7 @@ def test_a_slow_host_times_out(script: Script, first_byte_s: float, total_s: flo
 
     failure, took = asyncio.run(story())
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TIMEOUT, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TIMEOUT, True)
     assert failure.message == message
     assert took < 4
 
@@ -522,7 +522,7 @@ def test_the_total_deadline_spans_redirects() -> None:
 
     failure, host = outcome(script, replace(LIMITS, total_s=0.5, max_redirects=1_000))
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TIMEOUT, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TIMEOUT, True)
     assert len(host.requests) <= 10
 
 
@@ -537,7 +537,7 @@ def test_a_name_server_that_is_silent_times_out() -> None:
 
     failure = asyncio.run(story())
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TIMEOUT, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TIMEOUT, True)
     assert failure.message == "pictures.test could not be connected to in 0.2 s."
 
 
@@ -565,7 +565,7 @@ def test_a_host_that_does_not_accept_times_out_and_its_next_address_is_tried() -
 
     failure = asyncio.run(story("127.0.0.2"))
     assert isinstance(failure, ImageError)
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TIMEOUT, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TIMEOUT, True)
     assert asyncio.run(story("127.0.0.2", "127.0.0.1")) == PICTURE
 
 
@@ -611,7 +611,7 @@ def test_five_redirects_are_followed_and_a_sixth_is_not(status: int) -> None:
     body, failure, requests = asyncio.run(story())
 
     assert body == PICTURE
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TOO_MANY_REDIRECTS, False)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TOO_MANY_REDIRECTS, False)
     assert requests == 6 + 6
 
 
@@ -621,7 +621,7 @@ def test_a_circle_is_seen_at_once() -> None:
 
     failure, host = outcome(script, path="/a")
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TOO_MANY_REDIRECTS, False)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TOO_MANY_REDIRECTS, False)
     assert failure.message == "127.0.0.1 redirects in a circle."
     assert [exchange.path for exchange in host.requests] == ["/a", "/b"]
 
@@ -673,7 +673,7 @@ def test_a_redirect_to_a_malformed_address_fails_for_good(location: str) -> None
 
     failure, host = outcome(script)
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.UNREACHABLE, False)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, False)
     assert host.connections == 1
 
 
@@ -732,7 +732,7 @@ def test_what_connects_judges_by_itself_whatever_was_judged_before(policy: Netwo
     async def story() -> int:
         transport = http_client.GuardedTransport(policy, max_idle=1)
         async with serving(picture) as host:
-            with pytest.raises(http_client.AddressRefused):
+            with pytest.raises(http_client.ForbiddenAddress):
                 await transport.handle_async_request(httpx.Request("GET", host.url()))
             await transport.aclose()
             return host.connections
@@ -816,11 +816,11 @@ def test_tls_asks_for_the_name_and_not_for_the_address(certificate: Path, loop: 
                 assert await fetcher.fetch(host.url("/", "pictures.test", "https")) == PICTURE
                 assert host.connections == 1
                 failure = await failure_of(fetcher, host.url("/", "other.test", "https"))
-                assert (failure.code, failure.temporary) == (ImageErrorCode.UNREACHABLE, False)
+                assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, False)
                 assert "certificate of other.test" in failure.message
             async with fetching(resolve=resolving("127.0.0.1")) as fetcher:
                 failure = await failure_of(fetcher, host.url("/", "pictures.test", "https"))
-                assert (failure.code, failure.temporary) == (ImageErrorCode.UNREACHABLE, False)
+                assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, False)
             assert len(host.requests) == 2
 
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -837,7 +837,7 @@ def test_a_silent_tls_handshake_times_out() -> None:
 
     failure = asyncio.run(story())
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TIMEOUT, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TIMEOUT, True)
 
 
 # Turns
@@ -900,7 +900,7 @@ def test_waiting_for_a_turn_has_an_end_of_its_own() -> None:
 
     failure, requests = asyncio.run(story())
 
-    assert (failure.code, failure.temporary) == (ImageErrorCode.TIMEOUT, True)
+    assert (failure.code, failure.retryable) == (ImageErrorCode.TIMEOUT, True)
     assert failure.message == "No download to 127.0.0.1 could begin within 0.2 s; too many are under way."
     assert requests == 1
 

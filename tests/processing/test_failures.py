@@ -18,7 +18,7 @@ from gql_imgproc.database.tables import requests, webhook_deliveries
 from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, TerminationReason, WebhookStatus
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.maintenance.reconcile import sweep
+from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.messaging import queue as queues
 from gql_imgproc.processing.worker_pool import drain
 from gql_imgproc.requests import commands, ingest, lifecycle
@@ -46,14 +46,14 @@ def flush(settings: Settings) -> None:
         client.flushall()
 
 
-async def state(resources: Runtime, request_id: Any) -> Snapshot:
-    found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+async def state(runtime: Runtime, request_id: Any) -> Snapshot:
+    found = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
 
-async def all_requests(resources: Runtime) -> list[Any]:
-    return list(await resources.db.read(lambda connection: connection.scalars(select(requests.c.id)).all()))
+async def all_requests(runtime: Runtime) -> list[Any]:
+    return list(await runtime.db.read(lambda connection: connection.scalars(select(requests.c.id)).all()))
 
 
 # SQLite has no connection to lose.
@@ -63,11 +63,11 @@ async def all_requests(resources: Runtime) -> list[Any]:
 def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(
     run: Run, settings: Settings, key: str | None, quota: int
 ) -> None:
-    async def story(resources: Runtime) -> None:
+    async def story(runtime: Runtime) -> None:
         # Tried again, it finds that what it has taken itself leaves no room.
-        resources.settings = settings.model_copy(update={"quota_open_requests": quota})
+        runtime.settings = settings.model_copy(update={"quota_open_requests": quota})
         caller = anonymous_caller("127.0.0.1", unlimited=not quota)
-        dialect = resources.db._writer.dialect
+        dialect = runtime.db._writer.dialect
         commit, commits = dialect.do_commit, []
 
         def lose_the_answer(connection: Any) -> None:
@@ -79,19 +79,19 @@ def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(
                 raise psycopg.OperationalError("server closed the connection unexpectedly")
 
         dialect.do_commit = lose_the_answer  # type: ignore[method-assign]
-        submitted = await upload(resources, rows(2), caller, idempotency_key=key)
+        submitted = await upload(runtime, rows(2), caller, idempotency_key=key)
         dialect.do_commit = commit  # type: ignore[method-assign]
 
         assert not submitted.replayed
-        assert await all_requests(resources) == [submitted.snapshot.id]
-        assert await resources.storage.list_keys("requests/") == [input_key(submitted.snapshot.id)]
+        assert await all_requests(runtime) == [submitted.snapshot.id]
+        assert await runtime.storage.list_keys("requests/") == [input_key(submitted.snapshot.id)]
 
     run(story)
 
 
 def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(run: Run) -> None:
-    async def story(resources: Runtime) -> None:
-        dialect = resources.db._writer.dialect
+    async def story(runtime: Runtime) -> None:
+        dialect = runtime.db._writer.dialect
         commit, committing, go_on = dialect.do_commit, threading.Event(), threading.Event()
 
         def wait(connection: Any) -> None:
@@ -100,16 +100,16 @@ def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(run: Run) -> N
             commit(connection)
 
         dialect.do_commit = wait  # type: ignore[method-assign]
-        leaving = asyncio.create_task(upload(resources, rows(2)))
+        leaving = asyncio.create_task(upload(runtime, rows(2)))
         await asyncio.to_thread(committing.wait, 10)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         go_on.set()
-        while not (found := await all_requests(resources)):  # noqa: ASYNC110 - a thread that is not ours commits
+        while not (found := await all_requests(runtime)):  # noqa: ASYNC110 - a thread that is not ours commits
             await asyncio.sleep(0.01)
         dialect.do_commit = commit  # type: ignore[method-assign]
 
-        assert (await commands.cancel(resources, ANYBODY, found[0])).status is RequestStatus.CANCELLED
+        assert (await commands.cancel(runtime, ANYBODY, found[0])).status is RequestStatus.CANCELLED
 
     run(story)
 
@@ -118,17 +118,17 @@ def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(run: Run) -> N
 def test_a_stored_csv_that_is_not_what_was_accepted_ends_the_request(run: Run, stored: bytes | None) -> None:
     """Promise P1: it always ends."""
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, rows(600))).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, rows(600))).snapshot.id
         if stored is None:
-            await resources.storage.delete(input_key(request_id))
+            await runtime.storage.delete(input_key(request_id))
         else:
-            await resources.storage.put(input_key(request_id), stored, "text/csv")
+            await runtime.storage.put(input_key(request_id), stored, "text/csv")
 
-        await ingest.ingest(resources, request_id)
-        await lifecycle.finish(resources, request_id)
+        await ingest.ingest(runtime, request_id)
+        await lifecycle.finish(runtime, request_id)
 
-        ended = await state(resources, request_id)
+        ended = await state(runtime, request_id)
         assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
         assert ended.output_name is None
 
@@ -138,13 +138,13 @@ def test_a_stored_csv_that_is_not_what_was_accepted_ends_the_request(run: Run, s
 def test_a_stored_csv_that_went_missing_before_the_end_ends_the_request(run: Run, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        await resources.storage.delete(input_key(request_id))
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        await runtime.storage.delete(input_key(request_id))
 
-        await work_all(resources)
+        await work_all(runtime)
 
-        ended = await state(resources, request_id)
+        ended = await state(runtime, request_id)
         assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
         assert ended.processed_images == 1
 
@@ -157,20 +157,20 @@ def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopped(
 ) -> None:
     """Promise P1. Ingesting and finishing used to send each other messages for ever; the model found it."""
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, rows(600))).snapshot.id
-        await resources.db.write(
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, rows(600))).snapshot.id
+        await runtime.db.write(
             lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, request_id, reason)
         )
-        await resources.storage.delete(input_key(request_id))
+        await runtime.storage.delete(input_key(request_id))
 
-        await ingest.ingest(resources, request_id)
-        await lifecycle.finish(resources, request_id)
+        await ingest.ingest(runtime, request_id)
+        await lifecycle.finish(runtime, request_id)
 
-        ended = await state(resources, request_id)
+        ended = await state(runtime, request_id)
         assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
         assert ended.cancelled_images == ended.ingested_products
-        assert_counters_equal_rows(resources.db, request_id)
+        assert_counters_equal_rows(runtime.db, request_id)
 
     run(story)
 
@@ -181,39 +181,39 @@ def test_an_end_that_was_turned_away_by_a_holder_is_not_left_to_the_sweep(
     """Ingestion sends a call to finish; who answers it may hold the request just when its last picture ends."""
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
         end = lifecycle._end
 
         async def last_picture_ends(*arguments: Any) -> Snapshot | None:
             ended = await end(*arguments)
-            await drain(resources, request_id)
-            await lifecycle.finish(resources, request_id)
+            await drain(runtime, request_id)
+            await lifecycle.finish(runtime, request_id)
             flush(settings)
             return ended
 
         monkeypatch.setattr(lifecycle, "_end", last_picture_ends)
-        await lifecycle.finish(resources, request_id)
+        await lifecycle.finish(runtime, request_id)
 
-        assert not (await state(resources, request_id)).pending_images
-        assert (await resources.blocking(resources.queue.census)).control == {(queues.FINISH, request_id): 1}
+        assert not (await state(runtime, request_id)).pending_images
+        assert (await runtime.run_blocking(runtime.queue.census)).control == {(queues.FINISH, request_id): 1}
 
     run(story)
 
 
 def test_the_deadline_of_a_retried_request_counts_from_its_retry(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
-        await work_all(resources)
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
+        await work_all(runtime)
         long_ago = datetime.now(UTC) - timedelta(days=8)
-        await resources.db.write(lambda connection: connection.execute(update(requests).values(created_at=long_ago)))
+        await runtime.db.write(lambda connection: connection.execute(update(requests).values(created_at=long_ago)))
         image_host.add("/late.jpg", jpeg(1))
 
-        await commands.retry_failed(resources, ANYBODY, request_id)
-        await sweep(resources)
-        await work_all(resources)
+        await commands.retry_failed(runtime, ANYBODY, request_id)
+        await reconcile(runtime)
+        await work_all(runtime)
 
-        assert (await state(resources, request_id)).status is RequestStatus.COMPLETED
+        assert (await state(runtime, request_id)).status is RequestStatus.COMPLETED
 
     run(story)
 
@@ -224,17 +224,17 @@ def test_a_call_that_redis_lost_on_its_way_is_sent_again(
     """Promise P3: a call that was handed out, and never came, does not stand for a product that waits."""
     monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, rows(2))).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, rows(2))).snapshot.id
         with redis.Redis.from_url(settings.redis_url) as client:
             assert client.llen("dramatiq:images") == 2
             client.delete("dramatiq:images")
             assert client.hlen("dramatiq:images.msgs") == 2
 
-        await sweep(resources)
-        await sweep(resources)
+        await reconcile(runtime)
+        await reconcile(runtime)
 
-        assert resources.queue.census().pictures == {request_id: set(range(2))}
+        assert runtime.queue.census().pictures == {request_id: set(range(2))}
 
     run(story)
 
@@ -245,61 +245,61 @@ def test_a_slow_product_does_not_stand_for_those_that_wait(
     """Promise P2: a product that is due again is worked on while another one of the request takes its time."""
     monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, rows(2))).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, rows(2))).snapshot.id
         with redis.Redis.from_url(settings.redis_url) as client:
             client.lpop("dramatiq:images", 2)
-        slow = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 600))
+        slow = await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 600))
         assert slow is not None
 
-        await sweep(resources)
+        await reconcile(runtime)
 
-        assert resources.queue.lengths()["images"] == 1
+        assert runtime.queue.lengths()["images"] == 1
 
     run(story)
 
 
 def test_there_are_never_more_calls_than_the_window(run: Run) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, rows(3000))).snapshot.id
-        assert resources.queue.census().pictures == {request_id: set(range(32))}
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, rows(3000))).snapshot.id
+        assert runtime.queue.census().pictures == {request_id: set(range(32))}
 
-        await ingest.ingest(resources, request_id)
+        await ingest.ingest(runtime, request_id)
 
-        assert resources.queue.census().pictures == {request_id: set(range(32))}
-        assert (await state(resources, request_id)).ingested_products == 3000
+        assert runtime.queue.census().pictures == {request_id: set(range(32))}
+        assert (await state(runtime, request_id)).ingested_products == 3000
 
     run(story)
 
 
 def test_control_messages_do_not_pile_up(run: Run, settings: Settings) -> None:
-    async def story(resources: Runtime) -> None:
-        broken_off = (await upload(resources, rows(2501))).snapshot.id
-        stopped = (await upload(resources, rows(1), webhook_url="http://127.0.0.1:9/hook")).snapshot.id
-        await commands.cancel(resources, ANYBODY, stopped)
+    async def story(runtime: Runtime) -> None:
+        broken_off = (await upload(runtime, rows(2501))).snapshot.id
+        stopped = (await upload(runtime, rows(1), webhook_url="http://127.0.0.1:9/hook")).snapshot.id
+        await commands.cancel(runtime, ANYBODY, stopped)
         flush(settings)
 
         for _ in range(5):
-            await sweep(resources)
+            await reconcile(runtime)
 
-        control = resources.queue.census().control
+        control = runtime.queue.census().control
         assert sorted(control.values()) == [1, 1]
         assert ("ingest", broken_off) in control
-        assert resources.queue.lengths()["control"] == 2
+        assert runtime.queue.lengths()["control"] == 2
 
     run(story)
 
 
 def test_a_message_of_somebody_else_stops_no_sweep(run: Run, settings: Settings) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, rows(1))).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, rows(1))).snapshot.id
         flush(settings)
         stray = Message(queue_name="images", actor_name="stray", args=(), kwargs={}, options={})
-        resources.queue._broker.enqueue(stray)
+        runtime.queue._broker.enqueue(stray)
 
-        await sweep(resources)
+        await reconcile(runtime)
 
-        assert resources.queue.census().pictures == {request_id: set(range(1))}
+        assert runtime.queue.census().pictures == {request_id: set(range(1))}
 
     run(story)
 
@@ -307,39 +307,39 @@ def test_a_message_of_somebody_else_stops_no_sweep(run: Run, settings: Settings)
 def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_host: ImageHost) -> None:
     """Promise P4: an output CSV is that of the final status."""
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
-        store, asleep, wake_up = resources.storage.put_file, asyncio.Event(), asyncio.Event()
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
+        store, asleep, wake_up = runtime.storage.put_file, asyncio.Event(), asyncio.Event()
 
         async def fall_asleep(*arguments: Any) -> None:
-            resources.storage.put_file = store  # type: ignore[method-assign]
+            runtime.storage.put_file = store  # type: ignore[method-assign]
             asleep.set()
             await wake_up.wait()
             await store(*arguments)
 
-        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=now_plus(0))))
-        claim = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
+        await runtime.db.write(lambda connection: connection.execute(update(requests).values(due_at=now_plus(0))))
+        claim = await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
         assert claim is not None
-        resources.storage.put_file = fall_asleep  # type: ignore[method-assign]
-        sleeper = asyncio.create_task(work_all(resources))
+        runtime.storage.put_file = fall_asleep  # type: ignore[method-assign]
+        sleeper = asyncio.create_task(work_all(runtime))
         await asleep.wait()
         # Its hold runs out, and another process does all that follows.
-        await resources.db.write(lambda connection: connection.execute(update(requests).values(due_at=now_plus(0))))
-        await lifecycle.finish(resources, request_id)
+        await runtime.db.write(lambda connection: connection.execute(update(requests).values(due_at=now_plus(0))))
+        await lifecycle.finish(runtime, request_id)
         image_host.add("/late.jpg", jpeg(1))
-        await commands.retry_failed(resources, ANYBODY, request_id)
-        await work_all(resources)
-        done = await state(resources, request_id)
+        await commands.retry_failed(runtime, ANYBODY, request_id)
+        await work_all(runtime)
+        done = await state(runtime, request_id)
         assert (done.status, done.generation) == (RequestStatus.COMPLETED, 2)
         assert done.output_name is not None
-        output = await resources.storage.get(output_key(request_id, done.output_name))
+        output = await runtime.storage.get(output_key(request_id, done.output_name))
 
         wake_up.set()
         await sleeper
 
-        assert await state(resources, request_id) == done
-        assert await resources.storage.get(output_key(request_id, done.output_name)) == output
-        await asyncio.to_thread(assert_counters_equal_rows, resources.db, request_id)
+        assert await state(runtime, request_id) == done
+        assert await runtime.storage.get(output_key(request_id, done.output_name)) == output
+        await asyncio.to_thread(assert_counters_equal_rows, runtime.db, request_id)
 
     run(story)
 
@@ -347,14 +347,14 @@ def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_hos
 def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: Run, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Runtime) -> None:
-        await upload(resources, f"{HEADER}1,Chair,{address}\n", webhook_url="http://127.0.0.1:9/hook")
-        await work_all(resources)
-        (delivery_id,) = await resources.db.read(lambda connection: webhook_outbox.list_due(connection, 10))
+    async def story(runtime: Runtime) -> None:
+        await upload(runtime, f"{HEADER}1,Chair,{address}\n", webhook_url="http://127.0.0.1:9/hook")
+        await work_all(runtime)
+        (delivery_id,) = await runtime.db.read(lambda connection: webhook_outbox.list_due(connection, 10))
 
         def plan(seconds: float) -> None:
             soon = update(webhook_deliveries).values(due_at=now_plus(seconds))
-            resources.db.write_now(lambda connection: connection.execute(soon))
+            runtime.db.write_now(lambda connection: connection.execute(soon))
 
         plan(60)
 
@@ -363,14 +363,14 @@ def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: R
                 due = "UPDATE webhook_deliveries SET due_at = created_at"
                 cursor.execute(due)
 
-        event.listen(resources.db._writer, "after_cursor_execute", becomes_due)
-        claim = await resources.db.write(lambda connection: webhook_outbox.claim(connection, delivery_id, 30))
-        event.remove(resources.db._writer, "after_cursor_execute", becomes_due)
+        event.listen(runtime.db._writer, "after_cursor_execute", becomes_due)
+        claim = await runtime.db.write(lambda connection: webhook_outbox.claim_delivery(connection, delivery_id, 30))
+        event.remove(runtime.db._writer, "after_cursor_execute", becomes_due)
 
         assert claim is None
-        (row,) = await resources.db.read(lambda connection: connection.execute(select(webhook_deliveries)).all())
+        (row,) = await runtime.db.read(lambda connection: connection.execute(select(webhook_deliveries)).all())
         assert (row.status, row.attempts) == (WebhookStatus.PENDING, 0)
-        assert await resources.db.read(lambda connection: webhook_outbox.list_due(connection, 10)) == [delivery_id]
+        assert await runtime.db.read(lambda connection: webhook_outbox.list_due(connection, 10)) == [delivery_id]
 
     run(story)
 
@@ -378,20 +378,20 @@ def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: R
 def test_a_request_that_is_stopped_while_its_output_is_written_ends_as_stopped(run: Run, image_host: ImageHost) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        store = resources.storage.put_file
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+        store = runtime.storage.put_file
 
         async def stop_first(*arguments: Any) -> None:
-            resources.storage.put_file = store  # type: ignore[method-assign]
-            stop = update(requests).values(stop_reason=TerminationReason.CANCELLED)
-            await resources.db.write(lambda connection: connection.execute(stop))
+            runtime.storage.put_file = store  # type: ignore[method-assign]
+            stop = update(requests).values(termination_reason=TerminationReason.CANCELLED)
+            await runtime.db.write(lambda connection: connection.execute(stop))
             await store(*arguments)
 
-        resources.storage.put_file = stop_first  # type: ignore[method-assign]
-        await work_all(resources)
+        runtime.storage.put_file = stop_first  # type: ignore[method-assign]
+        await work_all(runtime)
 
-        assert (await state(resources, request_id)).status is RequestStatus.CANCELLED
+        assert (await state(runtime, request_id)).status is RequestStatus.CANCELLED
 
     run(story)
 
@@ -399,10 +399,10 @@ def test_a_request_that_is_stopped_while_its_output_is_written_ends_as_stopped(r
 def test_one_request_leaves_places_in_a_process_to_others(settings: Settings, run: Run) -> None:
     """Promise P11: a host that does not answer holds up its own request."""
 
-    async def story(resources: Runtime) -> None:
-        resources.settings = settings.model_copy(update={"worker_threads": 4})
-        slow = (await upload(resources, rows(10))).snapshot.id
-        other = (await upload(resources, rows(1), priority=Priority.NORMAL)).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        runtime.settings = settings.model_copy(update={"worker_threads": 4})
+        slow = (await upload(runtime, rows(10))).snapshot.id
+        other = (await upload(runtime, rows(1), priority=Priority.NORMAL)).snapshot.id
 
         started, four, answer = [], asyncio.Event(), asyncio.Event()
 
@@ -413,9 +413,9 @@ def test_one_request_leaves_places_in_a_process_to_others(settings: Settings, ru
             await answer.wait()
             return jpeg(1)
 
-        resources.fetcher.fetch = slowly  # type: ignore[method-assign]
-        turns = [asyncio.create_task(drain(resources, slow, slot)) for slot in range(4)]
-        turns.append(asyncio.create_task(drain(resources, other)))
+        runtime.fetcher.fetch = slowly  # type: ignore[method-assign]
+        turns = [asyncio.create_task(drain(runtime, slow, slot)) for slot in range(4)]
+        turns.append(asyncio.create_task(drain(runtime, other)))
         await four.wait()
         # The fourth turn of the slow one ended at once, without a product.
         assert [turn.done() for turn in turns] == [False, False, False, True, False]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from gql_imgproc.enums import Priority
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.maintenance.reconcile import sweep
+from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.messaging.queue import NAMESPACE
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import lifecycle
@@ -34,12 +34,12 @@ Run = Callable[[Callable[[Runtime], Any]], Any]
 def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product is done by recording it; turns have one product each, as the settings of these tests say."""
 
-    async def do(resources: Runtime, claim: ClaimedProduct, slot: int) -> None:
+    async def do(runtime: Runtime, claim: ClaimedProduct, slot: int) -> None:
         def record(connection: Connection) -> None:
             for image in claim.images:
                 claims.record_image(connection, claim, image.id, DONE)
 
-        await resources.db.write(record)
+        await runtime.db.write(record)
 
     monkeypatch.setattr(worker_pool, "_do", do)
 
@@ -47,8 +47,8 @@ def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 class Line:
     """The workers, one after the other: who comes first is served first."""
 
-    def __init__(self, resources: Runtime, settings: Settings) -> None:
-        self._resources = resources
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self._runtime = runtime
         self._redis = redis.Redis.from_url(settings.redis_url)
         self.turns: Counter[UUID] = Counter()
 
@@ -60,16 +60,16 @@ class Line:
         self._redis.hdel(f"{NAMESPACE}:images.msgs", number)
         request_id, slot = UUID(message["args"][0]), message["args"][1]
         self.turns[request_id] += 1
-        await worker_pool.drain(self._resources, request_id, slot)
+        await worker_pool.drain(self._runtime, request_id, slot)
         return True
 
     def close(self) -> None:
         self._redis.close()
 
 
-async def accepted(resources: Runtime, products: int, tenant_id: UUID = DEFAULT_TENANT) -> UUID:
-    request_id = given_request(resources.db, *([1] * products), tenant_id=tenant_id)
-    await enqueue_workers(resources, request_id, Priority.NORMAL)
+async def accepted(runtime: Runtime, products: int, tenant_id: UUID = DEFAULT_TENANT) -> UUID:
+    request_id = given_request(runtime.db, *([1] * products), tenant_id=tenant_id)
+    await enqueue_workers(runtime, request_id, Priority.NORMAL)
     return request_id
 
 
@@ -79,20 +79,20 @@ def test_a_tenants_places_are_shared_by_its_open_requests(open_requests: int, sh
 
 
 def test_while_one_tenant_has_ten_requests_anothers_has_every_other_turn(run: Run, settings: Settings) -> None:
-    async def story(resources: Runtime) -> None:
-        line = Line(resources, settings)
-        many = [await accepted(resources, 60) for _ in range(10)]
+    async def story(runtime: Runtime) -> None:
+        line = Line(runtime, settings)
+        many = [await accepted(runtime, 60) for _ in range(10)]
         # The first had all places to itself, the second half of them: each such call has one turn yet.
         at_first = [32, 16, 10, 8, 6, 5, 4, 4, 3, 3]
-        assert [len(resources.queue.census().pictures[each]) for each in many] == at_first
+        assert [len(runtime.queue.census().pictures[each]) for each in many] == at_first
         for _ in range(sum(at_first)):
             await line.turn()
-        assert resources.queue.census().pictures == {each: {0, 1, 2} for each in many}
+        assert runtime.queue.census().pictures == {each: {0, 1, 2} for each in many}
 
-        one = await accepted(resources, 64, given_tenant(resources.db, "other"))
-        assert resources.queue.census().pictures[one] == set(range(32))
+        one = await accepted(runtime, 64, given_tenant(runtime.db, "other"))
+        assert runtime.queue.census().pictures[one] == set(range(32))
         line.turns.clear()
-        while now_of(resources, one).processed_products < 64:
+        while now_of(runtime, one).processed_products < 64:
             await line.turn()
 
         # It came behind thirty calls, as many as it then has in each round.
@@ -105,39 +105,39 @@ def test_while_one_tenant_has_ten_requests_anothers_has_every_other_turn(run: Ru
 
 
 def test_the_places_of_a_request_that_has_ended_are_its_siblings(run: Run, settings: Settings) -> None:
-    async def story(resources: Runtime) -> None:
-        line = Line(resources, settings)
-        short = [await accepted(resources, 1) for _ in range(9)]
-        long = await accepted(resources, 200)
-        assert resources.queue.census().pictures[long] == {0, 1, 2}
+    async def story(runtime: Runtime) -> None:
+        line = Line(runtime, settings)
+        short = [await accepted(runtime, 1) for _ in range(9)]
+        long = await accepted(runtime, 200)
+        assert runtime.queue.census().pictures[long] == {0, 1, 2}
         for _ in range(9):
             await line.turn()
-        assert all(now_of(resources, each).processed_products == 1 for each in short)
+        assert all(now_of(runtime, each).processed_products == 1 for each in short)
 
         # They cannot end, since no CSV was stored for them: that is an end as well.
         for each in short:
-            await lifecycle.finish(resources, each)
-        assert all(now_of(resources, each).status.final for each in short)
+            await lifecycle.finish(runtime, each)
+        assert all(now_of(runtime, each).status.is_terminal for each in short)
 
         # Without a sweep.
-        assert resources.queue.census().pictures[long] == set(range(32))
+        assert runtime.queue.census().pictures[long] == set(range(32))
         line.close()
 
     run(story)
 
 
 def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(run: Run, settings: Settings) -> None:
-    async def story(resources: Runtime) -> None:
-        many = [await accepted(resources, 40) for _ in range(10)]
-        one = await accepted(resources, 40, given_tenant(resources.db, "other"))
+    async def story(runtime: Runtime) -> None:
+        many = [await accepted(runtime, 40) for _ in range(10)]
+        one = await accepted(runtime, 40, given_tenant(runtime.db, "other"))
         with redis.Redis.from_url(settings.redis_url) as client:
             client.flushall()
 
         for _ in range(2):
-            await sweep(resources)
+            await reconcile(runtime)
 
         expected: dict[UUID, set[int]] = {each: {0, 1, 2} for each in many} | {one: set(range(32))}
-        assert resources.queue.census().pictures == expected
+        assert runtime.queue.census().pictures == expected
 
     run(story)
 
@@ -145,23 +145,23 @@ def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(run: Run, s
 def test_a_call_for_a_slot_that_has_its_turn_here_is_dropped(run: Run) -> None:
     """The sweep takes the call of a turn that lasts for lost, and sends it again."""
 
-    async def story(resources: Runtime) -> None:
-        request_id = await accepted(resources, 2)
-        resources.turns[request_id].add(0)
+    async def story(runtime: Runtime) -> None:
+        request_id = await accepted(runtime, 2)
+        runtime.turns[request_id].add(0)
 
-        await worker_pool.drain(resources, request_id, 0)
-        assert now_of(resources, request_id).processed_products == 0
-        await worker_pool.drain(resources, request_id, 1)
-        assert now_of(resources, request_id).processed_products == 1
+        await worker_pool.drain(runtime, request_id, 0)
+        assert now_of(runtime, request_id).processed_products == 0
+        await worker_pool.drain(runtime, request_id, 1)
+        assert now_of(runtime, request_id).processed_products == 1
 
     run(story)
 
 
-def now_of(resources: Runtime, request_id: UUID) -> Snapshot:
+def now_of(runtime: Runtime, request_id: UUID) -> Snapshot:
     def read(connection: Connection) -> Snapshot:
         tenant_id = queries.tenant_of_request(connection, request_id)
-        found = queries.request(connection, tenant_id, request_id) if tenant_id else None
+        found = queries.get_request(connection, tenant_id, request_id) if tenant_id else None
         assert found is not None
         return found
 
-    return resources.db.read_now(read)
+    return runtime.db.read_now(read)

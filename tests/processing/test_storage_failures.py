@@ -53,9 +53,9 @@ def run(settings: Settings, s3: S3, way: Way) -> Callable[[Callable[[Runtime], A
         async def with_resources() -> Any:
             # No try is the last one.
             given = {"storage_url": s3.url, "retry_delays": (0.0,) * 50}
-            async with Runtime(settings.model_copy(update=given)) as resources:
-                resources.storage = ObjectStore(s3.url, patience=IMPATIENT)
-                return await story(resources)
+            async with Runtime(settings.model_copy(update=given)) as runtime:
+                runtime.storage = ObjectStore(s3.url, patience=IMPATIENT)
+                return await story(runtime)
 
         return asyncio.run(with_resources())
 
@@ -70,32 +70,32 @@ def shop(image_host: ImageHost) -> str:
     return HEADER + "".join(f"{n},P,{address}\n" for n, address in enumerate(addresses, 1))
 
 
-async def state(resources: Runtime, request_id: UUID) -> Snapshot:
-    found = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+async def state(runtime: Runtime, request_id: UUID) -> Snapshot:
+    found = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 
 
-async def completed_keys(resources: Runtime, request_id: UUID) -> list[str]:
+async def completed_keys(runtime: Runtime, request_id: UUID) -> list[str]:
     """Objects of the images that are said to be completed."""
     statement = (
         select(images.c.object_name)
         .join(products)
         .where(products.c.request_id == request_id, images.c.status == ImageStatus.COMPLETED)
     )
-    names = await resources.db.read(lambda connection: connection.scalars(statement).all())
+    names = await runtime.db.read(lambda connection: connection.scalars(statement).all())
     return sorted(image_key(request_id, name) for name in names)
 
 
-async def work_until(resources: Runtime, seen: Callable[[], bool]) -> None:
+async def work_until(runtime: Runtime, seen: Callable[[], bool]) -> None:
     """Works until something has been seen. Who was stopped in mid-claim leaves a lease, which has to run out."""
-    working = asyncio.create_task(work_all(resources))
+    working = asyncio.create_task(work_all(runtime))
     try:
         async with asyncio.timeout(30):
             while not seen():
                 if working.done():
                     working.result()
-                    working = asyncio.create_task(work_all(resources))
+                    working = asyncio.create_task(work_all(runtime))
                 await asyncio.sleep(0.01)
     finally:
         working.cancel()
@@ -106,8 +106,8 @@ async def work_until(resources: Runtime, seen: Callable[[], bool]) -> None:
 def test_a_store_that_fails_during_a_run_costs_time_and_nothing_else(
     run: Run, s3: S3, way: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, shop(image_host))).snapshot.id
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, shop(image_host))).snapshot.id
         # A store is opened when it is first used.
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
         straight = ObjectStore(s3.url)
@@ -121,10 +121,10 @@ def test_a_store_that_fails_during_a_run_costs_time_and_nothing_else(
             return fault if method == "PUT" and stored > 2 else None
 
         way.fault = after_two
-        await work_until(resources, lambda: len(way.suffered) >= 6)
-        kept = await completed_keys(resources, request_id)
+        await work_until(runtime, lambda: len(way.suffered) >= 6)
+        kept = await completed_keys(runtime, request_id)
         assert len(kept) == 2
-        assert (await state(resources, request_id)).status is RequestStatus.PROCESSING
+        assert (await state(runtime, request_id)).status is RequestStatus.PROCESSING
 
         # Pictures are stored again, but no output is.
         def outputs(method: str, target: str) -> Fault | None:
@@ -132,27 +132,27 @@ def test_a_store_that_fails_during_a_run_costs_time_and_nothing_else(
 
         way.fault = outputs
         way.suffered.clear()
-        await work_until(resources, lambda: bool(way.suffered))
-        await lifecycle.finish(resources, request_id)
-        kept = await completed_keys(resources, request_id)
+        await work_until(runtime, lambda: bool(way.suffered))
+        await lifecycle.finish(runtime, request_id)
+        kept = await completed_keys(runtime, request_id)
         assert len(kept) == PRODUCTS
         there = await straight.list_keys("requests/")
         assert set(kept) <= set(there)
-        waiting = await state(resources, request_id)
+        waiting = await state(runtime, request_id)
         assert (waiting.status, waiting.output_name) == (RequestStatus.PROCESSING, None)
 
         way.heal()
         async with asyncio.timeout(30):
-            while not (ended := await state(resources, request_id)).status.final:
-                await work_all(resources)
+            while not (ended := await state(runtime, request_id)).status.is_terminal:
+                await work_all(runtime)
 
         assert (ended.status, ended.processed_images, ended.failed_images) == (RequestStatus.COMPLETED, PRODUCTS, 0)
         assert ended.output_name is not None
         output = (await straight.get(output_key(request_id, ended.output_name))).decode("utf-8-sig")
         assert output.count("https://pictures.example/api/image/") == PRODUCTS
-        for key in await completed_keys(resources, request_id):
+        for key in await completed_keys(runtime, request_id):
             assert await straight.get(key)
-        assert_counters_equal_rows(resources.db, request_id)
+        assert_counters_equal_rows(runtime.db, request_id)
 
     run(story)
 
@@ -161,17 +161,17 @@ def test_a_store_that_fails_during_a_run_costs_time_and_nothing_else(
 def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_no_request(
     run: Run, way: Way, image_host: ImageHost, fault: Fault
 ) -> None:
-    async def story(resources: Runtime) -> None:
+    async def story(runtime: Runtime) -> None:
         way.fail(fault, "PUT")
 
         with pytest.raises(StorageError):
-            await upload(resources, shop(image_host), idempotency_key="once")
+            await upload(runtime, shop(image_host), idempotency_key="once")
 
-        assert await resources.db.read(lambda connection: queries.count_requests(connection, DEFAULT_TENANT)) == 0
+        assert await runtime.db.read(lambda connection: queries.count_requests(connection, DEFAULT_TENANT)) == 0
         way.heal()
-        again = await upload(resources, shop(image_host), idempotency_key="once")
+        again = await upload(runtime, shop(image_host), idempotency_key="once")
         assert not again.replayed
-        assert input_key(again.snapshot.id) in await resources.storage.list_keys("requests/")
+        assert input_key(again.snapshot.id) in await runtime.storage.list_keys("requests/")
 
     run(story)
 
@@ -179,22 +179,22 @@ def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_no_request(
 def test_a_bucket_that_is_gone_for_a_while_ends_no_request(run: Run, s3: S3, image_host: ImageHost) -> None:
     """Its answer to a read is the 404 of a CSV that is gone, but for its code."""
 
-    async def story(resources: Runtime) -> None:
-        right = resources.storage
-        request_id = (await upload(resources, shop(image_host))).snapshot.id
-        resources.storage = ObjectStore("s3://no-such-bucket", patience=IMPATIENT)
-        await resources.db.write(
+    async def story(runtime: Runtime) -> None:
+        right = runtime.storage
+        request_id = (await upload(runtime, shop(image_host))).snapshot.id
+        runtime.storage = ObjectStore("s3://no-such-bucket", patience=IMPATIENT)
+        await runtime.db.write(
             lambda connection: transitions.mark_stopping(
                 connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
             )
         )
 
-        await lifecycle.finish(resources, request_id)
-        assert not (await state(resources, request_id)).status.final
+        await lifecycle.finish(runtime, request_id)
+        assert not (await state(runtime, request_id)).status.is_terminal
 
-        resources.storage = right
-        await lifecycle.finish(resources, request_id)
-        assert (await state(resources, request_id)).status is RequestStatus.CANCELLED
+        runtime.storage = right
+        await lifecycle.finish(runtime, request_id)
+        assert (await state(runtime, request_id)).status is RequestStatus.CANCELLED
 
     run(story)
 
@@ -202,19 +202,19 @@ def test_a_bucket_that_is_gone_for_a_while_ends_no_request(run: Run, s3: S3, ima
 def test_what_a_store_could_not_remove_is_removed_later(
     run: Run, way: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, shop(image_host))).snapshot.id
-        await work_all(resources)
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, shop(image_host))).snapshot.id
+        await work_all(runtime)
         way.fail(Fault.BUSY, "POST", "DELETE")
         with pytest.raises(StorageError):
-            await commands.delete(resources, ANYBODY, request_id)
-        assert len(await resources.storage.list_keys("requests/")) == PRODUCTS + 2
+            await commands.delete(runtime, ANYBODY, request_id)
+        assert len(await runtime.storage.list_keys("requests/")) == PRODUCTS + 2
 
         way.heal()
         monkeypatch.setattr(retention, "ORPHAN_SECONDS", -5)
-        removed = await retention.remove_orphans(resources)
+        removed = await retention.delete_orphans(runtime)
 
         assert removed == PRODUCTS + 2
-        assert await resources.storage.list_keys("requests/") == []
+        assert await runtime.storage.list_keys("requests/") == []
 
     run(story)

@@ -44,60 +44,60 @@ def unheard() -> Iterator[None]:
 
 
 def test_who_retries_or_deletes_is_told_that_it_is_done(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Runtime) -> None:
+    async def story(runtime: Runtime) -> None:
         late = f"{image_host.url}/late.jpg"
-        request_id = (await upload(resources, f'{HEADER}1,Chair,"{late}"\n')).snapshot.id
-        await work_all(resources)
+        request_id = (await upload(runtime, f'{HEADER}1,Chair,"{late}"\n')).snapshot.id
+        await work_all(runtime)
         image_host.add("/late.jpg", jpeg(1))
 
         with unheard():
-            reopened = await commands.retry_failed(resources, ANYBODY, request_id)
+            reopened = await commands.retry_failed(runtime, ANYBODY, request_id)
         assert (reopened.status, reopened.generation, reopened.failed_images) == (RequestStatus.PROCESSING, 2, 0)
         with pytest.raises(NothingToRetry):
-            await commands.retry_failed(resources, ANYBODY, request_id)
-        await work_all(resources)
+            await commands.retry_failed(runtime, ANYBODY, request_id)
+        await work_all(runtime)
 
         with unheard():
-            await commands.delete(resources, ANYBODY, request_id)
-        assert await resources.storage.list_keys("requests/") == []
+            await commands.delete(runtime, ANYBODY, request_id)
+        assert await runtime.storage.list_keys("requests/") == []
         with unheard(), pytest.raises(RequestNotFound):
-            await commands.delete(resources, ANYBODY, request_id)
+            await commands.delete(runtime, ANYBODY, request_id)
 
     run(story)
 
 
 def test_a_picture_is_suspected_once(run: Run) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
-        claim = await resources.db.write(lambda connection: claims.claim_product(connection, request_id, 15))
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
+        claim = await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 15))
         assert claim
 
         with unheard():
-            assert await resources.db.write(
+            assert await runtime.db.write(
                 lambda connection: claims.mark_crash_suspect(connection, claim, claim.images[0].id)
             )
 
-        assert await resources.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
+        assert await runtime.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
 
     run(story)
 
 
 def test_the_key_that_is_handed_out_is_the_one_that_there_is(run: Run) -> None:
-    async def story(resources: Runtime) -> None:
+    async def story(runtime: Runtime) -> None:
         text, successor = generate_api_key(), generate_api_key()
         with unheard():
-            made = await resources.db.write(
+            made = await runtime.db.write(
                 lambda connection: api_keys.create(connection, ANYBODY, text, "shop", [Scope.READ], None)
             )
-            rotated = await resources.db.write(
+            rotated = await runtime.db.write(
                 lambda connection: api_keys.rotate(connection, ANYBODY, successor, made.key.id, timedelta(0))
             )
 
         assert (made.text, rotated.text) == (text, successor)
         count = select(func.count()).select_from(api_keys_table)
-        assert await resources.db.read(lambda connection: connection.scalar(count)) == 2
+        assert await runtime.db.read(lambda connection: connection.scalar(count)) == 2
         with pytest.raises(ApiKeyNotRotatable):
-            await resources.db.write(
+            await runtime.db.write(
                 lambda connection: api_keys.rotate(connection, ANYBODY, generate_api_key(), made.key.id, timedelta(0))
             )
 

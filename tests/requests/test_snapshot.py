@@ -36,7 +36,7 @@ OPEN = Snapshot(
     input_bytes=2**40,
     output_bytes=2**39,
     images_per_second=25.0,
-    stop_reason=None,
+    termination_reason=None,
     failure_code=None,
     output_name=None,
     created_at=AT,
@@ -47,7 +47,7 @@ OPEN = Snapshot(
 FINAL = replace(
     OPEN,
     status=RequestStatus.FAILED,
-    stop_reason=TerminationReason.DEADLINE,
+    termination_reason=TerminationReason.DEADLINE,
     failure_code=RequestFailureCode.DEADLINE,
     completed_at=AT,
 )

@@ -39,14 +39,14 @@ def manifest(host: ImageHost) -> str:
 def test_without_any_message_the_trace_goes_on_from_the_row(
     run: Any, image_host: ImageHost, collector: Collector
 ) -> None:
-    async def story(resources: Runtime) -> None:
+    async def story(runtime: Runtime) -> None:
         with tracing.start_span("caller", CALLER):
-            request = (await upload(resources, manifest(image_host))).snapshot
+            request = (await upload(runtime, manifest(image_host))).snapshot
 
         # Every message is lost; a sweep would wake the worker.
-        await work_all(resources)
+        await work_all(runtime)
 
-        kept = await resources.db.read(lambda connection: queries.traceparent(connection, request.id))
+        kept = await runtime.db.read(lambda connection: queries.get_traceparent(connection, request.id))
         tracing.shut_down()
         (uploaded,) = collector.named("upload")
         assert kept == f"00-{'a' * 32}-{uploaded.id}-01"
@@ -58,14 +58,14 @@ def test_without_any_message_the_trace_goes_on_from_the_row(
 
 
 def test_a_turn_hands_on_the_trace_as_it_came(run: Any, image_host: ImageHost, collector: Collector) -> None:
-    async def story(resources: Runtime) -> None:
-        request = (await upload(resources, manifest(image_host))).snapshot
+    async def story(runtime: Runtime) -> None:
+        request = (await upload(runtime, manifest(image_host))).snapshot
         seen: list[str | None] = []
-        work_on = resources.queue.work_on
-        resources.queue.work_on = lambda *given: (seen.append(tracing.propagation_headers()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
+        work_on = runtime.queue.enqueue_work
+        runtime.queue.enqueue_work = lambda *given: (seen.append(tracing.propagation_headers()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
 
         tracing.attach_context(CALLER)
-        await worker_pool.drain(resources, request.id)
+        await worker_pool.drain(runtime, request.id)
 
         # Not with the span of the turn that sends it: turns would hang one below the other.
         assert seen == [CALLER]
@@ -114,7 +114,7 @@ def test_a_collector_that_never_answers_does_not_keep_a_process_from_its_end(mon
         tracing.shut_down()
 
         assert time.monotonic() - began < 2
-        assert not tracing.is_on()
+        assert not tracing.is_enabled()
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

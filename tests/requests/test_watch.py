@@ -36,8 +36,8 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def watched(resources: Runtime, request_id: Any) -> list[Snapshot]:
-    async with aclosing(watch.watch(resources, DEFAULT_TENANT, request_id)) as states:
+async def watched(runtime: Runtime, request_id: Any) -> list[Snapshot]:
+    async with aclosing(watch.watch(runtime, DEFAULT_TENANT, request_id)) as states:
         return [state async for state in states]
 
 
@@ -46,14 +46,14 @@ def csv_of(image_host: ImageHost, count: int) -> str:
 
 
 def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, csv_of(image_host, 5))).snapshot.id
-        watcher = asyncio.create_task(watched(resources, request_id))
-        await until(lambda: resources.hub.connected)
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, csv_of(image_host, 5))).snapshot.id
+        watcher = asyncio.create_task(watched(runtime, request_id))
+        await until(lambda: runtime.hub.connected)
         for _ in range(5):
-            await worker_pool.drain(resources, request_id)
+            await worker_pool.drain(runtime, request_id)
             await asyncio.sleep(0.02)
-        await finish(resources, request_id)
+        await finish(runtime, request_id)
 
         states = await asyncio.wait_for(watcher, 10)
 
@@ -61,7 +61,7 @@ def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, ima
         assert sequences == sorted(set(sequences))
         assert states[0].status is RequestStatus.PENDING
         assert len(states) > 3
-        final = await resources.db.read(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+        final = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
         assert states[-1] == final
         assert states[-1].status is RequestStatus.COMPLETED
 
@@ -69,12 +69,12 @@ def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, ima
 
 
 def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(run: Run, image_host: ImageHost) -> None:
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
-        await worker_pool.drain(resources, request_id)
-        await finish(resources, request_id)
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
+        await worker_pool.drain(runtime, request_id)
+        await finish(runtime, request_id)
 
-        states = await asyncio.wait_for(watched(resources, request_id), 5)
+        states = await asyncio.wait_for(watched(runtime, request_id), 5)
 
         assert [state.status for state in states] == [RequestStatus.COMPLETED]
 
@@ -82,8 +82,8 @@ def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(run: R
 
 
 def test_a_watcher_of_an_unknown_request_gets_the_end(run: Run) -> None:
-    async def story(resources: Runtime) -> None:
-        assert await asyncio.wait_for(watched(resources, new_id()), 5) == []
+    async def story(runtime: Runtime) -> None:
+        assert await asyncio.wait_for(watched(runtime, new_id()), 5) == []
 
     run(story)
 
@@ -93,13 +93,13 @@ def test_events_that_were_lost_are_made_good_from_the_database(
 ) -> None:
     monkeypatch.setattr(watch, "CHECK_SECONDS", 0.05)
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
-        watcher = asyncio.create_task(watched(resources, request_id))
-        await until(lambda: resources.hub.connected)
-        monkeypatch.setattr(resources.publisher, "publish", lambda snapshot: None)
-        await worker_pool.drain(resources, request_id)
-        await finish(resources, request_id)
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
+        watcher = asyncio.create_task(watched(runtime, request_id))
+        await until(lambda: runtime.hub.connected)
+        monkeypatch.setattr(runtime.publisher, "publish", lambda snapshot: None)
+        await worker_pool.drain(runtime, request_id)
+        await finish(runtime, request_id)
 
         states = await asyncio.wait_for(watcher, 5)
 
@@ -113,16 +113,16 @@ def test_a_connection_that_redis_closed_is_made_again(
 ) -> None:
     monkeypatch.setattr(watch, "CHECK_SECONDS_WITHOUT_EVENTS", 0.05)
 
-    async def story(resources: Runtime) -> None:
-        request_id = (await upload(resources, csv_of(image_host, 1))).snapshot.id
-        watcher = asyncio.create_task(watched(resources, request_id))
-        await until(lambda: resources.hub.connected)
+    async def story(runtime: Runtime) -> None:
+        request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
+        watcher = asyncio.create_task(watched(runtime, request_id))
+        await until(lambda: runtime.hub.connected)
         with redis.Redis.from_url(settings.redis_url) as client:
             client.client_kill_filter(_type="pubsub")
-        await until(lambda: not resources.hub.connected)
-        await worker_pool.drain(resources, request_id)
-        await until(lambda: resources.hub.connected)
-        await finish(resources, request_id)
+        await until(lambda: not runtime.hub.connected)
+        await worker_pool.drain(runtime, request_id)
+        await until(lambda: runtime.hub.connected)
+        await finish(runtime, request_id)
 
         states = await asyncio.wait_for(watcher, 10)
 

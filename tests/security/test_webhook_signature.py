@@ -21,7 +21,7 @@ PAYLOAD = '{"type":"request.completed","name":"Größe"}'
 def test_what_is_signed_verifies_with_the_library() -> None:
     at = datetime.now(UTC)
 
-    headers = webhook_signature.headers(webhook_signature.keys_from(NEW), "msg_1", at, PAYLOAD)
+    headers = webhook_signature.signature_headers(webhook_signature.parse_webhook_keys(NEW), "msg_1", at, PAYLOAD)
 
     assert headers["webhook-id"] == "msg_1"
     assert headers["webhook-timestamp"] == str(int(at.timestamp()))
@@ -32,18 +32,18 @@ def test_what_is_signed_verifies_with_the_library() -> None:
 
 @pytest.mark.parametrize("between", [",", " ", ", ", "\n"])
 def test_during_a_rotation_both_secrets_verify(between: str) -> None:
-    keys = webhook_signature.keys_from(f"{OLD}{between}{NEW}")
+    keys = webhook_signature.parse_webhook_keys(f"{OLD}{between}{NEW}")
 
-    headers = webhook_signature.headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
+    headers = webhook_signature.signature_headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
 
     assert Webhook(OLD).verify(PAYLOAD, headers)
     assert Webhook(NEW).verify(PAYLOAD, headers)
 
 
 def test_without_a_secret_there_is_no_signature() -> None:
-    assert webhook_signature.keys_from("") == ()
+    assert webhook_signature.parse_webhook_keys("") == ()
 
-    headers = webhook_signature.headers((), "msg_1", datetime(2026, 1, 1, tzinfo=UTC), PAYLOAD)
+    headers = webhook_signature.signature_headers((), "msg_1", datetime(2026, 1, 1, tzinfo=UTC), PAYLOAD)
 
     assert headers == {"webhook-id": "msg_1", "webhook-timestamp": "1767225600"}
 
@@ -51,7 +51,7 @@ def test_without_a_secret_there_is_no_signature() -> None:
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64!", "whsec_bXktc2Vjc2V0", "whsec_äöü", "my-own-secret"])
 def test_a_secret_that_is_none_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        webhook_signature.keys_from(f"{NEW},{secret}")
+        webhook_signature.parse_webhook_keys(f"{NEW},{secret}")
 
     assert "IMGPROC_WEBHOOK_SECRET" in str(refused.value)
     assert secret.removeprefix("whsec_") not in str(refused.value) or secret == "whsec_"
@@ -60,25 +60,29 @@ def test_a_secret_that_is_none_is_refused_and_not_repeated(secret: str) -> None:
 def test_a_secret_without_prefix_or_padding_is_the_same_key() -> None:
     bare = OLD.removeprefix("whsec_").rstrip("=")
 
-    headers = webhook_signature.headers(webhook_signature.keys_from(bare), "msg_1", datetime.now(UTC), PAYLOAD)
+    headers = webhook_signature.signature_headers(
+        webhook_signature.parse_webhook_keys(bare), "msg_1", datetime.now(UTC), PAYLOAD
+    )
 
     assert Webhook(OLD).verify(PAYLOAD, headers)
 
 
 def test_verify_accepts_any_of_its_keys_and_nothing_else() -> None:
-    signed = webhook_signature.headers(webhook_signature.keys_from(OLD), "msg_1", datetime.now(UTC), PAYLOAD)
+    signed = webhook_signature.signature_headers(
+        webhook_signature.parse_webhook_keys(OLD), "msg_1", datetime.now(UTC), PAYLOAD
+    )
 
-    assert webhook_signature.verify(webhook_signature.keys_from(f"{NEW} {OLD}"), signed, PAYLOAD.encode())
-    assert not webhook_signature.verify(webhook_signature.keys_from(NEW), signed, PAYLOAD.encode())
-    assert not webhook_signature.verify(webhook_signature.keys_from(OLD), signed, PAYLOAD.encode() + b" ")
+    assert webhook_signature.verify(webhook_signature.parse_webhook_keys(f"{NEW} {OLD}"), signed, PAYLOAD.encode())
+    assert not webhook_signature.verify(webhook_signature.parse_webhook_keys(NEW), signed, PAYLOAD.encode())
+    assert not webhook_signature.verify(webhook_signature.parse_webhook_keys(OLD), signed, PAYLOAD.encode() + b" ")
     assert not webhook_signature.verify((), signed, PAYLOAD.encode())
 
 
 @pytest.mark.parametrize("age", [timedelta(minutes=6), timedelta(minutes=-6)])
 def test_a_signature_of_another_time_is_refused(age: timedelta) -> None:
-    keys = webhook_signature.keys_from(OLD)
+    keys = webhook_signature.parse_webhook_keys(OLD)
 
-    signed = webhook_signature.headers(keys, "msg_1", datetime.now(UTC) - age, PAYLOAD)
+    signed = webhook_signature.signature_headers(keys, "msg_1", datetime.now(UTC) - age, PAYLOAD)
 
     assert not webhook_signature.verify(keys, signed, PAYLOAD.encode())
 
@@ -97,14 +101,14 @@ def test_a_signature_of_another_time_is_refused(age: timedelta) -> None:
     ],
 )
 def test_malformed_headers_are_refused(header: str, value: str) -> None:
-    keys = webhook_signature.keys_from(OLD)
-    signed = webhook_signature.headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
+    keys = webhook_signature.parse_webhook_keys(OLD)
+    signed = webhook_signature.signature_headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
 
     assert not webhook_signature.verify(keys, signed | {header: value}, PAYLOAD.encode())
 
 
 def test_a_payload_that_is_no_text_is_refused() -> None:
-    keys = webhook_signature.keys_from(OLD)
-    signed = webhook_signature.headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
+    keys = webhook_signature.parse_webhook_keys(OLD)
+    signed = webhook_signature.signature_headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
 
     assert not webhook_signature.verify(keys, signed, b"\xff")

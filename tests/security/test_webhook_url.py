@@ -6,7 +6,7 @@ import pytest
 
 from gql_imgproc.errors import WebhookUrlRefused
 from gql_imgproc.net.address_policy import NetworkPolicy
-from gql_imgproc.security.webhook_url import check_webhook_url, shown_url
+from gql_imgproc.security.webhook_url import check_webhook_url, redact_webhook_url
 
 
 def test_a_public_address_is_taken() -> None:
@@ -43,4 +43,4 @@ def test_others_are_refused_with_a_sentence(url: str, reason: str) -> None:
     ],
 )
 def test_credentials_are_not_shown(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
+    assert redact_webhook_url(url) == shown

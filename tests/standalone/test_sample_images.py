@@ -43,7 +43,7 @@ def test_a_picture_is_what_its_name_says(name: str, kind: str, frames: int, mode
 
 
 def test_the_manifest_asks_for_every_picture_once() -> None:
-    rows = list(sample_images.manifest("http://host"))
+    rows = list(sample_images.sample_csv("http://host"))
 
     assert rows[0] == ["S. No.", "Product Name", "Input Image Urls"]
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 13)]

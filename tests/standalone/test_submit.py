@@ -19,7 +19,7 @@ from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.client import Client, ServiceError, base_of
+from gql_imgproc.standalone.client import Client, ServiceError, normalize_base_url
 from gql_imgproc.standalone.submit import submit
 from tests.graphql.client import served
 from tests.graphql.live_server import given_upload
@@ -77,7 +77,7 @@ def refused(url: str, file: Path, output: Path | None = None) -> str:
     ],
 )
 def test_the_address_of_the_service_or_of_its_graphql(given: str, base: str) -> None:
-    assert str(base_of(given)) == base
+    assert str(normalize_base_url(given)) == base
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port", "http://[::1"])
@@ -165,8 +165,8 @@ def test_the_key_comes_from_the_environment_or_the_env_file(settings: Settings, 
 
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            key, _ = given_key(app.state.resources.db)
-            reader, _ = given_key(app.state.resources.db, DEFAULT_TENANT, Scope.READ)
+            key, _ = given_key(app.state.runtime.db)
+            reader, _ = given_key(app.state.runtime.db, DEFAULT_TENANT, Scope.READ)
             url, folder = f"http://{host}", manifest.parent
 
             without = await submitted(folder, url)
@@ -216,10 +216,10 @@ def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
 ) -> None:
     async def story() -> None:
         async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            resources = app.state.resources
-            key, key_id = given_key(resources.db)
+            runtime = app.state.runtime
+            key, key_id = given_key(runtime.db)
             ended = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])
-            running = encode_global_id(IdPrefix.REQUEST, await given_upload(resources, 1))
+            running = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
             async with Client(f"http://{host}", key) as client:
                 (state,) = [state async for state in client.progress(ended)]
                 assert state.output_csv_url is not None
@@ -229,8 +229,8 @@ def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
 
                 states = client.progress(running)
                 assert (await anext(states)).total == 1
-                resources.db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, key_id))
-                await app.state.house.look()
+                runtime.db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, key_id))
+                await app.state.app_state.refresh_keys()
                 with pytest.raises(ServiceError) as over:
                     await anext(states)
             async with Client(f"http://{host}") as client:

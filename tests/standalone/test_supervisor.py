@@ -14,7 +14,7 @@ import pytest
 
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone import supervisor
-from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, until_failed
+from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, wait_until_failed
 
 #: A well-behaved child: ends on SIGTERM.
 WAIT = "import time; time.sleep(60)"
@@ -132,7 +132,7 @@ def test_an_essential_child_that_cannot_be_started_is_given_up() -> None:
         child = ChildProcess(program("raise SystemExit(1)", essential=True))
 
         with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
-            await asyncio.wait_for(until_failed([child]), 5)
+            await asyncio.wait_for(wait_until_failed([child]), 5)
 
         assert child.restarts == 2
         await end(child)
@@ -147,7 +147,7 @@ def test_a_start_that_fails_slowly_is_given_up_too(monkeypatch: pytest.MonkeyPat
         child = ChildProcess(program("raise SystemExit(1)", essential=True))
 
         with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
-            await asyncio.wait_for(until_failed([child]), 5)
+            await asyncio.wait_for(wait_until_failed([child]), 5)
 
         await end(child)
 

@@ -56,7 +56,9 @@ def listening(secret: str | None) -> Iterator[Listener]:
 
 
 def signed(payload: str) -> dict[str, str]:
-    return webhook_signature.headers(webhook_signature.keys_from(SECRET), "msg_1", datetime.now(UTC), payload)
+    return webhook_signature.signature_headers(
+        webhook_signature.parse_webhook_keys(SECRET), "msg_1", datetime.now(UTC), payload
+    )
 
 
 def test_a_signed_event_is_taken_and_printed_and_ctrl_c_ends_it() -> None:

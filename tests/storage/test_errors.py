@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 
-from gql_imgproc.storage.errors import fault_of
+from gql_imgproc.storage.errors import hint_for
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/STORAGE.md").read_text(encoding="utf-8")
 
@@ -74,7 +74,7 @@ def error(kind: type[Exception], code: str, status: str = "400 Bad Request") -> 
 def test_an_answer_is_a_cause_and_a_mend_that_the_document_has(
     raised: Exception, scheme: str, cause: str, mend: str
 ) -> None:
-    fault = fault_of(raised, scheme)
+    fault = hint_for(raised, scheme)
 
     assert fault.cause.startswith(cause)
     assert mend in fault.mend
@@ -82,7 +82,7 @@ def test_an_answer_is_a_cause_and_a_mend_that_the_document_has(
 
 
 def test_an_answer_that_nobody_foresaw_is_its_first_line() -> None:
-    fault = fault_of(GenericError("Generic S3 error: The moon is full.\n\nDebug source:\nGeneric { .. }"), "s3")
+    fault = hint_for(GenericError("Generic S3 error: The moon is full.\n\nDebug source:\nGeneric { .. }"), "s3")
 
     assert fault.cause == "Generic S3 error: The moon is full"
     assert "IMGPROC_STORAGE_URL" in fault.mend

@@ -11,7 +11,7 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, is_open, products, requests, tenants
 from gql_imgproc.enums import ImageOutcome, ImageStatus, ProductStatus
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.requests.repository.queries import request as get
+from gql_imgproc.requests.repository.queries import get_request as get
 
 
 def assert_counters_equal_rows(database: Database, request_id: UUID) -> None:

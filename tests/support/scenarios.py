@@ -78,7 +78,7 @@ def finish(database: Database, state: Snapshot, status: RequestStatus, **end: An
 
 
 def now(database: Database, request_id: UUID) -> Snapshot:
-    found = database.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
+    found = database.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
     assert found is not None
     return found
 

@@ -18,7 +18,7 @@ from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import ingest, lifecycle
 from gql_imgproc.requests.repository.transitions import count_claimable, iter_open_requests
-from gql_imgproc.requests.upload import CsvUpload, Submitted, submit
+from gql_imgproc.requests.upload import CsvUpload, UploadResult, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings import Settings
@@ -109,15 +109,15 @@ def run(settings: Settings) -> Callable[[Callable[[Runtime], Awaitable[Any]]], A
 
     def run_story(story: Callable[[Runtime], Awaitable[Any]]) -> Any:
         async def with_resources() -> Any:
-            async with Runtime(settings) as resources:
-                return await story(resources)
+            async with Runtime(settings) as runtime:
+                return await story(runtime)
 
         return asyncio.run(with_resources())
 
     return run_story
 
 
-async def upload(resources: Runtime, csv: str | bytes, caller: Caller = ANYBODY, **given: Any) -> Submitted:
+async def upload(runtime: Runtime, csv: str | bytes, caller: Caller = ANYBODY, **given: Any) -> UploadResult:
     """Submits a CSV with default options."""
     data = csv.encode() if isinstance(csv, str) else csv
     values: dict[str, Any] = {
@@ -127,22 +127,22 @@ async def upload(resources: Runtime, csv: str | bytes, caller: Caller = ANYBODY,
         "webhook_url": None,
         "idempotency_key": None,
     }
-    return await submit(resources, caller, CsvUpload(file=io.BytesIO(data), **(values | given)))
+    return await accept_upload(runtime, caller, CsvUpload(file=io.BytesIO(data), **(values | given)))
 
 
-async def work_all(resources: Runtime) -> None:
+async def work_all(runtime: Runtime) -> None:
     """Does what workers would do for all open requests, without messages, until nothing more can be done."""
     while True:
-        before = [(found.request.id, found.request.sequence) for found in await _open(resources)]
+        before = [(found.request.id, found.request.sequence) for found in await _open(runtime)]
         for request_id, _ in before:
-            await ingest.ingest(resources, request_id)
-            await lifecycle.finish(resources, request_id)
-            while await resources.db.read(lambda connection, r=request_id: count_claimable(connection, r, 1)):
-                await worker_pool.drain(resources, request_id)
-            await lifecycle.finish(resources, request_id)
-        if before == [(found.request.id, found.request.sequence) for found in await _open(resources)]:
+            await ingest.ingest(runtime, request_id)
+            await lifecycle.finish(runtime, request_id)
+            while await runtime.db.read(lambda connection, r=request_id: count_claimable(connection, r, 1)):
+                await worker_pool.drain(runtime, request_id)
+            await lifecycle.finish(runtime, request_id)
+        if before == [(found.request.id, found.request.sequence) for found in await _open(runtime)]:
             return
 
 
-async def _open(resources: Runtime) -> list[Any]:
-    return await resources.db.read(lambda connection: iter_open_requests(connection, None, 100))
+async def _open(runtime: Runtime) -> list[Any]:
+    return await runtime.db.read(lambda connection: iter_open_requests(connection, None, 100))

@@ -16,7 +16,7 @@ from gql_imgproc.access.authentication import Anonymous
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
-from gql_imgproc.security.url_signature import signed
+from gql_imgproc.security.url_signature import sign_path
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, output_key
 from tests.graphql.client import Api, opened
@@ -30,7 +30,7 @@ UNKNOWN = {"error": "There is no such request. Check its identifier; it may have
 
 async def given_end(api: Api, tenant_id: UUID = DEFAULT_TENANT) -> tuple[UUID, str]:
     """A request of the tenant with one picture that has ended: its identifier, and the path of its picture."""
-    db, storage = api.resources.db, api.resources.storage
+    db, storage = api.runtime.db, api.runtime.storage
     request_id = given_request(db, 1, tenant_id=tenant_id)
     state = record(db, claimed(db, request_id), 0, DONE)
     assert finish(db, state, RequestStatus.COMPLETED) is not None
@@ -47,12 +47,12 @@ def told(response: httpx.Response) -> tuple[int, Any]:
 def test_a_download_is_for_the_key_of_its_tenant(settings: Settings) -> None:
     async def story() -> None:
         async with opened(settings, anonymous=Anonymous.NEVER) as api:
-            other = given_tenant(api.resources.db, "other")
+            other = given_tenant(api.runtime.db, "other")
             request_id, _ = await given_end(api, other)
             path = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
-            own, _ = given_key(api.resources.db, other, Scope.READ)
-            foreign, _ = given_key(api.resources.db)
-            writer, _ = given_key(api.resources.db, other, Scope.WRITE)
+            own, _ = given_key(api.runtime.db, other, Scope.READ)
+            foreign, _ = given_key(api.runtime.db)
+            writer, _ = given_key(api.runtime.db, other, Scope.WRITE)
 
             assert told(await api.http.get(path)) == (401, ASKED)
             assert told(await api.http.get(path, headers=bearer(foreign))) == (404, UNKNOWN)
@@ -69,7 +69,7 @@ def test_the_address_that_the_api_hands_out_opens_by_itself_for_a_while(settings
     async def story() -> None:
         async with opened(settings, anonymous=Anonymous.NEVER) as api:
             request_id, _ = await given_end(api)
-            key, _ = given_key(api.resources.db, DEFAULT_TENANT, Scope.READ)
+            key, _ = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ)
             global_id = encode_global_id(IdPrefix.REQUEST, request_id)
             query = f'{{ request(id: "{global_id}") {{ outputCsvUrl outputCsvExpiresAt }} }}'
             answer = await api.http.post("/graphql", json={"query": query}, headers=bearer(key))
@@ -80,11 +80,11 @@ def test_the_address_that_the_api_hands_out_opens_by_itself_for_a_while(settings
             tampered = await api.http.get(path[:-1] + ("0" if path[-1] != "0" else "1"))
             for_another = await api.http.get(path.replace(address.path[-4:], "0000"))
             # Rotated once, it is still believed; rotated twice, it is not.
-            api.resources.db.write_now(lambda connection: signed_urls.insert_secret(connection, "1" * 64))
+            api.runtime.db.write_now(lambda connection: signed_urls.insert_secret(connection, "1" * 64))
             once = await api.http.get(path)
-            api.resources.db.write_now(lambda connection: signed_urls.insert_secret(connection, "2" * 64))
+            api.runtime.db.write_now(lambda connection: signed_urls.insert_secret(connection, "2" * 64))
             twice = await api.http.get(path)
-            early = await api.http.get(signed(address.path, int(time.time()) - 1, "2" * 64))
+            early = await api.http.get(sign_path(address.path, int(time.time()) - 1, "2" * 64))
 
         assert given["outputCsvUrl"].startswith("https://pictures.example/api/download/req_")
         assert given["outputCsvExpiresAt"] is not None
@@ -100,13 +100,13 @@ def test_pictures_are_for_who_knows_their_address_unless_they_are_private(settin
     async def story() -> None:
         async with opened(settings.model_copy(update={"private_images": private}), anonymous=Anonymous.NEVER) as api:
             _, path = await given_end(api)
-            own, _ = given_key(api.resources.db)
-            foreign, _ = given_key(api.resources.db, given_tenant(api.resources.db, "other"))
-            secret = api.resources.db.read_now(signed_urls.secrets)[0]
+            own, _ = given_key(api.runtime.db)
+            foreign, _ = given_key(api.runtime.db, given_tenant(api.runtime.db, "other"))
+            secret = api.runtime.db.read_now(signed_urls.secrets)[0]
 
             assert (await api.http.get(path)).status_code == (401 if private else 200)
             assert (await api.http.get(path, headers=bearer(foreign))).status_code == (404 if private else 200)
             assert (await api.http.get(path, headers=bearer(own))).content == b"picture"
-            assert (await api.http.get(signed(path, int(time.time()) + 60, secret))).content == b"picture"
+            assert (await api.http.get(sign_path(path, int(time.time()) + 60, secret))).content == b"picture"
 
     asyncio.run(story())

@@ -27,11 +27,11 @@ OUTPUT = b"S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n
 
 async def given_output(api: Api, **given: Any) -> Any:
     """A request that has ended, and its output CSV."""
-    request_id = given_request(api.resources.db, 1, **given)
+    request_id = given_request(api.runtime.db, 1, **given)
     statement = update(requests).where(requests.c.id == request_id)
     ended = statement.values(status=RequestStatus.COMPLETED, output_name="output-1.csv")
-    api.resources.db.write_now(lambda connection: connection.execute(ended))
-    await api.resources.storage.put(output_key(request_id, "output-1.csv"), OUTPUT, "text/csv")
+    api.runtime.db.write_now(lambda connection: connection.execute(ended))
+    await api.runtime.storage.put(output_key(request_id, "output-1.csv"), OUTPUT, "text/csv")
     return request_id
 
 
@@ -75,7 +75,7 @@ def test_output_of_an_unknown_request(run: Any, name: str) -> None:
 
 def test_output_of_a_request_under_way(run: Any) -> None:
     async def story(api: Api) -> None:
-        request_id = given_request(api.resources.db, 1)
+        request_id = given_request(api.runtime.db, 1)
 
         got = await api.http.get(f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}")
 
@@ -88,7 +88,7 @@ def test_output_of_a_request_under_way(run: Any) -> None:
 def test_picture(run: Any) -> None:
     async def story(api: Api) -> None:
         request_id, name = new_id(), f"{new_id().hex}-1.webp"
-        await api.resources.storage.put(image_key(request_id, name), b"picture", "image/webp")
+        await api.runtime.storage.put(image_key(request_id, name), b"picture", "image/webp")
         address = f"/api/image/{request_id.hex}/{name}"
 
         got = await api.http.get(address)
@@ -133,9 +133,7 @@ async def given_picture(api: Api) -> tuple[str, str]:
     """Its path and its key."""
     request_id, name = new_id(), f"{new_id().hex}-1.webp"
     key = image_key(request_id, name)
-    await api.resources.storage.put_new(
-        key, b"picture", ObjectHeaders("image/webp", image_cache_control(private=False))
-    )
+    await api.runtime.storage.put_new(key, b"picture", ObjectHeaders("image/webp", image_cache_control(private=False)))
     return f"/api/image/{request_id.hex}/{name}", key
 
 
@@ -163,7 +161,7 @@ def test_objects_of_a_bucket_are_had_from_it(settings: Settings, s3: S3) -> None
             assert (await browser.get(csv.headers["location"])).content == OUTPUT
 
             # What is missing is told by us.
-            await api.resources.storage.delete_all([key, output_key(request_id, "output-1.csv")])
+            await api.runtime.storage.delete_all([key, output_key(request_id, "output-1.csv")])
             for path, sentence in (
                 (address, "There is no such picture."),
                 (output, "The request has no output CSV."),
@@ -238,7 +236,7 @@ def test_store_that_does_not_answer(run: Any, monkeypatch: pytest.MonkeyPatch) -
         raise StorageError("The object store did not answer within 60 s.")
 
     async def story(api: Api) -> None:
-        monkeypatch.setattr(api.resources.storage, "open", broken)
+        monkeypatch.setattr(api.runtime.storage, "open", broken)
 
         got = await api.http.get(f"/api/image/{new_id().hex}/{new_id().hex}-1.jpg")
 

@@ -59,17 +59,17 @@ def test_what_is_missing_is_logged_once_until_it_changes(
         return [(record.getMessage(), getattr(record, "storage", None)) for record in own]
 
     async def story(api: Api) -> None:
-        check = api.resources.storage.check_writable
+        check = api.runtime.storage.check_writable
         for _ in range(3):
             await api.http.get("/readyz")
         assert lines() == []
 
-        monkeypatch.setattr(api.resources.storage, "check_writable", gone)
+        monkeypatch.setattr(api.runtime.storage, "check_writable", gone)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 503
         assert lines() == [("not ready", "The object store is gone.")]
 
-        monkeypatch.setattr(api.resources.storage, "check_writable", check)
+        monkeypatch.setattr(api.runtime.storage, "check_writable", check)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 200
         assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
@@ -81,7 +81,7 @@ def test_what_is_missing_is_logged_once_until_it_changes(
 def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(api: Api) -> None:
         monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
-        monkeypatch.setattr(api.resources.storage, "check_writable", lambda: asyncio.sleep(30))
+        monkeypatch.setattr(api.runtime.storage, "check_writable", lambda: asyncio.sleep(30))
 
         ready = await api.http.get("/readyz")
 
@@ -93,7 +93,7 @@ def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) 
 
 def test_metrics_count_answers_by_route_and_tell_of_the_whole_service(run: Any) -> None:
     async def story(api: Api) -> None:
-        given_request(api.resources.db, 1)
+        given_request(api.runtime.db, 1)
         await api.http.get("/api/image/whatever")
 
         text = (await api.http.get("/metrics")).text
@@ -114,9 +114,9 @@ def test_what_cannot_be_read_is_absent_from_the_metrics_not_old(run: Any, monkey
         raise ConnectionError("Redis is away.")
 
     async def story(api: Api) -> None:
-        given_request(api.resources.db, 1)
+        given_request(api.runtime.db, 1)
         assert 'imgproc_queue_messages{queue="images"} 0.0' in (await api.http.get("/metrics")).text
-        monkeypatch.setattr(api.resources.queue, "lengths", away)
+        monkeypatch.setattr(api.runtime.queue, "lengths", away)
 
         answer = await api.http.get("/metrics")
 

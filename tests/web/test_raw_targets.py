@@ -29,7 +29,7 @@ def run(settings: Settings) -> Callable[[Story], None]:
         async def play() -> None:
             async with served(settings) as (address, app):
                 (settings.data_dir / "secret.csv").write_bytes(SECRET)
-                await story(address, app.state.resources.storage, settings.data_dir)
+                await story(address, app.state.runtime.storage, settings.data_dir)
 
         asyncio.run(play())
 

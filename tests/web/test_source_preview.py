@@ -55,7 +55,7 @@ async def hosting(body: bytes) -> AsyncIterator[Host]:
 
 def given_image(api: Api, url: str, verdict: Any = DONE) -> str:
     """An image whose source is at the address; its identifier."""
-    db = api.resources.db
+    db = api.runtime.db
     request_id = given_request(db, 1)
     to_url = update(products).where(products.c.request_id == request_id).values(input_image_urls=[url])
     db.write_now(lambda connection: connection.execute(to_url))
@@ -186,7 +186,7 @@ def test_slow_source_is_given_up(run_near: Any, monkeypatch: pytest.MonkeyPatch)
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
         assert (got.status_code, got.json()) == (504, {"error": "The source did not come within 0.1 s."})
-        assert not api.resources.sources.locked()
+        assert not api.runtime.sources.locked()
 
     run_near(story)
 

@@ -13,7 +13,7 @@ from websockets.frames import Frame, Opcode
 
 from gql_imgproc.web.http_limits import WebSocket
 from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
-from gql_imgproc.web.server import configuration
+from gql_imgproc.web.server import uvicorn_config
 from tests.web.test_http_limits import App, connected, parts, run
 
 GET = b"GET /socket HTTP/1.1\r\n"
@@ -82,7 +82,7 @@ class Unread(asyncio.Transport):
 async def opened() -> AsyncIterator[tuple[WebSocket, Unread]]:
     """A socket whose handshake is done, and the way to its client."""
     app = App()
-    config = configuration(app)
+    config = uvicorn_config(app)
     config.load()
     client, socket = Unread(), WebSocket(config, ServerState(), {}, asyncio.get_running_loop())
     socket.connection_made(client)

@@ -36,7 +36,7 @@ from gql_imgproc.ids import new_id
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE
 from gql_imgproc.requests.repository import webhook_outbox
 from gql_imgproc.runtime import Runtime
-from gql_imgproc.security.url_signature import is_signed
+from gql_imgproc.security.url_signature import verify_path
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.webhooks.delivery import deliver, next_delay_s, resend
 from tests.support.api_clients import ANYBODY
@@ -143,9 +143,9 @@ def run(settings: Settings, work: Callable[[Runtime], Awaitable[object]], times:
 
     async def in_process() -> object:
         result: object = None
-        async with Runtime(settings) as resources:
+        async with Runtime(settings) as runtime:
             for _ in range(times):
-                result = await work(resources)
+                result = await work(runtime)
         return result
 
     return asyncio.run(in_process())
@@ -212,7 +212,7 @@ def test_the_end_of_a_request_is_told_once_and_signed(
     request_id = ended_request(database, receiver.url)
     delivery_id = planned(database, request_id)
 
-    run(settings, lambda resources: deliver(resources, delivery_id), times=2)
+    run(settings, lambda runtime: deliver(runtime, delivery_id), times=2)
 
     assert len(receiver.bodies) == 1
     told = Webhook(SECRET).verify(receiver.bodies[0], receiver.headers[0])
@@ -222,7 +222,7 @@ def test_the_end_of_a_request_is_told_once_and_signed(
     assert receiver.headers[0]["webhook-id"] == f"msg_{delivery_id.hex}"
     row = delivery_of(database, delivery_id)
     assert (row.status, row.attempts, row.last_http_status, row.due_at) == (WebhookStatus.DELIVERED, 1, 204, None)
-    [attempt] = map(webhook_outbox.Attempt.from_json, row.log)
+    [attempt] = map(webhook_outbox.Attempt.from_json, row.attempts_log)
     assert (attempt.http_status, attempt.error) == (204, None)
     assert abs(datetime.now(UTC) - attempt.at) < timedelta(minutes=1)
     request = request_of(database, request_id)
@@ -237,12 +237,12 @@ def test_where_keys_are_asked_for_the_output_opens_without_one_by_the_address_in
     request_id = ended_request(database, receiver.url)
     delivery_id = planned(database, request_id)
     receiver.statuses = [500]
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
     make_due(database, delivery_id)
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
     late = ended_request(database, receiver.url, completed_at=now_plus(-30 * 86_400))
     late_id = planned(database, late)
-    run(settings, lambda resources: deliver(resources, late_id))
+    run(settings, lambda runtime: deliver(runtime, late_id))
 
     first, again, of_old = (json.loads(body) for body in receiver.bodies)
     secrets, now_s = database.read_now(signed_urls.secrets), time.time()
@@ -250,15 +250,15 @@ def test_where_keys_are_asked_for_the_output_opens_without_one_by_the_address_in
     for told in (first, of_old):
         address = urlsplit(told["data"]["outputCsvUrl"])
         query = dict(parse_qsl(address.query))
-        assert is_signed(address.path, query, secrets, now_s + 6 * 86_400)
-        assert not is_signed(address.path, query, secrets, now_s + 8 * 86_400)
+        assert verify_path(address.path, query, secrets, now_s + 6 * 86_400)
+        assert not verify_path(address.path, query, secrets, now_s + 8 * 86_400)
 
 
 def test_both_secrets_sign_during_a_rotation(settings: Settings, database: Database, receiver: Receiver) -> None:
     delivery_id = planned(database, ended_request(database, receiver.url))
     rotating = but(settings, webhook_secret=f"{SECRET}, {OLD_SECRET}")
 
-    run(rotating, lambda resources: deliver(resources, delivery_id))
+    run(rotating, lambda runtime: deliver(runtime, delivery_id))
 
     for secret in (SECRET, OLD_SECRET):
         assert Webhook(secret).verify(receiver.bodies[0], receiver.headers[0])
@@ -268,7 +268,7 @@ def test_without_a_secret_it_is_sent_unsigned(settings: Settings, database: Data
     delivery_id = planned(database, ended_request(database, receiver.url))
     open_settings = but(settings, webhook_secret=None)
 
-    run(open_settings, lambda resources: deliver(resources, delivery_id))
+    run(open_settings, lambda runtime: deliver(runtime, delivery_id))
 
     assert "webhook-signature" not in receiver.headers[0]
     assert receiver.headers[0]["webhook-id"] == f"msg_{delivery_id.hex}"
@@ -280,7 +280,7 @@ def test_a_malformed_secret_uses_up_no_try(settings: Settings, database: Databas
     malformed = settings.model_copy(update={"webhook_secret": SecretStr("whsec_oops")})
 
     with pytest.raises(ConfigurationError):
-        run(malformed, lambda resources: deliver(resources, delivery_id))
+        run(malformed, lambda runtime: deliver(runtime, delivery_id))
 
     assert receiver.bodies == []
     assert delivery_of(database, delivery_id).attempts == 0
@@ -295,7 +295,7 @@ def test_it_is_tried_again_as_planned_and_then_given_up(
 
     rows = []
     for _ in range(4):
-        run(settings, lambda resources: deliver(resources, delivery_id))
+        run(settings, lambda runtime: deliver(runtime, delivery_id))
         rows.append(delivery_of(database, delivery_id))
         if rows[-1].due_at is not None:
             make_due(database, delivery_id)
@@ -310,16 +310,16 @@ def test_it_is_tried_again_as_planned_and_then_given_up(
     assert 880 < seconds_until(rows[1].due_at) < 1101
     assert rows[2].due_at is None
     # The fourth found nothing due.
-    assert len(receiver.bodies) == rows[3].attempts == len(rows[3].log) == 3
-    assert [entry["http_status"] for entry in rows[3].log] == [500, 302, 500]
-    assert all(entry["error"] for entry in rows[3].log)
+    assert len(receiver.bodies) == rows[3].attempts == len(rows[3].attempts_log) == 3
+    assert [entry["http_status"] for entry in rows[3].attempts_log] == [500, 302, 500]
+    assert all(entry["error"] for entry in rows[3].attempts_log)
     # The same message each time, down to the byte.
     assert {headers["webhook-id"] for headers in receiver.headers} == {f"msg_{delivery_id.hex}"}
     assert len(set(receiver.bodies)) == 1
     for body, headers in zip(receiver.bodies, receiver.headers, strict=True):
         assert Webhook(SECRET).verify(body, headers)
     # A timestamp of its own each time.
-    begun = [int(webhook_outbox.Attempt.from_json(entry).at.timestamp()) for entry in rows[3].log]
+    begun = [int(webhook_outbox.Attempt.from_json(entry).at.timestamp()) for entry in rows[3].attempts_log]
     assert [int(headers["webhook-timestamp"]) for headers in receiver.headers] == begun
     request = request_of(database, request_id)
     assert (request.webhook_triggered, request.sequence) == (False, 1)
@@ -329,7 +329,7 @@ def test_a_receiver_that_is_gone_is_left_alone(settings: Settings, database: Dat
     receiver.statuses = [410]
     delivery_id = planned(database, ended_request(database, receiver.url))
 
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
 
     row = delivery_of(database, delivery_id)
     assert (row.status, row.attempts, row.last_http_status, row.due_at) == (WebhookStatus.FAILED, 1, 410, None)
@@ -339,7 +339,7 @@ def test_a_busy_receiver_gets_the_pause_it_asks_for(settings: Settings, database
     receiver.statuses, receiver.answer_headers = [429], {"retry-after": "5000"}
     delivery_id = planned(database, ended_request(database, receiver.url))
 
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
 
     row = delivery_of(database, delivery_id)
     assert row.status is WebhookStatus.RETRYING
@@ -352,11 +352,11 @@ def test_an_address_that_is_no_longer_allowed_is_not_called(
     delivery_id = planned(database, ended_request(database, receiver.url))
     closed = but(settings, fetch_allow_networks=())
 
-    run(closed, lambda resources: deliver(resources, delivery_id))
+    run(closed, lambda runtime: deliver(runtime, delivery_id))
 
     row = delivery_of(database, delivery_id)
     assert (row.status, row.last_http_status) == (WebhookStatus.RETRYING, None)
-    assert "127.0.0.1" in row.log[0]["error"]
+    assert "127.0.0.1" in row.attempts_log[0]["error"]
     assert receiver.bodies == []
 
 
@@ -365,16 +365,16 @@ def test_after_a_crash_it_is_sent_by_another_and_the_late_word_is_dropped(
 ) -> None:
     delivery_id = planned(database, ended_request(database, receiver.url))
     # A sender that stops, with a lease that runs out at once.
-    stopped = database.write_now(lambda connection: webhook_outbox.claim(connection, delivery_id, 0))
+    stopped = database.write_now(lambda connection: webhook_outbox.claim_delivery(connection, delivery_id, 0))
     assert stopped is not None
 
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
     late = webhook_outbox.Attempt(stopped.at, None, "No answer came within 5 seconds.", 5000)
     written = database.write_now(lambda connection: webhook_outbox.record(connection, stopped, late, 1.0))
 
     assert written is False
     row = delivery_of(database, delivery_id)
-    assert (row.status, row.attempts, row.due_at, len(row.log)) == (WebhookStatus.DELIVERED, 2, None, 1)
+    assert (row.status, row.attempts, row.due_at, len(row.attempts_log)) == (WebhookStatus.DELIVERED, 2, None, 1)
     assert len(receiver.bodies) == 1
 
 
@@ -389,22 +389,22 @@ def test_a_killed_sender_costs_one_repetition(settings: Settings, database: Data
         sender.wait()
 
     # Nobody sends it while the lease of the dead runs.
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
     assert len(receiver.bodies) == 1
     make_due(database, delivery_id)
-    run(settings, lambda resources: deliver(resources, delivery_id), times=3)
+    run(settings, lambda runtime: deliver(runtime, delivery_id), times=3)
 
     assert len(receiver.bodies) == 2
     assert {headers["webhook-id"] for headers in receiver.headers} == {f"msg_{delivery_id.hex}"}
     row = delivery_of(database, delivery_id)
-    assert (row.status, row.attempts, len(row.log)) == (WebhookStatus.DELIVERED, 2, 1)
+    assert (row.status, row.attempts, len(row.attempts_log)) == (WebhookStatus.DELIVERED, 2, 1)
 
 
 def test_two_senders_at_once_make_one_delivery(settings: Settings, database: Database, receiver: Receiver) -> None:
     delivery_id = planned(database, ended_request(database, receiver.url))
 
-    async def at_once(resources: Runtime) -> None:
-        await asyncio.gather(*(deliver(resources, delivery_id) for _ in range(8)))
+    async def at_once(runtime: Runtime) -> None:
+        await asyncio.gather(*(deliver(runtime, delivery_id) for _ in range(8)))
 
     run(settings, at_once)
 
@@ -416,10 +416,10 @@ def test_an_end_that_is_none_any_more_is_not_told(settings: Settings, database: 
     request_id = ended_request(database, receiver.url, status=RequestStatus.PROCESSING, generation=2)
     delivery_id = planned(database, request_id, generation=1)
 
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
 
     row = delivery_of(database, delivery_id)
-    assert (row.status, row.attempts, row.due_at, row.log) == (WebhookStatus.FAILED, 0, None, [])
+    assert (row.status, row.attempts, row.due_at, row.attempts_log) == (WebhookStatus.FAILED, 0, None, [])
     assert receiver.bodies == []
 
 
@@ -428,18 +428,18 @@ def test_the_last_20_tries_are_remembered(settings: Settings, database: Database
     delivery_id = planned(database, ended_request(database, receiver.url))
     often = but(settings, webhook_retry_delays=(0,) * 30)
 
-    run(often, lambda resources: deliver(resources, delivery_id), times=22)
+    run(often, lambda runtime: deliver(runtime, delivery_id), times=22)
 
     row = delivery_of(database, delivery_id)
     assert row.attempts == 22
-    assert [entry["http_status"] for entry in row.log] == list(range(502, 522))
+    assert [entry["http_status"] for entry in row.attempts_log] == list(range(502, 522))
 
 
 def test_due_lists_what_waits_longest_first(database: Database) -> None:
     first, second, leased, tomorrow = (
         planned(database, ended_request(database, "https://shop.example.com/")) for _ in range(4)
     )
-    database.write_now(lambda connection: webhook_outbox.claim(connection, leased, 60))
+    database.write_now(lambda connection: webhook_outbox.claim_delivery(connection, leased, 60))
     database.write_now(
         lambda connection: connection.execute(
             update(webhook_deliveries).where(webhook_deliveries.c.id == tomorrow).values(due_at=now_plus(86_400.0))
@@ -456,19 +456,19 @@ def test_resend_delivers_again_under_the_same_name(
 ) -> None:
     request_id = ended_request(database, receiver.url)
     delivery_id = planned(database, request_id)
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
 
-    snapshot = run(settings, lambda resources: resend(resources, ANYBODY, request_id))
+    snapshot = run(settings, lambda runtime: resend(runtime, ANYBODY, request_id))
 
     assert snapshot.id == request_id
     row = delivery_of(database, delivery_id)
-    assert (row.status, row.attempts, len(row.log)) == (WebhookStatus.PENDING, 1, 1)
+    assert (row.status, row.attempts, len(row.attempts_log)) == (WebhookStatus.PENDING, 1, 1)
     assert woken(redis_url) == [delivery_id.hex]
 
-    run(settings, lambda resources: deliver(resources, delivery_id))
+    run(settings, lambda runtime: deliver(runtime, delivery_id))
 
     row = delivery_of(database, delivery_id)
-    assert (row.status, row.attempts, len(row.log)) == (WebhookStatus.DELIVERED, 2, 2)
+    assert (row.status, row.attempts, len(row.attempts_log)) == (WebhookStatus.DELIVERED, 2, 2)
     assert [headers["webhook-id"] for headers in receiver.headers] == [f"msg_{delivery_id.hex}"] * 2
     # The request has changed once only: when its webhook was first taken.
     assert request_of(database, request_id).sequence == 2
@@ -479,11 +479,11 @@ def test_resend_makes_the_delivery_that_is_missing(
 ) -> None:
     request_id = ended_request(database, receiver.url)
 
-    run(settings, lambda resources: resend(resources, ANYBODY, request_id), times=2)
+    run(settings, lambda runtime: resend(runtime, ANYBODY, request_id), times=2)
 
     [first, second] = woken(redis_url)
     assert first == second
-    run(settings, lambda resources: deliver(resources, UUID(first)))
+    run(settings, lambda runtime: deliver(runtime, UUID(first)))
     assert len(receiver.bodies) == 1
 
 
@@ -491,7 +491,7 @@ def test_resend_without_redis_waits_for_the_sweep(settings: Settings, database: 
     request_id = ended_request(database, receiver.url)
     alone = but(settings, redis_url="unix:///nowhere")
 
-    run(alone, lambda resources: resend(resources, ANYBODY, request_id))
+    run(alone, lambda runtime: resend(runtime, ANYBODY, request_id))
 
     assert len(database.read_now(lambda connection: webhook_outbox.list_due(connection, 10))) == 1
 
@@ -501,11 +501,11 @@ def test_resend_refuses_what_has_no_webhook(settings: Settings, database: Databa
     still_open = ended_request(database, "https://shop.example.com/", status=RequestStatus.PROCESSING)
 
     with pytest.raises(NoWebhook):
-        run(settings, lambda resources: resend(resources, ANYBODY, without))
+        run(settings, lambda runtime: resend(runtime, ANYBODY, without))
     with pytest.raises(NoWebhook):
-        run(settings, lambda resources: resend(resources, ANYBODY, still_open))
+        run(settings, lambda runtime: resend(runtime, ANYBODY, still_open))
     with pytest.raises(RequestNotFound):
-        run(settings, lambda resources: resend(resources, ANYBODY, new_id()))
+        run(settings, lambda runtime: resend(runtime, ANYBODY, new_id()))
 
     assert database.read_now(lambda connection: webhook_outbox.list_due(connection, 10)) == []
     assert woken(redis_url) == []

@@ -47,7 +47,7 @@ def ended(status: RequestStatus, **changes: Any) -> Snapshot:
         "input_bytes": 1000,
         "output_bytes": 400,
         "images_per_second": None,
-        "stop_reason": None,
+        "termination_reason": None,
         "failure_code": None,
         "output_name": "output-1.csv",
         "created_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),

@@ -52,12 +52,12 @@ class AuditEvent(Node):
         return cls(
             id=strawberry.ID(encode_global_id(IdPrefix.AUDIT_EVENT, event.id)),
             event=event,
-            at=event.at,
+            at=event.occurred_at,
             action=event.action,
             actor=event.actor,
             key_id=strawberry.ID(encode_global_id(IdPrefix.API_KEY, event.key_id)) if event.key_id else None,
             subject_id=strawberry.ID(event.subject_id) if event.subject_id else None,
-            address=event.address or None,
+            address=event.ip_address or None,
         )
 
 

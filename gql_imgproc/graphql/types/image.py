@@ -43,7 +43,7 @@ class Image(Node):
     def source_url(self, info: Info) -> URL | None:
         if self.status is not ImageStatus.COMPLETED:
             return None
-        return URL(info.context.open_address(paths.source_path(self.id)))
+        return URL(info.context.signed_url(paths.source_path(self.id)))
 
     @classmethod
     def of(cls, row: Row[Any], input_urls: list[str], address: Callable[[str], str]) -> Image:

@@ -40,11 +40,11 @@ class Product(Node):
     async def output_image_urls(self, info: Info) -> list[URL]:
         info.context.allowance.spend_addresses(self.row.total_images)
         if self.row.output_image_urls is not None:
-            return [URL(info.context.picture_address(path)) for path in self.row.output_image_urls if path]
+            return [URL(info.context.image_url(path)) for path in self.row.output_image_urls if path]
         # Recorded with the last image; until then the images tell.
         info.context.allowance.spend_rows(self.row.total_images)
         rows = await info.context.loaders.images.load(self.row.id)
-        urls = (output_url(row, info.context.picture_address) for row in rows)
+        urls = (output_url(row, info.context.image_url) for row in rows)
         return [url for url in urls if url]
 
     @cost_field("The images in the order of the row, at most 100.", cost=IMAGES_COST)
@@ -52,7 +52,7 @@ class Product(Node):
         info.context.allowance.spend_rows(self.row.total_images)
         info.context.allowance.spend_entries(self.row.total_images)
         rows = await info.context.loaders.images.load(self.row.id)
-        return [Image.of(row, self.row.input_image_urls, info.context.picture_address) for row in rows]
+        return [Image.of(row, self.row.input_image_urls, info.context.image_url) for row in rows]
 
     @classmethod
     def of(cls, row: Row[Any]) -> Product:

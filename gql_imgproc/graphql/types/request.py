@@ -12,7 +12,7 @@ import strawberry
 from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import Priority, ProductStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.loaders import CountOf, ProductsOf, Wanted
+from gql_imgproc.graphql.loaders import CountOf, ProductFilter, ProductsOf
 from gql_imgproc.graphql.types.connection import (
     After,
     Before,
@@ -104,17 +104,17 @@ class Request(Node):
 
     @cost_field("Where the output CSV can be downloaded; null while the status is not final or when there is none.")
     def output_csv_url(self, info: Info) -> URL | None:
-        if not (self.snapshot.status.final and self.snapshot.has_output):
+        if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
             return None
-        return URL(info.context.open_address(paths.download_path(self.snapshot.id)))
+        return URL(info.context.signed_url(paths.download_path(self.snapshot.id)))
 
     @cost_field("When `outputCsvUrl` stops working; null when it does not expire.")
     def output_csv_expires_at(self, info: Info) -> datetime | None:
-        if not (self.snapshot.status.final and self.snapshot.has_output):
+        if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
             return None
-        days, ended_at = info.context.resources.settings.retention_days, self.snapshot.completed_at
+        days, ended_at = info.context.runtime.settings.retention_days, self.snapshot.completed_at
         gone_at = ended_at + timedelta(days=days) if days and ended_at else None
-        return min((end for end in (gone_at, info.context.open_until()) if end), default=None)
+        return min((end for end in (gone_at, info.context.signed_url_expires_at()) if end), default=None)
 
     @cost_field("Why the request as a whole failed.")
     def failure(self) -> RequestFailure | None:
@@ -126,7 +126,7 @@ class Request(Node):
         if self.snapshot.webhook_url is None:
             return None
         row = await info.context.loaders.deliveries.load((self.snapshot.id, self.snapshot.generation))
-        info.context.allowance.spend_entries(len(row.log) if row else 0)
+        info.context.allowance.spend_entries(len(row.attempts_log) if row else 0)
         return WebhookDelivery.of(self.snapshot.webhook_url, row)
 
     @cost_field("Products of the request in the order of the file.", cost=2)
@@ -145,7 +145,7 @@ class Request(Node):
         listing, loaders, request_id = ConnectionArgs.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
         asked, wanted = (
             parse_connection_args(listing, first, after, last, before),
-            Wanted(parse_search(name_contains), unset_to_none(status)),
+            ProductFilter(parse_search(name_contains), unset_to_none(status)),
         )
         page = await loaders.products.load(ProductsOf(request_id, asked, wanted))
         return ProductConnection.of(

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from gql_imgproc.enums import WebhookStatus
 from gql_imgproc.graphql.types.scalars import URL
 from gql_imgproc.requests.repository.webhook_outbox import Attempt
-from gql_imgproc.security.webhook_url import shown_url
+from gql_imgproc.security.webhook_url import redact_webhook_url
 
 
 @strawberry.type(description="One attempt to deliver a webhook.")
@@ -47,7 +47,7 @@ class WebhookDelivery:
         """From the delivery's row; there is none before the request is final."""
         if row is None:
             return cls(
-                url=URL(shown_url(url)),
+                url=URL(redact_webhook_url(url)),
                 status=WebhookStatus.PENDING,
                 attempts=0,
                 last_http_status=None,
@@ -55,10 +55,10 @@ class WebhookDelivery:
                 log=[],
             )
         return cls(
-            url=URL(shown_url(url)),
+            url=URL(redact_webhook_url(url)),
             status=row.status,
             attempts=row.attempts,
             last_http_status=row.last_http_status,
             next_attempt_at=row.due_at,
-            log=[WebhookAttempt.of(entry) for entry in row.log],
+            log=[WebhookAttempt.of(entry) for entry in row.attempts_log],
         )

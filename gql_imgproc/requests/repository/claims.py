@@ -70,7 +70,7 @@ class ImageResult:
     error_code: ImageErrorCode | None = None
     error_message: str | None = None
     error_http_status: int | None = None
-    error_temporary: bool = False
+    error_retryable: bool = False
 
 
 _siblings = requests.alias("siblings")
@@ -82,7 +82,7 @@ _open_siblings = (
 _OPEN = select(requests.c.options, requests.c.priority, requests.c.status, _open_siblings.label("open_requests")).where(
     requests.c.id == bindparam("request"),
     is_open,
-    requests.c.stop_reason.is_(None),
+    requests.c.termination_reason.is_(None),
 )
 
 _NEXT = (
@@ -118,7 +118,7 @@ _START = (
         status=RequestStatus.PROCESSING,
         started_at=now(),
         updated_at=now(),
-        mark_at=now(),
+        rate_sampled_at=now(),
         sequence=requests.c.sequence + 1,
     )
     .returning(*SNAPSHOT_COLUMNS)
@@ -236,13 +236,13 @@ _OUTPUTS = (
     .values(output_image_urls=bindparam("urls", type_=products.c.output_image_urls.type))
 )
 _request_ended = requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images + 1
-_rate_due = seconds_since(requests.c.mark_at) >= RATE_SECONDS
+_rate_due = seconds_since(requests.c.rate_sampled_at) >= RATE_SECONDS
 _REQUEST = (
     update(requests)
     .where(
         requests.c.id == bindparam("request"),
         requests.c.status == RequestStatus.PROCESSING,
-        requests.c.stop_reason.is_(None),
+        requests.c.termination_reason.is_(None),
     )
     .values(
         processed_images=requests.c.processed_images + _DONE,
@@ -253,11 +253,11 @@ _REQUEST = (
         input_bytes=requests.c.input_bytes + bindparam("bytes_in"),
         output_bytes=requests.c.output_bytes + bindparam("bytes_out"),
         images_per_second=case(
-            (_rate_due, (_request_ended - requests.c.mark_images) / seconds_since(requests.c.mark_at)),
+            (_rate_due, (_request_ended - requests.c.rate_sampled_images) / seconds_since(requests.c.rate_sampled_at)),
             else_=requests.c.images_per_second,
         ),
-        mark_images=case((_rate_due, _request_ended), else_=requests.c.mark_images),
-        mark_at=case((_rate_due, now()), else_=requests.c.mark_at),
+        rate_sampled_images=case((_rate_due, _request_ended), else_=requests.c.rate_sampled_images),
+        rate_sampled_at=case((_rate_due, now()), else_=requests.c.rate_sampled_at),
         sequence=requests.c.sequence + 1,
         updated_at=now(),
     )

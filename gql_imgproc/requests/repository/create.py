@@ -78,7 +78,7 @@ def insert_first_chunk(
             **{name: getattr(new, name) for name in NewRequest.__slots__},
             status=RequestStatus.PENDING,
             ingested_products=len(chunk),
-            due_at=now(),
+            lease_until=now(),
             created_at=now(),
             updated_at=now(),
         )
@@ -103,7 +103,7 @@ def insert_chunk(connection: Connection, hold: RequestLease, chunk: Sequence[New
         )
         .values(
             ingested_products=start + len(chunk),
-            due_at=now_plus(lease_s),
+            lease_until=now_plus(lease_s),
             sequence=requests.c.sequence + 1,
             updated_at=now(),
         )

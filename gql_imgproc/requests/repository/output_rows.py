@@ -14,7 +14,7 @@ from gql_imgproc.enums import ImageStatus
 STOPPED = "Not done: the request was stopped."
 
 
-def results(
+def read_output_rows(
     connection: Connection, request_id: UUID, start: int, count: int
 ) -> Iterator[list[tuple[str | None, str | None]]]:
     """For `count` products from position `start` on: object name and error text of each image."""

@@ -29,17 +29,17 @@ from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_
 from gql_imgproc.requests.snapshot import Snapshot
 
 
-def request(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+def get_request(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*request_of_tenant(tenant_id, request_id))).one_or_none()
     return None if row is None else to_snapshot(row)
 
 
-def product(connection: Connection, tenant_id: UUID, product_id: UUID) -> Row[Any] | None:
+def get_product(connection: Connection, tenant_id: UUID, product_id: UUID) -> Row[Any] | None:
     own_product = products.c.id == product_id, products.c.tenant_id == tenant_id
     return connection.execute(select(products).where(*own_product)).one_or_none()
 
 
-def image(connection: Connection, tenant_id: UUID, image_id: UUID) -> Row[Any] | None:
+def get_image(connection: Connection, tenant_id: UUID, image_id: UUID) -> Row[Any] | None:
     """The image, and `input_image_urls` of its product, which `position` points into."""
     statement = select(images, products.c.input_image_urls).join(products, products.c.id == images.c.product_id)
     own_image = images.c.id == image_id, products.c.tenant_id == tenant_id
@@ -85,7 +85,7 @@ def count_requests(connection: Connection, tenant_id: UUID, *, status: RequestSt
     return connection.execute(statement).scalar_one()
 
 
-def traceparent(connection: Connection, request_id: UUID) -> str | None:
+def get_traceparent(connection: Connection, request_id: UUID) -> str | None:
     """The trace in which a request was uploaded, if traces were on."""
     return connection.execute(select(requests.c.traceparent).where(requests.c.id == request_id)).scalar_one_or_none()
 

@@ -33,7 +33,7 @@ _ANEW: dict[str, Any] = {
     "error_code": None,
     "error_message": None,
     "error_http_status": None,
-    "error_temporary": False,
+    "error_retryable": False,
 }
 
 
@@ -60,7 +60,7 @@ def start_retry(
     return _reopen(connection, tenant_id, request_id, by_itself=False, limits=limits)
 
 
-def reopen_temporary(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+def reopen_retryable(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     """As `start_retry`, for what may have failed for now only; None when the request is not due for that."""
     # Nobody asked for it, and nobody could be told that there is no room.
     return _reopen(connection, tenant_id, request_id, by_itself=True, limits=None)
@@ -78,12 +78,14 @@ def reopen_chunk(connection: Connection, hold: RequestLease) -> Snapshot | None:
     Raises LeaseLost, which must roll the transaction back, when the hold is lost.
     """
     left = connection.execute(
-        select(requests.c.reopening, requests.c.reopened_to).where(*held_by(hold), requests.c.stop_reason.is_(None))
+        select(requests.c.retry_scope, requests.c.retry_cursor).where(
+            *held_by(hold), requests.c.termination_reason.is_(None)
+        )
     ).one_or_none()
-    if left is None or left.reopening is None:
+    if left is None or left.retry_scope is None:
         return None
-    opened = _open(connection, hold.request.id, left.reopening, left.reopened_to)
-    return _count(connection, opened, *held_by(hold), requests.c.stop_reason.is_(None))
+    opened = _open(connection, hold.request.id, left.retry_scope, left.retry_cursor)
+    return _count(connection, opened, *held_by(hold), requests.c.termination_reason.is_(None))
 
 
 def _reopen(
@@ -95,7 +97,7 @@ def _reopen(
         .where(
             *request_of_tenant(tenant_id, request_id),
             ~is_open,
-            requests.c.removing_at.is_(None),
+            requests.c.deletion_started_at.is_(None),
             requests.c.retry_at <= now() if by_itself else true(),
         )
         .with_for_update()
@@ -118,20 +120,20 @@ def _reopen(
         .values(
             status=RequestStatus.PROCESSING,
             generation=requests.c.generation + 1,
-            stop_reason=None,
+            termination_reason=None,
             failure_code=None,
             completed_at=None,
             retry_at=None,
             auto_retries=requests.c.auto_retries + 1 if by_itself else 0,
-            reopened_at=now(),
-            mark_at=now(),
-            mark_images=requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images,
-            due_at=now(),
-            hold_token=requests.c.hold_token + 1,
+            retried_at=now(),
+            rate_sampled_at=now(),
+            rate_sampled_images=requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images,
+            lease_until=now(),
+            lease_token=requests.c.lease_token + 1,
         )
     )
     reopened = _count(connection, opened, requests.c.id == request_id)
-    quotas.count_stored(connection, tenant_id, -reopened.output_bytes)
+    quotas.add_stored_bytes(connection, tenant_id, -reopened.output_bytes)
     return reopened
 
 
@@ -207,9 +209,9 @@ def _count(connection: Connection, opened: _Reopened, *where: ColumnElement[bool
             failed_images=requests.c.failed_images - opened.failed_images,
             cancelled_images=requests.c.cancelled_images - opened.cancelled_images,
             failed_products=requests.c.failed_products - opened.failed_products,
-            mark_images=requests.c.mark_images - opened.failed_images - opened.cancelled_images,
-            reopening=opened.next,
-            reopened_to=opened.after,
+            rate_sampled_images=requests.c.rate_sampled_images - opened.failed_images - opened.cancelled_images,
+            retry_scope=opened.next,
+            retry_cursor=opened.after,
             sequence=requests.c.sequence + 1,
             updated_at=now(),
         )

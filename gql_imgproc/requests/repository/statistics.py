@@ -18,7 +18,7 @@ COUNTED_WEBHOOKS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class Statistics:
     """What is open, and what of it could be done now."""
 
     open_requests: dict[RequestStatus, int]
@@ -48,7 +48,7 @@ _OPEN = (
 )
 _oldest = (
     select(requests.c.id)
-    .where(is_open, requests.c.stop_reason.is_(None))
+    .where(is_open, requests.c.termination_reason.is_(None))
     .order_by(requests.c.id)
     .limit(bindparam("of_requests"))
     .subquery()
@@ -65,11 +65,11 @@ _due = (
 _CLAIMABLE = select(func.sum(select(func.count()).select_from(_due).scalar_subquery())).select_from(_oldest)
 
 
-def overview(connection: Connection) -> Overview:
+def read_statistics(connection: Connection) -> Statistics:
     """How the service is doing."""
     rows = connection.execute(_OPEN).all()
     most = {"of_requests": COUNTED_REQUESTS, "in_each": COUNTED_PRODUCTS}
-    return Overview(
+    return Statistics(
         open_requests=dict.fromkeys(OPEN, 0) | {row.status: row.requests for row in rows},
         pending_products=sum(int(row.products) for row in rows),
         pending_images=sum(int(row.images) for row in rows),

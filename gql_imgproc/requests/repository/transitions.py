@@ -44,8 +44,8 @@ def mark_stopping(
     """From now on nothing of the request is claimed or recorded; None when it is final or being stopped."""
     row = connection.execute(
         update(requests)
-        .where(*request_of_tenant(tenant_id, request_id), is_open, requests.c.stop_reason.is_(None))
-        .values(stop_reason=reason, sequence=requests.c.sequence + 1, updated_at=now())
+        .where(*request_of_tenant(tenant_id, request_id), is_open, requests.c.termination_reason.is_(None))
+        .values(termination_reason=reason, sequence=requests.c.sequence + 1, updated_at=now())
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
     return to_snapshot(row) if row else None
@@ -58,8 +58,8 @@ def stop_unreadable(connection: Connection, hold: RequestLease) -> Snapshot | No
     """
     row = connection.execute(
         update(requests)
-        .where(*held_by(hold), requests.c.stop_reason.is_distinct_from(TerminationReason.CSV_UNREADABLE))
-        .values(stop_reason=TerminationReason.CSV_UNREADABLE, sequence=requests.c.sequence + 1, updated_at=now())
+        .where(*held_by(hold), requests.c.termination_reason.is_distinct_from(TerminationReason.CSV_UNREADABLE))
+        .values(termination_reason=TerminationReason.CSV_UNREADABLE, sequence=requests.c.sequence + 1, updated_at=now())
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
     return to_snapshot(row) if row else None
@@ -102,7 +102,7 @@ def cancel_chunk(connection: Connection, hold: RequestLease) -> bool:
     ).rowcount
     counted = connection.execute(
         update(requests)
-        .where(*held_by(hold), requests.c.stop_reason.is_not(None))
+        .where(*held_by(hold), requests.c.termination_reason.is_not(None))
         .values(
             cancelled_images=requests.c.cancelled_images + cancelled,
             sequence=requests.c.sequence + 1,
@@ -131,9 +131,9 @@ def finish(
         update(requests)
         .where(
             *held_by(hold),
-            requests.c.stop_reason.is_not_distinct_from(seen.stop_reason),
+            requests.c.termination_reason.is_not_distinct_from(seen.termination_reason),
             # Who stops it does not wait for images that are yet to be opened again.
-            or_(requests.c.reopening.is_(None), requests.c.stop_reason.is_not(None)),
+            or_(requests.c.retry_scope.is_(None), requests.c.termination_reason.is_not(None)),
             *(complete if end.failure is not RequestFailureCode.CSV_UNREADABLE else ()),
         )
         .values(
@@ -141,12 +141,12 @@ def finish(
             failure_code=end.failure,
             output_name=end.output_name,
             retry_at=case((_is_retryable(end), now_plus(end.retry_after_s)), else_=null()),
-            tidy_at=now_plus(TIDY_SECONDS),
+            cleanup_at=now_plus(TIDY_SECONDS),
             completed_at=now(),
             updated_at=now(),
             images_per_second=None,
-            reopening=None,
-            reopened_to=None,
+            retry_scope=None,
+            retry_cursor=None,
             sequence=requests.c.sequence + 1,
         )
         .returning(*SNAPSHOT_COLUMNS)
@@ -155,7 +155,7 @@ def finish(
         return None
     if row.webhook_url:
         webhook_outbox.insert(connection, row.id, row.generation)
-    quotas.count_stored(connection, row.tenant_id, row.output_bytes)
+    quotas.add_stored_bytes(connection, row.tenant_id, row.output_bytes)
     return to_snapshot(row)
 
 
@@ -189,51 +189,51 @@ class RequestLease:
 
 def held_by(hold: RequestLease) -> tuple[ColumnElement[bool], ...]:
     """For the WHERE of whatever is written under the hold."""
-    return requests.c.id == hold.request.id, requests.c.hold_token == hold.token, is_open
+    return requests.c.id == hold.request.id, requests.c.lease_token == hold.token, is_open
 
 
 def acquire(connection: Connection, request_id: UUID, lease_s: float) -> RequestLease | None:
     """Holds an open request for so long; None when another does, or when it is final."""
     row = connection.execute(
         update(requests)
-        .where(requests.c.id == request_id, requests.c.due_at <= now(), is_open)
-        .values(due_at=now_plus(lease_s), hold_token=requests.c.hold_token + 1)
-        .returning(*SNAPSHOT_COLUMNS, requests.c.hold_token)
+        .where(requests.c.id == request_id, requests.c.lease_until <= now(), is_open)
+        .values(lease_until=now_plus(lease_s), lease_token=requests.c.lease_token + 1)
+        .returning(*SNAPSHOT_COLUMNS, requests.c.lease_token)
     ).one_or_none()
-    return RequestLease(to_snapshot(row), row.hold_token) if row else None
+    return RequestLease(to_snapshot(row), row.lease_token) if row else None
 
 
 def renew(connection: Connection, hold: RequestLease, lease_s: float) -> bool:
     """Holds on for so long from now; False when the hold is lost. Who has ended the request has not lost it."""
-    ours = requests.c.id == hold.request.id, requests.c.hold_token == hold.token
-    return connection.execute(update(requests).where(*ours).values(due_at=now_plus(lease_s))).rowcount == 1
+    ours = requests.c.id == hold.request.id, requests.c.lease_token == hold.token
+    return connection.execute(update(requests).where(*ours).values(lease_until=now_plus(lease_s))).rowcount == 1
 
 
 def release(connection: Connection, hold: RequestLease) -> None:
     """Gives a hold back before its time."""
-    connection.execute(update(requests).where(*held_by(hold)).values(due_at=now()))
+    connection.execute(update(requests).where(*held_by(hold)).values(lease_until=now()))
 
 
 #: Products that are removed in one transaction, with their images.
 REMOVAL_CHUNK = 500
 
 
-def delete_final(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
+def start_deletion(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
     """Begins to remove a final request with its products, images and deliveries; False when it is open or not there.
 
-    A small one is gone at once. What is left of a larger one is `remove_chunk`'s, now or after whatever happens.
+    A small one is gone at once. What is left of a larger one is `delete_chunk`'s, now or after whatever happens.
     """
     begun = connection.execute(
         update(requests)
         .where(*request_of_tenant(tenant_id, request_id), ~is_open)
-        .values(removing_at=now(), retry_at=None)
+        .values(deletion_started_at=now(), retry_at=None)
     ).rowcount
     if begun:
-        remove_chunk(connection, tenant_id, request_id)
+        delete_chunk(connection, tenant_id, request_id)
     return begun == 1
 
 
-def remove_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
+def delete_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
     """Removes some products of a request that is being removed, and itself with the last; whether any are left."""
     some = select(products.c.id).where(products.c.request_id == request_id, products.c.tenant_id == tenant_id)
     ids = connection.scalars(some.limit(REMOVAL_CHUNK)).all()
@@ -242,17 +242,17 @@ def remove_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> b
         return True
     freed = connection.execute(
         delete(requests)
-        .where(*request_of_tenant(tenant_id, request_id), requests.c.removing_at.is_not(None))
+        .where(*request_of_tenant(tenant_id, request_id), requests.c.deletion_started_at.is_not(None))
         .returning(requests.c.output_bytes)
     ).scalar_one_or_none()
     if freed is not None:
-        quotas.count_stored(connection, tenant_id, -freed)
+        quotas.add_stored_bytes(connection, tenant_id, -freed)
     return False
 
 
 def list_deleting(connection: Connection, quiet_s: float, limit: int) -> list[tuple[UUID, UUID]]:
     """Tenant and identifier of requests whose removal began longer ago than that: nobody may be at it any more."""
-    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.removing_at <= now_plus(-quiet_s))
+    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.deletion_started_at <= now_plus(-quiet_s))
     return [(row.tenant_id, row.id) for row in connection.execute(statement.limit(limit))]
 
 
@@ -274,14 +274,14 @@ def filter_existing(connection: Connection, request_ids: Collection[UUID]) -> se
 
 def list_with_leftover_objects(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
     """Tenant and identifier of final requests that ended a while ago and may have objects that no row names."""
-    which = select(requests.c.tenant_id, requests.c.id).where(requests.c.tidy_at <= now())
-    return [(row.tenant_id, row.id) for row in connection.execute(which.order_by(requests.c.tidy_at).limit(limit))]
+    which = select(requests.c.tenant_id, requests.c.id).where(requests.c.cleanup_at <= now())
+    return [(row.tenant_id, row.id) for row in connection.execute(which.order_by(requests.c.cleanup_at).limit(limit))]
 
 
 def mark_cleaned_up(connection: Connection, seen: Snapshot) -> None:
     """Says that it was looked after, unless it has been opened again since it was `seen`."""
     same = requests.c.id == seen.id, requests.c.generation == seen.generation
-    connection.execute(update(requests).where(*same, ~is_open).values(tidy_at=None))
+    connection.execute(update(requests).where(*same, ~is_open).values(cleanup_at=None))
 
 
 def image_keys(connection: Connection, image_ids: Collection[UUID]) -> set[str]:
@@ -308,8 +308,8 @@ def iter_open_requests(connection: Connection, after: UUID | None, limit: int) -
     statement = (
         select(
             *SNAPSHOT_COLUMNS,
-            (requests.c.due_at <= now()).label("free"),
-            seconds_since(func.coalesce(requests.c.reopened_at, requests.c.created_at)).label("age_s"),
+            (requests.c.lease_until <= now()).label("free"),
+            seconds_since(func.coalesce(requests.c.retried_at, requests.c.created_at)).label("age_s"),
         )
         .where(is_open)
         .order_by(requests.c.id)

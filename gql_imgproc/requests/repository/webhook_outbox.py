@@ -87,7 +87,7 @@ _CLAIM = (
         attempts=_delivery.attempts + 1,
         updated_at=now(),
     )
-    .returning(_delivery.lease_token, _delivery.attempts, _delivery.log, _delivery.updated_at)
+    .returning(_delivery.lease_token, _delivery.attempts, _delivery.attempts_log, _delivery.updated_at)
 )
 
 # Asked again here: between the two statements the delivery may have become due.
@@ -118,7 +118,7 @@ def insert(connection: Connection, request_id: UUID, generation: int) -> UUID:
             request_id=request_id,
             generation=generation,
             due_at=now(),
-            log=[],
+            attempts_log=[],
             created_at=now(),
             updated_at=now(),
         )
@@ -131,7 +131,7 @@ def list_due(connection: Connection, limit: int) -> list[UUID]:
     return list(connection.scalars(_DUE, {"at_most": limit}))
 
 
-def claim(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedDelivery | None:
+def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedDelivery | None:
     """Takes a delivery that is due; None when it is not, or when somebody else has it.
 
     A delivery whose request was opened again meanwhile is given up: the request's next end has its own.
@@ -150,7 +150,7 @@ def claim(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedD
         at=row.updated_at,
         url=request.webhook_url,
         request=to_snapshot(request),
-        log=row.log,
+        log=row.attempts_log,
     )
 
 
@@ -172,7 +172,7 @@ def record(connection: Connection, claim: ClaimedDelivery, attempt: Attempt, nex
             status=status,
             last_http_status=attempt.http_status,
             due_at=null() if planned is None else now_plus(planned),
-            log=[*claim.log, attempt.to_json()][-LOG_LENGTH:],
+            attempts_log=[*claim.log, attempt.to_json()][-LOG_LENGTH:],
             updated_at=now(),
         )
     ).rowcount
@@ -193,7 +193,7 @@ def reset_for_resend(connection: Connection, tenant_id: UUID, request_id: UUID) 
     if row is None:
         raise RequestNotFound
     request = to_snapshot(row)
-    if request.webhook_url is None or not request.status.final:
+    if request.webhook_url is None or not request.status.is_terminal:
         raise NoWebhook
     again = connection.execute(
         update(webhook_deliveries)

@@ -29,7 +29,7 @@ def given_failures(database: Database, *temporary: bool) -> UUID:
     """A final request of one product for each, of which nothing went well."""
     request_id = given_request(database, *[1] * len(temporary))
     for passes in temporary:
-        state = record(database, claimed(database, request_id), 0, replace(FAILED, error_temporary=passes))
+        state = record(database, claimed(database, request_id), 0, replace(FAILED, error_retryable=passes))
     assert finish(database, state, RequestStatus.FAILED, auto_retries=1) is not None
     return request_id
 
@@ -99,7 +99,7 @@ def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database
         (DEFAULT_TENANT, request_id)
     ]
 
-    first = database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id))
+    first = database.write_now(lambda connection: retry.reopen_retryable(connection, DEFAULT_TENANT, request_id))
     assert first is not None
     held = hold(database, request_id)
     second = next_chunk(database, held)
@@ -141,7 +141,7 @@ def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> N
     request_id = given_failures(database, *[True] * 5)
     other = given_request(database, 1)
 
-    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
 
     # Large ones are still there; nobody opens them any more, and they are known to be unfinished.
     assert now(database, request_id).status is RequestStatus.FAILED
@@ -152,11 +152,11 @@ def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> N
     assert database.read_now(lambda connection: transitions.list_deleting(connection, 0, 9)) == [
         (DEFAULT_TENANT, request_id)
     ]
-    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
-    assert not database.write_now(lambda connection: transitions.remove_chunk(connection, DEFAULT_TENANT, request_id))
+    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
+    assert not database.write_now(lambda connection: transitions.delete_chunk(connection, DEFAULT_TENANT, request_id))
     assert [count(database, table) for table in (requests, products, images)] == [1, 1, 1]
     # Nothing of an open one is taken.
-    assert not database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, other))
+    assert not database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, other))
     assert count(database, images, images.c.status == ImageStatus.PENDING) == 1
 
 

@@ -211,9 +211,9 @@ def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one
     other = given_request(database, 1)
     state = record(database, claimed(database, request_id), 0, DONE)
 
-    assert not database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    assert not database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
     finish(database, state, RequestStatus.COMPLETED)
-    assert database.write_now(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
 
     left = database.read_now(lambda connection: connection.execute(select(images.c.request_id, images.c.status)).all())
     assert left == [(other, ImageStatus.PENDING)]
@@ -267,11 +267,11 @@ def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_th
     )
 
     assert database.write_now(lambda connection: transitions.stop_unreadable(connection, asleep)) is None
-    assert now(database, request_id).stop_reason is TerminationReason.CANCELLED
+    assert now(database, request_id).termination_reason is TerminationReason.CANCELLED
     stopped = database.write_now(lambda connection: transitions.stop_unreadable(connection, awake))
 
     assert stopped is not None
-    assert stopped.stop_reason is TerminationReason.CSV_UNREADABLE
+    assert stopped.termination_reason is TerminationReason.CSV_UNREADABLE
     assert database.write_now(lambda connection: transitions.stop_unreadable(connection, awake)) is None
     assert now(database, request_id).sequence == stopped.sequence
 
@@ -299,7 +299,7 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     request_id = given_request(database, 2, 1, 1)
     mixed = claimed(database, request_id)
     record(database, mixed, 0, FAILED)
-    record(database, mixed, 1, replace(FAILED, error_temporary=True))
+    record(database, mixed, 1, replace(FAILED, error_retryable=True))
     record(database, claimed(database, request_id), 0, FAILED)
     state = record(database, claimed(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
@@ -307,15 +307,15 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
         (DEFAULT_TENANT, request_id)
     ]
 
-    reopened = database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(lambda connection: retry.reopen_retryable(connection, DEFAULT_TENANT, request_id))
 
     assert reopened is not None
     assert (reopened.failed_images, reopened.failed_products, reopened.pending_images) == (2, 1, 1)
     assert_counters_equal_rows(database, request_id)
     again = claimed(database, request_id)
     assert [image.url for image in again.images] == ["https://x.example/0/1"]
-    state = record(database, again, 0, replace(FAILED, error_temporary=True))
+    state = record(database, again, 0, replace(FAILED, error_retryable=True))
     assert state.failed_products == 2
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
     assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 10)) == []
-    assert database.write_now(lambda connection: retry.reopen_temporary(connection, DEFAULT_TENANT, request_id)) is None
+    assert database.write_now(lambda connection: retry.reopen_retryable(connection, DEFAULT_TENANT, request_id)) is None

@@ -257,16 +257,20 @@ def test_single_rows(database: Database) -> None:
     request_id = given_request(database, 2)
     product_id = products_page(database, PageWindow(1)).rows[0][1].id
 
-    request = database.read_now(lambda connection: queries.request(connection, DEFAULT_TENANT, request_id))
-    product = database.read_now(lambda connection: queries.product(connection, DEFAULT_TENANT, product_id))
+    request = database.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+    product = database.read_now(lambda connection: queries.get_product(connection, DEFAULT_TENANT, product_id))
     by_product = database.read_now(
         lambda connection: queries.images_of_products(connection, DEFAULT_TENANT, [product_id, request_id])
     )
     second = by_product[product_id][1]
-    image = database.read_now(lambda connection: queries.image(connection, DEFAULT_TENANT, second.id))
+    image = database.read_now(lambda connection: queries.get_image(connection, DEFAULT_TENANT, second.id))
     nothing = [
         database.read_now(lambda connection, query=query, asked=asked: query(connection, *asked))
-        for query, own in ((queries.request, request_id), (queries.product, product_id), (queries.image, second.id))
+        for query, own in (
+            (queries.get_request, request_id),
+            (queries.get_product, product_id),
+            (queries.get_image, second.id),
+        )
         # One that there is not, and one that is another's.
         for asked in ((DEFAULT_TENANT, new_id()), (new_id(), own))
     ]

@@ -18,7 +18,7 @@ from gql_imgproc.database.tables import metadata, products
 from gql_imgproc.enums import AuditAction, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import claims, product_queries, queries, retry, transitions, webhook_outbox
-from gql_imgproc.requests.repository.output_rows import results
+from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.scenarios import FAILED, given_request
 
@@ -210,12 +210,12 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
     claim = do(lambda connection: claims.claim_product(connection, request_id, 60))
     do(lambda connection: claims.extend_lease(connection, claim, 60))
     do(lambda connection: claims.mark_crash_suspect(connection, claim, claim.images[0].id))
-    failed = replace(FAILED, error_temporary=True)
+    failed = replace(FAILED, error_retryable=True)
     state = do(lambda connection: claims.record_image(connection, claim, claim.images[0].id, failed))
     do(lambda connection: claims.release_product(connection, claim, 0))
     do(lambda connection: transitions.iter_open_requests(connection, None, 500))
     do(lambda connection: transitions.count_claimable(connection, request_id, 32))
-    for again in (retry.reopen_temporary, retry.start_retry):
+    for again in (retry.reopen_retryable, retry.start_retry):
         state = do(
             lambda connection: transitions.mark_stopping(
                 connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE
@@ -224,7 +224,7 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
         held = do(lambda connection: transitions.acquire(connection, request_id, 60))
         do(lambda connection, held=held: transitions.renew(connection, held, 60))
         do(lambda connection, held=held: transitions.cancel_chunk(connection, held))
-        do(lambda connection, held=held: list(results(connection, request_id, 0, 1_000)))
+        do(lambda connection, held=held: list(read_output_rows(connection, request_id, 0, 1_000)))
         failure = RequestFailureCode.DEADLINE if again is retry.start_retry else None
         end = FinalState(RequestStatus.FAILED, failure, "output-1.csv", auto_retries=1)
         ended = do(lambda connection, held=held, state=state, end=end: transitions.finish(connection, held, state, end))
@@ -247,7 +247,7 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
     for look in (transitions.list_expired, transitions.list_deleting):
         do(lambda connection, look=look: look(connection, 0, 500))
     do(lambda connection: transitions.list_with_leftover_objects(connection, 500))
-    assert do(lambda connection: transitions.delete_final(connection, DEFAULT_TENANT, request_id))
+    assert do(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
 
     assert len(found) > 60
     # What a step has found may be put in order.

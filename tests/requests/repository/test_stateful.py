@@ -43,7 +43,7 @@ from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import DONE, FAILED, now
 
-FOR_NOW = replace(FAILED, error_temporary=True)
+FOR_NOW = replace(FAILED, error_retryable=True)
 #: Over at once, or not within the test.
 LEASES = st.sampled_from([0.0, 60.0])
 VERDICTS = st.sampled_from([DONE, DONE, FAILED, FOR_NOW])
@@ -124,8 +124,8 @@ class Life(RuleBasedStateMachine):
         request = now(self.database, self.id)
         due = (
             self.read(transitions.count_claimable, self.id, 1)
-            and not request.status.final
-            and request.stop_reason is None
+            and not request.status.is_terminal
+            and request.termination_reason is None
         )
         claimed = self.write(claims.claim_product, self.id, lease_s)
         assert (claimed is not None) == bool(due)
@@ -142,10 +142,10 @@ class Life(RuleBasedStateMachine):
         image_id = self.pick(list(claim.images), number).id
         image = next(row for row in self.images_of(claim) if row.id == image_id)
         request, pending = now(self.database, self.id), image.status is ImageStatus.PENDING
-        going = request.status is RequestStatus.PROCESSING and request.stop_reason is None
+        going = request.status is RequestStatus.PROCESSING and request.termination_reason is None
         with self.refused_unless(self.is_newest(claim) and pending and going):
             state = self.write(claims.record_image, claim, image.id, verdict)
-            assert state.ended_images == request.ended_images + 1
+            assert state.finished_images == request.finished_images + 1
 
     @precondition(lambda self: self.claims)
     @rule(which=WHICH, lease_s=LEASES)
@@ -218,7 +218,7 @@ class Life(RuleBasedStateMachine):
     @rule(reason=st.sampled_from([TerminationReason.CANCELLED, TerminationReason.DEADLINE]))
     def stop(self, reason: TerminationReason) -> None:
         request = now(self.database, self.id)
-        going = not request.status.final and request.stop_reason is None
+        going = not request.status.is_terminal and request.termination_reason is None
         with self.unchanged_unless(going):
             assert (self.write(transitions.mark_stopping, DEFAULT_TENANT, self.id, reason) is not None) == going
 
@@ -226,7 +226,10 @@ class Life(RuleBasedStateMachine):
     @rule(which=WHICH)
     def stop_unreadable(self, which: int) -> None:
         held = self.pick(self.holds, which)
-        stops = self.is_mine(held) and now(self.database, self.id).stop_reason is not TerminationReason.CSV_UNREADABLE
+        stops = (
+            self.is_mine(held)
+            and now(self.database, self.id).termination_reason is not TerminationReason.CSV_UNREADABLE
+        )
         with self.unchanged_unless(stops):
             assert (self.write(transitions.stop_unreadable, held) is not None) == stops
 
@@ -238,7 +241,7 @@ class Life(RuleBasedStateMachine):
             with self.unchanged_unless(False):
                 assert not self.write(transitions.cancel_chunk, held)
             return
-        with self.refused_unless(self.is_mine(held) and request.stop_reason is not None):
+        with self.refused_unless(self.is_mine(held) and request.termination_reason is not None):
             assert self.write(transitions.cancel_chunk, held)
 
     @precondition(lambda self: self.holds)
@@ -253,7 +256,7 @@ class Life(RuleBasedStateMachine):
             # Never begun: services.completion looks, and what it saw cannot change under its hold.
             return
         complete = not request.pending_images or failure is RequestFailureCode.CSV_UNREADABLE
-        ends = self.is_mine(held) and seen.stop_reason is request.stop_reason and complete
+        ends = self.is_mine(held) and seen.termination_reason is request.termination_reason and complete
         end = FinalState(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
         with self.unchanged_unless(ends):
             assert (self.write(transitions.finish, held, seen, end) is not None) == ends
@@ -269,7 +272,7 @@ class Life(RuleBasedStateMachine):
         if held.request.needs_rows:
             rest = self.rows(held.request.ingested_products, len(self.layout))
             self.write(create.insert_chunk, held, rest, 60)
-        while held.request.stop_reason is not None and self.write(transitions.cancel_chunk, held):
+        while held.request.termination_reason is not None and self.write(transitions.cancel_chunk, held):
             pass
         seen = now(self.database, self.id)
         if self.unended_products():
@@ -286,18 +289,18 @@ class Life(RuleBasedStateMachine):
             tried_again.add(ImageStatus.CANCELLED)
         failed = self.read(
             lambda connection: connection.execute(
-                select(images.c.status, images.c.error_temporary).where(images.c.request_id == self.id)
+                select(images.c.status, images.c.error_retryable).where(images.c.request_id == self.id)
             ).all()
         )
         if by_itself:
             due = (DEFAULT_TENANT, self.id) in self.read(retry.list_due_auto_retries, 1000)
-            opens = due and any(row.status is ImageStatus.FAILED and row.error_temporary for row in failed)
+            opens = due and any(row.status is ImageStatus.FAILED and row.error_retryable for row in failed)
             assert due == opens
         else:
-            opens = request.status.final and any(row.status in tried_again for row in failed)
+            opens = request.status.is_terminal and any(row.status in tried_again for row in failed)
         self.reopened = opens
         with self.unchanged_unless(opens):
-            state = self.write(retry.reopen_temporary if by_itself else retry.start_retry, DEFAULT_TENANT, self.id)
+            state = self.write(retry.reopen_retryable if by_itself else retry.start_retry, DEFAULT_TENANT, self.id)
             assert (state is not None) == opens
 
     # --- Webhooks.
@@ -307,10 +310,10 @@ class Life(RuleBasedStateMachine):
         due = self.read(lambda connection: connection.execute(self.deliveries().order_by("generation")).all())
         if not due:
             return
-        claimed = self.write(webhook_outbox.claim, due[-1].id, lease_s)
+        claimed = self.write(webhook_outbox.claim_delivery, due[-1].id, lease_s)
         if claimed:
             assert claimed.request.generation == due[-1].generation == now(self.database, self.id).generation
-            assert claimed.request.status.final
+            assert claimed.request.status.is_terminal
             self.tries.append(claimed)
 
     @precondition(lambda self: self.tries)
@@ -329,7 +332,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def resend(self) -> None:
-        if now(self.database, self.id).status.final:
+        if now(self.database, self.id).status.is_terminal:
             delivery_id, _ = self.write(webhook_outbox.reset_for_resend, DEFAULT_TENANT, self.id)
             assert delivery_id in [
                 row.id for row in self.read(lambda connection: connection.execute(self.deliveries()))
@@ -355,11 +358,11 @@ class Life(RuleBasedStateMachine):
             return
         assert after.sequence >= before.sequence
         assert after.generation == before.generation + opened
-        if before.status.final and not opened:
-            assert (after.status, after.output_name, after.ended_images) == (
+        if before.status.is_terminal and not opened:
+            assert (after.status, after.output_name, after.finished_images) == (
                 before.status,
                 before.output_name,
-                before.ended_images,
+                before.finished_images,
             )
         # What is published is told apart by its sequence.
         if after.sequence == before.sequence:
@@ -377,7 +380,7 @@ class Life(RuleBasedStateMachine):
         request = now(self.database, self.id) if self.layout else None
         assert all(count == 1 for _, count in of_generation)
         if request:
-            expected = range(1, request.generation + request.status.final)
+            expected = range(1, request.generation + request.status.is_terminal)
             assert sorted(generation for generation, _ in of_generation) == list(expected)
 
     # --- What the rows say.
@@ -403,12 +406,12 @@ class Life(RuleBasedStateMachine):
         return bool(self.product_of(claim).lease_token == claim.lease_token)
 
     def is_mine(self, held: RequestLease) -> bool:
-        return self.has_newest_token(held) and not now(self.database, self.id).status.final
+        return self.has_newest_token(held) and not now(self.database, self.id).status.is_terminal
 
     def has_newest_token(self, held: RequestLease) -> bool:
         token: int = self.read(
             lambda connection: connection.execute(
-                select(requests.c.hold_token).where(requests.c.id == self.id)
+                select(requests.c.lease_token).where(requests.c.id == self.id)
             ).scalar_one()
         )
         return token == held.token

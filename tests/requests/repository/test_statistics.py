@@ -11,17 +11,17 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import requests
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.requests.repository import statistics
-from gql_imgproc.requests.repository.statistics import Overview
+from gql_imgproc.requests.repository.statistics import Statistics
 from tests.requests.repository.test_query_plans import grows_with_the_table, steps
 from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, now, record
 
 
-def read(database: Database) -> Overview:
-    return database.read_now(statistics.overview)
+def read(database: Database) -> Statistics:
+    return database.read_now(statistics.read_statistics)
 
 
 def test_nothing_is_open(database: Database) -> None:
-    assert read(database) == Overview({RequestStatus.PENDING: 0, RequestStatus.PROCESSING: 0}, 0, 0, 0.0, 0, 0)
+    assert read(database) == Statistics({RequestStatus.PENDING: 0, RequestStatus.PROCESSING: 0}, 0, 0, 0.0, 0, 0)
 
 
 def test_what_is_open_and_what_of_it_could_be_done(database: Database) -> None:
@@ -66,7 +66,7 @@ def test_of_a_large_request_no_more_is_counted_than_must_be(
 def test_products_are_found_along_their_index(database: Database) -> None:
     given_request(database, 1)
 
-    found = steps(database, statistics.overview)
+    found = steps(database, statistics.read_statistics)
 
     of_products = [step for step in found if "products" in step]
     assert of_products
