@@ -92,9 +92,7 @@ class Story:
             submission = CsvUpload(file, "million.csv", Options(), Priority.NORMAL, None, None)
             accepted = await self._step("upload", accept_upload(self.runtime, SOMEBODY, submission))
         await self._step("take in all rows", ingest.ingest(self.runtime, accepted.snapshot.id))
-        request = self.db.read_now(
-            lambda connection: queries.get_request(connection, DEFAULT_TENANT, accepted.snapshot.id)
-        )
+        request = self.db.read_now(queries.get_request, DEFAULT_TENANT, accepted.snapshot.id)
         assert request is not None
         assert request.ingested_products == self.rows
         return request.id
@@ -138,9 +136,9 @@ class Story:
         }
 
     def _work(self, request_id: UUID) -> None:
-        claim = self.db.write_now(lambda connection: claims.claim_product(connection, request_id, 60))
+        claim = self.db.write_now(claims.claim_product, request_id, 60)
         assert claim is not None
-        self.db.write_now(lambda connection: claims.record_image(connection, claim, claim.images[0].id, DONE))
+        self.db.write_now(claims.record_image, claim, claim.images[0].id, DONE)
 
     def _as_if_done(self, request_id: UUID, *, failed: bool = False) -> None:
         """Every picture has a verdict, as after hours of work."""

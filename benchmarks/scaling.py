@@ -173,9 +173,7 @@ def _work(url: str, request: UUID, count: int, together: Barrier, told: Queue[To
     cpu_s = time.process_time()
 
     def claim() -> list[ClaimedProduct]:
-        claims = [
-            database.write_now(lambda connection: claim_product(connection, request, LEASE_S)) for _ in range(count)
-        ]
+        claims = [database.write_now(claim_product, request, LEASE_S) for _ in range(count)]
         return [claim for claim in claims if claim is not None]
 
     def record() -> None:

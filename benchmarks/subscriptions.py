@@ -137,7 +137,7 @@ def uploaded(url: str, database: str) -> Snapshot:
     request_id = request_id_from(asyncio.run(upload()))
     assert request_id is not None
     db = Database(database)
-    snapshot = db.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+    snapshot = db.read_now(queries.get_request, DEFAULT_TENANT, request_id)
     db.close()
     assert snapshot is not None
     return snapshot

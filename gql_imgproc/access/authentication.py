@@ -52,7 +52,7 @@ class Authenticator:
         if form is None:
             raise ApiKeyRejected("It is not an API key of this service: those begin with gip_.")
         await self._failures.check(form.digest, address)
-        found = await self._runtime.db.read(lambda connection: key_repository.find_by_secret(connection, form))
+        found = await self._runtime.db.read(key_repository.find_by_secret, form)
         try:
             caller = await self._checked(form, found, address)
         except ApiKeyRejected:
@@ -70,7 +70,7 @@ class Authenticator:
         if found.expired:
             raise _refused(form, address, "It has expired. Ask for another one.")
         if not found.use_is_noted:
-            await self._runtime.db.write(lambda connection: key_repository.record_use(connection, key.id))
+            await self._runtime.db.write(key_repository.record_use, key.id)
         return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, address)
 
     async def is_still_valid(self, caller: Caller) -> bool:
@@ -78,7 +78,7 @@ class Authenticator:
         key_id = caller.key_id
         if key_id is None:
             return self._admits_anonymous
-        return bool(await self._runtime.db.read(lambda connection: key_repository.filter_usable(connection, {key_id})))
+        return bool(await self._runtime.db.read(key_repository.filter_usable, {key_id}))
 
     @contextmanager
     def watch_session(self, caller: Caller, over: Callable[[], None]) -> Iterator[None]:

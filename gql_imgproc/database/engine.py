@@ -7,14 +7,18 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 T = TypeVar("T")
+P = ParamSpec("P")
+#: What runs in a transaction.
+Work: TypeAlias = Callable[Concatenate[Connection, P], T]
 
 #: Transactions of one process at once on PostgreSQL, and readers on SQLite, unless told otherwise; each has a thread
 #: and a connection.
@@ -90,21 +94,23 @@ class Database:
             ThreadPoolExecutor(1, thread_name_prefix="db-write") if self.sqlite else self._read_threads
         )
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Runs `work` in a read transaction on a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._read_threads, self.read_now, work)
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls `work(connection, *args, **kwargs)` in a read transaction on a thread."""
+        call = partial(self.read_now, work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._read_threads, call)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Runs `work` in a transaction that is committed unless it raises; it may be run more than once."""
-        return await asyncio.get_running_loop().run_in_executor(self._write_threads, self.write_now, work)
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls `work` in a transaction that is committed unless it raises; it may be called more than once."""
+        call = partial(self.write_now, work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
 
-    def read_now(self, work: Callable[[Connection], T]) -> T:
+    def read_now(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` on the calling thread."""
-        return self._transact(self._reader, work)
+        return self._transact(self._reader, lambda connection: work(connection, *args, **kwargs))
 
-    def write_now(self, work: Callable[[Connection], T]) -> T:
+    def write_now(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` on the calling thread."""
-        return self._transact(self._writer, work)
+        return self._transact(self._writer, lambda connection: work(connection, *args, **kwargs))
 
     def close(self) -> None:
         """Waits for transactions under way, but not for a database that is away; then closes every connection."""

@@ -63,13 +63,11 @@ class Loaders:
     async def _read(
         self, query: Callable[[Connection, UUID, Collection[K]], Mapping[K, T]], keys: list[K]
     ) -> list[T | None]:
-        found = await self._db.read(lambda connection: query(connection, self._tenant_id, set(keys)))
+        found = await self._db.read(query, self._tenant_id, set(keys))
         return [found.get(key) for key in keys]
 
     async def _images(self, keys: list[UUID]) -> list[list[Row[Any]]]:
-        found = await self._db.read(
-            lambda connection: queries.images_of_products(connection, self._tenant_id, set(keys))
-        )
+        found = await self._db.read(queries.images_of_products, self._tenant_id, set(keys))
         return [found[key] for key in keys]
 
     async def _products(self, keys: list[ProductsOf]) -> list[Page[Row[Any]]]:

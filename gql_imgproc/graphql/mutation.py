@@ -140,7 +140,7 @@ class Mutation:
         caller, expires_at, text = info.context.caller, unset_to_none(input.expires_at), generate_api_key()
         try:
             made = await info.context.runtime.db.write(
-                lambda connection: api_keys.create(connection, caller, text, input.name, input.scopes, expires_at)
+                api_keys.create, caller, text, input.name, input.scopes, expires_at
             )
         except errors.KeyInvalid as refused:
             return ApiKeyInvalid.of(refused)
@@ -151,9 +151,7 @@ class Mutation:
         caller, text = info.context.caller, generate_api_key()
         try:
             key_id = _named_key(input.id)
-            made = await info.context.runtime.db.write(
-                lambda connection: api_keys.rotate(connection, caller, text, key_id, input.overlap)
-            )
+            made = await info.context.runtime.db.write(api_keys.rotate, caller, text, key_id, input.overlap)
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.ApiKeyNotRotatable as refused:
@@ -167,7 +165,7 @@ class Mutation:
         caller = info.context.caller
         try:
             key_id = _named_key(input.id)
-            key = await info.context.runtime.db.write(lambda connection: api_keys.revoke(connection, caller, key_id))
+            key = await info.context.runtime.db.write(api_keys.revoke, caller, key_id)
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.LastAdminKey as refused:

@@ -80,15 +80,11 @@ class Query:
         asked = parse_connection_args(ConnectionArgs.REQUESTS, first, after, last, before)
         wanted, oldest_first = unset_to_none(status), order_by is RequestOrder.CREATED_AT_ASC
         db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-        page = await db.read(
-            lambda connection: queries.requests_page(
-                connection, tenant_id, asked, status=wanted, oldest_first=oldest_first
-            )
-        )
+        page = await db.read(queries.requests_page, tenant_id, asked, status=wanted, oldest_first=oldest_first)
         return RequestConnection.of(
             asked,
             page,
-            lambda: db.read(lambda connection: queries.count_requests(connection, tenant_id, status=wanted)),
+            lambda: db.read(queries.count_requests, tenant_id, status=wanted),
         )
 
     @cost_field("Fetches a product; null when it does not exist or is not visible to the caller.")
@@ -111,20 +107,12 @@ class Query:
         asked = parse_connection_args(ConnectionArgs.PRODUCTS, first, after, last, before)
         text, wanted = parse_search(name_contains), unset_to_none(status)
         db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-        page = await db.read(
-            lambda connection: product_queries.products_page(
-                connection, tenant_id, asked, name_contains=text, status=wanted
-            )
-        )
+        page = await db.read(product_queries.products_page, tenant_id, asked, name_contains=text, status=wanted)
         return ProductConnection.of(
             ConnectionArgs.PRODUCTS,
             asked,
             page,
-            lambda: db.read(
-                lambda connection: product_queries.count_products(
-                    connection, tenant_id, name_contains=text, status=wanted
-                )
-            ),
+            lambda: db.read(product_queries.count_products, tenant_id, name_contains=text, status=wanted),
         )
 
     @cost_field("API keys of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
@@ -138,10 +126,8 @@ class Query:
     ) -> ApiKeyConnection:
         asked = parse_connection_args(ConnectionArgs.API_KEYS, first, after, last, before)
         db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-        page = await db.read(lambda connection: key_repository.keys_page(connection, tenant_id, asked))
-        return ApiKeyConnection.of(
-            asked, page, lambda: db.read(lambda connection: key_repository.count_keys(connection, tenant_id))
-        )
+        page = await db.read(key_repository.keys_page, tenant_id, asked)
+        return ApiKeyConnection.of(asked, page, lambda: db.read(key_repository.count_keys, tenant_id))
 
     @cost_field("What was done in the name of the caller's tenant, the newest first.", cost=5, scope=Scope.ADMIN)
     async def audit_log(
@@ -161,15 +147,11 @@ class Query:
         asked = parse_connection_args(ConnectionArgs.AUDIT, first, after, last, before)
         wanted, subject = unset_to_none(action), _subject(unset_to_none(subject_id))
         db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-        page = await db.read(
-            lambda connection: audit_log.events_page(connection, tenant_id, asked, action=wanted, subject_id=subject)
-        )
+        page = await db.read(audit_log.events_page, tenant_id, asked, action=wanted, subject_id=subject)
         return AuditEventConnection.of(
             asked,
             page,
-            lambda: db.read(
-                lambda connection: audit_log.count_events(connection, tenant_id, action=wanted, subject_id=subject)
-            ),
+            lambda: db.read(audit_log.count_events, tenant_id, action=wanted, subject_id=subject),
         )
 
     @cost_field("Who the caller is.", cost=5)
@@ -198,7 +180,7 @@ async def _request(info: Info, id: str) -> Request | None:
     if named is None or named[0] is not IdPrefix.REQUEST:
         return None
     db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: queries.get_request(connection, tenant_id, named[1]))
+    found = await db.read(queries.get_request, tenant_id, named[1])
     return None if found is None else Request.of(found)
 
 
@@ -207,7 +189,7 @@ async def _product(info: Info, id: str) -> Product | None:
     if named is None or named[0] is not IdPrefix.PRODUCT:
         return None
     db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-    row = await db.read(lambda connection: queries.get_product(connection, tenant_id, named[1]))
+    row = await db.read(queries.get_product, tenant_id, named[1])
     return None if row is None else Product.of(row)
 
 
@@ -216,7 +198,7 @@ async def _image(info: Info, id: str) -> Image | None:
     if named is None or named[0] is not IdPrefix.IMAGE:
         return None
     db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-    row = await db.read(lambda connection: queries.get_image(connection, tenant_id, named[1]))
+    row = await db.read(queries.get_image, tenant_id, named[1])
     return None if row is None else Image.of(row, row.input_image_urls, info.context.image_url)
 
 
@@ -227,11 +209,11 @@ def _subject(id: str | None) -> str | None:
 
 async def _api_key(info: Info, key_id: UUID) -> ApiKey | None:
     db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: key_repository.get_key(connection, tenant_id, key_id))
+    found = await db.read(key_repository.get_key, tenant_id, key_id)
     return None if found is None else ApiKey.of(found)
 
 
 async def _audit_event(info: Info, event_id: UUID) -> AuditEvent | None:
     db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-    found = await db.read(lambda connection: audit_log.get_event(connection, tenant_id, event_id))
+    found = await db.read(audit_log.get_event, tenant_id, event_id)
     return None if found is None else AuditEvent.of(found)

@@ -34,7 +34,7 @@ async def reconcile(runtime: Runtime) -> int:
         except Exception:
             # The others are not to wait for the one that cannot be helped.
             log.exception("sweep of one request failed", extra={"request": found.request.id})
-    due = await runtime.db.read(lambda connection: webhook_outbox.list_due(connection, PAGE))
+    due = await runtime.db.read(webhook_outbox.list_due, PAGE)
     missing = [delivery_id for delivery_id in due if not census.control[DELIVER, delivery_id]]
     await best_effort(runtime, *(partial(runtime.queue.deliver, delivery_id) for delivery_id in missing))
     return sent + len(missing)
@@ -43,9 +43,7 @@ async def reconcile(runtime: Runtime) -> int:
 async def run_auto_retries(runtime: Runtime) -> int:
     """Opens requests again whose failures may have been temporary, when their time has come; how many."""
     reopened = 0
-    for tenant_id, request_id in await runtime.db.read(
-        lambda connection: retry.list_due_auto_retries(connection, PAGE)
-    ):
+    for tenant_id, request_id in await runtime.db.read(retry.list_due_auto_retries, PAGE):
         state = await runtime.db.write(
             lambda connection, which=(tenant_id, request_id): retry.reopen_retryable(connection, *which)  # type: ignore[misc]  # bound per turn of the loop
         )
@@ -62,11 +60,7 @@ async def _repair_request(runtime: Runtime, found: OpenRequest, census: Census) 
     request, termination_reason, queue = found.request, found.request.termination_reason, runtime.queue
     if termination_reason is None and found.age_s > runtime.settings.request_deadline_seconds:
         termination_reason = TerminationReason.DEADLINE
-        await runtime.db.write(
-            lambda connection: transitions.mark_stopping(
-                connection, request.tenant_id, request.id, TerminationReason.DEADLINE
-            )
-        )
+        await runtime.db.write(transitions.mark_stopping, request.tenant_id, request.id, TerminationReason.DEADLINE)
     calls: list[Callable[[], object]] = []
     ends = termination_reason is not None or not request.pending_images
     if found.free and request.needs_rows:
@@ -83,7 +77,9 @@ async def _open_requests(runtime: Runtime) -> AsyncIterator[OpenRequest]:
     after: UUID | None = None
     while True:
         page = await runtime.db.read(
-            lambda connection, after=after: transitions.iter_open_requests(connection, after, PAGE)  # type: ignore[misc]  # per turn
+            transitions.iter_open_requests,
+            after,
+            PAGE,
         )
         for found in page:
             yield found

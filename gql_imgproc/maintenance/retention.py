@@ -39,12 +39,12 @@ async def delete_expired_requests(runtime: Runtime) -> int:
     """Deletes final requests that are older than the retention, and those whose deletion was broken off; how many."""
     days = runtime.settings.retention_days
     removed = 0
-    begun = await runtime.db.read(lambda connection: transitions.list_deleting(connection, QUIET_SECONDS, PAGE))
+    begun = await runtime.db.read(transitions.list_deleting, QUIET_SECONDS, PAGE)
     for tenant_id, request_id in begun:
         await commands.delete_chunks(runtime, tenant_id, request_id)
         removed += 1
     while days is not None:
-        page = await runtime.db.read(lambda connection: transitions.list_expired(connection, days * 86_400, PAGE))
+        page = await runtime.db.read(transitions.list_expired, days * 86_400, PAGE)
         for tenant_id, request_id in page:
             try:
                 await commands.delete(runtime, system_caller(tenant_id, "retention"), request_id)
@@ -62,9 +62,7 @@ async def delete_expired_requests(runtime: Runtime) -> int:
 async def delete_orphans(runtime: Runtime) -> int:
     """Deletes objects that no row names: of requests that are gone, and of leases that were lost; how many."""
     removed = await _remove_of_unknown_requests(runtime)
-    for tenant_id, request_id in await runtime.db.read(
-        lambda connection: transitions.list_with_leftover_objects(connection, PAGE)
-    ):
+    for tenant_id, request_id in await runtime.db.read(transitions.list_with_leftover_objects, PAGE):
         removed += await _delete_leftover_objects(runtime, tenant_id, request_id)
     return removed
 
@@ -75,7 +73,7 @@ async def _remove_of_unknown_requests(runtime: Runtime) -> int:
     folders = [UUID(name) for name in await runtime.storage.folders(REQUESTS) if _OUR_FOLDER.fullmatch(name)]
     for start in range(0, len(folders), PAGE):
         page = folders[start : start + PAGE]
-        known = await runtime.db.read(lambda connection, page=page: transitions.filter_existing(connection, page))  # type: ignore[misc]  # bound per turn of the loop
+        known = await runtime.db.read(transitions.filter_existing, page)
         for request_id in page:
             if request_id not in known:
                 removed += (await _remove_old(runtime, request_id, keep=())).removed
@@ -84,7 +82,7 @@ async def _remove_of_unknown_requests(runtime: Runtime) -> int:
 
 async def _delete_leftover_objects(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> int:
     """Removes what losers of leases stored beside a request that has ended a while ago."""
-    request = await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id))
+    request = await runtime.db.read(queries.get_request, tenant_id, request_id)
     if request is None or not request.status.is_terminal:
         return 0
     keep = {input_key(request_id)}
@@ -92,7 +90,7 @@ async def _delete_leftover_objects(runtime: Runtime, tenant_id: UUID, request_id
         keep.add(output_key(request_id, request.output_name))
     cleaned = await _remove_old(runtime, request_id, keep)
     if not cleaned.left:
-        await runtime.db.write(lambda connection: transitions.mark_cleaned_up(connection, request))
+        await runtime.db.write(transitions.mark_cleaned_up, request)
     return cleaned.removed
 
 
@@ -103,7 +101,8 @@ async def _remove_old(runtime: Runtime, request_id: UUID, keep: Collection[str])
     async for page in runtime.storage.pages(request_prefix(request_id)):
         image_ids = [image_id for image_id in (image_id_in(stored.key) for stored in page) if image_id]
         named = await runtime.db.read(
-            lambda connection, image_ids=image_ids: transitions.image_keys(connection, image_ids)  # type: ignore[misc]  # bound per turn of the loop
+            transitions.image_keys,
+            image_ids,
         )
         orphans = [stored for stored in page if stored.key not in named and stored.key not in keep]
         old = [stored.key for stored in orphans if stored.modified_at < before]

@@ -107,9 +107,7 @@ class ProductProcessor:
         return await image_service.fetch(self._runtime, group[0].url)
 
     async def _note_suspicion(self, image: ClaimedImage) -> None:
-        if not await self._runtime.db.write(
-            lambda connection: claims.mark_crash_suspect(connection, self._claim, image.id)
-        ):
+        if not await self._runtime.db.write(claims.mark_crash_suspect, self._claim, image.id):
             raise LeaseLost
 
     async def _store(self, group: list[ClaimedImage], result: image_service.Result) -> None:
@@ -144,9 +142,7 @@ class ProductProcessor:
 
     async def _record(self, image: ClaimedImage, verdict: ImageResult) -> None:
         with stage(Stage.RECORD):
-            snapshot = await self._runtime.db.write(
-                lambda connection: claims.record_image(connection, self._claim, image.id, verdict)
-            )
+            snapshot = await self._runtime.db.write(claims.record_image, self._claim, image.id, verdict)
         self._count(image, verdict)
         await self._announce(snapshot)
 

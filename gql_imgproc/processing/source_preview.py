@@ -28,7 +28,7 @@ class Source:
 
 async def fetch_preview(runtime: Runtime, tenant_id: UUID, image_id: UUID) -> Source:
     """The source of an image that is done. Raises SourceUnknown, TooManySources, or ImageFailure when it is gone."""
-    row = await runtime.db.read(lambda connection: queries.get_image(connection, tenant_id, image_id))
+    row = await runtime.db.read(queries.get_image, tenant_id, image_id)
     if row is None or row.status is not ImageStatus.COMPLETED:
         raise SourceNotFound
     if runtime.sources.locked():

@@ -57,7 +57,7 @@ async def _work_once(runtime: Runtime, request_id: UUID, slot: int) -> None:
     now = asyncio.get_running_loop().time
     turn_ends = now() + runtime.settings.turn_seconds
     lease_s, window = runtime.settings.lease_seconds, runtime.settings.window
-    while claim := await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, lease_s)):
+    while claim := await runtime.db.write(claims.claim_product, request_id, lease_s):
         PRODUCTS_CLAIMED.inc()
         with tracing.start_span("product", product=encode_global_id(IdPrefix.PRODUCT, claim.product_id)):
             await _do(runtime, claim, slot)
@@ -74,7 +74,7 @@ async def _do(runtime: Runtime, claim: ClaimedProduct, slot: int) -> None:
         await publish(runtime, claim.started)
 
     async def extend() -> bool:
-        return await runtime.db.write(lambda connection: claims.extend_lease(connection, claim, lease_s))
+        return await runtime.db.write(claims.extend_lease, claim, lease_s)
 
     product = ProductProcessor(runtime, claim)
     named: dict[str, object] = {"request": claim.request_id, "product": claim.product_id}
@@ -104,7 +104,7 @@ async def _do(runtime: Runtime, claim: ClaimedProduct, slot: int) -> None:
 
 
 async def _give_back(runtime: Runtime, claim: ClaimedProduct, delay_s: float) -> None:
-    await runtime.db.write(lambda connection: claims.release_product(connection, claim, delay_s))
+    await runtime.db.write(claims.release_product, claim, delay_s)
 
 
 def _wake_later(runtime: Runtime, claim: ClaimedProduct, delay_s: float) -> None:

@@ -113,7 +113,7 @@ async def delete(runtime: Runtime, caller: Caller, request_id: UUID) -> None:
 
 async def delete_chunks(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> None:
     """Goes on with a removal that has begun, to its end."""
-    while await runtime.db.write(lambda connection: transitions.delete_chunk(connection, tenant_id, request_id)):  # noqa: ASYNC110 - see below
+    while await runtime.db.write(transitions.delete_chunk, tenant_id, request_id):  # noqa: ASYNC110 - see below
         # SQLite's write lock must be let go between chunks.
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     # The rows went first: objects without rows are only waste, rows without objects would be lies.
@@ -121,7 +121,7 @@ async def delete_chunks(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> 
 
 
 async def _get(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
-    found = await runtime.db.read(lambda connection: queries.get_request(connection, caller.tenant_id, request_id))
+    found = await runtime.db.read(queries.get_request, caller.tenant_id, request_id)
     if found is None:
         raise RequestNotFound
     return found

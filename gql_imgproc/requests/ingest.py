@@ -64,7 +64,7 @@ async def _insert_chunk(runtime: Runtime, hold: RequestLease) -> None:
             await _insert_rows(runtime, hold, file)
     except (InvalidCsv, CsvChanged, ObjectMissing):
         log.exception("the stored CSV cannot be read again", extra={"request": request.id})
-        await runtime.db.write(lambda connection: transitions.stop_unreadable(connection, hold))
+        await runtime.db.write(transitions.stop_unreadable, hold)
 
 
 async def _insert_rows(runtime: Runtime, hold: RequestLease, file: BinaryIO) -> None:
@@ -76,7 +76,10 @@ async def _insert_rows(runtime: Runtime, hold: RequestLease, file: BinaryIO) -> 
         if len(chunk) < min(CHUNK_PRODUCTS, end - start):
             raise CsvChanged
         state = await runtime.db.write(
-            lambda connection, chunk=chunk: create.insert_chunk(connection, hold, chunk, lease_s)  # type: ignore[misc]  # bound per turn of the loop
+            create.insert_chunk,
+            hold,
+            chunk,
+            lease_s,
         )
         await publish(runtime, state)
         if start == first:

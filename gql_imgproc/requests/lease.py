@@ -57,16 +57,16 @@ async def hold_request(runtime: Runtime, request_id: UUID) -> AsyncIterator[Requ
     The block is ended with LeaseLost when the hold is lost.
     """
     lease_s = runtime.settings.lease_seconds
-    hold = await runtime.db.write(lambda connection: transitions.acquire(connection, request_id, lease_s))
+    hold = await runtime.db.write(transitions.acquire, request_id, lease_s)
     if hold is None:
         yield None
         return
 
     async def extend() -> bool:
-        return await runtime.db.write(lambda connection: transitions.renew(connection, hold, lease_s))
+        return await runtime.db.write(transitions.renew, hold, lease_s)
 
     try:
         async with renewing(extend, lease_s):
             yield hold
     finally:
-        await runtime.db.write(lambda connection: transitions.release(connection, hold))
+        await runtime.db.write(transitions.release, hold)

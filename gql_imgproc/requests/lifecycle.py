@@ -59,7 +59,7 @@ async def _finish(runtime: Runtime, request_id: UUID) -> None:
         return
     _count(ended)
     await publish(runtime, ended)
-    if delivery := await runtime.db.read(lambda connection: transitions.delivery_of(connection, ended)):
+    if delivery := await runtime.db.read(transitions.delivery_of, ended):
         await best_effort(runtime, lambda: runtime.queue.deliver(delivery))
     await share_out(runtime, ended.tenant_id)
 
@@ -82,7 +82,7 @@ async def _end(runtime: Runtime, hold: RequestLease) -> Snapshot | None:
     if request.needs_rows:
         return None
     if request.termination_reason is not None:
-        while await runtime.db.write(lambda connection: transitions.cancel_chunk(connection, hold)):  # noqa: ASYNC110 - see below
+        while await runtime.db.write(transitions.cancel_chunk, hold):  # noqa: ASYNC110 - see below
             # SQLite's write lock must be let go between chunks.
             await asyncio.sleep(CHUNK_PAUSE_SECONDS)
         request = await _now(runtime, request)
@@ -95,13 +95,13 @@ async def _end(runtime: Runtime, hold: RequestLease) -> Snapshot | None:
     status, failure = final_status(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     settings = runtime.settings
     end = FinalState(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
-    return await runtime.db.write(lambda connection: transitions.finish(connection, hold, request, end))
+    return await runtime.db.write(transitions.finish, hold, request, end)
 
 
 async def _reopen_rest(runtime: Runtime, hold: RequestLease) -> Snapshot:
     """Opens what is left of a large request that is being opened again; the request as it is then."""
     request = hold.request
-    while state := await runtime.db.write(lambda connection: retry.reopen_chunk(connection, hold)):
+    while state := await runtime.db.write(retry.reopen_chunk, hold):
         request = state
         await publish(runtime, request)
         await enqueue_workers(runtime, request.id, request.priority)
@@ -124,7 +124,7 @@ async def _take_next_step(runtime: Runtime, seen: Snapshot) -> None:
 
 
 async def _now(runtime: Runtime, seen: Snapshot) -> Snapshot:
-    return await runtime.db.read(lambda connection: queries.get_request(connection, seen.tenant_id, seen.id)) or seen
+    return await runtime.db.read(queries.get_request, seen.tenant_id, seen.id) or seen
 
 
 def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None]:

@@ -66,7 +66,7 @@ async def enqueue_workers(runtime: Runtime, request_id: UUID, priority: Priority
 async def share_out(runtime: Runtime, tenant_id: UUID) -> None:
     """Gives the places of a request that has ended to the other open ones of its tenant, if that makes a difference."""
     window = runtime.settings.window
-    others = await runtime.db.read(lambda connection: transitions.list_open_of_tenant(connection, tenant_id, window))
+    others = await runtime.db.read(transitions.list_open_of_tenant, tenant_id, window)
     if not others or share_of(window, len(others)) == share_of(window, len(others) + 1):
         return
     try:

@@ -25,7 +25,7 @@ async def request_span(
         return
     parent = tracing.propagation_headers()
     if parent is None:
-        parent = await runtime.db.read(lambda connection: queries.get_traceparent(connection, request_id))
+        parent = await runtime.db.read(queries.get_traceparent, request_id)
     with (
         tracing.use_context(parent),
         tracing.start_span(name, parent, kind, request=encode_global_id(IdPrefix.REQUEST, request_id)),

@@ -108,7 +108,7 @@ async def _submit(runtime: Runtime, caller: Caller, submission: CsvUpload) -> Up
     limits = quota_limits(runtime.settings, caller)
     largest_bytes = int(runtime.settings.max_upload_bytes)
     if limits is not None:
-        standing = await runtime.db.read(lambda connection: quotas.read_usage(connection, caller.tenant_id, limits))
+        standing = await runtime.db.read(quotas.read_usage, caller.tenant_id, limits)
         try:
             # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
             standing.check(requests=1, images=0)
@@ -127,9 +127,7 @@ async def _submit(runtime: Runtime, caller: Caller, submission: CsvUpload) -> Up
     except (IntegrityError, QuotaExceeded):
         # Our own commit, whose answer was lost, or another upload with the same key that was faster, has its key, or
         # its room.
-        recorded = await runtime.db.read(
-            lambda connection: queries.get_request(connection, caller.tenant_id, request_id)
-        )
+        recorded = await runtime.db.read(queries.get_request, caller.tenant_id, request_id)
         if recorded is None:
             await runtime.storage.delete(input_key(request_id))
             if replayed := await _find_by_idempotency_key(runtime, caller, submission.idempotency_key):
@@ -155,7 +153,7 @@ async def _wake(runtime: Runtime, accepted: Snapshot, open_requests: int) -> Non
 async def _find_by_idempotency_key(runtime: Runtime, caller: Caller, key: str | None) -> UploadResult | None:
     if key is None:
         return None
-    found = await runtime.db.write(lambda connection: create.find_by_idempotency_key(connection, caller.tenant_id, key))
+    found = await runtime.db.write(create.find_by_idempotency_key, caller.tenant_id, key)
     return UploadResult(found, replayed=True) if found else None
 
 

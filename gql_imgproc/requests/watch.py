@@ -60,4 +60,4 @@ def _parse(event: Event | None) -> Snapshot | None:
 
 
 async def _read(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
-    return await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id))
+    return await runtime.db.read(queries.get_request, tenant_id, request_id)

@@ -64,7 +64,7 @@ async def download(request: Request) -> Response:
     if request_id is None:
         return _error(404, str(RequestNotFound()))
     tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
-    found = await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id))
+    found = await runtime.db.read(queries.get_request, tenant_id, request_id)
     if found is None:
         return _error(404, str(RequestNotFound()))
     if not found.status.is_terminal:
@@ -133,7 +133,7 @@ async def _is_allowed(request: Request, key: str) -> bool:
     runtime: Runtime = request.app.state.runtime
     request_id = request_id_of(key)
     tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
-    return await runtime.db.read(lambda connection: queries.get_request(connection, tenant_id, request_id)) is not None
+    return await runtime.db.read(queries.get_request, tenant_id, request_id) is not None
 
 
 async def _redirect_to_bucket(request: Request, key: str, cache_control: str) -> Response | None:

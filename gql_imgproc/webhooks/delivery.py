@@ -55,7 +55,7 @@ async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
     """Makes one try if one is due; what comes of it is recorded, and with it when the next try is due."""
     settings = runtime.settings
     lease_s = settings.webhook_timeout_seconds + LEASE_MARGIN_S
-    claim = await runtime.db.write(lambda connection: webhook_outbox.claim_delivery(connection, delivery_id, lease_s))
+    claim = await runtime.db.write(webhook_outbox.claim_delivery, delivery_id, lease_s)
     if claim is None:
         return
 
@@ -70,7 +70,7 @@ async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
 
     attempt = webhook_outbox.Attempt(claim.at, answer.http_status, answer.error, answer.duration_ms)
     delay_s = None if answer.gone else next_delay_s(claim.attempt, settings.webhook_retry_delays, answer.retry_after_s)
-    await runtime.db.write(lambda connection: webhook_outbox.record(connection, claim, attempt, delay_s))
+    await runtime.db.write(webhook_outbox.record, claim, attempt, delay_s)
     log.info(
         "webhook not taken" if answer.error else "webhook delivered",
         extra={

@@ -26,9 +26,7 @@ def rows(database: Database) -> list[Any]:
 )
 def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) -> None:
     database.write_now(
-        lambda connection: audit_log.record_event(
-            connection, anonymous_caller("192.0.2.1", unlimited=True), AuditAction.REQUEST_ACCEPTED, "x"
-        )
+        audit_log.record_event, anonymous_caller("192.0.2.1", unlimited=True), AuditAction.REQUEST_ACCEPTED, "x"
     )
     (before,) = rows(database)
     same = dict(before._mapping) | {"actor": "somebody else"}

@@ -23,7 +23,7 @@ from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_
 
 
 def standing(database: Database, limits: Limits, tenant_id: UUID = DEFAULT_TENANT) -> QuotaUsage:
-    return database.read_now(lambda connection: quotas.read_usage(connection, tenant_id, limits))
+    return database.read_now(quotas.read_usage, tenant_id, limits)
 
 
 def rows(database: Database) -> list[int]:
@@ -111,21 +111,21 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
     with pytest.raises(QuotaExceeded, match=r"^The stored pictures have 800 bytes, of at most 800\. Delete"):
         given_request(database, 1, limits=limits)
     with pytest.raises(QuotaExceeded):
-        database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id, limits))
+        database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits)
     assert now(database, request_id).status is RequestStatus.COMPLETED_WITH_ERRORS
     assert now(database, request_id).failed_images == 1
 
     # Retried, stopped, ended again.
-    database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
+    database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
     assert stored() == 800
     record(database, claimed(database, request_id), 0, DONE)
     assert stored() == 1200
     finish(database, now(database, request_id), RequestStatus.COMPLETED)
     assert stored() == 1200
     other = given_tenant(database, "other")
-    assert not database.write_now(lambda connection: transitions.start_deletion(connection, other, request_id))
+    assert not database.write_now(transitions.start_deletion, other, request_id)
     assert stored() == 1200
-    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
+    assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
     assert stored() == 0
     given_request(database, 1, limits=limits)
 
@@ -164,8 +164,8 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     standing(database, Limits())
-    database.read_now(lambda connection: transitions.list_open_of_tenant(connection, DEFAULT_TENANT, 32))
-    database.read_now(lambda connection: transitions.count_open_siblings(connection, new_id()))
+    database.read_now(transitions.list_open_of_tenant, DEFAULT_TENANT, 32)
+    database.read_now(transitions.count_open_siblings, new_id())
     claim(database, new_id())
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
@@ -186,16 +186,12 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
 def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None:
     limits = Limits(open_requests=1)
     request_id = given_request(database, 1, limits=limits)
-    database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     with pytest.raises(QuotaExceeded):
         given_request(database, 1, limits=limits)
     held = hold(database, request_id, lease_s=0)
-    database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    database.write_now(transitions.cancel_chunk, held)
     assert finish(database, now(database, request_id), RequestStatus.CANCELLED)
 
     given_request(database, 1, limits=limits)
@@ -209,18 +205,16 @@ def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
     ended = [given_failed(database, 5) for _ in range(2)]
 
     def start_retry(request_id: UUID) -> None:
-        database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id, limits=limits))
+        database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits=limits)
 
     start_retry(ended[0])
     assert standing(database, limits).pending_images == QuotaItem(5, 8)
     with pytest.raises(QuotaExceeded):
         start_retry(ended[1])
     holder = hold(database, ended[0])
-    while database.write_now(lambda connection: retry.reopen_chunk(connection, holder)):
+    while database.write_now(retry.reopen_chunk, holder):
         assert standing(database, limits).pending_images == QuotaItem(5, 8)
-    database.write_now(
-        lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
-    )
+    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
     assert standing(database, limits).pending_images == QuotaItem(5, 8)
 
 

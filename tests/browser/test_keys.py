@@ -112,7 +112,7 @@ def test_with_a_key_the_page_does_all_it_did_and_without_it_shows_nothing(
     assert json.loads(page.evaluate("JSON.stringify({...sessionStorage})")) == {"gql_imgproc.key": key}
 
     # Revoked: nothing of it is shown any more, and the key is forgotten.
-    database.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, key_id))
+    database.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
     page.get_by_role("link", name="All requests").click()
     asked(page, "The API key is refused. It was revoked.")
     expect(page.locator(".request")).to_have_count(0)
@@ -143,7 +143,7 @@ def test_a_socket_whose_key_has_ended_is_not_tried_again(
 
     # Only the socket tells of it: questions find no answer meanwhile.
     page.route("**/graphql", lambda route: route.abort())
-    database.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, key_id))
+    database.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
 
     expect(page.get_by_role("heading", name="API key")).to_be_visible(timeout=40_000)
     asked(page, "The API key is not good any more")

@@ -106,9 +106,7 @@ async def given_upload(runtime: Any, pictures: int) -> UUID:
 async def given_picture_done(runtime: Any, request_id: UUID) -> None:
     """One more picture of an upload is done, and all who watch are told."""
     assert record(runtime.db, claimed(runtime.db, request_id), 0, DONE) is not None
-    await publish(
-        runtime, await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
-    )
+    await publish(runtime, await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id))
 
 
 Story = Callable[[str, Any], Awaitable[None]]

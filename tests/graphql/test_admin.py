@@ -121,7 +121,7 @@ def test_a_key_without_the_scope_gets_none_of_it(run: Any) -> None:
             assert error["message"] == f"`{field}` needs an API key with the scope ADMIN."
         node = 'query { node(id: "%s") { id } }'
         assert await ask(api, user, node % outside(own_id)) is None
-        (key,) = api.runtime.db.read_now(lambda connection: key_repository.list_keys(connection, None))
+        (key,) = api.runtime.db.read_now(key_repository.list_keys, None)
         assert key[1].state == "USABLE"
 
     run(story)
@@ -147,7 +147,7 @@ def test_a_key_that_cannot_be_is_refused_with_its_reason(run: Any, given: dict[s
 
         assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", path])
         assert refused["message"].endswith(".")
-        assert len(api.runtime.db.read_now(lambda connection: key_repository.list_keys(connection, None))) == 1
+        assert len(api.runtime.db.read_now(key_repository.list_keys, None)) == 1
         assert await log(api, admin) == []
 
     run(story)
@@ -188,7 +188,7 @@ def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None
             refused = await ask(api, admin, ROTATE, input={"id": at_once["apiKey"]["id"], "overlapSeconds": seconds})
             assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", "overlapSeconds"])
         # One that was refused left no key behind.
-        assert len(api.runtime.db.read_now(lambda connection: key_repository.list_keys(connection, None))) == 6
+        assert len(api.runtime.db.read_now(key_repository.list_keys, None)) == 6
         assert len(await log(api, admin, action="API_KEY_ROTATED")) == 3
 
     run(story)
@@ -217,10 +217,8 @@ def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
         assert [event["subjectId"] for event in events] == [outside(admin_id), outside(user_id)]
         # Who has the database can make another one.
         caller = cli_caller(DEFAULT_TENANT, "me")
-        (own,) = api.runtime.db.read_now(
-            lambda connection: key_repository.count_active_admin_keys(connection, DEFAULT_TENANT)
-        )
-        api.runtime.db.write_now(lambda connection: key_service.revoke(connection, caller, own))
+        (own,) = api.runtime.db.read_now(key_repository.count_active_admin_keys, DEFAULT_TENANT)
+        api.runtime.db.write_now(key_service.revoke, caller, own)
         assert await status(api, successor["secret"]) == 401
 
     run(story)
@@ -348,13 +346,13 @@ def test_the_log_tells_what_nobody_asked_for_over_the_network(run: Any) -> None:
             await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
         finish(db, record(db, claimed(db, request_id), 0, DONE), RequestStatus.COMPLETED)
         await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
-        db.write_now(lambda connection: signed_urls.rotate(connection, cli_caller(DEFAULT_TENANT, "me")))
-        shop = db.write_now(lambda connection: tenants.create(connection, "me", "shop"))
+        db.write_now(signed_urls.rotate, cli_caller(DEFAULT_TENANT, "me"))
+        shop = db.write_now(tenants.create, "me", "shop")
         in_shop, _ = given_key(db, shop)
 
         events = await log(api, admin)
 
-        assert db.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id)) is None
+        assert db.read_now(queries.get_request, DEFAULT_TENANT, request_id) is None
         assert [(event["action"], event["actor"], event["keyId"], event["address"]) for event in events] == [
             ("SIGNING_SECRET_ROTATED", "cli:me", None, None),
             ("REQUEST_DELETED", "retention", None, None),

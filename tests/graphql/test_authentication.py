@@ -85,7 +85,7 @@ def test_a_key_that_is_not_good_is_refused_and_told_why(settings: Settings) -> N
             good, _ = given_key(db)
             expired, _ = given_key(db, expires_at=datetime.now(UTC) - timedelta(seconds=1))
             revoked, revoked_id = given_key(db)
-            db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, revoked_id))
+            db.write_now(key_repository.revoke, DEFAULT_TENANT, revoked_id)
             wrong = good[:-1] + ("a" if good[-1] != "a" else "b")
             unknown = good[:4] + "x" * 12 + good[16:]
             said = {
@@ -163,11 +163,11 @@ def test_the_use_of_a_key_is_noted(settings: Settings) -> None:
         async with opened(settings) as api:
             key, _ = given_key(api.runtime.db)
             public_id = key.split("_")[1]
-            before = api.runtime.db.read_now(lambda connection: key_repository.find_by_public_id(connection, public_id))
+            before = api.runtime.db.read_now(key_repository.find_by_public_id, public_id)
             await ask(api.http, bearer(key))
-            first = api.runtime.db.read_now(lambda connection: key_repository.find_by_public_id(connection, public_id))
+            first = api.runtime.db.read_now(key_repository.find_by_public_id, public_id)
             await ask(api.http, bearer(key))
-            second = api.runtime.db.read_now(lambda connection: key_repository.find_by_public_id(connection, public_id))
+            second = api.runtime.db.read_now(key_repository.find_by_public_id, public_id)
 
         assert before.key.last_used_at is None
         assert abs(first.key.last_used_at - datetime.now(UTC)) < timedelta(seconds=20)
@@ -240,7 +240,7 @@ def test_a_revocation_ends_sockets_and_streams_of_that_key_alone(settings: Setti
                 while "data: " not in await anext(lines):
                     pass
 
-                runtime.db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, gone_id))
+                runtime.db.write_now(key_repository.revoke, DEFAULT_TENANT, gone_id)
                 await app.state.app_state.refresh_keys()
 
                 rest = [line async for line in lines]
@@ -282,14 +282,14 @@ def test_a_revoked_key_begins_nothing_on_a_socket_that_is_still_open(settings: S
             gone, gone_id = given_key(db)
             async with connect(host) as socket:
                 await greet(socket, bearer(gone))
-                db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, gone_id))
+                db.write_now(key_repository.revoke, DEFAULT_TENANT, gone_id)
                 make = 'mutation { createApiKey(input: {name: "back door", scopes: [ADMIN]}) { __typename } }'
                 await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": make}}))
                 with pytest.raises(websockets.ConnectionClosed) as closed:
                     await read_to_the_end(socket)
             assert closed.value.rcvd is not None
             assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4403, OVER)
-            assert db.read_now(lambda connection: key_repository.count_keys(connection, DEFAULT_TENANT)) == 1
+            assert db.read_now(key_repository.count_keys, DEFAULT_TENANT) == 1
 
     asyncio.run(story())
 
@@ -320,13 +320,13 @@ def test_a_key_that_ends_while_a_body_comes_does_nothing(
                 # Admitted, which is noted.
                 while not db.read_now(last_used):  # noqa: ASYNC110 - another thread notes it
                     await asyncio.sleep(0.02)
-                db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, gone_id))
+                db.write_now(key_repository.revoke, DEFAULT_TENANT, gone_id)
                 yield body[20:].encode()
 
             async with httpx.AsyncClient(base_url=f"http://{host}", timeout=10) as http:
                 headers = bearer(gone) | {"Content-Type": kind, "GraphQL-Preflight": "1"}
                 answer = await http.post("/graphql", content=content(), headers=headers)
             assert error_of(answer) == (401, "UNAUTHENTICATED", OVER)
-            assert db.read_now(lambda connection: key_repository.count_keys(connection, DEFAULT_TENANT)) == 1
+            assert db.read_now(key_repository.count_keys, DEFAULT_TENANT) == 1
 
     asyncio.run(story())

@@ -47,7 +47,7 @@ def test_upload_makes_a_request(run: Any) -> None:
         done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
 
         snapshot = await api.runtime.db.read(
-            lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id_from(done["request"]["id"]))
+            queries.get_request, DEFAULT_TENANT, request_id_from(done["request"]["id"])
         )
         assert done == {
             "__typename": "UploadCsvSuccess",

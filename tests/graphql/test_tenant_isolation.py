@@ -259,9 +259,7 @@ async def given_belongings(runtime: Any, tenant_id: UUID) -> Belongings:
         pictures.append(f"{request_id.hex}/{name}")
     given_key(database, tenant_id, name=MARK)
     somebody = system_caller(tenant_id, MARK)
-    database.write_now(
-        lambda connection: audit_log.record_event(connection, somebody, AuditAction.REQUEST_ACCEPTED, MARK, file=MARK)
-    )
+    database.write_now(audit_log.record_event, somebody, AuditAction.REQUEST_ACCEPTED, MARK, file=MARK)
     identifiers = {
         kind: database.read_now(lambda connection, of=kind: ids_of(connection, tenant_id, of)) for kind in IdPrefix
     }

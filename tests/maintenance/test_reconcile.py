@@ -60,7 +60,7 @@ def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Sett
     async def story(runtime: Runtime) -> None:
         request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
         for _ in range(3):
-            await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
+            await runtime.db.write(claims.claim_product, request_id, 0)
         flush(settings)
 
         await reconcile(runtime)
@@ -75,18 +75,14 @@ def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings
 
     async def story(runtime: Runtime) -> None:
         request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        await runtime.db.write(
-            lambda connection: transitions.mark_stopping(
-                connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-            )
-        )
+        await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
         flush(settings)
 
         await reconcile(runtime)
         assert runtime.queue.lengths()["control"] == 1
 
         await work_all(runtime)
-        ended = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+        ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
         assert ended is not None
         assert ended.status is RequestStatus.CANCELLED
 
@@ -116,7 +112,7 @@ def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, run: Run
         await reconcile(runtime)
         await work_all(runtime)
 
-        ended = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+        ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
         assert ended is not None
         assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)
 

@@ -31,7 +31,7 @@ HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
 async def state(runtime: Runtime, request_id: Any) -> Snapshot:
-    found = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+    found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
@@ -158,7 +158,7 @@ def test_objects_that_no_row_names_are_removed_once_they_are_old(
         monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
         assert await retention.delete_orphans(runtime) == 5
         assert sorted(await runtime.storage.list_keys("requests/")) == sorted(own + theirs)
-        assert await runtime.db.read(lambda connection: transitions.list_with_leftover_objects(connection, 10)) == []
+        assert await runtime.db.read(transitions.list_with_leftover_objects, 10) == []
 
     run(story)
 

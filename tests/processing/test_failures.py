@@ -47,7 +47,7 @@ def flush(settings: Settings) -> None:
 
 
 async def state(runtime: Runtime, request_id: Any) -> Snapshot:
-    found = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+    found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
@@ -159,9 +159,7 @@ def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopped(
 
     async def story(runtime: Runtime) -> None:
         request_id = (await upload(runtime, rows(600))).snapshot.id
-        await runtime.db.write(
-            lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, request_id, reason)
-        )
+        await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, reason)
         await runtime.storage.delete(input_key(request_id))
 
         await ingest.ingest(runtime, request_id)
@@ -249,7 +247,7 @@ def test_a_slow_product_does_not_stand_for_those_that_wait(
         request_id = (await upload(runtime, rows(2))).snapshot.id
         with redis.Redis.from_url(settings.redis_url) as client:
             client.lpop("dramatiq:images", 2)
-        slow = await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 600))
+        slow = await runtime.db.write(claims.claim_product, request_id, 600)
         assert slow is not None
 
         await reconcile(runtime)
@@ -318,7 +316,7 @@ def test_who_slept_through_a_retry_does_not_touch_its_output(run: Run, image_hos
             await store(*arguments)
 
         await runtime.db.write(lambda connection: connection.execute(update(requests).values(due_at=now_plus(0))))
-        claim = await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
+        claim = await runtime.db.write(claims.claim_product, request_id, 0)
         assert claim is not None
         runtime.storage.put_file = fall_asleep  # type: ignore[method-assign]
         sleeper = asyncio.create_task(work_all(runtime))
@@ -350,7 +348,7 @@ def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: R
     async def story(runtime: Runtime) -> None:
         await upload(runtime, f"{HEADER}1,Chair,{address}\n", webhook_url="http://127.0.0.1:9/hook")
         await work_all(runtime)
-        (delivery_id,) = await runtime.db.read(lambda connection: webhook_outbox.list_due(connection, 10))
+        (delivery_id,) = await runtime.db.read(webhook_outbox.list_due, 10)
 
         def plan(seconds: float) -> None:
             soon = update(webhook_deliveries).values(due_at=now_plus(seconds))
@@ -364,13 +362,13 @@ def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(run: R
                 cursor.execute(due)
 
         event.listen(runtime.db._writer, "after_cursor_execute", becomes_due)
-        claim = await runtime.db.write(lambda connection: webhook_outbox.claim_delivery(connection, delivery_id, 30))
+        claim = await runtime.db.write(webhook_outbox.claim_delivery, delivery_id, 30)
         event.remove(runtime.db._writer, "after_cursor_execute", becomes_due)
 
         assert claim is None
         (row,) = await runtime.db.read(lambda connection: connection.execute(select(webhook_deliveries)).all())
         assert (row.status, row.attempts) == (WebhookStatus.PENDING, 0)
-        assert await runtime.db.read(lambda connection: webhook_outbox.list_due(connection, 10)) == [delivery_id]
+        assert await runtime.db.read(webhook_outbox.list_due, 10) == [delivery_id]
 
     run(story)
 

@@ -34,7 +34,7 @@ HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
 async def state(runtime: Runtime, request_id: Any) -> Snapshot:
-    found = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+    found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
@@ -352,13 +352,11 @@ def test_an_image_that_kills_its_worker_is_given_up_alone(run: Run, image_host: 
     async def story(runtime: Runtime) -> None:
         request_id = (await upload(runtime, f'{HEADER}1,Chair,"{killer},{good}"\n')).snapshot.id
         for crash in range(3):
-            held = await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 0))
+            held = await runtime.db.write(claims.claim_product, request_id, 0)
             assert held is not None
             if crash:
                 suspect = held.images[0].id
-                assert await runtime.db.write(
-                    lambda connection, held=held, suspect=suspect: claims.mark_crash_suspect(connection, held, suspect)
-                )
+                assert await runtime.db.write(claims.mark_crash_suspect, held, suspect)
 
         await work_all(runtime)
 

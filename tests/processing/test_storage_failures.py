@@ -71,7 +71,7 @@ def shop(image_host: ImageHost) -> str:
 
 
 async def state(runtime: Runtime, request_id: UUID) -> Snapshot:
-    found = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+    found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
@@ -167,7 +167,7 @@ def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_no_request(
         with pytest.raises(StorageError):
             await upload(runtime, shop(image_host), idempotency_key="once")
 
-        assert await runtime.db.read(lambda connection: queries.count_requests(connection, DEFAULT_TENANT)) == 0
+        assert await runtime.db.read(queries.count_requests, DEFAULT_TENANT) == 0
         way.heal()
         again = await upload(runtime, shop(image_host), idempotency_key="once")
         assert not again.replayed
@@ -183,11 +183,7 @@ def test_a_bucket_that_is_gone_for_a_while_ends_no_request(run: Run, s3: S3, ima
         right = runtime.storage
         request_id = (await upload(runtime, shop(image_host))).snapshot.id
         runtime.storage = ObjectStore("s3://no-such-bucket", patience=IMPATIENT)
-        await runtime.db.write(
-            lambda connection: transitions.mark_stopping(
-                connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-            )
-        )
+        await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
         await lifecycle.finish(runtime, request_id)
         assert not (await state(runtime, request_id)).status.is_terminal

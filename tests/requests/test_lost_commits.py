@@ -69,13 +69,11 @@ def test_who_retries_or_deletes_is_told_that_it_is_done(run: Run, image_host: Im
 def test_a_picture_is_suspected_once(run: Run) -> None:
     async def story(runtime: Runtime) -> None:
         request_id = (await upload(runtime, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
-        claim = await runtime.db.write(lambda connection: claims.claim_product(connection, request_id, 15))
+        claim = await runtime.db.write(claims.claim_product, request_id, 15)
         assert claim
 
         with unheard():
-            assert await runtime.db.write(
-                lambda connection: claims.mark_crash_suspect(connection, claim, claim.images[0].id)
-            )
+            assert await runtime.db.write(claims.mark_crash_suspect, claim, claim.images[0].id)
 
         assert await runtime.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
 
@@ -86,19 +84,13 @@ def test_the_key_that_is_handed_out_is_the_one_that_there_is(run: Run) -> None:
     async def story(runtime: Runtime) -> None:
         text, successor = generate_api_key(), generate_api_key()
         with unheard():
-            made = await runtime.db.write(
-                lambda connection: api_keys.create(connection, ANYBODY, text, "shop", [Scope.READ], None)
-            )
-            rotated = await runtime.db.write(
-                lambda connection: api_keys.rotate(connection, ANYBODY, successor, made.key.id, timedelta(0))
-            )
+            made = await runtime.db.write(api_keys.create, ANYBODY, text, "shop", [Scope.READ], None)
+            rotated = await runtime.db.write(api_keys.rotate, ANYBODY, successor, made.key.id, timedelta(0))
 
         assert (made.text, rotated.text) == (text, successor)
         count = select(func.count()).select_from(api_keys_table)
         assert await runtime.db.read(lambda connection: connection.scalar(count)) == 2
         with pytest.raises(ApiKeyNotRotatable):
-            await runtime.db.write(
-                lambda connection: api_keys.rotate(connection, ANYBODY, generate_api_key(), made.key.id, timedelta(0))
-            )
+            await runtime.db.write(api_keys.rotate, ANYBODY, generate_api_key(), made.key.id, timedelta(0))
 
     run(story)

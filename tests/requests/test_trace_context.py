@@ -46,7 +46,7 @@ def test_without_any_message_the_trace_goes_on_from_the_row(
         # Every message is lost; a sweep would wake the worker.
         await work_all(runtime)
 
-        kept = await runtime.db.read(lambda connection: queries.get_traceparent(connection, request.id))
+        kept = await runtime.db.read(queries.get_traceparent, request.id)
         tracing.shut_down()
         (uploaded,) = collector.named("upload")
         assert kept == f"00-{'a' * 32}-{uploaded.id}-01"

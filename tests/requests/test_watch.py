@@ -61,7 +61,7 @@ def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, ima
         assert sequences == sorted(set(sequences))
         assert states[0].status is RequestStatus.PENDING
         assert len(states) > 3
-        final = await runtime.db.read(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+        final = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
         assert states[-1] == final
         assert states[-1].status is RequestStatus.COMPLETED
 

@@ -229,7 +229,7 @@ def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
 
                 states = client.progress(running)
                 assert (await anext(states)).total == 1
-                runtime.db.write_now(lambda connection: key_repository.revoke(connection, DEFAULT_TENANT, key_id))
+                runtime.db.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
                 await app.state.app_state.refresh_keys()
                 with pytest.raises(ServiceError) as over:
                     await anext(states)

@@ -13,7 +13,7 @@ from gql_imgproc.security.scopes import Scope
 
 
 def given_tenant(database: Database, name: str) -> UUID:
-    return database.write_now(lambda connection: tenant_repository.insert_tenant(connection, name))
+    return database.write_now(tenant_repository.insert_tenant, name)
 
 
 def given_key(
@@ -27,11 +27,7 @@ def given_key(
     text = generate_api_key()
     form = parse_api_key(text)
     assert form is not None
-    made = database.write_now(
-        lambda connection: key_repository.insert_key(
-            connection, tenant_id, form, name, scopes or tuple(Scope), expires_at
-        )
-    )
+    made = database.write_now(key_repository.insert_key, tenant_id, form, name, scopes or tuple(Scope), expires_at)
     return text, made.id
 
 

@@ -15,7 +15,7 @@ from gql_imgproc.requests.repository.queries import get_request as get
 
 
 def assert_counters_equal_rows(database: Database, request_id: UUID) -> None:
-    request = database.read_now(lambda connection: get(connection, DEFAULT_TENANT, request_id))
+    request = database.read_now(get, DEFAULT_TENANT, request_id)
     assert request is not None
     image_rows = database.read_now(
         lambda connection: connection.execute(select(images).where(images.c.request_id == request_id)).all()

@@ -60,12 +60,12 @@ def given_request(database: Database, *images_per_product: int, limits: Limits |
         for position, count in enumerate(images_per_product)
     ]
 
-    database.write_now(lambda connection: create.insert_first_chunk(connection, new, products, limits))
+    database.write_now(create.insert_first_chunk, new, products, limits)
     return new.id
 
 
 def hold(database: Database, request_id: UUID, lease_s: float = 60) -> RequestLease:
-    taken = database.write_now(lambda connection: transitions.acquire(connection, request_id, lease_s))
+    taken = database.write_now(transitions.acquire, request_id, lease_s)
     assert taken is not None
     return taken
 
@@ -74,17 +74,17 @@ def finish(database: Database, state: Snapshot, status: RequestStatus, **end: An
     """Ends a request by the hand of somebody who has seen it like that."""
     given = FinalState(status, **({"failure": None, "output_name": "output-1.csv"} | end))
     held = hold(database, state.id, lease_s=0)
-    return database.write_now(lambda connection: transitions.finish(connection, held, state, given))
+    return database.write_now(transitions.finish, held, state, given)
 
 
 def now(database: Database, request_id: UUID) -> Snapshot:
-    found = database.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
+    found = database.read_now(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
 
 def claim(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct | None:
-    return database.write_now(lambda connection: claims.claim_product(connection, request_id, lease_s))
+    return database.write_now(claims.claim_product, request_id, lease_s)
 
 
 def claimed(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct:
@@ -94,4 +94,4 @@ def claimed(database: Database, request_id: UUID, lease_s: float = 60) -> Claime
 
 
 def record(database: Database, held: ClaimedProduct, number: int, verdict: ImageResult) -> Any:
-    return database.write_now(lambda connection: claims.record_image(connection, held, held.images[number].id, verdict))
+    return database.write_now(claims.record_image, held, held.images[number].id, verdict)

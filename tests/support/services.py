@@ -145,4 +145,4 @@ async def work_all(runtime: Runtime) -> None:
 
 
 async def _open(runtime: Runtime) -> list[Any]:
-    return await runtime.db.read(lambda connection: iter_open_requests(connection, None, 100))
+    return await runtime.db.read(iter_open_requests, None, 100)

@@ -80,9 +80,9 @@ def test_the_address_that_the_api_hands_out_opens_by_itself_for_a_while(settings
             tampered = await api.http.get(path[:-1] + ("0" if path[-1] != "0" else "1"))
             for_another = await api.http.get(path.replace(address.path[-4:], "0000"))
             # Rotated once, it is still believed; rotated twice, it is not.
-            api.runtime.db.write_now(lambda connection: signed_urls.insert_secret(connection, "1" * 64))
+            api.runtime.db.write_now(signed_urls.insert_secret, "1" * 64)
             once = await api.http.get(path)
-            api.runtime.db.write_now(lambda connection: signed_urls.insert_secret(connection, "2" * 64))
+            api.runtime.db.write_now(signed_urls.insert_secret, "2" * 64)
             twice = await api.http.get(path)
             early = await api.http.get(sign_path(address.path, int(time.time()) - 1, "2" * 64))
 

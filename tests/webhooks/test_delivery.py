@@ -176,7 +176,7 @@ def ended_request(database: Database, webhook_url: str | None, **changes: Any) -
 
 
 def planned(database: Database, request_id: UUID, generation: int = 1) -> UUID:
-    return database.write_now(lambda connection: webhook_outbox.insert(connection, request_id, generation))
+    return database.write_now(webhook_outbox.insert, request_id, generation)
 
 
 def delivery_of(database: Database, delivery_id: UUID) -> Any:
@@ -365,12 +365,12 @@ def test_after_a_crash_it_is_sent_by_another_and_the_late_word_is_dropped(
 ) -> None:
     delivery_id = planned(database, ended_request(database, receiver.url))
     # A sender that stops, with a lease that runs out at once.
-    stopped = database.write_now(lambda connection: webhook_outbox.claim_delivery(connection, delivery_id, 0))
+    stopped = database.write_now(webhook_outbox.claim_delivery, delivery_id, 0)
     assert stopped is not None
 
     run(settings, lambda runtime: deliver(runtime, delivery_id))
     late = webhook_outbox.Attempt(stopped.at, None, "No answer came within 5 seconds.", 5000)
-    written = database.write_now(lambda connection: webhook_outbox.record(connection, stopped, late, 1.0))
+    written = database.write_now(webhook_outbox.record, stopped, late, 1.0)
 
     assert written is False
     row = delivery_of(database, delivery_id)
@@ -439,7 +439,7 @@ def test_due_lists_what_waits_longest_first(database: Database) -> None:
     first, second, leased, tomorrow = (
         planned(database, ended_request(database, "https://shop.example.com/")) for _ in range(4)
     )
-    database.write_now(lambda connection: webhook_outbox.claim_delivery(connection, leased, 60))
+    database.write_now(webhook_outbox.claim_delivery, leased, 60)
     database.write_now(
         lambda connection: connection.execute(
             update(webhook_deliveries).where(webhook_deliveries.c.id == tomorrow).values(due_at=now_plus(86_400.0))
@@ -447,8 +447,8 @@ def test_due_lists_what_waits_longest_first(database: Database) -> None:
     )
     make_due(database, first)
 
-    assert database.read_now(lambda connection: webhook_outbox.list_due(connection, 10)) == [second, first]
-    assert database.read_now(lambda connection: webhook_outbox.list_due(connection, 1)) == [second]
+    assert database.read_now(webhook_outbox.list_due, 10) == [second, first]
+    assert database.read_now(webhook_outbox.list_due, 1) == [second]
 
 
 def test_resend_delivers_again_under_the_same_name(
@@ -493,7 +493,7 @@ def test_resend_without_redis_waits_for_the_sweep(settings: Settings, database: 
 
     run(alone, lambda runtime: resend(runtime, ANYBODY, request_id))
 
-    assert len(database.read_now(lambda connection: webhook_outbox.list_due(connection, 10))) == 1
+    assert len(database.read_now(webhook_outbox.list_due, 10)) == 1
 
 
 def test_resend_refuses_what_has_no_webhook(settings: Settings, database: Database, redis_url: str) -> None:
@@ -507,7 +507,7 @@ def test_resend_refuses_what_has_no_webhook(settings: Settings, database: Databa
     with pytest.raises(RequestNotFound):
         run(settings, lambda runtime: resend(runtime, ANYBODY, new_id()))
 
-    assert database.read_now(lambda connection: webhook_outbox.list_due(connection, 10)) == []
+    assert database.read_now(webhook_outbox.list_due, 10) == []
     assert woken(redis_url) == []
 
 

@@ -35,11 +35,11 @@ def given_failures(database: Database, *temporary: bool) -> UUID:
 
 
 def reopen(database: Database, request_id: UUID) -> Snapshot | None:
-    return database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
+    return database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
 
 
 def next_chunk(database: Database, held: RequestLease) -> Snapshot | None:
-    return database.write_now(lambda connection: retry.reopen_chunk(connection, held))
+    return database.write_now(retry.reopen_chunk, held)
 
 
 def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
@@ -61,29 +61,21 @@ def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
         left.append((chunk.failed_images, chunk.failed_products, chunk.pending_images))
         assert_counters_equal_rows(database, request_id)
     assert left == [(2, 2, 2), (1, 1, 3)]
-    database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     assert next_chunk(database, held) is None
 
 
 def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5)
     reopen(database, request_id)
-    stopped = database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     assert stopped is not None
     held = hold(database, request_id)
-    while database.write_now(lambda connection: transitions.cancel_chunk(connection, held)):
+    while database.write_now(transitions.cancel_chunk, held):
         assert_counters_equal_rows(database, request_id)
 
     end = FinalState(RequestStatus.CANCELLED, None, "output-1.csv")
-    ended = database.write_now(lambda connection: transitions.finish(connection, held, stopped, end))
+    ended = database.write_now(transitions.finish, held, stopped, end)
 
     assert ended is not None
     assert (ended.failed_images, ended.cancelled_images) == (3, 2)
@@ -95,11 +87,9 @@ def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Databa
 
 def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5, True, False, True, True)
-    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 9)) == [
-        (DEFAULT_TENANT, request_id)
-    ]
+    assert database.read_now(retry.list_due_auto_retries, 9) == [(DEFAULT_TENANT, request_id)]
 
-    first = database.write_now(lambda connection: retry.reopen_retryable(connection, DEFAULT_TENANT, request_id))
+    first = database.write_now(retry.reopen_retryable, DEFAULT_TENANT, request_id)
     assert first is not None
     held = hold(database, request_id)
     second = next_chunk(database, held)
@@ -114,14 +104,12 @@ def test_after_a_deadline_what_was_cut_off_comes_first(database: Database) -> No
     request_id = given_request(database, 2, 2, 1, 1)
     record(database, claimed(database, request_id), 0, FAILED)
     record(database, claimed(database, request_id), 1, FAILED)
-    stopped = database.write_now(
-        lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
-    )
+    stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
     assert stopped is not None
     held = hold(database, request_id)
-    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    assert database.write_now(transitions.cancel_chunk, held)
     end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
-    assert database.write_now(lambda connection: transitions.finish(connection, held, stopped, end)) is not None
+    assert database.write_now(transitions.finish, held, stopped, end) is not None
 
     states = [reopen(database, request_id)]
     held = hold(database, request_id)
@@ -141,22 +129,20 @@ def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> N
     request_id = given_failures(database, *[True] * 5)
     other = given_request(database, 1)
 
-    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
+    assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
 
     # Large ones are still there; nobody opens them any more, and they are known to be unfinished.
     assert now(database, request_id).status is RequestStatus.FAILED
     assert count(database, products) == 3 + 1
     assert reopen(database, request_id) is None
-    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 9)) == []
-    assert database.read_now(lambda connection: transitions.list_deleting(connection, 60, 9)) == []
-    assert database.read_now(lambda connection: transitions.list_deleting(connection, 0, 9)) == [
-        (DEFAULT_TENANT, request_id)
-    ]
-    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
-    assert not database.write_now(lambda connection: transitions.delete_chunk(connection, DEFAULT_TENANT, request_id))
+    assert database.read_now(retry.list_due_auto_retries, 9) == []
+    assert database.read_now(transitions.list_deleting, 60, 9) == []
+    assert database.read_now(transitions.list_deleting, 0, 9) == [(DEFAULT_TENANT, request_id)]
+    assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
+    assert not database.write_now(transitions.delete_chunk, DEFAULT_TENANT, request_id)
     assert [count(database, table) for table in (requests, products, images)] == [1, 1, 1]
     # Nothing of an open one is taken.
-    assert not database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, other))
+    assert not database.write_now(transitions.start_deletion, DEFAULT_TENANT, other)
     assert count(database, images, images.c.status == ImageStatus.PENDING) == 1
 
 

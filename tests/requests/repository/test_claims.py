@@ -48,7 +48,7 @@ def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(
     assert heir.images[0].attempts == 2
     with pytest.raises(LeaseLost):
         record(database, dead, 0, DONE)
-    assert not database.write_now(lambda connection: claims.extend_lease(connection, dead, 60))
+    assert not database.write_now(claims.extend_lease, dead, 60)
     assert record(database, heir, 0, DONE).processed_images == 1
     assert_counters_equal_rows(database, request_id)
 
@@ -59,18 +59,14 @@ def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Databa
     ended, stopped = claimed(database, request_id), claimed(database, request_id)
     record(database, ended, 0, DONE)
 
-    assert database.write_now(lambda connection: claims.extend_lease(connection, ended, 60))
+    assert database.write_now(claims.extend_lease, ended, 60)
 
     assert claim(database, request_id) is None
     assert_counters_equal_rows(database, request_id)
-    database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     held = hold(database, request_id)
-    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
-    assert not database.write_now(lambda connection: claims.extend_lease(connection, stopped, 60))
+    assert database.write_now(transitions.cancel_chunk, held)
+    assert not database.write_now(claims.extend_lease, stopped, 60)
 
 
 def test_an_image_gets_one_verdict(database: Database) -> None:
@@ -112,10 +108,10 @@ def test_a_product_given_back_is_due_after_its_delay_and_its_crash_count_starts_
     request_id = given_request(database, 1)
     held = claimed(database, request_id)
 
-    database.write_now(lambda connection: claims.release_product(connection, held, 60))
+    database.write_now(claims.release_product, held, 60)
     assert claim(database, request_id) is None
 
-    database.write_now(lambda connection: claims.release_product(connection, held, 0))
+    database.write_now(claims.release_product, held, 0)
     again = claimed(database, request_id)
     assert (again.attempts, again.images[0].attempts) == (1, 2)
 
@@ -124,23 +120,14 @@ def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(databas
     request_id = given_request(database, 1, 1)
     held = claimed(database, request_id)
 
-    assert database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    assert database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     assert claim(database, request_id) is None
     with pytest.raises(LeaseLost):
         record(database, held, 0, DONE)
     assert_counters_equal_rows(database, request_id)
     assert (
-        database.write_now(
-            lambda connection: transitions.mark_stopping(
-                connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-            )
-        )
-        is None
+        database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED) is None
     )
 
 
@@ -149,15 +136,11 @@ def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) ->
     record(database, claimed(database, request_id), 0, DONE)
     done = claimed(database, request_id)
     record(database, done, 0, DONE)
-    database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     held = hold(database, request_id)
-    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
-    assert not database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    assert database.write_now(transitions.cancel_chunk, held)
+    assert not database.write_now(transitions.cancel_chunk, held)
 
     statuses = database.read_now(
         lambda connection: connection.execute(select(products.c.status).order_by(products.c.position)).scalars().all()
@@ -176,9 +159,9 @@ def test_a_final_status_is_final(database: Database) -> None:
     state = record(database, held, 0, DONE)
     slow, quick = hold(database, request_id, lease_s=0), hold(database, request_id)
     end = FinalState(RequestStatus.COMPLETED, None, "output-3.csv")
-    assert database.write_now(lambda connection: transitions.finish(connection, slow, state, end)) is None
-    assert database.write_now(lambda connection: transitions.finish(connection, quick, state, end)) is not None
-    assert database.write_now(lambda connection: transitions.finish(connection, quick, state, end)) is None
+    assert database.write_now(transitions.finish, slow, state, end) is None
+    assert database.write_now(transitions.finish, quick, state, end) is not None
+    assert database.write_now(transitions.finish, quick, state, end) is None
     final = now(database, request_id)
     assert (final.status, final.output_name) == (RequestStatus.COMPLETED, "output-3.csv")
 
@@ -191,7 +174,7 @@ def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
     state = record(database, claimed(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS)
 
-    reopened = database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
 
     assert reopened is not None
     assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
@@ -211,9 +194,9 @@ def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one
     other = given_request(database, 1)
     state = record(database, claimed(database, request_id), 0, DONE)
 
-    assert not database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
+    assert not database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
     finish(database, state, RequestStatus.COMPLETED)
-    assert database.write_now(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
+    assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
 
     left = database.read_now(lambda connection: connection.execute(select(images.c.request_id, images.c.status)).all())
     assert left == [(other, ImageStatus.PENDING)]
@@ -223,35 +206,28 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
     """Promise P4: a process that was asleep while another did its work cannot undo what that one did."""
     request_id = given_request(database, 1, 1)
     state = record(database, claimed(database, request_id), 0, FAILED)
-    stopped = database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     assert stopped is not None
     asleep = hold(database, request_id, lease_s=0)
     awake = hold(database, request_id)
 
     with pytest.raises(LeaseLost):
-        database.write_now(lambda connection: transitions.cancel_chunk(connection, asleep))
-    assert not database.write_now(lambda connection: transitions.renew(connection, asleep, 60))
-    database.write_now(lambda connection: transitions.release(connection, asleep))
-    assert database.write_now(lambda connection: transitions.acquire(connection, request_id, 60)) is None
+        database.write_now(transitions.cancel_chunk, asleep)
+    assert not database.write_now(transitions.renew, asleep, 60)
+    database.write_now(transitions.release, asleep)
+    assert database.write_now(transitions.acquire, request_id, 60) is None
     end = FinalState(RequestStatus.CANCELLED, None, "output-2.csv")
-    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, awake))
-    ended = database.write_now(lambda connection: transitions.finish(connection, awake, stopped, end))
+    assert database.write_now(transitions.cancel_chunk, awake)
+    ended = database.write_now(transitions.finish, awake, stopped, end)
     assert ended is not None
-    reopened = database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
     assert reopened is not None
 
     # Nor what was begun after that.
     for stale in (asleep, awake):
         with pytest.raises(LeaseLost):
-            database.write_now(lambda connection, stale=stale: transitions.cancel_chunk(connection, stale))  # type: ignore[misc]  # bound per turn of the loop
-        assert (
-            database.write_now(lambda connection, stale=stale: transitions.finish(connection, stale, state, end))
-            is None
-        )  # type: ignore[misc]  # bound per turn of the loop
+            database.write_now(transitions.cancel_chunk, stale)  # type: ignore[misc]  # bound per turn of the loop
+        assert database.write_now(transitions.finish, stale, state, end) is None  # type: ignore[misc]  # bound per turn of the loop
     assert now(database, request_id).cancelled_images == 1
     assert_counters_equal_rows(database, request_id)
 
@@ -260,35 +236,29 @@ def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_th
     request_id = given_request(database, 1)
     asleep = hold(database, request_id, lease_s=0)
     awake = hold(database, request_id)
-    database.write_now(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
+    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
-    assert database.write_now(lambda connection: transitions.stop_unreadable(connection, asleep)) is None
+    assert database.write_now(transitions.stop_unreadable, asleep) is None
     assert now(database, request_id).termination_reason is TerminationReason.CANCELLED
-    stopped = database.write_now(lambda connection: transitions.stop_unreadable(connection, awake))
+    stopped = database.write_now(transitions.stop_unreadable, awake)
 
     assert stopped is not None
     assert stopped.termination_reason is TerminationReason.CSV_UNREADABLE
-    assert database.write_now(lambda connection: transitions.stop_unreadable(connection, awake)) is None
+    assert database.write_now(transitions.stop_unreadable, awake) is None
     assert now(database, request_id).sequence == stopped.sequence
 
 
 def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) -> None:
     request_id = given_request(database, 2, 1)
     record(database, claimed(database, request_id), 0, FAILED)
-    stopped = database.write_now(
-        lambda connection: transitions.mark_stopping(connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
-    )
+    stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
     assert stopped is not None
     held = hold(database, request_id)
-    assert database.write_now(lambda connection: transitions.cancel_chunk(connection, held))
+    assert database.write_now(transitions.cancel_chunk, held)
     end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
-    assert database.write_now(lambda connection: transitions.finish(connection, held, stopped, end)) is not None
+    assert database.write_now(transitions.finish, held, stopped, end) is not None
 
-    reopened = database.write_now(lambda connection: retry.start_retry(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
 
     assert reopened is not None
     assert (reopened.failed_images, reopened.cancelled_images, reopened.pending_images) == (0, 0, 3)
@@ -303,11 +273,9 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     record(database, claimed(database, request_id), 0, FAILED)
     state = record(database, claimed(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
-    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 10)) == [
-        (DEFAULT_TENANT, request_id)
-    ]
+    assert database.read_now(retry.list_due_auto_retries, 10) == [(DEFAULT_TENANT, request_id)]
 
-    reopened = database.write_now(lambda connection: retry.reopen_retryable(connection, DEFAULT_TENANT, request_id))
+    reopened = database.write_now(retry.reopen_retryable, DEFAULT_TENANT, request_id)
 
     assert reopened is not None
     assert (reopened.failed_images, reopened.failed_products, reopened.pending_images) == (2, 1, 1)
@@ -317,5 +285,5 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     state = record(database, again, 0, replace(FAILED, error_retryable=True))
     assert state.failed_products == 2
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
-    assert database.read_now(lambda connection: retry.list_due_auto_retries(connection, 10)) == []
-    assert database.write_now(lambda connection: retry.reopen_retryable(connection, DEFAULT_TENANT, request_id)) is None
+    assert database.read_now(retry.list_due_auto_retries, 10) == []
+    assert database.write_now(retry.reopen_retryable, DEFAULT_TENANT, request_id) is None

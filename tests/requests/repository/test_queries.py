@@ -19,21 +19,15 @@ from tests.support.scenarios import given_request, hold
 
 
 def requests_page(database: Database, window: PageWindow, **wanted: Any) -> Page[Any]:
-    return database.read_now(lambda connection: queries.requests_page(connection, DEFAULT_TENANT, window, **wanted))
+    return database.read_now(queries.requests_page, DEFAULT_TENANT, window, **wanted)
 
 
 def products_page(database: Database, window: PageWindow, **wanted: Any) -> Page[Any]:
-    return database.read_now(
-        lambda connection: product_queries.products_page(connection, DEFAULT_TENANT, window, **wanted)
-    )
+    return database.read_now(product_queries.products_page, DEFAULT_TENANT, window, **wanted)
 
 
 def products_of(database: Database, request_ids: list[UUID], window: PageWindow, **wanted: Any) -> dict[UUID, Any]:
-    return database.read_now(
-        lambda connection: product_queries.products_of_requests(
-            connection, DEFAULT_TENANT, request_ids, window, **wanted
-        )
-    )
+    return database.read_now(product_queries.products_of_requests, DEFAULT_TENANT, request_ids, window, **wanted)
 
 
 def walk(page_of: Callable[[PageWindow], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
@@ -111,9 +105,7 @@ def test_requests_of_a_status(database: Database) -> None:
     database.write_now(lambda connection: connection.execute(statement))
 
     page = requests_page(database, PageWindow(5), status=RequestStatus.PENDING)
-    count = database.read_now(
-        lambda connection: queries.count_requests(connection, DEFAULT_TENANT, status=RequestStatus.FAILED)
-    )
+    count = database.read_now(queries.count_requests, DEFAULT_TENANT, status=RequestStatus.FAILED)
 
     assert [row.id for _, row in page.rows] == [kept]
     assert count == 1
@@ -147,9 +139,7 @@ def test_search_within_a_request_goes_on_from_page_to_page(database: Database, b
     literal = products_of(database, [request_id], PageWindow(9), name_contains="d_")[request_id]
     failed = products_of(database, [request_id], PageWindow(9), name_contains="red", status=ProductStatus.FAILED)
     count = database.read_now(
-        lambda connection: product_queries.count_products_of_requests(
-            connection, DEFAULT_TENANT, [request_id], name_contains="red"
-        )
+        product_queries.count_products_of_requests, DEFAULT_TENANT, [request_id], name_contains="red"
     )
 
     assert [row.product_name for row in found] == ["Red sock", "RED lamp", "red_x", "Tired"]
@@ -189,11 +179,7 @@ def test_products_of_a_status_within_requests(database: Database) -> None:
         request_id
     ]
     counts = [
-        database.read_now(
-            lambda connection, s=s: product_queries.count_products_of_requests(
-                connection, DEFAULT_TENANT, [request_id], status=s
-            )
-        )
+        database.read_now(product_queries.count_products_of_requests, DEFAULT_TENANT, [request_id], status=s)
         for s in (None, ProductStatus.FAILED, ProductStatus.COMPLETED)
     ]
 
@@ -232,9 +218,7 @@ def test_search_takes_a_text_literally_whatever_its_case(database: Database, tex
     given_names(database, "100% cotton", "Cotton sock", "a_b", "axb", "ÄPFEL", "*star*", "[x]?", "x", "back\\slash")
 
     page = products_page(database, PageWindow(20), name_contains=text)
-    count = database.read_now(
-        lambda connection: product_queries.count_products(connection, DEFAULT_TENANT, name_contains=text)
-    )
+    count = database.read_now(product_queries.count_products, DEFAULT_TENANT, name_contains=text)
 
     assert sorted(row.product_name for _, row in page.rows) == expected
     assert count == len(expected)
@@ -245,7 +229,7 @@ def test_products_of_all_requests_by_identifier(database: Database) -> None:
 
     found = walk(lambda window: products_page(database, window), size=2)
     back = walk(lambda window: products_page(database, window), size=2, backward=True)
-    count = database.read_now(lambda connection: product_queries.count_products(connection, DEFAULT_TENANT))
+    count = database.read_now(product_queries.count_products, DEFAULT_TENANT)
 
     assert [row.id for row in found] == sorted(row.id for row in found)
     assert [row.id for row in back] == [row.id for row in found]
@@ -257,15 +241,13 @@ def test_single_rows(database: Database) -> None:
     request_id = given_request(database, 2)
     product_id = products_page(database, PageWindow(1)).rows[0][1].id
 
-    request = database.read_now(lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id))
-    product = database.read_now(lambda connection: queries.get_product(connection, DEFAULT_TENANT, product_id))
-    by_product = database.read_now(
-        lambda connection: queries.images_of_products(connection, DEFAULT_TENANT, [product_id, request_id])
-    )
+    request = database.read_now(queries.get_request, DEFAULT_TENANT, request_id)
+    product = database.read_now(queries.get_product, DEFAULT_TENANT, product_id)
+    by_product = database.read_now(queries.images_of_products, DEFAULT_TENANT, [product_id, request_id])
     second = by_product[product_id][1]
-    image = database.read_now(lambda connection: queries.get_image(connection, DEFAULT_TENANT, second.id))
+    image = database.read_now(queries.get_image, DEFAULT_TENANT, second.id)
     nothing = [
-        database.read_now(lambda connection, query=query, asked=asked: query(connection, *asked))
+        database.read_now(query, *asked)
         for query, own in (
             (queries.get_request, request_id),
             (queries.get_product, product_id),
@@ -288,11 +270,11 @@ def test_single_rows(database: Database) -> None:
 
 def test_counting_all_products_follows_the_ingestion(database: Database) -> None:
     request_id = given_request(database, 1, total_products=2, total_images=2)
-    before = database.read_now(lambda connection: product_queries.count_products(connection, DEFAULT_TENANT))
+    before = database.read_now(product_queries.count_products, DEFAULT_TENANT)
 
     more = [create.NewProduct(1, "2", "second", ["https://x.example/2"])]
     held = hold(database, request_id)
-    database.write_now(lambda connection: create.insert_chunk(connection, held, more, 60))
-    after = database.read_now(lambda connection: product_queries.count_products(connection, DEFAULT_TENANT))
+    database.write_now(create.insert_chunk, held, more, 60)
+    after = database.read_now(product_queries.count_products, DEFAULT_TENANT)
 
     assert (before, after) == (1, 2)

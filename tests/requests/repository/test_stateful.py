@@ -386,10 +386,10 @@ class Life(RuleBasedStateMachine):
     # --- What the rows say.
 
     def write(self, statement: Callable[..., Any], *arguments: Any) -> Any:
-        return self.database.write_now(lambda connection: statement(connection, *arguments))
+        return self.database.write_now(statement, *arguments)
 
     def read(self, statement: Callable[..., Any], *arguments: Any) -> Any:
-        return self.database.read_now(lambda connection: statement(connection, *arguments))
+        return self.database.read_now(statement, *arguments)
 
     def rows(self, start: int, count: int) -> list[NewProduct]:
         return [
