@@ -56,6 +56,12 @@ def postgresql() -> Iterator[Postgresql]:
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on the event loop that the service runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """Address of a PostgreSQL server that this test process may fill; `TEST_DATABASE_URL` names another one."""
     if given := os.environ.get("TEST_DATABASE_URL"):

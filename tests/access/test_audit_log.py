@@ -14,7 +14,7 @@ from gql_imgproc.database.tables import audit_events
 from gql_imgproc.enums import AuditAction
 from gql_imgproc.security.scopes import anonymous_caller
 
-REFUSED = "Events of the audit log are neither changed nor removed."
+REFUSED = "The audit log is append-only."
 
 
 def rows(database: Database) -> list[Any]:

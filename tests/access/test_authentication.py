@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 from collections.abc import Callable, Iterator
@@ -40,7 +39,7 @@ def statements(database: Database) -> Iterator[list[str]]:
             event.remove(engine, "before_cursor_execute", note)
 
 
-def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
+async def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
     database_url: str, redis_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     compared: list[tuple[int, int]] = []
@@ -61,21 +60,18 @@ def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
         logged = [(record.getMessage(), record.reason) for record in caplog.records]  # type: ignore[attr-defined]  # in `extra`
         return seen, list(compared), logged, str(refused.value)
 
-    async def story() -> None:
-        settings = Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
-        async with Runtime(settings) as runtime:
-            authenticator = Authenticator(runtime, Anonymous.NEVER)
-            good, _ = given_key(runtime.db)
-            stranger = generate_api_key()
-            await authenticator.authenticate(good, "192.0.2.1")
+    settings = Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
+    async with Runtime(settings) as runtime:
+        authenticator = Authenticator(runtime, Anonymous.NEVER)
+        good, _ = given_key(runtime.db)
+        stranger = generate_api_key()
+        await authenticator.authenticate(good, "192.0.2.1")
 
-            wrong = await steps(authenticator, runtime.db, good[:-40] + stranger[-40:])
-            unknown = await steps(authenticator, runtime.db, stranger)
+        wrong = await steps(authenticator, runtime.db, good[:-40] + stranger[-40:])
+        unknown = await steps(authenticator, runtime.db, stranger)
 
-        assert wrong == unknown
-        seen, comparisons, logged, _ = unknown
-        assert [statement.split()[0] for statement in seen if not statement.startswith("BEGIN")] == ["SELECT"]
-        assert comparisons == [(64, 64)]
-        assert logged == [("API key refused", "It is not known. Check that it was copied as a whole.")]
-
-    asyncio.run(story())
+    assert wrong == unknown
+    seen, comparisons, logged, _ = unknown
+    assert [statement.split()[0] for statement in seen if not statement.startswith("BEGIN")] == ["SELECT"]
+    assert comparisons == [(64, 64)]
+    assert logged == [("API key refused", "It is not known. Check that it was copied as a whole.")]

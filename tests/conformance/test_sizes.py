@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -14,14 +13,11 @@ from tests.graphql.live_server import connected
 pytestmark = pytest.mark.acceptance
 
 
-def test_a_message_over_the_limit_closes_the_socket(service: Service) -> None:
-    async def story() -> None:
-        async with connected(service.url.removeprefix("http://")) as socket:
-            empty = len(json.dumps({"type": "ping", "payload": {"text": ""}}))
-            await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty)})
-            assert (await socket.receive())["type"] == "pong"
+async def test_a_message_over_the_limit_closes_the_socket(service: Service) -> None:
+    async with connected(service.url.removeprefix("http://")) as socket:
+        empty = len(json.dumps({"type": "ping", "payload": {"text": ""}}))
+        await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty)})
+        assert (await socket.receive())["type"] == "pong"
 
-            await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty + 1)})
-            assert await socket.closed() == 1009
-
-    asyncio.run(story())
+        await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty + 1)})
+        assert await socket.closed() == 1009

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import pytest
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, opened, served
-from tests.graphql.live_server import Play, Story
+from tests.graphql.live_server import Play, Server, Story
 
 T = TypeVar("T")
 
@@ -38,6 +38,13 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    """A client of the application in this process."""
+    async with opened(settings) as client:
+        yield client
+
+
+@pytest.fixture
 def run(settings: Settings) -> Callable[[Callable[[Api], Awaitable[T]]], T]:
     """Plays a story against the application and gives what it returns."""
 
@@ -49,6 +56,13 @@ def run(settings: Settings) -> Callable[[Callable[[Api], Awaitable[T]]], T]:
         return asyncio.run(play())
 
     return run
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    """A real server: its host and port, and the runtime it holds."""
+    async with served(settings) as (host, app):
+        yield host, app.state.runtime
 
 
 @pytest.fixture

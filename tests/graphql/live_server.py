@@ -109,5 +109,7 @@ async def given_picture_done(runtime: Any, request_id: UUID) -> None:
     await publish(runtime, await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id))
 
 
+#: `HOST:PORT` of a running server and its runtime.
+Server = tuple[str, Any]
 Story = Callable[[str, Any], Awaitable[None]]
 Play = Callable[[Story], None]

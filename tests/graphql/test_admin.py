@@ -165,7 +165,7 @@ def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None
         )
 
         made, late = sorted((first, second), key=lambda answer: answer["__typename"], reverse=True)
-        assert (made["__typename"], late["__typename"]) == ("RotateApiKeySuccess", "ApiKeyOver")
+        assert (made["__typename"], late["__typename"]) == ("RotateApiKeySuccess", "ApiKeyInactive")
         assert late["message"] == "The API key is ROTATED already, so it cannot be rotated. Make a new one."
         key = made["apiKey"]
         assert (key["name"], key["scopes"], key["state"]) == ("till", ["READ"], "USABLE")
@@ -251,31 +251,28 @@ def test_a_foreign_key_is_as_one_that_does_not_exist(run: Any) -> None:
     run(story)
 
 
-def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
+async def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
     given = {"open_requests": 7, "pending_images": 0, "stored_bytes": 5_000, "csv_bytes": 300}
     settings = settings.model_copy(update={f"quota_{name}": value for name, value in given.items()})
 
-    async def story() -> None:
-        async with opened(settings, anonymous=Anonymous.ALWAYS) as api:
-            ends = datetime.now(UTC) + timedelta(days=1)
-            admin, _ = given_key(
-                api.runtime.db, DEFAULT_TENANT, Scope.ADMIN, name="boss", expires_at=ends.replace(microsecond=0)
-            )
-            assert await api.data(VIEWER) == {
-                "viewer": {"name": "anonymous", "tenant": "default", "scopes": ["READ", "WRITE"], "expiresAt": None}
-            }
-            viewer = await ask(api, admin, VIEWER)
-            assert viewer["scopes"] == ["ADMIN"]
-            assert viewer["expiresAt"] == f"{ends:%Y-%m-%dT%H:%M:%S}.000Z"
+    async with opened(settings, anonymous=Anonymous.ALWAYS) as api:
+        ends = datetime.now(UTC) + timedelta(days=1)
+        admin, _ = given_key(
+            api.runtime.db, DEFAULT_TENANT, Scope.ADMIN, name="boss", expires_at=ends.replace(microsecond=0)
+        )
+        assert await api.data(VIEWER) == {
+            "viewer": {"name": "anonymous", "tenant": "default", "scopes": ["READ", "WRITE"], "expiresAt": None}
+        }
+        viewer = await ask(api, admin, VIEWER)
+        assert viewer["scopes"] == ["ADMIN"]
+        assert viewer["expiresAt"] == f"{ends:%Y-%m-%dT%H:%M:%S}.000Z"
 
-            given_request(api.runtime.db, 2, 1)
-            given_request(api.runtime.db, 1, tenant_id=given_tenant(api.runtime.db, "shop"))
-            assert await ask(api, admin, STANDING) == {
-                "usage": {"openRequests": 1, "pendingImages": 3, "storedBytes": 0},
-                "quotas": {"openRequests": 7, "pendingImages": None, "storedBytes": 5_000, "csvBytes": 300},
-            }
-
-    asyncio.run(story())
+        given_request(api.runtime.db, 2, 1)
+        given_request(api.runtime.db, 1, tenant_id=given_tenant(api.runtime.db, "shop"))
+        assert await ask(api, admin, STANDING) == {
+            "usage": {"openRequests": 1, "pendingImages": 3, "storedBytes": 0},
+            "quotas": {"openRequests": 7, "pendingImages": None, "storedBytes": 5_000, "csvBytes": 300},
+        }
 
 
 def test_the_log_tells_who_did_what_to_which_request(run: Any) -> None:

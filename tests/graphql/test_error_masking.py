@@ -18,7 +18,7 @@ from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.graphql.client import Api
-from tests.graphql.live_server import Play, connected, given_upload
+from tests.graphql.live_server import Server, connected, given_upload
 from tests.support.scenarios import given_request
 
 SECRET = "the password is swordfish"
@@ -78,19 +78,16 @@ PLACES = [in_a_loader, in_a_scalar, in_a_field, in_the_database]
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_in_an_answer(
-    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
+async def test_in_an_answer(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
 ) -> None:
-    async def story(api: Api) -> None:
-        request_id = given_request(api.runtime.db, 2)
-        place(monkeypatch)
+    request_id = given_request(api.runtime.db, 2)
+    place(monkeypatch)
 
-        response = await api.http.post("/graphql", json={"query": QUERY, "variables": {"id": name_of(request_id)}})
+    response = await api.http.post("/graphql", json={"query": QUERY, "variables": {"id": name_of(request_id)}})
 
-        assert response.status_code == 200
-        assert_masked(response.text, response.json()["errors"], caplog)
-
-    run(story)
+    assert response.status_code == 200
+    assert_masked(response.text, response.json()["errors"], caplog)
 
 
 def in_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,62 +95,55 @@ def in_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, EVENTS, {"Accept": "application/graphql-response+json"}])
-def test_in_the_context(
-    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, headers: dict[str, str]
+async def test_in_the_context(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, headers: dict[str, str]
 ) -> None:
-    async def story(api: Api) -> None:
-        in_the_context(monkeypatch)
+    in_the_context(monkeypatch)
 
-        response = await api.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
+    response = await api.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
 
-        assert response.status_code == 500
-        assert list(response.json()) == ["errors"]
-        assert_masked(response.text, response.json()["errors"], caplog)
-
-    run(story)
+    assert response.status_code == 500
+    assert list(response.json()) == ["errors"]
+    assert_masked(response.text, response.json()["errors"], caplog)
 
 
 @pytest.mark.parametrize("place", [*PLACES, in_the_source])
-def test_in_a_subscription_over_a_socket(
-    play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
+async def test_in_a_subscription_over_a_socket(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
 ) -> None:
-    async def story(host: str, runtime: Any) -> None:
-        request_id = await given_upload(runtime, 1)
-        place(monkeypatch)
-        async with connected(host) as socket:
-            await socket.subscribe("a", SUBSCRIPTION, id=name_of(request_id))
-            told = await socket.receive()
-            payload = told["payload"]
+    host, runtime = server
+    request_id = await given_upload(runtime, 1)
+    place(monkeypatch)
+    async with connected(host) as socket:
+        await socket.subscribe("a", SUBSCRIPTION, id=name_of(request_id))
+        told = await socket.receive()
+        payload = told["payload"]
 
-            assert told["id"] == "a"
-            assert_masked(json.dumps(told), payload if told["type"] == "error" else payload["errors"], caplog)
-            # The neighbours on the socket go on.
-            await socket.subscribe("b", "{ __typename }")
-            while (said := await socket.receive())["id"] != "b":
-                pass
-            assert said["payload"] == {"data": {"__typename": "Query"}}
-
-    play(story)
+        assert told["id"] == "a"
+        assert_masked(json.dumps(told), payload if told["type"] == "error" else payload["errors"], caplog)
+        # The neighbours on the socket go on.
+        await socket.subscribe("b", "{ __typename }")
+        while (said := await socket.receive())["id"] != "b":
+            pass
+        assert said["payload"] == {"data": {"__typename": "Query"}}
 
 
 @pytest.mark.parametrize("place", [*PLACES, in_the_source])
-def test_in_a_subscription_by_events(
-    play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
+async def test_in_a_subscription_by_events(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: Callable[..., None]
 ) -> None:
-    async def story(host: str, runtime: Any) -> None:
-        request_id = await given_upload(runtime, 1)
-        place(monkeypatch)
-        body = {"query": SUBSCRIPTION, "variables": {"id": name_of(request_id)}}
-        async with (
-            httpx.AsyncClient(base_url=f"http://{host}", timeout=10, trust_env=False) as client,
-            client.stream("POST", "/graphql", json=body, headers=EVENTS) as response,
-        ):
-            line = await anext(line async for line in response.aiter_lines() if line.startswith("data: {"))
+    host, runtime = server
+    request_id = await given_upload(runtime, 1)
+    place(monkeypatch)
+    body = {"query": SUBSCRIPTION, "variables": {"id": name_of(request_id)}}
+    async with (
+        httpx.AsyncClient(base_url=f"http://{host}", timeout=10, trust_env=False) as client,
+        client.stream("POST", "/graphql", json=body, headers=EVENTS) as response,
+    ):
+        line = await anext(line async for line in response.aiter_lines() if line.startswith("data: {"))
 
-        told = json.loads(line.removeprefix("data: "))
-        assert_masked(line, told["errors"], caplog)
-
-    play(story)
+    told = json.loads(line.removeprefix("data: "))
+    assert_masked(line, told["errors"], caplog)
 
 
 def name_of(request_id: UUID) -> str:

@@ -65,127 +65,106 @@ def database_url(sqlite_url: str) -> str:
         ),
     ],
 )
-def test_malformed_body_is_refused(run: Any, body: bytes, message: str) -> None:
-    async def story(api: Api) -> None:
-        response = await api.http.post("/graphql", content=body, headers=JSON)
+async def test_malformed_body_is_refused(api: Api, body: bytes, message: str) -> None:
+    response = await api.http.post("/graphql", content=body, headers=JSON)
 
-        assert error_of(response) == (400, "BAD_REQUEST", message)
-
-    run(story)
+    assert error_of(response) == (400, "BAD_REQUEST", message)
 
 
-def test_only_get_and_post_are_taken(run: Any) -> None:
-    async def story(api: Api) -> None:
-        for method in ("HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "QUERY", "NONSENSE"):
-            response = await api.http.request(method, "/graphql", params={"query": "{ limits { maxPageSize } }"})
+async def test_only_get_and_post_are_taken(api: Api) -> None:
+    for method in ("HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "QUERY", "NONSENSE"):
+        response = await api.http.request(method, "/graphql", params={"query": "{ limits { maxPageSize } }"})
 
-            assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
-            if method != "HEAD":
-                assert error_of(response)[1:] == ("BAD_REQUEST", "GraphQL is spoken with GET and POST.")
-
-    run(story)
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
+        if method != "HEAD":
+            assert error_of(response)[1:] == ("BAD_REQUEST", "GraphQL is spoken with GET and POST.")
 
 
-def test_json_is_utf_8_whatever_it_is_called(run: Any) -> None:
-    async def story(api: Api) -> None:
-        statuses = {}
-        for kind in (
-            "application/json",
-            "Application/JSON; charset=utf-8",
-            'application/json;CHARSET="UTF-8"; version=1',
-            "application/json; charset=utf8",
-            "application/json; charset=latin-1",
-            "application/json; charset=utf-16",
-            "application/graphql",
-            "application/graphql-response+json",
-            "application/x-www-form-urlencoded",
-            "text/plain",
-            "nonsense",
-            "",
-        ):
-            response = await api.http.post(
-                "/graphql", content=b'{"query": "{ limits { maxPageSize } }"}', headers={"Content-Type": kind}
-            )
-            statuses[kind] = response.status_code
-
-        assert list(statuses.values()) == [200] * 4 + [415] * 8
-
-    run(story)
-
-
-def test_a_refusal_is_of_the_type_that_was_asked_for(run: Any) -> None:
-    async def story(api: Api) -> None:
-        for accept in ("application/json", "application/graphql-response+json"):
-            headers = JSON | {"Accept": accept}
-            refused = await api.http.post("/graphql", content=b"null", headers=headers)
-            elsewhere = await api.http.put("/graphql", headers=headers)
-
-            assert (refused.status_code, refused.headers["content-type"]) == (400, accept)
-            assert (elsewhere.status_code, elsewhere.headers["content-type"]) == (405, accept)
-            assert "Accept" in refused.headers["vary"]
-
-    run(story)
-
-
-def test_several_operations_need_a_name(run: Any) -> None:
-    async def story(api: Api) -> None:
-        query = "query A { limits { maxImages } } query B { limits { maxPageSize } }"
-        headers = {"Accept": "application/graphql-response+json"}
-        nameless, empty, named = [
-            await api.http.post("/graphql", json={"query": query, "operationName": name}, headers=headers)
-            for name in (None, "", "B")
-        ]
-
-        for refused in (nameless, empty):
-            assert error_of(refused) == (
-                400,
-                "GRAPHQL_VALIDATION_FAILED",
-                "The document has several operations. Name the one to run in `operationName`.",
-            )
-        assert named.json() == {"data": {"limits": {"maxPageSize": 100}}}
-
-    run(story)
-
-
-def test_methods_and_content_types(run: Any) -> None:
-    async def story(api: Api) -> None:
-        query = "{ limits { maxPageSize } }"
-        got = [
-            await api.http.get("/graphql", params={"query": query, "variables": none, "extensions": none})
-            for none in ("{}", "null", "")
-        ]
-        bad_variables = await api.http.get("/graphql", params={"query": query, "variables": "["})
-        put = await api.http.put("/graphql", json={"query": query})
-        text = await api.http.post("/graphql", content=query, headers={"Content-Type": "text/plain"})
-        bare = await api.http.post("/graphql", content=query)
-        by_get = await api.http.get(
-            "/graphql", params={"query": 'mutation { cancelRequest(input: {id: "x"}) { __typename } }'}
+async def test_json_is_utf_8_whatever_it_is_called(api: Api) -> None:
+    statuses = {}
+    for kind in (
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        'application/json;CHARSET="UTF-8"; version=1',
+        "application/json; charset=utf8",
+        "application/json; charset=latin-1",
+        "application/json; charset=utf-16",
+        "application/graphql",
+        "application/graphql-response+json",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "nonsense",
+        "",
+    ):
+        response = await api.http.post(
+            "/graphql", content=b'{"query": "{ limits { maxPageSize } }"}', headers={"Content-Type": kind}
         )
+        statuses[kind] = response.status_code
 
-        assert [answer.json() for answer in got] == [{"data": {"limits": {"maxPageSize": 100}}}] * 3
-        assert error_of(bad_variables)[:2] == (400, "BAD_REQUEST")
-        assert (put.status_code, put.headers["allow"]) == (405, "GET, POST")
-        assert (text.status_code, bare.status_code) == (415, 415)
-        assert (by_get.status_code, by_get.headers["allow"]) == (405, "POST")
-
-    run(story)
+    assert list(statuses.values()) == [200] * 4 + [415] * 8
 
 
-def test_answer_is_of_the_type_that_was_asked_for(run: Any) -> None:
-    async def story(api: Api) -> None:
-        modern = {"Accept": "application/graphql-response+json"}
-        answers = [
-            await api.http.post("/graphql", json={"query": query}, headers=headers)
-            for headers in ({}, modern)
-            for query in ("{ limits { maxPageSize } }", "{ nonsense }", "{", "{ requests(first: 101) { totalCount } }")
-        ]
+async def test_a_refusal_is_of_the_type_that_was_asked_for(api: Api) -> None:
+    for accept in ("application/json", "application/graphql-response+json"):
+        headers = JSON | {"Accept": accept}
+        refused = await api.http.post("/graphql", content=b"null", headers=headers)
+        elsewhere = await api.http.put("/graphql", headers=headers)
 
-        assert [response.status_code for response in answers] == [200, 200, 200, 200, 200, 400, 400, 200]
-        assert answers[0].headers["content-type"] == "application/json; charset=utf-8"
-        assert answers[4].headers["content-type"] == "application/graphql-response+json; charset=utf-8"
-        assert ["data" in response.json() for response in answers] == [True, False, False, True] * 2
+        assert (refused.status_code, refused.headers["content-type"]) == (400, accept)
+        assert (elsewhere.status_code, elsewhere.headers["content-type"]) == (405, accept)
+        assert "Accept" in refused.headers["vary"]
 
-    run(story)
+
+async def test_several_operations_need_a_name(api: Api) -> None:
+    query = "query A { limits { maxImages } } query B { limits { maxPageSize } }"
+    headers = {"Accept": "application/graphql-response+json"}
+    nameless, empty, named = [
+        await api.http.post("/graphql", json={"query": query, "operationName": name}, headers=headers)
+        for name in (None, "", "B")
+    ]
+
+    for refused in (nameless, empty):
+        assert error_of(refused) == (
+            400,
+            "GRAPHQL_VALIDATION_FAILED",
+            "The document has several operations. Name the one to run in `operationName`.",
+        )
+    assert named.json() == {"data": {"limits": {"maxPageSize": 100}}}
+
+
+async def test_methods_and_content_types(api: Api) -> None:
+    query = "{ limits { maxPageSize } }"
+    got = [
+        await api.http.get("/graphql", params={"query": query, "variables": none, "extensions": none})
+        for none in ("{}", "null", "")
+    ]
+    bad_variables = await api.http.get("/graphql", params={"query": query, "variables": "["})
+    put = await api.http.put("/graphql", json={"query": query})
+    text = await api.http.post("/graphql", content=query, headers={"Content-Type": "text/plain"})
+    bare = await api.http.post("/graphql", content=query)
+    by_get = await api.http.get(
+        "/graphql", params={"query": 'mutation { cancelRequest(input: {id: "x"}) { __typename } }'}
+    )
+
+    assert [answer.json() for answer in got] == [{"data": {"limits": {"maxPageSize": 100}}}] * 3
+    assert error_of(bad_variables)[:2] == (400, "BAD_REQUEST")
+    assert (put.status_code, put.headers["allow"]) == (405, "GET, POST")
+    assert (text.status_code, bare.status_code) == (415, 415)
+    assert (by_get.status_code, by_get.headers["allow"]) == (405, "POST")
+
+
+async def test_answer_is_of_the_type_that_was_asked_for(api: Api) -> None:
+    modern = {"Accept": "application/graphql-response+json"}
+    answers = [
+        await api.http.post("/graphql", json={"query": query}, headers=headers)
+        for headers in ({}, modern)
+        for query in ("{ limits { maxPageSize } }", "{ nonsense }", "{", "{ requests(first: 101) { totalCount } }")
+    ]
+
+    assert [response.status_code for response in answers] == [200, 200, 200, 200, 200, 400, 400, 200]
+    assert answers[0].headers["content-type"] == "application/json; charset=utf-8"
+    assert answers[4].headers["content-type"] == "application/graphql-response+json; charset=utf-8"
+    assert ["data" in response.json() for response in answers] == [True, False, False, True] * 2
 
 
 @pytest.mark.parametrize(
@@ -230,97 +209,85 @@ def test_clients_that_name_every_type_still_get_json() -> None:
     assert (accepts_sse("text/event-stream"), wants_only_events("text/event-stream")) == (True, True)
 
 
-def test_errors_carry_codes(run: Any) -> None:
-    async def story(api: Api) -> None:
-        answers = [
-            await api.answer(query, **variables)
-            for query, variables in (
-                ("{", {}),
-                ("{ nonsense }", {}),
-                ("query($n: Int!) { requests(first: $n) { totalCount } }", {"n": "x"}),
-                ("query($n: Int!) { requests(first: $n) { totalCount } }", {}),
-                ("query($n: Int!) { requests { totalCount } }", {"n": 1}),
-                ("query($n: String) { requests(first: $n) { totalCount } }", {"n": "x"}),
-                ("{ requests(first: $n) { totalCount } }", {"n": 1}),
-                ("{ requests(first: " + "9" * 5_000 + ") { totalCount } }", {}),
-                ("{ a " * 100 + "}" * 100, {}),
-                ("{ a " * 4_000 + "}" * 4_000, {}),
-                ("query A { limits { maxImages } } query B { limits { maxImages } }", {}),
-                ("{" + " limits { maxImages }" * 700 + "}", {}),
-            )
-        ]
+async def test_errors_carry_codes(api: Api) -> None:
+    answers = [
+        await api.answer(query, **variables)
+        for query, variables in (
+            ("{", {}),
+            ("{ nonsense }", {}),
+            ("query($n: Int!) { requests(first: $n) { totalCount } }", {"n": "x"}),
+            ("query($n: Int!) { requests(first: $n) { totalCount } }", {}),
+            ("query($n: Int!) { requests { totalCount } }", {"n": 1}),
+            ("query($n: String) { requests(first: $n) { totalCount } }", {"n": "x"}),
+            ("{ requests(first: $n) { totalCount } }", {"n": 1}),
+            ("{ requests(first: " + "9" * 5_000 + ") { totalCount } }", {}),
+            ("{ a " * 100 + "}" * 100, {}),
+            ("{ a " * 4_000 + "}" * 4_000, {}),
+            ("query A { limits { maxImages } } query B { limits { maxImages } }", {}),
+            ("{" + " limits { maxImages }" * 700 + "}", {}),
+        )
+    ]
 
-        assert [answer["errors"][0]["extensions"]["code"] for answer in answers] == [
-            "GRAPHQL_PARSE_FAILED",
-            "GRAPHQL_VALIDATION_FAILED",
-            "BAD_USER_INPUT",
-            "BAD_USER_INPUT",
-            "GRAPHQL_VALIDATION_FAILED",
-            "GRAPHQL_VALIDATION_FAILED",
-            "GRAPHQL_VALIDATION_FAILED",
-            "GRAPHQL_VALIDATION_FAILED",
-            "GRAPHQL_VALIDATION_FAILED",
-            "GRAPHQL_PARSE_FAILED",
-            "GRAPHQL_VALIDATION_FAILED",
-            "GRAPHQL_PARSE_FAILED",
-        ]
-        assert answers[1]["errors"][0]["message"] == "Cannot query field 'nonsense' on type 'Query'."
-
-    run(story)
+    assert [answer["errors"][0]["extensions"]["code"] for answer in answers] == [
+        "GRAPHQL_PARSE_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "BAD_USER_INPUT",
+        "BAD_USER_INPUT",
+        "GRAPHQL_VALIDATION_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "GRAPHQL_PARSE_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "GRAPHQL_PARSE_FAILED",
+    ]
+    assert answers[1]["errors"][0]["message"] == "Cannot query field 'nonsense' on type 'Query'."
 
 
-def test_exception_is_replaced_by_a_number_that_stands_in_the_log(
-    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_exception_is_replaced_by_a_number_that_stands_in_the_log(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the password is swordfish")
 
-    async def story(api: Api) -> None:
-        monkeypatch.setattr(queries, "requests_page", broken)
+    monkeypatch.setattr(queries, "requests_page", broken)
 
-        with caplog.at_level(logging.ERROR):
-            body = await api.answer("{ requests { totalCount } limits { maxPageSize } }")
+    with caplog.at_level(logging.ERROR):
+        body = await api.answer("{ requests { totalCount } limits { maxPageSize } }")
 
-        (error,) = body["errors"]
-        number = error["message"].rpartition(" ")[2]
-        (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-        assert error["message"] == (
-            f"Something went wrong on our side. Give this number to whoever runs the service: {number}"
+    (error,) = body["errors"]
+    number = error["message"].rpartition(" ")[2]
+    (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert error["message"] == (
+        f"Something went wrong on our side. Give this number to whoever runs the service: {number}"
+    )
+    assert error["extensions"] == {"code": "INTERNAL"}
+    assert error["path"] == ["requests"]
+    assert "swordfish" not in json.dumps(body)
+    assert line.number == number
+    assert "swordfish" in caplog.text
+
+
+async def test_json_over_the_limit_is_refused(api: Api) -> None:
+    async def dripping() -> Any:
+        for _ in range(40):
+            yield b" " * 64 * 1024
+
+    declared = await api.http.post("/graphql", content=b" " * (1024 * 1024 + 1), headers=JSON)
+    undeclared = await api.http.post("/graphql", content=dripping(), headers=JSON)
+
+    for response in (declared, undeclared):
+        assert error_of(response) == (
+            413,
+            "PAYLOAD_TOO_LARGE",
+            "The body is larger than the limit of 1,048,576 bytes.",
         )
-        assert error["extensions"] == {"code": "INTERNAL"}
-        assert error["path"] == ["requests"]
-        assert "swordfish" not in json.dumps(body)
-        assert line.number == number
-        assert "swordfish" in caplog.text
-
-    run(story)
 
 
-def test_json_over_the_limit_is_refused(run: Any) -> None:
-    async def story(api: Api) -> None:
-        async def dripping() -> Any:
-            for _ in range(40):
-                yield b" " * 64 * 1024
+async def test_subscription_over_plain_http_tells_where_it_belongs(api: Api) -> None:
+    response = await api.http.post("/graphql", json={"query": 'subscription { requestProgress(id: "x") { id } }'})
 
-        declared = await api.http.post("/graphql", content=b" " * (1024 * 1024 + 1), headers=JSON)
-        undeclared = await api.http.post("/graphql", content=dripping(), headers=JSON)
-
-        for response in (declared, undeclared):
-            assert error_of(response) == (
-                413,
-                "PAYLOAD_TOO_LARGE",
-                "The body is larger than the limit of 1,048,576 bytes.",
-            )
-
-    run(story)
-
-
-def test_subscription_over_plain_http_tells_where_it_belongs(run: Any) -> None:
-    async def story(api: Api) -> None:
-        response = await api.http.post("/graphql", json={"query": 'subscription { requestProgress(id: "x") { id } }'})
-
-        status, code, message = error_of(response)
-        assert (status, code) == (400, "BAD_REQUEST")
-        assert "WebSocket" in message
-
-    run(story)
+    status, code, message = error_of(response)
+    assert (status, code) == (400, "BAD_REQUEST")
+    assert "WebSocket" in message

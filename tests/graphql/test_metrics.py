@@ -58,19 +58,16 @@ def test_every_operation_is_counted_by_what_the_schema_calls_it(run: Any, monkey
     assert {field for _, field, _ in counted()} <= known | {"__schema", "__type", "__typename"}
 
 
-def test_whoever_follows_is_counted_while_they_do(run: Any) -> None:
+async def test_whoever_follows_is_counted_while_they_do(api: Api) -> None:
     def of(name: str) -> float:
         return REGISTRY.get_sample_value(name) or 0
 
-    async def story(api: Api) -> None:
-        before, operations = of("imgproc_graphql_subscriptions_total"), counted()
-        query = 'subscription { requestProgress(id: "req_00000000000000000000000000000000") { id } }'
+    before, operations = of("imgproc_graphql_subscriptions_total"), counted()
+    query = 'subscription { requestProgress(id: "req_00000000000000000000000000000000") { id } }'
 
-        answer = await api.http.post("/graphql", json={"query": query}, headers={"Accept": "text/event-stream"})
+    answer = await api.http.post("/graphql", json={"query": query}, headers={"Accept": "text/event-stream"})
 
-        assert "NOT_FOUND" in answer.text
-        assert of("imgproc_graphql_subscriptions_total") == before + 1
-        assert of("imgproc_graphql_subscribers") == 0
-        assert counted() == operations
-
-    run(story)
+    assert "NOT_FOUND" in answer.text
+    assert of("imgproc_graphql_subscriptions_total") == before + 1
+    assert of("imgproc_graphql_subscribers") == 0
+    assert counted() == operations

@@ -53,83 +53,71 @@ def body_of(size: int) -> tuple[dict[str, str], bytes]:
 
 
 @pytest.mark.parametrize("charset", ["undefined", "punycode", "idna", "unicode_escape", "utf-16", "nonsense"])
-def test_multipart_is_decoded_with_no_codec_that_a_caller_names(run: Any, charset: str) -> None:
-    async def story(api: Api) -> None:
-        # Given a whole upload in the boundary `x`, as httpx would send it,
-        whole = api.http.build_request(
-            "POST", "/graphql", headers={"content-type": "multipart/form-data; boundary=x"},
-            **multipart(OPERATIONS, PLACES, f=b"x"),
-        )  # fmt: skip
-        body = await whole.aread()
+async def test_multipart_is_decoded_with_no_codec_that_a_caller_names(api: Api, charset: str) -> None:
+    # Given a whole upload in the boundary `x`, as httpx would send it,
+    whole = api.http.build_request(
+        "POST", "/graphql", headers={"content-type": "multipart/form-data; boundary=x"},
+        **multipart(OPERATIONS, PLACES, f=b"x"),
+    )  # fmt: skip
+    body = await whole.aread()
 
-        async def answer(named: str) -> httpx.Response:
-            headers = {"content-type": f"multipart/form-data; boundary=x; charset={named}", "GraphQL-Preflight": "1"}
-            return await api.http.post("/graphql", headers=headers, content=body)
+    async def answer(named: str) -> httpx.Response:
+        headers = {"content-type": f"multipart/form-data; boundary=x; charset={named}", "GraphQL-Preflight": "1"}
+        return await api.http.post("/graphql", headers=headers, content=body)
 
-        # when its content type names a charset,
-        refused, read = await answer(charset), await answer('"UTF-8"')
+    # when its content type names a charset,
+    refused, read = await answer(charset), await answer('"UTF-8"')
 
-        # then it is that of GraphQL, or none.
-        assert error_of(refused) == (
-            415,
-            "BAD_REQUEST",
-            f"A multipart body is in UTF-8, not in '{charset}'. Leave out its charset.",
-        )
-        assert read.json()["data"]["uploadCsv"]["__typename"] == "CsvInvalid"
-
-    run(story)
+    # then it is that of GraphQL, or none.
+    assert error_of(refused) == (
+        415,
+        "BAD_REQUEST",
+        f"A multipart body is in UTF-8, not in '{charset}'. Leave out its charset.",
+    )
+    assert read.json()["data"]["uploadCsv"]["__typename"] == "CsvInvalid"
 
 
-def test_upload_needs_a_header_that_no_foreign_page_can_send(run: Any) -> None:
-    async def story(api: Api) -> None:
-        bare = await api.http.post("/graphql", **multipart(OPERATIONS, PLACES, f=b"x"))
-        named = [
-            await api.http.post("/graphql", headers={name: "1"}, **multipart(OPERATIONS, PLACES, f=b"x"))
-            for name in ("apollo-require-preflight", "X-Apollo-Operation-Name", "GraphQL-Preflight", "X-Requested-With")
-        ]
+async def test_upload_needs_a_header_that_no_foreign_page_can_send(api: Api) -> None:
+    bare = await api.http.post("/graphql", **multipart(OPERATIONS, PLACES, f=b"x"))
+    named = [
+        await api.http.post("/graphql", headers={name: "1"}, **multipart(OPERATIONS, PLACES, f=b"x"))
+        for name in ("apollo-require-preflight", "X-Apollo-Operation-Name", "GraphQL-Preflight", "X-Requested-With")
+    ]
 
-        status, code, message = error_of(bare)
-        assert (status, code) == (400, "BAD_REQUEST")
-        assert message.startswith("A multipart request needs one of the headers Apollo-Require-Preflight,")
-        assert [response.json()["data"]["uploadCsv"]["__typename"] for response in named] == ["CsvInvalid"] * 4
-
-    run(story)
+    status, code, message = error_of(bare)
+    assert (status, code) == (400, "BAD_REQUEST")
+    assert message.startswith("A multipart request needs one of the headers Apollo-Require-Preflight,")
+    assert [response.json()["data"]["uploadCsv"]["__typename"] for response in named] == ["CsvInvalid"] * 4
 
 
-def test_uploads_as_the_specification_has_them(run: Any) -> None:
+async def test_uploads_as_the_specification_has_them(api: Api) -> None:
     """https://github.com/jaydenseric/graphql-multipart-request-spec"""
 
-    async def story(api: Api) -> None:
-        async def outcome(fields: list[tuple[str, tuple[str | None, Any]]]) -> Any:
-            response = await api.http.post("/graphql", headers=PREFLIGHT, files=fields)
-            return response.json()
+    async def outcome(fields: list[tuple[str, tuple[str | None, Any]]]) -> Any:
+        response = await api.http.post("/graphql", headers=PREFLIGHT, files=fields)
+        return response.json()
 
-        operations = ("operations", (None, json.dumps(OPERATIONS)))
-        places = ("map", (None, json.dumps(PLACES)))
-        file = ("f", ("shop.csv", b"x"))
-        answers = [
-            await outcome([operations, places, file]),
-            # Files come last, the specification says; those that came first are there all the same.
-            await outcome([file, places, operations]),
-        ]
+    operations = ("operations", (None, json.dumps(OPERATIONS)))
+    places = ("map", (None, json.dumps(PLACES)))
+    file = ("f", ("shop.csv", b"x"))
+    answers = [
+        await outcome([operations, places, file]),
+        # Files come last, the specification says; those that came first are there all the same.
+        await outcome([file, places, operations]),
+    ]
 
-        assert answers == [{"data": {"uploadCsv": {"__typename": "CsvInvalid"}}}] * 2
-
-    run(story)
+    assert answers == [{"data": {"uploadCsv": {"__typename": "CsvInvalid"}}}] * 2
 
 
-def test_a_batch_of_uploads_is_refused(run: Any) -> None:
-    async def story(api: Api) -> None:
-        batch = multipart([OPERATIONS, OPERATIONS], {"f": ["0.variables.input.file"]}, f=b"x")
-        response = await api.http.post("/graphql", headers=PREFLIGHT, **batch)
+async def test_a_batch_of_uploads_is_refused(api: Api) -> None:
+    batch = multipart([OPERATIONS, OPERATIONS], {"f": ["0.variables.input.file"]}, f=b"x")
+    response = await api.http.post("/graphql", headers=PREFLIGHT, **batch)
 
-        assert error_of(response) == (
-            400,
-            "BAD_REQUEST",
-            "The part `operations` is a list. Batches are not taken: send each operation in a request of its own.",
-        )
-
-    run(story)
+    assert error_of(response) == (
+        400,
+        "BAD_REQUEST",
+        "The part `operations` is a list. Batches are not taken: send each operation in a request of its own.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,13 +150,10 @@ def test_a_batch_of_uploads_is_refused(run: Any) -> None:
         (OPERATIONS, '{"f":' * 100_000),
     ],
 )
-def test_bad_multipart_is_refused(run: Any, operations: Any, places: Any) -> None:
-    async def story(api: Api) -> None:
-        response = await api.http.post("/graphql", headers=PREFLIGHT, **multipart(operations, places, f=b"x"))
+async def test_bad_multipart_is_refused(api: Api, operations: Any, places: Any) -> None:
+    response = await api.http.post("/graphql", headers=PREFLIGHT, **multipart(operations, places, f=b"x"))
 
-        assert error_of(response)[:2] == (400, "BAD_REQUEST")
-
-    run(story)
+    assert error_of(response)[:2] == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize(
@@ -189,64 +174,50 @@ def test_bad_multipart_is_refused(run: Any, operations: Any, places: Any) -> Non
         ),
     ],
 )
-def test_unreadable_multipart_is_refused(run: Any, content_type: str, body: bytes) -> None:
-    async def story(api: Api) -> None:
-        response = await api.http.post("/graphql", headers=PREFLIGHT | {"Content-Type": content_type}, content=body)
+async def test_unreadable_multipart_is_refused(api: Api, content_type: str, body: bytes) -> None:
+    response = await api.http.post("/graphql", headers=PREFLIGHT | {"Content-Type": content_type}, content=body)
 
-        assert error_of(response)[:2] == (400, "BAD_REQUEST")
-
-    run(story)
+    assert error_of(response)[:2] == (400, "BAD_REQUEST")
 
 
-def test_body_that_was_cut_off_is_told_so_and_nothing_happens(run: Any) -> None:
-    async def story(api: Api) -> None:
-        # Given an upload whose last line says that another part follows,
-        files = multipart(
-            OPERATIONS, PLACES, f=b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n"
-        )
-        whole = api.http.build_request("POST", "/graphql", headers=PREFLIGHT, **files)
+async def test_body_that_was_cut_off_is_told_so_and_nothing_happens(api: Api) -> None:
+    # Given an upload whose last line says that another part follows,
+    files = multipart(OPERATIONS, PLACES, f=b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n")
+    whole = api.http.build_request("POST", "/graphql", headers=PREFLIGHT, **files)
 
-        # when it is sent,
-        cut = whole.read().removesuffix(b"--\r\n") + b"\r\n"
-        headers = PREFLIGHT | {"Content-Type": whole.headers["content-type"]}
-        response = await api.http.post("/graphql", headers=headers, content=cut)
+    # when it is sent,
+    cut = whole.read().removesuffix(b"--\r\n") + b"\r\n"
+    headers = PREFLIGHT | {"Content-Type": whole.headers["content-type"]}
+    response = await api.http.post("/graphql", headers=headers, content=cut)
 
-        # then it is refused as incomplete, and nothing came of it.
-        assert error_of(response) == (
-            400,
-            "BAD_REQUEST",
-            "The multipart body cannot be read. It has no closing boundary, so its end is missing. Send it again.",
-        )
-        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
-
-    run(story)
+    # then it is refused as incomplete, and nothing came of it.
+    assert error_of(response) == (
+        400,
+        "BAD_REQUEST",
+        "The multipart body cannot be read. It has no closing boundary, so its end is missing. Send it again.",
+    )
+    assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
 
 
 @pytest.mark.parametrize("file", ["a string", {"name": "x"}, {}, 7, True, None, [None]])
-def test_upload_given_as_something_else_is_a_clean_error(run: Any, file: Any) -> None:
-    async def story(api: Api) -> None:
-        body = await api.answer(UPLOAD, input={"file": file})
+async def test_upload_given_as_something_else_is_a_clean_error(api: Api, file: Any) -> None:
+    body = await api.answer(UPLOAD, input={"file": file})
 
-        assert body["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
-        assert "$input" in body["errors"][0]["message"]
-
-    run(story)
+    assert body["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+    assert "$input" in body["errors"][0]["message"]
 
 
-def test_upload_in_the_document_is_a_clean_error(run: Any) -> None:
-    async def story(api: Api) -> None:
-        for literal in ('"x"', "7", '{name: "x"}', "[]", "x", "null"):
-            body = await api.answer(f"mutation {{ uploadCsv(input: {{file: {literal}}}) {{ __typename }} }}")
+async def test_upload_in_the_document_is_a_clean_error(api: Api) -> None:
+    for literal in ('"x"', "7", '{name: "x"}', "[]", "x", "null"):
+        body = await api.answer(f"mutation {{ uploadCsv(input: {{file: {literal}}}) {{ __typename }} }}")
 
-            (error,) = body["errors"]
-            assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
-            assert "only be given as a variable" in error["message"] or literal == "null"
-        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
-
-    run(story)
+        (error,) = body["errors"]
+        assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+        assert "only be given as a variable" in error["message"] or literal == "null"
+    assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
 
 
-def test_files_of_an_upload_are_closed(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_of_an_upload_are_closed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str | None] = []
     close = UploadFile.close
 
@@ -254,14 +225,11 @@ def test_files_of_an_upload_are_closed(run: Any, monkeypatch: pytest.MonkeyPatch
         closed.append(self.filename)
         await close(self)
 
-    async def story(api: Api) -> None:
-        monkeypatch.setattr(UploadFile, "close", note)
+    monkeypatch.setattr(UploadFile, "close", note)
 
-        await api.http.post("/graphql", headers=PREFLIGHT, **multipart(OPERATIONS, PLACES, f=b"x"))
+    await api.http.post("/graphql", headers=PREFLIGHT, **multipart(OPERATIONS, PLACES, f=b"x"))
 
-        assert closed == ["shop.csv"]
-
-    run(story)
+    assert closed == ["shop.csv"]
 
 
 #: Ten times the 10,000 bytes of a file, and what may stand beside it.
@@ -277,30 +245,27 @@ TOO_LARGE = (
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_file_over_the_limit_is_told_so_up_to_a_bound(run: Any, declared: bool) -> None:
-    async def story(api: Api) -> None:
-        # Given a body as large as any that is read, and one that has one byte more,
-        taken: list[int] = []
+async def test_file_over_the_limit_is_told_so_up_to_a_bound(api: Api, declared: bool) -> None:
+    # Given a body as large as any that is read, and one that has one byte more,
+    taken: list[int] = []
 
-        async def dripping(body: bytes) -> Any:
-            for start in range(0, len(body), 64 * 1024):
-                taken.append(start)
-                yield body[start : start + 64 * 1024]
+    async def dripping(body: bytes) -> Any:
+        for start in range(0, len(body), 64 * 1024):
+            taken.append(start)
+            yield body[start : start + 64 * 1024]
 
-        # when they are sent,
-        answers = []
-        for size in (BOUND_BYTES, BOUND_BYTES + 1):
-            taken.clear()
-            headers, body = body_of(size)
-            length = {"Content-Length": str(size)} if declared else {}
-            answers.append(await api.http.post("/graphql", headers=headers | length, content=dripping(body)))
+    # when they are sent,
+    answers = []
+    for size in (BOUND_BYTES, BOUND_BYTES + 1):
+        taken.clear()
+        headers, body = body_of(size)
+        length = {"Content-Length": str(size)} if declared else {}
+        answers.append(await api.http.post("/graphql", headers=headers | length, content=dripping(body)))
 
-        # then the first is read to its end and answered by the mutation, the other is refused, at once if it can be.
-        assert answers[0].json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
-        assert error_of(answers[1]) == TOO_LARGE
-        assert len(taken) == (0 if declared else 18)
-
-    run(story)
+    # then the first is read to its end and answered by the mutation, the other is refused, at once if it can be.
+    assert answers[0].json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
+    assert error_of(answers[1]) == TOO_LARGE
+    assert len(taken) == (0 if declared else 18)
 
 
 def test_what_is_beyond_the_limit_is_not_kept() -> None:
@@ -322,16 +287,13 @@ def test_what_is_beyond_the_limit_is_not_kept() -> None:
         assert file.file.read() == b"x" * 10_001
 
 
-def test_all_that_is_kept_is_limited_together(run: Any) -> None:
-    async def story(api: Api) -> None:
-        fields = multipart(OPERATIONS | {"extensions": {"x": "y" * 600_000}}, PLACES, f=b"x")
-        fields["files"]["more"] = (None, "y" * 600_000)
+async def test_all_that_is_kept_is_limited_together(api: Api) -> None:
+    fields = multipart(OPERATIONS | {"extensions": {"x": "y" * 600_000}}, PLACES, f=b"x")
+    fields["files"]["more"] = (None, "y" * 600_000)
 
-        too_much = await api.http.post("/graphql", headers=PREFLIGHT, **fields)
+    too_much = await api.http.post("/graphql", headers=PREFLIGHT, **fields)
 
-        assert error_of(too_much) == TOO_LARGE
-
-    run(story)
+    assert error_of(too_much) == TOO_LARGE
 
 
 TWICE = {
@@ -366,40 +328,33 @@ TWICE = {
         (OPERATIONS, PLACES, "", "`map` names the file part 'f', which is missing."),
     ],
 )
-def test_one_file_in_one_place(run: Any, operations: Any, places: Any, files: str, message: str) -> None:
-    async def story(api: Api) -> None:
-        csv = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n"
+async def test_one_file_in_one_place(api: Api, operations: Any, places: Any, files: str, message: str) -> None:
+    csv = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n"
 
-        response = await api.http.post(
-            "/graphql", headers=PREFLIGHT, **multipart(operations, places, **dict.fromkeys(files, csv))
-        )
+    response = await api.http.post(
+        "/graphql", headers=PREFLIGHT, **multipart(operations, places, **dict.fromkeys(files, csv))
+    )
 
-        assert error_of(response) == (400, "BAD_REQUEST", message)
-        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
-        assert await api.runtime.storage.list_keys("requests/") == []
-
-    run(story)
+    assert error_of(response) == (400, "BAD_REQUEST", message)
+    assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
+    assert await api.runtime.storage.list_keys("requests/") == []
 
 
 @pytest.mark.parametrize(
     ("accept", "status"),
     [("*/*", 413), ("application/json", 413), ("application/graphql-response+json, application/json;q=0.9", 200)],
 )
-def test_file_over_the_limit_has_a_status_where_the_specification_leaves_the_choice(
-    run: Any, accept: str, status: int
+async def test_file_over_the_limit_has_a_status_where_the_specification_leaves_the_choice(
+    api: Api, accept: str, status: int
 ) -> None:
-    async def story(api: Api) -> None:
-        too_large, small = (multipart(OPERATIONS, PLACES, f=b"x" * size) for size in (10_001, 10_000))
+    too_large, small = (multipart(OPERATIONS, PLACES, f=b"x" * size) for size in (10_001, 10_000))
 
-        answers = [
-            await api.http.post("/graphql", headers=PREFLIGHT | {"Accept": accept}, **sent)
-            for sent in (too_large, small)
-        ]
+    answers = [
+        await api.http.post("/graphql", headers=PREFLIGHT | {"Accept": accept}, **sent) for sent in (too_large, small)
+    ]
 
-        assert [answer.json()["data"]["uploadCsv"]["__typename"] for answer in answers] == [
-            "UploadTooLarge",
-            "CsvInvalid",
-        ]
-        assert [answer.status_code for answer in answers] == [status, 200]
-
-    run(story)
+    assert [answer.json()["data"]["uploadCsv"]["__typename"] for answer in answers] == [
+        "UploadTooLarge",
+        "CsvInvalid",
+    ]
+    assert [answer.status_code for answer in answers] == [status, 200]

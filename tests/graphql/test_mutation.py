@@ -42,87 +42,73 @@ async def change(api: Api, name: str, id: str, fields: str = "") -> dict[str, An
     return outcome
 
 
-def test_upload_makes_a_request(run: Any) -> None:
-    async def story(api: Api) -> None:
-        done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
+async def test_upload_makes_a_request(api: Api) -> None:
+    done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
 
-        snapshot = await api.runtime.db.read(
-            queries.get_request, DEFAULT_TENANT, request_id_from(done["request"]["id"])
-        )
-        assert done == {
-            "__typename": "UploadCsvSuccess",
-            "replayed": False,
-            "request": {
-                "id": done["request"]["id"],
-                "status": "PENDING",
-                "priority": "HIGH",
-                "csvFilename": "shop.csv",
-            },
-            "warnings": [],
-        }
-        assert snapshot.options == {"quality": 80}
-        assert rows(api) == [1, 1, 1]
-        assert await api.runtime.storage.get(f"requests/{snapshot.id.hex}/input.csv") == CSV
-
-    run(story)
+    snapshot = await api.runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id_from(done["request"]["id"]))
+    assert done == {
+        "__typename": "UploadCsvSuccess",
+        "replayed": False,
+        "request": {
+            "id": done["request"]["id"],
+            "status": "PENDING",
+            "priority": "HIGH",
+            "csvFilename": "shop.csv",
+        },
+        "warnings": [],
+    }
+    assert snapshot.options == {"quality": 80}
+    assert rows(api) == [1, 1, 1]
+    assert await api.runtime.storage.get(f"requests/{snapshot.id.hex}/input.csv") == CSV
 
 
-def test_upload_with_a_known_key_gives_the_first_request_again(run: Any) -> None:
-    async def story(api: Api) -> None:
-        first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+async def test_upload_with_a_known_key_gives_the_first_request_again(api: Api) -> None:
+    first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
 
-        second = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+    second = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
 
-        assert (first["replayed"], second["replayed"]) == (False, True)
-        assert second["request"]["id"] == first["request"]["id"]
-        assert rows(api) == [1, 1, 1]
-
-    run(story)
+    assert (first["replayed"], second["replayed"]) == (False, True)
+    assert second["request"]["id"] == first["request"]["id"]
+    assert rows(api) == [1, 1, 1]
 
 
-def test_upload_with_a_known_key_is_not_looked_at_again(run: Any) -> None:
-    async def story(api: Api) -> None:
-        # Given an upload with a key,
-        first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+async def test_upload_with_a_known_key_is_not_looked_at_again(api: Api) -> None:
+    # Given an upload with a key,
+    first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
 
-        # when the key comes again, with what would be refused: an address that may not be called, no CSV, too much,
-        again = [
-            await api.upload(CSV, SUCCESS, idempotencyKey="order 7", webhookUrl="http://127.0.0.1/"),
-            await api.upload(b"x", SUCCESS, idempotencyKey="order 7", webhookUrl="nonsense"),
-            await api.upload(b" " * 20_000, SUCCESS, idempotencyKey="order 7"),
-        ]
+    # when the key comes again, with what would be refused: an address that may not be called, no CSV, too much,
+    again = [
+        await api.upload(CSV, SUCCESS, idempotencyKey="order 7", webhookUrl="http://127.0.0.1/"),
+        await api.upload(b"x", SUCCESS, idempotencyKey="order 7", webhookUrl="nonsense"),
+        await api.upload(b" " * 20_000, SUCCESS, idempotencyKey="order 7"),
+    ]
 
-        # then each is answered with the first request.
-        assert again == [first | {"replayed": True}] * 3
-        assert rows(api) == [1, 1, 1]
-
-    run(story)
+    # then each is answered with the first request.
+    assert again == [first | {"replayed": True}] * 3
+    assert rows(api) == [1, 1, 1]
 
 
-def test_refused_csv_tells_every_problem(run: Any) -> None:
-    async def story(api: Api) -> None:
-        broken = b"S. No.,Product Name,Input Image Urls\n0,,https://shop.example/a.jpg\n2,Sock,ftp://x/y\n"
+async def test_refused_csv_tells_every_problem(api: Api) -> None:
+    broken = b"S. No.,Product Name,Input Image Urls\n0,,https://shop.example/a.jpg\n2,Sock,ftp://x/y\n"
 
-        refused = await api.upload(
-            broken, f"__typename {PROBLEM} ... on CsvInvalid {{ totalErrors errors {{ row column code message }} }}"
-        )
+    refused = await api.upload(
+        broken, f"__typename {PROBLEM} ... on CsvInvalid {{ totalErrors errors {{ row column code message }} }}"
+    )
 
-        assert refused["__typename"] == "CsvInvalid"
-        assert refused["message"] == "The CSV file has 3 problems."
-        assert refused["path"] == ["input", "file"]
-        assert refused["totalErrors"] == 3
-        assert [(issue["row"], issue["column"], issue["code"]) for issue in refused["errors"]] == [
-            (2, "S. No.", "SERIAL_NUMBER_INVALID"),
-            (2, "Product Name", "PRODUCT_NAME_EMPTY"),
-            (3, "Input Image Urls", "IMAGE_URL_INVALID"),
-        ]
-        assert rows(api) == [0, 0, 0]
-        assert await api.runtime.storage.list_keys("requests/") == []
-
-    run(story)
+    assert refused["__typename"] == "CsvInvalid"
+    assert refused["message"] == "The CSV file has 3 problems."
+    assert refused["path"] == ["input", "file"]
+    assert refused["totalErrors"] == 3
+    assert [(issue["row"], issue["column"], issue["code"]) for issue in refused["errors"]] == [
+        (2, "S. No.", "SERIAL_NUMBER_INVALID"),
+        (2, "Product Name", "PRODUCT_NAME_EMPTY"),
+        (3, "Input Image Urls", "IMAGE_URL_INVALID"),
+    ]
+    assert rows(api) == [0, 0, 0]
+    assert await api.runtime.storage.list_keys("requests/") == []
 
 
-def test_addresses_that_are_not_allowed_are_refused_with_their_places_and_the_setting(run: Any) -> None:
+async def test_addresses_that_are_not_allowed_are_refused_with_their_places_and_the_setting(api: Api) -> None:
     cells = {
         "http://169.254.169.254/x": "NETWORKS",
         '"https://shop.example/a.jpg, http://0x7f.1/b.jpg"': "NETWORKS",
@@ -133,35 +119,29 @@ def test_addresses_that_are_not_allowed_are_refused_with_their_places_and_the_se
     }
     lines = [f"{number},Shirt,{cell}\n" for number, cell in enumerate(cells, start=1)]
 
-    async def story(api: Api) -> None:
-        refused = await api.upload(
-            ("S. No.,Product Name,Input Image Urls\n" + "".join(lines)).encode(),
-            "__typename ... on CsvInvalid { totalErrors errors { row column code message } }",
-        )
+    refused = await api.upload(
+        ("S. No.,Product Name,Input Image Urls\n" + "".join(lines)).encode(),
+        "__typename ... on CsvInvalid { totalErrors errors { row column code message } }",
+    )
 
-        assert refused["totalErrors"] == len(cells)
-        for row, (issue, setting) in enumerate(zip(refused["errors"], cells.values(), strict=True), start=2):
-            assert (issue["row"], issue["column"]) == (row, "Input Image Urls")
-            assert issue["code"] == "IMAGE_URL_FORBIDDEN"
-            assert f"IMGPROC_FETCH_ALLOW_{setting}" in issue["message"]
-        assert rows(api) == [0, 0, 0]
-
-    run(story)
+    assert refused["totalErrors"] == len(cells)
+    for row, (issue, setting) in enumerate(zip(refused["errors"], cells.values(), strict=True), start=2):
+        assert (issue["row"], issue["column"]) == (row, "Input Image Urls")
+        assert issue["code"] == "IMAGE_URL_FORBIDDEN"
+        assert f"IMGPROC_FETCH_ALLOW_{setting}" in issue["message"]
+    assert rows(api) == [0, 0, 0]
 
 
-def test_upload_over_the_limit_is_a_typed_refusal(run: Any) -> None:
-    async def story(api: Api) -> None:
-        refused = await api.upload(CSV + b" " * 10_000, f"__typename {PROBLEM} ... on UploadTooLarge {{ limitBytes }}")
+async def test_upload_over_the_limit_is_a_typed_refusal(api: Api) -> None:
+    refused = await api.upload(CSV + b" " * 10_000, f"__typename {PROBLEM} ... on UploadTooLarge {{ limitBytes }}")
 
-        assert refused == {
-            "__typename": "UploadTooLarge",
-            "message": "The file is larger than the limit of 10,000 bytes. Split it into smaller files.",
-            "path": ["input", "file"],
-            "limitBytes": 10_000,
-        }
-        assert rows(api) == [0, 0, 0]
-
-    run(story)
+    assert refused == {
+        "__typename": "UploadTooLarge",
+        "message": "The file is larger than the limit of 10,000 bytes. Split it into smaller files.",
+        "path": ["input", "file"],
+        "limitBytes": 10_000,
+    }
+    assert rows(api) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -177,16 +157,13 @@ def test_upload_over_the_limit_is_a_typed_refusal(run: Any) -> None:
         ("http://hook.example:8080/", "IMGPROC_FETCH_ALLOW_PORTS"),
     ],
 )
-def test_webhook_that_may_not_be_called_is_a_typed_refusal(run: Any, url: str, mend: str) -> None:
-    async def story(api: Api) -> None:
-        refused = await api.upload(CSV, f"__typename {PROBLEM}", webhookUrl=url)
+async def test_webhook_that_may_not_be_called_is_a_typed_refusal(api: Api, url: str, mend: str) -> None:
+    refused = await api.upload(CSV, f"__typename {PROBLEM}", webhookUrl=url)
 
-        assert refused["__typename"] == "WebhookUrlInvalid"
-        assert refused["path"] == ["input", "webhookUrl"]
-        assert mend in refused["message"]
-        assert rows(api) == [0, 0, 0]
-
-    run(story)
+    assert refused["__typename"] == "WebhookUrlInvalid"
+    assert refused["path"] == ["input", "webhookUrl"]
+    assert mend in refused["message"]
+    assert rows(api) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -220,20 +197,17 @@ def test_webhook_that_may_not_be_called_is_a_typed_refusal(run: Any, url: str, m
         ),
     ],
 )
-def test_value_out_of_its_range_is_a_coded_error_that_names_its_field(
-    run: Any, given: dict[str, Any], field: list[str], message: str
+async def test_value_out_of_its_range_is_a_coded_error_that_names_its_field(
+    api: Api, given: dict[str, Any], field: list[str], message: str
 ) -> None:
-    async def story(api: Api) -> None:
-        response = await api.send(CSV, SUCCESS, **given)
+    response = await api.send(CSV, SUCCESS, **given)
 
-        (error,) = response.json()["errors"]
-        assert error["message"] == message
-        # `path` is where the answer lacks its data, as GraphQL has it; the place in the input stands beside the code.
-        assert error["path"] == ["uploadCsv"]
-        assert error["extensions"] == {"code": "BAD_USER_INPUT", "inputPath": ["input", *field]}
-        assert rows(api) == [0, 0, 0]
-
-    run(story)
+    (error,) = response.json()["errors"]
+    assert error["message"] == message
+    # `path` is where the answer lacks its data, as GraphQL has it; the place in the input stands beside the code.
+    assert error["path"] == ["uploadCsv"]
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "inputPath": ["input", *field]}
+    assert rows(api) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -260,88 +234,73 @@ def test_name_of_an_upload_has_no_path(sent: str, kept: str) -> None:
     assert filename(sent) == kept
 
 
-def test_cancel_stops_a_request_once(run: Any) -> None:
-    async def story(api: Api) -> None:
-        done = await api.upload(CSV, SUCCESS)
-        id = done["request"]["id"]
+async def test_cancel_stops_a_request_once(api: Api) -> None:
+    done = await api.upload(CSV, SUCCESS)
+    id = done["request"]["id"]
 
-        stopped = await change(api, "cancelRequest", id, "... on CancelRequestSuccess { request { status } }")
-        again = await change(api, "cancelRequest", id, "... on RequestAlreadyFinal { status }")
+    stopped = await change(api, "cancelRequest", id, "... on CancelRequestSuccess { request { status } }")
+    again = await change(api, "cancelRequest", id, "... on RequestAlreadyFinal { status }")
 
-        assert stopped == {"__typename": "CancelRequestSuccess", "request": {"status": "CANCELLED"}}
-        assert again == {
-            "__typename": "RequestAlreadyFinal",
-            "message": "The request is CANCELLED already, so there is nothing to stop.",
-            "path": ["input", "id"],
-            "status": "CANCELLED",
-        }
-
-    run(story)
+    assert stopped == {"__typename": "CancelRequestSuccess", "request": {"status": "CANCELLED"}}
+    assert again == {
+        "__typename": "RequestAlreadyFinal",
+        "message": "The request is CANCELLED already, so there is nothing to stop.",
+        "path": ["input", "id"],
+        "status": "CANCELLED",
+    }
 
 
-def test_retry_takes_failed_images_up_again(run: Any) -> None:
-    async def story(api: Api) -> None:
-        db = api.runtime.db
-        request_id = given_request(db, 1)
-        record(db, claimed(db, request_id), 0, FAILED)
-        id = encode_global_id(IdPrefix.REQUEST, request_id)
-        early = await change(api, "retryFailedImages", id)
-        final = update(requests).where(requests.c.id == request_id).values(status=RequestStatus.FAILED)
-        db.write_now(lambda connection: connection.execute(final))
+async def test_retry_takes_failed_images_up_again(api: Api) -> None:
+    db = api.runtime.db
+    request_id = given_request(db, 1)
+    record(db, claimed(db, request_id), 0, FAILED)
+    id = encode_global_id(IdPrefix.REQUEST, request_id)
+    early = await change(api, "retryFailedImages", id)
+    final = update(requests).where(requests.c.id == request_id).values(status=RequestStatus.FAILED)
+    db.write_now(lambda connection: connection.execute(final))
 
-        retried = await change(
-            api, "retryFailedImages", id, "... on RetryFailedImagesSuccess { request { status failedImages } }"
-        )
+    retried = await change(
+        api, "retryFailedImages", id, "... on RetryFailedImagesSuccess { request { status failedImages } }"
+    )
 
-        assert early["__typename"] == "NothingToRetry"
-        assert early["path"] == ["input", "id"]
-        assert retried == {
-            "__typename": "RetryFailedImagesSuccess",
-            "request": {"status": "PROCESSING", "failedImages": 0},
-        }
-
-    run(story)
+    assert early["__typename"] == "NothingToRetry"
+    assert early["path"] == ["input", "id"]
+    assert retried == {
+        "__typename": "RetryFailedImagesSuccess",
+        "request": {"status": "PROCESSING", "failedImages": 0},
+    }
 
 
-def test_resend_needs_a_webhook(run: Any) -> None:
-    async def story(api: Api) -> None:
-        id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
+async def test_resend_needs_a_webhook(api: Api) -> None:
+    id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
 
-        refused = await change(api, "resendWebhook", id)
+    refused = await change(api, "resendWebhook", id)
 
-        assert refused["__typename"] == "NoWebhook"
-        assert refused["path"] == ["input", "id"]
-
-    run(story)
+    assert refused["__typename"] == "NoWebhook"
+    assert refused["path"] == ["input", "id"]
 
 
-def test_delete_removes_a_final_request_only(run: Any) -> None:
-    async def story(api: Api) -> None:
-        id = (await api.upload(CSV, SUCCESS))["request"]["id"]
+async def test_delete_removes_a_final_request_only(api: Api) -> None:
+    id = (await api.upload(CSV, SUCCESS))["request"]["id"]
 
-        early = await change(api, "deleteRequest", id, "... on RequestNotFinal { status }")
-        await change(api, "cancelRequest", id)
-        deleted = await change(api, "deleteRequest", id, "... on DeleteRequestSuccess { deletedId }")
+    early = await change(api, "deleteRequest", id, "... on RequestNotFinal { status }")
+    await change(api, "cancelRequest", id)
+    deleted = await change(api, "deleteRequest", id, "... on DeleteRequestSuccess { deletedId }")
 
-        assert (early["__typename"], early["status"]) == ("RequestNotFinal", "PENDING")
-        assert deleted == {"__typename": "DeleteRequestSuccess", "deletedId": id}
-        assert rows(api) == [0, 0, 0]
-        assert await api.runtime.storage.list_keys("requests/") == []
-
-    run(story)
+    assert (early["__typename"], early["status"]) == ("RequestNotFinal", "PENDING")
+    assert deleted == {"__typename": "DeleteRequestSuccess", "deletedId": id}
+    assert rows(api) == [0, 0, 0]
+    assert await api.runtime.storage.list_keys("requests/") == []
 
 
 @pytest.mark.parametrize("name", ["cancelRequest", "retryFailedImages", "resendWebhook", "deleteRequest"])
-def test_unknown_request_is_a_typed_refusal(run: Any, name: str) -> None:
-    async def story(api: Api) -> None:
-        for id in (
-            "nonsense",
-            encode_global_id(IdPrefix.REQUEST, new_id()),
-            encode_global_id(IdPrefix.PRODUCT, new_id()),
-        ):
-            assert await change(api, name, id) == GONE
-
-    run(story)
+async def test_unknown_request_is_a_typed_refusal(api: Api, name: str) -> None:
+    for id in (
+        "nonsense",
+        encode_global_id(IdPrefix.REQUEST, new_id()),
+        encode_global_id(IdPrefix.PRODUCT, new_id()),
+    ):
+        assert await change(api, name, id) == GONE
 
 
 @pytest.mark.parametrize(
@@ -351,30 +310,27 @@ def test_unknown_request_is_a_typed_refusal(run: Any, name: str) -> None:
         "a: uploadCsv(input: $input) { __typename } ...f",
     ],
 )
-def test_one_operation_takes_one_file_in(run: Any, selection: str) -> None:
+async def test_one_operation_takes_one_file_in(api: Api, selection: str) -> None:
     query = f"mutation($input: UploadCsvInput!) {{ {selection} }}"
     if "...f" in selection:
         query += " fragment f on Mutation { b: uploadCsv(input: $input) { __typename } }"
 
-    async def story(api: Api) -> None:
-        response = await api.http.post(
-            "/graphql",
-            headers={"GraphQL-Preflight": "1"},
-            data={
-                "operations": json.dumps({"query": query, "variables": {"input": {"file": None}}}),
-                "map": json.dumps({"0": ["variables.input.file"]}),
-            },
-            files={"0": ("shop.csv", b"S. No.,Product Name,Input Image Urls\n1,a,https://x.example/1\n", "text/csv")},
-        )
+    response = await api.http.post(
+        "/graphql",
+        headers={"GraphQL-Preflight": "1"},
+        data={
+            "operations": json.dumps({"query": query, "variables": {"input": {"file": None}}}),
+            "map": json.dumps({"0": ["variables.input.file"]}),
+        },
+        files={"0": ("shop.csv", b"S. No.,Product Name,Input Image Urls\n1,a,https://x.example/1\n", "text/csv")},
+    )
 
-        assert response.json() == {
-            "errors": [
-                {
-                    "message": "The operation has `uploadCsv` 2 times. Send one file per request.",
-                    "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
-                }
-            ]
-        }
-        assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
-
-    run(story)
+    assert response.json() == {
+        "errors": [
+            {
+                "message": "The operation has `uploadCsv` 2 times. Send one file per request.",
+                "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
+            }
+        ]
+    }
+    assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0

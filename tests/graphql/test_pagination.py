@@ -44,33 +44,30 @@ REQUESTS = """query($first: Int, $after: String, $last: Int, $before: String) {
 }"""
 
 
-def test_connection_goes_both_ways(run: Any) -> None:
-    async def story(api: Api) -> None:
-        newest_first = [encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(5)][::-1]
+async def test_connection_goes_both_ways(api: Api) -> None:
+    newest_first = [encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(5)][::-1]
 
-        first = (await api.data(REQUESTS, first=2))["requests"]
-        second = (await api.data(REQUESTS, first=2, after=first["pageInfo"]["endCursor"]))["requests"]
-        third = (await api.data(REQUESTS, first=2, after=second["pageInfo"]["endCursor"]))["requests"]
-        back = (await api.data(REQUESTS, last=2, before=third["pageInfo"]["startCursor"]))["requests"]
-        whole = (await api.data(REQUESTS))["requests"]
-        none = (await api.data(REQUESTS, first=0))["requests"]
+    first = (await api.data(REQUESTS, first=2))["requests"]
+    second = (await api.data(REQUESTS, first=2, after=first["pageInfo"]["endCursor"]))["requests"]
+    third = (await api.data(REQUESTS, first=2, after=second["pageInfo"]["endCursor"]))["requests"]
+    back = (await api.data(REQUESTS, last=2, before=third["pageInfo"]["startCursor"]))["requests"]
+    whole = (await api.data(REQUESTS))["requests"]
+    none = (await api.data(REQUESTS, first=0))["requests"]
 
-        assert [ids(page) for page in (first, second, third)] == [
-            newest_first[:2],
-            newest_first[2:4],
-            newest_first[4:],
-        ]
-        assert ids(back) == newest_first[2:4]
-        assert ids(whole) == newest_first
-        assert [
-            (page["pageInfo"]["hasPreviousPage"], page["pageInfo"]["hasNextPage"])
-            for page in (first, second, third, back, whole, none)
-        ] == [(False, True), (True, True), (True, False), (True, True), (False, False), (False, True)]
-        assert {page["totalCount"] for page in (first, second, third, back, whole, none)} == {5}
-        assert none["pageInfo"]["startCursor"] is None
-        assert first["edges"][0]["cursor"] == first["pageInfo"]["startCursor"]
-
-    run(story)
+    assert [ids(page) for page in (first, second, third)] == [
+        newest_first[:2],
+        newest_first[2:4],
+        newest_first[4:],
+    ]
+    assert ids(back) == newest_first[2:4]
+    assert ids(whole) == newest_first
+    assert [
+        (page["pageInfo"]["hasPreviousPage"], page["pageInfo"]["hasNextPage"])
+        for page in (first, second, third, back, whole, none)
+    ] == [(False, True), (True, True), (True, False), (True, True), (False, False), (False, True)]
+    assert {page["totalCount"] for page in (first, second, third, back, whole, none)} == {5}
+    assert none["pageInfo"]["startCursor"] is None
+    assert first["edges"][0]["cursor"] == first["pageInfo"]["startCursor"]
 
 
 #: How each list is asked for, and the table that its rows are in.
@@ -86,54 +83,51 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: str) -> None:
+async def test_whether_there_are_more_is_true_whatever_has_gone_since(api: Api, name: str) -> None:
     asked, table = LISTS[name]
     fields = "pageInfo { hasPreviousPage hasNextPage } edges { cursor }"
 
-    async def story(api: Api) -> None:
-        db = api.runtime.db
-        request_id = given_request(db, *[1] * 4)
-        if table is requests:
-            for _ in range(3):
-                given_request(db, 1)
+    db = api.runtime.db
+    request_id = given_request(db, *[1] * 4)
+    if table is requests:
+        for _ in range(3):
+            given_request(db, 1)
 
-        async def page(arguments: str) -> dict[str, Any]:
-            query = "query($id: ID!) { node(id: $id) { id } " + asked.replace("ARGS", arguments) + " }"
-            found = await api.data(query.replace("FIELDS", fields), id=encode_global_id(IdPrefix.REQUEST, request_id))
-            holder = found.get("request", found)
-            page: dict[str, Any] = holder["products" if table is products else "requests"]
-            return page
+    async def page(arguments: str) -> dict[str, Any]:
+        query = "query($id: ID!) { node(id: $id) { id } " + asked.replace("ARGS", arguments) + " }"
+        found = await api.data(query.replace("FIELDS", fields), id=encode_global_id(IdPrefix.REQUEST, request_id))
+        holder = found.get("request", found)
+        page: dict[str, Any] = holder["products" if table is products else "requests"]
+        return page
 
-        async def around(arguments: str) -> tuple[bool, bool, int]:
-            found = await page(arguments)
-            return found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"], len(found["edges"])
+    async def around(arguments: str) -> tuple[bool, bool, int]:
+        found = await page(arguments)
+        return found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"], len(found["edges"])
 
-        first, second, _, fourth = [edge["cursor"] for edge in (await page("first: 9"))["edges"]]
-        order = {
-            "requests": table.c.id.desc(),
-            "requests of a status": table.c.id.desc(),
-            "products of a request": products.c.position,
-            "products of a request and status": products.c.position,
-        }.get(name, table.c.id)
-        rows = db.read_now(lambda connection: connection.execute(select(table.c.id).order_by(order)).scalars().all())
+    first, second, _, fourth = [edge["cursor"] for edge in (await page("first: 9"))["edges"]]
+    order = {
+        "requests": table.c.id.desc(),
+        "requests of a status": table.c.id.desc(),
+        "products of a request": products.c.position,
+        "products of a request and status": products.c.position,
+    }.get(name, table.c.id)
+    rows = db.read_now(lambda connection: connection.execute(select(table.c.id).order_by(order)).scalars().all())
 
-        def gone(number: int) -> None:
-            db.write_now(lambda connection: connection.execute(delete(table).where(table.c.id == rows[number])))
+    def gone(number: int) -> None:
+        db.write_now(lambda connection: connection.execute(delete(table).where(table.c.id == rows[number])))
 
-        assert await around(f'first: 2, after: "{first}"') == (True, True, 2)
-        assert await around(f'last: 2, before: "{fourth}"') == (True, True, 2)
-        assert await around(f'first: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
-        assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
-        assert await around(f'first: 1, after: "{first}", before: "{fourth}"') == (True, True, 1)
-        gone(0)
-        assert await around(f'first: 2, after: "{first}"') == (False, True, 2)
-        assert await around(f'first: 2, after: "{second}"') == (True, False, 2)
-        gone(3)
-        assert await around(f'last: 2, before: "{fourth}"') == (False, False, 2)
-        assert await around(f'last: 1, before: "{fourth}"') == (True, False, 1)
-        assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (False, False, 2)
-
-    run(story)
+    assert await around(f'first: 2, after: "{first}"') == (True, True, 2)
+    assert await around(f'last: 2, before: "{fourth}"') == (True, True, 2)
+    assert await around(f'first: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+    assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+    assert await around(f'first: 1, after: "{first}", before: "{fourth}"') == (True, True, 1)
+    gone(0)
+    assert await around(f'first: 2, after: "{first}"') == (False, True, 2)
+    assert await around(f'first: 2, after: "{second}"') == (True, False, 2)
+    gone(3)
+    assert await around(f'last: 2, before: "{fourth}"') == (False, False, 2)
+    assert await around(f'last: 1, before: "{fourth}"') == (True, False, 1)
+    assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (False, False, 2)
 
 
 @pytest.mark.parametrize(
@@ -153,52 +147,46 @@ def test_whether_there_are_more_is_true_whatever_has_gone_since(run: Any, name: 
         ('after: ""', "The cursor in `after` is not one that this list gave out."),
     ],
 )
-def test_bad_page_is_a_coded_error(run: Any, arguments: str, message: str) -> None:
-    async def story(api: Api) -> None:
-        body = await api.answer(f"{{ requests({arguments}) {{ totalCount }} }}")
+async def test_bad_page_is_a_coded_error(api: Api, arguments: str, message: str) -> None:
+    body = await api.answer(f"{{ requests({arguments}) {{ totalCount }} }}")
 
-        assert body["data"] is None
-        assert [(error["message"], error["extensions"]["code"]) for error in body["errors"]] == [
-            (message, "BAD_USER_INPUT")
-        ]
-
-    run(story)
+    assert body["data"] is None
+    assert [(error["message"], error["extensions"]["code"]) for error in body["errors"]] == [
+        (message, "BAD_USER_INPUT")
+    ]
 
 
 CURSORS = """query($id: ID!) {
   requests { edges { cursor } } products { edges { cursor } } request(id: $id) { products { edges { cursor } } } }"""
 
 
-def test_a_cursor_is_good_for_the_list_that_gave_it_out(run: Any) -> None:
-    async def story(api: Api) -> None:
-        id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
-        found = await api.data(CURSORS, id=id)
-        of_list = {
-            "requests": found["requests"]["edges"][0]["cursor"],
-            "products": found["products"]["edges"][0]["cursor"],
-            "request": found["request"]["products"]["edges"][0]["cursor"],
-        }
-        asked = {
-            "requests": "requests(after: $c) { totalCount }",
-            "products": "products(after: $c) { totalCount }",
-            "request": "request(id: $id) { products(after: $c) { totalCount } }",
-        }
+async def test_a_cursor_is_good_for_the_list_that_gave_it_out(api: Api) -> None:
+    id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
+    found = await api.data(CURSORS, id=id)
+    of_list = {
+        "requests": found["requests"]["edges"][0]["cursor"],
+        "products": found["products"]["edges"][0]["cursor"],
+        "request": found["request"]["products"]["edges"][0]["cursor"],
+    }
+    asked = {
+        "requests": "requests(after: $c) { totalCount }",
+        "products": "products(after: $c) { totalCount }",
+        "request": "request(id: $id) { products(after: $c) { totalCount } }",
+    }
 
-        for name, fields in asked.items():
-            query = "query($c: String, $id: ID!) { node(id: $id) { id } " + fields + " }"
-            codes = {
-                giver: [error["extensions"]["code"] for error in body.get("errors", ())]
-                for giver, cursor in of_list.items()
-                if (body := await api.answer(query, c=cursor, id=id))
-            }
-            assert codes == {giver: [] if giver == name else ["BAD_USER_INPUT"] for giver in of_list}
-
-    run(story)
+    for name, fields in asked.items():
+        query = "query($c: String, $id: ID!) { node(id: $id) { id } " + fields + " }"
+        codes = {
+            giver: [error["extensions"]["code"] for error in body.get("errors", ())]
+            for giver, cursor in of_list.items()
+            if (body := await api.answer(query, c=cursor, id=id))
+        }
+        assert codes == {giver: [] if giver == name else ["BAD_USER_INPUT"] for giver in of_list}
 
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("order", ["CREATED_AT_ASC", "CREATED_AT_DESC"])
-def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(run: Any, backward: bool, order: str) -> None:
+async def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(api: Api, backward: bool, order: str) -> None:
     size, bound = (
         ("$last: Int, $before: String", "last: $last, before: $before")
         if backward
@@ -211,30 +199,27 @@ def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(run: Any, back
       pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} edges {{ node {{ id }} }} }} }}"""
     more, edge = ("hasPreviousPage", "startCursor") if backward else ("hasNextPage", "endCursor")
 
-    async def story(api: Api) -> None:
-        db = api.runtime.db
-        there = [given_request(db, 1) for _ in range(12)]
-        stay = {encode_global_id(IdPrefix.REQUEST, id) for id in there if id != there[5]}
-        seen: list[str] = []
-        cursor = None
-        for step in range(20):
-            given = {"last": 2, "before": cursor} if backward else {"first": 2, "after": cursor}
-            page = (await api.data(query, **given))["requests"]
-            seen += ids(page)
-            if not page["pageInfo"][more]:
-                break
-            cursor = page["pageInfo"][edge]
-            # Meanwhile: a new one, one that has another status, one that the cursor points at and is gone.
-            given_request(db, 1)
-            statement = update(requests).where(requests.c.id == given_request(db, 1))
-            db.write_now(lambda connection, s=statement: connection.execute(s.values(status=RequestStatus.FAILED)))
-            if step == 2:
-                db.write_now(lambda connection: connection.execute(delete(requests).where(requests.c.id == there[5])))
+    db = api.runtime.db
+    there = [given_request(db, 1) for _ in range(12)]
+    stay = {encode_global_id(IdPrefix.REQUEST, id) for id in there if id != there[5]}
+    seen: list[str] = []
+    cursor = None
+    for step in range(20):
+        given = {"last": 2, "before": cursor} if backward else {"first": 2, "after": cursor}
+        page = (await api.data(query, **given))["requests"]
+        seen += ids(page)
+        if not page["pageInfo"][more]:
+            break
+        cursor = page["pageInfo"][edge]
+        # Meanwhile: a new one, one that has another status, one that the cursor points at and is gone.
+        given_request(db, 1)
+        statement = update(requests).where(requests.c.id == given_request(db, 1))
+        db.write_now(lambda connection, s=statement: connection.execute(s.values(status=RequestStatus.FAILED)))
+        if step == 2:
+            db.write_now(lambda connection: connection.execute(delete(requests).where(requests.c.id == there[5])))
 
-        assert len(seen) == len(set(seen))
-        assert stay <= set(seen)
-
-    run(story)
+    assert len(seen) == len(set(seen))
+    assert stay <= set(seen)
 
 
 def test_a_page_of_everything_takes_a_fixed_number_of_statements(
@@ -292,80 +277,69 @@ def test_a_page_of_everything_takes_a_fixed_number_of_statements(
         ("first: 11", 12, 2, 3),
     ],
 )
-def test_only_what_a_page_does_not_show_is_counted(
-    run: Any, arguments: str, total: int, everywhere: int, within: int
+async def test_only_what_a_page_does_not_show_is_counted(
+    api: Api, arguments: str, total: int, everywhere: int, within: int
 ) -> None:
-    async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 12))
-        fields = f"products({arguments}) {{ totalCount edges {{ node {{ id }} }} }}"
+    request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 12))
+    fields = f"products({arguments}) {{ totalCount edges {{ node {{ id }} }} }}"
 
-        with Statements(api) as of_all:
-            found = await api.data(f"{{ {fields} }}")
-        with Statements(api) as of_one:
-            of_request = (await api.data(f"query($id: ID!) {{ request(id: $id) {{ {fields} }} }}", id=request_id))[
-                "request"
-            ]
+    with Statements(api) as of_all:
+        found = await api.data(f"{{ {fields} }}")
+    with Statements(api) as of_one:
+        of_request = (await api.data(f"query($id: ID!) {{ request(id: $id) {{ {fields} }} }}", id=request_id))[
+            "request"
+        ]
 
-        assert (found["products"]["totalCount"], of_request["products"]["totalCount"]) == (total, total)
-        # The request itself is read as well.
-        assert (len(of_all.texts), len(of_one.texts)) == (everywhere, within)
-
-    run(story)
+    assert (found["products"]["totalCount"], of_request["products"]["totalCount"]) == (total, total)
+    # The request itself is read as well.
+    assert (len(of_all.texts), len(of_one.texts)) == (everywhere, within)
 
 
-def test_total_is_counted_only_when_asked_for(run: Any) -> None:
-    async def story(api: Api) -> None:
-        given_request(api.runtime.db, 1)
-        given_request(api.runtime.db, 1)
-        with Statements(api) as without:
-            await api.data("{ requests(first: 1) { edges { node { id } } } }")
-        with Statements(api) as with_total:
-            await api.data("{ requests(first: 1) { totalCount edges { node { id } } } }")
+async def test_total_is_counted_only_when_asked_for(api: Api) -> None:
+    given_request(api.runtime.db, 1)
+    given_request(api.runtime.db, 1)
+    with Statements(api) as without:
+        await api.data("{ requests(first: 1) { edges { node { id } } } }")
+    with Statements(api) as with_total:
+        await api.data("{ requests(first: 1) { totalCount edges { node { id } } } }")
 
-        assert (len(without.texts), len(with_total.texts)) == (1, 2)
-
-    run(story)
+    assert (len(without.texts), len(with_total.texts)) == (1, 2)
 
 
-def test_a_search_looks_through_so_many_products_for_a_page(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_looks_through_so_many_products_for_a_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     fields = """products(nameContains: "product 1", %s) {
       totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { node { productName } } }"""
 
-    async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 13))
-        monkeypatch.setattr(text_search, "SEARCH_ROWS", 4)
+    request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 13))
+    monkeypatch.setattr(text_search, "SEARCH_ROWS", 4)
 
-        async def ask(within: str, window: str) -> Any:
-            data = await api.data(
-                f"{{ {within.replace('ID', request_id)} {fields % window} {'}' * within.count('{')} }}"
-            )
-            return data.get("request", data)["products"]
+    async def ask(within: str, window: str) -> Any:
+        data = await api.data(f"{{ {within.replace('ID', request_id)} {fields % window} {'}' * within.count('{')} }}")
+        return data.get("request", data)["products"]
 
-        for within in ('request(id: "ID") {', ""):
-            forward, cursor = [], ""
-            while True:
-                page = await ask(within, f"first: 2{cursor}")
-                forward.append([edge["node"]["productName"] for edge in page["edges"]])
-                # Among the first four.
-                assert page["totalCount"] == 1 or not within
-                if not page["pageInfo"]["hasNextPage"]:
-                    break
-                cursor = f', after: "{page["pageInfo"]["endCursor"]}"'
-            backward, cursor = [], ""
-            while True:
-                page = await ask(within, f"last: 2{cursor}")
-                backward.append([edge["node"]["productName"] for edge in page["edges"]])
-                if not page["pageInfo"]["hasPreviousPage"]:
-                    break
-                cursor = f', before: "{page["pageInfo"]["startCursor"]}"'
+    for within in ('request(id: "ID") {', ""):
+        forward, cursor = [], ""
+        while True:
+            page = await ask(within, f"first: 2{cursor}")
+            forward.append([edge["node"]["productName"] for edge in page["edges"]])
+            # Among the first four.
+            assert page["totalCount"] == 1 or not within
+            if not page["pageInfo"]["hasNextPage"]:
+                break
+            cursor = f', after: "{page["pageInfo"]["endCursor"]}"'
+        backward, cursor = [], ""
+        while True:
+            page = await ask(within, f"last: 2{cursor}")
+            backward.append([edge["node"]["productName"] for edge in page["edges"]])
+            if not page["pageInfo"]["hasPreviousPage"]:
+                break
+            cursor = f', before: "{page["pageInfo"]["startCursor"]}"'
 
-            # Each once, whatever their order.
-            for pages in (forward, backward):
-                assert sorted(name for page in pages for name in page) == [f"product {n}" for n in (1, 10, 11, 12)]
-            if not within:
-                continue
-            # Products 0 to 3, 4 to 7, 8 to 11 of which a page shows two, and what is left.
-            assert forward == [["product 1"], [], ["product 10", "product 11"], ["product 12"]]
-            assert backward == [["product 11", "product 12"], ["product 10"], [], ["product 1"]]
-
-    run(story)
+        # Each once, whatever their order.
+        for pages in (forward, backward):
+            assert sorted(name for page in pages for name in page) == [f"product {n}" for n in (1, 10, 11, 12)]
+        if not within:
+            continue
+        # Products 0 to 3, 4 to 7, 8 to 11 of which a page shows two, and what is left.
+        assert forward == [["product 1"], [], ["product 10", "product 11"], ["product 12"]]
+        assert backward == [["product 11", "product 12"], ["product 10"], [], ["product 1"]]

@@ -17,87 +17,80 @@ from tests.graphql.client import Api, ids, opened
 from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
 
 
-def test_node_gives_requests_products_and_images(run: Any) -> None:
-    async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 2))
-        known = await api.data(
-            "query($id: ID!) { request(id: $id) { products { edges { node { id images { id } } } } } }", id=request_id
-        )
-        product = known["request"]["products"]["edges"][0]["node"]
+async def test_node_gives_requests_products_and_images(api: Api) -> None:
+    request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 2))
+    known = await api.data(
+        "query($id: ID!) { request(id: $id) { products { edges { node { id images { id } } } } } }", id=request_id
+    )
+    product = known["request"]["products"]["edges"][0]["node"]
 
-        found = await api.data(
-            """query($request: ID!, $product: ID!, $image: ID!) {
+    found = await api.data(
+        """query($request: ID!, $product: ID!, $image: ID!) {
               a: node(id: $request) { __typename id ... on Request { status } }
               b: node(id: $product) { __typename id ... on Product { productName requestId } }
               c: node(id: $image) { __typename id ... on Image { inputUrl outputUrl attempts } }
               d: product(id: $product) { serialNumber }
             }""",
-            request=request_id,
-            product=product["id"],
-            image=product["images"][1]["id"],
-        )
+        request=request_id,
+        product=product["id"],
+        image=product["images"][1]["id"],
+    )
 
-        assert found == {
-            "a": {"__typename": "Request", "id": request_id, "status": "PENDING"},
-            "b": {
-                "__typename": "Product",
-                "id": product["id"],
-                "productName": "product 0",
-                "requestId": request_id,
-            },
-            "c": {
-                "__typename": "Image",
-                "id": product["images"][1]["id"],
-                "inputUrl": "https://x.example/0/1",
-                "outputUrl": None,
-                "attempts": 0,
-            },
-            "d": {"serialNumber": "1"},
-        }
-
-    run(story)
+    assert found == {
+        "a": {"__typename": "Request", "id": request_id, "status": "PENDING"},
+        "b": {
+            "__typename": "Product",
+            "id": product["id"],
+            "productName": "product 0",
+            "requestId": request_id,
+        },
+        "c": {
+            "__typename": "Image",
+            "id": product["images"][1]["id"],
+            "inputUrl": "https://x.example/0/1",
+            "outputUrl": None,
+            "attempts": 0,
+        },
+        "d": {"serialNumber": "1"},
+    }
 
 
-def test_unknown_and_foreign_identifiers_give_null(run: Any) -> None:
-    async def story(api: Api) -> None:
-        request_id = given_request(api.runtime.db, 1)
-        foreign = [
-            "",
-            "x",
-            "req_",
-            str(request_id),
-            encode_global_id(IdPrefix.REQUEST, new_id()),
-            "req_" + "G" * 32,
-            "\u0000",
-        ]
-        as_product = encode_global_id(IdPrefix.PRODUCT, request_id)
+async def test_unknown_and_foreign_identifiers_give_null(api: Api) -> None:
+    request_id = given_request(api.runtime.db, 1)
+    foreign = [
+        "",
+        "x",
+        "req_",
+        str(request_id),
+        encode_global_id(IdPrefix.REQUEST, new_id()),
+        "req_" + "G" * 32,
+        "\u0000",
+    ]
+    as_product = encode_global_id(IdPrefix.PRODUCT, request_id)
 
-        for id in [*foreign, as_product, encode_global_id(IdPrefix.IMAGE, request_id)]:
-            found = await api.data(
-                "query($id: ID!) { node(id: $id) { id } request(id: $id) { id } product(id: $id) { id } }", id=id
-            )
-            assert found == {"node": None, "request": None, "product": None}
-
-    run(story)
-
-
-def test_request_shows_what_is_known_of_it(run: Any) -> None:
-    async def story(api: Api) -> None:
-        db = api.runtime.db
-        request_id = given_request(
-            db,
-            1,
-            2,
-            webhook_url="https://user:secret@hook.example/in?a=b",
-            options={"quality": 70, "crop": [1, 2, 3, 4], "filters": ["BLUR"]},
-            warnings=[{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
-        )
-        first, second = claimed(db, request_id), claimed(db, request_id)
-        record(db, first, 0, DONE)
-        record(db, second, 1, FAILED)
-
+    for id in [*foreign, as_product, encode_global_id(IdPrefix.IMAGE, request_id)]:
         found = await api.data(
-            """query($id: ID!) { request(id: $id) {
+            "query($id: ID!) { node(id: $id) { id } request(id: $id) { id } product(id: $id) { id } }", id=id
+        )
+        assert found == {"node": None, "request": None, "product": None}
+
+
+async def test_request_shows_what_is_known_of_it(api: Api) -> None:
+    db = api.runtime.db
+    request_id = given_request(
+        db,
+        1,
+        2,
+        webhook_url="https://user:secret@hook.example/in?a=b",
+        options={"quality": 70, "crop": [1, 2, 3, 4], "filters": ["BLUR"]},
+        warnings=[{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
+    )
+    first, second = claimed(db, request_id), claimed(db, request_id)
+    record(db, first, 0, DONE)
+    record(db, second, 1, FAILED)
+
+    found = await api.data(
+        """query($id: ID!) { request(id: $id) {
               status priority csvFilename totalProducts processedProducts failedProducts totalImages processedImages
               failedImages cancelledImages keptImages progressPercent inputBytes outputBytes outputCsvUrl
               outputCsvExpiresAt completedAt failure { code }
@@ -109,194 +102,174 @@ def test_request_shows_what_is_known_of_it(run: Any) -> None:
                 error { code message httpStatus }
               } } } }
             } }""",
-            id=encode_global_id(IdPrefix.REQUEST, request_id),
-        )
+        id=encode_global_id(IdPrefix.REQUEST, request_id),
+    )
 
-        products = [edge["node"] for edge in found["request"].pop("products")["edges"]]
-        assert found["request"] == {
-            "status": "PROCESSING",
-            "priority": "NORMAL",
-            "csvFilename": "products.csv",
-            "totalProducts": 2,
-            "processedProducts": 1,
-            "failedProducts": 0,
-            "totalImages": 3,
-            "processedImages": 1,
-            "failedImages": 1,
-            "cancelledImages": 0,
-            "keptImages": 0,
-            "progressPercent": 66.6,
-            "inputBytes": 1000,
-            "outputBytes": 400,
-            "outputCsvUrl": None,
-            "outputCsvExpiresAt": None,
-            "completedAt": None,
-            "failure": None,
-            "options": {
-                "quality": 70,
-                "scale": 1.0,
-                "maxWidth": None,
-                "crop": {"x": 1, "y": 2, "width": 3, "height": 4},
-                "filters": ["BLUR"],
-                "format": "ORIGINAL",
-                "keepMetadata": False,
-            },
-            "warnings": [{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
-            "webhook": {
-                "url": found["request"]["webhook"]["url"],
-                "status": "PENDING",
-                "attempts": 0,
-                "lastHttpStatus": None,
-                "nextAttemptAt": None,
-                "log": [],
-            },
-        }
-        assert "secret" not in found["request"]["webhook"]["url"]
-        address = f"https://pictures.example/api/image/{request_id.hex}/0-1.jpg"
-        done = products[0]["images"][0]
-        failed = products[1]["images"][1]
-        assert [product["status"] for product in products] == ["COMPLETED", "PROCESSING"]
-        assert [product["outputImageUrls"] for product in products] == [[address], []]
-        assert done == {
-            "status": "COMPLETED",
-            "outcome": "COMPRESSED",
-            "outputUrl": address,
-            "inputBytes": 1000,
-            "outputBytes": 400,
-            "format": "image/jpeg",
-            "width": 8,
-            "height": 6,
-            "error": None,
-        }
-        assert failed["error"] == {"code": "HTTP_STATUS", "message": "The host answered 404.", "httpStatus": 404}
-
-    run(story)
+    products = [edge["node"] for edge in found["request"].pop("products")["edges"]]
+    assert found["request"] == {
+        "status": "PROCESSING",
+        "priority": "NORMAL",
+        "csvFilename": "products.csv",
+        "totalProducts": 2,
+        "processedProducts": 1,
+        "failedProducts": 0,
+        "totalImages": 3,
+        "processedImages": 1,
+        "failedImages": 1,
+        "cancelledImages": 0,
+        "keptImages": 0,
+        "progressPercent": 66.6,
+        "inputBytes": 1000,
+        "outputBytes": 400,
+        "outputCsvUrl": None,
+        "outputCsvExpiresAt": None,
+        "completedAt": None,
+        "failure": None,
+        "options": {
+            "quality": 70,
+            "scale": 1.0,
+            "maxWidth": None,
+            "crop": {"x": 1, "y": 2, "width": 3, "height": 4},
+            "filters": ["BLUR"],
+            "format": "ORIGINAL",
+            "keepMetadata": False,
+        },
+        "warnings": [{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
+        "webhook": {
+            "url": found["request"]["webhook"]["url"],
+            "status": "PENDING",
+            "attempts": 0,
+            "lastHttpStatus": None,
+            "nextAttemptAt": None,
+            "log": [],
+        },
+    }
+    assert "secret" not in found["request"]["webhook"]["url"]
+    address = f"https://pictures.example/api/image/{request_id.hex}/0-1.jpg"
+    done = products[0]["images"][0]
+    failed = products[1]["images"][1]
+    assert [product["status"] for product in products] == ["COMPLETED", "PROCESSING"]
+    assert [product["outputImageUrls"] for product in products] == [[address], []]
+    assert done == {
+        "status": "COMPLETED",
+        "outcome": "COMPRESSED",
+        "outputUrl": address,
+        "inputBytes": 1000,
+        "outputBytes": 400,
+        "format": "image/jpeg",
+        "width": 8,
+        "height": 6,
+        "error": None,
+    }
+    assert failed["error"] == {"code": "HTTP_STATUS", "message": "The host answered 404.", "httpStatus": 404}
 
 
-def test_final_request_has_its_output_and_its_failure(run: Any) -> None:
-    async def story(api: Api) -> None:
-        db = api.runtime.db
-        request_id = given_request(db, 1)
-        ended = {
-            "status": RequestStatus.FAILED,
-            "termination_reason": TerminationReason.DEADLINE,
-            "failure_code": RequestFailureCode.DEADLINE,
-            "output_name": "output-1.csv",
-            "images_per_second": 3.0,
-        }
-        statement = update(requests).where(requests.c.id == request_id).values(ended)
-        db.write_now(lambda connection: connection.execute(statement))
-        id = encode_global_id(IdPrefix.REQUEST, request_id)
+async def test_final_request_has_its_output_and_its_failure(api: Api) -> None:
+    db = api.runtime.db
+    request_id = given_request(db, 1)
+    ended = {
+        "status": RequestStatus.FAILED,
+        "termination_reason": TerminationReason.DEADLINE,
+        "failure_code": RequestFailureCode.DEADLINE,
+        "output_name": "output-1.csv",
+        "images_per_second": 3.0,
+    }
+    statement = update(requests).where(requests.c.id == request_id).values(ended)
+    db.write_now(lambda connection: connection.execute(statement))
+    id = encode_global_id(IdPrefix.REQUEST, request_id)
 
-        found = await api.data(
-            "query($id: ID!) { request(id: $id) {"
-            " outputCsvUrl imagesPerSecond estimatedCompletionAt failure { code message } } }",
-            id=id,
-        )
+    found = await api.data(
+        "query($id: ID!) { request(id: $id) {"
+        " outputCsvUrl imagesPerSecond estimatedCompletionAt failure { code message } } }",
+        id=id,
+    )
 
-        assert found["request"] == {
-            "outputCsvUrl": f"https://pictures.example/api/download/{id}",
-            "imagesPerSecond": None,
-            "estimatedCompletionAt": None,
-            "failure": {
-                "code": "DEADLINE",
-                "message": "The deadline of the request passed before all its images were done.",
-            },
-        }
-
-    run(story)
+    assert found["request"] == {
+        "outputCsvUrl": f"https://pictures.example/api/download/{id}",
+        "imagesPerSecond": None,
+        "estimatedCompletionAt": None,
+        "failure": {
+            "code": "DEADLINE",
+            "message": "The deadline of the request passed before all its images were done.",
+        },
+    }
 
 
-def test_requests_by_status_and_order(run: Any) -> None:
-    async def story(api: Api) -> None:
-        old, new = (encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(2))
+async def test_requests_by_status_and_order(api: Api) -> None:
+    old, new = (encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(2))
 
-        found = await api.data(
-            """{ a: requests(orderBy: CREATED_AT_ASC, status: PENDING) { edges { node { id } } }
+    found = await api.data(
+        """{ a: requests(orderBy: CREATED_AT_ASC, status: PENDING) { edges { node { id } } }
                  b: requests(status: COMPLETED) { totalCount edges { node { id } } } }"""
-        )
+    )
 
-        assert ids(found["a"]) == [old, new]
-        assert found["b"] == {"totalCount": 0, "edges": []}
-
-    run(story)
+    assert ids(found["a"]) == [old, new]
+    assert found["b"] == {"totalCount": 0, "edges": []}
 
 
-def test_products_are_searched_by_name(run: Any) -> None:
-    async def story(api: Api) -> None:
-        given_request(api.runtime.db, *[1] * 12)
+async def test_products_are_searched_by_name(api: Api) -> None:
+    given_request(api.runtime.db, *[1] * 12)
 
-        found = await api.data(
-            """{ products(nameContains: "PRODUCT 1", first: 2, status: PENDING) {
+    found = await api.data(
+        """{ products(nameContains: "PRODUCT 1", first: 2, status: PENDING) {
               totalCount edges { node { productName } } pageInfo { hasNextPage } } }"""
-        )
+    )
 
-        assert found["products"]["totalCount"] == 3
-        assert len(found["products"]["edges"]) == 2
-        assert found["products"]["pageInfo"]["hasNextPage"] is True
-
-    run(story)
+    assert found["products"]["totalCount"] == 3
+    assert len(found["products"]["edges"]) == 2
+    assert found["products"]["pageInfo"]["hasNextPage"] is True
 
 
-def test_products_of_a_request_are_searched_by_name(run: Any) -> None:
-    async def story(api: Api) -> None:
-        request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 12))
-        given_request(api.runtime.db, *[1] * 12)
-        query = """query($id: ID!, $text: String, $after: String) { request(id: $id) {
+async def test_products_of_a_request_are_searched_by_name(api: Api) -> None:
+    request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 12))
+    given_request(api.runtime.db, *[1] * 12)
+    query = """query($id: ID!, $text: String, $after: String) { request(id: $id) {
           products(nameContains: $text, first: 2, after: $after) {
             totalCount edges { node { productName } } pageInfo { hasNextPage endCursor } } } }"""
 
-        first = (await api.data(query, id=request_id, text="PRODUCT 1"))["request"]["products"]
-        end = first["pageInfo"]["endCursor"]
-        second = (await api.data(query, id=request_id, text="PRODUCT 1", after=end))["request"]["products"]
-        everything = (await api.data(query, id=request_id, text=""))["request"]["products"]
+    first = (await api.data(query, id=request_id, text="PRODUCT 1"))["request"]["products"]
+    end = first["pageInfo"]["endCursor"]
+    second = (await api.data(query, id=request_id, text="PRODUCT 1", after=end))["request"]["products"]
+    everything = (await api.data(query, id=request_id, text=""))["request"]["products"]
 
-        names = [edge["node"]["productName"] for page in (first, second) for edge in page["edges"]]
-        assert names == ["product 1", "product 10", "product 11"]
-        assert [page["totalCount"] for page in (first, second, everything)] == [3, 3, 12]
-        assert [page["pageInfo"]["hasNextPage"] for page in (first, second)] == [True, False]
-
-    run(story)
+    names = [edge["node"]["productName"] for page in (first, second) for edge in page["edges"]]
+    assert names == ["product 1", "product 10", "product 11"]
+    assert [page["totalCount"] for page in (first, second, everything)] == [3, 3, 12]
+    assert [page["pageInfo"]["hasNextPage"] for page in (first, second)] == [True, False]
 
 
 @pytest.mark.parametrize("text", ["x" * 201, "a\u0000b"])
-def test_bad_search_is_a_coded_error(run: Any, text: str) -> None:
-    async def story(api: Api) -> None:
-        given_request(api.runtime.db, 1)
-        everywhere = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
-        within = await api.answer(
-            "query($t: String) { requests(first: 1) { edges { node { products(nameContains: $t) { totalCount } } } } }",
-            t=text,
-        )
+async def test_bad_search_is_a_coded_error(api: Api, text: str) -> None:
+    given_request(api.runtime.db, 1)
+    everywhere = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
+    within = await api.answer(
+        "query($t: String) { requests(first: 1) { edges { node { products(nameContains: $t) { totalCount } } } } }",
+        t=text,
+    )
 
-        for body in (everywhere, within):
-            assert [error["extensions"]["code"] for error in body["errors"]] == ["BAD_USER_INPUT"]
-
-    run(story)
+    for body in (everywhere, within):
+        assert [error["extensions"]["code"] for error in body["errors"]] == ["BAD_USER_INPUT"]
 
 
-def test_limits_are_those_in_force(run: Any) -> None:
-    async def story(api: Api) -> None:
-        found = await api.data(
-            "{ limits { maxUploadBytes maxProducts maxImages maxPageSize maxQueryCost"
-            " maxDepth maxAliases maxDirectives maxRepeats maxTokens maxDocumentChars } }"
-        )
+async def test_limits_are_those_in_force(api: Api) -> None:
+    found = await api.data(
+        "{ limits { maxUploadBytes maxProducts maxImages maxPageSize maxQueryCost"
+        " maxDepth maxAliases maxDirectives maxRepeats maxTokens maxDocumentChars } }"
+    )
 
-        assert found["limits"] == {
-            "maxUploadBytes": 10_000,
-            "maxProducts": api.runtime.settings.max_products,
-            "maxImages": api.runtime.settings.max_images,
-            "maxPageSize": 100,
-            "maxQueryCost": api.runtime.settings.max_query_cost,
-            "maxDepth": 20,
-            "maxAliases": 50,
-            "maxDirectives": 50,
-            "maxRepeats": 75,
-            "maxTokens": 1_000,
-            "maxDocumentChars": 50_000,
-        }
-
-    run(story)
+    assert found["limits"] == {
+        "maxUploadBytes": 10_000,
+        "maxProducts": api.runtime.settings.max_products,
+        "maxImages": api.runtime.settings.max_images,
+        "maxPageSize": 100,
+        "maxQueryCost": api.runtime.settings.max_query_cost,
+        "maxDepth": 20,
+        "maxAliases": 50,
+        "maxDirectives": 50,
+        "maxRepeats": 75,
+        "maxTokens": 1_000,
+        "maxDocumentChars": 50_000,
+    }
 
 
 @pytest.mark.parametrize(

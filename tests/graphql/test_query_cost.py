@@ -224,38 +224,29 @@ def test_no_document_takes_long(sqlite_url: str, redis_url: str, tmp_path: Path)
         ),
     ],
 )
-def test_a_document_over_a_limit_is_refused_with_a_sentence(run: Any, document: str, message: str) -> None:
-    async def story(api: Api) -> None:
-        body = await api.answer(document)
+async def test_a_document_over_a_limit_is_refused_with_a_sentence(api: Api, document: str, message: str) -> None:
+    body = await api.answer(document)
 
-        assert body == {"errors": [{"message": message, "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]}
-
-    run(story)
+    assert body == {"errors": [{"message": message, "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]}
 
 
-def test_too_many_tokens_are_a_syntax_error(run: Any) -> None:
-    async def story(api: Api) -> None:
-        body = await api.answer("{ " + "a " * MAX_TOKENS + "}")
+async def test_too_many_tokens_are_a_syntax_error(api: Api) -> None:
+    body = await api.answer("{ " + "a " * MAX_TOKENS + "}")
 
-        (error,) = body["errors"]
-        assert error["message"] == "Syntax Error: Document contains more than 1000 tokens. Parsing aborted."
-        assert error["extensions"] == {"code": "GRAPHQL_PARSE_FAILED"}
-        assert error["locations"] == [{"line": 1, "column": 2 * MAX_TOKENS + 1}]
-
-    run(story)
+    (error,) = body["errors"]
+    assert error["message"] == "Syntax Error: Document contains more than 1000 tokens. Parsing aborted."
+    assert error["extensions"] == {"code": "GRAPHQL_PARSE_FAILED"}
+    assert error["locations"] == [{"line": 1, "column": 2 * MAX_TOKENS + 1}]
 
 
-def test_the_first_faults_are_told_with_their_places(run: Any) -> None:
-    async def story(api: Api) -> None:
-        body = await api.answer("{\n" + "\n".join(f"  limitz{n}" for n in range(50)) + "\n}")
+async def test_the_first_faults_are_told_with_their_places(api: Api) -> None:
+    body = await api.answer("{\n" + "\n".join(f"  limitz{n}" for n in range(50)) + "\n}")
 
-        assert [error["locations"] for error in body["errors"][:-1]] == [
-            [{"line": 2 + n, "column": 3}] for n in range(MAX_ERRORS)
-        ]
-        assert body["errors"][0]["message"] == "Cannot query field 'limitz0' on type 'Query'. Did you mean 'limits'?"
-        assert body["errors"][-1]["message"] == ("Too many validation errors, error limit reached. Validation aborted.")
-
-    run(story)
+    assert [error["locations"] for error in body["errors"][:-1]] == [
+        [{"line": 2 + n, "column": 3}] for n in range(MAX_ERRORS)
+    ]
+    assert body["errors"][0]["message"] == "Cannot query field 'limitz0' on type 'Query'. Did you mean 'limits'?"
+    assert body["errors"][-1]["message"] == ("Too many validation errors, error limit reached. Validation aborted.")
 
 
 @pytest.mark.parametrize(

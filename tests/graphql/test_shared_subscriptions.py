@@ -17,7 +17,7 @@ from gql_imgproc.graphql.shared_subscriptions import SharedResult, SharedSubscri
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.messaging.pubsub import channel
 from gql_imgproc.requests.commands import cancel
-from tests.graphql.live_server import PROGRESS, connected, given_upload
+from tests.graphql.live_server import PROGRESS, Server, connected, given_upload
 from tests.support.api_clients import ANYBODY
 
 
@@ -64,124 +64,109 @@ async def collected(shares: SharedSubscriptions, source: Source, key: str = "sam
     return [result async for result in shares.follow(key, source.begin, nobody_dismissed)]
 
 
-def test_equal_ones_are_executed_once_and_all_see_every_result() -> None:
-    async def story() -> None:
-        shares, source = SharedSubscriptions(), Source()
-        followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
-        await settle()
+async def test_equal_ones_are_executed_once_and_all_see_every_result() -> None:
+    shares, source = SharedSubscriptions(), Source()
+    followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
+    await settle()
 
-        for number in (1, 2):
+    for number in (1, 2):
+        source.give(number)
+        await settle()
+    source.results.put_nowait(None)
+    seen = await asyncio.gather(*followers)
+
+    assert [numbers(results) for results in seen] == [[1, 2]] * 3
+    assert (source.begun, source.ended) == (1, 1)
+    # The very same object, so that it is encoded once.
+    assert seen[0][1] is seen[1][1] is seen[2][1]
+    assert seen[0][1].payload == '{"data":{"number":2}}'
+    assert "same" not in shares
+
+
+async def test_other_ones_are_executed_by_themselves() -> None:
+    shares, one, other = SharedSubscriptions(), Source(), Source()
+    followers = [
+        asyncio.create_task(collected(shares, one, "one")),
+        asyncio.create_task(collected(shares, other, "other")),
+    ]
+    await settle()
+
+    one.give(1)
+    other.give(2)
+    for source in (one, other):
+        source.results.put_nowait(None)
+
+    assert [numbers(seen) for seen in await asyncio.gather(*followers)] == [[1], [2]]
+
+
+async def test_a_late_one_begins_with_the_newest_result_and_a_slow_one_skips() -> None:
+    shares, source = SharedSubscriptions(), Source()
+    async with aclosing(shares.follow("same", source.begin, nobody_dismissed)) as slow:
+        first = asyncio.create_task(anext(slow))
+        await settle()
+        for number in (1, 2, 3):
             source.give(number)
             await settle()
+
+        late = asyncio.create_task(collected(shares, source))
+        await settle()
+        source.give(4)
+        await settle()
         source.results.put_nowait(None)
-        seen = await asyncio.gather(*followers)
 
-        assert [numbers(results) for results in seen] == [[1, 2]] * 3
-        assert (source.begun, source.ended) == (1, 1)
-        # The very same object, so that it is encoded once.
-        assert seen[0][1] is seen[1][1] is seen[2][1]
-        assert seen[0][1].payload == '{"data":{"number":2}}'
-        assert "same" not in shares
-
-    asyncio.run(story())
+        assert numbers([await first]) == [1]
+        assert numbers([result async for result in slow]) == [4]
+        assert numbers(await late) == [3, 4]
+    assert source.begun == 1
 
 
-def test_other_ones_are_executed_by_themselves() -> None:
-    async def story() -> None:
-        shares, one, other = SharedSubscriptions(), Source(), Source()
-        followers = [
-            asyncio.create_task(collected(shares, one, "one")),
-            asyncio.create_task(collected(shares, other, "other")),
-        ]
-        await settle()
+async def test_the_last_one_to_leave_ends_it_and_the_next_begins_anew() -> None:
+    shares, source = SharedSubscriptions(), Source()
+    one, other = (shares.follow("same", source.begin, nobody_dismissed) for _ in range(2))
+    waiting = asyncio.create_task(anext(one))
+    also_waiting = asyncio.create_task(anext(other))
+    await settle()
+    source.give(1)
+    await asyncio.gather(waiting, also_waiting)
 
-        one.give(1)
-        other.give(2)
-        for source in (one, other):
-            source.results.put_nowait(None)
+    await one.aclose()
+    assert source.ended == 0
+    await other.aclose()
+    assert source.ended == 1
+    assert "same" not in shares
 
-        assert [numbers(seen) for seen in await asyncio.gather(*followers)] == [[1], [2]]
-
-    asyncio.run(story())
-
-
-def test_a_late_one_begins_with_the_newest_result_and_a_slow_one_skips() -> None:
-    async def story() -> None:
-        shares, source = SharedSubscriptions(), Source()
-        async with aclosing(shares.follow("same", source.begin, nobody_dismissed)) as slow:
-            first = asyncio.create_task(anext(slow))
-            await settle()
-            for number in (1, 2, 3):
-                source.give(number)
-                await settle()
-
-            late = asyncio.create_task(collected(shares, source))
-            await settle()
-            source.give(4)
-            await settle()
-            source.results.put_nowait(None)
-
-            assert numbers([await first]) == [1]
-            assert numbers([result async for result in slow]) == [4]
-            assert numbers(await late) == [3, 4]
-        assert source.begun == 1
-
-    asyncio.run(story())
+    source.give(2)
+    source.results.put_nowait(None)
+    assert numbers(await collected(shares, source)) == [2]
+    assert source.begun == 2
 
 
-def test_the_last_one_to_leave_ends_it_and_the_next_begins_anew() -> None:
-    async def story() -> None:
-        shares, source = SharedSubscriptions(), Source()
-        one, other = (shares.follow("same", source.begin, nobody_dismissed) for _ in range(2))
-        waiting = asyncio.create_task(anext(one))
-        also_waiting = asyncio.create_task(anext(other))
-        await settle()
-        source.give(1)
-        await asyncio.gather(waiting, also_waiting)
+async def test_what_ends_it_by_a_fault_is_logged_once_and_told_to_each(caplog: pytest.LogCaptureFixture) -> None:
+    shares, source = SharedSubscriptions(), Source()
+    followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
+    await settle()
+    source.give(1)
+    await settle()
 
-        await one.aclose()
-        assert source.ended == 0
-        await other.aclose()
-        assert source.ended == 1
-        assert "same" not in shares
+    source.results.put_nowait(ConnectionResetError("of the database"))
+    seen = await asyncio.gather(*followers)
 
-        source.give(2)
-        source.results.put_nowait(None)
-        assert numbers(await collected(shares, source)) == [2]
-        assert source.begun == 2
-
-    asyncio.run(story())
-
-
-def test_what_ends_it_by_a_fault_is_logged_once_and_told_to_each(caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
-        shares, source = SharedSubscriptions(), Source()
-        followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
-        await settle()
-        source.give(1)
-        await settle()
-
-        source.results.put_nowait(ConnectionResetError("of the database"))
-        seen = await asyncio.gather(*followers)
-
-        (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-        number = vars(logged)["number"]
-        assert [numbers(results[:-1]) for results in seen] == [[1]] * 3
-        for last in (results[-1] for results in seen):
-            assert json.loads(last.payload) == {
-                "data": None,
-                "errors": [
-                    {
-                        "message": "Something went wrong on our side. Give this number to whoever runs the service: "
-                        + number,
-                        "extensions": {"code": "INTERNAL"},
-                    }
-                ],
-            }
-        assert source.ended == 1
-        assert "same" not in shares
-
-    asyncio.run(story())
+    (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    number = vars(logged)["number"]
+    assert [numbers(results[:-1]) for results in seen] == [[1]] * 3
+    for last in (results[-1] for results in seen):
+        assert json.loads(last.payload) == {
+            "data": None,
+            "errors": [
+                {
+                    "message": "Something went wrong on our side. Give this number to whoever runs the service: "
+                    + number,
+                    "extensions": {"code": "INTERNAL"},
+                }
+            ],
+        }
+    assert source.ended == 1
+    assert "same" not in shares
 
 
 def test_a_refusal_stays_one() -> None:
@@ -204,63 +189,57 @@ def inboxes(runtime: Any, request_id: Any) -> int:
     return len(runtime.hub._inboxes.get(channel(request_id), ()))
 
 
-def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(play: Any) -> None:
-    async def story(host: str, runtime: Any) -> None:
-        request_id = await given_upload(runtime, 1)
-        id = encode_global_id(IdPrefix.REQUEST, request_id)
-        async with connected(host) as one, connected(host) as other:
-            for socket in (one, other):
-                await socket.subscribe("a", PROGRESS, id=id)
-                assert (await socket.receive())["payload"]["data"]["requestProgress"]["sequence"] == 1
-            await other.subscribe("b", PROGRESS.replace("processedImages", "totalImages"), id=id)
-            assert (await other.receive())["payload"]["data"]["requestProgress"]["totalImages"] == 1
+async def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(server: Server) -> None:
+    host, runtime = server
+    request_id = await given_upload(runtime, 1)
+    id = encode_global_id(IdPrefix.REQUEST, request_id)
+    async with connected(host) as one, connected(host) as other:
+        for socket in (one, other):
+            await socket.subscribe("a", PROGRESS, id=id)
+            assert (await socket.receive())["payload"]["data"]["requestProgress"]["sequence"] == 1
+        await other.subscribe("b", PROGRESS.replace("processedImages", "totalImages"), id=id)
+        assert (await other.receive())["payload"]["data"]["requestProgress"]["totalImages"] == 1
 
-            assert inboxes(runtime, request_id) == 2
+        assert inboxes(runtime, request_id) == 2
 
-            await cancel(runtime, ANYBODY, request_id)
-            ends = [[await one.receive() for _ in range(2)], [await other.receive() for _ in range(4)]]
+        await cancel(runtime, ANYBODY, request_id)
+        ends = [[await one.receive() for _ in range(2)], [await other.receive() for _ in range(4)]]
 
-        assert [(message["id"], message["type"]) for message in ends[0]] == [("a", "next"), ("a", "complete")]
-        assert sorted((message["id"], message["type"]) for message in ends[1]) == [
-            ("a", "complete"),
-            ("a", "next"),
-            ("b", "complete"),
-            ("b", "next"),
-        ]
-        assert inboxes(runtime, request_id) == 0
-
-    play(story)
+    assert [(message["id"], message["type"]) for message in ends[0]] == [("a", "next"), ("a", "complete")]
+    assert sorted((message["id"], message["type"]) for message in ends[1]) == [
+        ("a", "complete"),
+        ("a", "next"),
+        ("b", "complete"),
+        ("b", "next"),
+    ]
+    assert inboxes(runtime, request_id) == 0
 
 
-def test_a_mutation_is_executed_as_often_as_it_is_sent(play: Any) -> None:
-    async def story(host: str, runtime: Any) -> None:
-        mutation = "mutation($id: ID!) { cancelRequest(input: {id: $id}) { __typename } }"
-        request_id = await given_upload(runtime, 1)
-        async with connected(host) as socket:
-            outcomes = []
-            for name in ("a", "b"):
-                await socket.subscribe(name, mutation, id=encode_global_id(IdPrefix.REQUEST, request_id))
-                answer, _ = [await socket.receive() for _ in range(2)]
-                outcomes.append(answer["payload"]["data"]["cancelRequest"]["__typename"])
+async def test_a_mutation_is_executed_as_often_as_it_is_sent(server: Server) -> None:
+    host, runtime = server
+    mutation = "mutation($id: ID!) { cancelRequest(input: {id: $id}) { __typename } }"
+    request_id = await given_upload(runtime, 1)
+    async with connected(host) as socket:
+        outcomes = []
+        for name in ("a", "b"):
+            await socket.subscribe(name, mutation, id=encode_global_id(IdPrefix.REQUEST, request_id))
+            answer, _ = [await socket.receive() for _ in range(2)]
+            outcomes.append(answer["payload"]["data"]["cancelRequest"]["__typename"])
 
-        assert outcomes == ["CancelRequestSuccess", "RequestAlreadyFinal"]
-
-    play(story)
+    assert outcomes == ["CancelRequestSuccess", "RequestAlreadyFinal"]
 
 
 @pytest.mark.parametrize("abrupt", [False, True])
-def test_nothing_is_left_of_a_watcher_that_went_away(play: Any, abrupt: bool) -> None:
-    async def story(host: str, runtime: Any) -> None:
-        request_id = await given_upload(runtime, 1)
-        async with connected(host) as socket:
-            await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
-            await socket.receive()
-            assert inboxes(runtime, request_id) == 1
-            if abrupt:
-                socket.connection.transport.abort()
+async def test_nothing_is_left_of_a_watcher_that_went_away(server: Server, abrupt: bool) -> None:
+    host, runtime = server
+    request_id = await given_upload(runtime, 1)
+    async with connected(host) as socket:
+        await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
+        await socket.receive()
+        assert inboxes(runtime, request_id) == 1
+        if abrupt:
+            socket.connection.transport.abort()
 
-        async with asyncio.timeout(1):
-            while inboxes(runtime, request_id) or shared_executions():  # noqa: ASYNC110  told by no event
-                await asyncio.sleep(0.01)
-
-    play(story)
+    async with asyncio.timeout(1):
+        while inboxes(runtime, request_id) or shared_executions():  # noqa: ASYNC110  told by no event
+            await asyncio.sleep(0.01)

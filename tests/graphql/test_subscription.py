@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests.commands import cancel
-from tests.graphql.live_server import PROGRESS, Play, connected, given_picture_done, given_upload
+from tests.graphql.live_server import PROGRESS, Server, connected, given_picture_done, given_upload
 from tests.support.api_clients import ANYBODY
 
 
-def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play) -> None:
-    async def story(host: str, runtime: Any) -> None:
-        request_id = await given_upload(runtime, 2)
-        async with connected(host) as socket:
-            await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
-            first = await socket.receive()
+async def test_progress_begins_with_the_state_and_ends_after_the_final_one(server: Server) -> None:
+    host, runtime = server
+    request_id = await given_upload(runtime, 2)
+    async with connected(host) as socket:
+        await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
+        first = await socket.receive()
 
-            await given_picture_done(runtime, request_id)
-            second = await socket.receive()
-            await cancel(runtime, ANYBODY, request_id)
-            rest = [await socket.receive()]
-            while rest[-1]["type"] == "next":
-                rest.append(await socket.receive())
+        await given_picture_done(runtime, request_id)
+        second = await socket.receive()
+        await cancel(runtime, ANYBODY, request_id)
+        rest = [await socket.receive()]
+        while rest[-1]["type"] == "next":
+            rest.append(await socket.receive())
 
-        states = [m["payload"]["data"]["requestProgress"] for m in (first, second, *rest[:-1])]
-        assert states[0] == {"status": "PENDING", "sequence": 1, "processedImages": 0}
-        assert (states[1]["status"], states[1]["processedImages"]) == ("PROCESSING", 1)
-        assert states[-1]["status"] == "CANCELLED"
-        assert [s["sequence"] for s in states] == sorted({s["sequence"] for s in states})
-        assert rest[-1] == {"id": "a", "type": "complete"}
-
-    play(story)
+    states = [m["payload"]["data"]["requestProgress"] for m in (first, second, *rest[:-1])]
+    assert states[0] == {"status": "PENDING", "sequence": 1, "processedImages": 0}
+    assert (states[1]["status"], states[1]["processedImages"]) == ("PROCESSING", 1)
+    assert states[-1]["status"] == "CANCELLED"
+    assert [s["sequence"] for s in states] == sorted({s["sequence"] for s in states})
+    assert rest[-1] == {"id": "a", "type": "complete"}
 
 
 @pytest.mark.parametrize(
@@ -41,19 +37,17 @@ def test_progress_begins_with_the_state_and_ends_after_the_final_one(play: Play)
     ["nonsense", encode_global_id(IdPrefix.REQUEST, new_id()), encode_global_id(IdPrefix.PRODUCT, new_id())],
     ids=["nonsense", "request", "product"],
 )
-def test_unknown_request_is_a_coded_error(play: Play, id: str) -> None:
-    async def story(host: str, runtime: Any) -> None:
-        async with connected(host) as socket:
-            await socket.subscribe("a", PROGRESS, id=id)
+async def test_unknown_request_is_a_coded_error(server: Server, id: str) -> None:
+    host, _ = server
+    async with connected(host) as socket:
+        await socket.subscribe("a", PROGRESS, id=id)
 
-            messages = [await socket.receive()]
-            if messages[0]["type"] == "next":
-                messages.append(await socket.receive())
+        messages = [await socket.receive()]
+        if messages[0]["type"] == "next":
+            messages.append(await socket.receive())
 
-        payload = messages[0]["payload"]
-        (error,) = payload if isinstance(payload, list) else payload["errors"]
-        assert error["extensions"] == {"code": "NOT_FOUND"}
-        assert error["message"] == "There is no such request. Check its identifier; it may have been deleted."
-        assert [message["type"] for message in messages] in (["error"], ["next", "complete"])
-
-    play(story)
+    payload = messages[0]["payload"]
+    (error,) = payload if isinstance(payload, list) else payload["errors"]
+    assert error["extensions"] == {"code": "NOT_FOUND"}
+    assert error["message"] == "There is no such request. Check its identifier; it may have been deleted."
+    assert [message["type"] for message in messages] in (["error"], ["next", "complete"])

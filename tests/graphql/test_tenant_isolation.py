@@ -6,7 +6,6 @@ what cannot be tried without knowing more fails, and wants a word here.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
@@ -375,30 +374,26 @@ async def look_for_leaks(host: str, app: Any, *, tenant: str = "other") -> list[
     return leaks
 
 
-def test_nothing_of_a_tenant_reaches_another_by_any_door(settings: Settings) -> None:
-    async def story() -> None:
-        async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            assert await look_for_leaks(host, app) == []
-
-    asyncio.run(story())
+async def test_nothing_of_a_tenant_reaches_another_by_any_door(settings: Settings) -> None:
+    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+        assert await look_for_leaks(host, app) == []
 
 
-def test_a_statement_that_forgets_its_tenant_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_statement_that_forgets_its_tenant_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Whatever is read or changed by the identifier of a request asks this.
     forgetful = lambda tenant_id, request_id: (requests.c.id == request_id,)  # noqa: E731 - it has no better name
     for module in [module for name, module in sys.modules.items() if name.startswith("gql_imgproc.db.")]:
         if hasattr(module, "own"):
             monkeypatch.setattr(module, "own", forgetful)
 
-    async def story() -> None:
-        async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            leaks = await look_for_leaks(host, app)
+    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+        leaks = await look_for_leaks(host, app)
 
-        told = {leak.split(" ")[0] for leak in leaks}
-        assert told >= {"request.id", "node.id", "requestProgress.id", "deleteRequest.input.id", "/api/download/…"}
-        assert "something was changed" in leaks
-
-    asyncio.run(story())
+    told = {leak.split(" ")[0] for leak in leaks}
+    assert told >= {"request.id", "node.id", "requestProgress.id", "deleteRequest.input.id", "/api/download/…"}
+    assert "something was changed" in leaks
 
 
 @pytest.mark.parametrize(

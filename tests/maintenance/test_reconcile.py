@@ -26,94 +26,78 @@ def flush(settings: Settings) -> None:
         client.flushall()
 
 
-def test_wake_up_calls_that_redis_forgot_are_sent_again(run: Run, settings: Settings) -> None:
+async def test_wake_up_calls_that_redis_forgot_are_sent_again(runtime: Runtime, settings: Settings) -> None:
     """Promise P3: losing everything in Redis loses nothing."""
 
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
-        flush(settings)
-        assert runtime.queue.census().pictures == {}
+    request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
+    flush(settings)
+    assert runtime.queue.census().pictures == {}
 
+    await reconcile(runtime)
+
+    assert runtime.queue.census().pictures == {request_id: set(range(3))}
+
+
+async def test_a_sweep_sends_only_what_is_missing(runtime: Runtime) -> None:
+    rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101))
+    request_id = (await upload(runtime, HEADER + rows)).snapshot.id
+
+    for _ in range(3):
         await reconcile(runtime)
 
-        assert runtime.queue.census().pictures == {request_id: set(range(3))}
-
-    run(story)
+    assert runtime.queue.census().pictures == {request_id: set(range(32))}
 
 
-def test_a_sweep_sends_only_what_is_missing(run: Run) -> None:
-    async def story(runtime: Runtime) -> None:
-        rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101))
-        request_id = (await upload(runtime, HEADER + rows)).snapshot.id
-
-        for _ in range(3):
-            await reconcile(runtime)
-
-        assert runtime.queue.census().pictures == {request_id: set(range(32))}
-
-    run(story)
-
-
-def test_products_whose_worker_died_are_worked_on_again(run: Run, settings: Settings) -> None:
+async def test_products_whose_worker_died_are_worked_on_again(runtime: Runtime, settings: Settings) -> None:
     """Promise P2."""
 
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
-        for _ in range(3):
-            await runtime.db.write(claims.claim_product, request_id, 0)
-        flush(settings)
+    request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
+    for _ in range(3):
+        await runtime.db.write(claims.claim_product, request_id, 0)
+    flush(settings)
 
-        await reconcile(runtime)
+    await reconcile(runtime)
 
-        assert runtime.queue.census().pictures == {request_id: set(range(3))}
-
-    run(story)
+    assert runtime.queue.census().pictures == {request_id: set(range(3))}
 
 
-def test_a_request_that_nobody_finished_is_finished(run: Run, settings: Settings, image_host: ImageHost) -> None:
+async def test_a_request_that_nobody_finished_is_finished(
+    runtime: Runtime, settings: Settings, image_host: ImageHost
+) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
-        flush(settings)
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    flush(settings)
 
-        await reconcile(runtime)
-        assert runtime.queue.lengths()["control"] == 1
+    await reconcile(runtime)
+    assert runtime.queue.lengths()["control"] == 1
 
-        await work_all(runtime)
-        ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
-        assert ended is not None
-        assert ended.status is RequestStatus.CANCELLED
-
-    run(story)
+    await work_all(runtime)
+    ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
+    assert ended is not None
+    assert ended.status is RequestStatus.CANCELLED
 
 
-def test_an_ingestion_that_broke_off_is_taken_up(run: Run, settings: Settings) -> None:
-    async def story(runtime: Runtime) -> None:
-        rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 2502))
-        await upload(runtime, HEADER + rows)
-        flush(settings)
+async def test_an_ingestion_that_broke_off_is_taken_up(runtime: Runtime, settings: Settings) -> None:
+    rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 2502))
+    await upload(runtime, HEADER + rows)
+    flush(settings)
 
-        await reconcile(runtime)
+    await reconcile(runtime)
 
-        assert runtime.queue.lengths()["control"] == 1
-
-    run(story)
+    assert runtime.queue.lengths()["control"] == 1
 
 
-def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, run: Run) -> None:
+async def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, runtime: Runtime) -> None:
     """Promise P7: every wait has an end."""
 
-    async def story(runtime: Runtime) -> None:
-        runtime.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
-        request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
+    runtime.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
+    request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
 
-        await reconcile(runtime)
-        await work_all(runtime)
+    await reconcile(runtime)
+    await work_all(runtime)
 
-        ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
-        assert ended is not None
-        assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)
-
-    run(story)
+    ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
+    assert ended is not None
+    assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)

@@ -42,21 +42,18 @@ async def now_is_later(runtime: Runtime, **moments: float) -> None:
     await runtime.db.write(lambda connection: connection.execute(update(requests).values(values)))
 
 
-def test_of_several_processes_one_does_a_duty_and_leaves_an_account(run: Run) -> None:
-    async def story(runtime: Runtime) -> None:
-        done = []
+async def test_of_several_processes_one_does_a_duty_and_leaves_an_account(runtime: Runtime) -> None:
+    done = []
 
-        async def do(_: Runtime) -> int:
-            done.append(True)
-            return 5
+    async def do(_: Runtime) -> int:
+        done.append(True)
+        return 5
 
-        await asyncio.gather(*(run_as_leader(runtime, PeriodicTask("something", do, 60)) for _ in range(10)))
+    await asyncio.gather(*(run_as_leader(runtime, PeriodicTask("something", do, 60)) for _ in range(10)))
 
-        assert len(done) == 1
-        account = runtime.leader_locks.stats()["something"]
-        assert (account.runs, account.items) == (1, 5)
-
-    run(story)
+    assert len(done) == 1
+    account = runtime.leader_locks.stats()["something"]
+    assert (account.runs, account.items) == (1, 5)
 
 
 def test_every_duty_is_done(run: Run) -> None:
@@ -68,112 +65,102 @@ def test_every_duty_is_done(run: Run) -> None:
     run(lambda runtime: asyncio.wait_for(story(runtime), 10))
 
 
-def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
-    run: Run, settings: Settings, image_host: ImageHost
+async def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
+    runtime: Runtime, settings: Settings, image_host: ImageHost
 ) -> None:
     gone, flaky = f"{image_host.url}/gone.jpg", image_host.add("/flaky.jpg", jpeg(1))
     image_host.answers["/flaky.jpg"] = [503] * 12
 
-    async def story(runtime: Runtime) -> None:
-        runtime.settings = settings.model_copy(update={"auto_retry_seconds": 0})
-        request_id = (await upload(runtime, f'{HEADER}1,Chair,"{gone},{flaky}"\n')).snapshot.id
-        ends = []
-        for _ in range(6):
-            await work_all(runtime)
-            ended = await state(runtime, request_id)
-            assert (ended.status, ended.failed_images) == (RequestStatus.FAILED, 2)
-            ends.append(await run_auto_retries(runtime))
-
-        # Three tries of each round; what was answered with 404 is asked for once.
-        assert ends == [1, 1, 1, 0, 0, 0]
-        assert image_host.requests.count("/flaky.jpg") == 12
-        assert image_host.requests.count("/gone.jpg") == 1
-
-        # The thirteenth answer is the picture.
-        await commands.retry_failed(runtime, ANYBODY, request_id)
+    runtime.settings = settings.model_copy(update={"auto_retry_seconds": 0})
+    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{gone},{flaky}"\n')).snapshot.id
+    ends = []
+    for _ in range(6):
         await work_all(runtime)
         ended = await state(runtime, request_id)
-        assert (ended.status, ended.processed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 1)
+        assert (ended.status, ended.failed_images) == (RequestStatus.FAILED, 2)
+        ends.append(await run_auto_retries(runtime))
 
-    run(story)
+    # Three tries of each round; what was answered with 404 is asked for once.
+    assert ends == [1, 1, 1, 0, 0, 0]
+    assert image_host.requests.count("/flaky.jpg") == 12
+    assert image_host.requests.count("/gone.jpg") == 1
 
-
-def test_a_request_is_removed_when_its_retention_is_over(run: Run, settings: Settings, image_host: ImageHost) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
-
-    async def story(runtime: Runtime) -> None:
-        old, young = [(await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id for _ in range(2)]
-        await work_all(runtime)
-        still_open = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        past = update(requests).where(requests.c.id == old).values(completed_at=now_plus(-2 * 86_400))
-        await runtime.db.write(lambda connection: connection.execute(past))
-
-        assert await retention.delete_expired_requests(runtime) == 0
-        runtime.settings = settings.model_copy(update={"retention_days": 1.5})
-        assert await retention.delete_expired_requests(runtime) == 1
-
-        left = await runtime.db.read(
-            lambda connection: [
-                queries.get_request(connection, DEFAULT_TENANT, request_id) is not None
-                for request_id in (old, young, still_open)
-            ]
-        )
-        assert left == [False, True, True]
-        keys = await runtime.storage.list_keys("requests/")
-        assert {key.split("/")[1] for key in keys} == {young.hex, still_open.hex}
-
-    run(story)
+    # The thirteenth answer is the picture.
+    await commands.retry_failed(runtime, ANYBODY, request_id)
+    await work_all(runtime)
+    ended = await state(runtime, request_id)
+    assert (ended.status, ended.processed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 1)
 
 
-def test_objects_that_no_row_names_are_removed_once_they_are_old(
-    run: Run, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+async def test_a_request_is_removed_when_its_retention_is_over(
+    runtime: Runtime, settings: Settings, image_host: ImageHost
 ) -> None:
     address = image_host.add("/a.jpg", jpeg(1))
 
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-        await work_all(runtime)
-        done = await state(runtime, request_id)
-        assert done.output_name is not None
-        own = sorted(await runtime.storage.list_keys("requests/"))
-        assert len(own) == 3
-        strays = [
-            input_key(new_id()),
-            image_key(new_id(), object_name(new_id(), 1, "jpg")),
-            image_key(request_id, object_name(new_id(), 1, "jpg")),
-            own[0].replace("-1.jpg", "-7.jpg"),
-            output_key(request_id, "output-99.csv"),
+    old, young = [(await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id for _ in range(2)]
+    await work_all(runtime)
+    still_open = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    past = update(requests).where(requests.c.id == old).values(completed_at=now_plus(-2 * 86_400))
+    await runtime.db.write(lambda connection: connection.execute(past))
+
+    assert await retention.delete_expired_requests(runtime) == 0
+    runtime.settings = settings.model_copy(update={"retention_days": 1.5})
+    assert await retention.delete_expired_requests(runtime) == 1
+
+    left = await runtime.db.read(
+        lambda connection: [
+            queries.get_request(connection, DEFAULT_TENANT, request_id) is not None
+            for request_id in (old, young, still_open)
         ]
-        for key in strays:
-            await runtime.storage.put(key, b"stray", "text/plain")
-        # Not ours, though its folder has a name as long as one of ours.
-        theirs = [f"requests/{'notes-of-somebody-else':-<32}/a.txt"]
-        await runtime.storage.put(theirs[0], b"theirs", "text/plain")
-        await now_is_later(runtime, cleanup_at=-1)
-
-        assert await retention.delete_orphans(runtime) == 0
-        assert sorted(await runtime.storage.list_keys("requests/")) == sorted(own + strays + theirs)
-
-        # It is looked at again, since some were left.
-        monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
-        assert await retention.delete_orphans(runtime) == 5
-        assert sorted(await runtime.storage.list_keys("requests/")) == sorted(own + theirs)
-        assert await runtime.db.read(transitions.list_with_leftover_objects, 10) == []
-
-    run(story)
+    )
+    assert left == [False, True, True]
+    keys = await runtime.storage.list_keys("requests/")
+    assert {key.split("/")[1] for key in keys} == {young.hex, still_open.hex}
 
 
-def test_nothing_of_an_open_request_is_removed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_objects_that_no_row_names_are_removed_once_they_are_old(
+    runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = image_host.add("/a.jpg", jpeg(1))
+
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    await work_all(runtime)
+    done = await state(runtime, request_id)
+    assert done.output_name is not None
+    own = sorted(await runtime.storage.list_keys("requests/"))
+    assert len(own) == 3
+    strays = [
+        input_key(new_id()),
+        image_key(new_id(), object_name(new_id(), 1, "jpg")),
+        image_key(request_id, object_name(new_id(), 1, "jpg")),
+        own[0].replace("-1.jpg", "-7.jpg"),
+        output_key(request_id, "output-99.csv"),
+    ]
+    for key in strays:
+        await runtime.storage.put(key, b"stray", "text/plain")
+    # Not ours, though its folder has a name as long as one of ours.
+    theirs = [f"requests/{'notes-of-somebody-else':-<32}/a.txt"]
+    await runtime.storage.put(theirs[0], b"theirs", "text/plain")
+    await now_is_later(runtime, cleanup_at=-1)
+
+    assert await retention.delete_orphans(runtime) == 0
+    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(own + strays + theirs)
+
+    # It is looked at again, since some were left.
+    monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
+    assert await retention.delete_orphans(runtime) == 5
+    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(own + theirs)
+    assert await runtime.db.read(transitions.list_with_leftover_objects, 10) == []
+
+
+async def test_nothing_of_an_open_request_is_removed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
 
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
-        not_yet_recorded = image_key(request_id, object_name(new_id(), 1, "jpg"))
-        await runtime.storage.put(not_yet_recorded, b"a picture", "image/jpeg")
-        await now_is_later(runtime, cleanup_at=-1)
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
+    not_yet_recorded = image_key(request_id, object_name(new_id(), 1, "jpg"))
+    await runtime.storage.put(not_yet_recorded, b"a picture", "image/jpeg")
+    await now_is_later(runtime, cleanup_at=-1)
 
-        assert await retention.delete_orphans(runtime) == 0
+    assert await retention.delete_orphans(runtime) == 0
 
-        assert await runtime.storage.list_keys("requests/") == sorted([input_key(request_id), not_yet_recorded])
-
-    run(story)
+    assert await runtime.storage.list_keys("requests/") == sorted([input_key(request_id), not_yet_recorded])

@@ -179,55 +179,46 @@ def test_the_tables_are_as_large_as_promised() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_no_spelling_of_this_machine_is_fetched_from(scheme: str) -> None:
-    async def story() -> None:
-        async with canary() as host, fetching(CLOSED, resolve=by_table) as fetcher:
-            for name in HERE:
-                failure = await failure_of(fetcher, host.url("/a.jpg", name, scheme))
-                assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
-                assert "IMGPROC_FETCH_ALLOW_NETWORKS" in failure.message, name
-            for template in MANGLED:
-                url = template.replace("http:", f"{scheme}:").format(port=host.port)
-                failure = await failure_of(fetcher, url)
-                assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, False), url
-            await asyncio.sleep(0.05)
-            assert host.connections == 0
-            await assert_it_hears(host)
-
-    asyncio.run(story())
+async def test_no_spelling_of_this_machine_is_fetched_from(scheme: str) -> None:
+    async with canary() as host, fetching(CLOSED, resolve=by_table) as fetcher:
+        for name in HERE:
+            failure = await failure_of(fetcher, host.url("/a.jpg", name, scheme))
+            assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
+            assert "IMGPROC_FETCH_ALLOW_NETWORKS" in failure.message, name
+        for template in MANGLED:
+            url = template.replace("http:", f"{scheme}:").format(port=host.port)
+            failure = await failure_of(fetcher, url)
+            assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, False), url
+        await asyncio.sleep(0.05)
+        assert host.connections == 0
+        await assert_it_hears(host)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_no_spelling_of_this_machine_is_sent_a_webhook(scheme: str) -> None:
-    async def story() -> None:
-        async with canary() as host:
-            for name in HERE:
-                answer = await client.post(host.url("/hook", name, scheme), "{}", {}, CLOSED, 5, resolve=by_table)
-                assert answer.http_status is None, name
-                assert "IMGPROC_FETCH_ALLOW_NETWORKS" in str(answer.error), name
-            for template in MANGLED:
-                url = template.replace("http:", f"{scheme}:").format(port=host.port)
-                answer = await client.post(url, "{}", {}, CLOSED, 5, resolve=by_table)
-                assert answer.http_status is None, url
-                assert str(answer.error).startswith("The "), url
-                assert "fault of the service" not in str(answer.error), url
-            await asyncio.sleep(0.05)
-            assert host.connections == 0
-            await assert_it_hears(host)
-
-    asyncio.run(story())
+async def test_no_spelling_of_this_machine_is_sent_a_webhook(scheme: str) -> None:
+    async with canary() as host:
+        for name in HERE:
+            answer = await client.post(host.url("/hook", name, scheme), "{}", {}, CLOSED, 5, resolve=by_table)
+            assert answer.http_status is None, name
+            assert "IMGPROC_FETCH_ALLOW_NETWORKS" in str(answer.error), name
+        for template in MANGLED:
+            url = template.replace("http:", f"{scheme}:").format(port=host.port)
+            answer = await client.post(url, "{}", {}, CLOSED, 5, resolve=by_table)
+            assert answer.http_status is None, url
+            assert str(answer.error).startswith("The "), url
+            assert "fault of the service" not in str(answer.error), url
+        await asyncio.sleep(0.05)
+        assert host.connections == 0
+        await assert_it_hears(host)
 
 
-def test_what_the_owner_opens_is_connected_to() -> None:
-    async def story() -> None:
-        policy = NetworkPolicy((ip_network("127.0.0.0/8"),), "*")
-        async with canary() as host, fetching(policy, resolve=by_table) as fetcher:
-            for name in ("127.0.0.1", "0x7f.1", "2130706433", "one.test"):
-                assert await fetcher.fetch(host.url("/a.jpg", name)) == PICTURE
-                assert (await post(host.url("/hook", name), policy)).http_status == 200
-            assert host.connections == 8
-
-    asyncio.run(story())
+async def test_what_the_owner_opens_is_connected_to() -> None:
+    policy = NetworkPolicy((ip_network("127.0.0.0/8"),), "*")
+    async with canary() as host, fetching(policy, resolve=by_table) as fetcher:
+        for name in ("127.0.0.1", "0x7f.1", "2130706433", "one.test"):
+            assert await fetcher.fetch(host.url("/a.jpg", name)) == PICTURE
+            assert (await post(host.url("/hook", name), policy)).http_status == 200
+        assert host.connections == 8
 
 
 def redirecting(canary_port: int) -> Callable[[Exchange], Awaitable[None]]:
@@ -244,67 +235,58 @@ def redirecting(canary_port: int) -> Callable[[Exchange], Awaitable[None]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
-def test_no_redirect_leads_to_this_machine(tls_server: ssl.SSLContext, tls_trusting: ssl.SSLContext) -> None:
-    async def story() -> None:
-        async with canary() as forbidden:
-            script = redirecting(forbidden.port)
-            async with serving(script, "127.0.0.3") as plain, serving(script, "127.0.0.3", tls_server) as secure:
-                for number, (name, chain) in enumerate(CHAINS.items()):
-                    host = secure if chain.tls else plain
-                    before = len(plain.requests) + len(secure.requests)
-                    start = host.url(f"/{number}/0", "pictures.test", "https" if chain.tls else "http")
-                    async with fetching(ONE_OPEN, resolve=turning(), ssl_context=tls_trusting) as fetcher:
-                        failure = await failure_of(fetcher, start)
-                    assert (failure.code, failure.retryable) == (chain.code, False), name
-                    assert len(plain.requests) + len(secure.requests) - before == len(chain.locations), name
-            await asyncio.sleep(0.05)
-            assert forbidden.connections == 0
-            await assert_it_hears(forbidden)
-
-    asyncio.run(story())
+async def test_no_redirect_leads_to_this_machine(tls_server: ssl.SSLContext, tls_trusting: ssl.SSLContext) -> None:
+    async with canary() as forbidden:
+        script = redirecting(forbidden.port)
+        async with serving(script, "127.0.0.3") as plain, serving(script, "127.0.0.3", tls_server) as secure:
+            for number, (name, chain) in enumerate(CHAINS.items()):
+                host = secure if chain.tls else plain
+                before = len(plain.requests) + len(secure.requests)
+                start = host.url(f"/{number}/0", "pictures.test", "https" if chain.tls else "http")
+                async with fetching(ONE_OPEN, resolve=turning(), ssl_context=tls_trusting) as fetcher:
+                    failure = await failure_of(fetcher, start)
+                assert (failure.code, failure.retryable) == (chain.code, False), name
+                assert len(plain.requests) + len(secure.requests) - before == len(chain.locations), name
+        await asyncio.sleep(0.05)
+        assert forbidden.connections == 0
+        await assert_it_hears(forbidden)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
-def test_every_spelling_is_judged_after_a_redirect_too() -> None:
-    async def story() -> None:
-        async with canary() as forbidden:
+async def test_every_spelling_is_judged_after_a_redirect_too() -> None:
+    async with canary() as forbidden:
 
-            async def script(exchange: Exchange) -> None:
-                location = forbidden.url("/a.jpg", HERE[int(exchange.path.strip("/"))])
-                await exchange.send(f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n".encode())
+        async def script(exchange: Exchange) -> None:
+            location = forbidden.url("/a.jpg", HERE[int(exchange.path.strip("/"))])
+            await exchange.send(f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n".encode())
 
-            async with serving(script, "127.0.0.3") as open_host, fetching(ONE_OPEN, resolve=by_table) as fetcher:
-                for number, name in enumerate(HERE):
-                    failure = await failure_of(fetcher, open_host.url(f"/{number}", "127.0.0.3"))
-                    assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
-                assert len(open_host.requests) == len(HERE)
-            await asyncio.sleep(0.05)
-            assert forbidden.connections == 0
-            await assert_it_hears(forbidden)
-
-    asyncio.run(story())
+        async with serving(script, "127.0.0.3") as open_host, fetching(ONE_OPEN, resolve=by_table) as fetcher:
+            for number, name in enumerate(HERE):
+                failure = await failure_of(fetcher, open_host.url(f"/{number}", "127.0.0.3"))
+                assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
+            assert len(open_host.requests) == len(HERE)
+        await asyncio.sleep(0.05)
+        assert forbidden.connections == 0
+        await assert_it_hears(forbidden)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
-def test_a_webhook_follows_no_redirect_at_all(
+async def test_a_webhook_follows_no_redirect_at_all(
     tls_server: ssl.SSLContext, tls_trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_tls", lambda: tls_trusting)
 
-    async def story() -> None:
-        async with canary() as forbidden:
-            script = redirecting(forbidden.port)
-            async with serving(script, "127.0.0.3") as plain, serving(script, "127.0.0.3", tls_server) as secure:
-                for number, (name, chain) in enumerate(CHAINS.items()):
-                    host = secure if chain.tls else plain
-                    before = len(plain.requests) + len(secure.requests)
-                    start = host.url(f"/{number}/0", "pictures.test", "https" if chain.tls else "http")
-                    answer = await post(start, ONE_OPEN)
-                    assert answer.http_status == chain.status, name
-                    assert "redirect" in str(answer.error), name
-                    assert len(plain.requests) + len(secure.requests) - before == 1, name
-            await asyncio.sleep(0.05)
-            assert forbidden.connections == 0
-            await assert_it_hears(forbidden)
-
-    asyncio.run(story())
+    async with canary() as forbidden:
+        script = redirecting(forbidden.port)
+        async with serving(script, "127.0.0.3") as plain, serving(script, "127.0.0.3", tls_server) as secure:
+            for number, (name, chain) in enumerate(CHAINS.items()):
+                host = secure if chain.tls else plain
+                before = len(plain.requests) + len(secure.requests)
+                start = host.url(f"/{number}/0", "pictures.test", "https" if chain.tls else "http")
+                answer = await post(start, ONE_OPEN)
+                assert answer.http_status == chain.status, name
+                assert "redirect" in str(answer.error), name
+                assert len(plain.requests) + len(secure.requests) - before == 1, name
+        await asyncio.sleep(0.05)
+        assert forbidden.connections == 0
+        await assert_it_hears(forbidden)

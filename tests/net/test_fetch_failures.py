@@ -156,23 +156,20 @@ def grown(before: dict[HostClass, float], after: dict[HostClass, float]) -> list
     return [host_class for host_class in HostClass if after[host_class] > before[host_class]]
 
 
-def test_downloads_are_counted_by_the_kind_of_host_not_by_host() -> None:
-    async def story() -> None:
-        async with serving(picture) as host:
-            before = downloads("OK")
-            async with fetching(LOOPBACK) as fetcher:
-                await fetcher.fetch(host.url())
-                # Over the connection that is kept.
-                await fetcher.fetch(host.url("/b.jpg"))
-            assert grown(before, downloads("OK")) == [HostClass.ALLOWED_PRIVATE]
-            assert sum(downloads("OK").values()) == sum(before.values()) + 2
+async def test_downloads_are_counted_by_the_kind_of_host_not_by_host() -> None:
+    async with serving(picture) as host:
+        before = downloads("OK")
+        async with fetching(LOOPBACK) as fetcher:
+            await fetcher.fetch(host.url())
+            # Over the connection that is kept.
+            await fetcher.fetch(host.url("/b.jpg"))
+        assert grown(before, downloads("OK")) == [HostClass.ALLOWED_PRIVATE]
+        assert sum(downloads("OK").values()) == sum(before.values()) + 2
 
-            before = downloads("ADDRESS_FORBIDDEN")
-            async with fetching(CLOSED, resolve=resolving("127.0.0.1")) as fetcher:
-                await failure_of(fetcher, host.url("/", "pictures.test"))
-            assert grown(before, downloads("ADDRESS_FORBIDDEN")) == [HostClass.UNKNOWN]
-
-    asyncio.run(story())
+        before = downloads("ADDRESS_FORBIDDEN")
+        async with fetching(CLOSED, resolve=resolving("127.0.0.1")) as fetcher:
+            await failure_of(fetcher, host.url("/", "pictures.test"))
+        assert grown(before, downloads("ADDRESS_FORBIDDEN")) == [HostClass.UNKNOWN]
 
 
 def test_a_host_is_public_when_all_its_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -680,27 +680,24 @@ def test_a_redirect_to_a_malformed_address_fails_for_good(location: str) -> None
 # The guard
 
 
-def test_a_name_cannot_change_its_meaning_between_check_and_connection() -> None:
+async def test_a_name_cannot_change_its_meaning_between_check_and_connection() -> None:
     asked: list[str] = []
 
     async def resolve(host: str, port: int) -> Sequence[str]:
         asked.append(host)
         return ["127.0.0.1"] if len(asked) == 1 else ["169.254.169.254"]
 
-    async def story() -> None:
-        async with serving(picture) as host, fetching(resolve=resolve) as fetcher:
-            assert await fetcher.fetch(host.url("/", "pictures.test")) == PICTURE
-            assert asked == ["pictures.test"]
-            # The kept connection goes where it was checked to go; a new one is checked anew.
-            assert await fetcher.fetch(host.url("/", "pictures.test")) == PICTURE
-            assert asked == ["pictures.test"]
-            host.hang_up()
-            await asyncio.sleep(0.02)
-            failure = await failure_of(fetcher, host.url("/", "pictures.test"))
-            assert failure.code is ImageErrorCode.FORBIDDEN_ADDRESS
-            assert host.connections == 1
-
-    asyncio.run(story())
+    async with serving(picture) as host, fetching(resolve=resolve) as fetcher:
+        assert await fetcher.fetch(host.url("/", "pictures.test")) == PICTURE
+        assert asked == ["pictures.test"]
+        # The kept connection goes where it was checked to go; a new one is checked anew.
+        assert await fetcher.fetch(host.url("/", "pictures.test")) == PICTURE
+        assert asked == ["pictures.test"]
+        host.hang_up()
+        await asyncio.sleep(0.02)
+        failure = await failure_of(fetcher, host.url("/", "pictures.test"))
+        assert failure.code is ImageErrorCode.FORBIDDEN_ADDRESS
+        assert host.connections == 1
 
 
 def test_the_message_does_not_tell_what_an_inner_name_means() -> None:
@@ -867,23 +864,20 @@ def test_no_more_downloads_than_allowed_in_all_and_per_host() -> None:
     assert asyncio.run(story()) == (5, 3)
 
 
-def test_a_slow_host_does_not_hold_up_the_others() -> None:
-    async def story() -> None:
-        async def script(exchange: Exchange) -> None:
-            await (silent(exchange) if exchange.path == "/slow" else exchange.answer())
+async def test_a_slow_host_does_not_hold_up_the_others() -> None:
+    async def script(exchange: Exchange) -> None:
+        await (silent(exchange) if exchange.path == "/slow" else exchange.answer())
 
-        limits = replace(LIMITS, concurrency=3, per_host=2)
-        async with serving(script) as host, fetching(limits=limits, resolve=resolving("127.0.0.1")) as fetcher:
-            slow = [asyncio.create_task(fetcher.fetch(host.url("/slow", "slow.test"))) for _ in range(20)]
-            await asyncio.sleep(0.05)
-            async with asyncio.timeout(1):
-                for _ in range(5):
-                    assert await fetcher.fetch(host.url("/", "quick.test")) == PICTURE
-            for task in slow:
-                task.cancel()
-            await asyncio.gather(*slow, return_exceptions=True)
-
-    asyncio.run(story())
+    limits = replace(LIMITS, concurrency=3, per_host=2)
+    async with serving(script) as host, fetching(limits=limits, resolve=resolving("127.0.0.1")) as fetcher:
+        slow = [asyncio.create_task(fetcher.fetch(host.url("/slow", "slow.test"))) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(1):
+            for _ in range(5):
+                assert await fetcher.fetch(host.url("/", "quick.test")) == PICTURE
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
 
 
 def test_waiting_for_a_turn_has_an_end_of_its_own() -> None:
@@ -917,22 +911,19 @@ def test_waiting_for_a_turn_is_not_the_hosts_fault() -> None:
     assert asyncio.run(story()) == [PICTURE] * 5
 
 
-def test_idle_connections_are_closed_when_too_many_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_are_closed_when_too_many_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gql_imgproc.net.http_client.KEEPALIVE_S", 0.1)
 
-    async def story() -> None:
-        limits = replace(LIMITS, concurrency=2, per_host=2)
-        async with serving(picture) as host, fetching(limits=limits, resolve=resolving("127.0.0.1")) as fetcher:
-            for number in range(6):
-                await fetcher.fetch(host.url("/", f"host{number}.test"))
-            await asyncio.sleep(0.02)
-            assert (host.connections, host.open) == (6, 2)
-            await asyncio.sleep(0.15)
-            await fetcher.fetch(host.url("/", "host5.test"))
-            await asyncio.sleep(0.02)
-            assert (host.connections, host.open) == (7, 1)
-
-    asyncio.run(story())
+    limits = replace(LIMITS, concurrency=2, per_host=2)
+    async with serving(picture) as host, fetching(limits=limits, resolve=resolving("127.0.0.1")) as fetcher:
+        for number in range(6):
+            await fetcher.fetch(host.url("/", f"host{number}.test"))
+        await asyncio.sleep(0.02)
+        assert (host.connections, host.open) == (6, 2)
+        await asyncio.sleep(0.15)
+        await fetcher.fetch(host.url("/", "host5.test"))
+        await asyncio.sleep(0.02)
+        assert (host.connections, host.open) == (7, 1)
 
 
 def test_a_long_error_page_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

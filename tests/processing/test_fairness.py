@@ -78,83 +78,75 @@ def test_a_tenants_places_are_shared_by_its_open_requests(open_requests: int, sh
     assert share_of(32, open_requests) == share
 
 
-def test_while_one_tenant_has_ten_requests_anothers_has_every_other_turn(run: Run, settings: Settings) -> None:
-    async def story(runtime: Runtime) -> None:
-        line = Line(runtime, settings)
-        many = [await accepted(runtime, 60) for _ in range(10)]
-        # The first had all places to itself, the second half of them: each such call has one turn yet.
-        at_first = [32, 16, 10, 8, 6, 5, 4, 4, 3, 3]
-        assert [len(runtime.queue.census().pictures[each]) for each in many] == at_first
-        for _ in range(sum(at_first)):
-            await line.turn()
-        assert runtime.queue.census().pictures == {each: {0, 1, 2} for each in many}
+async def test_while_one_tenant_has_ten_requests_anothers_has_every_other_turn(
+    runtime: Runtime, settings: Settings
+) -> None:
+    line = Line(runtime, settings)
+    many = [await accepted(runtime, 60) for _ in range(10)]
+    # The first had all places to itself, the second half of them: each such call has one turn yet.
+    at_first = [32, 16, 10, 8, 6, 5, 4, 4, 3, 3]
+    assert [len(runtime.queue.census().pictures[each]) for each in many] == at_first
+    for _ in range(sum(at_first)):
+        await line.turn()
+    assert runtime.queue.census().pictures == {each: {0, 1, 2} for each in many}
 
-        one = await accepted(runtime, 64, given_tenant(runtime.db, "other"))
-        assert runtime.queue.census().pictures[one] == set(range(32))
-        line.turns.clear()
-        while now_of(runtime, one).processed_products < 64:
-            await line.turn()
+    one = await accepted(runtime, 64, given_tenant(runtime.db, "other"))
+    assert runtime.queue.census().pictures[one] == set(range(32))
+    line.turns.clear()
+    while now_of(runtime, one).processed_products < 64:
+        await line.turn()
 
-        # It came behind thirty calls, as many as it then has in each round.
-        assert line.turns[one] == 64
-        assert sum(line.turns[each] for each in many) == 60
-        assert {line.turns[each] for each in many} == {6}
-        line.close()
-
-    run(story)
-
-
-def test_the_places_of_a_request_that_has_ended_are_its_siblings(run: Run, settings: Settings) -> None:
-    async def story(runtime: Runtime) -> None:
-        line = Line(runtime, settings)
-        short = [await accepted(runtime, 1) for _ in range(9)]
-        long = await accepted(runtime, 200)
-        assert runtime.queue.census().pictures[long] == {0, 1, 2}
-        for _ in range(9):
-            await line.turn()
-        assert all(now_of(runtime, each).processed_products == 1 for each in short)
-
-        # They cannot end, since no CSV was stored for them: that is an end as well.
-        for each in short:
-            await lifecycle.finish(runtime, each)
-        assert all(now_of(runtime, each).status.is_terminal for each in short)
-
-        # Without a sweep.
-        assert runtime.queue.census().pictures[long] == set(range(32))
-        line.close()
-
-    run(story)
+    # It came behind thirty calls, as many as it then has in each round.
+    assert line.turns[one] == 64
+    assert sum(line.turns[each] for each in many) == 60
+    assert {line.turns[each] for each in many} == {6}
+    line.close()
 
 
-def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(run: Run, settings: Settings) -> None:
-    async def story(runtime: Runtime) -> None:
-        many = [await accepted(runtime, 40) for _ in range(10)]
-        one = await accepted(runtime, 40, given_tenant(runtime.db, "other"))
-        with redis.Redis.from_url(settings.redis_url) as client:
-            client.flushall()
+async def test_the_places_of_a_request_that_has_ended_are_its_siblings(runtime: Runtime, settings: Settings) -> None:
+    line = Line(runtime, settings)
+    short = [await accepted(runtime, 1) for _ in range(9)]
+    long = await accepted(runtime, 200)
+    assert runtime.queue.census().pictures[long] == {0, 1, 2}
+    for _ in range(9):
+        await line.turn()
+    assert all(now_of(runtime, each).processed_products == 1 for each in short)
 
-        for _ in range(2):
-            await reconcile(runtime)
+    # They cannot end, since no CSV was stored for them: that is an end as well.
+    for each in short:
+        await lifecycle.finish(runtime, each)
+    assert all(now_of(runtime, each).status.is_terminal for each in short)
 
-        expected: dict[UUID, set[int]] = {each: {0, 1, 2} for each in many} | {one: set(range(32))}
-        assert runtime.queue.census().pictures == expected
+    # Without a sweep.
+    assert runtime.queue.census().pictures[long] == set(range(32))
+    line.close()
 
-    run(story)
+
+async def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(
+    runtime: Runtime, settings: Settings
+) -> None:
+    many = [await accepted(runtime, 40) for _ in range(10)]
+    one = await accepted(runtime, 40, given_tenant(runtime.db, "other"))
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.flushall()
+
+    for _ in range(2):
+        await reconcile(runtime)
+
+    expected: dict[UUID, set[int]] = {each: {0, 1, 2} for each in many} | {one: set(range(32))}
+    assert runtime.queue.census().pictures == expected
 
 
-def test_a_call_for_a_slot_that_has_its_turn_here_is_dropped(run: Run) -> None:
+async def test_a_call_for_a_slot_that_has_its_turn_here_is_dropped(runtime: Runtime) -> None:
     """The sweep takes the call of a turn that lasts for lost, and sends it again."""
 
-    async def story(runtime: Runtime) -> None:
-        request_id = await accepted(runtime, 2)
-        runtime.turns[request_id].add(0)
+    request_id = await accepted(runtime, 2)
+    runtime.turns[request_id].add(0)
 
-        await worker_pool.drain(runtime, request_id, 0)
-        assert now_of(runtime, request_id).processed_products == 0
-        await worker_pool.drain(runtime, request_id, 1)
-        assert now_of(runtime, request_id).processed_products == 1
-
-    run(story)
+    await worker_pool.drain(runtime, request_id, 0)
+    assert now_of(runtime, request_id).processed_products == 0
+    await worker_pool.drain(runtime, request_id, 1)
+    assert now_of(runtime, request_id).processed_products == 1
 
 
 def now_of(runtime: Runtime, request_id: UUID) -> Snapshot:

@@ -10,7 +10,7 @@ from gql_imgproc.errors import LeaseLost
 from gql_imgproc.requests.lease import renewing
 
 
-def test_a_lease_is_extended_while_the_work_goes_on() -> None:
+async def test_a_lease_is_extended_while_the_work_goes_on() -> None:
     asked, often = [], asyncio.Event()
 
     async def extend() -> bool:
@@ -19,14 +19,11 @@ def test_a_lease_is_extended_while_the_work_goes_on() -> None:
             often.set()
         return True
 
-    async def story() -> None:
-        async with renewing(extend, 0.03):
-            await often.wait()
-        count = len(asked)
-        await asyncio.sleep(0.05)
-        assert len(asked) == count
-
-    asyncio.run(story())
+    async with renewing(extend, 0.03):
+        await often.wait()
+    count = len(asked)
+    await asyncio.sleep(0.05)
+    assert len(asked) == count
 
 
 def test_a_lost_lease_ends_the_work() -> None:

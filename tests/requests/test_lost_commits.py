@@ -43,54 +43,45 @@ def unheard() -> Iterator[None]:
         yield
 
 
-def test_who_retries_or_deletes_is_told_that_it_is_done(run: Run, image_host: ImageHost) -> None:
-    async def story(runtime: Runtime) -> None:
-        late = f"{image_host.url}/late.jpg"
-        request_id = (await upload(runtime, f'{HEADER}1,Chair,"{late}"\n')).snapshot.id
-        await work_all(runtime)
-        image_host.add("/late.jpg", jpeg(1))
+async def test_who_retries_or_deletes_is_told_that_it_is_done(runtime: Runtime, image_host: ImageHost) -> None:
+    late = f"{image_host.url}/late.jpg"
+    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{late}"\n')).snapshot.id
+    await work_all(runtime)
+    image_host.add("/late.jpg", jpeg(1))
 
-        with unheard():
-            reopened = await commands.retry_failed(runtime, ANYBODY, request_id)
-        assert (reopened.status, reopened.generation, reopened.failed_images) == (RequestStatus.PROCESSING, 2, 0)
-        with pytest.raises(NothingToRetry):
-            await commands.retry_failed(runtime, ANYBODY, request_id)
-        await work_all(runtime)
+    with unheard():
+        reopened = await commands.retry_failed(runtime, ANYBODY, request_id)
+    assert (reopened.status, reopened.generation, reopened.failed_images) == (RequestStatus.PROCESSING, 2, 0)
+    with pytest.raises(NothingToRetry):
+        await commands.retry_failed(runtime, ANYBODY, request_id)
+    await work_all(runtime)
 
-        with unheard():
-            await commands.delete(runtime, ANYBODY, request_id)
-        assert await runtime.storage.list_keys("requests/") == []
-        with unheard(), pytest.raises(RequestNotFound):
-            await commands.delete(runtime, ANYBODY, request_id)
-
-    run(story)
+    with unheard():
+        await commands.delete(runtime, ANYBODY, request_id)
+    assert await runtime.storage.list_keys("requests/") == []
+    with unheard(), pytest.raises(RequestNotFound):
+        await commands.delete(runtime, ANYBODY, request_id)
 
 
-def test_a_picture_is_suspected_once(run: Run) -> None:
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
-        claim = await runtime.db.write(claims.claim_product, request_id, 15)
-        assert claim
+async def test_a_picture_is_suspected_once(runtime: Runtime) -> None:
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
+    claim = await runtime.db.write(claims.claim_product, request_id, 15)
+    assert claim
 
-        with unheard():
-            assert await runtime.db.write(claims.mark_crash_suspect, claim, claim.images[0].id)
+    with unheard():
+        assert await runtime.db.write(claims.mark_crash_suspect, claim, claim.images[0].id)
 
-        assert await runtime.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
-
-    run(story)
+    assert await runtime.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
 
 
-def test_the_key_that_is_handed_out_is_the_one_that_there_is(run: Run) -> None:
-    async def story(runtime: Runtime) -> None:
-        text, successor = generate_api_key(), generate_api_key()
-        with unheard():
-            made = await runtime.db.write(api_keys.create, ANYBODY, text, "shop", [Scope.READ], None)
-            rotated = await runtime.db.write(api_keys.rotate, ANYBODY, successor, made.key.id, timedelta(0))
+async def test_the_key_that_is_handed_out_is_the_one_that_there_is(runtime: Runtime) -> None:
+    text, successor = generate_api_key(), generate_api_key()
+    with unheard():
+        made = await runtime.db.write(api_keys.create, ANYBODY, text, "shop", [Scope.READ], None)
+        rotated = await runtime.db.write(api_keys.rotate, ANYBODY, successor, made.key.id, timedelta(0))
 
-        assert (made.text, rotated.text) == (text, successor)
-        count = select(func.count()).select_from(api_keys_table)
-        assert await runtime.db.read(lambda connection: connection.scalar(count)) == 2
-        with pytest.raises(ApiKeyNotRotatable):
-            await runtime.db.write(api_keys.rotate, ANYBODY, generate_api_key(), made.key.id, timedelta(0))
-
-    run(story)
+    assert (made.text, rotated.text) == (text, successor)
+    count = select(func.count()).select_from(api_keys_table)
+    assert await runtime.db.read(lambda connection: connection.scalar(count)) == 2
+    with pytest.raises(ApiKeyNotRotatable):
+        await runtime.db.write(api_keys.rotate, ANYBODY, generate_api_key(), made.key.id, timedelta(0))

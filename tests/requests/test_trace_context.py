@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -36,41 +35,37 @@ def manifest(host: ImageHost) -> str:
     return f"S. No.,Product Name,Input Image Urls\n1,Lamp,{host.url}/gone.jpg"
 
 
-def test_without_any_message_the_trace_goes_on_from_the_row(
-    run: Any, image_host: ImageHost, collector: Collector
+async def test_without_any_message_the_trace_goes_on_from_the_row(
+    runtime: Runtime, image_host: ImageHost, collector: Collector
 ) -> None:
-    async def story(runtime: Runtime) -> None:
-        with tracing.start_span("caller", CALLER):
-            request = (await upload(runtime, manifest(image_host))).snapshot
-
-        # Every message is lost; a sweep would wake the worker.
-        await work_all(runtime)
-
-        kept = await runtime.db.read(queries.get_traceparent, request.id)
-        tracing.shut_down()
-        (uploaded,) = collector.named("upload")
-        assert kept == f"00-{'a' * 32}-{uploaded.id}-01"
-        turns = collector.named("turn")
-        assert {(span.trace, span.parent) for span in turns} == {("a" * 32, uploaded.id)}
-        assert {span.trace for span in collector.spans} == {"a" * 32}
-
-    run(story)
-
-
-def test_a_turn_hands_on_the_trace_as_it_came(run: Any, image_host: ImageHost, collector: Collector) -> None:
-    async def story(runtime: Runtime) -> None:
+    with tracing.start_span("caller", CALLER):
         request = (await upload(runtime, manifest(image_host))).snapshot
-        seen: list[str | None] = []
-        work_on = runtime.queue.enqueue_work
-        runtime.queue.enqueue_work = lambda *given: (seen.append(tracing.propagation_headers()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
 
-        tracing.attach_context(CALLER)
-        await worker_pool.drain(runtime, request.id)
+    # Every message is lost; a sweep would wake the worker.
+    await work_all(runtime)
 
-        # Not with the span of the turn that sends it: turns would hang one below the other.
-        assert seen == [CALLER]
+    kept = await runtime.db.read(queries.get_traceparent, request.id)
+    tracing.shut_down()
+    (uploaded,) = collector.named("upload")
+    assert kept == f"00-{'a' * 32}-{uploaded.id}-01"
+    turns = collector.named("turn")
+    assert {(span.trace, span.parent) for span in turns} == {("a" * 32, uploaded.id)}
+    assert {span.trace for span in collector.spans} == {"a" * 32}
 
-    run(story)
+
+async def test_a_turn_hands_on_the_trace_as_it_came(
+    runtime: Runtime, image_host: ImageHost, collector: Collector
+) -> None:
+    request = (await upload(runtime, manifest(image_host))).snapshot
+    seen: list[str | None] = []
+    work_on = runtime.queue.enqueue_work
+    runtime.queue.enqueue_work = lambda *given: (seen.append(tracing.propagation_headers()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
+
+    tracing.attach_context(CALLER)
+    await worker_pool.drain(runtime, request.id)
+
+    # Not with the span of the turn that sends it: turns would hang one below the other.
+    assert seen == [CALLER]
 
 
 def test_what_is_no_traceparent_is_not_carried(collector: Collector) -> None:

@@ -45,87 +45,76 @@ def csv_of(image_host: ImageHost, count: int) -> str:
     return HEADER + "".join(f"{n + 1},P,{image_host.add(f'/{n}.jpg', jpeg(n))}\n" for n in range(count))
 
 
-def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(run: Run, image_host: ImageHost) -> None:
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, csv_of(image_host, 5))).snapshot.id
-        watcher = asyncio.create_task(watched(runtime, request_id))
-        await until(lambda: runtime.hub.connected)
-        for _ in range(5):
-            await worker_pool.drain(runtime, request_id)
-            await asyncio.sleep(0.02)
-        await finish(runtime, request_id)
-
-        states = await asyncio.wait_for(watcher, 10)
-
-        sequences = [state.sequence for state in states]
-        assert sequences == sorted(set(sequences))
-        assert states[0].status is RequestStatus.PENDING
-        assert len(states) > 3
-        final = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
-        assert states[-1] == final
-        assert states[-1].status is RequestStatus.COMPLETED
-
-    run(story)
-
-
-def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(run: Run, image_host: ImageHost) -> None:
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
+async def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(
+    runtime: Runtime, image_host: ImageHost
+) -> None:
+    request_id = (await upload(runtime, csv_of(image_host, 5))).snapshot.id
+    watcher = asyncio.create_task(watched(runtime, request_id))
+    await until(lambda: runtime.hub.connected)
+    for _ in range(5):
         await worker_pool.drain(runtime, request_id)
-        await finish(runtime, request_id)
+        await asyncio.sleep(0.02)
+    await finish(runtime, request_id)
 
-        states = await asyncio.wait_for(watched(runtime, request_id), 5)
+    states = await asyncio.wait_for(watcher, 10)
 
-        assert [state.status for state in states] == [RequestStatus.COMPLETED]
-
-    run(story)
-
-
-def test_a_watcher_of_an_unknown_request_gets_the_end(run: Run) -> None:
-    async def story(runtime: Runtime) -> None:
-        assert await asyncio.wait_for(watched(runtime, new_id()), 5) == []
-
-    run(story)
+    sequences = [state.sequence for state in states]
+    assert sequences == sorted(set(sequences))
+    assert states[0].status is RequestStatus.PENDING
+    assert len(states) > 3
+    final = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
+    assert states[-1] == final
+    assert states[-1].status is RequestStatus.COMPLETED
 
 
-def test_events_that_were_lost_are_made_good_from_the_database(
-    run: Run, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+async def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(
+    runtime: Runtime, image_host: ImageHost
+) -> None:
+    request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
+    await worker_pool.drain(runtime, request_id)
+    await finish(runtime, request_id)
+
+    states = await asyncio.wait_for(watched(runtime, request_id), 5)
+
+    assert [state.status for state in states] == [RequestStatus.COMPLETED]
+
+
+async def test_a_watcher_of_an_unknown_request_gets_the_end(runtime: Runtime) -> None:
+    assert await asyncio.wait_for(watched(runtime, new_id()), 5) == []
+
+
+async def test_events_that_were_lost_are_made_good_from_the_database(
+    runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "CHECK_SECONDS", 0.05)
 
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
-        watcher = asyncio.create_task(watched(runtime, request_id))
-        await until(lambda: runtime.hub.connected)
-        monkeypatch.setattr(runtime.publisher, "publish", lambda snapshot: None)
-        await worker_pool.drain(runtime, request_id)
-        await finish(runtime, request_id)
+    request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
+    watcher = asyncio.create_task(watched(runtime, request_id))
+    await until(lambda: runtime.hub.connected)
+    monkeypatch.setattr(runtime.publisher, "publish", lambda topic, event: None)
+    await worker_pool.drain(runtime, request_id)
+    await finish(runtime, request_id)
 
-        states = await asyncio.wait_for(watcher, 5)
+    states = await asyncio.wait_for(watcher, 5)
 
-        assert states[-1].status is RequestStatus.COMPLETED
-
-    run(story)
+    assert states[-1].status is RequestStatus.COMPLETED
 
 
-def test_a_connection_that_redis_closed_is_made_again(
-    run: Run, image_host: ImageHost, settings: Settings, monkeypatch: pytest.MonkeyPatch
+async def test_a_connection_that_redis_closed_is_made_again(
+    runtime: Runtime, image_host: ImageHost, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "CHECK_SECONDS_WITHOUT_EVENTS", 0.05)
 
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
-        watcher = asyncio.create_task(watched(runtime, request_id))
-        await until(lambda: runtime.hub.connected)
-        with redis.Redis.from_url(settings.redis_url) as client:
-            client.client_kill_filter(_type="pubsub")
-        await until(lambda: not runtime.hub.connected)
-        await worker_pool.drain(runtime, request_id)
-        await until(lambda: runtime.hub.connected)
-        await finish(runtime, request_id)
+    request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
+    watcher = asyncio.create_task(watched(runtime, request_id))
+    await until(lambda: runtime.hub.connected)
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.client_kill_filter(_type="pubsub")
+    await until(lambda: not runtime.hub.connected)
+    await worker_pool.drain(runtime, request_id)
+    await until(lambda: runtime.hub.connected)
+    await finish(runtime, request_id)
 
-        states = await asyncio.wait_for(watcher, 10)
+    states = await asyncio.wait_for(watcher, 10)
 
-        assert states[-1].status is RequestStatus.COMPLETED
-
-    run(story)
+    assert states[-1].status is RequestStatus.COMPLETED

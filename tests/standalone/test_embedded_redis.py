@@ -13,23 +13,20 @@ from gql_imgproc.standalone import embedded_redis
 from gql_imgproc.standalone.supervisor import ChildProcess, stop
 
 
-def test_our_own_redis_is_private_keeps_nothing_and_leaves_nothing() -> None:
-    async def story() -> None:
-        with embedded_redis.embedded() as own:
-            child = ChildProcess(own.program)
-            try:
-                await own.until_ready(child)
-                with Redis.from_url(own.url) as client:
-                    assert client.config_get("port") == {"port": "0"}
-                    assert client.config_get("save") == {"save": ""}
-                    assert client.config_get("appendonly") == {"appendonly": "no"}
-                folder = Path(own.url.removeprefix("unix://")).parent
-                assert folder.stat().st_mode & 0o777 == 0o700
-            finally:
-                await stop([child], 5, at_once=asyncio.Event())
-        assert not folder.exists()
-
-    asyncio.run(story())
+async def test_our_own_redis_is_private_keeps_nothing_and_leaves_nothing() -> None:
+    with embedded_redis.embedded() as own:
+        child = ChildProcess(own.program)
+        try:
+            await own.until_ready(child)
+            with Redis.from_url(own.url) as client:
+                assert client.config_get("port") == {"port": "0"}
+                assert client.config_get("save") == {"save": ""}
+                assert client.config_get("appendonly") == {"appendonly": "no"}
+            folder = Path(own.url.removeprefix("unix://")).parent
+            assert folder.stat().st_mode & 0o777 == 0o700
+        finally:
+            await stop([child], 5, at_once=asyncio.Event())
+    assert not folder.exists()
 
 
 def test_a_server_on_the_path_comes_before_the_packaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,91 +160,83 @@ async def submitted(folder: Path, url: str, *arguments: str, **environment: str)
     return process.returncode, said.decode(), told.decode()
 
 
-def test_the_key_comes_from_the_environment_or_the_env_file(settings: Settings, manifest: Path) -> None:
+async def test_the_key_comes_from_the_environment_or_the_env_file(settings: Settings, manifest: Path) -> None:
     manifest.write_text(CSV)
 
-    async def story() -> None:
-        async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            key, _ = given_key(app.state.runtime.db)
-            reader, _ = given_key(app.state.runtime.db, DEFAULT_TENANT, Scope.READ)
-            url, folder = f"http://{host}", manifest.parent
+    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+        key, _ = given_key(app.state.runtime.db)
+        reader, _ = given_key(app.state.runtime.db, DEFAULT_TENANT, Scope.READ)
+        url, folder = f"http://{host}", manifest.parent
 
-            without = await submitted(folder, url)
-            unknown = await submitted(folder, url, IMGPROC_API_KEY=key[:-1] + ("a" if key[-1] != "a" else "b"))
-            malformed = await submitted(folder, url, IMGPROC_API_KEY="secret")
-            reading = await submitted(folder, url, IMGPROC_API_KEY=reader)
-            async with Client(url, key) as client:
-                nothing = await client.query("{ requests { totalCount } }", {})
-            by_environment = await submitted(folder, url, "--no-wait", IMGPROC_API_KEY=key)
-            (folder / ".env").write_text(f"IMGPROC_API_KEY={key}\n")
-            by_file = await submitted(folder, url, "--no-wait")
+        without = await submitted(folder, url)
+        unknown = await submitted(folder, url, IMGPROC_API_KEY=key[:-1] + ("a" if key[-1] != "a" else "b"))
+        malformed = await submitted(folder, url, IMGPROC_API_KEY="secret")
+        reading = await submitted(folder, url, IMGPROC_API_KEY=reader)
+        async with Client(url, key) as client:
+            nothing = await client.query("{ requests { totalCount } }", {})
+        by_environment = await submitted(folder, url, "--no-wait", IMGPROC_API_KEY=key)
+        (folder / ".env").write_text(f"IMGPROC_API_KEY={key}\n")
+        by_file = await submitted(folder, url, "--no-wait")
 
-        assert without == (
-            1,
-            "",
-            f"gql-imgproc: The service at {url} asks for an API key. "
-            "Set IMGPROC_API_KEY to one, in the environment or in .env\n",
-        )
-        assert unknown == (
-            1,
-            "",
-            f"gql-imgproc: The service at {url} does not admit IMGPROC_API_KEY: The API key is refused. "
-            "It is not known. Check that it was copied as a whole.\n",
-        )
-        assert malformed == (
-            1,
-            "",
-            "gql-imgproc: IMGPROC_API_KEY: It is no API key: those begin with gip_. "
-            "Check that it was copied as a whole\n",
-        )
-        assert reading == (
-            1,
-            "",
-            "gql-imgproc: The service refuses: `uploadCsv` needs an API key with the scope WRITE. "
-            "Set IMGPROC_API_KEY to one that has it\n",
-        )
-        assert nothing == {"requests": {"totalCount": 0}}
-        for status, said, told in (by_environment, by_file):
-            assert (status, told) == (0, "")
-            assert said.endswith(": 1 product, 1 picture\n")
-
-    asyncio.run(story())
+    assert without == (
+        1,
+        "",
+        f"gql-imgproc: The service at {url} asks for an API key. "
+        "Set IMGPROC_API_KEY to one, in the environment or in .env\n",
+    )
+    assert unknown == (
+        1,
+        "",
+        f"gql-imgproc: The service at {url} does not admit IMGPROC_API_KEY: The API key is refused. "
+        "It is not known. Check that it was copied as a whole.\n",
+    )
+    assert malformed == (
+        1,
+        "",
+        "gql-imgproc: IMGPROC_API_KEY: It is no API key: those begin with gip_. Check that it was copied as a whole\n",
+    )
+    assert reading == (
+        1,
+        "",
+        "gql-imgproc: The service refuses: `uploadCsv` needs an API key with the scope WRITE. "
+        "Set IMGPROC_API_KEY to one that has it\n",
+    )
+    assert nothing == {"requests": {"totalCount": 0}}
+    for status, said, told in (by_environment, by_file):
+        assert (status, told) == (0, "")
+        assert said.endswith(": 1 product, 1 picture\n")
 
 
-def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
+async def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
     settings: Settings, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
-            runtime = app.state.runtime
-            key, key_id = given_key(runtime.db)
-            ended = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])
-            running = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
-            async with Client(f"http://{host}", key) as client:
-                (state,) = [state async for state in client.progress(ended)]
-                assert state.output_csv_url is not None
-                # Where the service thinks that it is reached, without a port that was free.
-                given = httpx.URL(state.output_csv_url)
-                await client.download(f"http://{host}{given.raw_path.decode()}", tmp_path / "output.csv")
+    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+        runtime = app.state.runtime
+        key, key_id = given_key(runtime.db)
+        ended = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])
+        running = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
+        async with Client(f"http://{host}", key) as client:
+            (state,) = [state async for state in client.progress(ended)]
+            assert state.output_csv_url is not None
+            # Where the service thinks that it is reached, without a port that was free.
+            given = httpx.URL(state.output_csv_url)
+            await client.download(f"http://{host}{given.raw_path.decode()}", tmp_path / "output.csv")
 
-                states = client.progress(running)
-                assert (await anext(states)).total == 1
-                runtime.db.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
-                await app.state.app_state.refresh_keys()
-                with pytest.raises(ServiceError) as over:
-                    await anext(states)
-            async with Client(f"http://{host}") as client:
-                with pytest.raises(ServiceError) as without:
-                    await anext(client.progress(running))
+            states = client.progress(running)
+            assert (await anext(states)).total == 1
+            runtime.db.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
+            await app.state.app_state.refresh_keys()
+            with pytest.raises(ServiceError) as over:
+                await anext(states)
+        async with Client(f"http://{host}") as client:
+            with pytest.raises(ServiceError) as without:
+                await anext(client.progress(running))
 
-        assert (tmp_path / "output.csv").read_bytes() == b"S. No.\r\n"
-        assert str(over.value) == (
-            f"The service at http://{host} does not admit IMGPROC_API_KEY: "
-            "The API key is not good any more, or one is asked for now."
-        )
-        assert str(without.value) == (
-            f"The service at http://{host} asks for an API key. "
-            "Set IMGPROC_API_KEY to one, in the environment or in .env"
-        )
-
-    asyncio.run(story())
+    assert (tmp_path / "output.csv").read_bytes() == b"S. No.\r\n"
+    assert str(over.value) == (
+        f"The service at http://{host} does not admit IMGPROC_API_KEY: "
+        "The API key is not good any more, or one is asked for now."
+    )
+    assert str(without.value) == (
+        f"The service at http://{host} asks for an API key. Set IMGPROC_API_KEY to one, in the environment or in .env"
+    )

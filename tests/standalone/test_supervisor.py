@@ -38,139 +38,113 @@ async def end(*children: ChildProcess, seconds: float = 5) -> None:
     await stop(children, seconds, at_once=asyncio.Event())
 
 
-def test_a_killed_child_is_back_at_once_in_the_same_environment(tmp_path: Path) -> None:
-    async def story() -> None:
-        said = tmp_path / "said"
-        child = ChildProcess(
-            program(f"import os; open({str(said)!r}, 'a').write(os.environ['GREETING'] + '\\n'); {WAIT}")
+async def test_a_killed_child_is_back_at_once_in_the_same_environment(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    child = ChildProcess(program(f"import os; open({str(said)!r}, 'a').write(os.environ['GREETING'] + '\\n'); {WAIT}"))
+    await until(lambda: said.exists() and said.read_text() == "hello\n")
+    first = child.pid
+    assert first is not None
+
+    started = time.monotonic()
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: said.read_text() == "hello\nhello\n")
+
+    assert time.monotonic() - started < 2
+    assert child.restarts == 1
+    assert child.pid not in (None, first)
+    await end(child)
+
+
+async def test_stopping_asks_waits_and_starts_no_more() -> None:
+    children = [ChildProcess(program(WAIT)), ChildProcess(program(WAIT))]
+    await until(lambda: all(child.pid for child in children))
+    pids = [child.pid for child in children]
+
+    started = time.monotonic()
+    await end(*children)
+
+    assert time.monotonic() - started < 1
+    assert [child.restarts for child in children] == [0, 0]
+    assert not any(psutil.pid_exists(pid) for pid in pids if pid)
+
+
+async def test_a_child_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    grandchild, deaf = tmp_path / "grandchild", tmp_path / "deaf"
+    child = ChildProcess(
+        program(
+            "import subprocess, sys; "
+            f"other = subprocess.Popen([sys.executable, '-c', {WAIT!r}]); "
+            f"open({str(grandchild)!r}, 'w').write(str(other.pid)); " + STUBBORN.format(str(deaf))
         )
-        await until(lambda: said.exists() and said.read_text() == "hello\n")
-        first = child.pid
-        assert first is not None
+    )
+    await until(deaf.exists)
+    pids = [child.pid, int(grandchild.read_text())]
 
-        started = time.monotonic()
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: said.read_text() == "hello\nhello\n")
+    started = time.monotonic()
+    await end(child, seconds=0.3)
 
-        assert time.monotonic() - started < 2
-        assert child.restarts == 1
-        assert child.pid not in (None, first)
-        await end(child)
-
-    asyncio.run(story())
+    assert time.monotonic() - started < 1
+    await until(lambda: not any(_runs(pid) for pid in pids))
 
 
-def test_stopping_asks_waits_and_starts_no_more() -> None:
-    async def story() -> None:
-        children = [ChildProcess(program(WAIT)), ChildProcess(program(WAIT))]
-        await until(lambda: all(child.pid for child in children))
-        pids = [child.pid for child in children]
+async def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
+    child = ChildProcess(program(STUBBORN.format(str(deaf))))
+    await until(deaf.exists)
+    at_once = asyncio.Event()
 
-        started = time.monotonic()
-        await end(*children)
+    started = time.monotonic()
+    asyncio.get_running_loop().call_later(0.1, at_once.set)
+    await stop([child], 30, at_once=at_once)
 
-        assert time.monotonic() - started < 1
-        assert [child.restarts for child in children] == [0, 0]
-        assert not any(psutil.pid_exists(pid) for pid in pids if pid)
-
-    asyncio.run(story())
+    assert time.monotonic() - started < 1
 
 
-def test_a_child_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
-    async def story() -> None:
-        grandchild, deaf = tmp_path / "grandchild", tmp_path / "deaf"
-        child = ChildProcess(
-            program(
-                "import subprocess, sys; "
-                f"other = subprocess.Popen([sys.executable, '-c', {WAIT!r}]); "
-                f"open({str(grandchild)!r}, 'w').write(str(other.pid)); " + STUBBORN.format(str(deaf))
-            )
-        )
-        await until(deaf.exists)
-        pids = [child.pid, int(grandchild.read_text())]
+async def test_a_child_that_dies_at_once_again_and_again_is_started_ever_less_often() -> None:
+    child = ChildProcess(program("raise SystemExit(1)"))
 
-        started = time.monotonic()
-        await end(child, seconds=0.3)
+    await asyncio.sleep(1.5)
 
-        assert time.monotonic() - started < 1
-        await until(lambda: not any(_runs(pid) for pid in pids))
-
-    asyncio.run(story())
+    assert 2 <= child.restarts <= 5
+    assert not child.failed.is_set()
+    await end(child)
 
 
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
-    async def story() -> None:
-        deaf = tmp_path / "deaf"
-        child = ChildProcess(program(STUBBORN.format(str(deaf))))
-        await until(deaf.exists)
-        at_once = asyncio.Event()
+async def test_an_essential_child_that_cannot_be_started_is_given_up() -> None:
+    child = ChildProcess(program("raise SystemExit(1)", essential=True))
 
-        started = time.monotonic()
-        asyncio.get_running_loop().call_later(0.1, at_once.set)
-        await stop([child], 30, at_once=at_once)
+    with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
+        await asyncio.wait_for(wait_until_failed([child]), 5)
 
-        assert time.monotonic() - started < 1
-
-    asyncio.run(story())
+    assert child.restarts == 2
+    await end(child)
 
 
-def test_a_child_that_dies_at_once_again_and_again_is_started_ever_less_often() -> None:
-    async def story() -> None:
-        child = ChildProcess(program("raise SystemExit(1)"))
-
-        await asyncio.sleep(1.5)
-
-        assert 2 <= child.restarts <= 5
-        assert not child.failed.is_set()
-        await end(child)
-
-    asyncio.run(story())
-
-
-def test_an_essential_child_that_cannot_be_started_is_given_up() -> None:
-    async def story() -> None:
-        child = ChildProcess(program("raise SystemExit(1)", essential=True))
-
-        with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
-            await asyncio.wait_for(wait_until_failed([child]), 5)
-
-        assert child.restarts == 2
-        await end(child)
-
-    asyncio.run(story())
-
-
-def test_a_start_that_fails_slowly_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_that_fails_slowly_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "STABLE_AFTER_SECONDS", 0)
 
-    async def story() -> None:
-        child = ChildProcess(program("raise SystemExit(1)", essential=True))
+    child = ChildProcess(program("raise SystemExit(1)", essential=True))
 
-        with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
-            await asyncio.wait_for(wait_until_failed([child]), 5)
+    with pytest.raises(ConfigurationError, match="child ended 3 times before it was ready"):
+        await asyncio.wait_for(wait_until_failed([child]), 5)
 
-        await end(child)
-
-    asyncio.run(story())
+    await end(child)
 
 
 @pytest.mark.parametrize(("started_s", "killed_status"), [(0, None), (60, 1)])
-def test_what_was_started_or_killed_is_not_given_up(
+async def test_what_was_started_or_killed_is_not_given_up(
     monkeypatch: pytest.MonkeyPatch, started_s: float, killed_status: int | None
 ) -> None:
     monkeypatch.setattr(supervisor, "STARTED_S", started_s)
 
-    async def story() -> None:
-        child = ChildProcess(
-            Program("child", (sys.executable, "-c", "exit(1)"), essential=True, killed_status=killed_status)
-        )
+    child = ChildProcess(
+        Program("child", (sys.executable, "-c", "exit(1)"), essential=True, killed_status=killed_status)
+    )
 
-        await until(lambda: child.restarts == 3)
+    await until(lambda: child.restarts == 3)
 
-        assert not child.failed.is_set()
-        await end(child)
-
-    asyncio.run(story())
+    assert not child.failed.is_set()
+    await end(child)
 
 
 def test_children_end_with_a_killed_parent(tmp_path: Path) -> None:

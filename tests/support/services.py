@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -101,6 +101,13 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         lease_seconds=5,
         turn_seconds=0,
     )
+
+
+@pytest.fixture
+async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """A real runtime, open while the test runs."""
+    async with Runtime(settings) as opened:
+        yield opened
 
 
 @pytest.fixture

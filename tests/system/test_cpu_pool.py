@@ -99,60 +99,48 @@ def test_who_leaves_the_line_takes_no_slot() -> None:
     asyncio.run(asyncio.wait_for(story(), 5))
 
 
-def test_a_slot_is_free_again_when_its_thread_is_not_when_its_caller_left() -> None:
-    async def story() -> None:
-        cpu, go_on, ran = CpuPool(1, 100), threading.Event(), []
-        left = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
-        await asyncio.sleep(0.01)
-        left.cancel()
-        next_one = asyncio.create_task(cpu.run(1, NORMAL, lambda: ran.append(True)))
-        await asyncio.sleep(0.05)
-        assert not ran
-        go_on.set()
-        await next_one
-        cpu.close()
-
-    asyncio.run(story())
+async def test_a_slot_is_free_again_when_its_thread_is_not_when_its_caller_left() -> None:
+    cpu, go_on, ran = CpuPool(1, 100), threading.Event(), []
+    left = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
+    await asyncio.sleep(0.01)
+    left.cancel()
+    next_one = asyncio.create_task(cpu.run(1, NORMAL, lambda: ran.append(True)))
+    await asyncio.sleep(0.05)
+    assert not ran
+    go_on.set()
+    await next_one
+    cpu.close()
 
 
-def test_what_fails_gives_its_slot_back() -> None:
-    async def story() -> None:
-        cpu = CpuPool(1, 100)
-        for _ in range(3):
-            with pytest.raises(ZeroDivisionError):
-                await cpu.run(500, NORMAL, lambda: 1 / 0)
-        assert await cpu.run(500, NORMAL, lambda: "done") == "done"
-        cpu.close()
-
-    asyncio.run(story())
+async def test_what_fails_gives_its_slot_back() -> None:
+    cpu = CpuPool(1, 100)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await cpu.run(500, NORMAL, lambda: 1 / 0)
+    assert await cpu.run(500, NORMAL, lambda: "done") == "done"
+    cpu.close()
 
 
-def test_a_decoder_that_never_comes_back_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_decoder_that_never_comes_back_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise P7: every wait has an end."""
 
-    async def story() -> None:
-        ended, go_on = asyncio.Event(), threading.Event()
-        monkeypatch.setattr(cpu_pool, "STUCK_SECONDS", 0.05)
-        monkeypatch.setattr(cpu_pool, "_exit_stuck_process", ended.set)
-        cpu = CpuPool(1, 100)
-        assert await cpu.run(1, NORMAL, lambda: 1) == 1
-        stuck = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
-        await asyncio.wait_for(ended.wait(), 5)
-        go_on.set()
-        await stuck
-        cpu.close()
-
-    asyncio.run(story())
+    ended, go_on = asyncio.Event(), threading.Event()
+    monkeypatch.setattr(cpu_pool, "STUCK_SECONDS", 0.05)
+    monkeypatch.setattr(cpu_pool, "_exit_stuck_process", ended.set)
+    cpu = CpuPool(1, 100)
+    assert await cpu.run(1, NORMAL, lambda: 1) == 1
+    stuck = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
+    await asyncio.wait_for(ended.wait(), 5)
+    go_on.set()
+    await stuck
+    cpu.close()
 
 
-def test_nothing_more_is_fetched_while_too_much_waits() -> None:
-    async def story() -> None:
-        fetched = MemoryBudget(10)
-        with fetched.holding(b"12345"), fetched.holding(b"12345") as data:
-            assert data == b"12345"
-            waiting = asyncio.create_task(fetched.room())
-            await asyncio.sleep(0.01)
-            assert not waiting.done()
-        await asyncio.wait_for(waiting, 1)
-
-    asyncio.run(story())
+async def test_nothing_more_is_fetched_while_too_much_waits() -> None:
+    fetched = MemoryBudget(10)
+    with fetched.holding(b"12345"), fetched.holding(b"12345") as data:
+        assert data == b"12345"
+        waiting = asyncio.create_task(fetched.room())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+    await asyncio.wait_for(waiting, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,13 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
     settings = Settings(_env_file=None, redis_url=redis_url, data_dir=tmp_path, public_url="https://pictures.example")
     upgrade(settings.database)
     return settings
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    """A client of the application in this process."""
+    async with opened(settings) as client:
+        yield client
 
 
 @pytest.fixture

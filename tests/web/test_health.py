@@ -15,18 +15,15 @@ from tests.graphql.client import Api, opened
 from tests.support.scenarios import given_request
 
 
-def test_ready_when_everything_is_there(run: Any) -> None:
-    async def story(api: Api) -> None:
-        alive = await api.http.get("/healthz")
-        ready = await api.http.get("/readyz")
+async def test_ready_when_everything_is_there(api: Api) -> None:
+    alive = await api.http.get("/healthz")
+    ready = await api.http.get("/readyz")
 
-        assert (alive.status_code, alive.text) == (200, "ok\n")
-        assert (ready.status_code, ready.json()) == (200, {"ready": True, "missing": {}})
-
-    run(story)
+    assert (alive.status_code, alive.text) == (200, "ok\n")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "missing": {}})
 
 
-def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
+async def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     settings = Settings(
         _env_file=None,
@@ -35,17 +32,14 @@ def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
         storage_url=f"file://{tmp_path}/file/objects",
     )
 
-    async def story() -> None:
-        async with opened(settings) as api:
-            alive = await api.http.get("/healthz")
-            ready = await api.http.get("/readyz")
+    async with opened(settings) as api:
+        alive = await api.http.get("/healthz")
+        ready = await api.http.get("/readyz")
 
-        assert alive.status_code == 200
-        assert ready.status_code == 503
-        assert list(ready.json()["missing"]) == ["database", "redis", "storage"]
-        assert "gql-imgproc migrate" in ready.json()["missing"]["database"]
-
-    asyncio.run(story())
+    assert alive.status_code == 200
+    assert ready.status_code == 503
+    assert list(ready.json()["missing"]) == ["database", "redis", "storage"]
+    assert "gql-imgproc migrate" in ready.json()["missing"]["database"]
 
 
 def test_what_is_missing_is_logged_once_until_it_changes(
@@ -78,52 +72,45 @@ def test_what_is_missing_is_logged_once_until_it_changes(
     run(story)
 
 
-def test_check_that_hangs_has_an_end(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story(api: Api) -> None:
-        monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
-        monkeypatch.setattr(api.runtime.storage, "check_writable", lambda: asyncio.sleep(30))
+async def test_check_that_hangs_has_an_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(api.runtime.storage, "check_writable", lambda: asyncio.sleep(30))
 
-        ready = await api.http.get("/readyz")
+    ready = await api.http.get("/readyz")
 
-        assert ready.status_code == 503
-        assert ready.json()["missing"]["storage"] == "No answer within 0.01 s."
-
-    run(story)
+    assert ready.status_code == 503
+    assert ready.json()["missing"]["storage"] == "No answer within 0.01 s."
 
 
-def test_metrics_count_answers_by_route_and_tell_of_the_whole_service(run: Any) -> None:
-    async def story(api: Api) -> None:
-        given_request(api.runtime.db, 1)
-        await api.http.get("/api/image/whatever")
+async def test_metrics_count_answers_by_route_and_tell_of_the_whole_service(api: Api) -> None:
+    given_request(api.runtime.db, 1)
+    await api.http.get("/api/image/whatever")
 
-        text = (await api.http.get("/metrics")).text
+    text = (await api.http.get("/metrics")).text
 
-        assert 'imgproc_requests_open{status="PENDING"} 1.0' in text
-        assert "imgproc_products_claimable 1.0" in text
-        assert "imgproc_workers 0.0" in text
-        assert 'imgproc_backend_up{backend="redis"} 1.0' in text
-        assert 'imgproc_queue_messages{queue="images"} 0.0' in text
-        assert 'imgproc_http_requests_total{method="GET",route="/api/image/{key:path}",status="404"}' in text
-        assert "whatever" not in text
-
-    run(story)
+    assert 'imgproc_requests_open{status="PENDING"} 1.0' in text
+    assert "imgproc_products_claimable 1.0" in text
+    assert "imgproc_workers 0.0" in text
+    assert 'imgproc_backend_up{backend="redis"} 1.0' in text
+    assert 'imgproc_queue_messages{queue="images"} 0.0' in text
+    assert 'imgproc_http_requests_total{method="GET",route="/api/image/{key:path}",status="404"}' in text
+    assert "whatever" not in text
 
 
-def test_what_cannot_be_read_is_absent_from_the_metrics_not_old(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_read_is_absent_from_the_metrics_not_old(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away() -> Any:
         raise ConnectionError("Redis is away.")
 
-    async def story(api: Api) -> None:
-        given_request(api.runtime.db, 1)
-        assert 'imgproc_queue_messages{queue="images"} 0.0' in (await api.http.get("/metrics")).text
-        monkeypatch.setattr(api.runtime.queue, "lengths", away)
+    given_request(api.runtime.db, 1)
+    assert 'imgproc_queue_messages{queue="images"} 0.0' in (await api.http.get("/metrics")).text
+    monkeypatch.setattr(api.runtime.queue, "lengths", away)
 
-        answer = await api.http.get("/metrics")
+    answer = await api.http.get("/metrics")
 
-        assert answer.status_code == 200
-        assert "imgproc_queue_messages" not in answer.text
-        assert 'imgproc_backend_up{backend="redis"} 0.0' in answer.text
-        assert 'imgproc_backend_up{backend="database"} 1.0' in answer.text
-        assert 'imgproc_requests_open{status="PENDING"} 1.0' in answer.text
-
-    run(story)
+    assert answer.status_code == 200
+    assert "imgproc_queue_messages" not in answer.text
+    assert 'imgproc_backend_up{backend="redis"} 0.0' in answer.text
+    assert 'imgproc_backend_up{backend="database"} 1.0' in answer.text
+    assert 'imgproc_requests_open{status="PENDING"} 1.0' in answer.text

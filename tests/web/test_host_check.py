@@ -209,9 +209,6 @@ def test_headers_of_proxies_change_nothing(on_loopback: Any) -> None:
     on_loopback(story)
 
 
-def test_elsewhere_every_name_is_answered(settings: Settings) -> None:
-    async def play() -> None:
-        async with served(settings) as (address, _):
-            assert (await ask(address, "/healthz", "Host: shop.example")).status == 200
-
-    asyncio.run(play())
+async def test_elsewhere_every_name_is_answered(settings: Settings) -> None:
+    async with served(settings) as (address, _):
+        assert (await ask(address, "/healthz", "Host: shop.example")).status == 200

@@ -31,22 +31,19 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return static
 
 
-def test_page_and_graphiql_for_a_browser(run: Any, built: Path) -> None:
-    async def story(api: Api) -> None:
-        page = await api.http.get("/", headers=BROWSER)
-        graphiql = await api.http.get("/graphql", headers=BROWSER)
-        query = await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"})
-        script = await api.http.get("/static/assets/index-abc.js")
-        missing = await api.http.get("/static/nothing.js")
+async def test_page_and_graphiql_for_a_browser(api: Api, built: Path) -> None:
+    page = await api.http.get("/", headers=BROWSER)
+    graphiql = await api.http.get("/graphql", headers=BROWSER)
+    query = await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"})
+    script = await api.http.get("/static/assets/index-abc.js")
+    missing = await api.http.get("/static/nothing.js")
 
-        assert (page.status_code, page.text) == (200, "<title>page</title>")
-        assert (graphiql.status_code, graphiql.text) == (200, "<title>graphiql</title>")
-        assert query.json() == {"data": {"limits": {"maxPageSize": 100}}}
-        assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
-        assert page.headers["cache-control"] == "no-cache"
-        assert (missing.status_code, missing.json()) == (404, {"error": "There is nothing at this address."})
-
-    run(story)
+    assert (page.status_code, page.text) == (200, "<title>page</title>")
+    assert (graphiql.status_code, graphiql.text) == (200, "<title>graphiql</title>")
+    assert query.json() == {"data": {"limits": {"maxPageSize": 100}}}
+    assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert page.headers["cache-control"] == "no-cache"
+    assert (missing.status_code, missing.json()) == (404, {"error": "There is nothing at this address."})
 
 
 @pytest.mark.parametrize("introspection", ["auto", "off"])
@@ -70,67 +67,58 @@ def test_graphiql_is_there_only_where_it_is_switched_on(settings: Settings, buil
     assert query.json() == {"data": {"limits": {"maxPageSize": 100}}}
 
 
-def test_page_that_is_not_built_says_so(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_page_that_is_not_built_says_so(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "STATIC", tmp_path / "none")
 
-    async def story(api: Api) -> None:
-        page = await api.http.get("/", headers=BROWSER)
-        graphiql = await api.http.get("/graphql", headers=BROWSER)
-        asset = await api.http.get("/static/x.js")
+    page = await api.http.get("/", headers=BROWSER)
+    graphiql = await api.http.get("/graphql", headers=BROWSER)
+    asset = await api.http.get("/static/x.js")
 
-        assert page.text.startswith("The web page is not built.")
-        assert graphiql.text == page.text
-        assert page.headers["content-type"] == "text/plain; charset=utf-8"
-        assert asset.status_code == 404
-
-    run(story)
+    assert page.text.startswith("The web page is not built.")
+    assert graphiql.text == page.text
+    assert page.headers["content-type"] == "text/plain; charset=utf-8"
+    assert asset.status_code == 404
 
 
-def test_a_program_is_told_the_addresses(run: Any) -> None:
-    async def story(api: Api) -> None:
-        got = await api.http.get("/", headers={"Accept": "application/json"})
+async def test_a_program_is_told_the_addresses(api: Api) -> None:
+    got = await api.http.get("/", headers={"Accept": "application/json"})
 
-        body = got.json()
-        assert (body["name"], body["version"]) == ("gql_imgproc", __version__)
-        assert body["addresses"]["graphql"] == "https://pictures.example/graphql"
-
-    run(story)
+    body = got.json()
+    assert (body["name"], body["version"]) == ("gql_imgproc", __version__)
+    assert body["addresses"]["graphql"] == "https://pictures.example/graphql"
 
 
-def test_every_answer_carries_the_headers(run: Any, built: Path) -> None:
-    async def story(api: Api) -> None:
-        policy = content_security_policy()
+async def test_every_answer_carries_the_headers(api: Api, built: Path) -> None:
+    policy = content_security_policy()
 
-        answers = [
-            await api.http.get("/", headers=BROWSER),
-            await api.http.get("/nothing"),
-            await api.http.get("/healthz"),
-            await api.http.post("/graphql", json={"query": "{ limits { maxPageSize } }"}),
-            await api.http.post("/graphql", content=b"{"),
-            await api.http.put("/graphql"),
-            await api.http.post("/graphql", content=b" " * 2_000_000, headers={"Content-Type": "application/json"}),
-            await api.http.post("/graphql", json={"query": SUBSCRIPTION}, headers={"Accept": "text/event-stream"}),
-            await api.http.post("/healthz"),
-            await api.http.get("/metrics"),
-            await api.http.get("/readyz"),
-            await api.http.get("/static/nothing"),
-            await api.http.get("/api/download/nothing"),
-        ]
+    answers = [
+        await api.http.get("/", headers=BROWSER),
+        await api.http.get("/nothing"),
+        await api.http.get("/healthz"),
+        await api.http.post("/graphql", json={"query": "{ limits { maxPageSize } }"}),
+        await api.http.post("/graphql", content=b"{"),
+        await api.http.put("/graphql"),
+        await api.http.post("/graphql", content=b" " * 2_000_000, headers={"Content-Type": "application/json"}),
+        await api.http.post("/graphql", json={"query": SUBSCRIPTION}, headers={"Accept": "text/event-stream"}),
+        await api.http.post("/healthz"),
+        await api.http.get("/metrics"),
+        await api.http.get("/readyz"),
+        await api.http.get("/static/nothing"),
+        await api.http.get("/api/download/nothing"),
+    ]
 
-        assert [answer.status_code for answer in answers] == [
-            *(200, 404, 200, 200, 415),
-            *(405, 413, 200, 405, 200, 200, 404, 404),
-        ]
-        assert answers[7].headers["content-type"].startswith("text/event-stream")
+    assert [answer.status_code for answer in answers] == [
+        *(200, 404, 200, 200, 415),
+        *(405, 413, 200, 405, 200, 200, 404, 404),
+    ]
+    assert answers[7].headers["content-type"].startswith("text/event-stream")
 
-        for answer in answers:
-            assert answer.headers["x-content-type-options"] == "nosniff"
-            assert answer.headers["x-frame-options"] == "DENY"
-            assert answer.headers["referrer-policy"] == "no-referrer"
-            assert answer.headers["content-security-policy"] == policy
-            assert "server" not in answer.headers
-
-    run(story)
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["content-security-policy"] == policy
+        assert "server" not in answer.headers
 
 
 def test_a_fault_of_ours_carries_them_too_and_tells_nothing(

@@ -166,16 +166,13 @@ def test_source_that_is_gone_says_so(run_near: Any) -> None:
     run_near(story)
 
 
-def test_address_that_is_forbidden_by_now_is_not_connected_to(run: Any) -> None:
-    async def story(api: Api) -> None:
-        async with hosting(jpeg(1)) as host:
-            got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
+async def test_address_that_is_forbidden_by_now_is_not_connected_to(api: Api) -> None:
+    async with hosting(jpeg(1)) as host:
+        got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
-            assert got.status_code == 403
-            assert "127.0.0.1" in got.json()["error"]
-            assert host.came.empty()
-
-    run(story)
+        assert got.status_code == 403
+        assert "127.0.0.1" in got.json()["error"]
+        assert host.came.empty()
 
 
 def test_slow_source_is_given_up(run_near: Any, monkeypatch: pytest.MonkeyPatch) -> None:

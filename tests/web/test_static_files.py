@@ -49,50 +49,41 @@ async def raw(api: Api, path: str, **headers: str) -> tuple[Any, bytes]:
     ],
     ids=["br", "weights", "gzip", "case", "identity", "none"],
 )
-def test_a_script_is_sent_in_the_smallest_form_the_browser_takes(
-    run: Any, built: Path, accept: str, coding: str | None, body: bytes
+async def test_a_script_is_sent_in_the_smallest_form_the_browser_takes(
+    api: Api, built: Path, accept: str, coding: str | None, body: bytes
 ) -> None:
-    async def story(api: Api) -> None:
-        answer, sent = await raw(api, "/static/graphiql/graphiql.js", Accept_Encoding=accept)
+    answer, sent = await raw(api, "/static/graphiql/graphiql.js", Accept_Encoding=accept)
 
-        assert answer.status_code == 200
-        assert answer.headers.get("content-encoding") == coding
-        assert sent == body
-        assert answer.headers["content-length"] == str(len(body))
-        assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
-        assert answer.headers["vary"] == "Accept-Encoding"
-
-    run(story)
+    assert answer.status_code == 200
+    assert answer.headers.get("content-encoding") == coding
+    assert sent == body
+    assert answer.headers["content-length"] == str(len(body))
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["vary"] == "Accept-Encoding"
 
 
-def test_what_was_not_compressed_is_sent_as_it_is(run: Any, built: Path) -> None:
-    async def story(api: Api) -> None:
-        answer, sent = await raw(api, "/static/favicon.svg", Accept_Encoding="br, gzip")
-        missing, _ = await raw(api, "/static/nothing.js", Accept_Encoding="br, gzip")
-        outside, _ = await raw(api, "/static/%2e%2e/imgproc.db", Accept_Encoding="br, gzip")
-        posted = await api.http.post("/static/graphiql/graphiql.js")
+async def test_what_was_not_compressed_is_sent_as_it_is(api: Api, built: Path) -> None:
+    answer, sent = await raw(api, "/static/favicon.svg", Accept_Encoding="br, gzip")
+    missing, _ = await raw(api, "/static/nothing.js", Accept_Encoding="br, gzip")
+    outside, _ = await raw(api, "/static/%2e%2e/imgproc.db", Accept_Encoding="br, gzip")
+    posted = await api.http.post("/static/graphiql/graphiql.js")
 
-        assert (sent, "content-encoding" in answer.headers) == (b"<svg/>", False)
-        assert answer.headers["vary"] == "Accept-Encoding"
-        assert [missing.status_code, outside.status_code, posted.status_code] == [404, 404, 405]
-
-    run(story)
+    assert (sent, "content-encoding" in answer.headers) == (b"<svg/>", False)
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert [missing.status_code, outside.status_code, posted.status_code] == [404, 404, 405]
 
 
-def test_each_form_has_its_own_tag(run: Any, built: Path) -> None:
-    async def story(api: Api) -> None:
-        path = "/static/graphiql/graphiql.js"
-        forms = {coding: (await raw(api, path, Accept_Encoding=coding))[0] for coding in ("br", "gzip", "identity")}
+async def test_each_form_has_its_own_tag(api: Api, built: Path) -> None:
+    path = "/static/graphiql/graphiql.js"
+    forms = {coding: (await raw(api, path, Accept_Encoding=coding))[0] for coding in ("br", "gzip", "identity")}
 
-        tags = {coding: answer.headers["etag"] for coding, answer in forms.items()}
-        assert len(set(tags.values())) == 3
-        for coding, tag in tags.items():
-            again, body = await raw(api, path, Accept_Encoding=coding, If_None_Match=tag)
-            assert (again.status_code, body, again.headers["vary"]) == (304, b"", "Accept-Encoding")
-        other, _ = await raw(api, path, Accept_Encoding="br", If_None_Match=tags["gzip"])
-        assert other.status_code == 200
-
-    run(story)
+    tags = {coding: answer.headers["etag"] for coding, answer in forms.items()}
+    assert len(set(tags.values())) == 3
+    for coding, tag in tags.items():
+        again, body = await raw(api, path, Accept_Encoding=coding, If_None_Match=tag)
+        assert (again.status_code, body, again.headers["vary"]) == (304, b"", "Accept-Encoding")
+    other, _ = await raw(api, path, Accept_Encoding="br", If_None_Match=tags["gzip"])
+    assert other.status_code == 200
 
 
 @pytest.mark.parametrize("header", ["br;q=nonsense", "br;q=0.0", "brotli", "*", ";;,,", "br;level=1"])

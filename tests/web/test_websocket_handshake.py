@@ -97,45 +97,39 @@ async def opened() -> AsyncIterator[tuple[WebSocket, Unread]]:
     await asyncio.gather(*socket.tasks)
 
 
-def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
-    async def play() -> None:
-        async with opened() as (socket, client):
-            # Given an open socket,
-            first, pong = Frame(Opcode.PING, b"0"), Frame(Opcode.PONG, b"0").serialize(mask=False)
-            socket.data_received(first.serialize(mask=True))
-            assert client.written == pong
+async def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
+    async with opened() as (socket, client):
+        # Given an open socket,
+        first, pong = Frame(Opcode.PING, b"0"), Frame(Opcode.PONG, b"0").serialize(mask=False)
+        socket.data_received(first.serialize(mask=True))
+        assert client.written == pong
 
-            # when its client reads nothing more, yet goes on to send pings,
-            socket.pause_writing()
-            for number in range(1_000):
-                socket.data_received(Frame(Opcode.PING, b"%d" % number).serialize(mask=True))
-            assert client.written == pong
+        # when its client reads nothing more, yet goes on to send pings,
+        socket.pause_writing()
+        for number in range(1_000):
+            socket.data_received(Frame(Opcode.PING, b"%d" % number).serialize(mask=True))
+        assert client.written == pong
 
-            # then it finds the answer to the newest when it reads again, once, and the next is answered at once.
-            newest = Frame(Opcode.PONG, b"999").serialize(mask=False)
-            socket.resume_writing()
-            socket.pause_writing()
-            socket.resume_writing()
-            assert client.written == pong + newest
-            socket.data_received(first.serialize(mask=True))
-            assert client.written == pong + newest + pong
-            assert not client.closed
-
-    asyncio.run(play())
+        # then it finds the answer to the newest when it reads again, once, and the next is answered at once.
+        newest = Frame(Opcode.PONG, b"999").serialize(mask=False)
+        socket.resume_writing()
+        socket.pause_writing()
+        socket.resume_writing()
+        assert client.written == pong + newest
+        socket.data_received(first.serialize(mask=True))
+        assert client.written == pong + newest + pong
+        assert not client.closed
 
 
-def test_pieces_without_content_do_not_pile_up() -> None:
-    async def play() -> None:
-        async with opened() as (socket, _):
-            socket.data_received(Frame(Opcode.TEXT, b"[", fin=False).serialize(mask=True))
-            socket.data_received(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 1_000)
-            assert socket.frames == [b"["]
+async def test_pieces_without_content_do_not_pile_up() -> None:
+    async with opened() as (socket, _):
+        socket.data_received(Frame(Opcode.TEXT, b"[", fin=False).serialize(mask=True))
+        socket.data_received(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 1_000)
+        assert socket.frames == [b"["]
 
-            socket.data_received(Frame(Opcode.CONT, b"]").serialize(mask=True))
-            socket.data_received(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True))
-            socket.data_received(Frame(Opcode.CONT, b"").serialize(mask=True))
+        socket.data_received(Frame(Opcode.CONT, b"]").serialize(mask=True))
+        socket.data_received(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True))
+        socket.data_received(Frame(Opcode.CONT, b"").serialize(mask=True))
 
-            said = [socket.queue.get_nowait() for _ in range(2)]
-            assert said == [{"type": "websocket.receive", "text": text} for text in ("[]", "")]
-
-    asyncio.run(play())
+        said = [socket.queue.get_nowait() for _ in range(2)]
+        assert said == [{"type": "websocket.receive", "text": text} for text in ("[]", "")]

@@ -165,7 +165,7 @@ def ended_request(database: Database, webhook_url: str | None, **changes: Any) -
         "total_images": 2,
         "processed_images": 2,
         "output_name": "output-1.csv",
-        "due_at": now(),
+        "lease_until": now(),
         "created_at": now(),
         "updated_at": now(),
         "completed_at": now(),

@@ -71,19 +71,16 @@ def test_whoever_is_slow_or_sends_too_much_is_cut_off(monkeypatch: pytest.Monkey
     listening(story)
 
 
-def test_each_process_takes_the_next_port_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story() -> None:
-        port = free_port(together=3)
-        with socket.create_server(("127.0.0.1", port + 1)):
-            async with await listen("127.0.0.1", port), await listen("127.0.0.1", port):
-                assert (await exchange(port, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-                assert (await exchange(port + 2, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+async def test_each_process_takes_the_next_port_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port(together=3)
+    with socket.create_server(("127.0.0.1", port + 1)):
+        async with await listen("127.0.0.1", port), await listen("127.0.0.1", port):
+            assert (await exchange(port, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert (await exchange(port + 2, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
-                monkeypatch.setattr(metrics_server, "PORTS", 3)
-                with pytest.raises(ConfigurationError, match=f"no port from {port} on is free on 127.0.0.1"):
-                    await listen("127.0.0.1", port)
-
-    asyncio.run(story())
+            monkeypatch.setattr(metrics_server, "PORTS", 3)
+            with pytest.raises(ConfigurationError, match=f"no port from {port} on is free on 127.0.0.1"):
+                await listen("127.0.0.1", port)
 
 
 def test_an_address_of_another_machine_is_told() -> None:

@@ -184,7 +184,8 @@ class Life(RuleBasedStateMachine):
         """Every lease and hold runs out, every pause ends; the request's next retry falls due."""
         for table in (products, requests, webhook_deliveries):
             mine = (table.c.id if table is requests else table.c.request_id) == self.id
-            overdue = update(table).where(mine, table.c.due_at.is_not(None)).values(due_at=database_now())
+            due = table.c.lease_until if table is requests else table.c.due_at
+            overdue = update(table).where(mine, due.is_not(None)).values({due.name: database_now()})
             self.write(lambda connection, overdue=overdue: connection.execute(overdue))
 
     # --- The end.
