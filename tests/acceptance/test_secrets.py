@@ -208,7 +208,7 @@ def test_no_secret_is_written_anywhere(
 
     # then each key was told to who made it, and none of the secrets to anybody else.
     database = Database(database_url)
-    signing_secrets = database.read_now(signed_urls.secrets)
+    signing_secrets = database.read_now(signed_urls.read_secrets)
     database.close()
     assert len(signing_secrets) == 2
     logs = {name: text for name, text in written.pieces if name.endswith(".log")}

@@ -161,7 +161,7 @@ async def submitted(folder: Path, url: str, *arguments: str, **environment: str)
 
 
 async def test_the_key_comes_from_the_environment_or_the_env_file(settings: Settings, manifest: Path) -> None:
-    manifest.write_text(CSV)
+    manifest.write_text(CSV)  # noqa: ASYNC240 - a small file of the test
 
     async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
         key, _ = given_key(app.state.runtime.db)

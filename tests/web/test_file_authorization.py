@@ -96,7 +96,7 @@ async def test_pictures_are_for_who_knows_their_address_unless_they_are_private(
         _, path = await given_end(api)
         own, _ = given_key(api.runtime.db)
         foreign, _ = given_key(api.runtime.db, given_tenant(api.runtime.db, "other"))
-        secret = api.runtime.db.read_now(signed_urls.secrets)[0]
+        secret = api.runtime.db.read_now(signed_urls.read_secrets)[0]
 
         assert (await api.http.get(path)).status_code == (401 if private else 200)
         assert (await api.http.get(path, headers=bearer(foreign))).status_code == (404 if private else 200)

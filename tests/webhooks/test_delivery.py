@@ -245,7 +245,7 @@ def test_where_keys_are_asked_for_the_output_opens_without_one_by_the_address_in
     run(settings, lambda runtime: deliver(runtime, late_id))
 
     first, again, of_old = (json.loads(body) for body in receiver.bodies)
-    secrets, now_s = database.read_now(signed_urls.secrets), time.time()
+    secrets, now_s = database.read_now(signed_urls.read_secrets), time.time()
     assert first == again
     for told in (first, of_old):
         address = urlsplit(told["data"]["outputCsvUrl"])
