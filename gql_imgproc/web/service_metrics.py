@@ -27,7 +27,7 @@ async def read_redis_metrics(runtime: Runtime) -> ServiceMetricValues:
     return {
         metrics.QUEUE_MESSAGES: lengths,
         metrics.WORKERS: {ALL: workers},
-        metrics.TASK_LAST_RUN: {name: account.ended_at for name, account in accounts.items()},
+        metrics.TASK_LAST_RUN: {name: account.last_run_at for name, account in accounts.items()},
         metrics.TASK_RUNS: {name: account.runs for name, account in accounts.items()},
         metrics.TASK_ITEMS: {name: account.items for name, account in accounts.items()},
     }

@@ -1,4 +1,4 @@
-"""Who may do what is done for all, on a real Redis."""
+"""Leader locks and statistics of periodic tasks, in a real Redis."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from gql_imgproc.messaging.leader_lock import LeaderLocks
 
 
 @pytest.fixture
-def duties(redis_url: str) -> Iterator[LeaderLocks]:
-    opened = LeaderLocks(redis_url)
-    yield opened
-    opened.close()
+def locks(redis_url: str) -> Iterator[LeaderLocks]:
+    locks = LeaderLocks(redis_url)
+    yield locks
+    locks.close()
 
 
-def test_a_duty_is_taken_by_one_until_its_time_is_over(duties: LeaderLocks) -> None:
-    assert duties.take("sweep", 0.05)
-    assert not duties.take("sweep", 0.05)
-    assert duties.take("something else", 0.05)
-    while not duties.take("sweep", 0.05):
+def test_lock_is_exclusive_until_it_expires(locks: LeaderLocks) -> None:
+    assert locks.try_acquire("reconcile", 60)
+    assert not locks.try_acquire("reconcile", 60)
+    assert locks.try_acquire("orphans", 0.05)
+
+    while not locks.try_acquire("orphans", 0.05):
         pass
 
 
-def test_each_run_leaves_an_account(duties: LeaderLocks) -> None:
-    assert duties.stats() == {}
+def test_each_run_is_added_to_the_statistics(locks: LeaderLocks) -> None:
+    assert locks.stats() == {}
 
     for items in (3, 4):
-        duties.note("sweep", items)
-    duties.note("orphans", 0)
+        locks.record_run("reconcile", items)
+    locks.record_run("orphans", 0)
 
-    accounts = duties.stats()
-    assert {name: (account.runs, account.items) for name, account in accounts.items()} == {
-        "sweep": (2, 7),
-        "orphans": (1, 0),
-    }
-    assert abs(accounts["orphans"].ended_at - time.time()) < 5
+    stats = locks.stats()
+    assert {name: (task.runs, task.items) for name, task in stats.items()} == {"reconcile": (2, 7), "orphans": (1, 0)}
+    assert abs(stats["orphans"].last_run_at - time.time()) < 5
