@@ -45,17 +45,17 @@ from tests.support.api_keys import given_key
 OLD_SECRET = "whsec_" + base64.b64encode(b"o" * 32).decode()
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
-#: A worker that does nothing but send the webhook that it is told.
+#: A worker that sends the one webhook that its argument names.
 SENDER = """
 import asyncio, sys
 from uuid import UUID
-from gql_imgproc.runtime import Resources
-from gql_imgproc.webhooks.delivery import deliver
+from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import load
+from gql_imgproc.webhooks.delivery import deliver
 
 async def main():
-    async with Resources(load()) as resources:
-        await deliver(resources, UUID(sys.argv[1]))
+    async with Runtime(load()) as runtime:
+        await deliver(runtime, UUID(sys.argv[1]))
 
 asyncio.run(main())
 """
