@@ -1,4 +1,4 @@
-"""What `dramatiq worker_main` runs: the broker, and with it every actor."""
+"""The module that `dramatiq worker_main` loads: it imports the broker and, with it, all actors."""
 
 import sys
 
@@ -8,7 +8,7 @@ from gql_imgproc.system.process import CANNOT_START
 try:
     from gql_imgproc.worker.actors import broker
 except ConfigurationError as error:
-    # Started by `dramatiq` itself, nobody else has looked at the settings.
+    # When `dramatiq` is started directly, the settings have not been checked before.
     sys.stderr.write(f"gql-imgproc: {error}\n")
     sys.exit(CANNOT_START)
 

@@ -48,7 +48,7 @@ from gql_imgproc.web.http_limits import (
     MAX_PIPELINED,
 )
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
-from gql_imgproc.webhooks.client import MAX_ANSWER_BYTES
+from gql_imgproc.webhooks.client import MAX_RESPONSE_BYTES
 from tests.graphql.client import served
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +183,7 @@ def limits_table() -> str:
         ),
         ("Frames of an animation, pages of a TIFF.", compression.max_frames),
         ("Scans of a JPEG.", compression.max_jpeg_scans),
-        ("What is read of a webhook receiver's answer, in bytes.", MAX_ANSWER_BYTES),
+        ("What is read of a webhook receiver's answer, in bytes.", MAX_RESPONSE_BYTES),
     ]
     rows = [*in_settings, *((meaning, f"{value:,}", "fixed") for meaning, value in in_code)]
     return "\n".join(

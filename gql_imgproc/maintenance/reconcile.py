@@ -1,4 +1,4 @@
-"""The sweep: finds what was forgotten, whatever forgot it, and wakes somebody up for it."""
+"""Reconcile: finds open requests and webhooks whose messages were lost, and sends the messages again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-#: Open requests, and due webhooks, that are looked at together.
-PAGE = 500
+#: Open requests, or due webhooks, that are read with one statement.
+PAGE_SIZE = 500
 
 
 async def reconcile(runtime: Runtime) -> int:
-    """Sends the wake-up calls that are missing: to work, to ingest, to finish, to deliver; how many."""
+    """Sends the messages that are missing to work, ingest, finish or deliver. Returns their number."""
     census = await runtime.run_blocking(runtime.queue.census)
     sent = 0
     async for found in _open_requests(runtime):
@@ -32,28 +32,26 @@ async def reconcile(runtime: Runtime) -> int:
         except redis.RedisError:
             raise
         except Exception:
-            # The others are not to wait for the one that cannot be helped.
-            log.exception("sweep of one request failed", extra={"request": found.request.id})
-    due = await runtime.db.read(webhook_outbox.list_due, PAGE)
+            # One broken request must not block the others.
+            log.exception("reconcile of a request failed", extra={"request": found.request.id})
+    due = await runtime.db.read(webhook_outbox.list_due, PAGE_SIZE)
     missing = [delivery_id for delivery_id in due if not census.control[DELIVER, delivery_id]]
     await best_effort(runtime, *(partial(runtime.queue.deliver, delivery_id) for delivery_id in missing))
     return sent + len(missing)
 
 
 async def run_auto_retries(runtime: Runtime) -> int:
-    """Opens requests again whose failures may have been temporary, when their time has come; how many."""
-    reopened = 0
-    for tenant_id, request_id in await runtime.db.read(retry.list_due_auto_retries, PAGE):
-        state = await runtime.db.write(
-            lambda connection, which=(tenant_id, request_id): retry.reopen_retryable(connection, *which)  # type: ignore[misc]  # bound per turn of the loop
-        )
-        if state is not None:
-            reopened += 1
-            await publish(runtime, state)
-            await enqueue_workers(runtime, request_id, state.priority)
-            # There may be further chunks.
+    """Starts the due automatic retries of requests with retryable failures. Returns their number."""
+    started = 0
+    for tenant_id, request_id in await runtime.db.read(retry.list_due_auto_retries, PAGE_SIZE):
+        snapshot = await runtime.db.write(retry.reopen_retryable, tenant_id, request_id)
+        if snapshot is not None:
+            started += 1
+            await publish(runtime, snapshot)
+            await enqueue_workers(runtime, request_id, snapshot.priority)
+            # The retry may have further chunks.
             await best_effort(runtime, partial(runtime.queue.finish, request_id))
-    return reopened
+    return started
 
 
 async def _repair_request(runtime: Runtime, found: OpenRequest, census: Census) -> int:
@@ -62,27 +60,23 @@ async def _repair_request(runtime: Runtime, found: OpenRequest, census: Census) 
         termination_reason = TerminationReason.DEADLINE
         await runtime.db.write(transitions.mark_stopping, request.tenant_id, request.id, TerminationReason.DEADLINE)
     calls: list[Callable[[], object]] = []
-    ends = termination_reason is not None or not request.pending_images
+    is_finishing = termination_reason is not None or not request.pending_images
     if found.free and request.needs_rows:
         if not census.control[INGEST, request.id]:
             calls.append(lambda: queue.ingest(request.id))
-    elif found.free and ends and not census.control[FINISH, request.id]:
+    elif found.free and is_finishing and not census.control[FINISH, request.id]:
         calls.append(lambda: queue.finish(request.id))
     if calls:
         await best_effort(runtime, *calls)
-    return len(calls) + (0 if ends else await enqueue_workers(runtime, request.id, request.priority, census))
+    return len(calls) + (0 if is_finishing else await enqueue_workers(runtime, request.id, request.priority, census))
 
 
 async def _open_requests(runtime: Runtime) -> AsyncIterator[OpenRequest]:
     after: UUID | None = None
     while True:
-        page = await runtime.db.read(
-            transitions.iter_open_requests,
-            after,
-            PAGE,
-        )
+        page = await runtime.db.read(transitions.iter_open_requests, after, PAGE_SIZE)
         for found in page:
             yield found
-        if len(page) < PAGE:
+        if len(page) < PAGE_SIZE:
             return
         after = page[-1].request.id

@@ -1,4 +1,4 @@
-"""The duties that one process at a time does for all: sweeping, retrying by itself, cleaning."""
+"""Periodic tasks, each run by one process at a time: reconcile, automatic retries, expiry, orphan cleanup."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-#: Share of the pause between two sweeps for which one keeps others from sweeping: less than the shortest pause.
+#: Share of `SWEEP_SECONDS` for which the leader lock is held: less than the shortest pause of the scheduler loop.
 SWEEP_SHARE = 0.7
-#: Pause between two cleanings, in seconds.
-CLEANING_SECONDS = 600.0
+#: Interval between two cleanups, in seconds.
+CLEANUP_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """`do` tells on how many things it was done; nobody else does it for `pause_s` from its beginning."""
-
     name: str
-    do: Callable[[Runtime], Awaitable[int]]
-    pause_s: float
+    #: Returns how many items it handled.
+    run: Callable[[Runtime], Awaitable[int]]
+    #: No process runs the task again within this time after it started.
+    interval_s: float
 
 
 def periodic_tasks(runtime: Runtime) -> list[PeriodicTask]:
@@ -39,30 +39,31 @@ def periodic_tasks(runtime: Runtime) -> list[PeriodicTask]:
     return [
         PeriodicTask("sweep", reconcile, sweep_s),
         PeriodicTask("retry", run_auto_retries, sweep_s),
-        PeriodicTask("expiry", delete_expired_requests, CLEANING_SECONDS),
-        PeriodicTask("orphans", delete_orphans, CLEANING_SECONDS),
+        PeriodicTask("expiry", delete_expired_requests, CLEANUP_SECONDS),
+        PeriodicTask("orphans", delete_orphans, CLEANUP_SECONDS),
     ]
 
 
 def run_periodic_tasks(runtime: Runtime) -> None:
-    """Begins, in the background, each duty that no other process has done in its pause, unless it is going on here."""
-    for duty in periodic_tasks(runtime):
-        runtime.background.start(("duty", duty.name), partial(run_as_leader, runtime, duty))
+    """Starts each due task in the background, unless it is still running in this process."""
+    for task in periodic_tasks(runtime):
+        runtime.background.start(("task", task.name), partial(run_as_leader, runtime, task))
 
 
-async def run_as_leader(runtime: Runtime, duty: PeriodicTask) -> None:
-    """Does a duty, unless another process has done so within its pause; leaves an account of it."""
-    began = time.monotonic()
+async def run_as_leader(runtime: Runtime, task: PeriodicTask) -> None:
+    """Runs a task and records the run, unless a process has started the task within its interval."""
+    started_at = time.monotonic()
     try:
-        if not await runtime.run_blocking(runtime.leader_locks.try_acquire, duty.name, duty.pause_s):
+        if not await runtime.run_blocking(runtime.leader_locks.try_acquire, task.name, task.interval_s):
             return
-        items = await duty.do(runtime)
+        items = await task.run(runtime)
     except (redis.RedisError, StorageError, OperationalError) as error:
-        log.warning("a duty is put off", extra={"duty": duty.name, "reason": str(getattr(error, "orig", error))})
+        reason = str(getattr(error, "orig", error))
+        log.warning("periodic task postponed", extra={"task": task.name, "reason": reason})
         return
-    await best_effort(runtime, partial(runtime.leader_locks.record_run, duty.name, items))
+    await best_effort(runtime, partial(runtime.leader_locks.record_run, task.name, items))
     log.log(
         logging.INFO if items else logging.DEBUG,
-        "duty done",
-        extra={"duty": duty.name, "items": items, "seconds": round(time.monotonic() - began, 3)},
+        "periodic task completed",
+        extra={"task": task.name, "items": items, "seconds": round(time.monotonic() - started_at, 3)},
     )

@@ -1,4 +1,4 @@
-"""One picture: fetched, compressed on a CPU slot, stored; and the verdict on it."""
+"""The steps for one image: download it, compress it in the CPU pool, store it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gql_imgproc.enums import ImageStatus, Priority
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import Compressed, compress, inspect
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.processing.stage_metrics import Stage, record_stage, stage
+from gql_imgproc.processing.stage_metrics import Stage, measure_stage, record_stage
 from gql_imgproc.requests.limits import image_limits
 from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult
 from gql_imgproc.runtime import Runtime
@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A picture as it is to be stored, and how many bytes were fetched for it."""
+class CompressionResult:
+    """A compressed image that is ready to be stored."""
 
-    picture: Compressed
+    image: Compressed
     input_bytes: int
     sha256: str
 
 
 async def fetch(runtime: Runtime, url: str) -> bytes:
-    """The bytes of a picture. Raises ImageFailure, whatever happens."""
+    """Downloads an image. Every error is raised as an ImageError."""
     try:
-        with stage(Stage.FETCH):
+        with measure_stage(Stage.FETCH):
             return await runtime.fetcher.fetch(url)
     except ImageError:
         raise
@@ -43,70 +43,70 @@ async def fetch(runtime: Runtime, url: str) -> bytes:
         raise _log_internal_error("fetching") from error
 
 
-async def compress_image(runtime: Runtime, data: bytes, options: Options, priority: Priority) -> Result:
-    """A picture made smaller. Raises ImageFailure, whatever happens."""
+async def compress_image(runtime: Runtime, data: bytes, options: Options, priority: Priority) -> CompressionResult:
+    """Compresses an image in the CPU pool. Every error is raised as an ImageError."""
     limits = image_limits(runtime.settings)
-    begun: list[float] = []
+    start_times: list[float] = []
 
-    def work() -> Result:
-        begun.append(time.perf_counter())
-        picture = compress(data, options, limits)
-        return Result(picture, len(data), hashlib.sha256(picture.data).hexdigest())
+    def run_compression() -> CompressionResult:
+        start_times.append(time.perf_counter())
+        image = compress(data, options, limits)
+        return CompressionResult(image, len(data), hashlib.sha256(image.data).hexdigest())
 
     try:
         megapixels = inspect(data, limits).megapixels
-        asked = time.perf_counter()
+        queued_at = time.perf_counter()
         try:
-            return await runtime.cpu.run(megapixels, priority, work)
+            return await runtime.cpu.run(megapixels, priority, run_compression)
         finally:
-            for began in begun:
-                record_stage(Stage.WAIT, asked, began)
-                record_stage(Stage.COMPRESS, began, time.perf_counter())
+            for started_at in start_times:
+                record_stage(Stage.WAIT, queued_at, started_at)
+                record_stage(Stage.COMPRESS, started_at, time.perf_counter())
     except ImageError:
         raise
     except Exception as error:
         raise _log_internal_error("compressing") from error
 
 
-async def store(runtime: Runtime, claim: ClaimedProduct, image_id: UUID, result: Result) -> ImageResult:
-    """Stores a picture for one image and says that it is completed. Raises ImageFailure, whatever happens."""
-    picture = result.picture
-    name = object_name(image_id, claim.lease_token, picture.extension)
+async def store(runtime: Runtime, claim: ClaimedProduct, image_id: UUID, result: CompressionResult) -> ImageResult:
+    """Stores a compressed image and returns its result to record. Every error is raised as an ImageError."""
+    image = result.image
+    name = object_name(image_id, claim.lease_token, image.extension)
     try:
-        headers = ObjectHeaders(picture.media_type, image_cache_control(private=runtime.settings.private_images))
-        with stage(Stage.STORE):
-            await runtime.storage.put_new(image_key(claim.request_id, name), picture.data, headers)
+        headers = ObjectHeaders(image.media_type, image_cache_control(private=runtime.settings.private_images))
+        with measure_stage(Stage.STORE):
+            await runtime.storage.put_new(image_key(claim.request_id, name), image.data, headers)
     except Exception as error:
         raise _log_internal_error("storing") from error
     return ImageResult(
         status=ImageStatus.COMPLETED,
-        outcome=picture.outcome,
+        outcome=image.outcome,
         input_bytes=result.input_bytes,
-        output_bytes=len(picture.data),
+        output_bytes=len(image.data),
         object_name=name,
         sha256=result.sha256,
-        format=picture.media_type,
-        width=picture.width,
-        height=picture.height,
+        format=image.media_type,
+        width=image.width,
+        height=image.height,
     )
 
 
-def failed_result(failure: ImageError) -> ImageResult:
-    """The verdict on a picture that is not tried again."""
+def failed_result(error: ImageError) -> ImageResult:
+    """The result of an image that failed and is not retried."""
     return ImageResult(
         status=ImageStatus.FAILED,
-        error_code=failure.code,
-        error_message=failure.message,
-        error_http_status=failure.http_status,
-        error_retryable=failure.retryable,
+        error_code=error.code,
+        error_message=error.message,
+        error_http_status=error.http_status,
+        error_retryable=error.retryable,
     )
 
 
-def _log_internal_error(deed: str) -> ImageError:
-    """What users read of a fault that is ours; the log has the rest."""
-    log.exception("fault while %s a picture", deed)
+def _log_internal_error(action: str) -> ImageError:
+    """Logs the current exception; returns the error that the user may read."""
+    log.exception("internal error while %s an image", action)
     return ImageError(
         ImageErrorCode.INTERNAL,
-        f"A fault of the service while {deed} the picture. Retry the failed images; if it stays, tell its operator.",
+        f"Internal error while {action} the image. Retry the failed images; contact the operator if it persists.",
         retryable=True,
     )

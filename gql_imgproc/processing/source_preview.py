@@ -1,4 +1,4 @@
-"""The source of a picture, fetched once more: originals are not kept, yet people want to see before and after."""
+"""The source of a processed image, downloaded again: sources are not stored, yet users compare before and after."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from gql_imgproc.requests.limits import image_limits
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.runtime import Runtime
 
-#: Longest wait for a source, in seconds: a person is looking, and few may be fetched at once.
+#: Timeout of a source download, in seconds: a user waits for it, and few may run at once.
 SOURCE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Bytes that are a picture, and which kind they say they are."""
+class SourceImage:
+    """The bytes of a source image, and the media type that was detected from them."""
 
     data: bytes
     media_type: str
 
 
-async def fetch_preview(runtime: Runtime, tenant_id: UUID, image_id: UUID) -> Source:
-    """The source of an image that is done. Raises SourceUnknown, TooManySources, or ImageFailure when it is gone."""
+async def fetch_preview(runtime: Runtime, tenant_id: UUID, image_id: UUID) -> SourceImage:
+    """Downloads the source of a completed image.
+
+    Raises SourceNotFound, TooManySources, or ImageError when the source cannot be downloaded.
+    """
     row = await runtime.db.read(queries.get_image, tenant_id, image_id)
     if row is None or row.status is not ImageStatus.COMPLETED:
         raise SourceNotFound
@@ -38,8 +41,8 @@ async def fetch_preview(runtime: Runtime, tenant_id: UUID, image_id: UUID) -> So
             async with asyncio.timeout(SOURCE_SECONDS):
                 data = await fetch(runtime, row.input_image_urls[row.position])
         except TimeoutError as error:
-            message = f"The source did not come within {SOURCE_SECONDS:g} s."
+            message = f"The source image did not arrive within {SOURCE_SECONDS:g} s."
             raise ImageError(ImageErrorCode.TIMEOUT, message, retryable=True) from error
-        # By its bytes, as when it was compressed: what is no picture is never handed on. No decoding, yet 30 MB.
+        # Detect the type from the bytes: nothing but an image is passed to the client. No decoding, but up to 30 MB.
         header = await asyncio.to_thread(inspect, data, image_limits(runtime.settings))
-        return Source(data, header.media_type)
+        return SourceImage(data, header.media_type)

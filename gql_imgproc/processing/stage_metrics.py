@@ -1,4 +1,4 @@
-"""The stages of a picture, each measured and, where traces are on, a span."""
+"""Metrics and, where tracing is on, spans of the stages of an image."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from gql_imgproc.metrics import STAGE_SECONDS
 
 
 class Stage(StrEnum):
-    """In the order in which a picture goes through them."""
+    """The stages of an image, in order."""
 
-    #: From asking for it until its last byte, the wait for a turn to download included.
+    #: The download, from the request for it to the last byte; the wait for a free download is included.
     FETCH = "fetch"
-    #: For a CPU slot.
+    #: The wait for the CPU pool.
     WAIT = "wait"
-    #: Decoded and encoded.
+    #: Decoding and encoding.
     COMPRESS = "compress"
     STORE = "store"
-    #: Its verdict written into the database.
+    #: The transaction that records the result.
     RECORD = "record"
 
 
-# A rate needs a value before the first event.
+# rate() needs a value before the first event.
 for _stage in Stage:
     STAGE_SECONDS.labels(_stage.value)
 
 
 @contextmanager
-def stage(name: Stage) -> Iterator[None]:
-    """The block is this stage of a picture; a failed one counts as well."""
-    began = time.perf_counter()
-    with tracing.start_span(name.value):
+def measure_stage(stage: Stage) -> Iterator[None]:
+    """Measures the block as one stage, also when it fails."""
+    started_at = time.perf_counter()
+    with tracing.start_span(stage.value):
         try:
             yield
         finally:
-            STAGE_SECONDS.labels(name.value).observe(time.perf_counter() - began)
+            STAGE_SECONDS.labels(stage.value).observe(time.perf_counter() - started_at)
 
 
-def record_stage(name: Stage, began: float, ended: float) -> None:
-    """A stage that passed elsewhere, between two readings of `time.perf_counter`."""
-    STAGE_SECONDS.labels(name.value).observe(ended - began)
-    tracing.record_finished_span(name.value, began, ended)
+def record_stage(stage: Stage, started_at: float, ended_at: float) -> None:
+    """Records a stage that ran elsewhere, between two readings of `time.perf_counter`."""
+    STAGE_SECONDS.labels(stage.value).observe(ended_at - started_at)
+    tracing.record_finished_span(stage.value, started_at, ended_at)

@@ -1,4 +1,4 @@
-"""Sends one webhook once, to an address that a stranger wrote."""
+"""Sends one attempt of a webhook to a URL that a user supplied."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from gql_imgproc.net.retry_after import retry_after_s
 
 log = logging.getLogger(__name__)
 
-#: How much of an answer's body is read before the connection is closed, so that an ordinary receiver can finish
-#: its answer; it is not looked at.
-MAX_ANSWER_BYTES = 64 * 1024
+#: Bytes of a response body that are read before the connection is closed, so that an ordinary receiver can finish its
+#: response. The body is ignored.
+MAX_RESPONSE_BYTES = 64 * 1024
 
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResponse:
-    """What came of a try; it was taken when there is no `error`, which is a sentence for people."""
+    """The outcome of one attempt. It succeeded when `error`, a message for people, is None."""
 
     http_status: int | None
     error: str | None
     duration_ms: int
-    #: How long the receiver asked to be left alone, together with 429 or 503.
+    #: The receiver's `Retry-After`, sent with 429 or 503.
     retry_after_s: float | None = None
 
     @property
-    def gone(self) -> bool:
-        """Whether the receiver asked never to be called again."""
+    def is_gone(self) -> bool:
+        """Whether the receiver asked for no further calls."""
         return self.http_status == HTTPStatus.GONE
 
 
@@ -52,52 +52,52 @@ async def post(
     *,
     resolve: Resolve | None = None,
 ) -> DeliveryResponse:
-    """Sends JSON text. `timeout_s` is for all of it, from the name's look-up to the answer; raises nothing."""
-    # Again, after the upload: the owner may have closed what was open then.
+    """Sends JSON text. `timeout_s` covers everything from the DNS lookup to the response. Raises nothing."""
+    # Checked again: the operator may have restricted the allowed networks since the upload.
     if (problem := check_url(url, policy)) is not None:
         return DeliveryResponse(None, problem.message, 0)
-    began = time.monotonic()
+    started_at = time.monotonic()
     status: int | None = None
     error: str | None = None
     pause_s: float | None = None
-    # A connection of its own, kept for nobody: webhooks are rare, and most go to different hosts.
+    # A new connection per attempt: webhooks are rare, and most go to different hosts.
     transport = GuardedTransport(policy, max_idle=0, resolve=resolve, ssl_context=_tls())
     try:
-        # Without httpx's client: it minds cookies, passwords and proxies, and stumbles over where a redirect leads.
+        # Without httpx.Client: it handles cookies, passwords and proxies, and fails on malformed redirect targets.
         async with asyncio.timeout(timeout_s):
             request = httpx.Request(
                 "POST",
                 url,
                 content=payload.encode(),
-                headers=_headers(headers),
+                headers=_build_headers(headers),
                 extensions={"timeout": {"connect": timeout_s}},
             )
             response = await transport.handle_async_request(request)
             status = response.status_code
             if status in _BUSY:
                 pause_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
-            await _drop_body(response)
-    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as failure:
-        error = _sentence(failure, timeout_s)
+            await _discard_body(response)
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as exception:
+        error = _error_message(exception, timeout_s)
     except Exception:
-        # Not passed on: a try without a record would be made again at once, for ever.
-        log.exception("webhook failed by a fault of ours")
-        error = "The try failed by a fault of the service. Its log tells more."
+        # Not raised: an attempt that is not recorded would be repeated at once, without end.
+        log.exception("internal error while sending a webhook")
+        error = "Internal error while sending the webhook. The service's log has the details."
     finally:
         await transport.aclose()
     if status is not None:
-        # The receiver has decided; how its answer goes on does not matter.
-        error = _refusal(status)
-    return DeliveryResponse(status, error, round((time.monotonic() - began) * 1000), pause_s)
+        # The status decides, even if the rest of the response fails.
+        error = _status_error(status)
+    return DeliveryResponse(status, error, round((time.monotonic() - started_at) * 1000), pause_s)
 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Reading all certificate authorities takes a while, so it is done once."""
+    """Cached, since loading all certificate authorities is slow."""
     return httpx.create_ssl_context()
 
 
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _build_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         "content-type": "application/json",
         "user-agent": f"gql-imgproc/{__version__}",
@@ -106,40 +106,40 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-async def _drop_body(response: httpx.Response) -> None:
-    received = 0
+async def _discard_body(response: httpx.Response) -> None:
+    received_bytes = 0
     try:
         async for chunk in response.aiter_raw():
-            received += len(chunk)
-            if received >= MAX_ANSWER_BYTES:
+            received_bytes += len(chunk)
+            if received_bytes >= MAX_RESPONSE_BYTES:
                 return
     finally:
         await response.aclose()
 
 
-def _refusal(status: int) -> str | None:
-    """Why an answer with this status means that the webhook was not taken; None when it was."""
+def _status_error(status: int) -> str | None:
+    """Why a response with this status is not a success; None for a success."""
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
-        return f"The receiver answered with a redirect ({status}), which is not followed. Give the address it leads to."
+        return f"The receiver answered with a redirect ({status}), which is not followed. Use the URL it points to."
     if status == HTTPStatus.GONE:
-        return "The receiver answered with status 410 (gone), so nothing more is sent to it."
+        return "The receiver answered with status 410 (Gone), so it is not called again."
     return f"The receiver answered with status {status}."
 
 
-def _sentence(failure: Exception, timeout_s: float) -> str:
-    """Why no answer came."""
-    match failure:
+def _error_message(exception: Exception, timeout_s: float) -> str:
+    """Why no response arrived."""
+    match exception:
         case ForbiddenAddress() | HostNotFound():
-            return str(failure)
+            return str(exception)
         case CertificateRejected():
-            return f"The receiver's TLS certificate is not valid: {failure}."
+            return f"The receiver's TLS certificate is not valid: {exception}."
         case TimeoutError() | httpx.TimeoutException():
-            return f"No answer came within {timeout_s:g} seconds."
+            return f"The receiver did not respond within {timeout_s:g} seconds."
         case httpx.ConnectError():
-            return "The receiver could not be connected to."
+            return "The connection to the receiver failed."
         case httpx.InvalidURL() | httpx.UnsupportedProtocol():
-            return "The webhook address cannot be read."
+            return "The webhook URL is invalid."
         case _:
-            return "The receiver broke the connection off before it answered."
+            return "The receiver closed the connection before it responded."

@@ -1,4 +1,4 @@
-"""Tells whoever asked for it that a request has ended."""
+"""Delivers webhooks: one attempt at a time, with retries that are stored in the database."""
 
 from __future__ import annotations
 
@@ -30,29 +30,30 @@ from gql_imgproc.webhooks.payload import build_payload, message_id
 
 log = logging.getLogger(__name__)
 
-#: How long a sender may need beside its try before the delivery is given to another one, in seconds.
+#: Seconds that a worker may need besides the attempt itself, before another worker may claim the delivery.
 LEASE_MARGIN_S = 15
-#: Planned pauses are made up to this share shorter or longer, so that many do not end at the same moment.
+#: Share by which a planned delay is made shorter or longer at random, so that not all retries come at once.
 JITTER = 0.1
-#: How long the address of an output CSV in a webhook opens without a key, in seconds; and for how long after the end it
-#: counts from there: longer than all planned tries take.
-LINK_SECONDS, LINK_IS_NEW = 7 * 86_400, timedelta(days=4)
-#: Longest pause that a receiver can ask for, in seconds: the longest that we plan ourselves.
+#: How long the signed URL of an output CSV in a webhook is valid, in seconds.
+LINK_SECONDS = 7 * 86_400
+#: For this long after the end of a request, its signed URL expires at a fixed moment; longer than all planned attempts.
+LINK_FIXED_FOR = timedelta(days=4)
+#: Upper limit of a receiver's `Retry-After`, in seconds: the longest delay of our own plan.
 MAX_RETRY_AFTER_S = 86_400
 
 
 def schedule_delivery(runtime: Runtime, delivery_id: UUID) -> None:
-    """Makes one try in the background: a receiver that takes its time must not keep a worker's thread."""
+    """Makes one attempt in the background: a slow receiver must not block a worker thread."""
 
-    async def in_turn() -> None:
+    async def deliver_when_free() -> None:
         async with runtime.webhooks:
             await deliver(runtime, delivery_id)
 
-    runtime.background.start(("deliver", delivery_id), in_turn)
+    runtime.background.start(("deliver", delivery_id), deliver_when_free)
 
 
 async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
-    """Makes one try if one is due; what comes of it is recorded, and with it when the next try is due."""
+    """Makes one attempt if one is due, and records its outcome and the time of the next attempt."""
     settings = runtime.settings
     lease_s = settings.webhook_timeout_seconds + LEASE_MARGIN_S
     claim = await runtime.db.write(webhook_outbox.claim_delivery, delivery_id, lease_s)
@@ -64,31 +65,35 @@ async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
     async with request_span(runtime, "webhook", claim.request.id, "CLIENT"):
         if traceparent := tracing.current_traceparent():
             headers = {**headers, tracing.TRACEPARENT: traceparent}
-        answer = await client.post(claim.url, body, headers, runtime.policy, settings.webhook_timeout_seconds)
-    WEBHOOK_ATTEMPTS.labels(outcome_label(answer)).inc()
-    WEBHOOK_SECONDS.observe(answer.duration_ms / 1000)
+        response = await client.post(claim.url, body, headers, runtime.policy, settings.webhook_timeout_seconds)
+    await _record(runtime, claim, response)
 
-    attempt = webhook_outbox.Attempt(claim.at, answer.http_status, answer.error, answer.duration_ms)
-    delay_s = None if answer.gone else next_delay_s(claim.attempt, settings.webhook_retry_delays, answer.retry_after_s)
+
+async def _record(runtime: Runtime, claim: webhook_outbox.ClaimedDelivery, response: client.DeliveryResponse) -> None:
+    WEBHOOK_ATTEMPTS.labels(outcome_label(response)).inc()
+    WEBHOOK_SECONDS.observe(response.duration_ms / 1000)
+    attempt = webhook_outbox.Attempt(claim.at, response.http_status, response.error, response.duration_ms)
+    delays_s = runtime.settings.webhook_retry_delays
+    delay_s = None if response.is_gone else next_delay_s(claim.attempt, delays_s, response.retry_after_s)
     await runtime.db.write(webhook_outbox.record, claim, attempt, delay_s)
     log.info(
-        "webhook not taken" if answer.error else "webhook delivered",
+        "webhook failed" if response.error else "webhook delivered",
         extra={
             "request": claim.request.id,
             "url": redact_webhook_url(claim.url),
             "attempt": claim.attempt,
-            "http_status": answer.http_status,
-            "error": answer.error,
-            "duration_ms": answer.duration_ms,
-            "next_try_in_s": delay_s and answer.error and round(delay_s, 1),
+            "http_status": response.http_status,
+            "error": response.error,
+            "duration_ms": response.duration_ms,
+            "next_try_in_s": delay_s and response.error and round(delay_s, 1),
         },
     )
 
 
 async def _output_csv_url(runtime: Runtime, claim: webhook_outbox.ClaimedDelivery) -> str | None:
-    """Where the receiver finds the output CSV; where callers are asked for a key, it opens without for a while.
+    """The URL of the output CSV; signed, if callers need an API key, so that the receiver needs none.
 
-    It is the same on every planned try, so that receivers see the same message.
+    The URL is the same for all planned attempts, so that receivers get the same message.
     """
     request, public_url = claim.request, runtime.settings.public_url
     if not request.has_output:
@@ -97,45 +102,45 @@ async def _output_csv_url(runtime: Runtime, claim: webhook_outbox.ClaimedDeliver
     if not await runtime.db.read(key_repository.has_keys):
         return public_url + path
     ended_at = request.completed_at or request.updated_at
-    # One that is sent again long after is good for as long from then on.
-    begins_at = ended_at if claim.at - ended_at < LINK_IS_NEW else claim.at
+    # A webhook that is resent long after the end gets a URL that is valid from now on.
+    valid_from = ended_at if claim.at - ended_at < LINK_FIXED_FOR else claim.at
     secret = (await runtime.db.read(signed_urls.read_secrets))[0]
-    return public_url + sign_path(path, expiry(begins_at.timestamp(), LINK_SECONDS), secret)
+    return public_url + sign_path(path, expiry(valid_from.timestamp(), LINK_SECONDS), secret)
 
 
-def outcome_label(answer: client.DeliveryResponse) -> str:
-    """What came of a try, in few words: for figures."""
-    if answer.error is None:
+def outcome_label(response: client.DeliveryResponse) -> str:
+    """The value of the metric label `result`."""
+    if response.error is None:
         return "delivered"
-    return "no_answer" if answer.http_status is None else f"status_{answer.http_status // 100}xx"
+    return "no_answer" if response.http_status is None else f"status_{response.http_status // 100}xx"
 
 
-# A rate needs a value before the first event.
+# rate() needs a value before the first event.
 for _result in ("delivered", "no_answer", "status_4xx", "status_5xx"):
     WEBHOOK_ATTEMPTS.labels(_result)
 
 
 async def resend(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
-    """Makes the webhook of a final request due now.
+    """Makes the webhook of a finished request due now.
 
-    Raises RequestNotFound, or NoWebhook when none was asked for or the request is open.
+    Raises RequestNotFound, or NoWebhook when the request has no webhook URL or is not finished.
     """
 
-    def plan(connection: Connection) -> tuple[UUID, Snapshot]:
-        planned = webhook_outbox.reset_for_resend(connection, caller.tenant_id, request_id)
+    def reset_and_audit(connection: Connection) -> tuple[UUID, Snapshot]:
+        delivery = webhook_outbox.reset_for_resend(connection, caller.tenant_id, request_id)
         audit_log.record_event(
             connection, caller, AuditAction.WEBHOOK_RESENT, encode_global_id(IdPrefix.REQUEST, request_id)
         )
-        return planned
+        return delivery
 
-    delivery_id, request = await runtime.db.write(plan)
+    delivery_id, request = await runtime.db.write(reset_and_audit)
     await best_effort(runtime, lambda: runtime.queue.deliver(delivery_id))
     return request
 
 
-def next_delay_s(tries: int, delays_s: Sequence[float], retry_after_s: float | None) -> float | None:
-    """The pause after so many failed tries; None when it was the last one."""
-    if tries > len(delays_s):
+def next_delay_s(attempts: int, delays_s: Sequence[float], retry_after_s: float | None) -> float | None:
+    """The delay after this many failed attempts; None when no attempt is left."""
+    if attempts > len(delays_s):
         return None
-    planned_s = delays_s[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    planned_s = delays_s[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
     return max(planned_s, min(retry_after_s or 0.0, MAX_RETRY_AFTER_S))

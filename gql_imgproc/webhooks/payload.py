@@ -1,4 +1,4 @@
-"""What a webhook tells: that a request has ended, and how."""
+"""The payload of a webhook: the final state of a request."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _TYPES = {
 
 
 def message_id(delivery_id: UUID) -> str:
-    """The `webhook-id`: the same on every try, so that receivers can tell a repetition."""
+    """The `webhook-id` header: the same for every attempt, so that receivers can detect duplicates."""
     return f"msg_{delivery_id.hex}"
 
 
 def build_payload(request: Snapshot, output_csv_url: str | None) -> str:
-    """The JSON text that is sent for a request with a final status."""
-    ended_at = request.completed_at or request.updated_at
+    """The JSON text for a request with a final status."""
+    completed_at = request.completed_at or request.updated_at
     return json.dumps(
         {
             "type": _TYPES[request.status],
-            "timestamp": _moment(ended_at),
+            "timestamp": _format_timestamp(completed_at),
             "data": {
                 "id": encode_global_id(IdPrefix.REQUEST, request.id),
                 "status": request.status.value,
@@ -45,13 +45,13 @@ def build_payload(request: Snapshot, output_csv_url: str | None) -> str:
                 "inputBytes": request.input_bytes,
                 "outputBytes": request.output_bytes,
                 "outputCsvUrl": output_csv_url,
-                "createdAt": _moment(request.created_at),
-                "completedAt": _moment(ended_at),
+                "createdAt": _format_timestamp(request.created_at),
+                "completedAt": _format_timestamp(completed_at),
             },
         },
         ensure_ascii=False,
     )
 
 
-def _moment(value: datetime) -> str:
+def _format_timestamp(value: datetime) -> str:
     return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The doors of the workers: each actor calls one service."""
+"""The Dramatiq actors; each calls one service."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from gql_imgproc.worker.broker import make_broker
 
 settings = load()
 log.set_up(settings.log_level, settings.log_format)
-broker, opened = make_broker(settings)
+broker, middleware = make_broker(settings)
 dramatiq.set_broker(broker)
 
-#: Order in which one process takes up messages that it has fetched; lower is sooner.
-CONTROL, PICTURES = 0, {Priority.HIGH: 10, Priority.NORMAL: 20, Priority.LOW: 30}
+#: Order in which a process handles the messages that it has fetched; lower comes first.
+CONTROL_PRIORITY = 0
+IMAGE_PRIORITIES = {Priority.HIGH: 10, Priority.NORMAL: 20, Priority.LOW: 30}
 
 
 async def work(request_id: str, slot: int = 0) -> None:
-    await worker_pool.drain(opened.runtime, UUID(request_id), slot)
+    await worker_pool.drain(middleware.runtime, UUID(request_id), slot)
 
 
 for priority, queue in PICTURE_QUEUES.items():
-    dramatiq.actor(actor_name=work_on_actor(priority), queue_name=queue, priority=PICTURES[priority])(work)
+    dramatiq.actor(actor_name=work_on_actor(priority), queue_name=queue, priority=IMAGE_PRIORITIES[priority])(work)
 
 
-def control(name: str) -> Callable[[Callable[[str], Awaitable[None]]], object]:
-    return dramatiq.actor(actor_name=name, queue_name=CONTROL_QUEUE, priority=CONTROL)
+def control_actor(name: str) -> Callable[[Callable[[str], Awaitable[None]]], object]:
+    return dramatiq.actor(actor_name=name, queue_name=CONTROL_QUEUE, priority=CONTROL_PRIORITY)
 
 
-@control(INGEST)
+@control_actor(INGEST)
 async def ingest(request_id: str) -> None:
-    await run_ingest(opened.runtime, UUID(request_id))
+    await run_ingest(middleware.runtime, UUID(request_id))
 
 
-@control(FINISH)
+@control_actor(FINISH)
 async def finish(request_id: str) -> None:
-    await lifecycle.finish(opened.runtime, UUID(request_id))
+    await lifecycle.finish(middleware.runtime, UUID(request_id))
 
 
-@control(DELIVER)
+@control_actor(DELIVER)
 async def deliver(delivery_id: str) -> None:
-    delivery.schedule_delivery(opened.runtime, UUID(delivery_id))
+    delivery.schedule_delivery(middleware.runtime, UUID(delivery_id))

@@ -9,18 +9,19 @@ from gql_imgproc.messaging.queue import NAMESPACE, connect
 from gql_imgproc.settings import Settings
 from gql_imgproc.worker.startup import RuntimeMiddleware
 
-#: A worker that was not heard of for so long is dead, and its messages go back to their queues, in milliseconds.
+#: A worker without a heartbeat for this long is dead, and its messages return to their queues, in milliseconds.
 HEARTBEAT_TIMEOUT_MS = 15_000
-#: Out of a million: every poll looks for messages of dead workers; it costs nothing that could be measured.
+#: Chance, out of a million, that a poll checks for messages of dead workers: every poll does. The cost is not
+#: measurable.
 MAINTENANCE_CHANCE = 1_000_000
-#: How long a message whose actor failed is kept for a look, in milliseconds; the sweep sends what is needed again.
+#: How long a message whose actor failed is kept for inspection, in milliseconds. Reconcile sends what is needed again.
 DEAD_MESSAGE_TTL_MS = 60_000
-#: The last net under deadlines of our own, in milliseconds: taking in a million rows takes minutes.
+#: Last resort behind the service's own deadlines, in milliseconds: ingesting a million rows takes minutes.
 TIME_LIMIT_MS = 3_600_000
 
 
 class UndelayedBroker(RedisBroker):
-    """Without queues for delayed messages: we send none, and to look at them is half of what a worker asks at rest."""
+    """Declares no queues for delayed messages: none are sent, and polling them doubles an idle worker's commands."""
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:
@@ -30,8 +31,8 @@ class UndelayedBroker(RedisBroker):
 
 
 def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:
-    """A broker, and what its workers open. It retries nothing: what is to be tried again stands in the database."""
-    opened = RuntimeMiddleware(settings)
+    """A broker, and the middleware that opens the runtime. No message is retried: the database has what is due."""
+    middleware = RuntimeMiddleware(settings)
     broker = UndelayedBroker(  # type: ignore[no-untyped-call]
         client=connect(settings.redis_url),
         namespace=NAMESPACE,
@@ -40,10 +41,10 @@ def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:
         dead_message_ttl=DEAD_MESSAGE_TTL_MS,
         middleware=[
             TimeLimit(time_limit=TIME_LIMIT_MS),
-            # What is under way is given back, so that others go on with it at once.
+            # At shutdown, unfinished work is released, so that other workers can claim it at once.
             ShutdownNotifications(notify_shutdown=True),
             AsyncIO(),
-            opened,
+            middleware,
         ],
     )
-    return broker, opened
+    return broker, middleware

@@ -1,4 +1,4 @@
-"""Where Prometheus asks a worker process for its figures: one small page, on the loop that does the work."""
+"""Serves a worker process's metrics to Prometheus, on the event loop that does the work."""
 
 from __future__ import annotations
 
@@ -13,59 +13,63 @@ from gql_imgproc.metrics import render_process_metrics
 
 log = logging.getLogger(__name__)
 
-#: Worker processes of one machine: as many ports, from the first one on, are tried.
+#: Ports that are tried, beginning with the first one: one per worker process of a machine.
 PORTS = 256
-#: Deadline for a whole exchange, in seconds; the largest head of a request, in bytes; exchanges at once.
-EXCHANGE_SECONDS, HEAD_BYTES, AT_ONCE = 5.0, 8 * 1024, 8
+#: Deadline of a whole exchange, in seconds.
+EXCHANGE_SECONDS = 5.0
+#: Maximum size of a request's header, in bytes.
+MAX_HEADER_BYTES = 8 * 1024
+#: Exchanges at once; more wait.
+MAX_EXCHANGES = 8
 
 
 async def listen(host: str, first_port: int) -> asyncio.Server:
-    """Serves `/metrics` on the first free port from `first_port` on: each process of a machine takes one.
+    """Serves `/metrics` on the first free port, beginning with `first_port`: each process of a machine uses one.
 
-    Raises ConfigurationError when there is none.
+    Raises ConfigurationError when no port is free.
     """
-    places = asyncio.Semaphore(AT_ONCE)
+    limit = asyncio.Semaphore(MAX_EXCHANGES)
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(EXCHANGE_SECONDS), places:
-                writer.write(_answer(await reader.readuntil(b"\r\n\r\n")))
+            async with asyncio.timeout(EXCHANGE_SECONDS), limit:
+                writer.write(_build_response(await reader.readuntil(b"\r\n\r\n")))
                 await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
-            # Whoever is slow, or speaks something else, hears nothing.
+            # A slow or malformed request gets no response.
             writer.transport.abort()
         finally:
             writer.close()
 
     for port in range(first_port, min(first_port + PORTS, 65_536)):
         try:
-            server = await asyncio.start_server(answer, host, port, limit=HEAD_BYTES)
+            server = await asyncio.start_server(serve, host, port, limit=MAX_HEADER_BYTES)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise ConfigurationError(
-                    f"Metrics cannot be shown on {host} port {port}: {error.strerror or error}. "
+                    f"Cannot serve metrics on {host} port {port}: {error.strerror or error}. "
                     "Check IMGPROC_METRICS_HOST and IMGPROC_METRICS_PORT"
                 ) from None
             continue
-        log.info("metrics are shown", extra={"host": host, "port": port})
+        log.info("metrics server listening", extra={"host": host, "port": port})
         return server
     raise ConfigurationError(
-        f"Metrics cannot be shown: no port from {first_port} on is free on {host}. Choose another IMGPROC_METRICS_PORT"
+        f"Cannot serve metrics: no port from {first_port} on is free on {host}. Choose another IMGPROC_METRICS_PORT"
     )
 
 
-def _answer(head: bytes) -> bytes:
-    method, _, rest = head.partition(b" ")
+def _build_response(header: bytes) -> bytes:
+    method, _, rest = header.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
     if path != b"/metrics":
-        status, kind, body = "404 Not Found", "text/plain", b"There is nothing but /metrics.\n"
+        status, content_type, body = "404 Not Found", "text/plain", b"Not found. Metrics are at /metrics.\n"
     elif method != b"GET":
-        status, kind, body = "405 Method Not Allowed", "text/plain", b"Ask with GET.\n"
+        status, content_type, body = "405 Method Not Allowed", "text/plain", b"Method not allowed. Use GET.\n"
     else:
-        status, kind, body = "200 OK", CONTENT_TYPE_LATEST, render_process_metrics()
+        status, content_type, body = "200 OK", CONTENT_TYPE_LATEST, render_process_metrics()
     lines = (
         f"HTTP/1.1 {status}",
-        f"Content-Type: {kind}",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
         "Allow: GET",
         "X-Content-Type-Options: nosniff",

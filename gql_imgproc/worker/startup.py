@@ -1,4 +1,4 @@
-"""What a worker process holds open, and the sweeping it does beside its messages."""
+"""Opens the runtime of a worker process, and runs the scheduler loop."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from gql_imgproc.worker.metrics_server import listen
 
 log = logging.getLogger(__name__)
 
-#: What decodes pictures yields to what answers people, where both share a machine.
+#: Niceness of workers: where they share a machine with the API, the API comes first.
 NICENESS = 5
-#: How often an idle thread looks whether its worker stops, in seconds: a hundred that look every 100 ms, as
-#: Dramatiq lets them, take 5 % of a core.
+#: How often an idle thread checks whether its worker stops, in seconds. With Dramatiq's default of 100 ms, a hundred
+#: threads use 5 % of a core.
 IDLE_SECONDS = 0.5
 
 
 class RuntimeMiddleware(Middleware):
-    """Opens the resources on the event loop when the process starts, and closes them when it ends."""
+    """Opens the runtime on the event loop when the process starts, and closes it when the process ends."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runtime: Runtime | None = None
-        self._sweeper: asyncio.Task[None] | None = None
-        self._listener: asyncio.Server | None = None
+        self._scheduler: asyncio.Task[None] | None = None
+        self._metrics_server: asyncio.Server | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -44,30 +44,30 @@ class RuntimeMiddleware(Middleware):
         return self._runtime
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        # Its `dramatiq` master killed, a worker would live on as an orphan that nobody restarts or stops.
+        # Without this, a worker would outlive a killed `dramatiq` master, and nothing would restart or stop it.
         die_with_parent()
         try:
             if self._settings.worker_memory_bytes:
                 limit_memory(self._settings.worker_memory_bytes)
             if hasattr(os, "nice"):
                 os.nice(NICENESS)
-            _loop().run_coroutine(self._open())
+            _event_loop_thread().run_coroutine(self._open())
         except Exception as error:
-            # Dramatiq would log it and go on: a worker that takes messages up and can do nothing.
+            # Dramatiq would log it and continue with a worker that receives messages and cannot process them.
             log.critical("the worker cannot start: %s", " ".join(str(error).split()) or type(error).__name__)
             if (thread := get_event_loop_thread()) is not None:
-                # The end of the process waits for it.
+                # The process waits for this thread when it exits.
                 thread.stop()  # type: ignore[no-untyped-call]
-            # Not os._exit: the master would wait half a minute for a word that this one has begun.
+            # Not os._exit: the master would wait half a minute for a sign that this process has started.
             sys.exit(CANNOT_START)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        # Only consumers need to look often: an idle thread is handed its message at once.
+        # Only consumers need to poll often: an idle thread gets its message at once.
         for thread in worker.workers:
             thread.timeout = IDLE_SECONDS
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        _loop().run_coroutine(self._close())
+        _event_loop_thread().run_coroutine(self._close())
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         # The actor runs in a copy of this thread's context.
@@ -76,23 +76,23 @@ class RuntimeMiddleware(Middleware):
     async def _open(self) -> None:
         tracing.set_up("worker")
         if self._settings.metrics_port:
-            self._listener = await listen(self._settings.metrics_host, self._settings.metrics_port)
-        # The default of `dramatiq` is one process per core.
+            self._metrics_server = await listen(self._settings.metrics_host, self._settings.metrics_port)
+        # `dramatiq` starts one process per core by default.
         self._runtime = Runtime(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
-        self._sweeper = asyncio.create_task(_scheduler_loop(self._runtime), name="sweeper")
+        self._scheduler = asyncio.create_task(_scheduler_loop(self._runtime), name="scheduler")
 
     async def _close(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
+        if self._scheduler is not None:
+            self._scheduler.cancel()
+            await asyncio.gather(self._scheduler, return_exceptions=True)
+        if self._metrics_server is not None:
+            self._metrics_server.close()
         if self._runtime is not None:
             await self._runtime.aclose()
         await asyncio.to_thread(tracing.shut_down)
 
 
-def _loop() -> EventLoopThread:
+def _event_loop_thread() -> EventLoopThread:
     thread = get_event_loop_thread()
     if thread is None:
         raise RuntimeError("The AsyncIO middleware must come before this one.")
@@ -102,6 +102,6 @@ def _loop() -> EventLoopThread:
 async def _scheduler_loop(runtime: Runtime) -> None:
     pause_s = runtime.settings.sweep_seconds
     while True:
-        # Uneven, so that processes that started together do not ask together.
+        # Jitter, so that processes that start together do not run their tasks together.
         await asyncio.sleep(pause_s * random.uniform(0.8, 1))
         run_periodic_tasks(runtime)

@@ -179,7 +179,7 @@ def test_a_picture_that_kills_its_worker_fails_alone(start: StartService, fast_p
 
     assert (state.status, state.processed, state.failed) == (RequestStatus.COMPLETED_WITH_ERRORS, 20, 1)
     row = read(tmp_path / "out.csv")[7]
-    assert "brought its worker down" in row["Image Errors"]
+    assert "crashed the worker repeatedly" in row["Image Errors"]
     assert row["Output Image Urls"].startswith(",http")
     assert len(kills) == 3
     assert psutil.Process(services[0].process.pid).is_running()

@@ -103,7 +103,7 @@ async def a_worker_is_cut_off(world: World) -> None:
         await asyncio.to_thread(cut.lock, named)
         await asyncio.to_thread(until, lambda: waiting(world) >= IN_HAND)
         cut.host.unplug()
-        cut_at, done, ended = time.monotonic(), watched.done, cut.said("picture done")
+        cut_at, done, ended = time.monotonic(), watched.done, cut.said("image completed")
         assert done < MANY - 2 * IN_HAND
         await watched.until(done + IN_HAND + 1)
         assert time.monotonic() - cut_at < RESUMED_S
@@ -114,7 +114,7 @@ async def a_worker_is_cut_off(world: World) -> None:
     cut.host.plug_in()
 
     # It works for others, and what it had in hand is nobody's any more.
-    while cut.said("picture done") == ended:
+    while cut.said("image completed") == ended:
         async with request_under_way(world, at=1, watched_at=(0, 1)) as (next_id, watchers):
             pass
         assert_done(world, next_id, PICTURES, *watchers)
@@ -168,9 +168,9 @@ async def everything_is_restarted(world: World) -> None:
         for worker in fleet.workers:
             worker.ask_to_end()
             assert await asyncio.to_thread(worker.ended) == 0
-            ended = worker.said("picture done")
+            ended = worker.said("image completed")
             worker.start()
-            await asyncio.to_thread(until, lambda worker=worker, ended=ended: worker.said("picture done") > ended)
+            await asyncio.to_thread(until, lambda worker=worker, ended=ended: worker.said("image completed") > ended)
         for server in (fleet.redis, fleet.postgresql):
             await asyncio.to_thread(server.restart)
             # Work goes on before the next is restarted.

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
-#: Where a stranger's addresses keep their signatures.
+#: Packages whose log lines report outcomes.
+_SERVICES = tuple(f"gql_imgproc.{package}." for package in ("requests", "processing", "webhooks", "maintenance"))
+#: Where the signature of an untrusted URL is.
 SECRET = "kQ7signature9Zx"
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -263,21 +265,21 @@ def assert_quiet(seen: Prometheus) -> None:
 def assert_lines(log: str, request_id: str) -> None:
     """One line an outcome, each with the identifiers that callers know."""
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    ours = [line for line in lines if line["logger"].startswith("gql_imgproc.services")]
+    ours = [line for line in lines if line["logger"].startswith(_SERVICES)]
     times = Counter(line["event"] for line in ours)
     assert times["upload accepted"] == times["upload refused"] == 1
-    assert (times["picture done"], times["picture failed"], times["picture is tried again"]) == (3, 1, 1)
+    assert (times["image completed"], times["image failed"], times["image retry scheduled"]) == (3, 1, 1)
     # The first product had its second picture put off.
-    assert (times["product done"], times["product is tried again"]) == (3, 1)
+    assert (times["product processed"], times["product retry scheduled"]) == (3, 1)
     assert times["request ended"] == times["webhook delivered"] == 1
     for line in ours:
-        if line["event"].startswith("picture"):
+        if line["event"].startswith("image"):
             assert line["image"].startswith("img_")
-        if line["event"].startswith(("picture", "product")):
+        if line["event"].startswith(("image", "product")):
             assert line["product"].startswith("prd_")
-        if line["event"] not in ("duty done", "upload refused"):
+        if line["event"] not in ("periodic task completed", "upload refused"):
             assert line["request"] == request_id
-    (failed,) = (line for line in ours if line["event"] == "picture failed")
+    (failed,) = (line for line in ours if line["event"] == "image failed")
     assert (failed["code"], failed["http_status"]) == ("HTTP_STATUS", 404)
 
 

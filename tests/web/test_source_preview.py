@@ -182,7 +182,7 @@ def test_slow_source_is_given_up(run_near: Any, monkeypatch: pytest.MonkeyPatch)
             host.free.clear()
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
-        assert (got.status_code, got.json()) == (504, {"error": "The source did not come within 0.1 s."})
+        assert (got.status_code, got.json()) == (504, {"error": "The source image did not arrive within 0.1 s."})
         assert not api.runtime.sources.locked()
 
     run_near(story)

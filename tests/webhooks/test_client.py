@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc.net.address_policy import NetworkPolicy
-from gql_imgproc.webhooks.client import MAX_ANSWER_BYTES, DeliveryResponse, post
+from gql_imgproc.webhooks.client import MAX_RESPONSE_BYTES, DeliveryResponse, post
 
 LOOPBACK = NetworkPolicy((ip_network("127.0.0.0/8"),), "*")
 
@@ -72,7 +72,7 @@ def send(
 def test_a_webhook_is_posted_as_json() -> None:
     result, received = send(status("204 No Content"), path="/hook?shop=1")
 
-    assert (result.http_status, result.error, result.gone) == (204, None, False)
+    assert (result.http_status, result.error, result.is_gone) == (204, None, False)
     assert 0 <= result.duration_ms < 5000
     assert received.bodies == ['{"a":"ü"}'.encode()]
     head = received.heads[0].lower()
@@ -100,7 +100,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed() -> None:
 def test_gone_ends_it() -> None:
     result, _ = send(status("410 Gone"))
 
-    assert (result.http_status, result.gone) == (410, True)
+    assert (result.http_status, result.is_gone) == (410, True)
     assert result.error is not None
 
 
@@ -143,7 +143,7 @@ def test_a_silent_receiver_is_given_up_in_time() -> None:
     result, _ = send(nothing, timeout_s=0.2)
 
     assert result.http_status is None
-    assert result.error == "No answer came within 0.2 seconds."
+    assert result.error == "The receiver did not respond within 0.2 seconds."
     assert time.monotonic() - began < 3
 
 
@@ -157,7 +157,7 @@ def test_a_dripping_head_is_given_up_in_time() -> None:
 
     result, _ = send(drip, timeout_s=0.3)
 
-    assert result.error == "No answer came within 0.3 seconds."
+    assert result.error == "The receiver did not respond within 0.3 seconds."
 
 
 def test_an_endless_answer_is_cut_off() -> None:
@@ -166,16 +166,16 @@ def test_an_endless_answer_is_cut_off() -> None:
     async def flood(writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        while sent < 1000 * MAX_ANSWER_BYTES:
-            writer.write(bytes(MAX_ANSWER_BYTES))
+        while sent < 1000 * MAX_RESPONSE_BYTES:
+            writer.write(bytes(MAX_RESPONSE_BYTES))
             await writer.drain()
-            sent += MAX_ANSWER_BYTES
+            sent += MAX_RESPONSE_BYTES
 
     result, _ = send(flood)
 
     assert (result.http_status, result.error) == (200, None)
     # The rest is what fits into the sockets' buffers.
-    assert sent < 500 * MAX_ANSWER_BYTES
+    assert sent < 500 * MAX_RESPONSE_BYTES
 
 
 def test_a_status_counts_whatever_becomes_of_the_body() -> None:
@@ -189,13 +189,13 @@ def test_a_receiver_that_does_not_speak_http_failed(text: str) -> None:
     result, _ = send(answer(text))
 
     assert result.http_status is None
-    assert result.error == "The receiver broke the connection off before it answered."
+    assert result.error == "The receiver closed the connection before it responded."
 
 
 def test_nobody_listens() -> None:
     result = asyncio.run(post("http://127.0.0.1:9/", "{}", {}, LOOPBACK, 5))
 
-    assert (result.http_status, result.error) == (None, "The receiver could not be connected to.")
+    assert (result.http_status, result.error) == (None, "The connection to the receiver failed.")
 
 
 def test_an_address_that_is_not_allowed_gets_no_connection() -> None:
@@ -244,7 +244,7 @@ def test_where_a_redirect_leads_is_not_looked_at(location: str) -> None:
     result, received = send(status("307 Temporary Redirect", f"location: {location}"))
 
     assert result.http_status == 307
-    assert "Give the address it leads to" in str(result.error)
+    assert "Use the URL it points to" in str(result.error)
     assert len(received.heads) == 1
 
 

@@ -32,7 +32,7 @@ from gql_imgproc.database.tables import requests, webhook_deliveries
 from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.enums import Priority, RequestStatus, WebhookStatus
 from gql_imgproc.errors import ConfigurationError, NoWebhook, RequestNotFound
-from gql_imgproc.ids import new_id
+from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE
 from gql_imgproc.requests.repository import webhook_outbox
 from gql_imgproc.runtime import Runtime
@@ -154,6 +154,7 @@ def run(settings: Settings, work: Callable[[Runtime], Awaitable[object]], times:
 def ended_request(database: Database, webhook_url: str | None, **changes: Any) -> UUID:
     values: dict[str, Any] = {
         "id": new_id(),
+        "tenant_id": DEFAULT_TENANT,
         "status": RequestStatus.COMPLETED,
         "priority": Priority.NORMAL,
         "generation": 1,

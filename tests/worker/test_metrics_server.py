@@ -59,7 +59,7 @@ def test_whoever_is_slow_or_sends_too_much_is_cut_off(monkeypatch: pytest.Monkey
     monkeypatch.setattr(metrics_server, "EXCHANGE_SECONDS", 0.2)
 
     async def story(port: int) -> None:
-        silent = [exchange(port, b"GET /metr") for _ in range(3 * metrics_server.AT_ONCE)]
+        silent = [exchange(port, b"GET /metr") for _ in range(3 * metrics_server.MAX_EXCHANGES)]
         large = exchange(port, b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000)
 
         async with asyncio.timeout(5):
