@@ -1,0 +1,78 @@
+"""`make seed`: 1,000 sample products and an admin key for the service that `make dev` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import os
+import subprocess
+import sys
+import time
+
+from rich.console import Console
+
+from dev import DATA_DIR, ENVIRONMENT, URL
+from gql_imgproc.errors import ImgprocError
+from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.client import Client, CsvRejected
+from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.terminal import show_csv_issues, show_progress
+
+PRODUCTS = 1_000
+KEY_FILE = DATA_DIR / "admin-key"
+
+
+def rows(images_url: str) -> list[list[str]]:
+    """Header and products; the samples repeat, under names and serial numbers of their own."""
+    header, *samples = sample_images.sample_csv(images_url)
+    column = {name: header.index(name) for name in ("S. No.", "Product Name")}
+    made = [header]
+    for number in range(1, PRODUCTS + 1):
+        row = list(samples[number % len(samples)])
+        row[column["S. No."]] = str(number)
+        row[column["Product Name"]] = f"{row[column['Product Name']]} {number:04}"
+        made.append(row)
+    return made
+
+
+def admin_key() -> str:
+    """The key of an earlier run, else a new one; from then on the service requires a key."""
+    if not KEY_FILE.exists():
+        scopes = [argument for scope in ("read", "write", "admin") for argument in ("--scope", scope)]
+        command = [sys.executable, "-m", "gql_imgproc", "keys", "create", "--name", "seed", *scopes]
+        created = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        KEY_FILE.touch(mode=0o600)
+        KEY_FILE.write_text(created.stdout)
+    return KEY_FILE.read_text().strip()
+
+
+async def seed(out: Console) -> int:
+    key = admin_key()
+    images = DATA_DIR / "sample-images"
+    images.mkdir(parents=True, exist_ok=True)
+    sample_images.create_sample_images(images)
+    text = io.StringIO(newline="")
+    with image_host(images) as port:
+        csv.writer(text).writerows(rows(f"http://127.0.0.1:{port}"))
+        file = io.BytesIO(text.getvalue().encode())
+        async with Client(URL, key=key) as client:
+            answer = await client.upload(file, f"seed-{time.strftime('%Y%m%d-%H%M%S')}.csv")
+            if isinstance(answer, CsvRejected):
+                show_csv_issues(out, answer)
+                return 1
+            state = await show_progress(client, answer.request_id, out)
+    out.print(f"{answer.products} products, {state.status.value}. Admin key, also in {KEY_FILE}: {key}", markup=False)
+    return 0
+
+
+def main() -> None:
+    os.environ.update(ENVIRONMENT)
+    try:
+        sys.exit(asyncio.run(seed(Console(highlight=False, soft_wrap=True))))
+    except ImgprocError as error:
+        sys.exit(f"make seed: {error} Start the service with `make dev` first.")
+
+
+if __name__ == "__main__":
+    main()
