@@ -24,16 +24,17 @@ KEY_FILE = DATA_DIR / "admin-key"
 
 
 def rows(images_url: str) -> list[list[str]]:
-    """Header and products; the samples repeat, under names and serial numbers of their own."""
+    """Header and products: the samples repeat, with one image each and their own serial numbers and names."""
     header, *samples = sample_images.sample_csv(images_url)
-    column = {name: header.index(name) for name in ("S. No.", "Product Name")}
-    made = [header]
+    serial_number, name, urls = (header.index(title) for title in ("S. No.", "Product Name", "Input Image Urls"))
+    products = []
     for number in range(1, PRODUCTS + 1):
         row = list(samples[number % len(samples)])
-        row[column["S. No."]] = str(number)
-        row[column["Product Name"]] = f"{row[column['Product Name']]} {number:04}"
-        made.append(row)
-    return made
+        row[serial_number] = str(number)
+        row[name] = f"{row[name]} {number:04}"
+        row[urls] = row[urls].split(",")[0]
+        products.append(row)
+    return [header, *products]
 
 
 def admin_key() -> str:
@@ -71,7 +72,7 @@ def main() -> None:
     try:
         sys.exit(asyncio.run(seed(Console(highlight=False, soft_wrap=True))))
     except ImgprocError as error:
-        sys.exit(f"make seed: {error} Start the service with `make dev` first.")
+        sys.exit(f"make seed: {error}\n`make dev` starts the service that this command fills.")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ async def serve() -> None:
                 failed.result()
             failed.cancel()
         finally:
-            await stop(reversed(children), STOP_S, at_once=at_once)
+            # Redis last: the worker returns its leases through it.
+            await stop(children[1:], STOP_S, at_once=at_once)
+            await stop(children[:1], STOP_S, at_once=at_once)
 
 
 def main() -> None:
