@@ -46,7 +46,7 @@ class Compressed:
 
 
 def compress(data: bytes, options: Options, limits: ImageLimits) -> Compressed:
-    """Raises ImageFailure when the picture is refused, damaged, or not what the options can be applied to."""
+    """Raises ImageError when the picture is refused, damaged, or not what the options can be applied to."""
     source = open_image(data, limits)
     target = source.form if options.format is OutputFormat.ORIGINAL else FORMATS[options.format.value]
     plan = transform.plan(options, source.size)

@@ -27,6 +27,6 @@ class OpenedImage:
 
 
 def open_image(data: bytes, limits: ImageLimits) -> OpenedImage:
-    """Raises ImageFailure for what is no picture, is not supported, is damaged or over a limit."""
+    """Raises ImageError for what is no picture, is not supported, is damaged or over a limit."""
     form, anatomy = probe(data, limits)
     return OpenedImage(data, form, anatomy, open_picture(data, form, anatomy))

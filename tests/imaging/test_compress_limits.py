@@ -298,7 +298,7 @@ import sys
 from pathlib import Path
 from gql_imgproc.imaging.compress import ImageLimits, compress
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.errors import ImageFailure
+from gql_imgproc.errors import ImageError
 from gql_imgproc.system.process import limit_memory
 
 large, small = (Path(name).read_bytes() for name in sys.argv[1:])
@@ -307,7 +307,7 @@ mapped_pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit_memory(mapped_pages * 4096 + 64 * 2**20)
 try:
     compress(large, Options(), ImageLimits())
-except ImageFailure as failure:
+except ImageError as failure:
     print(failure.code, failure.retryable)
 print(compress(small, Options(), ImageLimits()).outcome)
 """
