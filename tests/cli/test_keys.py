@@ -68,7 +68,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(run: Run, tmp_path: Path) -> N
     ]
     assert [row[0] for row in listed(run, "--tenant", "shop")] == [till, successor]
     with sqlite3.connect(tmp_path / "test.db") as database:
-        events = database.execute("SELECT actor, action, address FROM audit_events ORDER BY id").fetchall()
+        events = database.execute("SELECT actor, action, ip_address FROM audit_events ORDER BY id").fetchall()
     database.close()
     actor = f"cli:{getpass.getuser()}"
     assert events == [

@@ -48,7 +48,7 @@ def test_neither_secrets_nor_data_nor_tests_get_into_the_image() -> None:
     for name in (".env", "data/imgproc.db", "tests/conftest.py", ".git/config", "gql_imgproc/web/static/index.html"):
         assert not is_in_context(ROOT / name), name
     assert not is_in_context(ROOT / "frontend/node_modules/vite/package.json")
-    assert not is_in_context(ROOT / "gql_imgproc/db/__pycache__/models.cpython-313.pyc")
+    assert not is_in_context(ROOT / "gql_imgproc/database/__pycache__/tables.cpython-313.pyc")
     assert is_in_context(ROOT / "frontend/.npmrc")
 
 

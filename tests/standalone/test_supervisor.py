@@ -155,9 +155,9 @@ def test_children_end_with_a_killed_parent(tmp_path: Path) -> None:
             sys.executable,
             "-c",
             "import asyncio, sys\n"
-            "from gql_imgproc.standalone.supervisor import Child, Program\n"
+            "from gql_imgproc.standalone.supervisor import ChildProcess, Program\n"
             "async def main():\n"
-            "    child = Child(Program('child', (sys.executable, '-c', sys.argv[1])))\n"
+            "    child = ChildProcess(Program('child', (sys.executable, '-c', sys.argv[1])))\n"
             "    await asyncio.sleep(60)\n"
             "asyncio.run(main())",
             code,

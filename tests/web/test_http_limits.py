@@ -66,7 +66,7 @@ class App:
     async def short(self, receive: Receive, send: Send) -> None:
         await answer(send, b"short")
 
-    async def run_csv_io(self, receive: Receive, send: Send) -> None:
+    async def reading(self, receive: Receive, send: Send) -> None:
         body = b""
         while True:
             message = await receive()
@@ -81,7 +81,7 @@ class App:
 
     async def late_reading(self, receive: Receive, send: Send) -> None:
         await self.go_on.wait()
-        await self.run_csv_io(receive, send)
+        await self.reading(receive, send)
 
     async def whole(self, receive: Receive, send: Send) -> None:
         await answer(send, b"x" * 16_000_000)

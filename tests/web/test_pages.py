@@ -31,7 +31,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return static
 
 
-async def test_page_and_graphiql_for_a_browser(api: Api, built: Path) -> None:
+async def test_page_and_graphiql_for_a_browser(built: Path, api: Api) -> None:
     page = await api.http.get("/", headers=BROWSER)
     graphiql = await api.http.get("/graphql", headers=BROWSER)
     query = await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"})
@@ -88,7 +88,7 @@ async def test_a_program_is_told_the_addresses(api: Api) -> None:
     assert body["addresses"]["graphql"] == "https://pictures.example/graphql"
 
 
-async def test_every_answer_carries_the_headers(api: Api, built: Path) -> None:
+async def test_every_answer_carries_the_headers(built: Path, api: Api) -> None:
     policy = content_security_policy()
 
     answers = [

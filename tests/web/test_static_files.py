@@ -50,7 +50,7 @@ async def raw(api: Api, path: str, **headers: str) -> tuple[Any, bytes]:
     ids=["br", "weights", "gzip", "case", "identity", "none"],
 )
 async def test_a_script_is_sent_in_the_smallest_form_the_browser_takes(
-    api: Api, built: Path, accept: str, coding: str | None, body: bytes
+    built: Path, api: Api, accept: str, coding: str | None, body: bytes
 ) -> None:
     answer, sent = await raw(api, "/static/graphiql/graphiql.js", Accept_Encoding=accept)
 
@@ -62,7 +62,7 @@ async def test_a_script_is_sent_in_the_smallest_form_the_browser_takes(
     assert answer.headers["vary"] == "Accept-Encoding"
 
 
-async def test_what_was_not_compressed_is_sent_as_it_is(api: Api, built: Path) -> None:
+async def test_what_was_not_compressed_is_sent_as_it_is(built: Path, api: Api) -> None:
     answer, sent = await raw(api, "/static/favicon.svg", Accept_Encoding="br, gzip")
     missing, _ = await raw(api, "/static/nothing.js", Accept_Encoding="br, gzip")
     outside, _ = await raw(api, "/static/%2e%2e/imgproc.db", Accept_Encoding="br, gzip")
@@ -73,7 +73,7 @@ async def test_what_was_not_compressed_is_sent_as_it_is(api: Api, built: Path) -
     assert [missing.status_code, outside.status_code, posted.status_code] == [404, 404, 405]
 
 
-async def test_each_form_has_its_own_tag(api: Api, built: Path) -> None:
+async def test_each_form_has_its_own_tag(built: Path, api: Api) -> None:
     path = "/static/graphiql/graphiql.js"
     forms = {coding: (await raw(api, path, Accept_Encoding=coding))[0] for coding in ("br", "gzip", "identity")}
 

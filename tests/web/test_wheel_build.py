@@ -42,7 +42,7 @@ def built(monkeypatch):
 
     def build(ui):
         builds.append(ui)
-        (ui.parent / "static").mkdir(exist_ok=True)
+        (ui.parent / "gql_imgproc/web/static").mkdir(parents=True, exist_ok=True)
 
     monkeypatch.setattr(hatch_build, "build_page", build)
     return builds
