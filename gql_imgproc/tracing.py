@@ -48,7 +48,7 @@ def set_up(part: Literal["api", "worker"]) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError:
-        log.warning("traces are asked for but cannot be made: install gql_imgproc[tracing]")
+        log.warning("traces are configured but the extra is missing: install gql_imgproc[tracing]")
         return
     service = os.environ.get("OTEL_SERVICE_NAME") or f"gql-imgproc-{part}"
     _provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)

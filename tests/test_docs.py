@@ -108,9 +108,9 @@ def metrics_table() -> str:
             suffix = "_total" if isinstance(metric, Counter) else "_info" if isinstance(metric, Info) else ""
             labels = ("version",) if isinstance(metric, Info) else metric._labelnames
             rows.append((f"{metric._name}{suffix}", metric._type, labels, "process", metric._documentation))
-    for figure in metrics.FIGURES:
+    for figure in metrics.SERVICE_METRICS:
         labels = (figure.label,) if figure.label else ()
-        kind = "counter" if figure.counts else "gauge"
+        kind = "counter" if figure.is_counter else "gauge"
         rows.append((figure.name, kind, labels, "service", figure.documentation))
     return "\n".join(
         [

@@ -1,7 +1,7 @@
-"""Writes the dashboards: `python deploy/grafana/make_dashboards.py`. What is alike in all panels stands here once.
+"""Writes the dashboards: `python deploy/grafana/make_dashboards.py`.
 
-Processes count for themselves: their counters are summed. Figures about the whole service are told by every API
-process alike: of those the maximum is taken.
+Each process counts its own work, so queries sum these metrics. Every API process returns the same metrics of the whole
+service, so queries take their maximum.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-#: Of Grafana's grid, which has 24 columns.
+#: Units of Grafana's grid, which has 24 columns.
 WIDTH, HEIGHT, STAT_WIDTH, STAT_HEIGHT = 8, 8, 4, 4
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A question, and the queries that answer it: each an expression with the legend of its lines."""
+    """A panel and its queries, each a PromQL expression and the legend of its lines."""
 
     title: str
     unit: str
@@ -52,7 +52,7 @@ class Panel:
 
 
 def dashboard(uid: str, title: str, stats: list[Panel], panels: list[Panel]) -> dict[str, Any]:
-    """Single figures in the first row, then the panels, three in a row."""
+    """Puts the single stats into the first row, then the panels, three in a row."""
     top = STAT_HEIGHT if stats else 0
     places = [{"x": STAT_WIDTH * n, "y": 0, "w": STAT_WIDTH, "h": STAT_HEIGHT} for n in range(len(stats))]
     places += [
@@ -80,7 +80,7 @@ def rate(counter: str, by: str = "") -> str:
 
 
 def quantiles(histogram: str, by: str = "", which: str = "") -> tuple[tuple[str, str], ...]:
-    """The time that half, and all but one in twenty, stay below."""
+    """The median and the 95th percentile."""
     labels = f"le, {by}" if by else "le"
     legend = f"{{{{{by}}}}} " if by else ""
     return tuple(
@@ -93,23 +93,23 @@ def quantiles(histogram: str, by: str = "", which: str = "") -> tuple[tuple[str,
 
 
 PENDING = "max(imgproc_images_pending)"
-PICTURES = rate("imgproc_images_total")
+IMAGES = rate("imgproc_images_total")
 
 SERVICE = dashboard(
     "gql-imgproc-service",
     "gql_imgproc: service",
     [
         Panel("Open requests", "short", (("sum(max by (status) (imgproc_requests_open))", ""),)),
-        Panel("Pictures pending", "short", ((PENDING, ""),)),
-        Panel("Pictures per second", "short", ((PICTURES, ""),)),
-        Panel("All done in", "s", ((f"{PENDING} / clamp_min({PICTURES}, 0.001)", ""),), "At the present rate."),
-        Panel("Workers", "short", (("max(imgproc_workers)", ""),), "Processes heard of in the last 15 s."),
+        Panel("Images pending", "short", ((PENDING, ""),)),
+        Panel("Images per second", "short", ((IMAGES, ""),)),
+        Panel("Time to finish all", "s", ((f"{PENDING} / clamp_min({IMAGES}, 0.001)", ""),), "At the current rate."),
+        Panel("Workers", "short", (("max(imgproc_workers)", ""),), "Processes that reported in the last 15 s."),
         Panel("Processes down", "short", (('count(up{job=~"gql-imgproc-.*"} == 0) or vector(0)', ""),)),
     ],
     [
-        Panel("Pictures by outcome", "ops", ((rate("imgproc_images_total", "outcome"), "{{outcome}}"),), stacked=True),
+        Panel("Images by outcome", "ops", ((rate("imgproc_images_total", "outcome"), "{{outcome}}"),), stacked=True),
         Panel(
-            "Bytes of pictures",
+            "Bytes of images",
             "Bps",
             (
                 (rate("imgproc_image_input_bytes_total"), "sources"),
@@ -120,7 +120,7 @@ SERVICE = dashboard(
             "Backlog",
             "short",
             (
-                (PENDING, "pictures pending"),
+                (PENDING, "images pending"),
                 ("max(imgproc_products_pending)", "products pending"),
                 ("max(imgproc_products_claimable)", "products claimable"),
             ),
@@ -128,25 +128,41 @@ SERVICE = dashboard(
         ),
         Panel("Messages waiting", "short", (("max by (queue) (imgproc_queue_messages)", "{{queue}}"),)),
         Panel("Uploads", "ops", ((rate("imgproc_uploads_total", "result"), "{{result}}"),), stacked=True),
-        Panel("Requests ended", "ops", ((rate("imgproc_requests_ended_total", "status"), "{{status}}"),), stacked=True),
-        Panel("Time of a request", "s", quantiles("imgproc_request_seconds"), "From its first claim to its end."),
-        Panel("Longest without a change", "s", (("max(imgproc_request_unchanged_seconds)", "open request"),)),
-        Panel("Webhooks", "ops", ((rate("imgproc_webhook_tries_total", "result"), "{{result}}"),), stacked=True),
-        Panel("Time of a webhook", "s", quantiles("imgproc_webhook_seconds")),
+        Panel(
+            "Requests finished",
+            "ops",
+            ((rate("imgproc_requests_finished_total", "status"), "{{status}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Duration of a request",
+            "s",
+            quantiles("imgproc_request_seconds"),
+            "From its first claim to its final status.",
+        ),
+        Panel("Oldest idle request", "s", (("max(imgproc_oldest_idle_request_seconds)", "open request"),)),
+        Panel(
+            "Webhook attempts", "ops", ((rate("imgproc_webhook_attempts_total", "result"), "{{result}}"),), stacked=True
+        ),
+        Panel("Duration of a webhook attempt", "s", quantiles("imgproc_webhook_seconds")),
         Panel("Webhooks due", "short", (("max(imgproc_webhooks_due)", "due"),)),
         Panel(
-            "Since a duty was done",
+            "Time since the last run of a periodic task",
             "s",
-            (("time() - max by (duty) (imgproc_duty_last_run_timestamp_seconds)", "{{duty}}"),),
+            (("time() - max by (task) (imgproc_task_last_run_timestamp_seconds)", "{{task}}"),),
         ),
-        Panel("Duties done", "ops", (("max by (duty) (rate(imgproc_duty_runs_total[$__rate_interval]))", "{{duty}}"),)),
         Panel(
-            "Done by duties",
+            "Runs of periodic tasks",
             "ops",
-            (("max by (duty) (rate(imgproc_duty_items_total[$__rate_interval]))", "{{duty}}"),),
-            "Wake-up calls sent anew, requests reopened or deleted, objects removed.",
+            (("max by (task) (rate(imgproc_task_runs_total[$__rate_interval]))", "{{task}}"),),
         ),
-        Panel("Backends reached", "short", (("min by (backend) (imgproc_backend_up)", "{{backend}}"),)),
+        Panel(
+            "Items handled by periodic tasks",
+            "ops",
+            (("max by (task) (rate(imgproc_task_items_total[$__rate_interval]))", "{{task}}"),),
+            "Messages sent again, requests retried or deleted, objects deleted.",
+        ),
+        Panel("Backends up", "short", (("min by (backend) (imgproc_backend_up)", "{{backend}}"),)),
     ],
 )
 
@@ -155,18 +171,18 @@ WORKERS = dashboard(
     "gql_imgproc: workers",
     [],
     [
-        Panel("Time of each stage", "s", quantiles("imgproc_image_stage_seconds", "stage")),
+        Panel("Duration of each stage", "s", quantiles("imgproc_image_stage_seconds", "stage")),
         Panel(
-            "Pictures in each stage",
+            "Images in each stage",
             "short",
             ((rate("imgproc_image_stage_seconds_sum", "stage"), "{{stage}}"),),
-            "Seconds spent per second: so many pictures are in the stage on average. `compress` at the number of all "
-            "CPU slots means that the cores are the limit.",
+            "Seconds spent per second, which is the average number of images in the stage. If `compress` equals the "
+            "number of all CPU slots, the cores are the limit.",
             stacked=True,
         ),
-        Panel("Pictures by format", "ops", ((rate("imgproc_images_total", "format"), "{{format}}"),), stacked=True),
+        Panel("Images by format", "ops", ((rate("imgproc_images_total", "format"), "{{format}}"),), stacked=True),
         Panel(
-            "Result in parts of the source",
+            "Size of the result relative to the source",
             "percentunit",
             (
                 (
@@ -181,10 +197,10 @@ WORKERS = dashboard(
         ),
         Panel("Bytes downloaded", "Bps", ((rate("imgproc_download_bytes_total", "host_class"), "{{host_class}}"),)),
         Panel("Failures", "ops", ((rate("imgproc_image_failures_total", "code"), "{{code}}"),), stacked=True),
-        Panel("Put off", "ops", ((rate("imgproc_images_put_off_total", "code"), "{{code}}"),), stacked=True),
+        Panel("Retries", "ops", ((rate("imgproc_image_retries_total", "code"), "{{code}}"),), stacked=True),
         Panel("Products claimed", "ops", ((rate("imgproc_products_claimed_total"), "claimed"),)),
         Panel("Leases lost", "ops", ((rate("imgproc_leases_lost_total", "work"), "{{work}}"),)),
-        Panel("Messages that Redis refused", "ops", ((rate("imgproc_messages_refused_total"), "refused"),)),
+        Panel("Messages not enqueued", "ops", ((rate("imgproc_enqueue_failures_total"), "not enqueued"),)),
         Panel(
             "Memory",
             "bytes",
@@ -209,23 +225,29 @@ API = dashboard(
             "reqps",
             ((rate("imgproc_graphql_operations_total", "type, field"), "{{type}} {{field}}"),),
         ),
-        Panel("Time of an operation", "s", quantiles("imgproc_graphql_operation_seconds", "field")),
+        Panel("Duration of an operation", "s", quantiles("imgproc_graphql_operation_seconds", "field")),
         Panel(
             "Operations by outcome", "reqps", ((rate("imgproc_graphql_operations_total", "outcome"), "{{outcome}}"),)
         ),
-        Panel("HTTP answers", "reqps", ((rate("imgproc_http_requests_total", "status"), "{{status}}"),), stacked=True),
+        Panel(
+            "HTTP responses", "reqps", ((rate("imgproc_http_requests_total", "status"), "{{status}}"),), stacked=True
+        ),
         Panel("HTTP requests by route", "reqps", ((rate("imgproc_http_requests_total", "route"), "{{route}}"),)),
-        Panel("Time until an answer began", "s", quantiles("imgproc_http_request_seconds", "route")),
+        Panel("Time until a response started", "s", quantiles("imgproc_http_request_seconds", "route")),
         Panel(
             "Subscribers",
             "short",
             (
-                ("sum(imgproc_graphql_subscribers)", "subscriptions followed"),
-                ("sum(imgproc_websockets)", "WebSockets open"),
+                ("sum(imgproc_graphql_subscribers)", "open subscriptions"),
+                ("sum(imgproc_websockets)", "open WebSockets"),
             ),
         ),
-        Panel("Subscriptions begun", "reqps", ((rate("imgproc_graphql_subscriptions_total"), "begun"),)),
-        Panel("Connections cut", "ops", ((rate("imgproc_connections_cut_total", "reason"), "{{reason}}"),)),
+        Panel("Subscriptions started", "reqps", ((rate("imgproc_graphql_subscriptions_total"), "started"),)),
+        Panel(
+            "Connections closed by the server",
+            "ops",
+            ((rate("imgproc_http_connections_closed_total", "reason"), "{{reason}}"),),
+        ),
         Panel("Bytes of accepted CSV files", "Bps", ((rate("imgproc_upload_bytes_total"), "accepted"),)),
         Panel("Memory", "bytes", (('process_resident_memory_bytes{job="gql-imgproc-api"}', "{{instance}}"),)),
         Panel(
@@ -242,7 +264,7 @@ DASHBOARDS = {"service.json": SERVICE, "workers.json": WORKERS, "api.json": API}
 
 
 def texts() -> dict[str, str]:
-    """Each file's text."""
+    """The JSON text of each file."""
     return {name: json.dumps(board, indent=2) + "\n" for name, board in DASHBOARDS.items()}
 
 

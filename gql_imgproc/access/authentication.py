@@ -113,5 +113,5 @@ class Authenticator:
 
 def _refused(form: ParsedApiKey, address: str, reason: str) -> ApiKeyRejected:
     """Stands in the log, and not in the audit log, which strangers could fill."""
-    log.info("API key refused", extra={"public_id": form.public_id, "address": address, "reason": reason})
+    log.info("API key rejected", extra={"public_id": form.public_id, "address": address, "reason": reason})
     return ApiKeyRejected(reason)

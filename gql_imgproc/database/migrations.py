@@ -57,7 +57,7 @@ def upgrade(url: str) -> None:
             if not (locked and left):
                 raise connection_error(url, error) from None
         # Those who wait behind us for the same table go first.
-        log.info("a table is in use, its migration is tried again")
+        log.info("migration retried: a table is in use")
         time.sleep(LOCK_PAUSE_S)
 
 

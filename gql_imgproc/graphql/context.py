@@ -51,7 +51,7 @@ class AppState:
             await self.authenticator.close_revoked_sessions()
         except UNUSABLE as error:
             # Nobody is admitted meanwhile either; who is in stays.
-            log.warning("keys cannot be looked at", extra={"reason": type(error).__name__})
+            log.warning("API keys cannot be checked", extra={"reason": type(error).__name__})
 
 
 class Context:

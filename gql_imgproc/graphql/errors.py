@@ -104,10 +104,10 @@ def mask_error(error: GraphQLError) -> GraphQLError:
     if cause is None or isinstance(cause, GraphQLError) or about_input:
         error.extensions = {"code": _code(error).value, **(error.extensions or {})}
         return error
-    number = secrets.token_hex(6)
-    log.error("unexpected error", extra={"number": number, "path": error.path}, exc_info=cause)
+    error_id = secrets.token_hex(6)
+    log.error("unexpected error", extra={"error_id": error_id, "path": error.path}, exc_info=cause)
     return GraphQLError(
-        f"Something went wrong on our side. Give this number to whoever runs the service: {number}",
+        f"Something went wrong on our side. Give this number to whoever runs the service: {error_id}",
         nodes=error.nodes,
         path=error.path,
         extensions={"code": Code.INTERNAL.value},

@@ -37,7 +37,7 @@ class PeriodicTask:
 def periodic_tasks(runtime: Runtime) -> list[PeriodicTask]:
     sweep_s = SWEEP_SHARE * runtime.settings.sweep_seconds
     return [
-        PeriodicTask("sweep", reconcile, sweep_s),
+        PeriodicTask("reconcile", reconcile, sweep_s),
         PeriodicTask("retry", run_auto_retries, sweep_s),
         PeriodicTask("expiry", delete_expired_requests, CLEANUP_SECONDS),
         PeriodicTask("orphans", delete_orphans, CLEANUP_SECONDS),

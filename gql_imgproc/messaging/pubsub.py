@@ -175,7 +175,7 @@ class Hub:
             try:
                 event = Event.from_bytes(data)
             except ValueError:
-                log.warning("an event could not be read", extra={"channel": name})
+                log.warning("invalid progress event", extra={"channel": name})
                 return
             for inbox in watchers:
                 inbox.put(event)

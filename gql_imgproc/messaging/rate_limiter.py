@@ -93,11 +93,11 @@ class RateLimiter:
             self._away_until = time.monotonic() + REDIS_RETRY_SECONDS
             if not self._away:
                 self._away = True
-                log.warning("rates are not counted in Redis", extra={"reason": str(error) or type(error).__name__})
+                log.warning("rate limiter: Redis unavailable", extra={"reason": str(error) or type(error).__name__})
             raise
         if self._away:
             self._away = False
-            log.info("rates are counted in Redis again")
+            log.info("rate limiter: Redis available again")
         return answer
 
     async def aclose(self) -> None:

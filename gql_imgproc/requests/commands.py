@@ -55,7 +55,7 @@ async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot
                 async for state in states:
                     request = state
     except TimeoutError:
-        log.info("cancelled request ends in the background", extra={"request": request_id})
+        log.info("cancellation continues in the background", extra={"request": request_id})
         await best_effort(runtime, lambda: runtime.queue.finish(request_id))
     return request
 

@@ -46,10 +46,10 @@ async def ingest(runtime: Runtime, request_id: UUID) -> None:
                     await _insert_chunk(runtime, hold)
     except LeaseLost:
         LEASES_LOST.labels("ingestion").inc()
-        log.info("ingestion is another's now", extra={"request": request_id})
+        log.info("ingestion skipped: lease lost", extra={"request": request_id})
         return
     except StorageError as error:
-        log.warning("ingestion is left to the next sweep", extra={"request": request_id, "reason": str(error)})
+        log.warning("ingestion postponed until the next reconcile", extra={"request": request_id, "reason": str(error)})
         return
     # It may have been stopped meanwhile; finishing looks at that.
     await best_effort(runtime, lambda: runtime.queue.finish(request_id))
@@ -63,7 +63,7 @@ async def _insert_chunk(runtime: Runtime, hold: RequestLease) -> None:
             await runtime.storage.download(input_key(request.id), file)
             await _insert_rows(runtime, hold, file)
     except (InvalidCsv, CsvChanged, ObjectMissing):
-        log.exception("the stored CSV cannot be read again", extra={"request": request.id})
+        log.exception("stored CSV cannot be read", extra={"request": request.id})
         await runtime.db.write(transitions.stop_unreadable, hold)
 
 

@@ -46,7 +46,7 @@ async def _keep(extend: Callable[[], Awaitable[bool]], lease_s: float, scope: as
                 break
             ours_until = asked + lease_s
         except Exception as error:
-            log.warning("a lease could not be extended", extra={"reason": str(error)})
+            log.warning("lease renewal failed", extra={"reason": str(error)})
     scope.reschedule(now())
 
 

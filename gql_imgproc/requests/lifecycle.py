@@ -49,10 +49,10 @@ async def _finish(runtime: Runtime, request_id: UUID) -> None:
             ended = await _end(runtime, hold)
     except LeaseLost:
         LEASES_LOST.labels("finishing").inc()
-        log.info("finishing is another's now", extra={"request": request_id})
+        log.info("finish skipped: lease lost", extra={"request": request_id})
         return
     except StorageError as error:
-        log.warning("finishing is left to the next sweep", extra={"request": request_id, "reason": str(error)})
+        log.warning("finish postponed until the next reconcile", extra={"request": request_id, "reason": str(error)})
         return
     if ended is None:
         await _take_next_step(runtime, hold.request)
@@ -73,7 +73,7 @@ def _count(ended: Snapshot) -> None:
         told["seconds"] = round(seconds, 3)
     images = {"processed_images": ended.processed_images, "failed_images": ended.failed_images}
     sizes = {"input_bytes": ended.input_bytes, "output_bytes": ended.output_bytes}
-    log.info("request ended", extra=told | images | sizes)
+    log.info("request finished", extra=told | images | sizes)
 
 
 async def _end(runtime: Runtime, hold: RequestLease) -> Snapshot | None:
@@ -162,7 +162,7 @@ async def _store_output(runtime: Runtime, hold: RequestLease, request: Snapshot)
             await runtime.storage.put_file(output_key(request.id, name), output, headers)
     except (InvalidCsv, ObjectMissing, ValueError):
         # A ValueError says that it has not the rows any more that were counted.
-        log.exception("the stored CSV cannot be read again", extra={"request": request.id})
+        log.exception("stored CSV cannot be read", extra={"request": request.id})
         return None
     return name
 

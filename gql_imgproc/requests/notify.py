@@ -30,7 +30,7 @@ async def best_effort(runtime: Runtime, *calls: Callable[[], object]) -> None:
         await runtime.run_blocking(call_all)
     except redis.RedisError as error:
         ENQUEUE_FAILURES.inc()
-        log.warning("Redis did not take a message; the next sweep sends it", extra={"reason": str(error)})
+        log.warning("message not enqueued; the next reconcile sends it", extra={"reason": str(error)})
 
 
 async def publish(runtime: Runtime, snapshot: Snapshot) -> None:

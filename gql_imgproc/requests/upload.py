@@ -95,7 +95,7 @@ async def accept_upload(runtime: Runtime, caller: Caller, submission: CsvUpload)
     finally:
         UPLOADS.labels(result).inc()
     if submitted.replayed:
-        log.info("upload answered with an earlier one", extra={"request": submitted.snapshot.id})
+        log.info("upload matched an earlier one", extra={"request": submitted.snapshot.id})
     return submitted
 
 

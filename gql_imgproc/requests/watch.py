@@ -55,7 +55,7 @@ def _parse(event: Event | None) -> Snapshot | None:
     try:
         return Snapshot.from_json(event.body)
     except (KeyError, TypeError, ValueError):
-        log.warning("an event could not be read", extra={"sequence": event.sequence})
+        log.warning("invalid progress event", extra={"sequence": event.sequence})
         return None
 
 

@@ -79,7 +79,7 @@ class ChildProcess:
                 self.failed.set()
                 return
             self.restarts += 1
-            log.warning("%s ended (%s) and is started again", self.program.name, _exit_description(code))
+            log.warning("%s exited (%s); restarting it", self.program.name, _exit_description(code))
             if quick_deaths:
                 await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (quick_deaths - 1), LONGEST_PAUSE_S))
 
@@ -148,7 +148,7 @@ async def stop(children: Iterable[ChildProcess], seconds: float, *, at_once: asy
     if not endings.done():
         for child in children:
             if child.pid is not None:
-                log.warning("%s did not end in time and is killed; its work is taken up again", child.program.name)
+                log.warning("%s did not stop in time and was killed; its work is resumed", child.program.name)
             child.kill()
     await endings
 

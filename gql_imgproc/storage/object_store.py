@@ -267,7 +267,7 @@ class ObjectStore:
             return await self._sign(key, method, seconds)
         except StorageError as error:
             # A key that may read need not be one that can sign, such as Azure's SAS.
-            log.warning("no address could be signed", extra={"key": key, "reason": str(error)})
+            log.warning("no URL could be signed", extra={"key": key, "reason": str(error)})
             return None
 
     async def _sign(self, key: str, method: Literal["GET", "HEAD"], seconds: int) -> str:

@@ -25,7 +25,7 @@ class BackgroundTasks:
         try:
             await work()
         except Exception:
-            log.exception("work in the background failed; the next sweep finds what is left of it")
+            log.exception("background task failed; the next reconcile repeats its work")
         finally:
             del self._tasks[subject]
 

@@ -129,7 +129,7 @@ class CpuPool:
 
 
 def _exit_stuck_process() -> None:
-    log.critical("a decoder did not come back for %.0f s: this process ends", STUCK_SECONDS)
+    log.critical("a decoder did not return for %.0f s; this process exits", STUCK_SECONDS)
     os._exit(STUCK_EXIT)
 
 

@@ -151,8 +151,8 @@ async def _storage_unavailable(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    number = secrets.token_hex(6)
-    log.error("unexpected error", extra={"number": number, "path": request.url.path})
-    message = f"Something went wrong on our side. Give this number to whoever runs the service: {number}"
+    error_id = secrets.token_hex(6)
+    log.error("unexpected error", extra={"error_id": error_id, "path": request.url.path})
+    message = f"Something went wrong on our side. Give this number to whoever runs the service: {error_id}"
     # This answer is made outside of the middleware.
     return JSONResponse({"error": message}, 500, JSON_SECURITY_HEADERS)

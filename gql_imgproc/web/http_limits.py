@@ -149,7 +149,7 @@ class DeadlineTransport:
         if not unsent:
             self._sending.restart(now, sent)
         elif self._sending.is_too_slow(now, sent):
-            CONNECTIONS_CLOSED.labels("answer_not_read").inc()
+            CONNECTIONS_CLOSED.labels("slow_reader").inc()
             self._transport.abort()
             return
         if self._awaited is None or self._late is None:
@@ -195,7 +195,7 @@ class Http(HttpToolsProtocol):
         self._in_head = self._in_body = False
         self._expect_head()
         if len(self.connections) > self.max_connections:
-            self._refuse(503, "There are too many connections. Try again later.", "too_many")
+            self._refuse(503, "There are too many connections. Try again later.", "limit")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._line.stop()
@@ -281,7 +281,7 @@ class Http(HttpToolsProtocol):
         if self._is_answering():
             # Whoever sends the beginning of another request meanwhile has time until the answer ends.
             return
-        CONNECTIONS_CLOSED.labels("slow_head").inc()
+        CONNECTIONS_CLOSED.labels("slow_header").inc()
         if self._unparsed_bytes or self._head_bytes:
             self._refuse(408, "The head of the request took too long.")
         else:
@@ -299,7 +299,7 @@ class Http(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _fail(self, status: int, sentence: str, reason: str = "large_head") -> None:
+    def _fail(self, status: int, sentence: str, reason: str = "header_too_large") -> None:
         """Has the parser stop; uvicorn then asks for the answer."""
         self._refusal = status, sentence, reason
         raise ValueError(sentence)
@@ -329,7 +329,7 @@ class Http(HttpToolsProtocol):
         self._line.expect(self.patience.farewell, self.transport.abort)
 
 
-_HEAD_TOO_LARGE = (431, f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes.", "large_head")
+_HEAD_TOO_LARGE = (431, f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes.", "header_too_large")
 
 
 class WebSocket(WebSocketsSansIOProtocol):

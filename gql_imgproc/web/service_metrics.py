@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gql_imgproc import metrics
-from gql_imgproc.metrics import ALL, ServiceMetricValues
+from gql_imgproc.metrics import NO_LABEL, ServiceMetricValues
 from gql_imgproc.requests.repository.statistics import read_statistics
 from gql_imgproc.runtime import Runtime
 
@@ -12,11 +12,11 @@ async def read_database_metrics(runtime: Runtime) -> ServiceMetricValues:
     found = await runtime.db.read(read_statistics)
     return {
         metrics.REQUESTS_OPEN: {status.value: count for status, count in found.open_requests.items()},
-        metrics.PRODUCTS_PENDING: {ALL: found.pending_products},
-        metrics.IMAGES_PENDING: {ALL: found.pending_images},
-        metrics.OLDEST_REQUEST_IDLE_SECONDS: {ALL: found.unchanged_s},
-        metrics.PRODUCTS_CLAIMABLE: {ALL: found.claimable_products},
-        metrics.WEBHOOKS_DUE: {ALL: found.due_webhooks},
+        metrics.PRODUCTS_PENDING: {NO_LABEL: found.pending_products},
+        metrics.IMAGES_PENDING: {NO_LABEL: found.pending_images},
+        metrics.OLDEST_REQUEST_IDLE_SECONDS: {NO_LABEL: found.unchanged_s},
+        metrics.PRODUCTS_CLAIMABLE: {NO_LABEL: found.claimable_products},
+        metrics.WEBHOOKS_DUE: {NO_LABEL: found.due_webhooks},
     }
 
 
@@ -26,7 +26,7 @@ async def read_redis_metrics(runtime: Runtime) -> ServiceMetricValues:
     )
     return {
         metrics.QUEUE_MESSAGES: lengths,
-        metrics.WORKERS: {ALL: workers},
+        metrics.WORKERS: {NO_LABEL: workers},
         metrics.TASK_LAST_RUN: {name: account.last_run_at for name, account in accounts.items()},
         metrics.TASK_RUNS: {name: account.runs for name, account in accounts.items()},
         metrics.TASK_ITEMS: {name: account.items for name, account in accounts.items()},

@@ -215,27 +215,27 @@ def test_a_run_is_seen(start: StartService, tmp_path: Path, monkeypatch: pytest.
 
 def assert_figures(seen: Prometheus) -> None:
     """Exact sums over all processes."""
-    seen.wait('sum(imgproc_webhook_tries_total{result="delivered"}) == 1')
+    seen.wait('sum(imgproc_webhook_attempts_total{result="delivered"}) == 1')
     # All is done; what every process has counted of it is scraped from now on.
     seen.wait(f"min(timestamp(up)) > {time.time()}")
     assert seen.by("outcome", "sum by (outcome) (imgproc_images_total)") == {"COMPRESSED": 2, "KEPT": 1, "FAILED": 1}
     assert seen.by("format", "sum by (format) (imgproc_images_total)") == {"jpeg": 3, "unknown": 1}
     assert seen.by("code", "sum by (code) (imgproc_image_failures_total)") == {"HTTP_STATUS": 1}
-    assert seen.by("code", "sum by (code) (imgproc_images_put_off_total)") == {"HTTP_STATUS": 1}
+    assert seen.by("code", "sum by (code) (imgproc_image_retries_total)") == {"HTTP_STATUS": 1}
     downloads = 'sum by (result) (imgproc_downloads_total{host_class="allowed_private"})'
     assert seen.by("result", downloads) == {"OK": 3, "STATUS_TEMPORARY": 1, "STATUS_PERMANENT": 1}
     assert seen.by("host_class", "sum by (host_class) (imgproc_downloads_total)") == {"allowed_private": 5}
     stages = seen.by("stage", "sum by (stage) (imgproc_image_stage_seconds_count)")
     assert stages == {"fetch": 5, "wait": 3, "compress": 3, "store": 3, "record": 4}
     assert seen.query("sum(imgproc_image_input_bytes_total) > sum(imgproc_image_output_bytes_total)")
-    assert seen.by("status", "sum by (status) (imgproc_requests_ended_total)") == {"COMPLETED_WITH_ERRORS": 1}
+    assert seen.by("status", "sum by (status) (imgproc_requests_finished_total)") == {"COMPLETED_WITH_ERRORS": 1}
     assert seen.by("result", "sum by (result) (imgproc_uploads_total)") == {"accepted": 1, "csv_invalid": 1}
     operations = seen.by("field", "sum by (field) (imgproc_graphql_operations_total)")
     assert operations == {"uploadCsv": 2, "limits": 1}
     assert seen.query("sum(imgproc_graphql_subscriptions_total) == 1")
     assert seen.query("max(imgproc_workers) == 2")
     assert seen.query("max(imgproc_images_pending) == 0")
-    assert seen.query('max(imgproc_duty_runs_total{duty="sweep"}) > 0')
+    assert seen.query('max(imgproc_task_runs_total{task="reconcile"}) > 0')
     # Each process counts for itself, none for another.
     assert seen.query("sum(imgproc_products_claimed_total) == 4")
 
@@ -271,7 +271,7 @@ def assert_lines(log: str, request_id: str) -> None:
     assert (times["image completed"], times["image failed"], times["image retry scheduled"]) == (3, 1, 1)
     # The first product had its second picture put off.
     assert (times["product processed"], times["product retry scheduled"]) == (3, 1)
-    assert times["request ended"] == times["webhook delivered"] == 1
+    assert times["request finished"] == times["webhook delivered"] == 1
     for line in ours:
         if line["event"].startswith("image"):
             assert line["image"].startswith("img_")

@@ -74,4 +74,4 @@ async def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
     seen, comparisons, logged, _ = unknown
     assert [statement.split()[0] for statement in seen if not statement.startswith("BEGIN")] == ["SELECT"]
     assert comparisons == [(64, 64)]
-    assert logged == [("API key refused", "It is not known. Check that it was copied as a whole.")]
+    assert logged == [("API key rejected", "It is not known. Check that it was copied as a whole.")]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gql_imgproc.metrics import ALL, FIGURES, iter_own_metrics, render_all_metrics
+from gql_imgproc.metrics import NO_LABEL, SERVICE_METRICS, iter_own_metrics, render_all_metrics
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "deploy/prometheus", ROOT / "deploy/grafana"
@@ -77,7 +77,7 @@ def test_alerts_and_dashboards_ask_for_figures_that_there_are() -> None:
         for family in iter_own_metrics()
         for suffix in {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
     }
-    shared = {figure.name for figure in FIGURES}
+    shared = {figure.name for figure in SERVICE_METRICS}
 
     assert asked - told - shared == set()
     # And whatever is told is shown somewhere.
@@ -87,9 +87,9 @@ def test_alerts_and_dashboards_ask_for_figures_that_there_are() -> None:
 
 
 def test_figures_about_the_whole_service_are_not_added_up() -> None:
-    shared = "|".join(figure.name for figure in FIGURES if figure.name != "imgproc_backend_up")
+    shared = "|".join(figure.name for figure in SERVICE_METRICS if figure.name != "imgproc_backend_up")
     uses = [(expression, use) for expression in expressions() for use in re.finditer(rf"\b({shared})\b", expression)]
-    assert len(uses) > len(FIGURES)
+    assert len(uses) > len(SERVICE_METRICS)
 
     for expression, use in uses:
         before = expression[: use.start()].removesuffix("rate(")
@@ -103,7 +103,7 @@ def test_the_dashboards_are_what_their_module_writes() -> None:
 
 
 def test_names_types_and_units_are_as_prometheus_has_them() -> None:
-    readings = {figure: {"x" if figure.label else ALL: 1.0} for figure in FIGURES}
+    readings = {figure: {"x" if figure.label else NO_LABEL: 1.0} for figure in SERVICE_METRICS}
     ours = b"".join(
         line for line in render_all_metrics(readings).splitlines(keepends=True) if re.match(rb"(# \w+ )?imgproc_", line)
     )

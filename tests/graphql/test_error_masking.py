@@ -31,9 +31,9 @@ def broken(*_: Any, **__: Any) -> Any:
 def assert_masked(told: str, errors: list[Any], caplog: pytest.LogCaptureFixture) -> None:
     """Each error has its number, which stands in a line of the log that tells all."""
     lines = {
-        record.number: record
+        record.error_id: record
         for record in caplog.get_records("call")
-        if record.levelno == logging.ERROR and hasattr(record, "number")
+        if record.levelno == logging.ERROR and hasattr(record, "error_id")
     }
     numbers = [error["message"].rpartition(" ")[2] for error in errors]
 

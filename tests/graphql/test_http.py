@@ -265,7 +265,7 @@ async def test_exception_is_replaced_by_a_number_that_stands_in_the_log(
     assert error["extensions"] == {"code": "INTERNAL"}
     assert error["path"] == ["requests"]
     assert "swordfish" not in json.dumps(body)
-    assert line.number == number
+    assert line.error_id == number
     assert "swordfish" in caplog.text
 
 

@@ -199,7 +199,7 @@ def test_without_redis_reads_go_on_and_each_process_counts_uploads(
     with caplog.at_level(logging.WARNING, "gql_imgproc.messaging.rate_limiter"):
         asyncio.run(story())
     assert [record.message for record in caplog.records if record.name == "gql_imgproc.messaging.rate_limiter"] == [
-        "rates are not counted in Redis"
+        "rate limiter: Redis unavailable"
     ]
 
 

@@ -152,7 +152,7 @@ async def test_what_ends_it_by_a_fault_is_logged_once_and_told_to_each(caplog: p
     seen = await asyncio.gather(*followers)
 
     (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    number = vars(logged)["number"]
+    number = vars(logged)["error_id"]
     assert [numbers(results[:-1]) for results in seen] == [[1]] * 3
     for last in (results[-1] for results in seen):
         assert json.loads(last.payload) == {

@@ -59,7 +59,7 @@ async def test_of_several_processes_one_does_a_duty_and_leaves_an_account(runtim
 def test_every_duty_is_done(run: Run) -> None:
     async def story(runtime: Runtime) -> None:
         run_periodic_tasks(runtime)
-        while set(runtime.leader_locks.stats()) != {"sweep", "retry", "expiry", "orphans"}:  # noqa: ASYNC110 - Redis tells nobody
+        while set(runtime.leader_locks.stats()) != {"reconcile", "retry", "expiry", "orphans"}:  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.01)
 
     run(lambda runtime: asyncio.wait_for(story(runtime), 10))

@@ -179,7 +179,7 @@ def run(story: Story, http: type[Http] = Hasty) -> None:
 
 
 def cut(reason: str) -> float:
-    return REGISTRY.get_sample_value("imgproc_connections_cut_total", {"reason": reason}) or 0
+    return REGISTRY.get_sample_value("imgproc_http_connections_closed_total", {"reason": reason}) or 0
 
 
 def parts(answer: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -265,12 +265,12 @@ def test_nothing_is_read_while_requests_wait() -> None:
 
 def test_silent_connections_are_closed_without_a_word() -> None:
     async def story(app: App, address: str) -> None:
-        before = cut("slow_head")
+        before = cut("slow_header")
         async with connected(address) as one, connected(address) as other, connected(address) as third:
             said = await asyncio.gather(one.rest(), other.rest(), third.rest())
 
         assert said == [b""] * 3
-        assert cut("slow_head") == before + 3
+        assert cut("slow_header") == before + 3
         assert app.began == []
 
     run(story)
@@ -280,7 +280,7 @@ def test_silent_connections_are_closed_without_a_word() -> None:
 @pytest.mark.parametrize("dripped", [b"GET /short HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 100, b"\r\n" * 100])
 def test_a_dripping_head_is_closed(beginning: bytes, dripped: bytes) -> None:
     async def story(app: App, address: str) -> None:
-        before = cut("slow_head")
+        before = cut("slow_header")
         async with connected(address) as client:
             # Given a connection, fresh or one that had an answer,
             client.send(beginning)
@@ -293,7 +293,7 @@ def test_a_dripping_head_is_closed(beginning: bytes, dripped: bytes) -> None:
 
             # then there is an end.
             assert parts(said)[0] == 408
-            assert cut("slow_head") == before + 1
+            assert cut("slow_header") == before + 1
             assert len(app.began) == (1 if beginning else 0)
 
     run(story)
@@ -372,12 +372,12 @@ def test_a_body_that_goes_on_after_its_answer_is_not_listened_to_for_ever() -> N
 @pytest.mark.parametrize("path", ["/endless", "/whole"])
 def test_whoever_does_not_read_is_closed(path: str) -> None:
     async def story(app: App, address: str) -> None:
-        before = cut("answer_not_read")
+        before = cut("slow_reader")
         async with connected(address) as client:
             client.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            await until(lambda: cut("answer_not_read") > before and bool(app.ended))
+            await until(lambda: cut("slow_reader") > before and bool(app.ended))
 
-            assert cut("answer_not_read") == before + 1
+            assert cut("slow_reader") == before + 1
             assert (app.began, app.ended) == ([path], [path])
 
     run(story)
@@ -420,7 +420,7 @@ SOCKET = (
 
 def test_a_silent_socket_stays_and_one_that_does_not_read_is_closed() -> None:
     async def story(app: App, address: str) -> None:
-        before = cut("answer_not_read")
+        before = cut("slow_reader")
         async with connected(address) as client:
             # Given a socket on which nothing happens,
             client.send(SOCKET)
@@ -435,7 +435,7 @@ def test_a_silent_socket_stays_and_one_that_does_not_read_is_closed() -> None:
             await until(lambda: bool(app.ended))
 
             # then it is closed, and the application has heard so.
-            assert cut("answer_not_read") == before + 1
+            assert cut("slow_reader") == before + 1
             assert app.disconnected == 1
 
     run(story)
@@ -467,14 +467,14 @@ LINE = b"GET /short HTTP/1.1\r\nHost: localhost\r\n"
 )
 def test_a_head_has_a_largest_size(request_: bytes, status: int) -> None:
     async def story(app: App, address: str) -> None:
-        before = cut("large_head")
+        before = cut("header_too_large")
         async with connected(address) as client:
             client.send(request_)
             got, headers, body = parts(await client.rest())
 
         assert (got, headers["connection"], headers["x-content-type-options"]) == (status, "close", "nosniff")
         assert f"{MAX_HEAD_BYTES:,} bytes" in json.loads(body)["error"]
-        assert cut("large_head") == before + 1
+        assert cut("header_too_large") == before + 1
         assert app.began == []
 
     run(story)
@@ -582,14 +582,14 @@ def test_connections_beyond_the_bound_are_told_so() -> None:
         max_connections: ClassVar[int] = 2
 
     async def story(app: App, address: str) -> None:
-        before = cut("too_many")
+        before = cut("limit")
         async with connected(address) as one, connected(address) as other:
             for client in (one, other):
                 client.send(b"GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 await client.head()
             async with connected(address) as third:
                 assert parts(await third.rest())[0] == 503
-            assert cut("too_many") == before + 1
+            assert cut("limit") == before + 1
         app.go_on.set()
         await until(lambda: len(app.ended) == 2)
         async with connected(address) as later:
