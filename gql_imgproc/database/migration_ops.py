@@ -29,7 +29,7 @@ def has_started(table: str, column: str) -> bool:
     return inspector.has_table(table) and column in {found["name"] for found in inspector.get_columns(table)}
 
 
-def drop_index(name: str, table: str) -> None:
+def drop_index_online(name: str, table: str) -> None:
     """As `create_index_online`: those who read and write the table do not wait."""
     with _unhurried() as concurrently:
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=concurrently)

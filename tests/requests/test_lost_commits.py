@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from gql_imgproc.access import api_keys
 from gql_imgproc.database.engine import Database
@@ -34,9 +34,9 @@ def unheard() -> Iterator[None]:
     """Meanwhile every transaction that writes is committed, then tried again."""
     write_now = Database.write_now
 
-    def twice(self: Database, do: Callable[[Connection], Any]) -> Any:
-        write_now(self, do)
-        return write_now(self, do)
+    def twice(self: Database, work: Any, *args: Any, **kwargs: Any) -> Any:
+        write_now(self, work, *args, **kwargs)
+        return write_now(self, work, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "write_now", twice)

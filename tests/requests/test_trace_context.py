@@ -84,14 +84,14 @@ def test_what_is_no_traceparent_is_not_carried(collector: Collector) -> None:
 
 def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
     def fail() -> None:
-        with tracing.start_span("deed", CALLER):
+        with tracing.start_span("step", CALLER):
             raise ValueError("https://example.com/?signature=hidden")
 
     with pytest.raises(ValueError, match="hidden"):
         fail()
 
     tracing.shut_down()
-    (span,) = collector.named("deed")
+    (span,) = collector.named("step")
     assert span.failed
     assert b"ValueError" in collector.bodies
     assert b"hidden" not in collector.bodies
@@ -102,7 +102,7 @@ def test_a_collector_that_never_answers_does_not_keep_a_process_from_its_end(mon
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         tracing.set_up("api")
-        with tracing.start_span("deed"):
+        with tracing.start_span("step"):
             pass
         began = time.monotonic()
 
@@ -125,10 +125,10 @@ def test_nothing_of_it_is_loaded_unless_it_is_asked_for() -> None:
 import sys, threading, redis
 from gql_imgproc import tracing
 tracing.set_up("api")
-with tracing.span("deed"):
-    assert tracing.current() is None
+with tracing.start_span("step"):
+    assert tracing.current_traceparent() is None
 tracing.shut_down()
-print(tracing.is_on(), "opentelemetry.exporter" in sys.modules, threading.active_count())
+print(tracing.is_enabled(), "opentelemetry.exporter" in sys.modules, threading.active_count())
 """
     assert run_python(code).stdout == "False False 1\n"
     asked = "http://127.0.0.1:9"
@@ -143,8 +143,8 @@ sys.modules["opentelemetry"] = None
 from gql_imgproc import log, tracing
 log.set_up("info", "console")
 tracing.set_up("worker")
-with tracing.span("deed"):
-    print(tracing.is_on())
+with tracing.start_span("step"):
+    print(tracing.is_enabled())
 """
     done = run_python(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
 
