@@ -1,6 +1,6 @@
 import { createClient } from "graphql-ws";
 import { GraphiQL, type Document } from "./globals";
-import { authorizationIn, chosen, PATH, upload, type Headers, type Operation } from "./upload";
+import { authorizationIn, PATH, selection, upload, type Headers, type Operation } from "./upload";
 
 interface Options {
   documentAST?: Document;
@@ -9,19 +9,19 @@ interface Options {
 type Fetcher = (operation: Operation, options?: Options) => unknown;
 
 const { getOperationAST, parse } = GraphiQL.GraphQL;
-//: With this the service closes a socket without a key, or with one that is not good: another try changes nothing.
-const FORBIDDEN_SOCKET = 4403;
+//: Close code for a missing or invalid API key; a retry would not help.
+const FORBIDDEN_CLOSE_CODE = 4403;
 
 let authorization: string | null = null;
 const wsClient = createClient({
   url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${PATH}`,
-  // Browsers send no headers with a socket.
+  // Browsers cannot set headers for a WebSocket.
   connectionParams: () => (authorization ? { Authorization: authorization } : {}),
-  shouldRetry: (problem) => problem instanceof CloseEvent && problem.code !== FORBIDDEN_SOCKET,
+  shouldRetry: (problem) => problem instanceof CloseEvent && problem.code !== FORBIDDEN_CLOSE_CODE,
 });
 
-/** What runs next over the socket runs with what stands in the headers of its tab. */
-function present(headers?: Headers): void {
+/** Uses the authorization header of the current tab for the WebSocket. */
+function authorizeSocket(headers?: Headers): void {
   const next = authorizationIn(headers);
   if (next === authorization) return;
   authorization = next;
@@ -30,29 +30,29 @@ function present(headers?: Headers): void {
 
 const plain = GraphiQL.createFetcher({ url: PATH, wsClient }) as Fetcher;
 
-const lacksFile = ({ variables }: Operation): boolean => variables?.input?.file === null;
+const needsFile = ({ variables }: Operation): boolean => variables?.input?.file === null;
 
-/** Runs what stands in a tab: an upload with the file of the panel, a subscription over the WebSocket. */
-export const fetcher: Fetcher = (given, givenOptions) => {
-  const [operation, options] = ofThisTab(given, givenOptions);
-  if (!lacksFile(operation)) {
-    present(options.headers);
+/** Runs the operation of a tab: an upload with the file of the panel, a subscription over the WebSocket. */
+export const fetcher: Fetcher = (tabOperation, tabOptions) => {
+  const [operation, options] = matchTab(tabOperation, tabOptions);
+  if (!needsFile(operation)) {
+    authorizeSocket(options.headers);
     return plain(operation, options);
   }
-  if (!chosen.file) return { errors: [{ message: "Choose a file in the panel “Upload a CSV” first." }] };
-  return upload(chosen.file, operation, options.headers);
+  if (!selection.file) return { errors: [{ message: "Choose a file in the panel “Upload a CSV” first." }] };
+  return upload(selection.file, operation, options.headers);
 };
 
-/** For a moment after a change of tabs, GraphiQL gives the name and the syntax tree of the tab that was left. */
-function ofThisTab(operation: Operation, options: Options = {}): [Operation, Options] {
+/** Corrects name and syntax tree: right after a change of tabs, GraphiQL still passes those of the previous tab. */
+function matchTab(operation: Operation, options: Options = {}): [Operation, Options] {
   let documentAST: Document;
   try {
     documentAST = parse(operation.query);
   } catch {
-    // The service says what is wrong with it.
+    // The server reports the syntax error.
     return [operation, options];
   }
-  // By its own name also when there is but one: GraphiQL takes what it cannot name for no subscription.
+  // Set the name even for a single operation: GraphiQL recognises a subscription only by its name.
   const named = getOperationAST(documentAST, operation.operationName) ?? getOperationAST(documentAST);
   return [{ ...operation, operationName: named?.name?.value }, { ...options, documentAST }];
 }

@@ -1,4 +1,4 @@
-// The parts of the ready-made browser files that this page uses; they set globals and come without types.
+// Types for the globals that the browser builds of GraphiQL and React set, as far as this page uses them.
 
 export type Element = unknown;
 export type Component = (props: never) => Element;
@@ -22,7 +22,7 @@ export interface EditorContext {
   headerEditor: Editor | null;
 }
 
-/** A syntax tree, which this page only hands on. */
+/** A syntax tree, opaque to this page. */
 export type Document = object;
 
 interface Globals {

@@ -4,30 +4,30 @@ import "./page.css";
 import { tabs, type Subject } from "./samples";
 import { storage } from "./storage";
 import { PATH } from "./upload";
-import { uploadPlugin } from "./upload-panel";
+import { uploadPlugin } from "./upload-plugin";
 
-const NEWEST = "{ requests(first: 1) { edges { node { id products(first: 1) { edges { node { id } } } } } } }";
+const NEWEST_REQUEST = "{ requests(first: 1) { edges { node { id products(first: 1) { edges { node { id } } } } } } }";
 
-interface Newest {
+interface NewestRequest {
   data: { requests: { edges: { node: { id: string; products: { edges: { node: { id: string } }[] } } }[] } };
 }
 
-/** The newest request, so that the samples run as they stand. */
-async function newest(): Promise<Subject> {
+/** Returns the newest request, so that the samples run without changes. */
+async function fetchNewestRequest(): Promise<Subject> {
   try {
     const response = await fetch(PATH, {
       method: "POST",
       headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify({ query: NEWEST }),
+      body: JSON.stringify({ query: NEWEST_REQUEST }),
     });
-    const request = ((await response.json()) as Newest).data.requests.edges[0]?.node;
+    const request = ((await response.json()) as NewestRequest).data.requests.edges[0]?.node;
     return { id: request?.id ?? "", productId: request?.products.edges[0]?.node.id ?? "" };
   } catch {
     return { id: "", productId: "" };
   }
 }
 
-const defaultTabs = tabs(await newest());
+const defaultTabs = tabs(await fetchNewestRequest());
 ReactDOM.createRoot(document.getElementById("graphiql")!).render(
   React.createElement(GraphiQL, {
     fetcher,

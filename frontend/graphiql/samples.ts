@@ -1,4 +1,4 @@
-// One tab for each operation there is. The documents are files, so that a test can hold them against the schema.
+// One tab for each operation. The documents are files, so that a test can validate them against the schema.
 import auditLog from "./samples/audit-log.graphql?raw";
 import cancel from "./samples/cancel.graphql?raw";
 import createKey from "./samples/create-key.graphql?raw";
@@ -20,7 +20,7 @@ import viewer from "./samples/viewer.graphql?raw";
 
 export const uploadText = uploadCsv;
 
-/** What the samples are about: by these names their variables are filled in. */
+/** Values for the variables of these names in the samples. */
 export interface Subject {
   id: string;
   productId: string;
@@ -31,13 +31,13 @@ export interface Tab {
   variables?: string;
 }
 
-/** The title that GraphiQL gives to the tab of the subscription. */
+/** The title of the subscription's tab in GraphiQL. */
 export const PROGRESS = "Progress";
 
 export function tabs({ id, productId }: Subject): Tab[] {
   const byId = { id };
   const samples: [string, object?][] = [
-    // GraphiQL drops the variables of the first one.
+    // The first sample has no variables, since GraphiQL drops those of the first tab.
     [requests],
     [request, byId],
     [progress, byId],
@@ -60,14 +60,14 @@ export function tabs({ id, productId }: Subject): Tab[] {
   return samples.map(([query, variables]) => (variables ? { query, variables: text(variables) } : { query }));
 }
 
-/** The variables of a tab, about another subject; whatever else stands in them stays. */
-export function about(subject: Subject, variables: string | null): string | null {
+/** Fills the subject into the variables of a tab and keeps all other variables. */
+export function fillVariables(subject: Subject, variables: string | null): string | null {
   try {
-    const given = JSON.parse(variables ?? "") as Record<string, unknown>;
-    const known = Object.entries(subject).filter(([name]) => name in given);
-    return known.length ? text({ ...given, ...Object.fromEntries(known) }) : variables;
+    const current = JSON.parse(variables ?? "") as Record<string, unknown>;
+    const known = Object.entries(subject).filter(([name]) => name in current);
+    return known.length ? text({ ...current, ...Object.fromEntries(known) }) : variables;
   } catch {
-    // Somebody is writing them.
+    // The user is editing them, so they are not valid JSON.
     return variables;
   }
 }

@@ -1,7 +1,7 @@
-//: Where GraphiQL notes what was run, each time with the headers.
+//: Entries in which GraphiQL stores executed operations with their headers.
 const HISTORY = ["graphiql:queries", "graphiql:favorites"];
 
-/** The browser's store without headers: an API key may stand among them. */
+/** Local storage without request headers, since they may contain an API key. */
 export const storage = {
   get length(): number {
     return localStorage.length;

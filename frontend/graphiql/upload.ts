@@ -10,8 +10,8 @@ export interface Operation {
 
 export type Headers = Record<string, string>;
 
-/** What stands in the editor of headers; none while that is no JSON, which GraphiQL shows. */
-export function headersIn(text: string): Headers {
+/** Parses the header editor. Invalid JSON counts as no headers; GraphiQL marks it. */
+export function parseHeaders(text: string): Headers {
   try {
     return JSON.parse(text) as Headers;
   } catch {
@@ -23,15 +23,15 @@ export function authorizationIn(headers: Headers = {}): string | null {
   return Object.entries(headers).find(([name]) => name.toLowerCase() === "authorization")?.[1] ?? null;
 }
 
-/** The file of the panel, which is for the tab of the mutation too. */
-export const chosen: { file: File | null } = { file: null };
+/** The file chosen in the panel; the tab of the mutation uses it too. */
+export const selection: { file: File | null } = { file: null };
 
-export const operationFor = (input: object): Operation => ({
+export const uploadOperation = (input: object): Operation => ({
   query: uploadText,
   variables: { input: { ...input, file: null } },
 });
 
-/** Sends a file as the GraphQL multipart request specification says: operations, map, then the file. */
+/** Sends a file as a GraphQL multipart request: operations, map, then the file. */
 export async function upload(file: File, operation: Operation, headers?: Headers): Promise<unknown> {
   const form = new FormData();
   form.append("operations", JSON.stringify(operation));
@@ -45,13 +45,13 @@ export async function upload(file: File, operation: Operation, headers?: Headers
   return response.json();
 }
 
-/** The same for a terminal. */
-export function curlFor(name: string, input: object): string {
+/** The same upload as a curl command. */
+export function curlCommand(name: string, input: object): string {
   const operations = JSON.stringify({
     query: "mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typename ... on UploadCsvSuccess { request { id } } ... on UserError { message } } }",
     variables: { input: { ...input, file: null } },
   });
-  // A single quote can't stand inside a single-quoted word of a shell.
+  // Shells do not allow a single quote inside a single-quoted word.
   const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
   return [
     `curl ${location.origin}${PATH}`,

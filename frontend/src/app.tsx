@@ -10,7 +10,7 @@ import { home, useRoute } from "./route";
 export function App() {
   const id = useRoute();
   const key = useSignal(credentials.key);
-  const asked = useSignal(credentials.asked);
+  const prompt = useSignal(credentials.prompt);
   return (
     <>
       <ConnectionBanner />
@@ -31,9 +31,9 @@ export function App() {
           )}
         </nav>
       </header>
-      {/* By its key, so that nothing that was seen with one is seen without it, or with another. */}
+      {/* Keyed by the API key: a new key starts with an empty page and sees no data of the previous key. */}
       <main key={key}>
-        {asked !== null ? <KeyPanel reason={asked} /> : id === null ? <HomePage /> : <RequestPage key={id} id={id} />}
+        {prompt !== null ? <KeyPanel reason={prompt} /> : id === null ? <HomePage /> : <RequestPage key={id} id={id} />}
       </main>
       <Announcer />
     </>

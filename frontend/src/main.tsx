@@ -11,10 +11,10 @@ import "./styles/requests.css";
 import "./styles/products.css";
 import "./styles/dialogs.css";
 
-// Leaving would stop them; the browser asks whether that is meant.
+// Leaving the page stops running uploads, so the browser asks first.
 addEventListener("beforeunload", (event) => uploads.sending && event.preventDefault());
 
-// Another key may see other requests.
+// A different key may see different requests.
 credentials.key.listen(() => {
   store.clear();
   uploads.accepted.set([]);

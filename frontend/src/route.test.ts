@@ -1,22 +1,22 @@
 import { expect, it, vi } from "vitest";
-import { detailsOf, here, hrefOf, idOf } from "./route";
+import { hashParams, parseRequestId, requestHref, toSameOrigin } from "./route";
 
-it("finds the request in the address, whatever stands behind it", () => {
-  expect(idOf(hrefOf("req_1"))).toBe("req_1");
-  expect(idOf(hrefOf("a/b?c") + "?status=FAILED")).toBe("a/b?c");
-  expect(detailsOf("#/requests/req_1?status=FAILED").get("status")).toBe("FAILED");
-  expect(idOf("")).toBeNull();
-  expect(idOf("#/")).toBeNull();
+it("finds the request ID in the URL, with or without parameters", () => {
+  expect(parseRequestId(requestHref("req_1"))).toBe("req_1");
+  expect(parseRequestId(requestHref("a/b?c") + "?status=FAILED")).toBe("a/b?c");
+  expect(hashParams("#/requests/req_1?status=FAILED").get("status")).toBe("FAILED");
+  expect(parseRequestId("")).toBeNull();
+  expect(parseRequestId("#/")).toBeNull();
 });
 
-it("takes a broken address for a request that there is not", () => {
-  expect(idOf("#/requests/%E0%A4%A")).toBe("%E0%A4%A");
+it("returns an invalid request ID unchanged", () => {
+  expect(parseRequestId("#/requests/%E0%A4%A")).toBe("%E0%A4%A");
 });
 
-it("stays on the host that it was opened under, and keeps what opens an address", () => {
+it("keeps the page's own host and the signature of a URL", () => {
   vi.stubGlobal("location", { href: "http://127.0.0.1:8000/#/" });
 
-  expect(here("https://shop.example/pictures/api/download/req_1?expires=1&signature=2")).toBe("/api/download/req_1?expires=1&signature=2");
-  expect(here("https://shop.example/api/image/a/b.jpg")).toBe("/api/image/a/b.jpg");
-  expect(here("https://bucket.example/b.jpg?x=1")).toBe("https://bucket.example/b.jpg?x=1");
+  expect(toSameOrigin("https://shop.example/images/api/download/req_1?expires=1&signature=2")).toBe("/api/download/req_1?expires=1&signature=2");
+  expect(toSameOrigin("https://shop.example/api/image/a/b.jpg")).toBe("/api/image/a/b.jpg");
+  expect(toSameOrigin("https://bucket.example/b.jpg?x=1")).toBe("https://bucket.example/b.jpg?x=1");
 });

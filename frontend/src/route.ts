@@ -3,22 +3,22 @@ import { useEffect, useState } from "preact/hooks";
 const prefix = "#/requests/";
 
 export const home = "#/";
-export const hrefOf = (id: string): string => prefix + encodeURIComponent(id);
+export const requestHref = (id: string): string => prefix + encodeURIComponent(id);
 
-/** The request named in the address, so that a reload comes back to it. */
-export function idOf(hash: string): string | null {
+/** The request ID in the URL fragment, so that a reload opens the same request. */
+export function parseRequestId(hash: string): string | null {
   const [path] = hash.split("?");
   if (!path!.startsWith(prefix)) return null;
   const id = path!.slice(prefix.length);
   try {
     return decodeURIComponent(id);
   } catch {
-    // Cut off in the middle of a character; there is no such request, and the page says so.
+    // The URL was truncated inside an escaped character. No request has this ID, and the page says so.
     return id;
   }
 }
 
-const read = (): string | null => idOf(location.hash);
+const read = (): string | null => parseRequestId(location.hash);
 
 export function useRoute(): string | null {
   const [id, setId] = useState(read);
@@ -30,18 +30,18 @@ export function useRoute(): string | null {
   return id;
 }
 
-/** What stands in the address beside the request. */
-export const detailsOf = (hash: string): URLSearchParams => new URLSearchParams(hash.split("?")[1]);
+/** The parameters in the URL fragment, after the request ID. */
+export const hashParams = (hash: string): URLSearchParams => new URLSearchParams(hash.split("?")[1]);
 
-/** Writes it there without a step in the history. */
-export function keepDetails(details: URLSearchParams): void {
-  const text = details.toString();
+/** Writes the parameters into the URL fragment without adding a history entry. */
+export function replaceHashParams(params: URLSearchParams): void {
+  const text = params.toString();
   history.replaceState(history.state, "", location.hash.split("?")[0] + (text && `?${text}`));
 }
 
-/** The service tells absolute addresses; the page stays on the host it was opened under, as its policy demands. */
-export function here(url: string): string {
-  // What stands behind the path may be the signature that opens it.
+/** Turns an absolute URL from the API into one on the page's own host: the content security policy allows no other. */
+export function toSameOrigin(url: string): string {
+  // The query string may contain the URL's signature, so it stays.
   const { pathname, search } = new URL(url, location.href);
   const start = pathname.lastIndexOf("/api/");
   return start < 0 ? url : pathname.slice(start) + search;

@@ -1,4 +1,4 @@
-"""A real browser before the real service."""
+"""Fixtures: a real browser, and the real service."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from gql_imgproc.standalone.sample_server import image_host
 from gql_imgproc.web.pages import STATIC
 from tests.acceptance.conftest import Service
 
-#: A browser of the system's: Playwright's own cannot be had without its download site.
+#: Browsers of the system: Playwright's own browser needs its download site.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
-#: Products of a file that takes three pages to show.
-MANY = 60
+#: Products that fill three pages of the list.
+THREE_PAGES = 60
 
 
-def lacking(what: str) -> None:
-    """A laptop may do without; CI must not."""
+def skip_without(requirement: str) -> None:
+    """Skip on a laptop, but fail in CI."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
+        pytest.fail(f"{requirement} is missing")
+    pytest.skip(f"{requirement} is missing")
 
 
-# Not for the whole session: while Playwright runs, no other test in its process can run an event loop.
+# Scope "module": while Playwright runs, no other test in its process can run an event loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
-        lacking("Chromium")
+        skip_without("Chromium")
     if not (STATIC / "index.html").is_file():
-        lacking("The built page")
+        skip_without("The built page")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield launched
@@ -48,9 +48,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a host that serves the sample pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
+def sample_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a host that serves the sample images."""
+    folder = tmp_path_factory.mktemp("images")
     sample_images.create_sample_images(folder)
     with image_host(folder) as port:
         yield f"http://127.0.0.1:{port}"
@@ -61,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {
         "FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
         "FETCH_ALLOW_PORTS": "*",
-        # As long as the whole: one host here keeps the service waiting on purpose.
+        # As long as the total limit: `HoldingHost` keeps downloads waiting on purpose.
         "FETCH_FIRST_BYTE_SECONDS": "60",
     }
     started = Service(tmp_path_factory.mktemp("service"), (), settings)
@@ -74,32 +74,32 @@ OpenPage = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
-    """Opens pages, each in a browser of its own; nothing may go wrong in them, and they may ask no other host."""
+    """Opens pages, each in its own browser context. Fails on errors in a page and on requests to other hosts."""
     contexts: list[BrowserContext] = []
-    faults: list[str] = []
+    problems: list[str] = []
 
-    def own_host_only(route: Route) -> None:
+    def allow_own_host_only(route: Route) -> None:
         if route.request.url.startswith((service.url, "data:", "blob:")):
             route.continue_()
         else:
-            faults.append(f"asked {route.request.url}")
+            problems.append(f"requested {route.request.url}")
             route.abort()
 
-    def policy_held(message: ConsoleMessage) -> None:
+    def collect_policy_violations(message: ConsoleMessage) -> None:
         if "Content Security Policy" in message.text:
-            faults.append(message.text)
+            problems.append(message.text)
 
     def open_page(**options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 860}, "locale": "en-US"} | options)
         contexts.append(context)
-        context.route("**/*", own_host_only)
+        context.route("**/*", allow_own_host_only)
         page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", policy_held)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", collect_policy_violations)
         page.on(
             "websocket",
             lambda socket: (
-                None if socket.url.startswith(service.url.replace("http", "ws", 1)) else faults.append(socket.url)
+                None if socket.url.startswith(service.url.replace("http", "ws", 1)) else problems.append(socket.url)
             ),
         )
         return page
@@ -107,7 +107,7 @@ def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
     yield open_page
     for context in contexts:
         context.close()
-    assert faults == []
+    assert problems == []
 
 
 @pytest.fixture
@@ -116,13 +116,13 @@ def page(open_page: OpenPage) -> Page:
 
 
 @pytest.fixture
-def sample_csv(pictures: str, tmp_path: Path) -> Path:
+def sample_csv(sample_host: str, tmp_path: Path) -> Path:
     """The CSV of the demo."""
-    return written(tmp_path / "products.csv", sample_images.sample_csv(pictures))
+    return write_csv(tmp_path / "products.csv", sample_images.sample_csv(sample_host))
 
 
 class HoldingHost:
-    """Keeps whoever asks it for a picture waiting until `release`, and then has none: a request stays open as long."""
+    """Holds back each response until `release()`, then answers 404. So a request stays open until then."""
 
     def __init__(self) -> None:
         self._released = threading.Event()
@@ -161,22 +161,22 @@ def holding_host() -> Iterator[HoldingHost]:
 
 
 @pytest.fixture
-def held_csv(pictures: str, holding_host: HoldingHost, tmp_path: Path) -> Path:
-    """The CSV of the demo and a picture that does not come: the request stays open until its host is released."""
+def held_csv(sample_host: str, holding_host: HoldingHost, tmp_path: Path) -> Path:
+    """The CSV of the demo, plus an image on `holding_host`: the request stays open until the host is released."""
     held = [13, "Garden chair", f"{holding_host.url}/chair.jpg"]
-    return written(tmp_path / "catalogue.csv", [*sample_images.sample_csv(pictures), held])
+    return write_csv(tmp_path / "catalogue.csv", [*sample_images.sample_csv(sample_host), held])
 
 
 @pytest.fixture
-def many_csv(pictures: str, tmp_path: Path) -> Path:
-    """Products for three pages; the picture of one does not exist."""
-    urls = [f"{pictures}/gift-card.gif"] * MANY
-    urls[6] = f"{pictures}/missing.gif"
+def many_csv(sample_host: str, tmp_path: Path) -> Path:
+    """Products for three pages; the image of one does not exist."""
+    urls = [f"{sample_host}/gift-card.gif"] * THREE_PAGES
+    urls[6] = f"{sample_host}/missing.gif"
     rows = [[number, f"Cup {number}", url] for number, url in enumerate(urls, 1)]
-    return written(tmp_path / "cups.csv", [["S. No.", "Product Name", "Input Image Urls"], *rows])
+    return write_csv(tmp_path / "cups.csv", [["S. No.", "Product Name", "Input Image Urls"], *rows])
 
 
-def written(path: Path, rows: Any) -> Path:
+def write_csv(path: Path, rows: Any) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return path

@@ -1,4 +1,4 @@
-"""axe-core finds nothing in any state of the page, light and dark, on a phone and on a wide screen."""
+"""axe-core finds no violation in any state of the page: light and dark, on a phone and on a wide screen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from gql_imgproc.web import pages
 from tests.acceptance.conftest import Service
-from tests.browser.conftest import HoldingHost, OpenPage, lacking
+from tests.browser.conftest import HoldingHost, OpenPage, skip_without
 from tests.browser.test_page import upload, upload_and_open, wait_for_end
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -22,20 +22,20 @@ PHONE, WIDE = {"width": 390, "height": 844}, {"width": 1920, "height": 1080}
 @pytest.fixture(scope="module")
 def axe() -> str:
     if not AXE.is_file():
-        lacking("axe-core, by `npm ci` in frontend,")
+        skip_without("axe-core (run `npm ci` in frontend)")
     return AXE.read_text(encoding="utf-8")
 
 
 def violations(page: Page, axe: str) -> list[Any]:
-    """What is wrong, and where."""
+    """Rule and elements of each violation."""
     page.evaluate(f"if (!window.axe) {{ {axe} }}")
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [(fault["id"], [node["target"] for node in fault["nodes"]]) for fault in found["violations"]]
+    return [(violation["id"], [node["target"] for node in violation["nodes"]]) for violation in found["violations"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
-def test_no_state_of_the_page_keeps_anybody_out(
+def test_every_page_state_is_accessible(
     open_page: OpenPage,
     service: Service,
     axe: str,
@@ -50,40 +50,40 @@ def test_no_state_of_the_page_keeps_anybody_out(
     bad.write_text("S. No.,Product Name,Input Image Urls\n1,,https://a.example/x.jpg\n")
     found: dict[str, Any] = {}
 
-    def look(state: str) -> None:
+    def check(state: str) -> None:
         found[state] = violations(page, axe)
-        # Nothing sticks out to the side.
+        # No content overflows to the side.
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], state
 
     upload(page, service, bad)
     expect(page.locator(".issues")).to_be_visible()
     page.locator("summary").click()
-    look("refused, with options open")
+    check("upload rejected, options open")
     upload_and_open(page, service, held_csv)
     expect(page.locator(".product")).to_have_count(13)
-    look("running")
+    check("running")
     holding_host.release()
     wait_for_end(page)
-    expect(page.locator(".picture.failed").first).to_be_visible()
-    look("done, some failed")
-    page.locator(".picture button").first.click()
+    expect(page.locator(".image.failed").first).to_be_visible()
+    check("done, some failed")
+    page.locator(".image button").first.click()
     expect(page.get_by_role("slider")).to_be_visible()
-    look("comparing")
+    check("comparing")
     page.get_by_role("button", name="Full size").click()
-    look("comparing in full size")
+    check("comparing in full size")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Delete").click()
-    look("asked whether to delete")
+    check("delete confirmation")
     page.keyboard.press("Escape")
     page.get_by_role("searchbox").fill("nothing like this")
-    expect(page.get_by_text("No product like that")).to_be_visible()
-    look("nothing found")
+    expect(page.get_by_text("No matching products")).to_be_visible()
+    check("no matching products")
     page.get_by_role("link", name="All requests").click()
     expect(page.locator(".request").first).to_be_visible()
-    look("list of requests")
+    check("list of requests")
     page.goto(f"{service.url}/#/requests/unknown")
     expect(page.get_by_role("heading", name="No such request")).to_be_visible()
-    look("no such request")
+    check("no such request")
 
-    assert {state: faults for state, faults in found.items() if faults} == {}
+    assert {state: problems for state, problems in found.items() if problems} == {}
     assert len(found) == 9

@@ -1,13 +1,13 @@
-//: What the network may take, and what a header in whole seconds can't tell; less is no skew.
-const NOTICED_MS = 3_000;
+//: Skew below this is ignored: the `Date` header has whole seconds, and the network adds some delay.
+const MIN_SKEW_MS = 3_000;
 
-let ahead = 0;
+let skewMs = 0;
 
-/** Learns from an answer how far the clock of the server is ahead of ours. */
+/** Measures the clock skew to the server from a `Date` response header. */
 export function setByServer(header: string | null): void {
-  const skew = header ? Date.parse(header) - Date.now() : NaN;
-  if (!Number.isNaN(skew)) ahead = Math.abs(skew) < NOTICED_MS ? 0 : skew;
+  const measured = header ? Date.parse(header) - Date.now() : NaN;
+  if (!Number.isNaN(measured)) skewMs = Math.abs(measured) < MIN_SKEW_MS ? 0 : measured;
 }
 
-/** The time by the clock that wrote every moment the page shows; that of a computer may be hours off. */
-export const now = (): number => Date.now() + ahead;
+/** The server's time. All timestamps on the page come from the server; the computer's clock may be hours off. */
+export const now = (): number => Date.now() + skewMs;

@@ -1,5 +1,5 @@
 import type { initGraphQLTada, TadaDocumentNode } from "gql.tada";
-// Made from schema.graphql before each check; see types.mjs.
+// Generated from schema.graphql before each check; see types.mjs.
 import type { introspection } from "schema";
 
 type Tada = ReturnType<
@@ -10,11 +10,11 @@ type Tada = ReturnType<
   }>
 >;
 
-/** What goes in and comes out is inferred from the text and the schema. */
+/** The types of data and variables are inferred from the operation and the schema. */
 export type Operation<Data, Variables> = TadaDocumentNode<Data, Variables>;
 
-/** An operation with its fragments. At run time it is the text itself: nothing is parsed, and gql.tada stays behind. */
+/** An operation with its fragments. At run time it is plain text: nothing is parsed, and gql.tada is not in the bundle. */
 export const graphql = ((text: string, fragments: string[] = []) => [text, ...fragments].join("\n")) as unknown as Tada;
 
-/** The text of an operation, as the server wants it. */
-export const textOf = <Data, Variables>(operation: Operation<Data, Variables>): string => operation as unknown as string;
+/** The text of an operation, to send to the server. */
+export const operationText = <Data, Variables>(operation: Operation<Data, Variables>): string => operation as unknown as string;

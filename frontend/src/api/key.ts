@@ -1,66 +1,66 @@
 import { Signal } from "./signal";
 
-const PLACE = "gql_imgproc.key";
-const FORM = /^gip_[0-9A-Za-z]{12}_[0-9A-Za-z]{40}$/;
-//: By these the service tells that a caller may not come in: the status of a socket that it closes, the code of an error.
-export const FORBIDDEN_SOCKET = 4403;
+const STORAGE_KEY = "gql_imgproc.key";
+const API_KEY_FORMAT = /^gip_[0-9A-Za-z]{12}_[0-9A-Za-z]{40}$/;
+//: How the server rejects a key: the close code of a WebSocket, and the code of a GraphQL error.
+export const FORBIDDEN_CLOSE_CODE = 4403;
 export const UNAUTHENTICATED = "UNAUTHENTICATED";
 
-type Place = Pick<Storage, "getItem" | "setItem" | "removeItem">;
+type KeyStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
-/** The key in what somebody pasted, quotes and `Bearer` around it or not; null when there is none. */
-export function keyIn(text: string): string | null {
+/** The API key in pasted text, with or without quotes and `Bearer`; null if there is none. */
+export function parseKey(text: string): string | null {
   const bare = text.trim().replace(/^Bearer\s+/i, "").replace(/^["']|["']$/g, "");
-  return FORM.test(bare) ? bare : null;
+  return API_KEY_FORMAT.test(bare) ? bare : null;
 }
 
-/** The API key of this tab: in memory and, if wanted, where it outlives a reload but not the tab. */
+/** The API key of this tab. It is kept in memory and, on request, in session storage, which survives a reload. */
 export class Credentials {
   readonly key = new Signal<string | null>(null);
-  /** Why a key is asked for, as the service says it; null while it is not. */
-  readonly asked = new Signal<string | null>(null);
-  #place: Place | null;
+  /** Why the server requires a key; null while it does not. */
+  readonly prompt = new Signal<string | null>(null);
+  #storage: KeyStorage | null;
 
-  constructor(place: () => Place) {
+  constructor(openStorage: () => KeyStorage) {
     try {
-      this.#place = place();
-      this.key.value = keyIn(this.#place.getItem(PLACE) ?? "");
+      this.#storage = openStorage();
+      this.key.value = parseKey(this.#storage.getItem(STORAGE_KEY) ?? "");
     } catch {
-      // Browsers can be told to keep nothing.
-      this.#place = null;
+      // The browser is set to block site data.
+      this.#storage = null;
     }
   }
 
-  use(key: string, keep: boolean): void {
-    if (keep) this.#keep(key);
+  use(key: string, { remember }: { remember: boolean }): void {
+    if (remember) this.#store(key);
     this.key.set(key);
-    this.asked.set(null);
+    this.prompt.set(null);
   }
 
   forget(): void {
-    this.#keep(null);
+    this.#store(null);
     this.key.set(null);
   }
 
-  /** What was `presented` is not good, or nothing was; what was said of an earlier key does not count any more. */
-  refuse(presented: string | null, reason: string): void {
+  /** Handles a rejected key, or a missing one. A late answer to an earlier key changes nothing. */
+  reject(presented: string | null, reason: string): void {
     if (presented !== this.key.value) return;
-    // Before the key goes: the page goes straight over to asking.
-    this.asked.set(presented ? reason : "This service asks for an API key.");
+    // Set before the key is removed, so that the page shows the key form at once.
+    this.prompt.set(presented ? reason : "This service requires an API key.");
     this.forget();
   }
 
-  #keep(key: string | null): void {
+  #store(key: string | null): void {
     try {
-      if (key) this.#place?.setItem(PLACE, key);
-      else this.#place?.removeItem(PLACE);
+      if (key) this.#storage?.setItem(STORAGE_KEY, key);
+      else this.#storage?.removeItem(STORAGE_KEY);
     } catch {
-      // Full: it stays in memory.
+      // The storage is full; the key stays in memory.
     }
   }
 }
 
 export const credentials = new Credentials(() => sessionStorage);
 
-/** What presents a key, as the header of a request or in the first message of a socket. */
-export const bearer = (key: string | null): Record<string, string> => (key ? { Authorization: `Bearer ${key}` } : {});
+/** The authorization header of an HTTP request, also sent in the first message of a WebSocket. */
+export const authorizationHeader = (key: string | null): Record<string, string> => (key ? { Authorization: `Bearer ${key}` } : {});

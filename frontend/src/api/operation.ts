@@ -1,5 +1,5 @@
+import { RequestFields } from "./fragments";
 import { graphql } from "./graphql";
-import { RequestFields } from "./types";
 
 export const Requests = graphql(
   `
@@ -20,7 +20,7 @@ export const OneRequest = graphql(
   [RequestFields],
 );
 
-/** Apart from the rest, which every event of progress carries. */
+/** A query of its own: warnings never change, and `RequestFields` is sent with every progress event. */
 export const Warnings = graphql(`
   query Warnings($id: ID!) { request(id: $id) { warnings { row column message } } }`);
 

@@ -1,12 +1,12 @@
 import { setByServer } from "./clock";
-import { textOf, type Operation } from "./graphql";
-import { bearer, credentials, UNAUTHENTICATED } from "./key";
+import { operationText, type Operation } from "./graphql";
+import { authorizationHeader, credentials, UNAUTHENTICATED } from "./key";
 import { Signal } from "./signal";
 
-//: A page of products takes well under a second; past this the server is not coming back to us.
+//: A page of products takes well under a second; after this the server counts as unreachable.
 const QUERY_TIMEOUT_MS = 30_000;
 
-/** The server could not be reached, or did not answer in GraphQL. */
+/** The server could not be reached, or its response was not GraphQL. */
 export class Unreachable extends Error {
   constructor() {
     super("The server can’t be reached.");
@@ -18,19 +18,19 @@ interface Answer<Data> {
   errors?: { message: string; extensions?: { code?: string } }[];
 }
 
-/** The `data` of an answer to who presented that key, or its first error raised. */
-export function dataOf<Data>(answer: unknown, presented: string | null): Data {
+/** Returns the `data` of a response, or throws its first error. `presented` is the key that was sent. */
+export function unwrapData<Data>(answer: unknown, presented: string | null): Data {
   const { data, errors } = (answer ?? {}) as Answer<Data>;
   if (errors?.[0]) {
     const { message, extensions } = errors[0];
-    if (extensions?.code === UNAUTHENTICATED) credentials.refuse(presented, message);
+    if (extensions?.code === UNAUTHENTICATED) credentials.reject(presented, message);
     throw new Error(message);
   }
   if (!data) throw new Unreachable();
   return data;
 }
 
-/** Whether the last question was answered; told when that changes. */
+/** Whether the last query was answered. */
 export const reachable = new Signal(true);
 
 export async function query<Data, Variables>(operation: Operation<Data, Variables>, variables: Variables): Promise<Data> {
@@ -39,8 +39,8 @@ export async function query<Data, Variables>(operation: Operation<Data, Variable
   try {
     const response = await fetch("/graphql", {
       method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json", ...bearer(key) },
-      body: JSON.stringify({ query: textOf(operation), variables }),
+      headers: { "Content-Type": "application/json", Accept: "application/json", ...authorizationHeader(key) },
+      body: JSON.stringify({ query: operationText(operation), variables }),
       signal: AbortSignal.timeout(QUERY_TIMEOUT_MS),
     });
     setByServer(response.headers.get("date"));
@@ -50,5 +50,5 @@ export async function query<Data, Variables>(operation: Operation<Data, Variable
     reachable.set(false);
     throw new Unreachable();
   }
-  return dataOf<Data>(answer, key);
+  return unwrapData<Data>(answer, key);
 }

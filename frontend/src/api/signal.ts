@@ -1,4 +1,4 @@
-/** A value whose changes are told. */
+/** A value that notifies its listeners when it changes. */
 export class Signal<Value> {
   #listeners = new Set<() => void>();
 

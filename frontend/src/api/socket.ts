@@ -1,10 +1,10 @@
 import { createClient } from "graphql-ws";
-import { bearer, credentials, FORBIDDEN_SOCKET } from "./key";
+import { authorizationHeader, credentials, FORBIDDEN_CLOSE_CODE } from "./key";
 import { Signal } from "./signal";
 
-//: Between two pings, so that a connection which died without a word is noticed.
+//: Time between two pings, which detect a connection that died silently.
 const PING_EVERY_MS = 10_000;
-//: How long a pong may take before the connection counts as dead.
+//: Without a pong within this time the connection counts as dead.
 const PONG_WITHIN_MS = 5_000;
 //: The longest wait between two attempts to connect; a server that restarts is back within seconds.
 const RETRY_AT_MOST_MS = 5_000;
@@ -19,16 +19,16 @@ let skipWait: (() => void) | undefined;
 
 export const socket = createClient({
   url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`,
-  connectionParams: () => bearer((presented = credentials.key.value)),
+  connectionParams: () => authorizationHeader((presented = credentials.key.value)),
   keepAlive: PING_EVERY_MS,
-  // Going from the list to a request should not cost a new connection.
+  // Navigation from the list to a request keeps the connection.
   lazyCloseTimeout: 3_000,
   retryAttempts: Infinity,
-  // With the same key it would go on for ever.
+  // A retry with the same key would fail without end.
   shouldRetry: (problem) => !isForbidden(problem),
   async retryWait(attempt) {
     socketState.set("lost");
-    // Jitter, lest every open page comes back in the same moment.
+    // Jitter, so that not all open pages reconnect in the same moment.
     const wait = Math.min(RETRY_AT_MOST_MS, 300 * 2 ** attempt) * (0.5 + Math.random() / 2);
     await new Promise<void>((resolve) => {
       skipWait = resolve;
@@ -40,9 +40,9 @@ export const socket = createClient({
     closed: (event) => {
       clearTimeout(pongTimer);
       const forbidden = isForbidden(event);
-      // The client itself closes with 1000 once nothing is subscribed to any more.
+      // The client itself closes with 1000 when the last subscription ends.
       socketState.set(forbidden || (event as CloseEvent).code === 1000 ? "idle" : "lost");
-      if (forbidden) credentials.refuse(presented, (event as CloseEvent).reason);
+      if (forbidden) credentials.reject(presented, (event as CloseEvent).reason);
     },
     ping: (received) => {
       if (received) return;
@@ -53,12 +53,12 @@ export const socket = createClient({
   },
 });
 
-const isForbidden = (problem: unknown): boolean => (problem as CloseEvent).code === FORBIDDEN_SOCKET;
+const isForbidden = (problem: unknown): boolean => (problem as CloseEvent).code === FORBIDDEN_CLOSE_CODE;
 
-// What was opened with one key is not for another.
+// A connection that was opened with one key must not serve another.
 credentials.key.listen(() => {
   socket.terminate();
-  // Nothing was lost; who still listens connects again.
+  // This is no lost connection: open subscriptions reconnect.
   socketState.set("idle");
 });
 

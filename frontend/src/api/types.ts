@@ -1,19 +1,7 @@
-// What the operations select, by the names that the page uses.
+// The types of the fields that the operations select.
 import type { ResultOf, VariablesOf } from "gql.tada";
-import { graphql } from "./graphql";
+import type { RequestFields } from "./fragments";
 import type { Products, UploadCsv } from "./operation";
-
-export const RequestFields = graphql(`
-  fragment RequestFields on Request {
-    id status priority sequence csvFilename
-    createdAt startedAt completedAt estimatedCompletionAt
-    options { quality scale format }
-    totalProducts processedProducts failedProducts
-    totalImages processedImages failedImages cancelledImages keptImages
-    progressPercent imagesPerSecond inputBytes outputBytes outputCsvUrl
-    failure { code message }
-    webhook { url status attempts lastHttpStatus nextAttemptAt }
-  }`);
 
 export type Request = ResultOf<typeof RequestFields>;
 export type RequestStatus = Request["status"];
@@ -28,6 +16,6 @@ export type Image = Product["images"][number];
 
 export type UploadResult = ResultOf<typeof UploadCsv>["uploadCsv"];
 export type Accepted = Extract<UploadResult, { __typename: "UploadCsvSuccess" }>;
-export type Refused = Exclude<UploadResult, Accepted>;
-export type CsvIssue = Extract<Refused, { __typename: "CsvInvalid" }>["errors"][number];
+export type UploadError = Exclude<UploadResult, Accepted>;
+export type CsvIssue = Extract<UploadError, { __typename: "CsvInvalid" }>["errors"][number];
 export type UploadInput = Omit<VariablesOf<typeof UploadCsv>["input"], "file">;

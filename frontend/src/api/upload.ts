@@ -1,10 +1,10 @@
-import { textOf } from "./graphql";
-import { bearer, credentials } from "./key";
+import { operationText } from "./graphql";
+import { authorizationHeader, credentials } from "./key";
 import { UploadCsv } from "./operation";
-import { dataOf, Unreachable } from "./query";
+import { unwrapData, Unreachable } from "./query";
 import type { UploadInput, UploadResult } from "./types";
 
-/** Sends a file by the GraphQL multipart request specification; XHR, since fetch tells nothing of upload progress. */
+/** Sends a file as a GraphQL multipart request. Uses XHR, since `fetch` reports no upload progress. */
 export function upload(
   file: File,
   input: UploadInput,
@@ -12,7 +12,7 @@ export function upload(
   signal: AbortSignal,
 ): Promise<UploadResult> {
   const form = new FormData();
-  form.append("operations", JSON.stringify({ query: textOf(UploadCsv), variables: { input: { ...input, file: null } } }));
+  form.append("operations", JSON.stringify({ query: operationText(UploadCsv), variables: { input: { ...input, file: null } } }));
   form.append("map", JSON.stringify({ 0: ["variables.input.file"] }));
   form.append("0", file, file.name);
 
@@ -20,15 +20,15 @@ export function upload(
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", "/graphql");
-    // Forms of foreign sites can't set headers, so the server takes uploads only with one.
+    // CSRF protection: the server requires this header, which forms on other sites cannot set.
     xhr.setRequestHeader("GraphQL-Preflight", "1");
     xhr.setRequestHeader("Accept", "application/json");
-    Object.entries(bearer(key)).forEach(([name, value]) => xhr.setRequestHeader(name, value));
+    Object.entries(authorizationHeader(key)).forEach(([name, value]) => xhr.setRequestHeader(name, value));
     xhr.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     xhr.onerror = () => reject(new Unreachable());
     xhr.onload = () => {
       try {
-        resolve(dataOf<{ uploadCsv: UploadResult }>(JSON.parse(xhr.responseText), key).uploadCsv);
+        resolve(unwrapData<{ uploadCsv: UploadResult }>(JSON.parse(xhr.responseText), key).uploadCsv);
       } catch (error) {
         reject(error instanceof SyntaxError ? new Unreachable() : error);
       }

@@ -1,17 +1,17 @@
 import { useEffect, useState } from "preact/hooks";
 
-let say: (text: string) => void = () => {};
+let setAnnouncement: (text: string) => void = () => {};
 
-/** Tells screen readers something that others see for themselves. */
-export const announce = (text: string): void => say(text);
+/** Announces a visual change to screen readers. */
+export const announce = (text: string): void => setAnnouncement(text);
 
 export function Announcer() {
   const [text, setText] = useState("");
   useEffect(() => {
-    say = setText;
+    setAnnouncement = setText;
   }, []);
   return (
-    <div class="unseen" role="status" aria-live="polite">
+    <div class="visually-hidden" role="status" aria-live="polite">
       {text}
     </div>
   );

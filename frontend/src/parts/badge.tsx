@@ -1,7 +1,7 @@
 import type { RequestStatus } from "../api/types";
-import { look } from "../requests/status";
+import { describeStatus } from "../requests/status";
 
 export function Badge({ status }: { status: RequestStatus }) {
-  const [tone, words] = look(status);
-  return <span class={`badge ${tone}`}>{words}</span>;
+  const [tone, label] = describeStatus(status);
+  return <span class={`badge ${tone}`}>{label}</span>;
 }

@@ -1,8 +1,8 @@
-import { bytes, saved } from "../format";
+import { formatBytes, savedShare } from "../format";
 
-/** The whole length is what came in, the filled part is what it became. */
+/** The full length is the input size, the filled part the output size. */
 export function ByteBar({ before, after }: { before: number; after: number }) {
-  const part = saved(before, after) ?? 0;
+  const part = savedShare(before, after) ?? 0;
   return (
     <div class="byte-bar">
       <div class="track" aria-hidden="true">
@@ -10,10 +10,10 @@ export function ByteBar({ before, after }: { before: number; after: number }) {
       </div>
       <p>
         <span>
-          <b>{bytes(after)}</b> now
+          <b>{formatBytes(after)}</b> now
         </span>
         <span>
-          <b>{bytes(before)}</b> before
+          <b>{formatBytes(before)}</b> before
         </span>
       </p>
     </div>

@@ -3,32 +3,32 @@ import { reachable } from "../api/query";
 import { reconnect, socketState } from "../api/socket";
 import { useSignal } from "./use-signal";
 
-//: A blink of the network shorter than this is nobody's business.
+//: Shorter interruptions are not shown.
 const SHOW_AFTER_MS = 1_000;
-//: A server that is back answers questions a moment before live updates come through again.
-const TELL_APART_AFTER_MS = 10_000;
+//: After a restart the server answers queries a moment before live updates work again.
+const ONLY_LIVE_UPDATES_AFTER_MS = 10_000;
 
-/** Says that what is shown may be old: after a second, and how bad it is once that is certain. */
+/** Warns that the page may be out of date: the connection is lost, or only live updates are blocked. */
 export function ConnectionBanner() {
-  const lost = useSignal(socketState) === "lost";
-  const answers = useSignal(reachable);
-  const shown = useFor(SHOW_AFTER_MS, lost);
-  const onlyLive = useFor(TELL_APART_AFTER_MS, lost && answers);
+  const isLost = useSignal(socketState) === "lost";
+  const isReachable = useSignal(reachable);
+  const isVisible = useFor(SHOW_AFTER_MS, isLost);
+  const isOnlyLiveBlocked = useFor(ONLY_LIVE_UPDATES_AFTER_MS, isLost && isReachable);
   return (
     <div role="alert">
-      {shown && (
+      {isVisible && (
         <div class="banner">
-          {onlyLive ? (
+          {isOnlyLiveBlocked ? (
             <span>
-              <strong>Live updates don’t get through.</strong> The figures are asked for every few seconds instead.
+              <strong>Live updates are blocked.</strong> The page polls every few seconds instead.
             </span>
           ) : (
             <span>
-              <strong>Connection lost.</strong> Work goes on at the server; the figures here catch up as soon as it answers.
+              <strong>Connection lost.</strong> The server continues to work. This page updates as soon as it can connect.
             </span>
           )}
           <button class="small" onClick={reconnect}>
-            Try now
+            Reconnect
           </button>
         </div>
       )}
@@ -36,16 +36,16 @@ export function ConnectionBanner() {
   );
 }
 
-/** Whether it has been so for that long. */
-function useFor(ms: number, so: boolean): boolean {
-  const [long, setLong] = useState(false);
+/** Whether the condition has been true for `ms`. */
+function useFor(ms: number, condition: boolean): boolean {
+  const [elapsed, setElapsed] = useState(false);
   useEffect(() => {
-    if (!so) return;
-    const timer = setTimeout(() => setLong(true), ms);
+    if (!condition) return;
+    const timer = setTimeout(() => setElapsed(true), ms);
     return () => {
       clearTimeout(timer);
-      setLong(false);
+      setElapsed(false);
     };
-  }, [ms, so]);
-  return so && long;
+  }, [ms, condition]);
+  return condition && elapsed;
 }

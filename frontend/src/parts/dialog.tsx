@@ -1,10 +1,10 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
-/** A modal dialog; the browser keeps the focus inside and gives it back at the end. */
+/** A modal dialog. The browser keeps the focus inside and restores it on close. */
 export function Dialog(props: { label: string; class?: string; onClose: () => void; children: ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
-  // A press inside that ends outside, as when text is selected, is not meant for what lies behind.
+  // Text selection may start inside and end outside; that must not close the dialog.
   const pressed = useRef<EventTarget | null>(null);
   useEffect(() => {
     element.current!.showModal();

@@ -1,7 +1,7 @@
 import type { CsvIssue } from "../api/types";
-import { count } from "../format";
+import { formatCount } from "../format";
 
-/** What is wrong or noteworthy in a file, where a spreadsheet shows it. */
+/** Errors or warnings of a CSV file, with row and column as in a spreadsheet. */
 export function IssueTable({ issues, title }: { issues: CsvIssue[]; title: string }) {
   return (
     <div class="issues" tabIndex={0} role="region" aria-label={title}>
@@ -18,7 +18,7 @@ export function IssueTable({ issues, title }: { issues: CsvIssue[]; title: strin
         <tbody>
           {issues.map((issue, index) => (
             <tr key={index}>
-              <td class="number">{issue.row === null ? "–" : count(issue.row)}</td>
+              <td class="number">{issue.row === null ? "–" : formatCount(issue.row)}</td>
               <td>{issue.column ?? "–"}</td>
               <td>{issue.message}</td>
             </tr>

@@ -1,28 +1,28 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { credentials, keyIn } from "../api/key";
+import { credentials, parseKey } from "../api/key";
 import { Title } from "./title";
 
-/** Stands in place of all that needs a key, until there is one. */
+/** Asks for an API key; replaces all content that needs one. */
 export function KeyPanel({ reason }: { reason: string }) {
   const field = useRef<HTMLInputElement>(null);
   const [text, setText] = useState("");
-  const [keep, setKeep] = useState(true);
-  const [fault, setFault] = useState("");
+  const [remember, setRemember] = useState(true);
+  const [error, setError] = useState("");
   useEffect(() => field.current!.focus(), []);
 
   const submit = (event: Event) => {
     event.preventDefault();
-    const key = keyIn(text);
-    if (key) return credentials.use(key, keep);
-    setFault("That is no API key of this service: those begin with gip_. Check that it was copied as a whole.");
+    const key = parseKey(text);
+    if (key) return credentials.use(key, { remember });
+    setError("Invalid API key: it must start with gip_ and have 57 characters. Copy the whole key.");
     field.current!.focus();
   };
 
   return (
     <section class="card key">
       <Title text="API key" />
-      <p id="key-reason">{reason} Paste one that you were given; whoever runs the service hands them out.</p>
-      {/* Without a name, so that it could not get into an address. */}
+      <p id="key-reason">{reason} Paste your key here. If you have none, ask the operator of this service.</p>
+      {/* The input has no name, so the browser can never put the key into a URL. */}
       <form onSubmit={submit} noValidate>
         <label>
           <span>Key</span>
@@ -34,21 +34,21 @@ export function KeyPanel({ reason }: { reason: string }) {
             placeholder="gip_…"
             required
             aria-describedby="key-reason"
-            aria-invalid={fault !== ""}
-            aria-errormessage={fault ? "key-fault" : undefined}
+            aria-invalid={error !== ""}
+            aria-errormessage={error ? "key-error" : undefined}
             value={text}
             onInput={(event) => setText(event.currentTarget.value)}
           />
         </label>
-        {fault && (
-          <p class="fault" id="key-fault" role="alert">
-            {fault}
+        {error && (
+          <p class="error" id="key-error" role="alert">
+            {error}
           </p>
         )}
         <label class="check">
-          <input type="checkbox" checked={keep} onChange={(event) => setKeep(event.currentTarget.checked)} />
+          <input type="checkbox" checked={remember} onChange={(event) => setRemember(event.currentTarget.checked)} />
           <span>
-            Keep for this tab <small>A reload does not ask again; closing the tab forgets it.</small>
+            Remember in this tab <small>The key survives a reload and is removed when you close the tab.</small>
           </span>
         </label>
         <button class="main">Use this key</button>

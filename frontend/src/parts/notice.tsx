@@ -1,6 +1,6 @@
 import type { ComponentChildren } from "preact";
 
-/** The designed form of "something went wrong" or "there is nothing here". */
+/** A box for an error, or for a list without entries. */
 export function Notice(props: {
   title: string;
   tone?: "bad";

@@ -1,7 +1,7 @@
 import type { Request } from "../api/types";
-import { count, percent } from "../format";
+import { formatCount, formatPercent } from "../format";
 
-/** Done, kept and failed pictures as parts of one bar. */
+/** Compressed, kept and failed images as segments of one bar. */
 export function ProgressBar({ request }: { request: Request }) {
   const { totalImages: total, processedImages, keptImages, failedImages, cancelledImages } = request;
   const width = (part: number) => ({ width: `${total ? (100 * part) / total : 0}%` });
@@ -14,7 +14,7 @@ export function ProgressBar({ request }: { request: Request }) {
       aria-valuemin={0}
       aria-valuemax={100}
       aria-valuenow={Math.floor(request.progressPercent)}
-      aria-valuetext={`${percent(request.progressPercent / 100)}, ${count(ended)} of ${count(total)} pictures`}
+      aria-valuetext={`${formatPercent(request.progressPercent / 100)}, ${formatCount(ended)} of ${formatCount(total)} images`}
     >
       <i class="part done" style={width(processedImages - keptImages)} />
       <i class="part kept" style={width(keptImages)} />

@@ -2,7 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 
 let first = true;
 
-/** The heading of a page: names the tab and takes the focus when the page changes, so that a screen reader reads it. */
+/** The page heading. It sets the tab title and takes the focus on navigation, so that screen readers read it. */
 export function Title({ text }: { text: string }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {

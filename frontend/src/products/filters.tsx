@@ -1,26 +1,26 @@
 import { useEffect, useState } from "preact/hooks";
 import type { ProductStatus, Request } from "../api/types";
 import { isFinal } from "../requests/status";
-import type { Place } from "./place";
+import type { ListState } from "./list-state";
 
-//: After the last key; a search of a large file is not to be asked for each letter.
-const TYPED_MS = 250;
-//: As many as the API takes.
+//: Wait after the last key, so that not every letter starts a search.
+const DEBOUNCE_MS = 250;
+//: The limit of the API.
 const MAX_CHARS = 200;
 
 interface Props {
   request: Request;
-  place: Place;
-  onChange: (change: Partial<Place>) => void;
+  state: ListState;
+  onChange: (change: Partial<ListState>) => void;
 }
 
-/** Which products to show: by a part of their name and by status. */
-export function Filters({ request, place, onChange }: Props) {
-  const [name, setName] = useState(place.name);
-  useEffect(() => setName(place.name), [place.name]);
+/** Filters products by part of their name and by status. */
+export function Filters({ request, state, onChange }: Props) {
+  const [name, setName] = useState(state.name);
+  useEffect(() => setName(state.name), [state.name]);
   useEffect(() => {
-    if (name === place.name) return;
-    const timer = setTimeout(() => onChange({ name }), TYPED_MS);
+    if (name === state.name) return;
+    const timer = setTimeout(() => onChange({ name }), DEBOUNCE_MS);
     return () => clearTimeout(timer);
   }, [name]);
 
@@ -35,11 +35,11 @@ export function Filters({ request, place, onChange }: Props) {
         onInput={(event) => setName(event.currentTarget.value)}
       />
       <fieldset class="segments">
-        <legend class="unseen">Show products that are</legend>
-        {choices(request).map(([value, words]) => (
-          <label key={words}>
-            <input type="radio" name="status" checked={place.status === value} onChange={() => onChange({ status: value })} />
-            <span>{words}</span>
+        <legend class="visually-hidden">Show products that are</legend>
+        {choices(request).map(([value, label]) => (
+          <label key={label}>
+            <input type="radio" name="status" checked={state.status === value} onChange={() => onChange({ status: value })} />
+            <span>{label}</span>
           </label>
         ))}
       </fieldset>

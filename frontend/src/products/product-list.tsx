@@ -1,46 +1,46 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Image, Product, Request } from "../api/types";
-import { count, plural } from "../format";
+import { formatCount, pluralize } from "../format";
 import { announce } from "../parts/announcer";
 import { Notice } from "../parts/notice";
-import { detailsOf, keepDetails } from "../route";
+import { hashParams, replaceHashParams } from "../route";
 import { Filters } from "./filters";
 import { Pager } from "./pager";
-import { PictureDialog } from "./picture-dialog";
-import { fromDetails, start, toDetails, type Place } from "./place";
+import { ImageDialog } from "./image-dialog";
+import { fromHashParams, start, toHashParams, type ListState } from "./list-state";
 import { ProductCard } from "./product-card";
 import { useProducts, type Page } from "./use-products";
 
-/** The products of a request, a page at a time: a file of a hundred thousand costs a browser no more than one of twenty. */
+/** The products of a request, one page at a time, so that a large file costs the browser no more than a small one. */
 export function ProductList({ request }: { request: Request }) {
-  const [place, setPlace] = useState<Place>(() => fromDetails(detailsOf(location.hash)));
+  const [state, setState] = useState<ListState>(() => fromHashParams(hashParams(location.hash)));
   const [open, setOpen] = useState<{ image: Image; product: Product } | null>(null);
-  const { page, total, fault, load, busy } = useProducts(request, place);
+  const { page, total, error, load, busy } = useProducts(request, state);
   const heading = useRef<HTMLHeadingElement>(null);
 
-  useEffect(() => keepDetails(toDetails(place)), [place]);
+  useEffect(() => replaceHashParams(toHashParams(state)), [state]);
 
-  const turn = (next: Place) => {
-    setPlace(next);
+  const openPage = (next: ListState) => {
+    setState(next);
     heading.current!.focus({ preventScroll: true });
     heading.current!.scrollIntoView({ block: "start" });
   };
-  useAnnounced(page, total);
+  useResultAnnouncement(page, total);
 
   return (
     <section aria-labelledby="products-title" aria-busy={busy}>
       <div class="line products-head">
         <h2 id="products-title" ref={heading} tabIndex={-1}>
-          Products {page && <small>{count(total)}</small>}
+          Products {page && <small>{formatCount(total)}</small>}
         </h2>
-        <Filters request={request} place={place} onChange={(change) => setPlace(({ status, name }) => ({ ...start, status, name, ...change }))} />
+        <Filters request={request} state={state} onChange={(change) => setState(({ status, name }) => ({ ...start, status, name, ...change }))} />
       </div>
-      {fault && (
-        <Notice tone="bad" title={fault} action={{ text: "Try again", run: () => void load() }}>
-          {page ? "What is shown is not what was asked for." : "The products could not be loaded."}
+      {error && (
+        <Notice tone="bad" title={error} action={{ text: "Try again", run: () => void load() }}>
+          {page ? "The list does not match your filters." : "The products could not be loaded."}
         </Notice>
       )}
-      {!page && !fault && (
+      {!page && !error && (
         <div class="list products" role="img" aria-label="Loading">
           {[1, 2, 3, 4].map((key) => (
             <div key={key} class="card skeleton" />
@@ -48,8 +48,8 @@ export function ProductList({ request }: { request: Request }) {
         </div>
       )}
       {page && !page.products.length && (
-        <Notice title="No product like that" action={{ text: "Show all products", run: () => setPlace(start) }}>
-          {page.place.name ? `No name here contains “${page.place.name.trim()}”.` : "None has this status at the moment."}
+        <Notice title="No matching products" action={{ text: "Show all products", run: () => setState(start) }}>
+          {page.state.name ? `No product name contains “${page.state.name.trim()}”.` : "No product has this status at the moment."}
         </Notice>
       )}
       <ul class="list products">
@@ -57,18 +57,18 @@ export function ProductList({ request }: { request: Request }) {
           <ProductCard key={product.id} product={product} onOpen={(image) => setOpen({ image, product })} />
         ))}
       </ul>
-      {page && <Pager page={page} total={total} onTurn={turn} />}
-      {open && <PictureDialog {...open} onClose={() => setOpen(null)} />}
+      {page && <Pager page={page} total={total} onTurn={openPage} />}
+      {open && <ImageDialog {...open} onClose={() => setOpen(null)} />}
     </section>
   );
 }
 
-/** Says what another filter or search gave; those who see it need no word. */
-function useAnnounced(page: Page | null, total: number): void {
-  const place = useRef(page?.place);
+/** Announces the number of results of a new filter to screen readers. */
+function useResultAnnouncement(page: Page | null, total: number): void {
+  const state = useRef(page?.state);
   useEffect(() => {
-    if (!page || place.current === page.place) return;
-    if (place.current) announce(`${plural(total, "product")}.`);
-    place.current = page.place;
+    if (!page || state.current === page.state) return;
+    if (state.current) announce(`${pluralize(total, "product")}.`);
+    state.current = page.state;
   }, [page]);
 }

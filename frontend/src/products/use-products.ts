@@ -2,15 +2,15 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { Products } from "../api/operation";
 import { query } from "../api/query";
 import type { Product, Request } from "../api/types";
-import { argumentsOf, PAGE_SIZE, tideOf, type Place } from "./place";
+import { queryVariables, PAGE_SIZE, productsVersion, type ListState } from "./list-state";
 
-//: While pictures come in, the page is asked for again at most this often.
+//: While images are processed, the page is reloaded at most this often.
 const REFRESH_MS = 1_500;
 
 export interface Page {
-  place: Place;
+  state: ListState;
   products: Product[];
-  /** How many match; null when all do. */
+  /** Number of matching products; null without a filter. */
   matching: number | null;
   first: string | null;
   last: string | null;
@@ -18,26 +18,26 @@ export interface Page {
   hasNext: boolean;
 }
 
-/** One page of a request's products, kept fresh while the request runs. The page before it stays until it is there. */
-export function useProducts(request: Request, place: Place) {
+/** One page of a request's products, refreshed while the request runs. The old page stays until the new one arrives. */
+export function useProducts(request: Request, state: ListState) {
   const [page, setPage] = useState<Page | null>(null);
-  const [fault, setFault] = useState<string | null>(null);
-  const latest = useRef(place);
-  latest.current = place;
+  const [error, setError] = useState<string | null>(null);
+  const latest = useRef(state);
+  latest.current = state;
 
-  /** Whether it was answered; a `quiet` failure is left to the banner, since what is shown stays and is asked for again. */
-  const load = useCallback(async (quiet = false): Promise<boolean> => {
+  /** Returns whether the query was answered. A `quiet` error is not shown: the refresh is retried, and the banner reports it. */
+  const load = useCallback(async ({ quiet = false } = {}): Promise<boolean> => {
     try {
-      const answer = await query(Products, { id: request.id, ...argumentsOf(place) });
+      const answer = await query(Products, { id: request.id, ...queryVariables(state) });
       const found = answer.request?.products;
-      if (latest.current !== place || !found) return true;
+      if (latest.current !== state || !found) return true;
       const { startCursor, endCursor, hasPreviousPage, hasNextPage } = found.pageInfo;
-      setFault(null);
+      setError(null);
       setPage({
-        place,
+        state,
         products: found.edges.map(({ node }) => node),
-        // Of all products the request knows the number, also while the file is still being taken in.
-        matching: place.status || place.name.trim() ? found.totalCount : null,
+        // Without a filter, the request has the total, also while it is being ingested.
+        matching: state.status || state.name.trim() ? found.totalCount : null,
         first: startCursor,
         last: endCursor,
         hasPrevious: hasPreviousPage,
@@ -45,37 +45,37 @@ export function useProducts(request: Request, place: Place) {
       });
       return true;
     } catch (error) {
-      if (latest.current === place && !quiet) setFault((error as Error).message);
+      if (latest.current === state && !quiet) setError((error as Error).message);
       return false;
     }
-  }, [request.id, place]);
+  }, [request.id, state]);
   useEffect(() => void load(), [load]);
 
-  // At most one refresh at a time, and one more afterwards when something moved meanwhile.
-  const tide = tideOf(request);
-  const seen = useRef(tide);
-  const newest = useRef(tide);
-  newest.current = tide;
+  // At most one refresh at a time, and another one afterwards if the products changed meanwhile.
+  const version = productsVersion(request);
+  const shownVersion = useRef(version);
+  const latestVersion = useRef(version);
+  latestVersion.current = version;
   const [round, setRound] = useState(0);
-  const behind = seen.current !== tide;
+  const isStale = shownVersion.current !== version;
   useEffect(() => {
-    if (!behind) return;
+    if (!isStale) return;
     const timer = setTimeout(async () => {
-      const asked = newest.current;
-      if (atRest(page) || (await load(true))) seen.current = asked;
+      const requested = latestVersion.current;
+      if (isSettled(page) || (await load({ quiet: true }))) shownVersion.current = requested;
       setRound((old) => old + 1);
     }, REFRESH_MS);
     return () => clearTimeout(timer);
-    // Not `tide`: every picture would put the refresh off.
-  }, [behind, round, load, page === null]);
+    // Without `version`: otherwise every finished image would postpone the refresh.
+  }, [isStale, round, load, page === null]);
 
   const total = page?.matching ?? request.totalProducts;
-  return { page, total, fault, load, busy: page?.place !== place && !fault };
+  return { page, total, error, load, busy: page?.state !== state && !error };
 }
 
-/** Whether another look would show the same: failed products can be retried, more may follow on the last page, and
- * filters count what changes. */
-function atRest(page: Page | null): boolean {
-  if (!page?.hasNext || page.place.status) return false;
+/** Whether a refresh cannot change the page. Failed products can be retried, the last page can grow, and filtered lists
+ * can change. */
+function isSettled(page: Page | null): boolean {
+  if (!page?.hasNext || page.state.status) return false;
   return page.products.length === PAGE_SIZE && page.products.every(({ status }) => status === "COMPLETED");
 }

@@ -1,31 +1,31 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Image } from "../api/types";
-import { here } from "../route";
+import { toSameOrigin } from "../route";
 
-export type Source = { at: "loading" } | { at: "there"; url: string; bytes: number } | { at: "gone"; message: string };
+export type Source = { status: "loading" } | { status: "loaded"; url: string; bytes: number } | { status: "unavailable"; message: string };
 
-/** The source of a picture, fetched by the service: the page asks no other host for anything. */
-export function useSource({ id, sourceUrl }: Image, wanted: boolean): Source {
-  const [source, setSource] = useState<Source>({ at: "loading" });
+/** The original image, downloaded through the service: the page connects to no other host. */
+export function useSource({ id, sourceUrl }: Image, { enabled }: { enabled: boolean }): Source {
+  const [source, setSource] = useState<Source>({ status: "loading" });
   const latest = useRef(sourceUrl);
   latest.current = sourceUrl;
   useEffect(() => {
-    if (!wanted || !latest.current) return;
-    const url = here(latest.current);
+    if (!enabled || !latest.current) return;
+    const url = toSameOrigin(latest.current);
     const abort = new AbortController();
     read(url, abort.signal)
       .then(setSource)
-      .catch(() => abort.signal.aborted || setSource({ at: "gone", message: "The server can’t be reached." }));
+      .catch(() => abort.signal.aborted || setSource({ status: "unavailable", message: "The server can’t be reached." }));
     return () => abort.abort();
-    // Not by its address: that is signed anew each hour, and the picture stays the same.
-  }, [id, wanted]);
+    // Without the URL: its signature changes every hour, but the image does not.
+  }, [id, enabled]);
   return source;
 }
 
-/** Read here first, for the sentence when it is gone; the `img` then finds it in the browser's cache. */
+/** Fetches the source first, to show the error message if it fails. The `img` then loads it from the browser cache. */
 async function read(url: string, signal: AbortSignal): Promise<Source> {
   const response = await fetch(url, { signal });
-  if (response.ok) return { at: "there", url, bytes: (await response.blob()).size };
+  if (response.ok) return { status: "loaded", url, bytes: (await response.blob()).size };
   const { error } = (await response.json()) as { error: string };
-  return { at: "gone", message: error };
+  return { status: "unavailable", message: error };
 }

@@ -5,78 +5,78 @@ import { ProgressStore } from "./store";
 const request = (sequence: number, processedImages = sequence): Request =>
   ({ id: "r1", sequence, processedImages }) as Request;
 
-describe("the store of progress events", () => {
-  it("forgets everything when another key is used, and tells who looks", () => {
+describe("ProgressStore", () => {
+  it("removes all requests and notifies listeners", () => {
     const store = new ProgressStore();
-    store.event(request(7));
-    const heard = vi.fn();
-    store.listen("r1", heard);
+    store.applyEvent(request(7));
+    const listener = vi.fn();
+    store.listen("r1", listener);
 
     store.clear();
 
     expect(store.get("r1")).toBeUndefined();
-    expect(heard).toHaveBeenCalledTimes(1);
-    expect(store.event(request(1))).toBe(true);
+    expect(listener).toHaveBeenCalledTimes(1);
+    expect(store.applyEvent(request(1))).toBe(true);
   });
 
-  it("takes events in order and tells listeners of that request only", () => {
+  it("applies events in order and notifies listeners of that request only", () => {
     const store = new ProgressStore();
-    const heard = vi.fn();
+    const listener = vi.fn();
     const other = vi.fn();
-    store.listen("r1", heard);
+    store.listen("r1", listener);
     store.listen("r2", other);
 
-    expect(store.event(request(1))).toBe(true);
-    expect(store.event(request(2))).toBe(true);
+    expect(store.applyEvent(request(1))).toBe(true);
+    expect(store.applyEvent(request(2))).toBe(true);
 
     expect(store.get("r1")!.processedImages).toBe(2);
-    expect(heard).toHaveBeenCalledTimes(2);
+    expect(listener).toHaveBeenCalledTimes(2);
     expect(other).not.toHaveBeenCalled();
   });
 
-  it("drops an event whose number is not above the last one", () => {
+  it("drops an event whose sequence is not larger", () => {
     const store = new ProgressStore();
-    store.event(request(5));
-    const heard = vi.fn();
-    store.listen("r1", heard);
+    store.applyEvent(request(5));
+    const listener = vi.fn();
+    store.listen("r1", listener);
 
-    expect(store.event(request(5, 99))).toBe(false);
-    expect(store.event(request(4, 99))).toBe(false);
+    expect(store.applyEvent(request(5, 99))).toBe(false);
+    expect(store.applyEvent(request(4, 99))).toBe(false);
 
     expect(store.get("r1")!.processedImages).toBe(5);
-    expect(heard).not.toHaveBeenCalled();
+    expect(listener).not.toHaveBeenCalled();
   });
 
-  it("goes on with the snapshot that a new connection begins with", () => {
+  it("continues with the first snapshot of a new connection", () => {
     const store = new ProgressStore();
-    store.event(request(3));
+    store.applyEvent(request(3));
 
     // The connection was lost while 4 to 8 happened.
-    expect(store.event(request(9))).toBe(true);
+    expect(store.applyEvent(request(9))).toBe(true);
 
     expect(store.get("r1")!.processedImages).toBe(9);
   });
 
-  it("takes an equal answer to a query, yet no older one", () => {
+  it("applies a query result with an equal sequence, but not an older one", () => {
     const store = new ProgressStore();
-    store.event(request(5));
+    store.applyEvent(request(5));
 
-    expect(store.snapshot(request(5, 50))).toBe(true);
-    expect(store.snapshot(request(4, 99))).toBe(false);
+    expect(store.applySnapshot(request(5, 50))).toBe(true);
+    expect(store.applySnapshot(request(4, 99))).toBe(false);
 
     expect(store.get("r1")!.processedImages).toBe(50);
   });
 
-  it("tells when a request is gone, and forgets listeners that left", () => {
+  it("notifies about a deleted request, but not listeners that were removed", () => {
     const store = new ProgressStore();
-    const heard = vi.fn();
-    store.event(request(1));
-    const leave = store.listen("r1", heard);
+    const listener = vi.fn();
+    store.applyEvent(request(1));
+    const unlisten = store.listen("r1", listener);
 
     store.delete("r1");
-    leave();
-    store.event(request(1));
+    unlisten();
+    store.applyEvent(request(1));
 
-    expect(heard).toHaveBeenCalledTimes(1);
+    expect(listener).toHaveBeenCalledTimes(1);
   });
 });

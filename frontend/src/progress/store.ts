@@ -1,6 +1,6 @@
 import type { Request } from "../api/types";
 
-/** The newest known state of each request, whichever way it arrived. */
+/** The latest known state of each request, from subscriptions, queries and mutations. */
 export class ProgressStore {
   #requests = new Map<string, Request>();
   #listeners = new Map<string, Set<() => void>>();
@@ -9,18 +9,18 @@ export class ProgressStore {
     return this.#requests.get(id);
   }
 
-  /** Takes an event of the subscription; false when it tells nothing new. */
-  event(request: Request): boolean {
+  /** Applies a subscription event. Returns false if the state is not newer. */
+  applyEvent(request: Request): boolean {
     const known = this.#requests.get(request.id);
     if (known && request.sequence <= known.sequence) return false;
     this.#set(request);
     return true;
   }
 
-  /** Takes an answer to a query or mutation; false when a later state is known already.
+  /** Applies the result of a query or mutation. Returns false if a newer state is known.
    *
-   * Equal numbers pass: time-dependent fields (rate, time left) move without a change of the request. */
-  snapshot(request: Request): boolean {
+   * An equal sequence is applied: rate and time left change without a new sequence. */
+  applySnapshot(request: Request): boolean {
     const known = this.#requests.get(request.id);
     if (known && request.sequence < known.sequence) return false;
     this.#set(request);
@@ -29,7 +29,7 @@ export class ProgressStore {
 
   delete(id: string): void {
     this.#requests.delete(id);
-    this.#tell(id);
+    this.#notify(id);
   }
 
   clear(): void {
@@ -47,10 +47,10 @@ export class ProgressStore {
 
   #set(request: Request): void {
     this.#requests.set(request.id, request);
-    this.#tell(request.id);
+    this.#notify(request.id);
   }
 
-  #tell(id: string): void {
+  #notify(id: string): void {
     this.#listeners.get(id)?.forEach((listener) => listener());
   }
 }

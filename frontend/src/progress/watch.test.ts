@@ -6,19 +6,19 @@ const sinks: Sink[] = [];
 const unsubscribe = vi.fn();
 const query = vi.fn();
 vi.mock("../api/socket", () => ({ socket: { subscribe: (_: unknown, sink: Sink) => (sinks.push(sink), unsubscribe) } }));
-vi.mock("../api/query", () => ({ query: (...asked: unknown[]) => query(...asked) }));
+vi.mock("../api/query", () => ({ query: (...args: unknown[]) => query(...args) }));
 
 const { follow, RESUBSCRIBE_MS } = await import("./watch");
 const { store } = await import("./store");
 
 const request = (sequence: number, status = "PROCESSING"): Request => ({ id: "r1", sequence, status }) as Request;
-const tell = (progress: Request) => sinks.at(-1)!.next({ data: { requestProgress: progress } });
+const send = (progress: Request) => sinks.at(-1)!.next({ data: { requestProgress: progress } });
 
 beforeEach(() => {
   vi.useFakeTimers();
   sinks.length = 0;
   vi.clearAllMocks();
-  store.snapshot(request(1));
+  store.applySnapshot(request(1));
 });
 
 afterEach(() => {
@@ -26,10 +26,10 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it("shares one subscription among its users, and ends it with the last of them", () => {
+it("shares one subscription among its users and closes it after the last one", () => {
   const first = follow("r1");
   const second = follow("r1");
-  tell(request(2));
+  send(request(2));
 
   expect(sinks).toHaveLength(1);
   expect(store.get("r1")!.sequence).toBe(2);
@@ -38,12 +38,12 @@ it("shares one subscription among its users, and ends it with the last of them",
   second();
   expect(unsubscribe).toHaveBeenCalledTimes(1);
 
-  // And begins anew for who comes later, as after a retry.
+  // A later user, for example after a retry, opens a new one.
   follow("r1")();
   expect(sinks).toHaveLength(2);
 });
 
-it("asks after an error, and subscribes again", async () => {
+it("queries after an error, and subscribes again", async () => {
   query.mockResolvedValue({ request: request(7) });
   const stop = follow("r1");
 
@@ -58,7 +58,7 @@ it("asks after an error, and subscribes again", async () => {
   stop();
 });
 
-it("subscribes again although the question got no answer", async () => {
+it("subscribes again although the query failed", async () => {
   query.mockRejectedValue(new Error("The server can’t be reached."));
   const stop = follow("r1");
 
@@ -70,7 +70,7 @@ it("subscribes again although the question got no answer", async () => {
   stop();
 });
 
-it("takes a stream that ended early for lost, and one that ended with a final status for done", async () => {
+it("subscribes again after a stream that ended early, but not after a final status", async () => {
   query.mockResolvedValue({ request: request(3) });
   const stop = follow("r1");
 
@@ -78,14 +78,14 @@ it("takes a stream that ended early for lost, and one that ended with a final st
   await vi.advanceTimersByTimeAsync(RESUBSCRIBE_MS);
   expect(sinks).toHaveLength(2);
 
-  tell(request(4, "COMPLETED"));
+  send(request(4, "COMPLETED"));
   sinks[1]!.complete();
   await vi.advanceTimersByTimeAsync(10 * RESUBSCRIBE_MS);
   expect(sinks).toHaveLength(2);
   stop();
 });
 
-it("forgets a request that was deleted meanwhile", async () => {
+it("removes a request that was deleted meanwhile", async () => {
   query.mockResolvedValue({ request: null });
   const stop = follow("r1");
 
@@ -97,7 +97,7 @@ it("forgets a request that was deleted meanwhile", async () => {
   stop();
 });
 
-it("asks nothing any more once nobody looks", async () => {
+it("sends no query after the last user left", async () => {
   follow("r1")();
 
   sinks[0]!.error(new Error("too late"));

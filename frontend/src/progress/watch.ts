@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { textOf } from "../api/graphql";
+import { operationText } from "../api/graphql";
 import { OneRequest, RequestProgress } from "../api/operation";
 import { query } from "../api/query";
 import { socket } from "../api/socket";
@@ -7,10 +7,10 @@ import type { Request } from "../api/types";
 import { isFinal } from "../requests/status";
 import { store } from "./store";
 
-//: A stream the server ended with an error is asked for again after this.
+//: Wait before a failed subscription is opened again.
 export const RESUBSCRIBE_MS = 3_000;
 
-/** The request as the store knows it, drawn again whenever it changes. */
+/** The request in the store; the component renders again when it changes. */
 export function useRequest(id: string): Request | undefined {
   const [request, setRequest] = useState(() => store.get(id));
   useEffect(() => {
@@ -21,7 +21,7 @@ export function useRequest(id: string): Request | undefined {
   return request?.id === id ? request : store.get(id);
 }
 
-/** Follows a request while it may still change. */
+/** Subscribes to a request while it can still change. */
 export function useWatch(id: string): Request | undefined {
   const request = useRequest(id);
   const running = request !== undefined && !isFinal(request);
@@ -31,8 +31,8 @@ export function useWatch(id: string): Request | undefined {
 
 const watches = new Map<string, { users: number; stop: () => void }>();
 
-/** Brings what happens to a request into the store, until the function that it returns is called. Several users share
- * one subscription. */
+/** Keeps a request in the store up to date until the returned function is called. All users of a request share one
+ * subscription. */
 export function follow(id: string): () => void {
   const watch = watches.get(id) ?? { users: 0, stop: start(id) };
   watches.set(id, watch);
@@ -51,26 +51,26 @@ function start(id: string): () => void {
   let unsubscribe = () => {};
   const open = () => {
     unsubscribe = socket.subscribe<{ requestProgress: Request }>(
-      { query: textOf(RequestProgress), variables: { id } },
+      { query: operationText(RequestProgress), variables: { id } },
       {
-        next: ({ data }) => data && store.event(data.requestProgress),
-        error: again,
+        next: ({ data }) => data && store.applyEvent(data.requestProgress),
+        error: retry,
         complete: () => {
           const known = store.get(id);
-          if (known && !isFinal(known)) again();
+          if (known && !isFinal(known)) retry();
         },
       },
     );
   };
-  // The request may be gone, and then the stream would never say so: ask.
-  const again = () => {
+  // Query first: the request may be deleted, and a subscription to it would only fail again.
+  const retry = () => {
     if (stopped) return;
     timer = setTimeout(async () => {
       const answer = await query(OneRequest, { id }).catch(() => undefined);
       if (stopped) return;
       if (answer && !answer.request) return store.delete(id);
-      if (answer?.request) store.snapshot(answer.request);
-      // What is final now stops the watch as soon as it is drawn.
+      if (answer?.request) store.applySnapshot(answer.request);
+      // If the request is final now, the next render ends this watch.
       open();
     }, RESUBSCRIBE_MS);
   };

@@ -5,9 +5,9 @@ import { query } from "../api/query";
 import type { Request } from "../api/types";
 import { announce } from "../parts/announcer";
 import { Dialog } from "../parts/dialog";
-import { plural } from "../format";
+import { pluralize } from "../format";
 import { store } from "../progress/store";
-import { here, home } from "../route";
+import { home, toSameOrigin } from "../route";
 import { isFinal } from "./status";
 
 type Change = Operation<
@@ -15,99 +15,99 @@ type Change = Operation<
   { input: { id: string } }
 >;
 
-/** What can be done with a request in its present state. */
+/** The actions that the status of the request allows. */
 export function Actions({ request }: { request: Request }) {
   const [busy, setBusy] = useState(false);
-  const [fault, setFault] = useState<string | null>(null);
-  const [asking, setAsking] = useState<"cancel" | "delete" | null>(null);
+  const [error, setError] = useState<string | null>(null);
+  const [confirming, setConfirming] = useState<"cancel" | "delete" | null>(null);
   const final = isFinal(request);
 
-  const change = async (operation: Change, said: string) => {
+  const change = async (operation: Change, announcement: string) => {
     setBusy(true);
-    setFault(null);
+    setError(null);
     try {
       const { result } = await query(operation, { input: { id: request.id } });
-      if (result.message) setFault(result.message);
-      else announce(said);
-      if (result.request) store.snapshot(result.request);
+      if (result.message) setError(result.message);
+      else announce(announcement);
+      if (result.request) store.applySnapshot(result.request);
       if (result.deletedId) {
-        // Not before this page has given way to the list: it would say that there is no such request.
+        // Only after navigation: otherwise this page would say that the request does not exist.
         addEventListener("hashchange", () => store.delete(request.id), { once: true });
         location.hash = home;
       }
     } catch (error) {
-      setFault((error as Error).message);
+      setError((error as Error).message);
     }
     setBusy(false);
   };
 
-  // A button that did its work may be gone: who used it by keyboard is not to start again at the top.
+  // The used button may disappear. Keep the keyboard focus here instead of at the top of the page.
   const group = useRef<HTMLDivElement>(null);
-  const acted = useRef(false);
-  acted.current ||= busy;
+  const hasActed = useRef(false);
+  hasActed.current ||= busy;
   useEffect(() => {
-    if (acted.current && !busy && document.activeElement === document.body) group.current!.focus();
+    if (hasActed.current && !busy && document.activeElement === document.body) group.current!.focus();
   }, [busy, request.status]);
 
   return (
     <div ref={group} class="actions" role="group" aria-label="Actions" tabIndex={-1}>
       {request.outputCsvUrl && (
-        <a class="button main" href={here(request.outputCsvUrl)} download>
+        <a class="button main" href={toSameOrigin(request.outputCsvUrl)} download>
           Download output CSV
         </a>
       )}
       {final && request.failedImages > 0 && (
-        <button disabled={busy} onClick={() => change(RetryFailedImages, "Failed pictures are tried again.")}>
-          Retry {plural(request.failedImages, "failed picture")}
+        <button disabled={busy} onClick={() => change(RetryFailedImages, "Retrying the failed images.")}>
+          Retry {pluralize(request.failedImages, "failed image")}
         </button>
       )}
       {final && request.webhook && (
-        <button disabled={busy} onClick={() => change(ResendWebhook, "The webhook is sent again.")}>
+        <button disabled={busy} onClick={() => change(ResendWebhook, "The webhook will be sent again.")}>
           Resend webhook
         </button>
       )}
       {!final && (
-        <button class="danger" disabled={busy} onClick={() => setAsking("cancel")}>
+        <button class="danger" disabled={busy} onClick={() => setConfirming("cancel")}>
           Cancel
         </button>
       )}
       {final && (
-        <button class="danger" disabled={busy} onClick={() => setAsking("delete")}>
+        <button class="danger" disabled={busy} onClick={() => setConfirming("delete")}>
           Delete
         </button>
       )}
-      {fault && (
-        <p class="fault" role="alert">
-          {fault}
+      {error && (
+        <p class="error" role="alert">
+          {error}
         </p>
       )}
-      {asking === "cancel" && (
-        <Question
+      {confirming === "cancel" && (
+        <ConfirmDialog
           title="Cancel this request?"
-          text="Pictures that are done stay; the others are not fetched any more."
+          text="Finished images are kept. The others are not downloaded."
           yes="Cancel the request"
-          no="Go on"
-          onYes={() => change(CancelRequest, "The request is cancelled.")}
-          onClose={() => setAsking(null)}
+          no="Keep running"
+          onYes={() => change(CancelRequest, "The request was cancelled.")}
+          onClose={() => setConfirming(null)}
         />
       )}
-      {asking === "delete" && (
-        <Question
+      {confirming === "delete" && (
+        <ConfirmDialog
           title={`Delete ${request.csvFilename}?`}
-          text="Its stored pictures and the output CSV go with it, and their addresses stop working."
-          yes="Delete for good"
+          text="This also deletes its stored images and the output CSV. Their URLs stop working."
+          yes="Delete permanently"
           no="Keep"
-          onYes={() => change(DeleteRequest, "The request is deleted.")}
-          onClose={() => setAsking(null)}
+          onYes={() => change(DeleteRequest, "The request was deleted.")}
+          onClose={() => setConfirming(null)}
         />
       )}
     </div>
   );
 }
 
-function Question(props: { title: string; text: string; yes: string; no: string; onYes: () => void; onClose: () => void }) {
+function ConfirmDialog(props: { title: string; text: string; yes: string; no: string; onYes: () => void; onClose: () => void }) {
   return (
-    <Dialog label={props.title} class="question" onClose={props.onClose}>
+    <Dialog label={props.title} class="confirm" onClose={props.onClose}>
       <h2>{props.title}</h2>
       <p>{props.text}</p>
       <form method="dialog" class="actions">

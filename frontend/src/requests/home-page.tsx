@@ -11,10 +11,10 @@ export function HomePage() {
   return (
     <div class="home">
       <div class="upload-side">
-        <Title text="Make pictures smaller" />
+        <Title text="Make images smaller" />
         <p class="lead">
-          Drop a CSV of your products. Every picture in it is fetched, compressed and stored, and you get the CSV back with
-          the new addresses.
+          Drop a CSV of your products. Every image in it is downloaded, compressed and stored. You get the CSV back with
+          the new image URLs.
         </p>
         <UploadPanel maxUploadBytes={maxUploadBytes} />
       </div>

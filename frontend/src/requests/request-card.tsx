@@ -1,46 +1,46 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { Request } from "../api/types";
-import { bytes, gain, plural, saved } from "../format";
+import { formatBytes, formatSaving, pluralize, savedShare } from "../format";
 import { announce } from "../parts/announcer";
 import { Badge } from "../parts/badge";
-import { Moment } from "../parts/moment";
+import { Timestamp } from "../parts/timestamp";
 import { ProgressBar } from "../parts/progress-bar";
 import { useWatch } from "../progress/watch";
-import { here, hrefOf } from "../route";
-import { Counts, Pace } from "./figures";
-import { isFinal, look } from "./status";
+import { requestHref, toSameOrigin } from "../route";
+import { Counts, Timing } from "./stats";
+import { describeStatus, isFinal } from "./status";
 
-/** One request in the list: live while it runs, one quiet line afterwards. */
+/** One request in the list: with live progress while it runs, one line afterwards. */
 export function RequestCard({ id }: { id: string }) {
   const request = useWatch(id);
   const wasRunning = useRef(false);
   const final = request !== undefined && isFinal(request);
   useEffect(() => {
-    if (request && final && wasRunning.current) announce(`${request.csvFilename}: ${look(request.status)[1]}.`);
+    if (request && final && wasRunning.current) announce(`${request.csvFilename}: ${describeStatus(request.status)[1]}.`);
     wasRunning.current = request !== undefined && !final;
   }, [final]);
   if (!request) return null;
-  const part = saved(request.inputBytes, request.outputBytes);
+  const part = savedShare(request.inputBytes, request.outputBytes);
   return (
     <li class={final ? "card request" : "card request running"}>
       <div class="line">
         <h3>
-          <a href={hrefOf(id)}>
+          <a href={requestHref(id)}>
             <bdi>{request.csvFilename}</bdi>
           </a>
         </h3>
         <Badge status={request.status} />
       </div>
       {!final && <ProgressBar request={request} />}
-      {final ? <Past request={request} /> : <Counts request={request} />}
+      {final ? <FinishedFacts request={request} /> : <Counts request={request} />}
       {!final && (
         <p class="facts">
           <span>
-            <Pace request={request} />
+            <Timing request={request} />
           </span>
           {part !== null && (
             <span>
-              {bytes(request.inputBytes)} → {bytes(request.outputBytes)}, <b class="gain">{gain(part)}</b>
+              {formatBytes(request.inputBytes)} → {formatBytes(request.outputBytes)}, <b class="gain">{formatSaving(part)}</b>
             </span>
           )}
         </p>
@@ -49,22 +49,22 @@ export function RequestCard({ id }: { id: string }) {
   );
 }
 
-function Past({ request }: { request: Request }) {
-  const part = saved(request.inputBytes, request.outputBytes);
+function FinishedFacts({ request }: { request: Request }) {
+  const part = savedShare(request.inputBytes, request.outputBytes);
   return (
     <p class="facts">
       <span>
-        <Moment at={request.createdAt} /> · {plural(request.totalImages, "picture")}
-        {request.failedImages > 0 && `, ${plural(request.failedImages, "failed", "failed")}`}
+        <Timestamp at={request.createdAt} /> · {pluralize(request.totalImages, "image")}
+        {request.failedImages > 0 && `, ${pluralize(request.failedImages, "failed", "failed")}`}
         {part !== null && (
           <>
             {" "}
-            · <b class="gain">{gain(part)}</b>
+            · <b class="gain">{formatSaving(part)}</b>
           </>
         )}
       </span>
       {request.outputCsvUrl && (
-        <a href={here(request.outputCsvUrl)} download aria-label={`Download the output CSV of ${request.csvFilename}`}>
+        <a href={toSameOrigin(request.outputCsvUrl)} download aria-label={`Download the output CSV of ${request.csvFilename}`}>
           Output CSV
         </a>
       )}

@@ -2,18 +2,18 @@ import { useCallback, useEffect, useState } from "preact/hooks";
 import { Requests } from "../api/operation";
 import { query } from "../api/query";
 import { socketState } from "../api/socket";
-import { count } from "../format";
+import { formatCount } from "../format";
 import { Notice } from "../parts/notice";
 import { useSignal } from "../parts/use-signal";
 import { store } from "../progress/store";
 import { RequestCard } from "./request-card";
 
-//: Each running request of a page costs one subscription, so pages stay small.
+//: Each running request on a page needs a subscription, so pages are small.
 const PAGE_SIZE = 12;
-//: Requests that others made show up after this.
-const LOOK_AGAIN_MS = 15_000;
-//: Without live updates, so does everything.
-const LOOK_WITHOUT_UPDATES_MS = 3_000;
+//: New requests of other clients appear after at most this.
+const POLL_MS = 15_000;
+//: Without live updates, polling shows all changes.
+const DISCONNECTED_POLL_MS = 3_000;
 
 interface Props {
   /** Requests accepted on this page, newest first. */
@@ -25,13 +25,13 @@ export function RequestList({ accepted, onLimits }: Props) {
   const [ids, setIds] = useState<string[] | null>(null);
   const [end, setEnd] = useState<string | null>(null);
   const [total, setTotal] = useState(0);
-  const [fault, setFault] = useState<string | null>(null);
+  const [error, setError] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
 
   const load = useCallback(async (after: string | null) => {
     const { requests, limits } = await query(Requests, { first: PAGE_SIZE, after });
     onLimits(limits.maxUploadBytes);
-    requests.edges.forEach(({ node }) => store.snapshot(node));
+    requests.edges.forEach(({ node }) => store.applySnapshot(node));
     setTotal(requests.totalCount);
     return { found: requests.edges.map(({ node }) => node.id), next: requests.pageInfo };
   }, []);
@@ -39,14 +39,14 @@ export function RequestList({ accepted, onLimits }: Props) {
   const refresh = useCallback(async () => {
     try {
       const { found, next } = await load(null);
-      setFault(null);
+      setError(null);
       setIds((old) => {
         const rest = next.hasNextPage ? olderThan(found, old ?? []) : [];
         if (!rest.length) setEnd(next.hasNextPage ? next.endCursor : null);
         return [...found, ...rest];
       });
     } catch (error) {
-      setFault((error as Error).message);
+      setError((error as Error).message);
     }
   }, []);
 
@@ -57,7 +57,7 @@ export function RequestList({ accepted, onLimits }: Props) {
       setIds((old) => [...new Set([...(old ?? []), ...found])]);
       setEnd(next.hasNextPage ? next.endCursor : null);
     } catch (error) {
-      setFault((error as Error).message);
+      setError((error as Error).message);
     }
     setBusy(false);
   };
@@ -67,7 +67,7 @@ export function RequestList({ accepted, onLimits }: Props) {
     void refresh();
   }, [accepted, refresh]);
 
-  const every = useSignal(socketState) === "lost" ? LOOK_WITHOUT_UPDATES_MS : LOOK_AGAIN_MS;
+  const every = useSignal(socketState) === "lost" ? DISCONNECTED_POLL_MS : POLL_MS;
   useEffect(() => {
     const timer = setInterval(() => document.hidden || void refresh(), every);
     const stop = socketState.listen(() => socketState.value === "connected" && void refresh());
@@ -80,17 +80,17 @@ export function RequestList({ accepted, onLimits }: Props) {
   return (
     <section aria-labelledby="requests-title">
       <h2 id="requests-title">
-        Requests {total > 0 && <small>{count(total)}</small>}
+        Requests {total > 0 && <small>{formatCount(total)}</small>}
       </h2>
-      {fault && (
-        <Notice tone="bad" title={fault} action={{ text: "Try again", run: refresh }}>
-          {ids ? "What is shown may be out of date." : "The list of requests could not be loaded."}
+      {error && (
+        <Notice tone="bad" title={error} action={{ text: "Try again", run: refresh }}>
+          {ids ? "The list may be out of date." : "The list of requests could not be loaded."}
         </Notice>
       )}
-      {!ids && !fault && <Skeleton />}
+      {!ids && !error && <Skeleton />}
       {ids?.length === 0 && (
-        <Notice title="Nothing here yet">
-          Drop a CSV to begin. <a href="/static/template.csv" download>The template</a> shows what it should look like.
+        <Notice title="No requests yet">
+          Drop a CSV to start. <a href="/static/template.csv" download>The template</a> shows the format.
         </Notice>
       )}
       <ul class="list">
@@ -107,7 +107,7 @@ export function RequestList({ accepted, onLimits }: Props) {
   );
 }
 
-/** Of what is listed, the part after the first page: a look for news folds up none of it, and drops what was deleted. */
+/** The listed IDs after the first page: a refresh keeps them and drops deleted requests from the first page. */
 function olderThan(found: string[], listed: string[]): string[] {
   const last = listed.findLastIndex((id) => found.includes(id));
   return last < 0 ? [] : listed.slice(last + 1);

@@ -1,33 +1,33 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { Request } from "../api/types";
-import { percent } from "../format";
+import { formatPercent } from "../format";
 import { announce } from "../parts/announcer";
 import { Badge } from "../parts/badge";
-import { Moment } from "../parts/moment";
+import { Timestamp } from "../parts/timestamp";
 import { Notice } from "../parts/notice";
 import { Title } from "../parts/title";
 import { ProductList } from "../products/product-list";
 import { home } from "../route";
 import { Actions } from "./actions";
-import { useLookedAfter } from "./looked-after";
-import { isFinal, look } from "./status";
+import { useRequestPolling } from "./use-request-polling";
+import { describeStatus, isFinal } from "./status";
 import { Summary } from "./summary";
 import { Warnings } from "./warnings";
 
 export function RequestPage({ id }: { id: string }) {
-  const { request, gone, fault, load } = useLookedAfter(id);
+  const { request, isGone, error, load } = useRequestPolling(id);
   useMilestones(request);
 
-  if (gone || !request)
+  if (isGone || !request)
     return (
       <>
         <Back />
-        <Title text={gone ? "No such request" : "Request"} />
-        {gone && <Notice title="It was deleted, or its address is incomplete.">
+        <Title text={isGone ? "No such request" : "Request"} />
+        {isGone && <Notice title="It was deleted, or the URL is incomplete.">
             <a href={home}>See all requests</a>
           </Notice>}
-        {fault && <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }} />}
-        {!gone && !fault && <div class="card skeleton tall" role="img" aria-label="Loading" />}
+        {error && <Notice tone="bad" title={error} action={{ text: "Try again", run: load }} />}
+        {!isGone && !error && <div class="card skeleton tall" role="img" aria-label="Loading" />}
       </>
     );
   return (
@@ -39,14 +39,14 @@ export function RequestPage({ id }: { id: string }) {
           <p class="facts">
             <Badge status={request.status} />
             <span>
-              accepted <Moment at={request.createdAt} />
+              accepted <Timestamp at={request.createdAt} />
             </span>
           </p>
         </div>
         <Actions request={request} />
       </header>
-      {/* While it runs, the banner tells of a lost connection. */}
-      {fault && isFinal(request) && <Notice tone="bad" title={fault} action={{ text: "Try again", run: load }} />}
+      {/* While the request runs, the banner reports a lost connection. */}
+      {error && isFinal(request) && <Notice tone="bad" title={error} action={{ text: "Try again", run: load }} />}
       {request.failure && (
         <Notice tone="bad" title="The request failed">
           {request.failure.message}
@@ -67,13 +67,13 @@ function Back() {
   );
 }
 
-/** Says every quarter and the end aloud; each picture would be noise. */
+/** Announces every quarter and the end to screen readers; every image would be too much. */
 function useMilestones(request: Request | undefined): void {
   const last = useRef<string | null>(null);
   useEffect(() => {
     if (!request) return;
     const quarter = Math.floor(request.progressPercent / 25) * 25;
-    const text = isFinal(request) ? `${look(request.status)[1]}.` : quarter ? `${percent(quarter / 100)} so far.` : "";
+    const text = isFinal(request) ? `${describeStatus(request.status)[1]}.` : quarter ? `${formatPercent(quarter / 100)} so far.` : "";
     if (last.current !== null && last.current !== text && text) announce(text);
     last.current = text;
   }, [request]);

@@ -2,7 +2,7 @@ import type { Request, RequestStatus } from "../api/types";
 
 export type Tone = "busy" | "good" | "warn" | "bad" | "off";
 
-const looks: Record<RequestStatus, [Tone, string]> = {
+const DESCRIPTIONS: Record<RequestStatus, [Tone, string]> = {
   PENDING: ["off", "Waiting"],
   PROCESSING: ["busy", "In progress"],
   COMPLETED: ["good", "Done"],
@@ -11,9 +11,9 @@ const looks: Record<RequestStatus, [Tone, string]> = {
   CANCELLED: ["off", "Cancelled"],
 };
 
-/** Colour and words of a status; the server may know more statuses than this page. */
-export function look(status: RequestStatus): [Tone, string] {
-  return looks[status] ?? ["off", status];
+/** Colour and label of a status. A newer server may have statuses that this page does not know. */
+export function describeStatus(status: RequestStatus): [Tone, string] {
+  return DESCRIPTIONS[status] ?? ["off", status];
 }
 
 export function isFinal(request: Request): boolean {

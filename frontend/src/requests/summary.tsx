@@ -1,19 +1,19 @@
 import type { Request } from "../api/types";
-import { bytes, count, percent, saved } from "../format";
+import { formatBytes, formatCount, formatPercent, savedShare } from "../format";
 import { ByteBar } from "../parts/byte-bar";
 import { ProgressBar } from "../parts/progress-bar";
-import { Counts, Pace } from "./figures";
+import { Counts, Timing } from "./stats";
 import { isFinal } from "./status";
 import { WebhookLine } from "./webhook";
 
-/** How far a request is, what it saved, and what it was asked to do. */
+/** Progress, savings and options of a request. */
 export function Summary({ request }: { request: Request }) {
-  const part = saved(request.inputBytes, request.outputBytes);
+  const part = savedShare(request.inputBytes, request.outputBytes);
   const { quality, scale, format } = request.options;
-  // What one looks for first: while it runs how far it is, afterwards what it saved.
+  // Progress first while the request runs, savings first afterwards.
   const finished = (
     <p class={isFinal(request) ? "quiet" : ""}>
-      <b>{percent(finishedOf(request))}</b> finished
+      <b>{formatPercent(finishedShare(request))}</b> finished
     </p>
   );
   return (
@@ -27,7 +27,7 @@ export function Summary({ request }: { request: Request }) {
       <div class="line">
         <Counts request={request} />
         <p class="facts">
-          <Pace request={request} />
+          <Timing request={request} />
         </p>
       </div>
       {part !== null && <ByteBar before={request.inputBytes} after={request.outputBytes} />}
@@ -35,14 +35,14 @@ export function Summary({ request }: { request: Request }) {
         <div>
           <dt>Products</dt>
           <dd>
-            {count(request.processedProducts + request.failedProducts)} of {count(request.totalProducts)} finished
+            {formatCount(request.processedProducts + request.failedProducts)} of {formatCount(request.totalProducts)} finished
           </dd>
         </div>
         <div>
           <dt>Options</dt>
           <dd>
-            quality {count(quality)}, {scale === 1 ? "full size" : `scaled to ${percent(scale)}`},{" "}
-            {format === "ORIGINAL" ? "format as it was" : format === "WEBP" ? "WebP" : format},{" "}
+            quality {formatCount(quality)}, {scale === 1 ? "full size" : `scaled to ${formatPercent(scale)}`},{" "}
+            {format === "ORIGINAL" ? "original format" : format === "WEBP" ? "WebP" : format},{" "}
             {request.priority.toLowerCase()} priority
           </dd>
         </div>
@@ -60,7 +60,7 @@ export function Summary({ request }: { request: Request }) {
 }
 
 function Saving({ request: { inputBytes, outputBytes } }: { request: Request }) {
-  const part = saved(inputBytes, outputBytes);
+  const part = savedShare(inputBytes, outputBytes);
   if (part === null)
     return (
       <p>
@@ -70,17 +70,17 @@ function Saving({ request: { inputBytes, outputBytes } }: { request: Request }) 
   if (part < 0)
     return (
       <p>
-        <b>{percent(-part)}</b> larger, {bytes(outputBytes - inputBytes)} more
+        <b>{formatPercent(-part)}</b> larger, {formatBytes(outputBytes - inputBytes)} more
       </p>
     );
   return (
     <p class="save">
-      <b>{percent(part)}</b> smaller, {bytes(inputBytes - outputBytes)} saved
+      <b>{formatPercent(part)}</b> smaller, {formatBytes(inputBytes - outputBytes)} saved
     </p>
   );
 }
 
-/** Share of the pictures that came to an end of their own; rounded down, since 99.6 % is not all. */
-function finishedOf({ processedImages, failedImages, totalImages }: Request): number {
+/** Share of images that completed or failed, without cancelled ones. Rounded down, since 99.6 % is not all. */
+function finishedShare({ processedImages, failedImages, totalImages }: Request): number {
   return totalImages ? Math.floor((100 * (processedImages + failedImages)) / totalImages) / 100 : 1;
 }

@@ -2,14 +2,14 @@ import { useEffect, useState } from "preact/hooks";
 import { Warnings as WarningsOf } from "../api/operation";
 import { query } from "../api/query";
 import type { CsvIssue } from "../api/types";
-import { plural } from "../format";
+import { pluralize } from "../format";
 import { IssueTable } from "../parts/issue-table";
 
-/** What was noticed in the file without being a reason to refuse it. */
+/** Problems in the CSV file that did not prevent the import. */
 export function Warnings({ id }: { id: string }) {
   const [warnings, setWarnings] = useState<CsvIssue[]>([]);
   useEffect(() => {
-    // Without an answer the page tells so elsewhere; a remark can wait for the next look.
+    // The page reports a lost connection elsewhere, so an error is ignored here.
     query(WarningsOf, { id }).then(
       ({ request }) => setWarnings(request?.warnings ?? []),
       () => {},
@@ -18,8 +18,8 @@ export function Warnings({ id }: { id: string }) {
   if (!warnings.length) return null;
   return (
     <details class="warnings">
-      <summary>{plural(warnings.length, "remark")} on the file</summary>
-      <IssueTable issues={warnings} title="Remark" />
+      <summary>{pluralize(warnings.length, "warning")} about the file</summary>
+      <IssueTable issues={warnings} title="Warning" />
     </details>
   );
 }

@@ -1,24 +1,24 @@
 import type { Webhook, WebhookStatus } from "../api/types";
-import { count, plural } from "../format";
-import { Moment } from "../parts/moment";
+import { formatCount, pluralize } from "../format";
+import { Timestamp } from "../parts/timestamp";
 
-const words: Record<WebhookStatus, string> = {
+const LABELS: Record<WebhookStatus, string> = {
   PENDING: "waiting to be sent",
   DELIVERED: "delivered",
-  RETRYING: "failed, will be tried again",
-  FAILED: "given up",
+  RETRYING: "failed, will be retried",
+  FAILED: "failed",
 };
 
 export function WebhookLine({ webhook }: { webhook: Webhook }) {
   const { status, attempts, lastHttpStatus, nextAttemptAt } = webhook;
   return (
     <>
-      <span class={`dot ${status.toLowerCase()}`} aria-hidden="true" /> {words[status] ?? status}
-      {attempts > 0 && ` after ${plural(attempts, "attempt")}`}
-      {lastHttpStatus !== null && `, last answer ${count(lastHttpStatus)}`}
+      <span class={`dot ${status.toLowerCase()}`} aria-hidden="true" /> {LABELS[status] ?? status}
+      {attempts > 0 && ` after ${pluralize(attempts, "attempt")}`}
+      {lastHttpStatus !== null && `, last response ${formatCount(lastHttpStatus)}`}
       {nextAttemptAt && (
         <>
-          , next <Moment at={nextAttemptAt} />
+          , next <Timestamp at={nextAttemptAt} />
         </>
       )}
       <br />

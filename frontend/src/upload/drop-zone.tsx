@@ -1,19 +1,19 @@
 import { useRef, useState } from "preact/hooks";
-import { limit } from "../format";
+import { formatLimit } from "../format";
 
 interface Props {
   onFiles: (files: File[]) => void;
   maxUploadBytes: number | null;
 }
 
-/** A label around the file input: pointer, keyboard and screen reader get what they know. */
+/** A label around a file input, so that pointer, keyboard and screen reader all work. */
 export function DropZone({ onFiles, maxUploadBytes }: Props) {
   const input = useRef<HTMLInputElement>(null);
-  // Entering a child fires before leaving its parent, so a flag would flicker.
+  // A counter, since `dragenter` of a child fires before `dragleave` of its parent.
   const [depth, setDepth] = useState(0);
   return (
     <label
-      class={depth > 0 ? "drop-zone over" : "drop-zone"}
+      class={depth > 0 ? "drop-zone dragging" : "drop-zone"}
       onDragEnter={(event) => {
         event.preventDefault();
         setDepth((old) => old + 1);
@@ -29,25 +29,25 @@ export function DropZone({ onFiles, maxUploadBytes }: Props) {
     >
       <input
         ref={input}
-        class="unseen"
+        class="visually-hidden"
         type="file"
         accept=".csv,text/csv"
         multiple
         aria-describedby="drop-hint"
         onChange={() => {
           onFiles([...(input.current!.files ?? [])]);
-          // Choosing the same file again, once it is mended, must count as a change.
+          // Cleared, so that the same file can be chosen again after it was fixed.
           input.current!.value = "";
         }}
       />
       <Sheet />
-      <strong>{depth > 0 ? "Let go to upload" : "Drop a CSV here"}</strong>
+      <strong>{depth > 0 ? "Release to upload" : "Drop a CSV here"}</strong>
       <span class="button main" aria-hidden="true">
         Choose a file
       </span>
       <small id="drop-hint">
         Columns: S. No., Product Name, Input Image Urls
-        {maxUploadBytes !== null && `. Up to ${limit(maxUploadBytes)}`}
+        {maxUploadBytes !== null && `. Up to ${formatLimit(maxUploadBytes)}`}
       </small>
     </label>
   );

@@ -3,22 +3,22 @@ import type { OutputFormat, Priority, UploadInput } from "../api/types";
 export interface Options {
   webhookUrl: string;
   quality: number;
-  /** In percent, as people think of it. */
+  /** In percent. */
   scale: number;
   format: OutputFormat;
   priority: Priority;
 }
 
-/** The defaults of the schema. */
+/** The same defaults as in the schema. */
 export const defaults: Options = { webhookUrl: "", quality: 50, scale: 100, format: "ORIGINAL", priority: "NORMAL" };
 
-/** A key with which a repeated upload gives the first request again. */
-export function newKey(): string {
+/** Generates the key that makes a repeated upload return the first request. */
+export function generateIdempotencyKey(): string {
   // `crypto.randomUUID` exists only under https and on localhost.
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-export function inputOf(options: Options, idempotencyKey: string): UploadInput {
+export function toUploadInput(options: Options, idempotencyKey: string): UploadInput {
   const { quality, scale, format, priority } = options;
   return {
     webhookUrl: options.webhookUrl.trim() || null,
@@ -28,8 +28,8 @@ export function inputOf(options: Options, idempotencyKey: string): UploadInput {
   };
 }
 
-/** What differs from the defaults, to be read on the closed fold. */
-export function summaryOf(options: Options): string {
+/** The options that differ from the defaults, for the closed panel. */
+export function summarizeOptions(options: Options): string {
   return [
     options.quality !== defaults.quality && `quality ${options.quality}`,
     options.scale !== defaults.scale && `${options.scale} % size`,

@@ -1,20 +1,20 @@
 import { useEffect, useRef } from "preact/hooks";
-import { bytes, percent } from "../format";
-import { Refusal } from "./refusal";
+import { formatBytes, formatPercent } from "../format";
+import { UploadErrors } from "./upload-errors";
 import { uploads, type Upload } from "./uploads";
 
-/** One file on its way: sent, checked, then handed on or refused. */
+/** One file that is being uploaded and validated, or was rejected. */
 export function UploadItem({ upload }: { upload: Upload }) {
   const { file, state } = upload;
   const item = useRef<HTMLLIElement>(null);
-  const refused = state.at === "refused";
+  const rejected = state.status === "rejected";
   useEffect(() => {
-    if (refused) item.current!.scrollIntoView({ block: "nearest" });
-  }, [refused]);
+    if (rejected) item.current!.scrollIntoView({ block: "nearest" });
+  }, [rejected]);
 
-  const verb = state.at === "sending" ? "Stop" : "Dismiss";
+  const verb = state.status === "sending" ? "Stop" : "Dismiss";
   return (
-    <li ref={item} class={`card upload ${state.at}`}>
+    <li ref={item} class={`card upload ${state.status}`}>
       <div class="line">
         <h3>
           <bdi>{file.name}</bdi>
@@ -23,16 +23,16 @@ export function UploadItem({ upload }: { upload: Upload }) {
           {verb}
         </button>
       </div>
-      {state.at === "sending" && (
+      {state.status === "sending" && (
         <>
           <progress max={1} value={state.share} aria-label={`Upload of ${file.name}`} />
-          <p class="facts">{state.share < 1 ? `${percent(state.share)} of ${bytes(file.size)} sent` : "Sent, every row is being checked …"}</p>
+          <p class="facts">{state.share < 1 ? `${formatPercent(state.share)} of ${formatBytes(file.size)} sent` : "Sent. Checking every row …"}</p>
         </>
       )}
-      {state.at === "refused" && <Refusal result={state.result} />}
-      {state.at === "failed" && (
+      {state.status === "rejected" && <UploadErrors result={state.result} />}
+      {state.status === "failed" && (
         <div class="facts">
-          <p class="fault">{state.message}</p>
+          <p class="error">{state.message}</p>
           <button class="small" onClick={() => void uploads.send(upload)}>
             Try again
           </button>

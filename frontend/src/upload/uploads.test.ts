@@ -20,12 +20,12 @@ beforeEach(() => {
   sent.length = 0;
 });
 
-it("hands an accepted file on, whoever looks meanwhile", async () => {
+it("moves an accepted file to the requests", async () => {
   const uploads = new Uploads();
   uploads.add([file], defaults, null);
   sent[0]!.onProgress(0.5);
 
-  expect(uploads.list.value.map(({ state }) => state)).toEqual([{ at: "sending", share: 0.5 }]);
+  expect(uploads.list.value.map(({ state }) => state)).toEqual([{ status: "sending", share: 0.5 }]);
   expect(uploads.sending).toBe(true);
   sent[0]!.answer(accepted("r1"));
   await settled();
@@ -36,20 +36,20 @@ it("hands an accepted file on, whoever looks meanwhile", async () => {
   expect(store.get("r1")!.totalImages).toBe(2);
 });
 
-it("keeps a file that was refused, or did not arrive, and sends it again under the same key", async () => {
+it("keeps rejected and failed files, and retries with the same idempotency key", async () => {
   const uploads = new Uploads();
   uploads.add([file, file], defaults, null);
   sent[0]!.answer({ __typename: "CsvInvalid", message: "The CSV file has 1 problem.", totalErrors: 1, errors: [] } as unknown as UploadResult);
   sent[1]!.fail(new Error("The server can’t be reached."));
   await settled();
 
-  expect(uploads.list.value.map(({ state }) => state.at)).toEqual(["refused", "failed"]);
+  expect(uploads.list.value.map(({ state }) => state.status)).toEqual(["rejected", "failed"]);
   void uploads.send(uploads.list.value[1]!);
   expect(sent[2]!.key).toBe(sent[1]!.key);
   expect(sent[0]!.key).not.toBe(sent[1]!.key);
 });
 
-it("stops a file that is taken off the list", () => {
+it("aborts the upload of a file that is removed from the list", () => {
   const uploads = new Uploads();
   uploads.add([file], defaults, null);
 
@@ -60,10 +60,10 @@ it("stops a file that is taken off the list", () => {
   expect(uploads.sending).toBe(false);
 });
 
-it("does not send what is too large", () => {
+it("rejects a file that is too large without sending it", () => {
   const uploads = new Uploads();
   uploads.add([file], defaults, 4);
 
   expect(sent).toEqual([]);
-  expect(uploads.list.value[0]!.state).toMatchObject({ at: "refused", result: { __typename: "UploadTooLarge", limitBytes: 4 } });
+  expect(uploads.list.value[0]!.state).toMatchObject({ status: "rejected", result: { __typename: "UploadTooLarge", limitBytes: 4 } });
 });

@@ -1,9 +1,9 @@
 import type { OutputFormat, Priority } from "../api/types";
-import { percent } from "../format";
-import { summaryOf, type Options } from "./options";
+import { formatPercent } from "../format";
+import { summarizeOptions, type Options } from "./options";
 
 const formats: [OutputFormat, string][] = [
-  ["ORIGINAL", "As the source"],
+  ["ORIGINAL", "Same as source"],
   ["JPEG", "JPEG"],
   ["PNG", "PNG"],
   ["WEBP", "WebP"],
@@ -16,12 +16,12 @@ const priorities: [Priority, string][] = [
   ["LOW", "Low"],
 ];
 
-export function OptionsFold({ options, onChange }: { options: Options; onChange: (options: Options) => void }) {
+export function OptionsPanel({ options, onChange }: { options: Options; onChange: (options: Options) => void }) {
   const set = (change: Partial<Options>) => onChange({ ...options, ...change });
   return (
     <details class="options">
       <summary>
-        Options <span>{summaryOf(options) || "quality 50, full size"}</span>
+        Options <span>{summarizeOptions(options) || "quality 50, full size"}</span>
       </summary>
       <div class="fields">
         <label>
@@ -32,7 +32,7 @@ export function OptionsFold({ options, onChange }: { options: Options; onChange:
         </label>
         <label>
           <span>
-            Size <output>{percent(options.scale / 100)}</output>
+            Size <output>{formatPercent(options.scale / 100)}</output>
           </span>
           <input type="range" min="5" max="100" step="5" value={options.scale} onInput={(e) => set({ scale: e.currentTarget.valueAsNumber })} />
         </label>
@@ -57,16 +57,16 @@ export function OptionsFold({ options, onChange }: { options: Options; onChange:
           </select>
         </label>
         <label class="wide">
-          <span>Webhook address</span>
+          <span>Webhook URL</span>
           <input
             type="url"
             inputMode="url"
             autoComplete="off"
-            placeholder="https://shop.example.com/hooks/pictures"
+            placeholder="https://shop.example.com/hooks/images"
             value={options.webhookUrl}
             onInput={(e) => set({ webhookUrl: e.currentTarget.value })}
           />
-          <small>For developers: told when the request has ended.</small>
+          <small>For developers: this URL is called when the request finishes.</small>
         </label>
       </div>
     </details>

@@ -1,10 +1,10 @@
 import { GraphiQL, React, type EditorContext } from "./globals";
-import { about, PROGRESS, uploadText, type Subject } from "./samples";
-import { chosen, curlFor, headersIn, operationFor, upload } from "./upload";
+import { fillVariables, PROGRESS, uploadText, type Subject } from "./samples";
+import { curlCommand, parseHeaders, selection, upload, uploadOperation } from "./upload";
 
 const h = React.createElement;
 
-/** A GraphiQL plugin, since GraphiQL itself can't send files. */
+/** A GraphiQL plugin, since GraphiQL itself cannot upload files. */
 export const uploadPlugin = { title: "Upload a CSV", icon: Icon, content: Panel };
 
 function Icon() {
@@ -19,21 +19,21 @@ interface Answer {
   data?: { uploadCsv?: { request?: { id: string; products: { edges: { node: { id: string } }[] } } } };
 }
 
-/** What the samples can be about now, if the file was accepted. */
+/** Returns the new request, if the file was accepted. */
 function subjectOf(answer: Answer): Subject | null {
   const request = answer.data?.uploadCsv?.request;
   return request ? { id: request.id, productId: request.products.edges[0]?.node.id ?? "" } : null;
 }
 
-/** Puts a subject into the variables of every tab. */
-function useSamples(): (subject: Subject) => void {
+/** Returns a function that fills the subject into the variables of every tab. */
+function useFillSamples(): (subject: Subject) => void {
   const editors = React.useRef<EditorContext | null>(null);
-  // As they are when the answer comes, not when the file was sent.
+  // The editors when the response arrives, not when the file was sent.
   editors.current = GraphiQL.React.useEditorContext();
   return (subject) => {
     const { tabs, activeTabIndex, variableEditor, updateActiveTabValues } = editors.current!;
-    // There is no function for the tabs in the background; these are the objects that GraphiQL shows and stores.
-    for (const tab of tabs) tab.variables = about(subject, tab.variables);
+    // GraphiQL has no function to change background tabs, so change the objects that it displays and stores.
+    for (const tab of tabs) tab.variables = fillVariables(subject, tab.variables);
     const variables = tabs[activeTabIndex]?.variables ?? "";
     variableEditor?.setValue(variables);
     updateActiveTabValues({ variables });
@@ -42,15 +42,15 @@ function useSamples(): (subject: Subject) => void {
 
 function Panel() {
   const { tabs, changeTab, headerEditor } = GraphiQL.React.useEditorContext();
-  const fillSamples = useSamples();
-  const [file, setFile] = React.useState<File | null>(chosen.file);
+  const fillSamples = useFillSamples();
+  const [file, setFile] = React.useState<File | null>(selection.file);
   const [inputText, setInputText] = React.useState('{\n  "priority": "NORMAL",\n  "options": { "quality": 50 }\n}');
   const [answer, setAnswer] = React.useState<Answer | null>(null);
-  const [fault, setFault] = React.useState("");
+  const [error, setError] = React.useState("");
   const [busy, setBusy] = React.useState(false);
 
   const choose = (file: File | null) => {
-    chosen.file = file;
+    selection.file = file;
     setFile(file);
   };
 
@@ -58,7 +58,7 @@ function Panel() {
   try {
     input = JSON.parse(inputText) as object;
   } catch {
-    // Shown below the field.
+    // The message below the field reports this.
   }
   const subscribing = tabs.findIndex((tab) => tab.title === PROGRESS);
 
@@ -66,14 +66,14 @@ function Panel() {
     event.preventDefault();
     if (!file || !input) return;
     setBusy(true);
-    setFault("");
+    setError("");
     try {
-      const answer = (await upload(file, operationFor(input), headersIn(headerEditor?.getValue() ?? ""))) as Answer;
+      const answer = (await upload(file, uploadOperation(input), parseHeaders(headerEditor?.getValue() ?? ""))) as Answer;
       setAnswer(answer);
       const subject = subjectOf(answer);
       if (subject) fillSamples(subject);
     } catch {
-      setFault("The server can’t be reached.");
+      setError("The server can’t be reached.");
     }
     setBusy(false);
   };
@@ -85,11 +85,11 @@ function Panel() {
     h(
       "p",
       null,
-      "Files travel as ",
+      "Files are sent as ",
       h("code", null, "multipart/form-data"),
-      " beside the operation. This form sends ",
+      ", together with the operation. This form sends ",
       h("code", null, "uploadCsv"),
-      " that way. ",
+      " this way. ",
       h("a", { href: "/static/template.csv", download: true }, "Template CSV"),
     ),
     h(
@@ -106,7 +106,7 @@ function Panel() {
     h(
       "label",
       null,
-      "The rest of the input",
+      "Other input fields",
       h("textarea", {
         rows: 5,
         spellCheck: false,
@@ -115,20 +115,20 @@ function Panel() {
         onChange: (event: { target: HTMLTextAreaElement }) => setInputText(event.target.value),
       }),
     ),
-    input === null && h("p", { role: "alert" }, "This is not JSON."),
+    input === null && h("p", { role: "alert" }, "Invalid JSON."),
     h("button", { type: "submit", disabled: busy || input === null }, busy ? "Sending …" : "Send"),
     h(
       "div",
       { "aria-live": "polite" },
-      fault && h("p", null, fault),
+      error && h("p", null, error),
       answer !== null && h("pre", { tabIndex: 0, "aria-label": "Answer" }, JSON.stringify(answer, null, 2)),
-      answer && subjectOf(answer) && h("p", null, "The other tabs are about this request now."),
+      answer && subjectOf(answer) && h("p", null, "The other tabs now use this request."),
       answer &&
         subjectOf(answer) &&
         subscribing >= 0 &&
         h("button", { type: "button", onClick: () => changeTab(subscribing) }, "Show the subscription"),
     ),
-    h("details", null, h("summary", null, "The operation"), h("pre", { tabIndex: 0 }, uploadText)),
-    h("details", null, h("summary", null, "The same with curl"), h("pre", { tabIndex: 0 }, curlFor(file?.name ?? "products.csv", input ?? {}))),
+    h("details", null, h("summary", null, "Operation"), h("pre", { tabIndex: 0 }, uploadText)),
+    h("details", null, h("summary", null, "As a curl command"), h("pre", { tabIndex: 0 }, curlCommand(file?.name ?? "products.csv", input ?? {}))),
   );
 }

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { now as time } from "../api/clock";
 
-/** The time by the server's clock, anew every `everyMs`, for what changes although nothing happened. */
+/** The server's time, updated every `everyMs`. For texts that change as time passes. */
 export function useClock(everyMs: number): number {
   const [now, setNow] = useState(time);
   useEffect(() => {
