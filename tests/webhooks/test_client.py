@@ -1,9 +1,8 @@
-"""One try of a webhook, against real receivers on loopback."""
+"""One attempt of a webhook, against real receivers on loopback."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,15 +21,12 @@ Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
-class Received:
-    """What arrived at the receiver."""
-
+class ReceivedRequests:
     heads: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-    bytes_answered: int = 0
 
 
-def answer(text: str) -> Reply:
+def respond(text: str) -> Reply:
     async def reply(writer: asyncio.StreamWriter) -> None:
         writer.write(text.replace("\n", "\r\n").encode())
         await writer.drain()
@@ -38,15 +34,15 @@ def answer(text: str) -> Reply:
     return reply
 
 
-def status(line: str, *headers: str) -> Reply:
-    return answer("\n".join([f"HTTP/1.1 {line}", *headers, "content-length: 0", "", ""]))
+def respond_status(line: str, *headers: str) -> Reply:
+    return respond("\n".join([f"HTTP/1.1 {line}", *headers, "content-length: 0", "", ""]))
 
 
-def send(
+async def send(
     reply: Reply, *, policy: NetworkPolicy = LOOPBACK, timeout_s: float = 5, path: str = "/hook"
-) -> tuple[DeliveryResponse, Received]:
-    """Sends one webhook to a receiver that answers with `reply`."""
-    received = Received()
+) -> tuple[DeliveryResponse, ReceivedRequests]:
+    """Sends one webhook to a receiver that responds with `reply`."""
+    received = ReceivedRequests()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -60,17 +56,14 @@ def send(
         finally:
             writer.close()
 
-    async def run() -> DeliveryResponse:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            headers = {"webhook-id": "msg_1", "webhook-timestamp": "1767225600"}
-            return await post(f"http://127.0.0.1:{port}{path}", '{"a":"ü"}', headers, policy, timeout_s)
-
-    return asyncio.run(run()), received
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        headers = {"webhook-id": "msg_1", "webhook-timestamp": "1767225600"}
+        return await post(f"http://127.0.0.1:{port}{path}", '{"a":"ü"}', headers, policy, timeout_s), received
 
 
-def test_a_webhook_is_posted_as_json() -> None:
-    result, received = send(status("204 No Content"), path="/hook?shop=1")
+async def test_webhook_is_posted_as_json() -> None:
+    result, received = await send(respond_status("204 No Content"), path="/hook?shop=1")
 
     assert (result.http_status, result.error, result.is_gone) == (204, None, False)
     assert 0 <= result.duration_ms < 5000
@@ -82,14 +75,14 @@ def test_a_webhook_is_posted_as_json() -> None:
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 299])
-def test_any_status_of_success_is_success(code: int) -> None:
-    result, _ = send(status(f"{code} Fine"))
+async def test_every_2xx_status_is_a_success(code: int) -> None:
+    result, _ = await send(respond_status(f"{code} Fine"))
 
     assert (result.http_status, result.error) == (code, None)
 
 
-def test_a_redirect_is_a_failure_and_is_not_followed() -> None:
-    result, received = send(status("302 Found", "location: /elsewhere"))
+async def test_redirect_is_an_error_and_is_not_followed() -> None:
+    result, received = await send(respond_status("302 Found", "location: /elsewhere"))
 
     assert result.http_status == 302
     assert result.error is not None
@@ -97,31 +90,31 @@ def test_a_redirect_is_a_failure_and_is_not_followed() -> None:
     assert len(received.heads) == 1
 
 
-def test_gone_ends_it() -> None:
-    result, _ = send(status("410 Gone"))
+async def test_status_410_is_reported_as_gone() -> None:
+    result, _ = await send(respond_status("410 Gone"))
 
     assert (result.http_status, result.is_gone) == (410, True)
     assert result.error is not None
 
 
 @pytest.mark.parametrize("line", ["429 Too Many Requests", "503 Service Unavailable"])
-def test_a_busy_receiver_can_ask_for_a_pause(line: str) -> None:
-    result, _ = send(status(line, "retry-after: 120"))
+async def test_retry_after_of_a_busy_receiver_is_returned(line: str) -> None:
+    result, _ = await send(respond_status(line, "retry-after: 120"))
 
     assert result.retry_after_s == 120
     assert result.error == f"The receiver answered with status {line[:3]}."
 
 
-def test_a_pause_can_be_asked_for_as_a_date() -> None:
+async def test_retry_after_may_be_a_date() -> None:
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
 
-    result, _ = send(status("503 Service Unavailable", f"retry-after: {until}"))
+    result, _ = await send(respond_status("503 Service Unavailable", f"retry-after: {until}"))
 
     assert result.retry_after_s == pytest.approx(100, abs=5)
 
 
 @pytest.mark.parametrize(
-    ("line", "asked"),
+    ("line", "retry_after"),
     [
         ("500 Internal Server Error", "120"),
         ("503 Service Unavailable", "soon"),
@@ -129,25 +122,23 @@ def test_a_pause_can_be_asked_for_as_a_date() -> None:
         ("503 Service Unavailable", "Mon, 99 Nov 2026 00:00:00 GMT"),
     ],
 )
-def test_other_pauses_are_not_heard(line: str, asked: str) -> None:
-    result, _ = send(status(line, f"retry-after: {asked}"))
+async def test_invalid_or_unexpected_retry_after_is_ignored(line: str, retry_after: str) -> None:
+    result, _ = await send(respond_status(line, f"retry-after: {retry_after}"))
 
     assert result.retry_after_s is None
 
 
-def test_a_silent_receiver_is_given_up_in_time() -> None:
-    async def nothing(writer: asyncio.StreamWriter) -> None:
+async def test_silent_receiver_times_out() -> None:
+    async def stay_silent(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
-    began = time.monotonic()
-    result, _ = send(nothing, timeout_s=0.2)
+    result, _ = await send(stay_silent, timeout_s=0.2)
 
     assert result.http_status is None
     assert result.error == "The receiver did not respond within 0.2 seconds."
-    assert time.monotonic() - began < 3
 
 
-def test_a_dripping_head_is_given_up_in_time() -> None:
+async def test_slowly_sent_response_header_times_out() -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n")
         while not writer.is_closing():
@@ -155,12 +146,12 @@ def test_a_dripping_head_is_given_up_in_time() -> None:
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    result, _ = send(drip, timeout_s=0.3)
+    result, _ = await send(drip, timeout_s=0.3)
 
     assert result.error == "The receiver did not respond within 0.3 seconds."
 
 
-def test_an_endless_answer_is_cut_off() -> None:
+async def test_endless_response_body_is_not_read_to_its_end() -> None:
     sent = 0
 
     async def flood(writer: asyncio.StreamWriter) -> None:
@@ -171,35 +162,35 @@ def test_an_endless_answer_is_cut_off() -> None:
             await writer.drain()
             sent += MAX_RESPONSE_BYTES
 
-    result, _ = send(flood)
+    result, _ = await send(flood)
 
     assert (result.http_status, result.error) == (200, None)
-    # The rest is what fits into the sockets' buffers.
+    # Some of it only fills the buffers of the sockets.
     assert sent < 500 * MAX_RESPONSE_BYTES
 
 
-def test_a_status_counts_whatever_becomes_of_the_body() -> None:
-    result, _ = send(answer("HTTP/1.1 200 OK\ncontent-length: 100\n\ntoo short"))
+async def test_status_counts_when_the_body_is_incomplete() -> None:
+    result, _ = await send(respond("HTTP/1.1 200 OK\ncontent-length: 100\n\ntoo short"))
 
     assert (result.http_status, result.error) == (200, None)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n\n"])
-def test_a_receiver_that_does_not_speak_http_failed(text: str) -> None:
-    result, _ = send(answer(text))
+async def test_response_that_is_not_http_is_an_error(text: str) -> None:
+    result, _ = await send(respond(text))
 
     assert result.http_status is None
     assert result.error == "The receiver closed the connection before it responded."
 
 
-def test_nobody_listens() -> None:
-    result = asyncio.run(post("http://127.0.0.1:9/", "{}", {}, LOOPBACK, 5))
+async def test_refused_connection_is_an_error() -> None:
+    result = await post("http://127.0.0.1:9/", "{}", {}, LOOPBACK, 5)
 
     assert (result.http_status, result.error) == (None, "The connection to the receiver failed.")
 
 
-def test_an_address_that_is_not_allowed_gets_no_connection() -> None:
-    result, received = send(status("204 No Content"), policy=NetworkPolicy((), "*"))
+async def test_forbidden_ip_address_gets_no_connection() -> None:
+    result, received = await send(respond_status("204 No Content"), policy=NetworkPolicy((), "*"))
 
     assert result.http_status is None
     assert result.error is not None
@@ -207,41 +198,41 @@ def test_an_address_that_is_not_allowed_gets_no_connection() -> None:
     assert received.heads == []
 
 
-def test_a_name_that_means_a_forbidden_address_gets_no_connection() -> None:
+async def test_host_name_of_a_forbidden_ip_address_gets_no_connection() -> None:
     async def resolve(host: str, port: int) -> list[str]:
         return ["93.184.215.14", "10.0.0.1"]
 
-    result = asyncio.run(post("http://shop.example.com/", "{}", {}, NetworkPolicy(), 5, resolve=resolve))
+    result = await post("http://shop.example.com/", "{}", {}, NetworkPolicy(), 5, resolve=resolve)
 
     assert result.error is not None
     assert "not public" in result.error
     assert "10.0.0.1" not in result.error
 
 
-def test_a_name_that_does_not_exist() -> None:
+async def test_unknown_host_name_is_an_error() -> None:
     async def resolve(host: str, port: int) -> list[str]:
         raise OSError
 
-    result = asyncio.run(post("http://shop.example.com/", "{}", {}, NetworkPolicy(), 5, resolve=resolve))
+    result = await post("http://shop.example.com/", "{}", {}, NetworkPolicy(), 5, resolve=resolve)
 
     assert result.error == "The name shop.example.com cannot be resolved."
 
 
-def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_proxy_and_netrc_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
-    result, received = send(status("204 No Content"))
+    result, received = await send(respond_status("204 No Content"))
 
     assert result.error is None
     assert "authorization" not in received.heads[0].lower()
 
 
 @pytest.mark.parametrize("location", ["http://127.0.0.1:9/", "//[", "http://１２７.0.0.1/", "", "\tx"])  # noqa: RUF001
-def test_where_a_redirect_leads_is_not_looked_at(location: str) -> None:
-    result, received = send(status("307 Temporary Redirect", f"location: {location}"))
+async def test_redirect_target_is_not_evaluated(location: str) -> None:
+    result, received = await send(respond_status("307 Temporary Redirect", f"location: {location}"))
 
     assert result.http_status == 307
     assert "Use the URL it points to" in str(result.error)
@@ -249,18 +240,18 @@ def test_where_a_redirect_leads_is_not_looked_at(location: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "word"),
+    ("url", "expected"),
     [
         ("ftp://hook.example/", "https://"),
         ("http://a@hook.example/", "user name"),
         ("http://hook.example:81/", "PORTS"),
     ],
 )
-def test_an_address_is_judged_again_when_it_is_called(url: str, word: str) -> None:
+async def test_url_is_checked_again_when_it_is_called(url: str, expected: str) -> None:
     async def resolve(host: str, port: int) -> list[str]:
-        raise AssertionError("nobody may be asked")
+        raise AssertionError("the name was resolved")
 
-    result = asyncio.run(post(url, "{}", {}, NetworkPolicy(), 5, resolve=resolve))
+    result = await post(url, "{}", {}, NetworkPolicy(), 5, resolve=resolve)
 
     assert result.http_status is None
-    assert word in str(result.error)
+    assert expected in str(result.error)
