@@ -1,4 +1,4 @@
-"""Webhooks from the end of a request to the receiver's answer, on both databases, against a real receiver."""
+"""Webhook deliveries on both databases, against a real receiver."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import asyncio
 import base64
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,7 +44,7 @@ from tests.support.api_keys import given_key
 OLD_SECRET = "whsec_" + base64.b64encode(b"o" * 32).decode()
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
-#: A worker that sends the one webhook that its argument names.
+#: A process that makes one attempt for the delivery in its argument.
 SENDER = """
 import asyncio, sys
 from uuid import UUID
@@ -63,15 +62,15 @@ asyncio.run(main())
 
 @dataclass
 class Receiver:
-    """Answers with `statuses` one after the other, then with 204, and keeps what it was sent; 0 is no answer."""
+    """Responds with `statuses` in order, then with 204, and stores the requests; status 0 is no response."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
-    answer_headers: dict[str, str] = field(default_factory=dict)
+    response_headers: dict[str, str] = field(default_factory=dict)
     headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-    silent: Event = field(default_factory=Event)
-    released: Event = field(default_factory=Event)
+    is_silent: Event = field(default_factory=Event)
+    is_released: Event = field(default_factory=Event)
 
 
 @pytest.fixture
@@ -84,11 +83,11 @@ def receiver() -> Iterator[Receiver]:
             receiver.bodies.append(self.rfile.read(int(self.headers["content-length"])))
             status = receiver.statuses.pop(0) if receiver.statuses else 204
             if status == 0:
-                receiver.silent.set()
-                receiver.released.wait(20)
+                receiver.is_silent.set()
+                receiver.is_released.wait(20)
                 return
             self.send_response(status)
-            for name, value in receiver.answer_headers.items():
+            for name, value in receiver.response_headers.items():
                 self.send_header(name, value)
             self.end_headers()
 
@@ -100,7 +99,7 @@ def receiver() -> Iterator[Receiver]:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield receiver
-        receiver.released.set()
+        receiver.is_released.set()
         server.shutdown()
         thread.join()
 
@@ -115,18 +114,17 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         fetch_allow_networks=(ip_network("127.0.0.0/8"),),
         fetch_allow_ports="*",
         webhook_secret=SECRET,
-        # Long enough that nothing is due again within a test, unless a test says so.
+        # So long that no retry is due within a test; tests call `make_due` or set other delays.
         webhook_retry_delays=(100, 1000),
         webhook_timeout_seconds=5,
     )
 
 
-def but(settings: Settings, **changes: Any) -> Settings:
+def with_changes(settings: Settings, **changes: Any) -> Settings:
     return load(**settings.model_dump() | changes)
 
 
-def variables(settings: Settings) -> dict[str, str]:
-    """The settings that matter to a sender, for the environment of a process."""
+def sender_environment(settings: Settings) -> dict[str, str]:
     assert settings.webhook_secret is not None
     return {
         "IMGPROC_DATA_DIR": str(settings.data_dir),
@@ -138,20 +136,14 @@ def variables(settings: Settings) -> dict[str, str]:
     }
 
 
-def run(settings: Settings, work: Callable[[Runtime], Awaitable[object]], times: int = 1) -> Any:
-    """Does `work` with the resources of a process, so many times one after the other; gives what came last."""
-
-    async def in_process() -> object:
-        result: object = None
-        async with Runtime(settings) as runtime:
-            for _ in range(times):
-                result = await work(runtime)
-        return result
-
-    return asyncio.run(in_process())
+async def attempt(settings: Settings, delivery_id: UUID, times: int = 1) -> None:
+    """Calls `deliver` in a new runtime, as a worker process does."""
+    async with Runtime(settings) as runtime:
+        for _ in range(times):
+            await deliver(runtime, delivery_id)
 
 
-def ended_request(database: Database, webhook_url: str | None, **changes: Any) -> UUID:
+def given_finished_request(database: Database, webhook_url: str | None, **changes: Any) -> UUID:
     values: dict[str, Any] = {
         "id": new_id(),
         "tenant_id": DEFAULT_TENANT,
@@ -176,11 +168,11 @@ def ended_request(database: Database, webhook_url: str | None, **changes: Any) -
     return request_id
 
 
-def planned(database: Database, request_id: UUID, generation: int = 1) -> UUID:
+def given_delivery(database: Database, request_id: UUID, generation: int = 1) -> UUID:
     return database.write_now(webhook_outbox.insert, request_id, generation)
 
 
-def delivery_of(database: Database, delivery_id: UUID) -> Any:
+def read_delivery(database: Database, delivery_id: UUID) -> Any:
     return database.read_now(
         lambda connection: connection.execute(
             select(webhook_deliveries).where(webhook_deliveries.c.id == delivery_id)
@@ -188,14 +180,13 @@ def delivery_of(database: Database, delivery_id: UUID) -> Any:
     )
 
 
-def request_of(database: Database, request_id: UUID) -> Any:
+def read_request(database: Database, request_id: UUID) -> Any:
     return database.read_now(
         lambda connection: connection.execute(select(requests).where(requests.c.id == request_id)).one()
     )
 
 
 def make_due(database: Database, delivery_id: UUID) -> None:
-    """As if the planned moment had come."""
     database.write_now(
         lambda connection: connection.execute(
             update(webhook_deliveries).where(webhook_deliveries.c.id == delivery_id).values(due_at=now())
@@ -207,97 +198,99 @@ def seconds_until(moment: datetime) -> float:
     return (moment - datetime.now(UTC)).total_seconds()
 
 
-def test_the_end_of_a_request_is_told_once_and_signed(
+async def test_finished_request_is_delivered_once_and_signed(
     settings: Settings, database: Database, receiver: Receiver
 ) -> None:
-    request_id = ended_request(database, receiver.url)
-    delivery_id = planned(database, request_id)
+    request_id = given_finished_request(database, receiver.url)
+    delivery_id = given_delivery(database, request_id)
 
-    run(settings, lambda runtime: deliver(runtime, delivery_id), times=2)
+    await attempt(settings, delivery_id, times=2)
 
     assert len(receiver.bodies) == 1
-    told = Webhook(SECRET).verify(receiver.bodies[0], receiver.headers[0])
-    assert told["type"] == "request.completed"
-    assert told["data"]["id"] == f"req_{request_id.hex}"
-    assert told["data"]["outputCsvUrl"] == f"https://img.example.com/api/download/req_{request_id.hex}"
+    payload = Webhook(SECRET).verify(receiver.bodies[0], receiver.headers[0])
+    assert payload["type"] == "request.completed"
+    assert payload["data"]["id"] == f"req_{request_id.hex}"
+    assert payload["data"]["outputCsvUrl"] == f"https://img.example.com/api/download/req_{request_id.hex}"
     assert receiver.headers[0]["webhook-id"] == f"msg_{delivery_id.hex}"
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, row.last_http_status, row.due_at) == (WebhookStatus.DELIVERED, 1, 204, None)
-    [attempt] = map(webhook_outbox.Attempt.from_json, row.attempts_log)
-    assert (attempt.http_status, attempt.error) == (204, None)
-    assert abs(datetime.now(UTC) - attempt.at) < timedelta(minutes=1)
-    request = request_of(database, request_id)
+    [logged] = map(webhook_outbox.Attempt.from_json, row.attempts_log)
+    assert (logged.http_status, logged.error) == (204, None)
+    assert abs(datetime.now(UTC) - logged.at) < timedelta(minutes=1)
+    request = read_request(database, request_id)
     assert (request.webhook_triggered, request.sequence, request.status) == (True, 2, RequestStatus.COMPLETED)
 
 
-def test_where_keys_are_asked_for_the_output_opens_without_one_by_the_address_in_the_webhook(
+async def test_output_csv_url_is_signed_when_api_keys_are_required(
     settings: Settings, database: Database, receiver: Receiver
 ) -> None:
-    """It is the same on each planned try; one that is sent long after is good from then on."""
+    """The URL is the same for each planned attempt; a webhook that is sent long after the end gets a new expiry."""
     given_key(database)
-    request_id = ended_request(database, receiver.url)
-    delivery_id = planned(database, request_id)
+    request_id = given_finished_request(database, receiver.url)
+    delivery_id = given_delivery(database, request_id)
     receiver.statuses = [500]
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(settings, delivery_id)
     make_due(database, delivery_id)
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
-    late = ended_request(database, receiver.url, completed_at=now_plus(-30 * 86_400))
-    late_id = planned(database, late)
-    run(settings, lambda runtime: deliver(runtime, late_id))
+    await attempt(settings, delivery_id)
+    late = given_finished_request(database, receiver.url, completed_at=now_plus(-30 * 86_400))
+    late_id = given_delivery(database, late)
+    await attempt(settings, late_id)
 
-    first, again, of_old = (json.loads(body) for body in receiver.bodies)
+    first, second, resent_late = (json.loads(body) for body in receiver.bodies)
     secrets, now_s = database.read_now(signed_urls.read_secrets), time.time()
-    assert first == again
-    for told in (first, of_old):
-        address = urlsplit(told["data"]["outputCsvUrl"])
-        query = dict(parse_qsl(address.query))
-        assert verify_path(address.path, query, secrets, now_s + 6 * 86_400)
-        assert not verify_path(address.path, query, secrets, now_s + 8 * 86_400)
+    assert first == second
+    for payload in (first, resent_late):
+        url = urlsplit(payload["data"]["outputCsvUrl"])
+        query = dict(parse_qsl(url.query))
+        assert verify_path(url.path, query, secrets, now_s + 6 * 86_400)
+        assert not verify_path(url.path, query, secrets, now_s + 8 * 86_400)
 
 
-def test_both_secrets_sign_during_a_rotation(settings: Settings, database: Database, receiver: Receiver) -> None:
-    delivery_id = planned(database, ended_request(database, receiver.url))
-    rotating = but(settings, webhook_secret=f"{SECRET}, {OLD_SECRET}")
+async def test_webhook_is_signed_with_both_secrets_during_a_rotation(
+    settings: Settings, database: Database, receiver: Receiver
+) -> None:
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
+    rotating = with_changes(settings, webhook_secret=f"{SECRET}, {OLD_SECRET}")
 
-    run(rotating, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(rotating, delivery_id)
 
     for secret in (SECRET, OLD_SECRET):
         assert Webhook(secret).verify(receiver.bodies[0], receiver.headers[0])
 
 
-def test_without_a_secret_it_is_sent_unsigned(settings: Settings, database: Database, receiver: Receiver) -> None:
-    delivery_id = planned(database, ended_request(database, receiver.url))
-    open_settings = but(settings, webhook_secret=None)
+async def test_webhook_is_unsigned_without_a_secret(settings: Settings, database: Database, receiver: Receiver) -> None:
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
+    unsigned = with_changes(settings, webhook_secret=None)
 
-    run(open_settings, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(unsigned, delivery_id)
 
     assert "webhook-signature" not in receiver.headers[0]
     assert receiver.headers[0]["webhook-id"] == f"msg_{delivery_id.hex}"
 
 
-def test_a_malformed_secret_uses_up_no_try(settings: Settings, database: Database, receiver: Receiver) -> None:
-    delivery_id = planned(database, ended_request(database, receiver.url))
-    # Settings refuse it; one that came past them is refused with the resources.
+async def test_malformed_secret_uses_no_attempt(settings: Settings, database: Database, receiver: Receiver) -> None:
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
+    # The settings reject a malformed secret; if they did not, the runtime would.
     malformed = settings.model_copy(update={"webhook_secret": SecretStr("whsec_oops")})
 
     with pytest.raises(ConfigurationError):
-        run(malformed, lambda runtime: deliver(runtime, delivery_id))
+        await attempt(malformed, delivery_id)
 
     assert receiver.bodies == []
-    assert delivery_of(database, delivery_id).attempts == 0
+    assert read_delivery(database, delivery_id).attempts == 0
 
 
-def test_it_is_tried_again_as_planned_and_then_given_up(
+async def test_failed_webhook_is_retried_as_planned_and_then_fails(
     settings: Settings, database: Database, receiver: Receiver
 ) -> None:
     receiver.statuses = [500, 302, 500]
-    request_id = ended_request(database, receiver.url)
-    delivery_id = planned(database, request_id)
+    request_id = given_finished_request(database, receiver.url)
+    delivery_id = given_delivery(database, request_id)
 
     rows = []
     for _ in range(4):
-        run(settings, lambda runtime: deliver(runtime, delivery_id))
-        rows.append(delivery_of(database, delivery_id))
+        await attempt(settings, delivery_id)
+        rows.append(read_delivery(database, delivery_id))
         if rows[-1].due_at is not None:
             make_due(database, delivery_id)
 
@@ -310,135 +303,140 @@ def test_it_is_tried_again_as_planned_and_then_given_up(
     assert 85 < seconds_until(rows[0].due_at) < 111
     assert 880 < seconds_until(rows[1].due_at) < 1101
     assert rows[2].due_at is None
-    # The fourth found nothing due.
+    # The fourth call found nothing due.
     assert len(receiver.bodies) == rows[3].attempts == len(rows[3].attempts_log) == 3
     assert [entry["http_status"] for entry in rows[3].attempts_log] == [500, 302, 500]
     assert all(entry["error"] for entry in rows[3].attempts_log)
-    # The same message each time, down to the byte.
+    # Each attempt sends the same bytes
     assert {headers["webhook-id"] for headers in receiver.headers} == {f"msg_{delivery_id.hex}"}
     assert len(set(receiver.bodies)) == 1
     for body, headers in zip(receiver.bodies, receiver.headers, strict=True):
         assert Webhook(SECRET).verify(body, headers)
-    # A timestamp of its own each time.
-    begun = [int(webhook_outbox.Attempt.from_json(entry).at.timestamp()) for entry in rows[3].attempts_log]
-    assert [int(headers["webhook-timestamp"]) for headers in receiver.headers] == begun
-    request = request_of(database, request_id)
+    # with a timestamp of its own.
+    started_at = [int(webhook_outbox.Attempt.from_json(entry).at.timestamp()) for entry in rows[3].attempts_log]
+    assert [int(headers["webhook-timestamp"]) for headers in receiver.headers] == started_at
+    request = read_request(database, request_id)
     assert (request.webhook_triggered, request.sequence) == (False, 1)
 
 
-def test_a_receiver_that_is_gone_is_left_alone(settings: Settings, database: Database, receiver: Receiver) -> None:
+async def test_receiver_that_is_gone_is_not_called_again(
+    settings: Settings, database: Database, receiver: Receiver
+) -> None:
     receiver.statuses = [410]
-    delivery_id = planned(database, ended_request(database, receiver.url))
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
 
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(settings, delivery_id)
 
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, row.last_http_status, row.due_at) == (WebhookStatus.FAILED, 1, 410, None)
 
 
-def test_a_busy_receiver_gets_the_pause_it_asks_for(settings: Settings, database: Database, receiver: Receiver) -> None:
-    receiver.statuses, receiver.answer_headers = [429], {"retry-after": "5000"}
-    delivery_id = planned(database, ended_request(database, receiver.url))
+async def test_retry_after_of_a_busy_receiver_is_obeyed(
+    settings: Settings, database: Database, receiver: Receiver
+) -> None:
+    receiver.statuses, receiver.response_headers = [429], {"retry-after": "5000"}
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
 
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(settings, delivery_id)
 
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert row.status is WebhookStatus.RETRYING
     assert 4990 < seconds_until(row.due_at) <= 5000
 
 
-def test_an_address_that_is_no_longer_allowed_is_not_called(
+async def test_url_that_is_no_longer_allowed_is_not_called(
     settings: Settings, database: Database, receiver: Receiver
 ) -> None:
-    delivery_id = planned(database, ended_request(database, receiver.url))
-    closed = but(settings, fetch_allow_networks=())
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
+    restricted = with_changes(settings, fetch_allow_networks=())
 
-    run(closed, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(restricted, delivery_id)
 
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.last_http_status) == (WebhookStatus.RETRYING, None)
     assert "127.0.0.1" in row.attempts_log[0]["error"]
     assert receiver.bodies == []
 
 
-def test_after_a_crash_it_is_sent_by_another_and_the_late_word_is_dropped(
+async def test_expired_lease_is_taken_over_and_the_late_result_is_dropped(
     settings: Settings, database: Database, receiver: Receiver
 ) -> None:
-    delivery_id = planned(database, ended_request(database, receiver.url))
-    # A sender that stops, with a lease that runs out at once.
-    stopped = database.write_now(webhook_outbox.claim_delivery, delivery_id, 0)
-    assert stopped is not None
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
+    # A sender whose lease expires at once.
+    expired = database.write_now(webhook_outbox.claim_delivery, delivery_id, 0)
+    assert expired is not None
 
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
-    late = webhook_outbox.Attempt(stopped.at, None, "No answer came within 5 seconds.", 5000)
-    written = database.write_now(webhook_outbox.record, stopped, late, 1.0)
+    await attempt(settings, delivery_id)
+    late = webhook_outbox.Attempt(expired.at, None, "The receiver did not respond within 5 seconds.", 5000)
+    is_recorded = database.write_now(webhook_outbox.record, expired, late, 1.0)
 
-    assert written is False
-    row = delivery_of(database, delivery_id)
+    assert is_recorded is False
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, row.due_at, len(row.attempts_log)) == (WebhookStatus.DELIVERED, 2, None, 1)
     assert len(receiver.bodies) == 1
 
 
-def test_a_killed_sender_costs_one_repetition(settings: Settings, database: Database, receiver: Receiver) -> None:
+async def test_killed_sender_causes_one_duplicate(settings: Settings, database: Database, receiver: Receiver) -> None:
     receiver.statuses = [0]
-    delivery_id = planned(database, ended_request(database, receiver.url))
-    sender = subprocess.Popen([sys.executable, "-c", SENDER, delivery_id.hex], env=os.environ | variables(settings))
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
+    environment = os.environ | sender_environment(settings)
+    sender = await asyncio.create_subprocess_exec(sys.executable, "-c", SENDER, delivery_id.hex, env=environment)
     try:
-        assert receiver.silent.wait(20)
+        assert await asyncio.to_thread(receiver.is_silent.wait, 20)
     finally:
         sender.kill()
-        sender.wait()
+        await sender.wait()
 
-    # Nobody sends it while the lease of the dead runs.
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
+    # While the lease of the killed sender is valid, no other process sends it.
+    await attempt(settings, delivery_id)
     assert len(receiver.bodies) == 1
     make_due(database, delivery_id)
-    run(settings, lambda runtime: deliver(runtime, delivery_id), times=3)
+    await attempt(settings, delivery_id, times=3)
 
     assert len(receiver.bodies) == 2
     assert {headers["webhook-id"] for headers in receiver.headers} == {f"msg_{delivery_id.hex}"}
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, len(row.attempts_log)) == (WebhookStatus.DELIVERED, 2, 1)
 
 
-def test_two_senders_at_once_make_one_delivery(settings: Settings, database: Database, receiver: Receiver) -> None:
-    delivery_id = planned(database, ended_request(database, receiver.url))
+async def test_concurrent_senders_make_one_attempt(settings: Settings, database: Database, receiver: Receiver) -> None:
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
 
-    async def at_once(runtime: Runtime) -> None:
+    async with Runtime(settings) as runtime:
         await asyncio.gather(*(deliver(runtime, delivery_id) for _ in range(8)))
 
-    run(settings, at_once)
-
     assert len(receiver.bodies) == 1
-    assert delivery_of(database, delivery_id).attempts == 1
+    assert read_delivery(database, delivery_id).attempts == 1
 
 
-def test_an_end_that_is_none_any_more_is_not_told(settings: Settings, database: Database, receiver: Receiver) -> None:
-    request_id = ended_request(database, receiver.url, status=RequestStatus.PROCESSING, generation=2)
-    delivery_id = planned(database, request_id, generation=1)
+async def test_delivery_of_a_retried_request_is_superseded(
+    settings: Settings, database: Database, receiver: Receiver
+) -> None:
+    request_id = given_finished_request(database, receiver.url, status=RequestStatus.PROCESSING, generation=2)
+    delivery_id = given_delivery(database, request_id, generation=1)
 
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(settings, delivery_id)
 
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, row.due_at, row.attempts_log) == (WebhookStatus.FAILED, 0, None, [])
     assert receiver.bodies == []
 
 
-def test_the_last_20_tries_are_remembered(settings: Settings, database: Database, receiver: Receiver) -> None:
+async def test_last_20_attempts_are_logged(settings: Settings, database: Database, receiver: Receiver) -> None:
     receiver.statuses = [500 + number for number in range(22)]
-    delivery_id = planned(database, ended_request(database, receiver.url))
-    often = but(settings, webhook_retry_delays=(0,) * 30)
+    delivery_id = given_delivery(database, given_finished_request(database, receiver.url))
+    retrying = with_changes(settings, webhook_retry_delays=(0,) * 30)
 
-    run(often, lambda runtime: deliver(runtime, delivery_id), times=22)
+    await attempt(retrying, delivery_id, times=22)
 
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert row.attempts == 22
     assert [entry["http_status"] for entry in row.attempts_log] == list(range(502, 522))
 
 
-def test_due_lists_what_waits_longest_first(database: Database) -> None:
+async def test_due_deliveries_are_listed_oldest_first(database: Database) -> None:
     first, second, leased, tomorrow = (
-        planned(database, ended_request(database, "https://shop.example.com/")) for _ in range(4)
+        given_delivery(database, given_finished_request(database, "https://shop.example.com/")) for _ in range(4)
     )
     database.write_now(webhook_outbox.claim_delivery, leased, 60)
     database.write_now(
@@ -452,67 +450,74 @@ def test_due_lists_what_waits_longest_first(database: Database) -> None:
     assert database.read_now(webhook_outbox.list_due, 1) == [second]
 
 
-def test_resend_delivers_again_under_the_same_name(
+async def test_resend_delivers_again_with_the_same_id(
     settings: Settings, database: Database, receiver: Receiver, redis_url: str
 ) -> None:
-    request_id = ended_request(database, receiver.url)
-    delivery_id = planned(database, request_id)
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
+    request_id = given_finished_request(database, receiver.url)
+    delivery_id = given_delivery(database, request_id)
+    await attempt(settings, delivery_id)
 
-    snapshot = run(settings, lambda runtime: resend(runtime, ANYBODY, request_id))
+    async with Runtime(settings) as runtime:
+        snapshot = await resend(runtime, ANYBODY, request_id)
 
     assert snapshot.id == request_id
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, len(row.attempts_log)) == (WebhookStatus.PENDING, 1, 1)
-    assert woken(redis_url) == [delivery_id.hex]
+    assert enqueued_deliveries(redis_url) == [delivery_id.hex]
 
-    run(settings, lambda runtime: deliver(runtime, delivery_id))
+    await attempt(settings, delivery_id)
 
-    row = delivery_of(database, delivery_id)
+    row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, len(row.attempts_log)) == (WebhookStatus.DELIVERED, 2, 2)
     assert [headers["webhook-id"] for headers in receiver.headers] == [f"msg_{delivery_id.hex}"] * 2
-    # The request has changed once only: when its webhook was first taken.
-    assert request_of(database, request_id).sequence == 2
+    # The request changed only once, when its webhook was first delivered.
+    assert read_request(database, request_id).sequence == 2
 
 
-def test_resend_makes_the_delivery_that_is_missing(
+async def test_resend_creates_a_missing_delivery_once(
     settings: Settings, database: Database, receiver: Receiver, redis_url: str
 ) -> None:
-    request_id = ended_request(database, receiver.url)
+    request_id = given_finished_request(database, receiver.url)
 
-    run(settings, lambda runtime: resend(runtime, ANYBODY, request_id), times=2)
+    async with Runtime(settings) as runtime:
+        for _ in range(2):
+            await resend(runtime, ANYBODY, request_id)
 
-    [first, second] = woken(redis_url)
+    [first, second] = enqueued_deliveries(redis_url)
     assert first == second
-    run(settings, lambda runtime: deliver(runtime, UUID(first)))
+    await attempt(settings, UUID(first))
     assert len(receiver.bodies) == 1
 
 
-def test_resend_without_redis_waits_for_the_sweep(settings: Settings, database: Database, receiver: Receiver) -> None:
-    request_id = ended_request(database, receiver.url)
-    alone = but(settings, redis_url="unix:///nowhere")
+async def test_resend_without_redis_leaves_the_delivery_due(
+    settings: Settings, database: Database, receiver: Receiver
+) -> None:
+    request_id = given_finished_request(database, receiver.url)
+    without_redis = with_changes(settings, redis_url="unix:///nowhere")
 
-    run(alone, lambda runtime: resend(runtime, ANYBODY, request_id))
+    async with Runtime(without_redis) as runtime:
+        await resend(runtime, ANYBODY, request_id)
 
     assert len(database.read_now(webhook_outbox.list_due, 10)) == 1
 
 
-def test_resend_refuses_what_has_no_webhook(settings: Settings, database: Database, redis_url: str) -> None:
-    without = ended_request(database, None)
-    still_open = ended_request(database, "https://shop.example.com/", status=RequestStatus.PROCESSING)
+async def test_resend_rejects_requests_without_webhook(settings: Settings, database: Database, redis_url: str) -> None:
+    without_webhook = given_finished_request(database, None)
+    still_open = given_finished_request(database, "https://shop.example.com/", status=RequestStatus.PROCESSING)
 
-    with pytest.raises(NoWebhook):
-        run(settings, lambda runtime: resend(runtime, ANYBODY, without))
-    with pytest.raises(NoWebhook):
-        run(settings, lambda runtime: resend(runtime, ANYBODY, still_open))
-    with pytest.raises(RequestNotFound):
-        run(settings, lambda runtime: resend(runtime, ANYBODY, new_id()))
+    async with Runtime(settings) as runtime:
+        with pytest.raises(NoWebhook):
+            await resend(runtime, ANYBODY, without_webhook)
+        with pytest.raises(NoWebhook):
+            await resend(runtime, ANYBODY, still_open)
+        with pytest.raises(RequestNotFound):
+            await resend(runtime, ANYBODY, new_id())
 
     assert database.read_now(webhook_outbox.list_due, 10) == []
-    assert woken(redis_url) == []
+    assert enqueued_deliveries(redis_url) == []
 
 
-def test_the_pauses_are_those_of_the_plan_give_or_take_a_tenth() -> None:
+async def test_retry_delays_follow_the_plan_with_ten_percent_jitter() -> None:
     plan = (5.0, 300.0)
 
     assert all(4.5 <= (next_delay_s(1, plan, None) or 0) <= 5.5 for _ in range(100))
@@ -524,8 +529,7 @@ def test_the_pauses_are_those_of_the_plan_give_or_take_a_tenth() -> None:
     assert next_delay_s(1, plan, 10**9) == 86_400
 
 
-def woken(redis_url: str) -> list[str]:
-    """The deliveries that workers were told of."""
+def enqueued_deliveries(redis_url: str) -> list[str]:
     with redis.Redis.from_url(redis_url) as client:
         messages: Any = client.hvals(f"{NAMESPACE}:{CONTROL_QUEUE}.msgs")
         return sorted(json.loads(message)["args"][0] for message in messages)

@@ -1,4 +1,4 @@
-"""What a webhook tells of a request."""
+"""The payload of a webhook, as documented."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.webhooks.payload import build_payload, message_id
 
 DOCS = (Path(__file__).parents[2] / "docs" / "WEBHOOKS.md").read_text("utf-8")
-ADDRESS = "https://img.example.com/api/download/req_018f6b1e7c1a7d3e8a540123456789ab"
+DOWNLOAD_URL = "https://img.example.com/api/download/req_018f6b1e7c1a7d3e8a540123456789ab"
 REQUEST_ID = UUID("018f6b1e-7c1a-7d3e-8a54-0123456789ab")
 
 
-def ended(status: RequestStatus, **changes: Any) -> Snapshot:
+def finished(status: RequestStatus, **changes: Any) -> Snapshot:
     values: dict[str, Any] = {
         "id": REQUEST_ID,
         "tenant_id": DEFAULT_TENANT,
@@ -58,10 +58,10 @@ def ended(status: RequestStatus, **changes: Any) -> Snapshot:
     return Snapshot(**values | changes)
 
 
-def test_the_payload_says_all_that_is_known_of_the_end() -> None:
-    told = json.loads(build_payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
+def test_payload_has_the_final_state_of_the_request() -> None:
+    payload = json.loads(build_payload(finished(RequestStatus.COMPLETED_WITH_ERRORS), DOWNLOAD_URL))
 
-    assert told == {
+    assert payload == {
         "type": "request.completed",
         "timestamp": "2026-01-02T03:04:59.123Z",
         "data": {
@@ -86,7 +86,7 @@ def test_the_payload_says_all_that_is_known_of_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("status", "event_type"),
     [
         (RequestStatus.COMPLETED, "request.completed"),
         (RequestStatus.COMPLETED_WITH_ERRORS, "request.completed"),
@@ -94,33 +94,35 @@ def test_the_payload_says_all_that_is_known_of_the_end() -> None:
         (RequestStatus.CANCELLED, "request.cancelled"),
     ],
 )
-def test_each_final_status_has_a_type(status: RequestStatus, kind: str) -> None:
-    assert json.loads(build_payload(ended(status), None))["type"] == kind
+def test_each_final_status_has_a_type(status: RequestStatus, event_type: str) -> None:
+    assert json.loads(build_payload(finished(status), None))["type"] == event_type
 
 
-def test_without_an_output_there_is_no_address() -> None:
-    told = json.loads(build_payload(ended(RequestStatus.FAILED, output_name=None), None))
+def test_output_csv_url_is_null_without_output() -> None:
+    payload = json.loads(build_payload(finished(RequestStatus.FAILED, output_name=None), None))
 
-    assert told["data"]["outputCsvUrl"] is None
+    assert payload["data"]["outputCsvUrl"] is None
 
 
-def test_the_message_is_named_after_its_delivery() -> None:
+def test_message_id_is_derived_from_the_delivery() -> None:
     assert message_id(REQUEST_ID) == "msg_018f6b1e7c1a7d3e8a540123456789ab"
 
 
-def test_the_documented_example_is_what_is_sent() -> None:
+def test_documented_example_is_the_payload() -> None:
     example = re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)
 
     assert example is not None
-    assert json.loads(example[1]) == json.loads(build_payload(ended(RequestStatus.COMPLETED_WITH_ERRORS), ADDRESS))
+    assert json.loads(example[1]) == json.loads(
+        build_payload(finished(RequestStatus.COMPLETED_WITH_ERRORS), DOWNLOAD_URL)
+    )
 
 
-def test_the_documented_tries_are_those_of_the_settings() -> None:
+def test_documented_retry_delays_are_the_defaults() -> None:
     units = {"s": 1, "min": 60, "h": 3600}
 
-    told = re.findall(r"^\| \d+ \| (\d+) (s|min|h) ", DOCS, re.MULTILINE)
+    documented = re.findall(r"^\| \d+ \| (\d+) (s|min|h) ", DOCS, re.MULTILINE)
 
     assert (
-        tuple(int(count) * units[unit] for count, unit in told[1:])
+        tuple(int(count) * units[unit] for count, unit in documented[1:])
         == Settings.model_fields["webhook_retry_delays"].default
     )
