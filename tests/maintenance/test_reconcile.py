@@ -1,9 +1,6 @@
-"""The sweep finds what was forgotten (promises P1 to P3)."""
+"""Reconcile sends lost messages again (promises P1 to P3)."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import redis
 
@@ -15,8 +12,6 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Runtime], Any]], Any]
-
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 THREE_ROWS = HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4))
 
@@ -26,9 +21,8 @@ def flush(settings: Settings) -> None:
         client.flushall()
 
 
-async def test_wake_up_calls_that_redis_forgot_are_sent_again(runtime: Runtime, settings: Settings) -> None:
-    """Promise P3: losing everything in Redis loses nothing."""
-
+async def test_messages_are_sent_again_after_a_redis_flush(runtime: Runtime, settings: Settings) -> None:
+    """Promise P3."""
     request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
     flush(settings)
     assert runtime.queue.census().pictures == {}
@@ -38,7 +32,7 @@ async def test_wake_up_calls_that_redis_forgot_are_sent_again(runtime: Runtime, 
     assert runtime.queue.census().pictures == {request_id: set(range(3))}
 
 
-async def test_a_sweep_sends_only_what_is_missing(runtime: Runtime) -> None:
+async def test_reconcile_sends_only_missing_messages(runtime: Runtime) -> None:
     rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101))
     request_id = (await upload(runtime, HEADER + rows)).snapshot.id
 
@@ -48,9 +42,8 @@ async def test_a_sweep_sends_only_what_is_missing(runtime: Runtime) -> None:
     assert runtime.queue.census().pictures == {request_id: set(range(32))}
 
 
-async def test_products_whose_worker_died_are_worked_on_again(runtime: Runtime, settings: Settings) -> None:
+async def test_products_with_an_expired_lease_are_enqueued_again(runtime: Runtime, settings: Settings) -> None:
     """Promise P2."""
-
     request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
     for _ in range(3):
         await runtime.db.write(claims.claim_product, request_id, 0)
@@ -61,12 +54,12 @@ async def test_products_whose_worker_died_are_worked_on_again(runtime: Runtime, 
     assert runtime.queue.census().pictures == {request_id: set(range(3))}
 
 
-async def test_a_request_that_nobody_finished_is_finished(
+async def test_stopping_request_is_finished_after_its_message_was_lost(
     runtime: Runtime, settings: Settings, image_host: ImageHost
 ) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     flush(settings)
 
@@ -74,12 +67,12 @@ async def test_a_request_that_nobody_finished_is_finished(
     assert runtime.queue.lengths()["control"] == 1
 
     await work_all(runtime)
-    ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
-    assert ended is not None
-    assert ended.status is RequestStatus.CANCELLED
+    final = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
+    assert final is not None
+    assert final.status is RequestStatus.CANCELLED
 
 
-async def test_an_ingestion_that_broke_off_is_taken_up(runtime: Runtime, settings: Settings) -> None:
+async def test_interrupted_ingestion_is_continued(runtime: Runtime, settings: Settings) -> None:
     rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 2502))
     await upload(runtime, HEADER + rows)
     flush(settings)
@@ -89,15 +82,14 @@ async def test_an_ingestion_that_broke_off_is_taken_up(runtime: Runtime, setting
     assert runtime.queue.lengths()["control"] == 1
 
 
-async def test_a_request_past_its_deadline_ends_as_failed(settings: Settings, runtime: Runtime) -> None:
-    """Promise P7: every wait has an end."""
-
+async def test_request_past_its_deadline_fails(settings: Settings, runtime: Runtime) -> None:
+    """Promise P7."""
     runtime.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
     request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
 
     await reconcile(runtime)
     await work_all(runtime)
 
-    ended = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
-    assert ended is not None
-    assert (ended.status, ended.failure_code, ended.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)
+    final = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
+    assert final is not None
+    assert (final.status, final.failure_code, final.cancelled_images) == (RequestStatus.FAILED, "DEADLINE", 3)

@@ -1,9 +1,8 @@
-"""Duties that one process does for all: retries by itself, and removing what nobody needs."""
+"""Periodic tasks: leader lock, automatic retries, expiry, orphan cleanup."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,47 +24,44 @@ from gql_imgproc.storage.paths import image_key, input_key, object_name, output_
 from tests.support.api_clients import ANYBODY
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Runtime], Any]], Any]
-
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
-async def state(runtime: Runtime, request_id: Any) -> Snapshot:
+async def read_state(runtime: Runtime, request_id: Any) -> Snapshot:
     found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
 
-async def now_is_later(runtime: Runtime, **moments: float) -> None:
-    """Sets columns of every request to so many seconds from now."""
-    values = {name: now_plus(seconds) for name, seconds in moments.items()}
+async def set_times(runtime: Runtime, **offsets_s: float) -> None:
+    """Sets columns of every request to now plus an offset in seconds."""
+    values = {name: now_plus(seconds) for name, seconds in offsets_s.items()}
     await runtime.db.write(lambda connection: connection.execute(update(requests).values(values)))
 
 
-async def test_of_several_processes_one_does_a_duty_and_leaves_an_account(runtime: Runtime) -> None:
-    done = []
+async def test_periodic_task_runs_once_for_all_processes_and_is_recorded(runtime: Runtime) -> None:
+    runs = []
 
-    async def do(_: Runtime) -> int:
-        done.append(True)
+    async def run(_: Runtime) -> int:
+        runs.append(True)
         return 5
 
-    await asyncio.gather(*(run_as_leader(runtime, PeriodicTask("something", do, 60)) for _ in range(10)))
+    await asyncio.gather(*(run_as_leader(runtime, PeriodicTask("something", run, 60)) for _ in range(10)))
 
-    assert len(done) == 1
-    account = runtime.leader_locks.stats()["something"]
-    assert (account.runs, account.items) == (1, 5)
+    assert len(runs) == 1
+    recorded = runtime.leader_locks.stats()["something"]
+    assert (recorded.runs, recorded.items) == (1, 5)
 
 
-def test_every_duty_is_done(run: Run) -> None:
-    async def story(runtime: Runtime) -> None:
-        run_periodic_tasks(runtime)
-        while set(runtime.leader_locks.stats()) != {"reconcile", "retry", "expiry", "orphans"}:  # noqa: ASYNC110 - Redis tells nobody
+async def test_all_periodic_tasks_run(runtime: Runtime) -> None:
+    run_periodic_tasks(runtime)
+
+    async with asyncio.timeout(30):
+        while set(runtime.leader_locks.stats()) != {"reconcile", "retry", "expiry", "orphans"}:  # noqa: ASYNC110 - polls Redis
             await asyncio.sleep(0.01)
 
-    run(lambda runtime: asyncio.wait_for(story(runtime), 10))
 
-
-async def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
+async def test_retryable_failures_get_three_automatic_retries(
     runtime: Runtime, settings: Settings, image_host: ImageHost
 ) -> None:
     gone, flaky = f"{image_host.url}/gone.jpg", image_host.add("/flaky.jpg", jpeg(1))
@@ -73,94 +69,94 @@ async def test_failures_that_may_be_temporary_are_tried_again_in_three_rounds(
 
     runtime.settings = settings.model_copy(update={"auto_retry_seconds": 0})
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{gone},{flaky}"\n')).snapshot.id
-    ends = []
+    started = []
     for _ in range(6):
         await work_all(runtime)
-        ended = await state(runtime, request_id)
-        assert (ended.status, ended.failed_images) == (RequestStatus.FAILED, 2)
-        ends.append(await run_auto_retries(runtime))
+        final = await read_state(runtime, request_id)
+        assert (final.status, final.failed_images) == (RequestStatus.FAILED, 2)
+        started.append(await run_auto_retries(runtime))
 
-    # Three tries of each round; what was answered with 404 is asked for once.
-    assert ends == [1, 1, 1, 0, 0, 0]
+    # Three attempts per round; a URL that answers 404 is requested only once.
+    assert started == [1, 1, 1, 0, 0, 0]
     assert image_host.requests.count("/flaky.jpg") == 12
     assert image_host.requests.count("/gone.jpg") == 1
 
-    # The thirteenth answer is the picture.
+    # The thirteenth response is the image.
     await commands.retry_failed(runtime, ANYBODY, request_id)
     await work_all(runtime)
-    ended = await state(runtime, request_id)
-    assert (ended.status, ended.processed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 1)
+    final = await read_state(runtime, request_id)
+    assert (final.status, final.processed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 1)
 
 
-async def test_a_request_is_removed_when_its_retention_is_over(
+async def test_finished_request_is_deleted_after_its_retention(
     runtime: Runtime, settings: Settings, image_host: ImageHost
 ) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    old, young = [(await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id for _ in range(2)]
+    old, young = [(await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id for _ in range(2)]
     await work_all(runtime)
-    still_open = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
-    past = update(requests).where(requests.c.id == old).values(completed_at=now_plus(-2 * 86_400))
-    await runtime.db.write(lambda connection: connection.execute(past))
+    still_open = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
+    age = update(requests).where(requests.c.id == old).values(completed_at=now_plus(-2 * 86_400))
+    await runtime.db.write(lambda connection: connection.execute(age))
 
     assert await retention.delete_expired_requests(runtime) == 0
     runtime.settings = settings.model_copy(update={"retention_days": 1.5})
     assert await retention.delete_expired_requests(runtime) == 1
 
-    left = await runtime.db.read(
+    exists = await runtime.db.read(
         lambda connection: [
             queries.get_request(connection, DEFAULT_TENANT, request_id) is not None
             for request_id in (old, young, still_open)
         ]
     )
-    assert left == [False, True, True]
+    assert exists == [False, True, True]
     keys = await runtime.storage.list_keys("requests/")
     assert {key.split("/")[1] for key in keys} == {young.hex, still_open.hex}
 
 
-async def test_objects_that_no_row_names_are_removed_once_they_are_old(
+async def test_old_orphaned_objects_are_deleted(
     runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     await work_all(runtime)
-    done = await state(runtime, request_id)
+    done = await read_state(runtime, request_id)
     assert done.output_name is not None
-    own = sorted(await runtime.storage.list_keys("requests/"))
-    assert len(own) == 3
-    strays = [
+    referenced = sorted(await runtime.storage.list_keys("requests/"))
+    assert len(referenced) == 3
+    orphans = [
         input_key(new_id()),
         image_key(new_id(), object_name(new_id(), 1, "jpg")),
         image_key(request_id, object_name(new_id(), 1, "jpg")),
-        own[0].replace("-1.jpg", "-7.jpg"),
+        referenced[0].replace("-1.jpg", "-7.jpg"),
         output_key(request_id, "output-99.csv"),
     ]
-    for key in strays:
-        await runtime.storage.put(key, b"stray", "text/plain")
-    # Not ours, though its folder has a name as long as one of ours.
-    theirs = [f"requests/{'notes-of-somebody-else':-<32}/a.txt"]
-    await runtime.storage.put(theirs[0], b"theirs", "text/plain")
-    await now_is_later(runtime, cleanup_at=-1)
+    for key in orphans:
+        await runtime.storage.put(key, b"orphan", "text/plain")
+    # A foreign object, though its folder's name is as long as a request ID.
+    foreign = [f"requests/{'foreign-notes':-<32}/a.txt"]
+    await runtime.storage.put(foreign[0], b"foreign", "text/plain")
+    await set_times(runtime, cleanup_at=-1)
 
     assert await retention.delete_orphans(runtime) == 0
-    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(own + strays + theirs)
+    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(referenced + orphans + foreign)
 
-    # It is looked at again, since some were left.
+    # The request is checked again, since some of its orphans were too young.
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
     assert await retention.delete_orphans(runtime) == 5
-    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(own + theirs)
+    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(referenced + foreign)
     assert await runtime.db.read(transitions.list_with_leftover_objects, 10) == []
 
 
-async def test_nothing_of_an_open_request_is_removed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_objects_of_an_open_request_are_not_deleted(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
-    not_yet_recorded = image_key(request_id, object_name(new_id(), 1, "jpg"))
-    await runtime.storage.put(not_yet_recorded, b"a picture", "image/jpeg")
-    await now_is_later(runtime, cleanup_at=-1)
+    unrecorded = image_key(request_id, object_name(new_id(), 1, "jpg"))
+    await runtime.storage.put(unrecorded, b"an image", "image/jpeg")
+    await set_times(runtime, cleanup_at=-1)
 
     assert await retention.delete_orphans(runtime) == 0
 
-    assert await runtime.storage.list_keys("requests/") == sorted([input_key(request_id), not_yet_recorded])
+    assert await runtime.storage.list_keys("requests/") == sorted([input_key(request_id), unrecorded])

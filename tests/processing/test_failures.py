@@ -1,10 +1,9 @@
-"""Faults at the worst moment: what was accepted stays accepted, and always ends (promises P1 to P5)."""
+"""Failures at the worst moment: an accepted upload is not lost and always finishes (promises P1 to P5)."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,8 +31,6 @@ from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Runtime], Any]], Any]
-
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
@@ -46,13 +43,13 @@ def flush(settings: Settings) -> None:
         client.flushall()
 
 
-async def state(runtime: Runtime, request_id: Any) -> Snapshot:
+async def read_state(runtime: Runtime, request_id: Any) -> Snapshot:
     found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
 
-async def all_requests(runtime: Runtime) -> list[Any]:
+async def request_ids(runtime: Runtime) -> list[Any]:
     return list(await runtime.db.read(lambda connection: connection.scalars(select(requests.c.id)).all()))
 
 
@@ -60,48 +57,48 @@ async def all_requests(runtime: Runtime) -> list[Any]:
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("key", [None, "a key"])
 @pytest.mark.parametrize("quota", [0, 1])
-async def test_a_commit_whose_answer_was_lost_is_an_accepted_upload(
+async def test_upload_is_accepted_when_the_answer_to_its_commit_is_lost(
     runtime: Runtime, settings: Settings, key: str | None, quota: int
 ) -> None:
-    # Tried again, it finds that what it has taken itself leaves no room.
+    # With quota 1, the retried transaction finds the quota used up by its own first attempt.
     runtime.settings = settings.model_copy(update={"quota_open_requests": quota})
     caller = anonymous_caller("127.0.0.1", unlimited=not quota)
     dialect = runtime.db._writer.dialect
     commit, commits = dialect.do_commit, []
 
-    def lose_the_answer(connection: Any) -> None:
+    def lose_answer(connection: Any) -> None:
         commit(connection)
         commits.append(connection)
-        # Before it, an earlier upload with the same key is looked for, and the quotas.
+        # Earlier commits: the search for an upload with the same idempotency key, and the check of the quotas.
         if len(commits) == 1 + (key is not None) + quota:
             connection.dbapi_connection.close()
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    dialect.do_commit = lose_the_answer  # type: ignore[method-assign]
-    submitted = await upload(runtime, rows(2), caller, idempotency_key=key)
+    dialect.do_commit = lose_answer  # type: ignore[method-assign]
+    result = await upload(runtime, rows(2), caller, idempotency_key=key)
     dialect.do_commit = commit  # type: ignore[method-assign]
 
-    assert not submitted.replayed
-    assert await all_requests(runtime) == [submitted.snapshot.id]
-    assert await runtime.storage.list_keys("requests/") == [input_key(submitted.snapshot.id)]
+    assert not result.replayed
+    assert await request_ids(runtime) == [result.snapshot.id]
+    assert await runtime.storage.list_keys("requests/") == [input_key(result.snapshot.id)]
 
 
-async def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(runtime: Runtime) -> None:
+async def test_upload_is_complete_when_its_caller_disconnects_during_the_commit(runtime: Runtime) -> None:
     dialect = runtime.db._writer.dialect
-    commit, committing, go_on = dialect.do_commit, threading.Event(), threading.Event()
+    commit, committing, may_commit = dialect.do_commit, threading.Event(), threading.Event()
 
     def wait(connection: Any) -> None:
         committing.set()
-        go_on.wait(10)
+        may_commit.wait(10)
         commit(connection)
 
     dialect.do_commit = wait  # type: ignore[method-assign]
-    leaving = asyncio.create_task(upload(runtime, rows(2)))
+    uploading = asyncio.create_task(upload(runtime, rows(2)))
     await asyncio.to_thread(committing.wait, 10)
-    leaving.cancel()
-    await asyncio.gather(leaving, return_exceptions=True)
-    go_on.set()
-    while not (found := await all_requests(runtime)):  # noqa: ASYNC110 - a thread that is not ours commits
+    uploading.cancel()
+    await asyncio.gather(uploading, return_exceptions=True)
+    may_commit.set()
+    while not (found := await request_ids(runtime)):  # noqa: ASYNC110 - another thread commits
         await asyncio.sleep(0.01)
     dialect.do_commit = commit  # type: ignore[method-assign]
 
@@ -109,11 +106,8 @@ async def test_an_upload_whose_caller_leaves_during_the_commit_is_whole(runtime:
 
 
 @pytest.mark.parametrize("stored", [rows(400).encode(), rows(700).encode(), b"", None])
-async def test_a_stored_csv_that_is_not_what_was_accepted_ends_the_request(
-    runtime: Runtime, stored: bytes | None
-) -> None:
-    """Promise P1: it always ends."""
-
+async def test_request_fails_when_its_stored_csv_was_changed_or_deleted(runtime: Runtime, stored: bytes | None) -> None:
+    """Promise P1."""
     request_id = (await upload(runtime, rows(600))).snapshot.id
     if stored is None:
         await runtime.storage.delete(input_key(request_id))
@@ -123,32 +117,29 @@ async def test_a_stored_csv_that_is_not_what_was_accepted_ends_the_request(
     await ingest.ingest(runtime, request_id)
     await lifecycle.finish(runtime, request_id)
 
-    ended = await state(runtime, request_id)
+    ended = await read_state(runtime, request_id)
     assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     assert ended.output_name is None
 
 
-async def test_a_stored_csv_that_went_missing_before_the_end_ends_the_request(
-    runtime: Runtime, image_host: ImageHost
-) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
+async def test_request_fails_when_its_stored_csv_is_missing_at_the_end(runtime: Runtime, image_host: ImageHost) -> None:
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     await runtime.storage.delete(input_key(request_id))
 
     await work_all(runtime)
 
-    ended = await state(runtime, request_id)
+    ended = await read_state(runtime, request_id)
     assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     assert ended.processed_images == 1
 
 
 @pytest.mark.parametrize("reason", [TerminationReason.CANCELLED, TerminationReason.DEADLINE])
-async def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopped(
+async def test_stopping_request_fails_when_its_stored_csv_is_missing(
     runtime: Runtime, reason: TerminationReason
 ) -> None:
-    """Promise P1. Ingesting and finishing used to send each other messages for ever; the model found it."""
-
+    """Promise P1. Ingesting and finishing once enqueued each other without end."""
     request_id = (await upload(runtime, rows(600))).snapshot.id
     await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, reason)
     await runtime.storage.delete(input_key(request_id))
@@ -156,36 +147,36 @@ async def test_a_stored_csv_that_went_missing_ends_a_request_that_is_being_stopp
     await ingest.ingest(runtime, request_id)
     await lifecycle.finish(runtime, request_id)
 
-    ended = await state(runtime, request_id)
+    ended = await read_state(runtime, request_id)
     assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     assert ended.cancelled_images == ended.ingested_products
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-async def test_an_end_that_was_turned_away_by_a_holder_is_not_left_to_the_sweep(
+async def test_finish_that_found_the_lease_taken_is_enqueued_again(
     runtime: Runtime, settings: Settings, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ingestion sends a call to finish; who answers it may hold the request just when its last picture ends."""
-    address = image_host.add("/a.jpg", jpeg(1))
+    """A worker that answers an early `finish` may have the request's lease just when the last image completes."""
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     end = lifecycle._end
 
-    async def last_picture_ends(*arguments: Any) -> Snapshot | None:
+    async def end_after_last_image(*arguments: Any) -> Snapshot | None:
         ended = await end(*arguments)
         await drain(runtime, request_id)
         await lifecycle.finish(runtime, request_id)
         flush(settings)
         return ended
 
-    monkeypatch.setattr(lifecycle, "_end", last_picture_ends)
+    monkeypatch.setattr(lifecycle, "_end", end_after_last_image)
     await lifecycle.finish(runtime, request_id)
 
-    assert not (await state(runtime, request_id)).pending_images
+    assert not (await read_state(runtime, request_id)).pending_images
     assert (await runtime.run_blocking(runtime.queue.census)).control == {(queues.FINISH, request_id): 1}
 
 
-async def test_the_deadline_of_a_retried_request_counts_from_its_retry(runtime: Runtime, image_host: ImageHost) -> None:
+async def test_deadline_of_a_retried_request_counts_from_the_retry(runtime: Runtime, image_host: ImageHost) -> None:
     request_id = (await upload(runtime, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
     await work_all(runtime)
     long_ago = datetime.now(UTC) - timedelta(days=8)
@@ -196,13 +187,13 @@ async def test_the_deadline_of_a_retried_request_counts_from_its_retry(runtime: 
     await reconcile(runtime)
     await work_all(runtime)
 
-    assert (await state(runtime, request_id)).status is RequestStatus.COMPLETED
+    assert (await read_state(runtime, request_id)).status is RequestStatus.COMPLETED
 
 
-async def test_a_call_that_redis_lost_on_its_way_is_sent_again(
+async def test_message_that_was_fetched_and_lost_is_sent_again(
     runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise P3: a call that was handed out, and never came, does not stand for a product that waits."""
+    """Promise P3: a message that Redis sent and no worker received does not count for a product that is due."""
     monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
 
     request_id = (await upload(runtime, rows(2))).snapshot.id
@@ -217,10 +208,10 @@ async def test_a_call_that_redis_lost_on_its_way_is_sent_again(
     assert runtime.queue.census().pictures == {request_id: set(range(2))}
 
 
-async def test_a_slow_product_does_not_stand_for_those_that_wait(
+async def test_message_of_a_slow_product_does_not_count_for_due_products(
     runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise P2: a product that is due again is worked on while another one of the request takes its time."""
+    """Promise P2: a product that is due is processed while another one of its request is slow."""
     monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
 
     request_id = (await upload(runtime, rows(2))).snapshot.id
@@ -234,18 +225,18 @@ async def test_a_slow_product_does_not_stand_for_those_that_wait(
     assert runtime.queue.lengths()["images"] == 1
 
 
-async def test_there_are_never_more_calls_than_the_window(runtime: Runtime) -> None:
+async def test_request_never_has_more_messages_than_the_window(runtime: Runtime) -> None:
     request_id = (await upload(runtime, rows(3000))).snapshot.id
     assert runtime.queue.census().pictures == {request_id: set(range(32))}
 
     await ingest.ingest(runtime, request_id)
 
     assert runtime.queue.census().pictures == {request_id: set(range(32))}
-    assert (await state(runtime, request_id)).ingested_products == 3000
+    assert (await read_state(runtime, request_id)).ingested_products == 3000
 
 
-async def test_control_messages_do_not_pile_up(runtime: Runtime, settings: Settings) -> None:
-    broken_off = (await upload(runtime, rows(2501))).snapshot.id
+async def test_reconcile_does_not_duplicate_control_messages(runtime: Runtime, settings: Settings) -> None:
+    interrupted = (await upload(runtime, rows(2501))).snapshot.id
     stopped = (await upload(runtime, rows(1), webhook_url="http://127.0.0.1:9/hook")).snapshot.id
     await commands.cancel(runtime, ANYBODY, stopped)
     flush(settings)
@@ -255,11 +246,11 @@ async def test_control_messages_do_not_pile_up(runtime: Runtime, settings: Setti
 
     control = runtime.queue.census().control
     assert sorted(control.values()) == [1, 1]
-    assert ("ingest", broken_off) in control
+    assert ("ingest", interrupted) in control
     assert runtime.queue.lengths()["control"] == 2
 
 
-async def test_a_message_of_somebody_else_stops_no_sweep(runtime: Runtime, settings: Settings) -> None:
+async def test_foreign_message_does_not_stop_reconcile(runtime: Runtime, settings: Settings) -> None:
     request_id = (await upload(runtime, rows(1))).snapshot.id
     flush(settings)
     stray = Message(queue_name="images", actor_name="stray", args=(), kwargs={}, options={})
@@ -270,66 +261,63 @@ async def test_a_message_of_somebody_else_stops_no_sweep(runtime: Runtime, setti
     assert runtime.queue.census().pictures == {request_id: set(range(1))}
 
 
-async def test_who_slept_through_a_retry_does_not_touch_its_output(runtime: Runtime, image_host: ImageHost) -> None:
-    """Promise P4: an output CSV is that of the final status."""
-
+async def test_worker_that_was_suspended_during_a_retry_does_not_change_its_output(
+    runtime: Runtime, image_host: ImageHost
+) -> None:
+    """Promise P4: the output CSV belongs to the final status."""
     request_id = (await upload(runtime, f"{HEADER}1,P,{image_host.url}/late.jpg\n")).snapshot.id
-    store, asleep, wake_up = runtime.storage.put_file, asyncio.Event(), asyncio.Event()
+    store, is_suspended, may_resume = runtime.storage.put_file, asyncio.Event(), asyncio.Event()
 
-    async def fall_asleep(*arguments: Any) -> None:
+    async def suspend(*arguments: Any) -> None:
         runtime.storage.put_file = store  # type: ignore[method-assign]
-        asleep.set()
-        await wake_up.wait()
+        is_suspended.set()
+        await may_resume.wait()
         await store(*arguments)
 
     await runtime.db.write(lambda connection: connection.execute(update(requests).values(lease_until=now_plus(0))))
     claim = await runtime.db.write(claims.claim_product, request_id, 0)
     assert claim is not None
-    runtime.storage.put_file = fall_asleep  # type: ignore[method-assign]
-    sleeper = asyncio.create_task(work_all(runtime))
-    await asleep.wait()
-    # Its hold runs out, and another process does all that follows.
+    runtime.storage.put_file = suspend  # type: ignore[method-assign]
+    suspended = asyncio.create_task(work_all(runtime))
+    await is_suspended.wait()
+    # Its lease expires, and another process finishes the request and its retry.
     await runtime.db.write(lambda connection: connection.execute(update(requests).values(lease_until=now_plus(0))))
     await lifecycle.finish(runtime, request_id)
     image_host.add("/late.jpg", jpeg(1))
     await commands.retry_failed(runtime, ANYBODY, request_id)
     await work_all(runtime)
-    done = await state(runtime, request_id)
+    done = await read_state(runtime, request_id)
     assert (done.status, done.generation) == (RequestStatus.COMPLETED, 2)
     assert done.output_name is not None
     output = await runtime.storage.get(output_key(request_id, done.output_name))
 
-    wake_up.set()
-    await sleeper
+    may_resume.set()
+    await suspended
 
-    assert await state(runtime, request_id) == done
+    assert await read_state(runtime, request_id) == done
     assert await runtime.storage.get(output_key(request_id, done.output_name)) == output
     await asyncio.to_thread(assert_counters_equal_rows, runtime.db, request_id)
 
 
-async def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(
+async def test_webhook_that_becomes_due_during_its_claim_is_not_superseded(
     runtime: Runtime, image_host: ImageHost
 ) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    await upload(runtime, f"{HEADER}1,Chair,{address}\n", webhook_url="http://127.0.0.1:9/hook")
+    await upload(runtime, f"{HEADER}1,Chair,{url}\n", webhook_url="http://127.0.0.1:9/hook")
     await work_all(runtime)
     (delivery_id,) = await runtime.db.read(webhook_outbox.list_due, 10)
 
-    def plan(seconds: float) -> None:
-        soon = update(webhook_deliveries).values(due_at=now_plus(seconds))
-        runtime.db.write_now(lambda connection: connection.execute(soon))
+    later = update(webhook_deliveries).values(due_at=now_plus(60))
+    runtime.db.write_now(lambda connection: connection.execute(later))
 
-    plan(60)
-
-    def becomes_due(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+    def make_due(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("SELECT requests.id"):
-            due = "UPDATE webhook_deliveries SET due_at = created_at"
-            cursor.execute(due)
+            cursor.execute("UPDATE webhook_deliveries SET due_at = created_at")
 
-    event.listen(runtime.db._writer, "after_cursor_execute", becomes_due)
+    event.listen(runtime.db._writer, "after_cursor_execute", make_due)
     claim = await runtime.db.write(webhook_outbox.claim_delivery, delivery_id, 30)
-    event.remove(runtime.db._writer, "after_cursor_execute", becomes_due)
+    event.remove(runtime.db._writer, "after_cursor_execute", make_due)
 
     assert claim is None
     (row,) = await runtime.db.read(lambda connection: connection.execute(select(webhook_deliveries)).all())
@@ -337,47 +325,46 @@ async def test_a_webhook_that_becomes_due_while_it_is_asked_for_is_not_given_up(
     assert await runtime.db.read(webhook_outbox.list_due, 10) == [delivery_id]
 
 
-async def test_a_request_that_is_stopped_while_its_output_is_written_ends_as_stopped(
+async def test_request_that_is_cancelled_while_its_output_is_written_ends_as_cancelled(
     runtime: Runtime, image_host: ImageHost
 ) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     store = runtime.storage.put_file
 
-    async def stop_first(*arguments: Any) -> None:
+    async def cancel_first(*arguments: Any) -> None:
         runtime.storage.put_file = store  # type: ignore[method-assign]
-        stop = update(requests).values(termination_reason=TerminationReason.CANCELLED)
-        await runtime.db.write(lambda connection: connection.execute(stop))
+        cancel = update(requests).values(termination_reason=TerminationReason.CANCELLED)
+        await runtime.db.write(lambda connection: connection.execute(cancel))
         await store(*arguments)
 
-    runtime.storage.put_file = stop_first  # type: ignore[method-assign]
+    runtime.storage.put_file = cancel_first  # type: ignore[method-assign]
     await work_all(runtime)
 
-    assert (await state(runtime, request_id)).status is RequestStatus.CANCELLED
+    assert (await read_state(runtime, request_id)).status is RequestStatus.CANCELLED
 
 
-async def test_one_request_leaves_places_in_a_process_to_others(settings: Settings, runtime: Runtime) -> None:
-    """Promise P11: a host that does not answer holds up its own request."""
-
+async def test_one_request_leaves_threads_of_a_process_to_others(settings: Settings, runtime: Runtime) -> None:
+    """Promise P11: an unresponsive host delays only its own request."""
     runtime.settings = settings.model_copy(update={"worker_threads": 4})
     slow = (await upload(runtime, rows(10))).snapshot.id
     other = (await upload(runtime, rows(1), priority=Priority.NORMAL)).snapshot.id
 
-    started, four, answer = [], asyncio.Event(), asyncio.Event()
+    started, four_started, may_respond = [], asyncio.Event(), asyncio.Event()
 
-    async def slowly(url: str) -> bytes:
+    async def fetch_slowly(url: str) -> bytes:
         started.append(url)
         if len(started) == 4:
-            four.set()
-        await answer.wait()
+            four_started.set()
+        await may_respond.wait()
         return jpeg(1)
 
-    runtime.fetcher.fetch = slowly  # type: ignore[method-assign]
+    runtime.fetcher.fetch = fetch_slowly  # type: ignore[method-assign]
     turns = [asyncio.create_task(drain(runtime, slow, slot)) for slot in range(4)]
     turns.append(asyncio.create_task(drain(runtime, other)))
-    await four.wait()
-    # The fourth turn of the slow one ended at once, without a product.
+    await four_started.wait()
+    # The fourth turn of the slow request ended at once, without a product.
     assert [turn.done() for turn in turns] == [False, False, False, True, False]
-    answer.set()
+    may_respond.set()
     await asyncio.gather(*turns)

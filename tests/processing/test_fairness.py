@@ -1,11 +1,9 @@
-"""Ten requests of one tenant have no more of the workers than one of another's (promise P11, between tenants)."""
+"""Ten requests of one tenant get no larger share of the workers than one request of another (promise P11)."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -27,37 +25,35 @@ from gql_imgproc.settings import Settings
 from tests.support.api_keys import given_tenant
 from tests.support.scenarios import DONE, given_request
 
-Run = Callable[[Callable[[Runtime], Any]], Any]
-
 
 @pytest.fixture(autouse=True)
-def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A product is done by recording it; turns have one product each, as the settings of these tests say."""
+def _instant_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products are recorded without processing; a turn is one product, since the tests set `turn_seconds` to 0."""
 
-    async def do(runtime: Runtime, claim: ClaimedProduct, slot: int) -> None:
+    async def record_product(runtime: Runtime, claim: ClaimedProduct, slot: int) -> None:
         def record(connection: Connection) -> None:
             for image in claim.images:
                 claims.record_image(connection, claim, image.id, DONE)
 
         await runtime.db.write(record)
 
-    monkeypatch.setattr(worker_pool, "_do", do)
+    monkeypatch.setattr(worker_pool, "_process_product", record_product)
 
 
-class Line:
-    """The workers, one after the other: who comes first is served first."""
+class MessageRunner:
+    """One worker that handles the messages of the queue in order."""
 
     def __init__(self, runtime: Runtime, settings: Settings) -> None:
         self._runtime = runtime
         self._redis = redis.Redis.from_url(settings.redis_url)
         self.turns: Counter[UUID] = Counter()
 
-    async def turn(self) -> bool:
-        number = self._redis.lpop(f"{NAMESPACE}:images")
-        if number is None:
+    async def run_next(self) -> bool:
+        message_id = self._redis.lpop(f"{NAMESPACE}:images")
+        if message_id is None:
             return False
-        message = json.loads(self._redis.hget(f"{NAMESPACE}:images.msgs", number))  # type: ignore[arg-type]
-        self._redis.hdel(f"{NAMESPACE}:images.msgs", number)
+        message = json.loads(self._redis.hget(f"{NAMESPACE}:images.msgs", message_id))  # type: ignore[arg-type]
+        self._redis.hdel(f"{NAMESPACE}:images.msgs", message_id)
         request_id, slot = UUID(message["args"][0]), message["args"][1]
         self.turns[request_id] += 1
         await worker_pool.drain(self._runtime, request_id, slot)
@@ -67,66 +63,64 @@ class Line:
         self._redis.close()
 
 
-async def accepted(runtime: Runtime, products: int, tenant_id: UUID = DEFAULT_TENANT) -> UUID:
+async def given_enqueued_request(runtime: Runtime, products: int, tenant_id: UUID = DEFAULT_TENANT) -> UUID:
     request_id = given_request(runtime.db, *([1] * products), tenant_id=tenant_id)
     await enqueue_workers(runtime, request_id, Priority.NORMAL)
     return request_id
 
 
 @pytest.mark.parametrize(("open_requests", "share"), [(0, 32), (1, 32), (2, 16), (10, 3), (32, 1), (1000, 1)])
-def test_a_tenants_places_are_shared_by_its_open_requests(open_requests: int, share: int) -> None:
+def test_slots_of_a_tenant_are_shared_by_its_open_requests(open_requests: int, share: int) -> None:
     assert share_of(32, open_requests) == share
 
 
-async def test_while_one_tenant_has_ten_requests_anothers_has_every_other_turn(
-    runtime: Runtime, settings: Settings
-) -> None:
-    line = Line(runtime, settings)
-    many = [await accepted(runtime, 60) for _ in range(10)]
-    # The first had all places to itself, the second half of them: each such call has one turn yet.
-    at_first = [32, 16, 10, 8, 6, 5, 4, 4, 3, 3]
-    assert [len(runtime.queue.census().pictures[each]) for each in many] == at_first
-    for _ in range(sum(at_first)):
-        await line.turn()
+async def test_tenant_with_one_request_gets_half_of_the_turns(runtime: Runtime, settings: Settings) -> None:
+    runner = MessageRunner(runtime, settings)
+    many = [await given_enqueued_request(runtime, 60) for _ in range(10)]
+    # The first request was alone and got all slots, the second got half: each of these messages has one turn left.
+    initial_slots = [32, 16, 10, 8, 6, 5, 4, 4, 3, 3]
+    assert [len(runtime.queue.census().pictures[each]) for each in many] == initial_slots
+    for _ in range(sum(initial_slots)):
+        await runner.run_next()
     assert runtime.queue.census().pictures == {each: {0, 1, 2} for each in many}
 
-    one = await accepted(runtime, 64, given_tenant(runtime.db, "other"))
+    one = await given_enqueued_request(runtime, 64, given_tenant(runtime.db, "other"))
     assert runtime.queue.census().pictures[one] == set(range(32))
-    line.turns.clear()
-    while now_of(runtime, one).processed_products < 64:
-        await line.turn()
+    runner.turns.clear()
+    while read_request(runtime, one).processed_products < 64:
+        await runner.run_next()
 
-    # It came behind thirty calls, as many as it then has in each round.
-    assert line.turns[one] == 64
-    assert sum(line.turns[each] for each in many) == 60
-    assert {line.turns[each] for each in many} == {6}
-    line.close()
-
-
-async def test_the_places_of_a_request_that_has_ended_are_its_siblings(runtime: Runtime, settings: Settings) -> None:
-    line = Line(runtime, settings)
-    short = [await accepted(runtime, 1) for _ in range(9)]
-    long = await accepted(runtime, 200)
-    assert runtime.queue.census().pictures[long] == {0, 1, 2}
-    for _ in range(9):
-        await line.turn()
-    assert all(now_of(runtime, each).processed_products == 1 for each in short)
-
-    # They cannot end, since no CSV was stored for them: that is an end as well.
-    for each in short:
-        await lifecycle.finish(runtime, each)
-    assert all(now_of(runtime, each).status.is_terminal for each in short)
-
-    # Without a sweep.
-    assert runtime.queue.census().pictures[long] == set(range(32))
-    line.close()
+    # The queue had thirty messages of the others, as many as its own in each round.
+    assert runner.turns[one] == 64
+    assert sum(runner.turns[each] for each in many) == 60
+    assert {runner.turns[each] for each in many} == {6}
+    runner.close()
 
 
-async def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(
+async def test_slots_of_a_finished_request_go_to_the_other_requests_of_its_tenant(
     runtime: Runtime, settings: Settings
 ) -> None:
-    many = [await accepted(runtime, 40) for _ in range(10)]
-    one = await accepted(runtime, 40, given_tenant(runtime.db, "other"))
+    runner = MessageRunner(runtime, settings)
+    short = [await given_enqueued_request(runtime, 1) for _ in range(9)]
+    long = await given_enqueued_request(runtime, 200)
+    assert runtime.queue.census().pictures[long] == {0, 1, 2}
+    for _ in range(9):
+        await runner.run_next()
+    assert all(read_request(runtime, each).processed_products == 1 for each in short)
+
+    # They fail, since no CSV was stored for them; a failed request is finished, too.
+    for each in short:
+        await lifecycle.finish(runtime, each)
+    assert all(read_request(runtime, each).status.is_terminal for each in short)
+
+    # This needs no reconcile.
+    assert runtime.queue.census().pictures[long] == set(range(32))
+    runner.close()
+
+
+async def test_reconcile_after_a_redis_flush_sends_each_request_its_share(runtime: Runtime, settings: Settings) -> None:
+    many = [await given_enqueued_request(runtime, 40) for _ in range(10)]
+    one = await given_enqueued_request(runtime, 40, given_tenant(runtime.db, "other"))
     with redis.Redis.from_url(settings.redis_url) as client:
         client.flushall()
 
@@ -137,19 +131,18 @@ async def test_a_sweep_after_redis_forgot_all_sends_each_request_its_share(
     assert runtime.queue.census().pictures == expected
 
 
-async def test_a_call_for_a_slot_that_has_its_turn_here_is_dropped(runtime: Runtime) -> None:
-    """The sweep takes the call of a turn that lasts for lost, and sends it again."""
-
-    request_id = await accepted(runtime, 2)
+async def test_message_for_a_slot_that_has_a_running_turn_is_dropped(runtime: Runtime) -> None:
+    """Reconcile takes the message of a long turn for lost, and sends it again."""
+    request_id = await given_enqueued_request(runtime, 2)
     runtime.turns[request_id].add(0)
 
     await worker_pool.drain(runtime, request_id, 0)
-    assert now_of(runtime, request_id).processed_products == 0
+    assert read_request(runtime, request_id).processed_products == 0
     await worker_pool.drain(runtime, request_id, 1)
-    assert now_of(runtime, request_id).processed_products == 1
+    assert read_request(runtime, request_id).processed_products == 1
 
 
-def now_of(runtime: Runtime, request_id: UUID) -> Snapshot:
+def read_request(runtime: Runtime, request_id: UUID) -> Snapshot:
     def read(connection: Connection) -> Snapshot:
         tenant_id = queries.tenant_of_request(connection, request_id)
         found = queries.get_request(connection, tenant_id, request_id) if tenant_id else None

@@ -1,11 +1,10 @@
-"""The way of an upload through the services: rows, pictures, output CSV; on SQLite and PostgreSQL."""
+"""An upload through all services, on SQLite and PostgreSQL: rows, images, output CSV."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import io
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -28,62 +27,60 @@ from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Runtime], Any]], Any]
-
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
-async def state(runtime: Runtime, request_id: Any) -> Snapshot:
+async def read_state(runtime: Runtime, request_id: Any) -> Snapshot:
     found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
 
-async def rows_of(runtime: Runtime, table: Any) -> list[Any]:
+async def read_rows(runtime: Runtime, table: Any) -> list[Any]:
     return await runtime.db.read(lambda connection: connection.execute(select(table)).all())
 
 
-async def output_of(runtime: Runtime, request_id: Any) -> list[dict[str, str]]:
-    name = (await state(runtime, request_id)).output_name
+async def read_output(runtime: Runtime, request_id: Any) -> list[dict[str, str]]:
+    name = (await read_state(runtime, request_id)).output_name
     assert name is not None
     text = (await runtime.storage.get(output_key(request_id, name))).decode("utf-8")
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-async def test_an_upload_becomes_compressed_pictures_and_an_output_csv(runtime: Runtime, image_host: ImageHost) -> None:
+async def test_upload_produces_compressed_images_and_an_output_csv(runtime: Runtime, image_host: ImageHost) -> None:
     first, second, third = (image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3))
 
-    submitted = await upload(runtime, f'{HEADER}1,Chair,"{first},{second}"\n2,Table,{third}\n')
-    request_id = submitted.snapshot.id
-    assert (submitted.snapshot.status, submitted.replayed) == (RequestStatus.PENDING, False)
-    assert (submitted.snapshot.total_products, submitted.snapshot.total_images) == (2, 3)
+    result = await upload(runtime, f'{HEADER}1,Chair,"{first},{second}"\n2,Table,{third}\n')
+    request_id = result.snapshot.id
+    assert (result.snapshot.status, result.replayed) == (RequestStatus.PENDING, False)
+    assert (result.snapshot.total_products, result.snapshot.total_images) == (2, 3)
 
     await work_all(runtime)
 
-    final = await state(runtime, request_id)
+    final = await read_state(runtime, request_id)
     assert final.status is RequestStatus.COMPLETED
     assert (final.processed_products, final.processed_images, final.failed_images) == (2, 3, 0)
     assert final.progress_percent == 100
-    stored = await rows_of(runtime, images)
+    stored = await read_rows(runtime, images)
     for image in stored:
         data = await runtime.storage.get(image_key(request_id, image.object_name))
         assert (image.output_bytes, image.format) == (len(data), "image/jpeg")
-        with Image.open(io.BytesIO(data)) as picture:
-            assert (picture.format, picture.size) == ("JPEG", (64, 48))
+        with Image.open(io.BytesIO(data)) as decoded:
+            assert (decoded.format, decoded.size) == ("JPEG", (64, 48))
     assert final.input_bytes == sum(len(data) for data in image_host.pictures.values())
     assert final.output_bytes == sum(image.output_bytes for image in stored) < final.input_bytes
-    output = await output_of(runtime, request_id)
+    output = await read_output(runtime, request_id)
     assert [row["S. No."] for row in output] == ["1", "2"]
-    addresses = output[0]["Output Image Urls"].split(",") + output[1]["Output Image Urls"].split(",")
+    urls = output[0]["Output Image Urls"].split(",") + output[1]["Output Image Urls"].split(",")
     by_place = sorted(stored, key=lambda image: (image.product_id != stored[0].product_id, image.position))
-    assert sorted(addresses) == sorted(
+    assert sorted(urls) == sorted(
         f"https://pictures.example/api/image/{request_id.hex}/{image.object_name}" for image in by_place
     )
     assert [row["Image Errors"] for row in output] == ["", ""]
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-async def test_one_bad_picture_harms_only_itself_and_says_why(runtime: Runtime, image_host: ImageHost) -> None:
+async def test_bad_image_fails_alone_with_a_reason(runtime: Runtime, image_host: ImageHost) -> None:
     """Promise P5."""
     good = image_host.add("/good.jpg", jpeg(1))
     page = image_host.add("/page.jpg", b"<!doctype html><html><body>Not here</body></html>")
@@ -94,107 +91,104 @@ async def test_one_bad_picture_harms_only_itself_and_says_why(runtime: Runtime, 
 
     await work_all(runtime)
 
-    final = await state(runtime, request_id)
+    final = await read_state(runtime, request_id)
     assert final.status is RequestStatus.COMPLETED_WITH_ERRORS
     assert (final.processed_images, final.failed_images) == (2, 2)
     assert (final.processed_products, final.failed_products) == (1, 1)
-    errors = {row.error_code: row.error_http_status for row in await rows_of(runtime, images) if row.error_code}
+    errors = {row.error_code: row.error_http_status for row in await read_rows(runtime, images) if row.error_code}
     assert errors == {ImageErrorCode.HTTP_STATUS: 404, ImageErrorCode.NOT_AN_IMAGE: None}
-    output = await output_of(runtime, request_id)
+    output = await read_output(runtime, request_id)
     entries = output[0]["Output Image Urls"].split(",")
     assert [bool(entry) for entry in entries] == [True, False, False]
     assert "404" in output[0]["Image Errors"]
     assert output[1]["Image Errors"] == ""
-    # Permanent failures are not tried again.
+    # Permanent failures are not retried.
     assert image_host.requests.count("/missing.jpg") == 1
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-async def test_a_temporary_failure_is_tried_again_and_a_lasting_one_given_up(
-    runtime: Runtime, image_host: ImageHost
-) -> None:
-    shaky = image_host.add("/shaky.jpg", jpeg(1))
+async def test_temporary_failure_is_retried_and_permanent_one_fails(runtime: Runtime, image_host: ImageHost) -> None:
+    flaky = image_host.add("/flaky.jpg", jpeg(1))
     broken = image_host.add("/broken.jpg", jpeg(2))
-    image_host.answers = {"/shaky.jpg": [503, 500], "/broken.jpg": [503] * 9}
+    image_host.answers = {"/flaky.jpg": [503, 500], "/broken.jpg": [503] * 9}
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{shaky}\n2,Table,{broken}\n")).snapshot.id
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{flaky}\n2,Table,{broken}\n")).snapshot.id
 
     await work_all(runtime)
 
-    final = await state(runtime, request_id)
+    final = await read_state(runtime, request_id)
     assert (final.status, final.processed_images, final.failed_images) == (
         RequestStatus.COMPLETED_WITH_ERRORS,
         1,
         1,
     )
-    # Two delays are set: three tries.
-    assert image_host.requests.count("/shaky.jpg") == image_host.requests.count("/broken.jpg") == 3
-    assert sorted(row.attempts for row in await rows_of(runtime, images)) == [3, 3]
+    # Two retry delays are set, so there are three attempts.
+    assert image_host.requests.count("/flaky.jpg") == image_host.requests.count("/broken.jpg") == 3
+    assert sorted(row.attempts for row in await read_rows(runtime, images)) == [3, 3]
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-@pytest.mark.parametrize(("asked", "pause_s"), [("120", 120), ("86400", 600), ("soon", 0), ("", 0)])
-async def test_a_host_can_ask_for_a_pause_of_ten_minutes_at_most(
-    runtime: Runtime, image_host: ImageHost, asked: str, pause_s: int
+@pytest.mark.parametrize(("retry_after", "pause_s"), [("120", 120), ("86400", 600), ("soon", 0), ("", 0)])
+async def test_retry_after_of_a_host_is_limited_to_ten_minutes(
+    runtime: Runtime, image_host: ImageHost, retry_after: str, pause_s: int
 ) -> None:
     busy = image_host.add("/busy.jpg", jpeg(1))
     image_host.answers = {"/busy.jpg": [503]}
-    image_host.retry_after = asked
+    image_host.retry_after = retry_after
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{busy}\n")).snapshot.id
     await ingest(runtime, request_id)
 
     await worker_pool.drain(runtime, request_id)
 
-    (product,) = await rows_of(runtime, products)
+    (product,) = await read_rows(runtime, products)
     assert product.due_at - product.updated_at == timedelta(seconds=pause_s)
     assert image_host.requests == ["/busy.jpg"]
 
 
-async def test_an_address_that_a_product_names_twice_is_fetched_once(runtime: Runtime, image_host: ImageHost) -> None:
+async def test_url_that_occurs_twice_in_a_product_is_fetched_once(runtime: Runtime, image_host: ImageHost) -> None:
     same = image_host.add("/same.jpg", jpeg(1))
 
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{same},{same}"\n')).snapshot.id
 
     await work_all(runtime)
 
-    assert (await state(runtime, request_id)).processed_images == 2
+    assert (await read_state(runtime, request_id)).processed_images == 2
     assert image_host.requests == ["/same.jpg"]
-    entries = (await output_of(runtime, request_id))[0]["Output Image Urls"].split(",")
+    entries = (await read_output(runtime, request_id))[0]["Output Image Urls"].split(",")
     assert len(set(entries)) == 2
 
 
-async def test_a_request_whose_images_all_failed_is_failed_and_can_still_be_downloaded(
+async def test_request_without_a_completed_image_fails_and_has_an_output_csv(
     runtime: Runtime, image_host: ImageHost
 ) -> None:
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{image_host.url}/none.jpg\n")).snapshot.id
 
     await work_all(runtime)
 
-    final = await state(runtime, request_id)
+    final = await read_state(runtime, request_id)
     assert (final.status, final.failure_code) == (RequestStatus.FAILED, RequestFailureCode.ALL_IMAGES_FAILED)
     assert final.has_output
-    assert len(await output_of(runtime, request_id)) == 1
+    assert len(await read_output(runtime, request_id)) == 1
 
 
 @pytest.mark.parametrize(
-    ("csv_text", "given", "error"),
+    ("csv_text", "options", "error"),
     [
-        (f"{HEADER}1,Chair,not an address\n", {}, InvalidCsv),
+        (f"{HEADER}1,Chair,not a URL\n", {}, InvalidCsv),
         (f"{HEADER}1,Chair,http://10.0.0.1/a.jpg\n", {}, InvalidCsv),
         ("", {}, InvalidCsv),
         (f"{HEADER}1,Chair,https://x.example/a.jpg\n", {"webhook_url": "http://10.0.0.1/hook"}, WebhookUrlRefused),
         (HEADER + "1,Chair,https://x.example/a.jpg\n" * 700_000, {}, UploadTooLarge),
     ],
-    ids=["no address", "forbidden address", "empty", "forbidden webhook", "too large"],
+    ids=["no URL", "forbidden URL", "empty", "forbidden webhook", "too large"],
 )
-async def test_a_refused_upload_leaves_nothing_behind(
-    runtime: Runtime, csv_text: str, given: dict[str, Any], error: type[Exception]
+async def test_refused_upload_leaves_nothing_behind(
+    runtime: Runtime, csv_text: str, options: dict[str, Any], error: type[Exception]
 ) -> None:
     """Promise P8: no row, no object, no message."""
-
     with pytest.raises(error):
-        await upload(runtime, csv_text, **given)
+        await upload(runtime, csv_text, **options)
 
     for table in (requests, products, images):
         count = await runtime.db.read(
@@ -205,16 +199,16 @@ async def test_a_refused_upload_leaves_nothing_behind(
     assert sum(runtime.queue.lengths().values()) == 0
 
 
-async def test_a_literal_forbidden_address_is_refused_with_its_place(runtime: Runtime) -> None:
-    with pytest.raises(InvalidCsv) as refusal:
+async def test_forbidden_ip_address_in_a_url_is_refused_with_row_and_column(runtime: Runtime) -> None:
+    with pytest.raises(InvalidCsv) as caught:
         await upload(runtime, f"{HEADER}1,Chair,https://x.example/a.jpg\n2,Table,http://169.254.169.254/x\n")
 
-    (issue,) = refusal.value.issues
+    (issue,) = caught.value.issues
     assert (issue.row, issue.column, issue.code) == (3, "Input Image Urls", CsvIssueCode.IMAGE_URL_FORBIDDEN)
     assert "IMGPROC_FETCH_ALLOW_NETWORKS" in issue.message
 
 
-async def test_an_accepted_upload_wakes_as_many_workers_as_there_are_products_up_to_the_window(
+async def test_accepted_upload_enqueues_one_message_per_product_up_to_the_window(
     runtime: Runtime, image_host: ImageHost
 ) -> None:
     few = await upload(runtime, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4)))
@@ -225,36 +219,38 @@ async def test_an_accepted_upload_wakes_as_many_workers_as_there_are_products_up
     assert census.pictures == {few.snapshot.id: {0, 1, 2}, many.snapshot.id: set(range(16))}
 
 
-async def test_a_large_upload_is_taken_in_by_chunks(runtime: Runtime) -> None:
+async def test_large_upload_is_ingested_in_chunks(runtime: Runtime) -> None:
     rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4502))
-    submitted = await upload(runtime, HEADER + rows)
-    assert submitted.snapshot.ingested_products == 250
+    result = await upload(runtime, HEADER + rows)
+    assert result.snapshot.ingested_products == 250
     assert runtime.queue.lengths()["control"] == 1
 
-    await ingest(runtime, submitted.snapshot.id)
+    await ingest(runtime, result.snapshot.id)
 
     positions = await runtime.db.read(
         lambda connection: connection.execute(select(products.c.position).order_by(products.c.position)).scalars().all()
     )
     assert positions == list(range(4501))
-    assert (await state(runtime, submitted.snapshot.id)).ingested_products == 4501
+    assert (await read_state(runtime, result.snapshot.id)).ingested_products == 4501
 
 
-async def test_the_same_idempotency_key_makes_one_request(runtime: Runtime, image_host: ImageHost) -> None:
+async def test_concurrent_uploads_with_one_idempotency_key_create_one_request(
+    runtime: Runtime, image_host: ImageHost
+) -> None:
     csv_text = f"{HEADER}1,Chair,https://x.example/a.jpg\n"
 
-    answers = await asyncio.gather(*(upload(runtime, csv_text, idempotency_key="k") for _ in range(10)))
+    results = await asyncio.gather(*(upload(runtime, csv_text, idempotency_key="k") for _ in range(10)))
 
-    assert len({answer.snapshot.id for answer in answers}) == 1
-    assert sum(not answer.replayed for answer in answers) == 1
-    assert len(await rows_of(runtime, requests)) == 1
-    assert await runtime.storage.list_keys("requests/") == [input_key(answers[0].snapshot.id)]
+    assert len({result.snapshot.id for result in results}) == 1
+    assert sum(not result.replayed for result in results) == 1
+    assert len(await read_rows(runtime, requests)) == 1
+    assert await runtime.storage.list_keys("requests/") == [input_key(results[0].snapshot.id)]
 
 
-async def test_cancelling_keeps_what_is_done_and_writes_the_output(runtime: Runtime, image_host: ImageHost) -> None:
-    addresses = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3)]
+async def test_cancel_keeps_completed_images_and_writes_the_output(runtime: Runtime, image_host: ImageHost) -> None:
+    urls = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3)]
 
-    csv_text = HEADER + "".join(f"{n + 1},P,{address}\n" for n, address in enumerate(addresses))
+    csv_text = HEADER + "".join(f"{n + 1},P,{url}\n" for n, url in enumerate(urls))
     request_id = (await upload(runtime, csv_text)).snapshot.id
     await worker_pool.drain(runtime, request_id)
 
@@ -262,69 +258,67 @@ async def test_cancelling_keeps_what_is_done_and_writes_the_output(runtime: Runt
 
     assert cancelled.status is RequestStatus.CANCELLED
     assert (cancelled.processed_images, cancelled.cancelled_images) == (1, 2)
-    output = await output_of(runtime, request_id)
+    output = await read_output(runtime, request_id)
     assert [bool(row["Output Image Urls"]) for row in output] == [True, False, False]
     await work_all(runtime)
     assert image_host.requests == ["/0.jpg"]
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-async def test_failed_images_are_retried_and_the_output_is_written_anew(
-    runtime: Runtime, image_host: ImageHost
-) -> None:
+async def test_retry_of_failed_images_rewrites_the_output(runtime: Runtime, image_host: ImageHost) -> None:
     good = image_host.add("/good.jpg", jpeg(1))
     late = f"{image_host.url}/late.jpg"
 
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{good},{late}"\n')).snapshot.id
     await work_all(runtime)
-    assert (await state(runtime, request_id)).status is RequestStatus.COMPLETED_WITH_ERRORS
+    assert (await read_state(runtime, request_id)).status is RequestStatus.COMPLETED_WITH_ERRORS
     image_host.add("/late.jpg", jpeg(2))
 
     reopened = await commands.retry_failed(runtime, ANYBODY, request_id)
     assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
     await work_all(runtime)
 
-    final = await state(runtime, request_id)
+    final = await read_state(runtime, request_id)
     assert (final.status, final.processed_images, final.failed_images) == (RequestStatus.COMPLETED, 2, 0)
-    # The two of one product are fetched at once, in any order.
+    # The images of one product are fetched concurrently, in any order.
     assert sorted(image_host.requests) == ["/good.jpg", "/late.jpg", "/late.jpg"]
-    assert all((await output_of(runtime, request_id))[0]["Output Image Urls"].split(","))
+    assert all((await read_output(runtime, request_id))[0]["Output Image Urls"].split(","))
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-async def test_deleting_a_request_removes_its_rows_and_its_objects(runtime: Runtime, image_host: ImageHost) -> None:
-    address = image_host.add("/a.jpg", jpeg(1))
+async def test_delete_removes_rows_and_objects(runtime: Runtime, image_host: ImageHost) -> None:
+    url = image_host.add("/a.jpg", jpeg(1))
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{address}\n")).snapshot.id
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     await work_all(runtime)
     assert len(await runtime.storage.list_keys("requests/")) == 3
 
     await commands.delete(runtime, ANYBODY, request_id)
 
     assert await runtime.storage.list_keys("requests/") == []
-    assert await rows_of(runtime, images) == []
+    assert await read_rows(runtime, images) == []
 
 
-async def test_an_image_that_kills_its_worker_is_given_up_alone(runtime: Runtime, image_host: ImageHost) -> None:
-    """Two crashes alone after one in company: WORKER_CRASHED; its neighbour in the product is done."""
+async def test_image_that_crashes_its_worker_fails_alone(runtime: Runtime, image_host: ImageHost) -> None:
+    """One crash together with others, then two crashes alone: WORKER_CRASHED. The other image completes."""
     killer, good = image_host.add("/killer.jpg", jpeg(1)), image_host.add("/good.jpg", jpeg(2))
 
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{killer},{good}"\n')).snapshot.id
     for crash in range(3):
-        held = await runtime.db.write(claims.claim_product, request_id, 0)
-        assert held is not None
+        claim = await runtime.db.write(claims.claim_product, request_id, 0)
+        assert claim is not None
         if crash:
-            suspect = held.images[0].id
-            assert await runtime.db.write(claims.mark_crash_suspect, held, suspect)
+            suspect = claim.images[0].id
+            assert await runtime.db.write(claims.mark_crash_suspect, claim, suspect)
 
     await work_all(runtime)
 
-    final = await state(runtime, request_id)
+    final = await read_state(runtime, request_id)
     assert (final.status, final.processed_images, final.failed_images) == (
         RequestStatus.COMPLETED_WITH_ERRORS,
         1,
         1,
     )
-    failed = [row for row in await rows_of(runtime, images) if row.status is ImageStatus.FAILED]
+    failed = [row for row in await read_rows(runtime, images) if row.status is ImageStatus.FAILED]
     assert [row.error_code for row in failed] == [ImageErrorCode.WORKER_CRASHED]
     assert image_host.requests == ["/good.jpg"]

@@ -1,10 +1,9 @@
-"""A store that fails in the middle: nothing is COMPLETED without its object, and all is well when it is back."""
+"""An object store that fails: no image is COMPLETED without its object, and the request finishes once it is back."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import UUID
 
 import pytest
@@ -31,53 +30,43 @@ from tests.support.services import ImageHost, jpeg, upload, work_all
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 PRODUCTS = 4
-#: A store that is silent is soon given up.
-IMPATIENT = StoreTimeouts(connect_s=1, silence_s=0.5, call_s=5, retries=1)
+#: Short timeouts, so that a silent store fails soon.
+TIMEOUTS = StoreTimeouts(connect_s=1, silence_s=0.5, call_s=5, retries=1)
 
-# What a store does to a request is the same on every database.
+# The store's effect on a request does not depend on the database.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def way(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
-    with way_to(s3.endpoint) as way:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", way.url)
-        yield way
+def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
+    """A proxy in front of the store that can inject faults."""
+    with way_to(s3.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
 
 
 @pytest.fixture
-def run(settings: Settings, s3: S3, way: Way) -> Callable[[Callable[[Runtime], Awaitable[Any]]], Any]:
-    """Runs a story with a bucket that is reached by the way."""
-
-    def run_story(story: Callable[[Runtime], Awaitable[Any]]) -> Any:
-        async def with_resources() -> Any:
-            # No try is the last one.
-            given = {"storage_url": s3.url, "retry_delays": (0.0,) * 50}
-            async with Runtime(settings.model_copy(update=given)) as runtime:
-                runtime.storage = ObjectStore(s3.url, patience=IMPATIENT)
-                return await story(runtime)
-
-        return asyncio.run(with_resources())
-
-    return run_story
+async def runtime(settings: Settings, s3: S3, proxy: Way) -> AsyncIterator[Runtime]:
+    """A runtime whose bucket is behind the proxy. Attempts are practically unlimited."""
+    changes = {"storage_url": s3.url, "retry_delays": (0.0,) * 50}
+    async with Runtime(settings.model_copy(update=changes)) as runtime:
+        runtime.storage = ObjectStore(s3.url, patience=TIMEOUTS)
+        yield runtime
 
 
-Run = Callable[[Callable[[Runtime], Awaitable[Any]]], Any]
+def given_csv(image_host: ImageHost) -> str:
+    urls = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(PRODUCTS)]
+    return HEADER + "".join(f"{n},P,{url}\n" for n, url in enumerate(urls, 1))
 
 
-def shop(image_host: ImageHost) -> str:
-    addresses = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(PRODUCTS)]
-    return HEADER + "".join(f"{n},P,{address}\n" for n, address in enumerate(addresses, 1))
-
-
-async def state(runtime: Runtime, request_id: UUID) -> Snapshot:
+async def read_state(runtime: Runtime, request_id: UUID) -> Snapshot:
     found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
 
 
 async def completed_keys(runtime: Runtime, request_id: UUID) -> list[str]:
-    """Objects of the images that are said to be completed."""
+    """Objects of the images with the status COMPLETED."""
     statement = (
         select(images.c.object_name)
         .join(products)
@@ -87,12 +76,12 @@ async def completed_keys(runtime: Runtime, request_id: UUID) -> list[str]:
     return sorted(image_key(request_id, name) for name in names)
 
 
-async def work_until(runtime: Runtime, seen: Callable[[], bool]) -> None:
-    """Works until something has been seen. Who was stopped in mid-claim leaves a lease, which has to run out."""
+async def work_until(runtime: Runtime, is_reached: Callable[[], bool]) -> None:
+    """Works until a condition holds. Work that is stopped during a claim leaves a lease, which must expire first."""
     working = asyncio.create_task(work_all(runtime))
     try:
         async with asyncio.timeout(30):
-            while not seen():
+            while not is_reached():
                 if working.done():
                     working.result()
                     working = asyncio.create_task(work_all(runtime))
@@ -102,115 +91,105 @@ async def work_until(runtime: Runtime, seen: Callable[[], bool]) -> None:
         await asyncio.gather(working, return_exceptions=True)
 
 
-@pytest.mark.parametrize("fault", list(Fault))
-def test_a_store_that_fails_during_a_run_costs_time_and_nothing_else(
-    run: Run, s3: S3, way: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch, fault: Fault
-) -> None:
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, shop(image_host))).snapshot.id
-        # A store is opened when it is first used.
-        monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-        straight = ObjectStore(s3.url)
+def fail_after_two_images(fault: Fault) -> Callable[[str, str], Fault | None]:
+    stored = 0
 
-        # Half of the pictures get through; then the store takes nothing any more.
-        stored = 0
+    def inject(method: str, target: str) -> Fault | None:
+        nonlocal stored
+        stored += method == "PUT"
+        return fault if method == "PUT" and stored > 2 else None
 
-        def after_two(method: str, target: str) -> Fault | None:
-            nonlocal stored
-            stored += method == "PUT"
-            return fault if method == "PUT" and stored > 2 else None
+    return inject
 
-        way.fault = after_two
-        await work_until(runtime, lambda: len(way.suffered) >= 6)
-        kept = await completed_keys(runtime, request_id)
-        assert len(kept) == 2
-        assert (await state(runtime, request_id)).status is RequestStatus.PROCESSING
 
-        # Pictures are stored again, but no output is.
-        def outputs(method: str, target: str) -> Fault | None:
-            return fault if method == "PUT" and "output-" in target else None
-
-        way.fault = outputs
-        way.suffered.clear()
-        await work_until(runtime, lambda: bool(way.suffered))
-        await lifecycle.finish(runtime, request_id)
-        kept = await completed_keys(runtime, request_id)
-        assert len(kept) == PRODUCTS
-        there = await straight.list_keys("requests/")
-        assert set(kept) <= set(there)
-        waiting = await state(runtime, request_id)
-        assert (waiting.status, waiting.output_name) == (RequestStatus.PROCESSING, None)
-
-        way.heal()
-        async with asyncio.timeout(30):
-            while not (ended := await state(runtime, request_id)).status.is_terminal:
-                await work_all(runtime)
-
-        assert (ended.status, ended.processed_images, ended.failed_images) == (RequestStatus.COMPLETED, PRODUCTS, 0)
-        assert ended.output_name is not None
-        output = (await straight.get(output_key(request_id, ended.output_name))).decode("utf-8-sig")
-        assert output.count("https://pictures.example/api/image/") == PRODUCTS
-        for key in await completed_keys(runtime, request_id):
-            assert await straight.get(key)
-        assert_counters_equal_rows(runtime.db, request_id)
-
-    run(story)
+def fail_outputs(fault: Fault) -> Callable[[str, str], Fault | None]:
+    return lambda method, target: fault if method == "PUT" and "output-" in target else None
 
 
 @pytest.mark.parametrize("fault", list(Fault))
-def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_no_request(
-    run: Run, way: Way, image_host: ImageHost, fault: Fault
+async def test_failing_store_delays_a_request_and_loses_nothing(
+    runtime: Runtime, s3: S3, proxy: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    async def story(runtime: Runtime) -> None:
-        way.fail(fault, "PUT")
+    request_id = (await upload(runtime, given_csv(image_host))).snapshot.id
+    # A store is opened when it is first used: this one does not use the proxy.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    direct = ObjectStore(s3.url)
 
-        with pytest.raises(StorageError):
-            await upload(runtime, shop(image_host), idempotency_key="once")
+    # When the store fails after half of the images, no other image is completed.
+    proxy.fault = fail_after_two_images(fault)
+    await work_until(runtime, lambda: len(proxy.suffered) >= 6)
+    assert len(await completed_keys(runtime, request_id)) == 2
+    assert (await read_state(runtime, request_id)).status is RequestStatus.PROCESSING
 
-        assert await runtime.db.read(queries.count_requests, DEFAULT_TENANT) == 0
-        way.heal()
-        again = await upload(runtime, shop(image_host), idempotency_key="once")
-        assert not again.replayed
-        assert input_key(again.snapshot.id) in await runtime.storage.list_keys("requests/")
+    # When it stores images but no output CSV, the request is not finished.
+    proxy.fault = fail_outputs(fault)
+    proxy.suffered.clear()
+    await work_until(runtime, lambda: bool(proxy.suffered))
+    await lifecycle.finish(runtime, request_id)
+    completed = await completed_keys(runtime, request_id)
+    assert len(completed) == PRODUCTS
+    assert set(completed) <= set(await direct.list_keys("requests/"))
+    unfinished = await read_state(runtime, request_id)
+    assert (unfinished.status, unfinished.output_name) == (RequestStatus.PROCESSING, None)
 
-    run(story)
-
-
-def test_a_bucket_that_is_gone_for_a_while_ends_no_request(run: Run, s3: S3, image_host: ImageHost) -> None:
-    """Its answer to a read is the 404 of a CSV that is gone, but for its code."""
-
-    async def story(runtime: Runtime) -> None:
-        right = runtime.storage
-        request_id = (await upload(runtime, shop(image_host))).snapshot.id
-        runtime.storage = ObjectStore("s3://no-such-bucket", patience=IMPATIENT)
-        await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
-
-        await lifecycle.finish(runtime, request_id)
-        assert not (await state(runtime, request_id)).status.is_terminal
-
-        runtime.storage = right
-        await lifecycle.finish(runtime, request_id)
-        assert (await state(runtime, request_id)).status is RequestStatus.CANCELLED
-
-    run(story)
+    # When it is back, the request finishes with all images.
+    proxy.heal()
+    async with asyncio.timeout(30):
+        while not (final := await read_state(runtime, request_id)).status.is_terminal:
+            await work_all(runtime)
+    assert (final.status, final.processed_images, final.failed_images) == (RequestStatus.COMPLETED, PRODUCTS, 0)
+    assert final.output_name is not None
+    output = (await direct.get(output_key(request_id, final.output_name))).decode("utf-8-sig")
+    assert output.count(f"{runtime.settings.public_url}/api/image/") == PRODUCTS
+    for key in await completed_keys(runtime, request_id):
+        assert await direct.get(key)
+    assert_counters_equal_rows(runtime.db, request_id)
 
 
-def test_what_a_store_could_not_remove_is_removed_later(
-    run: Run, way: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", list(Fault))
+async def test_upload_that_cannot_be_stored_is_refused_and_creates_no_request(
+    runtime: Runtime, proxy: Way, image_host: ImageHost, fault: Fault
 ) -> None:
-    async def story(runtime: Runtime) -> None:
-        request_id = (await upload(runtime, shop(image_host))).snapshot.id
-        await work_all(runtime)
-        way.fail(Fault.BUSY, "POST", "DELETE")
-        with pytest.raises(StorageError):
-            await commands.delete(runtime, ANYBODY, request_id)
-        assert len(await runtime.storage.list_keys("requests/")) == PRODUCTS + 2
+    proxy.fail(fault, "PUT")
 
-        way.heal()
-        monkeypatch.setattr(retention, "ORPHAN_SECONDS", -5)
-        removed = await retention.delete_orphans(runtime)
+    with pytest.raises(StorageError):
+        await upload(runtime, given_csv(image_host), idempotency_key="once")
 
-        assert removed == PRODUCTS + 2
-        assert await runtime.storage.list_keys("requests/") == []
+    assert await runtime.db.read(queries.count_requests, DEFAULT_TENANT) == 0
+    proxy.heal()
+    second = await upload(runtime, given_csv(image_host), idempotency_key="once")
+    assert not second.replayed
+    assert input_key(second.snapshot.id) in await runtime.storage.list_keys("requests/")
 
-    run(story)
+
+async def test_missing_bucket_does_not_finish_a_request(runtime: Runtime, image_host: ImageHost) -> None:
+    """A missing bucket answers reads with 404, as a missing CSV does; only the error code differs."""
+    store = runtime.storage
+    request_id = (await upload(runtime, given_csv(image_host))).snapshot.id
+    runtime.storage = ObjectStore("s3://no-such-bucket", patience=TIMEOUTS)
+    await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+
+    await lifecycle.finish(runtime, request_id)
+    assert not (await read_state(runtime, request_id)).status.is_terminal
+
+    runtime.storage = store
+    await lifecycle.finish(runtime, request_id)
+    assert (await read_state(runtime, request_id)).status is RequestStatus.CANCELLED
+
+
+async def test_objects_that_the_store_could_not_delete_are_deleted_later(
+    runtime: Runtime, proxy: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = (await upload(runtime, given_csv(image_host))).snapshot.id
+    await work_all(runtime)
+    proxy.fail(Fault.BUSY, "POST", "DELETE")
+    with pytest.raises(StorageError):
+        await commands.delete(runtime, ANYBODY, request_id)
+    assert len(await runtime.storage.list_keys("requests/")) == PRODUCTS + 2
+
+    proxy.heal()
+    monkeypatch.setattr(retention, "ORPHAN_SECONDS", -5)
+    deleted = await retention.delete_orphans(runtime)
+
+    assert deleted == PRODUCTS + 2
+    assert await runtime.storage.list_keys("requests/") == []

@@ -1,4 +1,4 @@
-"""What a worker asks of Redis."""
+"""Which queues a worker polls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE, PICTURE_QUEUES
 from gql_imgproc.worker.broker import UndelayedBroker
 
 
-def test_a_worker_looks_at_each_of_our_queues_and_at_no_other(redis_url: str) -> None:
+def test_worker_polls_only_the_declared_queues(redis_url: str) -> None:
     broker = UndelayedBroker(client=connect(redis_url), namespace=NAMESPACE, middleware=[])  # type: ignore[no-untyped-call]
     queues = {CONTROL_QUEUE, *PICTURE_QUEUES.values()}
     for queue in queues:
@@ -16,8 +16,8 @@ def test_a_worker_looks_at_each_of_our_queues_and_at_no_other(redis_url: str) ->
 
     worker = Worker(broker, worker_threads=1)
     worker.start()
-    looked_at = set(worker.consumers)
+    polled = set(worker.consumers)
     worker.stop()
     broker.close()
 
-    assert looked_at == queues
+    assert polled == queues

@@ -1,10 +1,10 @@
-"""The figures of a worker process: one page on a port of its own, whoever asks, and however."""
+"""The metrics server of a worker process: one page, on a port of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,10 +14,10 @@ from gql_imgproc.worker.metrics_server import listen
 from tests.acceptance.test_observability import free_port
 
 
-async def exchange(port: int, *sent: bytes) -> bytes:
-    """All that is answered until the end of the connection."""
+async def exchange(port: int, *parts: bytes) -> bytes:
+    """Sends a request; everything that is received until the connection closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for part in sent:
+    for part in parts:
         writer.write(part)
         await writer.drain()
     try:
@@ -28,50 +28,41 @@ async def exchange(port: int, *sent: bytes) -> bytes:
         writer.close()
 
 
-def listening(story: Callable[[int], Awaitable[None]]) -> None:
-    async def play() -> None:
-        port = free_port()
-        server = await listen("127.0.0.1", port)
-        async with server:
-            await story(port)
-
-    asyncio.run(play())
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """The port of a running metrics server."""
+    port = free_port()
+    async with await listen("127.0.0.1", port):
+        yield port
 
 
-def test_it_shows_what_the_process_counts_and_nothing_else() -> None:
-    async def story(port: int) -> None:
-        page = await exchange(port, b"GET /metrics?name=x HTTP/1.1\r\nHost: x\r\n\r\n")
-        elsewhere = await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        changed = await exchange(port, b"POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+async def test_metrics_page_has_the_metrics_of_this_process_only(port: int) -> None:
+    page = await exchange(port, b"GET /metrics?name=x HTTP/1.1\r\nHost: x\r\n\r\n")
+    other_path = await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    other_method = await exchange(port, b"POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
 
-        head, _, body = page.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain;")
-        assert b"imgproc_products_claimed_total " in body
-        # Those about the whole service are the API's: it alone is asked for them.
-        assert b"imgproc_requests_open" not in body
-        assert elsewhere.startswith(b"HTTP/1.1 404 ")
-        assert changed.startswith(b"HTTP/1.1 405 ")
-
-    listening(story)
+    head, _, body = page.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain;")
+    assert b"imgproc_products_claimed_total " in body
+    # Only the API serves the metrics of the whole service.
+    assert b"imgproc_requests_open" not in body
+    assert other_path.startswith(b"HTTP/1.1 404 ")
+    assert other_method.startswith(b"HTTP/1.1 405 ")
 
 
-def test_whoever_is_slow_or_sends_too_much_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_or_oversized_metrics_requests_are_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "EXCHANGE_SECONDS", 0.2)
+    silent = [exchange(port, b"GET /metr") for _ in range(3 * metrics_server.MAX_EXCHANGES)]
+    large = exchange(port, b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000)
 
-    async def story(port: int) -> None:
-        silent = [exchange(port, b"GET /metr") for _ in range(3 * metrics_server.MAX_EXCHANGES)]
-        large = exchange(port, b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000)
+    async with asyncio.timeout(30):
+        responses = await asyncio.gather(*silent, large)
 
-        async with asyncio.timeout(5):
-            answers = await asyncio.gather(*silent, large)
-
-        assert set(answers) == {b""}
-        assert (await exchange(port, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-
-    listening(story)
+    assert set(responses) == {b""}
+    assert (await exchange(port, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_each_process_takes_the_next_port_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_process_uses_the_next_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port(together=3)
     with socket.create_server(("127.0.0.1", port + 1)):
         async with await listen("127.0.0.1", port), await listen("127.0.0.1", port):
@@ -83,6 +74,6 @@ async def test_each_process_takes_the_next_port_that_is_free(monkeypatch: pytest
                 await listen("127.0.0.1", port)
 
 
-def test_an_address_of_another_machine_is_told() -> None:
+async def test_ip_address_of_another_machine_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="Check IMGPROC_METRICS_HOST"):
-        asyncio.run(listen("192.0.2.1", 9191))
+        await listen("192.0.2.1", 9191)

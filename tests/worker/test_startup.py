@@ -1,4 +1,4 @@
-"""A worker that cannot start says so in one line and ends."""
+"""A worker that cannot start logs one line and exits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def start(redis_url: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def run_worker(redis_url: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dramatiq", "worker_main", "--processes", "1", "--threads", "1", "--skip-logging"],
         cwd=ROOT,
-        env=os.environ | {"IMGPROC_REDIS_URL": redis_url, "IMGPROC_DATA_DIR": str(folder), **more},
+        env=os.environ | {"IMGPROC_REDIS_URL": redis_url, "IMGPROC_DATA_DIR": str(folder), **settings},
         capture_output=True,
         text=True,
         timeout=60,
@@ -22,18 +22,18 @@ def start(redis_url: str, folder: Path, **more: str) -> subprocess.CompletedProc
     )
 
 
-def test_without_what_it_needs_it_does_not_go_on(redis_url: str, tmp_path: Path) -> None:
+def test_worker_exits_when_its_data_folder_cannot_be_created(redis_url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    done = start(redis_url, tmp_path / "file" / "data")
+    done = run_worker(redis_url, tmp_path / "file" / "data")
 
     assert done.returncode == 78
     assert "the worker cannot start: [Errno 20] Not a directory" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_with_a_malformed_setting_it_does_not_begin(redis_url: str, tmp_path: Path) -> None:
-    done = start(redis_url, tmp_path, IMGPROC_WINDOW="many")
+def test_worker_exits_on_an_invalid_setting(redis_url: str, tmp_path: Path) -> None:
+    done = run_worker(redis_url, tmp_path, IMGPROC_WINDOW="many")
 
     assert done.returncode == 78
     assert "gql-imgproc: IMGPROC_WINDOW: `many` cannot be used: use a whole number\n" in done.stderr
