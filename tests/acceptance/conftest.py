@@ -1,4 +1,4 @@
-"""The real commands, as processes of their own."""
+"""The real commands, run as processes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import pytest
 
 from gql_imgproc.standalone.sample_server import image_host
 
-#: How long the service may take to its `ready`, in seconds, on a machine that runs other tests as well.
+#: Timeout until the service prints `ready`, in seconds, on a machine that also runs other tests.
 READY_S = 60
 COMMAND = (sys.executable, "-m", "gql_imgproc")
 
 
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment, with these settings of the service and no others."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("IMGPROC_")}
-    return clean | {f"IMGPROC_{name}": value for name, value in settings.items()}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMGPROC_")}
+    return inherited | {f"IMGPROC_{name}": value for name, value in settings.items()}
 
 
-def refused(*arguments: str, **settings: str) -> str:
-    """The one line of a command that must be refused."""
+def run_refused(*arguments: str, **settings: str) -> str:
+    """Runs a command that must fail with one line; that line."""
     done = subprocess.run(
         [*COMMAND, *arguments], env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
     )
@@ -58,17 +58,17 @@ class Service:
         assert self.process.stdout is not None
         deadline = threading.Timer(READY_S, self.process.kill)
         deadline.start()
-        self.said = self.process.stdout.readline()
+        self.ready_line = self.process.stdout.readline()
         deadline.cancel()
-        assert self.said.startswith("ready http://127.0.0.1:"), self.log.read_text()
-        self.url = self.said.split()[1]
+        assert self.ready_line.startswith("ready http://127.0.0.1:"), self.log.read_text()
+        self.url = self.ready_line.split()[1]
 
     def processes(self) -> list[psutil.Process]:
-        """Every process under `up`."""
+        """All child processes of `up`."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that do the work: Dramatiq's forks, not the masters over them."""
+        """The worker processes: Dramatiq's forks, without their masters."""
         processes = [process for process in self.processes() if "dramatiq" in _command_line(process)]
         masters = {process.pid for process in processes}
         return [process for process in processes if process.is_running() and process.ppid() in masters]
@@ -79,19 +79,19 @@ class Service:
     def api(self) -> psutil.Process:
         return self._find(lambda process: "api" in _command_line(process))
 
-    def _find(self, wanted: Callable[[psutil.Process], bool]) -> psutil.Process:
-        """A process that is there, or, having been killed, is about to be there again."""
+    def _find(self, is_wanted: Callable[[psutil.Process], bool]) -> psutil.Process:
+        """Finds a process; waits for it if it was killed and is being restarted."""
         deadline = time.monotonic() + 10
         while True:
             with contextlib.suppress(psutil.NoSuchProcess):
                 for process in self.processes():
-                    if wanted(process):
+                    if is_wanted(process):
                         return process
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and waits; the exit status."""
+        """Sends a signal and waits. Returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(30)
 
@@ -114,13 +114,13 @@ StartService = Callable[..., Service]
 
 
 @pytest.fixture
-def start(tmp_path: Path, pictures_port: int) -> Iterator[StartService]:
-    """Starts `up` in a folder of the test, allowed to fetch from the test's image host."""
+def start(tmp_path: Path, image_port: int) -> Iterator[StartService]:
+    """Starts `up` in the test's folder; it may fetch from the test's image host."""
     started: list[Service] = []
 
     def start(*arguments: str, **settings: str) -> Service:
-        own = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": str(pictures_port)}
-        started.append(Service(tmp_path, arguments, own | settings))
+        defaults = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": str(image_port)}
+        started.append(Service(tmp_path, arguments, defaults | settings))
         return started[-1]
 
     yield start
@@ -129,14 +129,14 @@ def start(tmp_path: Path, pictures_port: int) -> Iterator[StartService]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def image_folder(tmp_path: Path) -> Path:
     """The folder that the image host serves."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     return folder
 
 
 @pytest.fixture
-def pictures_port(pictures: Path) -> Iterator[int]:
-    with image_host(pictures) as port:
+def image_port(image_folder: Path) -> Iterator[int]:
+    with image_host(image_folder) as port:
         yield port

@@ -1,7 +1,7 @@
-"""Hosts whose cables can be pulled: nothing comes in, nothing goes out, and nobody is told.
+"""Hosts that can be disconnected from the network without notice to their peers.
 
-Each is a network namespace on a bridge. Where those are not allowed, or `TEST_HOSTS=processes` says so, a host is a
-session of processes that share nothing but TCP; to pull its cable is then to stop them.
+Each host is a network namespace on a bridge. Where namespaces are not permitted, or with `TEST_HOSTS=processes`, a host
+is a session of processes that share nothing but TCP; to disconnect it is then to suspend them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psutil
 
 from gql_imgproc.standalone.preflight import check_port
 
-#: Of a host whose address is its own.
+#: Port of a host that has an IP address of its own.
 PORT = 8000
 
 
@@ -28,19 +28,19 @@ def _ip(*arguments: str) -> None:
 
 
 class Host(ABC):
-    """A host that runs a program, and others beside it."""
+    """A host that runs one or more programs."""
 
-    def __init__(self, name: str, address: str, port: int) -> None:
-        self.name, self.address, self.port = name, address, port
-        self.url = f"http://{address}:{port}"
+    def __init__(self, name: str, ip: str, port: int) -> None:
+        self.name, self.ip, self.port = name, ip, port
+        self.url = f"http://{ip}:{port}"
         self._started: list[subprocess.Popen[str]] = []
 
     def run(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
-        """Starts a program; what it says is put behind what is in the log."""
+        """Starts a program whose output is appended to the log."""
         with log.open("a") as file:
             self._started.append(
                 subprocess.Popen(
-                    [*self._inside(), *command],
+                    [*self._command_prefix(), *command],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=file,
@@ -63,60 +63,60 @@ class Host(ABC):
         return [each for root in running for each in (root, *root.children(recursive=True))]
 
     @abstractmethod
-    def _inside(self) -> list[str]: ...
+    def _command_prefix(self) -> list[str]: ...
 
     @abstractmethod
-    def unplug(self) -> None: ...
+    def disconnect(self) -> None: ...
 
     @abstractmethod
-    def plug_in(self) -> None: ...
+    def reconnect(self) -> None: ...
 
 
 class NamespaceHost(Host):
-    def __init__(self, name: str, bridge: str, address: str) -> None:
-        super().__init__(name, address, PORT)
-        self._space = self._cable = f"{bridge}{name}"
-        _ip("netns", "add", self._space)
-        _ip("link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self._space)
-        _ip("link", "set", self._cable, "master", bridge, "up")
-        _ip("-n", self._space, "address", "add", f"{address}/24", "dev", "eth0")
+    def __init__(self, name: str, bridge: str, ip: str) -> None:
+        super().__init__(name, ip, PORT)
+        self._namespace = self._link = f"{bridge}{name}"
+        _ip("netns", "add", self._namespace)
+        _ip("link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._namespace)
+        _ip("link", "set", self._link, "master", bridge, "up")
+        _ip("-n", self._namespace, "addr", "add", f"{ip}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
-            _ip("-n", self._space, "link", "set", device, "up")
+            _ip("-n", self._namespace, "link", "set", device, "up")
 
-    def _inside(self) -> list[str]:
-        return ["ip", "netns", "exec", self._space]
+    def _command_prefix(self) -> list[str]:
+        return ["ip", "netns", "exec", self._namespace]
 
-    def unplug(self) -> None:
-        _ip("link", "set", self._cable, "down")
+    def disconnect(self) -> None:
+        _ip("link", "set", self._link, "down")
 
-    def plug_in(self) -> None:
-        _ip("link", "set", self._cable, "up")
+    def reconnect(self) -> None:
+        _ip("link", "set", self._link, "up")
 
     def close(self) -> None:
         super().close()
-        # Not left to the namespace: connections that were never told that they ended keep that for minutes.
-        _ip("link", "delete", self._cable)
-        _ip("netns", "delete", self._space)
+        # Deleted explicitly: connections without a proper end keep the namespace alive for minutes.
+        _ip("link", "delete", self._link)
+        _ip("netns", "delete", self._namespace)
 
 
 class SessionHost(Host):
-    def _inside(self) -> list[str]:
+    def _command_prefix(self) -> list[str]:
         return []
 
-    def unplug(self) -> None:
+    def disconnect(self) -> None:
         for process in self._processes():
             process.suspend()
 
-    def plug_in(self) -> None:
+    def reconnect(self) -> None:
         for process in self._processes():
             process.resume()
 
 
 class Network(ABC):
-    """What joins hosts, and the address at which they reach this process."""
+    """A network of hosts, and the IP address at which they reach this process."""
 
-    def __init__(self, address: str, cidr: str) -> None:
-        self.address, self.cidr = address, cidr
+    def __init__(self, ip: str, cidr: str) -> None:
+        self.ip, self.cidr = ip, cidr
         self.hosts: list[Host] = []
 
     @abstractmethod
@@ -129,13 +129,13 @@ class Network(ABC):
 
 class Bridge(Network):
     def __init__(self) -> None:
-        # Test processes that run side by side have networks of their own.
+        # Each test process has a network of its own.
         number = os.getpid() % 0x4000
         self._prefix = f"10.{192 + (number >> 8)}.{number & 0xFF}"
         super().__init__(f"{self._prefix}.1", f"{self._prefix}.0/24")
         self._name = f"iq{number}"
         _ip("link", "add", self._name, "type", "bridge")
-        _ip("address", "add", f"{self.address}/24", "dev", self._name)
+        _ip("addr", "add", f"{self.ip}/24", "dev", self._name)
         _ip("link", "set", self._name, "up")
 
     def host(self, name: str) -> Host:
@@ -152,16 +152,16 @@ class Loopback(Network):
         super().__init__("127.0.0.1", "127.0.0.0/8")
 
     def host(self, name: str) -> Host:
-        self.hosts.append(SessionHost(name, self.address, check_port(self.address, 0)))
+        self.hosts.append(SessionHost(name, self.ip, check_port(self.ip, 0)))
         return self.hosts[-1]
 
 
-def kind() -> str:
-    """In what tests run here."""
+def available_kind() -> str:
+    """The kind of hosts that this machine permits: `namespaces` or `processes`."""
     if os.environ.get("TEST_HOSTS") == "processes" or os.geteuid() != 0 or not shutil.which("ip"):
         return "processes"
     probe = f"iqprobe{os.getpid()}"
-    # What may make a namespace may not make a cable, in some containers.
+    # Some containers permit namespaces, but no virtual links.
     try:
         _ip("netns", "add", probe)
     except subprocess.CalledProcessError:

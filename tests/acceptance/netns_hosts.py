@@ -1,4 +1,4 @@
-"""A host of pictures that takes its time, and does things when it is asked for some."""
+"""An image host with a delay, whose responses a test computes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-#: What a path is answered with, or what is done before.
-Answer = Callable[[str], bytes]
+#: Returns the body for a path.
+Respond = Callable[[str], bytes]
 
 
 @contextmanager
-def host(answer: Answer, delay_s: float = 0, address: str = "127.0.0.1") -> Iterator[int]:
-    """Answers every path after a while; hands out its port."""
+def host(respond: Respond, delay_s: float = 0, ip: str = "127.0.0.1") -> Iterator[int]:
+    """Responds to every path after a delay. Yields the port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             time.sleep(delay_s)
-            picture = answer(self.path)
+            body = respond(self.path)
             self.send_response(200)
-            self.send_header("Content-Length", str(len(picture)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(picture)
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -35,9 +35,9 @@ def host(answer: Answer, delay_s: float = 0, address: str = "127.0.0.1") -> Iter
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """Clients are killed here; that they are gone is no news."""
+            """Tests kill clients; broken connections are expected."""
 
-    server = Server((address, 0), Handler)
+    server = Server((ip, 0), Handler)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield server.server_port

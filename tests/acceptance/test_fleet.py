@@ -1,6 +1,6 @@
-"""Several hosts that share only a PostgreSQL, a Redis and an S3 server: the loss of one costs all others time only.
+"""Several hosts that share only a PostgreSQL, a Redis and an S3 server: the loss of one only delays the others.
 
-Its name tells in what the hosts were: namespaces of the network with cables, or processes that are stopped.
+The test ID names the kind of hosts: network namespaces with links, or processes that are suspended.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from psycopg.rows import dict_row
 
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import request_id_from
-from tests.acceptance.cluster import MOMENT_S, PUBLIC_URL, Fleet, until
-from tests.acceptance.graphql_client import Watched, upload, watch
-from tests.acceptance.netns import kind, network
+from tests.acceptance.cluster import PUBLIC_URL, TIMEOUT_S, Fleet, wait_until
+from tests.acceptance.graphql_client import Watcher, upload, watch
+from tests.acceptance.netns import available_kind, network
 from tests.acceptance.test_webhook import receiver
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="namespaces of Linux")]
 
-#: Pictures of a request; each is a product. There are many where time is needed to do something to it.
-PICTURES, MANY = 60, 150
-#: What three workers have in hand of a request at once: each three quarters of its eight places.
-IN_HAND = 18
-#: Pictures of each of the requests that are made while everything is restarted, and how many are open at once.
+#: Images of a request, one per product. MANY leaves time to disconnect a host.
+IMAGES, MANY = 60, 150
+#: Images of a request in flight on three workers: each uses three quarters of its eight threads.
+IN_FLIGHT = 18
+#: Images per request while everything is restarted, and number of open requests.
 FEW, OPEN = 24, 2
-#: Promise P2, and what the last pictures themselves may take on a machine that runs other tests as well, in seconds.
+#: Promise P2, and a margin for the last images on a machine that also runs other tests, in seconds.
 RESUMED_S, MARGIN_S = 20.0, 15.0
 
 
@@ -51,138 +51,141 @@ class World:
     hook: str
     calls: list[tuple[dict[str, str], bytes]]
 
-    def manifest(self, pictures: int) -> bytes:
-        rows = (f"{n},Product {n},{self.fleet.pictures}/{n}.jpg\n" for n in range(1, pictures + 1))
+    def csv(self, images: int) -> bytes:
+        rows = (f"{n},Product {n},{self.fleet.images_url}/{n}.jpg\n" for n in range(1, images + 1))
         return ("S. No.,Product Name,Input Image Urls\n" + "".join(rows)).encode()
 
     def webhooks(self) -> Counter[str]:
-        """How often the end of each request was told."""
+        """Number of webhooks per request."""
         return Counter(json.loads(body)["data"]["id"] for _, body in list(self.calls))
 
 
-@pytest.fixture(params=[kind()])
+@pytest.fixture(params=[available_kind()])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with network(request.param) as net, ExitStack() as stack:
-        hook, calls = stack.enter_context(receiver([204], net.address))
+        hook, calls = stack.enter_context(receiver([204], net.ip))
         yield World(Fleet(net, tmp_path, stack), hook, calls)
 
 
 @pytest.mark.timeout(300)
-def test_several_hosts_lose_nothing_when_one_is_cut_off_or_all_are_restarted(world: World) -> None:
-    """One fleet for all stories, since a fleet takes as long to start as a story to be told."""
+def test_fleet_loses_nothing_when_a_host_is_disconnected_or_all_are_restarted(world: World) -> None:
+    """One fleet for all scenarios, since starting it takes as long as a scenario."""
     try:
-        for story in (a_worker_is_cut_off, an_api_is_cut_off, everything_is_restarted):
-            asyncio.run(story(world))
+        for scenario in (disconnect_worker, disconnect_api, restart_everything):
+            asyncio.run(scenario(world))
     except BaseException:
-        print(world.fleet.everything_said())  # noqa: T201 - pytest shows it
+        print(world.fleet.read_logs())  # noqa: T201 - pytest shows it
         raise
-    for part in world.fleet.parts():
-        part.ask_to_end()
-    assert [part.ended() for part in world.fleet.parts()] == [0] * 5
+    for service in world.fleet.services():
+        service.terminate()
+    assert [service.wait() for service in world.fleet.services()] == [0] * 5
 
 
 @asynccontextmanager
-async def request_under_way(world: World, *, at: int, watched_at: tuple[int, ...], pictures: int = PICTURES) -> Any:
-    """A request, and for each number of an API one who watches it there first; ends when all have seen its end."""
+async def watched_request(world: World, *, at: int, watched_at: tuple[int, ...], images: int = IMAGES) -> Any:
+    """A request and its watchers, each of which connects to the given API first. Waits until all saw the end."""
     apis = [api.url for api in world.fleet.apis]
-    request_id = await upload([apis[at]], world.manifest(pictures), world.hook)
-    watchers = [Watched() for _ in watched_at]
-    async with asyncio.timeout(MOMENT_S), asyncio.TaskGroup() as tasks:
-        for first, watched in zip(watched_at, watchers, strict=True):
-            tasks.create_task(watch([apis[first], apis[1 - first]], request_id, watched))
+    request_id = await upload([apis[at]], world.csv(images), world.hook)
+    watchers = [Watcher() for _ in watched_at]
+    async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as tasks:
+        for first, watcher in zip(watched_at, watchers, strict=True):
+            tasks.create_task(watch([apis[first], apis[1 - first]], request_id, watcher))
         yield request_id, watchers
 
 
-async def a_worker_is_cut_off(world: World) -> None:
-    """In the middle of pictures, and of a transaction that locks what all others need to record theirs."""
-    cut, *_ = world.fleet.workers
-    async with request_under_way(world, at=0, watched_at=(1,), pictures=MANY) as (request_id, (watched,)):
-        await watched.until(1)
-        named = request_id_from(request_id)
-        assert named is not None
-        await asyncio.to_thread(cut.lock, named)
-        await asyncio.to_thread(until, lambda: waiting(world) >= IN_HAND)
-        cut.host.unplug()
-        cut_at, done, ended = time.monotonic(), watched.done, cut.said("image completed")
-        assert done < MANY - 2 * IN_HAND
-        await watched.until(done + IN_HAND + 1)
-        assert time.monotonic() - cut_at < RESUMED_S
-    assert time.monotonic() - cut_at < RESUMED_S + MARGIN_S
-    assert_done(world, request_id, MANY, watched)
-    before = rows(world, request_id)
+async def disconnect_worker(world: World) -> None:
+    """While it processes images and its open transaction locks a row that all others need to record results."""
+    lost, *_ = world.fleet.workers
+    async with watched_request(world, at=0, watched_at=(1,), images=MANY) as (request_id, (watcher,)):
+        await watcher.wait_for(1)
+        uuid = request_id_from(request_id)
+        assert uuid is not None
+        await asyncio.to_thread(lost.lock, uuid)
+        await asyncio.to_thread(wait_until, lambda: count_lock_waits(world) >= IN_FLIGHT)
+        lost.host.disconnect()
+        disconnected_at, processed = time.monotonic(), watcher.processed_images
+        completed_by_lost = lost.count_logged("image completed")
+        assert processed < MANY - 2 * IN_FLIGHT
+        await watcher.wait_for(processed + IN_FLIGHT + 1)
+        assert time.monotonic() - disconnected_at < RESUMED_S
+    assert time.monotonic() - disconnected_at < RESUMED_S + MARGIN_S
+    assert_completed(world, request_id, MANY, watcher)
+    before = read_rows(world, request_id)
 
-    cut.host.plug_in()
+    lost.host.reconnect()
 
-    # It works for others, and what it had in hand is nobody's any more.
-    while cut.said("image completed") == ended:
-        async with request_under_way(world, at=1, watched_at=(0, 1)) as (next_id, watchers):
+    # It processes other requests, and its results for this one are dropped.
+    while lost.count_logged("image completed") == completed_by_lost:
+        async with watched_request(world, at=1, watched_at=(0, 1)) as (next_id, watchers):
             pass
-        assert_done(world, next_id, PICTURES, *watchers)
-    assert rows(world, request_id) == before
+        assert_completed(world, next_id, IMAGES, *watchers)
+    assert read_rows(world, request_id) == before
 
 
-def waiting(world: World) -> int:
-    """How many transactions wait for a row that another has."""
+def count_lock_waits(world: World) -> int:
+    """Number of transactions that wait for a row lock."""
     with psycopg.connect(world.fleet.database_url) as connection:
-        asked = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        return int(asked.fetchone()[0])  # type: ignore[index]  # a count has one row
+        result = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return int(result.fetchone()[0])  # type: ignore[index]  # a count has one row
 
 
-async def an_api_is_cut_off(world: World) -> None:
-    stays, cut = world.fleet.apis
-    async with request_under_way(world, at=1, watched_at=(0, 1, 1)) as (request_id, watchers):
-        await asyncio.gather(*(watched.until(PICTURES // 6) for watched in watchers))
-        cut.host.unplug()
+async def disconnect_api(world: World) -> None:
+    remaining, lost = world.fleet.apis
+    async with watched_request(world, at=1, watched_at=(0, 1, 1)) as (request_id, watchers):
+        await asyncio.gather(*(watcher.wait_for(IMAGES // 6) for watcher in watchers))
+        lost.host.disconnect()
 
-    assert [watched.connections for watched in watchers] == [[stays.url], [cut.url, stays.url], [cut.url, stays.url]]
-    cut.host.plug_in()
-    await asyncio.to_thread(until, cut.ready)
-    assert_done(world, request_id, PICTURES, *watchers)
+    failed_over = [lost.url, remaining.url]
+    assert [watcher.connections for watcher in watchers] == [[remaining.url], failed_over, failed_over]
+    lost.host.reconnect()
+    await asyncio.to_thread(wait_until, lost.is_ready)
+    assert_completed(world, request_id, IMAGES, *watchers)
 
 
-async def everything_is_restarted(world: World) -> None:
-    """Under load: requests are made one after the other, at whichever API takes them, each watched by somebody."""
+async def restart_everything(world: World) -> None:
+    """Under load: requests are uploaded one after the other to any available API, and each is watched."""
     fleet = world.fleet
     apis = [api.url for api in fleet.apis]
-    seen: dict[str, Watched] = {}
-    enough = asyncio.Event()
+    seen: dict[str, Watcher] = {}
+    is_enough = asyncio.Event()
 
-    async def go_on() -> None:
-        turn = 0
-        while not enough.is_set():
-            turn += 1
-            order = apis if turn % 2 else apis[::-1]
-            request_id = await upload(order, world.manifest(FEW), world.hook)
+    async def upload_repeatedly() -> None:
+        for order in cycle((apis, apis[::-1])):
+            if is_enough.is_set():
+                return
+            request_id = await upload(order, world.csv(FEW), world.hook)
             assert request_id not in seen
-            seen[request_id] = Watched()
+            seen[request_id] = Watcher()
             await watch(order[::-1], request_id, seen[request_id])
 
-    async with asyncio.timeout(2 * MOMENT_S), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(2 * TIMEOUT_S), asyncio.TaskGroup() as tasks:
         for _ in range(OPEN):
-            tasks.create_task(go_on())
+            tasks.create_task(upload_repeatedly())
         for api in fleet.apis:
-            api.ask_to_end()
-            assert await asyncio.to_thread(api.ended) == 0
+            api.terminate()
+            assert await asyncio.to_thread(api.wait) == 0
             api.start()
-            await asyncio.to_thread(until, api.ready)
+            await asyncio.to_thread(wait_until, api.is_ready)
         for worker in fleet.workers:
-            worker.ask_to_end()
-            assert await asyncio.to_thread(worker.ended) == 0
-            ended = worker.said("image completed")
+            worker.terminate()
+            assert await asyncio.to_thread(worker.wait) == 0
+            before = worker.count_logged("image completed")
             worker.start()
-            await asyncio.to_thread(until, lambda worker=worker, ended=ended: worker.said("image completed") > ended)
+            await asyncio.to_thread(
+                wait_until, lambda worker=worker, before=before: worker.count_logged("image completed") > before
+            )
         for server in (fleet.redis, fleet.postgresql):
             await asyncio.to_thread(server.restart)
-            # Work goes on before the next is restarted.
-            done = len(seen)
-            while len(seen) < done + 2:  # noqa: ASYNC110 - what is waited for comes from other processes
+            # Two more requests are uploaded before the next server is restarted.
+            uploaded = len(seen)
+            while len(seen) < uploaded + 2:  # noqa: ASYNC110 - other processes make progress
                 await asyncio.sleep(0.05)
-        enough.set()
+        is_enough.set()
 
     assert len(seen) > OPEN
-    for request_id, watched in seen.items():
-        assert_done(world, request_id, FEW, watched)
-    # Nothing else was accepted: a call that was made again is the same request.
+    for request_id, watcher in seen.items():
+        assert_completed(world, request_id, FEW, watcher)
+    # Nothing else was accepted: a retried upload is the same request.
     assert set(world.webhooks()) >= set(seen)
     with psycopg.connect(fleet.database_url) as connection:
         known = {
@@ -191,44 +194,44 @@ async def everything_is_restarted(world: World) -> None:
     assert known == {request_id_from(request_id) for request_id in seen}
 
 
-def rows(world: World, request_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A request and its images, as they stand in the database."""
-    named = request_id_from(request_id)
+def read_rows(world: World, request_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The rows of a request and its images."""
+    uuid = request_id_from(request_id)
     with psycopg.connect(world.fleet.database_url, row_factory=dict_row) as connection:
-        (request,) = connection.execute("SELECT * FROM requests WHERE id = %s", [named]).fetchall()
-        images = connection.execute("SELECT * FROM images WHERE request_id = %s ORDER BY id", [named]).fetchall()
+        (request,) = connection.execute("SELECT * FROM requests WHERE id = %s", [uuid]).fetchall()
+        images = connection.execute("SELECT * FROM images WHERE request_id = %s ORDER BY id", [uuid]).fetchall()
     return request, images
 
 
-def assert_done(world: World, request_id: str, pictures: int, *watchers: Watched) -> None:
-    """Every picture once: as watched, in the database, in the store, in the output that both APIs hand out."""
-    for watched in watchers:
-        sequences = [state.sequence for state in watched.states]
-        last = watched.states[-1]
+def assert_completed(world: World, request_id: str, count: int, *watchers: Watcher) -> None:
+    """Every image occurs once: for the watchers, in the database, in the store, in the output CSV of both APIs."""
+    for watcher in watchers:
+        sequences = [state.sequence for state in watcher.states]
+        last = watcher.states[-1]
         assert sequences == sorted(sequences)
-        assert (last.status, last.processed, last.failed) == (RequestStatus.COMPLETED, pictures, 0)
+        assert (last.status, last.processed, last.failed) == (RequestStatus.COMPLETED, count, 0)
 
-    request, images = rows(world, request_id)
-    assert Counter(image["status"] for image in images) == {"COMPLETED": pictures}
-    assert (request["processed_images"], request["processed_products"]) == (pictures, pictures)
-    for counted in ("input_bytes", "output_bytes"):
-        assert request[counted] == sum(image[counted] for image in images)
-        assert {getattr(watched.states[-1], counted) for watched in watchers} == {request[counted]}
+    request, images = read_rows(world, request_id)
+    assert Counter(image["status"] for image in images) == {"COMPLETED": count}
+    assert (request["processed_images"], request["processed_products"]) == (count, count)
+    for column in ("input_bytes", "output_bytes"):
+        assert request[column] == sum(image[column] for image in images)
+        assert {getattr(watcher.states[-1], column) for watcher in watchers} == {request[column]}
 
     apis = [api.url for api in world.fleet.apis]
     with httpx.Client(trust_env=False) as client:
         (output,) = {client.get(f"{api}/api/download/{request_id}").raise_for_status().text for api in apis}
         listed = list(csv.DictReader(io.StringIO(output.removeprefix("\ufeff"))))
-        assert [row["S. No."] for row in listed] == [str(n) for n in range(1, pictures + 1)]
-        addresses = {row["Output Image Urls"] for row in listed}
-        assert len(addresses) == pictures
-        # Each takes a while to be fetched, and one in three of many requests is enough.
+        assert [row["S. No."] for row in listed] == [str(n) for n in range(1, count + 1)]
+        urls = {row["Output Image Urls"] for row in listed}
+        assert len(urls) == count
+        # One in three is enough, since each download takes a while.
         for image, api in zip(images[::3], cycle(apis)):
             path = f"/api/image/{request['id'].hex}/{image['object_name']}"
-            assert f"{PUBLIC_URL}{path}" in addresses
+            assert f"{PUBLIC_URL}{path}" in urls
             stored = client.get(f"{api}{path}").raise_for_status().content
             assert (len(stored), hashlib.sha256(stored).hexdigest()) == (image["output_bytes"], image["sha256"])
 
-    until(lambda: world.webhooks()[request_id] > 0)
-    # Told, and once more if who told it could not write down that it had.
+    wait_until(lambda: world.webhooks()[request_id] > 0)
+    # Sent once, and once more if the sender could not record it.
     assert world.webhooks()[request_id] <= 2

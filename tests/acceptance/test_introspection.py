@@ -1,4 +1,4 @@
-"""Who is told the schema: the real command, listening for its own machine and for others."""
+"""Introspection of the real command, listening on loopback and for other machines."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.acceptance.test_separate_processes import wait_until_ready
 pytestmark = pytest.mark.acceptance
 
 SCHEMA = {"query": "{ __schema { queryType { name } } }"}
-NOT_TOLD = (
+INTROSPECTION_DISABLED = (
     "This service does not tell its schema. It stands in the project's `schema.graphql`; "
     "whoever runs the service can have it told with IMGPROC_INTROSPECTION=on."
 )
 NO_GRAPHIQL = "There is no GraphiQL here. Whoever runs the service can switch it on with IMGPROC_INTROSPECTION=on."
-EVERYWHERE = ("--host", "0.0.0.0", "--allow-anonymous")
+ALL_INTERFACES = ("--host", "0.0.0.0", "--allow-anonymous")
 
 
 @contextmanager
@@ -42,35 +42,37 @@ def api(folder: Path, redis_url: str, *arguments: str, **settings: str) -> Itera
         assert process.wait(20) == 0, (folder / "log").read_text()
 
 
-def asked(url: str) -> tuple[dict[str, Any], str]:
-    """The schema as it is told, and the page that a browser gets."""
-    told: dict[str, Any] = httpx.post(url, json=SCHEMA, trust_env=False).json()
-    return told, httpx.get(url, headers={"Accept": "text/html"}, trust_env=False).text
+def introspect(url: str) -> tuple[dict[str, Any], str]:
+    """The response to an introspection query, and the page that a browser gets."""
+    response: dict[str, Any] = httpx.post(url, json=SCHEMA, trust_env=False).json()
+    return response, httpx.get(url, headers={"Accept": "text/html"}, trust_env=False).text
 
 
-def test_other_machines_are_told_no_schema(redis_url: str, tmp_path: Path) -> None:
-    with api(tmp_path, redis_url, *EVERYWHERE) as url:
-        told, page = asked(url)
+def test_introspection_is_disabled_for_other_machines(redis_url: str, tmp_path: Path) -> None:
+    with api(tmp_path, redis_url, *ALL_INTERFACES) as url:
+        response, page = introspect(url)
 
-    assert told == {"errors": [{"message": NOT_TOLD, "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]}
+    assert response == {
+        "errors": [{"message": INTROSPECTION_DISABLED, "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]
+    }
     assert NO_GRAPHIQL in page
 
 
-@pytest.mark.parametrize(("arguments", "settings"), [(EVERYWHERE, {"INTROSPECTION": "on"}), ((), {})])
-def test_it_is_told_where_that_is_switched_on_and_on_this_machine(
+@pytest.mark.parametrize(("arguments", "settings"), [(ALL_INTERFACES, {"INTROSPECTION": "on"}), ((), {})])
+def test_introspection_is_enabled_by_setting_and_on_loopback(
     redis_url: str, tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str]
 ) -> None:
     with api(tmp_path, redis_url, *arguments, **settings) as url:
-        told, page = asked(url)
+        response, page = introspect(url)
 
-    assert told == {"data": {"__schema": {"queryType": {"name": "Query"}}}}
-    # In a checkout whose page was not built, that is what it says.
+    assert response == {"data": {"__schema": {"queryType": {"name": "Query"}}}}
+    # In a checkout without a built page, the response says so.
     assert "<title>GraphiQL" in page or "The web page is not built." in page
 
 
-def test_it_can_be_switched_off_on_this_machine(redis_url: str, tmp_path: Path) -> None:
+def test_introspection_can_be_disabled_on_loopback(redis_url: str, tmp_path: Path) -> None:
     with api(tmp_path, redis_url, INTROSPECTION="off") as url:
-        told, page = asked(url)
+        response, page = introspect(url)
 
-    assert told["errors"][0]["message"] == NOT_TOLD
+    assert response["errors"][0]["message"] == INTROSPECTION_DISABLED
     assert NO_GRAPHIQL in page

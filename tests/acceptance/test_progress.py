@@ -1,4 +1,4 @@
-"""Progress is exact, whatever is away meanwhile (promise P10)."""
+"""Progress is exact during outages of Redis and restarts of the API (promise P10)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from gql_imgproc.standalone.client import Client, Progress
 from gql_imgproc.standalone.embedded_redis import find_server
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
-from tests.acceptance.test_up import upload, write_manifest
+from tests.acceptance.test_up import upload, write_csv
 
 pytestmark = pytest.mark.acceptance
 
-PICTURES = 150
-#: How long Redis is away, in seconds.
-AWAY_S = 10
-#: How far behind a watcher may be, in seconds, and what a machine that runs other tests as well adds to that.
-BEHIND_S, MARGIN_S = 1.0, 1.0
+IMAGES = 150
+#: Length of the Redis outage, in seconds.
+OUTAGE_S = 10
+#: Maximum lag of a watcher, and a margin for a machine that also runs other tests, in seconds.
+MAX_LAG_S, MARGIN_S = 1.0, 1.0
 
 
 class OwnRedis:
-    """A Redis that nobody starts again but the test."""
+    """A Redis that only the test restarts."""
 
     def __init__(self, folder: Path) -> None:
         self.url = f"unix://{folder / 's'}"
@@ -67,11 +67,11 @@ def own_redis(folder: Path) -> Iterator[OwnRedis]:
 
 @dataclass
 class Watcher:
-    """What one of them was told, and when."""
+    """The states that a watcher received, with the time of each."""
 
     seen: list[tuple[float, Progress]] = field(default_factory=list)
 
-    def note(self, state: Progress) -> None:
+    def record(self, state: Progress) -> None:
         self.seen.append((time.monotonic(), state))
 
     @property
@@ -79,112 +79,113 @@ class Watcher:
         return [state.sequence for _, state in self.seen]
 
 
-async def steadily(service: Service, request_id: str) -> Watcher:
+async def watch_steadily(service: Service, request_id: str) -> Watcher:
     watcher = Watcher()
     async with Client(service.url) as client:
         async for state in client.progress(request_id):
-            watcher.note(state)
+            watcher.record(state)
     return watcher
 
 
-async def cut_off_again_and_again(service: Service, request_id: str) -> Watcher:
+async def watch_with_reconnects(service: Service, request_id: str) -> Watcher:
     watcher = Watcher()
     while not watcher.seen or not watcher.seen[-1][1].status.is_terminal:
         async with Client(service.url) as client, aclosing(client.progress(request_id)) as states:
             try:
                 async with asyncio.timeout(0.7):
                     async for state in states:
-                        watcher.note(state)
+                        watcher.record(state)
             except TimeoutError:
                 continue
     return watcher
 
 
-async def slowly(service: Service, request_id: str) -> Watcher:
+async def watch_slowly(service: Service, request_id: str) -> Watcher:
     watcher = Watcher()
     async with Client(service.url) as client:
         async for state in client.progress(request_id):
-            watcher.note(state)
+            watcher.record(state)
             await asyncio.sleep(1)
     return watcher
 
 
-def newest(database: Path) -> int:
+def read_sequence(database: Path) -> int:
     with sqlite3.connect(database) as connection:
         return int(connection.execute("SELECT sequence FROM requests").fetchone()[0])
 
 
-def test_watchers_see_what_the_database_says_while_redis_and_the_api_come_and_go(
+def test_watchers_see_committed_states_during_redis_and_api_outages(
     start: StartService, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    picture = sample_images.render_sample("espresso-front.jpg")
-    with host(lambda path: picture, delay_s=0.3) as port, own_redis(tmp_path_factory.mktemp("r")) as own:
-        urls = [[f"http://127.0.0.1:{port}/{n}.jpg"] for n in range(PICTURES)]
-        manifest = write_manifest(tmp_path / "products.csv", urls)
+    image = sample_images.render_sample("espresso-front.jpg")
+    with host(lambda path: image, delay_s=0.3) as port, own_redis(tmp_path_factory.mktemp("r")) as own:
+        urls = [[f"http://127.0.0.1:{port}/{n}.jpg"] for n in range(IMAGES)]
+        csv_path = write_csv(tmp_path / "products.csv", urls)
         service = start(FETCH_ALLOW_PORTS=str(port), REDIS_URL=own.url, LEASE_SECONDS="2", SWEEP_SECONDS="0.5")
         database = tmp_path / "data" / "imgproc.db"
         committed: list[tuple[float, int]] = []
 
-        async def story() -> tuple[list[Watcher], float]:
+        async def run() -> tuple[list[Watcher], float]:
             async with Client(service.url) as client:
-                request_id = (await upload(client, manifest)).request_id
+                request_id = (await upload(client, csv_path)).request_id
             watching = [
-                asyncio.create_task(watch(service, request_id)) for watch in (steadily, cut_off_again_and_again, slowly)
+                asyncio.create_task(watch(service, request_id))
+                for watch in (watch_steadily, watch_with_reconnects, watch_slowly)
             ]
 
             async def sample() -> None:
                 while True:
-                    committed.append((time.monotonic(), await asyncio.to_thread(newest, database)))
+                    committed.append((time.monotonic(), await asyncio.to_thread(read_sequence, database)))
                     await asyncio.sleep(0.1)
 
             sampling = asyncio.create_task(sample())
             await asyncio.sleep(1)
             await asyncio.to_thread(own.kill)
-            await asyncio.sleep(AWAY_S)
+            await asyncio.sleep(OUTAGE_S)
             await asyncio.to_thread(own.start)
-            back = time.monotonic()
+            back_at = time.monotonic()
             await asyncio.sleep(1)
             service.api().kill()
             watchers = await asyncio.gather(*watching)
             sampling.cancel()
-            return watchers, back
+            return watchers, back_at
 
-        (steady, cut_off, slow), back = asyncio.run(asyncio.wait_for(story(), 90))
+        (steady, reconnecting, slow), back_at = asyncio.run(asyncio.wait_for(run(), 90))
 
-    # It ended, within 30 s of Redis being back.
-    assert steady.seen[-1][0] - back < 30
-    for watcher in (steady, cut_off, slow):
+    # The request finished within 30 s after Redis was back.
+    assert steady.seen[-1][0] - back_at < 30
+    for watcher in (steady, reconnecting, slow):
         last = watcher.seen[-1][1]
-        assert (last.status, last.processed) == (RequestStatus.COMPLETED, PICTURES)
-        assert last.sequence == newest(database)
-    # States never go back; who comes back may be told where it was.
+        assert (last.status, last.processed) == (RequestStatus.COMPLETED, IMAGES)
+        assert last.sequence == read_sequence(database)
+    # States never go back; after a reconnect the same state may be repeated.
     assert steady.sequences == sorted(set(steady.sequences))
-    assert cut_off.sequences == sorted(cut_off.sequences)
+    assert reconnecting.sequences == sorted(reconnecting.sequences)
     assert slow.sequences == sorted(set(slow.sequences))
-    # While Redis was away, nobody was far behind: the API was not.
+    # The API was up during the Redis outage, so the steady watcher did not lag.
     for at, sequence in committed:
-        if at < back:
-            told = [seen for when, seen in steady.seen if when <= at + BEHIND_S + MARGIN_S]
-            assert told
-            assert told[-1].sequence >= sequence
+        if at < back_at:
+            received = [state for when, state in steady.seen if when <= at + MAX_LAG_S + MARGIN_S]
+            assert received
+            assert received[-1].sequence >= sequence
 
 
-def test_a_watcher_of_a_finished_request_is_told_at_once(start: StartService, tmp_path: Path) -> None:
-    picture = sample_images.render_sample("espresso-front.jpg")
-    with host(lambda path: picture) as port:
-        manifest = write_manifest(tmp_path / "products.csv", [[f"http://127.0.0.1:{port}/1.jpg"]])
+def test_watcher_of_a_finished_request_gets_its_state_at_once(start: StartService, tmp_path: Path) -> None:
+    image = sample_images.render_sample("espresso-front.jpg")
+    with host(lambda path: image) as port:
+        csv_path = write_csv(tmp_path / "products.csv", [[f"http://127.0.0.1:{port}/1.jpg"]])
         service = start("--workers", "1", FETCH_ALLOW_PORTS=str(port))
 
-        async def story() -> tuple[list[Progress], float]:
+        async def run() -> tuple[list[Progress], float]:
             async with Client(service.url) as client:
-                request_id = (await upload(client, manifest)).request_id
+                request_id = (await upload(client, csv_path)).request_id
                 async for _ in client.progress(request_id):
                     pass
                 began = time.monotonic()
                 states = [state async for state in client.progress(request_id)]
                 return states, time.monotonic() - began
 
-        states, took_s = asyncio.run(asyncio.wait_for(story(), 60))
+        states, took_s = asyncio.run(asyncio.wait_for(run(), 60))
 
     assert [state.status for state in states] == [RequestStatus.COMPLETED]
     assert took_s < 1

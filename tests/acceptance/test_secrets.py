@@ -1,4 +1,4 @@
-"""Secrets are shown to who asks for them, once; nothing else that the service writes has them."""
+"""A secret is shown once, to the caller who creates it; it occurs in no other output of the service."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ REQUEST = """query($id: ID!) { request(id: $id) { status outputCsvUrl webhook { 
 ADMIN = """{ viewer { name tenant } apiKeys { edges { node { publicId name scopes } } }
   auditLog { edges { node { action actor address details { name value } } } } }"""
 CREATE = 'mutation { createApiKey(input: {name: "made over GraphQL"}) { ... on CreateApiKeySuccess { secret } } }'
-#: So many letters of a secret, one after another, are no accident.
-STRETCH = 10
+#: Consecutive characters of a secret that count as a leak.
+MIN_LEAK_CHARS = 10
 WATCH = "subscription($id: ID!) { requestProgress(id: $id) { status } }"
 
 
-class Written:
-    """All that the service wrote to anybody, in pieces with a name each."""
+class Outputs:
+    """Everything that the service wrote, as named pieces of text."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self.pieces: list[tuple[str, str]] = []
@@ -53,7 +53,7 @@ class Written:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def run(self, *arguments: str, status: int = 0) -> str:
-        """A command's standard output."""
+        """Runs a command. Returns its standard output."""
         done = subprocess.run(
             [*COMMAND, *arguments], env=self._environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -80,30 +80,30 @@ class Written:
                 process.wait()
         self.pieces += [(path.name, path.read_text(errors="replace")) for path in self._folder.glob("*.log")]
 
-    def where(self, secret: str) -> Counter[str]:
-        """How often it stands in which pieces."""
+    def count(self, secret: str) -> Counter[str]:
+        """Number of occurrences by piece."""
         return Counter({name: text.count(secret) for name, text in self.pieces if secret in text})
 
     def leaks(self, secret: str) -> list[str]:
-        """The pieces that have any stretch of it: libraries cut long values short."""
-        stretches = [secret[start : start + STRETCH] for start in range(len(secret) - STRETCH + 1)]
-        return [name for name, text in self.pieces if any(stretch in text for stretch in stretches)]
+        """The pieces with any part of the secret: libraries truncate long values."""
+        parts = [secret[start : start + MIN_LEAK_CHARS] for start in range(len(secret) - MIN_LEAK_CHARS + 1)]
+        return [name for name, text in self.pieces if any(part in text for part in parts)]
 
 
 class Caller:
-    """Somebody who calls the service and keeps every answer."""
+    """A client that stores every response in the outputs."""
 
-    def __init__(self, url: str, written: Written) -> None:
+    def __init__(self, url: str, outputs: Outputs) -> None:
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
-        self.written = written
+        self.outputs = outputs
 
-    def ask(self, key: str | None, query: str, **variables: Any) -> Any:
+    def query(self, key: str | None, query: str, **variables: Any) -> Any:
         body = {"query": query, "variables": variables}
-        return self._kept(self.http.post("/graphql", json=body, headers=bearer(key) if key else {}))
+        return self._store(self.http.post("/graphql", json=body, headers=bearer(key) if key else {}))
 
     def upload(self, key: str, csv: str, webhook: str) -> Any:
         operation = {"query": UPLOAD, "variables": {"input": {"file": None, "webhookUrl": webhook}}}
-        return self._kept(
+        return self._store(
             self.http.post(
                 "/graphql",
                 headers={"GraphQL-Preflight": "1"} | bearer(key),
@@ -112,37 +112,37 @@ class Caller:
             )
         )
 
-    def get(self, address: str, key: str | None = None) -> httpx.Response:
-        answer = self.http.get(address, headers=bearer(key) if key else {})
-        self.written.pieces.append(("headers", str(answer.headers)))
-        if "text" in answer.headers["content-type"] or "json" in answer.headers["content-type"]:
-            self.written.pieces.append((urlsplit(address).path, answer.text))
-        return answer
+    def get(self, url: str, key: str | None = None) -> httpx.Response:
+        response = self.http.get(url, headers=bearer(key) if key else {})
+        self.outputs.pieces.append(("headers", str(response.headers)))
+        if "text" in response.headers["content-type"] or "json" in response.headers["content-type"]:
+            self.outputs.pieces.append((urlsplit(url).path, response.text))
+        return response
 
-    def greet(self, key: str, then: dict[str, Any] | None = None) -> None:
-        """A socket with this key, to the first thing that is told over it."""
+    def open_socket(self, key: str, operation: dict[str, Any] | None = None) -> None:
+        """Opens a WebSocket with this key, and reads up to the first message of the operation."""
         url = str(self.http.base_url).replace("http", "ws") + "/graphql"
         with connect(url, subprotocols=["graphql-transport-ws"], additional_headers=bearer(key)) as socket:  # type: ignore[list-item]
             socket.send(json.dumps({"type": "connection_init", "payload": bearer(key)}))
             try:
-                self.written.pieces.append(("socket", str(socket.recv(10))))
+                self.outputs.pieces.append(("socket", str(socket.recv(10))))
             except ConnectionClosed as closed:
-                self.written.pieces.append(("socket", str(closed)))
+                self.outputs.pieces.append(("socket", str(closed)))
                 return
-            if then:
-                socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": then}))
-                self.written.pieces.append(("socket", str(socket.recv(10))))
+            if operation:
+                socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": operation}))
+                self.outputs.pieces.append(("socket", str(socket.recv(10))))
 
-    def _kept(self, answer: httpx.Response) -> Any:
-        self.written.pieces += [("answer", answer.text), ("headers", str(answer.headers))]
-        return answer.json()
+    def _store(self, response: httpx.Response) -> Any:
+        self.outputs.pieces += [("response", response.text), ("headers", str(response.headers))]
+        return response.json()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_no_secret_is_written_anywhere(
-    database_url: str, redis_url: str, pictures: Path, pictures_port: int, tmp_path: Path
+    database_url: str, redis_url: str, image_folder: Path, image_port: int, tmp_path: Path
 ) -> None:
-    # Given a service with all the secrets that there are, which writes down all that it can,
+    # Given a service with every kind of secret, and the most verbose log,
     password, token, hook = (secrets.token_hex(16) for _ in range(3))
     webhook_secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     port = check_port("127.0.0.1", 0)
@@ -155,84 +155,91 @@ def test_no_secret_is_written_anywhere(
         "WEBHOOK_SECRET": webhook_secret,
         "PRIVATE_IMAGES": "true",
         "FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
-        "FETCH_ALLOW_PORTS": str(pictures_port),
+        "FETCH_ALLOW_PORTS": str(image_port),
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
     }
-    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
-    base = f"http://127.0.0.1:{pictures_port}"
+    (image_folder / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
+    base = f"http://127.0.0.1:{image_port}"
     csv = f"S. No.,Product Name,Input Image Urls\n1,Lamp,{base}/lamp.png?token={token}\n"
     webhook = f"{base}/hook?key={hook}"
-    written = Written(tmp_path, settings)
-    written.run("migrate")
-    admin = written.run("keys", "create", "--name", "boss", *("--scope=read", "--scope=write", "--scope=admin")).strip()
-    old = written.run("keys", "create", "--name", "till").strip()
-    rotated = written.run("keys", "rotate", old.split("_")[1], "--overlap", "0s").strip()
-    written.run("keys", "revoke", rotated, status=1)
-    caller = Caller(url, written)
-    written.start("api", "--port", str(port))
-    written.start("worker", "--processes", "1")
+    outputs = Outputs(tmp_path, settings)
+    outputs.run("migrate")
+    admin = outputs.run(
+        "keys", "create", "--name", "admin", *("--scope=read", "--scope=write", "--scope=admin")
+    ).strip()
+    old = outputs.run("keys", "create", "--name", "old").strip()
+    rotated = outputs.run("keys", "rotate", old.split("_")[1], "--overlap", "0s").strip()
+    outputs.run("keys", "revoke", rotated, status=1)
+    caller = Caller(url, outputs)
+    outputs.start("api", "--port", str(port))
+    outputs.start("worker", "--processes", "1")
     try:
         wait_until_ready(url)
 
-        # when everything is done that a caller can do, rightly and wrongly,
-        made = caller.ask(admin, CREATE)["data"]["createApiKey"]["secret"]
-        stranger, wrong = generate_api_key(), admin[:-1] + ("a" if admin[-1] != "a" else "b")
-        for key in (None, stranger, wrong, old, f"{admin}x"):
-            assert caller.ask(key, "{ viewer { name } }")["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
-        accepted = caller.upload(made, csv, webhook)["data"]["uploadCsv"]["request"]["id"]
-        for key in (made, stranger, wrong):
-            caller.greet(key, {"query": WATCH, "variables": {"id": accepted}})
-        request = _ended(caller, made, accepted)
+        # when a caller uses every feature, with valid and invalid keys,
+        created = caller.query(admin, CREATE)["data"]["createApiKey"]["secret"]
+        unknown, wrong = generate_api_key(), admin[:-1] + ("a" if admin[-1] != "a" else "b")
+        for key in (None, unknown, wrong, old, f"{admin}x"):
+            assert caller.query(key, "{ viewer { name } }")["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+        accepted = caller.upload(created, csv, webhook)["data"]["uploadCsv"]["request"]["id"]
+        for key in (created, unknown, wrong):
+            caller.open_socket(key, {"query": WATCH, "variables": {"id": accepted}})
+        request = _wait_until_final(caller, created, accepted)
         assert request["status"] == "COMPLETED"
         signed = request["outputCsvUrl"]
-        (picture,) = request["products"]["edges"][0]["node"]["outputImageUrls"]
-        told = [(signed, None, 200), (signed[:-1], None, 403), (urlsplit(signed).path, wrong, 401)]
-        bare = urlsplit(picture).path
-        told += [(picture, None, 200), (bare, made, 200), (bare, None, 401), (bare, stranger, 401)]
-        assert [caller.get(address, key).status_code for address, key, _ in told] == [status for *_, status in told]
-        caller.ask(admin, f'{{ requests(after: "{made}") {{ totalCount }} }}')
-        assert len(caller.ask(admin, ADMIN)["data"]["auditLog"]["edges"]) >= 5
+        (image_url,) = request["products"]["edges"][0]["node"]["outputImageUrls"]
+        expected = [(signed, None, 200), (signed[:-1], None, 403), (urlsplit(signed).path, wrong, 401)]
+        unsigned_image = urlsplit(image_url).path
+        expected += [
+            (image_url, None, 200),
+            (unsigned_image, created, 200),
+            (unsigned_image, None, 401),
+            (unsigned_image, unknown, 401),
+        ]
+        assert [caller.get(url, key).status_code for url, key, _ in expected] == [status for *_, status in expected]
+        caller.query(admin, f'{{ requests(after: "{created}") {{ totalCount }} }}')
+        assert len(caller.query(admin, ADMIN)["data"]["auditLog"]["edges"]) >= 5
         caller.get("/metrics")
         caller.get("/readyz")
         for arguments in (("doctor",), ("keys", "list"), ("keys", "rotate-signing"), ("tenants", "list")):
-            written.run(*arguments)
-        # the store failing at last,
+            outputs.run(*arguments)
+        # and the store fails at last,
         shutil.rmtree(tmp_path / "data" / "objects")
         (tmp_path / "data" / "objects").touch()
-        assert "errors" in caller.upload(made, csv, webhook)
+        assert "errors" in caller.upload(created, csv, webhook)
         assert caller.get(signed).status_code >= 400
     finally:
         caller.http.close()
-        written.stop()
+        outputs.stop()
 
-    # then each key was told to who made it, and none of the secrets to anybody else.
+    # then each key occurs once, in the response to its creation, and no other secret occurs anywhere.
     database = Database(database_url)
     signing_secrets = database.read_now(signed_urls.read_secrets)
     database.close()
     assert len(signing_secrets) == 2
-    logs = {name: text for name, text in written.pieces if name.endswith(".log")}
+    logs = {name: text for name, text in outputs.pieces if name.endswith(".log")}
     assert {"api.log", "worker.log"} == set(logs)
     assert all('"level": "debug"' in text for text in logs.values())
-    for place, keys in (("keys stdout", (admin, old, rotated)), ("answer", (made,))):
+    for place, keys in (("keys stdout", (admin, old, rotated)), ("response", (created,))):
         for key in keys:
-            assert written.where(key) == {place: 1}, key
-            assert written.leaks(key.split("_")[2]) == [place]
-    digests = [sha256(key.encode()).hexdigest() for key in (admin, old, rotated, made)]
+            assert outputs.count(key) == {place: 1}, key
+            assert outputs.leaks(key.split("_")[2]) == [place]
+    digests = [sha256(key.encode()).hexdigest() for key in (admin, old, rotated, created)]
 
-    for secret in (password, webhook_secret, hook, stranger.split("_")[2], *digests, *signing_secrets):
-        assert written.leaks(secret) == [], secret
+    for secret in (password, webhook_secret, hook, unknown.split("_")[2], *digests, *signing_secrets):
+        assert outputs.leaks(secret) == [], secret
     for name, text in logs.items():
         assert parse_qs(urlsplit(signed).query)["signature"][0] not in text, name
-        # Of an address that the CSV has, and that callers get to see again.
+        # The token is part of an image URL, which callers may read, but not of any log line.
         assert token not in text, name
 
 
-def _ended(caller: Caller, key: str, request_id: str) -> Any:
-    """The request when it is final and its webhook was tried."""
+def _wait_until_final(caller: Caller, key: str, request_id: str) -> Any:
+    """The request, once it is final and its webhook was attempted."""
     deadline = time.monotonic() + 60
     while True:
-        request = caller.ask(key, REQUEST, id=request_id)["data"]["request"]
+        request = caller.query(key, REQUEST, id=request_id)["data"]["request"]
         if request["outputCsvUrl"] and request["webhook"]["attempts"]:
             return request
         assert time.monotonic() < deadline, request

@@ -1,4 +1,4 @@
-"""API and workers started one by one, as on several machines."""
+"""API and workers, started separately as on several machines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.preflight import check_port
-from tests.acceptance.conftest import COMMAND, environment, refused
+from tests.acceptance.conftest import COMMAND, environment, run_refused
 from tests.acceptance.test_observability import free_port
 
 pytestmark = pytest.mark.acceptance
 
 
-def figures_at(port: int) -> str:
-    """What a worker process tells; one may have done all the work before another has begun."""
+def fetch_metrics(port: int) -> str:
+    """The metrics of a worker process; waits until it has started, since another one may have done all the work."""
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -30,63 +30,65 @@ def figures_at(port: int) -> str:
             time.sleep(0.05)
 
 
-def test_an_api_and_a_worker_that_share_redis_and_database_do_the_work(
-    redis_url: str, pictures: Path, pictures_port: int, tmp_path: Path
+def test_separate_api_and_workers_process_an_upload(
+    redis_url: str, image_folder: Path, image_port: int, tmp_path: Path
 ) -> None:
-    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
-    manifest = tmp_path / "products.csv"
-    manifest.write_text(f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{pictures_port}/lamp.png\n")
+    (image_folder / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
+    csv_path = tmp_path / "products.csv"
+    csv_path.write_text(f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{image_port}/lamp.png\n")
     port = check_port("127.0.0.1", 0)
     url, metrics_port = f"http://127.0.0.1:{port}", free_port(together=2)
-    ours = environment(
+    variables = environment(
         REDIS_URL=redis_url,
         PUBLIC_URL=url,
         DATA_DIR=str(tmp_path / "data"),
         FETCH_ALLOW_NETWORKS="127.0.0.0/8",
-        FETCH_ALLOW_PORTS=str(pictures_port),
+        FETCH_ALLOW_PORTS=str(image_port),
     )
 
-    migrated = subprocess.run([*COMMAND, "migrate"], env=ours, capture_output=True, timeout=60, check=False)
+    migrated = subprocess.run([*COMMAND, "migrate"], env=variables, capture_output=True, timeout=60, check=False)
     assert migrated.returncode == 0, migrated.stderr
     with (tmp_path / "log").open("wb") as log:
-        parts = [
-            subprocess.Popen([*COMMAND, *part], env=ours, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            for part in (
+        services = [
+            subprocess.Popen([*COMMAND, *command], env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            for command in (
                 ("api", "--port", str(port)),
                 ("worker", "--processes", "2", "--metrics-port", str(metrics_port)),
             )
         ]
     try:
         wait_until_ready(url)
-        submit = ["submit", str(manifest), "--url", url, "--output", str(tmp_path / "out.csv")]
-        done = subprocess.run([*COMMAND, *submit], env=ours, capture_output=True, text=True, timeout=60, check=False)
+        submit = ["submit", str(csv_path), "--url", url, "--output", str(tmp_path / "out.csv")]
+        done = subprocess.run(
+            [*COMMAND, *submit], env=variables, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
         assert f"{url}/api/image/" in (tmp_path / "out.csv").read_text()
-        # The figures of each of the two processes are at a port of its own.
-        figures = [figures_at(each) for each in (metrics_port, metrics_port + 1)]
-        claimed = sorted(re.findall(r"^imgproc_products_claimed_total (.*)$", "\n".join(figures), re.MULTILINE))
+        # Each of the two processes serves its metrics on a port of its own.
+        metrics = [fetch_metrics(each) for each in (metrics_port, metrics_port + 1)]
+        claimed = sorted(re.findall(r"^imgproc_products_claimed_total (.*)$", "\n".join(metrics), re.MULTILINE))
         assert claimed == ["0.0", "1.0"]
     finally:
-        for part in parts:
-            part.send_signal(signal.SIGTERM)
-        statuses = [part.wait(20) for part in parts]
+        for service in services:
+            service.send_signal(signal.SIGTERM)
+        statuses = [service.wait(20) for service in services]
     assert statuses == [0, 0], (tmp_path / "log").read_text()
 
 
-def test_a_part_alone_says_in_one_line_what_it_lacks(redis_url: str, tmp_path: Path) -> None:
-    here = {"DATA_DIR": str(tmp_path / "data")}
-    for part in (("api", "--port", "0"), ("worker",)):
-        assert refused(*part, **here, REDIS_URL=f"unix://{tmp_path}/none").startswith(
+def test_service_without_redis_or_database_fails_with_one_line(redis_url: str, tmp_path: Path) -> None:
+    settings = {"DATA_DIR": str(tmp_path / "data")}
+    for command in (("api", "--port", "0"), ("worker",)):
+        assert run_refused(*command, **settings, REDIS_URL=f"unix://{tmp_path}/none").startswith(
             f"gql-imgproc: Redis at unix://{tmp_path}/none cannot be reached: "
         )
-        assert refused(*part, **here, REDIS_URL=redis_url) == (
+        assert run_refused(*command, **settings, REDIS_URL=redis_url) == (
             f"gql-imgproc: The database sqlite:///{tmp_path}/data/imgproc.db does not have the tables of this version. "
             "Run `gql-imgproc migrate`\n"
         )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_schema_in_the_repository_is_what_the_code_exports() -> None:
+def test_schema_in_the_repository_is_the_exported_one() -> None:
     exported = subprocess.run([*COMMAND, "export-schema"], capture_output=True, text=True, timeout=60, check=True)
 
     assert exported.stdout == (Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8")

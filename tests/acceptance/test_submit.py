@@ -1,4 +1,4 @@
-"""The client on the command line, against the real service."""
+"""The command-line client against the real service."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_exit_status_says_what_became_of_the_upload(
-    start: StartService, pictures: Path, pictures_port: int, tmp_path: Path
+def test_exit_status_reports_the_outcome_of_the_upload(
+    start: StartService, image_folder: Path, image_port: int, tmp_path: Path
 ) -> None:
-    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
-    base = f"http://127.0.0.1:{pictures_port}"
+    (image_folder / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
+    base = f"http://127.0.0.1:{image_port}"
     (tmp_path / "good.csv").write_text(f"{HEADER}1,Lamp,{base}/lamp.png\n")
     (tmp_path / "mixed.csv").write_text(f'{HEADER}1,Lamp,"{base}/lamp.png,{base}/gone.png"\n')
-    (tmp_path / "bad.csv").write_text(f"{HEADER}one,,{base}/lamp.png\n2,Lamp,no address\n")
+    (tmp_path / "bad.csv").write_text(f"{HEADER}one,,{base}/lamp.png\n2,Lamp,no URL\n")
     service = start("--workers", "1")
 
     good = run("submit", "good.csv", "--url", service.url, folder=tmp_path)
     mixed = run("submit", "mixed.csv", "--url", service.url, "--output", "mixed-out.csv", folder=tmp_path)
     bad = run("submit", "bad.csv", "--url", service.url, folder=tmp_path)
-    only_sent = run("submit", "good.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
+    no_wait = run("submit", "good.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
 
-    assert (good.returncode, only_sent.returncode) == (0, 0), good.stderr
+    assert (good.returncode, no_wait.returncode) == (0, 0), good.stderr
     assert good.stdout.splitlines()[0].endswith(": 1 product, 1 picture")
     with (tmp_path / "good-output.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["Output Image Urls"].startswith(service.url) for row in csv.DictReader(file)] == [True]
@@ -59,7 +59,7 @@ def test_the_exit_status_says_what_became_of_the_upload(
     assert not (tmp_path / "none.csv").exists()
 
 
-def test_nobody_there_is_one_line(tmp_path: Path) -> None:
+def test_unreachable_service_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "good.csv").write_text(HEADER)
 
     done = run("submit", "good.csv", "--url", "http://127.0.0.1:1", folder=tmp_path)
@@ -70,18 +70,18 @@ def test_nobody_there_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_file_is_a_refusal_and_no_wrong_use(tmp_path: Path) -> None:
+def test_missing_file_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run("submit", "none.csv", folder=tmp_path)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "gql-imgproc: The file none.csv cannot be read: No such file or directory\n"
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_version_is_printed(tmp_path: Path) -> None:
     assert run("--version", folder=tmp_path).stdout == f"gql-imgproc {__version__}\n"
 
 
-def test_the_demo_ends_well_by_itself_without_a_terminal(tmp_path: Path) -> None:
+def test_demo_exits_successfully_without_a_terminal(tmp_path: Path) -> None:
     done = run("demo", "--data-dir", "demo", folder=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Uploads to a real API process: what they cost it while they come in, and what is left of them."""
+"""Uploads to a real API process: their memory use, and what remains of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.acceptance.test_separate_processes import wait_until_ready
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory and files are looked up in /proc"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory use and open files from /proc"),
 ]
 
 MiB = 1024 * 1024
@@ -42,44 +42,44 @@ class Api:
     port: int
     temporary: Path
 
-    def begin(self, length: int) -> http.client.HTTPConnection:
-        """An upload of so many bytes, of which the head is sent."""
+    def start_upload(self, length: int) -> http.client.HTTPConnection:
+        """Sends the headers of an upload of this many bytes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         connection.putrequest("POST", "/graphql")
         connection.putheader("GraphQL-Preflight", "1")
         connection.putheader("Content-Type", "multipart/form-data; boundary=x")
-        connection.putheader("Content-Length", str(len(BEFORE) + length + len(BEHIND)))
+        connection.putheader("Content-Length", str(len(PREFIX) + length + len(SUFFIX)))
         connection.endheaders()
-        connection.send(BEFORE)
+        connection.send(PREFIX)
         return connection
 
     def upload(self, pieces: Iterable[bytes], length: int) -> tuple[int, Any]:
-        """Status and outcome of an upload."""
-        with closing(self.begin(length)) as connection:
+        """Status and JSON body of an upload."""
+        with closing(self.start_upload(length)) as connection:
             for piece in pieces:
                 connection.send(piece)
             if pieces:
-                connection.send(BEHIND)
+                connection.send(SUFFIX)
             with connection.getresponse() as response:
                 return response.status, json.loads(response.read())
 
-    def outcome(self, data: bytes) -> dict[str, Any]:
-        status, answer = self.upload([data], len(data))
-        assert status == 200, answer
-        outcome: dict[str, Any] = answer["data"]["uploadCsv"]
-        return outcome
+    def upload_csv(self, data: bytes) -> dict[str, Any]:
+        status, body = self.upload([data], len(data))
+        assert status == 200, body
+        result: dict[str, Any] = body["data"]["uploadCsv"]
+        return result
 
     def peak_kib(self) -> int:
-        """The most memory the process had since `forget_peak`."""
+        """Peak memory of the process since `reset_peak`."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
-    def forget_peak(self) -> int:
+    def reset_peak(self) -> int:
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
         return self.peak_kib()
 
     def open_temporary_files(self) -> int:
-        """Files in the folder for temporary ones, those included that have no name there any more."""
+        """Open files in the folder for temporary files, including deleted ones."""
         folder = Path(f"/proc/{self.process.pid}/fd")
         found = 0
         for descriptor in folder.iterdir():
@@ -88,7 +88,7 @@ class Api:
         return found
 
 
-BEFORE = b"".join(
+PREFIX = b"".join(
     b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b' % part
     for part in (
         (b"operations", b"", json.dumps({"query": QUERY, "variables": {"input": {"file": None}}}).encode() + b"\r\n"),
@@ -96,7 +96,7 @@ BEFORE = b"".join(
         (b"f", b'; filename="shop.csv"', b""),
     )
 )
-BEHIND = b"\r\n--x--\r\n"
+SUFFIX = b"\r\n--x--\r\n"
 
 StartApi = Callable[..., Api]
 
@@ -109,11 +109,11 @@ def start_api(redis_url: str, tmp_path: Path) -> Iterator[StartApi]:
         temporary = tmp_path / "temporary"
         temporary.mkdir()
         port = check_port("127.0.0.1", 0)
-        ours = environment(REDIS_URL=redis_url, DATA_DIR=str(tmp_path / "data"), **settings)
-        ours["TMPDIR"] = str(temporary)
-        subprocess.run([*COMMAND, "migrate"], env=ours, capture_output=True, timeout=60, check=True)
+        variables = environment(REDIS_URL=redis_url, DATA_DIR=str(tmp_path / "data"), **settings)
+        variables["TMPDIR"] = str(temporary)
+        subprocess.run([*COMMAND, "migrate"], env=variables, capture_output=True, timeout=60, check=True)
         with (tmp_path / "log").open("wb") as log:
-            process = subprocess.Popen([*COMMAND, "api", "--port", str(port)], env=ours, stdout=log, stderr=log)
+            process = subprocess.Popen([*COMMAND, "api", "--port", str(port)], env=variables, stdout=log, stderr=log)
         started.append(Api(process, port, temporary))
         wait_until_ready(f"http://127.0.0.1:{port}")
         return started[-1]
@@ -124,62 +124,62 @@ def start_api(redis_url: str, tmp_path: Path) -> Iterator[StartApi]:
         assert api.process.wait(20) == 0, (tmp_path / "log").read_text()
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
+def wait_until(is_reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while not happened():
+    while not is_reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def stored(tmp_path: Path) -> list[Path]:
+def stored_files(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "data" / "objects").rglob("*") if path.is_file()]
 
 
-def test_an_upload_at_the_limit_takes_no_more_memory_than_a_small_one(start_api: StartApi, tmp_path: Path) -> None:
-    # Given a process that has had uploads, and files at the limit: one that is accepted, one that is not,
+def test_upload_at_the_limit_needs_no_more_memory_than_a_small_one(start_api: StartApi, tmp_path: Path) -> None:
+    # Given a process that has handled uploads, and two files at the size limit, one valid and one invalid,
     api = start_api()
     row = b'%d,"' + b"a long name " * 18 + b'","https://shop.example/%d.jpg"\n'
-    # Large enough to be streamed into the store, as larger ones are.
+    # Large enough to be streamed into the store.
     small = HEADER + b"".join(row % (number, number) for number in range(1, 6_001))
     for _ in range(2):
-        assert api.outcome(HEADER + ROW * 1_000)["__typename"] == "CsvInvalid"
-        assert api.outcome(small)["__typename"] == "UploadCsvSuccess"
+        assert api.upload_csv(HEADER + ROW * 1_000)["__typename"] == "CsvInvalid"
+        assert api.upload_csv(small)["__typename"] == "UploadCsvSuccess"
     limit = 20 * MiB
-    good, count = bytearray(HEADER), 0
-    while len(good) < limit - 300:
+    valid, count = bytearray(HEADER), 0
+    while len(valid) < limit - 300:
         count += 1
-        good += row % (count, count)
-    bad = (HEADER + ROW * (limit // len(ROW)))[: limit - 1] + b"\n"
+        valid += row % (count, count)
+    invalid = (HEADER + ROW * (limit // len(ROW)))[: limit - 1] + b"\n"
 
     # when they are uploaded,
-    before = api.forget_peak()
-    accepted = api.outcome(bytes(good))
+    before = api.reset_peak()
+    accepted = api.upload_csv(bytes(valid))
     after_accepted = api.peak_kib()
-    refused = api.outcome(bad)
+    refused = api.upload_csv(invalid)
     after_refused = api.peak_kib()
 
-    # then the process needed hardly more than before.
+    # then the process needs hardly more memory than before.
     assert accepted == {"__typename": "UploadCsvSuccess", "request": {"totalProducts": count}}
     assert refused["__typename"] == "CsvInvalid"
     assert after_accepted - before <= 8 * 1024
     assert after_refused - before <= 8 * 1024
 
 
-def test_nothing_is_left_of_an_upload_however_it_ends(start_api: StartApi, tmp_path: Path) -> None:
-    # Given a process that has had an upload,
+def test_failed_uploads_leave_no_file(start_api: StartApi, tmp_path: Path) -> None:
+    # Given a process that has handled an upload,
     api = start_api()
-    assert api.outcome(HEADER + ROW)["__typename"] == "UploadCsvSuccess"
-    kept = stored(tmp_path)
+    assert api.upload_csv(HEADER + ROW)["__typename"] == "UploadCsvSuccess"
+    files = stored_files(tmp_path)
     big = HEADER + ROW * 100_000
 
-    # when one is refused, one is too large, one is much too large,
-    assert api.outcome(big)["__typename"] == "CsvInvalid"
+    # when one upload is refused, one is too large, one is much too large,
+    assert api.upload_csv(big)["__typename"] == "CsvInvalid"
     assert api.upload([b"x" * MiB] * 21, 21 * MiB) == (413, {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}})
-    status, answer = api.upload([], 300 * MiB)
-    assert (status, answer["errors"][0]["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    status, body = api.upload([], 300 * MiB)
+    assert (status, body["errors"][0]["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
-    # one's client leaves in the middle, and one's client is killed,
-    leaving = api.begin(len(big))
+    # one client disconnects in the middle, and one client is killed,
+    leaving = api.start_upload(len(big))
     leaving.send(big[: 3 * MiB])
     wait_until(lambda: api.open_temporary_files() == 1)
     leaving.close()
@@ -191,11 +191,11 @@ def test_nothing_is_left_of_an_upload_however_it_ends(start_api: StartApi, tmp_p
     sender.kill()
     sender.communicate()
 
-    # then no file is open, none is left, nothing else was stored.
+    # then no temporary file is open or left, and nothing else was stored.
     wait_until(lambda: api.open_temporary_files() == 0)
     assert list(api.temporary.iterdir()) == []
-    assert stored(tmp_path) == kept
-    assert [path.name for path in kept] == ["input.csv"]
+    assert stored_files(tmp_path) == files
+    assert [path.name for path in files] == ["input.csv"]
 
 
 SENDER = f"""
@@ -203,36 +203,36 @@ import socket, sys, time
 head = "POST /graphql HTTP/1.1\\r\\nHost: localhost\\r\\nGraphQL-Preflight: 1\\r\\n"
 head += "Content-Type: multipart/form-data; boundary=x\\r\\nContent-Length: " + sys.argv[2] + "\\r\\n\\r\\n"
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
-    connection.sendall(head.encode() + {BEFORE!r} + b"x" * 3_000_000)
+    connection.sendall(head.encode() + {PREFIX!r} + b"x" * 3_000_000)
     time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("limit", [20 * MiB, 2_000 * MiB])
-def test_a_gigabyte_in_one_line_is_refused_in_little_memory(start_api: StartApi, limit: int) -> None:
-    # Given a process whose limit is as it is, or so high that the line is looked at,
+def test_gigabyte_in_one_line_is_refused_with_little_memory(start_api: StartApi, limit: int) -> None:
+    # Given a process with the default size limit, or with one so high that the line is parsed,
     api = start_api(MAX_UPLOAD_BYTES=str(limit))
-    assert api.outcome(HEADER + ROW)["__typename"] == "UploadCsvSuccess"
-    before = api.forget_peak()
+    assert api.upload_csv(HEADER + ROW)["__typename"] == "UploadCsvSuccess"
+    before = api.reset_peak()
 
     # when a line of a gigabyte is uploaded,
     block = b"x" * MiB
-    status, answer = api.upload((block for _ in range(1_000)), 1_000 * MiB)
+    status, body = api.upload((block for _ in range(1_000)), 1_000 * MiB)
 
-    # then it is refused, for its size or for its length, and took little memory.
+    # then it is refused, for the file size or for the field length, and needs little memory.
     if limit < 1_000 * MiB:
-        assert (status, answer["errors"][0]["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+        assert (status, body["errors"][0]["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
     else:
         assert status == 200
-        (issue,) = answer["data"]["uploadCsv"]["errors"]
+        (issue,) = body["data"]["uploadCsv"]["errors"]
         assert (issue["code"], issue["row"]) == ("FIELD_TOO_LONG", 1)
     assert api.peak_kib() < 200 * 1024
     assert api.peak_kib() - before <= 16 * 1024
-    # Closed after the answer was sent.
+    # The file is closed after the response was sent.
     wait_until(lambda: api.open_temporary_files() == 0)
 
 
-def test_a_name_that_points_to_this_machine_is_not_answered(start_api: StartApi) -> None:
+def test_untrusted_host_name_is_rejected(start_api: StartApi) -> None:
     api = start_api()
 
     statuses = {}

@@ -1,4 +1,4 @@
-"""The end of a request is told by the real service to a real receiver, as Standard Webhooks has it."""
+"""The real service sends webhooks, by Standard Webhooks, to a real receiver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.client import Client, Progress
 from tests.acceptance.conftest import COMMAND, Service, StartService, environment
-from tests.acceptance.test_up import upload, write_manifest
+from tests.acceptance.test_up import upload, write_csv
 
 pytestmark = pytest.mark.acceptance
 
@@ -35,10 +35,8 @@ query Log($id: ID!) {
 
 
 @contextmanager
-def receiver(
-    statuses: list[int], address: str = "127.0.0.1"
-) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """Answers with one status after the other, the last one for ever; its address, and what it was sent."""
+def receiver(statuses: list[int], ip: str = "127.0.0.1") -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """Responds with the statuses in order, repeating the last one. Yields its URL and the received requests."""
     received: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,31 +50,31 @@ def receiver(
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer((address, 0), Handler)
+    server = ThreadingHTTPServer((ip, 0), Handler)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
-        yield f"http://{address}:{server.server_port}/hook?token=hidden", received
+        yield f"http://{ip}:{server.server_port}/hook?token=hidden", received
     finally:
         server.shutdown()
         server.server_close()
 
 
-async def run_to_its_end(service: Service, manifest: Path, webhook_url: str) -> str:
+async def run_to_end(service: Service, csv_path: Path, webhook_url: str) -> str:
     async with Client(service.url) as client:
-        accepted = await upload(client, manifest, webhook_url=webhook_url)
+        accepted = await upload(client, csv_path, webhook_url=webhook_url)
         states: list[Progress] = [state async for state in client.progress(accepted.request_id)]
         assert states[-1].status.is_terminal
         return accepted.request_id
 
 
-def told(service: Service, request_id: str) -> Any:
-    """What the API tells of the webhook, once it was delivered."""
+def read_delivered_webhook(service: Service, request_id: str) -> Any:
+    """The webhook as the API reports it, once it was delivered."""
     deadline = time.monotonic() + 20
     while True:
         query = {"query": LOG, "variables": {"id": request_id}}
-        answer = httpx.post(f"{service.url}/graphql", json=query, trust_env=False).json()
-        assert "errors" not in answer, answer
-        request = answer["data"]["request"]
+        response = httpx.post(f"{service.url}/graphql", json=query, trust_env=False).json()
+        assert "errors" not in response, response
+        request = response["data"]["request"]
         if request["webhook"]["status"] == "DELIVERED":
             return request["webhook"]
         assert time.monotonic() < deadline, request
@@ -84,14 +82,12 @@ def told(service: Service, request_id: str) -> Any:
 
 
 @pytest.fixture
-def manifest(tmp_path: Path, pictures: Path, pictures_port: int) -> Path:
-    (pictures / "clock.jpg").write_bytes(sample_images.render_sample("clock.jpg"))
-    return write_manifest(tmp_path / "products.csv", [[f"http://127.0.0.1:{pictures_port}/clock.jpg"]])
+def csv_path(tmp_path: Path, image_folder: Path, image_port: int) -> Path:
+    (image_folder / "clock.jpg").write_bytes(sample_images.render_sample("clock.jpg"))
+    return write_csv(tmp_path / "products.csv", [[f"http://127.0.0.1:{image_port}/clock.jpg"]])
 
 
-def test_a_receiver_that_falters_is_told_again_under_the_same_name(
-    start: StartService, manifest: Path, pictures_port: int
-) -> None:
+def test_failed_webhook_is_retried_with_the_same_id(start: StartService, csv_path: Path, image_port: int) -> None:
     with receiver([500, 302, 503, 204]) as (url, received):
         service = start(
             FETCH_ALLOW_PORTS="*",
@@ -100,15 +96,15 @@ def test_a_receiver_that_falters_is_told_again_under_the_same_name(
             SWEEP_SECONDS="0.2",
         )
 
-        request_id = asyncio.run(run_to_its_end(service, manifest, url))
-        webhook = told(service, request_id)
+        request_id = asyncio.run(run_to_end(service, csv_path, url))
+        webhook = read_delivered_webhook(service, request_id)
 
     events = [Webhook(SECRET).verify(body, headers) for headers, body in received]
     assert len(events) == 4
     assert len({headers["webhook-id"] for headers, _ in received}) == 1
-    stamps = [int(headers["webhook-timestamp"]) for headers, _ in received]
-    assert stamps == sorted(stamps)
-    assert stamps[-1] > stamps[0]
+    timestamps = [int(headers["webhook-timestamp"]) for headers, _ in received]
+    assert timestamps == sorted(timestamps)
+    assert timestamps[-1] > timestamps[0]
     event = events[-1]
     assert isinstance(event, dict)
     assert event["type"] == "request.completed"
@@ -119,13 +115,13 @@ def test_a_receiver_that_falters_is_told_again_under_the_same_name(
     assert webhook["log"][-1]["error"] is None
 
 
-def test_a_crash_costs_one_repetition_at_most(start: StartService, manifest: Path) -> None:
+def test_crash_causes_at_most_one_duplicate(start: StartService, csv_path: Path) -> None:
     with receiver([500, 204]) as (url, received):
         service = start(
             "--workers", "1", FETCH_ALLOW_PORTS="*", WEBHOOK_RETRY_DELAYS="1", SWEEP_SECONDS="0.3", LEASE_SECONDS="1"
         )
 
-        request_id = asyncio.run(run_to_its_end(service, manifest, url))
+        request_id = asyncio.run(run_to_end(service, csv_path, url))
         while not received:
             time.sleep(0.01)
         for worker in service.workers():
@@ -136,7 +132,7 @@ def test_a_crash_costs_one_repetition_at_most(start: StartService, manifest: Pat
         webhook = None
         while webhook is None:
             try:
-                webhook = told(service, request_id)
+                webhook = read_delivered_webhook(service, request_id)
             except httpx.HTTPError:
                 time.sleep(0.1)
         time.sleep(1)
@@ -146,7 +142,7 @@ def test_a_crash_costs_one_repetition_at_most(start: StartService, manifest: Pat
     assert len({headers["webhook-id"] for headers, _ in received}) == 1
 
 
-def test_listen_shows_what_it_was_told(start: StartService, manifest: Path) -> None:
+def test_listen_prints_received_webhooks(start: StartService, csv_path: Path) -> None:
     listening = subprocess.Popen(
         [*COMMAND, "listen", "--port", "8899", "--secret", SECRET],
         env=environment() | {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
@@ -158,11 +154,11 @@ def test_listen_shows_what_it_was_told(start: StartService, manifest: Path) -> N
         assert "signatures are checked" in listening.stdout.readline()
         service = start(FETCH_ALLOW_PORTS="*", WEBHOOK_SECRET=SECRET)
 
-        request_id = asyncio.run(run_to_its_end(service, manifest, "http://127.0.0.1:8899/"))
+        request_id = asyncio.run(run_to_end(service, csv_path, "http://127.0.0.1:8899/"))
 
-        assert told(service, request_id)["status"] == "DELIVERED"
+        assert read_delivered_webhook(service, request_id)["status"] == "DELIVERED"
     finally:
         listening.terminate()
-        shown, _ = listening.communicate(timeout=10)
-    assert "request.completed" in shown
-    assert json.dumps(request_id)[1:-1] in shown
+        output, _ = listening.communicate(timeout=10)
+    assert "request.completed" in output
+    assert json.dumps(request_id)[1:-1] in output
