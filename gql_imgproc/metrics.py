@@ -73,9 +73,9 @@ STAGE_SECONDS = Histogram(
     buckets=_SECONDS,
 )
 DOWNLOADS = Counter(
-    "imgproc_downloads_total", "Image downloads, by host category and result.", ["host_class", "result"]
+    "imgproc_downloads_total", "Image downloads, by host category and result.", ["host_category", "result"]
 )
-DOWNLOAD_BYTES = Counter("imgproc_download_bytes_total", "Bytes of downloaded images.", ["host_class"])
+DOWNLOAD_BYTES = Counter("imgproc_download_bytes_total", "Bytes of downloaded images.", ["host_category"])
 PRODUCTS_CLAIMED = Counter("imgproc_products_claimed_total", "Products claimed.")
 LEASES_LOST = Counter(
     "imgproc_leases_lost_total", "Leases lost: work taken over by another worker before it completed.", ["work"]

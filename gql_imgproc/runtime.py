@@ -16,7 +16,7 @@ from gql_imgproc.messaging.pubsub import Hub, Publisher
 from gql_imgproc.messaging.queue import Queue
 from gql_imgproc.messaging.rate_limiter import RateLimiter
 from gql_imgproc.net.address_policy import NetworkPolicy
-from gql_imgproc.net.image_fetcher import Fetcher, FetchLimits
+from gql_imgproc.net.image_fetcher import FetchLimits, ImageFetcher
 from gql_imgproc.security.webhook_signature import parse_webhook_keys
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import open_storage
@@ -62,7 +62,7 @@ class Runtime:
         self.hub = Hub(settings.redis_url)
         self.rate_limiter = RateLimiter(settings.redis_url)
         self.storage = open_storage(settings)
-        self.fetcher = Fetcher(
+        self.fetcher = ImageFetcher(
             self.policy,
             FetchLimits(
                 max_bytes=settings.max_image_bytes,

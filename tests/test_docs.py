@@ -34,7 +34,7 @@ from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
 from gql_imgproc.imaging.compress import ImageLimits
 from gql_imgproc.net.address_policy import MAX_URL_CHARS
 from gql_imgproc.net.fetch_errors import FetchErrorKind
-from gql_imgproc.net.http_client import MAX_ADDRESSES_TRIED
+from gql_imgproc.net.http_client import MAX_IPS_TRIED
 from gql_imgproc.net.image_fetcher import FetchLimits
 from gql_imgproc.requests.limits import csv_limits, image_limits
 from gql_imgproc.settings import MiB, Settings
@@ -176,7 +176,7 @@ def limits_table() -> str:
         ("Longest row of a CSV file, in characters.", manifest.longest_row_chars),
         ("Longest product name, in characters.", manifest.max_name_chars),
         ("Redirects that are followed.", redirects),
-        ("Addresses of one host that are tried.", MAX_ADDRESSES_TRIED),
+        ("Addresses of one host that are tried.", MAX_IPS_TRIED),
         (
             "Pixels of all frames of a picture together, at the default of `IMGPROC_MAX_IMAGE_PIXELS`.",
             compression.max_total_pixels,

@@ -193,9 +193,13 @@ WORKERS = dashboard(
             ),
         ),
         Panel(
-            "Downloads", "ops", ((rate("imgproc_downloads_total", "host_class, result"), "{{host_class}} {{result}}"),)
+            "Downloads",
+            "ops",
+            ((rate("imgproc_downloads_total", "host_category, result"), "{{host_category}} {{result}}"),),
         ),
-        Panel("Bytes downloaded", "Bps", ((rate("imgproc_download_bytes_total", "host_class"), "{{host_class}}"),)),
+        Panel(
+            "Bytes downloaded", "Bps", ((rate("imgproc_download_bytes_total", "host_category"), "{{host_category}}"),)
+        ),
         Panel("Failures", "ops", ((rate("imgproc_image_failures_total", "code"), "{{code}}"),), stacked=True),
         Panel("Retries", "ops", ((rate("imgproc_image_retries_total", "code"), "{{code}}"),), stacked=True),
         Panel("Products claimed", "ops", ((rate("imgproc_products_claimed_total"), "claimed"),)),

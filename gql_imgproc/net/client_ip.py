@@ -1,37 +1,37 @@
-"""Who calls, where proxies stand between: `X-Forwarded-For`, to which each proxy adds whom it was called by."""
+"""The client's IP address behind reverse proxies, from `X-Forwarded-For`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
-_Address = IPv4Address | IPv6Address
+from gql_imgproc.net.ip_literals import IpAddress
 
 
-def client_ip(peer: str, forwarded: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The last address on the way here that no trusted proxy has; what stands before it anybody may have written."""
-    nearest = _address(peer)
-    if nearest is None:
+def client_ip(peer: str, forwarded_for: str, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """Return the last IP address of the chain that is no trusted proxy. Entries before it can be forged."""
+    client = _parse_ip(peer)
+    if client is None:
         return peer
-    for said in reversed(forwarded.split(",")):
-        if not any(nearest in network for network in trusted):
+    for entry in reversed(forwarded_for.split(",")):
+        if not any(client in network for network in trusted):
             break
-        before = _address(said)
-        if before is None:
+        previous = _parse_ip(entry)
+        if previous is None:
             break
-        nearest = before
-    return str(nearest)
+        client = previous
+    return str(client)
 
 
-def _address(text: str) -> _Address | None:
-    """An address, as some proxies write it: with a port, or in brackets."""
+def _parse_ip(text: str) -> IpAddress | None:
+    """Parse an IP address that may have a port or brackets, as some proxies write it."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        found = ip_address(text.partition("%")[0])
+        ip = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(ip, "ipv4_mapped", None) or ip

@@ -1,16 +1,19 @@
-"""Every way in which fetching a picture fails, what it is called, and whether a later try may help."""
+"""Every way in which a download can fail: its error code, and whether a retry can help."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-from gql_imgproc.errors import ImageErrorCode
+import httpx
+
+from gql_imgproc.errors import ImageError, ImageErrorCode
+from gql_imgproc.net.address_policy import UrlProblem
 
 
 @dataclass(frozen=True, slots=True)
 class FetchErrorSpec:
-    """`meaning` tells the rows apart in the documents; `temporary` ones are tried again."""
+    """One row of the table in docs/RELIABILITY.md."""
 
     meaning: str
     code: ImageErrorCode
@@ -18,45 +21,88 @@ class FetchErrorSpec:
 
 
 class FetchErrorKind(Enum):
-    """The table. docs/RELIABILITY.md shows it."""
+    """The names are values of the label `result` in metrics."""
 
-    ADDRESS_UNREADABLE = FetchErrorSpec("the address cannot be read", ImageErrorCode.UNREACHABLE, False)
-    ADDRESS_FORBIDDEN = FetchErrorSpec(
-        "the address or its port is not allowed", ImageErrorCode.FORBIDDEN_ADDRESS, False
+    URL_INVALID = FetchErrorSpec("the URL is invalid", ImageErrorCode.UNREACHABLE, False)
+    HOST_FORBIDDEN = FetchErrorSpec(
+        "the host's IP address or port is not allowed", ImageErrorCode.FORBIDDEN_ADDRESS, False
     )
-    # Temporary although the name may never exist: name servers err for minutes, and tries are few.
-    NAME_UNKNOWN = FetchErrorSpec("the host's name cannot be resolved", ImageErrorCode.UNREACHABLE, True)
+    # Retryable although the name may not exist: DNS servers fail for minutes, and attempts are few.
+    NAME_NOT_RESOLVED = FetchErrorSpec("the host name cannot be resolved", ImageErrorCode.UNREACHABLE, True)
     NOT_CONNECTED = FetchErrorSpec("the host refuses the connection", ImageErrorCode.UNREACHABLE, True)
     CONNECT_TIMEOUT = FetchErrorSpec("no connection within `FETCH_CONNECT_SECONDS`", ImageErrorCode.TIMEOUT, True)
-    CERTIFICATE_INVALID = FetchErrorSpec("the TLS certificate is not valid", ImageErrorCode.UNREACHABLE, False)
-    SILENT = FetchErrorSpec("silence for `FETCH_FIRST_BYTE_SECONDS`", ImageErrorCode.TIMEOUT, True)
-    TOO_SLOW = FetchErrorSpec("not all within `FETCH_TOTAL_SECONDS`", ImageErrorCode.TIMEOUT, True)
-    NO_TURN = FetchErrorSpec("no turn to download within ten minutes", ImageErrorCode.TIMEOUT, True)
-    BROKEN_ANSWER = FetchErrorSpec(
-        "the connection is reset, or the answer cut or not HTTP", ImageErrorCode.UNREACHABLE, True
+    CERTIFICATE_INVALID = FetchErrorSpec("the TLS certificate is invalid", ImageErrorCode.UNREACHABLE, False)
+    READ_TIMEOUT = FetchErrorSpec("no data for `FETCH_FIRST_BYTE_SECONDS`", ImageErrorCode.TIMEOUT, True)
+    TOTAL_TIMEOUT = FetchErrorSpec("not complete within `FETCH_TOTAL_SECONDS`", ImageErrorCode.TIMEOUT, True)
+    LIMITER_TIMEOUT = FetchErrorSpec(
+        "the download limits allow no start within ten minutes", ImageErrorCode.TIMEOUT, True
     )
-    EMPTY_ANSWER = FetchErrorSpec("the answer is empty", ImageErrorCode.UNREACHABLE, True)
-    STATUS_TEMPORARY = FetchErrorSpec("status 408, 425, 429 or 5xx", ImageErrorCode.HTTP_STATUS, True)
-    STATUS_PERMANENT = FetchErrorSpec("any other status but 2xx", ImageErrorCode.HTTP_STATUS, False)
+    RESPONSE_BROKEN = FetchErrorSpec(
+        "the connection is reset, or the response is truncated or not HTTP", ImageErrorCode.UNREACHABLE, True
+    )
+    RESPONSE_EMPTY = FetchErrorSpec("the response is empty", ImageErrorCode.UNREACHABLE, True)
+    STATUS_RETRYABLE = FetchErrorSpec("status 408, 425, 429 or 5xx", ImageErrorCode.HTTP_STATUS, True)
+    STATUS_PERMANENT = FetchErrorSpec("any other status except 2xx", ImageErrorCode.HTTP_STATUS, False)
     TOO_MANY_REDIRECTS = FetchErrorSpec(
-        "more than five redirects, or a circle", ImageErrorCode.TOO_MANY_REDIRECTS, False
+        "more than five redirects, or a redirect loop", ImageErrorCode.TOO_MANY_REDIRECTS, False
     )
     CONTENT_ENCODED = FetchErrorSpec("a Content-Encoding", ImageErrorCode.NOT_AN_IMAGE, False)
     TOO_LARGE = FetchErrorSpec("more than `MAX_IMAGE_BYTES`", ImageErrorCode.TOO_LARGE, False)
 
     @classmethod
-    def of_status(cls, status: int) -> FetchErrorKind:
-        """The fault of an answer that brings no picture."""
-        return cls.STATUS_TEMPORARY if status in (408, 425, 429) or 500 <= status < 600 else cls.STATUS_PERMANENT
+    def from_status(cls, status: int) -> FetchErrorKind:
+        return cls.STATUS_RETRYABLE if status in (408, 425, 429) or 500 <= status < 600 else cls.STATUS_PERMANENT
+
+
+class FetchError(ImageError):
+    """An image that could not be downloaded."""
+
+    def __init__(
+        self,
+        kind: FetchErrorKind,
+        message: str,
+        *,
+        http_status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        spec = kind.value
+        super().__init__(
+            spec.code,
+            message,
+            http_status=http_status,
+            retryable=spec.retryable,
+            retry_after_s=retry_after_s if spec.retryable else None,
+        )
+        self.kind = kind
 
 
 def status_advice(status: int) -> str:
-    """What whoever wrote the address can do about a status."""
-    if FetchErrorKind.of_status(status).value.retryable:
-        return "It may answer again later; retry the request then."
+    """Say what the user can do about a response status."""
+    if FetchErrorKind.from_status(status).value.retryable:
+        return "The error may be temporary; retry the request later."
     match status:
         case 401 | 402 | 403 | 407 | 451:
-            return "It does not give the picture to everybody. Make it public, or use another address."
+            return "The host denies access. Make the image public, or use another URL."
         case 404 | 410:
-            return "There is no picture at the address. Check the address, or put the picture there."
-    return "Open the address in a browser to see what it says."
+            return "There is no image at this URL. Check the URL, or put the image there."
+    return "Open the URL in a browser to see the response."
+
+
+class ForbiddenAddress(httpx.ConnectError):
+    """The policy forbids connecting to the host's IP address or port."""
+
+    def __init__(self, problem: UrlProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class HostNotFound(httpx.ConnectError):
+    """The host name could not be resolved."""
+
+
+class CertificateRejected(httpx.ConnectError):
+    """The TLS certificate is not valid for the host."""
+
+
+class ConnectionStale(httpx.ReadError):
+    """The host closed a kept-alive connection before it read the request. Retry on a new connection."""

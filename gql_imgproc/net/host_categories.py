@@ -1,4 +1,4 @@
-"""What kind of host an address leads to, in few words: for figures, which must not grow with the hosts."""
+"""Categories of image hosts, for metrics: labels must not grow with the number of hosts."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from enum import StrEnum
 
-from gql_imgproc.net.address_policy import Address, NetworkPolicy, check_ip
+from gql_imgproc.net.address_policy import NetworkPolicy, check_ip
+from gql_imgproc.net.ip_literals import IpAddress
 
-#: Hosts that are remembered, those looked up last.
-REMEMBERED = 1_000
+#: Hosts whose category is cached; the least recently resolved one is evicted.
+MAX_HOSTS = 1_000
 _STRICTEST = NetworkPolicy()
 
 
-class HostClass(StrEnum):
+class HostCategory(StrEnum):
     PUBLIC = "public"
-    #: In a network that is not public and that IMGPROC_FETCH_ALLOW_NETWORKS allows.
+    #: In a private network that IMGPROC_FETCH_ALLOW_NETWORKS allows.
     ALLOWED_PRIVATE = "allowed_private"
-    #: Its name was not resolved, or to an address that is not allowed.
+    #: The name was not resolved, or its IP address is forbidden.
     UNKNOWN = "unknown"
 
 
 class HostCategories:
-    """The classes of the hosts that were looked up."""
-
     def __init__(self) -> None:
-        self._classes: OrderedDict[str, HostClass] = OrderedDict()
+        self._categories: OrderedDict[str, HostCategory] = OrderedDict()
 
-    def note(self, host: str, addresses: Iterable[str | Address]) -> None:
-        public = all(check_ip(address, _STRICTEST) is None for address in addresses)
-        self._classes[host] = HostClass.PUBLIC if public else HostClass.ALLOWED_PRIVATE
-        self._classes.move_to_end(host)
-        if len(self._classes) > REMEMBERED:
-            self._classes.popitem(last=False)
+    def record(self, host: str, ips: Iterable[str | IpAddress]) -> None:
+        is_public = all(check_ip(ip, _STRICTEST) is None for ip in ips)
+        self._categories[host] = HostCategory.PUBLIC if is_public else HostCategory.ALLOWED_PRIVATE
+        self._categories.move_to_end(host)
+        if len(self._categories) > MAX_HOSTS:
+            self._categories.popitem(last=False)
 
-    def of(self, host: str) -> HostClass:
-        return self._classes.get(host, HostClass.UNKNOWN)
+    def get(self, host: str) -> HostCategory:
+        return self._categories.get(host, HostCategory.UNKNOWN)

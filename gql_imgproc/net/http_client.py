@@ -1,7 +1,7 @@
-"""HTTP to addresses that strangers wrote: what is checked is what is connected to.
+"""An HTTP client for untrusted URLs. It connects only to IP addresses that it has checked.
 
-A name is resolved once; if one of its addresses is forbidden, none is used; the connection goes to a checked
-address, so there is no moment at which the name could come to mean something else. TLS still asks for the name.
+A name is resolved once per connection. If one of its IP addresses is forbidden, none is used. The connection goes to a
+checked IP address, so DNS rebinding has no effect. TLS still verifies the host name.
 """
 
 from __future__ import annotations
@@ -20,48 +20,37 @@ import httpcore
 import httpx
 
 from gql_imgproc.net.address_policy import (
-    AddressProblemCode,
     NetworkPolicy,
     UrlProblem,
+    UrlProblemCode,
     check_ip,
     check_port,
-    parse_ip_literals,
 )
-from gql_imgproc.net.host_categories import HostCategories, HostClass
+from gql_imgproc.net.fetch_errors import CertificateRejected, ConnectionStale, ForbiddenAddress, HostNotFound
+from gql_imgproc.net.host_categories import HostCategories, HostCategory
+from gql_imgproc.net.ip_literals import parse_ip_literals
 
-#: Answers the IP addresses of a host name and port.
+#: Returns the IP addresses of a host name and port.
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
-#: Names looked up at once. A dead name server holds a thread for up to half a minute, and only one per name; as many
-#: downloads wait for names as there are, five seconds each, and come again. Threads are made as they are needed.
+#: Concurrent DNS lookups. A dead DNS server blocks a thread for up to half a minute, but only one per name. Threads are
+#: created on demand.
 RESOLVER_THREADS = 64
-#: Seconds to connect in when the caller says nothing.
+#: Connect timeout in seconds if the caller sets none.
 CONNECT_S = 5.0
-#: Addresses of one host that are tried; each gets its share of the connect deadline.
-MAX_ADDRESSES_TRIED = 4
+#: IP addresses of one host that are tried; each gets its share of the connect timeout.
+MAX_IPS_TRIED = 4
 
-#: Chunks read before others have their turn: 256 KB of one-byte chunks arrive at once and take half a second.
-CHUNKS_PER_TURN = 64
-
-
-class ForbiddenAddress(httpx.ConnectError):
-    """The host is at an address that may not be connected to."""
-
-    def __init__(self, problem: UrlProblem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-class HostNotFound(httpx.ConnectError):
-    """The host's name could not be resolved."""
+#: Chunks read before yielding to the event loop: 256 KB of one-byte chunks arrive at once and take half a second.
+CHUNKS_PER_YIELD = 64
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """An httpx transport without proxies, redirects or cookies that connects to allowed addresses only.
+    """An httpx transport without proxies, redirects or cookies that connects only to allowed IP addresses.
 
-    How many requests are under way at once is the caller's to bound; `max_idle` bounds the connections kept
-    between them. Belongs to the loop that first uses it. Raises httpx's exceptions, AddressRefused, NameUnknown,
-    CertificateRefused and ConnectionStale among them.
+    The caller limits concurrent requests; `max_idle` limits idle connections. Belongs to the event loop that first
+    uses it. Raises httpx's exceptions, including ForbiddenAddress, HostNotFound, CertificateRejected and
+    ConnectionStale.
     """
 
     def __init__(
@@ -73,24 +62,24 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._network = GuardedNetwork(policy, resolve)
-        # The proxy variables are never read; SSL_CERT_FILE is the owner's way to name a certificate authority.
+        # Proxy variables are never read. The operator can set SSL_CERT_FILE to add a certificate authority.
         self._connections = ConnectionPool(self._network, ssl_context or httpx.create_ssl_context(), max_idle)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         assert isinstance(request.stream, AsyncIterable)
-        asked = httpcore.Request(
+        core_request = httpcore.Request(
             request.method,
             target,
             headers=request.headers.raw,
             content=request.stream,
             extensions=request.extensions,
         )
-        connection = await self._connections.take(target)
+        connection = await self._connections.acquire(target)
         try:
             with _httpx_exceptions():
-                answer = await connection.handle_async_request(asked)
+                answer = await connection.handle_async_request(core_request)
         except BaseException:
             await connection.aclose()
             raise
@@ -100,32 +89,32 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
         async def close() -> None:
             await answer.aclose()
-            await self._connections.give_back(target, connection)
+            await self._connections.release(target, connection)
 
         return httpx.Response(
             answer.status, headers=answer.headers, stream=_Body(answer, close), extensions=answer.extensions
         )
 
-    def host_class(self, host: str) -> HostClass:
-        """What kind of host a name or address was when it was connected to last."""
-        return self._network.classes.of(host)
+    def host_category(self, host: str) -> HostCategory:
+        """The category of a host at its last connection."""
+        return self._network.categories.get(host)
 
     async def aclose(self) -> None:
         await self._connections.aclose()
         self._network.close()
-        # The sockets close in the next round of the loop.
+        # The sockets close in the next iteration of the event loop.
         await asyncio.sleep(0)
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Opens connections for httpcore, to allowed addresses only."""
+    """Opens connections for httpcore, only to allowed IP addresses."""
 
     def __init__(self, policy: NetworkPolicy, resolve: Resolve | None = None) -> None:
         self._policy = policy
-        self._resolve = resolve or self._ask_system
-        self.classes = HostCategories()
+        self._resolve = resolve or self._resolve_with_system
+        self.categories = HostCategories()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
-        # Not the loop's executor: names that nobody answers would hold up whoever else uses that.
+        # Not the event loop's executor: slow DNS lookups would block its other users.
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
 
     async def connect_tcp(
@@ -142,16 +131,16 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         deadline = loop.time() + (CONNECT_S if timeout is None else timeout)
         try:
             async with asyncio.timeout_at(deadline):
-                addresses = await self._checked_addresses(host, port)
+                ips = await self._checked_ips(host, port)
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"The name {host} was not resolved in time.") from error
 
         failure: httpx.ConnectError | httpx.ConnectTimeout | None = None
-        for tried, address in enumerate(addresses):
-            share = (deadline - loop.time()) / (len(addresses) - tried)
+        for tried, ip in enumerate(ips):
+            share = (deadline - loop.time()) / (len(ips) - tried)
             try:
                 async with asyncio.timeout(share):
-                    transport, receiver = await loop.create_connection(Receiver, address, port)
+                    transport, receiver = await loop.create_connection(Receiver, ip, port)
                 return AsyncioStream(transport, receiver, deadline)
             except TimeoutError as error:
                 failure = httpx.ConnectTimeout(f"{host} did not accept the connection in time.")
@@ -159,7 +148,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
             except OSError as error:
                 failure = httpx.ConnectError(f"{host} did not accept the connection.")
                 failure.__cause__ = error
-        raise failure or HostNotFound(f"The name {host} has no address.")
+        raise failure or HostNotFound(f"The name {host} has no IP address.")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -169,39 +158,39 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
             lookup.task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _checked_addresses(self, host: str, port: int) -> Sequence[str]:
+    async def _checked_ips(self, host: str, port: int) -> Sequence[str]:
         try:
             literals = parse_ip_literals(host)
         except ValueError:
-            raise HostNotFound(f"{host} is no IP address.") from None
+            raise HostNotFound(f"{host} is not a valid IP address.") from None
         if literals is not None:
             for literal in literals:
                 if (problem := check_ip(literal, self._policy)) is not None:
                     raise ForbiddenAddress(problem)
-            self.classes.note(host, literals)
+            self.categories.record(host, literals)
             return [str(literals[0])]
-        addresses = list(dict.fromkeys(await self._lookup(host, port)))
-        if any(check_ip(address, self._policy) is not None for address in addresses):
-            # Without the addresses: strangers must not read the names of an inner network through us.
+        ips = list(dict.fromkeys(await self._lookup(host, port)))
+        if any(check_ip(ip, self._policy) is not None for ip in ips):
+            # The message has no IP addresses: a caller must not be able to read the DNS of a private network.
             raise ForbiddenAddress(
                 UrlProblem(
-                    AddressProblemCode.FORBIDDEN,
+                    UrlProblemCode.FORBIDDEN,
                     f"The host {host} is in a network that is not public. Use a public host, "
-                    "or have its network added to IMGPROC_FETCH_ALLOW_NETWORKS.",
+                    "or ask the operator to add its network to IMGPROC_FETCH_ALLOW_NETWORKS.",
                 )
             )
-        self.classes.note(host, addresses)
-        return addresses[:MAX_ADDRESSES_TRIED]
+        self.categories.record(host, ips)
+        return ips[:MAX_IPS_TRIED]
 
     async def _lookup(self, host: str, port: int) -> Sequence[str]:
-        """Shared by all who ask for a name at the same time, and ended when the last of them goes.
+        """Resolve a name. Concurrent callers share one lookup; it is cancelled when the last of them stops waiting.
 
-        Without that end, look-ups that nobody waits for any more would queue for the threads before those of others.
+        Otherwise abandoned lookups would occupy the threads.
         """
         key = (host, port)
         lookup = self._lookups.get(key)
         if lookup is None:
-            lookup = self._lookups[key] = _Lookup(asyncio.ensure_future(self._resolved(host, port)))
+            lookup = self._lookups[key] = _Lookup(asyncio.ensure_future(self._resolve_or_fail(host, port)))
         lookup.waiting += 1
         try:
             return await asyncio.shield(lookup.task)
@@ -211,13 +200,13 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
                 lookup.task.cancel()
                 self._lookups.pop(key, None)
 
-    async def _resolved(self, host: str, port: int) -> Sequence[str]:
+    async def _resolve_or_fail(self, host: str, port: int) -> Sequence[str]:
         try:
             return await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
             raise HostNotFound(f"The name {host} cannot be resolved.") from error
 
-    async def _ask_system(self, host: str, port: int) -> Sequence[str]:
+    async def _resolve_with_system(self, host: str, port: int) -> Sequence[str]:
         answers = await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         )
@@ -242,7 +231,7 @@ class _Body(httpx.AsyncByteStream):
             async for chunk in self._answer.aiter_stream():
                 yield chunk
                 count += 1
-                if count % CHUNKS_PER_TURN == 0:
+                if count % CHUNKS_PER_YIELD == 0:
                     await asyncio.sleep(0)
 
     async def aclose(self) -> None:
@@ -253,7 +242,7 @@ class _Body(httpx.AsyncByteStream):
 
 @contextmanager
 def _httpx_exceptions() -> Iterator[None]:
-    """Raises httpcore's exceptions as httpx's, which have the same names."""
+    """Convert httpcore's exceptions to those of httpx, which have the same names."""
     try:
         yield
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -261,29 +250,21 @@ def _httpx_exceptions() -> Iterator[None]:
         raise kind(str(error)) from error
 
 
-#: Bytes that may wait for the reader before the host is made to wait; bounds the memory of a slow reader.
+#: Bytes buffered before reading from the host pauses; limits the memory of a slow reader.
 READ_AHEAD_BYTES = 512 * 1024
-#: Longest head of an answer, all its interim answers included, in bytes: no server that means well sends a tenth of it,
-#: and a flood of "100 Continue" is read event by event while the loop waits.
+#: Longest head of a response with all its interim responses, in bytes. Normal servers send less than a tenth of it;
+#: parsing a flood of "100 Continue" blocks the event loop.
 MAX_HEAD_BYTES = 64 * 1024
-#: Bytes of a head that are handed over at once.
+#: Bytes of a head that are passed to the parser at once.
 HEAD_PIECE_BYTES = 16 * 1024
-#: Where the first digit of the status is in an answer; 1 is that of an interim answer.
+#: Position of the first digit of the status in a response; 1 means an interim response.
 _STATUS = slice(len("HTTP/1.1 "), len("HTTP/1.1 2"))
-#: Seconds that saying goodbye in TLS may take; nobody waits for it.
-TLS_GOODBYE_S = 1
-
-
-class CertificateRejected(httpx.ConnectError):
-    """The host's TLS certificate is not valid for it."""
-
-
-class ConnectionStale(httpx.ReadError):
-    """The host had closed a kept-alive connection before it saw the request; a new connection may do."""
+#: Timeout of the TLS shutdown in seconds; nothing waits for it.
+TLS_SHUTDOWN_S = 1
 
 
 class Receiver(asyncio.Protocol):
-    """Collects what arrives, and lets one reader and one writer wait."""
+    """Buffers received data for one reader, and blocks one writer while the socket is full."""
 
     def __init__(self) -> None:
         self.chunks: deque[bytes] = deque()
@@ -297,7 +278,7 @@ class Receiver(asyncio.Protocol):
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked: uvloop's transports are no subclasses of asyncio's.
+        # Cast without a check: uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -337,12 +318,12 @@ class Receiver(asyncio.Protocol):
         _wake(self.writer)
 
     def use(self, transport: asyncio.Transport) -> None:
-        """Goes on over another transport, after TLS was laid over the first."""
+        """Switch to the TLS transport after the handshake."""
         self._transport = transport
 
 
 class AsyncioStream(httpcore.AsyncNetworkStream):
-    """One connection. `deadline` is the loop time at which it has to stand, TLS included."""
+    """One connection. `deadline` is the loop time by which it must be established, including TLS."""
 
     def __init__(self, transport: asyncio.Transport, receiver: Receiver, deadline: float) -> None:
         self._transport = transport
@@ -350,15 +331,15 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
         self._deadline = deadline
         self._answered = False
         self._reused = False
-        #: How much longer the head may get; None while a body is read.
+        #: Bytes that the head may still have; None while the body is read.
         self._head_left_bytes: int | None = MAX_HEAD_BYTES
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  httpcore's
-        """The next chunk, that of a body as it came: longer than `max_bytes`, at which httpcore does not look."""
+        """Return the next chunk. A chunk of a body may be longer than `max_bytes`; httpcore accepts that."""
         if self._head_left_bytes is not None and self._head_left_bytes < MAX_HEAD_BYTES:
             if self._head_left_bytes <= 0:
-                raise httpx.RemoteProtocolError("The head of the answer does not end.")
-            # Others have their turn between the pieces of a long head.
+                raise httpx.RemoteProtocolError("The head of the response is too long.")
+            # Yields to the event loop between the pieces of a long head.
             await asyncio.sleep(0)
         receiver = self._receiver
         while not receiver.chunks:
@@ -370,20 +351,20 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
                 return b""
             receiver.reader = asyncio.get_running_loop().create_future()
             try:
-                await _wait(receiver.reader, timeout, httpx.ReadTimeout("The host is silent."))
+                await _wait(receiver.reader, timeout, httpx.ReadTimeout("The host sent no data."))
             finally:
                 receiver.reader = None
         self._answered = True
         if self._head_left_bytes is None:
             return receiver.take()
-        # Not cut when what came first is a final answer: what follows is its body, and cutting costs CPU.
+        # A final response is not split: the rest is its body, and splitting costs CPU.
         final = self._head_left_bytes == MAX_HEAD_BYTES and receiver.chunks[0][_STATUS] not in (b"", b"1")
         data = receiver.take(None if final else HEAD_PIECE_BYTES)
         self._head_left_bytes -= len(data)
         return data
 
     def head_ended(self) -> None:
-        """What is read from now on is the body of the answer."""
+        """All following data is the body of the response."""
         self._head_left_bytes = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  httpcore's
@@ -394,18 +375,18 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
             self._answered, self._reused = False, True
             self._head_left_bytes = MAX_HEAD_BYTES
         if receiver.ended:
-            # httpcore goes on to read: an answer may have come before the end.
+            # httpcore then reads: the host may have responded before it closed the connection.
             raise httpcore.WriteError("The host closed the connection.")
         self._transport.write(buffer)
         while not receiver.writable and not receiver.ended:
             receiver.writer = asyncio.get_running_loop().create_future()
             try:
-                await _wait(receiver.writer, timeout, httpx.WriteTimeout("The host does not take the request."))
+                await _wait(receiver.writer, timeout, httpx.WriteTimeout("The host does not read the request."))
             finally:
                 receiver.writer = None
 
     async def aclose(self) -> None:
-        # Not `close`, which waits for the other side's goodbye in TLS.
+        # Not `close`, which waits for the other side's TLS shutdown.
         self._transport.abort()
 
     async def start_tls(
@@ -422,7 +403,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
                     self._receiver,
                     ssl_context,
                     server_hostname=server_hostname,
-                    ssl_shutdown_timeout=TLS_GOODBYE_S,
+                    ssl_shutdown_timeout=TLS_SHUTDOWN_S,
                 )
             if transport is None:
                 raise ConnectionResetError("The host closed the connection during the TLS handshake.")
@@ -441,7 +422,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
-            # Asked of each idle connection at each request: the state is at hand, a poll() is a system call.
+            # Called for each idle connection at each request. Reading the state avoids a system call (poll).
             return self._receiver.ended or bool(self._receiver.chunks)
         if info == "ssl_object":
             return self._transport.get_extra_info("ssl_object")
@@ -451,7 +432,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
 
 
 async def _wait(future: asyncio.Future[None], timeout_s: float | None, error: Exception) -> None:
-    """Cheaper than `asyncio.timeout`, of which every chunk would pay."""
+    """Cheaper than `asyncio.timeout`, which would cost time for every chunk."""
     if timeout_s is None:
         await future
         return
@@ -475,27 +456,27 @@ def _wake(future: asyncio.Future[None] | None) -> None:
 #: Scheme, host and port.
 _Key: TypeAlias = tuple[bytes, bytes, int]
 
-#: Seconds that an idle connection is kept; the pictures of one catalogue follow each other faster.
+#: Seconds that an idle connection stays open; the images of one catalogue follow each other faster.
 KEEPALIVE_S = 5.0
 
 
 class ConnectionPool:
-    """Hands out a connection to an origin, and takes it back when its answer has been read."""
+    """Keeps idle connections by origin, to reuse them after their response was read."""
 
     def __init__(self, network: httpcore.AsyncNetworkBackend, ssl_context: ssl.SSLContext, max_idle: int) -> None:
         self._network = network
         self._ssl_context = ssl_context
         self._max_idle = max_idle
         self._idle: dict[_Key, list[httpcore.AsyncHTTPConnection]] = {}
-        #: The same connections, the longest idle first, and their origins.
+        #: The same connections with their origins; the one that is idle longest comes first.
         self._origins: dict[httpcore.AsyncHTTPConnection, _Key] = {}
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._origins)
 
-    async def take(self, url: httpcore.URL) -> httpcore.AsyncHTTPConnection:
-        """The connection that was used last, because it is the least likely to have been closed by the host."""
+    async def acquire(self, url: httpcore.URL) -> httpcore.AsyncHTTPConnection:
+        """Return the connection that was used last: the host is least likely to have closed it."""
         origin = url.origin
         key = _key(origin)
         while key in self._idle:
@@ -508,8 +489,8 @@ class ConnectionPool:
             origin, self._ssl_context, keepalive_expiry=KEEPALIVE_S, network_backend=self._network
         )
 
-    async def give_back(self, url: httpcore.URL, connection: httpcore.AsyncHTTPConnection) -> None:
-        """Keeps the connection if it can be used again."""
+    async def release(self, url: httpcore.URL, connection: httpcore.AsyncHTTPConnection) -> None:
+        """Keep the connection if it can be reused."""
         if connection.is_idle() and not _has_surplus(connection) and not self._closed:
             key = _key(url.origin)
             self._idle.setdefault(key, []).append(connection)
@@ -539,8 +520,8 @@ class ConnectionPool:
 
 
 def _has_surplus(connection: httpcore.AsyncHTTPConnection) -> bool:
-    """Whether more came than the answer said; it would be taken for the answer to the next request."""
-    # httpcore has no name for this that is not its own.
+    """Whether data follows the response. It would be read as the response to the next request."""
+    # httpcore has no public name for this.
     inner = connection._connection
     return isinstance(inner, httpcore.AsyncHTTP11Connection) and inner._h11_state.trailing_data[0] != b""
 
@@ -550,41 +531,41 @@ def _key(origin: httpcore.Origin) -> _Key:
 
 
 @dataclass(slots=True)
-class _Host:
-    turns: asyncio.Semaphore
+class _HostLimit:
+    semaphore: asyncio.Semaphore
     users: int = 0
 
 
 class DownloadLimiter:
-    """Holds a host's slot first and then one of all, so that those who wait for a slow host hold up nobody else."""
+    """Limits downloads per host and in total. The host's limit comes first, so a slow host does not block others."""
 
     def __init__(self, concurrency: int, per_host: int, wait_s: float) -> None:
         self._all = asyncio.Semaphore(concurrency)
         self._per_host = per_host
         self._wait_s = wait_s
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: dict[str, _HostLimit] = {}
 
     def __len__(self) -> int:
-        """Hosts that are remembered: only those in use, or a large catalogue would fill the memory."""
+        """The number of hosts in use. Others are removed, or a large catalogue would fill the memory."""
         return len(self._hosts)
 
     @asynccontextmanager
-    async def hold(self, host: str) -> AsyncIterator[None]:
-        """Raises TimeoutError when no slot became free; what is raised inside passes."""
-        place = self._hosts.get(host)
-        if place is None:
-            place = self._hosts[host] = _Host(asyncio.Semaphore(self._per_host))
-        place.users += 1
-        held: list[asyncio.Semaphore] = []
+    async def acquire(self, host: str) -> AsyncIterator[None]:
+        """Raises TimeoutError if no download could start in time. Errors in the body pass through."""
+        limit = self._hosts.get(host)
+        if limit is None:
+            limit = self._hosts[host] = _HostLimit(asyncio.Semaphore(self._per_host))
+        limit.users += 1
+        acquired: list[asyncio.Semaphore] = []
         try:
             async with asyncio.timeout(self._wait_s):
-                for turns in (place.turns, self._all):
-                    await turns.acquire()
-                    held.append(turns)
+                for semaphore in (limit.semaphore, self._all):
+                    await semaphore.acquire()
+                    acquired.append(semaphore)
             yield
         finally:
-            for turns in held:
-                turns.release()
-            place.users -= 1
-            if not place.users:
+            for semaphore in acquired:
+                semaphore.release()
+            limit.users -= 1
+            if not limit.users:
                 del self._hosts[host]

@@ -1,4 +1,4 @@
-"""Fetches one picture from an address that a stranger wrote, within limits, and says why when it cannot."""
+"""Downloads one image from an untrusted URL, within limits. Every failure has a reason that the user can read."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from dataclasses import dataclass
 import httpx
 
 from gql_imgproc import __version__
-from gql_imgproc.errors import ImageError
 from gql_imgproc.metrics import DOWNLOAD_BYTES, DOWNLOADS
-from gql_imgproc.net.address_policy import AddressProblemCode, NetworkPolicy, UrlProblem, check_url
-from gql_imgproc.net.fetch_errors import FetchErrorKind, status_advice
-from gql_imgproc.net.host_categories import HostClass
-from gql_imgproc.net.http_client import (
+from gql_imgproc.net.address_policy import NetworkPolicy, UrlProblem, UrlProblemCode, check_url
+from gql_imgproc.net.fetch_errors import (
     CertificateRejected,
     ConnectionStale,
-    DownloadLimiter,
+    FetchError,
+    FetchErrorKind,
     ForbiddenAddress,
-    GuardedTransport,
     HostNotFound,
-    Resolve,
+    status_advice,
 )
-from gql_imgproc.net.retry_after import retry_after_s
+from gql_imgproc.net.host_categories import HostCategory
+from gql_imgproc.net.http_client import DownloadLimiter, GuardedTransport, Resolve
+from gql_imgproc.net.retry_after import parse_retry_after_s
 
-#: What is read of an answer that is no picture, in bytes and seconds: so much is cheaper than a new connection.
+#: Limits for reading an error response to its end, in bytes and seconds. Up to here, that costs less than a new
+#: connection.
 DRAIN_BYTES = 16 * 1024
 DRAIN_S = 0.2
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """Limits of one picture, and of all downloads of a process together."""
+    """Limits of one download, and of all downloads of a process."""
 
     max_bytes: int
     connect_s: float
-    #: Longest silence, before the first byte and between two.
+    #: Longest wait for the first byte, and for each following chunk.
     first_byte_s: float
-    #: From the first connection to the last byte, redirects included; waiting for a slot is not.
+    #: From the first connection to the last byte, including redirects. Waiting for the download limits does not count.
     total_s: float
     concurrency: int
     per_host: int
     max_redirects: int = 5
-    #: Longest wait for a slot: ten pictures at the total deadline.
-    slot_wait_s: float = 600.0
+    #: Longest wait for the download limits: ten downloads that take `total_s`.
+    limiter_wait_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +58,13 @@ class _Redirect:
     location: str
 
 
-class FetchFailure(ImageError):
-    """A picture that was not fetched, and by which fault of the table."""
-
-    fault: FetchErrorKind
-
-
-# A rate needs a value before the first event.
-for _result in ("OK", *(fault.name for fault in FetchErrorKind)):
-    DOWNLOADS.labels(HostClass.PUBLIC.value, _result)
+# Created at import: a rate needs a value before the first event.
+for _result in ("OK", *(kind.name for kind in FetchErrorKind)):
+    DOWNLOADS.labels(HostCategory.PUBLIC.value, _result)
 
 
-class Fetcher:
-    """Fetches pictures over kept-alive connections; opens at the first fetch, in the loop that asks for it."""
+class ImageFetcher:
+    """Downloads images over kept-alive connections. Belongs to the event loop of the first fetch."""
 
     def __init__(
         self,
@@ -84,12 +78,12 @@ class Fetcher:
         self._limits = limits
         self._resolve = resolve
         self._ssl_context = ssl_context
-        self._slots = DownloadLimiter(limits.concurrency, limits.per_host, limits.slot_wait_s)
+        self._limiter = DownloadLimiter(limits.concurrency, limits.per_host, limits.limiter_wait_s)
         self._transport: GuardedTransport | None = None
         self._headers = [
             (b"User-Agent", f"gql_imgproc/{__version__}".encode()),
             (b"Accept", b"image/*,*/*;q=0.5"),
-            # Compressed pictures gain nothing, and 300 KB can unpack to 160 MB.
+            # Images do not get smaller by gzip, and 300 KB can unpack to 160 MB.
             (b"Accept-Encoding", b"identity"),
         ]
         self._extensions = {
@@ -102,64 +96,63 @@ class Fetcher:
         }
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes at an address, whatever they are; raises ImageFailure."""
-        transport = self._opened()
+        """Return the bytes at a URL, whatever their format. Raises FetchError."""
+        transport = self._open()
         hosts: list[str] = []
         result = "OK"
         try:
-            data = await self._followed(transport, url, hosts)
-            DOWNLOAD_BYTES.labels(_class_of(transport, hosts).value).inc(len(data))
-        except FetchFailure as failure:
-            result = failure.fault.name
+            data = await self._follow_redirects(transport, url, hosts)
+            DOWNLOAD_BYTES.labels(_category(transport, hosts).value).inc(len(data))
+        except FetchError as error:
+            result = error.kind.name
             raise
         except BaseException:
-            # Cancelled, or a fault of ours: the log tells of it.
-            result = "BROKEN_OFF"
+            # Cancelled, or an internal error, which is in the log.
+            result = "ABORTED"
             raise
         finally:
-            DOWNLOADS.labels(_class_of(transport, hosts).value, result).inc()
+            DOWNLOADS.labels(_category(transport, hosts).value, result).inc()
         return data
 
-    async def _followed(self, transport: GuardedTransport, url: str, hosts: list[str]) -> bytes:
-        """The bytes at the end of the redirects; `hosts` is told which were asked."""
+    async def _follow_redirects(self, transport: GuardedTransport, url: str, hosts: list[str]) -> bytes:
+        """Return the bytes at the end of the redirects. Appends each requested host to `hosts`."""
         loop = asyncio.get_running_loop()
-        seen: list[str] = []
+        visited: list[str] = []
         left_s = self._limits.total_s
         while True:
-            asked = self._checked(url, redirected=bool(seen))
-            host = asked.raw_host.decode("ascii")
+            target = self._parse_url(url, redirected=bool(visited))
+            host = target.raw_host.decode("ascii")
             hosts.append(host)
-            if str(asked) in seen:
-                raise _failure(FetchErrorKind.TOO_MANY_REDIRECTS, f"{host} redirects in a circle.")
-            if len(seen) > self._limits.max_redirects:
-                raise _failure(
+            if str(target) in visited:
+                raise FetchError(FetchErrorKind.TOO_MANY_REDIRECTS, f"{host} redirects in a loop.")
+            if len(visited) > self._limits.max_redirects:
+                raise FetchError(
                     FetchErrorKind.TOO_MANY_REDIRECTS,
-                    f"The address redirects more than {self._limits.max_redirects} times. "
-                    "Use the address at which the picture is.",
+                    f"The URL redirects more than {self._limits.max_redirects} times. Use the URL of the image itself.",
                 )
-            seen.append(str(asked))
-            began: float | None = None
+            visited.append(str(target))
+            started_at: float | None = None
             try:
-                # A host is a name and a port: behind another port is another server.
-                async with self._slots.hold(f"{host}:{asked.port or asked.scheme}"):
-                    began = loop.time()
+                # The limit is per host and port: another port is another server.
+                async with self._limiter.acquire(f"{host}:{target.port or target.scheme}"):
+                    started_at = loop.time()
                     async with asyncio.timeout(left_s):
-                        answer = await self._ask(transport, asked, host)
+                        answer = await self._request(transport, target, host)
             except TimeoutError as error:
-                raise self._too_late(host, slot=began is not None) from error
+                raise self._timeout_error(host, started=started_at is not None) from error
             if isinstance(answer, bytes):
                 return answer
-            left_s -= loop.time() - began
+            left_s -= loop.time() - started_at
             url = answer.location
 
     async def aclose(self) -> None:
-        """Closes the connections; fetches under way fail."""
+        """Close the connections. Downloads in progress fail."""
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
 
-    def _opened(self) -> GuardedTransport:
-        # Outside of any deadline: reading the certificate authorities takes 30 ms, once.
+    def _open(self) -> GuardedTransport:
+        # Outside of any deadline: loading the certificate authorities takes 30 ms, once.
         if self._transport is None:
             self._transport = GuardedTransport(
                 self._policy,
@@ -169,109 +162,112 @@ class Fetcher:
             )
         return self._transport
 
-    def _checked(self, url: str, *, redirected: bool) -> httpx.URL:
+    def _parse_url(self, url: str, *, redirected: bool) -> httpx.URL:
         problem = check_url(url, self._policy)
         if problem is None:
             try:
                 return httpx.URL(url)
             except (httpx.InvalidURL, UnicodeError):
-                problem = UrlProblem(AddressProblemCode.INVALID, "The address cannot be read. Check its spelling.")
-        message = f"The address redirects to another. {problem.message}" if redirected else problem.message
-        forbidden = problem.code is AddressProblemCode.FORBIDDEN
-        raise _failure(FetchErrorKind.ADDRESS_FORBIDDEN if forbidden else FetchErrorKind.ADDRESS_UNREADABLE, message)
+                problem = UrlProblem(UrlProblemCode.INVALID, "The URL is invalid. Check its spelling.")
+        message = f"The URL redirects to another URL. {problem.message}" if redirected else problem.message
+        is_forbidden = problem.code is UrlProblemCode.FORBIDDEN
+        raise FetchError(FetchErrorKind.HOST_FORBIDDEN if is_forbidden else FetchErrorKind.URL_INVALID, message)
 
-    async def _ask(self, transport: GuardedTransport, url: httpx.URL, host: str) -> bytes | _Redirect:
+    async def _request(self, transport: GuardedTransport, url: httpx.URL, host: str) -> bytes | _Redirect:
         request = httpx.Request("GET", url, headers=self._headers, extensions=self._extensions)
         try:
             try:
                 response = await transport.handle_async_request(request)
             except ConnectionStale:
-                # The other idle connections to this host are seen to be closed by now; a second surprise is real.
+                # The other idle connections to this host are now known to be closed, so a second failure is real.
                 response = await transport.handle_async_request(request)
             try:
-                return await self._answer(url, host, response)
+                return await self._read_response(url, host, response)
             finally:
                 await response.aclose()
         except httpx.TransportError as error:
-            raise self._explained(error, host) from error
+            raise self._to_fetch_error(error, host) from error
 
-    async def _answer(self, url: httpx.URL, host: str, response: httpx.Response) -> bytes | _Redirect:
+    async def _read_response(self, url: httpx.URL, host: str, response: httpx.Response) -> bytes | _Redirect:
         status = response.status_code
         if 200 <= status < 300:
-            return await self._body(host, response)
+            return await self._read_body(host, response)
         await _drain(response)
         location = response.headers.get("location", "").strip()
-        if status in _REDIRECTS and location:
-            return _Redirect(_joined(url, location))
-        raise _failure(
-            FetchErrorKind.of_status(status),
-            f"{host} answered with status {status}. {status_advice(status)}",
+        if status in _REDIRECT_STATUSES and location:
+            return _Redirect(_join(url, location))
+        raise FetchError(
+            FetchErrorKind.from_status(status),
+            f"{host} responded with status {status}. {status_advice(status)}",
             http_status=status,
-            retry_after_s=retry_after_s(response.headers.get("retry-after", ""), time.time()),
+            retry_after_s=parse_retry_after_s(response.headers.get("retry-after", ""), time.time()),
         )
 
-    async def _body(self, host: str, response: httpx.Response) -> bytes:
+    async def _read_body(self, host: str, response: httpx.Response) -> bytes:
         limit = self._limits.max_bytes
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity"):
-            raise _failure(
+            raise FetchError(
                 FetchErrorKind.CONTENT_ENCODED,
-                f"{host} sent the picture with the Content-Encoding {encoding[:40]!r}, which it was asked not to do. "
-                "Switch compression off for pictures.",
+                f"{host} sent the image with the Content-Encoding {encoding[:40]!r}, although the request forbids it. "
+                "Disable compression for images on that host.",
             )
         length = response.headers.get("content-length", "")
-        too_large = f"The picture is larger than the limit of {limit:,} bytes."
+        too_large = f"The image is larger than the limit of {limit:,} bytes."
         if length.isascii() and length.isdigit() and int(length) > limit:
-            raise _failure(FetchErrorKind.TOO_LARGE, too_large)
-        # One growing buffer: a list of a million tiny chunks would take many times the bytes in them.
+            raise FetchError(FetchErrorKind.TOO_LARGE, too_large)
+        # One growing buffer: a list of a million tiny chunks would need many times their size.
         body = bytearray()
-        async with aclosing(_chunks(response)) as received:
-            async for chunk in received:
+        async with aclosing(_chunks(response)) as chunks:
+            async for chunk in chunks:
                 body += chunk
                 if len(body) > limit:
-                    raise _failure(FetchErrorKind.TOO_LARGE, too_large)
+                    raise FetchError(FetchErrorKind.TOO_LARGE, too_large)
         if not body:
-            raise _failure(FetchErrorKind.EMPTY_ANSWER, f"{host} sent an empty answer.")
+            raise FetchError(FetchErrorKind.RESPONSE_EMPTY, f"{host} sent an empty response.")
         return bytes(body)
 
-    def _too_late(self, host: str, *, slot: bool) -> ImageError:
+    def _timeout_error(self, host: str, *, started: bool) -> FetchError:
         limits = self._limits
-        if slot:
-            return _failure(
-                FetchErrorKind.TOO_SLOW, f"{host} did not send the whole picture within {limits.total_s:g} s."
+        if started:
+            return FetchError(
+                FetchErrorKind.TOTAL_TIMEOUT, f"{host} did not send the whole image within {limits.total_s:g} s."
             )
-        return _failure(
-            FetchErrorKind.NO_TURN,
-            f"No download to {host} could begin within {limits.slot_wait_s:g} s; too many are under way.",
+        return FetchError(
+            FetchErrorKind.LIMITER_TIMEOUT,
+            f"The download from {host} could not start within {limits.limiter_wait_s:g} s: "
+            "too many downloads are in progress.",
         )
 
-    def _explained(self, error: httpx.TransportError, host: str) -> ImageError:
-        """What an exception of the transport means for the picture. The order matters: subclasses first."""
+    def _to_fetch_error(self, error: httpx.TransportError, host: str) -> FetchError:
+        # The order matters: subclasses first.
         limits = self._limits
         match error:
             case ForbiddenAddress():
-                return _failure(FetchErrorKind.ADDRESS_FORBIDDEN, error.problem.message)
+                return FetchError(FetchErrorKind.HOST_FORBIDDEN, error.problem.message)
             case CertificateRejected():
-                return _failure(
-                    FetchErrorKind.CERTIFICATE_INVALID, f"The TLS certificate of {host} is not valid: {error}."
+                return FetchError(
+                    FetchErrorKind.CERTIFICATE_INVALID, f"The TLS certificate of {host} is invalid: {error}."
                 )
             case httpx.ConnectTimeout():
-                return _failure(
-                    FetchErrorKind.CONNECT_TIMEOUT, f"{host} could not be connected to in {limits.connect_s:g} s."
+                return FetchError(
+                    FetchErrorKind.CONNECT_TIMEOUT, f"Could not connect to {host} within {limits.connect_s:g} s."
                 )
             case httpx.TimeoutException():
-                return _failure(FetchErrorKind.SILENT, f"{host} was silent for {limits.first_byte_s:g} s.")
+                return FetchError(FetchErrorKind.READ_TIMEOUT, f"{host} sent no data for {limits.first_byte_s:g} s.")
             case HostNotFound():
-                return _failure(FetchErrorKind.NAME_UNKNOWN, f"The host name {host} cannot be resolved.")
+                return FetchError(FetchErrorKind.NAME_NOT_RESOLVED, f"The host name {host} cannot be resolved.")
             case httpx.ConnectError():
-                return _failure(FetchErrorKind.NOT_CONNECTED, f"{host} could not be connected to.")
+                return FetchError(FetchErrorKind.NOT_CONNECTED, f"Could not connect to {host}.")
             case _:
-                return _failure(FetchErrorKind.BROKEN_ANSWER, f"{host} broke the connection or sent a broken answer.")
+                return FetchError(
+                    FetchErrorKind.RESPONSE_BROKEN, f"{host} closed the connection or sent a malformed response."
+                )
 
 
-def _joined(url: httpx.URL, location: str) -> str:
-    """Where a redirect leads; a whole address stays as the host wrote it, to be judged like any other."""
-    # Spaces are common in this header, and browsers mend them.
+def _join(url: httpx.URL, location: str) -> str:
+    """Return the URL of a redirect. An absolute URL stays as the host wrote it, to be checked like any other."""
+    # Spaces are common in this header, and browsers encode them.
     target = location.partition("#")[0].replace(" ", "%20")
     if target.startswith("//"):
         return f"{url.scheme}:{target}"
@@ -284,18 +280,18 @@ def _joined(url: httpx.URL, location: str) -> str:
 
 
 def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, past httpx's decoders."""
+    """The raw chunks of the body, without httpx's decoders."""
     chunks = aiter(response.stream)  # type: ignore[arg-type]  # the stream of an asynchronous transport
     assert isinstance(chunks, AsyncGenerator)
     return chunks
 
 
 async def _drain(response: httpx.Response) -> None:
-    """Reads a short answer to its end, so that the connection can be used again; gives up early and silently."""
+    """Read a short response to its end, so that the connection can be reused. Never raises."""
     size = 0
     try:
-        async with asyncio.timeout(DRAIN_S), aclosing(_chunks(response)) as received:
-            async for chunk in received:
+        async with asyncio.timeout(DRAIN_S), aclosing(_chunks(response)) as chunks:
+            async for chunk in chunks:
                 size += len(chunk)
                 if size > DRAIN_BYTES:
                     return
@@ -303,21 +299,6 @@ async def _drain(response: httpx.Response) -> None:
         pass
 
 
-def _class_of(transport: GuardedTransport, hosts: list[str]) -> HostClass:
-    """That of the host that was asked last."""
-    return transport.host_class(hosts[-1]) if hosts else HostClass.UNKNOWN
-
-
-def _failure(
-    fault: FetchErrorKind, message: str, *, http_status: int | None = None, retry_after_s: float | None = None
-) -> FetchFailure:
-    row = fault.value
-    failure = FetchFailure(
-        row.code,
-        message,
-        http_status=http_status,
-        retryable=row.retryable,
-        retry_after_s=retry_after_s if row.retryable else None,
-    )
-    failure.fault = fault
-    return failure
+def _category(transport: GuardedTransport, hosts: list[str]) -> HostCategory:
+    """The category of the host that was requested last."""
+    return transport.host_category(hosts[-1]) if hosts else HostCategory.UNKNOWN

@@ -1,4 +1,4 @@
-"""Names and addresses that mean this machine, whoever is asked."""
+"""Hosts that always mean this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is `localhost` or a loopback address; other names are not resolved."""
+    """Whether a host is `localhost` or a loopback IP address. Other names are not resolved."""
     if host == "localhost":
         return True
     try:

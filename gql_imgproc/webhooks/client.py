@@ -15,8 +15,9 @@ import httpx
 
 from gql_imgproc import __version__
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
-from gql_imgproc.net.http_client import CertificateRejected, ForbiddenAddress, GuardedTransport, HostNotFound, Resolve
-from gql_imgproc.net.retry_after import retry_after_s
+from gql_imgproc.net.fetch_errors import CertificateRejected, ForbiddenAddress, HostNotFound
+from gql_imgproc.net.http_client import GuardedTransport, Resolve
+from gql_imgproc.net.retry_after import parse_retry_after_s
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ async def post(
             response = await transport.handle_async_request(request)
             status = response.status_code
             if status in _BUSY:
-                pause_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
+                pause_s = parse_retry_after_s(response.headers.get("retry-after", ""), time.time())
             await _discard_body(response)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as exception:
         error = _error_message(exception, timeout_s)

@@ -227,9 +227,11 @@ def assert_metrics(prometheus: Prometheus) -> None:
     assert prometheus.query_by("format", "sum by (format) (imgproc_images_total)") == {"jpeg": 3, "unknown": 1}
     assert prometheus.query_by("code", "sum by (code) (imgproc_image_failures_total)") == {"HTTP_STATUS": 1}
     assert prometheus.query_by("code", "sum by (code) (imgproc_image_retries_total)") == {"HTTP_STATUS": 1}
-    downloads = 'sum by (result) (imgproc_downloads_total{host_class="allowed_private"})'
-    assert prometheus.query_by("result", downloads) == {"OK": 3, "STATUS_TEMPORARY": 1, "STATUS_PERMANENT": 1}
-    assert prometheus.query_by("host_class", "sum by (host_class) (imgproc_downloads_total)") == {"allowed_private": 5}
+    downloads = 'sum by (result) (imgproc_downloads_total{host_category="allowed_private"})'
+    assert prometheus.query_by("result", downloads) == {"OK": 3, "STATUS_RETRYABLE": 1, "STATUS_PERMANENT": 1}
+    assert prometheus.query_by("host_category", "sum by (host_category) (imgproc_downloads_total)") == {
+        "allowed_private": 5
+    }
     stages = prometheus.query_by("stage", "sum by (stage) (imgproc_image_stage_seconds_count)")
     assert stages == {"fetch": 5, "wait": 3, "compress": 3, "store": 3, "record": 4}
     assert prometheus.query("sum(imgproc_image_input_bytes_total) > sum(imgproc_image_output_bytes_total)")

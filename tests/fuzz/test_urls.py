@@ -1,4 +1,4 @@
-"""Addresses as strangers write them: what is judged to be harmless is what a client would connect to."""
+"""Hostile URLs: an allowed URL has the same host and port for the HTTP client."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import httpx
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from gql_imgproc.net.address_policy import AddressProblemCode, NetworkPolicy, check_url, parse_ip_literals
+from gql_imgproc.net.address_policy import NetworkPolicy, UrlProblemCode, check_url
+from gql_imgproc.net.ip_literals import parse_ip_literals
 from tests.fuzz.limits import bounded, within
 
 CLOSED = NetworkPolicy()
-#: Digits, dots, brackets and letters that some reader takes for others.
+#: Digits, dots, brackets and letters that some parser reads as others.
 LOOKALIKES = "0127.:/@#?[]%x\\ \t\n\u3002\uff0e\uff61\uff10\u0661"
 LOOKALIKES += "\u2460\uff41\u24d0\u212a\u017f\u00ad\u200b\u202e\u00df\u0130\u1e9e\ufe00\U0001d7ce"
 PIECES = (
@@ -64,40 +65,40 @@ PIECES = (
     "\ud800",
     "é",
 )
-WRITTEN = st.lists(
+TEXTS = st.lists(
     st.sampled_from(PIECES) | st.text(LOOKALIKES, max_size=6) | st.text(max_size=4), min_size=1, max_size=7
 ).map("".join)
 PORTS = st.builds("{}{}".format, st.sampled_from(["", "0", "0" * 6, "0" * 5_000]), st.sampled_from([80, 443, 8022, 22]))
 HOSTS = st.lists(
     st.sampled_from(PIECES) | st.text(LOOKALIKES, max_size=3) | st.text(max_size=3), min_size=1, max_size=3
 ).map("".join)
-ADDRESSES = st.one_of(
-    WRITTEN,
-    WRITTEN.map("http://".__add__),
+URLS = st.one_of(
+    TEXTS,
+    TEXTS.map("http://".__add__),
     HOSTS.map(lambda host: f"http://{host}.example/"),
     HOSTS.map(lambda host: f"https://shop.{host}/x"),
     st.builds("http://shop.example:{}{}".format, PORTS, st.sampled_from(["", "/", "?", "#", "0", ":"])),
     st.text(max_size=40).map("https://".__add__),
-    WRITTEN.map(lambda text: "http://" + text * 400),
+    TEXTS.map(lambda text: "http://" + text * 400),
 )
 
 
 @bounded(2_500, seconds=2)
-@given(ADDRESSES)
-def test_what_passes_means_the_same_host_to_the_client(url: str) -> None:
-    # When an address is judged, whatever it is, then there is an answer soon.
+@given(URLS)
+def test_allowed_url_has_the_same_host_for_the_client(url: str) -> None:
+    # When any URL is checked, then the check is fast.
     with within(0.2):
         problem = check_url(url, CLOSED)
 
-    # What is refused is told in a sentence that can be shown.
+    # A refused URL has a printable message.
     if problem is not None:
         event("refused")
         assert problem.message.isprintable()
         assert problem.message.endswith(".")
         return
-    event("passed")
+    event("allowed")
 
-    # What passes is an address to the client too, of the host and the port that were judged.
+    # The client parses the same host and port from an allowed URL.
     parsed = httpx.URL(url)
     assert parsed.scheme in ("http", "https")
     assert not parsed.userinfo
@@ -105,26 +106,28 @@ def test_what_passes_means_the_same_host_to_the_client(url: str) -> None:
     authority = url.split("://", 1)[1]
     for end in "/?#":
         authority = authority.partition(end)[0]
-    written = authority.rpartition(":")[0] if authority.rpartition(":")[2].isdecimal() else authority.removesuffix(":")
-    meant = httpx.URL(f"http://{written}/").raw_host
-    assert parsed.raw_host == meant
-    # It is a name, or an address that may be connected to; and the client's own spelling of it passes as well.
+    host_part = (
+        authority.rpartition(":")[0] if authority.rpartition(":")[2].isdecimal() else authority.removesuffix(":")
+    )
+    expected = httpx.URL(f"http://{host_part}/").raw_host
+    assert parsed.raw_host == expected
+    # The host is a name or a public IP address, and the client's own spelling of the URL is allowed, too.
     host = parsed.raw_host.decode()
-    for address in parse_ip_literals(host) or ():
-        assert ip_address(address).is_global
-    spelled = f"{parsed.scheme}://{f'[{host}]' if ':' in host else host}/"
-    assert len(spelled) > 2_048 or check_url(spelled, CLOSED) is None
+    for ip in parse_ip_literals(host) or ():
+        assert ip_address(ip).is_global
+    normalized = f"{parsed.scheme}://{f'[{host}]' if ':' in host else host}/"
+    assert len(normalized) > 2_048 or check_url(normalized, CLOSED) is None
 
 
 @bounded(1_000, seconds=2)
-@given(st.text(LOOKALIKES, max_size=30) | WRITTEN)
-def test_a_closed_guard_is_closed_whatever_is_opened_beside(url: str) -> None:
-    # Given an address that is refused for how it is written, when all ports are opened,
+@given(st.text(LOOKALIKES, max_size=30) | TEXTS)
+def test_allowing_all_ports_allows_no_malformed_url(url: str) -> None:
+    # When all ports are allowed,
     problem = check_url(url, CLOSED)
     wide = check_url(url, NetworkPolicy(allow_ports="*"))
 
-    # then it is refused still.
-    if problem is not None and problem.code is AddressProblemCode.INVALID:
+    # then a malformed URL is still refused.
+    if problem is not None and problem.code is UrlProblemCode.INVALID:
         assert wide is not None
     if problem is None:
         assert wide is None

@@ -1,4 +1,4 @@
-"""Fixtures of TLS servers."""
+"""Fixtures for TLS servers."""
 
 from tests.support.tls import certificate, tls_server, tls_trusting
 

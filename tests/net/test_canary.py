@@ -1,4 +1,4 @@
-"""Promise P6, counted: this machine listens, strangers name it in every way they know, and nobody connects."""
+"""Promise P6, counted: this machine listens, hostile URLs name it in every known way, and nothing connects."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ipaddress import ip_network
 import pytest
 
 from gql_imgproc.errors import ImageErrorCode
-from gql_imgproc.net.address_policy import NetworkPolicy
+from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from gql_imgproc.webhooks import client
 from gql_imgproc.webhooks.client import DeliveryResponse
-from tests.support.image_host import CLOSED, PICTURE, Exchange, Host, canary, failure_of, fetching, serving
+from tests.support.image_host import CLOSED, IMAGE, Exchange, ImageHost, canary, fetch_error, open_fetcher, serve
 
-#: This machine as strangers write it, in spellings that somebody's parser takes for an address or a name.
-HERE = (
+#: Spellings of this machine that some parser reads as an IP address or a name.
+THIS_MACHINE = (
     *("127.0.0.1", "127.0.0.1.", "127.0.0.1..", "127.0.0.1...", "127.1", "127.1.", "127.0.1", "127.0.0.2", "127.1.1.1"),
     *(
         "127.255.255.254",
@@ -51,8 +51,8 @@ HERE = (
     *("one.test", "ONE.test.", "both.test", "last.test", "six.test", "mapped.test", "nat64.test", "zero.test"),
     *("scoped.test", "teredo.test", "ünicode.test", "xn--nicode-2ya.test"),
 )
-#: Addresses in which some parser or other would find this machine, and which cannot be read in one way only.
-MANGLED = (
+#: Ambiguous URLs in which some parser finds this machine.
+AMBIGUOUS = (
     *("http://example.com@127.0.0.1:{port}/", "http://127.0.0.1:{port}@example.com/", "http://@127.0.0.1:{port}/"),
     *("http://example.com:80@127.0.0.1:{port}/", "http://127.0.0.1:{port}\\@example.com/"),
     *("http:\\\\127.0.0.1:{port}/", "http://example.com\\.127.0.0.1:{port}/", "http:/127.0.0.1:{port}/"),
@@ -67,10 +67,10 @@ MANGLED = (
     *("http://0x17f000001:{port}/", "http://-127.0.0.1:{port}/", "http://127.0.0.1,example.com:{port}/"),
     *("ftp://127.0.0.1:{port}/", "gopher://127.0.0.1:{port}/", "ws://127.0.0.1:{port}/", "http+unix://127.0.0.1:{port}/"),
 )  # fmt: skip
-#: What the names mean. `127.0.0.3` is open to the tests of redirects.
-NAMES = {
+#: The IP addresses of the names. The tests of redirects allow `127.0.0.3`.
+DNS = {
     "open.test": ["127.0.0.3"],
-    "pictures.test": ["127.0.0.3"],
+    "images.test": ["127.0.0.3"],
     "one.test": ["127.0.0.1"],
     "both.test": ["93.184.215.14", "127.0.0.1"],
     "last.test": ["93.184.215.14", "2606:4700::1111", "8.8.8.8", "1.1.1.1", "9.9.9.9", "127.0.0.1"],
@@ -89,13 +89,13 @@ NAMES = {
     "7f000001.nip.example": ["127.0.0.1"],
     "metadata.google.internal": ["169.254.169.254"],
 }
-ONE_OPEN = NetworkPolicy(allow_networks=(ip_network("127.0.0.3/32"),), allow_ports="*")
+ONE_ALLOWED = NetworkPolicy(allow_networks=(ip_network("127.0.0.3/32"),), allow_ports="*")
 NEXT = "{next}"
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Redirects, the last of which leads to the canary; `{next}` is the next one, on the host that answers."""
+    """Redirects that end at the canary; `{next}` is the next one, on the same host."""
 
     status: int
     locations: Sequence[str]
@@ -110,9 +110,9 @@ CHAINS = {
     "protocol-relative by a name": Chain(302, ["//one.test:{canary}/"]),
     "two hops": Chain(302, [NEXT, "http://127.0.0.1:{canary}/"]),
     "five hops": Chain(302, [NEXT, NEXT, NEXT, NEXT, "http://127.0.0.1:{canary}/"]),
-    "by way of another open name": Chain(302, ["http://open.test:{open}{next}", "http://one.test:{canary}/"]),
-    "a name of two addresses": Chain(302, [NEXT, "http://both.test:{canary}/"]),
-    "a name that turns": Chain(302, ["http://turning.test:{open}{next}", "http://turning.test:{canary}/"]),
+    "via another allowed name": Chain(302, ["http://open.test:{open}{next}", "http://one.test:{canary}/"]),
+    "a name with two IP addresses": Chain(302, [NEXT, "http://both.test:{canary}/"]),
+    "a name that changes": Chain(302, ["http://changing.test:{open}{next}", "http://changing.test:{canary}/"]),
     "IPv6": Chain(302, ["http://[::1]:{canary}/"]),
     "IPv4 in IPv6": Chain(302, ["http://[::ffff:7f00:1]:{canary}/"]),
     "NAT64": Chain(302, ["http://[64:ff9b::7f00:1]:{canary}/"]),
@@ -133,32 +133,32 @@ CHAINS = {
 }
 
 
-async def by_table(host: str, port: int) -> Sequence[str]:
-    return NAMES[host.lower().rstrip(".")]
+async def resolve_from_table(host: str, port: int) -> Sequence[str]:
+    return DNS[host.lower().rstrip(".")]
 
 
-def turning() -> Callable[[str, int], Awaitable[Sequence[str]]]:
-    """A name server of a stranger's: open when it is asked for the first time, and this machine from then on."""
-    asked: list[str] = []
+def changing_dns() -> Callable[[str, int], Awaitable[Sequence[str]]]:
+    """A hostile DNS server: an allowed IP address in its first response, and this machine in all others."""
+    lookups: list[str] = []
 
     async def resolve(host: str, port: int) -> Sequence[str]:
-        if host != "turning.test":
-            return await by_table(host, port)
-        asked.append(host)
-        return ["127.0.0.3"] if len(asked) == 1 else ["127.0.0.1"]
+        if host != "changing.test":
+            return await resolve_from_table(host, port)
+        lookups.append(host)
+        return ["127.0.0.3"] if len(lookups) == 1 else ["127.0.0.1"]
 
     return resolve
 
 
-async def assert_it_hears(host: Host) -> None:
-    """A canary that hears nothing may be deaf."""
+async def assert_it_listens(host: ImageHost) -> None:
+    """Verify the canary: it counts connections that are made."""
     before = host.connections
-    everywhere = ["127.0.0.1", "127.255.255.254", "0.0.0.0", *(["::1"] if has_ipv6() else [])]
-    for address in everywhere:
-        _, writer = await asyncio.open_connection(address, host.port)
+    ips = ["127.0.0.1", "127.255.255.254", "0.0.0.0", *(["::1"] if has_ipv6() else [])]
+    for ip in ips:
+        _, writer = await asyncio.open_connection(ip, host.port)
         writer.close()
     await asyncio.sleep(0.05)
-    assert host.connections == before + len(everywhere)
+    assert host.connections == before + len(ips)
 
 
 def has_ipv6() -> bool:
@@ -170,53 +170,54 @@ def has_ipv6() -> bool:
 
 
 async def post(url: str, policy: NetworkPolicy) -> DeliveryResponse:
-    return await client.post(url, "{}", {}, policy, 5, resolve=turning())
+    return await client.post(url, "{}", {}, policy, 5, resolve=changing_dns())
 
 
-def test_the_tables_are_as_large_as_promised() -> None:
-    assert len(set(HERE)) == len(HERE) >= 100
+def test_tables_have_enough_cases() -> None:
+    assert len(set(THIS_MACHINE)) == len(THIS_MACHINE) >= 100
     assert len(CHAINS) >= 15
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_no_spelling_of_this_machine_is_fetched_from(scheme: str) -> None:
-    async with canary() as host, fetching(CLOSED, resolve=by_table) as fetcher:
-        for name in HERE:
-            failure = await failure_of(fetcher, host.url("/a.jpg", name, scheme))
-            assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
-            assert "IMGPROC_FETCH_ALLOW_NETWORKS" in failure.message, name
-        for template in MANGLED:
+async def test_no_spelling_of_this_machine_is_downloaded_from(scheme: str) -> None:
+    async with canary() as host, open_fetcher(CLOSED, resolve=resolve_from_table) as fetcher:
+        for name in THIS_MACHINE:
+            error = await fetch_error(fetcher, host.url("/a.jpg", name, scheme))
+            assert (error.code, error.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
+            assert "IMGPROC_FETCH_ALLOW_NETWORKS" in error.message, name
+        for template in AMBIGUOUS:
             url = template.replace("http:", f"{scheme}:").format(port=host.port)
-            failure = await failure_of(fetcher, url)
-            assert (failure.code, failure.retryable) == (ImageErrorCode.UNREACHABLE, False), url
+            error = await fetch_error(fetcher, url)
+            assert (error.code, error.retryable) == (ImageErrorCode.UNREACHABLE, False), url
         await asyncio.sleep(0.05)
         assert host.connections == 0
-        await assert_it_hears(host)
+        await assert_it_listens(host)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_no_spelling_of_this_machine_is_sent_a_webhook(scheme: str) -> None:
+async def test_no_spelling_of_this_machine_receives_a_webhook(scheme: str) -> None:
     async with canary() as host:
-        for name in HERE:
-            answer = await client.post(host.url("/hook", name, scheme), "{}", {}, CLOSED, 5, resolve=by_table)
-            assert answer.http_status is None, name
-            assert "IMGPROC_FETCH_ALLOW_NETWORKS" in str(answer.error), name
-        for template in MANGLED:
+        for name in THIS_MACHINE:
+            result = await client.post(host.url("/hook", name, scheme), "{}", {}, CLOSED, 5, resolve=resolve_from_table)
+            assert result.http_status is None, name
+            assert "IMGPROC_FETCH_ALLOW_NETWORKS" in str(result.error), name
+        for template in AMBIGUOUS:
             url = template.replace("http:", f"{scheme}:").format(port=host.port)
-            answer = await client.post(url, "{}", {}, CLOSED, 5, resolve=by_table)
-            assert answer.http_status is None, url
-            assert str(answer.error).startswith("The "), url
-            assert "Internal error" not in str(answer.error), url
+            result = await client.post(url, "{}", {}, CLOSED, 5, resolve=resolve_from_table)
+            assert result.http_status is None, url
+            problem = check_url(url, CLOSED)
+            assert problem is not None, url
+            assert result.error == problem.message, url
         await asyncio.sleep(0.05)
         assert host.connections == 0
-        await assert_it_hears(host)
+        await assert_it_listens(host)
 
 
-async def test_what_the_owner_opens_is_connected_to() -> None:
+async def test_allowed_networks_are_connected_to() -> None:
     policy = NetworkPolicy((ip_network("127.0.0.0/8"),), "*")
-    async with canary() as host, fetching(policy, resolve=by_table) as fetcher:
+    async with canary() as host, open_fetcher(policy, resolve=resolve_from_table) as fetcher:
         for name in ("127.0.0.1", "0x7f.1", "2130706433", "one.test"):
-            assert await fetcher.fetch(host.url("/a.jpg", name)) == PICTURE
+            assert await fetcher.fetch(host.url("/a.jpg", name)) == IMAGE
             assert (await post(host.url("/hook", name), policy)).http_status == 200
         assert host.connections == 8
 
@@ -226,67 +227,70 @@ def redirecting(canary_port: int) -> Callable[[Exchange], Awaitable[None]]:
 
     async def script(exchange: Exchange) -> None:
         chain, hop = (int(part) for part in exchange.path.strip("/").split("/"))
-        told = CHAINS[names[chain]]
-        location = told.locations[hop].format(canary=canary_port, open=exchange.host.port, next=f"/{chain}/{hop + 1}")
-        head = f"HTTP/1.1 {told.status} Moved\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n"
+        case = CHAINS[names[chain]]
+        location = case.locations[hop].format(canary=canary_port, open=exchange.host.port, next=f"/{chain}/{hop + 1}")
+        head = f"HTTP/1.1 {case.status} Moved\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n"
         await exchange.send(head.encode())
 
     return script
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
-async def test_no_redirect_leads_to_this_machine(tls_server: ssl.SSLContext, tls_trusting: ssl.SSLContext) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback IP address")
+async def test_no_redirect_reaches_this_machine(tls_server: ssl.SSLContext, tls_trusting: ssl.SSLContext) -> None:
     async with canary() as forbidden:
         script = redirecting(forbidden.port)
-        async with serving(script, "127.0.0.3") as plain, serving(script, "127.0.0.3", tls_server) as secure:
+        async with serve(script, "127.0.0.3") as plain, serve(script, "127.0.0.3", tls_server) as secure:
             for number, (name, chain) in enumerate(CHAINS.items()):
                 host = secure if chain.tls else plain
                 before = len(plain.requests) + len(secure.requests)
-                start = host.url(f"/{number}/0", "pictures.test", "https" if chain.tls else "http")
-                async with fetching(ONE_OPEN, resolve=turning(), ssl_context=tls_trusting) as fetcher:
-                    failure = await failure_of(fetcher, start)
-                assert (failure.code, failure.retryable) == (chain.code, False), name
+                start = host.url(f"/{number}/0", "images.test", "https" if chain.tls else "http")
+                async with open_fetcher(ONE_ALLOWED, resolve=changing_dns(), ssl_context=tls_trusting) as fetcher:
+                    error = await fetch_error(fetcher, start)
+                assert (error.code, error.retryable) == (chain.code, False), name
                 assert len(plain.requests) + len(secure.requests) - before == len(chain.locations), name
         await asyncio.sleep(0.05)
         assert forbidden.connections == 0
-        await assert_it_hears(forbidden)
+        await assert_it_listens(forbidden)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
-async def test_every_spelling_is_judged_after_a_redirect_too() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback IP address")
+async def test_every_spelling_is_checked_after_a_redirect() -> None:
     async with canary() as forbidden:
 
         async def script(exchange: Exchange) -> None:
-            location = forbidden.url("/a.jpg", HERE[int(exchange.path.strip("/"))])
+            location = forbidden.url("/a.jpg", THIS_MACHINE[int(exchange.path.strip("/"))])
             await exchange.send(f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n".encode())
 
-        async with serving(script, "127.0.0.3") as open_host, fetching(ONE_OPEN, resolve=by_table) as fetcher:
-            for number, name in enumerate(HERE):
-                failure = await failure_of(fetcher, open_host.url(f"/{number}", "127.0.0.3"))
-                assert (failure.code, failure.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
-            assert len(open_host.requests) == len(HERE)
+        async with (
+            serve(script, "127.0.0.3") as allowed_host,
+            open_fetcher(ONE_ALLOWED, resolve=resolve_from_table) as fetcher,
+        ):
+            for number, name in enumerate(THIS_MACHINE):
+                error = await fetch_error(fetcher, allowed_host.url(f"/{number}", "127.0.0.3"))
+                assert (error.code, error.retryable) == (ImageErrorCode.FORBIDDEN_ADDRESS, False), name
+            assert len(allowed_host.requests) == len(THIS_MACHINE)
         await asyncio.sleep(0.05)
         assert forbidden.connections == 0
-        await assert_it_hears(forbidden)
+        await assert_it_listens(forbidden)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
-async def test_a_webhook_follows_no_redirect_at_all(
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback IP address")
+async def test_webhook_follows_no_redirect(
     tls_server: ssl.SSLContext, tls_trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_tls", lambda: tls_trusting)
 
     async with canary() as forbidden:
         script = redirecting(forbidden.port)
-        async with serving(script, "127.0.0.3") as plain, serving(script, "127.0.0.3", tls_server) as secure:
+        async with serve(script, "127.0.0.3") as plain, serve(script, "127.0.0.3", tls_server) as secure:
             for number, (name, chain) in enumerate(CHAINS.items()):
                 host = secure if chain.tls else plain
                 before = len(plain.requests) + len(secure.requests)
-                start = host.url(f"/{number}/0", "pictures.test", "https" if chain.tls else "http")
-                answer = await post(start, ONE_OPEN)
-                assert answer.http_status == chain.status, name
-                assert "redirect" in str(answer.error), name
+                start = host.url(f"/{number}/0", "images.test", "https" if chain.tls else "http")
+                result = await post(start, ONE_ALLOWED)
+                assert result.http_status == chain.status, name
+                assert "redirect" in str(result.error), name
                 assert len(plain.requests) + len(secure.requests) - before == 1, name
         await asyncio.sleep(0.05)
         assert forbidden.connections == 0
-        await assert_it_hears(forbidden)
+        await assert_it_listens(forbidden)

@@ -1,4 +1,4 @@
-"""Whom a chain of proxies says that it speaks for."""
+"""The client's IP address from `X-Forwarded-For`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "caller"),
+    ("peer", "forwarded_for", "client"),
     [
         ("10.0.0.1", "203.0.113.7", "203.0.113.7"),
         ("10.0.0.1", "6.6.6.6, 203.0.113.7, 10.0.0.2", "203.0.113.7"),
@@ -27,5 +27,5 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
         ("", "203.0.113.7", ""),
     ],
 )
-def test_the_last_address_that_no_trusted_proxy_has_is_the_callers(peer: str, forwarded: str, caller: str) -> None:
-    assert client_ip(peer, forwarded, PROXIES) == caller
+def test_client_is_the_last_ip_that_is_no_trusted_proxy(peer: str, forwarded_for: str, client: str) -> None:
+    assert client_ip(peer, forwarded_for, PROXIES) == client

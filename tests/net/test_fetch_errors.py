@@ -1,4 +1,4 @@
-"""What can be done about a picture that does not come."""
+"""Advice in the messages of failed downloads."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from gql_imgproc.net.fetch_errors import status_advice
 
 
 @pytest.mark.parametrize(
-    ("status", "begins"),
+    ("status", "advice"),
     [
-        (401, "It does not give the picture to everybody."),
-        (403, "It does not give the picture to everybody."),
-        (404, "There is no picture at the address."),
-        (410, "There is no picture at the address."),
-        (418, "Open the address in a browser"),
-        (302, "Open the address in a browser"),
-        (408, "It may answer again later;"),
-        (429, "It may answer again later;"),
-        (503, "It may answer again later;"),
+        (401, "The host denies access."),
+        (403, "The host denies access."),
+        (404, "There is no image at this URL."),
+        (410, "There is no image at this URL."),
+        (418, "Open the URL in a browser"),
+        (302, "Open the URL in a browser"),
+        (408, "The error may be temporary;"),
+        (429, "The error may be temporary;"),
+        (503, "The error may be temporary;"),
     ],
 )
-def test_a_status_comes_with_what_to_do(status: int, begins: str) -> None:
-    assert status_advice(status).startswith(begins)
+def test_each_status_has_advice(status: int, advice: str) -> None:
+    assert status_advice(status).startswith(advice)

@@ -1,3 +1,5 @@
+"""Parsing of `Retry-After`."""
+
 from __future__ import annotations
 
 import time
@@ -8,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gql_imgproc.net.retry_after import retry_after_s
+from gql_imgproc.net.retry_after import parse_retry_after_s
 
 
 @pytest.fixture
-def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The machine's own time zone, which is not the hosts'."""
+def local_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A local time zone that differs from UTC."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "UTC-5:45")
         time.tzset()
@@ -42,15 +44,15 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
         ("Fri, 01 Jan 2026 00:00:00 +9999999999", None),
     ],
 )
-def test_a_pause_is_asked_for_in_seconds_or_as_a_date(header: str, pause_s: float | None, far_east: None) -> None:
-    assert retry_after_s(header, NOW) == pause_s
+def test_seconds_and_dates_are_parsed(header: str, pause_s: float | None, local_time_zone: None) -> None:
+    assert parse_retry_after_s(header, NOW) == pause_s
 
 
 DATE_LIKE = st.text(st.sampled_from("0123456789 :,-+./aJnFebTuGMTUZ"), max_size=40)
 
 
 @given(st.one_of(DATE_LIKE, st.text(max_size=60)))
-def test_no_header_breaks_it(header: str) -> None:
-    pause_s = retry_after_s(header, NOW)
+def test_any_header_is_parsed_or_ignored(header: str) -> None:
+    pause_s = parse_retry_after_s(header, NOW)
 
     assert pause_s is None or 0 <= pause_s < 1e12

@@ -1,4 +1,4 @@
-"""A host on loopback that does as told, to the byte, and what it takes to fetch from it."""
+"""An image host on loopback whose responses a test scripts byte by byte, and helpers to download from it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ipaddress import ip_network
 
 import pytest
 
-from gql_imgproc.errors import ImageError
 from gql_imgproc.net.address_policy import NetworkPolicy
-from gql_imgproc.net.image_fetcher import Fetcher, FetchLimits
+from gql_imgproc.net.fetch_errors import FetchError
+from gql_imgproc.net.image_fetcher import FetchLimits, ImageFetcher
 
 LOOPBACK = NetworkPolicy(allow_networks=(ip_network("127.0.0.0/8"),), allow_ports="*")
 CLOSED = NetworkPolicy(allow_ports="*")
 LIMITS = FetchLimits(
-    max_bytes=100_000, connect_s=2.0, first_byte_s=2.0, total_s=5.0, concurrency=8, per_host=8, slot_wait_s=5.0
+    max_bytes=100_000, connect_s=2.0, first_byte_s=2.0, total_s=5.0, concurrency=8, per_host=8, limiter_wait_s=5.0
 )
-PICTURE = bytes(range(256)) * 300
+IMAGE = bytes(range(256)) * 300
 
 Script = Callable[["Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """One request, and the raw bytes of its answer."""
+    """One request, and the connection on which a script responds."""
 
-    def __init__(self, host: Host, head: str, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, host: ImageHost, head: str, writer: asyncio.StreamWriter) -> None:
         self.host = host
         self.head = head
         self.writer = writer
@@ -37,7 +37,7 @@ class Exchange:
         self.writer.write(b"".join(parts))
         await self.writer.drain()
 
-    async def answer(self, body: bytes = PICTURE, status: str = "200 OK", *headers: str) -> None:
+    async def respond(self, body: bytes = IMAGE, status: str = "200 OK", *headers: str) -> None:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
         await self.send("\r\n".join(lines).encode() + b"\r\n\r\n", body)
 
@@ -48,8 +48,8 @@ class Exchange:
         self.writer.transport.abort()
 
 
-class Host:
-    """A server that does as the script says, to the byte, and counts."""
+class ImageHost:
+    """Runs a script for each request, and counts connections and requests."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -79,68 +79,76 @@ class Host:
             self._writers.discard(writer)
             writer.close()
 
-    def hang_up(self) -> None:
+    def close_connections(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
 
 @asynccontextmanager
-async def serving(
-    script: Script, host: str | Sequence[str] = "127.0.0.1", tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Host]:
-    server_side = Host(script)
-    server = await asyncio.start_server(server_side.accept, host, 0, ssl=tls)
-    server_side.port = server.sockets[0].getsockname()[1]
+async def serve(
+    script: Script, ip: str | Sequence[str] = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ImageHost]:
+    host = ImageHost(script)
+    server = await asyncio.start_server(host.accept, ip, 0, ssl=tls)
+    host.port = server.sockets[0].getsockname()[1]
     try:
-        yield server_side
+        yield host
     finally:
         server.close()
-        server_side.hang_up()
+        host.close_connections()
         for _ in range(5):
             await asyncio.sleep(0)
 
 
 @asynccontextmanager
-async def fetching(
+async def open_fetcher(
     policy: NetworkPolicy = LOOPBACK, limits: FetchLimits = LIMITS, **options: object
-) -> AsyncIterator[Fetcher]:
-    fetcher = Fetcher(policy, limits, **options)  # type: ignore[arg-type]
+) -> AsyncIterator[ImageFetcher]:
+    fetcher = ImageFetcher(policy, limits, **options)  # type: ignore[arg-type]
     try:
         yield fetcher
     finally:
         await fetcher.aclose()
 
 
-async def failure_of(fetcher: Fetcher, url: str) -> ImageError:
-    with pytest.raises(ImageError) as caught:
+async def fetch_error(fetcher: ImageFetcher, url: str) -> FetchError:
+    with pytest.raises(FetchError) as caught:
         await fetcher.fetch(url)
     assert caught.value.message.endswith(".")
     return caught.value
 
 
-def outcome(script: Script, limits: FetchLimits = LIMITS, path: str = "/a.jpg") -> tuple[ImageError, Host]:
-    async def story() -> tuple[ImageError, Host]:
-        async with serving(script) as host, fetching(limits=limits) as fetcher:
-            return await failure_of(fetcher, host.url(path)), host
-
-    return asyncio.run(story())
+async def fetch(script: Script, path: str = "/a.jpg") -> bytes:
+    async with serve(script) as host, open_fetcher() as fetcher:
+        return await fetcher.fetch(host.url(path))
 
 
-async def picture(exchange: Exchange) -> None:
-    await exchange.answer()
+async def fail_to_fetch(
+    script: Script, limits: FetchLimits = LIMITS, path: str = "/a.jpg"
+) -> tuple[FetchError, ImageHost]:
+    async with serve(script) as host, open_fetcher(limits=limits) as fetcher:
+        return await fetch_error(fetcher, host.url(path)), host
 
 
-def resolving(*addresses: str) -> Callable[[str, int], Awaitable[Sequence[str]]]:
+async def send_image(exchange: Exchange) -> None:
+    await exchange.respond()
+
+
+async def send_nothing(exchange: Exchange) -> None:
+    await asyncio.sleep(30)
+
+
+def resolve_to(*ips: str) -> Callable[[str, int], Awaitable[Sequence[str]]]:
     async def resolve(host: str, port: int) -> Sequence[str]:
-        return addresses
+        return ips
 
     return resolve
 
 
 @asynccontextmanager
-async def canary() -> AsyncIterator[Host]:
-    """Listens wherever this machine can be reached, and must not be."""
-    host = Host(picture)
+async def canary() -> AsyncIterator[ImageHost]:
+    """Listens on every IP address of this machine. A test asserts that nothing connects."""
+    host = ImageHost(send_image)
     servers = [await asyncio.start_server(host.accept, "0.0.0.0", 0)]
     host.port = servers[0].sockets[0].getsockname()[1]
     with suppress(OSError):  # Some machines have no IPv6.
@@ -150,6 +158,6 @@ async def canary() -> AsyncIterator[Host]:
     finally:
         for server in servers:
             server.close()
-        host.hang_up()
+        host.close_connections()
         for _ in range(5):
             await asyncio.sleep(0)

@@ -15,7 +15,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout key.pem -out cert.pem "
-        "-subj /CN=pictures.test -addext subjectAltName=DNS:pictures.test",
+        "-subj /CN=images.test -addext subjectAltName=DNS:images.test",
         shell=True,
         cwd=folder,
         check=True,

@@ -158,8 +158,8 @@ def test_source_that_is_gone_says_so(run_near: Any) -> None:
         assert (got.status_code, got.json()) == (
             502,
             {
-                "error": "127.0.0.1 answered with status 410. There is no picture at the address. "
-                "Check the address, or put the picture there."
+                "error": "127.0.0.1 responded with status 410. There is no image at this URL. "
+                "Check the URL, or put the image there."
             },
         )
 

@@ -1,0 +1,135 @@
+"""Concurrent downloads and idle connections are limited per host and in total."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from gql_imgproc.errors import ImageErrorCode
+from tests.support.image_host import (
+    IMAGE,
+    LIMITS,
+    Exchange,
+    fetch_error,
+    open_fetcher,
+    resolve_to,
+    send_image,
+    send_nothing,
+    serve,
+)
+
+
+async def test_downloads_are_limited_per_host_and_in_total() -> None:
+    # Given hosts whose every response waits until as many downloads as possible have started.
+    in_flight: Counter[str] = Counter()
+    peak = Counter[str]()
+    full = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        keys = ("total", exchange.path)
+        in_flight.update(keys)
+        peak.update({key: in_flight[key] - peak[key] for key in keys if in_flight[key] > peak[key]})
+        if in_flight["total"] == 5:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0.01)
+        in_flight.subtract(keys)
+        await exchange.respond()
+
+    limits = replace(LIMITS, concurrency=5, per_host=3)
+    async with serve(script) as host, open_fetcher(limits=limits, resolve=resolve_to("127.0.0.1")) as fetcher:
+        # When eight images of each of two hosts are downloaded at once.
+        names = ["a.test", "b.test"] * 8
+        await asyncio.gather(*(fetcher.fetch(host.url(f"/{name}", name)) for name in names))
+
+        # Then both limits were reached and none was exceeded, and no host is remembered.
+        assert len(fetcher._limiter) == 0
+    assert peak.pop("total") == 5
+    assert max(peak.values()) == 3
+
+
+async def test_slow_host_does_not_block_other_hosts() -> None:
+    async def script(exchange: Exchange) -> None:
+        await (send_nothing(exchange) if exchange.path == "/slow" else exchange.respond())
+
+    limits = replace(LIMITS, concurrency=3, per_host=2, first_byte_s=60.0, total_s=60.0)
+    async with serve(script) as host, open_fetcher(limits=limits, resolve=resolve_to("127.0.0.1")) as fetcher:
+        slow = [asyncio.create_task(fetcher.fetch(host.url("/slow", "slow.test"))) for _ in range(20)]
+        await asyncio.sleep(0.05)
+
+        for _ in range(5):
+            assert await fetcher.fetch(host.url("/", "quick.test")) == IMAGE
+
+        assert not any(task.done() for task in slow)
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_waiting_for_the_limits_times_out() -> None:
+    limits = replace(LIMITS, per_host=1, limiter_wait_s=0.2)
+    async with serve(send_nothing) as host, open_fetcher(limits=limits) as fetcher:
+        first = asyncio.create_task(fetcher.fetch(host.url()))
+        await asyncio.sleep(0.02)
+
+        error = await fetch_error(fetcher, host.url())
+
+        requests = len(host.requests)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+    assert (error.code, error.retryable) == (ImageErrorCode.TIMEOUT, True)
+    assert error.message == (
+        "The download from 127.0.0.1 could not start within 0.2 s: too many downloads are in progress."
+    )
+    assert requests == 1
+
+
+async def test_waiting_for_the_limits_does_not_count_towards_the_total_timeout() -> None:
+    async def script(exchange: Exchange) -> None:
+        await asyncio.sleep(0.25)
+        await exchange.respond()
+
+    limits = replace(LIMITS, per_host=1, total_s=1.0)
+    async with serve(script) as host, open_fetcher(limits=limits) as fetcher:
+        assert await asyncio.gather(*(fetcher.fetch(host.url()) for _ in range(5))) == [IMAGE] * 5
+
+
+async def test_cancelled_download_releases_its_connection_and_its_limits() -> None:
+    async def script(exchange: Exchange) -> None:
+        if exchange.path == "/slow":
+            await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nabc")
+            await asyncio.sleep(30)
+        await exchange.respond()
+
+    limits = replace(LIMITS, concurrency=2, per_host=2)
+    async with serve(script) as host, open_fetcher(limits=limits) as fetcher:
+        for _ in range(3):
+            tasks = [asyncio.create_task(fetcher.fetch(host.url("/slow"))) for _ in range(4)]
+            await asyncio.sleep(0.05)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert len(fetcher._limiter) == 0
+        assert await fetcher.fetch(host.url()) == IMAGE
+        assert fetcher._transport is not None
+        assert len(fetcher._transport._connections) == 1
+
+
+async def test_surplus_and_old_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gql_imgproc.net.http_client.KEEPALIVE_S", 0.1)
+
+    limits = replace(LIMITS, concurrency=2, per_host=2)
+    async with serve(send_image) as host, open_fetcher(limits=limits, resolve=resolve_to("127.0.0.1")) as fetcher:
+        for number in range(6):
+            await fetcher.fetch(host.url("/", f"host{number}.test"))
+        await asyncio.sleep(0.02)
+        assert (host.connections, host.open) == (6, 2)
+
+        await asyncio.sleep(0.15)
+        await fetcher.fetch(host.url("/", "host5.test"))
+        await asyncio.sleep(0.02)
+        assert (host.connections, host.open) == (7, 1)

@@ -1,0 +1,183 @@
+"""Name resolution, the check of every connection, and TLS (promise P6)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.net import http_client
+from gql_imgproc.net.address_policy import NetworkPolicy
+from gql_imgproc.net.fetch_errors import ForbiddenAddress
+from tests.support.image_host import (
+    CLOSED,
+    IMAGE,
+    LIMITS,
+    LOOPBACK,
+    canary,
+    fetch_error,
+    open_fetcher,
+    resolve_to,
+    send_image,
+    serve,
+)
+
+PORT_80_ONLY = replace(LOOPBACK, allow_ports=frozenset({80}))
+
+
+async def test_dns_rebinding_has_no_effect() -> None:
+    # Given a DNS server whose second response is a metadata service.
+    lookups: list[str] = []
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        lookups.append(host)
+        return ["127.0.0.1"] if len(lookups) == 1 else ["169.254.169.254"]
+
+    async with serve(send_image) as host, open_fetcher(resolve=resolve) as fetcher:
+        # When two images are downloaded, then both use the connection to the checked IP address.
+        assert await fetcher.fetch(host.url("/", "images.test")) == IMAGE
+        assert await fetcher.fetch(host.url("/", "images.test")) == IMAGE
+        assert lookups == ["images.test"]
+
+        # A new connection is checked again.
+        host.close_connections()
+        await asyncio.sleep(0.02)
+        error = await fetch_error(fetcher, host.url("/", "images.test"))
+
+    assert error.code is ImageErrorCode.FORBIDDEN_ADDRESS
+    assert host.connections == 1
+
+
+async def test_message_does_not_reveal_private_ip_addresses() -> None:
+    async with open_fetcher(CLOSED, resolve=resolve_to("10.1.2.3")) as fetcher:
+        error = await fetch_error(fetcher, "http://wiki.corp.test/")
+
+    assert error.code is ImageErrorCode.FORBIDDEN_ADDRESS
+    assert "10.1.2.3" not in error.message
+    assert "wiki.corp.test" in error.message
+
+
+async def test_forbidden_port_gets_no_connection() -> None:
+    async with serve(send_image) as host, open_fetcher(PORT_80_ONLY) as fetcher:
+        error = await fetch_error(fetcher, host.url())
+
+    assert error.code is ImageErrorCode.FORBIDDEN_ADDRESS
+    assert "IMGPROC_FETCH_ALLOW_PORTS" in error.message
+    assert host.connections == 0
+
+
+@pytest.mark.parametrize("policy", [CLOSED, PORT_80_ONLY])
+async def test_transport_checks_every_connection_itself(policy: NetworkPolicy) -> None:
+    transport = http_client.GuardedTransport(policy, max_idle=1)
+
+    async with serve(send_image) as host:
+        with pytest.raises(ForbiddenAddress):
+            await transport.handle_async_request(httpx.Request("GET", host.url()))
+        await transport.aclose()
+
+    assert host.connections == 0
+
+
+async def test_system_resolver_is_used_by_default() -> None:
+    policy = NetworkPolicy(allow_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")), allow_ports="*")
+
+    async with canary() as host, open_fetcher(policy) as fetcher:
+        assert await fetcher.fetch(host.url("/", "localhost")) == IMAGE
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+async def test_unknown_name_is_retryable(error: Exception) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        raise error
+
+    async with open_fetcher(resolve=resolve) as fetcher:
+        raised = await fetch_error(fetcher, "http://images.test/")
+
+    assert (raised.code, raised.retryable) == (ImageErrorCode.UNREACHABLE, True)
+    assert raised.message == "The host name images.test cannot be resolved."
+
+
+async def test_name_without_ip_addresses_is_unreachable() -> None:
+    async with open_fetcher(resolve=resolve_to()) as fetcher:
+        error = await fetch_error(fetcher, "http://images.test/")
+
+    assert error.code is ImageErrorCode.UNREACHABLE
+
+
+async def test_concurrent_lookups_of_a_name_are_shared() -> None:
+    lookups = 0
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        nonlocal lookups
+        lookups += 1
+        await asyncio.sleep(0.05)
+        return ["127.0.0.1"]
+
+    async with serve(send_image) as host, open_fetcher(resolve=resolve) as fetcher:
+        await asyncio.gather(*(fetcher.fetch(host.url("/", "images.test")) for _ in range(8)))
+
+    assert lookups == 1
+
+
+async def test_abandoned_lookups_do_not_occupy_the_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given one resolver thread, and a DNS server that does not respond for one name.
+    lookups: list[str] = []
+    responds = threading.Event()
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        lookups.append(host)
+        if host == "silent.test":
+            responds.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(http_client, "RESOLVER_THREADS", 1)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    async with serve(send_image) as host, open_fetcher(limits=replace(LIMITS, connect_s=0.1)) as fetcher:
+        # When downloads that wait for it and for other names time out.
+        names = ["silent.test", "one.test", "two.test", "silent.test"]
+        errors = await asyncio.gather(*(fetch_error(fetcher, host.url("/", name)) for name in names))
+        assert {error.code for error in errors} == {ImageErrorCode.TIMEOUT}
+        responds.set()
+        assert await fetcher.fetch(host.url("/", "three.test")) == IMAGE
+
+    # Then their names are not resolved later, and a new name is.
+    assert lookups == ["silent.test", "three.test"]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_tls_verifies_the_host_name(certificate: Path, loop: str) -> None:
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+    server_names: list[str | None] = []
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    server_context.sni_callback = lambda _socket, name, _context: server_names.append(name)
+    trusting = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+
+    async def fetch_by_three_names() -> None:
+        async with serve(send_image, tls=server_context) as host:
+            async with open_fetcher(resolve=resolve_to("127.0.0.1"), ssl_context=trusting) as fetcher:
+                assert await fetcher.fetch(host.url("/", "images.test", "https")) == IMAGE
+                assert await fetcher.fetch(host.url("/", "images.test", "https")) == IMAGE
+                assert host.connections == 1
+                error = await fetch_error(fetcher, host.url("/", "other.test", "https"))
+                assert (error.code, error.retryable) == (ImageErrorCode.UNREACHABLE, False)
+                assert "certificate of other.test" in error.message
+            async with open_fetcher(resolve=resolve_to("127.0.0.1")) as fetcher:
+                error = await fetch_error(fetcher, host.url("/", "images.test", "https"))
+                assert (error.code, error.retryable) == (ImageErrorCode.UNREACHABLE, False)
+            assert len(host.requests) == 2
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(fetch_by_three_names())
+
+    assert server_names == ["images.test", "other.test", "images.test"]
