@@ -1,4 +1,4 @@
-"""What a migration needs to be safe while code is at work: see docs/decisions/0011-expand-then-contract.md."""
+"""What a migration needs to be safe while code is at work: see docs/decisions/0011-expand-and-contract-migrations.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Searching names: no index answers "contains" for every text, so a page looks through so many products and no more.
 
 A trigram index would: where it helps little, for short or frequent texts, the products that it finds would have to be
-sorted, all of them, and each row would cost more to take in. See docs/decisions/0012-searches-are-bounded.md.
+sorted, all of them, and each row would cost more to take in. See docs/decisions/0012-bounded-searches.md.
 """
 
 from __future__ import annotations
