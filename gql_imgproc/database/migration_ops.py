@@ -1,4 +1,4 @@
-"""What a migration needs to be safe while code is at work: see docs/decisions/0011-expand-and-contract-migrations.md."""
+"""Building blocks for safe migrations on a live database; see docs/decisions/0011-expand-and-contract-migrations.md."""
 
 from __future__ import annotations
 
