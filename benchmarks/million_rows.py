@@ -36,7 +36,7 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import anonymous_caller
 from gql_imgproc.settings import load
 
-SOMEBODY = anonymous_caller("127.0.0.1", unlimited=True)
+SOMEBODY = anonymous_caller("127.0.0.1", is_unlimited=True)
 #: Products to which something is done in one transaction, as if by workers.
 CHUNK = 5_000
 #: How often what takes milliseconds is done; the median is told.

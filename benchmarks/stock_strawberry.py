@@ -31,7 +31,7 @@ from gql_imgproc.settings import load
 
 class Stock(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return Context(request.app.state.app_state, anonymous_caller("", unlimited=True))
+        return Context(request.app.state.app_state, anonymous_caller("", is_unlimited=True))
 
 
 def app() -> Starlette:

@@ -144,7 +144,7 @@ def test_a_webhook_secret_that_is_none_is_refused_and_not_shown(monkeypatch: pyt
 
     assert str(refused.value) == (
         "IMGPROC_WEBHOOK_SECRET: A webhook secret (IMGPROC_WEBHOOK_SECRET, or --secret) must be `whsec_` and at least "
-        "16 random bytes in base64. Make one with `echo whsec_$(head -c 32 /dev/urandom | base64)`"
+        "16 random bytes in base64. Generate one with `echo whsec_$(head -c 32 /dev/urandom | base64)`"
     )
 
 

@@ -46,7 +46,7 @@ class Authenticator:
         """Who calls from `address` and presents this key. Raises KeyMissing, KeyRefused or RateLimited."""
         if key is None:
             if self._admits_anonymous:
-                return anonymous_caller(address, unlimited=self._anonymous is Anonymous.WHILE_NO_KEY)
+                return anonymous_caller(address, is_unlimited=self._anonymous is Anonymous.WHILE_NO_KEY)
             raise ApiKeyRequired
         form = parse_api_key(key)
         if form is None:

@@ -13,7 +13,7 @@ from gql_imgproc.database.pagination import Page, PageWindow, page_by_id
 from gql_imgproc.database.tables import api_keys, tenants
 from gql_imgproc.database.types import now, now_plus, seconds_since
 from gql_imgproc.ids import new_id
-from gql_imgproc.security.api_key import NO_DIGEST, KeyState, ParsedApiKey
+from gql_imgproc.security.api_key import NO_DIGEST, ApiKeyState, ParsedApiKey
 from gql_imgproc.security.scopes import Scope
 
 #: `last_used_at` is written at most so often, in seconds: to read must not cost a write each time.
@@ -34,7 +34,7 @@ class ApiKey:
     last_used_at: datetime | None
     revoked_at: datetime | None
     #: By the database's clock, when it was read.
-    state: KeyState
+    state: ApiKeyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class FoundKey:
 
     @property
     def expired(self) -> bool:
-        return self.key.state is KeyState.EXPIRED
+        return self.key.state is ApiKeyState.EXPIRED
 
 
 _state = case(
-    (api_keys.c.revoked_at.is_not(None), KeyState.REVOKED),
-    (and_(api_keys.c.expires_at.is_not(None), api_keys.c.expires_at <= now()), KeyState.EXPIRED),
-    (api_keys.c.successor_id.is_not(None), KeyState.ROTATED),
-    else_=KeyState.USABLE,
+    (api_keys.c.revoked_at.is_not(None), ApiKeyState.REVOKED),
+    (and_(api_keys.c.expires_at.is_not(None), api_keys.c.expires_at <= now()), ApiKeyState.EXPIRED),
+    (api_keys.c.successor_id.is_not(None), ApiKeyState.ROTATED),
+    else_=ApiKeyState.USABLE,
 ).label("state")
 _COLUMNS = *(api_keys.c[name] for name in ApiKey.__slots__ if name != "state"), _state
 _usable = and_(api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now()))
@@ -186,4 +186,4 @@ def _of_tenant(tenant_id: UUID, key_id: UUID) -> tuple[ColumnElement[bool], ...]
 def _key(row: object) -> ApiKey:
     values = {name: getattr(row, name) for name in ApiKey.__slots__}
     scopes = frozenset(Scope(name) for name in values["scopes"])
-    return ApiKey(**values | {"scopes": scopes, "state": KeyState(values["state"])})
+    return ApiKey(**values | {"scopes": scopes, "state": ApiKeyState(values["state"])})

@@ -40,7 +40,7 @@ class CallerRateLimiter:
         """Raises RateLimited, at the first of the deeds that the caller has done too often."""
         for deed in deeds:
             limit = self._limits[deed]
-            if limit is None or caller.unlimited:
+            if limit is None or caller.is_unlimited:
                 continue
             # Without Redis reading goes on as it can; uploads are dear, so this process counts its own.
             over = await self._rates.hit(limit, deed, *_limit_key(caller), locally=deed is RateLimitedAction.UPLOADS)
@@ -50,7 +50,7 @@ class CallerRateLimiter:
     async def status(self, caller: Caller) -> RateLimitStatus | None:
         """How many more operations the caller may send; None when nobody counts."""
         limit = self._limits[RateLimitedAction.OPERATIONS]
-        if limit is None or caller.unlimited:
+        if limit is None or caller.is_unlimited:
             return None
         return await self._rates.left(limit, RateLimitedAction.OPERATIONS, *_limit_key(caller), locally=False)
 

@@ -15,7 +15,7 @@ from gql_imgproc.enums import AuditAction
 from gql_imgproc.ids import new_id
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
-from gql_imgproc.security.url_signature import expiry, sign_path, verify_path
+from gql_imgproc.security.url_signature import compute_expiry, sign_path, verify_path
 
 
 class UrlSigner:
@@ -37,7 +37,7 @@ class UrlSigner:
 
     def expires(self) -> int:
         """Until when what is signed now is good, in seconds since 1970."""
-        return expiry(time.time(), self._runtime.settings.signed_url_seconds)
+        return compute_expiry(time.time(), self._runtime.settings.signed_url_seconds)
 
     async def verify(self, path: str, query: Mapping[str, str]) -> bool:
         # Read anew: another process may have signed with a secret that this one has not heard of.

@@ -35,7 +35,7 @@ def image_limits(settings: Settings) -> ImageLimits:
 
 def quota_limits(settings: Settings, caller: Caller) -> Limits | None:
     """Quotas of tenants that have none of their own; None for a caller whom none bind."""
-    if caller.unlimited:
+    if caller.is_unlimited:
         return None
     return Limits(
         open_requests=settings.quota_open_requests,

@@ -1,8 +1,8 @@
-"""API keys: `gip_`, a public identifier, a secret.
+"""The form of an API key: `gip_`, a public identifier, a secret.
 
-The identifier finds the row and may be seen by people; the whole key is shown once, and only its SHA-256 is kept. The
-secret has 238 random bits, so that no slow hash is needed (NIST SP 800-63B, 5.1.1.2 asks for one for secrets that
-people choose).
+The identifier is not secret and finds the row. The whole key is shown once, and only its SHA-256 is stored. The secret
+has 238 random bits, so a slow hash is unnecessary (NIST SP 800-63B, 5.1.1.2 requires one for secrets that people
+choose).
 """
 
 from __future__ import annotations
@@ -18,73 +18,69 @@ from hashlib import sha256
 
 _LETTERS = string.ascii_letters + string.digits
 PUBLIC_CHARS, SECRET_CHARS = 12, 40
-_FORM = re.compile(rf"gip_([0-9A-Za-z]{{{PUBLIC_CHARS}}})_[0-9A-Za-z]{{{SECRET_CHARS}}}")
-#: What stands where a key is looked for that does not exist, so that it takes as long to be refused.
+_PATTERN = re.compile(rf"gip_([0-9A-Za-z]{{{PUBLIC_CHARS}}})_[0-9A-Za-z]{{{SECRET_CHARS}}}")
+#: Compared when a key does not exist, so that the response takes as long as for a wrong secret.
 NO_DIGEST = "0" * 64
-#: Longest name of a key or a tenant, in characters.
+#: Longest name of an API key or a tenant, in characters.
 MAX_NAME_CHARS = 100
-#: A key that is to end at all ends within ten years: later moments are mistakes, and not all can be stored.
-MAX_LIFE = timedelta(days=3653)
-#: The longest that a rotated key goes on beside its successor.
+#: Longest lifetime of an API key that expires: a later date is a mistake, and databases cannot store every date.
+MAX_LIFETIME = timedelta(days=3653)
+#: Longest time that a rotated API key stays valid together with its successor.
 MAX_OVERLAP = timedelta(days=30)
 
 
-class KeyState(StrEnum):
-    """Whether a key is good; the descriptions stand in the GraphQL schema."""
+class ApiKeyState(StrEnum):
+    """The GraphQL schema describes the values."""
 
     USABLE = "USABLE"
-    #: Usable for a while longer: another key has taken its place.
+    #: Still valid for its overlap; a successor exists.
     ROTATED = "ROTATED"
     EXPIRED = "EXPIRED"
     REVOKED = "REVOKED"
 
-    @property
-    def good(self) -> bool:
-        return self in (KeyState.USABLE, KeyState.ROTATED)
-
 
 @dataclass(frozen=True, slots=True)
 class ParsedApiKey:
-    """What of a key is looked for: its public identifier, and the SHA-256 of the whole."""
+    """The public identifier of an API key, and the SHA-256 of the whole key."""
 
     public_id: str
     digest: str
 
     def matches(self, digest: str) -> bool:
-        """Whether it is the key that this digest was kept of; takes as long if not."""
+        """Compare with a stored digest in constant time."""
         return hmac.compare_digest(self.digest, digest)
 
 
 def check_name(name: str) -> str | None:
-    """What is wrong with the name of a key or a tenant; None when it can be had."""
+    """Return what is wrong with the name of an API key or a tenant; None if it is valid."""
     if 0 < len(name) <= MAX_NAME_CHARS and name.isprintable() and name == name.strip():
         return None
-    return f"A name has 1 to {MAX_NAME_CHARS} printable characters, and no space at its ends."
+    return f"A name has 1 to {MAX_NAME_CHARS} printable characters and no leading or trailing space."
 
 
 def check_expiry(expires_at: datetime, now: datetime) -> str | None:
-    """What is wrong with the moment at which a key is to expire; None when it can be had."""
-    if now < expires_at <= now + MAX_LIFE:
+    """Return what is wrong with the expiry of an API key; None if it is valid."""
+    if now < expires_at <= now + MAX_LIFETIME:
         return None
-    return "A key expires in the future, within ten years. Leave that out for one that does not expire."
+    return "The expiry must be in the future and within ten years. Omit it for a key that does not expire."
 
 
 def check_overlap(overlap: timedelta) -> str | None:
-    """What is wrong with the time that a rotated key goes on; None when it can be had."""
+    """Return what is wrong with the time that a rotated key stays valid; None if it is valid."""
     if timedelta(0) <= overlap <= MAX_OVERLAP:
         return None
-    return f"A rotated key goes on for 0 to {MAX_OVERLAP.days} days."
+    return f"A rotated key can stay valid for 0 to {MAX_OVERLAP.days} days."
 
 
 def generate_api_key() -> str:
-    return f"gip_{_random(PUBLIC_CHARS)}_{_random(SECRET_CHARS)}"
+    return f"gip_{_random_letters(PUBLIC_CHARS)}_{_random_letters(SECRET_CHARS)}"
 
 
 def parse_api_key(text: str) -> ParsedApiKey | None:
-    """A key as somebody presents it; None when it has not the form of one."""
-    form = _FORM.fullmatch(text)
-    return ParsedApiKey(form[1], sha256(text.encode()).hexdigest()) if form else None
+    """Parse an API key of a request; None if it is malformed."""
+    match = _PATTERN.fullmatch(text)
+    return ParsedApiKey(match[1], sha256(text.encode()).hexdigest()) if match else None
 
 
-def _random(count: int) -> str:
+def _random_letters(count: int) -> str:
     return "".join(secrets.choice(_LETTERS) for _ in range(count))

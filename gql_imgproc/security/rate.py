@@ -1,4 +1,4 @@
-"""How often something may be done: `60/minute`, `10 per 2 hours`."""
+"""The syntax of rate limits: `60/minute`, `10 per 2 hours`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-#: Each so many entries in Redis, for each caller.
-LARGEST = 1_000_000
-#: Longest span, in seconds: a day.
-LONGEST = 86_400
-_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
-_FORM = re.compile(rf"([0-9]{{1,7}}) *(?:/|per) *([0-9]{{1,5}})? *({'|'.join(_SECONDS)})s?", re.IGNORECASE)
+#: Redis stores one entry per counted call and caller.
+MAX_AMOUNT = 1_000_000
+#: Longest period: a day.
+MAX_SECONDS = 86_400
+_UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+_PATTERN = re.compile(rf"([0-9]{{1,7}}) *(?:/|per) *([0-9]{{1,5}})? *({'|'.join(_UNIT_SECONDS)})s?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """So many in any span of so many seconds."""
+    """At most `amount` in any period of `seconds`."""
 
     amount: int
     seconds: int
@@ -24,10 +24,10 @@ class RateLimit:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises ValueError."""
-        form = _FORM.fullmatch(text.strip())
-        rate = cls(int(form[1]), int(form[2] or 1) * _SECONDS[form[3].lower()]) if form else None
-        if rate is None or not (0 < rate.amount <= LARGEST and 0 < rate.seconds <= LONGEST):
+        match = _PATTERN.fullmatch(text.strip())
+        limit = cls(int(match[1]), int(match[2] or 1) * _UNIT_SECONDS[match[3].lower()]) if match else None
+        if limit is None or not (0 < limit.amount <= MAX_AMOUNT and 0 < limit.seconds <= MAX_SECONDS):
             raise ValueError(
-                "use a rate such as `60/minute`, `10/second` or `5 per 2 hours`, within a day; or 0 for none"
+                "use a rate limit such as `60/minute`, `10/second` or `5 per 2 hours`, over at most a day, or 0"
             )
-        return rate
+        return limit

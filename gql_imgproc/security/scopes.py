@@ -1,4 +1,4 @@
-"""Who a caller is, and what it may do."""
+"""Callers and their scopes."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from gql_imgproc.ids import DEFAULT_TENANT
 
 
 class Scope(StrEnum):
-    """What a key is good for; none includes another. The descriptions stand in the GraphQL schema."""
+    """What an API key permits. No scope includes another. The GraphQL schema describes the values."""
 
     READ = "READ"
     WRITE = "WRITE"
     ADMIN = "ADMIN"
 
 
-#: What callers without a key may do, where they are let in: all but hand out keys.
+#: Scopes of callers without an API key, where the service accepts them: all but the management of keys.
 ANONYMOUS_SCOPES = frozenset({Scope.READ, Scope.WRITE})
-#: What is kept of a name, in characters; those of keys are no longer.
+#: A longer caller name is truncated; API keys have no longer one.
 _MAX_NAME_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who asks for something, in the name of a tenant."""
+    """An authenticated caller and its tenant."""
 
     tenant_id: UUID
-    #: That of its key, or what stands in for one.
+    #: Name of its API key, or `anonymous`, `cli:USER` or the name of a periodic task.
     name: str
     scopes: frozenset[Scope]
-    #: None for a caller without a key.
+    #: None without an API key.
     key_id: UUID | None = None
     expires_at: datetime | None = None
-    #: Network address it calls from; empty for ourselves.
+    #: IP address of the client; empty for calls of the service itself.
     ip_address: str = ""
-    #: Whether neither rates nor quotas bind it: the owner of a laptop, and ourselves.
-    unlimited: bool = False
+    #: Whether rate limits and quotas do not apply: on localhost without API keys, and for the service itself.
+    is_unlimited: bool = False
 
     @property
     def access_key(self) -> tuple[UUID, frozenset[Scope]]:
-        """What decides about all that it gets to see."""
+        """Callers with an equal access key see the same data."""
         return self.tenant_id, self.scopes
 
 
-def anonymous_caller(ip_address: str, *, unlimited: bool) -> Caller:
-    """A caller that was not asked who it is."""
-    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, ip_address=ip_address, unlimited=unlimited)
+def anonymous_caller(ip_address: str, *, is_unlimited: bool) -> Caller:
+    """A caller without an API key."""
+    return Caller(DEFAULT_TENANT, "anonymous", ANONYMOUS_SCOPES, ip_address=ip_address, is_unlimited=is_unlimited)
 
 
 def cli_caller(tenant_id: UUID, user: str) -> Caller:
-    """Who runs the service, at the command line: who has the database may do all."""
+    """The operator at the command line, who has all scopes: database access permits everything anyway."""
     return Caller(tenant_id, f"cli:{user}"[:_MAX_NAME_CHARS], frozenset(Scope))
 
 
-def system_caller(tenant_id: UUID, duty: str) -> Caller:
-    """The service, when it does by itself what callers can do."""
-    return Caller(tenant_id, duty, frozenset(Scope), unlimited=True)
+def system_caller(tenant_id: UUID, task: str) -> Caller:
+    """The service itself, when a periodic task does what callers can do."""
+    return Caller(tenant_id, task, frozenset(Scope), is_unlimited=True)

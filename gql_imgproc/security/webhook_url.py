@@ -1,4 +1,4 @@
-"""Addresses of webhooks: which are accepted, and what is shown of them."""
+"""Validation and redaction of webhook URLs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gql_imgproc.errors import WebhookUrlRefused
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 
 _USER_INFO = re.compile(r"(?<=://)[^/?#]*@")
-#: Query parameters whose values open doors, by their names: `access_token`, `apiKey`, `X-Amz-Signature`, `code`.
+#: Query parameters with secret values, such as `access_token`, `apiKey`, `X-Amz-Signature`, `code`.
 _SECRET = re.compile(
     r"(?<=[?&])([^=&#]*(?:token|secret|password|apikey|credential|signature)[^=&#]*="
     r"|(?:[^=&#]*[-_.])?(?:key|pass|auth|sig|code)=)[^&#]*",
@@ -17,11 +17,11 @@ _SECRET = re.compile(
 
 
 def check_webhook_url(url: str, policy: NetworkPolicy) -> None:
-    """Raises WebhookUrlRefused, with a sentence that tells how to mend it, for an address that is not called."""
+    """Raises WebhookUrlRefused with a message that says how to fix the URL."""
     if (problem := check_url(url, policy)) is not None:
         raise WebhookUrlRefused(problem.message)
 
 
 def redact_webhook_url(url: str) -> str:
-    """The address without user name and password, and with stars for what looks like a key in its query."""
+    """Remove user name and password, and replace values of the query that look like secrets with `***`."""
     return _SECRET.sub(r"\1***", _USER_INFO.sub("", url, count=1))

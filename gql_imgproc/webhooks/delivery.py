@@ -22,7 +22,7 @@ from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security import webhook_signature
 from gql_imgproc.security.scopes import Caller
-from gql_imgproc.security.url_signature import expiry, sign_path
+from gql_imgproc.security.url_signature import compute_expiry, sign_path
 from gql_imgproc.security.webhook_url import redact_webhook_url
 from gql_imgproc.storage.paths import download_path
 from gql_imgproc.webhooks import client
@@ -105,7 +105,7 @@ async def _output_csv_url(runtime: Runtime, claim: webhook_outbox.ClaimedDeliver
     # A webhook that is resent long after the end gets a URL that is valid from now on.
     valid_from = ended_at if claim.at - ended_at < LINK_FIXED_FOR else claim.at
     secret = (await runtime.db.read(signed_urls.read_secrets))[0]
-    return public_url + sign_path(path, expiry(valid_from.timestamp(), LINK_SECONDS), secret)
+    return public_url + sign_path(path, compute_expiry(valid_from.timestamp(), LINK_SECONDS), secret)
 
 
 def outcome_label(response: client.DeliveryResponse) -> str:

@@ -26,7 +26,7 @@ def rows(database: Database) -> list[Any]:
 )
 def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) -> None:
     database.write_now(
-        audit_log.record_event, anonymous_caller("192.0.2.1", unlimited=True), AuditAction.REQUEST_ACCEPTED, "x"
+        audit_log.record_event, anonymous_caller("192.0.2.1", is_unlimited=True), AuditAction.REQUEST_ACCEPTED, "x"
     )
     (before,) = rows(database)
     same = dict(before._mapping) | {"actor": "somebody else"}
@@ -60,7 +60,7 @@ def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) 
 
 def test_what_is_rolled_back_was_not_done(database: Database) -> None:
     def work(connection: Any) -> None:
-        audit_log.record_event(connection, anonymous_caller("", unlimited=True), AuditAction.REQUEST_ACCEPTED, "x")
+        audit_log.record_event(connection, anonymous_caller("", is_unlimited=True), AuditAction.REQUEST_ACCEPTED, "x")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -113,7 +113,7 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(run: Run, tmp_path: Path
         (("keys", "create", "--name", "x", "--tenant", "none"), "There is no such tenant. Look at the list of"),
         (("keys", "create", "--name", "x", "--expires", "soon"), "--expires is a time such as 90d, 24h, 30m or 45s"),
         (("keys", "create", "--name", "x", "--expires", "9999d"), "within ten years"),
-        (("keys", "rotate", key, "--overlap", "31d"), "A rotated key goes on for 0 to 30 days."),
+        (("keys", "rotate", key, "--overlap", "31d"), "A rotated key can stay valid for 0 to 30 days."),
         (("keys", "revoke", whole), "There is no such API key."),
         (("tenants", "create", "default"), "There is a tenant of that name already. Choose another name"),
     ):

@@ -62,7 +62,7 @@ async def test_upload_is_accepted_when_the_answer_to_its_commit_is_lost(
 ) -> None:
     # With quota 1, the retried transaction finds the quota used up by its own first attempt.
     runtime.settings = settings.model_copy(update={"quota_open_requests": quota})
-    caller = anonymous_caller("127.0.0.1", unlimited=not quota)
+    caller = anonymous_caller("127.0.0.1", is_unlimited=not quota)
     dialect = runtime.db._writer.dialect
     commit, commits = dialect.do_commit, []
 

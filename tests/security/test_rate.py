@@ -1,4 +1,4 @@
-"""How often: as it is written, and what is refused."""
+"""The syntax of rate limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gql_imgproc.security.rate import RateLimit
 
 
 @pytest.mark.parametrize(
-    ("text", "rate"),
+    ("text", "limit"),
     [
         ("60/minute", RateLimit(60, 60)),
         ("10 per second", RateLimit(10, 1)),
@@ -16,13 +16,13 @@ from gql_imgproc.security.rate import RateLimit
         ("1000000/DAY", RateLimit(1_000_000, 86_400)),
     ],
 )
-def test_a_rate_is_read(text: str, rate: RateLimit) -> None:
-    assert RateLimit.parse(text) == rate
+def test_rate_limit_is_parsed(text: str, limit: RateLimit) -> None:
+    assert RateLimit.parse(text) == limit
 
 
 @pytest.mark.parametrize(
     "text", ["", "60", "0/minute", "60/0 minutes", "-1/minute", "2/2 days", "1000001/day", "1/week"]
 )
-def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="use a rate such as `60/minute`"):
+def test_invalid_rate_limit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="use a rate limit such as `60/minute`"):
         RateLimit.parse(text)

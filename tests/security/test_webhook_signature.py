@@ -1,4 +1,4 @@
-"""Signatures are those that the Standard Webhooks library verifies."""
+"""Webhook signatures, verified with the Standard Webhooks library."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from gql_imgproc.security import webhook_signature
 
 OLD = "whsec_" + base64.b64encode(b"o" * 24).decode()
 NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
-STRANGER = "whsec_" + base64.b64encode(b"s" * 32).decode()
+UNRELATED = "whsec_" + base64.b64encode(b"s" * 32).decode()
 
 PAYLOAD = '{"type":"request.completed","name":"Größe"}'
 
 
-def test_what_is_signed_verifies_with_the_library() -> None:
-    at = datetime.now(UTC)
+def test_signature_is_verified_by_the_library() -> None:
+    sent_at = datetime.now(UTC)
 
-    headers = webhook_signature.signature_headers(webhook_signature.parse_webhook_keys(NEW), "msg_1", at, PAYLOAD)
+    headers = webhook_signature.signature_headers(webhook_signature.parse_webhook_keys(NEW), "msg_1", sent_at, PAYLOAD)
 
     assert headers["webhook-id"] == "msg_1"
-    assert headers["webhook-timestamp"] == str(int(at.timestamp()))
+    assert headers["webhook-timestamp"] == str(int(sent_at.timestamp()))
     assert Webhook(NEW).verify(PAYLOAD.encode(), headers)["name"] == "Größe"
     with pytest.raises(WebhookVerificationError):
-        Webhook(STRANGER).verify(PAYLOAD, headers)
+        Webhook(UNRELATED).verify(PAYLOAD, headers)
 
 
-@pytest.mark.parametrize("between", [",", " ", ", ", "\n"])
-def test_during_a_rotation_both_secrets_verify(between: str) -> None:
-    keys = webhook_signature.parse_webhook_keys(f"{OLD}{between}{NEW}")
+@pytest.mark.parametrize("separator", [",", " ", ", ", "\n"])
+def test_both_secrets_verify_during_a_rotation(separator: str) -> None:
+    keys = webhook_signature.parse_webhook_keys(f"{OLD}{separator}{NEW}")
 
     headers = webhook_signature.signature_headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
 
@@ -40,7 +40,7 @@ def test_during_a_rotation_both_secrets_verify(between: str) -> None:
     assert Webhook(NEW).verify(PAYLOAD, headers)
 
 
-def test_without_a_secret_there_is_no_signature() -> None:
+def test_no_secret_means_no_signature() -> None:
     assert webhook_signature.parse_webhook_keys("") == ()
 
     headers = webhook_signature.signature_headers((), "msg_1", datetime(2026, 1, 1, tzinfo=UTC), PAYLOAD)
@@ -49,7 +49,7 @@ def test_without_a_secret_there_is_no_signature() -> None:
 
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64!", "whsec_bXktc2Vjc2V0", "whsec_äöü", "my-own-secret"])
-def test_a_secret_that_is_none_is_refused_and_not_repeated(secret: str) -> None:
+def test_invalid_secret_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         webhook_signature.parse_webhook_keys(f"{NEW},{secret}")
 
@@ -57,7 +57,7 @@ def test_a_secret_that_is_none_is_refused_and_not_repeated(secret: str) -> None:
     assert secret.removeprefix("whsec_") not in str(refused.value) or secret == "whsec_"
 
 
-def test_a_secret_without_prefix_or_padding_is_the_same_key() -> None:
+def test_prefix_and_padding_of_a_secret_are_optional() -> None:
     bare = OLD.removeprefix("whsec_").rstrip("=")
 
     headers = webhook_signature.signature_headers(
@@ -79,7 +79,7 @@ def test_verify_accepts_any_of_its_keys_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("age", [timedelta(minutes=6), timedelta(minutes=-6)])
-def test_a_signature_of_another_time_is_refused(age: timedelta) -> None:
+def test_old_or_future_signature_is_refused(age: timedelta) -> None:
     keys = webhook_signature.parse_webhook_keys(OLD)
 
     signed = webhook_signature.signature_headers(keys, "msg_1", datetime.now(UTC) - age, PAYLOAD)
@@ -107,7 +107,7 @@ def test_malformed_headers_are_refused(header: str, value: str) -> None:
     assert not webhook_signature.verify(keys, signed | {header: value}, PAYLOAD.encode())
 
 
-def test_a_payload_that_is_no_text_is_refused() -> None:
+def test_payload_that_is_not_utf8_is_refused() -> None:
     keys = webhook_signature.parse_webhook_keys(OLD)
     signed = webhook_signature.signature_headers(keys, "msg_1", datetime.now(UTC), PAYLOAD)
 

@@ -1,4 +1,4 @@
-"""Given: API keys, made as the service makes them."""
+"""API keys and tenants for tests, created as the service creates them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def given_key(
     name: str = "shop",
     expires_at: datetime | None = None,
 ) -> tuple[str, UUID]:
-    """The text of a new key, with all scopes unless some are named, and its identifier."""
+    """Create an API key, with all scopes by default. Returns its text and its ID."""
     text = generate_api_key()
-    form = parse_api_key(text)
-    assert form is not None
-    made = database.write_now(key_repository.insert_key, tenant_id, form, name, scopes or tuple(Scope), expires_at)
-    return text, made.id
+    parsed = parse_api_key(text)
+    assert parsed is not None
+    key = database.write_now(key_repository.insert_key, tenant_id, parsed, name, scopes or tuple(Scope), expires_at)
+    return text, key.id
 
 
 def bearer(key: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.graphql.types.connection import ConnectionArgs, PageInfo, cursor, total_count
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
-from gql_imgproc.security.api_key import KeyState
+from gql_imgproc.security.api_key import ApiKeyState
 from gql_imgproc.security.scopes import Scope
 
 
@@ -22,7 +22,7 @@ class ApiKey(Node):
     public_id: str = strawberry.field(description="Part of the key that may be seen: it follows `gip_`.")
     name: str = strawberry.field(description="What the key is for.")
     scopes: list[Scope] = strawberry.field(description="What the key is good for.")
-    state: KeyState = strawberry.field(description="Whether the key is good now.")
+    state: ApiKeyState = strawberry.field(description="Whether the key is good now.")
     created_at: datetime = strawberry.field(description="When the key was made.")
     expires_at: datetime | None = strawberry.field(description="When the key expires; null when it does not.")
     last_used_at: datetime | None = strawberry.field(description="When the key was used last, to the minute.")

@@ -20,7 +20,7 @@ from gql_imgproc.enums import (
 )
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
 from gql_imgproc.imaging.options import ImageFilter, OutputFormat
-from gql_imgproc.security.api_key import KeyState
+from gql_imgproc.security.api_key import ApiKeyState
 from gql_imgproc.security.scopes import Scope
 
 
@@ -46,7 +46,7 @@ describe(
     ADMIN="To make and revoke API keys of the same tenant, and to read its audit log.",
 )
 describe(
-    KeyState,
+    ApiKeyState,
     "Whether an API key is good. New values may be added.",
     name="ApiKeyState",
     USABLE="It is good.",
