@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.schema.config import StrawberryConfig
 
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.query import Query
@@ -38,7 +38,7 @@ def app() -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with Runtime(load()) as runtime:
-            app.state.app_state = AppState(runtime, Anonymous.ALWAYS)
+            app.state.app_state = AppState(runtime, AnonymousAccess.ALWAYS)
             yield
 
     config = StrawberryConfig(scalar_map=SCALARS)

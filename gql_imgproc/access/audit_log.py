@@ -1,4 +1,4 @@
-"""Statements on the audit log: an event is noted and read; the database refuses to change or remove one."""
+"""The audit log: events are added and read. Triggers in the database refuse to change or delete one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gql_imgproc.security.scopes import Caller
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Who did what to which thing, from where. `subject_id` has its outside form; `details` are for people."""
+class AuditEvent:
+    """Who did what to which object, and from where. `subject_id` is a global ID; `details` are for people."""
 
     id: UUID
     occurred_at: datetime
@@ -31,13 +31,13 @@ class Event:
     details: dict[str, str]
 
 
-_COLUMNS = tuple(audit_events.c[name] for name in Event.__slots__)
+_COLUMNS = tuple(audit_events.c[name] for name in AuditEvent.__slots__)
 
 
 def record_event(
     connection: Connection, caller: Caller, action: AuditAction, subject_id: str | None = None, **details: object
 ) -> None:
-    """Writes down what a caller does; to be called in the transaction that does it. No detail may be a secret."""
+    """Records an action; call it in the transaction of the action. No detail may be a secret."""
     connection.execute(
         insert(audit_events).values(
             id=new_id(),
@@ -53,10 +53,10 @@ def record_event(
     )
 
 
-def get_event(connection: Connection, tenant_id: UUID, event_id: UUID) -> Event | None:
+def get_event(connection: Connection, tenant_id: UUID, event_id: UUID) -> AuditEvent | None:
     own = audit_events.c.id == event_id, audit_events.c.tenant_id == tenant_id
     row = connection.execute(select(*_COLUMNS).where(*own)).one_or_none()
-    return None if row is None else _event(row)
+    return None if row is None else _to_event(row)
 
 
 def events_page(
@@ -66,18 +66,18 @@ def events_page(
     *,
     action: AuditAction | None = None,
     subject_id: str | None = None,
-) -> Page[Event]:
-    """Events of the tenant, the newest first; keys are (identifier,)."""
-    wanted = _filters(tenant_id, action, subject_id)
-    statement = select(*_COLUMNS).where(*wanted)
-    return page_by_id(connection, statement, audit_events.c.id, window, _event, descending=True)
+) -> Page[AuditEvent]:
+    """Events of the tenant, newest first; cursor keys are (ID,)."""
+    filters = _filters(tenant_id, action, subject_id)
+    statement = select(*_COLUMNS).where(*filters)
+    return page_by_id(connection, statement, audit_events.c.id, window, _to_event, descending=True)
 
 
 def count_events(
     connection: Connection, tenant_id: UUID, *, action: AuditAction | None = None, subject_id: str | None = None
 ) -> int:
-    wanted = _filters(tenant_id, action, subject_id)
-    return connection.execute(select(func.count()).select_from(audit_events).where(*wanted)).scalar_one()
+    filters = _filters(tenant_id, action, subject_id)
+    return connection.execute(select(func.count()).select_from(audit_events).where(*filters)).scalar_one()
 
 
 def _filters(tenant_id: UUID, action: AuditAction | None, subject_id: str | None) -> list[ColumnElement[bool]]:
@@ -89,5 +89,5 @@ def _filters(tenant_id: UUID, action: AuditAction | None, subject_id: str | None
     return terms
 
 
-def _event(row: Row[Any]) -> Event:
-    return Event(**row._mapping)
+def _to_event(row: Row[Any]) -> AuditEvent:
+    return AuditEvent(**row._mapping)

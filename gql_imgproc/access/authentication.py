@@ -1,13 +1,15 @@
-"""Who comes in: from what a caller presents to who it is; and the end of what stays open when its key ends."""
+"""Authenticates callers by API key, and closes their open sessions when the key is revoked or expires."""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from uuid import UUID
+
+from sqlalchemy import Connection
 
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.rate_limits import FailedAuthLimiter
@@ -19,99 +21,103 @@ from gql_imgproc.security.scopes import Caller, anonymous_caller
 log = logging.getLogger(__name__)
 
 
-class Anonymous(StrEnum):
-    """When callers without a key are let in."""
+class AnonymousAccess(StrEnum):
+    """When callers without an API key are accepted."""
 
     NEVER = "never"
-    #: On a laptop: until somebody makes the first key.
+    #: On a laptop: until the first key is created.
     WHILE_NO_KEY = "while-no-key"
     ALWAYS = "always"
 
 
 class Authenticator:
-    """Where callers of one process say who they are.
+    """Authenticates the callers of one process.
 
-    Keys are looked up each time. Whether there is any is known from the last `refresh`: callers without one are many.
+    Keys are read from the database each time. Whether any key exists is known from the last `close_revoked_sessions`,
+    because anonymous callers are many.
     """
 
-    def __init__(self, runtime: Runtime, anonymous: Anonymous) -> None:
+    def __init__(self, runtime: Runtime, anonymous: AnonymousAccess) -> None:
         self._runtime = runtime
         self._anonymous = anonymous
         self._failures = FailedAuthLimiter(runtime)
         self._no_key = False
-        #: How to end what is open, by its key; that of callers without one under None.
-        self._stays: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
+        #: Functions that close the open sessions of each key; anonymous sessions are under None.
+        self._sessions: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
 
-    async def authenticate(self, key: str | None, address: str) -> Caller:
-        """Who calls from `address` and presents this key. Raises KeyMissing, KeyRefused or RateLimited."""
+    async def authenticate(self, key: str | None, ip_address: str) -> Caller:
+        """The caller that presents this key. Raises ApiKeyRequired, ApiKeyRejected or RateLimited."""
         if key is None:
-            if self._admits_anonymous:
-                return anonymous_caller(address, is_unlimited=self._anonymous is Anonymous.WHILE_NO_KEY)
+            if self._accepts_anonymous:
+                return anonymous_caller(ip_address, is_unlimited=self._anonymous is AnonymousAccess.WHILE_NO_KEY)
             raise ApiKeyRequired
-        form = parse_api_key(key)
-        if form is None:
+        parsed = parse_api_key(key)
+        if parsed is None:
             raise ApiKeyRejected("It is not an API key of this service: those begin with gip_.")
-        await self._failures.check(form.digest, address)
-        found = await self._runtime.db.read(key_repository.find_by_secret, form)
+        await self._failures.check(parsed.digest, ip_address)
+        found = await self._runtime.db.read(key_repository.find_by_secret, parsed)
         try:
-            caller = await self._checked(form, found, address)
+            caller = await self._to_caller(parsed, found, ip_address)
         except ApiKeyRejected:
-            await self._failures.failed(form.digest, address)
+            await self._failures.record_failure(parsed.digest, ip_address)
             raise
-        self._failures.succeeded(form.digest)
+        self._failures.record_success(parsed.digest)
         return caller
 
-    async def _checked(self, form: ParsedApiKey, found: key_repository.FoundKey | None, address: str) -> Caller:
+    async def _to_caller(self, parsed: ParsedApiKey, found: key_repository.FoundKey | None, ip_address: str) -> Caller:
         if found is None:
-            raise _refused(form, address, "It is not known. Check that it was copied as a whole.")
+            raise _rejection(parsed, ip_address, "It is not known. Check that it was copied completely.")
         key = found.key
         if key.revoked_at is not None:
-            raise _refused(form, address, "It was revoked. Ask for another one.")
-        if found.expired:
-            raise _refused(form, address, "It has expired. Ask for another one.")
-        if not found.use_is_noted:
+            raise _rejection(parsed, ip_address, "It was revoked. Ask for another one.")
+        if found.is_expired:
+            raise _rejection(parsed, ip_address, "It has expired. Ask for another one.")
+        if not found.is_use_recorded:
             await self._runtime.db.write(key_repository.record_use, key.id)
-        return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, address)
+        return Caller(key.tenant_id, key.name, key.scopes, key.id, key.expires_at, ip_address)
 
     async def is_still_valid(self, caller: Caller) -> bool:
-        """Whether somebody who was let in a while ago may begin something new."""
+        """Whether a caller that was authenticated earlier may start something new."""
         key_id = caller.key_id
         if key_id is None:
-            return self._admits_anonymous
+            return self._accepts_anonymous
         return bool(await self._runtime.db.read(key_repository.filter_usable, {key_id}))
 
     @contextmanager
-    def watch_session(self, caller: Caller, over: Callable[[], None]) -> Iterator[None]:
-        """For as long as something of a caller is open: `over` is called when it would not be admitted any more."""
-        stays = self._stays[caller.key_id]
-        stays.add(over)
+    def watch_session(self, caller: Caller, close: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, `close` is called when the caller's key is revoked or expires."""
+        sessions = self._sessions[caller.key_id]
+        sessions.add(close)
         try:
             yield
         finally:
-            stays.discard(over)
-            if not stays and self._stays.get(caller.key_id) is stays:
-                del self._stays[caller.key_id]
+            sessions.discard(close)
+            if not sessions and self._sessions.get(caller.key_id) is sessions:
+                del self._sessions[caller.key_id]
 
     async def close_revoked_sessions(self) -> None:
-        """Ends the stays of those who would not be admitted any more; to be called again and again."""
-        present = {key_id for key_id in self._stays if key_id}
-        self._no_key, usable = await self._runtime.db.read(
-            lambda connection: (
-                not key_repository.has_keys(connection),
-                key_repository.filter_usable(connection, present) if present else set(),
-            )
-        )
-        over = present - usable | (set() if self._admits_anonymous else {None})
-        for key_id in over:
-            for end in tuple(self._stays.get(key_id, ())):
-                end()
+        """Closes sessions whose caller would be rejected now. Call it periodically."""
+        open_keys = {key_id for key_id in self._sessions if key_id}
+        self._no_key, usable = await self._runtime.db.read(_read_key_states, open_keys)
+        rejected = open_keys - usable | (set() if self._accepts_anonymous else {None})
+        for key_id in rejected:
+            for close in tuple(self._sessions.get(key_id, ())):
+                close()
 
     @property
-    def _admits_anonymous(self) -> bool:
-        return self._anonymous is Anonymous.ALWAYS or (self._anonymous is Anonymous.WHILE_NO_KEY and self._no_key)
+    def _accepts_anonymous(self) -> bool:
+        return self._anonymous is AnonymousAccess.ALWAYS or (
+            self._anonymous is AnonymousAccess.WHILE_NO_KEY and self._no_key
+        )
 
 
-def _refused(form: ParsedApiKey, address: str, reason: str) -> ApiKeyRejected:
-    """Stands in the log, and not in the audit log, which strangers could fill."""
-    log.info("API key rejected", extra={"public_id": form.public_id, "address": address, "reason": reason})
+def _read_key_states(connection: Connection, key_ids: Collection[UUID]) -> tuple[bool, set[UUID]]:
+    """Whether there is no key at all, and which of these keys are usable."""
+    usable = key_repository.filter_usable(connection, key_ids) if key_ids else set()
+    return not key_repository.has_keys(connection), usable
+
+
+def _rejection(parsed: ParsedApiKey, ip_address: str, reason: str) -> ApiKeyRejected:
+    """Logs the rejection. It is not in the audit log, which unauthenticated callers could otherwise fill."""
+    log.info("API key rejected", extra={"public_id": parsed.public_id, "ip_address": ip_address, "reason": reason})
     return ApiKeyRejected(reason)

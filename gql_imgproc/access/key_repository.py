@@ -1,4 +1,4 @@
-"""Statements on API keys: made, found, listed, revoked."""
+"""SQL for API keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gql_imgproc.ids import new_id
 from gql_imgproc.security.api_key import NO_DIGEST, ApiKeyState, ParsedApiKey
 from gql_imgproc.security.scopes import Scope
 
-#: `last_used_at` is written at most so often, in seconds: to read must not cost a write each time.
-USE_NOTED_SECONDS = 60
+#: Minimum time between two updates of `last_used_at`: not every read should cost a write.
+USE_RECORD_INTERVAL_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as its tenant sees it; `name`, `scopes` and `expires_at` as they were given."""
+    """A key as its tenant sees it."""
 
     id: UUID
     tenant_id: UUID
@@ -33,19 +33,19 @@ class ApiKey:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
-    #: By the database's clock, when it was read.
+    #: At the time of reading, by the database's clock.
     state: ApiKeyState
 
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key that was looked for by its public identifier, and whether its use was noted lately."""
+    """A key found by its public ID, and whether its use was recorded recently."""
 
     key: ApiKey
-    use_is_noted: bool
+    is_use_recorded: bool
 
     @property
-    def expired(self) -> bool:
+    def is_expired(self) -> bool:
         return self.key.state is ApiKeyState.EXPIRED
 
 
@@ -80,15 +80,15 @@ def insert_key(
             expires_at=expires_at,
         )
     )
-    # Not by RETURNING, in which IS NOT NULL, and with it `_state`, is wrong on SQLite 3.40.
-    return _key(connection.execute(select(*_COLUMNS).where(*_of_tenant(tenant_id, key_id))).one())
+    # Not with RETURNING: SQLite 3.40 evaluates IS NOT NULL wrongly there, and `_state` uses it.
+    return _to_key(connection.execute(select(*_COLUMNS).where(*_of_tenant(tenant_id, key_id))).one())
 
 
 def find_by_secret(connection: Connection, key: ParsedApiKey) -> FoundKey | None:
-    """The key that somebody presents, whatever its state; None when it is not known.
+    """The key with this secret, whatever its state; None when it is unknown.
 
-    One that is wrong takes as long as one that is not there: no more of it is read than what to compare with, and
-    something is compared even when there is nothing.
+    A wrong secret and an unknown key take the same time: both read one digest, and compare it with a dummy if there is
+    none.
     """
     digest = select(api_keys.c.digest).where(api_keys.c.public_id == key.public_id)
     matches = key.matches(connection.execute(digest).scalar_one_or_none() or NO_DIGEST)
@@ -96,12 +96,12 @@ def find_by_secret(connection: Connection, key: ParsedApiKey) -> FoundKey | None
 
 
 def find_by_public_id(connection: Connection, public_id: str) -> FoundKey | None:
-    noted = and_(
-        api_keys.c.last_used_at.is_not(None), seconds_since(api_keys.c.last_used_at) < USE_NOTED_SECONDS
-    ).label("noted")
-    statement = select(*_COLUMNS, noted)
+    is_use_recorded = and_(
+        api_keys.c.last_used_at.is_not(None), seconds_since(api_keys.c.last_used_at) < USE_RECORD_INTERVAL_SECONDS
+    ).label("is_use_recorded")
+    statement = select(*_COLUMNS, is_use_recorded)
     row = connection.execute(statement.where(api_keys.c.public_id == public_id)).one_or_none()
-    return None if row is None else FoundKey(_key(row), bool(row.noted))
+    return None if row is None else FoundKey(_to_key(row), bool(row.is_use_recorded))
 
 
 def record_use(connection: Connection, key_id: UUID) -> None:
@@ -109,12 +109,12 @@ def record_use(connection: Connection, key_id: UUID) -> None:
 
 
 def filter_usable(connection: Connection, key_ids: Collection[UUID]) -> set[UUID]:
-    """Those of the keys that are neither revoked nor expired."""
+    """The keys that are neither revoked nor expired."""
     return set(connection.scalars(select(api_keys.c.id).where(api_keys.c.id.in_(key_ids), _usable)))
 
 
 def has_keys(connection: Connection) -> bool:
-    """Whether there ever was a key. From then on callers are asked for one."""
+    """Whether a key was ever created. From then on callers need one."""
     return connection.execute(select(api_keys.c.id).limit(1)).first() is not None
 
 
@@ -124,13 +124,13 @@ def has_usable_key(connection: Connection) -> bool:
 
 def get_key(connection: Connection, tenant_id: UUID, key_id: UUID) -> ApiKey | None:
     row = connection.execute(select(*_COLUMNS).where(*_of_tenant(tenant_id, key_id))).one_or_none()
-    return None if row is None else _key(row)
+    return None if row is None else _to_key(row)
 
 
 def keys_page(connection: Connection, tenant_id: UUID, window: PageWindow) -> Page[ApiKey]:
-    """Keys of the tenant, the newest first; keys of the page are (identifier,)."""
+    """Keys of the tenant, newest first; cursor keys are (ID,)."""
     statement = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id)
-    return page_by_id(connection, statement, api_keys.c.id, window, _key, descending=True)
+    return page_by_id(connection, statement, api_keys.c.id, window, _to_key, descending=True)
 
 
 def count_keys(connection: Connection, tenant_id: UUID) -> int:
@@ -139,16 +139,19 @@ def count_keys(connection: Connection, tenant_id: UUID) -> int:
 
 
 def list_keys(connection: Connection, tenant_id: UUID | None) -> list[tuple[str, ApiKey]]:
-    """The name of its tenant, and the key: of one tenant or of all; for whoever runs the service."""
+    """Keys of one tenant, or of all, each with the tenant's name; for operators."""
     statement = select(*_COLUMNS, tenants.c.name.label("tenant")).join(tenants, tenants.c.id == api_keys.c.tenant_id)
     if tenant_id is not None:
         statement = statement.where(api_keys.c.tenant_id == tenant_id)
     rows = connection.execute(statement.order_by(tenants.c.name, api_keys.c.id)).all()
-    return [(row.tenant, _key(row)) for row in rows]
+    return [(row.tenant, _to_key(row)) for row in rows]
 
 
 def supersede(connection: Connection, tenant_id: UUID, key_id: UUID, successor_id: UUID, overlap_s: float) -> bool:
-    """Lets a key end soon, if not sooner, since another takes its place; False when it is not good, or has one."""
+    """Sets the successor of a key, which expires after the overlap at the latest.
+
+    False when the key is not usable, or already has a successor.
+    """
     end = now_plus(overlap_s)
     earlier = case((api_keys.c.expires_at < end, api_keys.c.expires_at), else_=end)
     changed = connection.execute(
@@ -160,22 +163,22 @@ def supersede(connection: Connection, tenant_id: UUID, key_id: UUID, successor_i
 
 
 def revoke(connection: Connection, tenant_id: UUID, key_id: UUID) -> bool:
-    """Makes a key worthless; False when it was so already, or the tenant has no such key."""
-    not_yet = api_keys.c.revoked_at.is_(None)
+    """False when the key was already revoked, or the tenant has no such key."""
+    is_active = api_keys.c.revoked_at.is_(None)
     changed = connection.execute(
-        update(api_keys).where(*_of_tenant(tenant_id, key_id), not_yet).values(revoked_at=now())
+        update(api_keys).where(*_of_tenant(tenant_id, key_id), is_active).values(revoked_at=now())
     )
     return changed.rowcount == 1
 
 
-def count_active_admin_keys(connection: Connection, tenant_id: UUID) -> set[UUID]:
-    """Usable keys of the tenant with the scope ADMIN that have no successor yet.
+def lock_active_admin_keys(connection: Connection, tenant_id: UUID) -> set[UUID]:
+    """Usable keys of the tenant with the scope ADMIN and no successor.
 
-    Locks the tenant: of two that revoke each other's key one sees what the other has done.
+    Locks the tenant, so that two callers cannot revoke each other's key at once.
     """
     connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update())
-    lasting = api_keys.c.tenant_id == tenant_id, _usable, api_keys.c.successor_id.is_(None)
-    rows = connection.execute(select(api_keys.c.id, api_keys.c.scopes).where(*lasting))
+    active = api_keys.c.tenant_id == tenant_id, _usable, api_keys.c.successor_id.is_(None)
+    rows = connection.execute(select(api_keys.c.id, api_keys.c.scopes).where(*active))
     return {row.id for row in rows if Scope.ADMIN in row.scopes}
 
 
@@ -183,7 +186,7 @@ def _of_tenant(tenant_id: UUID, key_id: UUID) -> tuple[ColumnElement[bool], ...]
     return api_keys.c.id == key_id, api_keys.c.tenant_id == tenant_id
 
 
-def _key(row: object) -> ApiKey:
+def _to_key(row: object) -> ApiKey:
     values = {name: getattr(row, name) for name in ApiKey.__slots__}
     scopes = frozenset(Scope(name) for name in values["scopes"])
     return ApiKey(**values | {"scopes": scopes, "state": ApiKeyState(values["state"])})

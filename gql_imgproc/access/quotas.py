@@ -1,7 +1,7 @@
-"""Quotas of tenants: what each may have at once, and what it has.
+"""Quotas of tenants: limits and current use.
 
-Exact, since whoever adds something looks with the tenant's row locked: of two who do so at once the second sees what
-the first has added. The row is locked after that of a request that is there already, never before.
+Quotas are exact: a check locks the tenant's row until the end of its transaction, so of two uploads at once the second
+sees what the first has added. The row of an existing request is always locked before that of its tenant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gql_imgproc.errors import QuotaExceeded
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Quotas of tenants that have none of their own; 0: no limit."""
+    """The service's quotas, for tenants without overrides; 0 is unlimited."""
 
     open_requests: int = 0
     pending_images: int = 0
@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class QuotaItem:
-    """How much there is of something, and how much there may be; None: as much as one likes."""
+    """Use and limit of one quota; None is unlimited."""
 
     used: int
     limit: int | None
@@ -40,39 +40,39 @@ class QuotaItem:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUsage:
-    """What a tenant has, and may have."""
+    """Use and limits of a tenant's quotas."""
 
     open_requests: QuotaItem
     pending_images: QuotaItem
     stored_bytes: QuotaItem
-    #: Size of its largest CSV file; None: whatever the service takes.
+    #: Size limit of a CSV file; None: the service's limit alone applies.
     csv_bytes: int | None
-    #: Pending images of the open request that has the fewest.
+    #: Pending images of the open request that has the fewest: it is likely to finish first.
     fewest_images: int
-    #: At which its images end at the moment; 0 when nothing moves.
+    #: Current rate of all open requests; 0 when no image is being processed.
     images_per_second: float
 
     def check(self, *, requests: int, images: int) -> None:
-        """Raises QuotaExceeded unless there is room for so much more. What will be stored is not known before."""
+        """Raises QuotaExceeded if this many more would exceed a quota. Stored bytes are not known in advance."""
         if not self.open_requests.has_room_for(requests):
             raise self._exceeded(Quota.OPEN_REQUESTS, self.open_requests, self.fewest_images)
         if not self.pending_images.has_room_for(images):
             excess = self.pending_images.used + images - (self.pending_images.limit or 0)
-            # More than may be at all never fits.
-            later = excess if excess <= self.pending_images.used else None
-            raise self._exceeded(Quota.PENDING_IMAGES, self.pending_images, later)
+            # An upload larger than the whole quota never fits.
+            until_images = excess if excess <= self.pending_images.used else None
+            raise self._exceeded(Quota.PENDING_IMAGES, self.pending_images, until_images)
         if not self.stored_bytes.has_room_for(1):
             raise self._exceeded(Quota.STORED_BYTES, self.stored_bytes, None)
 
-    def _exceeded(self, quota: Quota, allotment: QuotaItem, until_images: int | None) -> QuotaExceeded:
-        """`until_images`: after so many have ended there may be room."""
+    def _exceeded(self, quota: Quota, item: QuotaItem, until_images: int | None) -> QuotaExceeded:
+        """There may be room again once `until_images` images are finished; None when that is unknown."""
         rate = self.images_per_second
         retry_after_s = until_images / rate if until_images and rate else None
-        return QuotaExceeded(quota, allotment.limit or 0, allotment.used, retry_after_s)
+        return QuotaExceeded(quota, item.limit or 0, item.used, retry_after_s)
 
 
 _unfinished = requests.c.total_images - requests.c.processed_images
-#: While a request is being opened again, what failed stands for what is yet to be opened of it: its chunks come later.
+#: A retry resets images in chunks; until then, failed and cancelled images in its scope count as pending too.
 _pending = case(
     (and_(requests.c.termination_reason.is_(None), requests.c.retry_scope == RetryScope.CUT_OFF), _unfinished),
     (
@@ -81,11 +81,16 @@ _pending = case(
     ),
     else_=_unfinished - requests.c.failed_images - requests.c.cancelled_images,
 )
-_OWN = (tenants.c.max_open_requests, tenants.c.max_pending_images, tenants.c.max_stored_bytes, tenants.c.max_csv_bytes)
+_OVERRIDES = (
+    tenants.c.max_open_requests,
+    tenants.c.max_pending_images,
+    tenants.c.max_stored_bytes,
+    tenants.c.max_csv_bytes,
+)
 
 
 def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> QuotaUsage:
-    """One statement, so that what ends meanwhile is counted once."""
+    """Reads limits and use in one statement, so that a request that finishes meanwhile is counted once."""
     of_open = (
         select(
             func.count().label("requests"),
@@ -98,11 +103,11 @@ def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> Quota
         .subquery()
     )
     row = connection.execute(
-        select(*_OWN, tenants.c.stored_bytes, of_open).join(of_open, true()).where(tenants.c.id == tenant_id)
+        select(*_OVERRIDES, tenants.c.stored_bytes, of_open).join(of_open, true()).where(tenants.c.id == tenant_id)
     ).one()
 
-    def limit(own: int | None, usual: int) -> int | None:
-        return (usual if own is None else own) or None
+    def limit(override: int | None, default: int) -> int | None:
+        return (default if override is None else override) or None
 
     return QuotaUsage(
         QuotaItem(row.requests, limit(row.max_open_requests, limits.open_requests)),
@@ -115,20 +120,20 @@ def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> Quota
 
 
 def check(connection: Connection, tenant_id: UUID, limits: Limits, *, requests: int, images: int) -> None:
-    """Raises QuotaExceeded unless there is room for so much more; until the transaction ends nobody else takes it."""
-    # A statement of its own: one that waits for the lock would look at the other rows as they were before.
+    """Raises QuotaExceeded if this many more would exceed a quota. Locks the tenant until the transaction ends."""
+    # Not in the statement below: after waiting for the lock, that would still see the other rows as they were before.
     connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update())
     read_usage(connection, tenant_id, limits).check(requests=requests, images=images)
 
 
-def set_overrides(connection: Connection, tenant_id: UUID, own: Mapping[Quota, int | None]) -> None:
-    """Gives a tenant quotas of its own; 0: no limit, None: those of the service."""
-    values = {f"max_{quota.value.lower()}": limit for quota, limit in own.items()}
+def set_overrides(connection: Connection, tenant_id: UUID, overrides: Mapping[Quota, int | None]) -> None:
+    """Overrides quotas for a tenant; 0 is unlimited, None is the service's setting."""
+    values = {f"max_{quota.value.lower()}": limit for quota, limit in overrides.items()}
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(values))
 
 
 def add_stored_bytes(connection: Connection, tenant_id: UUID, more_bytes: int | ColumnElement[int]) -> None:
-    """To be called last: it locks the row of the tenant until the transaction ends."""
+    """Call it last: it locks the tenant's row until the transaction ends."""
     connection.execute(
         update(tenants).where(tenants.c.id == tenant_id).values(stored_bytes=tenants.c.stored_bytes + more_bytes)
     )

@@ -1,4 +1,4 @@
-"""How often callers may do something, and what becomes of those who do it more often."""
+"""Rate limits of callers, and a limit of failed authentications."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gql_imgproc.security.rate import RateLimit
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings_types import rate
 
-#: Keys that are remembered as good, by their digests; the one not seen for longest is forgotten first.
+#: Digests of valid keys that a process remembers; the least recently used one is dropped first.
 KNOWN_KEYS = 10_000
-#: Bits of an IPv6 address that its provider gives a customer: the others are the customer's to choose.
-CUSTOMER_BITS = 64
+#: Length of the IPv6 prefix that identifies a customer, who can choose the other bits.
+IPV6_PREFIX_BITS = 64
 
 
 class RateLimitedAction(StrEnum):
-    """What is counted."""
+    """What is counted; the values appear in messages."""
 
     OPERATIONS = "operations"
     UPLOADS = "uploads"
@@ -29,26 +29,27 @@ class RateLimitedAction(StrEnum):
 
 
 class CallerRateLimiter:
-    """What callers do, and may do, in any span of time: of each key, or of the address of those who have none."""
+    """Rate limits per caller, keyed by API key, or by IP address without one."""
 
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings
         self._rates = runtime.rate_limiter
-        self._limits = {deed: rate(getattr(settings, f"rate_{deed}")) for deed in RateLimitedAction}
+        self._limits = {action: rate(getattr(settings, f"rate_{action}")) for action in RateLimitedAction}
 
-    async def hit(self, caller: Caller, *deeds: RateLimitedAction) -> None:
-        """Raises RateLimited, at the first of the deeds that the caller has done too often."""
-        for deed in deeds:
-            limit = self._limits[deed]
+    async def hit(self, caller: Caller, *actions: RateLimitedAction) -> None:
+        """Counts the actions. Raises RateLimited at the first one that exceeds its limit."""
+        for action in actions:
+            limit = self._limits[action]
             if limit is None or caller.is_unlimited:
                 continue
-            # Without Redis reading goes on as it can; uploads are dear, so this process counts its own.
-            over = await self._rates.hit(limit, deed, *_limit_key(caller), locally=deed is RateLimitedAction.UPLOADS)
-            if over is not None:
-                raise _limited(deed, over)
+            # Without Redis, reads are not limited; uploads are expensive, so this process counts its own.
+            locally = action is RateLimitedAction.UPLOADS
+            exceeded = await self._rates.hit(limit, action, *_limit_key(caller), locally=locally)
+            if exceeded is not None:
+                raise _to_error(action, exceeded)
 
     async def status(self, caller: Caller) -> RateLimitStatus | None:
-        """How many more operations the caller may send; None when nobody counts."""
+        """How many more operations the caller may send; None when the caller has no limit."""
         limit = self._limits[RateLimitedAction.OPERATIONS]
         if limit is None or caller.is_unlimited:
             return None
@@ -56,49 +57,49 @@ class CallerRateLimiter:
 
 
 class FailedAuthLimiter:
-    """Keys that were not good, counted by the address that presented them.
+    """Limits failed authentications per IP address.
 
-    Where there were too many, keys that this process has not found good before are not looked at for a while. Those
-    that it has go on being looked up: many people share an address, and one of them must not lock the others out.
+    Beyond the limit, keys that this process has not accepted before are rejected unchecked. Known keys are still
+    checked: many people share an IP address, and one of them must not lock the others out.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self._rates = runtime.rate_limiter
         self._limit: RateLimit | None = rate(runtime.settings.rate_failures)
-        self._good: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, None] = OrderedDict()
 
-    async def check(self, digest: str, address: str) -> None:
-        """Raises RateLimited unless a key from there is to be looked up."""
-        if self._limit is None or digest in self._good:
+    async def check(self, digest: str, ip_address: str) -> None:
+        """Raises RateLimited unless a key from this IP address may be checked."""
+        if self._limit is None or digest in self._known:
             return
-        left = await self._rates.left(self._limit, "failures", client_network(address), locally=True)
-        if left is not None and not left.remaining:
-            raise _limited("API keys that are not good", left)
+        status = await self._rates.left(self._limit, "failures", client_network(ip_address), locally=True)
+        if status is not None and not status.remaining:
+            raise _to_error("failed authentications", status)
 
-    async def failed(self, digest: str, address: str) -> None:
-        self._good.pop(digest, None)
+    async def record_failure(self, digest: str, ip_address: str) -> None:
+        self._known.pop(digest, None)
         if self._limit is not None:
-            await self._rates.hit(self._limit, "failures", client_network(address), locally=True)
+            await self._rates.hit(self._limit, "failures", client_network(ip_address), locally=True)
 
-    def succeeded(self, digest: str) -> None:
-        self._good[digest] = None
-        self._good.move_to_end(digest)
-        if len(self._good) > KNOWN_KEYS:
-            self._good.popitem(last=False)
+    def record_success(self, digest: str) -> None:
+        self._known[digest] = None
+        self._known.move_to_end(digest)
+        if len(self._known) > KNOWN_KEYS:
+            self._known.popitem(last=False)
 
 
 def client_network(address: str) -> str:
-    """What stands for whoever calls from an address."""
+    """The network that identifies a client: the IPv4 address, or the prefix of an IPv6 address."""
     try:
-        found = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return address
-    return str(found) if found.version == 4 else str(ip_network((found.packed, CUSTOMER_BITS), strict=False))
+    return str(parsed) if parsed.version == 4 else str(ip_network((parsed.packed, IPV6_PREFIX_BITS), strict=False))
 
 
 def _limit_key(caller: Caller) -> tuple[str, str]:
     return ("key", caller.key_id.hex) if caller.key_id else ("address", client_network(caller.ip_address))
 
 
-def _limited(what: str, left: RateLimitStatus) -> RateLimited:
-    return RateLimited(what, left.resets_at - time.time())
+def _to_error(what: str, status: RateLimitStatus) -> RateLimited:
+    return RateLimited(what, status.resets_at - time.time())

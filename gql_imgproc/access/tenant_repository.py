@@ -1,4 +1,4 @@
-"""Statements on tenants: made, found, listed."""
+"""SQL for tenants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gql_imgproc.ids import new_id
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Somebody in whose name keys speak."""
+    """An owner of requests, API keys and quotas, isolated from all others."""
 
     id: UUID
     name: str

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Connection
 
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
@@ -22,13 +22,13 @@ from gql_imgproc.settings import load
 T = TypeVar("T")
 
 
-def run_in_transaction(work: Callable[[Connection], T]) -> T:
-    """Runs `work` in a transaction of the service's database; raises ConfigurationError when it cannot be used."""
+def run_with_database(work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+    """Runs `work` with the service's database. Raises ConfigurationError when the database cannot be used."""
     url = load().database
     migrations.check(url)
     database = Database(url)
     try:
-        return database.write_now(work)
+        return asyncio.run(work(database))
     except migrations.UNUSABLE as error:
         raise migrations.connection_error(url, error) from None
     finally:

@@ -6,18 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy import Connection
 
-from gql_imgproc.cli.database_session import format_time, run_in_transaction, show, user
-from gql_imgproc.errors import ConfigurationError, KeyNotFound
+from gql_imgproc.cli.database_session import format_time, run_with_database, show, user
+from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.security.api_key import generate_api_key
-from gql_imgproc.security.scopes import Caller, Scope, cli_caller
+from gql_imgproc.security.scopes import Scope, cli_caller
 from gql_imgproc.system.durations import parse_duration
 
 if TYPE_CHECKING:
     from gql_imgproc.access.api_keys import IssuedApiKey
     from gql_imgproc.access.key_repository import ApiKey
+    from gql_imgproc.database.engine import Database
 
 TENANT = "default"
 TITLES = ("Key", "Name", "Tenant", "Scopes", "Created (UTC)", "Expires (UTC)", "Last used (UTC)", "State")
@@ -47,14 +46,13 @@ def create(
     """Make a key. It is printed once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
     from gql_imgproc.access import api_keys, tenants
 
-    text = generate_api_key()
-    ends = datetime.now(UTC) + _read(expires, "--expires") if expires is not None else None
+    expires_at = datetime.now(UTC) + _read(expires, "--expires") if expires is not None else None
 
-    def work(connection: Connection) -> IssuedApiKey:
-        caller = cli_caller(tenants.get_by_name(connection, tenant), user())
-        return api_keys.create(connection, caller, text, name, scope or (Scope.READ, Scope.WRITE), ends)
+    async def work(db: Database) -> IssuedApiKey:
+        caller = cli_caller(await tenants.get_by_name(db, tenant), user())
+        return await api_keys.create(db, caller, name, scope or (Scope.READ, Scope.WRITE), expires_at)
 
-    _print_key(run_in_transaction(work))
+    _print_key(run_with_database(work))
 
 
 def list_(
@@ -63,10 +61,9 @@ def list_(
     """Show every key: what it is good for, when it was used last, and whether it is usable."""
     from gql_imgproc.access import key_repository, tenants
 
-    def work(connection: Connection) -> list[tuple[str, key_repository.ApiKey]]:
-        return key_repository.list_keys(
-            connection, tenants.get_by_name(connection, tenant) if tenant is not None else None
-        )
+    async def work(db: Database) -> list[tuple[str, ApiKey]]:
+        tenant_id = await tenants.get_by_name(db, tenant) if tenant is not None else None
+        return await db.read(key_repository.list_keys, tenant_id)
 
     show(
         TITLES,
@@ -81,7 +78,7 @@ def list_(
                 format_time(key.last_used_at),
                 key.state.lower(),
             )
-            for owner, key in run_in_transaction(work)
+            for owner, key in run_with_database(work)
         ],
     )
 
@@ -93,25 +90,24 @@ def rotate(
     """Make a key of the same name, tenant and scopes, printed once; the old one ends after the overlap."""
     from gql_imgproc.access import api_keys
 
-    text = generate_api_key()
-    goes_on = _read(overlap, "--overlap")
+    overlap_time = _read(overlap, "--overlap")
 
-    def work(connection: Connection) -> IssuedApiKey:
-        found = _found(connection, key)
-        return api_keys.rotate(connection, cli_caller(found.tenant_id, user()), text, found.id, goes_on)
+    async def work(db: Database) -> IssuedApiKey:
+        found = await api_keys.get_by_public_id(db, key)
+        return await api_keys.rotate(db, cli_caller(found.tenant_id, user()), found.id, overlap_time)
 
-    _print_key(run_in_transaction(work))
+    _print_key(run_with_database(work))
 
 
 def revoke(key: KeyArgument) -> None:
     """Make a key worthless: at once for what begins, within a minute for what is open."""
     from gql_imgproc.access import api_keys
 
-    def work(connection: Connection) -> ApiKey:
-        found = _found(connection, key)
-        return api_keys.revoke(connection, cli_caller(found.tenant_id, user()), found.id)
+    async def work(db: Database) -> ApiKey:
+        found = await api_keys.get_by_public_id(db, key)
+        return await api_keys.revoke(db, cli_caller(found.tenant_id, user()), found.id)
 
-    revoked = run_in_transaction(work)
+    revoked = run_with_database(work)
     typer.echo(f"{revoked.public_id} ({revoked.name}) is revoked", err=True)
 
 
@@ -119,26 +115,12 @@ def rotate_signing() -> None:
     """Make a new secret for signed addresses. Those of the last one stay good, earlier ones are over."""
     from gql_imgproc.access import signed_urls
 
-    run_in_transaction(lambda connection: signed_urls.rotate(connection, _of_the_service()))
+    # The secret belongs to no tenant; the event is in the audit log of the default one.
+    run_with_database(lambda db: signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, user())))
     typer.echo(
         "Addresses are signed with a new secret within a minute. Those of the last one stay good; again ends them too",
         err=True,
     )
-
-
-def _of_the_service() -> Caller:
-    """What concerns all tenants stands in the log of the default one."""
-    return cli_caller(DEFAULT_TENANT, user())
-
-
-def _found(connection: Connection, public_id: str) -> ApiKey:
-    from gql_imgproc.access import key_repository
-
-    found = key_repository.find_by_public_id(connection, public_id)
-    if found is None:
-        # What was typed is not repeated: it may be a whole key.
-        raise KeyNotFound
-    return found.key
 
 
 def _read(text: str, option: str) -> timedelta:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gql_imgproc.cli.database_session import format_time, run_in_transaction, show, user
+from gql_imgproc.cli.database_session import format_time, run_with_database, show, user
 from gql_imgproc.enums import Quota
 from gql_imgproc.errors import ConfigurationError
 
@@ -30,7 +30,7 @@ def create(
     """Make a tenant: requests, keys and limits of its own. Tenants are never removed."""
     from gql_imgproc.access import tenants
 
-    run_in_transaction(lambda connection: tenants.create(connection, user(), name))
+    run_with_database(lambda db: tenants.create(db, user(), name))
     typer.echo(f"{name} is a tenant now; `gql-imgproc keys create --tenant` makes keys for it", err=True)
 
 
@@ -53,7 +53,7 @@ def set_(
     own = {quota: _limit(text) for quota, text in asked.items() if text is not None}
     if not own:
         raise ConfigurationError("Say which quota, for instance --open-requests 20; --help lists them")
-    run_in_transaction(lambda connection: tenants.set_quotas(connection, user(), name, own))
+    run_with_database(lambda db: tenants.set_quotas(db, user(), name, own))
     typer.echo(f"{name} has these quotas now", err=True)
 
 
@@ -73,6 +73,6 @@ def list_() -> None:
         TITLES,
         [
             (tenant.name, format_time(tenant.created_at))
-            for tenant in run_in_transaction(tenant_repository.list_tenants)
+            for tenant in run_with_database(lambda db: db.read(tenant_repository.list_tenants))
         ],
     )

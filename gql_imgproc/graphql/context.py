@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import strawberry
 from starlette.responses import Response
 
-from gql_imgproc.access.authentication import Anonymous, Authenticator
+from gql_imgproc.access.authentication import AnonymousAccess, Authenticator
 from gql_imgproc.access.rate_limits import CallerRateLimiter
 from gql_imgproc.access.signed_urls import UrlSigner
 from gql_imgproc.database.migrations import UNUSABLE
@@ -31,7 +31,7 @@ WATCH_SECONDS = 20.0
 class AppState:
     """What all callers of one process share."""
 
-    def __init__(self, runtime: Runtime, anonymous: Anonymous) -> None:
+    def __init__(self, runtime: Runtime, anonymous: AnonymousAccess) -> None:
         self.runtime = runtime
         self.authenticator = Authenticator(runtime, anonymous)
         self.rate_limiter = CallerRateLimiter(runtime)

@@ -59,7 +59,6 @@ from gql_imgproc.graphql.types.payloads import (
 from gql_imgproc.graphql.types.request import Request
 from gql_imgproc.ids import IdPrefix, decode_global_id, request_id_from
 from gql_imgproc.requests import commands, upload
-from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.webhooks import delivery
 
@@ -137,10 +136,10 @@ class Mutation:
         info: Info,
         input: Annotated[CreateApiKeyInput, strawberry.argument(description="What the key is to be.")],
     ) -> CreateApiKeyResult:
-        caller, expires_at, text = info.context.caller, unset_to_none(input.expires_at), generate_api_key()
+        expires_at = unset_to_none(input.expires_at)
         try:
-            made = await info.context.runtime.db.write(
-                api_keys.create, caller, text, input.name, input.scopes, expires_at
+            made = await api_keys.create(
+                info.context.runtime.db, info.context.caller, input.name, input.scopes, expires_at
             )
         except errors.KeyInvalid as refused:
             return ApiKeyInvalid.of(refused)
@@ -148,10 +147,9 @@ class Mutation:
 
     @cost_field("Makes an API key that takes the place of another one.", cost=10, scope=Scope.ADMIN)
     async def rotate_api_key(self, info: Info, input: Annotated[RotateApiKeyInput, _WHICH_KEY]) -> RotateApiKeyResult:
-        caller, text = info.context.caller, generate_api_key()
         try:
             key_id = _named_key(input.id)
-            made = await info.context.runtime.db.write(api_keys.rotate, caller, text, key_id, input.overlap)
+            made = await api_keys.rotate(info.context.runtime.db, info.context.caller, key_id, input.overlap)
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.ApiKeyNotRotatable as refused:
@@ -162,10 +160,9 @@ class Mutation:
 
     @cost_field("Makes an API key worthless.", cost=10, scope=Scope.ADMIN)
     async def revoke_api_key(self, info: Info, input: Annotated[RevokeApiKeyInput, _WHICH_KEY]) -> RevokeApiKeyResult:
-        caller = info.context.caller
         try:
             key_id = _named_key(input.id)
-            key = await info.context.runtime.db.write(api_keys.revoke, caller, key_id)
+            key = await api_keys.revoke(info.context.runtime.db, info.context.caller, key_id)
         except errors.KeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.LastAdminKey as refused:

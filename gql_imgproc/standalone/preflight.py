@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.access.key_repository import has_usable_key
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
@@ -102,16 +102,16 @@ def reachable_url_of(host: str, port: int) -> str:
     return url_of({"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host), port)
 
 
-def anonymous_policy(host: str, *, allow_anonymous: bool) -> Anonymous:
+def anonymous_policy(host: str, *, allow_anonymous: bool) -> AnonymousAccess:
     """When callers need no API key: on this machine alone, while there is none; elsewhere if that was said aloud."""
     if allow_anonymous:
-        return Anonymous.ALWAYS
-    return Anonymous.WHILE_NO_KEY if is_loopback(host) else Anonymous.NEVER
+        return AnonymousAccess.ALWAYS
+    return AnonymousAccess.WHILE_NO_KEY if is_loopback(host) else AnonymousAccess.NEVER
 
 
-def check_keys(database_url: str, host: str, anonymous: Anonymous) -> None:
+def check_keys(database_url: str, host: str, anonymous: AnonymousAccess) -> None:
     """Raises ConfigurationError where nobody could come in: callers are asked for a key, and there is none."""
-    if anonymous is not Anonymous.NEVER:
+    if anonymous is not AnonymousAccess.NEVER:
         return
     database = Database(database_url)
     try:

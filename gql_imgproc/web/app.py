@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from gql_imgproc import tracing
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired, RateLimited, ScopeMissing, SignedUrlInvalid, StorageError
 from gql_imgproc.graphql.auth import CHALLENGE, retry_after
 from gql_imgproc.graphql.context import AppState
@@ -57,7 +57,7 @@ class GraphQLRoute:
 
 
 def create_app(
-    settings: Settings | None = None, *, loopback_only: bool = False, anonymous: Anonymous = Anonymous.NEVER
+    settings: Settings | None = None, *, loopback_only: bool = False, anonymous: AnonymousAccess = AnonymousAccess.NEVER
 ) -> Starlette:
     """The application; without `settings` it reads them by itself, as an ASGI server's factory call needs.
 

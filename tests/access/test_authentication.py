@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from gql_imgproc.access.authentication import Anonymous, Authenticator
+from gql_imgproc.access.authentication import AnonymousAccess, Authenticator
 from gql_imgproc.database.engine import Database
 from gql_imgproc.errors import ApiKeyRejected
 from gql_imgproc.runtime import Runtime
@@ -62,7 +62,7 @@ async def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
 
     settings = Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
     async with Runtime(settings) as runtime:
-        authenticator = Authenticator(runtime, Anonymous.NEVER)
+        authenticator = Authenticator(runtime, AnonymousAccess.NEVER)
         good, _ = given_key(runtime.db)
         stranger = generate_api_key()
         await authenticator.authenticate(good, "192.0.2.1")
@@ -74,4 +74,4 @@ async def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
     seen, comparisons, logged, _ = unknown
     assert [statement.split()[0] for statement in seen if not statement.startswith("BEGIN")] == ["SELECT"]
     assert comparisons == [(64, 64)]
-    assert logged == [("API key rejected", "It is not known. Check that it was copied as a whole.")]
+    assert logged == [("API key rejected", "It is not known. Check that it was copied completely.")]

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.settings import Settings
 from gql_imgproc.web.app import create_app
 from gql_imgproc.web.http_limits import Http
@@ -81,7 +81,7 @@ def listening_here(settings: Settings) -> Settings:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, listening: bool = True, anonymous: Anonymous = Anonymous.WHILE_NO_KEY
+    settings: Settings, *, listening: bool = True, anonymous: AnonymousAccess = AnonymousAccess.WHILE_NO_KEY
 ) -> AsyncIterator[Api]:
     """The application in this process; not `listening`: as another ASGI server would start it."""
     app = create_app(listening_here(settings) if listening else settings, anonymous=anonymous)
@@ -97,7 +97,7 @@ async def served(
     *,
     http: type[Http] = Http,
     loopback_only: bool = False,
-    anonymous: Anonymous = Anonymous.WHILE_NO_KEY,
+    anonymous: AnonymousAccess = AnonymousAccess.WHILE_NO_KEY,
 ) -> AsyncIterator[tuple[str, Any]]:
     """The application behind the real server: `HOST:PORT`, and the application."""
     app = create_app(listening_here(settings), loopback_only=loopback_only, anonymous=anonymous)

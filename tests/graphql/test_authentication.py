@@ -15,7 +15,7 @@ import websockets
 from sqlalchemy import Connection
 
 from gql_imgproc.access import key_repository
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.graphql import http
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
@@ -41,7 +41,7 @@ async def ask(http: httpx.AsyncClient, headers: dict[str, str] | None = None, qu
 
 
 async def test_on_a_laptop_nobody_is_asked_until_there_is_a_key(settings: Settings) -> None:
-    async with opened(settings, anonymous=Anonymous.WHILE_NO_KEY) as api:
+    async with opened(settings, anonymous=AnonymousAccess.WHILE_NO_KEY) as api:
         before = await ask(api.http)
         key, _ = given_key(api.runtime.db)
         await api.app.state.app_state.refresh_keys()
@@ -57,14 +57,14 @@ async def test_on_a_laptop_nobody_is_asked_until_there_is_a_key(settings: Settin
 @pytest.mark.parametrize(
     ("anonymous", "keys_there", "status"),
     [
-        (Anonymous.NEVER, False, 401),
-        (Anonymous.NEVER, True, 401),
-        (Anonymous.WHILE_NO_KEY, True, 401),
-        (Anonymous.ALWAYS, False, 200),
-        (Anonymous.ALWAYS, True, 200),
+        (AnonymousAccess.NEVER, False, 401),
+        (AnonymousAccess.NEVER, True, 401),
+        (AnonymousAccess.WHILE_NO_KEY, True, 401),
+        (AnonymousAccess.ALWAYS, False, 200),
+        (AnonymousAccess.ALWAYS, True, 200),
     ],
 )
-def test_who_needs_a_key(settings: Settings, anonymous: Anonymous, keys_there: bool, status: int) -> None:
+def test_who_needs_a_key(settings: Settings, anonymous: AnonymousAccess, keys_there: bool, status: int) -> None:
     async def story() -> int:
         async with opened(settings, anonymous=anonymous) as api:
             if keys_there:
@@ -76,7 +76,7 @@ def test_who_needs_a_key(settings: Settings, anonymous: Anonymous, keys_there: b
 
 
 async def test_a_key_that_is_not_good_is_refused_and_told_why(settings: Settings) -> None:
-    async with opened(settings, anonymous=Anonymous.ALWAYS) as api:
+    async with opened(settings, anonymous=AnonymousAccess.ALWAYS) as api:
         db = api.runtime.db
         good, _ = given_key(db)
         expired, _ = given_key(db, expires_at=datetime.now(UTC) - timedelta(seconds=1))
@@ -101,7 +101,7 @@ async def test_a_key_that_is_not_good_is_refused_and_told_why(settings: Settings
 
 
 async def test_an_upload_is_refused_before_its_body_is_read(settings: Settings) -> None:
-    async with opened(settings, anonymous=Anonymous.NEVER) as api:
+    async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
         sent = 0
 
         async def endless() -> Any:
@@ -178,7 +178,7 @@ async def read_to_the_end(socket: Any) -> None:
 
 @pytest.mark.parametrize("field", ["Authorization", "authorization"])
 async def test_a_socket_brings_its_key_in_its_first_message(settings: Settings, field: str) -> None:
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         key, _ = given_key(app.state.runtime.db)
         async with connect(host) as socket:
             assert await greet(socket, {field: f"Bearer {key}"}) == {"type": "connection_ack"}
@@ -194,7 +194,7 @@ async def test_a_socket_brings_its_key_in_its_first_message(settings: Settings, 
 
 
 async def test_a_revocation_ends_sockets_and_streams_of_that_key_alone(settings: Settings) -> None:
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         runtime = app.state.runtime
         request = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         gone, gone_id = given_key(runtime.db)
@@ -237,7 +237,7 @@ async def test_a_revocation_ends_sockets_and_streams_of_that_key_alone(settings:
 
 
 async def test_equal_subscriptions_are_shared_by_equally_entitled_callers_only(settings: Settings) -> None:
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         runtime = app.state.runtime
         request = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         payload = {"query": PROGRESS, "variables": {"id": request}}
@@ -252,7 +252,7 @@ async def test_equal_subscriptions_are_shared_by_equally_entitled_callers_only(s
 
 
 async def test_a_revoked_key_begins_nothing_on_a_socket_that_is_still_open(settings: Settings) -> None:
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         db = app.state.runtime.db
         gone, gone_id = given_key(db)
         async with connect(host) as socket:
@@ -279,7 +279,7 @@ async def test_a_key_that_ends_while_a_body_comes_does_nothing(
     body = part.format("operations", make) + part.format("map", "{}") + "--x--\r\n" if multipart else make
     kind = "multipart/form-data; boundary=x" if multipart else "application/json"
 
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         db = app.state.runtime.db
         gone, gone_id = given_key(db)
 

@@ -16,7 +16,7 @@ import redis
 import websockets
 
 from gql_imgproc.access import key_repository
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, error_of, opened, served
@@ -78,7 +78,7 @@ async def test_a_laptop_has_no_limits(settings: Settings) -> None:
     strict = limited(settings, rate_operations="1/day", rate_uploads="1/day").model_copy(
         update={"quota_open_requests": 1}
     )
-    async with opened(strict, anonymous=Anonymous.WHILE_NO_KEY) as api:
+    async with opened(strict, anonymous=AnonymousAccess.WHILE_NO_KEY) as api:
         for _ in range(3):
             assert (await api.upload(CSV, "__typename"))["__typename"] == "UploadCsvSuccess"
         assert await api.data(RATE) == {"rateLimit": None}
@@ -91,7 +91,7 @@ def test_callers_without_a_key_are_counted_by_their_address_which_only_trusted_p
         )
         with redis.Redis.from_url(settings.redis_url) as client:
             client.flushall()
-        async with opened(proxied, anonymous=Anonymous.ALWAYS) as api:
+        async with opened(proxied, anonymous=AnonymousAccess.ALWAYS) as api:
             said = ["9.9.9.9, 2001:db8::1", "8.8.8.8, 2001:db8::2", "2001:db8::3", "203.0.113.7:4711"]
             return [(await ask(api, {"X-Forwarded-For": value})).status_code for value in said]
 
@@ -208,7 +208,7 @@ async def test_whoever_tries_keys_is_not_listened_to_but_for_those_known_to_be_g
     settings: Settings, monkeypatch: pytest.MonkeyPatch, away: bool
 ) -> None:
     few = limited(settings, rate_failures="3/minute", **({"redis_url": AWAY} if away else {}))
-    async with opened(few, anonymous=Anonymous.NEVER) as api:
+    async with opened(few, anonymous=AnonymousAccess.NEVER) as api:
         known, _ = given_key(api.runtime.db)
         fresh, _ = given_key(api.runtime.db)
         assert (await ask(api, bearer(known))).status_code == 200
@@ -225,7 +225,7 @@ async def test_whoever_tries_keys_is_not_listened_to_but_for_those_known_to_be_g
 
     assert [answer.status_code for answer in tried] == [401, 401, 401, 429]
     assert error_of(tried[3])[1] == "RATE_LIMITED"
-    assert "API keys that are not good" in error_of(tried[3])[2]
+    assert "failed authentications" in error_of(tried[3])[2]
     # Not even a good one, which this process has not seen yet, is looked up.
     assert of_fresh.status_code == 429
     assert refused_lookups == 0

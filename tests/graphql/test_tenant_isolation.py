@@ -41,7 +41,7 @@ from sqlalchemy import Connection, select
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from gql_imgproc.access import audit_log
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.database.tables import images, metadata, products, requests
 from gql_imgproc.enums import AuditAction, RequestStatus
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
@@ -375,7 +375,7 @@ async def look_for_leaks(host: str, app: Any, *, tenant: str = "other") -> list[
 
 
 async def test_nothing_of_a_tenant_reaches_another_by_any_door(settings: Settings) -> None:
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         assert await look_for_leaks(host, app) == []
 
 
@@ -388,7 +388,7 @@ async def test_a_statement_that_forgets_its_tenant_is_found(
         if hasattr(module, "own"):
             monkeypatch.setattr(module, "own", forgetful)
 
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         leaks = await look_for_leaks(host, app)
 
     told = {leak.split(" ")[0] for leak in leaks}

@@ -21,7 +21,7 @@ from strawberry.http.exceptions import WebSocketDisconnected
 from websockets.exceptions import InvalidStatus
 from websockets.frames import CloseCode
 
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.graphql import http
 from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.http import GraphQLEndpoint
@@ -412,7 +412,7 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
         raw.client_state = WebSocketState.CONNECTED
         await raw.accept()
         runtime = cast(Any, SimpleNamespace(db=None, rates=None, settings=SETTINGS))
-        context = Context(AppState(runtime, Anonymous.ALWAYS), None, raw)
+        context = Context(AppState(runtime, AnonymousAccess.ALWAYS), None, raw)
         handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
         await handler.handle()
         return frames[1:]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.errors import ConfigurationError
@@ -19,7 +19,7 @@ def test_on_this_machine_nobody_is_asked_for_a_key_until_there_is_one(host: str,
     anonymous = anonymous_policy(host, allow_anonymous=False)
 
     check_keys(database_url, host, anonymous)
-    assert anonymous is Anonymous.WHILE_NO_KEY
+    assert anonymous is AnonymousAccess.WHILE_NO_KEY
     assert is_loopback(host)
 
 
@@ -35,8 +35,8 @@ def test_other_machines_need_a_key_unless_that_is_said_aloud(host: str, tmp_path
     database.close()
 
     check_keys(url, host, anonymous)
-    assert anonymous is Anonymous.NEVER
-    assert anonymous_policy(host, allow_anonymous=True) is Anonymous.ALWAYS
+    assert anonymous is AnonymousAccess.NEVER
+    assert anonymous_policy(host, allow_anonymous=True) is AnonymousAccess.ALWAYS
     assert not is_loopback(host)
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gql_imgproc.access import key_repository
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
@@ -163,7 +163,7 @@ async def submitted(folder: Path, url: str, *arguments: str, **environment: str)
 async def test_the_key_comes_from_the_environment_or_the_env_file(settings: Settings, manifest: Path) -> None:
     manifest.write_text(CSV)  # noqa: ASYNC240 - a small file of the test
 
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         key, _ = given_key(app.state.runtime.db)
         reader, _ = given_key(app.state.runtime.db, DEFAULT_TENANT, Scope.READ)
         url, folder = f"http://{host}", manifest.parent
@@ -210,7 +210,7 @@ async def test_the_key_comes_from_the_environment_or_the_env_file(settings: Sett
 async def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
     settings: Settings, tmp_path: Path
 ) -> None:
-    async with served(settings, anonymous=Anonymous.NEVER) as (host, app):
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         runtime = app.state.runtime
         key, key_id = given_key(runtime.db)
         ended = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gql_imgproc.access import signed_urls
-from gql_imgproc.access.authentication import Anonymous
+from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
@@ -44,7 +44,7 @@ def told(response: httpx.Response) -> tuple[int, Any]:
 
 
 async def test_a_download_is_for_the_key_of_its_tenant(settings: Settings) -> None:
-    async with opened(settings, anonymous=Anonymous.NEVER) as api:
+    async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
         other = given_tenant(api.runtime.db, "other")
         request_id, _ = await given_end(api, other)
         path = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
@@ -62,7 +62,7 @@ async def test_a_download_is_for_the_key_of_its_tenant(settings: Settings) -> No
 
 
 async def test_the_address_that_the_api_hands_out_opens_by_itself_for_a_while(settings: Settings) -> None:
-    async with opened(settings, anonymous=Anonymous.NEVER) as api:
+    async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
         request_id, _ = await given_end(api)
         key, _ = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ)
         global_id = encode_global_id(IdPrefix.REQUEST, request_id)
@@ -92,7 +92,7 @@ async def test_the_address_that_the_api_hands_out_opens_by_itself_for_a_while(se
 async def test_pictures_are_for_who_knows_their_address_unless_they_are_private(
     settings: Settings, private: bool
 ) -> None:
-    async with opened(settings.model_copy(update={"private_images": private}), anonymous=Anonymous.NEVER) as api:
+    async with opened(settings.model_copy(update={"private_images": private}), anonymous=AnonymousAccess.NEVER) as api:
         _, path = await given_end(api)
         own, _ = given_key(api.runtime.db)
         foreign, _ = given_key(api.runtime.db, given_tenant(api.runtime.db, "other"))

@@ -25,7 +25,7 @@ class AuditDetail:
 
 @strawberry.type(description="Something that was done in the tenant's name. Events are never changed nor removed.")
 class AuditEvent(Node):
-    event: strawberry.Private[audit_log.Event]
+    event: strawberry.Private[audit_log.AuditEvent]
     at: datetime = strawberry.field(description="When it was done.")
     action: AuditAction = strawberry.field(description="What was done.")
     actor: str = strawberry.field(
@@ -48,7 +48,7 @@ class AuditEvent(Node):
         return [AuditDetail(name=name, value=value) for name, value in self.event.details.items()]
 
     @classmethod
-    def of(cls, event: audit_log.Event) -> AuditEvent:
+    def of(cls, event: audit_log.AuditEvent) -> AuditEvent:
         return cls(
             id=strawberry.ID(encode_global_id(IdPrefix.AUDIT_EVENT, event.id)),
             event=event,
@@ -79,7 +79,7 @@ class AuditEventConnection:
 
     @classmethod
     def of(
-        cls, window: PageWindow, page: Page[audit_log.Event], count: Callable[[], Awaitable[int]]
+        cls, window: PageWindow, page: Page[audit_log.AuditEvent], count: Callable[[], Awaitable[int]]
     ) -> AuditEventConnection:
         return cls(
             count=total_count(window, page, count),
