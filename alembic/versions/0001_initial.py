@@ -1,5 +1,7 @@
 """The first schema: every table, index and trigger.
 
+Where two indexes cost the same, SQLite and PostgreSQL take the one created last. Hence the order of the statements.
+
 Revision ID: 0001
 Revises:
 """
@@ -42,7 +44,11 @@ _POSTGRESQL_TRIGGERS = [
 
 def upgrade() -> None:
     _create_access_tables()
-    _create_request_tables()
+    _create_requests()
+    _create_products()
+    _create_images()
+    _create_webhook_deliveries()
+    op.create_table("schema_compatibility", sa.Column("min_revision", sa.String(32), nullable=False))
     _create_audit_log()
     _insert_first_rows()
 
@@ -102,7 +108,7 @@ def _create_access_tables() -> None:
     )
 
 
-def _create_request_tables() -> None:
+def _create_requests() -> None:
     op.create_table(
         "requests",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -183,6 +189,7 @@ def _create_request_tables() -> None:
         sqlite_where=sa.text("retry_at IS NOT NULL"),
         postgresql_where=sa.text("retry_at IS NOT NULL"),
     )
+    op.create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
     op.create_index("ix_requests_tenant_id_created_at_id", "requests", ["tenant_id", "created_at", "id"], unique=False)
     op.create_index(
         "ix_requests_tenant_id_status_created_at_id",
@@ -190,7 +197,9 @@ def _create_request_tables() -> None:
         ["tenant_id", "status", "created_at", "id"],
         unique=False,
     )
-    op.create_index("uq_requests_tenant_id_idempotency_key", "requests", ["tenant_id", "idempotency_key"], unique=True)
+
+
+def _create_products() -> None:
     op.create_table(
         "products",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -225,9 +234,12 @@ def _create_request_tables() -> None:
     op.create_index(
         "ix_products_request_id_status_position", "products", ["request_id", "status", "position"], unique=False
     )
+    op.create_index("uq_products_request_id_position", "products", ["request_id", "position"], unique=True)
     op.create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"], unique=False)
     op.create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"], unique=False)
-    op.create_index("uq_products_request_id_position", "products", ["request_id", "position"], unique=True)
+
+
+def _create_images() -> None:
     op.create_table(
         "images",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -252,6 +264,7 @@ def _create_request_tables() -> None:
         sa.ForeignKeyConstraint(["product_id"], ["products.id"], name="fk_images_product_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_images"),
     )
+    op.create_index("uq_images_product_id_position", "images", ["product_id", "position"], unique=True)
     op.create_index(
         "ix_images_failed_in_order",
         "images",
@@ -260,7 +273,6 @@ def _create_request_tables() -> None:
         sqlite_where=sa.text("status = 'FAILED'"),
         postgresql_where=sa.text("status = 'FAILED'"),
     )
-    # After the wider one: SQLite, which knows no sizes, takes the last of two indexes that serve a statement.
     op.create_index(
         "ix_images_failed_for_now",
         "images",
@@ -269,7 +281,9 @@ def _create_request_tables() -> None:
         sqlite_where=sa.text("status = 'FAILED' AND error_retryable = 1"),
         postgresql_where=sa.text("status = 'FAILED' AND error_retryable"),
     )
-    op.create_index("uq_images_product_id_position", "images", ["product_id", "position"], unique=True)
+
+
+def _create_webhook_deliveries() -> None:
     op.create_table(
         "webhook_deliveries",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -299,7 +313,6 @@ def _create_request_tables() -> None:
     op.create_index(
         "uq_webhook_deliveries_request_id_generation", "webhook_deliveries", ["request_id", "generation"], unique=True
     )
-    op.create_table("schema_compatibility", sa.Column("min_revision", sa.String(32), nullable=False))
 
 
 def _create_audit_log() -> None:
@@ -317,8 +330,8 @@ def _create_audit_log() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audit_events"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_audit_events_tenant_id_action_id", "audit_events", ["tenant_id", "action", "id"], unique=False)
     op.create_index("ix_audit_events_tenant_id_id", "audit_events", ["tenant_id", "id"], unique=False)
+    op.create_index("ix_audit_events_tenant_id_action_id", "audit_events", ["tenant_id", "action", "id"], unique=False)
     op.create_index(
         "ix_audit_events_tenant_id_subject_id_id", "audit_events", ["tenant_id", "subject_id", "id"], unique=False
     )
@@ -327,4 +340,4 @@ def _create_audit_log() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("the first schema has nothing before it")
+    raise NotImplementedError("There is no schema before the first one")

@@ -218,7 +218,7 @@ def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
         # Who has the database can make another one.
         caller = cli_caller(DEFAULT_TENANT, "me")
         (own,) = api.runtime.db.read_now(key_repository.lock_active_admin_keys, DEFAULT_TENANT)
-        api.runtime.db.write_now(key_service.revoke, caller, own)
+        await key_service.revoke(api.runtime.db, caller, own)
         assert await status(api, successor["secret"]) == 401
 
     run(story)

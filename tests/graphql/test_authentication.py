@@ -27,7 +27,7 @@ from tests.support.api_keys import bearer, given_key
 REQUESTS = "{ requests { totalCount } }"
 COUNTED = {"data": {"requests": {"totalCount": 0}}}
 ASKED = "This service asks for an API key. Send it as `Authorization: Bearer gip_…`."
-UNKNOWN = "The API key is refused. It is not known. Check that it was copied as a whole."
+UNKNOWN = "The API key is refused. It is not known. Check that it was copied completely."
 OVER = "The API key is not good any more, or one is asked for now."
 
 

@@ -188,7 +188,7 @@ async def test_the_key_comes_from_the_environment_or_the_env_file(settings: Sett
         1,
         "",
         f"gql-imgproc: The service at {url} does not admit IMGPROC_API_KEY: The API key is refused. "
-        "It is not known. Check that it was copied as a whole.\n",
+        "It is not known. Check that it was copied completely.\n",
     )
     assert malformed == (
         1,
