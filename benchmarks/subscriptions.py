@@ -30,7 +30,7 @@ from benchmarks.subscribers import Received, connect, cut
 from benchmarks.targets import goal
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
-from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, request_id_from
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id
 from gql_imgproc.messaging.pubsub import Publisher, channel
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
@@ -134,7 +134,7 @@ def uploaded(url: str, database: str) -> Snapshot:
         assert isinstance(accepted, AcceptedUpload), accepted
         return accepted.request_id
 
-    request_id = request_id_from(asyncio.run(upload()))
+    request_id = decode_request_id(asyncio.run(upload()))
     assert request_id is not None
     db = Database(database)
     snapshot = db.read_now(queries.get_request, DEFAULT_TENANT, request_id)

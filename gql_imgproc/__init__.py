@@ -1,3 +1,3 @@
-"""CSV in, compressed pictures out: GraphQL uploads, Dramatiq workers, live progress."""
+"""CSV in, compressed images out: GraphQL uploads, Dramatiq workers, live progress."""
 
 __version__ = "0.1.0"

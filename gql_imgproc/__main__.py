@@ -1,4 +1,4 @@
-"""`python -m gql_imgproc` is `gql-imgproc`."""
+"""`python -m gql_imgproc` runs `gql-imgproc`."""
 
 from gql_imgproc.cli import main
 

@@ -1,4 +1,4 @@
-"""The states of requests, products, images and webhooks, and the outcomes they end with."""
+"""Statuses, outcomes and other enums that several packages share."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class WebhookStatus(StrEnum):
 
 
 class TerminationReason(StrEnum):
-    """Why an open request is being brought to its end before its pictures are done."""
+    """Why an open request is terminated before all its images are processed."""
 
     CANCELLED = "CANCELLED"
     DEADLINE = "DEADLINE"
@@ -61,7 +61,7 @@ class TerminationReason(StrEnum):
 
 
 class Quota(StrEnum):
-    """What a tenant may have so much of."""
+    """What the quotas of a tenant limit."""
 
     OPEN_REQUESTS = "OPEN_REQUESTS"
     PENDING_IMAGES = "PENDING_IMAGES"
@@ -77,15 +77,15 @@ class RequestFailureCode(StrEnum):
 
 
 class RetryScope(StrEnum):
-    """What of a request is still to be opened again."""
+    """Which images of a request are still to be retried."""
 
-    CUT_OFF = "CUT_OFF"  # what its deadline cut off, then what failed
+    CUT_OFF = "CUT_OFF"  # the images cancelled by the deadline, then the failed ones
     FAILED = "FAILED"
-    TEMPORARY = "TEMPORARY"  # what may have failed for now only
+    TEMPORARY = "TEMPORARY"  # the images whose failure may be temporary
 
 
 class AuditAction(StrEnum):
-    """Something that was done in a tenant's name; the descriptions stand in the GraphQL schema."""
+    """An action in the audit log of a tenant; the GraphQL schema has the descriptions."""
 
     REQUEST_ACCEPTED = "REQUEST_ACCEPTED"
     REQUEST_CANCELLED = "REQUEST_CANCELLED"

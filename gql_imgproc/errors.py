@@ -1,34 +1,4 @@
-"""Every error that the service raises on purpose.
-
-ImgprocError
-├── ConfigurationError   a setting or the machine is not as it must be; told in one line, with the mend
-├── ManifestRefused      the CSV has problems; all of them, with row and column
-├── UploadTooLarge       the upload is over the limit
-├── QuotaExceeded        the tenant has as much as it may have
-├── RateLimited          the caller does something too often
-├── WebhookUrlRefused    the webhook address may not be called
-├── KeyMissing           callers are asked for an API key, and there was none
-├── KeyRefused           the API key is not good, and why
-├── ScopeMissing         the API key is not good for this
-├── AddressOver          a signed address is not good (any more)
-├── KeyInvalid           an API key cannot be made like that
-├── KeyNotFound          there is no such API key
-├── KeyOver              the API key cannot be rotated (any more)
-├── LastAdminKey         without the API key nobody could make others
-├── TenantNotFound       there is no such tenant
-├── TenantExists         there is a tenant of that name already
-├── RequestNotFound      there is no such request
-├── RequestAlreadyFinal  the request has a final status
-├── RequestNotFinal      the request has no final status yet
-├── NothingToRetry       no image of the request failed
-├── NoWebhook            there is no webhook to send
-├── SourceUnknown        there is no such image, or it is not done
-├── TooManySources       as many sources as may be are being fetched for a look
-├── StorageError         the object store did not do what it was asked
-│   └── ObjectMissing    it has no such object
-├── LeaseLost            somebody else has taken the work over
-└── ImageFailure         one picture cannot be done, and why
-"""
+"""Every error that the service raises on purpose. A message that a user reads says what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -40,27 +10,27 @@ from gql_imgproc.enums import Quota, RequestStatus
 
 
 class ImgprocError(Exception):
-    """Something went wrong in a way that was foreseen."""
+    """Base class of the expected errors."""
 
 
 class ConfigurationError(ImgprocError):
-    """A setting, or the machine, is not as the service needs it; the message tells how to mend it."""
+    """A setting or the machine is not suitable for the service; the message says in one line how to fix it."""
 
 
 class StorageError(ImgprocError):
-    """The object store did not answer as it must. A later try may succeed."""
+    """The object store failed. A retry may succeed."""
 
 
 class ObjectMissing(StorageError):
-    """The object store answered that there is no such object: another try would hear the same."""
+    """The object store has no such object. A retry cannot succeed."""
 
 
 class LeaseLost(ImgprocError):
-    """The work is somebody else's now, or is not wanted any more: what came of it does not count."""
+    """Another process has taken over the work, or the work was cancelled: its result must be discarded."""
 
 
 class CsvIssueCode(StrEnum):
-    """What is wrong in a CSV file; the descriptions stand in the GraphQL schema."""
+    """Kind of a problem in a CSV file; the GraphQL schema has the descriptions."""
 
     EMPTY_FILE = "EMPTY_FILE"
     NOT_CSV = "NOT_CSV"
@@ -82,9 +52,9 @@ class CsvIssueCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CsvIssue:
-    """One thing that is wrong (or, as a warning, noteworthy) in a CSV file.
+    """One problem of a CSV file, or a warning about it.
 
-    `row` counts as a spreadsheet does, the header being row 1; None when the whole file is meant.
+    `row` is the row number in a spreadsheet, where the header is row 1. It is None for the file as a whole.
     """
 
     code: CsvIssueCode
@@ -94,7 +64,7 @@ class CsvIssue:
 
 
 class InvalidCsv(ImgprocError):
-    """The CSV file has problems: the first of them in the order of the file, and how many there are."""
+    """The CSV file has problems: the first `issues` in the order of the file, and their `total`."""
 
     def __init__(self, issues: tuple[CsvIssue, ...], total: int) -> None:
         super().__init__(f"The CSV file has {total} problem{'' if total == 1 else 's'}.")
@@ -111,166 +81,156 @@ class UploadTooLarge(ImgprocError):
 
 
 class QuotaExceeded(ImgprocError):
-    """The tenant would have more than its quota; `retry_after_s` is an estimate, None when nobody can tell."""
+    """The tenant would exceed a quota. `retry_after_s` is an estimate; None if there is none."""
 
     def __init__(self, quota: Quota, limit: int, used: int, retry_after_s: float | None = None) -> None:
-        super().__init__(_OVER_QUOTA[quota].format(limit=limit, used=used))
+        super().__init__(_QUOTA_MESSAGES[quota].format(limit=limit, used=used))
         self.quota = quota
         self.limit = limit
         self.used = used
         self.retry_after_s = retry_after_s
 
 
-_OVER_QUOTA = {
-    Quota.OPEN_REQUESTS: "There are {used:,} open requests, of at most {limit:,}. "
-    "Wait until one has ended, or cancel one.",
-    Quota.PENDING_IMAGES: "There are {used:,} pending pictures, and with these there would be more than {limit:,}. "
+_QUOTA_MESSAGES = {
+    Quota.OPEN_REQUESTS: "Quota exceeded: {used:,} of {limit:,} open requests. Wait for one to finish or cancel one.",
+    Quota.PENDING_IMAGES: "Quota exceeded: {used:,} of {limit:,} pending images, without those of this request. "
     "Wait until some are done, or upload fewer at once.",
-    Quota.STORED_BYTES: "The stored pictures have {used:,} bytes, of at most {limit:,}. "
-    "Delete requests that are not needed any more.",
+    Quota.STORED_BYTES: "Quota exceeded: {used:,} of {limit:,} bytes of stored images. "
+    "Delete requests that you no longer need.",
 }
 
 
 class RateLimited(ImgprocError):
-    """The caller does something more often than it may."""
+    """The caller exceeded a rate limit."""
 
     def __init__(self, what: str, retry_after_s: float) -> None:
-        #: At least one, since who comes back at once would be refused again.
+        #: At least 1: a caller that retries at once would be refused again.
         self.retry_after_s = max(1, math.ceil(retry_after_s))
-        super().__init__(f"There are too many {what} from you. Try again in {self.retry_after_s} s.")
+        super().__init__(f"Rate limit exceeded for {what}. Retry in {self.retry_after_s} s.")
 
 
-class WebhookUrlRefused(ImgprocError):
-    """The webhook address is malformed or may not be called; the message says why."""
+class WebhookUrlInvalid(ImgprocError):
+    """The webhook URL is malformed or forbidden; the message says why."""
 
 
 class ApiKeyRequired(ImgprocError):
-    """Callers are asked for an API key, and this one presented none."""
+    """The service requires an API key, and the caller sent none."""
 
     def __init__(self) -> None:
-        super().__init__("This service asks for an API key. Send it as `Authorization: Bearer gip_…`.")
+        super().__init__("An API key is required. Send it as `Authorization: Bearer gip_…`.")
 
 
 class ApiKeyRejected(ImgprocError):
-    """The API key that was presented is not good."""
+    """The API key is not valid."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The API key is refused. {reason}")
+        super().__init__(f"Invalid API key. {reason}")
 
 
 class ScopeMissing(ImgprocError):
-    """The API key is good, but not for this."""
+    """The API key is valid but does not have the required scope."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"This needs an API key with the scope {scope}.")
+        super().__init__(f"This requires an API key with the scope {scope}.")
 
 
 class SignedUrlInvalid(ImgprocError):
-    """A signed address is not good: it is too old, or was changed."""
+    """A signed URL has expired or was changed."""
 
     def __init__(self) -> None:
-        super().__init__("This address is not good any more. Ask the API for a new one.")
+        super().__init__("This link has expired. Request a new one from the API.")
 
 
-class KeyInvalid(ImgprocError):
-    """An API key cannot be made like that; `field` is what is at fault."""
+class ApiKeyInvalid(ImgprocError):
+    """An API key cannot be created from this input; `field` is the invalid field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
 
 
-class KeyNotFound(ImgprocError):
-    """There is no such API key."""
-
+class ApiKeyNotFound(ImgprocError):
     def __init__(self) -> None:
-        super().__init__("There is no such API key. Look at the list of keys for its identifier.")
+        super().__init__("API key not found. List the keys to find its ID.")
 
 
 class ApiKeyNotRotatable(ImgprocError):
-    """The API key was rotated already, or is not good any more."""
+    """The API key was already rotated or revoked, or has expired."""
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"The API key is {state} already, so it cannot be rotated. Make a new one.")
+        super().__init__(f"The API key is already {state} and cannot be rotated. Create a new key.")
 
 
 class LastAdminKey(ImgprocError):
-    """Without this API key nobody of the tenant could make others."""
+    """Without this API key the tenant could not create API keys."""
 
     def __init__(self) -> None:
         super().__init__(
-            "It is the last usable key with the scope ADMIN, without which nobody could make others. "
-            "Rotate it, or make another one first."
+            "This is the last active ADMIN key. Create another ADMIN key before you revoke it, or rotate it."
         )
 
 
 class TenantNotFound(ImgprocError):
-    """There is no tenant of that name."""
-
     def __init__(self) -> None:
-        super().__init__("There is no such tenant. Look at the list of `gql-imgproc tenants list`")
+        super().__init__("Tenant not found. `gql-imgproc tenants list` lists the tenants")
 
 
 class TenantExists(ImgprocError):
-    """There is a tenant of that name."""
-
     def __init__(self) -> None:
-        super().__init__("There is a tenant of that name already. Choose another name")
+        super().__init__("A tenant with this name already exists. Choose another name")
 
 
 class RequestNotFound(ImgprocError):
-    """There is no such request."""
-
     def __init__(self) -> None:
-        super().__init__("There is no such request. Check its identifier; it may have been deleted.")
+        super().__init__("Request not found. Check the ID; the request may have been deleted.")
 
 
 class RequestAlreadyFinal(ImgprocError):
-    """The request has a final status and cannot be stopped."""
+    """The request has a final status and cannot be cancelled."""
 
     def __init__(self, status: RequestStatus) -> None:
-        super().__init__(f"The request is {status.value} already, so there is nothing to stop.")
+        super().__init__(f"The request is already {status.value} and cannot be cancelled.")
         self.status = status
 
 
 class RequestNotFinal(ImgprocError):
-    """The request is still open."""
+    """The request has no final status yet."""
 
     def __init__(self, status: RequestStatus) -> None:
-        super().__init__(f"The request is still {status.value}. Cancel it first, or wait for its end.")
+        super().__init__(f"The request is still {status.value}. Cancel it, or wait until it finishes.")
         self.status = status
 
 
 class NothingToRetry(ImgprocError):
-    """No image of the request failed, or it is not final yet."""
+    """No image of the request failed, or the request has no final status yet."""
 
     def __init__(self) -> None:
-        super().__init__("No image of the request failed, or the request has not ended yet.")
+        super().__init__("No image of the request failed, or the request has not finished yet.")
 
 
 class NoWebhook(ImgprocError):
-    """There is no webhook to send."""
+    """The request has no webhook to send."""
 
     def __init__(self) -> None:
-        super().__init__("The request has no webhook address, or it has not ended yet.")
+        super().__init__("The request has no webhook URL, or has not finished yet.")
 
 
 class SourceNotFound(ImgprocError):
-    """There is no image whose source could be looked at."""
+    """There is no completed image whose source could be shown."""
 
     def __init__(self) -> None:
-        super().__init__("There is no such picture, or it is not done.")
+        super().__init__("Image not found, or not completed yet.")
 
 
 class TooManySources(ImgprocError):
-    """Others are looking at sources."""
+    """The limit of concurrent source downloads for previews is reached."""
 
     def __init__(self) -> None:
-        super().__init__("Too many sources are being fetched. Try again in a moment.")
+        super().__init__("Too many source images are being downloaded. Try again in a moment.")
 
 
 class ImageErrorCode(StrEnum):
-    """Why a picture failed; the descriptions stand in the GraphQL schema."""
+    """Why an image failed; the GraphQL schema has the descriptions."""
 
     UNREACHABLE = "UNREACHABLE"
     HTTP_STATUS = "HTTP_STATUS"
@@ -287,10 +247,9 @@ class ImageErrorCode(StrEnum):
 
 
 class ImageError(ImgprocError):
-    """One picture cannot be done.
+    """One image cannot be processed. The user reads the message.
 
-    `retryable` says whether a later try may succeed; `retry_after_s` is how long the host asked to wait.
-    The message is a sentence that the user reads.
+    `retryable` says whether a later attempt may succeed; `retry_after_s` is the wait that the host asked for.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Names of things: one identifier per row, the same in the database, in GraphQL and in addresses."""
+"""IDs: one UUID per row, the same in the database, in GraphQL and in URLs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import time
 from enum import StrEnum
 from uuid import UUID
 
-#: The tenant of everything that was there before there were others, and of callers without a key: the nil UUID of
-#: RFC 9562.
+#: The tenant that always exists, and that callers without an API key use: the nil UUID of RFC 9562.
 DEFAULT_TENANT = UUID(int=0)
 
 
 class IdPrefix(StrEnum):
-    """What an identifier names; the prefix of its outside form."""
+    """The kind of object that a global ID names, and its prefix."""
 
     REQUEST = "req"
     PRODUCT = "prd"
@@ -23,9 +22,9 @@ class IdPrefix(StrEnum):
 
 
 def new_id() -> UUID:
-    """A version 7 UUID (RFC 9562): sorts by time, so that index pages stay local; 74 random bits.
+    """Returns a version 7 UUID (RFC 9562) with 74 random bits. It sorts by time, which keeps database indexes compact.
 
-    The standard library has it from Python 3.14 on.
+    The standard library has this function since Python 3.14.
     """
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
@@ -33,13 +32,13 @@ def new_id() -> UUID:
     return UUID(int=value)
 
 
-def encode_global_id(kind: IdPrefix, value: UUID) -> str:
-    """The outside form, for instance `req_018f…`."""
-    return f"{kind.value}_{value.hex}"
+def encode_global_id(prefix: IdPrefix, value: UUID) -> str:
+    """Returns the ID that callers use, for instance `req_018f…`."""
+    return f"{prefix.value}_{value.hex}"
 
 
 def decode_global_id(text: str) -> tuple[IdPrefix, UUID] | None:
-    """What an outside form names; None when it is not one of ours."""
+    """Returns the parts of a global ID; None if it is malformed."""
     prefix, _, digits = text.partition("_")
     if len(digits) != 32 or not set(digits) <= set("0123456789abcdef"):
         return None
@@ -49,7 +48,7 @@ def decode_global_id(text: str) -> tuple[IdPrefix, UUID] | None:
         return None
 
 
-def request_id_from(text: str) -> UUID | None:
-    """The request that an outside form names; None when it names none."""
-    named = decode_global_id(text)
-    return named[1] if named and named[0] is IdPrefix.REQUEST else None
+def decode_request_id(text: str) -> UUID | None:
+    """Returns the UUID of a request; None if the global ID is malformed or names something else."""
+    decoded = decode_global_id(text)
+    return decoded[1] if decoded and decoded[0] is IdPrefix.REQUEST else None

@@ -1,4 +1,4 @@
-"""Logging: one line an event, to standard error. Addresses lose what may be secret in them, wherever they come from."""
+"""Logging: one line per event, to standard error. Secrets are removed from every URL in a line."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from uuid import UUID
 from gql_imgproc.ids import IdPrefix, encode_global_id
 
 _RESERVED = set(vars(logging.makeLogRecord({}))) | {
-    # What formatters add, and the escape codes of uvicorn.
+    # Attributes that formatters add, and the escape codes of uvicorn.
     "message",
     "asctime",
     "taskName",
     "color_message",
 }
-#: Names and passwords before the host of an address, and all behind its question mark, where signatures stand.
-_LOGIN, _QUERY = re.compile(r"(://)[^/\s?#\"'\\@]*@"), re.compile(r"(://[^\s?\"'\\<>]*\?)[^\s\"'\\<>]+")
-_NAMED = {"request": IdPrefix.REQUEST, "product": IdPrefix.PRODUCT, "image": IdPrefix.IMAGE}
+#: The user info of a URL (user name and password), and its query string, where signatures are.
+_USER_INFO, _QUERY = re.compile(r"(://)[^/\s?#\"'\\@]*@"), re.compile(r"(://[^\s?\"'\\<>]*\?)[^\s\"'\\<>]+")
+_ID_FIELDS = {"request": IdPrefix.REQUEST, "product": IdPrefix.PRODUCT, "image": IdPrefix.IMAGE}
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:
@@ -29,12 +29,12 @@ def _context(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _to_global_id(key: str, value: Any) -> Any:
-    """An identifier as callers know it: what somebody reports is found by searching for it."""
-    return encode_global_id(_NAMED[key], value) if isinstance(value, UUID) and key in _NAMED else value
+    """The ID that callers use, so that an operator can search the log for an ID that a user reports."""
+    return encode_global_id(_ID_FIELDS[key], value) if isinstance(value, UUID) and key in _ID_FIELDS else value
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; what was passed as `extra` becomes fields."""
+    """One JSON object per line; `extra` becomes fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -46,33 +46,33 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _without_secrets(json.dumps(line, default=str, ensure_ascii=False))
+        return _redact_urls(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class ConsoleFormatter(logging.Formatter):
-    """For people: time, level, event, then what was passed as `extra`."""
+    """One line of text: time, level, event, then `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         fields = "".join(f" {key}={value}" for key, value in _context(record).items())
         text = f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}{fields}"
-        line = _format_value(_without_secrets(text))
+        line = _escape_unprintable(_redact_urls(text))
         if not record.exc_info:
             return line
-        traceback = _without_secrets(self.formatException(record.exc_info)).split("\n")
-        # Indented, so that what an exception repeats of a stranger's text cannot pass for a line of ours.
-        return "\n".join((line, *(f"  {_format_value(part)}" for part in traceback)))
+        traceback = _redact_urls(self.formatException(record.exc_info)).split("\n")
+        # Indented, so that untrusted text in an exception cannot look like a log line.
+        return "\n".join((line, *(f"  {_escape_unprintable(part)}" for part in traceback)))
 
 
-def _without_secrets(text: str) -> str:
-    """The text with no more of each address than leads to its host and path."""
+def _redact_urls(text: str) -> str:
+    """Removes user info and query string from every URL in the text."""
     if "://" not in text:
         return text
-    return _QUERY.sub(r"\1…", _LOGIN.sub(r"\1…@", text))
+    return _QUERY.sub(r"\1…", _USER_INFO.sub(r"\1…@", text))
 
 
-def _format_value(text: str) -> str:
-    """The text with what would end a line, or steer a terminal, as Python writes it."""
+def _escape_unprintable(text: str) -> str:
+    """Escapes line breaks and control sequences as Python writes them."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
@@ -83,10 +83,10 @@ def set_up(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Lines of libraries about themselves are noise beside one line per outcome.
+    # Routine lines of these libraries would hide the one line per outcome.
     for noisy in ("httpx", "httpcore", "urllib3", "alembic.runtime", "dramatiq.middleware.asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Each try to reach a collector that is away; that it was given up is an error.
+    # Warns about each attempt while the collector is down; giving up is logged as an error.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
-    # At DEBUG it repeats the heads and frames of WebSockets, with the keys that are in them.
+    # At DEBUG it logs the headers and frames of WebSockets, which contain API keys.
     logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, logging.getLogger().level))

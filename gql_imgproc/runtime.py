@@ -21,7 +21,8 @@ from gql_imgproc.security.webhook_signature import parse_webhook_keys
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import open_storage
 from gql_imgproc.system.background_tasks import BackgroundTasks
-from gql_imgproc.system.cpu_pool import CpuPool, MemoryBudget
+from gql_imgproc.system.cpu_pool import CpuPool
+from gql_imgproc.system.memory_budget import MemoryBudget
 
 T = TypeVar("T")
 P = ParamSpec("P")

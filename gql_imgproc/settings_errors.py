@@ -1,4 +1,4 @@
-"""Words for settings that are refused: which variable, what it was, what to use instead."""
+"""Formats the errors of invalid settings: the variable, its value, and what to use instead."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-#: Variables whose value is never shown.
+#: Settings whose value is never shown.
 _SECRET = {"api_key", "webhook_secret"}
-#: Most of a value that is shown, in characters: enough to find it again.
-_SHOWN_CHARS = 80
+#: Longest part of a value that is shown, in characters.
+_MAX_SHOWN_CHARS = 80
 
-_WORDS = {
+_MESSAGES = {
     "int_parsing": "use a whole number",
     "int_parsing_size": "use a smaller number",
     "int_from_float": "use a whole number",
@@ -31,39 +31,39 @@ _WORDS = {
 
 
 def format_settings_errors(error: ValidationError) -> str:
-    """All that is wrong, in one line."""
-    # One sentence a variable: a value that may be of several types has a fault for each.
-    lines = {str(fault["loc"][:1]): _line(fault) for fault in reversed(error.errors())}
+    """Returns all errors in one line."""
+    # One message per variable: pydantic reports an error for each type that a value may have.
+    lines = {str(detail["loc"][:1]): _format_error(detail) for detail in reversed(error.errors())}
     return "; ".join(reversed(lines.values()))
 
 
-def _line(fault: Mapping[str, Any]) -> str:
-    words = _words(fault)
-    if not fault["loc"]:
-        # Several settings that do not go together: the message names them.
-        return words
-    name = str(fault["loc"][0])
+def _format_error(detail: Mapping[str, Any]) -> str:
+    message = _message(detail)
+    if not detail["loc"]:
+        # Settings that contradict each other: the message names them.
+        return message
+    name = str(detail["loc"][0])
     if name in _SECRET:
-        return f"IMGPROC_{name.upper()}: {words}"
-    return f"IMGPROC_{name.upper()}: `{_shown(fault['input'])}` cannot be used: {words}"
+        return f"IMGPROC_{name.upper()}: {message}"
+    return f"IMGPROC_{name.upper()}: `{_redact(detail['input'])}` cannot be used: {message}"
 
 
-def _words(fault: Mapping[str, Any]) -> str:
-    # Limits as they would be written in the environment.
+def _message(detail: Mapping[str, Any]) -> str:
+    # Write the limits as in the environment, without a trailing `.0`.
     context = {
         name: f"{entry:.15g}" if isinstance(entry, (int, float)) else entry
-        for name, entry in fault.get("ctx", {}).items()
+        for name, entry in detail.get("ctx", {}).items()
     }
-    if fault["type"] == "literal_error":
+    if detail["type"] == "literal_error":
         return "use " + str(context["expected"]).replace("'", "`")
-    words = _WORDS.get(fault["type"])
-    return words.format(**context) if words else str(fault["msg"])
+    template = _MESSAGES.get(detail["type"])
+    return template.format(**context) if template else str(detail["msg"])
 
 
-def _shown(value: object) -> str:
-    """A value without the secrets that an address may contain, and without what would steer a terminal."""
+def _redact(value: object) -> str:
+    """Removes the secrets of a URL and terminal control sequences from a value, and shortens it."""
     text = re.sub(r"^([a-z0-9+.-]+://|).*@", r"\1***@", str(value), flags=re.IGNORECASE | re.DOTALL)
     if "://" in text:
         text = re.sub(r"\?.*", "?***", text, flags=re.DOTALL)
     text = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"

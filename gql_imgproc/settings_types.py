@@ -1,6 +1,6 @@
-"""What a setting may be, where its type alone does not say it: each function returns the value or raises ValueError.
+"""Parsers and checks of settings whose type alone does not restrict them enough. Each raises ValueError.
 
-The message of that ValueError says what to use instead; it goes on from "`VALUE` cannot be used: ".
+The message says what to use instead. It continues "`VALUE` cannot be used: ".
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from gql_imgproc.security.webhook_signature import parse_webhook_keys
 
 Network = IPv4Network | IPv6Network
 
-#: Longest pause before a new try, in seconds: 30 days. Nobody waits longer, and dates stay within a calendar.
-LONGEST_DELAY_S = 30 * 86_400
-#: Stores that are opened, and tested; a folder has its own form.
-BUCKETS = ("s3", "gs", "az")
+#: Longest delay before a retry, in seconds: 30 days.
+MAX_DELAY_S = 30 * 86_400
+#: URL schemes of the supported object stores.
+BUCKET_SCHEMES = ("s3", "gs", "az")
 
 
 def split_list(value: str) -> list[str]:
-    """`a, b` from an environment variable, as a list."""
+    """Splits a value such as `a, b`."""
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def networks(value: str) -> tuple[Network, ...]:
+def parse_networks(value: str) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(part, strict=False) for part in split_list(value))
     except ValueError:
         raise ValueError("use networks such as `10.0.0.0/8` or `fd00::/8`, separated by commas") from None
 
 
-def ports(value: str) -> frozenset[int] | str:
+def parse_ports(value: str) -> frozenset[int] | str:
     if value.strip() == "*":
         return "*"
     parts = split_list(value)
@@ -43,25 +43,25 @@ def ports(value: str) -> frozenset[int] | str:
     return frozenset(map(int, parts))
 
 
-def delays(value: str) -> tuple[float, ...]:
-    message = f"use seconds from 0 to {LONGEST_DELAY_S} (30 days), separated by commas, such as `1,5,30`"
+def parse_delays(value: str) -> tuple[float, ...]:
+    message = f"use seconds from 0 to {MAX_DELAY_S} (30 days), separated by commas, such as `1,5,30`"
     try:
         seconds = tuple(map(float, split_list(value)))
     except ValueError:
         raise ValueError(message) from None
-    # Also false for what is not a number.
-    if not all(0 <= delay <= LONGEST_DELAY_S for delay in seconds):
+    # Also false for NaN.
+    if not all(0 <= delay <= MAX_DELAY_S for delay in seconds):
         raise ValueError(message)
     return seconds
 
 
-def rate(value: str) -> RateLimit | None:
-    """So many in so long; None for 0, which is no limit."""
+def parse_rate(value: str) -> RateLimit | None:
+    """Returns None for `0`, which means no limit."""
     return RateLimit.parse(value) if value.strip() != "0" else None
 
 
-def database_url(value: str) -> str:
-    # An import of a quarter of a second, for which the default needs not wait.
+def check_database_url(value: str) -> str:
+    # This import takes a quarter of a second, and the default does not need it.
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -72,71 +72,71 @@ def database_url(value: str) -> str:
         url = make_url(value)
     except (ArgumentError, ValueError):
         raise ValueError(message) from None
-    # In memory, each connection would have a database of its own.
+    # In memory, each connection would have a separate database.
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ValueError("use `sqlite:///PATH` with the path of a file")
     return value
 
 
-def redis_url(value: str) -> str:
-    if not value.startswith(("redis://", "rediss://", "unix://")) or _parts(value) is None:
+def check_redis_url(value: str) -> str:
+    if not value.startswith(("redis://", "rediss://", "unix://")) or _split_url(value) is None:
         raise ValueError("use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`")
     return value
 
 
-def storage_url(value: str) -> str:
-    parts = _parts(value)
+def check_storage_url(value: str) -> str:
+    parts = _split_url(value)
     scheme = value.partition("://")[0]
-    folder = scheme == "file" and parts and not parts.netloc and unquote(parts.path).startswith("/")
-    bucket = scheme in BUCKETS and parts and parts.netloc
-    # What is behind these signs, or before an @, would be passed over: another place than was meant.
-    whole = not re.search(r"[?#]", value) and "@" not in (parts.netloc if parts else "")
-    if not ((folder or bucket) and whole):
+    is_folder = scheme == "file" and parts and not parts.netloc and unquote(parts.path).startswith("/")
+    is_bucket = scheme in BUCKET_SCHEMES and parts and parts.netloc
+    # A query, a fragment or user info would be ignored, and the objects stored at an unexpected location.
+    is_used_in_full = not re.search(r"[?#]", value) and "@" not in (parts.netloc if parts else "")
+    if not ((is_folder or is_bucket) and is_used_in_full):
         raise ValueError("use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket")
     return value
 
 
-def public_url(value: str) -> str:
-    parts = _parts(value)
+def check_public_url(value: str) -> str:
+    parts = _split_url(value)
     if not (
         parts
         and value.startswith(("http://", "https://"))
         and parts.hostname
         and not re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", value)
-        # Paths are added to it, and it is shown to everybody.
+        # Paths are appended to it, and everyone sees it.
         and not (parts.query or parts.fragment or parts.username or parts.password)
     ):
-        raise ValueError("use an address such as `https://pictures.example` or `http://127.0.0.1:8000`")
+        raise ValueError("use a URL such as `https://images.example` or `http://127.0.0.1:8000`")
     return value.rstrip("/")
 
 
-def endpoint(value: str) -> str:
+def check_endpoint(value: str) -> str:
     try:
-        return public_url(value)
+        return check_public_url(value)
     except ValueError:
-        raise ValueError("use an address such as `https://s3.example` or `http://127.0.0.1:9000`") from None
+        raise ValueError("use a URL such as `https://s3.example` or `http://127.0.0.1:9000`") from None
 
 
-def webhook_secret(value: str) -> None:
+def check_webhook_secret(value: str) -> None:
     try:
         keys = parse_webhook_keys(value)
     except ConfigurationError as error:
         raise ValueError(str(error).rstrip(".")) from None
     if not keys:
-        # Commas alone: webhooks would go out unsigned though somebody meant them to be signed.
-        raise ValueError("There is no key in it; unset it to send webhooks unsigned")
+        # Only commas: webhooks would be sent unsigned although the operator meant to sign them.
+        raise ValueError("Contains no key. Unset the variable to send unsigned webhooks")
 
 
-def api_key(value: str) -> None:
+def check_api_key(value: str) -> None:
     if parse_api_key(value) is None:
-        raise ValueError("It is no API key: those begin with gip_. Check that it was copied as a whole")
+        raise ValueError("Not an API key, which starts with gip_. Check that the complete key was copied")
 
 
-def _parts(url: str) -> SplitResult | None:
-    """The parts of an address; None when it has none, or a port that is no port."""
+def _split_url(url: str) -> SplitResult | None:
+    """Splits a URL; returns None if it is malformed or has an invalid port."""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - looking at it raises ValueError
+        parts.port  # noqa: B018 - raises ValueError for an invalid port
     except ValueError:
         return None
     return parts

@@ -1,7 +1,7 @@
 """Traces over OTLP: off unless the standard variables of OpenTelemetry name a collector.
 
-Without the extra `tracing`, or without a collector, every function here does nothing, at the price of one look at a
-name. What is asked of OpenTelemetry is asked here and nowhere else.
+Without the extra `tracing`, or without a collector, every function here does nothing and costs one check of a variable.
+No other module imports OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Any of these says where traces go.
+#: Any of these names the collector.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-#: How long the last spans of a process may take to be sent, in seconds: below what `up` gives its children.
+#: Time limit for sending the last spans of a process, in seconds. Must be below the stop timeout that `up` gives its
+#: children.
 SHUTDOWN_FLUSH_SECONDS = 2.0
-#: The header of W3C Trace Context, and the name of what carries it between processes of ours.
+#: Header of W3C Trace Context; messages between our processes use the same name.
 TRACEPARENT = "traceparent"
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-Kind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
+SpanKindName = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
 
 _provider: TracerProvider | None = None
 _tracer: Tracer | None = None
 
 
 def set_up(part: Literal["api", "worker"]) -> None:
-    """Sends spans to the collector that the environment names; call it in the process that makes them, after a fork."""
+    """Starts to send spans to the collector of the environment. Call this in each process, after a fork."""
     global _provider, _tracer
-    if _provider is not None or not _wanted(os.environ):
+    if _provider is not None or not _is_configured(os.environ):
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -57,20 +58,20 @@ def set_up(part: Literal["api", "worker"]) -> None:
 
 
 def shut_down() -> None:
-    """Sends what was not sent yet, for as long as a process that is to end has time for it."""
+    """Sends the remaining spans, for at most SHUTDOWN_FLUSH_SECONDS."""
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        # It would go on for ten seconds where no collector answers; its own deadline is not heeded by what it calls.
-        last = Thread(target=provider.shutdown, daemon=True, name="last-spans")
-        last.start()
-        last.join(SHUTDOWN_FLUSH_SECONDS)
+        # Without a collector it would retry for ten seconds: the exporter ignores the timeout of the provider.
+        flush = Thread(target=provider.shutdown, daemon=True, name="flush-spans")
+        flush.start()
+        flush.join(SHUTDOWN_FLUSH_SECONDS)
 
 
-def _wanted(environment: Mapping[str, str]) -> bool:
-    disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    elsewhere = environment.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() not in ("", "otlp")
-    return not disabled and not elsewhere and any(environment.get(name) for name in ENDPOINTS)
+def _is_configured(environment: Mapping[str, str]) -> bool:
+    is_disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    uses_other_exporter = environment.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() not in ("", "otlp")
+    return not is_disabled and not uses_other_exporter and any(environment.get(name) for name in ENDPOINTS)
 
 
 def is_enabled() -> bool:
@@ -79,9 +80,9 @@ def is_enabled() -> bool:
 
 @contextmanager
 def start_span(
-    name: str, parent: str | None = None, kind: Kind = "INTERNAL", **attributes: str | int
+    name: str, parent: str | None = None, kind: SpanKindName = "INTERNAL", **attributes: str | int
 ) -> Iterator[None]:
-    """The block is a span: of the one that is open here, else of the `traceparent` given, else the first of a trace."""
+    """Runs the block in a span: a child of the current span, else of `parent` (a `traceparent`), else a root."""
     if _tracer is None:
         yield
         return
@@ -92,30 +93,30 @@ def start_span(
         context=None if current_traceparent() else _context(parent),
         kind=SpanKind[kind],
         attributes={f"imgproc.{key}": value for key, value in attributes.items()},
-        # An exception may repeat an address with its secrets.
+        # The text of an exception may contain a URL with secrets.
         record_exception=False,
         set_status_on_exception=False,
-    ) as opened:
+    ) as span:
         try:
             yield
         except Exception as error:
             from opentelemetry.trace import StatusCode
 
-            opened.set_status(StatusCode.ERROR, type(error).__name__)
+            span.set_status(StatusCode.ERROR, type(error).__name__)
             raise
 
 
-def record_finished_span(name: str, began: float, ended: float) -> None:
-    """A span that has passed, between two readings of `time.perf_counter`."""
+def record_finished_span(name: str, started: float, ended: float) -> None:
+    """Records a span that has ended. Both times are values of `time.perf_counter()`."""
     if _tracer is None:
         return
     since_epoch_ns = time.time_ns() - time.perf_counter_ns()
-    passed = _tracer.start_span(name, start_time=since_epoch_ns + int(began * 1e9))
-    passed.end(since_epoch_ns + int(ended * 1e9))
+    span = _tracer.start_span(name, start_time=since_epoch_ns + int(started * 1e9))
+    span.end(since_epoch_ns + int(ended * 1e9))
 
 
 def current_traceparent() -> str | None:
-    """The `traceparent` of the span that is open here."""
+    """Returns the `traceparent` of the current span."""
     if _tracer is None:
         return None
     from opentelemetry.trace import get_current_span
@@ -127,7 +128,7 @@ def current_traceparent() -> str | None:
 
 
 def parse_traceparent(traceparent: object) -> str | None:
-    """What is in the form of a `traceparent`, whoever sent it."""
+    """Returns the value if it is a valid `traceparent`."""
     return traceparent if isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) else None
 
 
@@ -137,28 +138,28 @@ def _context(traceparent: str | None) -> Context | None:
     return TraceContextTextMapPropagator().extract({TRACEPARENT: traceparent}) if traceparent else None
 
 
-_TRAVELLING: ContextVar[str | None] = ContextVar("travelling", default=None)
+_PROPAGATED: ContextVar[str | None] = ContextVar("propagated", default=None)
 
 
-def propagation_headers() -> str | None:
-    """The `traceparent` that messages sent from here carry: that of the request they are about.
+def propagated_traceparent() -> str | None:
+    """Returns the `traceparent` for messages sent from here: the one of their request.
 
-    Not that of the span which sends them, or each turn of a long request would hang below the one before.
+    The span that sends the message is not its parent: each message of a long request would nest below the previous one.
     """
-    return _TRAVELLING.get() or current_traceparent()
+    return _PROPAGATED.get() or current_traceparent()
 
 
 def attach_context(traceparent: object) -> None:
-    """From now on what is sent carries the `traceparent` that a message had, if it had one."""
+    """Makes later messages carry the `traceparent` of a received message, if it has one."""
     if _tracer is not None:
-        _TRAVELLING.set(parse_traceparent(traceparent))
+        _PROPAGATED.set(parse_traceparent(traceparent))
 
 
 @contextmanager
 def use_context(traceparent: str | None) -> Iterator[None]:
-    """What is sent within the block carries this `traceparent`."""
-    token = _TRAVELLING.set(traceparent)
+    """Makes messages sent within the block carry this `traceparent`."""
+    token = _PROPAGATED.set(traceparent)
     try:
         yield
     finally:
-        _TRAVELLING.reset(token)
+        _PROPAGATED.reset(token)

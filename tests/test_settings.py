@@ -1,4 +1,4 @@
-"""Settings are read once, and nonsense is refused in one line that names the variable."""
+"""Settings: parsing, and one line that names each invalid variable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gql_imgproc.settings import load
 
 
 @pytest.fixture(autouse=True)
-def _no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def _no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.chdir(str(tmp_path))
 
 
@@ -40,13 +40,13 @@ PORTS = "use ports from 1 to 65535, separated by commas, or `*` for any"
 DELAYS = "use seconds from 0 to 2592000 (30 days), separated by commas, such as `1,5,30`"
 STORAGE = "use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket"
 DATABASE = "use `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`"
-PUBLIC = "use an address such as `https://pictures.example` or `http://127.0.0.1:8000`"
-ENDPOINT = "use an address such as `https://s3.example` or `http://127.0.0.1:9000`"
+PUBLIC = "use a URL such as `https://images.example` or `http://127.0.0.1:8000`"
+ENDPOINT = "use a URL such as `https://s3.example` or `http://127.0.0.1:9000`"
 REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "words"),
+    ("variable", "value", "fix"),
     [
         ("WINDOW", "0", "use a number above 0"),
         ("WINDOW", "many", "use a whole number"),
@@ -86,18 +86,18 @@ REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
         ("PUBLIC_URL", "http://a:port/", PUBLIC),
     ],
 )
-def test_nonsense_is_refused_in_one_line_with_variable_value_and_mend(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+def test_an_invalid_value_is_refused_in_one_line_with_variable_value_and_fix(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, fix: str
 ) -> None:
     monkeypatch.setenv(f"IMGPROC_{variable}", value)
 
     with pytest.raises(ConfigurationError) as refused:
         load()
 
-    assert str(refused.value) == f"IMGPROC_{variable}: `{value}` cannot be used: {words}"
+    assert str(refused.value) == f"IMGPROC_{variable}: `{value}` cannot be used: {fix}"
 
 
-def test_every_setting_at_fault_is_named() -> None:
+def test_every_invalid_setting_is_reported() -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(window=0, public_url="x")
 
@@ -106,16 +106,16 @@ def test_every_setting_at_fault_is_named() -> None:
     )
 
 
-def test_settings_that_do_not_go_together_are_named() -> None:
+def test_contradicting_settings_are_reported() -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(fetch_per_host=9, fetch_concurrency=8)
 
     assert str(refused.value) == "IMGPROC_FETCH_PER_HOST: cannot be larger than IMGPROC_FETCH_CONCURRENCY"
 
     with pytest.raises(ConfigurationError) as refused:
-        load(storage_url="gs://bucket", storage_public_endpoint="https://pictures.example")
+        load(storage_url="gs://bucket", storage_public_endpoint="https://images.example")
 
-    assert str(refused.value) == "IMGPROC_STORAGE_PUBLIC_ENDPOINT: is for an IMGPROC_STORAGE_URL of `s3://…` only"
+    assert str(refused.value) == "IMGPROC_STORAGE_PUBLIC_ENDPOINT: requires an IMGPROC_STORAGE_URL of the form `s3://…`"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_settings_that_do_not_go_together_are_named() -> None:
         ("x" * 81, "x" * 80 + "…"),
     ],
 )
-def test_a_value_is_shown_without_its_secrets(value: str, shown: str) -> None:
+def test_a_value_is_reported_without_its_secrets(value: str, shown: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(database_url=value)
 
@@ -136,7 +136,7 @@ def test_a_value_is_shown_without_its_secrets(value: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("secret", ["xx", "whsec_!!", "whsec_c2VjcmV0"])
-def test_a_webhook_secret_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+def test_an_invalid_webhook_secret_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET", secret)
 
     with pytest.raises(ConfigurationError) as refused:
@@ -148,24 +148,24 @@ def test_a_webhook_secret_that_is_none_is_refused_and_not_shown(monkeypatch: pyt
     )
 
 
-def test_a_webhook_secret_of_commas_alone_does_not_pass_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_secret_of_only_commas_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET", ",")
 
-    with pytest.raises(ConfigurationError, match=r"^IMGPROC_WEBHOOK_SECRET: There is no key in it"):
+    with pytest.raises(ConfigurationError, match=r"^IMGPROC_WEBHOOK_SECRET: Contains no key"):
         load()
 
 
 @pytest.mark.parametrize(
     "key", ["xx", f"gip_{'a' * 12}_{'b' * 39}", f"whsec_{'A' * 32}", f"gip_{'a' * 12}_{'b' * 40}…"]
 )
-def test_an_api_key_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_an_invalid_api_key_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("IMGPROC_API_KEY", key)
 
     with pytest.raises(ConfigurationError) as refused:
         load()
 
     assert str(refused.value) == (
-        "IMGPROC_API_KEY: It is no API key: those begin with gip_. Check that it was copied as a whole"
+        "IMGPROC_API_KEY: Not an API key, which starts with gip_. Check that the complete key was copied"
     )
 
 
@@ -173,7 +173,7 @@ def test_an_api_key_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.Mo
     "url",
     ["file:///srv/a#b", "file:///srv/a?b", "s3://bucket/a?region=b", "s3://bucket/a#b", "s3://KEY:SECRET@bucket/a"],
 )
-def test_of_the_address_of_a_store_nothing_is_passed_over(url: str) -> None:
+def test_a_store_url_with_query_fragment_or_user_info_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(storage_url=url)
 
@@ -181,7 +181,7 @@ def test_of_the_address_of_a_store_nothing_is_passed_over(url: str) -> None:
     assert "SECRET" not in str(refused.value)
 
 
-def test_what_is_meant_to_be_used_can_be_used() -> None:
+def test_valid_values_are_accepted() -> None:
     for url in ("file:///srv/objects", "s3://bucket", "s3://bucket/prefix", "gs://bucket/a/b", "az://container"):
         assert load(storage_url=url).storage == url
     assert load(public_url="http://[::1]:8000/base/").public_url == "http://[::1]:8000/base"
@@ -189,7 +189,7 @@ def test_what_is_meant_to_be_used_can_be_used() -> None:
     assert load(webhook_secret=f"whsec_{'A' * 32}, whsec_{'B' * 32}").webhook_secret is not None
 
 
-def test_an_env_file_that_is_no_text_is_one_line() -> None:
+def test_a_binary_env_file_is_refused_in_one_line() -> None:
     Path(".env").write_bytes(b"IMGPROC_WINDOW=\xff\n")
 
     with pytest.raises(ConfigurationError, match=r"^The file \.env cannot be read as UTF-8 text: "):

@@ -17,7 +17,7 @@ from gql_imgproc.access import audit_log, key_repository
 from gql_imgproc.access.key_repository import ApiKey
 from gql_imgproc.database.engine import Database
 from gql_imgproc.enums import AuditAction
-from gql_imgproc.errors import ApiKeyNotRotatable, KeyInvalid, KeyNotFound, LastAdminKey
+from gql_imgproc.errors import ApiKeyInvalid, ApiKeyNotFound, ApiKeyNotRotatable, LastAdminKey
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.security.api_key import check_expiry, check_name, check_overlap, generate_api_key, parse_api_key
 from gql_imgproc.security.scopes import Caller, Scope
@@ -34,7 +34,7 @@ class IssuedApiKey:
 async def create(
     db: Database, caller: Caller, name: str, scopes: Collection[Scope], expires_at: datetime | None
 ) -> IssuedApiKey:
-    """Creates a key of the caller's tenant. Raises KeyInvalid."""
+    """Creates a key of the caller's tenant. Raises ApiKeyInvalid."""
     _check("name", check_name(name))
     _check("scopes", None if scopes else "A key needs at least one scope.")
     _check("expiresAt", check_expiry(expires_at, datetime.now(UTC)) if expires_at else None)
@@ -44,7 +44,7 @@ async def create(
 async def rotate(db: Database, caller: Caller, key_id: UUID, overlap: timedelta) -> IssuedApiKey:
     """Creates a key that replaces another one, which expires after the overlap. The new key has the same lifetime.
 
-    Raises KeyInvalid, KeyNotFound or ApiKeyNotRotatable.
+    Raises ApiKeyInvalid, ApiKeyNotFound or ApiKeyNotRotatable.
     """
     _check("overlapSeconds", check_overlap(overlap))
     return await db.write(_rotate, caller, generate_api_key(), key_id, overlap)
@@ -53,17 +53,17 @@ async def rotate(db: Database, caller: Caller, key_id: UUID, overlap: timedelta)
 async def revoke(db: Database, caller: Caller, key_id: UUID) -> ApiKey:
     """Revokes a key; a key that is already revoked stays as it is.
 
-    Raises KeyNotFound. Raises LastAdminKey too, except at the command line, where another key can be created.
+    Raises ApiKeyNotFound. Raises LastAdminKey too, except at the command line, where another key can be created.
     """
     return await db.write(_revoke, caller, key_id)
 
 
 async def get_by_public_id(db: Database, public_id: str) -> ApiKey:
-    """The key of any tenant with this public ID. Raises KeyNotFound."""
+    """The key of any tenant with this public ID. Raises ApiKeyNotFound."""
     found = await db.read(key_repository.find_by_public_id, public_id)
     if found is None:
         # The error does not repeat the argument: it may be a whole key.
-        raise KeyNotFound
+        raise ApiKeyNotFound
     return found.key
 
 
@@ -136,7 +136,7 @@ def _insert(
 def _get(connection: Connection, caller: Caller, key_id: UUID) -> ApiKey:
     key = key_repository.get_key(connection, caller.tenant_id, key_id)
     if key is None:
-        raise KeyNotFound
+        raise ApiKeyNotFound
     return key
 
 
@@ -146,4 +146,4 @@ def global_id(key: ApiKey) -> str:
 
 def _check(field: str, problem: str | None) -> None:
     if problem:
-        raise KeyInvalid(field, problem)
+        raise ApiKeyInvalid(field, problem)

@@ -12,7 +12,7 @@ from gql_imgproc.messaging.rate_limiter import RateLimitStatus
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.rate import RateLimit
 from gql_imgproc.security.scopes import Caller
-from gql_imgproc.settings_types import rate
+from gql_imgproc.settings_types import parse_rate
 
 #: Digests of valid keys that a process remembers; the least recently used one is dropped first.
 KNOWN_KEYS = 10_000
@@ -34,7 +34,7 @@ class CallerRateLimiter:
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings
         self._rates = runtime.rate_limiter
-        self._limits = {action: rate(getattr(settings, f"rate_{action}")) for action in RateLimitedAction}
+        self._limits = {action: parse_rate(getattr(settings, f"rate_{action}")) for action in RateLimitedAction}
 
     async def hit(self, caller: Caller, *actions: RateLimitedAction) -> None:
         """Counts the actions. Raises RateLimited at the first one that exceeds its limit."""
@@ -65,7 +65,7 @@ class FailedAuthLimiter:
 
     def __init__(self, runtime: Runtime) -> None:
         self._rates = runtime.rate_limiter
-        self._limit: RateLimit | None = rate(runtime.settings.rate_failures)
+        self._limit: RateLimit | None = parse_rate(runtime.settings.rate_failures)
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def check(self, digest: str, ip_address: str) -> None:

@@ -11,15 +11,15 @@ from sqlalchemy.exc import IntegrityError
 from gql_imgproc.access import audit_log, quotas, tenant_repository
 from gql_imgproc.database.engine import Database
 from gql_imgproc.enums import AuditAction, Quota
-from gql_imgproc.errors import KeyInvalid, TenantExists, TenantNotFound
+from gql_imgproc.errors import ApiKeyInvalid, TenantExists, TenantNotFound
 from gql_imgproc.security.api_key import check_name
 from gql_imgproc.security.scopes import cli_caller
 
 
 async def create(db: Database, user: str, name: str) -> UUID:
-    """Creates a tenant. Raises KeyInvalid or TenantExists."""
+    """Creates a tenant. Raises ApiKeyInvalid or TenantExists."""
     if problem := check_name(name):
-        raise KeyInvalid("name", problem)
+        raise ApiKeyInvalid("name", problem)
     return await db.write(_create, user, name)
 
 

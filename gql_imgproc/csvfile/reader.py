@@ -87,14 +87,14 @@ def no_yield() -> None:
 
 
 def open_csv(file: BinaryIO, limits: CsvLimits) -> CsvReader:
-    """Tells encoding, delimiter and columns; ManifestRefused when they cannot be told."""
+    """Tells encoding, delimiter and columns; InvalidCsv when they cannot be told."""
     text = open_text(file, limits.longest_row_chars)
     header = read_header(text, limits.max_columns, limits.max_field_chars, limits.longest_row_chars)
     return CsvReader(text, header, limits)
 
 
 def validate(file: BinaryIO, limits: CsvLimits, check_url: UrlCheck, pause: YieldControl = no_yield) -> CsvSummary:
-    """Checks every row; ManifestRefused with the first issues in the order of the file and their count.
+    """Checks every row; InvalidCsv with the first issues in the order of the file and their count.
 
     `pause` is called between rows, so that other threads may run.
     """
@@ -115,7 +115,7 @@ def validate(file: BinaryIO, limits: CsvLimits, check_url: UrlCheck, pause: Yiel
 
 
 def read_rows(file: BinaryIO, limits: CsvLimits) -> Iterator[ProductRow]:
-    """The rows of a file that was accepted before; ManifestRefused if it has since become unreadable."""
+    """The rows of a file that was accepted before; InvalidCsv if it has since become unreadable."""
     return open_csv(file, limits).data()
 
 

@@ -57,7 +57,7 @@ from gql_imgproc.graphql.types.payloads import (
     WebhookUrlInvalid,
 )
 from gql_imgproc.graphql.types.request import Request
-from gql_imgproc.ids import IdPrefix, decode_global_id, request_id_from
+from gql_imgproc.ids import IdPrefix, decode_global_id, decode_request_id
 from gql_imgproc.requests import commands, upload
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.webhooks import delivery
@@ -80,7 +80,7 @@ class Mutation:
         except errors.UploadTooLarge as refused:
             info.context.set_http_status(413)
             return UploadTooLarge.of(refused)
-        except errors.WebhookUrlRefused as refused:
+        except errors.WebhookUrlInvalid as refused:
             return WebhookUrlInvalid(message=str(refused), path=["input", "webhookUrl"])
         except errors.QuotaExceeded as refused:
             return QuotaExceeded.of(refused, ["input", "file"])
@@ -141,7 +141,7 @@ class Mutation:
             made = await api_keys.create(
                 info.context.runtime.db, info.context.caller, input.name, input.scopes, expires_at
             )
-        except errors.KeyInvalid as refused:
+        except errors.ApiKeyInvalid as refused:
             return ApiKeyInvalid.of(refused)
         return CreateApiKeySuccess.of(made)
 
@@ -150,11 +150,11 @@ class Mutation:
         try:
             key_id = _named_key(input.id)
             made = await api_keys.rotate(info.context.runtime.db, info.context.caller, key_id, input.overlap)
-        except errors.KeyNotFound as refused:
+        except errors.ApiKeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.ApiKeyNotRotatable as refused:
             return ApiKeyInactive(message=str(refused), path=_ID_PATH)
-        except errors.KeyInvalid as refused:
+        except errors.ApiKeyInvalid as refused:
             return ApiKeyInvalid.of(refused)
         return RotateApiKeySuccess.of(made)
 
@@ -163,7 +163,7 @@ class Mutation:
         try:
             key_id = _named_key(input.id)
             key = await api_keys.revoke(info.context.runtime.db, info.context.caller, key_id)
-        except errors.KeyNotFound as refused:
+        except errors.ApiKeyNotFound as refused:
             return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
         except errors.LastAdminKey as refused:
             return LastAdminKey(message=str(refused), path=_ID_PATH)
@@ -174,13 +174,13 @@ def _named_key(id: str) -> UUID:
     """The API key that an identifier names; one that cannot be ours names none that exists."""
     named = decode_global_id(id)
     if named is None or named[0] is not IdPrefix.API_KEY:
-        raise errors.KeyNotFound
+        raise errors.ApiKeyNotFound
     return named[1]
 
 
 def _named(id: str) -> UUID:
     """The request that an identifier names; one that cannot be ours names none that exists."""
-    named = request_id_from(id)
+    named = decode_request_id(id)
     if named is None:
         raise errors.RequestNotFound
     return named

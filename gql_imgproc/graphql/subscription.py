@@ -12,14 +12,14 @@ from gql_imgproc.errors import RequestNotFound
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.errors import not_found
 from gql_imgproc.graphql.types.request import Request
-from gql_imgproc.ids import request_id_from
+from gql_imgproc.ids import decode_request_id
 from gql_imgproc.requests.watch import watch
 
 
 async def _request_progress(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Which request.")]
 ) -> AsyncGenerator[Request, None]:
-    request_id = request_id_from(id)
+    request_id = decode_request_id(id)
     if request_id is None:
         raise not_found(str(RequestNotFound()))
     known = False

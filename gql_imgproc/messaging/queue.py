@@ -133,7 +133,7 @@ class Queue:
         self._redis.close()
 
     def _send(self, queue: str, actor: str, subject: UUID, *more: int) -> None:
-        traceparent = tracing.propagation_headers()
+        traceparent = tracing.propagated_traceparent()
         options = {tracing.TRACEPARENT: traceparent} if traceparent else {}
         args = (subject.hex, *more)
         self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options=options))

@@ -73,7 +73,7 @@ class ProductProcessor:
         """Downloads and compresses the images of one URL once; stores and records each of them."""
         async with self._in_flight:
             try:
-                with self._runtime.fetched_bytes.holding(await self._fetch(group)) as data:
+                with self._runtime.fetched_bytes.reserve(await self._fetch(group)) as data:
                     result = await image_service.compress_image(
                         self._runtime, data, self._options, self._claim.priority
                     )
@@ -92,7 +92,7 @@ class ProductProcessor:
             await self._retry_or_fail(group, crashed)
             return
         try:
-            with self._runtime.fetched_bytes.holding(await self._fetch(group)) as data:
+            with self._runtime.fetched_bytes.reserve(await self._fetch(group)) as data:
                 async with self._runtime.quarantine:
                     await self._mark_crash_suspect(group[0])
                     result = await image_service.compress_image(
@@ -104,7 +104,7 @@ class ProductProcessor:
         await self._store(group, result)
 
     async def _fetch(self, group: list[ClaimedImage]) -> bytes:
-        await self._runtime.fetched_bytes.room()
+        await self._runtime.fetched_bytes.wait_for_room()
         return await image_service.fetch(self._runtime, group[0].url)
 
     async def _mark_crash_suspect(self, image: ClaimedImage) -> None:

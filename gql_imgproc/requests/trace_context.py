@@ -14,7 +14,7 @@ from gql_imgproc.runtime import Runtime
 
 @asynccontextmanager
 async def request_span(
-    runtime: Runtime, name: str, request_id: UUID, kind: tracing.Kind = "CONSUMER"
+    runtime: Runtime, name: str, request_id: UUID, kind: tracing.SpanKindName = "CONSUMER"
 ) -> AsyncIterator[None]:
     """The block is a span of the request's trace: as the message says, or the request's row.
 
@@ -23,7 +23,7 @@ async def request_span(
     if not tracing.is_enabled():
         yield
         return
-    parent = tracing.propagation_headers()
+    parent = tracing.propagated_traceparent()
     if parent is None:
         parent = await runtime.db.read(queries.get_traceparent, request_id)
     with (

@@ -17,7 +17,7 @@ from gql_imgproc import tracing
 from gql_imgproc.access import audit_log, quotas
 from gql_imgproc.csvfile.reader import CsvSummary, validate
 from gql_imgproc.enums import AuditAction, Priority
-from gql_imgproc.errors import CsvIssueCode, InvalidCsv, QuotaExceeded, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.errors import CsvIssueCode, InvalidCsv, QuotaExceeded, UploadTooLarge, WebhookUrlInvalid
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
@@ -42,7 +42,7 @@ FIRST_PRODUCTS = 250
 FIRST_READ_BUDGET_S = 0.0001
 #: Under which name each refusal is counted.
 _REFUSALS = {
-    WebhookUrlRefused: "webhook_url_invalid",
+    WebhookUrlInvalid: "webhook_url_invalid",
     UploadTooLarge: "too_large",
     InvalidCsv: "csv_invalid",
     QuotaExceeded: "quota_exceeded",
@@ -76,14 +76,14 @@ class UploadResult:
 async def accept_upload(runtime: Runtime, caller: Caller, submission: CsvUpload) -> UploadResult:
     """Accepts an upload, or refuses it and leaves nothing behind.
 
-    Raises WebhookUrlRefused, UploadTooLarge, ManifestRefused or QuotaExceeded.
+    Raises WebhookUrlInvalid, UploadTooLarge, InvalidCsv or QuotaExceeded.
     """
     result = "broken_off"
     try:
         with tracing.start_span("upload"):
             submitted = await _submit(runtime, caller, submission)
         result = "replayed" if submitted.replayed else "accepted"
-    except (WebhookUrlRefused, UploadTooLarge, InvalidCsv, QuotaExceeded) as refused:
+    except (WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded) as refused:
         result = _REFUSALS[type(refused)]
         problems = {"problems": refused.total} if isinstance(refused, InvalidCsv) else {}
         log.info("upload refused", extra={"reason": result, **problems})

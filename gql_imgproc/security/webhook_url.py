@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gql_imgproc.errors import WebhookUrlRefused
+from gql_imgproc.errors import WebhookUrlInvalid
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 
 _USER_INFO = re.compile(r"(?<=://)[^/?#]*@")
@@ -17,9 +17,9 @@ _SECRET = re.compile(
 
 
 def check_webhook_url(url: str, policy: NetworkPolicy) -> None:
-    """Raises WebhookUrlRefused with a message that says how to fix the URL."""
+    """Raises WebhookUrlInvalid with a message that says how to fix the URL."""
     if (problem := check_url(url, policy)) is not None:
-        raise WebhookUrlRefused(problem.message)
+        raise WebhookUrlInvalid(problem.message)
 
 
 def redact_webhook_url(url: str) -> str:

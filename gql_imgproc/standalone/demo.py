@@ -29,7 +29,7 @@ from gql_imgproc.standalone.preflight import check_port, check_writable, lock_da
 from gql_imgproc.standalone.sample_server import image_host
 from gql_imgproc.standalone.terminal import format_saving, format_size, show_csv_issues, show_failures, show_progress
 from gql_imgproc.standalone.up import READY_S, STOP_REDIS_S, STOP_S
-from gql_imgproc.system.process import pin_to_cpus
+from gql_imgproc.system.process import wrap_die_with_parent
 
 #: Lines of the service's log that are shown when it does not start.
 LOG_LINES = 15
@@ -147,7 +147,7 @@ async def _service(folder: Path, port: int, pictures_port: int) -> AsyncIterator
     log = folder / "service.log"
     with log.open("wb") as lines:
         process = await asyncio.create_subprocess_exec(
-            *pin_to_cpus(os.getpid(), (sys.executable, "-m", "gql_imgproc", "up")),
+            *wrap_die_with_parent(os.getpid(), (sys.executable, "-m", "gql_imgproc", "up")),
             *("--port", str(port), "--data-dir", str(folder)),
             env={
                 **os.environ,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.system.process import pin_to_cpus
+from gql_imgproc.system.process import wrap_die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ChildProcess:
 
     async def _run_once(self) -> int:
         self._process = await asyncio.create_subprocess_exec(
-            *pin_to_cpus(os.getpid(), self.program.command),
+            *wrap_die_with_parent(os.getpid(), self.program.command),
             env={**os.environ, **self.program.environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),

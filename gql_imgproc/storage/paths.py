@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from gql_imgproc.ids import IdPrefix, encode_global_id, request_id_from
+from gql_imgproc.ids import IdPrefix, decode_request_id, encode_global_id
 
 #: `REQUEST/IMAGE-TOKEN.EXT`; what is not of this form names nothing in the store.
 _IMAGE_PATH = re.compile(r"([0-9a-f]{32})/([0-9a-f]{32}-[0-9]{1,9}\.[a-z0-9]{2,5})")
@@ -48,7 +48,7 @@ def source_path(image_id: str) -> str:
 
 def request_id_in(path: str) -> UUID | None:
     """The request that the end of a download path names: its identifier, or a bare UUID."""
-    if named := request_id_from(path):
+    if named := decode_request_id(path):
         return named
     try:
         return UUID(path)

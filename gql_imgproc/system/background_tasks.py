@@ -1,4 +1,4 @@
-"""Work beside the work: done by and by, one piece for each subject, ended with its process."""
+"""Background tasks: at most one per subject, cancelled when the process stops."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 
 class BackgroundTasks:
-    """Tasks that nobody waits for. What is lost with the process is found by the sweep."""
+    """Tasks that no caller awaits. Reconcile repeats the work of a task that was lost with its process."""
 
     def __init__(self) -> None:
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
 
     def start(self, subject: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begins `work` unless some for the same subject is going on."""
+        """Starts `work` unless a task for the same subject is running."""
         if subject not in self._tasks:
             self._tasks[subject] = asyncio.create_task(self._run(subject, work), name=str(subject))
 

@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: `90d`, `24h`, `30m`, `45s`."""
+"""Parses durations such as `90d`, `24h`, `30m` or `45s`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from datetime import timedelta
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-_FORM = re.compile(r"(\d{1,6})([dhms])", re.ASCII)
+_PATTERN = re.compile(r"(\d{1,6})([dhms])", re.ASCII)
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """The length of time; None when it is none."""
-    form = _FORM.fullmatch(text)
-    return timedelta(**{_UNITS[form[2]]: int(form[1])}) if form else None
+    """Returns the duration; None if the text is not one."""
+    match = _PATTERN.fullmatch(text)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None

@@ -1,6 +1,6 @@
-"""Processes: how many a machine can feed, and that none outlives its parent.
+"""Operating system limits of a process, its CPU count, and its end when its parent dies.
 
-Run as a module, it becomes another program that ends with its parent:
+Run as a module, it executes a command that dies with the parent:
 `python -m gql_imgproc.system.process PARENT_PID COMMAND ARGUMENT…`.
 """
 
@@ -17,67 +17,67 @@ from pathlib import Path
 if sys.platform != "win32":
     import resource
 
-#: `prctl` option: the signal that the kernel sends when the parent ends. Survives `exec`, not `fork`.
+#: `prctl` option: the signal that the kernel sends when the parent dies. It survives `exec` but not `fork`.
 _PR_SET_PDEATHSIG = 1
-#: Exit status of a worker that cannot be started as things are; its `dramatiq` master ends with the same. The shell's
-#: EX_CONFIG: Dramatiq itself has 1 for whatever was killed.
+#: Exit status of a worker that cannot start; its `dramatiq` master exits with the same status. It is EX_CONFIG of
+#: sysexits.h, because Dramatiq itself uses 1 for any child that was killed.
 CANNOT_START = 78
 
 
 def die_with_parent(parent_pid: int | None = None) -> None:
-    """Has the kernel kill this process when its parent ends, however it ends. Does nothing but on Linux.
+    """Makes the kernel kill this process when its parent dies for any reason. Linux only; elsewhere it does nothing.
 
-    Strictly, when the parent's *thread* ends that started us: start children from a thread that stays.
-    A program that forks must have each fork call this again.
+    The kernel watches the *thread* that started this process, so start children from a thread that stays alive.
+    A fork must call this again.
     """
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     parent = multiprocessing.parent_process()
     expected = parent_pid or (parent.pid if parent else None)
-    # The parent may have ended before the call above.
+    # The parent may have died before the call above.
     if expected is not None and os.getppid() != expected:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def limit_memory(size: int) -> None:
-    """Lets this process map at most `size` bytes of address space: what needs more fails instead of the machine.
+def limit_memory(size_bytes: int) -> None:
+    """Limits the virtual memory of this process, so that a large allocation fails instead of exhausting the machine.
 
-    Does nothing where the platform has no such limit, or has a lower one already.
+    Does nothing if the platform has no such limit or already has a lower one.
     """
     if sys.platform == "win32":
         return
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard == resource.RLIM_INFINITY or size < hard:
-        resource.setrlimit(resource.RLIMIT_AS, (size, hard))
+    if hard == resource.RLIM_INFINITY or size_bytes < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (size_bytes, hard))
 
 
-def raise_descriptor_limit(most: int) -> int:
-    """Lets this process open up to `most` files and connections, if its hard limit allows; says how many it may."""
+def raise_descriptor_limit(wanted: int) -> int:
+    """Raises the limit of open files and connections to `wanted`, or to the hard limit. Returns the new limit."""
     if sys.platform == "win32":
-        return most
+        return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return most if soft == resource.RLIM_INFINITY else soft
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        soft = target
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
-def pin_to_cpus(parent_pid: int, command: Sequence[str]) -> list[str]:
-    """`command`, changed so that it ends with `parent_pid`, which must be the process that starts it."""
+def wrap_die_with_parent(parent_pid: int, command: Sequence[str]) -> list[str]:
+    """Returns a command that runs `command` and dies with `parent_pid`, which must be the process that starts it."""
     return [sys.executable, "-m", "gql_imgproc.system.process", str(parent_pid), *command]
 
 
 def cpu_count() -> int:
-    """Cores that this process may use: its affinity and its container's quota are heeded."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns the number of cores this process may use, by its CPU affinity and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(mine, int(quota) // int(period)))
+        return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):
-        # No such control group, or its quota is the word `max`.
-        return mine
+        # There is no such control group, or its quota is the word `max`.
+        return cores
 
 
 def run_cli(arguments: Sequence[str]) -> None:

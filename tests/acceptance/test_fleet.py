@@ -27,7 +27,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.ids import request_id_from
+from gql_imgproc.ids import decode_request_id
 from tests.acceptance.cluster import PUBLIC_URL, TIMEOUT_S, Fleet, wait_until
 from tests.acceptance.graphql_client import Watcher, upload, watch
 from tests.acceptance.netns import available_kind, network
@@ -98,7 +98,7 @@ async def disconnect_worker(world: World) -> None:
     lost, *_ = world.fleet.workers
     async with watched_request(world, at=0, watched_at=(1,), images=MANY) as (request_id, (watcher,)):
         await watcher.wait_for(1)
-        uuid = request_id_from(request_id)
+        uuid = decode_request_id(request_id)
         assert uuid is not None
         await asyncio.to_thread(lost.lock, uuid)
         await asyncio.to_thread(wait_until, lambda: count_lock_waits(world) >= IN_FLIGHT)
@@ -191,12 +191,12 @@ async def restart_everything(world: World) -> None:
         known = {
             UUID(str(row[0])) for row in connection.execute("SELECT id FROM requests WHERE total_images = %s", [FEW])
         }
-    assert known == {request_id_from(request_id) for request_id in seen}
+    assert known == {decode_request_id(request_id) for request_id in seen}
 
 
 def read_rows(world: World, request_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The rows of a request and its images."""
-    uuid = request_id_from(request_id)
+    uuid = decode_request_id(request_id)
     with psycopg.connect(world.fleet.database_url, row_factory=dict_row) as connection:
         (request,) = connection.execute("SELECT * FROM requests WHERE id = %s", [uuid]).fetchall()
         images = connection.execute("SELECT * FROM images WHERE request_id = %s ORDER BY id", [uuid]).fetchall()

@@ -23,7 +23,7 @@ from PIL import Image
 from gql_imgproc.standalone.client import UPLOAD, Client, Progress
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.test_webhook import receiver
-from tests.support.otlp_collector import Collector, Span, collecting
+from tests.support.otlp_collector import Collector, Span, run_collector
 from tests.support.services import ImageHost, jpeg
 
 pytestmark = pytest.mark.acceptance
@@ -170,7 +170,7 @@ def test_run_is_visible_in_metrics_logs_and_traces(
     start: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, port = ImageHost(), free_port(together=2)
-    with collecting() as collector, receiver([200]) as (webhook_url, received):
+    with run_collector() as collector, receiver([200]) as (webhook_url, received):
         # Given a service whose workers serve metrics, a trace collector, and a Prometheus,
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
@@ -196,7 +196,7 @@ def test_run_is_visible_in_metrics_logs_and_traces(
             end = asyncio.run(watch(service, request_id))
             send_malformed_request(service)
             httpx.post(f"{service.url}/graphql", json={"query": "{ limits { maxProducts } }"}, trust_env=False)
-            collector.wait(lambda: bool(collector.named("webhook")))
+            collector.wait(lambda: bool(collector.spans_named("webhook")))
 
             # then the request finishes as expected,
             assert refused["__typename"] == "CsvInvalid"
@@ -314,7 +314,7 @@ def assert_one_trace(collector: Collector, request_id: str, webhook_traceparent:
     assert paths[product] == 4
     assert paths[f"{upload} finish"] >= 1
     assert paths[f"{upload} webhook"] == 1
-    (webhook,) = collector.named("webhook")
+    (webhook,) = collector.spans_named("webhook")
     assert webhook_traceparent == f"00-{TRACE}-{webhook.id}-01"
     assert webhook.attributes["imgproc.request"] == request_id
     assert {span.service for span in collector.spans} == {"gql-imgproc-api", "gql-imgproc-worker"}

@@ -83,7 +83,7 @@ def test_one_tenant_does_not_use_up_anothers_and_has_quotas_of_its_own(database:
         given_request(database, 1, limits=limits, tenant_id=unbound)
 
     for tenant_id in (DEFAULT_TENANT, large):
-        with pytest.raises(QuotaExceeded, match=r"^There are \d open requests, of at most"):
+        with pytest.raises(QuotaExceeded, match=r"^Quota exceeded: \d of \d open requests\. "):
             given_request(database, 1, limits=limits, tenant_id=tenant_id)
     assert standing(database, limits, large).open_requests == QuotaItem(2, 2)
     assert standing(database, limits, unbound).open_requests == QuotaItem(3, None)
@@ -108,7 +108,7 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
     assert stored() == 800
 
     # There is no room for more, be it new or again.
-    with pytest.raises(QuotaExceeded, match=r"^The stored pictures have 800 bytes, of at most 800\. Delete"):
+    with pytest.raises(QuotaExceeded, match=r"^Quota exceeded: 800 of 800 bytes of stored images\. Delete"):
         given_request(database, 1, limits=limits)
     with pytest.raises(QuotaExceeded):
         database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits)

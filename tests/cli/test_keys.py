@@ -110,12 +110,12 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(run: Run, tmp_path: Path
 
     for arguments, reason in (
         (("keys", "create", "--name", " "), "A name has 1 to 100 printable characters"),
-        (("keys", "create", "--name", "x", "--tenant", "none"), "There is no such tenant. Look at the list of"),
+        (("keys", "create", "--name", "x", "--tenant", "none"), "Tenant not found. `gql-imgproc tenants list`"),
         (("keys", "create", "--name", "x", "--expires", "soon"), "--expires is a time such as 90d, 24h, 30m or 45s"),
         (("keys", "create", "--name", "x", "--expires", "9999d"), "within ten years"),
         (("keys", "rotate", key, "--overlap", "31d"), "A rotated key can stay valid for 0 to 30 days."),
-        (("keys", "revoke", whole), "There is no such API key."),
-        (("tenants", "create", "default"), "There is a tenant of that name already. Choose another name"),
+        (("keys", "revoke", whole), "API key not found."),
+        (("tenants", "create", "default"), "A tenant with this name already exists. Choose another name"),
     ):
         status, printed, line = run(*arguments)
         assert (status, printed, line.count("\n")) == (1, "", 1)

@@ -18,7 +18,7 @@ from typing import Self
 
 import psutil
 
-from gql_imgproc.system.process import pin_to_cpus
+from gql_imgproc.system.process import wrap_die_with_parent
 from tests.deploy.dockerfile import ROOT, Instruction, Stage, is_in_context, stages
 
 #: How long one instruction may take, in seconds: packages come over the network.
@@ -156,7 +156,7 @@ class Image:
         """
         with log.open("ab") as told:
             process = subprocess.Popen(
-                pin_to_cpus(
+                wrap_die_with_parent(
                     os.getpid(),
                     [
                         *("nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--"),

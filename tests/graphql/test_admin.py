@@ -166,7 +166,7 @@ def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None
 
         made, late = sorted((first, second), key=lambda answer: answer["__typename"], reverse=True)
         assert (made["__typename"], late["__typename"]) == ("RotateApiKeySuccess", "ApiKeyInactive")
-        assert late["message"] == "The API key is ROTATED already, so it cannot be rotated. Make a new one."
+        assert late["message"] == "The API key is already ROTATED and cannot be rotated. Create a new key."
         key = made["apiKey"]
         assert (key["name"], key["scopes"], key["state"]) == ("till", ["READ"], "USABLE")
         assert abs(datetime.fromisoformat(key["expiresAt"]) - ends) < timedelta(minutes=1)
@@ -237,7 +237,7 @@ def test_a_foreign_key_is_as_one_that_does_not_exist(run: Any) -> None:
                 refused = await ask(api, admin, query, input={"id": id})
                 assert refused == {
                     "__typename": "ApiKeyNotFound",
-                    "message": "There is no such API key. Look at the list of keys for its identifier.",
+                    "message": "API key not found. List the keys to find its ID.",
                     "path": ["input", "id"],
                 }
             assert await ask(api, admin, "query($id: ID!) { node(id: $id) { id } }", id=id) is None

@@ -26,8 +26,8 @@ from tests.support.api_keys import bearer, given_key
 
 REQUESTS = "{ requests { totalCount } }"
 COUNTED = {"data": {"requests": {"totalCount": 0}}}
-ASKED = "This service asks for an API key. Send it as `Authorization: Bearer gip_…`."
-UNKNOWN = "The API key is refused. It is not known. Check that it was copied completely."
+ASKED = "An API key is required. Send it as `Authorization: Bearer gip_…`."
+UNKNOWN = "Invalid API key. It is not known. Check that it was copied completely."
 OVER = "The API key is not good any more, or one is asked for now."
 
 
@@ -87,11 +87,11 @@ async def test_a_key_that_is_not_good_is_refused_and_told_why(settings: Settings
         said = {
             f"Bearer {wrong}": UNKNOWN,
             f"Bearer {unknown}": UNKNOWN,
-            f"Bearer {revoked}": "The API key is refused. It was revoked. Ask for another one.",
-            f"Bearer {expired}": "The API key is refused. It has expired. Ask for another one.",
+            f"Bearer {revoked}": "Invalid API key. It was revoked. Ask for another one.",
+            f"Bearer {expired}": "Invalid API key. It has expired. Ask for another one.",
             "Bearer nonsense": f"{UNKNOWN[:23]} It is not an API key of this service: those begin with gip_.",
-            "Basic Z2lwOg==": "The API key is refused. Send it as `Authorization: Bearer gip_…`.",
-            "": "The API key is refused. Send it as `Authorization: Bearer gip_…`.",
+            "Basic Z2lwOg==": "Invalid API key. Send it as `Authorization: Bearer gip_…`.",
+            "": "Invalid API key. Send it as `Authorization: Bearer gip_…`.",
         }
         for header, message in said.items():
             # Also where callers without a key are let in: who presents one means it.

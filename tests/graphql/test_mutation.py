@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.graphql.types.inputs import filename
-from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, new_id, request_id_from
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id, new_id
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api
 from tests.support.scenarios import FAILED, claimed, given_request, record
@@ -21,7 +21,7 @@ SUCCESS = "__typename ... on UploadCsvSuccess { replayed request { id status pri
 PROBLEM = "... on UserError { message path }"
 GONE = {
     "__typename": "RequestNotFound",
-    "message": "There is no such request. Check its identifier; it may have been deleted.",
+    "message": "Request not found. Check the ID; the request may have been deleted.",
     "path": ["input", "id"],
 }
 
@@ -45,7 +45,7 @@ async def change(api: Api, name: str, id: str, fields: str = "") -> dict[str, An
 async def test_upload_makes_a_request(api: Api) -> None:
     done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
 
-    snapshot = await api.runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id_from(done["request"]["id"]))
+    snapshot = await api.runtime.db.read(queries.get_request, DEFAULT_TENANT, decode_request_id(done["request"]["id"]))
     assert done == {
         "__typename": "UploadCsvSuccess",
         "replayed": False,
@@ -244,7 +244,7 @@ async def test_cancel_stops_a_request_once(api: Api) -> None:
     assert stopped == {"__typename": "CancelRequestSuccess", "request": {"status": "CANCELLED"}}
     assert again == {
         "__typename": "RequestAlreadyFinal",
-        "message": "The request is CANCELLED already, so there is nothing to stop.",
+        "message": "The request is already CANCELLED and cannot be cancelled.",
         "path": ["input", "id"],
         "status": "CANCELLED",
     }

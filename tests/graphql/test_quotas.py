@@ -55,7 +55,7 @@ def test_an_upload_beyond_the_open_requests_is_refused_before_it_is_looked_at(se
 
         assert refused == {
             "__typename": "QuotaExceeded",
-            "message": "There are 1 open requests, of at most 1. Wait until one has ended, or cancel one.",
+            "message": "Quota exceeded: 1 of 1 open requests. Wait for one to finish or cancel one.",
             "path": ["input", "file"],
             "quota": "OPEN_REQUESTS",
             "limit": 1,

@@ -56,7 +56,7 @@ async def test_ten_at_once_of_which_five_may_be_are_five_over_all_processes(sett
     (error,) = refused.json()["errors"]
     seconds = error["extensions"]["retryAfter"]
     assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": seconds}
-    assert error["message"] == f"There are too many operations from you. Try again in {seconds} s."
+    assert error["message"] == f"Rate limit exceeded for operations. Retry in {seconds} s."
     assert refused.headers["retry-after"] == str(seconds)
     assert 50 < seconds <= 60
     left = of_another.json()["data"]["rateLimit"]
@@ -122,7 +122,7 @@ async def test_uploads_are_counted_before_their_bodies_are_read(settings: Settin
 
     status, code, message = error_of(refused)
     assert (status, code) == (429, "RATE_LIMITED")
-    assert message.startswith("There are too many uploads from you.")
+    assert message.startswith("Rate limit exceeded for uploads.")
     assert sent <= 1
     assert total == {"requests": {"totalCount": 1}}
 
@@ -158,7 +158,7 @@ async def test_on_a_socket_an_operation_too_many_is_refused_and_the_socket_stays
         assert (answer["type"], answer["id"]) == ("error", number)
         assert answer["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
         assert 50 < answer["payload"][0]["extensions"]["retryAfter"] <= 60
-        assert answer["payload"][0]["message"].startswith(f"There are too many {what} from you.")
+        assert answer["payload"][0]["message"].startswith(f"Rate limit exceeded for {what}.")
     assert third == {"id": "3", "type": "next", "payload": {"data": {"__typename": "Query"}}}
     assert pong == {"type": "pong"}
     assert over_http.status_code == 429

@@ -49,5 +49,5 @@ async def test_unknown_request_is_a_coded_error(server: Server, id: str) -> None
     payload = messages[0]["payload"]
     (error,) = payload if isinstance(payload, list) else payload["errors"]
     assert error["extensions"] == {"code": "NOT_FOUND"}
-    assert error["message"] == "There is no such request. Check its identifier; it may have been deleted."
+    assert error["message"] == "Request not found. Check the ID; the request may have been deleted."
     assert [message["type"] for message in messages] in (["error"], ["next", "complete"])

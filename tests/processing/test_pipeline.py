@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus
-from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, InvalidCsv, UploadTooLarge, WebhookUrlRefused
+from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, InvalidCsv, UploadTooLarge, WebhookUrlInvalid
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import commands
@@ -178,7 +178,7 @@ async def test_request_without_a_completed_image_fails_and_has_an_output_csv(
         (f"{HEADER}1,Chair,not a URL\n", {}, InvalidCsv),
         (f"{HEADER}1,Chair,http://10.0.0.1/a.jpg\n", {}, InvalidCsv),
         ("", {}, InvalidCsv),
-        (f"{HEADER}1,Chair,https://x.example/a.jpg\n", {"webhook_url": "http://10.0.0.1/hook"}, WebhookUrlRefused),
+        (f"{HEADER}1,Chair,https://x.example/a.jpg\n", {"webhook_url": "http://10.0.0.1/hook"}, WebhookUrlInvalid),
         (HEADER + "1,Chair,https://x.example/a.jpg\n" * 700_000, {}, UploadTooLarge),
     ],
     ids=["no URL", "forbidden URL", "empty", "forbidden webhook", "too large"],

@@ -15,7 +15,7 @@ from gql_imgproc import tracing
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.runtime import Runtime
-from tests.support.otlp_collector import Collector, collecting
+from tests.support.otlp_collector import Collector, run_collector
 from tests.support.services import ImageHost, upload, work_all
 
 CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -24,7 +24,7 @@ CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     """Takes what this process makes of traces; they are sent when tracing is shut down."""
-    with collecting() as opened:
+    with run_collector() as opened:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{opened.url}/v1/traces")
         tracing.set_up("worker")
         yield opened
@@ -46,9 +46,9 @@ async def test_without_any_message_the_trace_goes_on_from_the_row(
 
     kept = await runtime.db.read(queries.get_traceparent, request.id)
     tracing.shut_down()
-    (uploaded,) = collector.named("upload")
+    (uploaded,) = collector.spans_named("upload")
     assert kept == f"00-{'a' * 32}-{uploaded.id}-01"
-    turns = collector.named("turn")
+    turns = collector.spans_named("turn")
     assert {(span.trace, span.parent) for span in turns} == {("a" * 32, uploaded.id)}
     assert {span.trace for span in collector.spans} == {"a" * 32}
 
@@ -59,7 +59,7 @@ async def test_a_turn_hands_on_the_trace_as_it_came(
     request = (await upload(runtime, manifest(image_host))).snapshot
     seen: list[str | None] = []
     work_on = runtime.queue.enqueue_work
-    runtime.queue.enqueue_work = lambda *given: (seen.append(tracing.propagation_headers()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
+    runtime.queue.enqueue_work = lambda *given: (seen.append(tracing.propagated_traceparent()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
 
     tracing.attach_context(CALLER)
     await worker_pool.drain(runtime, request.id)
@@ -91,7 +91,7 @@ def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
         fail()
 
     tracing.shut_down()
-    (span,) = collector.named("step")
+    (span,) = collector.spans_named("step")
     assert span.failed
     assert b"ValueError" in collector.bodies
     assert b"hidden" not in collector.bodies

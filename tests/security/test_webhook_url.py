@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gql_imgproc.errors import WebhookUrlRefused
+from gql_imgproc.errors import WebhookUrlInvalid
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.security.webhook_url import check_webhook_url, redact_webhook_url
 
@@ -24,7 +24,7 @@ def test_public_url_is_accepted() -> None:
     ],
 )
 def test_other_url_is_refused_with_a_reason(url: str, reason: str) -> None:
-    with pytest.raises(WebhookUrlRefused, match=reason) as refused:
+    with pytest.raises(WebhookUrlInvalid, match=reason) as refused:
         check_webhook_url(url, NetworkPolicy())
 
     assert str(refused.value).endswith(".")

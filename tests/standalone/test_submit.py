@@ -187,7 +187,7 @@ async def test_the_key_comes_from_the_environment_or_the_env_file(settings: Sett
     assert unknown == (
         1,
         "",
-        f"gql-imgproc: The service at {url} does not admit IMGPROC_API_KEY: The API key is refused. "
+        f"gql-imgproc: The service at {url} does not admit IMGPROC_API_KEY: Invalid API key. "
         "It is not known. Check that it was copied completely.\n",
     )
     assert malformed == (

@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP over HTTP and decodes it."""
+"""A trace collector: receives OTLP over HTTP and decodes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 @dataclass(frozen=True)
 class Span:
-    """What was exported of a span."""
+    """The exported fields of a span that tests need."""
 
     service: str
     name: str
@@ -31,14 +31,14 @@ class Span:
 
 
 class Collector:
-    """What arrived, decoded and as it came."""
+    """The received spans, and the raw request bodies."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.spans: list[Span] = []
         self.bodies = b""
 
-    def take(self, body: bytes) -> None:
+    def receive(self, body: bytes) -> None:
         self.bodies += body
         for resource_spans in ExportTraceServiceRequest.FromString(body).resource_spans:
             names = {entry.key: entry.value.string_value for entry in resource_spans.resource.attributes}
@@ -57,29 +57,29 @@ class Collector:
                 for span in scope_spans.spans
             ]
 
-    def named(self, name: str) -> list[Span]:
+    def spans_named(self, name: str) -> list[Span]:
         return [span for span in self.spans if span.name == name]
 
-    def wait(self, there: Callable[[], bool], seconds: float = 20) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
-        while not there():
+        while not condition():
             assert time.monotonic() < deadline, sorted(span.name for span in self.spans)
             time.sleep(0.05)
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
+def run_collector() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             assert self.path == "/v1/traces"
-            collector.take(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
-            answer = ExportTraceServiceResponse().SerializeToString()
+            collector.receive(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
+            response = ExportTraceServiceResponse().SerializeToString()
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(response)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(response)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""Turns for the CPU and for memory: fair, bounded, given back."""
+"""The CPU pool: fair between priorities, bounded, and releasing what it took."""
 
 from __future__ import annotations
 
@@ -10,137 +10,126 @@ import pytest
 
 from gql_imgproc.enums import Priority
 from gql_imgproc.system import cpu_pool
-from gql_imgproc.system.cpu_pool import CpuPool, MemoryBudget
+from gql_imgproc.system.cpu_pool import CpuPool
 
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 
 
-def test_a_large_picture_is_not_overtaken_for_ever() -> None:
-    async def story() -> list[str]:
-        cpu, order = CpuPool(2, 100), []
-        go_on = threading.Event()
-        first = asyncio.create_task(cpu.run(60, NORMAL, go_on.wait))
-        await asyncio.sleep(0)
-        large = asyncio.create_task(cpu.run(100, NORMAL, lambda: order.append("large")))
-        await asyncio.sleep(0)
-        small = [asyncio.create_task(cpu.run(1, NORMAL, lambda: order.append("small"))) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        assert order == []
-        go_on.set()
-        await asyncio.gather(first, large, *small)
-        cpu.close()
-        return order
+async def test_small_images_do_not_overtake_a_waiting_large_image() -> None:
+    cpu, release = CpuPool(2, 100), threading.Event()
+    order: list[str] = []
+    running = asyncio.create_task(cpu.run(60, NORMAL, release.wait))
+    await asyncio.sleep(0)
+    large = asyncio.create_task(cpu.run(100, NORMAL, lambda: order.append("large")))
+    await asyncio.sleep(0)
+    small = [asyncio.create_task(cpu.run(1, NORMAL, lambda: order.append("small"))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    assert order == []
 
-    assert asyncio.run(story())[0] == "large"
+    release.set()
+    await asyncio.gather(running, large, *small)
+    cpu.close()
+
+    assert order[0] == "large"
 
 
-def test_the_urgent_ones_go_first_most_of_the_time_and_nobody_starves() -> None:
+async def order_of_waiting_jobs(cpu: CpuPool, blocker: Priority, jobs: list[Priority]) -> list[Priority]:
+    """Queues the jobs behind one that blocks the only thread, releases it, and returns the order in which they ran."""
+    order: list[Priority] = []
+    release = threading.Event()
+    running = asyncio.create_task(cpu.run(1, blocker, release.wait))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(cpu.run(1, job, lambda job=job: order.append(job))) for job in jobs]
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(running, *waiting)
+    cpu.close()
+    return order
+
+
+async def test_high_priority_goes_first_and_no_priority_starves() -> None:
     """Promise P11."""
+    jobs = [priority for priority in (LOW, NORMAL, HIGH) for _ in range(42)]
 
-    async def story() -> list[Priority]:
-        cpu, order, go_on = CpuPool(1, 100), [], threading.Event()
-        first = asyncio.create_task(cpu.run(1, LOW, go_on.wait))
-        await asyncio.sleep(0)
-        waiting = []
-        for priority in (LOW, NORMAL, HIGH):
-            for _ in range(42):
-                waiting.append(asyncio.create_task(cpu.run(1, priority, lambda p=priority: order.append(p))))
-        await asyncio.sleep(0)
-        go_on.set()
-        await asyncio.gather(first, *waiting)
-        cpu.close()
-        return order
-
-    order = asyncio.run(story())
+    order = await order_of_waiting_jobs(CpuPool(1, 100), LOW, jobs)
 
     assert HIGH in order[:2]
-    # From any moment on, of 21 turns while all wait.
+    # In any 21 consecutive jobs while all priorities wait.
     for start in (5, 10, 15):
         assert Counter(order[start : start + 21]) == {HIGH: 16, NORMAL: 4, LOW: 1}
 
 
-def test_a_line_saves_nothing_up_while_nobody_waits_in_it() -> None:
-    async def story() -> list[Priority]:
-        cpu, order, go_on = CpuPool(1, 100), [], threading.Event()
-        for _ in range(100):
-            await cpu.run(1, NORMAL, lambda: None)
-        first = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
-        await asyncio.sleep(0)
-        waiting = []
-        for priority in (LOW, NORMAL):
-            for _ in range(10):
-                waiting.append(asyncio.create_task(cpu.run(1, priority, lambda p=priority: order.append(p))))
-        await asyncio.sleep(0)
-        go_on.set()
-        await asyncio.gather(first, *waiting)
-        cpu.close()
-        return order
+async def test_an_empty_queue_earns_no_credit() -> None:
+    cpu = CpuPool(1, 100)
+    for _ in range(100):
+        await cpu.run(1, NORMAL, lambda: None)
+    jobs = [priority for priority in (LOW, NORMAL) for _ in range(10)]
 
-    assert Counter(asyncio.run(story())[:10]) == {NORMAL: 8, LOW: 2}
+    order = await order_of_waiting_jobs(cpu, NORMAL, jobs)
+
+    assert Counter(order[:10]) == {NORMAL: 8, LOW: 2}
 
 
-def test_who_leaves_the_line_takes_no_slot() -> None:
-    async def story() -> None:
-        cpu, go_on = CpuPool(1, 100), threading.Event()
-        first = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
-        await asyncio.sleep(0)
-        leaving = [asyncio.create_task(cpu.run(1, HIGH, lambda: 1)) for _ in range(3)]
-        await asyncio.sleep(0)
-        for task in leaving:
-            task.cancel()
-        last = asyncio.create_task(cpu.run(100, LOW, lambda: 2))
-        await asyncio.sleep(0)
-        go_on.set()
-        await first
+async def test_a_cancelled_waiting_job_takes_no_thread() -> None:
+    cpu, release = CpuPool(1, 100), threading.Event()
+    running = asyncio.create_task(cpu.run(1, NORMAL, release.wait))
+    await asyncio.sleep(0)
+    cancelled = [asyncio.create_task(cpu.run(1, HIGH, lambda: 1)) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    for task in cancelled:
+        task.cancel()
+    last = asyncio.create_task(cpu.run(100, LOW, lambda: 2))
+    await asyncio.sleep(0)
+    release.set()
+
+    async with asyncio.timeout(5):
+        await running
         assert await last == 2
-        assert await asyncio.gather(*leaving, return_exceptions=True)
-        cpu.close()
-
-    asyncio.run(asyncio.wait_for(story(), 5))
-
-
-async def test_a_slot_is_free_again_when_its_thread_is_not_when_its_caller_left() -> None:
-    cpu, go_on, ran = CpuPool(1, 100), threading.Event(), []
-    left = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
-    await asyncio.sleep(0.01)
-    left.cancel()
-    next_one = asyncio.create_task(cpu.run(1, NORMAL, lambda: ran.append(True)))
-    await asyncio.sleep(0.05)
-    assert not ran
-    go_on.set()
-    await next_one
+        results = await asyncio.gather(*cancelled, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
     cpu.close()
 
 
-async def test_what_fails_gives_its_slot_back() -> None:
+async def test_a_cancelled_call_keeps_its_thread_until_the_thread_is_done() -> None:
+    cpu, release = CpuPool(1, 100), threading.Event()
+    ran: list[bool] = []
+    cancelled = asyncio.create_task(cpu.run(1, NORMAL, release.wait))
+    await asyncio.sleep(0.01)
+
+    cancelled.cancel()
+    next_job = asyncio.create_task(cpu.run(1, NORMAL, lambda: ran.append(True)))
+    await asyncio.sleep(0.05)
+    assert not ran
+
+    release.set()
+    await next_job
+    assert ran
+    cpu.close()
+
+
+async def test_a_failed_call_releases_its_thread() -> None:
     cpu = CpuPool(1, 100)
+
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             await cpu.run(500, NORMAL, lambda: 1 / 0)
+
     assert await cpu.run(500, NORMAL, lambda: "done") == "done"
     cpu.close()
 
 
-async def test_a_decoder_that_never_comes_back_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_decoder_that_never_returns_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise P7: every wait has an end."""
-
-    ended, go_on = asyncio.Event(), threading.Event()
+    exited, release = asyncio.Event(), threading.Event()
     monkeypatch.setattr(cpu_pool, "STUCK_SECONDS", 0.05)
-    monkeypatch.setattr(cpu_pool, "_exit_stuck_process", ended.set)
+    monkeypatch.setattr(cpu_pool, "_exit_stuck_process", exited.set)
     cpu = CpuPool(1, 100)
     assert await cpu.run(1, NORMAL, lambda: 1) == 1
-    stuck = asyncio.create_task(cpu.run(1, NORMAL, go_on.wait))
-    await asyncio.wait_for(ended.wait(), 5)
-    go_on.set()
+
+    stuck = asyncio.create_task(cpu.run(1, NORMAL, release.wait))
+
+    await asyncio.wait_for(exited.wait(), 5)
+    release.set()
     await stuck
     cpu.close()
-
-
-async def test_nothing_more_is_fetched_while_too_much_waits() -> None:
-    fetched = MemoryBudget(10)
-    with fetched.holding(b"12345"), fetched.holding(b"12345") as data:
-        assert data == b"12345"
-        waiting = asyncio.create_task(fetched.room())
-        await asyncio.sleep(0.01)
-        assert not waiting.done()
-    await asyncio.wait_for(waiting, 1)

@@ -22,9 +22,9 @@ from tests.graphql.client import Api, opened
 from tests.support.api_keys import bearer, given_key, given_tenant
 from tests.support.scenarios import DONE, claimed, finish, given_request, record
 
-ASKED = {"error": "This service asks for an API key. Send it as `Authorization: Bearer gip_…`."}
-OVER = {"error": "This address is not good any more. Ask the API for a new one."}
-UNKNOWN = {"error": "There is no such request. Check its identifier; it may have been deleted."}
+ASKED = {"error": "An API key is required. Send it as `Authorization: Bearer gip_…`."}
+OVER = {"error": "This link has expired. Request a new one from the API."}
+UNKNOWN = {"error": "Request not found. Check the ID; the request may have been deleted."}
 
 
 async def given_end(api: Api, tenant_id: UUID = DEFAULT_TENANT) -> tuple[UUID, str]:
@@ -56,7 +56,7 @@ async def test_a_download_is_for_the_key_of_its_tenant(settings: Settings) -> No
         assert told(await api.http.get(path, headers=bearer(foreign))) == (404, UNKNOWN)
         assert told(await api.http.get(path, headers=bearer(writer))) == (
             403,
-            {"error": "This needs an API key with the scope READ."},
+            {"error": "This requires an API key with the scope READ."},
         )
         assert (await api.http.get(path, headers=bearer(own))).content == b"S. No.\r\n"
 

@@ -63,7 +63,7 @@ async def test_output_of_an_unknown_request(api: Api, name: str) -> None:
     got = await api.http.get(f"/api/download/{name}")
 
     assert got.status_code == 404
-    assert got.json() == {"error": "There is no such request. Check its identifier; it may have been deleted."}
+    assert got.json() == {"error": "Request not found. Check the ID; the request may have been deleted."}
 
 
 async def test_output_of_a_request_under_way(api: Api) -> None:

@@ -19,7 +19,7 @@ from tests.graphql.client import Api, opened
 from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
 from tests.support.services import jpeg
 
-UNKNOWN = {"error": "There is no such picture, or it is not done."}
+UNKNOWN = {"error": "Image not found, or not completed yet."}
 
 
 class Host:
@@ -204,7 +204,7 @@ def test_more_than_a_few_at_once_are_refused_and_do_not_wait(run_near: Any) -> N
             later = await api.http.get(address)
 
         assert (refused.status_code, refused.headers["retry-after"], came) == (503, "2", 0)
-        assert refused.json() == {"error": "Too many sources are being fetched. Try again in a moment."}
+        assert refused.json() == {"error": "Too many source images are being downloaded. Try again in a moment."}
         assert [answer.status_code for answer in (*answers, later)] == [200] * (SOURCES_AT_ONCE + 1)
 
     run_near(story)

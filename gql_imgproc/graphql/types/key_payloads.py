@@ -81,7 +81,7 @@ class ApiKeyInvalid(UserError):
     path: list[str] = strawberry.field(description=_PATH)
 
     @classmethod
-    def of(cls, refused: errors.KeyInvalid) -> ApiKeyInvalid:
+    def of(cls, refused: errors.ApiKeyInvalid) -> ApiKeyInvalid:
         return cls(message=str(refused), path=["input", refused.field])
 
 
