@@ -89,7 +89,7 @@ async def test_a_key_that_is_not_good_is_refused_and_told_why(settings: Settings
             f"Bearer {unknown}": UNKNOWN,
             f"Bearer {revoked}": "Invalid API key. It was revoked. Ask for another one.",
             f"Bearer {expired}": "Invalid API key. It has expired. Ask for another one.",
-            "Bearer nonsense": f"{UNKNOWN[:23]} It is not an API key of this service: those begin with gip_.",
+            "Bearer nonsense": f"{UNKNOWN[:16]} It is not an API key of this service: those begin with gip_.",
             "Basic Z2lwOg==": "Invalid API key. Send it as `Authorization: Bearer gip_…`.",
             "": "Invalid API key. Send it as `Authorization: Bearer gip_…`.",
         }
