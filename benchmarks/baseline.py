@@ -1,7 +1,7 @@
-"""The bare loop: two processes that fetch and save pictures, and do nothing else.
+"""The baseline: two processes that only download and re-encode images.
 
-`python -m benchmarks.baseline new|kept URL-FILE` prints seconds and CPU seconds. `new` is `httpx.get` for each
-image, `kept` one client with kept-alive connections for each process.
+`python -m benchmarks.baseline new|keepalive URL-FILE` prints seconds and CPU seconds. `new` calls `httpx.get` for each
+image; `keepalive` uses one client with keep-alive connections per process.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from PIL import Image
 PROCESSES = 2
 
 
-def loop(addresses: list[str], fetch: Callable[[str], httpx.Response]) -> None:
-    for address in addresses:
+def process_images(urls: list[str], fetch: Callable[[str], httpx.Response]) -> None:
+    for url in urls:
         out = io.BytesIO()
-        Image.open(io.BytesIO(fetch(address).content)).save(out, "JPEG", quality=50, optimize=True)
+        Image.open(io.BytesIO(fetch(url).content)).save(out, "JPEG", quality=50, optimize=True)
 
 
-def work(kind: str, addresses: list[str]) -> None:
+def run_process(kind: str, urls: list[str]) -> None:
     if kind == "new":
-        loop(addresses, httpx.get)
+        process_images(urls, httpx.get)
     else:
         with httpx.Client() as client:
-            loop(addresses, client.get)
+            process_images(urls, client.get)
 
 
 if __name__ == "__main__":
-    kind, addresses = sys.argv[1], Path(sys.argv[2]).read_text().split()
-    started = time.perf_counter()
+    kind, urls = sys.argv[1], Path(sys.argv[2]).read_text().split()
+    started_at = time.perf_counter()
     context = multiprocessing.get_context("fork")
-    children = [context.Process(target=work, args=(kind, addresses[n::PROCESSES])) for n in range(PROCESSES)]
+    children = [context.Process(target=run_process, args=(kind, urls[n::PROCESSES])) for n in range(PROCESSES)]
     for child in children:
         child.start()
     for child in children:
         child.join()
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(time.perf_counter() - started, usage.ru_utime + usage.ru_stime)
+    print(time.perf_counter() - started_at, usage.ru_utime + usage.ru_stime)

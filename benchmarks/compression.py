@@ -22,25 +22,25 @@ from statistics import median
 
 from PIL import Image
 
-from benchmarks.deployment_modes import (
-    WAYS,
+from benchmarks.compression_methods import (
+    METHODS,
     half,
     half_lanczos,
     half_pixels,
     half_pixels_lanczos,
     halved,
     has_turbo,
+    measure_side_by_side,
     naive,
     naive_optimize,
     ours,
-    side_by_side,
     turbo,
 )
 from benchmarks.formats import table
 from benchmarks.images import largest, make
 from benchmarks.peak_memory import peak_mib
 from benchmarks.similarity import psnr_db
-from benchmarks.targets import goal
+from benchmarks.targets import print_target
 from gql_imgproc.standalone.sample_images import render_photo
 
 #: Sides of the large picture: 12 megapixels, as a telephone takes them.
@@ -93,15 +93,15 @@ def note(what: str, figure: float) -> None:
 
 
 def speed(pictures: list[bytes], large: bytes, rounds: int) -> None:
-    mine, optimised = side_by_side([ours, naive_optimize], pictures, rounds)
+    mine, optimised = measure_side_by_side([ours, naive_optimize], pictures, rounds)
     share = mine / optimised
-    goal("JPEG CPU / naive with optimize=True", share, share <= 0.97, "<= 0.97")
-    mine, plain = side_by_side([ours, naive], pictures, rounds)
+    print_target("JPEG CPU / naive with optimize=True", share, "<= 0.97", is_met=share <= 0.97)
+    mine, plain = measure_side_by_side([ours, naive], pictures, rounds)
     note("JPEG CPU / naive", mine / plain)
-    mine, optimised = side_by_side([ours, naive_optimize], [large], rounds)
+    mine, optimised = measure_side_by_side([ours, naive_optimize], [large], rounds)
     note("12 MP CPU / naive with optimize=True", mine / optimised)
     if has_turbo():
-        mine, programs = side_by_side([ours, turbo], [large], rounds)
+        mine, programs = measure_side_by_side([ours, turbo], [large], rounds)
         note("12 MP CPU / djpeg | cjpeg, start of two processes included", mine / programs)
 
 
@@ -109,8 +109,10 @@ def size(pictures: list[bytes]) -> None:
     smaller, plain = [ours(data) for data in pictures], [naive(data) for data in pictures]
     equal = sum(_same(one, other) for one, other in zip(smaller, plain, strict=True))
     saved = 1 - sum(map(len, smaller)) / sum(map(len, plain))
-    goal("bytes saved against naive", saved, saved >= 0.055, ">= 0.055")
-    goal("share of pictures with the same pixels as naive", equal / len(pictures), equal == len(pictures), "= 1")
+    print_target("bytes saved against naive", saved, ">= 0.055", is_met=saved >= 0.055)
+    print_target(
+        "share of pictures with the same pixels as naive", equal / len(pictures), "= 1", is_met=equal == len(pictures)
+    )
 
 
 def _same(one: bytes, other: bytes) -> bool:
@@ -120,8 +122,8 @@ def _same(one: bytes, other: bytes) -> bool:
 
 def memory(large: Path) -> None:
     megapixels = LARGE[0] * LARGE[1] / 1e6
-    peaks = {name: peak_mib(name, large) / megapixels for name in WAYS}
-    goal("peak memory, MiB/MP", peaks["ours"], peaks["ours"] <= 4.5, "<= 4.5")
+    peaks = {name: peak_mib(name, large) / megapixels for name in METHODS}
+    print_target("peak memory, MiB/MP", peaks["ours"], "<= 4.5", is_met=peaks["ours"] <= 4.5)
     for name, peak in peaks.items():
         if name != "ours":
             note(f"peak memory of {name}, MiB/MP", peak)
@@ -135,7 +137,7 @@ def threads(pictures: list[bytes], rounds: int) -> None:
         for _ in range(rounds):
             found.append(_gain(pool, ours, pictures))
             possible.append(_gain(pool, sha256, blocks))
-    goal("pictures a second with two threads / with one", median(found), median(found) >= 1.8, ">= 1.8")
+    print_target("pictures a second with two threads / with one", median(found), ">= 1.8", is_met=median(found) >= 1.8)
     note("the same for SHA-256: what the machine had left", median(possible))
 
 
@@ -149,10 +151,10 @@ def _gain(pool: ThreadPoolExecutor, way: Callable[[bytes], object], pictures: li
 
 
 def stalls(large: bytes, rounds: int) -> None:
-    for name, way in WAYS.items():
+    for name, way in METHODS.items():
         held = median(_held_up_ms(partial(way, large)) for _ in range(rounds))
         if way is ours:
-            goal("another thread held up by 12 MP, ms", held, held <= 10, "<= 10")
+            print_target("another thread held up by 12 MP, ms", held, "<= 10", is_met=held <= 10)
         else:
             note(f"another thread held up by 12 MP, {name}, ms", held)
 
@@ -185,13 +187,13 @@ def _longest_wait_ms(deed: Callable[[], object]) -> float:
 
 
 def halving(pictures: list[bytes], rounds: int) -> None:
-    scaled, resized = side_by_side([half_pixels, half_pixels_lanczos], pictures, rounds)
+    scaled, resized = measure_side_by_side([half_pixels, half_pixels_lanczos], pictures, rounds)
     times = resized / scaled
-    goal("scale 0.5: CPU of decode + LANCZOS / ours", times, times >= 4, ">= 4")
-    scaled, resized = side_by_side([half, half_lanczos], pictures, rounds)
+    print_target("scale 0.5: CPU of decode + LANCZOS / ours", times, ">= 4", is_met=times >= 4)
+    scaled, resized = measure_side_by_side([half, half_lanczos], pictures, rounds)
     note("scale 0.5: the same with encoding, optimised on both sides", resized / scaled)
     likeness = sorted(psnr_db(half_pixels(data), halved(_even(data))) for data in pictures)
-    goal("scale 0.5: PSNR to decode + LANCZOS, dB", median(likeness), median(likeness) >= 44, ">= 44")
+    print_target("scale 0.5: PSNR to decode + LANCZOS, dB", median(likeness), ">= 44", is_met=median(likeness) >= 44)
     note("scale 0.5: PSNR of the picture least like it, dB", likeness[0])
     note("scale 0.5: share of pictures at 44 dB or more", sum(db >= 44 for db in likeness) / len(likeness))
 

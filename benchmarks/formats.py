@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.deployment_modes import cpu_s, ours
+from benchmarks.compression_methods import cpu_s, ours
 from gql_imgproc.imaging.compress import ImageLimits, inspect
 from gql_imgproc.standalone.sample_images import render_sample
 

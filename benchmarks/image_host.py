@@ -1,7 +1,7 @@
-"""A host of pictures that costs little CPU, since it shares the cores with what is measured.
+"""An image host that needs little CPU, since it shares the cores with the measured service.
 
-`python -m benchmarks.image_host FOLDER` prints its port, serves `/N.jpg` (any query string) over kept-alive
-connections, and sets its latency, in seconds, from `GET /latency/SECONDS`.
+`python -m benchmarks.image_host FOLDER` prints its port and serves `/N.jpg` (with any query string) over keep-alive
+connections. `GET /latency/SECONDS` sets its latency.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from typing import ClassVar
 
 
 class Host(asyncio.Protocol):
-    answers: ClassVar[dict[bytes, tuple[bytes, bytes]]] = {}
-    latency = 0.0
+    responses: ClassVar[dict[bytes, tuple[bytes, bytes]]] = {}
+    latency_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # of a TCP server
-        self.rest = b""
+        self.buffer = b""
 
     def data_received(self, data: bytes) -> None:
-        self.rest += data
-        while b"\r\n\r\n" in self.rest:
-            head, self.rest = self.rest.split(b"\r\n\r\n", 1)
+        self.buffer += data
+        while b"\r\n\r\n" in self.buffer:
+            head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
             path = head.split(b" ", 2)[1].split(b"?")[0]
             if path.startswith(b"/latency/"):
-                Host.latency = float(path.rsplit(b"/", 1)[1])
+                Host.latency_s = float(path.rsplit(b"/", 1)[1])
                 self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-            elif Host.latency:
-                asyncio.get_running_loop().call_later(Host.latency, self.answer, path)
+            elif Host.latency_s:
+                asyncio.get_running_loop().call_later(Host.latency_s, self.respond, path)
             else:
-                self.answer(path)
+                self.respond(path)
 
-    def answer(self, path: bytes) -> None:
+    def respond(self, path: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.writelines(Host.answers[path])
+            self.transport.writelines(Host.responses[path])
 
 
 def load(folder: Path) -> None:
     for path in folder.glob("*.jpg"):
         body = path.read_bytes()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        Host.answers[f"/{path.name}".encode()] = head, body
+        Host.responses[f"/{path.name}".encode()] = head, body
 
 
 async def serve() -> None:

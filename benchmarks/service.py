@@ -1,4 +1,4 @@
-"""`gql-imgproc up` as it comes, and what a client sees of it."""
+"""`gql-imgproc up` with default settings, measured by a client."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
-def manifest(addresses: list[str]) -> bytes:
-    """A CSV with one product for each picture."""
-    return (HEADER + "".join(f"{n},Product {n},{address}\n" for n, address in enumerate(addresses, 1))).encode()
+def build_csv(urls: list[str]) -> bytes:
+    """A CSV with one product per image."""
+    return (HEADER + "".join(f"{n},Product {n},{url}\n" for n, url in enumerate(urls, 1))).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One request: seconds from the answer to its upload until its final status was seen, and the end."""
+    """Measurements of one request. `work_s` is the time from the response to the upload until the final state."""
 
     upload_s: float
     work_s: float
     cpu_s: float
-    end: Progress
+    final: Progress
 
 
 class Service:
-    """`up` with default settings in an empty folder; only the loopback host of pictures is opened to it."""
+    """`up` in an empty folder. The only changed settings permit images from loopback and reduce the log."""
 
     def __init__(self, folder: Path, workers: int | None = None, **settings: str) -> None:
         environment = {
@@ -59,24 +59,24 @@ class Service:
         return [root, *root.children(recursive=True)]
 
     def api(self) -> psutil.Process:
-        """The process that answers."""
+        """The API process."""
         return next(process for process in self.processes() if "api" in process.cmdline())
 
     def cpu_s(self) -> float:
-        """CPU seconds of everything so far: workers, API, Redis, supervisor."""
+        """CPU seconds of all processes so far: workers, API, Redis, supervisor."""
         times = [process.cpu_times() for process in self.processes()]
         return float(sum(time.user + time.system for time in times))
 
-    async def run(self, addresses: list[str]) -> Run:
+    async def run(self, urls: list[str]) -> Run:
         async with Client(self.url) as client:
-            cpu_s, started = self.cpu_s(), time.perf_counter()
-            accepted = await client.upload(io.BytesIO(manifest(addresses)), "benchmark.csv")
+            cpu_s, started_at = self.cpu_s(), time.perf_counter()
+            accepted = await client.upload(io.BytesIO(build_csv(urls)), "benchmark.csv")
             assert isinstance(accepted, AcceptedUpload), accepted
-            uploaded = time.perf_counter()
+            uploaded_at = time.perf_counter()
             async with aclosing(client.progress(accepted.request_id)) as states:
-                *_, end = [state async for state in states]
-            ended = time.perf_counter()
-        return Run(uploaded - started, ended - uploaded, self.cpu_s() - cpu_s, end)
+                *_, final = [state async for state in states]
+            finished_at = time.perf_counter()
+        return Run(uploaded_at - started_at, finished_at - uploaded_at, self.cpu_s() - cpu_s, final)
 
     def close(self) -> None:
         self._process.terminate()

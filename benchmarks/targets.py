@@ -1,7 +1,7 @@
-"""How a benchmark tells whether a goal was met."""
+"""Prints a measured value next to its target."""
 
 from __future__ import annotations
 
 
-def goal(what: str, ratio: float, met: bool, wanted: str) -> None:
-    print(f"{what:62} {ratio:6.3f}   {wanted:8} {'met' if met else 'MISSED'}")
+def print_target(name: str, value: float, target: str, *, is_met: bool) -> None:
+    print(f"{name:62} {value:6.3f}   {target:8} {'met' if is_met else 'MISSED'}")

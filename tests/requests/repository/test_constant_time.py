@@ -23,15 +23,15 @@ def test_memory_does_not_grow_with_the_rows(empty_database_url: str, tmp_path: P
     ran = subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)
 
     growth = json.loads(ran.stdout.splitlines()[-1])
-    assert {"upload", "take in all rows", "output CSV and end", "cancel all", "delete"} < growth.keys()
+    assert {"upload", "ingest all rows", "output CSV and finish", "cancel all", "delete"} < growth.keys()
     assert {step: mib for step, mib in growth.items() if mib > MOST_MIB} == {}
     assert sum(growth.values()) < 2 * MOST_MIB
 
 
 async def run(database_url: str, folder: Path) -> None:
-    small, large = [await million_rows.figures(database_url, rows, folder) for rows in (SMALL, LARGE)]
+    small, large = [await million_rows.run_scenario(database_url, rows, folder) for rows in (SMALL, LARGE)]
     assert small.keys() == large.keys()
-    sys.stdout.write(json.dumps({name: figure.growth_mib for name, figure in large.items()}))
+    sys.stdout.write(json.dumps({name: result.growth_mib for name, result in large.items()}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ways to make a smaller JPEG of a JPEG, to be measured side by side."""
+"""Methods to compress a JPEG, measured side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gql_imgproc.imaging.options import Options
 
 QUALITY = 50
 _HALF = Options(quality=QUALITY, scale=0.5)
-Way = Callable[[bytes], bytes]
+Method = Callable[[bytes], bytes]
 
 
 def ours(data: bytes) -> bytes:
@@ -30,15 +30,15 @@ def ours(data: bytes) -> bytes:
 
 
 def naive(data: bytes) -> bytes:
-    return _saved(data, optimize=False)
+    return _encode(data, optimize=False)
 
 
 def naive_optimize(data: bytes) -> bytes:
-    return _saved(data, optimize=True)
+    return _encode(data, optimize=True)
 
 
 def loaded(data: bytes) -> bytes:
-    """Naive, but for a `load` first, without which Pillow copies the bitmap."""
+    """As `naive`, with a `load` first; without it, Pillow copies the bitmap."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(data)) as image:
         image.load()
@@ -46,7 +46,7 @@ def loaded(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def _saved(data: bytes, optimize: bool) -> bytes:
+def _encode(data: bytes, *, optimize: bool) -> bytes:
     out = io.BytesIO()
     with Image.open(io.BytesIO(data)) as image:
         image.save(out, "JPEG", quality=QUALITY, optimize=optimize)
@@ -54,7 +54,7 @@ def _saved(data: bytes, optimize: bool) -> bytes:
 
 
 def turbo(data: bytes) -> bytes:
-    """libjpeg-turbo's own programs: two processes, whose start is in the figure."""
+    """The programs of libjpeg-turbo: two processes, whose start is included in the measurement."""
     with subprocess.Popen(["djpeg"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as decoder:
         encode = ["cjpeg", "-quality", str(QUALITY), "-optimize"]
         with subprocess.Popen(encode, stdin=decoder.stdout, stdout=subprocess.PIPE) as encoder:
@@ -82,7 +82,7 @@ def half_lanczos(data: bytes) -> bytes:
 
 
 def half_pixels(data: bytes) -> Image.Image:
-    """What `half` stores, before it is encoded."""
+    """The pixels that `half` encodes."""
     source = open_image(data, ImageLimits())
     plan = transform.plan(_HALF, source.size)
     transform.draft_size(source.image, plan, source.anatomy.orientation)
@@ -92,41 +92,42 @@ def half_pixels(data: bytes) -> Image.Image:
 
 def half_pixels_lanczos(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
-        return halved(image)
+        return resize_to_half(image)
 
 
-def halved(image: Image.Image) -> Image.Image:
+def resize_to_half(image: Image.Image) -> Image.Image:
     return image.resize((-(-image.width // 2), -(-image.height // 2)), Image.Resampling.LANCZOS)
 
 
-WAYS: dict[str, Way] = {way.__name__: way for way in (ours, naive, naive_optimize, loaded)}
+METHODS: dict[str, Method] = {method.__name__: method for method in (ours, naive, naive_optimize, loaded)}
 
 
 def cpu_s() -> float:
-    """CPU seconds so far, of this process and of its children that have ended."""
+    """CPU seconds so far of this process and its finished children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def side_by_side(ways: list[Callable[[bytes], object]], pictures: list[bytes], rounds: int) -> list[float]:
-    """CPU seconds that each way takes for all pictures, each in the quickest of its rounds.
+def measure_side_by_side(methods: list[Callable[[bytes], object]], images: list[bytes], rounds: int) -> list[float]:
+    """CPU seconds of each method for all images, with the fastest round of each image.
 
-    The ways take turns at every picture, so that noise hits all alike; it only ever adds, so the least is the truest.
+    The methods alternate for every image, so that noise affects all alike. Noise only adds time, so the minimum is the
+    best estimate.
     """
-    least = [[math.inf] * len(pictures) for _ in ways]
-    with ExitStack() as opened_pools:
-        # A process for each: in one, the way that comes next would find memory as the one before has left it.
-        pools = [opened_pools.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in ways]
-        for pool, way in zip(pools, ways, strict=True):
-            pool.submit(_spent_s, way, pictures[0]).result()
+    fastest = [[math.inf] * len(images) for _ in methods]
+    with ExitStack() as stack:
+        # One process per method: in a shared one, each method would inherit the memory state of the one before.
+        pools = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in methods]
+        for pool, method in zip(pools, methods, strict=True):
+            pool.submit(_measure_cpu_s, method, images[0]).result()
         for _ in range(rounds):
-            for number, data in enumerate(pictures):
-                for of_way, pool, way in zip(least, pools, ways, strict=True):
-                    of_way[number] = min(of_way[number], pool.submit(_spent_s, way, data).result())
-    return [sum(of_way) for of_way in least]
+            for number, data in enumerate(images):
+                for times, pool, method in zip(fastest, pools, methods, strict=True):
+                    times[number] = min(times[number], pool.submit(_measure_cpu_s, method, data).result())
+    return [sum(times) for times in fastest]
 
 
-def _spent_s(way: Callable[[bytes], object], data: bytes) -> float:
-    started = cpu_s()
-    way(data)
-    return cpu_s() - started
+def _measure_cpu_s(method: Callable[[bytes], object], data: bytes) -> float:
+    started_s = cpu_s()
+    method(data)
+    return cpu_s() - started_s
