@@ -28,12 +28,12 @@ from benchmarks.compression_methods import (
     half_lanczos,
     half_pixels,
     half_pixels_lanczos,
-    halved,
     has_turbo,
     measure_side_by_side,
     naive,
     naive_optimize,
     ours,
+    resize_to_half,
     turbo,
 )
 from benchmarks.formats import table
@@ -192,7 +192,7 @@ def halving(pictures: list[bytes], rounds: int) -> None:
     print_target("scale 0.5: CPU of decode + LANCZOS / ours", times, ">= 4", is_met=times >= 4)
     scaled, resized = measure_side_by_side([half, half_lanczos], pictures, rounds)
     note("scale 0.5: the same with encoding, optimised on both sides", resized / scaled)
-    likeness = sorted(psnr_db(half_pixels(data), halved(_even(data))) for data in pictures)
+    likeness = sorted(psnr_db(half_pixels(data), resize_to_half(_even(data))) for data in pictures)
     print_target("scale 0.5: PSNR to decode + LANCZOS, dB", median(likeness), ">= 44", is_met=median(likeness) >= 44)
     note("scale 0.5: PSNR of the picture least like it, dB", likeness[0])
     note("scale 0.5: share of pictures at 44 dB or more", sum(db >= 44 for db in likeness) / len(likeness))
