@@ -17,8 +17,8 @@ from PIL import Image
 
 from gql_imgproc.imaging import transform
 from gql_imgproc.imaging.compress import ImageLimits, compress
-from gql_imgproc.imaging.opened_image import open_image
 from gql_imgproc.imaging.options import Options
+from gql_imgproc.imaging.probe import open_image
 
 QUALITY = 50
 _HALF = Options(quality=QUALITY, scale=0.5)
@@ -84,10 +84,10 @@ def half_lanczos(data: bytes) -> bytes:
 def half_pixels(data: bytes) -> Image.Image:
     """The pixels that `half` encodes."""
     source = open_image(data, ImageLimits())
-    plan = transform.plan(_HALF, source.size)
-    transform.draft_size(source.image, plan, source.anatomy.orientation)
+    plan = transform.make_plan(_HALF, source.structure.displayed_size)
+    transform.draft_size(source.image, plan, source.structure.orientation)
     source.image.load()
-    return transform.apply_geometry(source.image, plan, source.anatomy.orientation)
+    return transform.apply_geometry(source.image, plan, source.structure.orientation)
 
 
 def half_pixels_lanczos(data: bytes) -> Image.Image:

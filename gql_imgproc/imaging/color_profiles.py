@@ -1,4 +1,4 @@
-"""Colours as a screen shows them (sRGB), of pixels that mean something else."""
+"""Converts colours of other colour spaces to sRGB, the colour space of screens."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from io import BytesIO
 
 from PIL import Image, ImageCms
 
-#: Bytes of a profile that is looked into; those of printers have 0.5 to 3 MB, and reading them takes time.
+#: Bytes of the largest profile that is read. Those of printers have 0.5 to 3 MB, and reading them takes time.
 _MAX_PROFILE_BYTES = 8 * 1024 * 1024
-#: Kind of colours that a profile is about, as ICC.1 (7.2.6) names it, and Pillow's mode for them.
-_ABOUT = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
-#: Gamma of a screen as a PNG tells it, and how far from it colours still look alike.
-_SCREEN_GAMMA, _GAMMA_LEEWAY = 0.45455, 0.05
+#: Colour space of a profile, as ICC.1 (7.2.6) names it, and Pillow's mode for it.
+_MODES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
+#: Gamma of a screen in units of PNG, and the difference at which colours still look alike.
+_SCREEN_GAMMA, _GAMMA_TOLERANCE = 0.45455, 0.05
 
 
 def describe_profile(icc: bytes) -> str | None:
-    """The mode of pixels that the profile is about; None for another one."""
-    return _ABOUT.get(icc[16:20])
+    """Pillow's mode for the colour space of the profile; None for other colour spaces."""
+    return _MODES.get(icc[16:20])
 
 
 def convert_with_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
-    """The picture in RGB, with the alpha that it has; None when the profile is broken or about other colours."""
+    """The image in sRGB, with its alpha; None if the profile is broken or describes another mode."""
     if describe_profile(icc) != image.mode.removesuffix("A") or len(icc) > _MAX_PROFILE_BYTES:
         return None
     try:
-        # As browsers do: what both can show stays, black becomes black.
-        shown = ImageCms.profileToProfile(
+        # As in browsers: colours that both spaces contain stay, and black becomes black.
+        converted = ImageCms.profileToProfile(
             image.convert(image.mode.removesuffix("A")),
             ImageCms.ImageCmsProfile(BytesIO(icc)),
             ImageCms.createProfile("sRGB"),
@@ -36,26 +36,26 @@ def convert_with_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
         )
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return None
-    if shown is not None and image.mode.endswith("A"):
-        shown.putalpha(image.getchannel("A"))
-    return shown
+    if converted is not None and image.mode.endswith("A"):
+        converted.putalpha(image.getchannel("A"))
+    return converted
 
 
 def convert_with_gamma(image: Image.Image, gamma: float) -> Image.Image:
-    """The picture on a screen's curve, of one that tells another (PNG, 13.13)."""
-    if not 0 < gamma < 10 or abs(gamma - _SCREEN_GAMMA) <= _GAMMA_LEEWAY or image.mode not in _ON_CURVES:
+    """The image with the gamma of a screen instead of `gamma` (PNG specification, 13.13)."""
+    if not 0 < gamma < 10 or abs(gamma - _SCREEN_GAMMA) <= _GAMMA_TOLERANCE or image.mode not in _COLOR_BANDS:
         return image
     bands = list(image.split())
-    for n in range(_ON_CURVES[image.mode]):
-        bands[n] = bands[n].point(_curve(gamma))
+    for n in range(_COLOR_BANDS[image.mode]):
+        bands[n] = bands[n].point(_gamma_table(gamma))
     return Image.merge(image.mode, bands)
 
 
-#: Modes whose numbers are light, and how many of their bands.
-_ON_CURVES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
+#: Number of bands that a gamma applies to, for each mode.
+_COLOR_BANDS = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 
 
 @lru_cache(maxsize=8)
-def _curve(gamma: float) -> list[int]:
+def _gamma_table(gamma: float) -> list[int]:
     light = ((level / 255) ** (1 / gamma) for level in range(256))
     return [round(255 * (12.92 * n if n <= 0.0031308 else 1.055 * n ** (1 / 2.4) - 0.055)) for n in light]

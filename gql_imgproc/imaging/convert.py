@@ -1,8 +1,8 @@
-"""A new file of pixels that the options change: another size, look or format."""
+"""Creates a new file when the options change the size, the appearance or the format of an image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
@@ -11,105 +11,132 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
-from gql_imgproc.imaging import color_profiles, encode, jpeg_segments, png_chunks, transform
+from gql_imgproc.imaging import color_profiles, transform
+from gql_imgproc.imaging.codecs import CODECS, jpeg_segments, png_chunks
+from gql_imgproc.imaging.encode import EncodeSettings
 from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large
 from gql_imgproc.imaging.formats import Format
-from gql_imgproc.imaging.metadata import Extras, extras_of
-from gql_imgproc.imaging.opened_image import OpenedImage
+from gql_imgproc.imaging.metadata import Extras, collect_extras
+from gql_imgproc.imaging.opened_image import OpenedImage, load
 from gql_imgproc.imaging.options import ImageFilter, Options
-from gql_imgproc.imaging.probe import load
 from gql_imgproc.imaging.transform import Plan
 
-#: Bytes of a run-length coded BMP: Pillow expands it in Python, 0.2 s a megabyte.
+#: Bytes of the largest run-length encoded BMP that is decoded. Pillow expands it in Python, in 0.2 s per megabyte.
 _MAX_RUN_LENGTHS_BYTES = 4_000_000
-#: What Pillow knows of a picture and its encoders may use: the rest is the source's, above all a loop or comment.
-_KNOWN = ("transparency", "background", "gamma", "chromaticity", "srgb")
+#: Entries of Pillow's `info` that encoders may use. The others, such as loop and comment, belong to the source.
+_ENCODER_INFO = ("transparency", "background", "gamma", "chromaticity", "srgb")
 
 
 def convert_image(source: OpenedImage, target: Format, plan: Plan, options: Options) -> bytes:
-    image, anatomy = source.image, source.anatomy
-    if not anatomy.cheap and len(source.data) > _MAX_RUN_LENGTHS_BYTES:
-        raise too_large(f"A run-length coded BMP of more than {_MAX_RUN_LENGTHS_BYTES / 1e6:g} MB cannot be changed.")
-    # Pillow shows a TIFF already turned.
-    orientation = 1 if source.form.name == "TIFF" else anatomy.orientation
-    lossless = anatomy.lossless and target is source.form and source.form.name == "WEBP"
-    # Pages are no animation: of those another format gets the first one.
-    if anatomy.frames > 1 and (target is source.form or (target.animated and source.form.animated)):
-        animation, extras = _animation(source, target, plan, options, orientation)
-        with _encoding():
-            return encode.encode_animation(animation, target, options.quality, extras, lossless=lossless)
+    image, structure = source.image, source.structure
+    if structure.run_length_encoded and len(source.data) > _MAX_RUN_LENGTHS_BYTES:
+        raise too_large(f"A run-length encoded BMP of more than {_MAX_RUN_LENGTHS_BYTES / 1e6:g} MB cannot be changed.")
+    orientation = 1 if source.format.pillow_applies_orientation else structure.orientation
+    # The pages of a TIFF are not an animation: another format gets the first one.
+    if structure.frames > 1 and (target is source.format or (target.animated and source.format.animated)):
+        return _convert_frames(source, target, plan, options, orientation)
     transform.draft_size(image, plan, orientation)
     load(image)
-    # A scaled picture is a new one: the source's quantisation says nothing about it.
-    jpeg_source = image if isinstance(image, JpegImageFile) and not plan.scaled else None
-    extras = _extras(source, target, options)
-    with _encoding():
-        made, extras = _seen(image, target, plan, orientation, extras)
-        return encode.encode(made, target, options.quality, extras, lossless=lossless, source=jpeg_source)
+    settings = _make_settings(source, target, options)
+    if isinstance(image, JpegImageFile) and not plan.is_scaled:
+        # The quantization tables of the source apply to pixels at its own scale only.
+        settings = replace(settings, jpeg_source=image)
+    with _encode_errors():
+        changed, extras = _change_pixels(image, target, plan, orientation, settings.extras)
+        return _encode_still(changed, target, replace(settings, extras=extras))
 
 
-def _extras(source: OpenedImage, target: Format, options: Options) -> Extras:
-    extras = extras_of(source.image, 1, options.keep_metadata, remade=True)
-    if options.keep_metadata and source.form is target and source.form.name == "JPEG":
-        return replace(extras, segments=jpeg_segments.metadata(source.data, remade=True))
-    if source.form is target and source.form.name == "PNG":
-        return replace(extras, chunks=png_chunks.coded(png_chunks.read(source.data)))
-    return extras
+def _make_settings(source: OpenedImage, target: Format, options: Options) -> EncodeSettings:
+    structure = source.structure
+    extras = collect_extras(source.image, 1, keep_metadata=options.keep_metadata, has_new_pixels=True)
+    if options.keep_metadata and source.format is target and source.format.name == "JPEG":
+        extras = replace(extras, segments=jpeg_segments.metadata(source.data, has_new_pixels=True))
+    if source.format is target and source.format.name == "PNG":
+        extras = replace(extras, chunks=png_chunks.video_color_chunks(png_chunks.read(source.data)))
+    lossless = structure.lossless and target is source.format and target.name == "WEBP"
+    return EncodeSettings(options.quality, extras, lossless=lossless, play_count=structure.play_count)
 
 
-def _seen(
+def _change_pixels(
     image: Image.Image, target: Format, plan: Plan, orientation: int, extras: Extras
 ) -> tuple[Image.Image, Extras]:
-    """The picture as planned, in colours that mean the same in the target, with a profile that is about them."""
-    made = transform.apply_geometry(image, plan, orientation, deep=target.deep and not plan.filters)
-    inks_go = made.mode == "CMYK" and (plan.filters or not target.inks)
-    # Grey of other primaries and curves than a screen's would be grey of none.
-    colours_go = color_profiles.describe_profile(extras.icc) == "RGB" and ImageFilter.GRAYSCALE in plan.filters
-    if (inks_go or colours_go) and (shown := color_profiles.convert_with_profile(made, extras.icc)):
-        made, extras = shown, replace(extras, icc=b"")
+    """Applies the plan and converts to colours that the target can hold. A profile that no longer fits is dropped."""
+    keep_high_bit_depth = target.high_bit_depth and not plan.filters
+    changed = transform.apply_geometry(image, plan, orientation, keep_high_bit_depth=keep_high_bit_depth)
+    drops_cmyk = changed.mode == "CMYK" and (plan.filters or not target.color_modes)
+    # Grey needs sRGB first: an RGB profile cannot describe grey.
+    drops_profile = color_profiles.describe_profile(extras.icc) == "RGB" and ImageFilter.GRAYSCALE in plan.filters
+    if (drops_cmyk or drops_profile) and (converted := color_profiles.convert_with_profile(changed, extras.icc)):
+        changed, extras = converted, replace(extras, icc=b"")
     gamma = image.info.get("gamma")
     if target.name != "PNG" and isinstance(gamma, float) and not extras.icc and "srgb" not in image.info:
-        made = color_profiles.convert_with_gamma(made, gamma)
-    made = transform.apply_filters(made, plan)
-    if made is image:
-        made = image.copy()
-    made.info = {name: made.info[name] for name in _KNOWN if name in made.info}
-    return made, extras
+        changed = color_profiles.convert_with_gamma(changed, gamma)
+    changed = transform.apply_filters(changed, plan)
+    if changed is image:
+        changed = image.copy()
+    changed.info = {name: changed.info[name] for name in _ENCODER_INFO if name in changed.info}
+    return changed, extras
 
 
-def _animation(
-    source: OpenedImage, target: Format, plan: Plan, options: Options, orientation: int
-) -> tuple[encode.Animation, Extras]:
-    image, told = source.image, source.anatomy.durations_ms
-    beside = extras = _extras(source, target, options)
-    # An APNG may begin with a picture that is for readers without animation, and is not part of it.
+def _convert_frames(source: OpenedImage, target: Format, plan: Plan, options: Options, orientation: int) -> bytes:
+    image, structure, is_animation = source.image, source.structure, source.format.animated
+    settings = _make_settings(source, target, options)
+    extras = settings.extras
+    # The first image of an APNG may be for readers without animation support. It is not part of the animation.
     first = 1 if image.info.get("default_image") else 0
     frames: list[Image.Image] = []
-    durations: list[int] = []
+    durations_ms: list[int] = []
     with decode_errors():
-        several = cast(int, getattr(image, "n_frames", 1))
-        for number in range(first, min(several, source.anatomy.frames + first)):
+        pillow_frames = cast(int, getattr(image, "n_frames", 1))
+        for number in range(first, min(pillow_frames, structure.frames + first)):
             image.seek(number)
             image.load()
-            durations.append(told[number] if told else round(image.info.get("duration", 0)))
-            frame = image.convert("RGBA") if source.form.animated else image.copy()
-            # Pages have sizes of their own.
-            own = plan if frame.size == plan.size or source.form.animated else transform.plan(options, frame.size)
-            made, extras = _seen(frame, target, own, orientation, beside)
-            frames.append(made)
+            if structure.durations_ms:
+                durations_ms.append(structure.durations_ms[number])
+            else:
+                durations_ms.append(round(image.info.get("duration", 0)))
+            frame = image.convert("RGBA") if is_animation else image.copy()
+            # The pages of a TIFF may differ in size.
+            frame_plan = plan if frame.size == plan.size or is_animation else transform.make_plan(options, frame.size)
+            changed, extras = _change_pixels(frame, target, frame_plan, orientation, settings.extras)
+            frames.append(changed)
     if all(frame.mode == "RGBA" and frame.getchannel("A").getextrema()[0] == 255 for frame in frames):
         frames = [frame.convert("RGB") for frame in frames]
     if not frames:
         raise corrupt_image()
-    return encode.Animation(frames, durations, source.anatomy.plays), extras
+    with _encode_errors():
+        return _encode(frames, target, replace(settings, extras=extras, durations_ms=tuple(durations_ms)))
+
+
+def _encode_still(image: Image.Image, target: Format, settings: EncodeSettings) -> bytes:
+    if max(image.size) > target.max_side:
+        raise too_large(
+            f"The image of {image.width:,} x {image.height:,} pixels is too large for {target.label}, "
+            f"which allows at most {target.max_side:,} pixels per side."
+        )
+    if not target.alpha:
+        image = transform.flatten_on_white(image)
+    if image.mode == "CMYK" and not target.color_modes:
+        image = image.convert("RGB")
+    return _encode([image], target, settings)
+
+
+def _encode(images: Sequence[Image.Image], target: Format, settings: EncodeSettings) -> bytes:
+    """A profile that describes other colours than those of the images is dropped."""
+    mode = images[0].mode.removesuffix("A").replace("I;16", "L")
+    if color_profiles.describe_profile(settings.extras.icc) != mode:
+        settings = replace(settings, extras=replace(settings.extras, icc=b""))
+    return CODECS[target.name].encode(images, settings)
 
 
 @contextmanager
-def _encoding() -> Iterator[None]:
-    """An encoder that gives up on sound pixels is our fault, not the picture's."""
+def _encode_errors() -> Iterator[None]:
+    """An encoder that fails on decoded pixels is an internal error, not an error of the image."""
     try:
         yield
     except ImageError:
         raise
     except Exception as exc:
-        raise ImageError(ImageErrorCode.INTERNAL, "The picture could not be stored as these options ask for.") from exc
+        raise ImageError(
+            ImageErrorCode.INTERNAL, "Internal error: the image could not be encoded with these options."
+        ) from exc

@@ -1,82 +1,53 @@
-"""New files of pixels that were changed anyway, in the format asked for; one picture or an animation."""
+"""Settings that every encoder accepts, and writing with Pillow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+import tempfile
+from dataclasses import dataclass
+from io import BytesIO
+from typing import IO, Any
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from gql_imgproc.imaging import avif, bmp, color_profiles, gif, jpeg, png, tiff, webp
-from gql_imgproc.imaging.errors import too_large
-from gql_imgproc.imaging.formats import Format
 from gql_imgproc.imaging.metadata import Extras
-from gql_imgproc.imaging.transform import flatten_on_white
 
 
 @dataclass(frozen=True, slots=True)
-class Animation:
-    """Frames as displayed one after the other; `plays` of 0 is for ever."""
+class EncodeSettings:
+    """`durations_ms` has one number for each frame of an animation; it is empty for a still image."""
 
-    frames: list[Image.Image]
-    durations_ms: list[int]
-    plays: int
-
-
-def encode(
-    image: Image.Image,
-    form: Format,
-    quality: int,
-    extras: Extras,
-    *,
-    lossless: bool = False,
-    source: JpegImageFile | None = None,
-) -> bytes:
-    if max(image.size) > form.max_side:
-        raise too_large(
-            f"The picture of {image.width:,} x {image.height:,} pixels is too large for {form.label}, "
-            f"which holds at most {form.max_side:,} on a side."
-        )
-    if not form.alpha:
-        image = flatten_on_white(image)
-    image, extras = _colours(image, form, extras)
-    match form.name:
-        case "JPEG":
-            return jpeg.encode(image, quality, extras, source)
-        case "PNG":
-            return png.encode(image, quality, extras)
-        case "WEBP":
-            return webp.encode(image, quality, extras, lossless)
-        case "AVIF":
-            return avif.encode(image, quality, extras)
-        case "GIF":
-            return gif.encode(image, extras)
-        case "TIFF":
-            return tiff.encode([image], extras)
-        case _:
-            return bmp.encode(image, extras)
+    quality: int
+    extras: Extras
+    lossless: bool = False
+    durations_ms: tuple[int, ...] = ()
+    #: How often an animation plays; 0 means without end.
+    play_count: int = 0
+    #: The source of a JPEG. The new file is not finer than its quantization tables.
+    jpeg_source: JpegImageFile | None = None
 
 
-def encode_animation(animation: Animation, form: Format, quality: int, extras: Extras, *, lossless: bool) -> bytes:
-    frames, durations, plays = animation.frames, animation.durations_ms, animation.plays
-    _, extras = _colours(frames[0], form, extras)
-    match form.name:
-        case "WEBP":
-            return webp.encode_animation(frames, durations, plays, quality, extras, lossless)
-        case "PNG":
-            return png.encode_animation(frames, durations, plays, extras)
-        case "AVIF":
-            return avif.encode_animation(frames, durations, plays, quality, extras)
-        case "TIFF":
-            return tiff.encode(frames, extras)
-        case _:
-            return gif.encode_animation(frames, durations, plays, extras)
+def save(image: Image.Image, name: str, **settings: Any) -> bytes:
+    """The bytes of the image in the format that Pillow calls `name`.
+
+    The image is loaded first, or Pillow copies the bitmap. The output is a file descriptor, because only then Pillow's
+    encoders release the GIL.
+    """
+    image.load()
+    with _scratch_file() as file:
+        image.save(file, name, **settings)
+        file.seek(0)
+        return file.read()
 
 
-def _colours(image: Image.Image, form: Format, extras: Extras) -> tuple[Image.Image, Extras]:
-    """The picture in colours that the format can hold, with a profile that is about these colours."""
-    if image.mode == "CMYK" and not form.inks:
-        image = image.convert("RGB")
-    if color_profiles.describe_profile(extras.icc) != image.mode.removesuffix("A").replace("I;16", "L"):
-        extras = replace(extras, icc=b"")
-    return image, extras
+def _scratch_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("image"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def has_same_pixels(data: bytes, image: Image.Image) -> bool:
+    """Whether the encoded file, when it is decoded again, has the pixels of the image."""
+    with Image.open(BytesIO(data)) as decoded:
+        return decoded.size == image.size and decoded.convert(image.mode).tobytes() == image.tobytes()

@@ -1,4 +1,4 @@
-"""How a picture is refused: the sentences, and the one place that turns a library's exception into one."""
+"""Constructors of image errors, and the conversion of decoder exceptions into image errors."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from contextlib import contextmanager
 from gql_imgproc.errors import ImageError, ImageErrorCode
 
 
-def corrupt_image(sentence: str = "The picture is damaged or incomplete and could not be read.") -> ImageError:
-    return ImageError(ImageErrorCode.CORRUPT, sentence)
+def corrupt_image(message: str = "The image is damaged or incomplete and could not be read.") -> ImageError:
+    return ImageError(ImageErrorCode.CORRUPT, message)
 
 
-def too_large(sentence: str) -> ImageError:
-    return ImageError(ImageErrorCode.TOO_LARGE, sentence)
+def too_large(message: str) -> ImageError:
+    return ImageError(ImageErrorCode.TOO_LARGE, message)
 
 
-def unsupported(sentence: str) -> ImageError:
-    return ImageError(ImageErrorCode.UNSUPPORTED_FORMAT, sentence)
+def unsupported(message: str) -> ImageError:
+    return ImageError(ImageErrorCode.UNSUPPORTED_FORMAT, message)
 
 
-def not_an_image(sentence: str) -> ImageError:
-    return ImageError(ImageErrorCode.NOT_AN_IMAGE, sentence)
+def not_an_image(message: str) -> ImageError:
+    return ImageError(ImageErrorCode.NOT_AN_IMAGE, message)
 
 
 @contextmanager
 def decode_errors() -> Iterator[None]:
-    """Whatever a decoder raises on hostile bytes (seven types were seen) becomes an `ImageError`."""
+    """Converts decoder exceptions to `ImageError`. At least seven types occur with damaged bytes."""
     try:
         yield
     except ImageError:
         raise
     except MemoryError as exc:
-        # Perhaps a neighbour took it all: another try may succeed.
+        # Another image may have used the memory, so a retry may succeed.
         raise ImageError(
-            ImageErrorCode.TOO_LARGE, "The picture needs more memory than the worker has left.", retryable=True
+            ImageErrorCode.TOO_LARGE, "The worker does not have enough free memory to decode the image.", retryable=True
         ) from exc
     except Exception as exc:
         raise corrupt_image() from exc

@@ -1,14 +1,35 @@
-"""EXIF: one that holds an orientation only, and the source's own with another orientation."""
+"""EXIF: reads the orientation, and writes it, alone or into the EXIF of the source."""
 
 from __future__ import annotations
 
+import struct
+
 from PIL import Image
 
-#: EXIF that holds an orientation and nothing else; the orientation is its 25th byte.
+#: EXIF with nothing but an orientation, which is its 25th byte.
 _ORIENTATION_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0%c\0\0" + b"\0\0\0\0"
-#: Tags of a TIFF that tell about the picture: its name, who made it when and with what, and where.
-_ABOUT = (0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+#: Tags of a TIFF that are metadata: names, make, model, software, date, artist, copyright.
+_METADATA_TAGS = (0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+#: Camera and GPS data.
 _DIRECTORIES = (0x8769, 0x8825)
+
+
+def read_orientation(exif: bytes) -> int:
+    """The orientation in EXIF; 1 if it has none or is broken."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    try:
+        if order is None:
+            return 1
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
+        for n in range(count):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * n)
+            if tag == 0x0112:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
 
 
 def orientation_exif(orientation: int) -> bytes:
@@ -16,22 +37,22 @@ def orientation_exif(orientation: int) -> bytes:
 
 
 def with_orientation(exif: bytes, orientation: int) -> bytes:
-    """Written anew without its thumbnail, which would show what has been cut away."""
+    """The EXIF with this orientation and without its thumbnail, which might show what was cropped."""
     tags = Image.Exif()
     try:
         tags.load(exif)
         tags[0x0112] = orientation
         return tags.tobytes()
     except Exception:
-        # EXIF is written by thousands of devices; a broken one is dropped rather than the picture refused.
+        # Thousands of devices write EXIF. Broken EXIF is dropped and does not fail the image.
         return orientation_exif(orientation)
 
 
 def exif_of_tiff(image: Image.Image) -> bytes:
-    """A TIFF is of tags like those of EXIF, most of which are about how its pixels are stored."""
+    """The metadata among the tags of a TIFF. Most of the other tags describe how the pixels are stored."""
     try:
         stored, tags = image.getexif(), Image.Exif()
-        for tag in _ABOUT:
+        for tag in _METADATA_TAGS:
             if tag in stored:
                 tags[tag] = stored[tag]
         for directory in _DIRECTORIES:

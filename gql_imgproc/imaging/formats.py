@@ -1,4 +1,4 @@
-"""Which formats there are, how their first bytes look, and which of them are taken."""
+"""The supported formats, their properties, and how the first bytes identify a format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gql_imgproc.imaging.errors import not_an_image, unsupported
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format that is taken; `name` is Pillow's, `max_side` the most pixels on a side that it can hold."""
+    """A supported format. `name` is Pillow's name, `max_side` the maximum of width and height in pixels."""
 
     name: str
     label: str
@@ -18,26 +18,36 @@ class Format:
     max_side: int
     animated: bool = False
     alpha: bool = True
-    #: Whether it can hold CMYK, and grey of 16 bits.
-    inks: bool = False
-    deep: bool = False
+    #: Whether the format supports CMYK, and 16-bit grey.
+    color_modes: bool = False
+    high_bit_depth: bool = False
+    pillow_applies_orientation: bool = False
 
 
 FORMATS = {
     f.name: f
     for f in (
-        Format("JPEG", "JPEG", "image/jpeg", "jpg", 65_500, alpha=False, inks=True),
-        Format("PNG", "PNG", "image/png", "png", 2**31 - 1, animated=True, deep=True),
+        Format("JPEG", "JPEG", "image/jpeg", "jpg", 65_500, alpha=False, color_modes=True),
+        Format("PNG", "PNG", "image/png", "png", 2**31 - 1, animated=True, high_bit_depth=True),
         Format("WEBP", "WebP", "image/webp", "webp", 16_383, animated=True),
         Format("AVIF", "AVIF", "image/avif", "avif", 65_536, animated=True),
         Format("GIF", "GIF", "image/gif", "gif", 65_535, animated=True),
-        Format("TIFF", "TIFF", "image/tiff", "tiff", 2**31 - 1, inks=True, deep=True),
+        Format(
+            "TIFF",
+            "TIFF",
+            "image/tiff",
+            "tiff",
+            2**31 - 1,
+            color_modes=True,
+            high_bit_depth=True,
+            pillow_applies_orientation=True,
+        ),
         Format("BMP", "BMP", "image/bmp", "bmp", 2**31 - 1),
     )
 }
-SUPPORTED = ", ".join(f.label for f in list(FORMATS.values())[:-1]) + " and BMP"
+SUPPORTED = ", ".join(f.label for f in list(FORMATS.values())[:-1]) + " or BMP"
 
-_OURS = (
+_SUPPORTED_MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"GIF87a", "GIF"),
@@ -48,32 +58,32 @@ _OURS = (
     (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
 )
-_OTHER_PICTURES = (
+_UNSUPPORTED_IMAGES = (
     (b"%!PS", "a PostScript (EPS) file"),
     (b"\xc5\xd0\xd3\xc6", "a PostScript (EPS) file"),
     (b"%PDF-", "a PDF document"),
     (b"8BPS", "a Photoshop (PSD) file"),
-    (b"\xff\x0a", "a JPEG XL picture"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
-    (b"II\xbc", "a JPEG XR picture"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"II\xbc", "a JPEG XR image"),
     (b"\0\0\1\0", "a Windows icon (ICO)"),
     (b"\0\0\2\0", "a Windows cursor (CUR)"),
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)"),
     (b"AT&TFORM", "a DjVu document"),
     (b"gimp xcf", "a GIMP (XCF) file"),
     (b"DDS ", "a DDS texture"),
-    (b"qoif", "a QOI picture"),
-    (b"v/1\x01", "an OpenEXR picture"),
-    (b"#?RADIANCE", "a Radiance HDR picture"),
+    (b"qoif", "a QOI image"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
     (b"\x8aMNG", "an MNG animation"),
-    (b"\x8bJNG", "a JNG picture"),
+    (b"\x8bJNG", "a JNG image"),
     (b"icns", "an Apple icon (ICNS)"),
-    (b"FORM", "an IFF picture"),
-    *((f"P{n}{blank}".encode(), "a PNM picture") for n in range(1, 8) for blank in "\n\r\t "),
+    (b"FORM", "an IFF image"),
+    *((f"P{n}{blank}".encode(), "a PNM image") for n in range(1, 8) for blank in "\n\r\t "),
 )
-_NO_PICTURES = (
+_OTHER_FILES = (
     (b"PK\x03\x04", "a ZIP archive or an office document"),
     (b"\x1f\x8b", "gzip-compressed data"),
     (b"\x1a\x45\xdf\xa3", "a video"),
@@ -82,15 +92,15 @@ _NO_PICTURES = (
     (b"\x7fELF", "a program"),
     (b"MZ", "a program"),
 )
-#: Brands of ISO base media files that hold still pictures in HEVC or another codec.
+#: Brands of ISO base media files with still images in HEVC or another codec.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avci", b"jpeg")
-#: How far into a text the sniffing looks, in bytes: a licence comment may stand before `<svg`.
+#: Bytes of a text that are searched, because a licence comment may precede `<svg`.
 _TEXT_HEAD_BYTES = 1024
 
 
 def detect_format(data: bytes) -> Format:
-    """The format that the first bytes tell; refuses, with a sentence, what is none of ours."""
-    for magic, name in _OURS:
+    """Raises ImageError if the first bytes are those of another format, and says which."""
+    for magic, name in _SUPPORTED_MAGIC:
         if data.startswith(magic):
             if name == "TIFF" and data[8:10] == b"CR":
                 raise _unsupported("a camera's raw file")
@@ -98,50 +108,50 @@ def detect_format(data: bytes) -> Format:
     if data[:4] == b"RIFF" and len(data) >= 12:
         if data[8:12] == b"WEBP":
             return FORMATS["WEBP"]
-        raise _no_picture("a sound or video file")
+        raise _not_an_image("a sound or video file")
     if data[4:8] == b"ftyp":
-        return _iso_media(data)
-    for magic, what in _OTHER_PICTURES:
+        return _detect_iso_media(data)
+    for magic, description in _UNSUPPORTED_IMAGES:
         if data.startswith(magic):
-            raise _unsupported(what)
-    for magic, what in _NO_PICTURES:
+            raise _unsupported(description)
+    for magic, description in _OTHER_FILES:
         if data.startswith(magic):
-            raise _no_picture(what)
-    raise _text(data)
+            raise _not_an_image(description)
+    raise _text_error(data)
 
 
-def _iso_media(data: bytes) -> Format:
+def _detect_iso_media(data: bytes) -> Format:
     box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
     brands = {box[:4]} | {box[i : i + 4] for i in range(8, len(box), 4)}
     if brands & {b"avif", b"avis"}:
         return FORMATS["AVIF"]
     if brands & set(_HEIF_BRANDS):
-        raise _unsupported("a HEIC or HEIF picture")
-    raise _no_picture("a video")
+        raise _unsupported("a HEIC or HEIF image")
+    raise _not_an_image("a video")
 
 
-def _text(data: bytes) -> Exception:
+def _text_error(data: bytes) -> Exception:
     if not data.strip(b"\0 \t\r\n"):
         return not_an_image("The file is empty.")
     head = data[:_TEXT_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head.startswith(b"<"):
-        svg, page = head.find(b"<svg"), min((i for i in (head.find(t) for t in _PAGE) if i >= 0), default=-1)
+        svg, page = head.find(b"<svg"), min((i for i in (head.find(t) for t in _HTML_TAGS) if i >= 0), default=-1)
         if svg >= 0 and (page < 0 or svg < page):
             return _unsupported("an SVG drawing")
         if page >= 0:
-            return not_an_image("The host answered with a web page, not with a picture.")
-        return _no_picture("an XML document")
+            return not_an_image("The host returned a web page instead of an image.")
+        return _not_an_image("an XML document")
     if head.startswith((b"{", b"[")):
-        return _no_picture("JSON data")
-    return not_an_image("The bytes are not those of a picture.")
+        return _not_an_image("JSON data")
+    return not_an_image("The file is not an image in a known format.")
 
 
-_PAGE = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
+_HTML_TAGS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
 
 
-def _unsupported(what: str) -> Exception:
-    return unsupported(f"This is {what}, which is not supported; {SUPPORTED} are.")
+def _unsupported(description: str) -> Exception:
+    return unsupported(f"The file is {description}, which is not supported. Use {SUPPORTED}.")
 
 
-def _no_picture(what: str) -> Exception:
-    return not_an_image(f"This is {what}, not a picture.")
+def _not_an_image(description: str) -> Exception:
+    return not_an_image(f"The file is {description}, not an image.")

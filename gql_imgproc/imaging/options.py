@@ -1,4 +1,4 @@
-"""What a request asks to be done to its pictures."""
+"""The options of a request: how its images are changed and compressed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ImageFilter(StrEnum):
 
 
 class OptionInvalid(ValueError):
-    """A value is out of its range: the field, and what a sentence that begins with its name goes on with."""
+    """A value is out of range. `rule` completes a sentence that starts with the name of the field."""
 
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(f"{field}: {rule}")
@@ -33,7 +33,7 @@ class OptionInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A rectangle of the source picture as displayed, in pixels from its top left corner."""
+    """A rectangle of the source image as displayed, in pixels from the top left corner."""
 
     x: int
     y: int
@@ -49,10 +49,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of a request, applied in the order crop, scale, fit, filters.
-
-    Raises OptionInvalid when a value is out of its range.
-    """
+    """Applied in the order crop, scale, fit, filters. Raises OptionInvalid if a value is out of range."""
 
     quality: int = 50
     scale: float = 1.0
@@ -73,10 +70,10 @@ class Options:
             if side is not None and side < 1:
                 raise OptionInvalid(name, "must be 1 or more.")
         if len(self.filters) > len(ImageFilter):
-            raise OptionInvalid("filters", f"at most {len(ImageFilter)} may be given.")
+            raise OptionInvalid("filters", f"must have at most {len(ImageFilter)} entries.")
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from the defaults, ready for a JSON column."""
+        """The values that differ from the defaults, for a JSON column."""
         out: dict[str, Any] = {}
         for name in ("quality", "scale", "max_width", "max_height", "keep_metadata"):
             if (value := getattr(self, name)) != getattr(DEFAULT, name):

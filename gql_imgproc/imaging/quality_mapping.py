@@ -1,12 +1,12 @@
-"""One quality, seen alike: the number of each encoder that looks as JPEG does at the wanted one.
+"""Maps the JPEG quality to the quality settings of WebP and AVIF at which images look equally good.
 
-JPEG is the norm. The pairs are those at which the encoders reach the same structural dissimilarity (DSSIM) on
-photographs; between them it is interpolated, below them proportional.
+Each pair is a JPEG quality and the setting of the other encoder with the same structural dissimilarity (DSSIM) on
+photographs. Values between the pairs are interpolated, values below them are proportional.
 
 WebP: as published at https://www.industrialempathy.com/posts/avif-webp-quality-settings/. `benchmarks/equivalence.py`
-confirms 70 to 90; at 50 and 60 it finds lower numbers in the mean over its pictures and higher ones for three pictures
-in four, so that these stay. AVIF: measured by that benchmark on 38 crops of Debian's wallpapers, with Pillow 13; from
-50 to 70 within 1 of what is published there.
+confirms 70 to 90. At 50 and 60 its mean is lower, but it is higher for three images in four, so the published values
+stay. AVIF: measured by that benchmark on 38 crops of Debian's wallpapers with Pillow 13; from 50 to 70 the result is
+within 1 of the published values.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ async def test_webhook_that_may_not_be_called_is_a_typed_refusal(api: Api, url: 
             ["options", "crop"],
             "crop: `width` and `height` must be 1 or more.",
         ),
-        ({"options": {"filters": ["BLUR"] * 5}}, ["options", "filters"], "filters: at most 4 may be given."),
+        ({"options": {"filters": ["BLUR"] * 5}}, ["options", "filters"], "filters: must have at most 4 entries."),
         ({"idempotencyKey": ""}, ["idempotencyKey"], "`idempotencyKey` must have 1 to 255 printable characters."),
         (
             {"idempotencyKey": "x" * 256},

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gql_imgproc.imaging import png_palette
+from gql_imgproc.imaging.codecs import png_palette
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from gql_imgproc.enums import ImageOutcome
+from gql_imgproc.imaging.codecs.jpeg import quantization_tables
+from gql_imgproc.imaging.codecs.webp import coarsest_quantizer, quantizer_index
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
-from gql_imgproc.imaging.jpeg import quantization_tables
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.imaging.webp import coarsest_quantiser, quantiser_of
 from tests.imaging.corpus.compressing import COMPRESSED, KEPT, done
 from tests.imaging.corpus.displayed import fidelity, look_alike, opened
 from tests.imaging.corpus.images import DURATIONS, SRGB, animated, bytes_of, drawing, photo, with_alpha
@@ -111,13 +111,13 @@ def test_jpeg_tables_are_the_coarser_of_both_in_each_coefficient() -> None:
 
 
 @pytest.mark.parametrize("quality", [10, 50, 55, 70, 90, 100])
-def test_the_quantiser_of_a_webp_is_read_from_its_bytes(quality: int) -> None:
+def test_the_quantizer_index_a_webp_is_read_from_its_bytes(quality: int) -> None:
     result = done(bytes_of(photo(), "WEBP", quality=100), quality=quality, max_width=200)
 
     stream = memoryview(result.data)[20:]
     assert result.data[12:16] == b"VP8 "
-    wanted = quantiser_of(quality)
-    assert wanted <= coarsest_quantiser(stream) <= wanted + 25
+    wanted = quantizer_index(quality)
+    assert wanted <= coarsest_quantizer(stream) <= wanted + 25
 
 
 @pytest.mark.parametrize(("name", "how"), [("WEBP", {"quality": 92}), ("PNG", {"compress_level": 0}), ("GIF", {})])

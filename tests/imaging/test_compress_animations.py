@@ -84,7 +84,7 @@ def test_pages_have_sizes_of_their_own() -> None:
 
 
 def test_a_crop_outside_of_one_page_is_refused() -> None:
-    with pytest.raises(ImageError, match="lies outside the picture of 100 x 200 pixels") as refused:
+    with pytest.raises(ImageError, match="lies outside the image of 100 x 200 pixels") as refused:
         done(tiff.sources()["pages of different sizes"], crop=Crop(0, 0, 200, 100))
 
     assert refused.value.code is ImageErrorCode.OPTIONS_IMPOSSIBLE

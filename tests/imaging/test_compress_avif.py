@@ -15,10 +15,10 @@ from PIL import Image, ImageFilter, ImageOps
 
 from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.errors import ImageError, ImageErrorCode
-from gql_imgproc.imaging import av1, heif
-from gql_imgproc.imaging.avif import quantiser_of
+from gql_imgproc.imaging.codecs import av1, heif
+from gql_imgproc.imaging.codecs.avif import quantizer_index
+from gql_imgproc.imaging.codecs.isobmff import Box, BoxBudget, IsoBmffReader
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
-from gql_imgproc.imaging.isobmff import Box, BoxBudget, IsoBmffReader
 from gql_imgproc.imaging.options import Options, OutputFormat
 from tests.imaging.corpus.compressing import done
 from tests.imaging.corpus.displayed import look_alike_upright, opened
@@ -36,8 +36,8 @@ def avif(image: Image.Image, quality: int = 92, **how: Any) -> bytes:
     return bytes_of(image, "AVIF", quality=quality, **({"speed": 9, "max_threads": 1} | how))
 
 
-def told(data: bytes) -> heif.Structure:
-    return heif.structure(data, 2_000)
+def told(data: bytes) -> heif.Container:
+    return heif.read_structure(data, 2_000)
 
 
 def refused(data: bytes, limits: ImageLimits | None = None) -> ImageError:
@@ -151,26 +151,26 @@ def test_the_frame_header_tells_the_quantiser_that_was_asked_for(
 
     structure = told(data)
 
-    assert structure.picture is not None
-    assert structure.picture.frame is not None
-    frame = structure.picture.frame
+    assert structure.image is not None
+    assert structure.image.frame is not None
+    frame = structure.image.frame
     assert (frame.width, frame.height, frame.base_q_idx, frame.lossless) == (200, 140, BASE_Q_IDX[level], False)
-    assert (structure.area, structure.honest, structure.plain) == (28_000, True, True)
+    assert (structure.area, structure.declared_size_matches, structure.pillow_can_represent) == (28_000, True, True)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (65, 63), (4_200, 70), (70, 2_400)])
 def test_tiles_of_any_shape_are_stepped_over(size: tuple[int, int]) -> None:
     structure = told(avif(photo(*size), advanced={"tune": "ssim", "cq-level": "20"}))
 
-    assert structure.picture is not None
-    assert structure.picture.frame is not None
-    assert (structure.picture.frame.width, structure.picture.frame.height) == size
-    assert structure.picture.frame.base_q_idx == 80
+    assert structure.image is not None
+    assert structure.image.frame is not None
+    assert (structure.image.frame.width, structure.image.frame.height) == size
+    assert structure.image.frame.base_q_idx == 80
 
 
 def test_a_lossless_stream_is_told() -> None:
-    exact = told(avif(photo(64, 48), quality=100)).picture
-    lossy = told(avif(photo(64, 48), quality=99)).picture
+    exact = told(avif(photo(64, 48), quality=100)).image
+    lossy = told(avif(photo(64, 48), quality=99)).image
 
     assert exact is not None
     assert exact.frame is not None
@@ -186,7 +186,7 @@ def test_the_headers_of_an_animation_are_read_too() -> None:
     data = animated("AVIF", speed=9, quality=100)
     (length,) = struct.unpack_from(">I", data, data.index(b"stsz") + 4 + 12)
 
-    stream = av1.stream([memoryview(stream_of(data))[:length]], BoxBudget(100), 1)
+    stream = av1.read_stream([memoryview(stream_of(data))[:length]], BoxBudget(100), 1)
 
     assert stream.frame is not None
     assert (stream.frame.width, stream.frame.height) == (96, 64)
@@ -201,15 +201,19 @@ def test_ten_bits_are_told_by_the_sequence_header() -> None:
 
     structure = told(deep)
 
-    assert structure.picture is not None
-    assert (structure.picture.bit_depth, structure.plain, told(data).plain) == (10, False, True)
+    assert structure.image is not None
+    assert (structure.image.bit_depth, structure.pillow_can_represent, told(data).pillow_can_represent) == (
+        10,
+        False,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
     ("quality", "expected"), [(1, 255), (20, 200), (50, 152), (60, 144), (80, 100), (90, 56), (99, 8), (100, 0)]
 )
 def test_our_qualities_as_quantisers(quality: int, expected: int) -> None:
-    assert quantiser_of(quality) == expected
+    assert quantizer_index(quality) == expected
 
 
 def textured(seed: int) -> Image.Image:
@@ -234,9 +238,9 @@ def test_an_output_is_recognised_and_kept(seed: int, source_quality: int, qualit
     assert (again.outcome, again.data) == (KEPT, once.data)
     if once.outcome is COMPRESSED:
         structure = told(once.data)
-        assert structure.picture is not None
-        assert structure.picture.frame is not None
-        assert structure.picture.frame.base_q_idx == quantiser_of(quality)
+        assert structure.image is not None
+        assert structure.image.frame is not None
+        assert structure.image.frame.base_q_idx == quantizer_index(quality)
     assert done(made.data, quality=quality).data == made.data
 
 
@@ -256,7 +260,7 @@ def test_a_source_as_coarse_as_wanted_is_kept(source: int, outcome: ImageOutcome
 
     result = compress(data, Options(), limits)
 
-    assert told(data).picture is not None
+    assert told(data).image is not None
     assert result.outcome is outcome
 
 
@@ -275,7 +279,7 @@ def test_a_lossless_source_is_kept() -> None:
 
     exact = with_bits(patched(nearly, b"nclx", 5, b"\0"), f"{told_points}{6:08b}", f"{told_points}{0:08b}")
 
-    assert [picture and picture.lossless for picture in (told(nearly).picture, told(exact).picture)] == [False, True]
+    assert [picture and picture.lossless for picture in (told(nearly).image, told(exact).image)] == [False, True]
     assert done(nearly).outcome is COMPRESSED
     assert done(exact).data == exact
 
@@ -321,7 +325,7 @@ def test_an_animation_is_kept_and_its_repeats_are_read() -> None:
     # A duration of 2,500 ms for the track: the edit of 1,000 ms runs two and a half times.
     thrice = patched(data, b"tkhd", 28, struct.pack(">Q", 2_500))
 
-    assert (told(data).frames, told(data).plays, told(thrice).plays) == (4, 0, 3)
+    assert (told(data).frames, told(data).play_count, told(thrice).play_count) == (4, 0, 3)
     assert inspect(data, ImageLimits()).frames == 4
     assert done(data).data == data
     assert done(thrice).data == thrice
@@ -339,7 +343,7 @@ def test_a_scaled_animation_keeps_durations_and_plays(duration: bytes, repeats: 
 
     after = Image.open(BytesIO(result.data))
     assert (after.size, after.n_frames) == ((48, 32), 4)
-    assert (told(data).plays, told(result.data).plays) == (plays, plays)
+    assert (told(data).play_count, told(result.data).play_count) == (plays, plays)
     for n, milliseconds in enumerate(DURATIONS):
         after.seek(n)
         after.load()
@@ -360,7 +364,7 @@ def test_what_pillow_would_lose_is_kept(kind: bytes, at: int, new: bytes) -> Non
 
     changed = patched(data, kind, at, new)
 
-    assert (told(data).plain, told(changed).plain) == (True, False)
+    assert (told(data).pillow_can_represent, told(changed).pillow_can_represent) == (True, False)
     assert done(data).outcome is COMPRESSED
     assert done(changed).data == changed
 
@@ -371,7 +375,9 @@ def test_a_picture_that_is_cropped_by_its_reader_is_kept() -> None:
 
     cropped = with_property(data, crop)
 
-    assert (told(data).plain, told(cropped).plain, told(cropped).honest) == (True, False, True)
+    assert told(data).pillow_can_represent
+    assert not told(cropped).pillow_can_represent
+    assert told(cropped).declared_size_matches
     assert done(cropped).data == cropped
 
 
@@ -381,7 +387,7 @@ def test_a_grid_is_read_as_what_all_its_tiles_cost() -> None:
 
     structure = told(data)
 
-    assert (structure.area, structure.honest, structure.picture) == (6 * 96 * 64, True, None)
+    assert (structure.area, structure.declared_size_matches, structure.image) == (6 * 96 * 64, True, None)
     assert inspect(data, ImageLimits()).width == 280
     assert opened(data).size == (280, 120)
     result = done(data)
@@ -395,7 +401,7 @@ def test_a_picture_that_claims_another_size_is_corrupt(size: tuple[int, int]) ->
 
     failure = refused(data)
 
-    assert (failure.code, failure.message) == (CORRUPT, "The picture is damaged: it claims two different sizes.")
+    assert (failure.code, failure.message) == (CORRUPT, "The image is damaged: it declares two different sizes.")
 
 
 def with_sequence_size(data: bytes, width: int, height: int) -> bytes:
@@ -517,7 +523,7 @@ def test_an_alpha_that_is_coded_in_another_size_counts_too() -> None:
     lying = data[:at] + int(bits, 2).to_bytes(12, "big") + data[at + 12 :]
 
     assert (told(data).area, told(lying).area) == (33 * 33, 64 * 63)
-    assert refused(lying).message == "The picture is damaged: it claims two different sizes."
+    assert refused(lying).message == "The image is damaged: it declares two different sizes."
     assert refused(lying, ImageLimits(max_pixels=2_000)).code is TOO_LARGE
 
 
@@ -567,7 +573,7 @@ def test_an_arbitrary_stream_only_ever_raises_an_image_failure(content: bytes) -
 def refusal(data: bytes) -> ImageErrorCode | None:
     """Why a file is refused; whatever else is raised fails the test."""
     try:
-        heif.structure(data, 50)
+        heif.read_structure(data, 50)
         compress(data, Options(), TINY)
     except ImageError as failure:
         return failure.code

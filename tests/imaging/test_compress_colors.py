@@ -143,7 +143,7 @@ def test_16_bits_of_a_big_endian_tiff_stay_too() -> None:
 def test_numbers_without_a_white_cannot_be_changed(name: str) -> None:
     data = tiff.sources()[name]
 
-    with pytest.raises(ImageError, match=r"nothing tells which of them is white") as refused:
+    with pytest.raises(ImageError, match=r"does not state which value is white") as refused:
         done(data, scale=0.5)
 
     assert refused.value.code is ImageErrorCode.UNSUPPORTED_FORMAT

@@ -45,14 +45,14 @@ def refused(data: bytes, limits: ImageLimits | None = None) -> ImageError:
     ("data", "code", "words"),
     [
         (b"", NOT_AN_IMAGE, "The file is empty."),
-        (b"\n<!DOCTYPE html><html><svg></svg></html>", NOT_AN_IMAGE, "The host answered with a web page"),
-        (b"\xef\xbb\xbf<html><body>404", NOT_AN_IMAGE, "The host answered with a web page"),
+        (b"\n<!DOCTYPE html><html><svg></svg></html>", NOT_AN_IMAGE, "The host returned a web page"),
+        (b"\xef\xbb\xbf<html><body>404", NOT_AN_IMAGE, "The host returned a web page"),
         (b'{"error": "not found"}', NOT_AN_IMAGE, "JSON"),
         (b'<?xml version="1.0"?><Error>AccessDenied</Error>', NOT_AN_IMAGE, "an XML document"),
         (b"PK\x03\x04rest", NOT_AN_IMAGE, "ZIP"),
         (b"RIFF\0\0\0\0WAVEfmt ", NOT_AN_IMAGE, "sound"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", NOT_AN_IMAGE, "a video"),
-        (b"hello, world", NOT_AN_IMAGE, "not those of a picture"),
+        (b"hello, world", NOT_AN_IMAGE, "not an image in a known format"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', UNSUPPORTED, "an SVG drawing"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", UNSUPPORTED, "PostScript"),
         (b"%PDF-1.7", UNSUPPORTED, "a PDF document"),
@@ -68,7 +68,7 @@ def test_what_is_no_picture_of_ours_is_named(data: bytes, code: ImageErrorCode, 
 
     assert failure.code is code
     assert words in failure.message
-    assert ("JPEG, PNG, WebP, AVIF, GIF, TIFF and BMP are." in failure.message) is (code is UNSUPPORTED)
+    assert ("Use JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP." in failure.message) is (code is UNSUPPORTED)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"])
@@ -265,7 +265,7 @@ def test_run_lengths_are_expanded_when_they_are_few() -> None:
 
     assert looks_the_same(few, done(few, format=OutputFormat.PNG).data)
     assert done(many).outcome is KEPT
-    with pytest.raises(ImageError, match="run-length coded BMP of more than 4 MB") as caught:
+    with pytest.raises(ImageError, match="run-length encoded BMP of more than 4 MB") as caught:
         done(many, scale=0.5)
     assert caught.value.code is TOO_LARGE
 
@@ -277,9 +277,7 @@ def test_run_lengths_that_are_cut_off_are_corrupt() -> None:
 def test_limits_are_told_with_their_numbers() -> None:
     limits = ImageLimits(max_pixels=1_000, max_total_pixels=3_000, max_frames=3)
 
-    assert refused(bytes_of("PNG"), limits).message == (
-        "The picture has 64 x 48 pixels; at most 0.001 megapixels are taken."
-    )
+    assert refused(bytes_of("PNG"), limits).message == ("The image has 64 x 48 pixels; the limit is 0.001 megapixels.")
     assert "more than 3 frames" in refused(gif_of_many_frames(8, 8, 4), limits).message
     assert "3 frames" not in refused(gif_of_many_frames(30, 34, 3), limits).message
 

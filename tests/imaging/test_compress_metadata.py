@@ -7,8 +7,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from gql_imgproc.imaging.codecs.png_chunks import read, write
 from gql_imgproc.imaging.options import Crop, OutputFormat
-from gql_imgproc.imaging.png_chunks import joined, read
 from tests.imaging.corpus import gif, jpeg
 from tests.imaging.corpus.compressing import COMPRESSED, done
 from tests.imaging.corpus.displayed import opened
@@ -30,7 +30,7 @@ def told(name: str) -> bytes:
     data = bytes_of(photo(), name, exif=exif, **how, **({} if name in ("PNG", "TIFF") else {"xmp": XMP}))
     if name == "PNG":
         header, *rest = read(data)
-        return joined([header, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP), *rest])
+        return write([header, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP), *rest])
     return jpeg.after_soi(data, IPTC, LONG_XMP) if name == "JPEG" else data
 
 

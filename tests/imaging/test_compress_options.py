@@ -52,7 +52,7 @@ def test_a_crop_outside_the_picture_is_refused(crop: Crop) -> None:
         done(bytes_of(quarters(), "PNG"), crop=crop)
 
     assert refused.value.code is ImageErrorCode.OPTIONS_IMPOSSIBLE
-    assert "lies outside the picture of 200 x 120 pixels;" in refused.value.message
+    assert "lies outside the image of 200 x 120 pixels." in refused.value.message
     assert not refused.value.retryable
 
 
@@ -166,7 +166,7 @@ def test_every_page_of_a_tiff_is_scaled() -> None:
 
 
 def test_a_side_that_the_format_cannot_hold_is_refused() -> None:
-    with pytest.raises(ImageError, match="too large for WebP, which holds at most 16,383") as refused:
+    with pytest.raises(ImageError, match="too large for WebP, which allows at most 16,383") as refused:
         done(bytes_of(Image.new("L", (17_000, 1)), "PNG"), format=OutputFormat.WEBP)
 
     assert refused.value.code is ImageErrorCode.TOO_LARGE

@@ -11,8 +11,8 @@ import oxipng
 import pytest
 from PIL import Image
 
-from gql_imgproc.imaging import png_recompress
-from gql_imgproc.imaging.png_chunks import SAMPLES, read
+from gql_imgproc.imaging.codecs import png_recompress
+from gql_imgproc.imaging.codecs.png_chunks import SAMPLES, read
 from tests.imaging.corpus.compressing import COMPRESSED, KEPT, done
 from tests.imaging.corpus.displayed import durations_ms, fidelity, frames, looks_the_same, opened
 from tests.imaging.corpus.images import SRGB, drawing, photo
@@ -310,5 +310,5 @@ def test_oxipng_is_given_so_little_that_nobody_waits(monkeypatch: pytest.MonkeyP
 def test_rows_that_are_longer_than_the_header_says_are_not_read_to_their_end() -> None:
     bomb = zlib.compress(bytes(50_000_000), 9)
 
-    assert png_recompress._inflated(bomb, 1_000_000) is None
-    assert png_recompress._deflated(bomb, 1_000_000) == bomb
+    assert png_recompress._inflate(bomb, 1_000_000) is None
+    assert png_recompress._recompress_stream(bomb, 1_000_000) == bomb

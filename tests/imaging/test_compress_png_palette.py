@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageFilter
 
-from gql_imgproc.imaging import png_color_count, png_palette
+from gql_imgproc.imaging import color_count
 from gql_imgproc.imaging import similarity as gates
+from gql_imgproc.imaging.codecs import png_palette
 from tests.imaging.corpus.compressing import COMPRESSED, done
 from tests.imaging.corpus.displayed import GROUNDS, fidelity, looks_the_same, opened, over
 from tests.imaging.corpus.images import drawing, photo
@@ -75,8 +76,8 @@ rgba = st.tuples(*[st.integers(0, 255)] * 4)
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(rgba, st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 20))
-def test_colours_are_joined_to_so_many_and_each_has_one(counts: dict[png_color_count.Colour, int], most: int) -> None:
-    shown = png_color_count.reduce_colors(counts, most)
+def test_colours_are_joined_to_so_many_and_each_has_one(counts: dict[color_count.Color, int], most: int) -> None:
+    shown = color_count.reduce_colors(counts, most)
 
     assert set(shown) == set(counts)
     assert len(set(shown.values())) <= most
@@ -84,7 +85,7 @@ def test_colours_are_joined_to_so_many_and_each_has_one(counts: dict[png_color_c
         assert all(a == to[3] and (a == 0 or _near((r, g, b, a), to)) for (r, g, b, a), to in shown.items())
 
 
-def _near(one: png_color_count.Colour, other: png_color_count.Colour) -> bool:
+def _near(one: color_count.Color, other: color_count.Color) -> bool:
     """Whether both show the same: what is nearly clear hides colours."""
     return all(abs(a - b) * one[3] <= 2 * 255 for a, b in zip(one, other, strict=True))
 
@@ -92,12 +93,12 @@ def _near(one: png_color_count.Colour, other: png_color_count.Colour) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(rgba, min_size=1, max_size=256), st.integers(1, 30), st.integers(1, 30), st.randoms())
 def test_few_colours_are_numbered_exactly(
-    colours: list[png_color_count.Colour], width: int, height: int, chance: random.Random
+    colours: list[color_count.Color], width: int, height: int, chance: random.Random
 ) -> None:
     rows = b"".join(bytes(chance.choice(colours)) for _ in range(width * height))
     image = Image.frombytes("RGBA", (width, height), rows)
 
-    [made] = png_palette.reduced(image, 50, profile=False)
+    [made] = png_palette.reduce(image, 50, has_profile=False)
 
     assert all(over(made, ground).tobytes() == over(image, ground).tobytes() for ground in GROUNDS)
 
@@ -122,7 +123,7 @@ def test_libimagequant_stands_behind_the_gate(monkeypatch: pytest.MonkeyPatch, o
     quantiser = Quantiser(off)
     monkeypatch.setattr(png_palette, "libimagequant", quantiser)
     # A soft gradient: many colours, for which a palette of 256 is good enough, but not for Pillow's coarse sample.
-    monkeypatch.setattr(png_palette, "_PROMISING_DB", math.inf)
+    monkeypatch.setattr(png_palette, "_MIN_SAMPLE_DB", math.inf)
     soft = Image.merge("RGB", [Image.radial_gradient("L").rotate(20 * n).resize((200, 150)) for n in range(3)])
     data = saved(soft.point(lambda n: n // 4 + 90))
 

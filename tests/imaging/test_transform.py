@@ -38,9 +38,9 @@ def test_no_more_is_decoded_than_the_target_needs(
     size: tuple[int, int], options: Options, drafted: tuple[int, int], orientation: int
 ) -> None:
     image = jpeg(Image.new("RGB", size))
-    plan = transform.plan(options, size if orientation == 1 else size[::-1])
+    plan = transform.make_plan(options, size if orientation == 1 else size[::-1])
     if orientation != 1 and options.max_width:
-        plan = transform.plan(Options(max_height=options.max_width), size[::-1])
+        plan = transform.make_plan(Options(max_height=options.max_width), size[::-1])
 
     transform.draft_size(image, plan, orientation)
     image.load()
@@ -51,7 +51,7 @@ def test_no_more_is_decoded_than_the_target_needs(
 def test_what_is_decoded_never_falls_short_of_the_target() -> None:
     for width, height, scale in product(range(1, 34), (1, 7, 16, 33), (0.05, 0.12, 0.13, 0.25, 0.3, 0.5, 0.6)):
         image = jpeg(Image.new("L", (width, height)))
-        plan = transform.plan(Options(scale=scale), image.size)
+        plan = transform.make_plan(Options(scale=scale), image.size)
 
         transform.draft_size(image, plan, 1)
 
@@ -66,7 +66,7 @@ def test_a_column_that_is_decoded_in_part_does_not_shift_the_others(orientation:
     slope = Image.linear_gradient("L").rotate(90).resize((65, 65), Image.Resampling.BICUBIC)
     slope = ImageChops.add(slope, Image.linear_gradient("L").resize((65, 65), Image.Resampling.BICUBIC), scale=2)
     whole, drafted = jpeg(slope, orientation), jpeg(slope, orientation)
-    plan = transform.plan(Options(max_width=6), whole.size)
+    plan = transform.make_plan(Options(max_width=6), whole.size)
     wanted = transform.apply_geometry(whole, plan, orientation)
 
     transform.draft_size(drafted, plan, orientation)

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from gql_imgproc.imaging.png_chunks import SAMPLES, joined, read
+from gql_imgproc.imaging.codecs.png_chunks import SAMPLES, read, write
 from tests.imaging.corpus.images import bytes_of, drawing, photo
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -34,7 +34,7 @@ def png(
         ]
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, adam7)
     stream = zlib.compress(b"".join(b"\0" + row for row in whole), 0)
-    return joined([(b"IHDR", header), *more, (b"IDAT", stream), (b"IEND", b"")])
+    return write([(b"IHDR", header), *more, (b"IDAT", stream), (b"IEND", b"")])
 
 
 def samples(data: bytes) -> bytes:
@@ -165,7 +165,7 @@ def in_pieces(data: bytes) -> bytes:
         else:
             out.append((kind, body))
     out.insert(-1, (b"tEXt", b"Comment\0made by hand"))
-    return joined(out)
+    return write(out)
 
 
 ANIMATIONS: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""The segments of a JPEG: its size, its scans, whether it has an end, and what is told beside the pixels."""
+"""Walks the segments of a JPEG: size, scans, end marker and metadata."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 
 from gql_imgproc.imaging.errors import corrupt_image, unsupported
-from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure, orientation_of
+from gql_imgproc.imaging.exif import read_orientation
+from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
 
-#: Bytes between two segments that may be junk; decoders look through them one by one.
+#: Junk bytes between segments. Decoders read them one by one.
 _MAX_JUNK_BYTES = 65_536
 _EXIF, _PHOTOSHOP, _LONG_XMP = b"Exif\0\0", b"Photoshop 3.0\0", b"http://ns.adobe.com/xmp/extension/\0"
 _START_OF_SCAN, _END = 0xDA, 0xD9
-#: A marker among coded pixels: those of zero are pixels, 0xD0 to 0xD7 restarts, and 0xFF fills.
+#: A marker among coded pixels. 0x00 is an escaped pixel, 0xD0 to 0xD7 are restarts, 0xFF is a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
@@ -23,36 +24,34 @@ def read_structure(data: bytes) -> ImageStructure:
             if size is not None or len(body) < 6:
                 break
             if body[0] != 8 or marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):
-                raise unsupported(
-                    "This is a JPEG of a rare kind (lossless, hierarchical or 12 bits), which is not supported."
-                )
+                raise unsupported("The file is a lossless, hierarchical or 12-bit JPEG, which is not supported.")
             size = int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
             progressive, components = marker not in (0xC0, 0xC1, 0xC9), body[5]
         elif marker == 0xE1 and body.startswith(_EXIF):
-            # Browsers take the first one.
-            orientation = orientation or orientation_of(body)
+            # Browsers use the first one.
+            orientation = orientation or read_orientation(body)
         elif marker == _START_OF_SCAN:
             if size is None:
                 break
             start = at + len(body)
-            # A baseline scan that holds all components is the only one that is read.
-            single = not progressive and body[:1] == bytes((components,))
-            scans, ended = (1, _ends(data, start)) if single else _scans(data, start)
-            return ImageStructure(*size, orientation=orientation or 1, scans=scans, ended=ended)
-    raise corrupt_image("The JPEG is damaged: its header ends before the picture begins.")
+            # Decoders read no further scan after a baseline scan with all components.
+            is_only_scan = not progressive and body[:1] == bytes((components,))
+            scans, is_complete = (1, _has_end(data, start)) if is_only_scan else _count_scans(data, start)
+            return ImageStructure(*size, orientation=orientation or 1, scans=scans, is_complete=is_complete)
+    raise corrupt_image("The JPEG is damaged: it ends inside its header.")
 
 
-def metadata(data: bytes, remade: bool) -> bytes:
-    """Segments with IPTC and with what of XMP is too long for one, which Pillow does not carry over.
+def metadata(data: bytes, *, has_new_pixels: bool) -> bytes:
+    """The segments with IPTC and with XMP that is too long for one segment. Pillow does not carry them over.
 
-    For `remade` pixels only IPTC: Photoshop's other parts and long XMP hold thumbnails, which would show what was cut
-    away.
+    With new pixels only IPTC: Photoshop's other resources and long XMP contain thumbnails, which might show what was
+    cropped.
     """
     out = []
     for marker, _, body in segments(data):
         if marker == 0xED and body.startswith(_PHOTOSHOP):
-            body = _iptc(body) if remade else body
-        elif remade or marker != 0xE1 or not body.startswith(_LONG_XMP):
+            body = _iptc(body) if has_new_pixels else body
+        elif has_new_pixels or marker != 0xE1 or not body.startswith(_LONG_XMP):
             continue
         if body:
             out.append(bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body)
@@ -60,7 +59,7 @@ def metadata(data: bytes, remade: bool) -> bytes:
 
 
 def _iptc(body: bytes) -> bytes:
-    """What Photoshop tells without all but IPTC (image resource 0x0404); empty when there is none."""
+    """The Photoshop segment reduced to IPTC (image resource 0x0404); empty if there is none."""
     at = len(_PHOTOSHOP)
     while body[at : at + 4] == b"8BIM" and at + 12 <= len(body):
         name = body[at + 6] + 2 & ~1
@@ -74,7 +73,7 @@ def _iptc(body: bytes) -> bytes:
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Marker, offset and content of each segment up to the first scan, as far as the header is whole."""
+    """Marker, offset and content of each complete segment up to the first scan."""
     at, junk = 2, 0
     for _ in range(MAX_PARTS):
         marker_at = data.find(b"\xff", at)
@@ -102,22 +101,22 @@ def segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += length
 
 
-def _ends(data: bytes, at: int) -> bool:
-    # Nearly all do with their last bytes, and looking through all of them takes 1 ms a megabyte.
+def _has_end(data: bytes, at: int) -> bool:
+    # Nearly all files end with the marker, and searching the whole file takes 1 ms per megabyte.
     return data.endswith(b"\xff\xd9") or data.find(b"\xff\xd9", at) >= 0
 
 
-def _scans(data: bytes, at: int) -> tuple[int, bool]:
-    """How many scans there are from the pixels of the first one on, and whether the picture ends after them.
+def _count_scans(data: bytes, at: int) -> tuple[int, bool]:
+    """The number of scans, and whether there is an end marker; `at` is the start of the pixels of the first scan.
 
-    What stands behind the end is not the picture's: a film of a phone, an archive, another picture.
+    Bytes after the end marker do not belong to the image: a video of a phone, an archive, another image.
     """
     scans = 1
     for _ in range(MAX_PARTS):
-        found = _MARKER.search(data, at)
-        if found is None:
+        match = _MARKER.search(data, at)
+        if match is None:
             return scans, False
-        marker, at = data[found.start() + 1], found.end()
+        marker, at = data[match.start() + 1], match.end()
         if marker == _END:
             return scans, True
         if marker == 0x01 or marker == 0xD8:

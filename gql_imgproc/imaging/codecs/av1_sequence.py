@@ -1,4 +1,4 @@
-"""The sequence header of AV1: what all frames after it have in common.
+"""Reads the sequence header of AV1, which applies to all frames after it.
 
 Section numbers are those of the AV1 Bitstream & Decoding Process Specification (version 1.0.0 with errata 1).
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gql_imgproc.imaging.av1_bits import BitReader, TruncatedHeader
+from gql_imgproc.imaging.codecs.av1_bits import BitReader, TruncatedHeader
 
-#: Both tools of a sequence can be "told in each frame" (6.4.2).
+#: Value of the two tools that each frame sets for itself (6.4.2).
 SELECT = 2
 IDENTITY = 0
 
@@ -35,15 +35,15 @@ class Sequence:
     transfer: int
     matrix: int
     separate_uv: bool
-    #: Bits of frame_presentation_time (0 when frames do not tell it) and of buffer_removal_time.
+    #: Bits of frame_presentation_time (0 if frames do not contain it) and of buffer_removal_time.
     presentation_bits: int
     removal_bits: int
     decoder_model: bool
-    #: operating_point_idc where a decoder model is present for that point.
+    #: operating_point_idc of the points with a decoder model.
     modelled_points: tuple[int, ...]
 
 
-def sequence_header(bits: BitReader) -> Sequence:
+def read_sequence_header(bits: BitReader) -> Sequence:
     """sequence_header_obu() of 5.5.1."""
     profile = bits.number(3)
     bits.number(1)  # still_picture
@@ -97,7 +97,7 @@ def sequence_header(bits: BitReader) -> Sequence:
             order_hint_bits = bits.number(3) + 1
     superres = bits.flag()
     bits.number(2)  # CDEF, restoration
-    bit_depth, monochrome, (primaries, transfer, matrix), separate_uv = _colours(bits, profile)
+    bit_depth, monochrome, (primaries, transfer, matrix), separate_uv = _read_color_config(bits, profile)
     return Sequence(
         reduced,
         width_bits,
@@ -123,7 +123,7 @@ def sequence_header(bits: BitReader) -> Sequence:
     )
 
 
-def _colours(bits: BitReader, profile: int) -> tuple[int, bool, tuple[int, int, int], bool]:
+def _read_color_config(bits: BitReader, profile: int) -> tuple[int, bool, tuple[int, int, int], bool]:
     """color_config() of 5.5.2: bit depth, monochrome, code points (H.273), separate_uv_delta_q."""
     if profile > 2:
         raise TruncatedHeader

@@ -1,4 +1,4 @@
-"""The boxes of an ISO base media file (ISO/IEC 14496-12), walked within bounds."""
+"""Walks the boxes of an ISO base media file (ISO/IEC 14496-12) within bounds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from gql_imgproc.imaging.errors import corrupt_image
 
 Box = tuple[bytes, memoryview]
-#: Offset and length of bytes that are one piece of a picture.
+#: Offset and length of each piece of an image.
 Extents = tuple[tuple[int, int], ...]
 
 
 class BoxBudget:
-    """How many parts of a file may still be looked at, whatever it claims to hold."""
+    """The number of parts of a file that may still be read, whatever the file declares."""
 
     def __init__(self, parts: int) -> None:
         self._left = parts
@@ -25,14 +25,14 @@ class BoxBudget:
 
 
 class IsoBmffReader:
-    """A file, and what may still be read of it."""
+    """A file with the budget for reading it."""
 
     def __init__(self, data: bytes, parts: int) -> None:
         self.view, self.budget = memoryview(data), BoxBudget(parts)
         self._joined_bytes = 0
 
-    def walk(self, view: memoryview, lenient: bool = False) -> Iterator[Box]:
-        """Type and content of each box (4.2). `lenient` is for what may follow the last one of a file."""
+    def walk(self, view: memoryview, *, lenient: bool = False) -> Iterator[Box]:
+        """Type and content of each box (4.2). With `lenient`, other bytes may follow the last box of the file."""
         at, end = 0, len(view)
         while at + 8 <= end:
             self.budget.spend()
@@ -50,14 +50,14 @@ class IsoBmffReader:
             yield kind, view[at + head : at + size]
             at += size
 
-    def joined(self, view: memoryview, extents: Extents) -> memoryview:
+    def read_extents(self, view: memoryview, extents: Extents) -> memoryview:
         if any(offset + length > len(view) for offset, length in extents):
             raise corrupt_image("The AVIF is incomplete: bytes are missing at its end.")
         if len(extents) == 1:
             offset, length = extents[0]
             return view[offset : offset + length]
-        # Extents may all be the same bytes, and a decoder joins them as often as they are told.
+        # All extents may be the same bytes, and a decoder copies them for each extent.
         self._joined_bytes += sum(length for _, length in extents)
         if self._joined_bytes > len(self.view):
-            raise corrupt_image("The AVIF is damaged: its pictures claim more bytes than it has.")
+            raise corrupt_image("The AVIF is damaged: its images declare more bytes than the file has.")
         return memoryview(b"".join(view[offset : offset + length] for offset, length in extents))

@@ -1,4 +1,4 @@
-"""The header of an AV1 frame, as far as its quantiser.
+"""Reads the header of an AV1 frame up to its quantizer.
 
 Section numbers are those of the AV1 Bitstream & Decoding Process Specification (version 1.0.0 with errata 1).
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gql_imgproc.imaging.av1_bits import BitReader, TruncatedHeader
-from gql_imgproc.imaging.av1_sequence import SELECT, Sequence
+from gql_imgproc.imaging.codecs.av1_bits import BitReader, TruncatedHeader
+from gql_imgproc.imaging.codecs.av1_sequence import SELECT, Sequence
 
 _KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the header of a picture that needs no other one tells (5.9)."""
+    """The header of a frame that refers to no other frame (5.9)."""
 
     width: int
     height: int
@@ -24,20 +24,20 @@ class Frame:
     lossless: bool
 
 
-def frame_header(body: memoryview, sequence: Sequence, extension: int) -> tuple[Frame | None, int]:
-    """What the header tells, if it can be read, and the most pixels that the frame may have."""
+def read_frame_header(body: memoryview, sequence: Sequence, extension: int) -> tuple[Frame | None, int]:
+    """The header, if it is readable, and the maximum of pixels of the frame."""
     bits = BitReader(body)
     try:
-        size = _frame_size(bits, sequence, extension)
+        size = _read_frame_size(bits, sequence, extension)
     except TruncatedHeader:
-        # A frame may give a size of its own, in as many bits as the sequence allows, and decoders believe it.
+        # A frame may declare a size of its own, with the number of bits in the sequence header. Decoders accept it.
         return None, 1 << sequence.width_bits + sequence.height_bits
     if size is None:
         return None, sequence.width * sequence.height
     area = size.width * size.height
     try:
         _skip_tiles(bits, size, 5 if sequence.large_blocks else 4)
-        base_q_idx, lossless = _quantiser(bits, sequence)
+        base_q_idx, lossless = _read_quantizer(bits, sequence)
     except TruncatedHeader:
         return None, area
     return Frame(size.width, size.height, base_q_idx, lossless), area
@@ -45,15 +45,15 @@ def frame_header(body: memoryview, sequence: Sequence, extension: int) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """Of a frame; `coded_width` is smaller than `width` when the decoder is to stretch it (5.9.8)."""
+    """Size of a frame. `coded_width` is smaller than `width` if the decoder scales the frame up (5.9.8)."""
 
     width: int
     height: int
     coded_width: int
 
 
-def _frame_size(bits: BitReader, sequence: Sequence, extension: int) -> _Size | None:
-    """uncompressed_header() of 5.9.2 up to tile_info(); None for a frame that refers to others of its size."""
+def _read_frame_size(bits: BitReader, sequence: Sequence, extension: int) -> _Size | None:
+    """uncompressed_header() of 5.9.2 up to tile_info(). None if the frame takes its size from another one."""
     kind, shown, resilient = _KEY_FRAME, True, True
     if not sequence.reduced:
         if bits.flag():  # show_existing_frame
@@ -93,7 +93,7 @@ def _frame_size(bits: BitReader, sequence: Sequence, extension: int) -> _Size | 
 
 
 def _skip_removal_times(bits: BitReader, sequence: Sequence, extension: int) -> None:
-    """buffer_removal_time of 5.9.2, told for the operating points that this layer is part of."""
+    """buffer_removal_time of 5.9.2, present for the operating points that include this layer."""
     if not sequence.decoder_model or not bits.flag():
         return
     temporal, spatial = extension >> 5, extension >> 3 & 3
@@ -103,19 +103,19 @@ def _skip_removal_times(bits: BitReader, sequence: Sequence, extension: int) -> 
 
 
 def _skip_tiles(bits: BitReader, size: _Size, shift: int) -> None:
-    """tile_info() of 5.9.15; `shift` is that from 4x4 units to superblocks."""
+    """tile_info() of 5.9.15; `shift` converts 4x4 units to superblocks."""
     columns, rows = (((n + 7 >> 3 << 1) + (1 << shift) - 1) >> shift for n in (size.coded_width, size.height))
     widest = 4096 >> shift + 2
     largest = 4096 * 2304 >> 2 * (shift + 2)
     at_least = _log2(widest, columns)
     tiles_at_least = max(at_least, _log2(largest, rows * columns))
     if bits.flag():
-        across = _incremented(bits, at_least, _log2(1, min(columns, 64)))
-        down = _incremented(bits, max(tiles_at_least - across, 0), _log2(1, min(rows, 64)))
+        across = _read_increments(bits, at_least, _log2(1, min(columns, 64)))
+        down = _read_increments(bits, max(tiles_at_least - across, 0), _log2(1, min(rows, 64)))
     else:
-        widths = _told_one_by_one(bits, columns, widest)
+        widths = _read_sizes(bits, columns, widest)
         area = rows * columns >> tiles_at_least + 1 if tiles_at_least else rows * columns
-        heights = _told_one_by_one(bits, rows, max(area // max(widths), 1))
+        heights = _read_sizes(bits, rows, max(area // max(widths), 1))
         across, down = _log2(1, len(widths)), _log2(1, len(heights))
     if across or down:
         bits.number(across + down + 2)
@@ -129,44 +129,44 @@ def _log2(unit: int, target: int) -> int:
     return power
 
 
-def _incremented(bits: BitReader, least: int, most: int) -> int:
+def _read_increments(bits: BitReader, least: int, most: int) -> int:
     while least < most and bits.flag():
         least += 1
     return least
 
 
-def _told_one_by_one(bits: BitReader, blocks: int, most: int) -> list[int]:
+def _read_sizes(bits: BitReader, blocks: int, most: int) -> list[int]:
     sizes: list[int] = []
     while blocks > 0:
-        sizes.append(bits.below(min(blocks, most)) + 1)
+        sizes.append(bits.read_ns(min(blocks, most)) + 1)
         blocks -= sizes[-1]
     return sizes
 
 
-def _quantiser(bits: BitReader, sequence: Sequence) -> tuple[int, bool]:
+def _read_quantizer(bits: BitReader, sequence: Sequence) -> tuple[int, bool]:
     """base_q_idx, and whether all is lossless (7.12.2): quantization_params(), segmentation_params()."""
     base = bits.number(8)
-    deltas = [_delta(bits)]
+    deltas = [_read_delta(bits)]
     if not sequence.monochrome:
         differ = sequence.separate_uv and bits.flag()
-        deltas += [_delta(bits) for _ in range(4 if differ else 2)]
+        deltas += [_read_delta(bits) for _ in range(4 if differ else 2)]
     if bits.flag():
-        bits.number(12 if sequence.separate_uv else 8)  # quantiser matrices
+        bits.number(12 if sequence.separate_uv else 8)  # quantizer matrices
     indices = [base]
     if bits.flag():
-        indices = [base + _segment(bits) for _ in range(8)]
+        indices = [base + _read_segment(bits) for _ in range(8)]
     return base, max(indices) <= 0 and not any(deltas)
 
 
-def _delta(bits: BitReader) -> int:
+def _read_delta(bits: BitReader) -> int:
     """read_delta_q() of 5.9.13."""
     return bits.signed(7) if bits.flag() else 0
 
 
-def _segment(bits: BitReader) -> int:
-    """What a segment of 5.9.14 adds to the quantiser; its other features are skipped."""
-    quantiser = bits.signed(9) if bits.flag() else 0
+def _read_segment(bits: BitReader) -> int:
+    """The quantizer offset of a segment (5.9.14). Its other features are skipped."""
+    quantizer = bits.signed(9) if bits.flag() else 0
     for width in (7, 7, 7, 7, 3, 0, 0):
         if bits.flag():
             bits.number(width)
-    return quantiser
+    return quantizer

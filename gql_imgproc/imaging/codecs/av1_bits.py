@@ -1,20 +1,20 @@
-"""Numbers in the headers of AV1.
+"""Reads numbers from the headers of AV1.
 
 Section numbers are those of the AV1 Bitstream & Decoding Process Specification (version 1.0.0 with errata 1).
 """
 
 from __future__ import annotations
 
-#: Bytes of a header that are looked at; the longest that can be written down is shorter.
+#: Bytes of a header that are read. The longest possible header is shorter.
 MAX_HEADER_BYTES = 1_024
 
 
 class TruncatedHeader(Exception):
-    """A header that ends early, or that is of a kind which is not read here."""
+    """A header that ends early, or a type of header that is not supported here."""
 
 
 class BitReader:
-    """Numbers of any width, most significant bit first (4.10)."""
+    """Reads numbers of any width, most significant bit first (4.10)."""
 
     def __init__(self, data: memoryview) -> None:
         head = bytes(data[:MAX_HEADER_BYTES])
@@ -34,7 +34,7 @@ class BitReader:
         number = self.number(bits)
         return number - (1 << bits) if number >> bits - 1 else number
 
-    def below(self, limit: int) -> int:
+    def read_ns(self, limit: int) -> int:
         """ns(n) of 4.10.7: a number below the limit."""
         width = limit.bit_length()
         spare = (1 << width) - limit
