@@ -16,7 +16,7 @@ from dev import DATA_DIR, ENVIRONMENT, URL
 from gql_imgproc.errors import ImgprocError
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.client import Client, CsvRejected
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
 from gql_imgproc.standalone.terminal import show_csv_issues, show_progress
 
 PRODUCTS = 1_000
@@ -54,7 +54,7 @@ async def seed(out: Console) -> int:
     images.mkdir(parents=True, exist_ok=True)
     sample_images.create_sample_images(images)
     text = io.StringIO(newline="")
-    with image_host(images) as port:
+    with serve_images(images) as port:
         csv.writer(text).writerows(rows(f"http://127.0.0.1:{port}"))
         file = io.BytesIO(text.getvalue().encode())
         async with Client(URL, key=key) as client:

@@ -17,7 +17,8 @@ from gql_imgproc.database import migrations
 from gql_imgproc.errors import ImgprocError
 from gql_imgproc.settings import load
 from gql_imgproc.standalone import embedded_redis
-from gql_imgproc.standalone.preflight import check_port, check_writable, lock_data_dir
+from gql_imgproc.standalone.data_dir import check_writable, lock_data_dir
+from gql_imgproc.standalone.server_address import check_port
 from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, wait_until_failed
 
 PAGE_PORT = 5173
@@ -30,7 +31,7 @@ def reloading(name: str, *arguments: str) -> Program:
     """A `gql-imgproc` command that restarts whenever a Python file of the package changes."""
     command = shlex.join([sys.executable, "-m", "gql_imgproc", *arguments])
     watch = (sys.executable, "-m", "watchfiles", "--filter", "python", "--target-type", "command")
-    return Program(name, (*watch, command, "gql_imgproc"), essential=True)
+    return Program(name, (*watch, command, "gql_imgproc"), is_essential=True)
 
 
 def page() -> Program | None:
@@ -48,10 +49,10 @@ async def serve() -> None:
     children: list[ChildProcess] = []
     with ExitStack() as stack:
         stack.enter_context(lock_data_dir(DATA_DIR))
-        redis = stack.enter_context(embedded_redis.embedded())
+        redis = stack.enter_context(embedded_redis.prepare())
         try:
             children.append(ChildProcess(redis.program))
-            await redis.until_ready(children[0])
+            await redis.wait_until_ready(children[0])
             os.environ["IMGPROC_REDIS_URL"] = redis.url
             settings = load()
             embedded_redis.save_url(settings, redis.url)

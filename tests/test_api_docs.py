@@ -20,7 +20,7 @@ from gql_imgproc.graphql.errors import Code
 from gql_imgproc.graphql.request_body import MAX_JSON_BYTES
 from gql_imgproc.graphql.types.connection import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
 from tests.acceptance.conftest import Service
 from tests.support.npm import CLIENTS, SCHEMA_TOOLS, installed, lacking
 
@@ -55,7 +55,7 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file of three pictures, and a host that has them."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "card.gif").write_bytes(sample_images.render_sample("gift-card.gif"))
-    with image_host(folder) as port:
+    with serve_images(folder) as port:
         rows = [f"{number},Card {number},http://127.0.0.1:{port}/card.gif" for number in (1, 2, 3)]
         path = folder / "products.csv"
         path.write_text("\n".join(["S. No.,Product Name,Input Image Urls", *rows]), encoding="utf-8")

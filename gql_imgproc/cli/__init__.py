@@ -1,4 +1,4 @@
-"""The command line: reads arguments, calls one function, tells the outcome."""
+"""The command line: each command reads its arguments, calls one function and prints the result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gql_imgproc.errors import ImgprocError
 
 app = typer.Typer(
     name="gql-imgproc",
-    help="Upload a CSV of products over GraphQL; every picture is fetched, compressed and stored.",
+    help="Upload product CSVs over GraphQL; every image is downloaded, compressed and stored.",
     no_args_is_help=True,
     add_completion=False,
-    # A fault of ours is for the log, as it is; what is foreseen is told in one line by `main`.
+    # Unexpected errors keep their plain traceback; `main` prints expected errors in one line.
     pretty_exceptions_enable=False,
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"gql-imgproc {__version__}")
         raise typer.Exit
 
@@ -30,21 +30,21 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
-for room in (serve, client, keys, tenants, admin):
-    room.register(app)
+for group in (serve, client, keys, tenants, admin):
+    group.register(app)
 
 
 def main() -> None:
-    """Entry of `gql-imgproc`: exit status 1 and one line for whatever was foreseen."""
+    """Entry point of `gql-imgproc`. Expected errors print one line and exit with status 1."""
     try:
         app()
     except ImgprocError as error:
-        # What a driver said may have several lines.
+        # Messages of database drivers can have several lines.
         typer.echo(f"gql-imgproc: {' '.join(str(error).split())}", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Commands about the installation: `migrate`, `export-schema`, `doctor`."""
+"""Commands for the installation: `migrate`, `export-schema`, `doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate() -> None:
-    """Bring the database to the schema of this version: `alembic upgrade head`."""
+    """Migrate the database to the schema of this version, as `alembic upgrade head` does."""
     from gql_imgproc.database.migrations import upgrade
 
     settings = load()
@@ -24,14 +24,14 @@ def migrate() -> None:
 
 
 def export_schema() -> None:
-    """Print the GraphQL schema; `schema.graphql` is this output."""
+    """Print the GraphQL schema. `schema.graphql` contains this output."""
     from gql_imgproc.graphql.schema import export
 
     typer.echo(export().rstrip("\n"))
 
 
 def doctor() -> None:
-    """Say what is configured and what is reachable, with the mend for each fault."""
+    """Check the configuration and every dependency, and say how to fix each problem."""
     from gql_imgproc.standalone.doctor import run_checks
 
     if not run_checks():

@@ -1,4 +1,4 @@
-"""What the commands for whoever runs the service share: the database itself, without a service that runs."""
+"""Direct access to the database, for operators' commands that need no running service."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ import asyncio
 import getpass
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable
-from datetime import datetime
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-
-import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
@@ -35,30 +29,10 @@ def run_with_database(work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
         database.close()
 
 
-def user() -> str:
-    """Who types, for the audit log."""
+def user_name() -> str:
+    """Returns the operating system user, for the audit log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        # A container's user often has no name.
+        # Users in containers often have no name.
         return str(os.getuid()) if sys.platform != "win32" else "unknown"
-
-
-def show(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """A table for people; for a file or another program one line each, with tabs, nothing cut off."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        for row in (titles, *rows):
-            typer.echo("\t".join(row))
-        return
-    table = Table()
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
-
-
-def format_time(value: datetime | None) -> str:
-    """In UTC, which stands elsewhere."""
-    return f"{value:%Y-%m-%d %H:%M}" if value else "-"

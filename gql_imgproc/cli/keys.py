@@ -1,4 +1,4 @@
-"""Commands about API keys: `keys create`, `list`, `rotate`, `revoke`, `rotate-signing`."""
+"""Commands for API keys: `keys create`, `list`, `rotate`, `revoke`, `rotate-signing`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gql_imgproc.cli.database_session import format_time, run_with_database, show, user
+from gql_imgproc.cli.database_session import run_with_database, user_name
+from gql_imgproc.cli.output import format_time, print_table
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.security.scopes import Scope, cli_caller
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 TENANT = "default"
 TITLES = ("Key", "Name", "Tenant", "Scopes", "Created (UTC)", "Expires (UTC)", "Last used (UTC)", "State")
 
-KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="First column of `keys list`.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Key ID, the first column of `keys list`.")]
 
 
 def register(app: typer.Typer) -> None:
-    keys = typer.Typer(help="Make, list, rotate and revoke API keys, in the database itself.", no_args_is_help=True)
+    keys = typer.Typer(help="Create, list, rotate and revoke API keys directly in the database.", no_args_is_help=True)
     for command in (create, list_, rotate, revoke):
         keys.command(command.__name__.rstrip("_"))(command)
     keys.command("rotate-signing")(rotate_signing)
@@ -33,39 +34,42 @@ def register(app: typer.Typer) -> None:
 
 
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for; people and the audit log know it by that.")],
-    tenant: Annotated[str, typer.Option(help="In whose name it speaks.")] = TENANT,
+    name: Annotated[str, typer.Option(help="Name of the key, shown in lists and in the audit log.")],
+    tenant: Annotated[str, typer.Option(help="Tenant the key belongs to.")] = TENANT,
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="What it is good for; may be given again.", case_sensitive=False, show_default="read, write"),
+        typer.Option(
+            help="Scope to grant; repeat the option for several.", case_sensitive=False, show_default="read, write"
+        ),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Until when, for instance 90d, 24h.", show_default="never")
+        str | None,
+        typer.Option(metavar="TIME", help="Lifetime of the key, such as 90d or 24h.", show_default="never"),
     ] = None,
 ) -> None:
-    """Make a key. It is printed once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
+    """Create an API key and print it once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
     from gql_imgproc.access import api_keys, tenants
 
-    expires_at = datetime.now(UTC) + _read(expires, "--expires") if expires is not None else None
+    expires_at = datetime.now(UTC) + _parse(expires, "--expires") if expires is not None else None
 
     async def work(db: Database) -> IssuedApiKey:
-        caller = cli_caller(await tenants.get_by_name(db, tenant), user())
+        caller = cli_caller(await tenants.get_by_name(db, tenant), user_name())
         return await api_keys.create(db, caller, name, scope or (Scope.READ, Scope.WRITE), expires_at)
 
     _print_key(run_with_database(work))
 
 
 def list_(
-    tenant: Annotated[str | None, typer.Option(help="Keys of this tenant only.", show_default="all")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant whose keys to list.", show_default="all")] = None,
 ) -> None:
-    """Show every key: what it is good for, when it was used last, and whether it is usable."""
+    """List API keys with their scopes, last use and state."""
     from gql_imgproc.access import key_repository, tenants
 
     async def work(db: Database) -> list[tuple[str, ApiKey]]:
         tenant_id = await tenants.get_by_name(db, tenant) if tenant is not None else None
         return await db.read(key_repository.list_keys, tenant_id)
 
-    show(
+    print_table(
         TITLES,
         [
             (
@@ -85,54 +89,57 @@ def list_(
 
 def rotate(
     key: KeyArgument,
-    overlap: Annotated[str, typer.Option(metavar="TIME", help="How long the old key goes on, 0s to 30d.")] = "24h",
+    overlap: Annotated[str, typer.Option(metavar="TIME", help="Time the old key stays valid, 0s to 30d.")] = "24h",
 ) -> None:
-    """Make a key of the same name, tenant and scopes, printed once; the old one ends after the overlap."""
+    """Replace an API key with a new one of the same name, tenant and scopes. The old key expires after the overlap.
+
+    The new key is printed once, alone on standard output.
+    """
     from gql_imgproc.access import api_keys
 
-    overlap_time = _read(overlap, "--overlap")
+    overlap_time = _parse(overlap, "--overlap")
 
     async def work(db: Database) -> IssuedApiKey:
         found = await api_keys.get_by_public_id(db, key)
-        return await api_keys.rotate(db, cli_caller(found.tenant_id, user()), found.id, overlap_time)
+        return await api_keys.rotate(db, cli_caller(found.tenant_id, user_name()), found.id, overlap_time)
 
     _print_key(run_with_database(work))
 
 
 def revoke(key: KeyArgument) -> None:
-    """Make a key worthless: at once for what begins, within a minute for what is open."""
+    """Revoke an API key. New requests fail at once; open sessions end within a minute."""
     from gql_imgproc.access import api_keys
 
     async def work(db: Database) -> ApiKey:
         found = await api_keys.get_by_public_id(db, key)
-        return await api_keys.revoke(db, cli_caller(found.tenant_id, user()), found.id)
+        return await api_keys.revoke(db, cli_caller(found.tenant_id, user_name()), found.id)
 
     revoked = run_with_database(work)
     typer.echo(f"{revoked.public_id} ({revoked.name}) is revoked", err=True)
 
 
 def rotate_signing() -> None:
-    """Make a new secret for signed addresses. Those of the last one stay good, earlier ones are over."""
+    """Rotate the URL-signing secret. URLs signed with the previous secret stay valid; older ones expire."""
     from gql_imgproc.access import signed_urls
 
     # The secret belongs to no tenant; the event is in the audit log of the default one.
-    run_with_database(lambda db: signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, user())))
+    run_with_database(lambda db: signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, user_name())))
     typer.echo(
-        "Addresses are signed with a new secret within a minute. Those of the last one stay good; again ends them too",
+        "New URLs are signed with the new secret within a minute. Run this again to invalidate the previous secret.",
         err=True,
     )
 
 
-def _read(text: str, option: str) -> timedelta:
-    read = parse_duration(text)
-    if read is None:
-        raise ConfigurationError(f"{option} is a time such as 90d, 24h, 30m or 45s")
-    return read
+def _parse(text: str, option: str) -> timedelta:
+    duration = parse_duration(text)
+    if duration is None:
+        raise ConfigurationError(f"Invalid {option}. Use a duration such as 90d, 24h, 30m or 45s")
+    return duration
 
 
-def _print_key(made: IssuedApiKey) -> None:
-    key = made.key
+def _print_key(issued: IssuedApiKey) -> None:
+    key = issued.key
     scopes = ", ".join(each.lower() for each in Scope if each in key.scopes)
-    ends = f"until {format_time(key.expires_at)} UTC" if key.expires_at else "until it is revoked"
-    typer.echo(f"{key.public_id} ({key.name}): {scopes}, {ends}. Keep the key now, it is not shown again", err=True)
-    typer.echo(made.text)
+    validity = f"valid until {format_time(key.expires_at)} UTC" if key.expires_at else "valid until revoked"
+    typer.echo(f"{key.public_id} ({key.name}): {scopes}, {validity}. Save the key now; it is not shown again", err=True)
+    typer.echo(issued.text)

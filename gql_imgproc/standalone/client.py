@@ -1,4 +1,4 @@
-"""A client of the service, as anybody could write it: upload, live progress, download."""
+"""A GraphQL client of the service: upload, live progress, download. It uses only the public API."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from gql_imgproc.enums import Priority, RequestStatus
-from gql_imgproc.errors import ImgprocError
 from gql_imgproc.net.loopback import is_loopback
+from gql_imgproc.standalone.errors import ServiceError
 
-#: Deadlines in seconds: for one answer, for an upload or a download from first to last byte, for a handshake.
-ANSWER_S, TRANSFER_S, HANDSHAKE_S = 30.0, 600.0, 10.0
-#: Status with which the service closes the socket of a caller whose API key is not good.
+#: Deadlines in seconds: for one response, for a whole upload or download, for a handshake.
+RESPONSE_S, TRANSFER_S, HANDSHAKE_S = 30.0, 600.0, 10.0
+#: Close code of the WebSocket when the API key is invalid; `graphql.auth` defines it, too heavy to import here.
 CLOSE_FORBIDDEN = 4403
-#: How long the service may be away while progress is watched, and the pause between two tries, in seconds.
-AWAY_S, AGAIN_S = 60.0, 0.5
+#: How long the service may be unreachable while progress is watched, and the pause between two attempts, in seconds.
+MAX_OUTAGE_S, RECONNECT_PAUSE_S = 60.0, 0.5
 
 UPLOAD = """
 mutation Upload($input: UploadCsvInput!) {
@@ -47,13 +47,9 @@ subscription Progress($id: ID!) {
 """
 
 
-class ServiceError(ImgprocError):
-    """The service did not do what it was asked; the message says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong in the CSV file."""
+    """One problem in the CSV file."""
 
     row: int | None
     column: str | None
@@ -63,7 +59,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class CsvRejected:
-    """The upload was refused; `total` counts the issues that are not listed too."""
+    """The upload was refused. `total` includes the issues that are not listed."""
 
     message: str
     issues: tuple[Issue, ...]
@@ -79,7 +75,7 @@ class AcceptedUpload:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The state of a request at one moment."""
+    """The state of a request at a point in time."""
 
     status: RequestStatus
     sequence: int
@@ -95,11 +91,11 @@ class Progress:
     failure: str | None
 
     @property
-    def ended(self) -> int:
+    def finished_images(self) -> int:
         return self.processed + self.failed + self.cancelled
 
     @classmethod
-    def of(cls, request: dict[str, Any]) -> Self:
+    def from_request(cls, request: dict[str, Any]) -> Self:
         return cls(
             status=RequestStatus(request["status"]),
             sequence=request["sequence"],
@@ -117,26 +113,26 @@ class Progress:
 
 
 def normalize_base_url(url: str) -> httpx.URL:
-    """The service's own address, also when that of its GraphQL was given; raises ServiceError when it is none."""
+    """Returns the base URL of the service, also for the URL of `/graphql`; raises ServiceError for an invalid URL."""
     try:
-        address = httpx.URL(url.strip())
+        base = httpx.URL(url.strip())
     except httpx.InvalidURL:
-        address = httpx.URL("")
-    if address.scheme not in ("http", "https") or not address.host or address.query or address.fragment:
-        raise ServiceError(f"{url} is no address of a service. It looks like http://127.0.0.1:8000")
-    return address.copy_with(path=address.path.rstrip("/").removesuffix("/graphql").rstrip("/") or "/")
+        base = httpx.URL("")
+    if base.scheme not in ("http", "https") or not base.host or base.query or base.fragment:
+        raise ServiceError(f"Invalid service URL {url}. Use a URL such as http://127.0.0.1:8000")
+    return base.copy_with(path=base.path.rstrip("/").removesuffix("/graphql").rstrip("/") or "/")
 
 
 class Client:
-    """Talks GraphQL to the service at `url`, with an API key if there is one."""
+    """Calls the service at `url`, with an API key if there is one."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         base = normalize_base_url(url)
         self._credentials = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = str(base).rstrip("/")
-        # A proxy of the environment is for the world outside; it cannot reach this machine.
-        self._proxied = not is_loopback(base.host)
-        self._http = httpx.AsyncClient(timeout=ANSWER_S, trust_env=self._proxied)
+        # A proxy from the environment cannot reach this machine.
+        self._uses_proxy = not is_loopback(base.host)
+        self._http = httpx.AsyncClient(timeout=RESPONSE_S, trust_env=self._uses_proxy)
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,7 +147,7 @@ class Client:
         webhook_url: str | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> AcceptedUpload | CsvRejected:
-        """Sends a CSV file as the GraphQL multipart request specification has it."""
+        """Uploads a CSV file by the GraphQL multipart request specification."""
         variables = {"input": {"file": None, "webhookUrl": webhook_url, "priority": priority.value}}
         data = await self._post(
             TRANSFER_S,
@@ -160,58 +156,58 @@ class Client:
                 "map": json.dumps({"0": ["variables.input.file"]}),
             },
             files={"0": (filename, file, "text/csv")},
-            # Browsers cannot send this across origins unasked, so the service asks for it.
+            # The service requires this header: browsers cannot send it cross-origin without a preflight.
             headers={"GraphQL-Preflight": "1"},
         )
         try:
-            return _outcome(data["uploadCsv"])
+            return _upload_result(data["uploadCsv"])
         except (KeyError, TypeError, AttributeError):
-            raise self._no_service() from None
+            raise self._unexpected_response() from None
 
     async def query(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
-        return await self._post(ANSWER_S, json={"query": document, "variables": variables})
+        return await self._post(RESPONSE_S, json={"query": document, "variables": variables})
 
     async def progress(self, request_id: str) -> AsyncGenerator[Progress]:
-        """States of a request that never go back, the last one final; survives restarts of the service."""
+        """Yields states in ascending order until the final one; reconnects when the service restarts."""
         sequence = -1
-        away_since: float | None = None
+        outage_started: float | None = None
         while True:
             try:
                 async with aclosing(self._subscribe(request_id)) as states:
                     async for state in states:
-                        away_since = None
+                        outage_started = None
                         if state.sequence > sequence:
                             sequence = state.sequence
                             yield state
                         if state.status.is_terminal:
                             return
-                raise ServiceError("There is no such request, or it was deleted")
+                raise ServiceError("Request not found. It may have been deleted")
             except (OSError, TimeoutError, WebSocketException) as error:
                 if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == CLOSE_FORBIDDEN:
-                    raise self._not_admitted(error.rcvd.reason) from None
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > AWAY_S:
-                    raise ServiceError(f"The service at {self.url} was lost for {AWAY_S:.0f} s: {error}") from None
-                await asyncio.sleep(AGAIN_S)
+                    raise self._auth_error(error.rcvd.reason) from None
+                outage_started = outage_started or time.monotonic()
+                if time.monotonic() - outage_started > MAX_OUTAGE_S:
+                    raise ServiceError(f"Lost the service at {self.url} for {MAX_OUTAGE_S:.0f} s: {error}") from None
+                await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def download(self, url: str, target: Path) -> None:
-        """Saves what is at `url`; `target` is there as a whole or not at all.
+        """Downloads `url` to `target`, which is written completely or not at all.
 
-        Without the key: the address that a caller with a key is given opens by itself, and may be another host's.
+        Sends no API key: download URLs are signed, and may lead to another host.
         """
         partial = target.with_name(target.name + ".part")
         try:
             async with asyncio.timeout(TRANSFER_S), self._http.stream("GET", url, follow_redirects=True) as response:
                 if not response.is_success:
-                    raise ServiceError(f"{url} answered {response.status_code}")
+                    raise ServiceError(f"{url} returned status {response.status_code}")
                 with partial.open("wb") as file:
                     async for chunk in response.aiter_bytes():
                         file.write(chunk)
             partial.replace(target)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise ServiceError(f"{url} cannot be downloaded: {error or 'it took too long'}") from None
+            raise ServiceError(f"Cannot download {url}: {error or 'timed out'}") from None
         except OSError as error:
-            raise ServiceError(f"{target} cannot be written: {error.strerror}") from None
+            raise ServiceError(f"Cannot write {target}: {error.strerror}") from None
         finally:
             partial.unlink(missing_ok=True)
 
@@ -223,28 +219,27 @@ class Client:
                 )
         except httpx.ConnectError:
             raise ServiceError(
-                f"Nothing answers at {self.url}. Start it with `gql-imgproc up`, or mend --url"
+                f"Cannot connect to {self.url}. Start the service with `gql-imgproc up`, or correct --url"
             ) from None
         except (httpx.HTTPError, TimeoutError) as error:
-            raise ServiceError(f"The service at {self.url} did not answer: {error or 'it took too long'}") from None
+            raise ServiceError(f"No response from the service at {self.url}: {error or 'timed out'}") from None
         try:
-            answer = response.json()
-            return self._data(answer)
+            return self._data(response.json())
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise self._no_service(f" with status {response.status_code}") from None
+            raise self._unexpected_response(f" with status {response.status_code}") from None
 
-    def _no_service(self, how: str = "") -> ServiceError:
+    def _unexpected_response(self, status: str = "") -> ServiceError:
         return ServiceError(
-            f"What answers at {self.url}/graphql{how} is not this service. "
-            "Mend --url: it looks like http://127.0.0.1:8000"
+            f"The server at {self.url}/graphql{status} is not this service. "
+            "Correct --url, for example http://127.0.0.1:8000"
         )
 
     async def _subscribe(self, request_id: str) -> AsyncGenerator[Progress]:
-        """One connection's worth of progress, by the protocol graphql-transport-ws."""
+        """Yields progress from one WebSocket connection (protocol graphql-transport-ws)."""
         protocol = Subprotocol("graphql-transport-ws")
-        address = f"ws{self.url.removeprefix('http')}/graphql"
+        url = f"ws{self.url.removeprefix('http')}/graphql"
         async with connect(
-            address, subprotocols=[protocol], open_timeout=HANDSHAKE_S, proxy=True if self._proxied else None
+            url, subprotocols=[protocol], open_timeout=HANDSHAKE_S, proxy=True if self._uses_proxy else None
         ) as socket:
             await socket.send(json.dumps({"type": "connection_init", "payload": self._credentials}))
             async with asyncio.timeout(HANDSHAKE_S):
@@ -252,12 +247,12 @@ class Client:
                     pass
             payload = {"query": PROGRESS, "variables": {"id": request_id}}
             await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
-            # The library's own pings end a connection whose other side is gone.
+            # The library's pings detect a dead peer and close the connection.
             async for text in socket:
                 message = json.loads(text)
                 match message["type"]:
                     case "next":
-                        yield Progress.of(self._data(message["payload"])["requestProgress"])
+                        yield Progress.from_request(self._data(message["payload"])["requestProgress"])
                     case "error":
                         self._data({"errors": message["payload"]})
                     case "complete":
@@ -271,22 +266,22 @@ class Client:
         if not errors:
             return dict(payload["data"])
         codes = {error.get("extensions", {}).get("code") for error in errors}
-        said = "; ".join(error["message"] for error in errors)
+        message = "; ".join(error["message"] for error in errors)
         if "UNAUTHENTICATED" in codes:
-            raise self._not_admitted(said)
+            raise self._auth_error(message)
         if "FORBIDDEN" in codes:
-            raise ServiceError(f"The service refuses: {said} Set IMGPROC_API_KEY to one that has it")
-        raise ServiceError(f"The service refuses: {said}")
+            raise ServiceError(f"Forbidden: {message} Set IMGPROC_API_KEY to a key with this scope")
+        raise ServiceError(f"The service refused the call: {message}")
 
-    def _not_admitted(self, said: str) -> ServiceError:
+    def _auth_error(self, message: str) -> ServiceError:
         if self._credentials:
-            return ServiceError(f"The service at {self.url} does not admit IMGPROC_API_KEY: {said}")
+            return ServiceError(f"The service at {self.url} rejected IMGPROC_API_KEY: {message}")
         return ServiceError(
-            f"The service at {self.url} asks for an API key. Set IMGPROC_API_KEY to one, in the environment or in .env"
+            f"The service at {self.url} requires an API key. Set IMGPROC_API_KEY in the environment or in .env"
         )
 
 
-def _outcome(result: dict[str, Any]) -> AcceptedUpload | CsvRejected:
+def _upload_result(result: dict[str, Any]) -> AcceptedUpload | CsvRejected:
     if result["__typename"] == "UploadCsvSuccess":
         request = result["request"]
         return AcceptedUpload(request["id"], request["totalProducts"], request["totalImages"])

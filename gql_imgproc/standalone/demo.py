@@ -1,4 +1,4 @@
-"""The sample run: everything embedded, thirty pictures, the whole way through GraphQL."""
+"""The command `demo`: thirty sample images through an embedded service and its GraphQL API."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, CsvRejected, Progress, ServiceError
-from gql_imgproc.standalone.preflight import check_port, check_writable, lock_data_dir
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.client import Client, CsvRejected, Progress
+from gql_imgproc.standalone.data_dir import check_writable, lock_data_dir
+from gql_imgproc.standalone.errors import ServiceError
+from gql_imgproc.standalone.sample_server import serve_images
+from gql_imgproc.standalone.server_address import check_port
 from gql_imgproc.standalone.terminal import format_saving, format_size, show_csv_issues, show_failures, show_progress
 from gql_imgproc.standalone.up import READY_S, STOP_REDIS_S, STOP_S
 from gql_imgproc.system.process import wrap_die_with_parent
 
-#: Lines of the service's log that are shown when it does not start.
+#: Number of log lines to print when the service does not start.
 LOG_LINES = 15
 
-PICTURES = """
-query Pictures($id: ID!) {
+IMAGES = """
+query Images($id: ID!) {
   request(id: $id) {
     products(first: 100) { edges { node { images { inputUrl outcome format inputBytes outputBytes } } } }
   }
@@ -45,80 +47,83 @@ query Pictures($id: ID!) {
 
 @dataclass(slots=True)
 class FormatTotals:
-    """What became of the pictures of one format."""
+    """Number, sizes and outcomes of the images of one format."""
 
-    pictures: int = 0
-    before: int = 0
-    after: int = 0
+    images: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def add(self, image: dict[str, Any]) -> None:
-        self.pictures += 1
-        self.before += image["inputBytes"] or 0
-        self.after += image["outputBytes"] or 0
+        self.images += 1
+        self.bytes_before += image["inputBytes"] or 0
+        self.bytes_after += image["outputBytes"] or 0
         self.outcomes[image["outcome"] or "FAILED"] += 1
 
 
-async def run(*, leave: bool, folder: Path | None) -> int:
-    """Runs the demo in a folder, to its end or, unless `leave`, until Ctrl-C; returns the exit status."""
+async def run(*, exit_after_result: bool, folder: Path | None) -> int:
+    """Runs the demo in a folder and serves until Ctrl-C, unless `exit_after_result`; returns the exit status."""
     out = Console(highlight=False, soft_wrap=True)
     folder = folder or Path("data") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    pictures = folder / "pictures"
-    check_writable(pictures)
-    # Before anything of a running demo is written over; the service takes the lock again and holds it.
+    images = folder / "images"
+    check_writable(images)
+    # Fails before a running demo's files are overwritten. The service takes the lock again and keeps it.
     with lock_data_dir(folder):
         pass
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
-    with image_host(pictures) as pictures_port:
-        out.print(f"Starting everything in {folder} and drawing sample pictures …", markup=False)
-        drawing = asyncio.create_task(asyncio.to_thread(sample_images.create_sample_images, pictures))
-        async with _service(folder, port, pictures_port) as ended:
-            out.print(f"{await drawing} pictures on a local image host, the service on {url}")
-            status = await _process(url, f"http://127.0.0.1:{pictures_port}", folder, out)
-            if not leave:
-                out.print("Serving until Ctrl-C")
-                await _until_interrupted(ended)
+    with serve_images(images) as image_port:
+        out.print(f"Starting all services in {folder} and creating sample images …", markup=False)
+        creation = asyncio.create_task(asyncio.to_thread(sample_images.create_sample_images, images))
+        async with _start_service(folder, port, image_port) as service_exit:
+            out.print(f"Serving {await creation} sample images from a local image host; the service listens on {url}")
+            status = await _process_samples(url, f"http://127.0.0.1:{image_port}", folder, out)
+            if not exit_after_result:
+                out.print("Press Ctrl-C to stop")
+                await _wait_for_interrupt(service_exit)
     return status
 
 
-async def _process(url: str, pictures_url: str, folder: Path, out: Console) -> int:
+async def _process_samples(url: str, images_url: str, folder: Path, out: Console) -> int:
     rows = io.StringIO(newline="")
-    csv.writer(rows).writerows(sample_images.sample_csv(pictures_url))
+    csv.writer(rows).writerows(sample_images.sample_csv(images_url))
     (folder / "products.csv").write_text(rows.getvalue(), encoding="utf-8", newline="")
     async with Client(url) as client:
         started = time.monotonic()
         with (folder / "products.csv").open("rb") as file:
-            answer = await client.upload(file, "products.csv")
-        if isinstance(answer, CsvRejected):
-            show_csv_issues(out, answer)
+            upload = await client.upload(file, "products.csv")
+        if isinstance(upload, CsvRejected):
+            show_csv_issues(out, upload)
             return 1
-        state = await show_progress(client, answer.request_id, out)
+        state = await show_progress(client, upload.request_id, out)
         seconds = time.monotonic() - started
         if state.output_csv_url is None:
-            raise ServiceError(f"The request ended {state.status.value}: {state.failure or 'no reason was given'}")
+            raise ServiceError(
+                f"The request finished with status {state.status.value}: {state.failure or 'no reason given'}"
+            )
         output = folder / "products-output.csv"
         await client.download(state.output_csv_url, output)
-        request = (await client.query(PICTURES, {"id": answer.request_id}))["request"]
-    _result(out, state, request, seconds)
+        request = (await client.query(IMAGES, {"id": upload.request_id}))["request"]
+    _print_result(out, state, request, seconds)
     show_failures(out, output)
     out.print(f"Output CSV: {output.absolute()}\nWeb page:   {url}/", markup=False)
     return 0 if state.status is RequestStatus.COMPLETED else 1
 
 
-def _result(out: Console, state: Progress, request: dict[str, Any], seconds: float) -> None:
-    tallies: dict[str, FormatTotals] = {}
+def _print_result(out: Console, state: Progress, request: dict[str, Any], seconds: float) -> None:
+    totals: dict[str, FormatTotals] = {}
     for edge in request["products"]["edges"]:
         for image in edge["node"]["images"]:
             name = (image["format"] or "not done").removeprefix("image/").upper()
-            tallies.setdefault(name, FormatTotals()).add(image)
-    rate = f"{plural(state.ended, 'picture')} in {seconds:.1f} s: {state.ended / seconds:.1f} pictures/s"
+            totals.setdefault(name, FormatTotals()).add(image)
+    count = state.finished_images
+    rate = f"{plural(count, 'image')} in {seconds:.1f} s: {count / seconds:.1f} images/s"
     table = Table("Format", caption=rate)
-    for title in ("Pictures", "Kept", "Failed", "Before", "After", "Saved"):
+    for title in ("Images", "Kept", "Failed", "Before", "After", "Saved"):
         table.add_column(title, justify="right")
-    for name, tally in sorted(tallies.items(), key=lambda item: -item[1].before):
-        kept, failed = tally.outcomes["KEPT"], tally.outcomes["FAILED"]
-        table.add_row(name, *_cells(tally.pictures, kept, failed, tally.before, tally.after))
+    for name, total in sorted(totals.items(), key=lambda item: -item[1].bytes_before):
+        kept, failed = total.outcomes["KEPT"], total.outcomes["FAILED"]
+        table.add_row(name, *_cells(total.images, kept, failed, total.bytes_before, total.bytes_after))
     table.add_section()
     table.add_row(
         "All",
@@ -127,7 +132,7 @@ def _result(out: Console, state: Progress, request: dict[str, Any], seconds: flo
     )
     out.print(table)
     if state.kept:
-        out.print("Kept: the picture's own bytes, since compressing it would not have helped")
+        out.print("Kept: compression would not make the image smaller, so its original bytes are kept")
 
 
 def _cells(pictures: int, kept: int, failed: int, before: int, after: int) -> tuple[str, ...]:
@@ -142,8 +147,8 @@ def _cells(pictures: int, kept: int, failed: int, before: int, after: int) -> tu
 
 
 @asynccontextmanager
-async def _service(folder: Path, port: int, pictures_port: int) -> AsyncIterator[asyncio.Task[int]]:
-    """`gql-imgproc up` with a database and a store of its own; hands out the wait for its end."""
+async def _start_service(folder: Path, port: int, image_port: int) -> AsyncIterator[asyncio.Task[int]]:
+    """Runs `gql-imgproc up` with its own database and object store; yields a task that waits for its exit."""
     log = folder / "service.log"
     with log.open("wb") as lines:
         process = await asyncio.create_subprocess_exec(
@@ -151,7 +156,7 @@ async def _service(folder: Path, port: int, pictures_port: int) -> AsyncIterator
             *("--port", str(port), "--data-dir", str(folder)),
             env={
                 **os.environ,
-                # Whatever is configured here: the demo's data is in the demo's folder. A Redis is made use of.
+                # Ignore the configuration: the demo's data stays in its folder. A configured Redis is used.
                 **dict.fromkeys(
                     (
                         "IMGPROC_DATABASE_URL",
@@ -162,28 +167,28 @@ async def _service(folder: Path, port: int, pictures_port: int) -> AsyncIterator
                     "",
                 ),
                 "IMGPROC_FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
-                "IMGPROC_FETCH_ALLOW_PORTS": str(pictures_port),
+                "IMGPROC_FETCH_ALLOW_PORTS": str(image_port),
             },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=lines,
-            # Ctrl-C is for us; we stop the service.
+            # Ctrl-C must reach only this process, which then stops the service.
             start_new_session=True,
         )
-    ended = asyncio.create_task(process.wait())
+    service_exit = asyncio.create_task(process.wait())
     try:
-        await _until_ready(process, log)
-        yield ended
+        await _wait_until_ready(process, log)
+        yield service_exit
     finally:
-        if not ended.done():
+        if not service_exit.done():
             process.send_signal(signal.SIGTERM)
-            await asyncio.wait([ended], timeout=STOP_S + STOP_REDIS_S + 2)
-        if not ended.done():
+            await asyncio.wait([service_exit], timeout=STOP_S + STOP_REDIS_S + 2)
+        if not service_exit.done():
             process.kill()
-        await ended
+        await service_exit
 
 
-async def _until_ready(process: asyncio.subprocess.Process, log: Path) -> None:
+async def _wait_until_ready(process: asyncio.subprocess.Process, log: Path) -> None:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(READY_S + 10):
@@ -192,20 +197,20 @@ async def _until_ready(process: asyncio.subprocess.Process, log: Path) -> None:
         line = b""
     if not line.startswith(b"ready "):
         Console(stderr=True).print(_tail(log), markup=False, highlight=False)
-        raise ConfigurationError(f"The service did not start; the end of {log} stands above")
+        raise ConfigurationError(f"The service did not start. The last lines of {log} are above")
 
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
-async def _until_interrupted(ended: asyncio.Task[int]) -> None:
-    """Waits for Ctrl-C or SIGTERM, or for the service to end by itself."""
+async def _wait_for_interrupt(service_exit: asyncio.Task[int]) -> None:
+    """Waits for Ctrl-C or SIGTERM; raises ServiceError when the service exits before that."""
     interrupted = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
-    waiting = asyncio.create_task(interrupted.wait())
-    await asyncio.wait([waiting, ended], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if ended.done():
-        raise ServiceError("The service ended by itself; its log stands in the demo's folder")
+    interrupt = asyncio.create_task(interrupted.wait())
+    await asyncio.wait([interrupt, service_exit], return_when=asyncio.FIRST_COMPLETED)
+    interrupt.cancel()
+    if service_exit.done():
+        raise ServiceError("The service exited unexpectedly. See service.log in the demo's folder")

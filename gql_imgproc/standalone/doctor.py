@@ -1,4 +1,4 @@
-"""What is configured, what of it is reachable, and the mend for each fault."""
+"""Checks of the configuration and every dependency, with a fix for each problem."""
 
 from __future__ import annotations
 
@@ -19,102 +19,100 @@ from gql_imgproc.errors import ConfigurationError, ImgprocError
 from gql_imgproc.messaging.queue import WORKER_HEARTBEAT_TIMEOUT_S, connect, workers
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.standalone import embedded_redis, preflight
-from gql_imgproc.standalone.preflight import check_writable
+from gql_imgproc.standalone.data_dir import check_writable
 from gql_imgproc.storage.object_store import open_storage
 
-#: Sorted set in Redis in which each Dramatiq worker leaves the time it was last alive, in milliseconds.
-NOT_CREATED = "Not there yet; `gql-imgproc up` makes it"
+NOT_CREATED = "Does not exist yet; `gql-imgproc up` creates it"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. `essential`: the service cannot work while it is at fault."""
+    """The result of one check."""
 
-    what: str
+    name: str
     value: str
-    fault: str | None = None
-    essential: bool = True
+    problem: str | None = None
+    #: Whether the service cannot work while there is a problem.
+    is_essential: bool = True
 
     @property
-    def word(self) -> str:
-        if self.fault is None:
+    def result(self) -> str:
+        if self.problem is None:
             return "ok"
-        return "FAULT" if self.essential else "note"
+        return "FAIL" if self.is_essential else "WARN"
 
 
 def run_checks() -> bool:
-    """Prints every finding; whether nothing essential is at fault."""
+    """Prints every check; returns whether no essential one failed."""
     try:
         settings = load()
     except ConfigurationError as error:
-        findings = [Check("Settings", "", str(error))]
+        results = [Check("Settings", "", str(error))]
     else:
-        looks: tuple[Callable[[Settings], Check], ...] = (
-            _data,
-            _database,
-            _redis,
-            _storage,
-            _workers,
-            _fetching,
-            _webhooks,
+        checks: tuple[Callable[[Settings], Check], ...] = (
+            _check_data_dir,
+            _check_database,
+            _check_redis,
+            _check_storage,
+            _check_workers,
+            _check_fetching,
+            _check_webhooks,
         )
-        findings = [Check("Settings", "understood"), *(look(settings) for look in looks)]
-    _show(Console(highlight=False), findings)
-    return not any(finding.fault and finding.essential for finding in findings)
+        results = [Check("Settings", "valid"), *(check(settings) for check in checks)]
+    _print(Console(highlight=False), results)
+    return not any(result.problem and result.is_essential for result in results)
 
 
-def _show(console: Console, findings: list[Check]) -> None:
+def _print(console: Console, results: list[Check]) -> None:
     if not console.is_terminal:
-        # For a file or another program: one line each, nothing cut off or broken.
-        for finding in findings:
-            parts = [f"{finding.word:5} {finding.what:11}", finding.value, finding.fault]
+        # For a file or another program: one line each, neither cut nor wrapped.
+        for result in results:
+            parts = [f"{result.result:5} {result.name:11}", result.value, result.problem]
             console.print("  ".join(part for part in parts if part), markup=False, soft_wrap=True)
         return
-    table = Table("", "What")
+    table = Table("", "Check")
     for title in ("Configured", "State"):
         table.add_column(title, overflow="fold")
-    for finding in findings:
-        table.add_row(finding.word, finding.what, Text(finding.value), Text(finding.fault or "-"))
+    for result in results:
+        table.add_row(result.result, result.name, Text(result.value), Text(result.problem or "-"))
     console.print(table)
 
 
-def _data(settings: Settings) -> Check:
-    value = str(settings.data_dir.absolute())
-    # Looking must not make it.
-    nearest = next(
-        folder for folder in (settings.data_dir.absolute(), *settings.data_dir.absolute().parents) if folder.exists()
-    )
+def _check_data_dir(settings: Settings) -> Check:
+    data_dir = settings.data_dir.absolute()
+    # The check must not create the folder, so it tests the nearest one that exists.
+    nearest = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
     try:
         check_writable(nearest)
     except ConfigurationError as error:
-        return Check("Data folder", value, str(error))
-    return Check("Data folder", value, None if settings.data_dir.exists() else NOT_CREATED, essential=False)
+        return Check("Data folder", str(data_dir), str(error))
+    return Check("Data folder", str(data_dir), None if data_dir.exists() else NOT_CREATED, is_essential=False)
 
 
-def _database(settings: Settings) -> Check:
+def _check_database(settings: Settings) -> Check:
     url = make_url(settings.database)
     value = migrations.redact_url(settings.database)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return Check("Database", value, NOT_CREATED, essential=False)
+        return Check("Database", value, NOT_CREATED, is_essential=False)
     database = None
     try:
         database = Database(settings.database)
-        misfit = migrations.schema_mismatch(database)
+        mismatch = migrations.schema_mismatch(database)
     except migrations.UNUSABLE as error:
         return Check("Database", value, str(migrations.connection_error(settings.database, error)))
     finally:
         if database:
             database.close()
-    return Check("Database", value, misfit and f"It {misfit}")
+    return Check("Database", value, mismatch and f"It {mismatch}")
 
 
-def _redis(settings: Settings) -> Check:
-    if (url := embedded_redis.known_url(settings)) is None:
+def _check_redis(settings: Settings) -> Check:
+    if (url := embedded_redis.find_url(settings)) is None:
         try:
-            return Check("Redis", f"none runs; `up` starts {embedded_redis.find_server()}")
+            return Check("Redis", f"none running; `up` starts {embedded_redis.find_server()}")
         except ConfigurationError as error:
             return Check("Redis", "none", str(error))
-    value = embedded_redis.without_password(url)
+    value = embedded_redis.redact_url(url)
     try:
         embedded_redis.check(url)
     except ConfigurationError as error:
@@ -122,13 +120,13 @@ def _redis(settings: Settings) -> Check:
     return Check("Redis", value)
 
 
-def _storage(settings: Settings) -> Check:
-    value = embedded_redis.without_password(settings.storage)
+def _check_storage(settings: Settings) -> Check:
+    value = embedded_redis.redact_url(settings.storage)
     if not settings.storage.startswith("file://"):
         outlet = open_storage(settings).outlet
         value += f"; browsers fetch from {' or '.join(outlet.origins)}" if outlet else "; browsers fetch from the API"
     if not settings.storage_url and not settings.data_dir.exists():
-        return Check("Storage", value, NOT_CREATED, essential=False)
+        return Check("Storage", value, NOT_CREATED, is_essential=False)
     try:
         asyncio.run(preflight.check_store(settings))
     except ImgprocError as error:
@@ -136,31 +134,32 @@ def _storage(settings: Settings) -> Check:
     return Check("Storage", value)
 
 
-def _workers(settings: Settings) -> Check:
-    """Workers are counted where Dramatiq keeps their signs of life."""
-    if (url := embedded_redis.known_url(settings)) is None:
-        return Check("Workers", "none run", NOT_CREATED, essential=False)
+def _check_workers(settings: Settings) -> Check:
+    """Counts the heartbeats of workers in Redis."""
+    if (url := embedded_redis.find_url(settings)) is None:
+        return Check("Workers", "none running", NOT_CREATED, is_essential=False)
     try:
         with connect(url) as client:
             alive = workers(client)
     except (RedisError, OSError):
-        return Check("Workers", "unknown", "Redis does not answer, see there")
-    mend = (
-        None
-        if alive
-        else f"None was alive in the last {WORKER_HEARTBEAT_TIMEOUT_S} s. Start one with `gql-imgproc worker`"
-    )
-    return Check("Workers", f"{alive} alive", mend)
+        return Check("Workers", "unknown", "Cannot connect to Redis; see the check of Redis")
+    problem = f"No heartbeat in the last {WORKER_HEARTBEAT_TIMEOUT_S} s. Start a worker with `gql-imgproc worker`"
+    return Check("Workers", f"{alive} alive", None if alive else problem)
 
 
-def _fetching(settings: Settings) -> Check:
-    networks = ", ".join(map(str, settings.fetch_allow_networks)) or "none but public ones"
+def _check_fetching(settings: Settings) -> Check:
+    networks = ", ".join(map(str, settings.fetch_allow_networks)) or "public ones only"
     ports = settings.fetch_allow_ports
-    shown = "any" if ports == "*" else ", ".join(map(str, sorted(ports)))
-    return Check("Fetching", f"networks: {networks}; ports: {shown}")
+    allowed = "any" if ports == "*" else ", ".join(map(str, sorted(ports)))
+    return Check("Fetching", f"networks: {networks}; ports: {allowed}")
 
 
-def _webhooks(settings: Settings) -> Check:
+def _check_webhooks(settings: Settings) -> Check:
     if settings.webhook_secret is None:
-        return Check("Webhooks", "no secret", "They are sent unsigned. Set IMGPROC_WEBHOOK_SECRET", essential=False)
+        return Check(
+            "Webhooks",
+            "no secret",
+            "Sent unsigned. Set IMGPROC_WEBHOOK_SECRET to sign them",
+            is_essential=False,
+        )
     return Check("Webhooks", "signed with a secret (not shown)")

@@ -1,4 +1,4 @@
-"""A folder of pictures behind an address, for runs without the internet."""
+"""An HTTP server of sample images, for runs without internet access."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from threading import Thread
 
 
 class _SilentHandler(SimpleHTTPRequestHandler):
-    """Keeps connections, as a real host does, and keeps silent."""
+    """Keeps connections alive, as real image hosts do, and logs nothing."""
 
     protocol_version = "HTTP/1.1"
-    #: Seconds after which a silent connection is closed.
+    #: Seconds after which an idle connection is closed.
     timeout = 30
 
     def log_message(self, format: str, *args: object) -> None:
@@ -22,15 +22,15 @@ class _SilentHandler(SimpleHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    #: Connections that may wait to be taken up; the default of 5 makes bursts stumble.
+    #: Backlog of connections; the default of 5 refuses some of a burst.
     request_queue_size = 128
-    #: Threads of connections that are still open do not hold up the end.
+    #: Threads of open connections do not delay the shutdown.
     daemon_threads = True
 
 
 @contextmanager
-def image_host(folder: Path) -> Iterator[int]:
-    """Serves a folder on a free port of 127.0.0.1, which it hands out."""
+def serve_images(folder: Path) -> Iterator[int]:
+    """Serves a folder on a free port of 127.0.0.1; yields the port."""
     server = _Server(("127.0.0.1", 0), partial(_SilentHandler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Children of one machine: started, restarted when they die, stopped in order."""
+"""Supervision of child processes: start, restart after a crash, stop in order."""
 
 from __future__ import annotations
 
@@ -17,40 +17,39 @@ from gql_imgproc.system.process import wrap_die_with_parent
 
 log = logging.getLogger(__name__)
 
-#: A child that lived this long, in seconds, had a good start: its next death is answered at once.
+#: After this uptime, in seconds, a child that exits is restarted without a pause.
 STABLE_AFTER_SECONDS = 5.0
-#: Pause before a restart after a quick death, in seconds; doubles with each in a row. The most keeps the
-#: promise that whatever dies is back within two seconds.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.5
-#: How often in a row a child may end by itself, with a status that tells a fault, before it was ever ready; then the
-#: fault is not a passing one.
-STARTS = 3
-#: A child that lived this long, in seconds, counts as ready even if nobody said so: longer than any start takes.
-STARTED_S = 60.0
+#: Pause before a restart after a shorter uptime, in seconds: the first one, which doubles each time, and the maximum.
+#: The maximum keeps the promise that a crashed child is back within two seconds.
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 1.5
+#: Consecutive exits with an error status before a child was ever ready; then the error is permanent.
+MAX_FAILED_STARTS = 3
+#: After this uptime, in seconds, a child counts as ready even if nothing reported it: no start takes longer.
+READY_AFTER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a child runs."""
+    """A program for a child process."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    #: Whether nothing works without it: ending `STARTS` times before it was ever ready, it takes all down.
-    essential: bool = False
-    #: The status with which it says that a process of its own was killed: that is no fault of its start.
+    #: Whether the service cannot work without it: after `MAX_FAILED_STARTS` everything stops.
+    is_essential: bool = False
+    #: Exit status after one of its own processes was killed. It does not count as a failed start.
     killed_status: int | None = None
 
 
 class ChildProcess:
-    """A program that is kept running: in a process group of its own, never outliving this process.
+    """Keeps a program running in its own process group, which ends with this process.
 
-    Its standard output goes to our standard error, since ours is for what `up` has to say.
+    The child writes to our standard error: standard output is for the messages of `up`.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.ready = False
+        self.is_ready = False
         self.failed = asyncio.Event()
         self.restarts = 0
         self._process: asyncio.subprocess.Process | None = None
@@ -59,29 +58,29 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs now; None between two."""
-        running = self._process is not None and self._process.returncode is None
-        return self._process.pid if self._process and running else None
+        """The PID of the running process; None between two runs."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
 
     async def _keep_running(self) -> None:
-        quick_deaths = failures = 0
+        quick_exits = failures = 0
         while not self._stopping:
             started = time.monotonic()
             code = await self._run_once()
             if self._stopping:
                 return
-            lived_s = time.monotonic() - started
-            quick_deaths = 0 if lived_s >= STABLE_AFTER_SECONDS else quick_deaths + 1
-            self.ready = self.ready or lived_s >= STARTED_S
-            # However long each start took: on a busy machine a failing one may take longer than SETTLED_S.
+            uptime_s = time.monotonic() - started
+            quick_exits = 0 if uptime_s >= STABLE_AFTER_SECONDS else quick_exits + 1
+            self.is_ready = self.is_ready or uptime_s >= READY_AFTER_SECONDS
+            # Independent of the uptime: on a busy machine a failing start can take longer than STABLE_AFTER_SECONDS.
             failures = failures + 1 if code > 0 and code != self.program.killed_status else 0
-            if self.program.essential and not self.ready and failures >= STARTS:
+            if self.program.is_essential and not self.is_ready and failures >= MAX_FAILED_STARTS:
                 self.failed.set()
                 return
             self.restarts += 1
             log.warning("%s exited (%s); restarting it", self.program.name, _exit_description(code))
-            if quick_deaths:
-                await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (quick_deaths - 1), LONGEST_PAUSE_S))
+            if quick_exits:
+                await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (quick_exits - 1), MAX_PAUSE_S))
 
     async def _run_once(self) -> int:
         self._process = await asyncio.create_subprocess_exec(
@@ -90,39 +89,39 @@ class ChildProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             stderr=sys.stderr.fileno(),
-            # A Ctrl-C in the terminal is for us; we tell the children.
+            # Ctrl-C in the terminal must reach only this process, which then stops its children.
             start_new_session=True,
         )
         if self._stopping:
-            self._signal(signal.SIGTERM)
+            self._send_signal(signal.SIGTERM)
         try:
             return await self._process.wait()
         finally:
-            # What it forked and left behind.
+            # Kill the processes that it forked and left running.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Asks the child to end, and starts it no more."""
+        """Sends SIGTERM to the child and stops restarting it."""
         self._stopping = True
-        self._signal(signal.SIGTERM)
+        self._send_signal(signal.SIGTERM)
         if self.pid is None and self._process is not None:
-            # It waits for its next start; that never comes.
+            # It is in the pause before a restart.
             self._task.cancel()
 
     def kill(self) -> None:
-        """Ends the child and all of its group."""
+        """Kills the child and its process group."""
         self._stopping = True
         if (pid := self.pid) is not None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 
-    async def ended(self) -> None:
+    async def wait(self) -> None:
         with suppress(asyncio.CancelledError):
             await self._task
 
-    def _signal(self, number: signal.Signals) -> None:
-        # Only the leader: Dramatiq hands a signal on to its processes, and takes a second one as "now".
+    def _send_signal(self, number: signal.Signals) -> None:
+        # Only the leader: Dramatiq forwards the signal to its processes, and a second one would end them at once.
         if (pid := self.pid) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -132,34 +131,34 @@ def _exit_description(code: int) -> str:
     return f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
 
 
-async def stop(children: Iterable[ChildProcess], seconds: float, *, at_once: asyncio.Event) -> None:
-    """Stops children and waits for them; kills what is left after so many seconds, or when `at_once` is set."""
+async def stop(children: Iterable[ChildProcess], timeout_s: float, *, at_once: asyncio.Event) -> None:
+    """Stops children and waits for them; kills the rest after the time-out, or when `at_once` is set."""
     children = list(children)
     for child in children:
         child.stop()
 
-    async def all_ended() -> None:
-        await asyncio.gather(*(child.ended() for child in children))
+    async def wait_for_all() -> None:
+        await asyncio.gather(*(child.wait() for child in children))
 
-    endings = asyncio.create_task(all_ended())
-    hurry = asyncio.create_task(at_once.wait())
-    await asyncio.wait([endings, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    hurry.cancel()
-    if not endings.done():
+    exits = asyncio.create_task(wait_for_all())
+    interrupt = asyncio.create_task(at_once.wait())
+    await asyncio.wait([exits, interrupt], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    interrupt.cancel()
+    if not exits.done():
         for child in children:
             if child.pid is not None:
-                log.warning("%s did not stop in time and was killed; its work is resumed", child.program.name)
+                log.warning("%s did not stop in time and is killed; its work is resumed", child.program.name)
             child.kill()
-    await endings
+    await exits
 
 
 async def wait_until_failed(children: Iterable[ChildProcess]) -> None:
-    """Waits for an essential child that cannot be started; raises ConfigurationError then."""
+    """Waits until an essential child has failed to start; then raises ConfigurationError."""
 
     async def watch(child: ChildProcess) -> None:
         await child.failed.wait()
         raise ConfigurationError(
-            f"{child.program.name} ended {STARTS} times before it was ready. Its reason stands above"
+            f"{child.program.name} exited {MAX_FAILED_STARTS} times before it was ready. See the error above"
         )
 
     watches = [asyncio.create_task(watch(child)) for child in children]

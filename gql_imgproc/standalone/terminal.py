@@ -1,4 +1,4 @@
-"""How states and results look in a terminal; the same for `submit` and `demo`."""
+"""Terminal output of progress and results, shared by `submit` and `demo`."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from gql_imgproc.csvfile.header import IMAGE_ERRORS
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.csvfile.reader import CsvLimits, open_csv
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.standalone.client import Client, CsvRejected, ServiceError
+from gql_imgproc.standalone.client import Client, CsvRejected
 from gql_imgproc.standalone.client import Progress as State
+from gql_imgproc.standalone.errors import ServiceError
 
-#: Most failed rows that are told one by one; the output CSV has them all.
-SHOWN_FAILURES = 10
+#: Maximum number of failed rows to print. The output CSV lists all of them.
+MAX_FAILURES = 10
 
-#: What the service wrote is read whatever its limits are.
-_ANY_SIZE = CsvLimits(max_products=10**9, max_images=10**9, max_columns=10**6, max_field_chars=10**8)
+#: The service's own output is read without its limits.
+_NO_LIMITS = CsvLimits(max_products=10**9, max_images=10**9, max_columns=10**6, max_field_chars=10**8)
 
-#: Exit status of a command for the status a request ended with.
+#: Exit status of a command by the final status of the request.
 EXIT_STATUS = {RequestStatus.COMPLETED: 0, RequestStatus.COMPLETED_WITH_ERRORS: 3}
 
 
-def format_size(number: float) -> str:
-    """Bytes, for people."""
+def format_size(size_bytes: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000 or unit == "GiB":
-            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
-        number /= 1024
+        if size_bytes < 1000 or unit == "GiB":
+            return f"{size_bytes:,.0f} {unit}" if unit == "B" else f"{size_bytes:,.1f} {unit}"
+        size_bytes /= 1024
     raise AssertionError("unreachable")
 
 
-def format_saving(before: int, after: int) -> str:
-    return f"{100 * (1 - after / before):.0f} %" if before else "-"
+def format_saving(before_bytes: int, after_bytes: int) -> str:
+    return f"{100 * (1 - after_bytes / before_bytes):.0f} %" if before_bytes else "-"
 
 
-def render_bar(console: Console) -> Progress:
+def create_progress_bar(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -51,46 +51,45 @@ def render_bar(console: Console) -> Progress:
 
 
 async def show_progress(client: Client, request_id: str, console: Console) -> State:
-    """Draws a live bar until the request's final state, and hands that back."""
+    """Shows a progress bar until the request's final state, and returns that state."""
     last = None
-    with render_bar(console) as progress:
-        task = progress.add_task("pictures", total=None, note="")
+    with create_progress_bar(console) as progress:
+        task = progress.add_task("images", total=None, note="")
         async for last in client.progress(request_id):
-            progress.update(
-                task, total=last.total, completed=last.ended, description=_status_label(last.status), note=_note(last)
-            )
+            label, note = _status_label(last.status), _note(last)
+            progress.update(task, total=last.total, completed=last.finished_images, description=label, note=note)
     if last is None:
-        raise ServiceError("The service told nothing about the request")
+        raise ServiceError("The service sent no progress for the request")
     return last
 
 
-def show_csv_issues(console: Console, refused: CsvRejected) -> None:
-    """Every problem with its place."""
-    console.print(refused.message, style="bold", markup=False)
-    if not refused.issues:
+def show_csv_issues(console: Console, rejected: CsvRejected) -> None:
+    """Prints every problem with its row and column."""
+    console.print(rejected.message, style="bold", markup=False)
+    if not rejected.issues:
         return
     table = Table("Row", "Column", "Problem", "Code")
-    for issue in refused.issues:
+    for issue in rejected.issues:
         row = "" if issue.row is None else str(issue.row)
         table.add_row(row, Text(issue.column or ""), Text(issue.message), issue.code)
     console.print(table)
-    if (more := refused.total - len(refused.issues)) > 0:
+    if (more := rejected.total - len(rejected.issues)) > 0:
         console.print(f"and {more:,} more")
 
 
 def show_failures(console: Console, output: Path) -> None:
-    """The rows of an output CSV that have an error."""
+    """Prints the rows of an output CSV that contain errors."""
     with output.open("rb") as file:
-        manifest = open_csv(file, _ANY_SIZE)
-        column = manifest.layout.header.index(IMAGE_ERRORS)
-        failed = [(number, cells[column]) for number, cells in manifest.cells() if cells[column]]
+        csv_reader = open_csv(file, _NO_LIMITS)
+        column = csv_reader.layout.header.index(IMAGE_ERRORS)
+        failed = [(number, cells[column]) for number, cells in csv_reader.cells() if cells[column]]
     if not failed:
         return
     table = Table("Row", "Image errors")
-    for number, reason in failed[:SHOWN_FAILURES]:
+    for number, reason in failed[:MAX_FAILURES]:
         table.add_row(str(number), Text(reason))
     console.print(table)
-    if (more := len(failed) - SHOWN_FAILURES) > 0:
+    if (more := len(failed) - MAX_FAILURES) > 0:
         console.print(f"and {plural(more, 'more row')}, all in {output}", markup=False)
 
 

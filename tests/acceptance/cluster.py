@@ -19,7 +19,7 @@ import redis
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.embedded_redis import find_server
-from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.netns import Host, Network
 from tests.acceptance.netns_hosts import host as image_host

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
 
 #: Timeout until the service prints `ready`, in seconds, on a machine that also runs other tests.
 READY_S = 60
@@ -138,5 +138,5 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def image_port(image_folder: Path) -> Iterator[int]:
-    with image_host(image_folder) as port:
+    with serve_images(image_folder) as port:
         yield port

@@ -33,7 +33,7 @@ class Watcher:
 
     @property
     def processed_images(self) -> int:
-        return self.states[-1].ended if self.states else 0
+        return self.states[-1].finished_images if self.states else 0
 
     async def wait_for(self, images: int) -> None:
         while self.processed_images < images:  # noqa: ASYNC110 - other processes make progress
@@ -93,7 +93,7 @@ async def _states(api: str, request_id: str) -> AsyncGenerator[Progress]:
             message = json.loads(text)
             match message["type"]:
                 case "next" if not message["payload"].get("errors"):
-                    yield Progress.of(message["payload"]["data"]["requestProgress"])
+                    yield Progress.from_request(message["payload"]["data"]["requestProgress"])
                 case "next" | "error":
                     # The API cannot reach its database.
                     raise ConnectionAbortedError(text)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.server_address import check_port
 
 #: Port of a host that has an IP address of its own.
 PORT = 8000

@@ -31,7 +31,8 @@ from psycopg.rows import dict_row
 
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress, ServiceError
+from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
+from gql_imgproc.standalone.errors import ServiceError
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, upload, write_csv
@@ -70,7 +71,7 @@ class Run:
 
     @property
     def processed_images(self) -> int:
-        return self.states[-1].ended if self.states else 0
+        return self.states[-1].finished_images if self.states else 0
 
     async def wait_for(self, images: int) -> None:
         while self.processed_images < images:  # noqa: ASYNC110 - other processes make progress

@@ -51,10 +51,10 @@ def test_ten_images_behind_twenty_thousand_are_processed_soon(
     async def run() -> tuple[Progress, int]:
         async with Client(service.url) as client:
             first = await upload(client, large)
-            before = (await wait_until_started(client, first.request_id)).ended
+            before = (await wait_until_started(client, first.request_id)).finished_images
             second = await upload(client, small)
             state = await wait_until_final(client, second.request_id)
-            after = (await wait_until_started(client, first.request_id)).ended
+            after = (await wait_until_started(client, first.request_id)).finished_images
             return state, after - before
 
     state, overtaken_by = asyncio.run(asyncio.wait_for(run(), 60))
@@ -68,7 +68,7 @@ async def wait_until_started(client: Client, request_id: str) -> Progress:
     """The first state of a request with a finished image."""
     async with aclosing(client.progress(request_id)) as states:
         async for state in states:
-            if state.ended:
+            if state.finished_images:
                 return state
     raise AssertionError
 
@@ -125,7 +125,9 @@ def test_requests_of_higher_priority_finish_first(start: StartService, fast_port
             async def watch_high() -> None:
                 nonlocal low_when_high_finished
                 await watch(Priority.HIGH)
-                low_when_high_finished = (await wait_until_started(client, requests[Priority.LOW].request_id)).ended
+                low_when_high_finished = (
+                    await wait_until_started(client, requests[Priority.LOW].request_id)
+                ).finished_images
 
             await asyncio.gather(watch_high(), watch(Priority.NORMAL), watch(Priority.LOW))
             return order, low_when_high_finished

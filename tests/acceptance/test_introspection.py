@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.test_separate_processes import wait_until_ready
 

@@ -22,7 +22,7 @@ import pytest
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.client import Client
-from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import Service
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, run_through, upload, write_csv

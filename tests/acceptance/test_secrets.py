@@ -24,7 +24,7 @@ from gql_imgproc.access import signed_urls
 from gql_imgproc.database.engine import Database
 from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.test_separate_processes import wait_until_ready
 from tests.support.api_keys import bearer

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.preflight import check_port
+from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment, run_refused
 from tests.acceptance.test_observability import free_port
 
@@ -79,7 +79,7 @@ def test_service_without_redis_or_database_fails_with_one_line(redis_url: str, t
     settings = {"DATA_DIR": str(tmp_path / "data")}
     for command in (("api", "--port", "0"), ("worker",)):
         assert run_refused(*command, **settings, REDIS_URL=f"unix://{tmp_path}/none").startswith(
-            f"gql-imgproc: Redis at unix://{tmp_path}/none cannot be reached: "
+            f"gql-imgproc: Cannot connect to Redis at unix://{tmp_path}/none: "
         )
         assert run_refused(*command, **settings, REDIS_URL=redis_url) == (
             f"gql-imgproc: The database sqlite:///{tmp_path}/data/imgproc.db does not have the tables of this version. "

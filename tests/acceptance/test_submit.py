@@ -66,7 +66,7 @@ def test_unreachable_service_is_reported_in_one_line(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "gql-imgproc: Nothing answers at http://127.0.0.1:1. Start it with `gql-imgproc up`, or mend --url\n"
+        "gql-imgproc: Cannot connect to http://127.0.0.1:1. Start the service with `gql-imgproc up`, or correct --url\n"
     )
 
 
@@ -74,7 +74,7 @@ def test_missing_file_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run("submit", "none.csv", folder=tmp_path)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "gql-imgproc: The file none.csv cannot be read: No such file or directory\n"
+    assert done.stderr == "gql-imgproc: Cannot read the file none.csv: No such file or directory\n"
 
 
 def test_version_is_printed(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_killed_processes_are_restarted_and_the_request_finishes(
             accepted = await upload(client, csv_path)
             progress = client.progress(accepted.request_id)
             async for state in progress:
-                if state.ended:
+                if state.finished_images:
                     break
             workers[0].kill()
             service.redis().kill()
@@ -140,7 +140,7 @@ def test_killed_up_leaves_no_process_and_doctor_reports_it(start: StartService, 
         check=False,
     )
     assert "1 alive" in while_up.stdout
-    assert (while_up.returncode, "FAULT" in while_up.stdout) == (0, False)
+    assert (while_up.returncode, "FAIL" in while_up.stdout) == (0, False)
     for command in (["up", "--port", "0"], ["demo"]):
         line = run_refused(*command, "--data-dir", str(tmp_path / "data"))
         assert f"is in use by a running `gql-imgproc up` (process {service.process.pid})" in line

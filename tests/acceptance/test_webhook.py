@@ -151,7 +151,7 @@ def test_listen_prints_received_webhooks(start: StartService, csv_path: Path) ->
     )
     assert listening.stdout is not None
     try:
-        assert "signatures are checked" in listening.stdout.readline()
+        assert ", verifying signatures;" in listening.stdout.readline()
         service = start(FETCH_ALLOW_PORTS="*", WEBHOOK_SECRET=SECRET)
 
         request_id = asyncio.run(run_to_end(service, csv_path, "http://127.0.0.1:8899/"))

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
 
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
 from gql_imgproc.web.pages import STATIC
 from tests.acceptance.conftest import Service
 
@@ -52,7 +52,7 @@ def sample_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a host that serves the sample images."""
     folder = tmp_path_factory.mktemp("images")
     sample_images.create_sample_images(folder)
-    with image_host(folder) as port:
+    with serve_images(folder) as port:
         yield f"http://127.0.0.1:{port}"
 
 

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
 from tests.acceptance.conftest import Service
 from tests.browser.conftest import HoldingHost, OpenPage, write_csv
 
@@ -242,7 +242,7 @@ def test_failed_images_are_retried_and_a_missing_source_is_reported(
     sample_images.create_sample_images(folder)
     late = folder / "clock.jpg"
     moved = late.rename(folder / "not-yet")
-    with image_host(folder) as port:
+    with serve_images(folder) as port:
         rows = [["S. No.", "Product Name", "Input Image Urls"], [1, "Clock", f"http://127.0.0.1:{port}/clock.jpg"]]
         upload_and_open(page, service, write_csv(tmp_path / "clock.csv", rows))
         retry = page.get_by_role("button", name="Retry 1 failed image")

@@ -21,8 +21,8 @@ import pytest
 
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.embedded_redis import find_server
-from gql_imgproc.standalone.preflight import check_port
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
+from gql_imgproc.standalone.server_address import check_port
 from tests.conftest import postgresql
 from tests.deploy import containers
 from tests.deploy.dockerfile import ROOT, is_in_context, stages
@@ -146,7 +146,7 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
     with (
         postgresql() as database,
         redis_on_a_port(tmp_path) as redis_url,
-        image_host(pictures) as pictures_port,
+        serve_images(pictures) as pictures_port,
         built as image,
     ):
         # (its socket is in a folder that is closed to others)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.preflight import check_port
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
+from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import environment
 from tests.acceptance.test_separate_processes import wait_until_ready
 from tests.deploy.dockerfile import ROOT
@@ -106,7 +106,7 @@ def test_what_the_units_start_does_its_work_under_their_restrictions(redis_url: 
     # Given pictures, one of each format, since each has a decoder and an encoder of its own,
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    names = [name for sample in sample_images.CATALOGUE for name in sample.pictures]
+    names = [name for sample in sample_images.CATALOGUE for name in sample.images]
     for name in {name.rpartition(".")[2]: name for name in names}.values():
         (pictures / name).write_bytes(sample_images.render_sample(name))
     port = check_port("127.0.0.1", 0)
@@ -116,7 +116,7 @@ def test_what_the_units_start_does_its_work_under_their_restrictions(redis_url: 
         given = arguments(FOLDER / unit)
         return [sys.executable, "-c", HARDENED, *(str(port) if each == "8000" else each for each in given)]
 
-    with image_host(pictures) as pictures_port, (tmp_path / "log").open("wb") as log:
+    with serve_images(pictures) as pictures_port, (tmp_path / "log").open("wb") as log:
         ours = environment(
             REDIS_URL=redis_url,
             PUBLIC_URL=url,

@@ -8,7 +8,7 @@ from gql_imgproc.standalone.doctor import run_checks
 from tests.support.s3_server import S3
 
 
-def test_without_a_terminal_each_finding_is_one_whole_line_without_passwords(
+def test_output_to_a_file_is_one_line_per_check_without_passwords(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / ("deep" * 40)
@@ -22,23 +22,23 @@ def test_without_a_terminal_each_finding_is_one_whole_line_without_passwords(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [
         ["ok", "Settings"],
-        ["note", "Data"],
-        ["FAULT", "Database"],
-        ["FAULT", "Redis"],
-        ["note", "Storage"],
-        ["FAULT", "Workers"],
+        ["WARN", "Data"],
+        ["FAIL", "Database"],
+        ["FAIL", "Redis"],
+        ["WARN", "Storage"],
+        ["FAIL", "Workers"],
         ["ok", "Fetching"],
-        ["note", "Webhooks"],
+        ["WARN", "Webhooks"],
     ]
-    assert lines[1] == f"note  Data folder  {folder}  Not there yet; `gql-imgproc up` makes it"
+    assert lines[1] == f"WARN  Data folder  {folder}  Does not exist yet; `gql-imgproc up` creates it"
     assert f"file://{folder}/objects" in lines[4]
     assert "secret" not in "".join(lines[:7])
 
 
-def test_a_bucket_is_shown_with_who_serves_it_and_what_is_wrong(
+def test_storage_check_shows_the_download_host_and_the_problem(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def line() -> str:
+    def storage_line() -> str:
         run_checks()
         (found,) = (line for line in capsys.readouterr().out.splitlines() if "Storage" in line)
         return found
@@ -46,14 +46,14 @@ def test_a_bucket_is_shown_with_who_serves_it_and_what_is_wrong(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMGPROC_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("IMGPROC_STORAGE_URL", s3.url)
-    assert line() == f"ok    Storage      {s3.url}; browsers fetch from the API"
+    assert storage_line() == f"ok    Storage      {s3.url}; browsers fetch from the API"
 
-    monkeypatch.setenv("IMGPROC_STORAGE_PUBLIC_ENDPOINT", "https://pictures.example")
-    assert line() == f"ok    Storage      {s3.url}; browsers fetch from https://pictures.example"
+    monkeypatch.setenv("IMGPROC_STORAGE_PUBLIC_ENDPOINT", "https://images.example")
+    assert storage_line() == f"ok    Storage      {s3.url}; browsers fetch from https://images.example"
 
     monkeypatch.setenv("IMGPROC_STORAGE_URL", "s3://no-such-bucket")
-    assert line() == (
-        "FAULT Storage      s3://no-such-bucket; browsers fetch from https://pictures.example  "
+    assert storage_line() == (
+        "FAIL  Storage      s3://no-such-bucket; browsers fetch from https://images.example  "
         "The object store s3://no-such-bucket cannot be used (to write): there is no such bucket. "
         "Create it, or mend IMGPROC_STORAGE_URL"
     )

@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.sample_server import image_host
+from gql_imgproc.standalone.sample_server import serve_images
 
-NAMES = [name for sample in sample_images.CATALOGUE for name in sample.pictures]
+NAMES = [name for sample in sample_images.CATALOGUE for name in sample.images]
 
 
-def test_the_catalogue_is_thirty_pictures_in_six_formats() -> None:
+def test_catalogue_has_thirty_images_in_six_formats() -> None:
     assert len(NAMES) == len(set(NAMES)) == 30
     assert {name.rpartition(".")[2] for name in NAMES} == {"jpg", "png", "webp", "gif", "avif", "tif"}
 
 
-def test_a_name_always_gives_the_same_bytes() -> None:
+def test_same_name_renders_the_same_bytes() -> None:
     assert sample_images.render_sample("jacket.webp") == sample_images.render_sample("jacket.webp")
     assert sample_images.render_sample("jacket.webp") != sample_images.render_sample("jacket-back.webp")
 
@@ -34,15 +34,15 @@ def test_a_name_always_gives_the_same_bytes() -> None:
         ("poster-scan.tif", "TIFF", 1, "RGB"),
     ],
 )
-def test_a_picture_is_what_its_name_says(name: str, kind: str, frames: int, mode: str) -> None:
+def test_image_format_follows_its_name(name: str, kind: str, frames: int, mode: str) -> None:
     data = sample_images.render_sample(name)
 
-    with Image.open(io.BytesIO(data)) as picture:
-        assert (picture.format, getattr(picture, "n_frames", 1), picture.mode) == (kind, frames, mode)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, getattr(image, "n_frames", 1), image.mode) == (kind, frames, mode)
     assert 10_000 < len(data) < 500_000
 
 
-def test_the_manifest_asks_for_every_picture_once() -> None:
+def test_sample_csv_lists_every_image_once() -> None:
     rows = list(sample_images.sample_csv("http://host"))
 
     assert rows[0] == ["S. No.", "Product Name", "Input Image Urls"]
@@ -53,11 +53,11 @@ def test_the_manifest_asks_for_every_picture_once() -> None:
     assert list(csv.reader(io.StringIO(text.getvalue()))) == rows
 
 
-def test_the_image_host_serves_its_folder_and_ends(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"picture")
+def test_sample_server_serves_its_folder_until_it_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"image")
 
-    with image_host(tmp_path) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/a.jpg") as response:
-        assert (response.read(), response.headers["Content-Type"]) == (b"picture", "image/jpeg")
+    with serve_images(tmp_path) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/a.jpg") as response:
+        assert (response.read(), response.headers["Content-Type"]) == (b"image", "image/jpeg")
 
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/a.jpg")

@@ -16,10 +16,12 @@ import pytest
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.database.migrations import upgrade
+from gql_imgproc.graphql.errors import KEY_EXPIRED
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.client import Client, ServiceError, normalize_base_url
+from gql_imgproc.standalone.client import Client, normalize_base_url
+from gql_imgproc.standalone.errors import ServiceError
 from gql_imgproc.standalone.submit import submit
 from tests.graphql.client import served
 from tests.graphql.live_server import given_upload
@@ -28,13 +30,13 @@ from tests.web.test_file_authorization import given_end
 
 
 @contextmanager
-def answering(body: bytes, status: int = 200) -> Iterator[tuple[str, list[str]]]:
-    """A server that gives everybody the same answer: its address, and the paths it was asked for."""
-    asked: list[str] = []
+def fixed_response(body: bytes, status: int = 200) -> Iterator[tuple[str, list[str]]]:
+    """Runs a server with one fixed response; yields its URL and the paths of the requests."""
+    paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -47,42 +49,42 @@ def answering(body: bytes, status: int = 200) -> Iterator[tuple[str, list[str]]]
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", paths
         server.shutdown()
         thread.join()
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Path:
+def csv_path(tmp_path: Path) -> Path:
     path = tmp_path / "products.csv"
     path.write_text("S. No.,Product Name,Input Image Urls\n")
     return path
 
 
-def refused(url: str, file: Path, output: Path | None = None) -> str:
+async def submit_error(url: str, file: Path, output: Path | None = None, key: str | None = None) -> str:
     with pytest.raises(ServiceError) as error:
-        asyncio.run(submit(url, file, webhook_url=None, output=output))
+        await submit(url, file, webhook_url=None, output=output, key=key)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "base"),
+    ("url", "base"),
     [
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000/"),
         ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/"),
         ("http://127.0.0.1:8000/graphql", "http://127.0.0.1:8000/"),
         ("http://127.0.0.1:8000/graphql/", "http://127.0.0.1:8000/"),
-        ("https://shop.example/pictures/graphql", "https://shop.example/pictures"),
+        ("https://shop.example/images/graphql", "https://shop.example/images"),
     ],
 )
-def test_the_address_of_the_service_or_of_its_graphql(given: str, base: str) -> None:
-    assert str(normalize_base_url(given)) == base
+def test_base_url_drops_the_graphql_path(url: str, base: str) -> None:
+    assert str(normalize_base_url(url)) == base
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port", "http://[::1"])
-def test_what_is_no_address_is_told(url: str, manifest: Path) -> None:
-    assert refused(url, manifest) == f"{url} is no address of a service. It looks like http://127.0.0.1:8000"
+async def test_invalid_url_is_reported(url: str, csv_path: Path) -> None:
+    assert await submit_error(url, csv_path) == f"Invalid service URL {url}. Use a URL such as http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize(
@@ -95,44 +97,44 @@ def test_what_is_no_address_is_told(url: str, manifest: Path) -> None:
         (b'{"errors": ["odd"]}', 400),
     ],
 )
-def test_an_answer_that_is_no_graphql_is_told(body: bytes, status: int, manifest: Path) -> None:
-    with answering(body, status) as (url, asked):
-        assert refused(f"{url}/graphql", manifest) == (
-            f"What answers at {url}/graphql with status {status} is not this service. "
-            "Mend --url: it looks like http://127.0.0.1:8000"
+async def test_response_without_graphql_is_reported(body: bytes, status: int, csv_path: Path) -> None:
+    with fixed_response(body, status) as (url, paths):
+        assert await submit_error(f"{url}/graphql", csv_path) == (
+            f"The server at {url}/graphql with status {status} is not this service. "
+            "Correct --url, for example http://127.0.0.1:8000"
         )
 
-    assert asked == ["/graphql"]
+    assert paths == ["/graphql"]
 
 
 @pytest.mark.parametrize("data", [b"{}", b'{"uploadCsv": null}', b'{"uploadCsv": {"id": 1}}'])
-def test_an_answer_of_another_graphql_service_is_told(data: bytes, manifest: Path) -> None:
-    with answering(b'{"data": ' + data + b"}") as (url, _):
-        assert refused(url, manifest).startswith(f"What answers at {url}/graphql is not this service.")
+async def test_response_of_another_graphql_service_is_reported(data: bytes, csv_path: Path) -> None:
+    with fixed_response(b'{"data": ' + data + b"}") as (url, _):
+        assert (await submit_error(url, csv_path)).startswith(f"The server at {url}/graphql is not this service.")
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_upload(manifest: Path, tmp_path: Path) -> None:
-    with answering(b"{}") as (url, asked):
+async def test_unwritable_output_is_reported_before_the_upload(csv_path: Path, tmp_path: Path) -> None:
+    with fixed_response(b"{}") as (url, paths):
         for output, reason in [
             (tmp_path / "missing" / "out.csv", "No such file or directory"),
             (tmp_path, "Is a directory"),
-            (manifest / "out.csv", "Not a directory"),
+            (csv_path / "out.csv", "Not a directory"),
         ]:
-            assert refused(url, manifest, output) == (
-                f"The output {output} cannot be written: {reason}. Choose another place with --output"
+            assert await submit_error(url, csv_path, output) == (
+                f"Cannot write the output {output}: {reason}. Choose another file with --output"
             )
 
-    assert asked == []
-    assert list(tmp_path.iterdir()) == [manifest]
+    assert paths == []
+    assert os.listdir(tmp_path) == [csv_path.name]
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with answering(b"{}") as (url, asked):
+async def test_unreadable_file_is_reported(tmp_path: Path) -> None:
+    with fixed_response(b"{}") as (url, paths):
         missing = tmp_path / "none.csv"
-        assert refused(url, missing) == f"The file {missing} cannot be read: No such file or directory"
-        assert refused(url, tmp_path) == f"The file {tmp_path} cannot be read: Is a directory"
+        assert await submit_error(url, missing) == f"Cannot read the file {missing}: No such file or directory"
+        assert await submit_error(url, tmp_path) == f"Cannot read the file {tmp_path}: Is a directory"
 
-    assert asked == []
+    assert paths == []
 
 
 @pytest.fixture
@@ -145,8 +147,8 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
 CSV = "S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/1.jpg\n"
 
 
-async def submitted(folder: Path, url: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    """The real command in a folder, with these settings and no others: its exit status and what it said."""
+async def run_submit(folder: Path, url: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Runs the real command with only these settings; returns exit status, standard output and standard error."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("IMGPROC_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gql_imgproc", "submit", "products.csv", "--url", url, *arguments),
@@ -155,88 +157,84 @@ async def submitted(folder: Path, url: str, *arguments: str, **environment: str)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    said, told = await asyncio.wait_for(process.communicate(), 60)
+    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode is not None
-    return process.returncode, said.decode(), told.decode()
+    return process.returncode, stdout.decode(), stderr.decode()
 
 
-async def test_the_key_comes_from_the_environment_or_the_env_file(settings: Settings, manifest: Path) -> None:
-    manifest.write_text(CSV)  # noqa: ASYNC240 - a small file of the test
-
+async def test_api_key_is_read_from_the_environment_or_the_env_file(settings: Settings, csv_path: Path) -> None:
+    csv_path.write_text(CSV)  # noqa: ASYNC240 - a small file of the test
+    folder = csv_path.parent
     async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         key, _ = given_key(app.state.runtime.db)
-        reader, _ = given_key(app.state.runtime.db, DEFAULT_TENANT, Scope.READ)
-        url, folder = f"http://{host}", manifest.parent
+        url = f"http://{host}"
 
-        without = await submitted(folder, url)
-        unknown = await submitted(folder, url, IMGPROC_API_KEY=key[:-1] + ("a" if key[-1] != "a" else "b"))
-        malformed = await submitted(folder, url, IMGPROC_API_KEY="secret")
-        reading = await submitted(folder, url, IMGPROC_API_KEY=reader)
+        without = await run_submit(folder, url)
+        malformed = await run_submit(folder, url, IMGPROC_API_KEY="secret")
         async with Client(url, key) as client:
-            nothing = await client.query("{ requests { totalCount } }", {})
-        by_environment = await submitted(folder, url, "--no-wait", IMGPROC_API_KEY=key)
+            before = await client.query("{ requests { totalCount } }", {})
+        by_environment = await run_submit(folder, url, "--no-wait", IMGPROC_API_KEY=key)
         (folder / ".env").write_text(f"IMGPROC_API_KEY={key}\n")
-        by_file = await submitted(folder, url, "--no-wait")
+        by_file = await run_submit(folder, url, "--no-wait")
 
     assert without == (
         1,
         "",
-        f"gql-imgproc: The service at {url} asks for an API key. "
-        "Set IMGPROC_API_KEY to one, in the environment or in .env\n",
+        f"gql-imgproc: The service at {url} requires an API key. Set IMGPROC_API_KEY in the environment or in .env\n",
     )
-    assert unknown == (
-        1,
-        "",
-        f"gql-imgproc: The service at {url} does not admit IMGPROC_API_KEY: Invalid API key. "
-        "It is not known. Check that it was copied completely.\n",
-    )
-    assert malformed == (
-        1,
-        "",
-        "gql-imgproc: IMGPROC_API_KEY: It is no API key: those begin with gip_. Check that it was copied as a whole\n",
-    )
-    assert reading == (
-        1,
-        "",
-        "gql-imgproc: The service refuses: `uploadCsv` needs an API key with the scope WRITE. "
-        "Set IMGPROC_API_KEY to one that has it\n",
-    )
-    assert nothing == {"requests": {"totalCount": 0}}
-    for status, said, told in (by_environment, by_file):
-        assert (status, told) == (0, "")
-        assert said.endswith(": 1 product, 1 picture\n")
+    status, stdout, stderr = malformed
+    assert (status, stdout, stderr.count("\n")) == (1, "", 1)
+    assert stderr.startswith("gql-imgproc: IMGPROC_API_KEY: ")
+    assert "gip_" in stderr
+    assert before == {"requests": {"totalCount": 0}}
+    for status, stdout, stderr in (by_environment, by_file):
+        assert (status, stderr) == (0, "")
+        assert stdout.endswith(": 1 product, 1 image\n")
 
 
-async def test_the_key_opens_the_socket_and_the_output_and_its_end_is_told_at_once(
-    settings: Settings, tmp_path: Path
-) -> None:
+async def test_rejected_api_key_is_reported(settings: Settings, csv_path: Path) -> None:
+    csv_path.write_text(CSV)  # noqa: ASYNC240 - a small file of the test
+    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+        key, _ = given_key(app.state.runtime.db)
+        reader, _ = given_key(app.state.runtime.db, DEFAULT_TENANT, Scope.READ)
+        url = f"http://{host}"
+
+        unknown = await submit_error(url, csv_path, key=key[:-1] + ("a" if key[-1] != "a" else "b"))
+        without_scope = await submit_error(url, csv_path, key=reader)
+        async with Client(url, key) as client:
+            uploads = await client.query("{ requests { totalCount } }", {})
+
+    assert unknown.startswith(f"The service at {url} rejected IMGPROC_API_KEY: Invalid API key. ")
+    assert without_scope.startswith("Forbidden: `uploadCsv` ")
+    assert without_scope.endswith("WRITE. Set IMGPROC_API_KEY to a key with this scope")
+    assert uploads == {"requests": {"totalCount": 0}}
+
+
+async def test_api_key_opens_the_socket_and_its_revocation_closes_it(settings: Settings, tmp_path: Path) -> None:
     async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         runtime = app.state.runtime
         key, key_id = given_key(runtime.db)
-        ended = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])
+        finished = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])
         running = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         async with Client(f"http://{host}", key) as client:
-            (state,) = [state async for state in client.progress(ended)]
+            (state,) = [state async for state in client.progress(finished)]
             assert state.output_csv_url is not None
-            # Where the service thinks that it is reached, without a port that was free.
-            given = httpx.URL(state.output_csv_url)
-            await client.download(f"http://{host}{given.raw_path.decode()}", tmp_path / "output.csv")
+            # The URL starts with PUBLIC_URL, which does not contain this server's port.
+            output_path = httpx.URL(state.output_csv_url).raw_path.decode()
+            await client.download(f"http://{host}{output_path}", tmp_path / "output.csv")
 
             states = client.progress(running)
             assert (await anext(states)).total == 1
             runtime.db.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
             await app.state.app_state.refresh_keys()
-            with pytest.raises(ServiceError) as over:
+            with pytest.raises(ServiceError) as revoked:
                 await anext(states)
         async with Client(f"http://{host}") as client:
             with pytest.raises(ServiceError) as without:
                 await anext(client.progress(running))
 
     assert (tmp_path / "output.csv").read_bytes() == b"S. No.\r\n"
-    assert str(over.value) == (
-        f"The service at http://{host} does not admit IMGPROC_API_KEY: "
-        "The API key is not good any more, or one is asked for now."
-    )
+    assert str(revoked.value) == f"The service at http://{host} rejected IMGPROC_API_KEY: {KEY_EXPIRED}"
     assert str(without.value) == (
-        f"The service at http://{host} asks for an API key. Set IMGPROC_API_KEY to one, in the environment or in .env"
+        f"The service at http://{host} requires an API key. Set IMGPROC_API_KEY in the environment or in .env"
     )

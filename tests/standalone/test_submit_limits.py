@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ from gql_imgproc.standalone.submit import submit
 from tests.graphql.client import served
 
 
-def test_a_file_over_the_limit_is_told_so(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # Given a service that takes files of 1 MB, and a file that has 5,
+async def test_too_large_file_is_reported(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a service with a limit of 1 MB, and a file of 5 MB,
     url = f"sqlite:///{tmp_path / 'test.db'}"
     upgrade(url)
     settings = Settings(
@@ -24,16 +23,13 @@ def test_a_file_over_the_limit_is_told_so(redis_url: str, tmp_path: Path, capsys
     file.write_bytes(b"S. No.,Product Name,Input Image Urls\n" + b"x" * 5_000_000)
 
     # when it is submitted,
-    async def story() -> int:
-        async with served(settings) as (host, _):
-            return await submit(f"http://{host}", file, webhook_url=None, output=None)
+    async with served(settings) as (host, _):
+        status = await submit(f"http://{host}", file, webhook_url=None, output=None)
 
-    status = asyncio.run(story())
-
-    # then the limit is told and nothing was made.
-    told = capsys.readouterr()
+    # then the error names the limit, and nothing is printed as a result.
+    printed = capsys.readouterr()
     assert status == 1
-    assert told.out == ""
-    assert " ".join(told.err.split()) == (
+    assert printed.out == ""
+    assert " ".join(printed.err.split()) == (
         "The file is larger than the limit of 1,000,000 bytes. Split it into smaller files."
     )

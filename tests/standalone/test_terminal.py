@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gql_imgproc.standalone.client import Client, CsvRejected, Issue, ServiceError
-from gql_imgproc.standalone.terminal import SHOWN_FAILURES, format_saving, format_size, show_csv_issues, show_failures
+from gql_imgproc.standalone.client import Client, CsvRejected, Issue
+from gql_imgproc.standalone.errors import ServiceError
+from gql_imgproc.standalone.terminal import MAX_FAILURES, format_saving, format_size, show_csv_issues, show_failures
 
 HEADER = "S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
 
@@ -22,7 +23,7 @@ def text(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_a_refusal_shows_every_problem_with_its_place_as_it_is(console: Console) -> None:
+def test_csv_issues_are_printed_unchanged_with_row_and_column(console: Console) -> None:
     issues = (Issue(None, None, "HEADER", "No header."), Issue(7, "[b]Name[/b]", "NEW_CODE", "Is [red]empty."))
 
     show_csv_issues(console, CsvRejected("The CSV file has 102 problems.", issues, 102))
@@ -31,14 +32,14 @@ def test_a_refusal_shows_every_problem_with_its_place_as_it_is(console: Console)
         assert words in text(console)
 
 
-def test_a_refusal_of_the_whole_is_one_line(console: Console) -> None:
+def test_rejection_without_issues_is_one_line(console: Console) -> None:
     show_csv_issues(console, CsvRejected("The file is larger than the limit of 20 bytes.", (), 0))
 
     assert text(console) == "The file is larger than the limit of 20 bytes.\n"
 
 
-def test_failed_rows_are_told_up_to_a_number(console: Console, tmp_path: Path) -> None:
-    rows = "".join(f"{number},Lamp,x,,reason {number}\n" for number in range(1, SHOWN_FAILURES + 3))
+def test_printed_failures_are_limited(console: Console, tmp_path: Path) -> None:
+    rows = "".join(f"{number},Lamp,x,,reason {number}\n" for number in range(1, MAX_FAILURES + 3))
     (tmp_path / "out.csv").write_text(f"{HEADER}0,,,,\n{rows}", encoding="utf-8")
 
     show_failures(console, tmp_path / "out.csv")
@@ -49,7 +50,7 @@ def test_failed_rows_are_told_up_to_a_number(console: Console, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "^"])
-def test_failed_rows_are_found_whatever_the_delimiter(console: Console, tmp_path: Path, delimiter: str) -> None:
+def test_failures_are_found_with_any_delimiter(console: Console, tmp_path: Path, delimiter: str) -> None:
     (tmp_path / "out.csv").write_text(
         f"sep={delimiter}\n{HEADER}1,Lamp,x,y,\n2,Lamp,x,,the reason\n".replace(",", delimiter), encoding="utf-8-sig"
     )
@@ -60,7 +61,7 @@ def test_failed_rows_are_found_whatever_the_delimiter(console: Console, tmp_path
     assert line.split()[1] == "3"
 
 
-def test_nothing_failed_is_nothing_said(console: Console, tmp_path: Path) -> None:
+def test_no_failures_print_nothing(console: Console, tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text(f"{HEADER}1,Lamp,x,y,\n", encoding="utf-8")
 
     show_failures(console, tmp_path / "out.csv")
@@ -68,7 +69,7 @@ def test_nothing_failed_is_nothing_said(console: Console, tmp_path: Path) -> Non
     assert text(console) == ""
 
 
-def test_numbers_for_people() -> None:
+def test_sizes_and_savings_are_formatted() -> None:
     assert [format_size(number) for number in (0, 999, 1000, 2048, 1_044_180)] == [
         "0 B",
         "999 B",
@@ -80,6 +81,6 @@ def test_numbers_for_people() -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", ""])
-def test_an_address_of_no_service_is_refused(url: str) -> None:
-    with pytest.raises(ServiceError, match="is no address of a service"):
+def test_invalid_service_url_is_refused(url: str) -> None:
+    with pytest.raises(ServiceError, match="Invalid service URL"):
         Client(url)

@@ -9,17 +9,17 @@ import pytest
 from gql_imgproc.standalone import up
 
 
-@pytest.mark.parametrize(("repeat_s", "hurries"), [(60, False), (0, True)])
-async def test_a_signal_that_comes_twice_at_once_is_one(
-    monkeypatch: pytest.MonkeyPatch, repeat_s: float, hurries: bool
+@pytest.mark.parametrize(("repeat_s", "stops_at_once"), [(60, False), (0, True)])
+async def test_repeated_signal_counts_once_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, repeat_s: float, stops_at_once: bool
 ) -> None:
     monkeypatch.setattr(up, "REPEAT_S", repeat_s)
 
-    told_to_stop, at_once = up._stop_signals()
+    stop_requested, at_once = up._stop_signals()
 
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(told_to_stop.wait(), 5)
+    await asyncio.wait_for(stop_requested.wait(), 5)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0.05)
 
-    assert at_once.is_set() is hurries
+    assert at_once.is_set() is stops_at_once

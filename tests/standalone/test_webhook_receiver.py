@@ -1,4 +1,4 @@
-"""The receiver for one's own machine, as a real process."""
+"""The local webhook receiver as a real process."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 EVENT = json.dumps({"type": "request.completed", "data": {"csvFilename": "Größe.csv"}})
 
 
-class Listener:
-    """A listener, and what it printed."""
+class Receiver:
+    """A webhook receiver process and its first line of output."""
 
     def __init__(self, secret: str | None) -> None:
         code = f"from gql_imgproc.standalone.webhook_receiver import listen; listen(0, {secret!r})"
@@ -39,20 +39,20 @@ class Listener:
         self.url = found[0]
 
     def interrupt(self) -> tuple[int, str, str]:
-        """Presses Ctrl-C; gives the exit status and what was printed."""
+        """Sends SIGINT; returns the exit status, standard output and standard error."""
         self.process.send_signal(signal.SIGINT)
-        printed, complaints = self.process.communicate(timeout=20)
-        return self.process.returncode, printed, complaints
+        stdout, stderr = self.process.communicate(timeout=20)
+        return self.process.returncode, stdout, stderr
 
 
 @contextmanager
-def listening(secret: str | None) -> Iterator[Listener]:
-    listener = Listener(secret)
+def running_receiver(secret: str | None) -> Iterator[Receiver]:
+    receiver = Receiver(secret)
     try:
-        yield listener
+        yield receiver
     finally:
-        listener.process.kill()
-        listener.process.communicate()
+        receiver.process.kill()
+        receiver.process.communicate()
 
 
 def signed(payload: str) -> dict[str, str]:
@@ -61,67 +61,67 @@ def signed(payload: str) -> dict[str, str]:
     )
 
 
-def test_a_signed_event_is_taken_and_printed_and_ctrl_c_ends_it() -> None:
-    with listening(SECRET) as listener:
-        taken = httpx.post(f"{listener.url}any/path", content=EVENT, headers=signed(EVENT))
-        status, printed, complaints = listener.interrupt()
+def test_signed_event_is_printed_and_ctrl_c_stops_the_receiver() -> None:
+    with running_receiver(SECRET) as receiver:
+        response = httpx.post(f"{receiver.url}any/path", content=EVENT, headers=signed(EVENT))
+        status, stdout, stderr = receiver.interrupt()
 
-    assert "signatures are checked" in listener.greeting
-    assert (taken.status_code, taken.content) == (204, b"")
-    assert "request.completed  msg_1  verified" in printed
-    assert '"csvFilename": "Größe.csv"' in printed
-    assert (status, complaints) == (0, "")
+    assert ", verifying signatures;" in receiver.greeting
+    assert (response.status_code, response.content) == (204, b"")
+    assert "request.completed  msg_1  verified" in stdout
+    assert '"csvFilename": "Größe.csv"' in stdout
+    assert (status, stderr) == (0, "")
 
 
-def test_what_the_secret_did_not_sign_is_refused() -> None:
-    with listening(SECRET) as listener:
-        unsigned = httpx.post(listener.url, content=EVENT)
-        altered = httpx.post(listener.url, content=EVENT + " ", headers=signed(EVENT))
-        status, printed, _ = listener.interrupt()
+def test_unsigned_and_altered_events_are_rejected() -> None:
+    with running_receiver(SECRET) as receiver:
+        unsigned = httpx.post(receiver.url, content=EVENT)
+        altered = httpx.post(receiver.url, content=EVENT + " ", headers=signed(EVENT))
+        status, stdout, _ = receiver.interrupt()
 
     assert (unsigned.status_code, altered.status_code) == (401, 401)
-    assert printed.count("refused with 401") == 2
-    assert "csvFilename" not in printed
+    assert stdout.count("rejected with status 401") == 2
+    assert "csvFilename" not in stdout
     assert status == 0
 
 
-def test_without_a_secret_every_event_is_taken() -> None:
-    with listening(None) as listener:
-        taken = httpx.post(listener.url, content=EVENT)
-        not_json = httpx.post(listener.url, content=b"{")
-        _, printed, _ = listener.interrupt()
+def test_receiver_without_a_secret_accepts_every_event() -> None:
+    with running_receiver(None) as receiver:
+        response = httpx.post(receiver.url, content=EVENT)
+        not_json = httpx.post(receiver.url, content=b"{")
+        _, stdout, _ = receiver.interrupt()
 
-    assert "signatures are not checked" in listener.greeting
-    assert (taken.status_code, not_json.status_code) == (204, 400)
-    assert "request.completed  without webhook-id  not verified" in printed
-
-
-def test_a_huge_event_is_refused() -> None:
-    with listening(None) as listener:
-        refused = httpx.post(listener.url, content=b'"' + b"a" * MAX_BODY_BYTES + b'"')
-        _, printed, _ = listener.interrupt()
-
-    assert refused.status_code == 413
-    assert "refused with 413" in printed
+    assert ", not verifying signatures;" in receiver.greeting
+    assert (response.status_code, not_json.status_code) == (204, 400)
+    assert "request.completed  no webhook-id  not verified" in stdout
 
 
-def test_an_event_cannot_steer_the_terminal() -> None:
+def test_too_large_event_is_rejected() -> None:
+    with running_receiver(None) as receiver:
+        response = httpx.post(receiver.url, content=b'"' + b"a" * MAX_BODY_BYTES + b'"')
+        _, stdout, _ = receiver.interrupt()
+
+    assert response.status_code == 413
+    assert "rejected with status 413" in stdout
+
+
+def test_control_characters_in_an_event_are_replaced() -> None:
     event = json.dumps({"type": "[red]\x1b[2J\x9b2J", "data": "\x9b2J"}, ensure_ascii=False)
 
-    with listening(None) as listener:
-        httpx.post(listener.url, content=event.replace("\x1b", "\\u001b").encode())
-        _, printed, _ = listener.interrupt()
+    with running_receiver(None) as receiver:
+        httpx.post(receiver.url, content=event.replace("\x1b", "\\u001b").encode())
+        _, stdout, _ = receiver.interrupt()
 
-    assert "[red]" in printed
-    assert "\x1b" not in printed
-    assert "\x9b" not in printed
+    assert "[red]" in stdout
+    assert "\x1b" not in stdout
+    assert "\x9b" not in stdout
 
 
-def test_a_port_that_is_taken_is_said_in_one_line() -> None:
+def test_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ConfigurationError, match="--port"):
         listen(other.getsockname()[1], None)
 
 
-def test_a_malformed_secret_is_said_in_one_line() -> None:
+def test_malformed_secret_is_reported() -> None:
     with pytest.raises(ConfigurationError, match="--secret"):
         listen(0, "whsec_short")

@@ -1,0 +1,9 @@
+"""Errors of the client commands."""
+
+from __future__ import annotations
+
+from gql_imgproc.errors import ImgprocError
+
+
+class ServiceError(ImgprocError):
+    """The service refused or failed a call; the message says why."""
