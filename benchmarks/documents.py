@@ -14,7 +14,7 @@ from statistics import median
 
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.embedded_redis import embedded
+from gql_imgproc.standalone.embedded_redis import prepare
 from tests.graphql.client import opened
 from tests.graphql.worst_case_documents import BEFORE_READING, MAX_WORK, READING, Took, given_all, settled, taken
 
@@ -32,7 +32,7 @@ async def took(settings: Settings) -> dict[str, list[Took]]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, embedded() as redis:
+    with tempfile.TemporaryDirectory() as folder, prepare() as redis:
         server = subprocess.Popen(redis.program.command)
         try:
             url = f"sqlite:///{folder}/imgproc.db"
