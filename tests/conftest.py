@@ -154,6 +154,6 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 @pytest.fixture
 def s3(moto_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     """An empty bucket, which this process reaches by its environment."""
-    bucket = moto_server.new_bucket()
-    bucket.use(monkeypatch)
+    bucket = moto_server.create_bucket()
+    bucket.configure(monkeypatch)
     return bucket

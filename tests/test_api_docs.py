@@ -22,7 +22,7 @@ from gql_imgproc.graphql.types.connection import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZ
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.sample_server import serve_images
 from tests.acceptance.conftest import Service
-from tests.support.npm import CLIENTS, SCHEMA_TOOLS, installed, lacking
+from tests.support.npm import CLIENTS, SCHEMA_TOOLS, install_packages, skip_or_fail
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
@@ -124,7 +124,7 @@ def assert_watched(statuses: list[str]) -> None:
 @pytest.fixture
 def curl() -> None:
     if not shutil.which("curl"):
-        lacking("curl")
+        skip_or_fail("curl")
 
 
 @pytest.mark.usefixtures("curl")
@@ -168,7 +168,7 @@ def test_curl_reads_the_limits(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["apollo.mjs", "urql.mjs", "socket.mjs"])
 def test_javascript_watches(run: Run, request_id: str, tmp_path: Path, name: str) -> None:
-    (tmp_path / "node_modules").symlink_to(installed(CLIENTS))
+    (tmp_path / "node_modules").symlink_to(install_packages(CLIENTS))
 
     assert_watched(run(name, "node", ID=request_id).split())
 
@@ -183,7 +183,7 @@ def test_python_uploads_watches_and_pages(run: Run, service: Service) -> None:
 
 
 def test_relay_compiles(tmp_path: Path) -> None:
-    compiler = installed(SCHEMA_TOOLS) / "relay-compiler" / "cli.js"
+    compiler = install_packages(SCHEMA_TOOLS) / "relay-compiler" / "cli.js"
     for name in ("Products.jsx", "RequestPage.jsx"):
         (tmp_path / name).write_text(EXAMPLES[name], encoding="utf-8")
     shutil.copy(ROOT / "schema.graphql", tmp_path)

@@ -14,7 +14,7 @@ from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries, transitions
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import system_caller
-from gql_imgproc.storage.paths import REQUESTS, image_id_in, input_key, output_key, request_prefix
+from gql_imgproc.storage.paths import REQUESTS_PREFIX, image_id_from_key, input_key, output_key, request_prefix
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,9 @@ async def delete_orphans(runtime: Runtime) -> int:
 async def _delete_objects_of_unknown_requests(runtime: Runtime) -> int:
     deleted = 0
     # The store may contain folders that are not ours.
-    folders = [UUID(name) for name in await runtime.storage.folders(REQUESTS) if _REQUEST_FOLDER.fullmatch(name)]
+    folders = [
+        UUID(name) for name in await runtime.storage.list_folders(REQUESTS_PREFIX) if _REQUEST_FOLDER.fullmatch(name)
+    ]
     for start in range(0, len(folders), PAGE_SIZE):
         page = folders[start : start + PAGE_SIZE]
         known = await runtime.db.read(transitions.filter_existing, page)
@@ -97,8 +99,8 @@ async def _delete_old_orphans(runtime: Runtime, request_id: UUID, keep: Collecti
     """Deletes old objects of a request, except those in `keep` and those that its images reference."""
     before = datetime.now(UTC) - timedelta(seconds=ORPHAN_SECONDS)
     deleted = remaining = 0
-    async for page in runtime.storage.pages(request_prefix(request_id)):
-        image_ids = [image_id for image_id in (image_id_in(stored.key) for stored in page) if image_id]
+    async for page in runtime.storage.list_pages(request_prefix(request_id)):
+        image_ids = [image_id for image_id in (image_id_from_key(stored.key) for stored in page) if image_id]
         referenced = await runtime.db.read(transitions.image_keys, image_ids)
         orphans = [stored for stored in page if stored.key not in referenced and stored.key not in keep]
         old = [stored.key for stored in orphans if stored.modified_at < before]

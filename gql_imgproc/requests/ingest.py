@@ -20,8 +20,8 @@ from gql_imgproc.requests.repository.create import NewProduct
 from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
-from gql_imgproc.storage.object_store import temporary_file
 from gql_imgproc.storage.paths import input_key
+from gql_imgproc.storage.temporary_file import temporary_file
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,10 @@ from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
-from gql_imgproc.storage.object_store import ObjectHeaders, temporary_file
+from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_path, input_key, output_key, output_name
 from gql_imgproc.storage.response_headers import OUTPUT_CACHE, OUTPUT_TYPE, content_disposition, output_filename
+from gql_imgproc.storage.temporary_file import temporary_file
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.net.loopback import is_loopback
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone import embedded_redis
+from gql_imgproc.storage import store_check
 from gql_imgproc.storage.object_store import open_storage
 
 #: Deadline to write, read and delete a small test object, in seconds. The object store's own retries take longer.
@@ -29,7 +30,7 @@ async def check_store(settings: Settings) -> None:
     """Raises ConfigurationError when nothing can be stored."""
     try:
         async with asyncio.timeout(STORE_S):
-            await open_storage(settings).check()
+            await store_check.check_store(open_storage(settings))
     except TimeoutError:
         raise ConfigurationError(
             f"The object store {settings.storage} did not answer within {STORE_S:.0f} s. "

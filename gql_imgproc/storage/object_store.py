@@ -1,18 +1,16 @@
-"""The object store: uploaded CSVs, pictures and output CSVs, in a folder or in a cloud bucket, through obstore."""
+"""The object store: uploaded CSVs, images and output CSVs, in a folder or a cloud bucket, through obstore."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
@@ -20,48 +18,45 @@ from obstore.store import LocalStore
 from obstore.store import ObjectStore as CloudStore
 
 from gql_imgproc.errors import ConfigurationError, ObjectMissing, StorageError
-from gql_imgproc.storage.cloud import PublicEndpoint, StoreTimeouts, open_bucket, resolve_public_endpoint
+from gql_imgproc.storage.cloud import StoreTimeouts, open_bucket, url_scheme
 from gql_imgproc.storage.errors import hint_for, is_bucket_missing
+from gql_imgproc.storage.presigned_urls import PublicEndpoint, resolve_public_endpoint
 
 if TYPE_CHECKING:
     from gql_imgproc.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: What is read or written at once while streaming, in bytes.
+#: Chunk of a streamed download.
 CHUNK_BYTES = 1024 * 1024
-#: What is read of a file at once to be stored, in bytes.
+#: Chunk read from a file that is stored.
 READ_BYTES = 256 * 1024
-#: What is sent to a bucket at once while streaming, in bytes: as little as S3 takes, since it is held in memory.
+#: Part of a multipart upload: the minimum of S3, because a part is held in memory.
 PART_BYTES = 5 * 1024 * 1024
-#: Objects removed by one call: as many as an S3 request takes.
+#: Objects deleted by one call: the maximum of S3.
 DELETE_CHUNK = 1_000
-#: How many times longer than other calls those may take that move or list many things.
-LONG_CALL = 10
-#: Objects by which is seen that the store works are below this key.
-PROBES = "health/"
+#: Factor on the timeout for calls that transfer or list many objects.
+LONG_CALL_FACTOR = 10
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that is being read: its size in bytes, its entity tag, and its bytes in chunks."""
+    """An object that is being read."""
 
-    size: int
+    size_bytes: int
     etag: str | None
     chunks: AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in a list: its key, and when it was written."""
-
     key: str
     modified_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectHeaders:
-    """What an object says of itself to whoever fetches it from a bucket; in a folder it is not kept."""
+    """HTTP headers that a bucket sends with an object. A folder does not store them."""
 
     content_type: str
     cache_control: str = ""
@@ -69,77 +64,80 @@ class ObjectHeaders:
 
 
 class ObjectStore:
-    """Objects by key. Opened at the first call: obstore hangs when a process forks after it was used.
+    """Objects by key. Every method raises StorageError if the call fails.
 
-    Every method raises StorageError when the store does not do what it was asked.
+    Opened at the first call: obstore hangs in a process that was forked after its first use.
     """
 
-    def __init__(self, url: str, outlet: PublicEndpoint | None = None, patience: StoreTimeouts | None = None) -> None:
+    def __init__(
+        self, url: str, public_endpoint: PublicEndpoint | None = None, timeouts: StoreTimeouts | None = None
+    ) -> None:
         self.url = url
-        #: How browsers get at objects themselves; None when they get them from us.
-        self.outlet = outlet
-        self._scheme = url.partition("://")[0]
-        self._patience = patience or StoreTimeouts()
-        self._opened: CloudStore | None = None
+        self.scheme = url_scheme(url)
+        #: Where browsers reach the objects; None if the API must serve them.
+        self.public_endpoint = public_endpoint
+        self._timeouts = timeouts or StoreTimeouts()
+        self._store_or_none: CloudStore | None = None
         self._signer: CloudStore | None = None
 
     @property
-    def local(self) -> bool:
-        return self._scheme == "file"
+    def is_local(self) -> bool:
+        return self.scheme == "file"
 
     @property
     def _store(self) -> CloudStore:
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
+        if self._store_or_none is None:
+            self._store_or_none = self._open()
+        return self._store_or_none
 
     @property
     def _signing(self) -> CloudStore:
-        """The same store, where browsers have it."""
+        """The same store at its public endpoint."""
         if self._signer is None:
-            self._signer = self._open(self.outlet.endpoint) if self.outlet and self.outlet.endpoint else self._store
+            endpoint = self.public_endpoint.endpoint if self.public_endpoint else ""
+            self._signer = self._open(endpoint) if endpoint else self._store
         return self._signer
 
     def _open(self, public_endpoint: str = "") -> CloudStore:
         try:
-            if self.local:
+            if self.is_local:
                 return LocalStore(unquote(urlsplit(self.url).path), mkdir=True, automatic_cleanup=True)
-            return open_bucket(self.url, self._patience, public_endpoint)
+            return open_bucket(self.url, self._timeouts, public_endpoint)
         except (BaseError, ValueError, OSError, ConfigurationError) as error:
             raise StorageError(f"The object store {self.url} cannot be opened.") from error
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Stores `data`, whole or not at all, in place of what was there."""
+        """Store `data` atomically. Replaces an existing object."""
         await self._put(key, data, ObjectHeaders(content_type), "overwrite")
 
     async def put_new(self, key: str, data: bytes, headers: ObjectHeaders) -> None:
-        """Stores `data`, whole or not at all, where nothing was: what is stored already is never changed.
+        """Store `data` atomically. Never replaces an object.
 
-        That the same is there already is no error: an answer may have been lost.
+        An existing object with the same bytes is no error: an earlier response may have been lost.
         """
-        if self.local:
-            # Some file systems have no way to do this; the names that we give are never given twice.
+        if self.is_local:
+            # Some file systems cannot do this. Keys are unique anyway.
             await self._put(key, data, headers, "overwrite")
             return
         try:
             await self._put(key, data, headers, "create")
         except AlreadyExistsError as error:
             if await self.get(key) != data:
-                raise StorageError(f"Could not store {key}: something else is there.") from error
+                raise StorageError(f"Could not store {key}: another object exists.") from error
 
     async def put_file(self, key: str, file: BinaryIO, headers: ObjectHeaders) -> None:
-        """Streams `file` from its beginning into the store, in flat memory, where nothing was.
+        """Store a file from its start, in constant memory. Never replaces an object.
 
-        A bucket gets it in parts, if it is large; they are removed when that fails.
+        A large file is sent to a bucket in parts; they are deleted if the upload fails.
         """
-        part = CHUNK_BYTES if self.local else PART_BYTES
-        small = file.seek(0, os.SEEK_END) < part
+        part = CHUNK_BYTES if self.is_local else PART_BYTES
+        is_small = file.seek(0, os.SEEK_END) < part
         file.seek(0)
-        if small:
+        if is_small:
             await self.put_new(key, await asyncio.to_thread(file.read), headers)
             return
         async with (
-            self._call(f"store {key}", LONG_CALL),
+            self._call(f"store {key}", LONG_CALL_FACTOR),
             obstore.open_writer_async(
                 self._store, key, attributes=self._attributes(headers), buffer_size=part, max_concurrency=1
             ) as writer,
@@ -153,21 +151,21 @@ class ObjectStore:
             try:
                 await obstore.put_async(store, key, data, attributes=attributes, mode=mode, use_multipart=False)
             except (NotSupportedError, NotImplementedError):
-                # AWS_CONDITIONAL_PUT=disabled: a store that knows no conditions.
+                # AWS_CONDITIONAL_PUT=disabled: the store does not support conditions.
                 await obstore.put_async(store, key, data, attributes=attributes, use_multipart=False)
 
     def _attributes(self, headers: ObjectHeaders) -> dict[str, str] | None:
-        if self.local:
+        if self.is_local:
             return None
-        given = {
+        attributes = {
             "Content-Type": headers.content_type,
             "Cache-Control": headers.cache_control,
             "Content-Disposition": headers.disposition,
         }
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name, value in attributes.items() if value}
 
     async def open(self, key: str) -> StoredObject | None:
-        """An object to be read in chunks; None when there is none."""
+        """Open an object to read it in chunks; None if it does not exist."""
         async with self._call(f"read {key}"):
             try:
                 result = await obstore.get_async(self._store, key)
@@ -188,8 +186,7 @@ class ObjectStore:
             yield bytes(chunk)
 
     async def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-        async with self._call(f"look for {key}"):
+        async with self._call(f"find {key}"):
             try:
                 await obstore.head_async(self._store, key)
             except FileNotFoundError:
@@ -197,23 +194,22 @@ class ObjectStore:
         return True
 
     async def get(self, key: str) -> bytes:
-        """All bytes of an object."""
         stored = await self.open(key)
         if stored is None:
-            raise ObjectMissing(f"There is no object {key}.")
+            raise ObjectMissing(f"The object {key} does not exist.")
         return b"".join([chunk async for chunk in stored.chunks])
 
     async def download(self, key: str, file: BinaryIO) -> None:
-        """Streams an object into `file`, then goes back to its beginning."""
+        """Write an object to a file, and rewind the file."""
         stored = await self.open(key)
         if stored is None:
-            raise ObjectMissing(f"There is no object {key}.")
+            raise ObjectMissing(f"The object {key} does not exist.")
         async for chunk in stored.chunks:
             await asyncio.to_thread(file.write, chunk)
         file.seek(0)
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
-        """All objects below `prefix`, which ends with a slash, page by page."""
+    async def list_pages(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        """Yield all objects below `prefix`, which ends with a slash, page by page."""
         pages = aiter(obstore.list(self._store, prefix.rstrip("/"), chunk_size=DELETE_CHUNK))
         while True:
             async with self._call(f"list {prefix}"):
@@ -224,17 +220,17 @@ class ObjectStore:
             yield [ObjectInfo(entry["path"], entry["last_modified"]) for entry in page]
 
     async def list_keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below `prefix`, which ends with a slash."""
-        return [stored.key async for page in self.pages(prefix) for stored in page]
+        """Return the keys of all objects below `prefix`, which ends with a slash."""
+        return [stored.key async for page in self.list_pages(prefix) for stored in page]
 
-    async def folders(self, prefix: str) -> list[str]:
-        """Names of the folders right below `prefix`, which ends with a slash."""
-        async with self._call(f"list {prefix}", LONG_CALL):
+    async def list_folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly below `prefix`, which ends with a slash."""
+        async with self._call(f"list {prefix}", LONG_CALL_FACTOR):
             found = await obstore.list_with_delimiter_async(self._store, prefix.rstrip("/"))
             return [folder.rstrip("/").rpartition("/")[2] for folder in found["common_prefixes"]]
 
     async def delete(self, key: str) -> None:
-        """Removes an object; it is no error when there is none."""
+        """Delete an object. A missing object is no error."""
         async with self._call(f"delete {key}"):
             try:
                 await obstore.delete_async(self._store, key)
@@ -242,94 +238,52 @@ class ObjectStore:
                 return
 
     async def delete_prefix(self, prefix: str) -> None:
-        """Removes every object below `prefix`."""
         await self.delete_all(await self.list_keys(prefix))
 
     async def delete_all(self, keys: Sequence[str]) -> None:
-        """Removes objects; it is no error when one is not there."""
+        """Delete objects. Missing objects are no error."""
         for start in range(0, len(keys), DELETE_CHUNK):
             chunk = list(keys[start : start + DELETE_CHUNK])
-            missing = False
+            is_missing = False
             async with self._call(f"delete {chunk[0]} and others"):
                 try:
                     await obstore.delete_async(self._store, chunk)
                 except FileNotFoundError:
-                    missing = True
-            if missing:
+                    is_missing = True
+            if is_missing:
                 for key in chunk:
                     await self.delete(key)
 
-    async def sign(self, key: str, method: Literal["GET", "HEAD"], seconds: int) -> str | None:
-        """An address from which the object can be had for so long without us; None when it is to be had from us."""
-        if self.outlet is None:
+    async def presign_or_none(self, key: str, method: Literal["GET", "HEAD"], seconds: int) -> str | None:
+        """Return a URL at which browsers can reach an object; None if the API must serve it."""
+        if self.public_endpoint is None:
             return None
         try:
-            return await self._sign(key, method, seconds)
+            return await self.presign(key, method, seconds)
         except StorageError as error:
-            # A key that may read need not be one that can sign, such as Azure's SAS.
+            # Some credentials can read but not sign, such as a SAS token of Azure.
             log.warning("no URL could be signed", extra={"key": key, "reason": str(error)})
             return None
 
-    async def _sign(self, key: str, method: Literal["GET", "HEAD"], seconds: int) -> str:
+    async def presign(self, key: str, method: Literal["GET", "HEAD"], seconds: int) -> str:
         async with self._call(f"sign {key}"):
-            return str(await obstore.sign_async(self._signing, method, key, timedelta(seconds=seconds)))  # type: ignore[arg-type]  # a folder, which cannot sign, has no outlet
-
-    async def check_writable(self) -> None:
-        """Writes and removes a small object, always the same; raises ConfigurationError with the mend."""
-        key = f"{PROBES}probe"
-        await self._try("write", self.put(key, b"ok", "text/plain"))
-        await self._try("remove", self.delete(key))
-
-    async def check(self) -> None:
-        """Writes, reads, lists and removes a small object; raises ConfigurationError with the mend."""
-        # Others may check at the same time.
-        key = f"{PROBES}{uuid4().hex}"
-        await self._try("write", self.put_new(key, b"ok", ObjectHeaders("text/plain")))
-        await self._try("read", self.get(key))
-        await self._try("list", self.folders(PROBES))
-        await self._try("remove", self.delete(key))
-        if self.outlet:
-            await self._try("sign", self._sign(key, "GET", 1))
-
-    async def _try(self, deed: str, call: Awaitable[object]) -> None:
-        try:
-            await call
-        except StorageError as error:
-            cause = error.__cause__ or error
-            if isinstance(cause, ConfigurationError):
-                raise ConfigurationError(f"The object store {self.url} cannot be used: {cause}") from None
-            fault = hint_for(cause, self._scheme)
-            raise ConfigurationError(
-                f"The object store {self.url} cannot be used (to {deed}): {fault.cause}. {fault.mend}"
-            ) from None
+            return str(await obstore.sign_async(self._signing, method, key, timedelta(seconds=seconds)))  # type: ignore[arg-type]  # a folder has no public endpoint
 
     @asynccontextmanager
-    async def _call(self, deed: str, times: int = 1) -> AsyncIterator[None]:
-        """Ends a call on time and gives every way it can fail one name."""
+    async def _call(self, action: str, timeout_factor: int = 1) -> AsyncIterator[None]:
+        """Set the timeout of a call, and convert its errors to StorageError."""
         try:
-            async with asyncio.timeout(times * self._patience.call_s):
+            async with asyncio.timeout(timeout_factor * self._timeouts.call_s):
                 yield
         except AlreadyExistsError:
-            # An answer, not a failure.
+            # A result, not a failure.
             raise
         except (BaseError, OSError, ValueError) as error:
-            raise StorageError(f"Could not {deed}: {hint_for(error, self._scheme).cause}.") from error
+            raise StorageError(f"Could not {action}: {hint_for(error, self.scheme).cause}.") from error
 
 
 def open_storage(settings: Settings) -> ObjectStore:
-    """The object store that the settings name."""
-    found = resolve_public_endpoint(
+    public_endpoint = resolve_public_endpoint(
         settings.storage, settings.storage_redirects, settings.storage_public_endpoint, settings.public_url
     )
-    return ObjectStore(settings.storage, found)
-
-
-#: Size from which on a file is used, in bytes.
-SPOOL_BYTES = 8 * 1024 * 1024
-
-
-@contextmanager
-def temporary_file() -> Iterator[BinaryIO]:
-    """An empty file that is gone afterwards."""
-    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as file:
-        yield cast(BinaryIO, file)
+    return ObjectStore(settings.storage, public_endpoint)

@@ -81,7 +81,7 @@ def create_app(
 
     public_host = urlsplit(settings.public_url).hostname or ""
     guard = [Middleware(TrustedHostMiddleware, public_host=public_host)] if loopback_only else []
-    outlet = open_storage(settings).outlet
+    outlet = open_storage(settings).public_endpoint
     policy = content_security_policy(outlet.origins if outlet else ())
     return Starlette(
         routes=_routes(settings),

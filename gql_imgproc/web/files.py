@@ -27,7 +27,7 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.security.url_signature import SIGNATURE
 from gql_imgproc.storage.object_store import StoredObject
-from gql_imgproc.storage.paths import image_key_from, output_key, request_id_in, request_id_of
+from gql_imgproc.storage.paths import image_key_from_path, output_key, request_id_from_key, request_id_from_path
 from gql_imgproc.storage.response_headers import (
     OUTPUT_CACHE,
     OUTPUT_TYPE,
@@ -60,7 +60,7 @@ _TYPES = {
 async def download(request: Request) -> Response:
     """The output CSV of a request."""
     runtime: Runtime = request.app.state.runtime
-    request_id = request_id_in(request.path_params["request_id"])
+    request_id = request_id_from_path(request.path_params["request_id"])
     if request_id is None:
         return _error(404, str(RequestNotFound()))
     tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
@@ -76,7 +76,7 @@ async def download(request: Request) -> Response:
     if stored is None:
         return _error(404, "The request has no output CSV.")
     # A retry of failed images writes another one in the same place.
-    etag = f'"{found.id.hex}-{found.generation}-{stored.size}"'
+    etag = f'"{found.id.hex}-{found.generation}-{stored.size_bytes}"'
     headers = {
         "Content-Disposition": content_disposition(output_filename(found.csv_filename)),
         "Cache-Control": OUTPUT_CACHE,
@@ -88,7 +88,7 @@ async def image(request: Request) -> Response:
     """A compressed picture. Its bytes never change: a new try is stored under a new name."""
     runtime: Runtime = request.app.state.runtime
     path: str = request.path_params["key"]
-    key = image_key_from(path)
+    key = image_key_from_path(path)
     if key is None or (runtime.settings.private_images and not await _is_allowed(request, key)):
         return _error(404, "There is no such picture.")
     if elsewhere := await _redirect_to_bucket(request, key, f"private, max-age={SIGNED_CACHE_SECONDS}"):
@@ -131,7 +131,7 @@ async def source(request: Request) -> Response:
 async def _is_allowed(request: Request, key: str) -> bool:
     """Whether a picture is the visitor's own."""
     runtime: Runtime = request.app.state.runtime
-    request_id = request_id_of(key)
+    request_id = request_id_from_key(key)
     tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
     return await runtime.db.read(queries.get_request, tenant_id, request_id) is not None
 
@@ -140,10 +140,10 @@ async def _redirect_to_bucket(request: Request, key: str, cache_control: str) ->
     """Where the bucket itself serves the object; None when it is for us to do, or to say that there is none."""
     storage = request.app.state.runtime.storage
     # A bucket's own word on what is missing is for programs.
-    if storage.outlet is None or not await storage.exists(key):
+    if storage.public_endpoint is None or not await storage.exists(key):
         return None
     # Who signs says for which method.
-    signed = await storage.sign(key, "HEAD" if request.method == "HEAD" else "GET", SIGNED_SECONDS)
+    signed = await storage.presign_or_none(key, "HEAD" if request.method == "HEAD" else "GET", SIGNED_SECONDS)
     return RedirectResponse(signed, 302, {"Cache-Control": cache_control}) if signed else None
 
 
@@ -151,7 +151,7 @@ def _serve(request: Request, stored: StoredObject, etag: str, kind: str, headers
     headers |= {"ETag": etag}
     if _is_not_modified(request, etag):
         return Response(status_code=304, headers=headers)
-    headers |= {"Content-Length": str(stored.size), "Content-Type": kind}
+    headers |= {"Content-Length": str(stored.size_bytes), "Content-Type": kind}
     if request.method == "HEAD":
         return Response(headers=headers)
     return StreamingResponse(stored.chunks, headers=headers)

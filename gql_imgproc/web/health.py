@@ -18,6 +18,7 @@ from gql_imgproc.database.migrations import schema_mismatch
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.metrics import BACKEND_UP, ServiceMetricValues, render_all_metrics
 from gql_imgproc.runtime import Runtime
+from gql_imgproc.storage import store_check
 from gql_imgproc.web import service_metrics
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ async def ready(request: Request) -> Response:
     faults = await asyncio.gather(
         _fault(_check_database(runtime)),
         _fault(runtime.run_blocking(runtime.queue.ping)),
-        _fault(runtime.storage.check_writable()),
+        _fault(store_check.check_writable(runtime.storage)),
     )
     missing = {name: fault.told for name, fault in zip(names, faults, strict=True) if fault}
     _log_change(request.app.state, {name: fault.reason for name, fault in zip(names, faults, strict=True) if fault})

@@ -39,7 +39,7 @@ def graphiql(request: Request) -> Response:
         return PlainTextResponse(_NO_EXPLORER, 404)
     response = _page("graphiql.html")
     # Its editor and dialogs write style elements.
-    outlet = runtime.storage.outlet
+    outlet = runtime.storage.public_endpoint
     response.headers["Content-Security-Policy"] = content_security_policy(
         outlet.origins if outlet else (), inline_styles=True
     )

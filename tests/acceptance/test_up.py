@@ -209,7 +209,7 @@ def test_unwritable_store_is_reported_in_one_line(tmp_path: Path) -> None:
 
     line = run_refused("up", "--port", "0", "--data-dir", str(tmp_path), STORAGE_URL=f"file://{tmp_path}/file/objects")
 
-    assert f"The object store file://{tmp_path}/file/objects cannot be used (to write): " in line
+    assert f"The object store file://{tmp_path}/file/objects cannot be used (write failed): " in line
     assert "IMGPROC_STORAGE_URL" in line
 
 

@@ -15,7 +15,7 @@ import pytest
 from gql_imgproc.standalone import sample_images
 from tests.acceptance.conftest import Service
 from tests.acceptance.netns_hosts import host
-from tests.support.npm import CLIENTS, installed
+from tests.support.npm import CLIENTS, install_packages
 
 FOLDER = Path(__file__).parent
 DOCUMENTS: dict[str, str] = json.loads((FOLDER / "documents.json").read_text(encoding="utf-8"))
@@ -25,7 +25,7 @@ STORY_S = 40
 
 @pytest.fixture(scope="session")
 def packages() -> Path:
-    return installed(CLIENTS)
+    return install_packages(CLIENTS)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.conftest import Service
 from tests.conformance import reports
 from tests.conformance.conftest import DOCUMENTS, STORY_S, Shop
-from tests.support.npm import lacking
+from tests.support.npm import skip_or_fail
 
 pytestmark = pytest.mark.acceptance
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.acceptance
 @pytest.fixture
 def url(service: Service) -> str:
     if not shutil.which("curl"):
-        lacking("curl")
+        skip_or_fail("curl")
     return f"{service.url}/graphql"
 
 

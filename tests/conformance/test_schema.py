@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.npm import SCHEMA_TOOLS, installed
+from tests.support.npm import SCHEMA_TOOLS, install_packages
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = (ROOT / "schema.graphql").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def npm(folder: Path, *arguments: str, given: str = "", timeout_s: float = 60) -
 
 @pytest.fixture(scope="session")
 def audit() -> Path:
-    return installed(SCHEMA_TOOLS).parent
+    return install_packages(SCHEMA_TOOLS).parent
 
 
 def test_graphql_eslint_finds_no_fault(audit: Path) -> None:

@@ -13,7 +13,7 @@ from gql_imgproc.database.tables import images, products, requests, tenants
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.settings import Settings
-from gql_imgproc.storage.paths import REQUESTS
+from gql_imgproc.storage.paths import REQUESTS_PREFIX
 from tests.graphql.client import Api, opened
 from tests.support.api_keys import bearer, given_key
 from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, now, record
@@ -34,7 +34,7 @@ async def left_behind(api: Api) -> tuple[list[int], int]:
     """Rows of requests, products and images, and folders of the store."""
     counts = [select(func.count()).select_from(table) for table in (requests, products, images)]
     rows = await api.runtime.db.read(lambda connection: [connection.execute(count).scalar_one() for count in counts])
-    return rows, len(await api.runtime.storage.folders(REQUESTS))
+    return rows, len(await api.runtime.storage.list_folders(REQUESTS_PREFIX))
 
 
 def play(settings: Settings, story: Any, **quotas: int) -> None:

@@ -23,7 +23,7 @@ from gql_imgproc.storage.cloud import StoreTimeouts
 from gql_imgproc.storage.object_store import ObjectStore
 from gql_imgproc.storage.paths import image_key, input_key, output_key
 from tests.support.api_clients import ANYBODY
-from tests.support.fault_injection import Fault, Way, way_to
+from tests.support.fault_injection import Fault, FaultyProxy, proxy_to
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.s3_server import S3
 from tests.support.services import ImageHost, jpeg, upload, work_all
@@ -38,19 +38,19 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
+def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """A proxy in front of the store that can inject faults."""
-    with way_to(s3.endpoint) as proxy:
+    with proxy_to(s3.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         yield proxy
 
 
 @pytest.fixture
-async def runtime(settings: Settings, s3: S3, proxy: Way) -> AsyncIterator[Runtime]:
+async def runtime(settings: Settings, s3: S3, proxy: FaultyProxy) -> AsyncIterator[Runtime]:
     """A runtime whose bucket is behind the proxy. Attempts are practically unlimited."""
     changes = {"storage_url": s3.url, "retry_delays": (0.0,) * 50}
     async with Runtime(settings.model_copy(update=changes)) as runtime:
-        runtime.storage = ObjectStore(s3.url, patience=TIMEOUTS)
+        runtime.storage = ObjectStore(s3.url, timeouts=TIMEOUTS)
         yield runtime
 
 
@@ -108,7 +108,7 @@ def fail_outputs(fault: Fault) -> Callable[[str, str], Fault | None]:
 
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_failing_store_delays_a_request_and_loses_nothing(
-    runtime: Runtime, s3: S3, proxy: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch, fault: Fault
+    runtime: Runtime, s3: S3, proxy: FaultyProxy, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     request_id = (await upload(runtime, given_csv(image_host))).snapshot.id
     # A store is opened when it is first used: this one does not use the proxy.
@@ -117,14 +117,14 @@ async def test_failing_store_delays_a_request_and_loses_nothing(
 
     # When the store fails after half of the images, no other image is completed.
     proxy.fault = fail_after_two_images(fault)
-    await work_until(runtime, lambda: len(proxy.suffered) >= 6)
+    await work_until(runtime, lambda: len(proxy.failed_requests) >= 6)
     assert len(await completed_keys(runtime, request_id)) == 2
     assert (await read_state(runtime, request_id)).status is RequestStatus.PROCESSING
 
     # When it stores images but no output CSV, the request is not finished.
     proxy.fault = fail_outputs(fault)
-    proxy.suffered.clear()
-    await work_until(runtime, lambda: bool(proxy.suffered))
+    proxy.failed_requests.clear()
+    await work_until(runtime, lambda: bool(proxy.failed_requests))
     await lifecycle.finish(runtime, request_id)
     completed = await completed_keys(runtime, request_id)
     assert len(completed) == PRODUCTS
@@ -133,7 +133,7 @@ async def test_failing_store_delays_a_request_and_loses_nothing(
     assert (unfinished.status, unfinished.output_name) == (RequestStatus.PROCESSING, None)
 
     # When it is back, the request finishes with all images.
-    proxy.heal()
+    proxy.recover()
     async with asyncio.timeout(30):
         while not (final := await read_state(runtime, request_id)).status.is_terminal:
             await work_all(runtime)
@@ -148,7 +148,7 @@ async def test_failing_store_delays_a_request_and_loses_nothing(
 
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_upload_that_cannot_be_stored_is_refused_and_creates_no_request(
-    runtime: Runtime, proxy: Way, image_host: ImageHost, fault: Fault
+    runtime: Runtime, proxy: FaultyProxy, image_host: ImageHost, fault: Fault
 ) -> None:
     proxy.fail(fault, "PUT")
 
@@ -156,7 +156,7 @@ async def test_upload_that_cannot_be_stored_is_refused_and_creates_no_request(
         await upload(runtime, given_csv(image_host), idempotency_key="once")
 
     assert await runtime.db.read(queries.count_requests, DEFAULT_TENANT) == 0
-    proxy.heal()
+    proxy.recover()
     second = await upload(runtime, given_csv(image_host), idempotency_key="once")
     assert not second.replayed
     assert input_key(second.snapshot.id) in await runtime.storage.list_keys("requests/")
@@ -166,7 +166,7 @@ async def test_missing_bucket_does_not_finish_a_request(runtime: Runtime, image_
     """A missing bucket answers reads with 404, as a missing CSV does; only the error code differs."""
     store = runtime.storage
     request_id = (await upload(runtime, given_csv(image_host))).snapshot.id
-    runtime.storage = ObjectStore("s3://no-such-bucket", patience=TIMEOUTS)
+    runtime.storage = ObjectStore("s3://no-such-bucket", timeouts=TIMEOUTS)
     await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     await lifecycle.finish(runtime, request_id)
@@ -178,7 +178,7 @@ async def test_missing_bucket_does_not_finish_a_request(runtime: Runtime, image_
 
 
 async def test_objects_that_the_store_could_not_delete_are_deleted_later(
-    runtime: Runtime, proxy: Way, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, proxy: FaultyProxy, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request_id = (await upload(runtime, given_csv(image_host))).snapshot.id
     await work_all(runtime)
@@ -187,7 +187,7 @@ async def test_objects_that_the_store_could_not_delete_are_deleted_later(
         await commands.delete(runtime, ANYBODY, request_id)
     assert len(await runtime.storage.list_keys("requests/")) == PRODUCTS + 2
 
-    proxy.heal()
+    proxy.recover()
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -5)
     deleted = await retention.delete_orphans(runtime)
 

@@ -54,6 +54,6 @@ def test_storage_check_shows_the_download_host_and_the_problem(
     monkeypatch.setenv("IMGPROC_STORAGE_URL", "s3://no-such-bucket")
     assert storage_line() == (
         "FAIL  Storage      s3://no-such-bucket; browsers fetch from https://images.example  "
-        "The object store s3://no-such-bucket cannot be used (to write): there is no such bucket. "
-        "Create it, or mend IMGPROC_STORAGE_URL"
+        "The object store s3://no-such-bucket cannot be used (write failed): the bucket does not exist. "
+        "Create it, or correct IMGPROC_STORAGE_URL"
     )

@@ -1,4 +1,4 @@
-"""What stores answer that no server here can be brought to answer, and what is made of it."""
+"""Explanations of errors that the test servers cannot produce."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ def error(kind: type[Exception], code: str, status: str = "400 Bad Request") -> 
 
 
 @pytest.mark.parametrize(
-    ("raised", "scheme", "cause", "mend"),
+    ("raised", "scheme", "cause", "remedy"),
     [
-        (error(GenericError, "ExpiredToken"), "s3", "the key has expired", "AWS_ACCESS_KEY_ID"),
-        (error(PermissionDeniedError, "RequestTimeTooSkewed", "403 Forbidden"), "s3", "its clock and that", "clock"),
+        (error(GenericError, "ExpiredToken"), "s3", "the credentials have expired", "AWS_ACCESS_KEY_ID"),
+        (
+            error(PermissionDeniedError, "RequestTimeTooSkewed", "403 Forbidden"),
+            "s3",
+            "the clocks of the store",
+            "clock",
+        ),
         (error(GenericError, "AuthorizationHeaderMalformed"), "s3", "the bucket is in another region", "AWS_REGION"),
         (error(GenericError, "PermanentRedirect", "301"), "s3", "the bucket is in another region", "AWS_REGION"),
         (
@@ -34,55 +39,73 @@ def error(kind: type[Exception], code: str, status: str = "400 Bad Request") -> 
             "the bucket is in another region",
             "AWS_REGION",
         ),
-        (error(GenericError, "NotImplemented", "501 Not Implemented"), "s3", "it does not know this call", "disabled"),
-        (error(GenericError, "AuthorizationHeaderMalformed: a non-empty Access Key"), "s3", "no key was given", "role"),
+        (
+            error(GenericError, "NotImplemented", "501 Not Implemented"),
+            "s3",
+            "it does not support this operation",
+            "disabled",
+        ),
+        (
+            error(GenericError, "AuthorizationHeaderMalformed: a non-empty Access Key"),
+            "s3",
+            "no credentials were found",
+            "role",
+        ),
         (
             GenericError("error sending request\n source: InvalidCertificate(UnknownIssuer), kind: Connect"),
             "s3",
-            "its certificate is not trusted here",
+            "its certificate is not trusted",
             "AWS_ENDPOINT_URL",
         ),
         (
             GenericError("error sending request\n kind: Connect, source: dns error"),
             "gs",
-            "nothing answers where it should be",
+            "it cannot be reached",
             "GOOGLE_BASE_URL",
         ),
-        (error(GenericError, "SlowDown", "503 Service Unavailable"), "s3", "it is busy or out of order", "log"),
-        (error(FileNotFoundError, "ContainerNotFound", "404"), "az", "there is no such bucket", "IMGPROC_STORAGE_URL"),
+        (error(GenericError, "SlowDown", "503 Service Unavailable"), "s3", "it is overloaded or failing", "log"),
+        (
+            error(FileNotFoundError, "ContainerNotFound", "404"),
+            "az",
+            "the bucket does not exist",
+            "IMGPROC_STORAGE_URL",
+        ),
         (
             error(UnauthenticatedError, "NoAuthenticationInformation", "401 Unauthorized"),
             "az",
-            "it does not know the key, or the key has another secret",
+            "the credentials are wrong",
             "AZURE_STORAGE_ACCOUNT_KEY",
         ),
         (
             error(PermissionDeniedError, "AuthenticationFailed", "403 Forbidden"),
             "az",
-            "it does not know the key, or the key has another secret",
+            "the credentials are wrong",
             "AZURE_STORAGE_ACCOUNT_KEY",
         ),
         (
             error(PermissionDeniedError, "AuthorizationPermissionMismatch", "403 Forbidden"),
             "az",
-            "the key may not do this",
+            "the credentials do not permit this",
             "docs/STORAGE.md",
         ),
-        (error(PermissionDeniedError, "AccessDenied", "403 Forbidden"), "gs", "the key may not do this", "STORAGE.md"),
+        (
+            error(PermissionDeniedError, "AccessDenied", "403 Forbidden"),
+            "gs",
+            "the credentials do not permit this",
+            "STORAGE.md",
+        ),
     ],
 )
-def test_an_answer_is_a_cause_and_a_mend_that_the_document_has(
-    raised: Exception, scheme: str, cause: str, mend: str
-) -> None:
-    fault = hint_for(raised, scheme)
+def test_error_has_a_documented_cause_and_a_remedy(raised: Exception, scheme: str, cause: str, remedy: str) -> None:
+    hint = hint_for(raised, scheme)
 
-    assert fault.cause.startswith(cause)
-    assert mend in fault.mend
-    assert f"| {fault.cause} |" in DOCUMENT
+    assert hint.cause.startswith(cause)
+    assert remedy in hint.remedy
+    assert f"| {hint.cause} |" in DOCUMENT
 
 
-def test_an_answer_that_nobody_foresaw_is_its_first_line() -> None:
-    fault = hint_for(GenericError("Generic S3 error: The moon is full.\n\nDebug source:\nGeneric { .. }"), "s3")
+def test_unknown_error_is_reduced_to_its_first_line() -> None:
+    hint = hint_for(GenericError("Generic S3 error: The moon is full.\n\nDebug source:\nGeneric { .. }"), "s3")
 
-    assert fault.cause == "Generic S3 error: The moon is full"
-    assert "IMGPROC_STORAGE_URL" in fault.mend
+    assert hint.cause == "Generic S3 error: The moon is full"
+    assert "IMGPROC_STORAGE_URL" in hint.remedy

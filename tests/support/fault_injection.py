@@ -1,4 +1,4 @@
-"""A way to a server that fails when it is told to: its answers go missing, come late, or are not its own."""
+"""A proxy in front of a server that injects faults: lost, late or wrong responses."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
-#: What an S3 server says, with status 403, to a key that may not do this.
+#: Response body of S3, with status 403, for credentials without permission.
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-#: Headers that are for one connection, not for what is said over it.
-_HOP = ("connection", "keep-alive", "transfer-encoding", "date", "server", "content-length")
+#: Hop-by-hop headers, and headers that the proxy sets itself.
+_HOP_HEADERS = ("connection", "keep-alive", "transfer-encoding", "date", "server", "content-length")
 
 
 class Fault(Enum):
-    """What becomes of a request."""
+    """What happens to a request."""
 
-    BUSY = "answered with 503 by somebody in between"
-    DENIED = "answered with 403"
-    CUT = "the connection ends before the request is passed on"
-    MUTE = "it is passed on and done, but the connection ends before the answer"
-    HANG = "nothing is ever answered"
+    BUSY = "the proxy responds with status 503"
+    DENIED = "the proxy responds with status 403"
+    DISCONNECT = "the connection is closed before the request reaches the server"
+    LOST_RESPONSE = "the server handles the request, but the connection is closed before the response"
+    HANG = "there is no response"
 
 
-class Way:
-    """Passes requests on to `server`, but for those that meet `fault`."""
+class FaultyProxy:
+    """Forwards requests to `server`, except those for which `fault` returns a fault."""
 
     def __init__(self, server: str) -> None:
         self.url = ""
-        #: What a request, by its method and target, is to suffer.
+        #: Chooses the fault for a request by its method and target.
         self.fault: Callable[[str, str], Fault | None] = lambda method, target: None
-        #: Every request that came, as `METHOD TARGET`, and those that suffered.
-        self.seen: list[str] = []
-        self.suffered: list[str] = []
-        self.over = Event()
+        #: Every request as `METHOD TARGET`, and those that failed.
+        self.requests: list[str] = []
+        self.failed_requests: list[str] = []
+        self.closed = Event()
         self.server = urlsplit(server).netloc
 
     def fail(self, fault: Fault, *methods: str, times: int | None = None) -> None:
-        """From now on requests with one of these methods (all without any) fail; only so many times, when given."""
+        """Let requests with one of these methods fail (default: all), at most `times` times if set."""
         left = [times]
 
         def fails(method: str, target: str) -> Fault | None:
@@ -55,68 +55,68 @@ class Way:
 
         self.fault = fails
 
-    def heal(self) -> None:
+    def recover(self) -> None:
         self.fault = lambda method, target: None
 
 
 @contextmanager
-def way_to(server: str) -> Iterator[Way]:
-    """A way to `server` that works until it is told to fail."""
-    way = Way(server)
+def proxy_to(server: str) -> Iterator[FaultyProxy]:
+    """A proxy that works until a test lets it fail."""
+    proxy = FaultyProxy(server)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def handle_one(self) -> None:
+        def handle_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            way.seen.append(f"{self.command} {self.path}")
-            fault = way.fault(self.command, self.path)
+            proxy.requests.append(f"{self.command} {self.path}")
+            fault = proxy.fault(self.command, self.path)
             if fault is not None:
-                way.suffered.append(f"{self.command} {self.path}")
+                proxy.failed_requests.append(f"{self.command} {self.path}")
             match fault:
                 case None:
-                    self.pass_on(body)
+                    self.forward(body)
                 case Fault.BUSY:
-                    self.answer(503, {}, BUSY)
+                    self.respond(503, {}, BUSY)
                 case Fault.DENIED:
-                    self.answer(403, {}, DENIED)
+                    self.respond(403, {}, DENIED)
                 case Fault.HANG:
-                    way.over.wait()
+                    proxy.closed.wait()
                     self.close_connection = True
-                case Fault.MUTE:
-                    self.ask(body)
-                    self.cut()
-                case Fault.CUT:
-                    self.cut()
+                case Fault.LOST_RESPONSE:
+                    self.send_to_server(body)
+                    self.disconnect()
+                case Fault.DISCONNECT:
+                    self.disconnect()
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
 
-        def ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-            """What the server says; it sees the same host, which is signed."""
-            connection = HTTPConnection(way.server)
+        def send_to_server(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+            """Forward with the original `Host` header, because it is signed."""
+            connection = HTTPConnection(proxy.server)
             try:
                 connection.request(self.command, self.path, body, dict(self.headers))
-                answer = connection.getresponse()
-                return answer.status, dict(answer.getheaders()), answer.read()
+                response = connection.getresponse()
+                return response.status, dict(response.getheaders()), response.read()
             finally:
                 connection.close()
 
-        def pass_on(self, body: bytes) -> None:
-            self.answer(*self.ask(body))
+        def forward(self, body: bytes) -> None:
+            self.respond(*self.send_to_server(body))
 
-        def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            # The length that is told of an object when only its headers were asked for.
-            told = {name.lower(): value for name, value in headers.items()}.get("content-length")
+        def respond(self, status: int, headers: dict[str, str], body: bytes) -> None:
+            # The response to HEAD has the length of the object, but no body.
+            length = {name.lower(): value for name, value in headers.items()}.get("content-length")
             self.send_response(status)
             for name, value in headers.items():
-                if name.lower() not in _HOP:
+                if name.lower() not in _HOP_HEADERS:
                     self.send_header(name, value)
-            self.send_header("Content-Length", told if self.command == "HEAD" and told else str(len(body)))
+            self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def cut(self) -> None:
+        def disconnect(self) -> None:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
 
@@ -128,14 +128,14 @@ def way_to(server: str) -> Iterator[Way]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """Clients give up here; that they are gone is no news."""
+            """Ignored: clients disconnect in these tests."""
 
-    listening = Server(("127.0.0.1", 0), Handler)
-    way.url = f"http://127.0.0.1:{listening.server_port}"
-    Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+    http_server = Server(("127.0.0.1", 0), Handler)
+    proxy.url = f"http://127.0.0.1:{http_server.server_port}"
+    Thread(target=http_server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield way
+        yield proxy
     finally:
-        way.over.set()
-        listening.shutdown()
-        listening.server_close()
+        proxy.closed.set()
+        http_server.shutdown()
+        http_server.server_close()

@@ -17,7 +17,7 @@ from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_key, output_key
 from gql_imgproc.storage.response_headers import content_disposition, image_cache_control, output_filename
 from tests.graphql.client import Api, opened
-from tests.support.fault_injection import Fault, way_to
+from tests.support.fault_injection import Fault, proxy_to
 from tests.support.s3_server import S3
 from tests.support.scenarios import given_request
 
@@ -189,18 +189,18 @@ async def test_addresses_are_signed_for_where_browsers_are(settings: Settings, s
 
 
 async def test_a_bucket_that_does_not_answer(settings: Settings, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    with way_to(s3.endpoint) as way:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", way.url)
+    with proxy_to(s3.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         async with opened(in_bucket(settings, s3)) as api:
             address, _ = await given_picture(api)
-            way.fail(Fault.CUT)
+            proxy.fail(Fault.DISCONNECT)
 
             got, ready = await api.http.get(address), await api.http.get("/readyz")
 
     assert got.status_code == 503
     assert got.json() == {"error": "The object store does not answer. Try again later."}
     assert ready.status_code == 503
-    assert "nothing answers where it should be" in ready.json()["missing"]["storage"]
+    assert "it cannot be reached" in ready.json()["missing"]["storage"]
 
 
 async def test_store_that_does_not_answer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
+from gql_imgproc.storage import store_check
+from gql_imgproc.storage.object_store import ObjectStore
 from gql_imgproc.web import health
 from tests.graphql.client import Api, opened
 from tests.support.scenarios import given_request
@@ -45,7 +47,7 @@ async def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
 def test_what_is_missing_is_logged_once_until_it_changes(
     run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def gone() -> None:
+    async def gone(store: ObjectStore) -> None:
         raise ConfigurationError("The object store is gone.")
 
     def lines() -> list[tuple[str, str | None]]:
@@ -53,17 +55,17 @@ def test_what_is_missing_is_logged_once_until_it_changes(
         return [(record.getMessage(), getattr(record, "storage", None)) for record in own]
 
     async def story(api: Api) -> None:
-        check = api.runtime.storage.check_writable
+        check = store_check.check_writable
         for _ in range(3):
             await api.http.get("/readyz")
         assert lines() == []
 
-        monkeypatch.setattr(api.runtime.storage, "check_writable", gone)
+        monkeypatch.setattr(store_check, "check_writable", gone)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 503
         assert lines() == [("not ready", "The object store is gone.")]
 
-        monkeypatch.setattr(api.runtime.storage, "check_writable", check)
+        monkeypatch.setattr(store_check, "check_writable", check)
         for _ in range(3):
             assert (await api.http.get("/readyz")).status_code == 200
         assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
@@ -74,7 +76,7 @@ def test_what_is_missing_is_logged_once_until_it_changes(
 
 async def test_check_that_hangs_has_an_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
-    monkeypatch.setattr(api.runtime.storage, "check_writable", lambda: asyncio.sleep(30))
+    monkeypatch.setattr(store_check, "check_writable", lambda store: asyncio.sleep(30))
 
     ready = await api.http.get("/readyz")
 

@@ -11,7 +11,7 @@ import pytest
 
 from gql_imgproc.ids import new_id
 from gql_imgproc.settings import Settings
-from gql_imgproc.storage.paths import image_key, input_key, request_id_in
+from gql_imgproc.storage.paths import image_key, input_key, request_id_from_path
 from gql_imgproc.storage.response_headers import content_disposition, output_filename
 from tests.graphql.client import served
 from tests.web.test_host_check import Answer, ask
@@ -146,4 +146,4 @@ def test_a_download_is_named_safely(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "..", "x" * 5_000, "req_", "\x00", "1" * 32 + "/x", "0" * 31])
 def test_a_download_of_nothing_names_no_request(name: str) -> None:
-    assert request_id_in(name) is None
+    assert request_id_from_path(name) is None
