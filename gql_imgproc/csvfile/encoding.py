@@ -1,7 +1,7 @@
-"""What the bytes of a CSV file are written in: bytes -> text, block by block.
+"""The encoding of a CSV file: bytes -> text, block by block.
 
-No guesser (they guess wrong): a byte order mark, else strict UTF-8, else Windows-1252 with a warning. The encoding
-is decided by a pass over all the bytes, since the first byte that is not UTF-8 may be the last of the file.
+The encoding is that of the byte order mark, else strict UTF-8, else Windows-1252 with a warning. Statistical detection
+is not used because it is often wrong. All bytes are read first: the only byte that is not UTF-8 may be the last one.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from typing import BinaryIO
 from gql_imgproc.csvfile.messages import csv_error
 from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
-#: Bytes read at once: large enough that Python's share is small, small enough for any memory.
+#: Bytes read at once: large enough to keep the overhead of Python small, and small enough for any memory.
 BLOCK_BYTES = 64 * 1024
 
-#: Bytes at the beginning that tell the kind of the file.
+#: Bytes at the start of the file that identify its type.
 HEAD_BYTES = 4096
 
-AS_UTF8 = 'In the spreadsheet program choose "Save as" and the type "CSV UTF-8 (comma delimited)".'
-AS_CSV = 'Open it in a spreadsheet program, choose "Save as" or "Download" and the type "CSV UTF-8", then upload that.'
+SAVE_AS_UTF8 = 'In the spreadsheet program choose "Save as" and the type "CSV UTF-8 (comma delimited)".'
+SAVE_AS_CSV = (
+    'Open it in a spreadsheet program, choose "Save as" or "Download" and the type "CSV UTF-8", then upload that.'
+)
 
-#: Control characters that no cell may contain: all but tab, line feed and carriage return.
+#: Control characters that no cell may contain: all except tab, line feed and carriage return.
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _CONTROL_BYTES = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
 
 _BOMS = (
-    # UTF-32 first: its little-endian mark begins with that of UTF-16.
+    # UTF-32 comes first: its little-endian mark starts with that of UTF-16.
     (codecs.BOM_UTF32_LE, ""),
     (codecs.BOM_UTF32_BE, ""),
     (codecs.BOM_UTF8, "utf-8"),
@@ -62,19 +64,19 @@ _SIGNATURES = (
 
 @dataclass(frozen=True, slots=True)
 class DecodedFile:
-    """The text of a file, which can be read from its beginning again and again."""
+    """The text of a file, which can be read several times."""
 
     file: BinaryIO
     encoding: str
     bom_bytes: int
     has_controls: bool
     warnings: tuple[CsvIssue, ...] = ()
-    #: All is ASCII but the last bytes, which are letters in Windows-1252 or the beginning of one in UTF-8: if nothing
-    #: can end there, the file was cut off.
-    ends_in_doubt: bool = False
+    #: Everything is ASCII except the last bytes. They may be letters in Windows-1252, or the start of a truncated
+    #: character in UTF-8. If no row can end there, the file is truncated.
+    may_be_truncated: bool = False
 
     def blocks(self, skip_chars: int = 0) -> Iterator[str]:
-        """The text in pieces that are never empty, without the byte order mark and the first `skip_chars`."""
+        """Yields the text in non-empty pieces, without the byte order mark and the first `skip_chars` characters."""
         self.file.seek(self.bom_bytes)
         decoder = codecs.getincrementaldecoder(self.encoding)()
         while True:
@@ -83,7 +85,7 @@ class DecodedFile:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError:
                 raise csv_error(
-                    CsvIssueCode.ENCODING, f"The text is not valid {self.encoding.upper()} throughout. {AS_UTF8}"
+                    CsvIssueCode.ENCODING, f"The text is not valid {self.encoding.upper()}. {SAVE_AS_UTF8}"
                 ) from None
             if skip_chars:
                 text, skip_chars = text[skip_chars:], max(0, skip_chars - len(text))
@@ -92,36 +94,36 @@ class DecodedFile:
             if not data:
                 return
 
-    def beginning(self, chars: int) -> str:
-        """The first so many characters."""
-        beginning = ""
+    def head(self, chars: int) -> str:
+        """Returns the first characters."""
+        head = ""
         for block in self.blocks():
-            beginning += block
-            if len(beginning) >= chars:
+            head += block
+            if len(head) >= chars:
                 break
-        return beginning[:chars]
+        return head[:chars]
 
 
 class _Undecodable(Exception):
-    def __init__(self, line: int, at_end: bool, beyond_ascii: bool) -> None:
+    def __init__(self, line: int, *, is_at_end: bool, has_non_ascii: bool) -> None:
         super().__init__(line)
         self.line = line
-        #: Only the end of the file is missing, in the middle of a character.
-        self.at_end = at_end
-        #: Other characters show that it is this encoding.
-        self.beyond_ascii = beyond_ascii
+        #: The file ends in the middle of a character; everything before it is valid.
+        self.is_at_end = is_at_end
+        #: Earlier non-ASCII characters confirm the encoding.
+        self.has_non_ascii = has_non_ascii
 
 
 def open_text(file: BinaryIO, longest_row_chars: int) -> DecodedFile:
-    """Tells the encoding, or refuses a file that is empty, binary or in no encoding known here.
+    """Detects the encoding. Refuses a file that is empty, binary or in an unknown encoding.
 
-    Nothing after a line of more than `longest_row_chars` is looked at: such a file is refused anyway.
+    Nothing after a line of more than `longest_row_chars` is checked, because such a file is refused later.
     """
     file.seek(0)
-    head = _head(file)
+    head = _read_head(file)
     bom, encoding = next((pair for pair in _BOMS if head.startswith(pair[0])), (b"", "utf-8"))
     if not encoding:
-        raise csv_error(CsvIssueCode.ENCODING, f"The file is in UTF-32, which is not read here. {AS_UTF8}")
+        raise csv_error(CsvIssueCode.ENCODING, f"The file is in UTF-32, which is not supported. {SAVE_AS_UTF8}")
     if len(head) == len(bom):
         raise csv_error(
             CsvIssueCode.EMPTY_FILE, "The file is empty. Upload a CSV file with a header row and data rows."
@@ -130,41 +132,41 @@ def open_text(file: BinaryIO, longest_row_chars: int) -> DecodedFile:
         _refuse_binary(head)
     try:
         return DecodedFile(file, encoding, len(bom), _scan(file, len(bom), encoding, longest_row_chars))
-    except _Undecodable as fault:
-        if fault.at_end and (bom or fault.beyond_ascii):
-            raise csv_error(CsvIssueCode.ENCODING, truncated_message(f"line {fault.line}")) from None
+    except _Undecodable as error:
+        if error.is_at_end and (bom or error.has_non_ascii):
+            raise csv_error(CsvIssueCode.ENCODING, truncated_message(f"line {error.line}")) from None
         if bom:
             raise csv_error(
                 CsvIssueCode.ENCODING,
-                f"The file is marked as {encoding.upper()}, but line {fault.line} is not valid in it. {AS_UTF8}",
+                f"The file is marked as {encoding.upper()}, but line {error.line} is not valid in it. {SAVE_AS_UTF8}",
             ) from None
-        return _as_windows_1252(file, fault, longest_row_chars)
+        return _decode_windows_1252(file, error, longest_row_chars)
 
 
 def truncated_message(place: str) -> str:
-    return f"The file ends in the middle of a character in {place}, so its end is missing. Export or transfer it again."
+    return f"The file ends in the middle of a character in {place}, so it is truncated. Export or transfer it again."
 
 
-def _as_windows_1252(file: BinaryIO, foreign: _Undecodable, longest_row_chars: int) -> DecodedFile:
+def _decode_windows_1252(file: BinaryIO, utf8_error: _Undecodable, longest_row_chars: int) -> DecodedFile:
     try:
         has_controls = _scan(file, 0, "cp1252", longest_row_chars)
-    except _Undecodable as fault:
-        if foreign.at_end:
-            raise csv_error(CsvIssueCode.ENCODING, truncated_message(f"line {foreign.line}")) from None
+    except _Undecodable as error:
+        if utf8_error.is_at_end:
+            raise csv_error(CsvIssueCode.ENCODING, truncated_message(f"line {utf8_error.line}")) from None
         raise csv_error(
             CsvIssueCode.ENCODING,
-            f"Line {fault.line} contains bytes that are neither UTF-8 nor Windows-1252 text, so the encoding cannot "
-            f"be told. {AS_UTF8}",
+            f"Line {error.line} contains bytes that are neither UTF-8 nor Windows-1252 text, so the encoding is "
+            f"unknown. {SAVE_AS_UTF8}",
         ) from None
     warning = CsvIssue(
         CsvIssueCode.ENCODING,
-        f"The file is not in UTF-8 (see line {foreign.line}), so it was read as Windows-1252; letters with accents "
-        f"may be wrong. {AS_UTF8}",
+        f"The file is not UTF-8 (see line {utf8_error.line}), so it was read as Windows-1252. Letters with accents may "
+        f"be wrong. {SAVE_AS_UTF8}",
     )
-    return DecodedFile(file, "cp1252", 0, has_controls, (warning,), ends_in_doubt=foreign.at_end)
+    return DecodedFile(file, "cp1252", 0, has_controls, (warning,), may_be_truncated=utf8_error.is_at_end)
 
 
-def _head(file: BinaryIO) -> bytes:
+def _read_head(file: BinaryIO) -> bytes:
     head = b""
     while len(head) < HEAD_BYTES and (data := file.read(HEAD_BYTES - len(head))):
         head += data
@@ -172,29 +174,29 @@ def _head(file: BinaryIO) -> bytes:
 
 
 def _scan(file: BinaryIO, start: int, encoding: str, longest_row_chars: int) -> bool:
-    """Whether the text has control characters; _Undecodable when it is not in this encoding."""
+    """Returns whether the text has control characters. Raises _Undecodable if it is not in this encoding."""
     file.seek(start)
     decoder = codecs.getincrementaldecoder(encoding)()
-    bytewise = not encoding.startswith("utf-16")
-    # A character has at most 4 bytes; the blocks are what a reader of the text may be behind.
+    is_bytewise = not encoding.startswith("utf-16")
+    # A character has at most 4 bytes. The blocks allow for text that the row reader buffers.
     longest_line_bytes = 4 * longest_row_chars + 4 * BLOCK_BYTES
-    lines, since_line_end, has_controls, beyond_ascii = 0, 0, False, False
+    lines, since_line_end, has_controls, has_non_ascii = 0, 0, False, False
     while True:
         data = file.read(BLOCK_BYTES)
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            broken = error.object[: error.start]
-            line = lines + 1 + (broken.count(b"\n") or broken.count(b"\r"))
-            raise _Undecodable(line, at_end=not data, beyond_ascii=beyond_ascii) from None
+            valid = error.object[: error.start]
+            line = lines + 1 + (valid.count(b"\n") or valid.count(b"\r"))
+            raise _Undecodable(line, is_at_end=not data, has_non_ascii=has_non_ascii) from None
         if not data:
             return has_controls
         if text.isascii():
-            # Four times as fast as the expression.
-            plain = data if bytewise else text.encode()
+            # Four times as fast as the regular expression.
+            plain = data if is_bytewise else text.encode()
             has_controls = has_controls or len(plain.translate(None, _CONTROL_BYTES)) != len(plain)
         else:
-            beyond_ascii = True
+            has_non_ascii = True
             has_controls = has_controls or CONTROL.search(text) is not None
         lines += data.count(b"\n") or data.count(b"\r")
         line_end = max(data.rfind(b"\n"), data.rfind(b"\r"))
@@ -204,21 +206,21 @@ def _scan(file: BinaryIO, start: int, encoding: str, longest_row_chars: int) -> 
 
 
 def _refuse_binary(head: bytes) -> None:
-    if kind := _binary_kind(head):
-        raise csv_error(CsvIssueCode.NOT_CSV, f"The file is {kind}, not a CSV file. {AS_CSV}")
+    if file_type := _binary_type(head):
+        raise csv_error(CsvIssueCode.NOT_CSV, f"The file is {file_type}, not a CSV file. {SAVE_AS_CSV}")
     pairs = len(head) // 2
     nuls_even, nuls_odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
-    # Text of mostly Latin letters in UTF-16 has a NUL in every second byte.
+    # In UTF-16, every second byte of mostly Latin text is NUL.
     fewer, more = sorted((nuls_even, nuls_odd))
     if pairs >= 4 and fewer * 10 <= pairs and more * 10 >= pairs * 7:
-        raise csv_error(CsvIssueCode.ENCODING, f"The file seems to be in UTF-16 without a byte order mark. {AS_UTF8}")
+        raise csv_error(CsvIssueCode.ENCODING, f"The file seems to be UTF-16 without a byte order mark. {SAVE_AS_UTF8}")
     controls = len(head) - len(head.translate(None, _CONTROL_BYTES))
-    # A stray control character is told with its place; a text full of them is none.
+    # A single control character is reported later with its row; many of them mean that this is not text.
     if controls >= 8 and controls * 20 > len(head):
-        raise csv_error(CsvIssueCode.NOT_CSV, f"The file is a binary file of an unknown kind, not a CSV file. {AS_CSV}")
+        raise csv_error(CsvIssueCode.NOT_CSV, f"The file is an unknown binary file, not a CSV file. {SAVE_AS_CSV}")
 
 
-def _binary_kind(head: bytes) -> str | None:
+def _binary_type(head: bytes) -> str | None:
     if head.startswith(_ZIP):
         if b"opendocument.spreadsheet" in head[:200]:
             return "an OpenDocument spreadsheet (.ods)"
@@ -237,4 +239,4 @@ def _binary_kind(head: bytes) -> str | None:
         return "an AVIF or HEIC image or a video"
     if head[257:262] == b"ustar":
         return "a tar archive"
-    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
+    return next((file_type for signature, file_type in _SIGNATURES if head.startswith(signature)), None)

@@ -1,4 +1,4 @@
-"""How the problems of a CSV file are worded: what a file contains is shown shortened and never raw."""
+"""Helpers for the messages about a CSV file, which quote its content shortened and escaped."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import re
 
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
-#: Characters of a cell that a message repeats: enough to find it, short enough to stay one sentence.
-SHOWN_CHARS = 80
+#: Characters of a cell that a message quotes: enough to find it, and the message stays one sentence.
+EXCERPT_CHARS = 80
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#@\s]{1,300}@")
 
 
-def excerpt(text: str, limit: int = SHOWN_CHARS) -> str:
-    """The text as a message may repeat it: printable, shortened in the middle, without passwords."""
-    if len(text) > 4 * limit:
+def excerpt(text: str, limit: int = EXCERPT_CHARS) -> str:
+    """Returns the text printable, shortened in the middle, and without the passwords of URLs."""
+    is_shortened = len(text) > 4 * limit
+    if is_shortened:
         text = text[: 3 * limit] + text[-limit:]
-        shortened = True
-    else:
-        shortened = False
     text = _CREDENTIALS.sub("...@", text)
-    if shortened or len(text) > limit:
+    if is_shortened or len(text) > limit:
         tail = limit // 3
         text = f"{text[: limit - tail - 3]}...{text[-tail:]}"
     return text if text.isprintable() else "".join(char if char.isprintable() else "\N{MIDDLE DOT}" for char in text)
 
 
 def quote(text: str) -> str:
-    """The text between quotation marks."""
     return f'"{excerpt(text)}"'
 
 
 def join_quoted(texts: list[str], limit: int = 12) -> str:
-    """The texts between quotation marks, separated by commas; the rest is counted."""
+    """Quotes the first texts and says how many more there are."""
     names = ", ".join(quote(text) for text in texts[:limit])
     return f"{names} and {len(texts) - limit} more" if len(texts) > limit else names
 
@@ -42,5 +39,5 @@ def plural(count: int, noun: str) -> str:
 
 
 def csv_error(code: CsvIssueCode, message: str, row: int | None = None, column: str | None = None) -> InvalidCsv:
-    """The error for a file of which nothing more can be read."""
+    """Returns the error of a file that cannot be read further."""
     return InvalidCsv((CsvIssue(code, message, row, column),), 1)

@@ -1,4 +1,4 @@
-"""The records of a CSV file: text -> cells, each with the row that a spreadsheet would show."""
+"""The records of a CSV file: text -> cells, each with its row number in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from gql_imgproc.errors import CsvIssue, CsvIssueCode
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How cells are told apart."""
+    """The delimiter, and details of how cells are separated."""
 
     delimiter: str
-    #: Spaces after a delimiter are no part of the cell: `1, "Lamp", ...`.
+    #: Spaces after a delimiter are not part of the cell: `1, "Lamp", ...`.
     skips_spaces: bool = False
-    #: Characters before the first row: a line `sep=;`, with its end.
+    #: Characters before the first row: a line `sep=;` with its line end.
     preamble_chars: int = 0
 
 
 def iter_records(
     text: DecodedFile, dialect: Dialect, longest_row_chars: int
 ) -> Iterator[tuple[int, list[str]] | CsvIssue]:
-    """Every record with its row, blank ones included (as an empty list); what cannot be read is an issue.
+    """Yields every record with its row number, and an issue for an invalid one. A blank record is an empty list.
 
-    A record of many lines is one row. After an issue the reading goes on where the next row is certain to begin,
-    else it ends.
+    A record of several lines is one row. After an issue, reading continues if the start of the next row is certain.
+    Otherwise it ends.
     """
-    if csv.field_size_limit() < (enough := longest_row_chars + 4 * BLOCK_BYTES):
-        # The module's limit is one for the whole process and gives an error without a place; _Lines has its own.
-        csv.field_size_limit(enough)
+    if csv.field_size_limit() < (limit := longest_row_chars + 4 * BLOCK_BYTES):
+        # This limit applies to the whole process, and its error has no position. _Lines has a limit with a position.
+        csv.field_size_limit(limit)
     lines = _Lines(text.blocks(dialect.preamble_chars), longest_row_chars)
     reader = csv.reader(iter(lines), delimiter=dialect.delimiter, skipinitialspace=dialect.skips_spaces, strict=True)
     row, line = 1, 0
@@ -46,12 +46,12 @@ def iter_records(
                 lines.row = row
             return
         except csv.Error:
-            if lines.ended:
-                yield cut_off_issue(row) if text.ends_in_doubt else _unclosed(row)
+            if lines.is_exhausted:
+                yield truncated_issue(row) if text.may_be_truncated else _unclosed_quote_issue(row)
                 return
             if reader.line_num > line + 1:
-                # Which of the swallowed lines are rows of their own nobody can tell.
-                yield _closed_late(row)
+                # It is unknown which of the lines in the cell are separate rows.
+                yield _late_quote_issue(row)
                 return
             yield CsvIssue(
                 CsvIssueCode.QUOTE_INVALID,
@@ -62,36 +62,39 @@ def iter_records(
             line = reader.line_num
             row += 1
             lines.row = row
-        except _RowTooLong as fault:
-            yield _unclosed(row) if fault.quote_open and not fault.quote_follows else _too_long(row, longest_row_chars)
+        except _RowTooLong as error:
+            if error.is_quote_open and not error.has_closing_quote:
+                yield _unclosed_quote_issue(row)
+            else:
+                yield _too_long_issue(row, longest_row_chars)
             return
 
 
-def _unclosed(row: int) -> CsvIssue:
+def _unclosed_quote_issue(row: int) -> CsvIssue:
     return CsvIssue(
         CsvIssueCode.QUOTE_INVALID,
         f"A quotation mark that opens a cell in row {row} is never closed, so the rest of the file could not be read. "
-        "Close it, or write it twice if it belongs to the text.",
+        "Close it, or write it twice if it is part of the text.",
         row,
     )
 
 
-def _closed_late(row: int) -> CsvIssue:
-    """The mark that seems to close a cell opens one of another row, as a rule."""
+def _late_quote_issue(row: int) -> CsvIssue:
+    """The mark that seems to close a cell usually opens a cell in another row."""
     return CsvIssue(
         CsvIssueCode.QUOTE_INVALID,
         f"In row {row} text follows a closing quotation mark some lines below the opening one. Perhaps the one that "
-        f"opens a cell in row {row} is not closed: close it, or write it twice if it belongs to the text. The rest of "
+        f"opens a cell in row {row} is not closed: close it, or write it twice if it is part of the text. The rest of "
         "the file was not read.",
         row,
     )
 
 
-def cut_off_issue(row: int) -> CsvIssue:
+def truncated_issue(row: int) -> CsvIssue:
     return CsvIssue(CsvIssueCode.ENCODING, truncated_message(f"row {row}"), row)
 
 
-def _too_long(row: int, longest_row_chars: int) -> CsvIssue:
+def _too_long_issue(row: int, longest_row_chars: int) -> CsvIssue:
     return CsvIssue(
         CsvIssueCode.FIELD_TOO_LONG,
         f"Row {row} is longer than the limit of {longest_row_chars:,} characters, and the rest of the file was not "
@@ -101,38 +104,38 @@ def _too_long(row: int, longest_row_chars: int) -> CsvIssue:
 
 
 class _RowTooLong(Exception):
-    def __init__(self, quote_open: bool, quote_follows: bool) -> None:
+    def __init__(self, *, is_quote_open: bool, has_closing_quote: bool) -> None:
         super().__init__()
-        self.quote_open = quote_open
-        self.quote_follows = quote_follows
+        self.is_quote_open = is_quote_open
+        self.has_closing_quote = has_closing_quote
 
 
 @dataclass(slots=True)
 class _Lines:
-    """Lines for `csv.reader`, with their ends; a row that does not end is given up before it fills the memory."""
+    """Yields lines for `csv.reader`, with their line ends. A row without an end raises _RowTooLong."""
 
     blocks: Iterator[str]
     longest_row_chars: int
-    #: Set by the reader of the records, so that what was fed since the last of them can be counted.
+    #: Set by `iter_records`, so that the characters since the last record can be counted.
     row: int = field(default=1, init=False)
-    ended: bool = field(default=False, init=False)
+    is_exhausted: bool = field(default=False, init=False)
 
     def __iter__(self) -> Iterator[str]:
-        rest: list[str] = []  # the beginning of a line whose end is still to come
+        rest: list[str] = []  # the start of a line without its end
         rest_chars = 0
-        held = ""  # a CR that may be the first half of CR LF
-        row, fed_chars = 0, 0  # characters fed, and those of `rest`, since a record ended
+        pending_cr = ""  # a CR that may be the first half of CR LF
+        row, fed_chars = 0, 0  # characters read since the last record, including those of `rest`
         for block in self.blocks:
             if self.row != row:
                 row, fed_chars = self.row, rest_chars
             if fed_chars + len(block) > self.longest_row_chars + BLOCK_BYTES:
-                quote_open = fed_chars > rest_chars + len(held)
-                quote_follows = quote_open and any('"' in text for text in chain(rest, [block], self.blocks))
-                raise _RowTooLong(quote_open, quote_follows)
+                is_quote_open = fed_chars > rest_chars + len(pending_cr)
+                has_closing_quote = is_quote_open and any('"' in text for text in chain(rest, [block], self.blocks))
+                raise _RowTooLong(is_quote_open=is_quote_open, has_closing_quote=has_closing_quote)
             fed_chars += len(block)
-            text = held + block
-            held = "\r" if text.endswith("\r") else ""
-            if held:
+            text = pending_cr + block
+            pending_cr = "\r" if text.endswith("\r") else ""
+            if pending_cr:
                 text = text[:-1]
             end = max(text.rfind("\n"), text.rfind("\r")) + 1
             if end:
@@ -141,7 +144,7 @@ class _Lines:
             else:
                 rest.append(text)
                 rest_chars += len(text)
-        last = "".join(rest) + held
+        last = "".join(rest) + pending_cr
         if last:
             yield last
-        self.ended = True
+        self.is_exhausted = True

@@ -1,4 +1,4 @@
-"""Serial numbers: what is one, and which have been seen."""
+"""Serial numbers: their format, and the ones already used in a file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from array import array
 
 from gql_imgproc.csvfile.messages import quote
 
-#: Most digits of a serial number: more than any numbering of goods has, and quick to compare.
+#: Maximum digits of a serial number: enough for any numbering, and fast to compare.
 MAX_DIGITS = 30
 
-#: Numbers below this are kept with their row, 4 bytes each (16 MB at most); a million larger ones as a set of 90 MB.
+#: Smaller numbers are stored with their row in an array of 4 bytes each (16 MB at most). Larger ones are stored in a
+#: set; a million of them take 90 MB.
 DENSE = 4_000_000
 
 _GROUPED = re.compile(r"[+']?(\d{1,3}(?:[, .']\d{3})+|\d{1,30})(?:[.,]0{0,30})?", re.ASCII)
@@ -18,7 +19,7 @@ _ZERO = re.compile(r"[+-]?0+", re.ASCII)
 
 
 def serial_number_problem(text: str) -> str | None:
-    """What is wrong with a serial number that was stripped, as a sentence that tells the mend; None if nothing is."""
+    """Returns what is wrong with a stripped serial number and how to fix it; None if it is valid."""
     if text.isdecimal() and text.isascii():
         if len(text) > MAX_DIGITS:
             return f"The serial number has {len(text):,} digits; the limit is {MAX_DIGITS}."
@@ -26,22 +27,22 @@ def serial_number_problem(text: str) -> str | None:
             return None
     if not text:
         return "The serial number is missing. Number each product with a positive whole number."
-    mend = "Write a positive whole number with digits only"
+    fix = "Write a positive whole number with digits only"
     if (meant := _GROUPED.fullmatch(text)) and not _ZERO.fullmatch(text):
         digits = re.sub(r"\D", "", meant[1])
-        return f'{quote(text)} is not written as a whole number. {mend}: "{digits}".'
-    return f'{quote(text)} is not a serial number. {mend}, like "1".'
+        return f'{quote(text)} is not written as a whole number. {fix}: "{digits}".'
+    return f'{quote(text)} is not a serial number. {fix}, like "1".'
 
 
 class SerialNumbers:
-    """The numbers seen so far: `007` is `7`."""
+    """The serial numbers used so far, compared by value: `007` equals `7`."""
 
     def __init__(self) -> None:
         self._rows = array("I", bytes(4 * 1024))
         self._large: set[int] = set()
 
     def add(self, number: int, row: int) -> int:
-        """0 if the number is new, else the row that had it, or -1 when that is not known."""
+        """Returns 0 if the number is new, else the row that used it, or -1 if that row is not known."""
         if number >= DENSE:
             if number in self._large:
                 return -1
@@ -52,6 +53,6 @@ class SerialNumbers:
             rows.frombytes(bytes(rows.itemsize * (min(DENSE, max(2 * len(rows), number + 1)) - len(rows))))
         first = rows[number]
         if not first:
-            # Rows are limited by the size of the upload; beyond 32 bits the earlier row is still told as one.
+            # The upload limit keeps row numbers below 32 bits. A larger one is still recognized as used.
             rows[number] = min(row, 0xFFFF_FFFF)
         return first

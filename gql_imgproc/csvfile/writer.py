@@ -1,4 +1,4 @@
-"""The output CSV: the manifest again, row by row, with where its pictures went and what went wrong."""
+"""Writes the output CSV: the rows of the uploaded file with the URLs of the results and the errors."""
 
 from __future__ import annotations
 
@@ -9,87 +9,94 @@ from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Protocol
 
 from gql_imgproc.csvfile.formula_injection import FORMULA_STARTS, escape_formula
-from gql_imgproc.csvfile.header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, result_column
-from gql_imgproc.csvfile.reader import ROWS_PER_PAUSE, CsvLimits, YieldControl, no_yield, open_csv
+from gql_imgproc.csvfile.header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, match_result_column
+from gql_imgproc.csvfile.reader import ROWS_PER_YIELD, CsvFormat, CsvLimits, YieldControl, no_yield, open_csv
 
-#: One row's results: an address or None per picture, and what went wrong or None per picture.
+#: The results of one row: a URL or None per image, and an error or None per image.
 RowResult = tuple[Sequence[str | None], Sequence[str | None]]
 
 
-class AsyncWriter(Protocol):
-    """What takes bytes."""
-
+class ByteWriter(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
 def write_output(
     file: BinaryIO,
-    out: AsyncWriter,
+    out: ByteWriter,
     limits: CsvLimits,
     results: Iterable[RowResult],
-    pause: YieldControl = no_yield,
+    yield_control: YieldControl = no_yield,
 ) -> None:
-    """Writes the rows of an accepted manifest with their results, of which there must be one per row, in order."""
-    manifest = open_csv(file, limits)
-    layout = manifest.layout
-    # An output may be uploaded again: its columns are filled anew, and not doubled.
-    places: dict[str, int] = {}
-    doubled: list[int] = []
-    for index, name in enumerate(layout.header):
-        if added := result_column(name):
-            if added in places:
-                doubled.append(index)
-            places.setdefault(added, index)
+    """Writes the rows of a valid CSV file with their results. There must be one result per row, in the same order."""
+    reader = open_csv(file, limits)
+    layout = _OutputLayout(reader.format)
     buffer = io.StringIO(newline="")
-    # The line end is that of RFC 4180 whatever the input's: the writer quotes a cell for its characters.
-    writer = csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\r\n")
-    # A spreadsheet skips white space before a formula, so it is guarded; before ours it is dropped, since with an
-    # apostrophe they would be no number and no address any more.
-    ours = (layout.serial_number, layout.image_urls)
-
-    def completed(cells: list[str], urls: str, errors: str) -> list[str]:
-        for index in ours:
-            if cells[index][:1] in FORMULA_STARTS:
-                cells[index] = cells[index].lstrip()
-        if places:
-            for name, text in ((OUTPUT_URLS, urls), (IMAGE_ERRORS, errors)):
-                if name in places:
-                    cells[places[name]] = text
-                else:
-                    cells.append(text)
-            for index in reversed(doubled):
-                del cells[index]
-        else:
-            cells += (urls, errors)
-        return [escape_formula(cell) if cell[:1] in FORMULA_STARTS else cell for cell in cells]
+    # RFC 4180 line ends, whatever the input has. The writer quotes cells that contain its line end.
+    writer = csv.writer(buffer, delimiter=reader.format.delimiter, lineterminator="\r\n")
 
     def flush() -> None:
         out.write(buffer.getvalue().encode())
         buffer.seek(0)
         buffer.truncate()
 
-    if layout.has_bom or layout.encoding != "utf-8":
-        # Excel takes a file without the mark for Windows-1252; who wrote such a file reads it with Excel.
+    if reader.format.has_bom or reader.format.encoding != "utf-8":
+        # Excel reads a file without the mark as Windows-1252, and this user probably uses Excel.
         out.write(codecs.BOM_UTF8)
-    if layout.declares_delimiter:
-        # Who needed the line to have the columns told apart needs it again.
-        buffer.write(f"sep={layout.delimiter}\r\n")
-    # Of names with commas in a file of tabs a reader would make columns, if they did not stand in quotation marks.
-    header = completed(list(layout.header), OUTPUT_URLS, IMAGE_ERRORS)
-    misleading = {*DELIMITERS} - {layout.delimiter}
-    if misleading.isdisjoint("".join(header)):
-        writer.writerow(header)
-    else:
-        csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\r\n", quoting=csv.QUOTE_ALL).writerow(header)
-    for count, ((_, cells), (urls, errors)) in enumerate(zip(manifest.cells(), results, strict=True), start=1):
-        told = join_errors(errors) if any(errors) else ""
-        writer.writerow(completed(cells, ",".join([url or "" for url in urls]), told))
-        if not count % ROWS_PER_PAUSE:
+    if reader.format.has_separator_line:
+        # Without this line the delimiter of the input could not be detected, nor could that of the output.
+        buffer.write(f"sep={reader.format.delimiter}\r\n")
+    _write_header(buffer, layout.complete(list(reader.format.header), OUTPUT_URLS, IMAGE_ERRORS), reader.format)
+    for count, ((_, cells), (urls, errors)) in enumerate(zip(reader.iter_cells(), results, strict=True), start=1):
+        joined_errors = join_errors(errors) if any(errors) else ""
+        writer.writerow(layout.complete(cells, ",".join([url or "" for url in urls]), joined_errors))
+        if not count % ROWS_PER_YIELD:
             flush()
-            pause()
+            yield_control()
     flush()
 
 
 def join_errors(errors: Sequence[str | None]) -> str:
-    """`2: sentence | 5: sentence`, the pictures being counted from 1."""
+    """Formats the errors as `2: message | 5: message`, with image numbers that start at 1."""
     return " | ".join(f"{number}: {error}" for number, error in enumerate(errors, start=1) if error)
+
+
+class _OutputLayout:
+    """The columns of the output CSV. An uploaded output CSV keeps its result columns; other files get two new ones."""
+
+    def __init__(self, format: CsvFormat) -> None:
+        self._result_indices: dict[str, int] = {}
+        self._duplicate_indices: list[int] = []
+        for index, name in enumerate(format.header):
+            if column := match_result_column(name):
+                if column in self._result_indices:
+                    self._duplicate_indices.append(index)
+                self._result_indices.setdefault(column, index)
+        # A spreadsheet skips white space before a formula, so such a cell is escaped. In these columns the white space
+        # is removed instead: with an apostrophe, the cell would not be a number or a URL any more.
+        self._stripped_indices = (format.serial_number, format.image_urls)
+
+    def complete(self, cells: list[str], urls: str, errors: str) -> list[str]:
+        """Adds the results to a row, and escapes formulas."""
+        for index in self._stripped_indices:
+            if cells[index][:1] in FORMULA_STARTS:
+                cells[index] = cells[index].lstrip()
+        if self._result_indices:
+            for column, text in ((OUTPUT_URLS, urls), (IMAGE_ERRORS, errors)):
+                if column in self._result_indices:
+                    cells[self._result_indices[column]] = text
+                else:
+                    cells.append(text)
+            for index in reversed(self._duplicate_indices):
+                del cells[index]
+        else:
+            cells += (urls, errors)
+        return [escape_formula(cell) if cell[:1] in FORMULA_STARTS else cell for cell in cells]
+
+
+def _write_header(buffer: io.StringIO, names: list[str], format: CsvFormat) -> None:
+    # A name that contains another delimiter could be read as several columns, unless all names are quoted.
+    if ({*DELIMITERS} - {format.delimiter}).isdisjoint("".join(names)):
+        writer = csv.writer(buffer, delimiter=format.delimiter, lineterminator="\r\n")
+    else:
+        writer = csv.writer(buffer, delimiter=format.delimiter, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(names)

@@ -81,8 +81,8 @@ def show_failures(console: Console, output: Path) -> None:
     """Prints the rows of an output CSV that contain errors."""
     with output.open("rb") as file:
         csv_reader = open_csv(file, _NO_LIMITS)
-        column = csv_reader.layout.header.index(IMAGE_ERRORS)
-        failed = [(number, cells[column]) for number, cells in csv_reader.cells() if cells[column]]
+        column = csv_reader.format.header.index(IMAGE_ERRORS)
+        failed = [(number, cells[column]) for number, cells in csv_reader.iter_cells() if cells[column]]
     if not failed:
         return
     table = Table("Row", "Image errors")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gql_imgproc.csvfile.header import field_of
+from gql_imgproc.csvfile.header import match_field
 from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, ProductRow, open_csv, read_rows, validate
 from gql_imgproc.csvfile.serial_numbers import DENSE, SerialNumbers
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
@@ -145,7 +145,7 @@ def test_columns_go_by_several_names(header: str) -> None:
 
 @pytest.mark.parametrize("name", ["Name", "#", "Output Image Urls", "Image", "Serial", "Product", "", "Number"])
 def test_other_columns_are_not_taken_for_ours(name: str) -> None:
-    assert field_of(name) is None
+    assert match_field(name) is None
 
 
 def test_columns_stand_in_any_order_and_others_are_kept() -> None:
@@ -172,11 +172,11 @@ def test_the_delimiter_is_told_from_the_header(delimiter: str, line_end: str) ->
     content = line_end.join(delimiter.join(cells) for cells in lines)
 
     # when it is opened,
-    manifest = open_csv(io.BytesIO(content.encode()), LIMITS)
+    reader = open_csv(io.BytesIO(content.encode()), LIMITS)
 
     # then its delimiter is told, and quoted ones are text.
-    assert manifest.layout.delimiter == delimiter
-    assert manifest.layout.header == ("S. No.", "Product Name", f"A{delimiter}B", "Input Image Urls")
+    assert reader.format.delimiter == delimiter
+    assert reader.format.header == ("S. No.", "Product Name", f"A{delimiter}B", "Input Image Urls")
     assert [row.product_name for row in rows_of(content)] == [f"Lamp{other} tall"]
 
 
@@ -188,7 +188,7 @@ def test_a_line_that_names_the_delimiter_is_no_row(line: str) -> None:
 
 def test_the_delimiter_named_may_be_one_that_is_not_guessed() -> None:
     content = "sep=^\nS. No.^Product Name^Input Image Urls\n1^Lamp^https://a.example/1.jpg\n"
-    assert open_csv(io.BytesIO(content.encode()), LIMITS).layout.delimiter == "^"
+    assert open_csv(io.BytesIO(content.encode()), LIMITS).format.delimiter == "^"
     assert check(content).products == 1
 
 
@@ -212,11 +212,11 @@ def test_encodings_with_a_mark_and_utf8_are_read_silently(encoded_as: str, told_
     data = (("\ufeff" if "16" in encoded_as else "") + content).encode(encoded_as)
 
     # when it is opened,
-    manifest = open_csv(io.BytesIO(data), LIMITS)
+    reader = open_csv(io.BytesIO(data), LIMITS)
 
     # then nothing is guessed and nothing is lost.
-    assert (manifest.layout.encoding, manifest.layout.has_bom) == (told_as, has_bom)
-    assert manifest.layout.warnings == ()
+    assert (reader.format.encoding, reader.format.has_bom) == (told_as, has_bom)
+    assert reader.format.warnings == ()
     assert [row.product_name for row in rows_of(data)] == ["Löffel 木 🥄"]
 
 
@@ -259,7 +259,7 @@ def test_a_file_cut_off_within_its_first_foreign_letter_is_told_so(row: str, let
         # then it is the end that is missing, not a column.
         assert [(issue.code.value, issue.row) for issue in refusal.issues] == [("ENCODING", 3)]
         assert refusal.issues[0].message == (
-            "The file ends in the middle of a character in row 3, so its end is missing. Export or transfer it again."
+            "The file ends in the middle of a character in row 3, so it is truncated. Export or transfer it again."
         )
 
 
@@ -348,8 +348,8 @@ def test_a_file_without_a_data_row_is_empty(content: str) -> None:
         (b"\x00\x00\x00\x1cftypavif", "AVIF"),
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"SQLite format 3\x00" + bytes(50), "SQLite"),
-        (bytes(range(256)) * 8, "unknown kind"),
-        (bytes(5000), "unknown kind"),
+        (bytes(range(256)) * 8, "unknown binary file"),
+        (bytes(5000), "unknown binary file"),
     ],
 )
 def test_a_binary_file_is_named(data: bytes, kind: str) -> None:
@@ -389,7 +389,7 @@ ODT = ("mimetype", b"application/vnd.oasis.opendocument.text")
         (zipped("products.csv"), "a ZIP archive, perhaps an Excel workbook (.xlsx)"),
         (zipped(), "an empty ZIP archive"),
         (gzip.compress(HEADER.encode(), mtime=0), "a gzip archive"),
-        (HEADER.encode() + bytes(200), "a binary file of an unknown kind"),
+        (HEADER.encode() + bytes(200), "an unknown binary file"),
     ],
 )
 def test_a_spreadsheet_named_csv_hears_how_to_become_one(data: bytes, kind: str) -> None:
@@ -640,7 +640,7 @@ def test_an_earlier_quotation_mark_is_suspected_where_lines_lie_between(rows: st
     assert (issue.code.value, issue.row) == ("QUOTE_INVALID", 3)
     assert issue.message == (
         "In row 3 text follows a closing quotation mark some lines below the opening one. "
-        f"{expected}: close it, or write it twice if it belongs to the text. The rest of the file was not read."
+        f"{expected}: close it, or write it twice if it is part of the text. The rest of the file was not read."
     )
 
 
