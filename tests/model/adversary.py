@@ -1,4 +1,4 @@
-"""Everything that may go wrong, and the orders that may come in at any moment; each costs the adversary a deed."""
+"""Everything that may go wrong, and the commands that may arrive at any moment; each costs the adversary one action."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from tests.model.state import (
 )
 
 
-def deeds(state: State, rules: Rules) -> Iterator[Step]:
+def actions(state: State, rules: Rules) -> Iterator[Step]:
     """Everything that the adversary may do next."""
     if not state.left:
         return
     spent = state._replace(left=state.left - 1)
     for kind in rules.kinds:
-        for after in DEEDS[kind](spent, rules):
+        for after in ACTIONS[kind](spent, rules):
             yield Step(kind, False, after)
 
 
@@ -71,7 +71,7 @@ def stray(state: State, rules: Rules) -> Iterator[State]:
 
 
 def crash(state: State, rules: Rules) -> Iterator[State]:
-    """A worker dies between two of its steps; its message dies with it, a stray one is its redelivery."""
+    """A worker dies between two of its steps; its message is lost, and a stray message stands for its redelivery."""
     for number, worker in enumerate(state.workers):
         if worker.phase != IDLE:
             yield settled(state, number, NOBODY, {}, rules)
@@ -93,7 +93,7 @@ def expire(state: State, rules: Rules) -> Iterator[State]:
 
 
 def fail_for_now(state: State, rules: Rules) -> Iterator[State]:
-    """services.product.ClaimedProduct._failed: a picture cannot be had now, and is to be tried again."""
+    """processing.product.ProductProcessor._retry_or_fail: an image cannot be downloaded now, and is retried."""
     for number, worker in enumerate(state.workers):
         if worker.phase == DO:
             for place, step in enumerate(worker.steps):
@@ -108,7 +108,7 @@ def lose_csv(state: State, rules: Rules) -> Iterator[State]:
 
 
 def deadline(state: State, rules: Rules) -> Iterator[State]:
-    """services.sweep._look_at of a request that takes too long: db.ending.stop, then the next step."""
+    """maintenance.reconcile._repair_request past the deadline: repository.transitions.mark_stopping, then the next step."""
     request = state.request
     if request.open and request.stop == GO:
         calls = {}
@@ -119,14 +119,14 @@ def deadline(state: State, rules: Rules) -> Iterator[State]:
 
 
 def abandon(state: State, rules: Rules) -> Iterator[State]:
-    """services.orders.cancel: db.ending.stop. That the API itself then finishes is a message that is taken."""
+    """requests.commands.cancel: repository.transitions.mark_stopping. A message stands for the finish by the API."""
     request = state.request
     if request.open and request.stop == GO:
         yield state._replace(request=request._replace(stop=CANCELLED), messages=more(state, finish=1))
 
 
 def retry(state: State, rules: Rules) -> Iterator[State]:
-    """services.orders.retry_failed: db.reopening.reopen_failed, then services.announcing.wake."""
+    """requests.commands.retry_failed: repository.retry.start_retry, then requests.notify.enqueue_workers."""
     request = state.request
     if request.open:
         return
@@ -166,7 +166,7 @@ def _changed(counts: tuple[int, ...], place: int, by: int) -> tuple[int, ...]:
     return tuple(count + by * (number == place) for number, count in enumerate(counts))
 
 
-DEEDS = {
+ACTIONS = {
     LOSE: lose,
     FLUSH: flush,
     STRAY: stray,

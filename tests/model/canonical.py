@@ -1,6 +1,6 @@
 """One state for all that differ in nothing that matters: what nobody can ask for any more, and how high tokens are.
 
-Tokens are compared with each other and grow, nothing else; so those in use may be numbered anew in their order.
+Tokens are compared with each other and grow, nothing else; so those in use may be renumbered in their order.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from tests.model.adversary import deeds
+from tests.model.adversary import actions
 from tests.model.canonical import canonical
 from tests.model.laws import ENDS, broken_by_state, broken_by_step, too_many
 from tests.model.machine import steps
@@ -47,9 +47,9 @@ def explore(rules: Rules, enough: Collection[str] = ()) -> Exploration:
         for law in broken_by_state(state, rules):
             broken(law, number)
         if too_many(state, rules):
-            # It may go on like that for ever.
+            # It may continue without end.
             continue
-        for quiet, following in ((True, steps(state, rules)), (False, deeds(state, rules))):
+        for quiet, following in ((True, steps(state, rules)), (False, actions(state, rules))):
             for step in following:
                 found.transitions += 1
                 # Most steps lead to a state that is known, as it is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.model.machine import output_name, verdict_on
+from tests.model.machine import final_status, output_name
 from tests.model.rules import ABANDON, DEADLINE, RETRY, WINDOW, Rules
 from tests.model.state import (
     CANCELLED,
@@ -22,12 +22,12 @@ from tests.model.state import (
 
 COUNTERS = "counters equal rows"
 FINAL = "a final status is final"
-ONE_VERDICT = "an image gets one verdict"
+ONE_RESULT = "an image gets one result"
 OBJECTS = "a completed image's object is what was recorded"
 DOWNLOAD = "who sees an end can download its output"
 TRUTH = "an end, and its output, say what the rows say"
 FENCE = "who lost a lease or a hold changes nothing"
-OWN_RUN = "a verdict is of the run it was made in"
+OWN_RUN = "a result belongs to the run that produced it"
 FEW = "messages are few"
 ENDS = "it always ends"
 
@@ -62,7 +62,7 @@ def broken_by_state(state: State, rules: Rules) -> Iterator[str]:
         elif (
             PENDING in rows
             or (request.output and sum(outputs[request.output], ()) != images)
-            or request.status != (UNREADABLE if not request.output else verdict_on(request, rules))
+            or request.status != (UNREADABLE if not request.output else final_status(request, rules))
         ):
             yield TRUTH
     for worker in state.workers:
@@ -74,7 +74,7 @@ def broken_by_state(state: State, rules: Rules) -> Iterator[str]:
 
 def too_many(state: State, rules: Rules) -> bool:
     """Whether there are more messages than the window, one from each worker, and the adversary's."""
-    return max(state.messages) > WINDOW + rules.workers + rules.deeds
+    return max(state.messages) > WINDOW + rules.workers + rules.actions
 
 
 def broken_by_step(before: State, step: Step) -> Iterator[str]:
@@ -88,7 +88,7 @@ def broken_by_step(before: State, step: Step) -> Iterator[str]:
     if before.images is not after.images:
         for image, then in zip(before.images, after.images, strict=True):
             if image.status > PENDING and then != image:
-                yield ONE_VERDICT
+                yield ONE_RESULT
         if step.name.startswith("record"):
             runs = {worker.generation for worker in set(before.workers) - set(after.workers)}
             if runs != {after.request.generation}:

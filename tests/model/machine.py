@@ -101,7 +101,7 @@ def settled(state: State, number: int, worker: Worker, changes: dict[str, Any], 
 
 
 def is_stale(state: State, worker: Worker) -> bool:
-    """Whether somebody else has what the worker believes to have."""
+    """Whether another worker has the lease that this worker assumes to have."""
     if worker.phase in CLAIMING:
         return worker.token != state.products[worker.product].token
     return worker.phase in HOLDING and worker.token != state.request.lease_token
@@ -124,17 +124,17 @@ def idle(state: State, worker: Worker, rules: Rules) -> Turns:
         yield Turn("take ingest", Worker(HOLD_INGEST), {"messages": messages._replace(ingest=messages.ingest - 1)})
 
 
-# --- Working on products: services.processing.
+# --- Working on products: processing.worker_pool.
 
 
 def look(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.work.claim_product, `_OPEN`."""
+    """repository.claims.claim_product, `_OPEN`."""
     goes_on = state.request.open and state.request.stop == GO
     yield Turn("see that it is open", Worker(CLAIM) if goes_on else NOBODY, {})
 
 
 def claim(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.work.claim_product: `_CLAIM`, `_COUNT_ATTEMPTS` and `_START`. The order of due products is left open."""
+    """repository.claims.claim_product: `_CLAIM`, `_COUNT_ATTEMPTS`, `_START`. Due products have no order here."""
     none = True
     for number, product in enumerate(state.products):
         if product.due != NOW:
@@ -156,11 +156,11 @@ def claim(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def do(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.product.ClaimedProduct: the images of a product side by side."""
+    """processing.product.ProductProcessor: the images of a product side by side."""
     for place, image in enumerate(rules.own(worker.product)):
         step = worker.steps[place]
         if step == TODO:
-            # services.picture.store
+            # processing.image.store
             name = worker.token if rules.fenced_names else 0
             others = (stored for stored in state.objects if stored[:2] != (image, name))
             objects = tuple(sorted((*others, (image, name, worker.token))))
@@ -179,13 +179,13 @@ def do(state: State, worker: Worker, rules: Rules) -> Turns:
             last = ended(request) == rules.total_images
             yield Turn(f"count image {image}", stepped(worker, place, LAST if last else DONE), {"request": request})
         elif step == LAST:
-            # services.product.ClaimedProduct._announce
+            # processing.product.ProductProcessor._announce
             yield Turn("send finish", stepped(worker, place, DONE), {"messages": more(state, finish=1)})
     yield from extend_lease(state, worker, rules)
 
 
 def extend_lease(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.work.extend_lease, as services.lease.kept calls it, and ends the work where it is refused."""
+    """repository.claims.extend_lease, as requests.lease.renewing calls it, and ends the work where it is refused."""
     product = state.products[worker.product]
     mine = product.token == worker.token or not rules.lease_fence
     if not mine or (product.due == NEVER and not rules.ended_is_not_lost):
@@ -195,18 +195,18 @@ def extend_lease(state: State, worker: Worker, rules: Rules) -> Turns:
         yield Turn("extend lease", worker, {"products": extended})
 
 
-def record(state: State, worker: Worker, place: int, verdict: int, rules: Rules) -> Turn:
-    """db.work.record_image: `_PRODUCT`, `_IMAGE`, `_REQUEST`; all or nothing."""
+def record(state: State, worker: Worker, place: int, result: int, rules: Rules) -> Turn:
+    """repository.claims.record_image: `_PRODUCT`, `_IMAGE`, `_REQUEST`; all or nothing."""
     image = rules.own(worker.product)[place]
     row, product, request = state.images[image], state.products[worker.product], state.request
     mine = product.token == worker.token or not rules.lease_fence
     going = request.status == PROCESSING and request.stop == GO
     if not (mine and product.due != NEVER and row.status == PENDING and going):
         # LeaseLost: the other images of the product are dropped too.
-        return Turn("drop a verdict", Worker(NEXT), {})
-    name = (worker.token if rules.fenced_names else 0) if verdict == COMPLETED else 0
-    row = Image(verdict, name, worker.token if verdict == COMPLETED else 0)
-    product = product._replace(done=product.done + (verdict == COMPLETED), failed=product.failed + (verdict == FAILED))
+        return Turn("drop a result", Worker(NEXT), {})
+    name = (worker.token if rules.fenced_names else 0) if result == COMPLETED else 0
+    row = Image(result, name, worker.token if result == COMPLETED else 0)
+    product = product._replace(done=product.done + (result == COMPLETED), failed=product.failed + (result == FAILED))
     product = with_status(product, rules.layout[worker.product])
     changes: dict[str, Any] = {
         "images": put(state.images, image, row),
@@ -214,7 +214,7 @@ def record(state: State, worker: Worker, place: int, verdict: int, rules: Rules)
     }
     if not rules.counted_with_the_row:
         return Turn(f"record image {image}", stepped(worker, place, UNCOUNTED), changes)
-    request = counted(request, product, verdict)
+    request = counted(request, product, result)
     # Before it was recorded, others were looked for.
     last = ended(request) == rules.total_images if rules.last_by_counter else worker.steps[place] == SAW_NONE
     changes["request"] = request
@@ -222,7 +222,7 @@ def record(state: State, worker: Worker, place: int, verdict: int, rules: Rules)
 
 
 def with_status(product: Product, total: int) -> Product:
-    """db.work, `_PRODUCT`: its CASE."""
+    """repository.claims, `_PRODUCT`: its CASE."""
     if product.done + product.failed + product.cancelled < total:
         return product._replace(status=PROCESSING)
     if product.cancelled:
@@ -234,11 +234,11 @@ def with_status(product: Product, total: int) -> Product:
     return product._replace(status=status, due=NEVER)
 
 
-def counted(request: Request, product: Product, verdict: int) -> Request:
-    """db.work, `_REQUEST`: its SET."""
+def counted(request: Request, product: Product, result: int) -> Request:
+    """repository.claims, `_REQUEST`: its SET."""
     return request._replace(
-        done=request.done + (verdict == COMPLETED),
-        failed=request.failed + (verdict == FAILED),
+        done=request.done + (result == COMPLETED),
+        failed=request.failed + (result == FAILED),
         products_done=request.products_done + (product.status == COMPLETED),
         products_failed=request.products_failed + (product.status in (FAILED, WITH_ERRORS)),
     )
@@ -253,7 +253,7 @@ def stepped(worker: Worker, place: int, step: int) -> Worker:
 
 
 def give_back(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.work.release_product, with a delay. The timer that wakes somebody afterwards is left out."""
+    """repository.claims.release_product, with a delay. The timer that enqueues work afterwards is left out."""
     product, changes = state.products[worker.product], {}
     mine = product.token == worker.token or not rules.lease_fence
     if mine and product.due != NEVER:
@@ -262,18 +262,18 @@ def give_back(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def next_one(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.processing._turn: another product in this turn, or to the back of the line."""
-    yield Turn("go on with the turn", Worker(LOOK), {})
+    """processing.worker_pool._work_once: another product in this turn, or the next message."""
+    yield Turn("continue the turn", Worker(LOOK), {})
     yield Turn("send work_on", NOBODY, {"messages": more(state, work=1)})
     # Its slot is beyond the share by now, for its tenant has opened other requests; those are left out.
     yield Turn("leave the line", NOBODY, {})
 
 
-# --- Bringing a request to its end: services.completion.
+# --- Bringing a request to its end: requests.lifecycle.
 
 
 def hold(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.holds.take, then the first lines of services.completion._end."""
+    """repository.transitions.acquire, then the first lines of requests.lifecycle._end."""
     request = state.request
     if not request.open or request.held:
         yield Turn("another holds it", NOBODY, {})
@@ -288,12 +288,12 @@ def hold(state: State, worker: Worker, rules: Rules) -> Turns:
     elif holder.pending:
         holder = holder._replace(phase=LET_GO, after=GO_ON)
     else:
-        holder = holder._replace(phase=READ, end=verdict_on(request, rules))
+        holder = holder._replace(phase=READ, end=final_status(request, rules))
     yield Turn("hold to finish", holder, {"request": request})
 
 
 def cancel(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.ending.cancel_chunk, with chunks of one product."""
+    """repository.transitions.cancel_chunk, with chunks of one product."""
     request = state.request
     number = next((number for number, product in enumerate(state.products) if product.due != NEVER), None)
     if number is None:
@@ -323,17 +323,17 @@ def cancel(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def see(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.completion._now after what was pending is cancelled."""
+    """requests.lifecycle._now after what was pending is cancelled."""
     request = state.request
-    seen = worker._replace(stop=request.stop, end=verdict_on(request, rules))
-    # services.completion._store_output
+    seen = worker._replace(stop=request.stop, end=final_status(request, rules))
+    # requests.lifecycle._store_output
     phase = END if request.stop == UNREADABLE else READ
     yield Turn("see what is to be ended", seen._replace(phase=phase), {})
     yield from extend_hold(state, worker, rules)
 
 
 def read(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.completion._store_output, before the output is stored: the CSV, then page by page the rows."""
+    """requests.lifecycle._store_output, before the output is stored: the CSV, then page by page the rows."""
     if not worker.pages and not state.csv:
         yield Turn("find no CSV", worker._replace(phase=END, end=UNREADABLE), {})
     else:
@@ -346,7 +346,7 @@ def read(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def store(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.completion._store_output: the output CSV, named after the hold."""
+    """requests.lifecycle._store_output: the output CSV, named after the hold."""
     name = output_name(worker, rules)
     others = (stored for stored in state.outputs if stored[0] != name)
     outputs = tuple(sorted((*others, (name, worker.pages))))
@@ -357,7 +357,7 @@ def store(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def end(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.ending.finish."""
+    """repository.transitions.finish."""
     request = state.request
     complete = request.ingested == len(rules.layout) and ended(request) == rules.total_images
     if is_mine(state, worker, rules) and request.stop == worker.stop and (complete or worker.end == UNREADABLE):
@@ -372,19 +372,19 @@ def end(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def publish(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.completion.finish: the end is told to watchers, who may be quick to download."""
+    """requests.lifecycle.finish: the final state is published to watchers, who may download at once."""
     yield Turn("publish", NOBODY, {})
 
 
 def release_hold(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.holds.release, called by services.lease.held whatever happened."""
+    """repository.transitions.release, called by requests.lease.hold_request whatever happened."""
     changes = {"request": state.request._replace(held=False)} if is_mine(state, worker, rules) else {}
     follows = NOBODY if worker.after == IDLE else Worker(worker.after, stop=worker.stop, pending=worker.pending)
     yield Turn("release hold", follows, changes)
 
 
 def go_on(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.completion._go_on."""
+    """requests.lifecycle._take_next_step."""
     request = state.request
     changes = {}
     if needs_rows(request, rules):
@@ -393,11 +393,11 @@ def go_on(state: State, worker: Worker, rules: Rules) -> Turns:
         rules.completion_noticed and worker.pending != (ended(request) < rules.total_images)
     ):
         changes["messages"] = more(state, finish=1)
-    yield Turn("see to the next step", NOBODY, changes)
+    yield Turn("take the next step", NOBODY, changes)
 
 
-def verdict_on(request: Request, rules: Rules) -> int:
-    """services.completion.verdict."""
+def final_status(request: Request, rules: Rules) -> int:
+    """requests.lifecycle.final_status."""
     if request.stop != GO:
         return request.stop
     if request.cancelled:
@@ -407,11 +407,11 @@ def verdict_on(request: Request, rules: Rules) -> int:
     return WITH_ERRORS if request.failed else COMPLETED
 
 
-# --- Taking in rows: services.ingestion.
+# --- Ingesting rows: requests.ingest.
 
 
 def hold_to_ingest(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.holds.take, then services.ingestion.ingest."""
+    """repository.transitions.acquire, then requests.ingest.ingest."""
     request = state.request
     if not request.open or request.held:
         yield Turn("another holds it", NOBODY, {})
@@ -424,13 +424,13 @@ def hold_to_ingest(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def fetch(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.ingestion._take_in: the CSV is read, or cannot be."""
+    """requests.ingest._insert_chunk: the CSV is read, or cannot be."""
     yield Turn("fetch the CSV", worker._replace(phase=INSERT if state.csv else STOP), {})
     yield from extend_hold(state, worker, rules)
 
 
 def insert(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.intake.insert_chunk, with chunks of one product; `worker.product` is the chunk's start."""
+    """repository.create.insert_chunk, with chunks of one product; `worker.product` is the chunk's start."""
     request, start = state.request, worker.product
     if is_mine(state, worker, rules) and request.ingested == start and start < len(rules.layout):
         own = rules.own(start)
@@ -449,7 +449,7 @@ def insert(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def wake(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.announcing.wake; then the next chunk, or the end of the ingestion."""
+    """requests.notify.enqueue_workers; then the next chunk, or the end of the ingestion."""
     whole = worker.product == len(rules.layout)
     follows = let_go(worker, TELL) if whole else worker._replace(phase=INSERT)
     yield Turn("wake workers", follows, {"messages": more(state, work=missing_work(state))})
@@ -457,7 +457,7 @@ def wake(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def stop_unreadable(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.ending.stop_unreadable."""
+    """repository.transitions.stop_unreadable."""
     request, changes = state.request, {}
     mine = request.open and (request.lease_token == worker.token or not rules.unreadable_fenced)
     if mine and request.stop != UNREADABLE and (request.stop == GO or rules.unreadable_overrules):
@@ -467,7 +467,7 @@ def stop_unreadable(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def tell(state: State, worker: Worker, rules: Rules) -> Turns:
-    """services.ingestion.ingest: its last line."""
+    """requests.ingest.ingest: its last line."""
     yield Turn("send finish", NOBODY, {"messages": more(state, finish=1)})
 
 
@@ -475,12 +475,12 @@ def tell(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def is_mine(state: State, worker: Worker, rules: Rules) -> bool:
-    """db.holds.mine."""
+    """repository.transitions.held_by."""
     return state.request.open and (state.request.lease_token == worker.token or not rules.hold_fence)
 
 
 def extend_hold(state: State, worker: Worker, rules: Rules) -> Turns:
-    """db.holds.extend, as services.lease.kept calls it, and ends the work where it is refused."""
+    """repository.transitions.renew, as requests.lease.renewing calls it, and ends the work where it is refused."""
     if not is_mine(state, worker, rules):
         yield Turn("hold lost", let_go(worker, IDLE), {})
     elif not state.request.held:
@@ -492,17 +492,17 @@ def let_go(worker: Worker, after: int) -> Worker:
 
 
 def needs_rows(request: Request, rules: Rules) -> bool:
-    """core.progress.Snapshot.needs_rows."""
+    """requests.snapshot.Snapshot.needs_rows."""
     return request.ingested < len(rules.layout) and request.stop != UNREADABLE
 
 
 def ended(request: Request) -> int:
-    """core.progress.Snapshot.ended_images."""
+    """requests.snapshot.Snapshot.ended_images."""
     return request.done + request.failed + request.cancelled
 
 
 def missing_work(state: State) -> int:
-    """services.announcing.wake, db.upkeep.claimable and io.queue.Queue.census: how many calls to send."""
+    """The number of messages that requests.notify.enqueue_workers sends."""
     claimable = sum(product.due == NOW for product in state.products)
     return max(0, min(claimable, WINDOW) - state.messages.work)
 
@@ -538,7 +538,7 @@ def time_passes(state: State) -> Iterator[Step]:
 
 
 def sweep(state: State, rules: Rules) -> Iterator[Step]:
-    """services.sweep._look_at, but for the deadline, which is the adversary's."""
+    """maintenance.reconcile._repair_request, but for the deadline, which is the adversary's."""
     request = state.request
     if not request.open:
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.model.state import ABSENT, NOBODY, NOW, PENDING, Image, Messages, Product, Request, State
 
-#: Deeds of the adversary; the last three are orders that anybody may give.
+#: Actions of the adversary; the last three are orders that anybody may give.
 LOSE, FLUSH, STRAY, CRASH, EXPIRE, FAIL_FOR_NOW, LOSE_CSV, DEADLINE, ABANDON, RETRY = (
     "lose a message",
     "flush all messages",
@@ -19,9 +19,9 @@ LOSE, FLUSH, STRAY, CRASH, EXPIRE, FAIL_FOR_NOW, LOSE_CSV, DEADLINE, ABANDON, RE
     "cancel",
     "retry",
 )
-DEEDS = frozenset((LOSE, FLUSH, STRAY, CRASH, EXPIRE, FAIL_FOR_NOW, LOSE_CSV, DEADLINE, ABANDON, RETRY))
+ACTIONS = frozenset((LOSE, FLUSH, STRAY, CRASH, EXPIRE, FAIL_FOR_NOW, LOSE_CSV, DEADLINE, ABANDON, RETRY))
 
-#: Wake-up calls of one request that the sweep brings about; more than there are products.
+#: Messages of one request that reconcile sends; more than there are products.
 WINDOW = 4
 
 
@@ -31,12 +31,12 @@ class Rules:
     layout: tuple[int, ...] = (2, 1)
     #: Products that come with the request itself; the others are taken in later.
     first: int = 2
-    #: Images whose picture may turn out to be bad.
+    #: Images that may turn out to be bad.
     bad: frozenset[int] = frozenset((0,))
     workers: int = 2
-    #: How many deeds the adversary has, and of which kinds.
-    deeds: int = 0
-    kinds: frozenset[str] = DEEDS
+    #: How many actions the adversary has, and of which kinds.
+    actions: int = 0
+    kinds: frozenset[str] = ACTIONS
 
     # Safeguards; without any one of them the model must find something.
     sweep: bool = True
@@ -69,7 +69,7 @@ class Rules:
 
 
 def accepted(rules: Rules) -> State:
-    """As `services.submission.submit` leaves it: committed, and its wake-up calls sent."""
+    """As `requests.upload.accept_upload` leaves it: committed, and its wake-up calls sent."""
     products = tuple(Product(PENDING, NOW) if n < rules.first else Product() for n in range(len(rules.layout)))
     images = tuple(
         Image(PENDING if n < rules.first else ABSENT) for n in range(len(rules.layout)) for _ in rules.own(n)
@@ -83,5 +83,5 @@ def accepted(rules: Rules) -> State:
         workers=(NOBODY,) * rules.workers,
         messages=Messages(work=rules.first, ingest=int(rules.first < len(rules.layout))),
         csv=True,
-        left=rules.deeds,
+        left=rules.actions,
     )

@@ -123,7 +123,7 @@ class State(NamedTuple):
     messages: Messages
     #: Whether the uploaded CSV can be read.
     csv: bool
-    #: Deeds that the adversary may still do.
+    #: Actions that the adversary may still do.
     left: int
 
 
