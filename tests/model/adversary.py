@@ -108,7 +108,7 @@ def lose_csv(state: State, rules: Rules) -> Iterator[State]:
 
 
 def deadline(state: State, rules: Rules) -> Iterator[State]:
-    """maintenance.reconcile._repair_request past the deadline: repository.transitions.mark_stopping, then the next step."""
+    """maintenance.reconcile._repair_request past the deadline: repository.transitions.mark_stopping, a next step."""
     request = state.request
     if request.open and request.stop == GO:
         calls = {}
