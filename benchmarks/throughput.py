@@ -72,51 +72,49 @@ def measure(arguments: argparse.Namespace, folder: Path, host: str, service: Ser
     urls = [f"{host}/{n}.jpg" for n in range(count)]
     sizes = [path.stat().st_size for path in (folder / "images").iterdir()]
     print(f"{count} images, mean {sum(sizes) / count / 1024:.0f} KiB; {arguments.rounds} rounds, medians\n")
-
-    def run(latency_ms: int = 0) -> Run:
-        httpx.get(f"{host}/latency/{latency_ms / 1000}")
-        result = asyncio.run(service.run(urls))
-        httpx.get(f"{host}/latency/0")
-        assert result.final.processed == count, result.final
-        return result
-
     # Warm-up.
-    run()
+    run_service(service, host, urls)
     new_runs, keepalive_runs, runs, slow_host_runs = [], [], [], []
     for _ in range(arguments.rounds):
         new_runs.append(run_baseline("new", urls, folder))
-        runs.append(run())
+        runs.append(run_service(service, host, urls))
         keepalive_runs.append(run_baseline("keepalive", urls, folder))
-        slow_host_runs.append(run(arguments.latency_ms))
+        slow_host_runs.append(run_service(service, host, urls, arguments.latency_ms))
 
-    def print_rate(name: str, seconds: float, cpu_s: float) -> float:
+    def print_rate(name: str, measured: list[tuple[float, float]]) -> float:
+        seconds, cpu_s = (median(values) for values in zip(*measured, strict=True))
         print(f"{name:62} {count / seconds:6.1f} /s {1000 * cpu_s / count:6.2f} ms CPU per image")
         return count / seconds
 
-    new_rate = print_rate("baseline, httpx.get", median(r[0] for r in new_runs), median(r[1] for r in new_runs))
-    keepalive_rate = print_rate(
-        "baseline, one client per process", median(r[0] for r in keepalive_runs), median(r[1] for r in keepalive_runs)
-    )
-    cpu_s = median(r.cpu_s for r in runs)
-    rate = print_rate("up", median(r.work_s for r in runs), cpu_s)
+    new_rate = print_rate("baseline, httpx.get", new_runs)
+    keepalive_rate = print_rate("baseline, one client per process", keepalive_runs)
+    rate = print_rate("up", [(run.work_s, run.cpu_s) for run in runs])
     slow_host_rate = print_rate(
-        f"up, {arguments.latency_ms} ms latency",
-        median(r.work_s for r in slow_host_runs),
-        median(r.cpu_s for r in slow_host_runs),
+        f"up, {arguments.latency_ms} ms latency", [(run.work_s, run.cpu_s) for run in slow_host_runs]
     )
-    print(f"{'upload until response':62} {1000 * median(r.upload_s for r in runs):6.0f} ms\n")
+    print(f"{'upload until response':62} {1000 * median(run.upload_s for run in runs):6.0f} ms\n")
     ratio = rate / new_rate
     print_target("up / baseline with httpx.get", ratio, ">= 0.9", is_met=ratio >= 0.9)
     print(f"{'up / baseline with one client (for information)':62} {rate / keepalive_rate:6.3f}")
     ratio = slow_host_rate / rate
     print_target(f"up at {arguments.latency_ms} ms / up at 0 ms", ratio, ">= 0.8", is_met=ratio >= 0.8)
     if arguments.long:
-        many = [f"{host}/{n % count}.jpg?n={n}" for n in range(arguments.long)]
-        long = asyncio.run(service.run(many))
-        assert long.final.processed == arguments.long, long.final
-        ratio = (long.cpu_s / arguments.long) / (cpu_s / count)
-        print(f"\n{arguments.long} images: {arguments.long / long.work_s:.1f} /s")
-        print_target(f"CPU per image at {arguments.long} / at {count}", ratio, "<= 1.1", is_met=ratio <= 1.1)
+        measure_long_run(service, host, count, arguments.long, median(run.cpu_s for run in runs) / count)
+
+
+def run_service(service: Service, host: str, urls: list[str], latency_ms: int = 0) -> Run:
+    httpx.get(f"{host}/latency/{latency_ms / 1000}")
+    result = asyncio.run(service.run(urls))
+    httpx.get(f"{host}/latency/0")
+    assert result.final.processed == len(urls), result.final
+    return result
+
+
+def measure_long_run(service: Service, host: str, count: int, long: int, cpu_s_per_image: float) -> None:
+    result = run_service(service, host, [f"{host}/{n % count}.jpg?n={n}" for n in range(long)])
+    ratio = result.cpu_s / long / cpu_s_per_image
+    print(f"\n{long} images: {long / result.work_s:.1f} /s")
+    print_target(f"CPU per image at {long} / at {count}", ratio, "<= 1.1", is_met=ratio <= 1.1)
 
 
 if __name__ == "__main__":

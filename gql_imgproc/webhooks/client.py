@@ -66,14 +66,7 @@ async def post(
     try:
         # Without httpx.Client: it handles cookies, passwords and proxies, and fails on malformed redirect targets.
         async with asyncio.timeout(timeout_s):
-            request = httpx.Request(
-                "POST",
-                url,
-                content=payload.encode(),
-                headers=_build_headers(headers),
-                extensions={"timeout": {"connect": timeout_s}},
-            )
-            response = await transport.handle_async_request(request)
+            response = await transport.handle_async_request(_build_request(url, payload, headers, timeout_s))
             status = response.status_code
             if status in _BUSY:
                 pause_s = parse_retry_after_s(response.headers.get("retry-after", ""), time.time())
@@ -98,13 +91,14 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _build_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {
+def _build_request(url: str, payload: str, headers: Mapping[str, str], timeout_s: float) -> httpx.Request:
+    defaults = {
         "content-type": "application/json",
         "user-agent": f"gql-imgproc/{__version__}",
         "accept-encoding": "identity",
-        **headers,
     }
+    extensions = {"timeout": {"connect": timeout_s}}
+    return httpx.Request("POST", url, content=payload.encode(), headers={**defaults, **headers}, extensions=extensions)
 
 
 async def _discard_body(response: httpx.Response) -> None:

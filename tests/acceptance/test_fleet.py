@@ -182,12 +182,16 @@ async def restart_everything(world: World) -> None:
                 await asyncio.sleep(0.05)
         is_enough.set()
 
+    assert_all_accepted_once(world, seen)
+
+
+def assert_all_accepted_once(world: World, seen: dict[str, Watcher]) -> None:
     assert len(seen) > OPEN
     for request_id, watcher in seen.items():
         assert_completed(world, request_id, FEW, watcher)
     # Nothing else was accepted: a retried upload is the same request.
     assert set(world.webhooks()) >= set(seen)
-    with psycopg.connect(fleet.database_url) as connection:
+    with psycopg.connect(world.fleet.database_url) as connection:
         known = {
             UUID(str(row[0])) for row in connection.execute("SELECT id FROM requests WHERE total_images = %s", [FEW])
         }

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -83,6 +84,36 @@ def databases(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
         yield lost, fresh
 
 
+@dataclass
+class Restart:
+    """Starts `up` in a folder of its own, always on the same port."""
+
+    root: Path
+    port: int
+
+    def start(self, folder: str, database: str) -> Service:
+        (self.root / folder).mkdir(exist_ok=True)
+        settings = {"DATABASE_URL": database.replace("postgresql:", "postgresql+psycopg:")} if database else {}
+        return Service(self.root / folder, ["--port", str(self.port), "--workers", "1"], SETTINGS | settings)
+
+
+async def start_upload(url: str, csv_path: Path) -> str:
+    async with Client(url) as client:
+        return (await upload(client, csv_path)).request_id
+
+
+async def watch_and_download(url: str, request_id: str, output: Path) -> tuple[RequestStatus, int, int]:
+    async with Client(url) as client:
+        states = [state async for state in client.progress(request_id)]
+        assert states[-1].output_csv_url is not None
+        await client.download(states[-1].output_csv_url, output)
+        return states[-1].status, states[-1].processed, states[-1].failed
+
+
+def fetch(url: str) -> bytes:
+    return httpx.get(url, trust_env=False).content
+
+
 def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[str, str], tmp_path: Path) -> None:
     kind = "PostgreSQL" if databases[0] else "SQLite"
     image = sample_images.render_sample("lamp-plan.png")
@@ -96,69 +127,51 @@ def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[
 
     with host(respond) as image_port:
         base = f"http://127.0.0.1:{image_port}"
-        done = write_csv(tmp_path / "done.csv", [[f"{base}/1.png"], [f"{base}/2.png", f"{base}/3.png"]])
+        finished = write_csv(tmp_path / "finished.csv", [[f"{base}/1.png"], [f"{base}/2.png", f"{base}/3.png"]])
         in_flight = write_csv(tmp_path / "in-flight.csv", [[f"{base}/blocked/{n}.png"] for n in range(5)])
-        port = check_port("127.0.0.1", 0)
-
-        def start(folder: str, database: str) -> Service:
-            (tmp_path / folder).mkdir(exist_ok=True)
-            settings = {"DATABASE_URL": database.replace("postgresql:", "postgresql+psycopg:")} if database else {}
-            return Service(tmp_path / folder, ["--port", str(port), "--workers", "1"], SETTINGS | settings)
+        restart = Restart(tmp_path, check_port("127.0.0.1", 0))
+        backup = tmp_path / "backup"
+        backup.mkdir()
 
         # Given a service with one finished request and one whose images are being downloaded,
-        lost = start("lost", databases[0])
+        lost = restart.start("lost", databases[0])
         try:
-            before = asyncio.run(run_through(lost.url, done, tmp_path / "before.csv"))[-1]
+            before = asyncio.run(run_through(lost.url, finished, tmp_path / "before.csv"))[-1]
             urls = [url for row in read(tmp_path / "before.csv") for url in row["Output Image Urls"].split(",")]
-            stored = [httpx.get(url, trust_env=False).content for url in urls]
+            stored = [fetch(url) for url in urls]
             assert len(stored) == 3
-
-            async def upload_in_flight() -> str:
-                async with Client(lost.url) as client:
-                    return (await upload(client, in_flight)).request_id
-
-            pending = asyncio.run(upload_in_flight())
+            pending = asyncio.run(start_upload(lost.url, in_flight))
             assert is_requested.wait(30)
 
-            # when the database is backed up, another request finishes, and the objects are backed up,
-            backup = tmp_path / "backup"
-            backup.mkdir()
+            # when the database is backed up, another request finishes, the objects are backed up,
             variables = {"DATA": str(lost.data), "BACKUP": str(backup), "DATABASE": databases[0]}
             run_documented(f"back up {kind}", **variables)
-            asyncio.run(run_through(lost.url, done, tmp_path / "later.csv"))
+            asyncio.run(run_through(lost.url, finished, tmp_path / "later.csv"))
             later = re.findall(r"/api/image/(\w+)/", (tmp_path / "later.csv").read_text())[0]
             run_documented("back up objects", **variables)
         finally:
-            # and everything is lost,
             lost.close()
-        shutil.rmtree(lost.data)
 
-        # then a new service with the restored data
+        # everything is lost, and the backup is restored for a new service,
+        shutil.rmtree(lost.data)
         (tmp_path / "fresh").mkdir()
         variables = {"DATA": str(tmp_path / "fresh/data"), "BACKUP": str(backup), "DATABASE": databases[1]}
         run_documented(f"restore {kind}", **variables)
         run_documented("restore objects", **variables)
         may_respond.set()
-        fresh = start("fresh", databases[1])
+        fresh = restart.start("fresh", databases[1])
         try:
-            # has the finished request, byte for byte,
+            # then it has the finished request, byte for byte,
             assert before.output_csv_url is not None
             assert before.output_csv_url.startswith(fresh.url)
-            download = httpx.get(before.output_csv_url, trust_env=False)
-            assert download.content == (tmp_path / "before.csv").read_bytes()
-            assert [httpx.get(url, trust_env=False).content for url in urls] == stored
+            assert fetch(before.output_csv_url) == (tmp_path / "before.csv").read_bytes()
+            assert [fetch(url) for url in urls] == stored
 
             # finishes the request that was in progress,
-            async def watch() -> tuple[RequestStatus, int, int]:
-                async with Client(fresh.url) as client:
-                    states = [state async for state in client.progress(pending)]
-                    assert states[-1].output_csv_url is not None
-                    await client.download(states[-1].output_csv_url, tmp_path / "in-flight-out.csv")
-                    return states[-1].status, states[-1].processed, states[-1].failed
-
-            assert asyncio.run(watch()) == (RequestStatus.COMPLETED, 5, 0)
-            for row in read(tmp_path / "in-flight-out.csv"):
-                assert httpx.get(row["Output Image Urls"], trust_env=False).content == stored[0]
+            output = tmp_path / "in-flight-out.csv"
+            final = asyncio.run(watch_and_download(fresh.url, pending, output))
+            assert final == (RequestStatus.COMPLETED, 5, 0)
+            assert {fetch(row["Output Image Urls"]) for row in read(output)} == {stored[0]}
 
             # and does not know the request that finished later, although its images were copied.
             assert (tmp_path / "fresh/data/objects/requests" / later / "images").is_dir()

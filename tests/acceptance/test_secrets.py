@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -138,101 +140,137 @@ class Caller:
         return response.json()
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_no_secret_is_written_anywhere(
-    database_url: str, redis_url: str, image_folder: Path, image_port: int, tmp_path: Path
-) -> None:
-    # Given a service with every kind of secret, and the most verbose log,
-    password, token, hook = (secrets.token_hex(16) for _ in range(3))
-    webhook_secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    port = check_port("127.0.0.1", 0)
-    url = f"http://127.0.0.1:{port}"
-    settings = {
-        "DATABASE_URL": make_url(database_url).set(password=password).render_as_string(hide_password=False),
-        "REDIS_URL": redis_url,
-        "DATA_DIR": str(tmp_path / "data"),
+@dataclass
+class Secrets:
+    """All secrets of the test. Those that are empty are created by the service."""
+
+    password: str = field(default_factory=lambda: secrets.token_hex(16))
+    #: Part of an image URL, and of the webhook URL.
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    hook: str = field(default_factory=lambda: secrets.token_hex(16))
+    webhook_secret: str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    #: API keys: the CLI creates the first three, the API creates the fourth, and the last was never issued.
+    admin: str = ""
+    old: str = ""
+    rotated: str = ""
+    created: str = ""
+    unknown: str = field(default_factory=generate_api_key)
+    signed_url: str = ""
+
+
+def given_settings(own: Secrets, database_url: str, url: str, image_port: int) -> dict[str, str]:
+    return {
+        "DATABASE_URL": make_url(database_url).set(password=own.password).render_as_string(hide_password=False),
         "PUBLIC_URL": url,
-        "WEBHOOK_SECRET": webhook_secret,
+        "WEBHOOK_SECRET": own.webhook_secret,
         "PRIVATE_IMAGES": "true",
         "FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
         "FETCH_ALLOW_PORTS": str(image_port),
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
     }
+
+
+def create_keys(outputs: Outputs, own: Secrets) -> None:
+    scopes = ("--scope=read", "--scope=write", "--scope=admin")
+    own.admin = outputs.run("keys", "create", "--name", "admin", *scopes).strip()
+    own.old = outputs.run("keys", "create", "--name", "old").strip()
+    own.rotated = outputs.run("keys", "rotate", own.old.split("_")[1], "--overlap", "0s").strip()
+    outputs.run("keys", "revoke", own.rotated, status=1)
+
+
+def use_everything(caller: Caller, own: Secrets, base: str) -> None:
+    """Uses every feature, with valid and invalid keys."""
+    own.created = caller.query(own.admin, CREATE)["data"]["createApiKey"]["secret"]
+    wrong = own.admin[:-1] + ("a" if own.admin[-1] != "a" else "b")
+    for key in (None, own.unknown, wrong, own.old, f"{own.admin}x"):
+        assert caller.query(key, "{ viewer { name } }")["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    csv = f"S. No.,Product Name,Input Image Urls\n1,Lamp,{base}/lamp.png?token={own.token}\n"
+    webhook = f"{base}/hook?key={own.hook}"
+    accepted = caller.upload(own.created, csv, webhook)["data"]["uploadCsv"]["request"]["id"]
+    for key in (own.created, own.unknown, wrong):
+        caller.open_socket(key, {"query": WATCH, "variables": {"id": accepted}})
+    request = _wait_until_final(caller, own.created, accepted)
+    assert request["status"] == "COMPLETED"
+    own.signed_url = request["outputCsvUrl"]
+    (image_url,) = request["products"]["edges"][0]["node"]["outputImageUrls"]
+    unsigned_image = urlsplit(image_url).path
+    expected = [
+        (own.signed_url, None, 200),
+        (own.signed_url[:-1], None, 403),
+        (urlsplit(own.signed_url).path, wrong, 401),
+        (image_url, None, 200),
+        (unsigned_image, own.created, 200),
+        (unsigned_image, None, 401),
+        (unsigned_image, own.unknown, 401),
+    ]
+    assert [caller.get(url, key).status_code for url, key, _ in expected] == [status for *_, status in expected]
+    caller.query(own.admin, f'{{ requests(after: "{own.created}") {{ totalCount }} }}')
+    assert len(caller.query(own.admin, ADMIN)["data"]["auditLog"]["edges"]) >= 5
+    caller.get("/metrics")
+    caller.get("/readyz")
+    for arguments in (("doctor",), ("keys", "list"), ("keys", "rotate-signing"), ("tenants", "list")):
+        caller.outputs.run(*arguments)
+
+
+def fail_with_broken_store(caller: Caller, own: Secrets, data_dir: Path, base: str) -> None:
+    shutil.rmtree(data_dir / "objects")
+    (data_dir / "objects").touch()
+    csv = f"S. No.,Product Name,Input Image Urls\n1,Lamp,{base}/lamp.png?token={own.token}\n"
+    assert "errors" in caller.upload(own.created, csv, f"{base}/hook?key={own.hook}")
+    assert caller.get(own.signed_url).status_code >= 400
+
+
+def assert_no_leaks(outputs: Outputs, own: Secrets, signing_secrets: Sequence[str]) -> None:
+    """Each key occurs once, in the response to its creation; no other secret occurs anywhere."""
+    for place, keys in (("keys stdout", (own.admin, own.old, own.rotated)), ("response", (own.created,))):
+        for key in keys:
+            assert outputs.count(key) == {place: 1}, key
+            assert outputs.leaks(key.split("_")[2]) == [place]
+    digests = [sha256(key.encode()).hexdigest() for key in (own.admin, own.old, own.rotated, own.created)]
+    unknown = own.unknown.split("_")[2]
+    for secret in (own.password, own.webhook_secret, own.hook, unknown, *digests, *signing_secrets):
+        assert outputs.leaks(secret) == [], secret
+    logs = {name: text for name, text in outputs.pieces if name.endswith(".log")}
+    assert {"api.log", "worker.log"} == set(logs)
+    for name, text in logs.items():
+        assert '"level": "debug"' in text
+        assert parse_qs(urlsplit(own.signed_url).query)["signature"][0] not in text, name
+        # Callers may read image URLs, but no log line contains their query.
+        assert own.token not in text, name
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_no_secret_is_written_anywhere(
+    database_url: str, redis_url: str, image_folder: Path, image_port: int, tmp_path: Path
+) -> None:
+    # Given a service with every kind of secret, and the most verbose log,
+    own, port, base = Secrets(), check_port("127.0.0.1", 0), f"http://127.0.0.1:{image_port}"
+    url = f"http://127.0.0.1:{port}"
     (image_folder / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
-    base = f"http://127.0.0.1:{image_port}"
-    csv = f"S. No.,Product Name,Input Image Urls\n1,Lamp,{base}/lamp.png?token={token}\n"
-    webhook = f"{base}/hook?key={hook}"
-    outputs = Outputs(tmp_path, settings)
+    places = {"REDIS_URL": redis_url, "DATA_DIR": str(tmp_path / "data")}
+    outputs = Outputs(tmp_path, given_settings(own, database_url, url, image_port) | places)
     outputs.run("migrate")
-    admin = outputs.run(
-        "keys", "create", "--name", "admin", *("--scope=read", "--scope=write", "--scope=admin")
-    ).strip()
-    old = outputs.run("keys", "create", "--name", "old").strip()
-    rotated = outputs.run("keys", "rotate", old.split("_")[1], "--overlap", "0s").strip()
-    outputs.run("keys", "revoke", rotated, status=1)
+    create_keys(outputs, own)
     caller = Caller(url, outputs)
     outputs.start("api", "--port", str(port))
     outputs.start("worker", "--processes", "1")
+
+    # when a caller uses every feature, and the store fails at last,
     try:
         wait_until_ready(url)
-
-        # when a caller uses every feature, with valid and invalid keys,
-        created = caller.query(admin, CREATE)["data"]["createApiKey"]["secret"]
-        unknown, wrong = generate_api_key(), admin[:-1] + ("a" if admin[-1] != "a" else "b")
-        for key in (None, unknown, wrong, old, f"{admin}x"):
-            assert caller.query(key, "{ viewer { name } }")["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
-        accepted = caller.upload(created, csv, webhook)["data"]["uploadCsv"]["request"]["id"]
-        for key in (created, unknown, wrong):
-            caller.open_socket(key, {"query": WATCH, "variables": {"id": accepted}})
-        request = _wait_until_final(caller, created, accepted)
-        assert request["status"] == "COMPLETED"
-        signed = request["outputCsvUrl"]
-        (image_url,) = request["products"]["edges"][0]["node"]["outputImageUrls"]
-        expected = [(signed, None, 200), (signed[:-1], None, 403), (urlsplit(signed).path, wrong, 401)]
-        unsigned_image = urlsplit(image_url).path
-        expected += [
-            (image_url, None, 200),
-            (unsigned_image, created, 200),
-            (unsigned_image, None, 401),
-            (unsigned_image, unknown, 401),
-        ]
-        assert [caller.get(url, key).status_code for url, key, _ in expected] == [status for *_, status in expected]
-        caller.query(admin, f'{{ requests(after: "{created}") {{ totalCount }} }}')
-        assert len(caller.query(admin, ADMIN)["data"]["auditLog"]["edges"]) >= 5
-        caller.get("/metrics")
-        caller.get("/readyz")
-        for arguments in (("doctor",), ("keys", "list"), ("keys", "rotate-signing"), ("tenants", "list")):
-            outputs.run(*arguments)
-        # and the store fails at last,
-        shutil.rmtree(tmp_path / "data" / "objects")
-        (tmp_path / "data" / "objects").touch()
-        assert "errors" in caller.upload(created, csv, webhook)
-        assert caller.get(signed).status_code >= 400
+        use_everything(caller, own, base)
+        fail_with_broken_store(caller, own, tmp_path / "data", base)
     finally:
         caller.http.close()
         outputs.stop()
 
-    # then each key occurs once, in the response to its creation, and no other secret occurs anywhere.
+    # then no secret is in any output, except for each key in the response to its creation.
     database = Database(database_url)
     signing_secrets = database.read_now(signed_urls.read_secrets)
     database.close()
     assert len(signing_secrets) == 2
-    logs = {name: text for name, text in outputs.pieces if name.endswith(".log")}
-    assert {"api.log", "worker.log"} == set(logs)
-    assert all('"level": "debug"' in text for text in logs.values())
-    for place, keys in (("keys stdout", (admin, old, rotated)), ("response", (created,))):
-        for key in keys:
-            assert outputs.count(key) == {place: 1}, key
-            assert outputs.leaks(key.split("_")[2]) == [place]
-    digests = [sha256(key.encode()).hexdigest() for key in (admin, old, rotated, created)]
-
-    for secret in (password, webhook_secret, hook, unknown.split("_")[2], *digests, *signing_secrets):
-        assert outputs.leaks(secret) == [], secret
-    for name, text in logs.items():
-        assert parse_qs(urlsplit(signed).query)["signature"][0] not in text, name
-        # The token is part of an image URL, which callers may read, but not of any log line.
-        assert token not in text, name
+    assert_no_leaks(outputs, own, signing_secrets)
 
 
 def _wait_until_final(caller: Caller, key: str, request_id: str) -> Any:
