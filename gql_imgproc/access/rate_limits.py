@@ -53,7 +53,7 @@ class CallerRateLimiter:
         limit = self._limits[RateLimitedAction.OPERATIONS]
         if limit is None or caller.is_unlimited:
             return None
-        return await self._rates.left(limit, RateLimitedAction.OPERATIONS, *_limit_key(caller), locally=False)
+        return await self._rates.status(limit, RateLimitedAction.OPERATIONS, *_limit_key(caller), locally=False)
 
 
 class FailedAuthLimiter:
@@ -72,7 +72,7 @@ class FailedAuthLimiter:
         """Raises RateLimited unless a key from this IP address may be checked."""
         if self._limit is None or digest in self._known:
             return
-        status = await self._rates.left(self._limit, "failures", client_network(ip_address), locally=True)
+        status = await self._rates.status(self._limit, "failures", client_network(ip_address), locally=True)
         if status is not None and not status.remaining:
             raise _to_error("failed authentications", status)
 

@@ -19,15 +19,15 @@ from gql_imgproc.messaging.queue import connect
 
 log = logging.getLogger(__name__)
 
-#: How long a new watcher waits for Redis to confirm its channel before it goes on without, in seconds.
-CONFIRM_SECONDS = 1.0
-#: Pause before the connection is tried again after it was lost, in seconds.
-RECONNECT_SECONDS = 0.5
+#: Longest wait of a new subscriber for Redis to confirm its channel. Then it continues without.
+CONFIRM_TIMEOUT_S = 1.0
+#: Pause before a lost connection is opened again.
+RECONNECT_DELAY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A whole state, not a difference: an event with a larger `sequence` replaces the earlier ones."""
+    """A complete state: an event with a larger `sequence` replaces earlier ones."""
 
     sequence: int
     body: bytes
@@ -37,7 +37,7 @@ class Event:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
+        """Raises ValueError for malformed data."""
         sequence, separator, body = data.partition(b" ")
         if not separator:
             raise ValueError("not an event")
@@ -45,12 +45,11 @@ class Event:
 
 
 def channel(topic: UUID) -> str:
-    """Redis channel of a topic, such as a request."""
     return f"progress:{topic.hex}"
 
 
 class Publisher:
-    """Publishes events. Blocks; raises redis.RedisError."""
+    """Publishes events. Methods block and raise redis.RedisError."""
 
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
@@ -63,7 +62,7 @@ class Publisher:
 
 
 class LatestValue:
-    """The newest event that one subscriber has not taken yet; an older one is dropped."""
+    """Holds the newest event that its subscriber has not read. Older events are dropped."""
 
     def __init__(self) -> None:
         self._newest: Event | None = None
@@ -75,7 +74,7 @@ class LatestValue:
             self._arrived.set()
 
     async def take(self, timeout_s: float) -> Event | None:
-        """The newest event; None when none came in time."""
+        """Wait for a new event; None after the timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._arrived.wait()
@@ -85,58 +84,58 @@ class LatestValue:
 
 
 class Hub:
-    """Passes published events to the inboxes of their topics.
+    """Distributes published events to the subscribers of their topics, over one Redis connection.
 
-    `connected` tells whether events flow; while they do not, watchers look at the database instead.
+    While `is_connected` is False, subscribers must poll the database.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._inboxes: dict[str, set[LatestValue]] = {}
+        self._subscribers: dict[str, set[LatestValue]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
         self._reader: asyncio.Task[None] | None = None
-        # Commands on one connection, one after the other.
-        self._turn = asyncio.Lock()
-        self.connected = False
+        # Serializes commands on the connection.
+        self._command_lock = asyncio.Lock()
+        self.is_connected = False
 
     @asynccontextmanager
     async def subscribe(self, topic: UUID) -> AsyncIterator[LatestValue]:
-        """An inbox for the events of a topic; once inside, no later event is missed while `connected`."""
-        name, inbox = channel(topic), LatestValue()
-        first = name not in self._inboxes
-        self._inboxes.setdefault(name, set()).add(inbox)
+        """Subscribe to a topic. Inside, no event is missed while `is_connected`."""
+        name, latest = channel(topic), LatestValue()
+        is_first = name not in self._subscribers
+        self._subscribers.setdefault(name, set()).add(latest)
         confirmed = self._confirmed.setdefault(name, asyncio.Event())
         try:
             if self._reader is None:
-                self._reader = asyncio.create_task(self._read_for_ever(), name="progress-hub")
-            elif first:
-                await self._command("subscribe", name)
+                self._reader = asyncio.create_task(self._read_loop(), name="progress-hub")
+            elif is_first:
+                await self._send_command("subscribe", name)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CONFIRM_SECONDS):
+                async with asyncio.timeout(CONFIRM_TIMEOUT_S):
                     await confirmed.wait()
-            yield inbox
+            yield latest
         finally:
-            await self._leave(name, inbox)
+            await self._unsubscribe(name, latest)
 
-    async def _leave(self, name: str, inbox: LatestValue) -> None:
-        watchers = self._inboxes[name]
-        watchers.discard(inbox)
-        if watchers:
+    async def _unsubscribe(self, name: str, latest: LatestValue) -> None:
+        subscribers = self._subscribers[name]
+        subscribers.discard(latest)
+        if subscribers:
             return
-        del self._inboxes[name]
+        del self._subscribers[name]
         self._confirmed.pop(name, None)
-        await self._command("unsubscribe", name)
+        await self._send_command("unsubscribe", name)
 
-    async def _command(self, verb: Literal["subscribe", "unsubscribe"], name: str) -> None:
-        """Says it to Redis if it listens; when it does not, the reader says all there is to say once it is back."""
+    async def _send_command(self, verb: Literal["subscribe", "unsubscribe"], name: str) -> None:
+        """Send a command if connected. Otherwise the reader subscribes to all channels when it reconnects."""
         with contextlib.suppress(redis.RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(CONFIRM_SECONDS), self._turn:
-                # As things are now: while this waited, the channel may have got or lost its last watcher.
-                if self._pubsub is not None and (name in self._inboxes) == (verb == "subscribe"):
+            async with asyncio.timeout(CONFIRM_TIMEOUT_S), self._command_lock:
+                # Check again: during the wait, the channel may have gained or lost its last subscriber.
+                if self._pubsub is not None and (name in self._subscribers) == (verb == "subscribe"):
                     await getattr(self._pubsub, verb)(name)
 
-    async def _read_for_ever(self) -> None:
+    async def _read_loop(self) -> None:
         while True:
             client = redis.asyncio.Redis.from_url(self._url, socket_connect_timeout=2, health_check_interval=5)
             try:
@@ -145,19 +144,19 @@ class Hub:
             except (redis.RedisError, OSError) as error:
                 log.warning("progress events interrupted", extra={"reason": str(error)})
             except Exception:
-                # Whatever it was, watchers of every request need a reader.
+                # Any error: the subscribers of all requests need a reader.
                 log.exception("progress events interrupted")
             finally:
-                self._pubsub, self.connected = None, False
+                self._pubsub, self.is_connected = None, False
                 for confirmed in self._confirmed.values():
                     confirmed.clear()
-            await asyncio.sleep(RECONNECT_SECONDS)
+            await asyncio.sleep(RECONNECT_DELAY_S)
 
     async def _read(self, pubsub: PubSub) -> None:
-        # A channel of its own keeps the subscription open while nobody watches.
-        async with self._turn:
+        # The channel `progress:hub` keeps the connection subscribed while there are no topics.
+        async with self._command_lock:
             self._pubsub = pubsub
-            await pubsub.subscribe("progress:hub", *self._inboxes)
+            await pubsub.subscribe("progress:hub", *self._subscribers)
         while True:
             message = await pubsub.get_message(timeout=5)
             if message is None:
@@ -168,17 +167,17 @@ class Hub:
     def _handle(self, kind: str, raw_channel: bytes | None, data: bytes) -> None:
         name = (raw_channel or b"").decode()
         if kind == "subscribe":
-            self.connected = True
+            self.is_connected = True
             if name in self._confirmed:
                 self._confirmed[name].set()
-        elif kind == "message" and (watchers := self._inboxes.get(name)):
+        elif kind == "message" and (subscribers := self._subscribers.get(name)):
             try:
                 event = Event.from_bytes(data)
             except ValueError:
                 log.warning("invalid progress event", extra={"channel": name})
                 return
-            for inbox in watchers:
-                inbox.put(event)
+            for latest in subscribers:
+                latest.put(event)
 
     async def aclose(self) -> None:
         if self._reader is not None:

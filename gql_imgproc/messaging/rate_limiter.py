@@ -1,4 +1,4 @@
-"""What callers have done of late, counted: in Redis for all processes, or in this process's memory while it is away."""
+"""Counts calls for rate limits: in Redis for all processes, or in memory while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -24,90 +24,93 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PREFIX = "imgproc:rates"
-#: Connections of one process, and how long Redis may take for one count, in seconds: a caller waits meanwhile.
-CONNECTIONS, ANSWER_SECONDS = 16, 1.0
-#: For so long Redis is not asked again after it did not answer, in seconds.
-REDIS_RETRY_SECONDS = 2.0
-_AWAY = (redis.RedisError, OSError, TimeoutError)
+#: Connections of one process.
+MAX_CONNECTIONS = 16
+#: Timeout of one count; the caller waits for it.
+REDIS_TIMEOUT_S = 1.0
+#: Pause after an error of Redis, without calls to it.
+REDIS_RETRY_DELAY_S = 2.0
+_UNAVAILABLE = (redis.RedisError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """How much is left of a rate: so many, and more at a moment in seconds since 1970."""
+    """The state of a rate limit of one caller."""
 
     limit: int
     remaining: int
+    #: Unix time in seconds at which `remaining` grows again.
     resets_at: float
 
 
 class RateLimiter:
-    """Counts in moving windows, so that no span of that length ever has more."""
+    """Counts in moving windows, so the limit holds for every period of its length."""
 
     def __init__(self, url: str) -> None:
         self._pool = BlockingConnectionPool.from_url(
             url,
-            max_connections=CONNECTIONS,
-            timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
+            max_connections=MAX_CONNECTIONS,
+            timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
         )
-        # The address is that of the pool; the library passes what it does not know on to the client.
+        # The pool has the URL of Redis. The library passes unknown options to the client.
         options: dict[str, Any] = {"connection_pool": self._pool}
         storage = RedisStorage("async+redis://", implementation="redispy", key_prefix=PREFIX, **options)
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        self._away_until = 0.0
-        self._away = False
+        self._unavailable_until = 0.0
+        self._is_unavailable = False
 
-    async def hit(self, rate: RateLimit, *who: str, locally: bool) -> RateLimitStatus | None:
-        """Counts one more; None when it fits, else nothing is counted, and what is left.
+    async def hit(self, limit: RateLimit, *key: str, locally: bool) -> RateLimitStatus | None:
+        """Count a call and return None. If the limit is exceeded, return the status and do not count.
 
-        `locally`: whether it is counted in this process while Redis is away; otherwise everything fits meanwhile.
+        `locally`: whether this process counts while Redis is unavailable. Otherwise all calls are allowed meanwhile.
         """
-        item = _item(rate)
+        item = _item(limit)
 
         async def count(counts: MovingWindowRateLimiter) -> RateLimitStatus | None:
-            return None if await counts.hit(item, *who) else await _left(counts, rate, who)
+            return None if await counts.hit(item, *key) else await _status(counts, limit, key)
 
         try:
-            return await self._ask(count(self._shared))
-        except _AWAY:
+            return await self._call_redis(count(self._shared))
+        except _UNAVAILABLE:
             return await count(self._local) if locally else None
 
-    async def left(self, rate: RateLimit, *who: str, locally: bool) -> RateLimitStatus | None:
-        """What is left; None when Redis is away and it is not counted here."""
+    async def status(self, limit: RateLimit, *key: str, locally: bool) -> RateLimitStatus | None:
+        """Return the status; None while Redis is unavailable and this process does not count."""
         try:
-            return await self._ask(_left(self._shared, rate, who))
-        except _AWAY:
-            return await _left(self._local, rate, who) if locally else None
+            return await self._call_redis(_status(self._shared, limit, key))
+        except _UNAVAILABLE:
+            return await _status(self._local, limit, key) if locally else None
 
-    async def _ask(self, asking: Coroutine[Any, Any, T]) -> T:
-        """An answer of Redis. Raises one of `_AWAY`, for a while without asking."""
-        if time.monotonic() < self._away_until:
-            asking.close()
+    async def _call_redis(self, call: Coroutine[Any, Any, T]) -> T:
+        """Raises one of `_UNAVAILABLE`; after an error, for some time without a call."""
+        if time.monotonic() < self._unavailable_until:
+            call.close()
             raise TimeoutError
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await asking
-        except _AWAY as error:
-            self._away_until = time.monotonic() + REDIS_RETRY_SECONDS
-            if not self._away:
-                self._away = True
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                result = await call
+        except _UNAVAILABLE as error:
+            self._unavailable_until = time.monotonic() + REDIS_RETRY_DELAY_S
+            if not self._is_unavailable:
+                self._is_unavailable = True
                 log.warning("rate limiter: Redis unavailable", extra={"reason": str(error) or type(error).__name__})
             raise
-        if self._away:
-            self._away = False
+        if self._is_unavailable:
+            self._is_unavailable = False
             log.info("rate limiter: Redis available again")
-        return answer
+        return result
 
     async def aclose(self) -> None:
         await self._pool.disconnect()
 
 
-def _item(rate: RateLimit) -> RateLimitItemPerSecond:
-    return RateLimitItemPerSecond(rate.amount, rate.seconds)
+def _item(limit: RateLimit) -> RateLimitItemPerSecond:
+    return RateLimitItemPerSecond(limit.amount, limit.seconds)
 
 
-async def _left(counts: MovingWindowRateLimiter, rate: RateLimit, who: tuple[str, ...]) -> RateLimitStatus:
-    found = await counts.get_window_stats(_item(rate), *who)
-    return RateLimitStatus(rate.amount, found.remaining, found.reset_time)
+async def _status(counts: MovingWindowRateLimiter, limit: RateLimit, key: tuple[str, ...]) -> RateLimitStatus:
+    stats = await counts.get_window_stats(_item(limit), *key)
+    return RateLimitStatus(limit.amount, stats.remaining, stats.reset_time)

@@ -57,7 +57,7 @@ async def enqueue_workers(runtime: Runtime, request_id: UUID, priority: Priority
             census = await runtime.run_blocking(queue.census)
         except redis.RedisError:
             return 0
-    empty = [slot for slot in range(share) if slot not in census.pictures[request_id]]
+    empty = [slot for slot in range(share) if slot not in census.images[request_id]]
     missing = empty[: max(0, claimable - (share - len(empty)))]
     await best_effort(runtime, lambda: queue.enqueue_work(request_id, priority, missing))
     return len(missing)

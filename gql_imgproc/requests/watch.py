@@ -33,7 +33,7 @@ async def watch(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> AsyncGen
         yield state
         while not state.status.is_terminal:
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
-            event = await inbox.take(CHECK_SECONDS if hub.connected else CHECK_SECONDS_WITHOUT_EVENTS)
+            event = await inbox.take(CHECK_SECONDS if hub.is_connected else CHECK_SECONDS_WITHOUT_EVENTS)
             newer = _parse(event)
             if newer is None:
                 try:

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
 from gql_imgproc.errors import ConfigurationError, ImgprocError
-from gql_imgproc.messaging.queue import WORKER_HEARTBEAT_TIMEOUT_S, connect, workers
+from gql_imgproc.messaging.queue import WORKER_HEARTBEAT_TIMEOUT_S, connect, count_workers
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.standalone import embedded_redis, preflight
 from gql_imgproc.standalone.data_dir import check_writable
@@ -140,7 +140,7 @@ def _check_workers(settings: Settings) -> Check:
         return Check("Workers", "none running", NOT_CREATED, is_essential=False)
     try:
         with connect(url) as client:
-            alive = workers(client)
+            alive = count_workers(client)
     except (RedisError, OSError):
         return Check("Workers", "unknown", "Cannot connect to Redis; see the check of Redis")
     problem = f"No heartbeat in the last {WORKER_HEARTBEAT_TIMEOUT_S} s. Start a worker with `gql-imgproc worker`"

@@ -22,7 +22,7 @@ async def read_database_metrics(runtime: Runtime) -> ServiceMetricValues:
 
 async def read_redis_metrics(runtime: Runtime) -> ServiceMetricValues:
     lengths, workers, accounts = await runtime.run_blocking(
-        lambda: (runtime.queue.lengths(), runtime.queue.workers(), runtime.leader_locks.stats())
+        lambda: (runtime.queue.lengths(), runtime.queue.count_workers(), runtime.leader_locks.stats())
     )
     return {
         metrics.QUEUE_MESSAGES: lengths,

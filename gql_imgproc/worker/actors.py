@@ -9,7 +9,7 @@ import dramatiq
 
 from gql_imgproc import log
 from gql_imgproc.enums import Priority
-from gql_imgproc.messaging.queue import CONTROL_QUEUE, DELIVER, FINISH, INGEST, PICTURE_QUEUES, work_on_actor
+from gql_imgproc.messaging.queue import CONTROL_QUEUE, DELIVER, FINISH, IMAGE_QUEUES, INGEST, work_actor_name
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import lifecycle
 from gql_imgproc.requests.ingest import ingest as run_ingest
@@ -31,8 +31,8 @@ async def work(request_id: str, slot: int = 0) -> None:
     await worker_pool.drain(middleware.runtime, UUID(request_id), slot)
 
 
-for priority, queue in PICTURE_QUEUES.items():
-    dramatiq.actor(actor_name=work_on_actor(priority), queue_name=queue, priority=IMAGE_PRIORITIES[priority])(work)
+for priority, queue in IMAGE_QUEUES.items():
+    dramatiq.actor(actor_name=work_actor_name(priority), queue_name=queue, priority=IMAGE_PRIORITIES[priority])(work)
 
 
 def control_actor(name: str) -> Callable[[Callable[[str], Awaitable[None]]], object]:

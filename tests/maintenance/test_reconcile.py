@@ -25,11 +25,11 @@ async def test_messages_are_sent_again_after_a_redis_flush(runtime: Runtime, set
     """Promise P3."""
     request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
     flush(settings)
-    assert runtime.queue.census().pictures == {}
+    assert runtime.queue.census().images == {}
 
     await reconcile(runtime)
 
-    assert runtime.queue.census().pictures == {request_id: set(range(3))}
+    assert runtime.queue.census().images == {request_id: set(range(3))}
 
 
 async def test_reconcile_sends_only_missing_messages(runtime: Runtime) -> None:
@@ -39,7 +39,7 @@ async def test_reconcile_sends_only_missing_messages(runtime: Runtime) -> None:
     for _ in range(3):
         await reconcile(runtime)
 
-    assert runtime.queue.census().pictures == {request_id: set(range(32))}
+    assert runtime.queue.census().images == {request_id: set(range(32))}
 
 
 async def test_products_with_an_expired_lease_are_enqueued_again(runtime: Runtime, settings: Settings) -> None:
@@ -51,7 +51,7 @@ async def test_products_with_an_expired_lease_are_enqueued_again(runtime: Runtim
 
     await reconcile(runtime)
 
-    assert runtime.queue.census().pictures == {request_id: set(range(3))}
+    assert runtime.queue.census().images == {request_id: set(range(3))}
 
 
 async def test_stopping_request_is_finished_after_its_message_was_lost(

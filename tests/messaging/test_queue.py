@@ -1,4 +1,4 @@
-"""Wake-up calls on a real Redis."""
+"""Messages in a real Redis."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE, Census, Queue,
 
 @pytest.fixture
 def queue(redis_url: str) -> Iterator[Queue]:
-    opened = Queue(redis_url)
-    yield opened
-    opened.close()
+    queue = Queue(redis_url)
+    yield queue
+    queue.close()
 
 
-def test_calls_are_counted_per_request_and_queued_by_priority(queue: Queue) -> None:
-    urgent, usual = new_id(), new_id()
+def test_messages_are_counted_per_request_and_queued_by_priority(queue: Queue) -> None:
+    high, other = new_id(), new_id()
 
-    queue.enqueue_work(urgent, Priority.HIGH, [0, 1])
-    queue.enqueue_work(usual, Priority.NORMAL, [0, 3, 7])
-    queue.enqueue_work(usual, Priority.LOW, [1])
-    queue.ingest(usual)
+    queue.enqueue_work(high, Priority.HIGH, [0, 1])
+    queue.enqueue_work(other, Priority.NORMAL, [0, 3, 7])
+    queue.enqueue_work(other, Priority.LOW, [1])
+    queue.ingest(other)
 
     assert queue.census() == Census(
-        defaultdict(set, {urgent: {0, 1}, usual: {0, 1, 3, 7}}), Counter({("ingest", usual): 1})
+        defaultdict(set, {high: {0, 1}, other: {0, 1, 3, 7}}), Counter({("ingest", other): 1})
     )
     assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
 
 
-def test_whoever_sends_is_no_worker(queue: Queue, redis_url: str) -> None:
+def test_senders_are_not_counted_as_workers(queue: Queue, redis_url: str) -> None:
     queue.ingest(new_id())
-    assert queue.workers() == 0
+    assert queue.count_workers() == 0
 
     broker = RedisBroker(client=connect(redis_url), middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]
     next(broker.consume(CONTROL_QUEUE))
 
-    assert queue.workers() == 1
+    assert queue.count_workers() == 1
     broker.close()
     broker.client.close()
 
 
-def test_a_call_carries_the_trace_it_belongs_to(queue: Queue) -> None:
+def test_message_carries_its_trace(queue: Queue) -> None:
     traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
     with tracing.use_context(traceparent):
         queue.ingest(new_id())

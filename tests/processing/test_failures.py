@@ -205,7 +205,7 @@ async def test_message_that_was_fetched_and_lost_is_sent_again(
     await reconcile(runtime)
     await reconcile(runtime)
 
-    assert runtime.queue.census().pictures == {request_id: set(range(2))}
+    assert runtime.queue.census().images == {request_id: set(range(2))}
 
 
 async def test_message_of_a_slow_product_does_not_count_for_due_products(
@@ -227,11 +227,11 @@ async def test_message_of_a_slow_product_does_not_count_for_due_products(
 
 async def test_request_never_has_more_messages_than_the_window(runtime: Runtime) -> None:
     request_id = (await upload(runtime, rows(3000))).snapshot.id
-    assert runtime.queue.census().pictures == {request_id: set(range(32))}
+    assert runtime.queue.census().images == {request_id: set(range(32))}
 
     await ingest.ingest(runtime, request_id)
 
-    assert runtime.queue.census().pictures == {request_id: set(range(32))}
+    assert runtime.queue.census().images == {request_id: set(range(32))}
     assert (await read_state(runtime, request_id)).ingested_products == 3000
 
 
@@ -258,7 +258,7 @@ async def test_foreign_message_does_not_stop_reconcile(runtime: Runtime, setting
 
     await reconcile(runtime)
 
-    assert runtime.queue.census().pictures == {request_id: set(range(1))}
+    assert runtime.queue.census().images == {request_id: set(range(1))}
 
 
 async def test_worker_that_was_suspended_during_a_retry_does_not_change_its_output(

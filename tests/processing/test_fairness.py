@@ -79,13 +79,13 @@ async def test_tenant_with_one_request_gets_half_of_the_turns(runtime: Runtime, 
     many = [await given_enqueued_request(runtime, 60) for _ in range(10)]
     # The first request was alone and got all slots, the second got half: each of these messages has one turn left.
     initial_slots = [32, 16, 10, 8, 6, 5, 4, 4, 3, 3]
-    assert [len(runtime.queue.census().pictures[each]) for each in many] == initial_slots
+    assert [len(runtime.queue.census().images[each]) for each in many] == initial_slots
     for _ in range(sum(initial_slots)):
         await runner.run_next()
-    assert runtime.queue.census().pictures == {each: {0, 1, 2} for each in many}
+    assert runtime.queue.census().images == {each: {0, 1, 2} for each in many}
 
     one = await given_enqueued_request(runtime, 64, given_tenant(runtime.db, "other"))
-    assert runtime.queue.census().pictures[one] == set(range(32))
+    assert runtime.queue.census().images[one] == set(range(32))
     runner.turns.clear()
     while read_request(runtime, one).processed_products < 64:
         await runner.run_next()
@@ -103,7 +103,7 @@ async def test_slots_of_a_finished_request_go_to_the_other_requests_of_its_tenan
     runner = MessageRunner(runtime, settings)
     short = [await given_enqueued_request(runtime, 1) for _ in range(9)]
     long = await given_enqueued_request(runtime, 200)
-    assert runtime.queue.census().pictures[long] == {0, 1, 2}
+    assert runtime.queue.census().images[long] == {0, 1, 2}
     for _ in range(9):
         await runner.run_next()
     assert all(read_request(runtime, each).processed_products == 1 for each in short)
@@ -114,7 +114,7 @@ async def test_slots_of_a_finished_request_go_to_the_other_requests_of_its_tenan
     assert all(read_request(runtime, each).status.is_terminal for each in short)
 
     # This needs no reconcile.
-    assert runtime.queue.census().pictures[long] == set(range(32))
+    assert runtime.queue.census().images[long] == set(range(32))
     runner.close()
 
 
@@ -128,7 +128,7 @@ async def test_reconcile_after_a_redis_flush_sends_each_request_its_share(runtim
         await reconcile(runtime)
 
     expected: dict[UUID, set[int]] = {each: {0, 1, 2} for each in many} | {one: set(range(32))}
-    assert runtime.queue.census().pictures == expected
+    assert runtime.queue.census().images == expected
 
 
 async def test_message_for_a_slot_that_has_a_running_turn_is_dropped(runtime: Runtime) -> None:

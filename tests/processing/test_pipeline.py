@@ -216,7 +216,7 @@ async def test_accepted_upload_enqueues_one_message_per_product_up_to_the_window
 
     census = runtime.queue.census()
 
-    assert census.pictures == {few.snapshot.id: {0, 1, 2}, many.snapshot.id: set(range(16))}
+    assert census.images == {few.snapshot.id: {0, 1, 2}, many.snapshot.id: set(range(16))}
 
 
 async def test_large_upload_is_ingested_in_chunks(runtime: Runtime) -> None:

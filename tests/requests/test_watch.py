@@ -50,7 +50,7 @@ async def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(
 ) -> None:
     request_id = (await upload(runtime, csv_of(image_host, 5))).snapshot.id
     watcher = asyncio.create_task(watched(runtime, request_id))
-    await until(lambda: runtime.hub.connected)
+    await until(lambda: runtime.hub.is_connected)
     for _ in range(5):
         await worker_pool.drain(runtime, request_id)
         await asyncio.sleep(0.02)
@@ -90,7 +90,7 @@ async def test_events_that_were_lost_are_made_good_from_the_database(
 
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
     watcher = asyncio.create_task(watched(runtime, request_id))
-    await until(lambda: runtime.hub.connected)
+    await until(lambda: runtime.hub.is_connected)
     monkeypatch.setattr(runtime.publisher, "publish", lambda topic, event: None)
     await worker_pool.drain(runtime, request_id)
     await finish(runtime, request_id)
@@ -107,12 +107,12 @@ async def test_a_connection_that_redis_closed_is_made_again(
 
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
     watcher = asyncio.create_task(watched(runtime, request_id))
-    await until(lambda: runtime.hub.connected)
+    await until(lambda: runtime.hub.is_connected)
     with redis.Redis.from_url(settings.redis_url) as client:
         client.client_kill_filter(_type="pubsub")
-    await until(lambda: not runtime.hub.connected)
+    await until(lambda: not runtime.hub.is_connected)
     await worker_pool.drain(runtime, request_id)
-    await until(lambda: runtime.hub.connected)
+    await until(lambda: runtime.hub.is_connected)
     await finish(runtime, request_id)
 
     states = await asyncio.wait_for(watcher, 10)
