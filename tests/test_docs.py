@@ -1,4 +1,4 @@
-"""Documents that list things list what the code has."""
+"""Documents list what the code has. `python -m tests.test_docs` writes the generated tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import ByteSize
 
 from gql_imgproc import metrics
-from gql_imgproc.cli.serve import api, up, worker
+from gql_imgproc.cli import app
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.graphql.http import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
 from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
@@ -57,7 +56,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs/OPERATIONS.md").read_text(encoding="utf-8")
 
 
-def shown(default: Any) -> str:
+def format_default(default: Any) -> str:
     """A default as it would be written in the environment."""
     match default:
         case None | "" | ():
@@ -74,31 +73,18 @@ def shown(default: Any) -> str:
 
 def settings_table() -> str:
     rows = [
-        f"| `IMGPROC_{name.upper()}` | {shown(field.default)} | {field.description} |"
+        f"| `IMGPROC_{name.upper()}` | {format_default(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
 
 
-def test_the_readme_has_every_setting_with_its_default() -> None:
-    table = re.search(r"<!-- settings.*?-->\n(.*?)\n?<!-- /settings -->", README, re.DOTALL)
-    assert table is not None
-    assert table[1] == settings_table()
-
-
-def faults_table() -> str:
+def fetch_errors_table() -> str:
     rows = [
-        f"| {row.meaning} | `{row.code.value}` | {'yes' if row.retryable else 'no'} |"
-        for row in (fault.value for fault in FetchErrorKind)
+        f"| {spec.meaning} | `{spec.code.value}` | {'yes' if spec.retryable else 'no'} |"
+        for spec in (kind.value for kind in FetchErrorKind)
     ]
-    return "\n".join(["| what came of it | error code | tried again |", "| --- | --- | --- |", *rows])
-
-
-def test_the_reliability_page_has_every_way_in_which_a_fetch_fails() -> None:
-    page = (ROOT / "docs/RELIABILITY.md").read_text(encoding="utf-8")
-    table = re.search(r"<!-- faults.*?-->\n(.*?)\n?<!-- /faults -->", page, re.DOTALL)
-    assert table is not None
-    assert table[1] == faults_table()
+    return "\n".join(["| cause | error code | retried |", "| --- | --- | --- |", *rows])
 
 
 def metrics_table() -> str:
@@ -133,57 +119,52 @@ def alerts_table() -> str:
     return "\n".join(["| alert | severity | after | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
-@pytest.mark.parametrize("name", ["metrics", "alerts"])
-def test_the_observability_page_has_every_figure_and_every_alert(name: str) -> None:
-    page = (ROOT / "docs/OBSERVABILITY.md").read_text(encoding="utf-8")
-    table = re.search(rf"<!-- {name}:.*?-->\n(.*?)\n?<!-- /{name} -->", page, re.DOTALL)
-    assert table is not None
-    assert table[1] == {"metrics": metrics_table, "alerts": alerts_table}[name]()
-
-
 def limits_table() -> str:
-    """What strangers may send and how much of it: settings with their names, constants with their places."""
+    """The limits for untrusted input: settings with their names, constants as `fixed`."""
     compression, manifest = ImageLimits(), csv_limits(Settings(_env_file=None))
     (redirects,) = (field.default for field in dataclasses.fields(FetchLimits) if field.name == "max_redirects")
     in_settings = [
-        (field.description or "", shown(field.default), f"`IMGPROC_{name.upper()}`")
+        (field.description or "", format_default(field.default), f"`IMGPROC_{name.upper()}`")
         for name, field in Settings.model_fields.items()
         if name.startswith(("max_", "fetch_", "worker_memory", "webhook_timeout"))
     ]
     in_code = [
-        ("Largest JSON body, and largest field of a multipart one beside its file, in bytes.", MAX_JSON_BYTES),
-        ("All of a multipart body beside its file, in bytes.", MULTIPART_MARGIN_BYTES),
-        ("A multipart body of more than so many times the largest file is refused unread.", OVERSIZE_FACTOR),
-        ("Files of a multipart body.", MAX_FILES),
-        ("Fields of a multipart body.", MAX_FIELDS),
-        ("Head of a request, its target included, in bytes.", MAX_HEAD_BYTES),
-        ("The head of a request has come after so many seconds.", int(HEAD.seconds)),
-        ("A body and an answer move at so many bytes a second.", LEAST_BYTES_PER_SECOND),
-        ("Spans over which that is measured, in seconds: of a body.", int(BODY.seconds)),
-        ("The same of an answer that is read, over HTTP or a WebSocket.", int(ANSWER.seconds)),
-        ("Connections of one API process; three quarters of its descriptors, if that is less.", MAX_CONNECTIONS),
-        ("Requests on one connection that wait for earlier answers.", MAX_PIPELINED),
-        ("Largest message over a WebSocket, in bytes.", WEBSOCKET_MESSAGE_BYTES),
-        ("A new socket without its first message is closed after so many seconds.", SOCKET_INIT_SECONDS),
-        ("Operations under way on one socket.", MAX_OPERATIONS_PER_SOCKET),
-        ("Tokens of a GraphQL document.", MAX_TOKENS),
-        ("Fields within fields.", MAX_DEPTH),
-        ("Aliases of an operation.", MAX_ALIASES),
+        ("Largest JSON body, and largest field of a multipart body without the file, in bytes.", MAX_JSON_BYTES),
+        ("Multipart body without the file, in bytes.", MULTIPART_MARGIN_BYTES),
+        ("A multipart body larger than this many times the largest file is refused unread.", OVERSIZE_FACTOR),
+        ("Files in a multipart body.", MAX_FILES),
+        ("Fields in a multipart body.", MAX_FIELDS),
+        ("Header of an HTTP request including its target, in bytes.", MAX_HEAD_BYTES),
+        ("Time for the complete header of an HTTP request, in seconds.", int(HEAD.seconds)),
+        ("Lowest rate of a request body and of a response, in bytes per second.", LEAST_BYTES_PER_SECOND),
+        ("Period over which the rate of a request body is measured, in seconds.", int(BODY.seconds)),
+        (
+            "Period over which the rate of a response is measured, also over a WebSocket, in seconds.",
+            int(ANSWER.seconds),
+        ),
+        ("Connections of one API process, or three quarters of its file descriptors if that is less.", MAX_CONNECTIONS),
+        ("Pipelined HTTP requests on one connection.", MAX_PIPELINED),
+        ("Largest WebSocket message, in bytes.", WEBSOCKET_MESSAGE_BYTES),
+        ("Time for the first message of a WebSocket, in seconds.", SOCKET_INIT_SECONDS),
+        ("Concurrent operations on one WebSocket.", MAX_OPERATIONS_PER_SOCKET),
+        ("Tokens in a GraphQL document.", MAX_TOKENS),
+        ("Depth of a GraphQL operation.", MAX_DEPTH),
+        ("Aliases in a GraphQL operation.", MAX_ALIASES),
         ("Largest page of a connection.", MAX_PAGE_SIZE),
-        ("Longest address, in characters.", MAX_URL_CHARS),
-        ("Pictures of one product.", manifest.max_images_per_product),
-        ("Problems of a CSV file that are told; all are counted.", manifest.max_issues),
+        ("Longest URL, in characters.", MAX_URL_CHARS),
+        ("Images of one product.", manifest.max_images_per_product),
+        ("Problems of a CSV file that are listed; all are counted.", manifest.max_issues),
         ("Longest row of a CSV file, in characters.", manifest.longest_row_chars),
         ("Longest product name, in characters.", manifest.max_name_chars),
-        ("Redirects that are followed.", redirects),
-        ("Addresses of one host that are tried.", MAX_IPS_TRIED),
+        ("Redirects that a download follows.", redirects),
+        ("IP addresses of one host that are tried.", MAX_IPS_TRIED),
         (
-            "Pixels of all frames of a picture together, at the default of `IMGPROC_MAX_IMAGE_PIXELS`.",
+            "Pixels of all frames of an image together, with the default of `IMGPROC_MAX_IMAGE_PIXELS`.",
             compression.max_total_pixels,
         ),
-        ("Frames of an animation, pages of a TIFF.", compression.max_frames),
-        ("Scans of a JPEG.", compression.max_jpeg_scans),
-        ("What is read of a webhook receiver's answer, in bytes.", MAX_RESPONSE_BYTES),
+        ("Frames of an animation or a TIFF.", compression.max_frames),
+        ("Scans in a JPEG.", compression.max_jpeg_scans),
+        ("Bytes that are read of a webhook receiver's response.", MAX_RESPONSE_BYTES),
     ]
     rows = [*in_settings, *((meaning, f"{value:,}", "fixed") for meaning, value in in_code)]
     return "\n".join(
@@ -191,25 +172,89 @@ def limits_table() -> str:
     )
 
 
-def test_the_security_page_has_the_limits_in_force() -> None:
-    table = re.search(r"<!-- limits.*?-->\n(.*?)\n?<!-- /limits -->", SECURITY, re.DOTALL)
-    assert table is not None
-    assert table[1] == limits_table()
-    # The page tells the limits that a service applies by default.
+def commands_section() -> str:
+    """Every command with its arguments and options."""
+    root: Any = typer.main.get_command(app)
+    parts = []
+    for name, command in root.commands.items():
+        subcommands = getattr(command, "commands", {})
+        parts.append(command_part(name, command))
+        parts += [command_part(f"{name} {subname}", subcommand) for subname, subcommand in subcommands.items()]
+    return "\n\n".join(parts)
+
+
+def command_part(name: str, command: Any) -> str:
+    lines = [f"### `gql-imgproc {name}`", "", " ".join((command.help or "").split())]
+    rows = [
+        f"| `{parameter_name(parameter)}` | {parameter_default(parameter)} | {getattr(parameter, 'help', None) or ''} |"
+        for parameter in command.params
+        if not getattr(parameter, "hidden", False) and parameter.name != "help"
+    ]
+    if rows:
+        lines += ["", "| option | default | meaning |", "| --- | --- | --- |", *rows]
+    return "\n".join(lines)
+
+
+def parameter_name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name).strip("{}").upper()
+    return " / ".join([*parameter.opts, *parameter.secondary_opts])
+
+
+def parameter_default(parameter: Any) -> str:
+    described = getattr(parameter, "show_default", None)
+    if parameter.required:
+        return "required"
+    if isinstance(described, str):
+        return described
+    match parameter.default:
+        case None | False:
+            return ""
+        case True:
+            return f"`{parameter.opts[0]}`"
+        case default:
+            return f"`{default}`"
+
+
+#: Document, name of a block in it, and what the block must contain.
+GENERATED: list[tuple[str, str, Callable[[], str]]] = [
+    ("docs/SETTINGS.md", "settings", settings_table),
+    ("docs/COMMANDS.md", "commands", commands_section),
+    ("docs/RELIABILITY.md", "faults", fetch_errors_table),
+    ("docs/SECURITY.md", "limits", limits_table),
+    ("docs/OBSERVABILITY.md", "metrics", metrics_table),
+    ("docs/OBSERVABILITY.md", "alerts", alerts_table),
+]
+
+
+def block(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {name}: generated .*?-->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
+
+
+@pytest.mark.parametrize(("document", "name", "generate"), GENERATED, ids=[name for _, name, _ in GENERATED])
+def test_generated_block_is_up_to_date(document: str, name: str, generate: Callable[[], str]) -> None:
+    found = block(name).search((ROOT / document).read_text(encoding="utf-8"))
+
+    assert found is not None
+    assert found[2].rstrip("\n") == generate(), "run `python -m tests.test_docs`"
+
+
+def test_documented_limits_are_the_defaults() -> None:
     settings = Settings(_env_file=None)
+
     assert image_limits(settings).max_total_pixels == ImageLimits().max_total_pixels
 
 
-def test_every_threat_names_tests_that_there_are() -> None:
+def test_every_threat_names_existing_tests() -> None:
     threats = SECURITY.split("## Threats")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (?!threat|---)([^|]*)\|[^|]*\|(.*)\|$", threats, re.MULTILINE)
     assert len(rows) > 20
 
-    for threat, shown_by in rows:
-        assert_tests_exist(threat, shown_by)
+    for threat, evidence in rows:
+        assert_tests_exist(threat, evidence)
 
 
-def test_the_security_page_prices_every_setting_that_opens_something() -> None:
+def test_security_page_explains_the_risk_of_every_permissive_setting() -> None:
     prices = SECURITY.split("its price")[1].split("\n## ")[0]
     named = {name.lower() for name in re.findall(r"`IMGPROC_([A-Z_]+)", prices)}
 
@@ -218,26 +263,6 @@ def test_the_security_page_prices_every_setting_that_opens_something() -> None:
     assert {name for name in Settings.model_fields if name.startswith(("fetch_", "max_"))} <= named | {
         "fetched_bytes_in_flight"
     }
-
-
-def test_the_readme_has_every_command() -> None:
-    table = README.split("## Commands")[1].split("## ")[0]
-    listed = set(re.findall(r"^\| `gql-imgproc ([a-z-]+)|, `gql-imgproc ([a-z-]+)", table, re.MULTILINE))
-    help_text = subprocess.run(
-        [sys.executable, "-m", "gql_imgproc", "--help"], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
-    offered = set(re.findall(r"^│ ([a-z][a-z-]*) ", help_text, re.MULTILINE))
-    assert offered == {one or other for one, other in listed}
-
-
-@pytest.mark.parametrize("command", [up, api, worker])
-def test_the_readme_has_every_option_of_what_serves(command: Callable[..., None]) -> None:
-    row = next(line for line in README.splitlines() if re.match(rf"\| `.*gql-imgproc {command.__name__}`", line))
-    app = typer.Typer(add_completion=False)
-    app.command()(command)
-    for option in typer.main.get_command(app).params:
-        if not getattr(option, "hidden", False) and option.name != "help":
-            assert f"`{option.opts[0]}`" in row
 
 
 @pytest.mark.parametrize("document", sorted(path.name for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]))
@@ -252,8 +277,8 @@ def test_graphql_examples_are_valid(document: str) -> None:
         assert validate(schema, parse(example)) == []
 
 
-def by_shell(command: str, folder: Path) -> str:
-    """What the command prints."""
+def send_with_shell(command: str, folder: Path) -> str:
+    """Returns the output of the command."""
     done = subprocess.run(
         ["sh", "-c", command], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
     )
@@ -261,8 +286,8 @@ def by_shell(command: str, folder: Path) -> str:
     return done.stdout
 
 
-def by_httpx(command: str, folder: Path) -> str:
-    """What curl would print, by a client that is there on every machine."""
+def send_with_httpx(command: str, folder: Path) -> str:
+    """Returns what curl would print; httpx is available on every machine."""
     _, url, *options = shlex.split(command.replace("\\\n", ""))
     headers: dict[str, str] = {}
     parts: dict[str, Any] = {}
@@ -277,11 +302,11 @@ def by_httpx(command: str, folder: Path) -> str:
     return httpx.post(url, headers=headers, files=parts, timeout=60).text
 
 
-@pytest.mark.parametrize("send", [by_httpx, *([by_shell] if shutil.which("curl") else [])])
-def test_the_upload_example_uploads_the_example(
+@pytest.mark.parametrize("send", [send_with_httpx, *([send_with_shell] if shutil.which("curl") else [])])
+async def test_upload_example_of_the_readme_works(
     send: Callable[[str, Path], str], redis_url: str, tmp_path: Path
 ) -> None:
-    # Given the README's CSV and its command, for a service elsewhere,
+    # Given the CSV and the command of the README, and a service at another URL,
     upload = README.split("### Upload")[1]
     (command,) = re.findall(r"```sh\n(curl .*?)```", upload, re.DOTALL)
     (tmp_path / "products.csv").write_text(re.findall(r"```csv\n(.*?)```", README, re.DOTALL)[0], encoding="utf-8")
@@ -290,38 +315,35 @@ def test_the_upload_example_uploads_the_example(
     )
     upgrade(settings.database_url)
 
-    # when it is run as it stands,
-    async def story() -> str:
-        async with served(settings) as (host, _):
-            return await asyncio.to_thread(send, command.replace("127.0.0.1:8000", host), tmp_path)
+    # when the command runs,
+    async with served(settings) as (host, _):
+        response = json.loads(await asyncio.to_thread(send, command.replace("127.0.0.1:8000", host), tmp_path))
 
-    answer = json.loads(asyncio.run(story()))
-
-    # then the answer is the one that the README shows.
-    (shown,) = re.findall(r"```json\n(.*?)```", upload, re.DOTALL)
-    expected = json.loads(shown)
-    assert answer["data"]["uploadCsv"]["request"].pop("id").startswith("req_")
+    # then the response is the one in the README.
+    (example,) = re.findall(r"```json\n(.*?)```", upload, re.DOTALL)
+    expected = json.loads(example)
+    assert response["data"]["uploadCsv"]["request"].pop("id").startswith("req_")
     assert expected["data"]["uploadCsv"]["request"].pop("id") == "req_0199…"
-    assert answer == expected
+    assert response == expected
 
 
-def test_every_promise_names_tests_that_there_are() -> None:
+def test_every_promise_names_existing_tests() -> None:
     promises = re.findall(r"^\| (P\d+) \|.*\|(.*)\|$", (ROOT / "docs/RELIABILITY.md").read_text(), re.MULTILINE)
     assert [name for name, _ in promises] == [f"P{n}" for n in range(1, 13)]
 
-    for promise, shown_by in promises:
-        assert_tests_exist(promise, shown_by)
+    for promise, evidence in promises:
+        assert_tests_exist(promise, evidence)
 
 
-def assert_tests_exist(what: str, shown_by: str) -> None:
-    named = re.findall(r"`(tests/[^`]*)`", shown_by)
+def assert_tests_exist(what: str, evidence: str) -> None:
+    named = re.findall(r"`(tests/[^`]*)`", evidence)
     assert named, what
     for test in named:
         file, _, function = test.partition("::")
         assert re.search(rf"def {function}\(" if function else "def test_", (ROOT / file).read_text()), test
 
 
-def test_every_alert_has_its_page_and_there_is_no_other() -> None:
+def test_every_alert_has_a_runbook() -> None:
     alerts = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
     rules = [rule for group in alerts["groups"] for rule in group["rules"] if "alert" in rule]
     page = OPERATIONS.split("## Alerts")[1]
@@ -331,8 +353,8 @@ def test_every_alert_has_its_page_and_there_is_no_other() -> None:
         assert rule["annotations"]["runbook"] == f"docs/OPERATIONS.md#{rule['alert'].lower()}"
 
 
-def test_the_operations_page_names_what_there_is() -> None:
-    """Settings, commands, mutations and files; what is in a code span and looks like one of these is one."""
+def test_operations_page_names_existing_settings_files_and_mutations() -> None:
+    """Everything in a code span that looks like a setting, a file or a mutation exists."""
     named = set(re.findall(r"`([^`\n]+)`", OPERATIONS))
     schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
     assert schema.mutation_type is not None
@@ -346,21 +368,29 @@ def test_the_operations_page_names_what_there_is() -> None:
             assert name in schema.mutation_type.fields, name
 
 
-@pytest.mark.parametrize(
-    "document", sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-)
-def test_links_lead_somewhere(document: str) -> None:
-    path = ROOT / document
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).exists(), target
+def heading_anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_resolve(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in heading_anchors(linked.read_text(encoding="utf-8")), f"{target}#{anchor}"
 
 
 if __name__ == "__main__":
-    tables = {
-        "settings": settings_table,
-        "faults": faults_table,
-        "limits": limits_table,
-        "metrics": metrics_table,
-        "alerts": alerts_table,
-    }
-    sys.stdout.write("\n".join(tables[name]() + "\n" for name in sys.argv[1:] or tables))
+    for document, name, generate in GENERATED:
+        path = ROOT / document
+        text = path.read_text(encoding="utf-8")
+        start, _, end = block(name).search(text).groups()  # type: ignore[union-attr]
+        path.write_text(block(name).sub(lambda _: f"{start}{generate()}\n{end}", text), encoding="utf-8")  # noqa: B023
