@@ -18,7 +18,7 @@ import pytest
 from gql_imgproc.standalone.sample_server import serve_images
 
 #: Timeout until the service prints `ready`, in seconds, on a machine that also runs other tests.
-READY_S = 60
+READY_S = 180
 COMMAND = (sys.executable, "-m", "gql_imgproc")
 
 
