@@ -46,7 +46,7 @@ def test_exit_status_reports_the_outcome_of_the_upload(
     no_wait = run("submit", "good.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
 
     assert (good.returncode, no_wait.returncode) == (0, 0), good.stderr
-    assert good.stdout.splitlines()[0].endswith(": 1 product, 1 picture")
+    assert good.stdout.splitlines()[0].endswith(": 1 product, 1 image")
     with (tmp_path / "good-output.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["Output Image Urls"].startswith(service.url) for row in csv.DictReader(file)] == [True]
     assert mixed.returncode == 3
@@ -85,8 +85,8 @@ def test_demo_exits_successfully_without_a_terminal(tmp_path: Path) -> None:
     done = run("demo", "--data-dir", "demo", folder=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "30 pictures in " in done.stdout
-    assert len(list((tmp_path / "demo" / "pictures").iterdir())) == 30
+    assert "30 images in " in done.stdout
+    assert len(list((tmp_path / "demo" / "images").iterdir())) == 30
     with (tmp_path / "demo" / "products-output.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["Image Errors"] for row in rows] == [""] * 12
