@@ -30,7 +30,7 @@ from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests import commands, ingest, lifecycle
-from gql_imgproc.requests.repository import claims, product_queries, queries, transitions
+from gql_imgproc.requests.repository import claims, product_queries, queries, work_queries
 from gql_imgproc.requests.repository.claims import ImageResult
 from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from gql_imgproc.runtime import Runtime
@@ -135,8 +135,8 @@ class Scenario:
                 connection, DEFAULT_TENANT, [request_id], name_contains="number 7"
             ),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
-            "reconcile: open requests": lambda connection: transitions.iter_open_requests(connection, None, 500),
-            "reconcile: claimable products": lambda connection: transitions.count_claimable(connection, request_id, 32),
+            "reconcile: open requests": lambda connection: work_queries.list_open_requests(connection, None, 500),
+            "reconcile: claimable products": lambda connection: work_queries.count_claimable(connection, request_id, 32),
         }
 
     def _work(self, request_id: UUID) -> None:

@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from strawberry.dataloader import DataLoader
 
 from gql_imgproc.database.engine import Database
@@ -66,11 +66,11 @@ class Loaders:
         found = await self._db.read(query, self._tenant_id, set(keys))
         return [found.get(key) for key in keys]
 
-    async def _images(self, keys: list[UUID]) -> list[list[Row[Any]]]:
+    async def _images(self, keys: list[UUID]) -> list[list[queries.Image]]:
         found = await self._db.read(queries.images_of_products, self._tenant_id, set(keys))
         return [found[key] for key in keys]
 
-    async def _products(self, keys: list[ProductsOf]) -> list[Page[Row[Any]]]:
+    async def _products(self, keys: list[ProductsOf]) -> list[Page[queries.Product]]:
         groups: defaultdict[tuple[PageWindow, ProductFilter], set[UUID]] = defaultdict(set)
         for key in keys:
             groups[key.window, key.wanted].add(key.request_id)

@@ -198,8 +198,8 @@ async def _image(info: Info, id: str) -> Image | None:
     if named is None or named[0] is not IdPrefix.IMAGE:
         return None
     db, tenant_id = info.context.runtime.db, info.context.caller.tenant_id
-    row = await db.read(queries.get_image, tenant_id, named[1])
-    return None if row is None else Image.of(row, row.input_image_urls, info.context.image_url)
+    found = await db.read(queries.get_image, tenant_id, named[1])
+    return None if found is None else Image.of(*found, info.context.image_url)
 
 
 def _subject(id: str | None) -> str | None:

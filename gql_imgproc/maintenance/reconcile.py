@@ -12,8 +12,8 @@ import redis
 from gql_imgproc.enums import TerminationReason
 from gql_imgproc.messaging.queue import DELIVER, FINISH, INGEST, Census
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
-from gql_imgproc.requests.repository import retry, transitions, webhook_outbox
-from gql_imgproc.requests.repository.transitions import OpenRequest
+from gql_imgproc.requests.repository import retry, transitions, webhook_outbox, work_queries
+from gql_imgproc.requests.repository.work_queries import OpenRequest
 from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ async def run_auto_retries(runtime: Runtime) -> int:
     """Starts the due automatic retries of requests with retryable failures. Returns their number."""
     started = 0
     for tenant_id, request_id in await runtime.db.read(retry.list_due_auto_retries, PAGE_SIZE):
-        snapshot = await runtime.db.write(retry.reopen_retryable, tenant_id, request_id)
+        snapshot = await runtime.db.write(retry.start_auto_retry, tenant_id, request_id)
         if snapshot is not None:
             started += 1
             await publish(runtime, snapshot)
@@ -61,10 +61,10 @@ async def _repair_request(runtime: Runtime, found: OpenRequest, census: Census) 
         await runtime.db.write(transitions.mark_stopping, request.tenant_id, request.id, TerminationReason.DEADLINE)
     calls: list[Callable[[], object]] = []
     is_finishing = termination_reason is not None or not request.pending_images
-    if found.free and request.needs_rows:
+    if found.is_lease_free and request.needs_rows:
         if not census.control[INGEST, request.id]:
             calls.append(lambda: queue.ingest(request.id))
-    elif found.free and is_finishing and not census.control[FINISH, request.id]:
+    elif found.is_lease_free and is_finishing and not census.control[FINISH, request.id]:
         calls.append(lambda: queue.finish(request.id))
     if calls:
         await best_effort(runtime, *calls)
@@ -74,7 +74,7 @@ async def _repair_request(runtime: Runtime, found: OpenRequest, census: Census) 
 async def _open_requests(runtime: Runtime) -> AsyncIterator[OpenRequest]:
     after: UUID | None = None
     while True:
-        page = await runtime.db.read(transitions.iter_open_requests, after, PAGE_SIZE)
+        page = await runtime.db.read(work_queries.list_open_requests, after, PAGE_SIZE)
         for found in page:
             yield found
         if len(page) < PAGE_SIZE:

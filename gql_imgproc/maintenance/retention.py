@@ -11,7 +11,7 @@ from uuid import UUID
 
 from gql_imgproc.errors import RequestNotFinal, RequestNotFound, StorageError
 from gql_imgproc.requests import commands
-from gql_imgproc.requests.repository import queries, transitions
+from gql_imgproc.requests.repository import queries, transitions, work_queries
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import system_caller
 from gql_imgproc.storage.paths import REQUESTS_PREFIX, image_id_from_key, input_key, output_key, request_prefix
@@ -38,12 +38,12 @@ async def delete_expired_requests(runtime: Runtime) -> int:
     """Deletes finished requests past their retention, and continues interrupted deletions. Returns their number."""
     days = runtime.settings.retention_days
     deleted = 0
-    interrupted = await runtime.db.read(transitions.list_deleting, DELETION_IDLE_SECONDS, PAGE_SIZE)
+    interrupted = await runtime.db.read(work_queries.list_deleting, DELETION_IDLE_SECONDS, PAGE_SIZE)
     for tenant_id, request_id in interrupted:
         await commands.delete_chunks(runtime, tenant_id, request_id)
         deleted += 1
     while days is not None:
-        page = await runtime.db.read(transitions.list_expired, days * 86_400, PAGE_SIZE)
+        page = await runtime.db.read(work_queries.list_expired, days * 86_400, PAGE_SIZE)
         for tenant_id, request_id in page:
             try:
                 await commands.delete(runtime, system_caller(tenant_id, "retention"), request_id)
@@ -61,7 +61,7 @@ async def delete_expired_requests(runtime: Runtime) -> int:
 async def delete_orphans(runtime: Runtime) -> int:
     """Deletes objects that no row references: of deleted requests, and of lost leases. Returns their number."""
     deleted = await _delete_objects_of_unknown_requests(runtime)
-    for tenant_id, request_id in await runtime.db.read(transitions.list_with_leftover_objects, PAGE_SIZE):
+    for tenant_id, request_id in await runtime.db.read(work_queries.list_with_leftover_objects, PAGE_SIZE):
         deleted += await _delete_leftover_objects(runtime, tenant_id, request_id)
     return deleted
 
@@ -74,7 +74,7 @@ async def _delete_objects_of_unknown_requests(runtime: Runtime) -> int:
     ]
     for start in range(0, len(folders), PAGE_SIZE):
         page = folders[start : start + PAGE_SIZE]
-        known = await runtime.db.read(transitions.filter_existing, page)
+        known = await runtime.db.read(work_queries.filter_existing, page)
         for request_id in page:
             if request_id not in known:
                 deleted += (await _delete_old_orphans(runtime, request_id, keep=())).deleted
@@ -101,7 +101,7 @@ async def _delete_old_orphans(runtime: Runtime, request_id: UUID, keep: Collecti
     deleted = remaining = 0
     async for page in runtime.storage.list_pages(request_prefix(request_id)):
         image_ids = [image_id for image_id in (image_id_from_key(stored.key) for stored in page) if image_id]
-        referenced = await runtime.db.read(transitions.image_keys, image_ids)
+        referenced = await runtime.db.read(work_queries.image_keys, image_ids)
         orphans = [stored for stored in page if stored.key not in referenced and stored.key not in keep]
         old = [stored.key for stored in orphans if stored.modified_at < before]
         await runtime.storage.delete_all(old)

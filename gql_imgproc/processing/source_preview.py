@@ -31,15 +31,16 @@ async def fetch_preview(runtime: Runtime, tenant_id: UUID, image_id: UUID) -> So
 
     Raises SourceNotFound, TooManySources, or ImageError when the source cannot be downloaded.
     """
-    row = await runtime.db.read(queries.get_image, tenant_id, image_id)
-    if row is None or row.status is not ImageStatus.COMPLETED:
+    found = await runtime.db.read(queries.get_image, tenant_id, image_id)
+    if found is None or found[0].status is not ImageStatus.COMPLETED:
         raise SourceNotFound
+    _, url = found
     if runtime.sources.locked():
         raise TooManySources
     async with runtime.sources:
         try:
             async with asyncio.timeout(SOURCE_SECONDS):
-                data = await fetch(runtime, row.input_image_urls[row.position])
+                data = await fetch(runtime, url)
         except TimeoutError as error:
             message = f"The source image did not arrive within {SOURCE_SECONDS:g} s."
             raise ImageError(ImageErrorCode.TIMEOUT, message, retryable=True) from error

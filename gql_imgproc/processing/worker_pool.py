@@ -74,7 +74,7 @@ async def _process_product(runtime: Runtime, claim: ClaimedProduct, slot: int) -
         await publish(runtime, claim.started)
 
     async def renew() -> bool:
-        return await runtime.db.write(claims.extend_lease, claim, lease_s)
+        return await runtime.db.write(claims.renew_lease, claim, lease_s)
 
     product = ProductProcessor(runtime, claim)
     ids: dict[str, object] = {"request": claim.request_id, "product": claim.product_id}

@@ -12,7 +12,7 @@ from uuid import UUID
 from gql_imgproc.csvfile.reader import ProductRow, read_rows
 from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageError
 from gql_imgproc.metrics import LEASES_LOST
-from gql_imgproc.requests.lease import hold_request
+from gql_imgproc.requests.lease import lease_request
 from gql_imgproc.requests.limits import tenant_limits
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
 from gql_imgproc.requests.repository import create, transitions
@@ -38,7 +38,7 @@ class CsvChanged(Exception):
 async def ingest(runtime: Runtime, request_id: UUID) -> None:
     """Inserts the rows that are missing, waking workers as they come. Ends at once when another does it."""
     try:
-        async with hold_request(runtime, request_id) as hold:
+        async with lease_request(runtime, request_id) as hold:
             if hold is None:
                 return
             if hold.request.needs_rows:
@@ -64,7 +64,7 @@ async def _insert_chunk(runtime: Runtime, hold: RequestLease) -> None:
             await _insert_rows(runtime, hold, file)
     except (InvalidCsv, CsvChanged, ObjectMissing):
         log.exception("stored CSV cannot be read", extra={"request": request.id})
-        await runtime.db.write(transitions.stop_unreadable, hold)
+        await runtime.db.write(transitions.mark_unreadable, hold)
 
 
 async def _insert_rows(runtime: Runtime, hold: RequestLease, file: BinaryIO) -> None:

@@ -51,7 +51,7 @@ async def _keep(extend: Callable[[], Awaitable[bool]], lease_s: float, scope: as
 
 
 @asynccontextmanager
-async def hold_request(runtime: Runtime, request_id: UUID) -> AsyncIterator[RequestLease | None]:
+async def lease_request(runtime: Runtime, request_id: UUID) -> AsyncIterator[RequestLease | None]:
     """The hold on an open request, given back after the block; None when another process has it.
 
     The block is ended with LeaseLost when the hold is lost.

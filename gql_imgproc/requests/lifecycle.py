@@ -12,10 +12,10 @@ from gql_imgproc.enums import RequestFailureCode, RequestStatus, TerminationReas
 from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageError
 from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS
-from gql_imgproc.requests.lease import hold_request
+from gql_imgproc.requests.lease import lease_request
 from gql_imgproc.requests.limits import tenant_limits
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_out
-from gql_imgproc.requests.repository import queries, retry, transitions
+from gql_imgproc.requests.repository import queries, retry, transitions, webhook_outbox
 from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
@@ -44,7 +44,7 @@ async def finish(runtime: Runtime, request_id: UUID) -> None:
 
 async def _finish(runtime: Runtime, request_id: UUID) -> None:
     try:
-        async with hold_request(runtime, request_id) as hold:
+        async with lease_request(runtime, request_id) as hold:
             if hold is None:
                 return
             ended = await _end(runtime, hold)
@@ -60,7 +60,7 @@ async def _finish(runtime: Runtime, request_id: UUID) -> None:
         return
     _count(ended)
     await publish(runtime, ended)
-    if delivery := await runtime.db.read(transitions.delivery_of, ended):
+    if delivery := await runtime.db.read(webhook_outbox.find_delivery, ended):
         await best_effort(runtime, lambda: runtime.queue.deliver(delivery))
     await share_out(runtime, ended.tenant_id)
 
@@ -102,7 +102,7 @@ async def _end(runtime: Runtime, hold: RequestLease) -> Snapshot | None:
 async def _reopen_rest(runtime: Runtime, hold: RequestLease) -> Snapshot:
     """Opens what is left of a large request that is being opened again; the request as it is then."""
     request = hold.request
-    while state := await runtime.db.write(retry.reopen_chunk, hold):
+    while state := await runtime.db.write(retry.reset_chunk, hold):
         request = state
         await publish(runtime, request)
         await enqueue_workers(runtime, request.id, request.priority)

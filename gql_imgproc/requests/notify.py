@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from gql_imgproc.enums import Priority
 from gql_imgproc.messaging.queue import Census
 from gql_imgproc.metrics import ENQUEUE_FAILURES
-from gql_imgproc.requests.repository import transitions
+from gql_imgproc.requests.repository import work_queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 
@@ -46,8 +46,8 @@ async def enqueue_workers(runtime: Runtime, request_id: UUID, priority: Priority
     window, queue = runtime.settings.window, runtime.queue
 
     def wanted(connection: Connection) -> tuple[int, int]:
-        claimable = transitions.count_claimable(connection, request_id, window)
-        return claimable, share_of(window, transitions.count_open_siblings(connection, request_id)) if claimable else 0
+        claimable = work_queries.count_claimable(connection, request_id, window)
+        return claimable, share_of(window, work_queries.count_open_siblings(connection, request_id)) if claimable else 0
 
     claimable, share = await runtime.db.read(wanted)
     if not claimable:
@@ -66,7 +66,7 @@ async def enqueue_workers(runtime: Runtime, request_id: UUID, priority: Priority
 async def share_out(runtime: Runtime, tenant_id: UUID) -> None:
     """Gives the places of a request that has ended to the other open ones of its tenant, if that makes a difference."""
     window = runtime.settings.window
-    others = await runtime.db.read(transitions.list_open_of_tenant, tenant_id, window)
+    others = await runtime.db.read(work_queries.list_open_of_tenant, tenant_id, window)
     if not others or share_of(window, len(others)) == share_of(window, len(others) + 1):
         return
     try:

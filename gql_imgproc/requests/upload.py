@@ -25,7 +25,7 @@ from gql_imgproc.net.address_policy import check_url
 from gql_imgproc.requests.ingest import read_chunk
 from gql_imgproc.requests.limits import csv_limits, quota_limits
 from gql_imgproc.requests.notify import best_effort, share_of
-from gql_imgproc.requests.repository import create, queries, transitions
+from gql_imgproc.requests.repository import create, queries, work_queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
@@ -208,6 +208,6 @@ async def _record(
             products=summary.products,
             images=summary.images,
         )
-        return accepted, transitions.count_open_siblings(connection, request_id)
+        return accepted, work_queries.count_open_siblings(connection, request_id)
 
     return await runtime.db.write(record)

@@ -111,7 +111,7 @@ async def source(request: Request) -> Response:
     named = decode_global_id(request.path_params["image_id"])
     if named is None or named[0] is not IdPrefix.IMAGE:
         return _error(404, str(SourceNotFound()))
-    tenant_id = await authorize_file(request, lambda connection: queries.owner_of_image(connection, named[1]))
+    tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_image(connection, named[1]))
     try:
         found = await source_of(request.app.state.runtime, tenant_id, named[1])
     except SourceNotFound as error:

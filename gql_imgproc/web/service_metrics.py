@@ -14,7 +14,7 @@ async def read_database_metrics(runtime: Runtime) -> ServiceMetricValues:
         metrics.REQUESTS_OPEN: {status.value: count for status, count in found.open_requests.items()},
         metrics.PRODUCTS_PENDING: {NO_LABEL: found.pending_products},
         metrics.IMAGES_PENDING: {NO_LABEL: found.pending_images},
-        metrics.OLDEST_REQUEST_IDLE_SECONDS: {NO_LABEL: found.unchanged_s},
+        metrics.OLDEST_REQUEST_IDLE_SECONDS: {NO_LABEL: found.oldest_idle_s},
         metrics.PRODUCTS_CLAIMABLE: {NO_LABEL: found.claimable_products},
         metrics.WEBHOOKS_DUE: {NO_LABEL: found.due_webhooks},
     }

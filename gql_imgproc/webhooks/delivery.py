@@ -75,7 +75,7 @@ async def _record(runtime: Runtime, claim: webhook_outbox.ClaimedDelivery, respo
     attempt = webhook_outbox.Attempt(claim.at, response.http_status, response.error, response.duration_ms)
     delays_s = runtime.settings.webhook_retry_delays
     delay_s = None if response.is_gone else next_delay_s(claim.attempt, delays_s, response.retry_after_s)
-    await runtime.db.write(webhook_outbox.record, claim, attempt, delay_s)
+    await runtime.db.write(webhook_outbox.record_attempt, claim, attempt, delay_s)
     log.info(
         "webhook failed" if response.error else "webhook delivered",
         extra={

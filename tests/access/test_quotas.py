@@ -16,7 +16,7 @@ from gql_imgproc.database.tables import images, products, requests, tenants
 from gql_imgproc.enums import Quota, RequestStatus, TerminationReason
 from gql_imgproc.errors import QuotaExceeded
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.requests.repository import retry, transitions
+from gql_imgproc.requests.repository import retry, transitions, work_queries
 from tests.support.api_keys import given_tenant
 from tests.support.invariants import assert_stored_bytes_are_counted
 from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
@@ -164,8 +164,8 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     standing(database, Limits())
-    database.read_now(transitions.list_open_of_tenant, DEFAULT_TENANT, 32)
-    database.read_now(transitions.count_open_siblings, new_id())
+    database.read_now(work_queries.list_open_of_tenant, DEFAULT_TENANT, 32)
+    database.read_now(work_queries.count_open_siblings, new_id())
     claim(database, new_id())
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
@@ -200,7 +200,7 @@ def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None
 def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "REOPEN_CHUNK", 2)
+    monkeypatch.setattr(retry, "RETRY_CHUNK", 2)
     limits = Limits(pending_images=8)
     ended = [given_failed(database, 5) for _ in range(2)]
 
@@ -212,7 +212,7 @@ def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
     with pytest.raises(QuotaExceeded):
         start_retry(ended[1])
     holder = hold(database, ended[0])
-    while database.write_now(retry.reopen_chunk, holder):
+    while database.write_now(retry.reset_chunk, holder):
         assert standing(database, limits).pending_images == QuotaItem(5, 8)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
     assert standing(database, limits).pending_images == QuotaItem(5, 8)

@@ -16,7 +16,7 @@ from gql_imgproc.maintenance import retention
 from gql_imgproc.maintenance.reconcile import run_auto_retries
 from gql_imgproc.maintenance.scheduler import PeriodicTask, run_as_leader, run_periodic_tasks
 from gql_imgproc.requests import commands
-from gql_imgproc.requests.repository import queries, transitions
+from gql_imgproc.requests.repository import queries, work_queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
@@ -146,7 +146,7 @@ async def test_old_orphaned_objects_are_deleted(
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
     assert await retention.delete_orphans(runtime) == 5
     assert sorted(await runtime.storage.list_keys("requests/")) == sorted(referenced + foreign)
-    assert await runtime.db.read(transitions.list_with_leftover_objects, 10) == []
+    assert await runtime.db.read(work_queries.list_with_leftover_objects, 10) == []
 
 
 async def test_objects_of_an_open_request_are_not_deleted(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,11 +181,11 @@ def do(state: State, worker: Worker, rules: Rules) -> Turns:
         elif step == LAST:
             # processing.product.ProductProcessor._announce
             yield Turn("send finish", stepped(worker, place, DONE), {"messages": more(state, finish=1)})
-    yield from extend_lease(state, worker, rules)
+    yield from renew_lease(state, worker, rules)
 
 
-def extend_lease(state: State, worker: Worker, rules: Rules) -> Turns:
-    """repository.claims.extend_lease, as requests.lease.renewing calls it, and ends the work where it is refused."""
+def renew_lease(state: State, worker: Worker, rules: Rules) -> Turns:
+    """repository.claims.renew_lease, as requests.lease.renewing calls it, and ends the work where it is refused."""
     product = state.products[worker.product]
     mine = product.token == worker.token or not rules.lease_fence
     if not mine or (product.due == NEVER and not rules.ended_is_not_lost):
@@ -456,8 +456,8 @@ def wake(state: State, worker: Worker, rules: Rules) -> Turns:
     yield from extend_hold(state, worker, rules)
 
 
-def stop_unreadable(state: State, worker: Worker, rules: Rules) -> Turns:
-    """repository.transitions.stop_unreadable."""
+def mark_unreadable(state: State, worker: Worker, rules: Rules) -> Turns:
+    """repository.transitions.mark_unreadable."""
     request, changes = state.request, {}
     mine = request.open and (request.lease_token == worker.token or not rules.unreadable_fenced)
     if mine and request.stop != UNREADABLE and (request.stop == GO or rules.unreadable_overrules):
@@ -574,7 +574,7 @@ TURNS: tuple[Callable[[State, Worker, Rules], Turns], ...] = (
     fetch,
     insert,
     wake,
-    stop_unreadable,
+    mark_unreadable,
     tell,
     store,
 )

@@ -17,7 +17,7 @@ from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import ingest, lifecycle
-from gql_imgproc.requests.repository.transitions import count_claimable, iter_open_requests
+from gql_imgproc.requests.repository.work_queries import count_claimable, list_open_requests
 from gql_imgproc.requests.upload import CsvUpload, UploadResult, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
@@ -152,4 +152,4 @@ async def work_all(runtime: Runtime) -> None:
 
 
 async def _open(runtime: Runtime) -> list[Any]:
-    return await runtime.db.read(iter_open_requests, None, 100)
+    return await runtime.db.read(list_open_requests, None, 100)

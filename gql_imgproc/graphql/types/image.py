@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import strawberry
-from sqlalchemy import Row
 
 from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
@@ -15,6 +13,7 @@ from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.requests.repository import queries
 from gql_imgproc.storage import paths
 
 
@@ -46,28 +45,30 @@ class Image(Node):
         return URL(info.context.signed_url(paths.source_path(self.id)))
 
     @classmethod
-    def of(cls, row: Row[Any], input_urls: list[str], address: Callable[[str], str]) -> Image:
-        """From its row, the sources of its product, and what turns a path into an address."""
-        failed = row.status is ImageStatus.FAILED and row.error_code is not None
+    def of(cls, image: queries.Image, input_url: str, to_url: Callable[[str], str]) -> Image:
+        """`to_url` turns the path of a stored image into its URL."""
+        error = None
+        if image.status is ImageStatus.FAILED and image.error_code is not None:
+            error = ImageError(
+                code=image.error_code, message=image.error_message or "", http_status=image.error_http_status
+            )
         return cls(
-            id=strawberry.ID(encode_global_id(IdPrefix.IMAGE, row.id)),
-            input_url=URL(input_urls[row.position]),
-            output_url=output_url(row, address),
-            status=row.status,
-            outcome=row.outcome,
-            attempts=row.attempts,
-            error=ImageError(code=row.error_code, message=row.error_message or "", http_status=row.error_http_status)
-            if failed
-            else None,
-            input_bytes=row.input_bytes,
-            output_bytes=row.output_bytes,
-            format=row.format,
-            width=row.width,
-            height=row.height,
+            id=strawberry.ID(encode_global_id(IdPrefix.IMAGE, image.id)),
+            input_url=URL(input_url),
+            output_url=output_url(image, to_url),
+            status=image.status,
+            outcome=image.outcome,
+            attempts=image.attempts,
+            error=error,
+            input_bytes=None if image.input_bytes is None else ByteCount(image.input_bytes),
+            output_bytes=None if image.output_bytes is None else ByteCount(image.output_bytes),
+            format=image.format,
+            width=image.width,
+            height=image.height,
         )
 
 
-def output_url(row: Row[Any], address: Callable[[str], str]) -> URL | None:
-    if row.status is not ImageStatus.COMPLETED or row.object_name is None:
+def output_url(image: queries.Image, to_url: Callable[[str], str]) -> URL | None:
+    if image.status is not ImageStatus.COMPLETED or image.object_name is None:
         return None
-    return URL(address(paths.image_path(row.request_id, row.object_name)))
+    return URL(to_url(paths.image_path(image.request_id, image.object_name)))

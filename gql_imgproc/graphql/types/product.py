@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
-from sqlalchemy import Row
 
 from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import ProductStatus
@@ -19,11 +18,12 @@ from gql_imgproc.graphql.types.image import Image, output_url
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.requests.repository import queries
 
 
 @strawberry.type(description="One data row of the CSV file.")
 class Product(Node):
-    row: strawberry.Private[Row[Any]]
+    row: strawberry.Private[queries.Product]
     request_id: strawberry.ID = strawberry.field(description="Identifier of the request that the product belongs to.")
     serial_number: str = strawberry.field(description="Serial number as in the file.")
     product_name: str = strawberry.field(description="Product name as in the file.")
@@ -43,19 +43,20 @@ class Product(Node):
             return [URL(info.context.image_url(path)) for path in self.row.output_image_urls if path]
         # Recorded with the last image; until then the images tell.
         info.context.allowance.spend_rows(self.row.total_images)
-        rows = await info.context.loaders.images.load(self.row.id)
-        urls = (output_url(row, info.context.image_url) for row in rows)
+        images = await info.context.loaders.images.load(self.row.id)
+        urls = (output_url(image, info.context.image_url) for image in images)
         return [url for url in urls if url]
 
     @cost_field("The images in the order of the row, at most 100.", cost=IMAGES_COST)
     async def images(self, info: Info) -> list[Image]:
         info.context.allowance.spend_rows(self.row.total_images)
         info.context.allowance.spend_entries(self.row.total_images)
-        rows = await info.context.loaders.images.load(self.row.id)
-        return [Image.of(row, self.row.input_image_urls, info.context.image_url) for row in rows]
+        images = await info.context.loaders.images.load(self.row.id)
+        urls = self.row.input_image_urls
+        return [Image.of(image, urls[image.position], info.context.image_url) for image in images]
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Product:
+    def of(cls, row: queries.Product) -> Product:
         return cls(
             id=strawberry.ID(encode_global_id(IdPrefix.PRODUCT, row.id)),
             row=row,
@@ -89,7 +90,7 @@ class ProductConnection:
         cls,
         listing: ConnectionArgs,
         window: PageWindow,
-        page: Page[Row[Any]],
+        page: Page[queries.Product],
         count: Callable[[], Awaitable[int]],
     ) -> ProductConnection:
         return cls(

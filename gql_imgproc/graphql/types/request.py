@@ -126,7 +126,7 @@ class Request(Node):
         if self.snapshot.webhook_url is None:
             return None
         row = await info.context.loaders.deliveries.load((self.snapshot.id, self.snapshot.generation))
-        info.context.allowance.spend_entries(len(row.attempts_log) if row else 0)
+        info.context.allowance.spend_entries(len(row.log) if row else 0)
         return WebhookDelivery.of(self.snapshot.webhook_url, row)
 
     @cost_field("Products of the request in the order of the file.", cost=2)

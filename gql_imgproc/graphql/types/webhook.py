@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import strawberry
-from sqlalchemy import Row
 
 from gql_imgproc.enums import WebhookStatus
 from gql_imgproc.graphql.types.scalars import URL
-from gql_imgproc.requests.repository.webhook_outbox import Attempt
+from gql_imgproc.requests.repository.webhook_outbox import Attempt, Delivery
 from gql_imgproc.security.webhook_url import redact_webhook_url
 
 
@@ -24,8 +22,7 @@ class WebhookAttempt:
     duration_ms: int = strawberry.field(description="How long the attempt took, in milliseconds.")
 
     @classmethod
-    def of(cls, entry: dict[str, Any]) -> WebhookAttempt:
-        attempt = Attempt.from_json(entry)
+    def of(cls, attempt: Attempt) -> WebhookAttempt:
         return cls(at=attempt.at, http_status=attempt.http_status, error=attempt.error, duration_ms=attempt.duration_ms)
 
 
@@ -43,9 +40,9 @@ class WebhookDelivery:
     log: list[WebhookAttempt] = strawberry.field(description="The last 20 attempts, oldest first.")
 
     @classmethod
-    def of(cls, url: str, row: Row[Any] | None) -> WebhookDelivery:
-        """From the delivery's row; there is none before the request is final."""
-        if row is None:
+    def of(cls, url: str, delivery: Delivery | None) -> WebhookDelivery:
+        """Before the request is final there is no delivery."""
+        if delivery is None:
             return cls(
                 url=URL(redact_webhook_url(url)),
                 status=WebhookStatus.PENDING,
@@ -56,9 +53,9 @@ class WebhookDelivery:
             )
         return cls(
             url=URL(redact_webhook_url(url)),
-            status=row.status,
-            attempts=row.attempts,
-            last_http_status=row.last_http_status,
-            next_attempt_at=row.due_at,
-            log=[WebhookAttempt.of(entry) for entry in row.attempts_log],
+            status=delivery.status,
+            attempts=delivery.attempts,
+            last_http_status=delivery.last_http_status,
+            next_attempt_at=delivery.due_at,
+            log=[WebhookAttempt.of(attempt) for attempt in delivery.log],
         )

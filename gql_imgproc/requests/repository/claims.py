@@ -1,7 +1,7 @@
-"""Statements of a worker: claim a product, renew the lease, record each image, give the product back.
+"""SQL of a worker: claim a product, renew its lease, record each image, release the product.
 
-Rows are always locked in the order product, image, request: on PostgreSQL another order would deadlock, and the
-request's row, which all workers want, is held for the shortest time.
+Rows are always locked in the order product, image, request. Another order would deadlock on PostgreSQL, and this one
+locks the request's row, which all workers need, for the shortest time.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snaps
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_path
 
-#: The rate of a request is measured anew when the last measure is so old, in seconds.
-RATE_SECONDS = 1.0
+#: Interval between two measurements of a request's rate.
+RATE_SAMPLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedImage:
-    """An image of a claimed product that is not done yet."""
+    """A pending image of a claimed product."""
 
     id: UUID
     url: str
-    #: Attempts made, this one included.
+    #: Attempts, including this one.
     attempts: int
-    #: Times that decoding it alone was begun and no verdict came.
+    #: How often it was decoded in isolation without a result: the worker probably crashed.
     crashes: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedProduct:
-    """A product that is ours until its lease runs out, and what is to be done."""
+    """A product leased to this worker, with its pending images."""
 
     product_id: UUID
     request_id: UUID
     lease_token: int
-    #: Claims in a row, this one included, that ended without a word: from 2 on something kills its workers.
+    #: Consecutive claims without a result, including this one; from 2 on, an image may crash its workers.
     attempts: int
     images: tuple[ClaimedImage, ...]
     options: dict[str, Any]
     priority: Priority
-    #: Of the request's tenant, this one included.
+    #: Open requests of the tenant, including this one.
     open_requests: int
-    #: The request, when this claim changed it (the first one starts it).
+    #: The request, when this claim started it.
     started: Snapshot | None
 
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """How an image ended."""
+    """Result of an image."""
 
     status: ImageStatus
     outcome: ImageOutcome | None = None
@@ -126,7 +126,7 @@ _START = (
 
 
 def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> ClaimedProduct | None:
-    """The next product of a request that is due; None when there is none, or the request is final or stopping."""
+    """Claims the next due product; None when none is due, or the request is final or stopping."""
     request = connection.execute(_OPEN, {"request": request_id}).one_or_none()
     if request is None:
         return None
@@ -154,70 +154,66 @@ def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> C
     )
 
 
-_MINE = (products.c.id == bindparam("product"), products.c.lease_token == bindparam("token"))
-# A final product stays final, and its lease is not lost to who made it final; who else does so takes the token.
-_EXTEND = (
+_SAME_LEASE = (products.c.id == bindparam("product"), products.c.lease_token == bindparam("token"))
+# A final product stays final. The worker that finished it keeps its lease; any other change takes a new token.
+_RENEW = (
     update(products)
-    .where(*_MINE)
+    .where(*_SAME_LEASE)
     .values(due_at=case((products.c.due_at.is_not(None), now_plus(bindparam("lease_s"))), else_=null()))
 )
 
 
-def extend_lease(connection: Connection, claim: ClaimedProduct, lease_s: float) -> bool:
-    """Renews the lease; False when the product is not ours any more."""
-    return (
-        connection.execute(
-            _EXTEND, {"product": claim.product_id, "token": claim.lease_token, "lease_s": lease_s}
-        ).rowcount
-        == 1
-    )
+def renew_lease(connection: Connection, claim: ClaimedProduct, lease_s: float) -> bool:
+    """False when the lease is lost."""
+    values = {"product": claim.product_id, "token": claim.lease_token, "lease_s": lease_s}
+    return connection.execute(_RENEW, values).rowcount == 1
 
 
-# Not one more than it says: a transaction may be run twice, and two are enough to give the image up.
-_SUSPECT = (
+# Sets the count instead of incrementing it: a transaction may run twice, and two crashes fail the image.
+_MARK_SUSPECT = (
     update(images)
-    .where(images.c.id == bindparam("image"), exists().where(*_MINE))
+    .where(images.c.id == bindparam("image"), exists().where(*_SAME_LEASE))
     .values(crashes=bindparam("new_crashes"))
 )
 
 
 def mark_crash_suspect(connection: Connection, claim: ClaimedProduct, image_id: UUID) -> bool:
-    """Notes, before it is decoded alone, that this image may kill its worker; False when the lease is lost."""
+    """Counts a possible crash before the image is decoded in isolation; False when the lease is lost."""
     crashes = next(image.crashes for image in claim.images if image.id == image_id) + 1
-    noted = {"image": image_id, "product": claim.product_id, "token": claim.lease_token, "new_crashes": crashes}
-    return connection.execute(_SUSPECT, noted).rowcount == 1
+    values = {"image": image_id, "product": claim.product_id, "token": claim.lease_token, "new_crashes": crashes}
+    return connection.execute(_MARK_SUSPECT, values).rowcount == 1
 
 
 _RELEASE = (
     update(products)
-    .where(*_MINE, products.c.due_at.is_not(None))
+    .where(*_SAME_LEASE, products.c.due_at.is_not(None))
     .values(due_at=now_plus(bindparam("delay_s")), attempts=0, updated_at=now())
 )
 
 
 def release_product(connection: Connection, claim: ClaimedProduct, delay_s: float) -> None:
-    """Gives a product back whose remaining images are to be tried again after `delay_s`."""
+    """Releases a product; its pending images are due again after `delay_s`."""
     connection.execute(_RELEASE, {"product": claim.product_id, "token": claim.lease_token, "delay_s": delay_s})
 
 
 _DONE: BindParameter[int] = bindparam("done")
 _FAILED: BindParameter[int] = bindparam("failed")
-_product_ended = products.c.processed_images + products.c.failed_images + products.c.cancelled_images + 1
+_product_finished = products.c.processed_images + products.c.failed_images + products.c.cancelled_images + 1
 _product_failed = products.c.failed_images + _FAILED
 _PRODUCT = (
     update(products)
-    .where(*_MINE, products.c.due_at.is_not(None))
+    .where(*_SAME_LEASE, products.c.due_at.is_not(None))
     .values(
         processed_images=products.c.processed_images + _DONE,
         failed_images=_product_failed,
         status=case(
-            (_product_ended < products.c.total_images, ProductStatus.PROCESSING),
+            (_product_finished < products.c.total_images, ProductStatus.PROCESSING),
             (products.c.cancelled_images > 0, ProductStatus.CANCELLED),
             (_product_failed == 0, ProductStatus.COMPLETED),
             (_product_failed == products.c.total_images, ProductStatus.FAILED),
             else_=ProductStatus.COMPLETED_WITH_ERRORS,
         ),
-        due_at=case((_product_ended < products.c.total_images, products.c.due_at), else_=null()),
+        due_at=case((_product_finished < products.c.total_images, products.c.due_at), else_=null()),
         updated_at=now(),
     )
     .returning(products.c.status)
@@ -235,8 +231,9 @@ _OUTPUTS = (
     .where(products.c.id == bindparam("product"))
     .values(output_image_urls=bindparam("urls", type_=products.c.output_image_urls.type))
 )
-_request_ended = requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images + 1
-_rate_due = seconds_since(requests.c.rate_sampled_at) >= RATE_SECONDS
+_request_finished = requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images + 1
+_new_images = _request_finished - requests.c.rate_sampled_images
+_rate_due = seconds_since(requests.c.rate_sampled_at) >= RATE_SAMPLE_SECONDS
 _REQUEST = (
     update(requests)
     .where(
@@ -253,10 +250,10 @@ _REQUEST = (
         input_bytes=requests.c.input_bytes + bindparam("bytes_in"),
         output_bytes=requests.c.output_bytes + bindparam("bytes_out"),
         images_per_second=case(
-            (_rate_due, (_request_ended - requests.c.rate_sampled_images) / seconds_since(requests.c.rate_sampled_at)),
+            (_rate_due, _new_images / seconds_since(requests.c.rate_sampled_at)),
             else_=requests.c.images_per_second,
         ),
-        rate_sampled_images=case((_rate_due, _request_ended), else_=requests.c.rate_sampled_images),
+        rate_sampled_images=case((_rate_due, _request_finished), else_=requests.c.rate_sampled_images),
         rate_sampled_at=case((_rate_due, now()), else_=requests.c.rate_sampled_at),
         sequence=requests.c.sequence + 1,
         updated_at=now(),
@@ -265,38 +262,42 @@ _REQUEST = (
 )
 
 
-def record_image(connection: Connection, claim: ClaimedProduct, image_id: UUID, verdict: ImageResult) -> Snapshot:
-    """How an image ended, with all counters; the request as it is then.
+def record_image(connection: Connection, claim: ClaimedProduct, image_id: UUID, result: ImageResult) -> Snapshot:
+    """Records the result of an image and updates all counters; returns the updated request.
 
-    Raises LeaseLost, which must roll the transaction back, when the lease is lost, the image has a verdict
-    already, or the request is being stopped.
+    Raises LeaseLost, which must roll the transaction back, when the lease is lost, the image already has a result, or
+    the request is stopping.
     """
-    done = int(verdict.status is ImageStatus.COMPLETED)
-    counted = {"done": done, "failed": 1 - done}
+    done = int(result.status is ImageStatus.COMPLETED)
+    counts = {"done": done, "failed": 1 - done}
     product = connection.execute(
-        _PRODUCT, {"product": claim.product_id, "token": claim.lease_token, **counted}
+        _PRODUCT, {"product": claim.product_id, "token": claim.lease_token, **counts}
     ).one_or_none()
     if product is None:
         raise LeaseLost
-    new = {f"new_{column}": getattr(verdict, column) for column in ImageResult.__slots__}
+    new = {f"new_{column}": getattr(result, column) for column in ImageResult.__slots__}
     if connection.execute(_IMAGE, {"image": image_id, **new}).rowcount != 1:
         raise LeaseLost
     if product.status is not ProductStatus.PROCESSING:
-        names = connection.execute(_OBJECT_NAMES, {"product": claim.product_id}).scalars()
-        urls = [image_path(claim.request_id, name) if name else None for name in names]
-        connection.execute(_OUTPUTS, {"product": claim.product_id, "urls": urls})
+        _store_output_urls(connection, claim)
     request = connection.execute(
         _REQUEST,
         {
             "request": claim.request_id,
-            **counted,
-            "kept": int(verdict.outcome is ImageOutcome.KEPT),
+            **counts,
+            "kept": int(result.outcome is ImageOutcome.KEPT),
             "products_done": int(product.status is ProductStatus.COMPLETED),
             "products_failed": int(product.status in (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)),
-            "bytes_in": verdict.input_bytes or 0,
-            "bytes_out": verdict.output_bytes or 0,
+            "bytes_in": result.input_bytes or 0,
+            "bytes_out": result.output_bytes or 0,
         },
     ).one_or_none()
     if request is None:
         raise LeaseLost
     return to_snapshot(request)
+
+
+def _store_output_urls(connection: Connection, claim: ClaimedProduct) -> None:
+    names = connection.execute(_OBJECT_NAMES, {"product": claim.product_id}).scalars()
+    urls = [image_path(claim.request_id, name) if name else None for name in names]
+    connection.execute(_OUTPUTS, {"product": claim.product_id, "urls": urls})

@@ -1,4 +1,4 @@
-"""Statements that take a request in: its row, then the rows of its CSV, chunk by chunk."""
+"""SQL that creates a request: its row, then the products of its CSV in chunks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snaps
 from gql_imgproc.requests.repository.transitions import RequestLease, held_by
 from gql_imgproc.requests.snapshot import Snapshot
 
-#: A repeated idempotency key gives the first request again for so long, in seconds.
+#: How long a repeated idempotency key returns the first request.
 IDEMPOTENCY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """What is known of a request when it is accepted."""
+    """Columns of an accepted request."""
 
     id: UUID
     tenant_id: UUID
@@ -52,23 +52,23 @@ class NewProduct:
 
 
 def find_by_idempotency_key(connection: Connection, tenant_id: UUID, key: str) -> Snapshot | None:
-    """The request that the tenant made with `key` within the last 24 hours; an older one gives the key up."""
-    same = requests.c.tenant_id == tenant_id, requests.c.idempotency_key == key
+    """The tenant's request with this key. A request older than 24 hours loses its key."""
+    same_key = requests.c.tenant_id == tenant_id, requests.c.idempotency_key == key
     connection.execute(
         update(requests)
-        .where(*same, seconds_since(requests.c.created_at) > IDEMPOTENCY_SECONDS)
+        .where(*same_key, seconds_since(requests.c.created_at) > IDEMPOTENCY_SECONDS)
         .values(idempotency_key=None)
     )
-    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*same)).one_or_none()
+    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*same_key)).one_or_none()
     return to_snapshot(row) if row else None
 
 
 def insert_first_chunk(
     connection: Connection, new: NewRequest, chunk: Sequence[NewProduct], limits: quotas.Limits | None = None
 ) -> Snapshot:
-    """The row of an accepted request and its first products; as far as these are all, the request is whole.
+    """Inserts an accepted request with its first products; a small request is complete after that.
 
-    With `limits` it raises QuotaExceeded, and nothing is written, where there is no room for it.
+    With `limits`, raises QuotaExceeded before anything is written.
     """
     if limits is not None:
         quotas.check(connection, new.tenant_id, limits, requests=1, images=new.total_images)
@@ -88,16 +88,16 @@ def insert_first_chunk(
     return to_snapshot(row)
 
 
-def insert_chunk(connection: Connection, hold: RequestLease, chunk: Sequence[NewProduct], lease_s: float) -> Snapshot:
-    """Rows of the CSV, at the place where the last chunk ended; holds the ingestion for `lease_s` more.
+def insert_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[NewProduct], lease_s: float) -> Snapshot:
+    """Inserts the next rows of the CSV after the previous chunk, and renews the lease.
 
-    Raises LeaseLost, and nothing is written, when the hold is lost.
+    Raises LeaseLost before anything is written.
     """
     start = chunk[0].position
-    advanced = connection.execute(
+    row = connection.execute(
         update(requests)
         .where(
-            *held_by(hold),
+            *held_by(lease),
             requests.c.ingested_products == start,
             requests.c.total_products >= start + len(chunk),
         )
@@ -109,15 +109,15 @@ def insert_chunk(connection: Connection, hold: RequestLease, chunk: Sequence[New
         )
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
-    if advanced is None:
+    if row is None:
         raise LeaseLost
-    _insert_products(connection, hold.request.tenant_id, hold.request.id, chunk)
-    return to_snapshot(advanced)
+    _insert_products(connection, lease.request.tenant_id, lease.request.id, chunk)
+    return to_snapshot(row)
 
 
 def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, chunk: Sequence[NewProduct]) -> None:
     rows = [(new_id(), product) for product in chunk]
-    moment = connection.execute(select(now())).scalar_one()
+    created_at = connection.execute(select(now())).scalar_one()
     bulk_insert(
         connection,
         products,
@@ -132,9 +132,9 @@ def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, 
                 "input_image_urls": list(product.image_urls),
                 "status": ProductStatus.PENDING,
                 "total_images": len(product.image_urls),
-                "due_at": moment,
-                "created_at": moment,
-                "updated_at": moment,
+                "due_at": created_at,
+                "created_at": created_at,
+                "updated_at": created_at,
             }
             for product_id, product in rows
         ],

@@ -1,4 +1,4 @@
-"""What became of each image of a request, for its output CSV."""
+"""Reads the results of a request's images for its output CSV."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sqlalchemy import Connection, select
 from gql_imgproc.database.tables import images, products
 from gql_imgproc.enums import ImageStatus
 
-STOPPED = "Not done: the request was stopped."
+STOPPED_MESSAGE = "Not done: the request was stopped."
 
 
 def read_output_rows(
     connection: Connection, request_id: UUID, start: int, count: int
 ) -> Iterator[list[tuple[str | None, str | None]]]:
-    """For `count` products from position `start` on: object name and error text of each image."""
+    """Object name and error message of each image, for `count` products from position `start` on."""
     rows = connection.execute(
         select(products.c.position, images.c.object_name, images.c.status, images.c.error_message)
         .join(images, images.c.product_id == products.c.id)
@@ -30,6 +30,6 @@ def read_output_rows(
     )
     for _, of_product in groupby(rows, key=lambda row: row.position):
         yield [
-            (row.object_name, STOPPED if row.status is ImageStatus.CANCELLED else row.error_message)
+            (row.object_name, STOPPED_MESSAGE if row.status is ImageStatus.CANCELLED else row.error_message)
             for row in of_product
         ]

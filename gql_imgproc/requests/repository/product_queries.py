@@ -1,6 +1,6 @@
-"""Lists of products for the API: all of a tenant's, and those of requests, page by page, by status and by name.
+"""Pages of products for the API: of a tenant or of requests, filtered by status and by name.
 
-Each takes the tenant that asks, as `queries` do.
+Each takes the caller's tenant, as in `queries`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select, true
 
 from gql_imgproc.database import text_search
 from gql_imgproc.database.pagination import (
@@ -27,10 +27,11 @@ from gql_imgproc.database.pagination import (
 )
 from gql_imgproc.database.tables import products, requests
 from gql_imgproc.enums import ProductStatus
+from gql_imgproc.requests.repository.queries import PRODUCT_COLUMNS, Product
 from gql_imgproc.requests.repository.snapshots import request_of_tenant
 
-#: Larger than any position of a product.
-_NO_END = 2**31 - 1
+#: Larger than the position of any product.
+_MAX_POSITION = 2**31 - 1
 
 
 def products_page(
@@ -40,19 +41,20 @@ def products_page(
     *,
     name_contains: str | None = None,
     status: ProductStatus | None = None,
-) -> Page[Row[Any]]:
-    """Products of all requests of the tenant; keys are (identifier,)."""
+) -> Page[Product]:
+    """Products of all requests of the tenant; cursor keys are (ID,)."""
     rows, reached = _products(connection, tenant_id, window, name_contains, status)
     if not name_contains:
-        listed, bounds = select(products.c.id).where(*_products_of(tenant_id, status)), _product_bounds(window)
-        return page(rows, window, *has_rows_outside(connection, listed, (products.c.id,), bounds))
-    # As `has_rows_outside` does, but what would have to be looked for further off is taken to be there.
-    outwards = (
+        unsearched, bounds = select(products.c.id).where(*_products_of(tenant_id, status)), _product_bounds(window)
+        return page(rows, window, *has_rows_outside(connection, unsearched, (products.c.id,), bounds))
+    # As in `has_rows_outside`; rows beyond the search limit are assumed to exist.
+    outside_windows = (
         window.after and PageWindow(0, before=text_search.adjacent_key(window.after, 1), backward=True),
         window.before and PageWindow(0, after=text_search.adjacent_key(window.before, -1)),
     )
     earlier, later = (
-        bool(out and any(_products(connection, tenant_id, out, name_contains, status))) for out in outwards
+        bool(outside and any(_products(connection, tenant_id, outside, name_contains, status)))
+        for outside in outside_windows
     )
     return page(rows, window, earlier, later, reached)
 
@@ -63,21 +65,21 @@ def _products(
     window: PageWindow,
     name_contains: str | None,
     status: ProductStatus | None,
-) -> tuple[list[tuple[CursorKey, Row[Any]]], CursorKey | None]:
-    """Products of a window and one more, and the key that a search looked no further than, if that was not its end."""
+) -> tuple[list[tuple[CursorKey, Product]], CursorKey | None]:
+    """Products of a window and one more, and the key where a search stopped at its limit, if it did."""
     columns, reached = (products.c.id,), None
     if name_contains:
-        listed = select(products.c.id).where(*_products_of(tenant_id, status))
+        unsearched = select(products.c.id).where(*_products_of(tenant_id, status))
         beyond = text_search.find_search_limit(
-            connection, apply_window(listed, columns, _product_bounds(window), window)
+            connection, apply_window(unsearched, columns, _product_bounds(window), window)
         )
         if beyond is not None:
             reached = text_search.adjacent_key(beyond, 1 if window.backward else -1)
             window = replace(window, after=beyond) if window.backward else replace(window, before=beyond)
     matches = products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)
-    statement = select(products).where(*matches)
+    statement = select(*PRODUCT_COLUMNS).where(*matches)
     rows = connection.execute(apply_window(statement, columns, _product_bounds(window), window)).all()
-    return [((row.id,), row) for row in rows], reached
+    return [((row.id,), Product(*row)) for row in rows], reached
 
 
 def _product_bounds(window: PageWindow) -> Bounds:
@@ -92,13 +94,13 @@ def count_products(
     status: ProductStatus | None = None,
 ) -> int:
     if not name_contains and status is None:
-        # Written in the transaction that inserts the rows; counting a million of those takes a while.
+        # The counters of the requests: counting a million rows is slow.
         statement = select(func.sum(requests.c.ingested_products)).where(requests.c.tenant_id == tenant_id)
         return connection.execute(statement).scalar_one() or 0
     matches = [products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)]
     if name_contains:
-        listed = select(products.c.id).where(*_products_of(tenant_id, status)).order_by(products.c.id)
-        beyond = text_search.find_search_limit(connection, listed)
+        unsearched = select(products.c.id).where(*_products_of(tenant_id, status)).order_by(products.c.id)
+        beyond = text_search.find_search_limit(connection, unsearched)
         if beyond is not None:
             matches.append(products.c.id < beyond[0])
     return connection.execute(select(func.count()).select_from(products).where(*matches)).scalar_one()
@@ -112,8 +114,8 @@ def products_of_requests(
     *,
     name_contains: str | None = None,
     status: ProductStatus | None = None,
-) -> dict[UUID, Page[Row[Any]]]:
-    """The same window of the products of each request, in the order of its file; keys are (position,)."""
+) -> dict[UUID, Page[Product]]:
+    """The same window of the products of each request, in the order of its CSV; cursor keys are (position,)."""
     if name_contains:
         return {
             request_id: _search_in_request(connection, tenant_id, request_id, window, name_contains, status)
@@ -125,9 +127,9 @@ def products_of_requests(
         statement = _of_request(tenant_id, request_id, window, matches)
     else:
         statement = _windows(connection, tenant_id, request_ids, window, status)
-    rows: dict[UUID, list[tuple[CursorKey, Row[Any]]]] = defaultdict(list)
+    rows: dict[UUID, list[tuple[CursorKey, Product]]] = defaultdict(list)
     for row in connection.execute(statement):
-        rows[row.request_id].append(((row.position,), row))
+        rows[row.request_id].append(((row.position,), Product(*row)))
     earlier, later = (
         set()
         if key is None
@@ -143,9 +145,9 @@ def products_of_requests(
 def _of_request(
     tenant_id: UUID, request_id: UUID, window: PageWindow, matches: Sequence[ColumnElement[bool]]
 ) -> Select[Any]:
-    """A window of one request's products: read once, and no further than its end."""
-    whose = select(requests.c.id).where(*request_of_tenant(tenant_id, request_id)).scalar_subquery()
-    statement = select(products).where(products.c.request_id == whose, *matches)
+    """A window of one request's products; rows beyond the window are not read."""
+    own_request = select(requests.c.id).where(*request_of_tenant(tenant_id, request_id)).scalar_subquery()
+    statement = select(*PRODUCT_COLUMNS).where(products.c.request_id == own_request, *matches)
     return apply_window(statement, (products.c.position,), bounds_of(window, lambda key: (literal(key[0]),)), window)
 
 
@@ -156,22 +158,22 @@ def _search_in_request(
     window: PageWindow,
     name_contains: str,
     status: ProductStatus | None,
-) -> Page[Row[Any]]:
-    """A page of a search in one request."""
+) -> Page[Product]:
+    """A page of a search by name in one request."""
     matches = _matches(connection, name_contains, status)
     ingested = (
         connection.scalar(select(requests.c.ingested_products).where(*request_of_tenant(tenant_id, request_id))) or 0
     )
 
-    def look(asked: PageWindow) -> tuple[list[tuple[CursorKey, Row[Any]]], CursorKey | None]:
-        stretch, reached = text_search.search_window(asked, ingested)
-        rows = connection.execute(_of_request(tenant_id, request_id, stretch, matches)).all()
-        return [((row.position,), row) for row in rows], reached
+    def search(window: PageWindow) -> tuple[list[tuple[CursorKey, Product]], CursorKey | None]:
+        searched, reached = text_search.search_window(window, ingested)
+        rows = connection.execute(_of_request(tenant_id, request_id, searched, matches)).all()
+        return [((row.position,), Product(*row)) for row in rows], reached
 
-    # Whether there are others is looked for from the window outwards, and taken for granted further off.
-    earlier = window.after is not None and any(look(PageWindow(0, before=(window.after[0] + 1,), backward=True)))
-    later = window.before is not None and any(look(PageWindow(0, after=(window.before[0] - 1,))))
-    rows, reached = look(window)
+    # Rows beyond the search limit are assumed to exist.
+    earlier = window.after is not None and any(search(PageWindow(0, before=(window.after[0] + 1,), backward=True)))
+    later = window.before is not None and any(search(PageWindow(0, after=(window.before[0] - 1,))))
+    rows, reached = search(window)
     return page(rows, window, earlier, later, reached)
 
 
@@ -193,8 +195,8 @@ def _windows(
             terms.append(table.c.position < window.before[0])
         return and_(*terms, *_matches(connection, None, status, table))
 
-    # Where the window ends is looked up per request through the index, so that no row beyond it is read;
-    # a window function would read all products of each request.
+    # The end of each request's window is found through the index, so that no row beyond it is read. A window function
+    # would read all products of each request.
     end = (
         select(candidate.c.position)
         .where(matching(candidate))
@@ -207,11 +209,11 @@ def _windows(
     in_window = (
         products.c.position >= func.coalesce(end, 0)
         if window.backward
-        else products.c.position <= func.coalesce(end, _NO_END)
+        else products.c.position <= func.coalesce(end, _MAX_POSITION)
     )
     order = products.c.position.desc() if window.backward else products.c.position
     return (
-        select(products)
+        select(*PRODUCT_COLUMNS)
         .select_from(requests)
         .join(products, matching(products))
         .where(requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id, in_window)
@@ -222,10 +224,10 @@ def _windows(
 def _with_products(
     connection: Connection, tenant_id: UUID, request_ids: Collection[UUID], *where: ColumnElement[bool]
 ) -> set[UUID]:
-    """Those of the requests that have such a product."""
+    """The requests that have such a product."""
     visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
-    such = select(products.c.id).where(products.c.request_id == requests.c.id, *where).correlate(requests)
-    statement = select(requests.c.id).where(*visible, such.exists())
+    matching = select(products.c.id).where(products.c.request_id == requests.c.id, *where).correlate(requests)
+    statement = select(requests.c.id).where(*visible, matching.exists())
     return set(connection.execute(statement).scalars())
 
 
@@ -237,7 +239,7 @@ def count_products_of_requests(
     name_contains: str | None = None,
     status: ProductStatus | None = None,
 ) -> dict[UUID, int]:
-    """How many products each request has; those that have none are left out."""
+    """How many matching products each request has; requests without any are left out."""
     visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
     if not name_contains and status is None:
         statement = select(requests.c.id, requests.c.ingested_products).where(*visible)
@@ -253,8 +255,8 @@ def count_products_of_requests(
 
 
 def _products_of(tenant_id: UUID, status: ProductStatus | None) -> tuple[ColumnElement[bool], ...]:
-    own_products = products.c.tenant_id == tenant_id
-    return (own_products,) if status is None else (own_products, products.c.status == status)
+    of_tenant = products.c.tenant_id == tenant_id
+    return (of_tenant,) if status is None else (of_tenant, products.c.status == status)
 
 
 def _matches(

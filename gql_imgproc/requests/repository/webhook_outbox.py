@@ -1,14 +1,13 @@
-"""Statements on webhook deliveries: one row for each end that a request came to and that is told to somebody."""
+"""SQL for webhook deliveries: a transactional outbox with one row per (request, generation) that finished."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, Float, and_, bindparam, exists, not_, null, select, update
+from sqlalchemy import Connection, Float, Row, and_, bindparam, exists, not_, null, select, update
 from sqlalchemy import insert as insert_into
 
 from gql_imgproc.database.tables import requests, webhook_deliveries
@@ -19,13 +18,13 @@ from gql_imgproc.ids import new_id
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 
-#: Attempts that are remembered; the contract promises the last 20.
-LOG_LENGTH = 20
+#: Attempts in the log; the contract promises the last 20.
+MAX_LOGGED_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try and what came of it; it succeeded when there is no `error`."""
+    """One attempt and its result; it succeeded when `error` is None."""
 
     at: datetime
     http_status: int | None
@@ -42,32 +41,49 @@ class Attempt:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Self:
-        """From an entry of the column `log`."""
+        """From an entry of the column `attempts_log`."""
         return cls(datetime.fromisoformat(entry["at"]), entry["http_status"], entry["error"], entry["duration_ms"])
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """State of a delivery, for the API."""
+
+    status: WebhookStatus
+    attempts: int
+    last_http_status: int | None
+    #: When the next attempt is due, or the lease of the current one expires; None when final.
+    due_at: datetime | None
+    log: tuple[Attempt, ...]
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        log = tuple(Attempt.from_json(entry) for entry in row.attempts_log)
+        return cls(row.status, row.attempts, row.last_http_status, row.due_at, log)
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """The right to try a delivery once, until the lease runs out."""
+    """A delivery leased to this process for one attempt."""
 
     delivery_id: UUID
     lease_token: int
-    #: 1 for the first try.
+    #: 1 for the first attempt.
     attempt: int
-    #: When the try began, by the database's clock.
+    #: When the attempt started, by the database's clock.
     at: datetime
     url: str
     request: Snapshot
-    log: Sequence[dict[str, Any]]
+    log: tuple[Attempt, ...]
 
 
 _delivery = webhook_deliveries.c
 _this = _delivery.id == bindparam("delivery_id")
 _is_due = and_(_this, _delivery.due_at <= now())
 
-_DUE = select(_delivery.id).where(_delivery.due_at <= now()).order_by(_delivery.due_at).limit(bindparam("at_most"))
+_DUE = select(_delivery.id).where(_delivery.due_at <= now()).order_by(_delivery.due_at).limit(bindparam("max_count"))
 
-# Only while the request still is at the end that the delivery tells.
+# Only while the request is still in the generation that the delivery reports.
 _REQUEST = (
     select(*SNAPSHOT_COLUMNS)
     .join(
@@ -77,7 +93,7 @@ _REQUEST = (
     .where(_is_due)
 )
 
-# The try is counted before it is made, so that one that never comes back is counted too.
+# An attempt is counted before it is made, so that one without a result counts too.
 _CLAIM = (
     update(webhook_deliveries)
     .where(_is_due)
@@ -90,7 +106,7 @@ _CLAIM = (
     .returning(_delivery.lease_token, _delivery.attempts, _delivery.attempts_log, _delivery.updated_at)
 )
 
-# Asked again here: between the two statements the delivery may have become due.
+# Checked again here: the delivery may have become due between the two statements.
 _is_superseded = ~exists().where(requests.c.id == _delivery.request_id, requests.c.generation == _delivery.generation)
 _SUPERSEDE = (
     update(webhook_deliveries)
@@ -98,7 +114,7 @@ _SUPERSEDE = (
     .values(status=WebhookStatus.FAILED, due_at=null(), updated_at=now())
 )
 
-_TRIGGERED = (
+_SET_TRIGGERED = (
     update(requests)
     .where(
         requests.c.id == bindparam("request"),
@@ -110,7 +126,7 @@ _TRIGGERED = (
 
 
 def insert(connection: Connection, request_id: UUID, generation: int) -> UUID:
-    """Plans the first try for now; to be called in the transaction that ends the request."""
+    """Makes the first attempt due now. Call it in the transaction that finishes the request."""
     delivery_id = new_id()
     connection.execute(
         insert_into(webhook_deliveries).values(
@@ -126,15 +142,21 @@ def insert(connection: Connection, request_id: UUID, generation: int) -> UUID:
     return delivery_id
 
 
+def find_delivery(connection: Connection, request: Snapshot) -> UUID | None:
+    """The delivery of this generation of a request."""
+    of_generation = _delivery.request_id == request.id, _delivery.generation == request.generation
+    return connection.execute(select(_delivery.id).where(*of_generation)).scalar_one_or_none()
+
+
 def list_due(connection: Connection, limit: int) -> list[UUID]:
-    """Deliveries whose try is due or whose sender did not come back, the longest waiting first."""
-    return list(connection.scalars(_DUE, {"at_most": limit}))
+    """Deliveries whose attempt is due or whose lease expired, longest due first."""
+    return list(connection.scalars(_DUE, {"max_count": limit}))
 
 
 def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedDelivery | None:
-    """Takes a delivery that is due; None when it is not, or when somebody else has it.
+    """Claims a due delivery; None when it is not due, or another process has claimed it.
 
-    A delivery whose request was opened again meanwhile is given up: the request's next end has its own.
+    A delivery whose request was retried meanwhile fails: the request's next end has its own delivery.
     """
     request = connection.execute(_REQUEST, {"delivery_id": delivery_id}).one_or_none()
     if request is None:
@@ -150,43 +172,45 @@ def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) ->
         at=row.updated_at,
         url=request.webhook_url,
         request=to_snapshot(request),
-        log=row.attempts_log,
+        log=tuple(Attempt.from_json(entry) for entry in row.attempts_log),
     )
 
 
-def record(connection: Connection, claim: ClaimedDelivery, attempt: Attempt, next_delay_s: float | None) -> bool:
-    """Writes down what came of a try, and when the next one is due; None means never.
+def record_attempt(
+    connection: Connection, claim: ClaimedDelivery, attempt: Attempt, retry_delay_s: float | None
+) -> bool:
+    """Records an attempt, and when the next one is due; None is never.
 
-    False when the lease ran out and somebody else took the delivery: then theirs counts.
+    False when the lease expired and another process claimed the delivery: then only its attempt counts.
     """
-    delivered = attempt.error is None
-    planned = None if delivered else next_delay_s
-    if delivered:
+    is_delivered = attempt.error is None
+    delay_s = None if is_delivered else retry_delay_s
+    if is_delivered:
         status = WebhookStatus.DELIVERED
     else:
-        status = WebhookStatus.FAILED if planned is None else WebhookStatus.RETRYING
+        status = WebhookStatus.FAILED if delay_s is None else WebhookStatus.RETRYING
     recorded = connection.execute(
         update(webhook_deliveries)
         .where(_delivery.id == claim.delivery_id, _delivery.lease_token == claim.lease_token)
         .values(
             status=status,
             last_http_status=attempt.http_status,
-            due_at=null() if planned is None else now_plus(planned),
-            attempts_log=[*claim.log, attempt.to_json()][-LOG_LENGTH:],
+            due_at=null() if delay_s is None else now_plus(delay_s),
+            attempts_log=[logged.to_json() for logged in (*claim.log, attempt)][-MAX_LOGGED_ATTEMPTS:],
             updated_at=now(),
         )
     ).rowcount
-    if recorded and delivered:
-        connection.execute(_TRIGGERED, {"request": claim.request.id, "run": claim.request.generation})
+    if recorded and is_delivered:
+        connection.execute(_SET_TRIGGERED, {"request": claim.request.id, "run": claim.request.generation})
     return bool(recorded)
 
 
 def reset_for_resend(connection: Connection, tenant_id: UUID, request_id: UUID) -> tuple[UUID, Snapshot]:
-    """Makes the delivery of a request's last end due now; what is known of earlier tries is kept.
+    """Makes the delivery of a request's current generation due now; the log of earlier attempts stays.
 
-    Raises RequestNotFound, or NoWebhook when no address was given or the request is open.
+    Raises RequestNotFound, or NoWebhook when the request has no webhook URL or is open.
     """
-    # Locked, so that of two calls only one finds no row and makes it.
+    # Locked, so that only one of two calls inserts a missing delivery.
     row = connection.execute(
         select(*SNAPSHOT_COLUMNS).where(*request_of_tenant(tenant_id, request_id)).with_for_update()
     ).one_or_none()
@@ -195,10 +219,10 @@ def reset_for_resend(connection: Connection, tenant_id: UUID, request_id: UUID) 
     request = to_snapshot(row)
     if request.webhook_url is None or not request.status.is_terminal:
         raise NoWebhook
-    again = connection.execute(
+    existing = connection.execute(
         update(webhook_deliveries)
         .where(_delivery.request_id == request_id, _delivery.generation == request.generation)
         .values(status=WebhookStatus.PENDING, due_at=now(), updated_at=now())
         .returning(_delivery.id)
     ).scalar_one_or_none()
-    return again or insert(connection, request_id, request.generation), request
+    return existing or insert(connection, request_id, request.generation), request

@@ -12,7 +12,7 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.requests.repository import retry, transitions
+from gql_imgproc.requests.repository import retry, transitions, work_queries
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows
@@ -21,8 +21,8 @@ from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "REOPEN_CHUNK", 2)
-    monkeypatch.setattr(transitions, "REMOVAL_CHUNK", 2)
+    monkeypatch.setattr(retry, "RETRY_CHUNK", 2)
+    monkeypatch.setattr(transitions, "DELETE_CHUNK_PRODUCTS", 2)
 
 
 def given_failures(database: Database, *temporary: bool) -> UUID:
@@ -30,7 +30,7 @@ def given_failures(database: Database, *temporary: bool) -> UUID:
     request_id = given_request(database, *[1] * len(temporary))
     for passes in temporary:
         state = record(database, claimed(database, request_id), 0, replace(FAILED, error_retryable=passes))
-    assert finish(database, state, RequestStatus.FAILED, auto_retries=1) is not None
+    assert finish(database, state, RequestStatus.FAILED, max_auto_retries=1) is not None
     return request_id
 
 
@@ -39,7 +39,7 @@ def reopen(database: Database, request_id: UUID) -> Snapshot | None:
 
 
 def next_chunk(database: Database, held: RequestLease) -> Snapshot | None:
-    return database.write_now(retry.reopen_chunk, held)
+    return database.write_now(retry.reset_chunk, held)
 
 
 def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
@@ -89,7 +89,7 @@ def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database
     request_id = given_failures(database, *[False] * 5, True, False, True, True)
     assert database.read_now(retry.list_due_auto_retries, 9) == [(DEFAULT_TENANT, request_id)]
 
-    first = database.write_now(retry.reopen_retryable, DEFAULT_TENANT, request_id)
+    first = database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id)
     assert first is not None
     held = hold(database, request_id)
     second = next_chunk(database, held)
@@ -136,8 +136,8 @@ def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> N
     assert count(database, products) == 3 + 1
     assert reopen(database, request_id) is None
     assert database.read_now(retry.list_due_auto_retries, 9) == []
-    assert database.read_now(transitions.list_deleting, 60, 9) == []
-    assert database.read_now(transitions.list_deleting, 0, 9) == [(DEFAULT_TENANT, request_id)]
+    assert database.read_now(work_queries.list_deleting, 60, 9) == []
+    assert database.read_now(work_queries.list_deleting, 0, 9) == [(DEFAULT_TENANT, request_id)]
     assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
     assert not database.write_now(transitions.delete_chunk, DEFAULT_TENANT, request_id)
     assert [count(database, table) for table in (requests, products, images)] == [1, 1, 1]

@@ -48,7 +48,7 @@ def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(
     assert heir.images[0].attempts == 2
     with pytest.raises(LeaseLost):
         record(database, dead, 0, DONE)
-    assert not database.write_now(claims.extend_lease, dead, 60)
+    assert not database.write_now(claims.renew_lease, dead, 60)
     assert record(database, heir, 0, DONE).processed_images == 1
     assert_counters_equal_rows(database, request_id)
 
@@ -59,14 +59,14 @@ def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Databa
     ended, stopped = claimed(database, request_id), claimed(database, request_id)
     record(database, ended, 0, DONE)
 
-    assert database.write_now(claims.extend_lease, ended, 60)
+    assert database.write_now(claims.renew_lease, ended, 60)
 
     assert claim(database, request_id) is None
     assert_counters_equal_rows(database, request_id)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     held = hold(database, request_id)
     assert database.write_now(transitions.cancel_chunk, held)
-    assert not database.write_now(claims.extend_lease, stopped, 60)
+    assert not database.write_now(claims.renew_lease, stopped, 60)
 
 
 def test_an_image_gets_one_verdict(database: Database) -> None:
@@ -238,13 +238,13 @@ def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_th
     awake = hold(database, request_id)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
-    assert database.write_now(transitions.stop_unreadable, asleep) is None
+    assert database.write_now(transitions.mark_unreadable, asleep) is None
     assert now(database, request_id).termination_reason is TerminationReason.CANCELLED
-    stopped = database.write_now(transitions.stop_unreadable, awake)
+    stopped = database.write_now(transitions.mark_unreadable, awake)
 
     assert stopped is not None
     assert stopped.termination_reason is TerminationReason.CSV_UNREADABLE
-    assert database.write_now(transitions.stop_unreadable, awake) is None
+    assert database.write_now(transitions.mark_unreadable, awake) is None
     assert now(database, request_id).sequence == stopped.sequence
 
 
@@ -272,10 +272,10 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     record(database, mixed, 1, replace(FAILED, error_retryable=True))
     record(database, claimed(database, request_id), 0, FAILED)
     state = record(database, claimed(database, request_id), 0, DONE)
-    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
+    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
     assert database.read_now(retry.list_due_auto_retries, 10) == [(DEFAULT_TENANT, request_id)]
 
-    reopened = database.write_now(retry.reopen_retryable, DEFAULT_TENANT, request_id)
+    reopened = database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id)
 
     assert reopened is not None
     assert (reopened.failed_images, reopened.failed_products, reopened.pending_images) == (2, 1, 1)
@@ -284,6 +284,6 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     assert [image.url for image in again.images] == ["https://x.example/0/1"]
     state = record(database, again, 0, replace(FAILED, error_retryable=True))
     assert state.failed_products == 2
-    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, auto_retries=1, retry_after_s=0)
+    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
     assert database.read_now(retry.list_due_auto_retries, 10) == []
-    assert database.write_now(retry.reopen_retryable, DEFAULT_TENANT, request_id) is None
+    assert database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id) is None

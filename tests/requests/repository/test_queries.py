@@ -263,8 +263,7 @@ def test_single_rows(database: Database) -> None:
     assert product.product_name == "product 0"
     assert [row.position for row in by_product[product_id]] == [0, 1]
     assert by_product[request_id] == []
-    assert image is not None
-    assert image.input_image_urls[image.position] == "https://x.example/0/1"
+    assert image == (second, "https://x.example/0/1")
     assert nothing == [None] * 6
 
 

@@ -17,7 +17,15 @@ from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.database.tables import metadata, products
 from gql_imgproc.enums import AuditAction, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.requests.repository import claims, product_queries, queries, retry, transitions, webhook_outbox
+from gql_imgproc.requests.repository import (
+    claims,
+    product_queries,
+    queries,
+    retry,
+    transitions,
+    webhook_outbox,
+    work_queries,
+)
 from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.scenarios import FAILED, given_request
@@ -208,14 +216,14 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
         return told[-1]
 
     claim = do(lambda connection: claims.claim_product(connection, request_id, 60))
-    do(lambda connection: claims.extend_lease(connection, claim, 60))
+    do(lambda connection: claims.renew_lease(connection, claim, 60))
     do(lambda connection: claims.mark_crash_suspect(connection, claim, claim.images[0].id))
     failed = replace(FAILED, error_retryable=True)
     state = do(lambda connection: claims.record_image(connection, claim, claim.images[0].id, failed))
     do(lambda connection: claims.release_product(connection, claim, 0))
-    do(lambda connection: transitions.iter_open_requests(connection, None, 500))
-    do(lambda connection: transitions.count_claimable(connection, request_id, 32))
-    for again in (retry.reopen_retryable, retry.start_retry):
+    do(lambda connection: work_queries.list_open_requests(connection, None, 500))
+    do(lambda connection: work_queries.count_claimable(connection, request_id, 32))
+    for again in (retry.start_auto_retry, retry.start_retry):
         state = do(
             lambda connection: transitions.mark_stopping(
                 connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE
@@ -226,14 +234,14 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
         do(lambda connection, held=held: transitions.cancel_chunk(connection, held))
         do(lambda connection, held=held: list(read_output_rows(connection, request_id, 0, 1_000)))
         failure = RequestFailureCode.DEADLINE if again is retry.start_retry else None
-        end = FinalState(RequestStatus.FAILED, failure, "output-1.csv", auto_retries=1)
+        end = FinalState(RequestStatus.FAILED, failure, "output-1.csv", max_auto_retries=1)
         ended = do(lambda connection, held=held, state=state, end=end: transitions.finish(connection, held, state, end))
         assert ended is not None
         do(lambda connection: webhook_outbox.list_due(connection, 500))
         do(lambda connection: retry.list_due_auto_retries(connection, 500))
         assert do(lambda connection, again=again: again(connection, DEFAULT_TENANT, request_id)) is not None
         held = do(lambda connection: transitions.acquire(connection, request_id, 60))
-        do(lambda connection, held=held: retry.reopen_chunk(connection, held))
+        do(lambda connection, held=held: retry.reset_chunk(connection, held))
         do(lambda connection, held=held: transitions.release(connection, held))
     state = do(
         lambda connection: transitions.mark_stopping(
@@ -244,9 +252,9 @@ def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Datab
     do(lambda connection: transitions.cancel_chunk(connection, held))
     end = FinalState(RequestStatus.CANCELLED, None, "output-1.csv")
     assert do(lambda connection: transitions.finish(connection, held, state, end)) is not None
-    for look in (transitions.list_expired, transitions.list_deleting):
+    for look in (work_queries.list_expired, work_queries.list_deleting):
         do(lambda connection, look=look: look(connection, 0, 500))
-    do(lambda connection: transitions.list_with_leftover_objects(connection, 500))
+    do(lambda connection: work_queries.list_with_leftover_objects(connection, 500))
     assert do(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
 
     assert len(found) > 60

@@ -34,7 +34,7 @@ from gql_imgproc.enums import ImageStatus, Priority, RequestFailureCode, Request
 from gql_imgproc.errors import LeaseLost, NoWebhook
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.lifecycle import final_status
-from gql_imgproc.requests.repository import claims, create, retry, transitions, webhook_outbox
+from gql_imgproc.requests.repository import claims, create, retry, transitions, webhook_outbox, work_queries
 from gql_imgproc.requests.repository.claims import ClaimedProduct
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
@@ -123,7 +123,7 @@ class Life(RuleBasedStateMachine):
     def claim(self, lease_s: float) -> None:
         request = now(self.database, self.id)
         due = (
-            self.read(transitions.count_claimable, self.id, 1)
+            self.read(work_queries.count_claimable, self.id, 1)
             and not request.status.is_terminal
             and request.termination_reason is None
         )
@@ -149,11 +149,11 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(which=WHICH, lease_s=LEASES)
-    def extend_lease(self, which: int, lease_s: float) -> None:
+    def renew_lease(self, which: int, lease_s: float) -> None:
         claim = self.pick(self.claims, which)
         newest = self.is_newest(claim)
         with self.unchanged_unless(newest):
-            assert self.write(claims.extend_lease, claim, lease_s) == newest
+            assert self.write(claims.renew_lease, claim, lease_s) == newest
 
     @precondition(lambda self: self.claims)
     @rule(which=WHICH, delay_s=LEASES)
@@ -193,7 +193,9 @@ class Life(RuleBasedStateMachine):
     @rule(lease_s=LEASES)
     def take_hold(self, lease_s: float) -> None:
         free = any(
-            found.free for found in self.read(transitions.iter_open_requests, None, 1000) if found.request.id == self.id
+            found.is_lease_free
+            for found in self.read(work_queries.list_open_requests, None, 1000)
+            if found.request.id == self.id
         )
         taken = self.write(transitions.acquire, self.id, lease_s)
         assert (taken is not None) == free
@@ -225,14 +227,14 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.holds)
     @rule(which=WHICH)
-    def stop_unreadable(self, which: int) -> None:
+    def mark_unreadable(self, which: int) -> None:
         held = self.pick(self.holds, which)
         stops = (
             self.is_mine(held)
             and now(self.database, self.id).termination_reason is not TerminationReason.CSV_UNREADABLE
         )
         with self.unchanged_unless(stops):
-            assert (self.write(transitions.stop_unreadable, held) is not None) == stops
+            assert (self.write(transitions.mark_unreadable, held) is not None) == stops
 
     @precondition(lambda self: self.holds)
     @rule(which=WHICH)
@@ -301,7 +303,7 @@ class Life(RuleBasedStateMachine):
             opens = request.status.is_terminal and any(row.status in tried_again for row in failed)
         self.reopened = opens
         with self.unchanged_unless(opens):
-            state = self.write(retry.reopen_retryable if by_itself else retry.start_retry, DEFAULT_TENANT, self.id)
+            state = self.write(retry.start_auto_retry if by_itself else retry.start_retry, DEFAULT_TENANT, self.id)
             assert (state is not None) == opens
 
     # --- Webhooks.
@@ -329,7 +331,7 @@ class Life(RuleBasedStateMachine):
         newest = row.lease_token == tried.lease_token
         attempt = Attempt(datetime(2026, 1, 1, tzinfo=UTC), 200, error, 5)
         with self.unchanged_unless(newest):
-            assert self.write(webhook_outbox.record, tried, attempt, delay_s) == newest
+            assert self.write(webhook_outbox.record_attempt, tried, attempt, delay_s) == newest
 
     @rule()
     def resend(self) -> None:
@@ -480,7 +482,7 @@ def test_anybody_does_anything_in_any_order(database: Database) -> None:
         def __init__(self) -> None:
             super().__init__(database)
 
-    with mock.patch.object(transitions, "CANCEL_CHUNK", 1):
+    with mock.patch.object(transitions, "CANCEL_CHUNK_PRODUCTS", 1):
         run_state_machine_as_test(
             LifeHere,
             settings=settings(

@@ -45,7 +45,7 @@ def test_what_is_open_and_what_of_it_could_be_done(database: Database) -> None:
     assert seen.open_requests == {RequestStatus.PENDING: 1, RequestStatus.PROCESSING: 1}
     assert (seen.pending_products, seen.pending_images) == (4, 4)
     assert seen.claimable_products == 3
-    assert 60 <= seen.unchanged_s < 120
+    assert 60 <= seen.oldest_idle_s < 120
     assert seen.due_webhooks == 0
 
 

@@ -1,0 +1,106 @@
+"""Reads for workers and periodic tasks: which requests need something done, and how much. They span all tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select
+
+from gql_imgproc.database.tables import OPEN, images, is_open, products, requests
+from gql_imgproc.database.types import now, now_plus, seconds_since
+from gql_imgproc.enums import Priority
+from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.storage.paths import image_key
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """An open request, for the reconciler."""
+
+    request: Snapshot
+    #: Whether no process holds its lease.
+    is_lease_free: bool
+    #: Time since it was created, or last retried.
+    age_s: float
+
+
+def list_open_requests(connection: Connection, after: UUID | None, limit: int) -> list[OpenRequest]:
+    """Open requests after an ID, in the order of their IDs."""
+    statement = (
+        select(
+            *SNAPSHOT_COLUMNS,
+            (requests.c.lease_until <= now()).label("is_lease_free"),
+            seconds_since(func.coalesce(requests.c.retried_at, requests.c.created_at)).label("age_s"),
+        )
+        .where(is_open)
+        .order_by(requests.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(requests.c.id > after)
+    return [OpenRequest(to_snapshot(row), bool(row.is_lease_free), row.age_s) for row in connection.execute(statement)]
+
+
+def count_claimable(connection: Connection, request_id: UUID, limit: int) -> int:
+    """How many products of a request can be claimed now, counted up to `limit`."""
+    due = (
+        select(products.c.id)
+        .where(products.c.request_id == request_id, products.c.due_at <= now())
+        .limit(limit)
+        .subquery()
+    )
+    return connection.execute(select(func.count()).select_from(due)).scalar_one()
+
+
+def count_open_siblings(connection: Connection, request_id: UUID) -> int:
+    """How many requests of this request's tenant are open."""
+    tenant = select(requests.c.tenant_id).where(requests.c.id == request_id).scalar_subquery()
+    siblings = requests.alias("siblings")
+    open_siblings = siblings.c.tenant_id == tenant, siblings.c.status.in_(OPEN)
+    return connection.execute(select(func.count()).select_from(siblings).where(*open_siblings)).scalar_one()
+
+
+def list_open_of_tenant(connection: Connection, tenant_id: UUID, limit: int) -> list[tuple[UUID, Priority]]:
+    """Open requests of a tenant, oldest first."""
+    statement = select(requests.c.id, requests.c.priority).where(requests.c.tenant_id == tenant_id, is_open)
+    return [(row.id, row.priority) for row in connection.execute(statement.order_by(requests.c.id).limit(limit))]
+
+
+def list_deleting(connection: Connection, idle_s: float, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and ID of requests whose deletion was started at least `idle_s` ago and may have been interrupted."""
+    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.deletion_started_at <= now_plus(-idle_s))
+    return [(row.tenant_id, row.id) for row in connection.execute(statement.limit(limit))]
+
+
+def list_expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and ID of requests that finished at least `retention_s` ago, oldest first."""
+    statement = (
+        select(requests.c.tenant_id, requests.c.id)
+        .where(requests.c.completed_at <= now_plus(-retention_s), ~is_open)
+        .order_by(requests.c.completed_at)
+        .limit(limit)
+    )
+    return [(row.tenant_id, row.id) for row in connection.execute(statement)]
+
+
+def filter_existing(connection: Connection, request_ids: Collection[UUID]) -> set[UUID]:
+    return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(request_ids))))
+
+
+def list_with_leftover_objects(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and ID of requests that finished a while ago and may have stored objects that no row refers to."""
+    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.cleanup_at <= now())
+    return [
+        (row.tenant_id, row.id) for row in connection.execute(statement.order_by(requests.c.cleanup_at).limit(limit))
+    ]
+
+
+def image_keys(connection: Connection, image_ids: Collection[UUID]) -> set[str]:
+    """Object keys of these images."""
+    statement = select(images.c.request_id, images.c.object_name).where(
+        images.c.id.in_(image_ids), images.c.object_name.is_not(None)
+    )
+    return {image_key(row.request_id, row.object_name) for row in connection.execute(statement)}
