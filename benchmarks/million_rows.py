@@ -136,7 +136,7 @@ class Scenario:
             ),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
             "reconcile: open requests": lambda connection: work_queries.list_open_requests(connection, None, 500),
-            "reconcile: claimable products": lambda connection: work_queries.count_claimable(connection, request_id, 32),
+            "reconcile: claimable": lambda connection: work_queries.count_claimable(connection, request_id, 32),
         }
 
     def _work(self, request_id: UUID) -> None:

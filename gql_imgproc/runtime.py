@@ -1,4 +1,4 @@
-"""Everything a process holds open: made once by its door, handed down, closed once."""
+"""What a process holds open: database, queue, storage, HTTP client, CPU pool. Its entry point opens and closes it."""
 
 from __future__ import annotations
 
@@ -27,26 +27,23 @@ from gql_imgproc.system.memory_budget import MemoryBudget
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Threads for calls that wait on Redis; each call is short.
+#: Threads for short calls to Redis.
 BLOCKING_THREADS = 8
-#: Threads that read or write whole CSVs, which may take seconds: the short calls must not wait behind them.
-READING_THREADS = 2
-#: Webhooks being sent at once by one process: a receiver may take its time without keeping the others waiting.
-WEBHOOKS_AT_ONCE = 32
-#: Sources fetched for a look at once by one process; each may take `max_image_bytes` of its memory.
-SOURCES_AT_ONCE = 4
+#: Threads that read or write whole CSVs. This may take seconds, so they are not shared with short calls.
+CSV_THREADS = 2
+#: Webhooks that one process sends at once: slow receivers must not block others.
+MAX_CONCURRENT_WEBHOOKS = 32
+#: Source previews that one process fetches at once; each takes up to `max_image_bytes` of memory.
+MAX_CONCURRENT_PREVIEWS = 4
 
 
 class Runtime:
-    """Database, queue, events, storage, fetcher and threads of one process.
-
-    Open them inside the event loop that will use them.
-    """
+    """Shared connections and threads of one process. Create it inside the event loop that uses it."""
 
     def __init__(self, settings: Settings, *, durability: Durability = "power", cpu_slots: int = 1) -> None:
         self.settings = settings
         self.policy = NetworkPolicy(settings.fetch_allow_networks, settings.fetch_allow_ports)
-        # Read first: a malformed secret is told when the process starts, not when a webhook is due.
+        # Parsed first: a malformed secret fails the start, not a webhook later.
         self.webhook_keys = parse_webhook_keys(
             settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
         )
@@ -76,30 +73,30 @@ class Runtime:
         )
         self.cpu = CpuPool(cpu_slots, settings.megapixels_in_flight)
         self.fetched_bytes = MemoryBudget(settings.fetched_bytes_in_flight)
-        # Which slots of each request have their turn in this process.
+        # Slots of each request that this process works on.
         self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
-        # One picture at a time that may have killed an earlier worker.
+        # Held while an image is decoded that may have crashed an earlier worker.
         self.quarantine = asyncio.Lock()
-        self.webhooks = asyncio.Semaphore(WEBHOOKS_AT_ONCE)
-        self.sources = asyncio.Semaphore(SOURCES_AT_ONCE)
+        self.webhooks = asyncio.Semaphore(MAX_CONCURRENT_WEBHOOKS)
+        self.sources = asyncio.Semaphore(MAX_CONCURRENT_PREVIEWS)
         self.background = BackgroundTasks()
-        self._threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
-        self._readers = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="csv")
+        self._blocking_threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+        self._csv_threads = ThreadPoolExecutor(CSV_THREADS, thread_name_prefix="csv")
 
     async def run_blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs a call that waits for Redis, on a thread."""
-        # What it sends belongs to the trace of who calls.
+        """Runs a short blocking call on a thread."""
+        # Messages sent by the call carry the trace context of the caller.
         context = copy_context()
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: context.run(call, *args, **kwargs)
+            self._blocking_threads, lambda: context.run(call, *args, **kwargs)
         )
 
     async def run_csv_io(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs a call that reads or writes a CSV, on a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, lambda: call(*args, **kwargs))
+        """Runs a call that reads or writes a CSV on a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._csv_threads, lambda: call(*args, **kwargs))
 
     async def aclose(self) -> None:
-        """Closes everything, whatever of it fails."""
+        """Closes everything, even if a part fails."""
         await self.background.aclose()
         closers: list[Callable[[], Awaitable[object]]] = [
             self.hub.aclose,
@@ -108,8 +105,8 @@ class Runtime:
         ]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)
         self.cpu.close()
-        self._threads.shutdown()
-        self._readers.shutdown()
+        self._blocking_threads.shutdown()
+        self._csv_threads.shutdown()
         self.queue.close()
         self.leader_locks.close()
         self.publisher.close()

@@ -1,4 +1,4 @@
-"""What a caller may order to be done with a request: stop it, retry what failed, delete it."""
+"""Commands on a request: cancel it, retry its failed images, delete it."""
 
 from __future__ import annotations
 
@@ -26,34 +26,33 @@ from gql_imgproc.storage.paths import request_prefix
 
 log = logging.getLogger(__name__)
 
-#: How long `cancel` waits for the end of a large request before it answers all the same, in seconds.
+#: How long `cancel` waits for a large request to finish before it returns.
 CANCEL_WAIT_SECONDS = 10
 
 
 async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
-    """Stops a request; what is done stays, and its output CSV is written.
+    """Cancels a request. Completed images stay, and the output CSV is written.
 
-    A very large one may still be PROCESSING when this answers. Raises RequestNotFound or RequestAlreadyFinal.
+    A very large request may still be PROCESSING when this returns. Raises RequestNotFound or RequestAlreadyFinal.
     """
 
     def stop(connection: Connection) -> Snapshot | None:
-        stopped = transitions.mark_stopping(connection, caller.tenant_id, request_id, TerminationReason.CANCELLED)
-        if stopped:
+        stopping = transitions.mark_stopping(connection, caller.tenant_id, request_id, TerminationReason.CANCELLED)
+        if stopping:
             audit_log.record_event(
                 connection, caller, AuditAction.REQUEST_CANCELLED, encode_global_id(IdPrefix.REQUEST, request_id)
             )
-        return stopped
+        return stopping
 
-    stopped = await runtime.db.write(stop)
-    request = stopped or await _get(runtime, caller, request_id)
+    request = await runtime.db.write(stop) or await _get(runtime, caller, request_id)
     if request.status.is_terminal:
         raise RequestAlreadyFinal(request.status)
     try:
         async with asyncio.timeout(CANCEL_WAIT_SECONDS):
             await finish(runtime, request_id)
-            async with aclosing(watch(runtime, caller.tenant_id, request_id)) as states:
-                async for state in states:
-                    request = state
+            async with aclosing(watch(runtime, caller.tenant_id, request_id)) as snapshots:
+                async for snapshot in snapshots:
+                    request = snapshot
     except TimeoutError:
         log.info("cancellation continues in the background", extra={"request": request_id})
         await best_effort(runtime, lambda: runtime.queue.finish(request_id))
@@ -61,62 +60,63 @@ async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot
 
 
 async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
-    """Does the failed images of a final request again. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
+    """Retries the failed images of a final request. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
     limits = quota_limits(runtime.settings, caller)
-    tries: list[Snapshot] = []
+    # The transaction may run again after a commit whose answer was lost.
+    runs: list[Snapshot] = []
 
-    def reopen(connection: Connection) -> Snapshot | None:
-        reopened = retry.start_retry(connection, caller.tenant_id, request_id, limits)
-        if reopened:
-            tries.append(reopened)
+    def start(connection: Connection) -> Snapshot | None:
+        retried = retry.start_retry(connection, caller.tenant_id, request_id, limits)
+        if retried:
+            runs.append(retried)
             audit_log.record_event(
                 connection, caller, AuditAction.REQUEST_RETRIED, encode_global_id(IdPrefix.REQUEST, request_id)
             )
-        return reopened
+        return retried
 
-    reopened = await runtime.db.write(reopen)
-    if reopened is None:
-        reopened = await _get(runtime, caller, request_id)
-        if reopened.generation not in {made.generation for made in tries}:
+    request = await runtime.db.write(start)
+    if request is None:
+        request = await _get(runtime, caller, request_id)
+        if request.generation not in {run.generation for run in runs}:
             raise NothingToRetry
-        # Our own commit, whose answer was lost.
-    await publish(runtime, reopened)
-    await enqueue_workers(runtime, request_id, reopened.priority)
-    if reopened.failed_images or reopened.cancelled_images:
-        # There may be further chunks.
+    await publish(runtime, request)
+    await enqueue_workers(runtime, request_id, request.priority)
+    if request.failed_images or request.cancelled_images:
+        # There may be more chunks to reset.
         await best_effort(runtime, lambda: runtime.queue.finish(request_id))
-    return reopened
+    return request
 
 
 async def delete(runtime: Runtime, caller: Caller, request_id: UUID) -> None:
-    """Removes a final request and all it stored. Raises RequestNotFound or RequestNotFinal."""
-    tries: list[bool] = []
+    """Deletes a final request and everything it stored. Raises RequestNotFound or RequestNotFinal."""
+    # As in `retry_failed`.
+    runs: list[bool] = []
 
-    def begin(connection: Connection) -> bool:
+    def start(connection: Connection) -> bool:
         deleted = transitions.start_deletion(connection, caller.tenant_id, request_id)
-        tries.append(deleted)
+        runs.append(deleted)
         if deleted:
             audit_log.record_event(
                 connection, caller, AuditAction.REQUEST_DELETED, encode_global_id(IdPrefix.REQUEST, request_id)
             )
         return deleted
 
-    if not await runtime.db.write(begin):
+    if not await runtime.db.write(start):
         try:
             raise RequestNotFinal((await _get(runtime, caller, request_id)).status)
         except RequestNotFound:
-            # Our own commit, whose answer was lost, removed a small one.
-            if not any(tries):
+            # An earlier run of the transaction may have deleted a small request.
+            if not any(runs):
                 raise
     await delete_chunks(runtime, caller.tenant_id, request_id)
 
 
 async def delete_chunks(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> None:
-    """Goes on with a removal that has begun, to its end."""
+    """Finishes a deletion that was started."""
     while await runtime.db.write(transitions.delete_chunk, tenant_id, request_id):  # noqa: ASYNC110 - see below
-        # SQLite's write lock must be let go between chunks.
+        # Lets other writers acquire SQLite's lock between chunks.
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-    # The rows went first: objects without rows are only waste, rows without objects would be lies.
+    # Rows are deleted first: objects without rows only take space, rows without objects would be wrong.
     await runtime.storage.delete_prefix(request_prefix(request_id))
 
 

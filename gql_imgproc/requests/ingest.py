@@ -1,4 +1,4 @@
-"""Taking in the rows of an accepted CSV, chunk by chunk, from wherever an earlier attempt ended."""
+"""Inserts the rows of an accepted CSV in chunks, starting where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import UUID
 from gql_imgproc.csvfile.reader import ProductRow, read_rows
 from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageError
 from gql_imgproc.metrics import LEASES_LOST
+from gql_imgproc.requests.errors import CsvChanged
 from gql_imgproc.requests.lease import lease_request
 from gql_imgproc.requests.limits import tenant_limits
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
@@ -25,25 +26,21 @@ from gql_imgproc.storage.temporary_file import temporary_file
 
 log = logging.getLogger(__name__)
 
-#: Rows inserted in one transaction: 5,000 would hold SQLite's write lock until other writers notice.
+#: Rows inserted in one transaction; with 5,000, other writers would notice the wait for SQLite's lock.
 CHUNK_PRODUCTS = 2_000
-#: Pause after a chunk, so that other writers get the lock, in seconds.
+#: Pause after each chunk, so that other writers can acquire the lock.
 CHUNK_PAUSE_SECONDS = 0.002
 
 
-class CsvChanged(Exception):
-    """The stored CSV has not as many rows as were counted when it was accepted."""
-
-
 async def ingest(runtime: Runtime, request_id: UUID) -> None:
-    """Inserts the rows that are missing, waking workers as they come. Ends at once when another does it."""
+    """Inserts the missing rows and wakes workers. Returns at once when another process holds the request's lease."""
     try:
-        async with lease_request(runtime, request_id) as hold:
-            if hold is None:
+        async with lease_request(runtime, request_id) as lease:
+            if lease is None:
                 return
-            if hold.request.needs_rows:
+            if lease.request.needs_rows:
                 async with request_span(runtime, "ingest", request_id):
-                    await _insert_chunk(runtime, hold)
+                    await _insert_missing_rows(runtime, lease)
     except LeaseLost:
         LEASES_LOST.labels("ingestion").inc()
         log.info("ingestion skipped: lease lost", extra={"request": request_id})
@@ -51,37 +48,32 @@ async def ingest(runtime: Runtime, request_id: UUID) -> None:
     except StorageError as error:
         log.warning("ingestion postponed until the next reconcile", extra={"request": request_id, "reason": str(error)})
         return
-    # It may have been stopped meanwhile; finishing looks at that.
+    # It may have been stopped meanwhile.
     await best_effort(runtime, lambda: runtime.queue.finish(request_id))
 
 
-async def _insert_chunk(runtime: Runtime, hold: RequestLease) -> None:
-    """Inserts all missing rows, or stops a request whose CSV will never be read again."""
-    request = hold.request
+async def _insert_missing_rows(runtime: Runtime, lease: RequestLease) -> None:
+    """Inserts all missing rows, or stops the request when its stored CSV cannot be read."""
+    request = lease.request
     try:
         with temporary_file() as file:
             await runtime.storage.download(input_key(request.id), file)
-            await _insert_rows(runtime, hold, file)
+            await _insert_rows(runtime, lease, file)
     except (InvalidCsv, CsvChanged, ObjectMissing):
         log.exception("stored CSV cannot be read", extra={"request": request.id})
-        await runtime.db.write(transitions.mark_unreadable, hold)
+        await runtime.db.write(transitions.mark_unreadable, lease)
 
 
-async def _insert_rows(runtime: Runtime, hold: RequestLease, file: BinaryIO) -> None:
-    request, lease_s = hold.request, runtime.settings.lease_seconds
+async def _insert_rows(runtime: Runtime, lease: RequestLease, file: BinaryIO) -> None:
+    request, lease_s = lease.request, runtime.settings.lease_seconds
     first, end = request.ingested_products, request.total_products
     rows = await runtime.run_csv_io(_skip_rows, file, first)
     for start in range(first, end, CHUNK_PRODUCTS):
         chunk = await runtime.run_csv_io(_take, rows, min(CHUNK_PRODUCTS, end - start))
         if len(chunk) < min(CHUNK_PRODUCTS, end - start):
             raise CsvChanged
-        state = await runtime.db.write(
-            create.insert_chunk,
-            hold,
-            chunk,
-            lease_s,
-        )
-        await publish(runtime, state)
+        snapshot = await runtime.db.write(create.insert_chunk, lease, chunk, lease_s)
+        await publish(runtime, snapshot)
         if start == first:
             await enqueue_workers(runtime, request.id, request.priority)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Work that is ours for a while only: the lease is extended as long as the work goes on."""
+"""Leases: renewed while the work they protect runs."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def renewing(extend: Callable[[], Awaitable[bool]], lease_s: float) -> AsyncIterator[None]:
-    """Extends a lease of so many seconds while the block runs.
+async def renewing(renew: Callable[[], Awaitable[bool]], lease_s: float) -> AsyncIterator[None]:
+    """Renews a lease while the block runs.
 
-    The block is ended with LeaseLost when the lease is lost, or could not be extended before it ran out.
+    Cancels the block with LeaseLost when the lease is lost, or could not be renewed before it expired.
     """
     try:
         async with asyncio.timeout(None) as scope:
-            keeper = asyncio.create_task(_keep(extend, lease_s, scope), name="lease")
+            renewal = asyncio.create_task(_renew_periodically(renew, lease_s, scope), name="lease")
             try:
                 yield
             finally:
-                keeper.cancel()
+                renewal.cancel()
     except TimeoutError:
         if scope.expired():
             raise LeaseLost from None
         raise
 
 
-async def _keep(extend: Callable[[], Awaitable[bool]], lease_s: float, scope: asyncio.Timeout) -> None:
+async def _renew_periodically(renew: Callable[[], Awaitable[bool]], lease_s: float, scope: asyncio.Timeout) -> None:
     now = asyncio.get_running_loop().time
-    ours_until = now() + lease_s
-    while now() < ours_until:
+    expires_at = now() + lease_s
+    while now() < expires_at:
         await asyncio.sleep(lease_s / 3)
-        asked = now()
+        started_at = now()
         try:
-            if not await extend():
+            if not await renew():
                 break
-            ours_until = asked + lease_s
+            expires_at = started_at + lease_s
         except Exception as error:
             log.warning("lease renewal failed", extra={"reason": str(error)})
     scope.reschedule(now())
@@ -52,21 +52,21 @@ async def _keep(extend: Callable[[], Awaitable[bool]], lease_s: float, scope: as
 
 @asynccontextmanager
 async def lease_request(runtime: Runtime, request_id: UUID) -> AsyncIterator[RequestLease | None]:
-    """The hold on an open request, given back after the block; None when another process has it.
+    """The lease of an open request, released after the block; None when another process holds it.
 
-    The block is ended with LeaseLost when the hold is lost.
+    Cancels the block with LeaseLost when the lease is lost.
     """
     lease_s = runtime.settings.lease_seconds
-    hold = await runtime.db.write(transitions.acquire, request_id, lease_s)
-    if hold is None:
+    lease = await runtime.db.write(transitions.acquire, request_id, lease_s)
+    if lease is None:
         yield None
         return
 
-    async def extend() -> bool:
-        return await runtime.db.write(transitions.renew, hold, lease_s)
+    async def renew() -> bool:
+        return await runtime.db.write(transitions.renew, lease, lease_s)
 
     try:
-        async with renewing(extend, lease_s):
-            yield hold
+        async with renewing(renew, lease_s):
+            yield lease
     finally:
-        await runtime.db.write(transitions.release, hold)
+        await runtime.db.write(transitions.release, lease)

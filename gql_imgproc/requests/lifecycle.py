@@ -1,4 +1,4 @@
-"""The end of a request: what is pending cancelled if it is being stopped, output CSV, final status, webhook."""
+"""Finishes requests: cancels or resets images in chunks, stores the output CSV, sets the final status."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from gql_imgproc.storage.temporary_file import temporary_file
 
 log = logging.getLogger(__name__)
 
-#: Products whose results are read at once while the output CSV is written.
+#: Products whose results are read in one query while the output CSV is written.
 RESULTS_PAGE = 1_000
 
 
 async def finish(runtime: Runtime, request_id: UUID) -> None:
-    """Brings a request to its final status when nothing of it is pending, or when it is being stopped.
+    """Finishes a request when nothing is pending, or when it is stopping.
 
-    The output CSV is stored first, so that who sees a final status can download. Ends at once when another
-    process holds the request.
+    The output CSV is stored first, so it can be downloaded as soon as the status is final. Returns at once when another
+    process holds the request's lease.
     """
     async with request_span(runtime, "finish", request_id):
         await _finish(runtime, request_id)
@@ -44,10 +44,10 @@ async def finish(runtime: Runtime, request_id: UUID) -> None:
 
 async def _finish(runtime: Runtime, request_id: UUID) -> None:
     try:
-        async with lease_request(runtime, request_id) as hold:
-            if hold is None:
+        async with lease_request(runtime, request_id) as lease:
+            if lease is None:
                 return
-            ended = await _end(runtime, hold)
+            finished = await _finish_leased(runtime, lease)
     except LeaseLost:
         LEASES_LOST.labels("finishing").inc()
         log.info("finish skipped: lease lost", extra={"request": request_id})
@@ -55,81 +55,81 @@ async def _finish(runtime: Runtime, request_id: UUID) -> None:
     except StorageError as error:
         log.warning("finish postponed until the next reconcile", extra={"request": request_id, "reason": str(error)})
         return
-    if ended is None:
-        await _take_next_step(runtime, hold.request)
+    if finished is None:
+        await _take_next_step(runtime, lease.request)
         return
-    _count(ended)
-    await publish(runtime, ended)
-    if delivery := await runtime.db.read(webhook_outbox.find_delivery, ended):
+    _log_finished(finished)
+    await publish(runtime, finished)
+    if delivery := await runtime.db.read(webhook_outbox.find_delivery, finished):
         await best_effort(runtime, lambda: runtime.queue.deliver(delivery))
-    await share_out(runtime, ended.tenant_id)
+    await share_out(runtime, finished.tenant_id)
 
 
-def _count(ended: Snapshot) -> None:
-    REQUESTS_FINISHED.labels(ended.status.value).inc()
-    told: dict[str, object] = {"request": ended.id, "status": ended.status.value}
-    if ended.started_at is not None and ended.completed_at is not None:
-        seconds = (ended.completed_at - ended.started_at).total_seconds()
+def _log_finished(request: Snapshot) -> None:
+    REQUESTS_FINISHED.labels(request.status.value).inc()
+    fields: dict[str, object] = {"request": request.id, "status": request.status.value}
+    if request.started_at is not None and request.completed_at is not None:
+        seconds = (request.completed_at - request.started_at).total_seconds()
         REQUEST_SECONDS.observe(seconds)
-        told["seconds"] = round(seconds, 3)
-    images = {"processed_images": ended.processed_images, "failed_images": ended.failed_images}
-    sizes = {"input_bytes": ended.input_bytes, "output_bytes": ended.output_bytes}
-    log.info("request finished", extra=told | images | sizes)
+        fields["seconds"] = round(seconds, 3)
+    images = {"processed_images": request.processed_images, "failed_images": request.failed_images}
+    sizes = {"input_bytes": request.input_bytes, "output_bytes": request.output_bytes}
+    log.info("request finished", extra=fields | images | sizes)
 
 
-async def _end(runtime: Runtime, hold: RequestLease) -> Snapshot | None:
-    """The request with its final status; None when it is not ready for one."""
-    request = hold.request
+async def _finish_leased(runtime: Runtime, lease: RequestLease) -> Snapshot | None:
+    """The request with its final status; None when it cannot finish yet."""
+    request = lease.request
     if request.needs_rows:
         return None
     if request.termination_reason is not None:
-        while await runtime.db.write(transitions.cancel_chunk, hold):  # noqa: ASYNC110 - see below
-            # SQLite's write lock must be let go between chunks.
+        while await runtime.db.write(transitions.cancel_chunk, lease):  # noqa: ASYNC110 - see below
+            # Lets other writers acquire SQLite's lock between chunks.
             await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-        request = await _now(runtime, request)
+        request = await _reload(runtime, request)
     else:
         if request.generation > 1:
-            request = await _reopen_rest(runtime, hold)
+            request = await _reset_remaining_chunks(runtime, lease)
         if request.pending_images:
             return None
-    output = await _store_output(runtime, hold, request)
+    output = await _store_output(runtime, lease, request)
     status, failure = final_status(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
     settings = runtime.settings
-    end = FinalState(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
-    return await runtime.db.write(transitions.finish, hold, request, end)
+    final = FinalState(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
+    return await runtime.db.write(transitions.finish, lease, request, final)
 
 
-async def _reopen_rest(runtime: Runtime, hold: RequestLease) -> Snapshot:
-    """Opens what is left of a large request that is being opened again; the request as it is then."""
-    request = hold.request
-    while state := await runtime.db.write(retry.reset_chunk, hold):
-        request = state
+async def _reset_remaining_chunks(runtime: Runtime, lease: RequestLease) -> Snapshot:
+    """Resets the remaining chunks of a retry; returns the updated request."""
+    request = lease.request
+    while snapshot := await runtime.db.write(retry.reset_chunk, lease):
+        request = snapshot
         await publish(runtime, request)
         await enqueue_workers(runtime, request.id, request.priority)
-        # SQLite's write lock must be let go between chunks.
+        # Lets other writers acquire SQLite's lock between chunks.
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
 
 
 async def _take_next_step(runtime: Runtime, seen: Snapshot) -> None:
-    """Sees to the next step of a request that could not be finished; what nothing changed is left to the sweep."""
-    request = await _now(runtime, seen)
+    """Enqueues the next step of a request that could not finish, if its state has changed since it was `seen`."""
+    request = await _reload(runtime, seen)
     if request.needs_rows:
         await best_effort(runtime, lambda: runtime.queue.ingest(request.id))
     elif request.termination_reason is not seen.termination_reason or bool(request.pending_images) is not bool(
         seen.pending_images
     ):
-        # It was stopped while its output was written, and that end is another one; or its last image ended while
-        # we held it, and who was called for that found us.
+        # It was stopped while its output was written; or its last image finished while we held the lease, and the
+        # process that was to finish the request found it taken.
         await best_effort(runtime, lambda: runtime.queue.finish(request.id))
 
 
-async def _now(runtime: Runtime, seen: Snapshot) -> Snapshot:
+async def _reload(runtime: Runtime, seen: Snapshot) -> Snapshot:
     return await runtime.db.read(queries.get_request, seen.tenant_id, seen.id) or seen
 
 
 def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode | None]:
-    """The final status of a request of which nothing is pending."""
+    """The final status of a request without pending images."""
     match request.termination_reason:
         case TerminationReason.CANCELLED:
             return RequestStatus.CANCELLED, None
@@ -138,7 +138,7 @@ def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode |
         case TerminationReason.CSV_UNREADABLE:
             return RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
     if request.cancelled_images:
-        # Its failed images were retried after it had been cancelled.
+        # Its failed images were retried after it was cancelled.
         return RequestStatus.CANCELLED, None
     if request.failed_images == request.total_images:
         return RequestStatus.FAILED, RequestFailureCode.ALL_IMAGES_FAILED
@@ -147,36 +147,33 @@ def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode |
     return RequestStatus.COMPLETED, None
 
 
-async def _store_output(runtime: Runtime, hold: RequestLease, request: Snapshot) -> str | None:
-    """Name of the output CSV, once it is stored; None when the CSV that it extends cannot be read again."""
+async def _store_output(runtime: Runtime, lease: RequestLease, request: Snapshot) -> str | None:
+    """Stores the output CSV and returns its name; None when the stored CSV cannot be read."""
     if request.termination_reason is TerminationReason.CSV_UNREADABLE:
         return None
-    name = output_name(hold.token)
+    name = output_name(lease.token)
     try:
         with temporary_file() as source, temporary_file() as output:
             await runtime.storage.download(input_key(request.id), source)
             await runtime.run_csv_io(write_output, source, output, tenant_limits(), _results(runtime, request))
-            # As we would serve it: a bucket serves it too.
+            # The same headers as in our own responses: a bucket may serve the object directly.
             headers = ObjectHeaders(
                 OUTPUT_TYPE, OUTPUT_CACHE, content_disposition(output_filename(request.csv_filename))
             )
             await runtime.storage.put_file(output_key(request.id, name), output, headers)
     except (InvalidCsv, ObjectMissing, ValueError):
-        # A ValueError says that it has not the rows any more that were counted.
+        # A ValueError means that the CSV has another number of rows than when it was accepted.
         log.exception("stored CSV cannot be read", extra={"request": request.id})
         return None
     return name
 
 
 def _results(runtime: Runtime, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
-    """Addresses and errors of the images of each product, in the order of the file."""
+    """URLs and errors of the images of each product, in the order of the CSV."""
     public_url = runtime.settings.public_url
     for start in range(0, request.total_products, RESULTS_PAGE):
-        page = runtime.db.read_now(
-            lambda connection, start=start: list(read_output_rows(connection, request.id, start, RESULTS_PAGE))  # type: ignore[misc]  # bound per turn of the loop
-        )
-        for found in page:
+        for images in runtime.db.read_now(read_output_rows, request.id, start, RESULTS_PAGE):
             yield (
-                [public_url + image_path(request.id, name) if name else None for name, _ in found],
-                [error for _, error in found],
+                [public_url + image_path(request.id, name) if name else None for name, _ in images],
+                [error for _, error in images],
             )

@@ -1,4 +1,4 @@
-"""The limits of the core's rooms, from the settings."""
+"""Limits of other packages, from the settings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def csv_limits(settings: Settings) -> CsvLimits:
 
 
 def tenant_limits() -> CsvLimits:
-    """For a file that was accepted before: it stays readable when the settings are lowered afterwards."""
-    most = 2**31
-    return CsvLimits(max_products=most, max_images=most, max_columns=most, max_field_chars=most)
+    """No limits, for a CSV that was accepted: it stays readable when the settings are lowered later."""
+    unlimited = 2**31
+    return CsvLimits(max_products=unlimited, max_images=unlimited, max_columns=unlimited, max_field_chars=unlimited)
 
 
 def image_limits(settings: Settings) -> ImageLimits:
@@ -34,7 +34,7 @@ def image_limits(settings: Settings) -> ImageLimits:
 
 
 def quota_limits(settings: Settings, caller: Caller) -> Limits | None:
-    """Quotas of tenants that have none of their own; None for a caller whom none bind."""
+    """Default quotas of tenants; None for a caller without quotas."""
     if caller.is_unlimited:
         return None
     return Limits(

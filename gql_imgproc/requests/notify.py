@@ -1,4 +1,7 @@
-"""Telling others what was committed. What is lost here is healed: watchers look at the database, workers are swept."""
+"""Publishes committed changes and enqueues messages.
+
+A lost message does no harm: watchers poll the database, and the reconciler enqueues missing work.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 async def best_effort(runtime: Runtime, *calls: Callable[[], object]) -> None:
-    """Makes calls to Redis on one thread hop; one that fails is logged, since a sweep makes it again."""
+    """Makes calls to Redis on one thread. A failure is logged only: the reconciler repeats the call."""
 
     def call_all() -> None:
         for call in calls:
@@ -34,22 +37,22 @@ async def best_effort(runtime: Runtime, *calls: Callable[[], object]) -> None:
 
 
 async def publish(runtime: Runtime, snapshot: Snapshot) -> None:
-    """Tells all who watch the request."""
+    """Sends the snapshot to all watchers of the request."""
     await best_effort(runtime, lambda: runtime.publisher.publish(snapshot.id, snapshot.to_event()))
 
 
 async def enqueue_workers(runtime: Runtime, request_id: UUID, priority: Priority, census: Census | None = None) -> int:
-    """Sends as many wake-up calls as there are products to claim, up to the request's share, less those on their way.
+    """Enqueues one message per claimable product, up to the request's share, minus those already queued.
 
-    How many were missing; when Redis did not take them, the next sweep finds the same ones.
+    Returns how many were missing. If Redis is unavailable, the next reconcile enqueues them.
     """
     window, queue = runtime.settings.window, runtime.queue
 
-    def wanted(connection: Connection) -> tuple[int, int]:
+    def count(connection: Connection) -> tuple[int, int]:
         claimable = work_queries.count_claimable(connection, request_id, window)
         return claimable, share_of(window, work_queries.count_open_siblings(connection, request_id)) if claimable else 0
 
-    claimable, share = await runtime.db.read(wanted)
+    claimable, share = await runtime.db.read(count)
     if not claimable:
         return 0
     if census is None:
@@ -64,7 +67,7 @@ async def enqueue_workers(runtime: Runtime, request_id: UUID, priority: Priority
 
 
 async def share_out(runtime: Runtime, tenant_id: UUID) -> None:
-    """Gives the places of a request that has ended to the other open ones of its tenant, if that makes a difference."""
+    """Gives the share of a finished request to the other open requests of its tenant, if their shares grow."""
     window = runtime.settings.window
     others = await runtime.db.read(work_queries.list_open_of_tenant, tenant_id, window)
     if not others or share_of(window, len(others)) == share_of(window, len(others) + 1):
@@ -78,5 +81,5 @@ async def share_out(runtime: Runtime, tenant_id: UUID) -> None:
 
 
 def share_of(window: int, open_requests: int) -> int:
-    """Slots of each of so many open requests of one tenant; each has one at least, or it would never end."""
+    """Messages per open request of a tenant: at least one, or a request would never finish."""
     return max(1, window // max(1, open_requests))

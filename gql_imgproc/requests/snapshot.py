@@ -1,4 +1,4 @@
-"""The state of a request as one value: what is published, and what every view of a request is built from."""
+"""The state of a request as one immutable value: published to watchers and returned by the API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gql_imgproc.messaging.pubsub import Event
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is known of a request but its products; the fields are columns of `requests`."""
+    """A request without its products; the fields are columns of `requests`."""
 
     id: UUID
     tenant_id: UUID
@@ -49,7 +49,7 @@ class Snapshot:
 
     @property
     def needs_rows(self) -> bool:
-        """Whether rows of its CSV are still to be taken in."""
+        """Whether rows of its CSV are not inserted yet."""
         return (
             self.ingested_products < self.total_products
             and self.termination_reason is not TerminationReason.CSV_UNREADABLE
@@ -57,7 +57,7 @@ class Snapshot:
 
     @property
     def has_output(self) -> bool:
-        """Whether there is an output CSV; of an earlier run, while the request is not final."""
+        """Whether there is an output CSV. While a retry runs, it is that of the previous run."""
         return self.output_name is not None
 
     @property
@@ -71,48 +71,47 @@ class Snapshot:
 
     @property
     def progress_percent(self) -> float:
-        """From 0 to 100, rounded down to a tenth, so that 100 means all."""
+        """From 0 to 100, rounded down to a tenth, so that 100 means all images."""
         return 1000 * self.finished_images // self.total_images / 10 if self.total_images else 100.0
 
     @property
     def rate(self) -> float | None:
-        """Images that recently ended per second; None when not known or final."""
+        """Images finished per second, measured recently; None when unknown or final."""
         return None if self.status.is_terminal else self.images_per_second
 
     @property
     def estimated_completion_at(self) -> datetime | None:
-        """When the last image ends if the rate stays; None when not known or final."""
+        """When the last image finishes at the current rate; None when unknown or final."""
         if not self.rate:
             return None
         return self.updated_at + timedelta(seconds=min(self.pending_images / self.rate, 10**9))
 
     def to_json(self) -> str:
-        """A few hundred bytes; `from_json` is the inverse."""
+        """A few hundred bytes, for `from_json`."""
         values = {name: getattr(self, name) for name in FIELDS}
         return json.dumps(
             values, default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value)
         )
 
     def to_event(self) -> Event:
-        """What is published of it."""
         return Event(self.sequence, self.to_json().encode())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError when it is something else."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for any other text."""
         stored = json.loads(text)
         if not isinstance(stored, dict):
             raise ValueError("not a snapshot")
-        # What a newer version of a process publishes may have more.
+        # Processes of a newer version may publish more fields.
         values = {name: value for name, value in stored.items() if name in FIELDS}
         for name in ("created_at", "updated_at", "started_at", "completed_at"):
             values[name] = values[name] and datetime.fromisoformat(values[name])
-        for name, kind in _KINDS.items():
-            values[name] = values[name] and kind(values[name])
+        for name, convert in _CONVERTERS.items():
+            values[name] = values[name] and convert(values[name])
         return cls(**values)
 
 
-_KINDS: dict[str, type[Any]] = {
+_CONVERTERS: dict[str, type[Any]] = {
     "id": UUID,
     "tenant_id": UUID,
     "status": RequestStatus,

@@ -1,4 +1,4 @@
-"""Work on a request as a part of the trace that its upload began, whatever woke the worker."""
+"""Continues the trace of an upload in the work on its request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gql_imgproc.runtime import Runtime
 async def request_span(
     runtime: Runtime, name: str, request_id: UUID, kind: tracing.SpanKindName = "CONSUMER"
 ) -> AsyncIterator[None]:
-    """The block is a span of the request's trace: as the message says, or the request's row.
+    """Runs the block in a span of the request's trace.
 
-    A message may be lost, and one that a sweep sends knows of no trace; the row is always there.
+    The trace context comes from the message; if that has none, for example from the reconciler, from the request's row.
     """
     if not tracing.is_enabled():
         yield

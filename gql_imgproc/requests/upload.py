@@ -1,4 +1,4 @@
-"""Accepting an upload: checked as a whole, stored, recorded; then its workers are woken."""
+"""Accepts an upload: checks the whole CSV, stores it, records the request, wakes workers."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from gql_imgproc.storage.paths import input_key
 
 log = logging.getLogger(__name__)
 
-#: Rows that are inserted with the request itself: most uploads are there as a whole at once, and all workers have
-#: something to do, yet the process that answers everybody is not kept long.
-FIRST_PRODUCTS = 250
-#: A pause between rows this long lets the event loop take the interpreter's lock; 0 would give it straight back.
-FIRST_READ_BUDGET_S = 0.0001
-#: Under which name each refusal is counted.
-_REFUSALS = {
+#: Products inserted together with the request. Most uploads are complete then and all workers have work, but the API
+#: process is not blocked for long.
+FIRST_CHUNK_PRODUCTS = 250
+#: Pause between rows while a CSV is checked, so that the event loop can take the GIL; a pause of 0 does not release it.
+CHECK_PAUSE_SECONDS = 0.0001
+#: Metric labels of expected errors.
+_RESULT_LABELS = {
     WebhookUrlInvalid: "webhook_url_invalid",
     UploadTooLarge: "too_large",
     InvalidCsv: "csv_invalid",
     QuotaExceeded: "quota_exceeded",
 }
 
-# A rate needs a value before the first event.
-for _result in ("accepted", "replayed", "failed", *_REFUSALS.values()):
+# rate() needs a value before the first event.
+for _result in ("accepted", "replayed", "failed", *_RESULT_LABELS.values()):
     UPLOADS.labels(_result)
 
 
 @dataclass(frozen=True, slots=True)
 class CsvUpload:
-    """An upload and what is asked with it. `file` is seekable and stays its owner's."""
+    """A CSV with its options. The caller owns `file`, which is seekable."""
 
     file: BinaryIO
     filename: str
@@ -67,86 +67,100 @@ class CsvUpload:
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """The request of an upload; `replayed` when an earlier upload with the same key made it."""
+    """The request of an upload; `replayed` when an earlier upload with the same idempotency key created it."""
 
     snapshot: Snapshot
     replayed: bool
 
 
-async def accept_upload(runtime: Runtime, caller: Caller, submission: CsvUpload) -> UploadResult:
-    """Accepts an upload, or refuses it and leaves nothing behind.
+async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> UploadResult:
+    """Accepts an upload, or raises and leaves nothing behind.
 
     Raises WebhookUrlInvalid, UploadTooLarge, InvalidCsv or QuotaExceeded.
     """
-    result = "broken_off"
+    label = "broken_off"
     try:
         with tracing.start_span("upload"):
-            submitted = await _submit(runtime, caller, submission)
-        result = "replayed" if submitted.replayed else "accepted"
-    except (WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded) as refused:
-        result = _REFUSALS[type(refused)]
-        problems = {"problems": refused.total} if isinstance(refused, InvalidCsv) else {}
-        log.info("upload refused", extra={"reason": result, **problems})
+            result = await _accept(runtime, caller, upload)
+        label = "replayed" if result.replayed else "accepted"
+    except (WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded) as error:
+        label = _RESULT_LABELS[type(error)]
+        problems = {"problems": error.total} if isinstance(error, InvalidCsv) else {}
+        log.info("upload refused", extra={"reason": label, **problems})
         raise
     except Exception:
-        # A fault of ours, which is logged where it is answered.
-        result = "failed"
+        # An internal error; the entry point logs it.
+        label = "failed"
         raise
     finally:
-        UPLOADS.labels(result).inc()
-    if submitted.replayed:
-        log.info("upload matched an earlier one", extra={"request": submitted.snapshot.id})
-    return submitted
+        UPLOADS.labels(label).inc()
+    if result.replayed:
+        log.info("upload matched an earlier one", extra={"request": result.snapshot.id})
+    return result
 
 
-async def _submit(runtime: Runtime, caller: Caller, submission: CsvUpload) -> UploadResult:
-    # First of all: who repeats a call asks what became of it, whatever would be thought of it now.
-    if replayed := await _find_by_idempotency_key(runtime, caller, submission.idempotency_key):
-        return replayed
-    if submission.webhook_url is not None:
-        check_webhook_url(submission.webhook_url, runtime.policy)
+async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> UploadResult:
+    # First: a repeated call returns the request even if the same upload would be rejected now.
+    if replay := await _find_by_idempotency_key(runtime, caller, upload.idempotency_key):
+        return replay
+    if upload.webhook_url is not None:
+        check_webhook_url(upload.webhook_url, runtime.policy)
     limits = quota_limits(runtime.settings, caller)
-    largest_bytes = int(runtime.settings.max_upload_bytes)
+    max_bytes = int(runtime.settings.max_upload_bytes)
     if limits is not None:
-        standing = await runtime.db.read(quotas.read_usage, caller.tenant_id, limits)
+        usage = await runtime.db.read(quotas.read_usage, caller.tenant_id, limits)
         try:
-            # Neither read nor stored when there is no room for it anyhow; what others add meanwhile is looked at below.
-            standing.check(requests=1, images=0)
+            # Fails early, before the CSV is read and stored. The transaction checks again.
+            usage.check(requests=1, images=0)
         except QuotaExceeded:
-            if replayed := await _find_by_idempotency_key(runtime, caller, submission.idempotency_key):
-                return replayed
+            if replay := await _find_by_idempotency_key(runtime, caller, upload.idempotency_key):
+                return replay
             raise
-        largest_bytes = min(largest_bytes, standing.csv_bytes or largest_bytes)
-    summary = await runtime.run_csv_io(_check, runtime, submission.file, largest_bytes)
+        max_bytes = min(max_bytes, usage.csv_bytes or max_bytes)
+    summary = await runtime.run_csv_io(_check, runtime, upload.file, max_bytes)
     request_id = new_id()
-    # From here on nothing is taken back on a fault: whether the commit was heard is not known then, and what no row
-    # names is removed by and by.
-    await runtime.storage.put_file(input_key(request_id), submission.file, ObjectHeaders("text/csv", "no-store"))
+    await runtime.storage.put_file(input_key(request_id), upload.file, ObjectHeaders("text/csv", "no-store"))
+    return await _record(runtime, caller, upload, request_id, summary, limits)
+
+
+async def _record(
+    runtime: Runtime,
+    caller: Caller,
+    upload: CsvUpload,
+    request_id: UUID,
+    summary: CsvSummary,
+    limits: quotas.Limits | None,
+) -> UploadResult:
+    """Records a request whose CSV is stored, and wakes workers.
+
+    An unexpected error leaves the stored CSV: the commit may have succeeded although its answer was lost. The orphan
+    cleanup deletes a CSV that no request refers to.
+    """
     try:
-        snapshot, open_requests = await _record(runtime, caller, submission, request_id, summary, limits)
+        snapshot, open_requests = await _insert(runtime, caller, upload, request_id, summary, limits)
     except (IntegrityError, QuotaExceeded):
-        # Our own commit, whose answer was lost, or another upload with the same key that was faster, has its key, or
-        # its room.
-        recorded = await runtime.db.read(queries.get_request, caller.tenant_id, request_id)
-        if recorded is None:
+        # The idempotency key or the quota was taken by an earlier run of this transaction, whose answer was lost, or by
+        # another upload.
+        earlier = await runtime.db.read(queries.get_request, caller.tenant_id, request_id)
+        if earlier is None:
             await runtime.storage.delete(input_key(request_id))
-            if replayed := await _find_by_idempotency_key(runtime, caller, submission.idempotency_key):
-                return replayed
+            if replay := await _find_by_idempotency_key(runtime, caller, upload.idempotency_key):
+                return replay
             raise
-        snapshot, open_requests = recorded, 1
+        snapshot, open_requests = earlier, 1
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
-    UPLOAD_BYTES.inc(submission.file.seek(0, os.SEEK_END))
-    await _wake(runtime, snapshot, open_requests)
+    UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
+    await _enqueue_first_work(runtime, snapshot, open_requests)
     return UploadResult(snapshot, replayed=False)
 
 
-async def _wake(runtime: Runtime, accepted: Snapshot, open_requests: int) -> None:
-    """Nobody else knows of the request yet: every product that is there can be claimed."""
+async def _enqueue_first_work(runtime: Runtime, request: Snapshot, open_requests: int) -> None:
+    """Enqueues work on a new request: no message for it is queued yet, and every inserted product is claimable."""
     share = share_of(runtime.settings.window, open_requests)
-    queue, slots = runtime.queue, range(min(accepted.ingested_products, share))
-    calls: list[Callable[[], object]] = [lambda: queue.enqueue_work(accepted.id, accepted.priority, slots)]
-    if accepted.needs_rows:
-        calls.append(lambda: queue.ingest(accepted.id))
+    queue, slots = runtime.queue, range(min(request.ingested_products, share))
+    calls: list[Callable[[], object]] = [lambda: queue.enqueue_work(request.id, request.priority, slots)]
+    if request.needs_rows:
+        calls.append(lambda: queue.ingest(request.id))
     await best_effort(runtime, *calls)
 
 
@@ -157,57 +171,57 @@ async def _find_by_idempotency_key(runtime: Runtime, caller: Caller, key: str | 
     return UploadResult(found, replayed=True) if found else None
 
 
-def _check(runtime: Runtime, file: BinaryIO, largest_bytes: int) -> CsvSummary:
+def _check(runtime: Runtime, file: BinaryIO, max_bytes: int) -> CsvSummary:
     settings, policy = runtime.settings, runtime.policy
-    if file.seek(0, os.SEEK_END) > largest_bytes:
-        raise UploadTooLarge(largest_bytes)
+    if file.seek(0, os.SEEK_END) > max_bytes:
+        raise UploadTooLarge(max_bytes)
     file.seek(0)
 
     def check(url: str) -> tuple[CsvIssueCode, str] | None:
         problem = check_url(url, policy)
         return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
 
-    return validate(file, csv_limits(settings), check, lambda: time.sleep(FIRST_READ_BUDGET_S))
+    return validate(file, csv_limits(settings), check, lambda: time.sleep(CHECK_PAUSE_SECONDS))
 
 
-async def _record(
+async def _insert(
     runtime: Runtime,
     caller: Caller,
-    submission: CsvUpload,
+    upload: CsvUpload,
     request_id: UUID,
     summary: CsvSummary,
     limits: quotas.Limits | None,
 ) -> tuple[Snapshot, int]:
-    """The request and the first of its products, in one transaction: a small upload is there at once.
+    """Inserts the request and its first products in one transaction.
 
-    And how many requests of its tenant are open then.
+    Returns the request, and the number of open requests of its tenant.
     """
-    chunk = await runtime.run_csv_io(read_chunk, submission.file, FIRST_PRODUCTS)
+    chunk = await runtime.run_csv_io(read_chunk, upload.file, FIRST_CHUNK_PRODUCTS)
     new = create.NewRequest(
         id=request_id,
         tenant_id=caller.tenant_id,
-        priority=submission.priority,
-        csv_filename=submission.filename,
-        options=submission.options.to_json(),
+        priority=upload.priority,
+        csv_filename=upload.filename,
+        options=upload.options.to_json(),
         warnings=[asdict(warning) for warning in summary.warnings],
-        webhook_url=submission.webhook_url,
-        idempotency_key=submission.idempotency_key,
+        webhook_url=upload.webhook_url,
+        idempotency_key=upload.idempotency_key,
         total_products=summary.products,
         total_images=summary.images,
         traceparent=tracing.current_traceparent(),
     )
 
-    def record(connection: Connection) -> tuple[Snapshot, int]:
-        accepted = create.insert_first_chunk(connection, new, chunk, limits)
+    def insert(connection: Connection) -> tuple[Snapshot, int]:
+        snapshot = create.insert_first_chunk(connection, new, chunk, limits)
         audit_log.record_event(
             connection,
             caller,
             AuditAction.REQUEST_ACCEPTED,
             encode_global_id(IdPrefix.REQUEST, request_id),
-            file=submission.filename,
+            file=upload.filename,
             products=summary.products,
             images=summary.images,
         )
-        return accepted, work_queries.count_open_siblings(connection, request_id)
+        return snapshot, work_queries.count_open_siblings(connection, request_id)
 
-    return await runtime.db.write(record)
+    return await runtime.db.write(insert)

@@ -1,4 +1,4 @@
-"""Watching a request: its state now, then each newer one, until the final one."""
+"""Watches a request: yields its current snapshot, then newer ones until the final one."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-#: Shortest time between two events of one watcher, in seconds: five a second are as good as a hundred to the eye.
+#: Minimum time between two events of one watcher: people cannot follow more than five per second.
 MIN_INTERVAL_SECONDS = 0.2
-#: How often the database is asked in case an event was lost: while events flow, and while Redis is away.
-CHECK_SECONDS, CHECK_SECONDS_WITHOUT_EVENTS = 5.0, 0.5
+#: Interval for polling the database in case an event was lost: with Redis, and while Redis is unavailable.
+POLL_SECONDS, POLL_SECONDS_WITHOUT_REDIS = 5.0, 0.5
 
 
 async def watch(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> AsyncGenerator[Snapshot]:
-    """Snapshots with growing `sequence`, the latest wins; ends after a final status, or when the request is gone."""
+    """Yields snapshots with growing `sequence`, not each. Ends after a final status, or when the request is deleted."""
     hub = runtime.hub
-    # Subscribed first: what is committed after the snapshot was read arrives as an event.
+    # Subscribes before reading: changes committed after the read arrive as events.
     async with hub.subscribe(request_id) as inbox:
-        state = await _read(runtime, tenant_id, request_id)
-        if state is None:
+        snapshot = await _read(runtime, tenant_id, request_id)
+        if snapshot is None:
             return
-        yield state
-        while not state.status.is_terminal:
+        yield snapshot
+        while not snapshot.status.is_terminal:
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
-            event = await inbox.take(CHECK_SECONDS if hub.is_connected else CHECK_SECONDS_WITHOUT_EVENTS)
+            event = await inbox.take(POLL_SECONDS if hub.is_connected else POLL_SECONDS_WITHOUT_REDIS)
             newer = _parse(event)
             if newer is None:
                 try:
                     newer = await _read(runtime, tenant_id, request_id)
                 except OperationalError:
-                    # The database is away: no news, as long as it is.
+                    # The database is unavailable: wait for it.
                     continue
                 if newer is None:
                     return
-            if newer.sequence > state.sequence:
-                state = newer
-                yield state
+            if newer.sequence > snapshot.sequence:
+                snapshot = newer
+                yield snapshot
 
 
 def _parse(event: Event | None) -> Snapshot | None:
-    """None when no event came, or one of another version: then the state is read from the database."""
+    """None without an event, or for one of an incompatible version: then the database is read."""
     if event is None:
         return None
     try:

@@ -86,7 +86,7 @@ async def test_a_watcher_of_an_unknown_request_gets_the_end(runtime: Runtime) ->
 async def test_events_that_were_lost_are_made_good_from_the_database(
     runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
 
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
     watcher = asyncio.create_task(watched(runtime, request_id))
@@ -103,7 +103,7 @@ async def test_events_that_were_lost_are_made_good_from_the_database(
 async def test_a_connection_that_redis_closed_is_made_again(
     runtime: Runtime, image_host: ImageHost, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECK_SECONDS_WITHOUT_EVENTS", 0.05)
+    monkeypatch.setattr(watch, "POLL_SECONDS_WITHOUT_REDIS", 0.05)
 
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
     watcher = asyncio.create_task(watched(runtime, request_id))

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from gql_imgproc.database.tables import products
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.processing import source_preview
-from gql_imgproc.runtime import SOURCES_AT_ONCE
+from gql_imgproc.runtime import MAX_CONCURRENT_PREVIEWS
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, opened
 from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
@@ -193,7 +193,7 @@ def test_more_than_a_few_at_once_are_refused_and_do_not_wait(run_near: Any) -> N
         async with hosting(jpeg(1)) as host:
             host.free.clear()
             address = f"/api/source/{given_image(api, host.url)}"
-            under_way = [asyncio.create_task(api.http.get(address)) for _ in range(SOURCES_AT_ONCE)]
+            under_way = [asyncio.create_task(api.http.get(address)) for _ in range(MAX_CONCURRENT_PREVIEWS)]
             for _ in under_way:
                 await host.came.get()
 
@@ -205,6 +205,6 @@ def test_more_than_a_few_at_once_are_refused_and_do_not_wait(run_near: Any) -> N
 
         assert (refused.status_code, refused.headers["retry-after"], came) == (503, "2", 0)
         assert refused.json() == {"error": "Too many source images are being downloaded. Try again in a moment."}
-        assert [answer.status_code for answer in (*answers, later)] == [200] * (SOURCES_AT_ONCE + 1)
+        assert [answer.status_code for answer in (*answers, later)] == [200] * (MAX_CONCURRENT_PREVIEWS + 1)
 
     run_near(story)

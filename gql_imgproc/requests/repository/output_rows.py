@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import groupby
 from uuid import UUID
 
@@ -16,7 +15,7 @@ STOPPED_MESSAGE = "Not done: the request was stopped."
 
 def read_output_rows(
     connection: Connection, request_id: UUID, start: int, count: int
-) -> Iterator[list[tuple[str | None, str | None]]]:
+) -> list[list[tuple[str | None, str | None]]]:
     """Object name and error message of each image, for `count` products from position `start` on."""
     rows = connection.execute(
         select(products.c.position, images.c.object_name, images.c.status, images.c.error_message)
@@ -28,8 +27,10 @@ def read_output_rows(
         )
         .order_by(products.c.position, images.c.position)
     )
-    for _, of_product in groupby(rows, key=lambda row: row.position):
-        yield [
+    return [
+        [
             (row.object_name, STOPPED_MESSAGE if row.status is ImageStatus.CANCELLED else row.error_message)
             for row in of_product
         ]
+        for _, of_product in groupby(rows, key=lambda row: row.position)
+    ]
