@@ -19,7 +19,17 @@ from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.repository import retry, transitions, work_queries
 from tests.support.api_keys import given_tenant
 from tests.support.invariants import assert_stored_bytes_are_counted
-from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
+from tests.support.scenarios import (
+    DONE,
+    FAILED,
+    acquire_lease,
+    claim_product,
+    finish,
+    get_snapshot,
+    given_request,
+    record,
+    try_claim,
+)
 
 
 def standing(database: Database, limits: Limits, tenant_id: UUID = DEFAULT_TENANT) -> QuotaUsage:
@@ -98,13 +108,13 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
         return standing(database, limits).stored_bytes.used
 
     request_id = given_request(database, 2, 1)
-    held = claimed(database, request_id)
+    held = claim_product(database, request_id)
     record(database, held, 0, DONE)
     assert stored() == 400
     record(database, held, 1, FAILED)
-    record(database, claimed(database, request_id), 0, DONE)
+    record(database, claim_product(database, request_id), 0, DONE)
     assert stored() == 800
-    finish(database, now(database, request_id), RequestStatus.COMPLETED_WITH_ERRORS)
+    finish(database, get_snapshot(database, request_id), RequestStatus.COMPLETED_WITH_ERRORS)
     assert stored() == 800
 
     # There is no room for more, be it new or again.
@@ -112,15 +122,15 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
         given_request(database, 1, limits=limits)
     with pytest.raises(QuotaExceeded):
         database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits)
-    assert now(database, request_id).status is RequestStatus.COMPLETED_WITH_ERRORS
-    assert now(database, request_id).failed_images == 1
+    assert get_snapshot(database, request_id).status is RequestStatus.COMPLETED_WITH_ERRORS
+    assert get_snapshot(database, request_id).failed_images == 1
 
     # Retried, stopped, ended again.
     database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
     assert stored() == 800
-    record(database, claimed(database, request_id), 0, DONE)
+    record(database, claim_product(database, request_id), 0, DONE)
     assert stored() == 1200
-    finish(database, now(database, request_id), RequestStatus.COMPLETED)
+    finish(database, get_snapshot(database, request_id), RequestStatus.COMPLETED)
     assert stored() == 1200
     other = given_tenant(database, "other")
     assert not database.write_now(transitions.start_deletion, other, request_id)
@@ -166,7 +176,7 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
     standing(database, Limits())
     database.read_now(work_queries.list_open_of_tenant, DEFAULT_TENANT, 32)
     database.read_now(work_queries.count_open_siblings, new_id())
-    claim(database, new_id())
+    try_claim(database, new_id())
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
 
@@ -190,9 +200,9 @@ def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None
 
     with pytest.raises(QuotaExceeded):
         given_request(database, 1, limits=limits)
-    held = hold(database, request_id, lease_s=0)
+    held = acquire_lease(database, request_id, lease_s=0)
     database.write_now(transitions.cancel_chunk, held)
-    assert finish(database, now(database, request_id), RequestStatus.CANCELLED)
+    assert finish(database, get_snapshot(database, request_id), RequestStatus.CANCELLED)
 
     given_request(database, 1, limits=limits)
 
@@ -211,7 +221,7 @@ def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
     assert standing(database, limits).pending_images == QuotaItem(5, 8)
     with pytest.raises(QuotaExceeded):
         start_retry(ended[1])
-    holder = hold(database, ended[0])
+    holder = acquire_lease(database, ended[0])
     while database.write_now(retry.reset_chunk, holder):
         assert standing(database, limits).pending_images == QuotaItem(5, 8)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
@@ -222,6 +232,6 @@ def given_failed(database: Database, number: int) -> UUID:
     """A request that has ended, of whose products each has one image that failed."""
     request_id = given_request(database, *[1] * number)
     for _ in range(number):
-        state = record(database, claimed(database, request_id), 0, FAILED)
+        state = record(database, claim_product(database, request_id), 0, FAILED)
     assert finish(database, state, RequestStatus.FAILED) is not None
     return request_id

@@ -21,7 +21,7 @@ from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from tests.support.api_clients import ANYBODY
-from tests.support.scenarios import DONE, claimed, record
+from tests.support.scenarios import DONE, claim_product, record
 
 PROGRESS = "subscription($id: ID!) { requestProgress(id: $id) { status sequence processedImages } }"
 
@@ -105,7 +105,7 @@ async def given_upload(runtime: Any, pictures: int) -> UUID:
 
 async def given_picture_done(runtime: Any, request_id: UUID) -> None:
     """One more picture of an upload is done, and all who watch are told."""
-    assert record(runtime.db, claimed(runtime.db, request_id), 0, DONE) is not None
+    assert record(runtime.db, claim_product(runtime.db, request_id), 0, DONE) is not None
     await publish(runtime, await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id))
 
 

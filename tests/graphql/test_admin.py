@@ -22,7 +22,7 @@ from gql_imgproc.security.scopes import Scope, cli_caller, system_caller
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, opened
 from tests.support.api_keys import bearer, given_key, given_tenant
-from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_product, finish, given_request, record
 
 KEY = "id publicId name scopes state createdAt expiresAt lastUsedAt revokedAt"
 CREATE = f"""mutation($input: CreateApiKeyInput!) {{ createApiKey(input: $input) {{ __typename
@@ -289,7 +289,7 @@ def test_the_log_tells_who_did_what_to_which_request(run: Any) -> None:
         for order in ("deleteRequest", "cancelRequest", "cancelRequest", "retryFailedImages", "resendWebhook"):
             await ask(api, admin, one % order, id=id)
         failed_id = given_request(db, 1, webhook_url="https://x.example/hook?key=secret")
-        state = record(db, claimed(db, failed_id), 0, FAILED)
+        state = record(db, claim_product(db, failed_id), 0, FAILED)
         finish(db, state, RequestStatus.FAILED)
         failed = encode_global_id(IdPrefix.REQUEST, failed_id)
         for order in ("resendWebhook", "retryFailedImages"):
@@ -341,7 +341,7 @@ def test_the_log_tells_what_nobody_asked_for_over_the_network(run: Any) -> None:
         request_id = given_request(db, 1)
         with pytest.raises(RequestNotFinal):
             await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
-        finish(db, record(db, claimed(db, request_id), 0, DONE), RequestStatus.COMPLETED)
+        finish(db, record(db, claim_product(db, request_id), 0, DONE), RequestStatus.COMPLETED)
         await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
         await signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, "me"))
         shop = await tenants.create(db, "me", "shop")

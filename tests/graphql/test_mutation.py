@@ -14,7 +14,7 @@ from gql_imgproc.graphql.types.inputs import filename
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id, new_id
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api
-from tests.support.scenarios import FAILED, claimed, given_request, record
+from tests.support.scenarios import FAILED, claim_product, given_request, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a.jpg\n"
 SUCCESS = "__typename ... on UploadCsvSuccess { replayed request { id status priority csvFilename } warnings { code } }"
@@ -253,7 +253,7 @@ async def test_cancel_stops_a_request_once(api: Api) -> None:
 async def test_retry_takes_failed_images_up_again(api: Api) -> None:
     db = api.runtime.db
     request_id = given_request(db, 1)
-    record(db, claimed(db, request_id), 0, FAILED)
+    record(db, claim_product(db, request_id), 0, FAILED)
     id = encode_global_id(IdPrefix.REQUEST, request_id)
     early = await change(api, "retryFailedImages", id)
     final = update(requests).where(requests.c.id == request_id).values(status=RequestStatus.FAILED)

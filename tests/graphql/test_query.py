@@ -14,7 +14,7 @@ from gql_imgproc.enums import RequestFailureCode, RequestStatus, TerminationReas
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, opened
-from tests.support.scenarios import DONE, FAILED, claimed, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_product, given_request, record
 
 
 async def test_node_gives_requests_products_and_images(api: Api) -> None:
@@ -85,7 +85,7 @@ async def test_request_shows_what_is_known_of_it(api: Api) -> None:
         options={"quality": 70, "crop": [1, 2, 3, 4], "filters": ["BLUR"]},
         warnings=[{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
     )
-    first, second = claimed(db, request_id), claimed(db, request_id)
+    first, second = claim_product(db, request_id), claim_product(db, request_id)
     record(db, first, 0, DONE)
     record(db, second, 1, FAILED)
 

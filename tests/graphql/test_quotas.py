@@ -16,7 +16,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import REQUESTS_PREFIX
 from tests.graphql.client import Api, opened
 from tests.support.api_keys import bearer, given_key
-from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, now, record
+from tests.support.scenarios import DONE, FAILED, claim_product, finish, get_snapshot, given_request, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n" + b"".join(
     b"%d,Chair,https://x.example/1.jpg\n" % n for n in range(1, 4)
@@ -109,10 +109,10 @@ def test_a_retry_counts_as_another_open_request(settings: Settings) -> None:
     async def story(api: Api) -> None:
         db = api.runtime.db
         ended = given_request(db, 2)
-        held = claimed(db, ended)
+        held = claim_product(db, ended)
         record(db, held, 0, DONE)
         record(db, held, 1, FAILED)
-        finish(db, now(db, ended), RequestStatus.COMPLETED_WITH_ERRORS)
+        finish(db, get_snapshot(db, ended), RequestStatus.COMPLETED_WITH_ERRORS)
         given_request(db, 1)
 
         query = f"mutation($id: ID!) {{ retryFailedImages(input: {{id: $id}}) {{ {EXCEEDED} }} }}".replace(
@@ -121,6 +121,6 @@ def test_a_retry_counts_as_another_open_request(settings: Settings) -> None:
         outcome = (await api.data(query, id=encode_global_id(IdPrefix.REQUEST, ended)))["retryFailedImages"]
 
         assert (outcome["quota"], outcome["path"]) == ("OPEN_REQUESTS", ["input", "id"])
-        assert now(db, ended).failed_images == 1
+        assert get_snapshot(db, ended).failed_images == 1
 
     play(settings, story, quota_open_requests=1)

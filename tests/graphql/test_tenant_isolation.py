@@ -51,7 +51,7 @@ from gql_imgproc.storage.paths import image_key, output_key
 from tests.graphql.client import served
 from tests.graphql.live_server import connected
 from tests.support.api_keys import bearer, given_key, given_tenant
-from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_product, finish, given_request, record
 
 SCHEMA = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8"))
 #: So deep selections go: to the images of the products of a request in a page of requests.
@@ -248,9 +248,9 @@ async def given_belongings(runtime: Any, tenant_id: UUID) -> Belongings:
             webhook_url=f"https://{MARK}.example/hook",
             warnings=[{"row": 1, "column": None, "code": "EMPTY_FILE", "message": MARK}],
         )
-        state = record(database, claimed(database, request_id), 0, DONE)
+        state = record(database, claim_product(database, request_id), 0, DONE)
         if ends:
-            state = record(database, claimed(database, request_id), 0, FAILED)
+            state = record(database, claim_product(database, request_id), 0, FAILED)
             assert finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS) is not None
             await storage.put(output_key(request_id, "output-1.csv"), MARK.encode(), "text/csv")
         name = f"{new_id().hex}-1.jpg"

@@ -1,4 +1,4 @@
-"""Given: requests in a database, without CSV, store or workers."""
+"""Requests in a database, without CSV, object store or workers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FAILED = ImageResult(
 
 
 def given_request(database: Database, *images_per_product: int, limits: Limits | None = None, **given: Any) -> UUID:
-    """A request with one product per number, each with so many images."""
+    """A new request with one product per number, each with that many images."""
     values: dict[str, Any] = {
         "id": new_id(),
         "tenant_id": DEFAULT_TENANT,
@@ -64,34 +64,34 @@ def given_request(database: Database, *images_per_product: int, limits: Limits |
     return new.id
 
 
-def hold(database: Database, request_id: UUID, lease_s: float = 60) -> RequestLease:
-    taken = database.write_now(transitions.acquire, request_id, lease_s)
-    assert taken is not None
-    return taken
+def acquire_lease(database: Database, request_id: UUID, lease_s: float = 60) -> RequestLease:
+    lease = database.write_now(transitions.acquire, request_id, lease_s)
+    assert lease is not None
+    return lease
 
 
-def finish(database: Database, state: Snapshot, status: RequestStatus, **end: Any) -> Snapshot | None:
-    """Ends a request by the hand of somebody who has seen it like that."""
-    given = FinalState(status, **({"failure": None, "output_name": "output-1.csv"} | end))
-    held = hold(database, state.id, lease_s=0)
-    return database.write_now(transitions.finish, held, state, given)
+def finish(database: Database, seen: Snapshot, status: RequestStatus, **values: Any) -> Snapshot | None:
+    """Finishes a request in the state that was seen."""
+    final = FinalState(status, **({"failure_code": None, "output_name": "output-1.csv"} | values))
+    lease = acquire_lease(database, seen.id, lease_s=0)
+    return database.write_now(transitions.finish, lease, seen, final)
 
 
-def now(database: Database, request_id: UUID) -> Snapshot:
-    found = database.read_now(queries.get_request, DEFAULT_TENANT, request_id)
-    assert found is not None
-    return found
+def get_snapshot(database: Database, request_id: UUID) -> Snapshot:
+    snapshot = database.read_now(queries.get_request, DEFAULT_TENANT, request_id)
+    assert snapshot is not None
+    return snapshot
 
 
-def claim(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct | None:
+def try_claim(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct | None:
     return database.write_now(claims.claim_product, request_id, lease_s)
 
 
-def claimed(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct:
-    found = claim(database, request_id, lease_s)
-    assert found is not None
-    return found
+def claim_product(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct:
+    claim = try_claim(database, request_id, lease_s)
+    assert claim is not None
+    return claim
 
 
-def record(database: Database, held: ClaimedProduct, number: int, verdict: ImageResult) -> Any:
-    return database.write_now(claims.record_image, held, held.images[number].id, verdict)
+def record(database: Database, claim: ClaimedProduct, number: int, result: ImageResult) -> Snapshot:
+    return database.write_now(claims.record_image, claim, claim.images[number].id, result)

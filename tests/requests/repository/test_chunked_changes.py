@@ -16,7 +16,16 @@ from gql_imgproc.requests.repository import retry, transitions, work_queries
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows
-from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, hold, now, record
+from tests.support.scenarios import (
+    DONE,
+    FAILED,
+    acquire_lease,
+    claim_product,
+    finish,
+    get_snapshot,
+    given_request,
+    record,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +38,7 @@ def given_failures(database: Database, *temporary: bool) -> UUID:
     """A final request of one product for each, of which nothing went well."""
     request_id = given_request(database, *[1] * len(temporary))
     for passes in temporary:
-        state = record(database, claimed(database, request_id), 0, replace(FAILED, error_retryable=passes))
+        state = record(database, claim_product(database, request_id), 0, replace(FAILED, error_retryable=passes))
     assert finish(database, state, RequestStatus.FAILED, max_auto_retries=1) is not None
     return request_id
 
@@ -51,11 +60,11 @@ def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
     assert (first.status, first.failed_images, first.pending_images) == (RequestStatus.PROCESSING, 3, 2)
     assert_counters_equal_rows(database, request_id)
     # What is open is worked on meanwhile; what fails again has had its turn.
-    record(database, claimed(database, request_id), 0, FAILED)
-    state = record(database, claimed(database, request_id), 0, DONE)
+    record(database, claim_product(database, request_id), 0, FAILED)
+    state = record(database, claim_product(database, request_id), 0, DONE)
     # Nothing is pending, and yet this is not its end.
     assert finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS) is None
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     left = []
     while chunk := next_chunk(database, held):
         left.append((chunk.failed_images, chunk.failed_products, chunk.pending_images))
@@ -70,7 +79,7 @@ def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Databa
     reopen(database, request_id)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     assert stopped is not None
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     while database.write_now(transitions.cancel_chunk, held):
         assert_counters_equal_rows(database, request_id)
 
@@ -91,7 +100,7 @@ def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database
 
     first = database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id)
     assert first is not None
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     second = next_chunk(database, held)
 
     assert second is not None
@@ -102,17 +111,17 @@ def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database
 
 def test_after_a_deadline_what_was_cut_off_comes_first(database: Database) -> None:
     request_id = given_request(database, 2, 2, 1, 1)
-    record(database, claimed(database, request_id), 0, FAILED)
-    record(database, claimed(database, request_id), 1, FAILED)
+    record(database, claim_product(database, request_id), 0, FAILED)
+    record(database, claim_product(database, request_id), 1, FAILED)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
     assert stopped is not None
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     assert database.write_now(transitions.cancel_chunk, held)
     end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
     assert database.write_now(transitions.finish, held, stopped, end) is not None
 
     states = [reopen(database, request_id)]
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     while chunk := next_chunk(database, held):
         states.append(chunk)
         assert_counters_equal_rows(database, request_id)
@@ -132,7 +141,7 @@ def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> N
     assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
 
     # Large ones are still there; nobody opens them any more, and they are known to be unfinished.
-    assert now(database, request_id).status is RequestStatus.FAILED
+    assert get_snapshot(database, request_id).status is RequestStatus.FAILED
     assert count(database, products) == 3 + 1
     assert reopen(database, request_id) is None
     assert database.read_now(retry.list_due_auto_retries, 9) == []

@@ -15,13 +15,23 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import claims, retry, transitions
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.invariants import assert_counters_equal_rows
-from tests.support.scenarios import DONE, FAILED, claim, claimed, finish, given_request, hold, now, record
+from tests.support.scenarios import (
+    DONE,
+    FAILED,
+    acquire_lease,
+    claim_product,
+    finish,
+    get_snapshot,
+    given_request,
+    record,
+    try_claim,
+)
 
 
 def test_products_are_claimed_in_the_order_of_the_file_and_only_once(database: Database) -> None:
     request_id = given_request(database, 1, 2, 1)
 
-    first, second, third, none = (claim(database, request_id) for _ in range(4))
+    first, second, third, none = (try_claim(database, request_id) for _ in range(4))
 
     assert [held and held.images[0].url for held in (first, second, third)] == [
         "https://x.example/0/0",
@@ -40,9 +50,9 @@ def test_products_are_claimed_in_the_order_of_the_file_and_only_once(database: D
 def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(database: Database) -> None:
     """Promise P2: nothing is counted twice."""
     request_id = given_request(database, 1)
-    dead = claimed(database, request_id, lease_s=0)
+    dead = claim_product(database, request_id, lease_s=0)
 
-    heir = claimed(database, request_id)
+    heir = claim_product(database, request_id)
 
     assert (heir.lease_token, heir.attempts) == (2, 2)
     assert heir.images[0].attempts == 2
@@ -56,35 +66,35 @@ def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(
 def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Database) -> None:
     """Or the call to finish the request, which follows, would be dropped with the work."""
     request_id = given_request(database, 1, 1)
-    ended, stopped = claimed(database, request_id), claimed(database, request_id)
+    ended, stopped = claim_product(database, request_id), claim_product(database, request_id)
     record(database, ended, 0, DONE)
 
     assert database.write_now(claims.renew_lease, ended, 60)
 
-    assert claim(database, request_id) is None
+    assert try_claim(database, request_id) is None
     assert_counters_equal_rows(database, request_id)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     assert database.write_now(transitions.cancel_chunk, held)
     assert not database.write_now(claims.renew_lease, stopped, 60)
 
 
 def test_an_image_gets_one_verdict(database: Database) -> None:
     request_id = given_request(database, 2)
-    held = claimed(database, request_id)
+    held = claim_product(database, request_id)
     record(database, held, 0, DONE)
 
     with pytest.raises(LeaseLost):
         record(database, held, 0, FAILED)
 
     assert_counters_equal_rows(database, request_id)
-    assert now(database, request_id).failed_images == 0
+    assert get_snapshot(database, request_id).failed_images == 0
 
 
 def test_products_end_as_their_images_did(database: Database) -> None:
     request_id = given_request(database, 2, 2, 2)
     for verdicts in ((DONE, DONE), (DONE, FAILED), (FAILED, FAILED)):
-        held = claimed(database, request_id)
+        held = claim_product(database, request_id)
         for number, verdict in enumerate(verdicts):
             state = record(database, held, number, verdict)
 
@@ -106,23 +116,23 @@ def test_products_end_as_their_images_did(database: Database) -> None:
 
 def test_a_product_given_back_is_due_after_its_delay_and_its_crash_count_starts_anew(database: Database) -> None:
     request_id = given_request(database, 1)
-    held = claimed(database, request_id)
+    held = claim_product(database, request_id)
 
     database.write_now(claims.release_product, held, 60)
-    assert claim(database, request_id) is None
+    assert try_claim(database, request_id) is None
 
     database.write_now(claims.release_product, held, 0)
-    again = claimed(database, request_id)
+    again = claim_product(database, request_id)
     assert (again.attempts, again.images[0].attempts) == (1, 2)
 
 
 def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(database: Database) -> None:
     request_id = given_request(database, 1, 1)
-    held = claimed(database, request_id)
+    held = claim_product(database, request_id)
 
     assert database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
-    assert claim(database, request_id) is None
+    assert try_claim(database, request_id) is None
     with pytest.raises(LeaseLost):
         record(database, held, 0, DONE)
     assert_counters_equal_rows(database, request_id)
@@ -133,12 +143,12 @@ def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(databas
 
 def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) -> None:
     request_id = given_request(database, 2, 1, 1)
-    record(database, claimed(database, request_id), 0, DONE)
-    done = claimed(database, request_id)
+    record(database, claim_product(database, request_id), 0, DONE)
+    done = claim_product(database, request_id)
     record(database, done, 0, DONE)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     assert database.write_now(transitions.cancel_chunk, held)
     assert not database.write_now(transitions.cancel_chunk, held)
 
@@ -152,26 +162,26 @@ def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) ->
 def test_a_final_status_is_final(database: Database) -> None:
     """Promise P4: of two who finish a request, one does; nobody finishes one that is not done."""
     request_id = given_request(database, 1)
-    held = claimed(database, request_id)
-    unfinished = now(database, request_id)
+    held = claim_product(database, request_id)
+    unfinished = get_snapshot(database, request_id)
 
     assert finish(database, unfinished, RequestStatus.COMPLETED) is None
     state = record(database, held, 0, DONE)
-    slow, quick = hold(database, request_id, lease_s=0), hold(database, request_id)
+    slow, quick = acquire_lease(database, request_id, lease_s=0), acquire_lease(database, request_id)
     end = FinalState(RequestStatus.COMPLETED, None, "output-3.csv")
     assert database.write_now(transitions.finish, slow, state, end) is None
     assert database.write_now(transitions.finish, quick, state, end) is not None
     assert database.write_now(transitions.finish, quick, state, end) is None
-    final = now(database, request_id)
+    final = get_snapshot(database, request_id)
     assert (final.status, final.output_name) == (RequestStatus.COMPLETED, "output-3.csv")
 
 
 def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
     request_id = given_request(database, 2, 1)
-    mixed = claimed(database, request_id)
+    mixed = claim_product(database, request_id)
     record(database, mixed, 0, DONE)
     record(database, mixed, 1, FAILED)
-    state = record(database, claimed(database, request_id), 0, DONE)
+    state = record(database, claim_product(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS)
 
     reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
@@ -183,7 +193,7 @@ def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
     # A verdict of the first generation comes too late.
     with pytest.raises(LeaseLost):
         record(database, mixed, 1, FAILED)
-    again = claimed(database, request_id)
+    again = claim_product(database, request_id)
     assert [image.url for image in again.images] == ["https://x.example/0/1"]
     assert record(database, again, 0, DONE).processed_products == 2
     assert_counters_equal_rows(database, request_id)
@@ -192,7 +202,7 @@ def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
 def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one(database: Database) -> None:
     request_id = given_request(database, 1)
     other = given_request(database, 1)
-    state = record(database, claimed(database, request_id), 0, DONE)
+    state = record(database, claim_product(database, request_id), 0, DONE)
 
     assert not database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
     finish(database, state, RequestStatus.COMPLETED)
@@ -205,11 +215,11 @@ def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one
 def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
     """Promise P4: a process that was asleep while another did its work cannot undo what that one did."""
     request_id = given_request(database, 1, 1)
-    state = record(database, claimed(database, request_id), 0, FAILED)
+    state = record(database, claim_product(database, request_id), 0, FAILED)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     assert stopped is not None
-    asleep = hold(database, request_id, lease_s=0)
-    awake = hold(database, request_id)
+    asleep = acquire_lease(database, request_id, lease_s=0)
+    awake = acquire_lease(database, request_id)
 
     with pytest.raises(LeaseLost):
         database.write_now(transitions.cancel_chunk, asleep)
@@ -228,32 +238,32 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
         with pytest.raises(LeaseLost):
             database.write_now(transitions.cancel_chunk, stale)  # type: ignore[misc]  # bound per turn of the loop
         assert database.write_now(transitions.finish, stale, state, end) is None  # type: ignore[misc]  # bound per turn of the loop
-    assert now(database, request_id).cancelled_images == 1
+    assert get_snapshot(database, request_id).cancelled_images == 1
     assert_counters_equal_rows(database, request_id)
 
 
 def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_the_request(database: Database) -> None:
     request_id = given_request(database, 1)
-    asleep = hold(database, request_id, lease_s=0)
-    awake = hold(database, request_id)
+    asleep = acquire_lease(database, request_id, lease_s=0)
+    awake = acquire_lease(database, request_id)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     assert database.write_now(transitions.mark_unreadable, asleep) is None
-    assert now(database, request_id).termination_reason is TerminationReason.CANCELLED
+    assert get_snapshot(database, request_id).termination_reason is TerminationReason.CANCELLED
     stopped = database.write_now(transitions.mark_unreadable, awake)
 
     assert stopped is not None
     assert stopped.termination_reason is TerminationReason.CSV_UNREADABLE
     assert database.write_now(transitions.mark_unreadable, awake) is None
-    assert now(database, request_id).sequence == stopped.sequence
+    assert get_snapshot(database, request_id).sequence == stopped.sequence
 
 
 def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) -> None:
     request_id = given_request(database, 2, 1)
-    record(database, claimed(database, request_id), 0, FAILED)
+    record(database, claim_product(database, request_id), 0, FAILED)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
     assert stopped is not None
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     assert database.write_now(transitions.cancel_chunk, held)
     end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
     assert database.write_now(transitions.finish, held, stopped, end) is not None
@@ -267,11 +277,11 @@ def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) 
 
 def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(database: Database) -> None:
     request_id = given_request(database, 2, 1, 1)
-    mixed = claimed(database, request_id)
+    mixed = claim_product(database, request_id)
     record(database, mixed, 0, FAILED)
     record(database, mixed, 1, replace(FAILED, error_retryable=True))
-    record(database, claimed(database, request_id), 0, FAILED)
-    state = record(database, claimed(database, request_id), 0, DONE)
+    record(database, claim_product(database, request_id), 0, FAILED)
+    state = record(database, claim_product(database, request_id), 0, DONE)
     finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
     assert database.read_now(retry.list_due_auto_retries, 10) == [(DEFAULT_TENANT, request_id)]
 
@@ -280,7 +290,7 @@ def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(d
     assert reopened is not None
     assert (reopened.failed_images, reopened.failed_products, reopened.pending_images) == (2, 1, 1)
     assert_counters_equal_rows(database, request_id)
-    again = claimed(database, request_id)
+    again = claim_product(database, request_id)
     assert [image.url for image in again.images] == ["https://x.example/0/1"]
     state = record(database, again, 0, replace(FAILED, error_retryable=True))
     assert state.failed_products == 2

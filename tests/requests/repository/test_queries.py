@@ -15,7 +15,7 @@ from gql_imgproc.database.tables import products, requests
 from gql_imgproc.enums import ProductStatus, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.repository import create, product_queries, queries
-from tests.support.scenarios import given_request, hold
+from tests.support.scenarios import acquire_lease, given_request
 
 
 def requests_page(database: Database, window: PageWindow, **wanted: Any) -> Page[Any]:
@@ -272,7 +272,7 @@ def test_counting_all_products_follows_the_ingestion(database: Database) -> None
     before = database.read_now(product_queries.count_products, DEFAULT_TENANT)
 
     more = [create.NewProduct(1, "2", "second", ["https://x.example/2"])]
-    held = hold(database, request_id)
+    held = acquire_lease(database, request_id)
     database.write_now(create.insert_chunk, held, more, 60)
     after = database.read_now(product_queries.count_products, DEFAULT_TENANT)
 

@@ -41,7 +41,7 @@ from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.repository.webhook_outbox import Attempt
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows
-from tests.support.scenarios import DONE, FAILED, now
+from tests.support.scenarios import DONE, FAILED, get_snapshot
 
 FOR_NOW = replace(FAILED, error_retryable=True)
 #: Over at once, or not within the test.
@@ -110,7 +110,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.holds)
     @rule(which=WHICH, count=st.integers(1, 2), beside=st.sampled_from([0, 0, 0, 1, -1]), lease_s=LEASES)
     def insert_chunk(self, which: int, count: int, beside: int, lease_s: float) -> None:
-        held, start = self.pick(self.holds, which), now(self.database, self.id).ingested_products + beside
+        held, start = self.pick(self.holds, which), get_snapshot(self.database, self.id).ingested_products + beside
         chunk = self.rows(max(start, 0), count)
         if not chunk:
             return
@@ -121,7 +121,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(lease_s=LEASES)
     def claim(self, lease_s: float) -> None:
-        request = now(self.database, self.id)
+        request = get_snapshot(self.database, self.id)
         due = (
             self.read(work_queries.count_claimable, self.id, 1)
             and not request.status.is_terminal
@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
         claim = self.pick(self.claims, which)
         image_id = self.pick(list(claim.images), number).id
         image = next(row for row in self.images_of(claim) if row.id == image_id)
-        request, pending = now(self.database, self.id), image.status is ImageStatus.PENDING
+        request, pending = get_snapshot(self.database, self.id), image.status is ImageStatus.PENDING
         going = request.status is RequestStatus.PROCESSING and request.termination_reason is None
         with self.refused_unless(self.is_newest(claim) and pending and going):
             state = self.write(claims.record_image, claim, image.id, verdict)
@@ -220,7 +220,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(reason=st.sampled_from([TerminationReason.CANCELLED, TerminationReason.DEADLINE]))
     def stop(self, reason: TerminationReason) -> None:
-        request = now(self.database, self.id)
+        request = get_snapshot(self.database, self.id)
         going = not request.status.is_terminal and request.termination_reason is None
         with self.unchanged_unless(going):
             assert (self.write(transitions.mark_stopping, DEFAULT_TENANT, self.id, reason) is not None) == going
@@ -231,7 +231,7 @@ class Life(RuleBasedStateMachine):
         held = self.pick(self.holds, which)
         stops = (
             self.is_mine(held)
-            and now(self.database, self.id).termination_reason is not TerminationReason.CSV_UNREADABLE
+            and get_snapshot(self.database, self.id).termination_reason is not TerminationReason.CSV_UNREADABLE
         )
         with self.unchanged_unless(stops):
             assert (self.write(transitions.mark_unreadable, held) is not None) == stops
@@ -239,7 +239,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.holds)
     @rule(which=WHICH)
     def cancel_chunk(self, which: int) -> None:
-        held, request = self.pick(self.holds, which), now(self.database, self.id)
+        held, request = self.pick(self.holds, which), get_snapshot(self.database, self.id)
         if not self.unended_products():
             with self.unchanged_unless(False):
                 assert not self.write(transitions.cancel_chunk, held)
@@ -250,7 +250,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.holds)
     @rule(which=WHICH, seen_long_ago=st.booleans(), unreadable=st.sampled_from([False, False, False, True]))
     def finish(self, which: int, seen_long_ago: bool, unreadable: bool) -> None:
-        held, request = self.pick(self.holds, which), now(self.database, self.id)
+        held, request = self.pick(self.holds, which), get_snapshot(self.database, self.id)
         seen = held.request if seen_long_ago else request
         status, failure = final_status(seen)
         if unreadable:
@@ -277,7 +277,7 @@ class Life(RuleBasedStateMachine):
             self.write(create.insert_chunk, held, rest, 60)
         while held.request.termination_reason is not None and self.write(transitions.cancel_chunk, held):
             pass
-        seen = now(self.database, self.id)
+        seen = get_snapshot(self.database, self.id)
         if self.unended_products():
             return
         status, failure = final_status(seen)
@@ -286,7 +286,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(by_itself=st.booleans())
     def reopen(self, by_itself: bool) -> None:
-        request = now(self.database, self.id)
+        request = get_snapshot(self.database, self.id)
         tried_again = {ImageStatus.FAILED}
         if request.failure_code is RequestFailureCode.DEADLINE:
             tried_again.add(ImageStatus.CANCELLED)
@@ -315,7 +315,7 @@ class Life(RuleBasedStateMachine):
             return
         claimed = self.write(webhook_outbox.claim_delivery, due[-1].id, lease_s)
         if claimed:
-            assert claimed.request.generation == due[-1].generation == now(self.database, self.id).generation
+            assert claimed.request.generation == due[-1].generation == get_snapshot(self.database, self.id).generation
             assert claimed.request.status.is_terminal
             self.tries.append(claimed)
 
@@ -335,7 +335,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def resend(self) -> None:
-        if now(self.database, self.id).status.is_terminal:
+        if get_snapshot(self.database, self.id).status.is_terminal:
             delivery_id, _ = self.write(webhook_outbox.reset_for_resend, DEFAULT_TENANT, self.id)
             assert delivery_id in [
                 row.id for row in self.read(lambda connection: connection.execute(self.deliveries()))
@@ -355,7 +355,7 @@ class Life(RuleBasedStateMachine):
     def nothing_goes_back(self) -> None:
         if not self.layout:
             return
-        before, after = self.last, now(self.database, self.id)
+        before, after = self.last, get_snapshot(self.database, self.id)
         opened, self.last, self.reopened = self.reopened, after, False
         if before is None:
             return
@@ -380,7 +380,7 @@ class Life(RuleBasedStateMachine):
                 .group_by(webhook_deliveries.c.generation)
             ).all()
         )
-        request = now(self.database, self.id) if self.layout else None
+        request = get_snapshot(self.database, self.id) if self.layout else None
         assert all(count == 1 for _, count in of_generation)
         if request:
             expected = range(1, request.generation + request.status.is_terminal)
@@ -409,7 +409,7 @@ class Life(RuleBasedStateMachine):
         return bool(self.product_of(claim).lease_token == claim.lease_token)
 
     def is_mine(self, held: RequestLease) -> bool:
-        return self.has_newest_token(held) and not now(self.database, self.id).status.is_terminal
+        return self.has_newest_token(held) and not get_snapshot(self.database, self.id).status.is_terminal
 
     def has_newest_token(self, held: RequestLease) -> bool:
         token: int = self.read(

@@ -13,7 +13,7 @@ from gql_imgproc.enums import RequestStatus
 from gql_imgproc.requests.repository import statistics
 from gql_imgproc.requests.repository.statistics import Statistics
 from tests.requests.repository.test_query_plans import grows_with_the_table, steps
-from tests.support.scenarios import DONE, FAILED, claimed, finish, given_request, now, record
+from tests.support.scenarios import DONE, FAILED, claim_product, finish, get_snapshot, given_request, record
 
 
 def read(database: Database) -> Statistics:
@@ -27,14 +27,14 @@ def test_nothing_is_open(database: Database) -> None:
 def test_what_is_open_and_what_of_it_could_be_done(database: Database) -> None:
     # Given a request of which one product is done and one is under way, a new one, and one that has ended,
     begun, new, ended = given_request(database, 2, 1, 1), given_request(database, 1, 1), given_request(database, 1)
-    held = claimed(database, begun)
+    held = claim_product(database, begun)
     record(database, held, 0, DONE)
     record(database, held, 1, FAILED)
-    claimed(database, begun)
-    record(database, claimed(database, ended), 0, DONE)
-    finish(database, now(database, ended), RequestStatus.COMPLETED, output_name=None)
+    claim_product(database, begun)
+    record(database, claim_product(database, ended), 0, DONE)
+    finish(database, get_snapshot(database, ended), RequestStatus.COMPLETED, output_name=None)
     # the new one untouched for a minute,
-    minute_ago = now(database, new).updated_at - timedelta(seconds=60)
+    minute_ago = get_snapshot(database, new).updated_at - timedelta(seconds=60)
     statement = update(requests).where(requests.c.id == new).values(updated_at=minute_ago)
     database.write_now(lambda connection: connection.execute(statement))
 
