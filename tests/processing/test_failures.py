@@ -160,7 +160,7 @@ async def test_finish_that_found_the_lease_taken_is_enqueued_again(
     url = image_host.add("/a.jpg", jpeg(1))
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
-    end = lifecycle._end
+    end = lifecycle._finish_leased
 
     async def end_after_last_image(*arguments: Any) -> Snapshot | None:
         ended = await end(*arguments)
@@ -169,7 +169,7 @@ async def test_finish_that_found_the_lease_taken_is_enqueued_again(
         flush(settings)
         return ended
 
-    monkeypatch.setattr(lifecycle, "_end", end_after_last_image)
+    monkeypatch.setattr(lifecycle, "_finish_leased", end_after_last_image)
     await lifecycle.finish(runtime, request_id)
 
     assert not (await read_state(runtime, request_id)).pending_images
