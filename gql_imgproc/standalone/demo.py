@@ -135,9 +135,9 @@ def _print_result(out: Console, state: Progress, request: dict[str, Any], second
         out.print("Kept: compression would not make the image smaller, so its original bytes are kept")
 
 
-def _cells(pictures: int, kept: int, failed: int, before: int, after: int) -> tuple[str, ...]:
+def _cells(images: int, kept: int, failed: int, before: int, after: int) -> tuple[str, ...]:
     return (
-        str(pictures),
+        str(images),
         str(kept),
         str(failed),
         format_size(before),

@@ -123,8 +123,10 @@ def _check_redis(settings: Settings) -> Check:
 def _check_storage(settings: Settings) -> Check:
     value = embedded_redis.redact_url(settings.storage)
     if not settings.storage.startswith("file://"):
-        outlet = open_storage(settings).public_endpoint
-        value += f"; browsers fetch from {' or '.join(outlet.origins)}" if outlet else "; browsers fetch from the API"
+        endpoint = open_storage(settings).public_endpoint
+        value += (
+            f"; browsers fetch from {' or '.join(endpoint.origins)}" if endpoint else "; browsers fetch from the API"
+        )
     if not settings.storage_url and not settings.data_dir.exists():
         return Check("Storage", value, NOT_CREATED, is_essential=False)
     try:

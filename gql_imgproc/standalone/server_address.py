@@ -19,8 +19,8 @@ def reachable_url(host: str, port: int) -> str:
 def check_port(host: str, port: int) -> int:
     """Returns the port, or a free one for 0; raises ConfigurationError when a server cannot listen on it."""
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, _, _, socket_address = addresses[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, socket_address = found[0]
         with socket.socket(family, kind) as probe:
             # Servers set this too: lingering connections of an earlier run do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

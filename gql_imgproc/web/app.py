@@ -1,4 +1,4 @@
-"""The ASGI application: routes, and the resources that they share."""
+"""The ASGI application: routes, middleware and error responses."""
 
 from __future__ import annotations
 
@@ -28,41 +28,36 @@ from gql_imgproc.settings import Settings, load
 from gql_imgproc.storage.object_store import open_storage
 from gql_imgproc.web import files, health, pages
 from gql_imgproc.web.host_check import TrustedHostMiddleware
-from gql_imgproc.web.security_headers import (
-    JSON_SECURITY_HEADERS,
-    HttpMetricsMiddleware,
-    SecurityHeadersMiddleware,
-    TracingMiddleware,
-    content_security_policy,
-)
+from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS, SecurityHeadersMiddleware, content_security_policy
 from gql_imgproc.web.static_files import StaticAssets
+from gql_imgproc.web.telemetry import HttpMetricsMiddleware, TracingMiddleware
 
 log = logging.getLogger(__name__)
 
 
 class GraphQLRoute:
-    """`/graphql`: GraphiQL for a person with a browser, GraphQL for everybody else."""
+    """`/graphql`: GraphiQL for browsers, the GraphQL API for other clients."""
 
     def __init__(self, settings: Settings) -> None:
-        public = urlsplit(settings.public_url)
-        self._transport = GraphQLEndpoint(
-            allowed_origins=[f"{public.scheme}://{public.netloc}"] if public.netloc else ()
+        public_url = urlsplit(settings.public_url)
+        self._endpoint = GraphQLEndpoint(
+            allowed_origins=[f"{public_url.scheme}://{public_url.netloc}"] if public_url.netloc else ()
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if pages.wants_graphiql(scope):
-            await pages.graphiql(Request(scope))(scope, receive, send)
+            await pages.serve_graphiql(Request(scope))(scope, receive, send)
         else:
-            await self._transport(scope, receive, send)
+            await self._endpoint(scope, receive, send)
 
 
 def create_app(
     settings: Settings | None = None, *, loopback_only: bool = False, anonymous: AnonymousAccess = AnonymousAccess.NEVER
 ) -> Starlette:
-    """The application; without `settings` it reads them by itself, as an ASGI server's factory call needs.
+    """Creates the application. Without `settings` it loads them: ASGI servers call factories without arguments.
 
-    `loopback_only`: it listens where only this machine can connect, so it answers to names of this machine and of
-    the public address alone. `anonymous`: when callers without an API key are let in.
+    `loopback_only`: the server listens on loopback, so requests must use a host name of this machine or of the
+    public URL. `anonymous`: when callers need no API key.
     """
     settings = settings or load()
 
@@ -80,26 +75,26 @@ def create_app(
             await asyncio.to_thread(tracing.shut_down)
 
     public_host = urlsplit(settings.public_url).hostname or ""
-    guard = [Middleware(TrustedHostMiddleware, public_host=public_host)] if loopback_only else []
-    outlet = open_storage(settings).public_endpoint
-    policy = content_security_policy(outlet.origins if outlet else ())
+    host_check = [Middleware(TrustedHostMiddleware, public_host=public_host)] if loopback_only else []
+    endpoint = open_storage(settings).public_endpoint
+    policy = content_security_policy(endpoint.origins if endpoint else ())
     return Starlette(
         routes=_routes(settings),
         middleware=[
             Middleware(SecurityHeadersMiddleware, policy=policy),
             Middleware(HttpMetricsMiddleware),
             Middleware(TracingMiddleware),
-            *guard,
+            *host_check,
         ],
         exception_handlers={
-            HTTPException: _refused,
+            HTTPException: _http_error,
             ApiKeyRequired: _unauthorized,
             ApiKeyRejected: _unauthorized,
             RateLimited: _too_many_requests,
             ScopeMissing: _forbidden,
             SignedUrlInvalid: _forbidden,
             StorageError: _storage_unavailable,
-            Exception: _failed,
+            Exception: _internal_error,
         },
         lifespan=lifespan,
     )
@@ -108,28 +103,26 @@ def create_app(
 def _routes(settings: Settings) -> list[BaseRoute]:
     graphql = GraphQLRoute(settings)
     routes: list[BaseRoute] = [
-        Route("/", pages.index),
-        # Given as a class's instance it gets every method: GraphQL has its own answer to those it does not take.
+        Route("/", pages.serve_index),
+        # An ASGI application gets every method; the GraphQL endpoint itself rejects unsupported ones.
         Route("/graphql", graphql),
         WebSocketRoute("/graphql", graphql),
-        Route("/api/download/{request_id}", files.download),
-        Route("/api/image/{key:path}", files.image),
-        Route("/api/source/{image_id}", files.source),
-        Route("/healthz", health.alive),
-        Route("/readyz", health.ready),
-        Route("/metrics", health.metrics),
+        Route("/api/download/{request_id}", files.serve_output_csv),
+        Route("/api/image/{key:path}", files.serve_image),
+        Route("/api/source/{image_id}", files.serve_source),
+        Route("/healthz", health.report_liveness),
+        Route("/readyz", health.report_readiness),
+        Route("/metrics", health.report_metrics),
     ]
     if pages.STATIC.is_dir():
         routes.append(Mount("/static", StaticAssets(directory=pages.STATIC)))
     return routes
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    sentence = {404: "There is nothing at this address.", 405: "This address does not take that method."}
-    return JSONResponse(
-        {"error": sentence.get(error.status_code, error.detail)}, error.status_code, headers=error.headers
-    )
+    message = {404: "Not found.", 405: "Method not allowed."}.get(error.status_code, error.detail)
+    return JSONResponse({"error": message}, error.status_code, headers=error.headers)
 
 
 async def _unauthorized(request: Request, error: Exception) -> Response:
@@ -147,12 +140,12 @@ async def _forbidden(request: Request, error: Exception) -> Response:
 
 async def _storage_unavailable(request: Request, error: Exception) -> Response:
     log.error("object store failed", extra={"path": request.url.path}, exc_info=error)
-    return JSONResponse({"error": "The object store does not answer. Try again later."}, 503, {"Retry-After": "5"})
+    return JSONResponse({"error": "The object store is unavailable. Try again later."}, 503, {"Retry-After": "5"})
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def _internal_error(request: Request, error: Exception) -> Response:
     error_id = secrets.token_hex(6)
     log.error("unexpected error", extra={"error_id": error_id, "path": request.url.path})
-    message = f"Something went wrong on our side. Give this number to whoever runs the service: {error_id}"
-    # This answer is made outside of the middleware.
+    message = f"Internal server error. Contact the operator and quote error ID {error_id}."
+    # This response does not pass through the middleware.
     return JSONResponse({"error": message}, 500, JSON_SECURITY_HEADERS)

@@ -1,11 +1,7 @@
-"""Downloads: output CSVs, compressed pictures, and their sources for comparison."""
+"""File routes: output CSVs, compressed images, and source images for comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from uuid import UUID
-
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
@@ -13,19 +9,13 @@ from gql_imgproc.errors import (
     ImageError,
     ImageErrorCode,
     RequestNotFound,
-    ScopeMissing,
-    SignedUrlInvalid,
     SourceNotFound,
     TooManySources,
 )
-from gql_imgproc.graphql.auth import authenticate_http
-from gql_imgproc.graphql.context import AppState
-from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_global_id
-from gql_imgproc.processing.source_preview import fetch_preview as source_of
+from gql_imgproc.ids import IdPrefix, decode_global_id
+from gql_imgproc.processing.source_preview import fetch_preview
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.runtime import Runtime
-from gql_imgproc.security.scopes import Scope
-from gql_imgproc.security.url_signature import SIGNATURE
 from gql_imgproc.storage.object_store import StoredObject
 from gql_imgproc.storage.paths import image_key_from_path, output_key, request_id_from_key, request_id_from_path
 from gql_imgproc.storage.response_headers import (
@@ -35,16 +25,17 @@ from gql_imgproc.storage.response_headers import (
     image_cache_control,
     output_filename,
 )
+from gql_imgproc.web.file_authorization import authorize_file
 
-#: How long a signed address of the object store is good, in seconds; and how long a browser may keep it.
-SIGNED_SECONDS, SIGNED_CACHE_SECONDS = 300, 60
+#: Lifetime of a signed object store URL, and of its redirect in a browser's cache, in seconds.
+SIGNED_URL_SECONDS, REDIRECT_CACHE_SECONDS = 300, 60
 
-#: How long a browser may keep a source, in seconds: it is a stranger's, and may change.
+#: Lifetime of a source image in a browser's cache, in seconds. Its host may change it.
 SOURCE_CACHE_SECONDS = 300
-#: What to answer when a source cannot be had; everything else is a bad gateway.
+#: HTTP status by image error when a source cannot be fetched; 502 for all others.
 _SOURCE_STATUS = {ImageErrorCode.FORBIDDEN_ADDRESS: 403, ImageErrorCode.TIMEOUT: 504}
 
-_TYPES = {
+_MEDIA_TYPES = {
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
     "png": "image/png",
@@ -57,63 +48,63 @@ _TYPES = {
 }
 
 
-async def download(request: Request) -> Response:
-    """The output CSV of a request."""
+async def serve_output_csv(request: Request) -> Response:
     runtime: Runtime = request.app.state.runtime
     request_id = request_id_from_path(request.path_params["request_id"])
     if request_id is None:
         return _error(404, str(RequestNotFound()))
-    tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
+    tenant_id = await authorize_file(request, queries.tenant_of_request, request_id)
     found = await runtime.db.read(queries.get_request, tenant_id, request_id)
     if found is None:
         return _error(404, str(RequestNotFound()))
     if not found.status.is_terminal:
-        return _error(409, f"The request is still {found.status.value}. Its output CSV is there when it has ended.")
+        return _error(409, f"The request is still {found.status.value}. Its output CSV is available after it finishes.")
     key = output_key(found.id, found.output_name) if found.output_name else None
-    if key and (elsewhere := await _redirect_to_bucket(request, key, "no-store")):
-        return elsewhere
+    if key and (redirect := await _redirect_to_bucket(request, key, "no-store")):
+        return redirect
     stored = await runtime.storage.open(key) if key else None
     if stored is None:
         return _error(404, "The request has no output CSV.")
-    # A retry of failed images writes another one in the same place.
+    # A retry of failed images replaces the output CSV under the same URL.
     etag = f'"{found.id.hex}-{found.generation}-{stored.size_bytes}"'
     headers = {
         "Content-Disposition": content_disposition(output_filename(found.csv_filename)),
         "Cache-Control": OUTPUT_CACHE,
     }
-    return _serve(request, stored, etag, OUTPUT_TYPE, headers)
+    return _serve_object(request, stored, etag, OUTPUT_TYPE, headers)
 
 
-async def image(request: Request) -> Response:
-    """A compressed picture. Its bytes never change: a new try is stored under a new name."""
+async def serve_image(request: Request) -> Response:
+    """Serves a compressed image. Its bytes never change: another attempt gets another name."""
     runtime: Runtime = request.app.state.runtime
     path: str = request.path_params["key"]
     key = image_key_from_path(path)
     if key is None or (runtime.settings.private_images and not await _is_allowed(request, key)):
-        return _error(404, "There is no such picture.")
-    if elsewhere := await _redirect_to_bucket(request, key, f"private, max-age={SIGNED_CACHE_SECONDS}"):
-        return elsewhere
+        return _error(404, "Image not found.")
+    if redirect := await _redirect_to_bucket(request, key, f"private, max-age={REDIRECT_CACHE_SECONDS}"):
+        return redirect
     stored = await runtime.storage.open(key)
     if stored is None:
-        return _error(404, "There is no such picture.")
+        return _error(404, "Image not found.")
     name, _, extension = path.rpartition("/")[2].rpartition(".")
-    return _serve(
+    return _serve_object(
         request,
         stored,
         f'"{name}"',
-        _TYPES.get(extension, "application/octet-stream"),
+        _MEDIA_TYPES.get(extension, "application/octet-stream"),
         {"Cache-Control": image_cache_control(private=runtime.settings.private_images)},
     )
 
 
-async def source(request: Request) -> Response:
-    """The source of a compressed picture, through the guard, so that the page needs no other host to compare."""
-    named = decode_global_id(request.path_params["image_id"])
-    if named is None or named[0] is not IdPrefix.IMAGE:
+async def serve_source(request: Request) -> Response:
+    """Fetches a source image under the network policy, so that the page can show it without another origin."""
+    decoded = decode_global_id(request.path_params["image_id"])
+    if decoded is None or decoded[0] is not IdPrefix.IMAGE:
         return _error(404, str(SourceNotFound()))
-    tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_image(connection, named[1]))
+    image_id = decoded[1]
+    tenant_id = await authorize_file(request, queries.tenant_of_image, image_id)
     try:
-        found = await source_of(request.app.state.runtime, tenant_id, named[1])
+        preview = await fetch_preview(request.app.state.runtime, tenant_id, image_id)
     except SourceNotFound as error:
         return _error(404, str(error))
     except TooManySources as error:
@@ -122,36 +113,38 @@ async def source(request: Request) -> Response:
         return _error(_SOURCE_STATUS.get(error.code, 502), error.message)
     headers = {
         "Cache-Control": f"private, max-age={SOURCE_CACHE_SECONDS}",
-        # Other sites are not to show strangers' pictures through this service.
+        # Other sites must not embed untrusted images through this service.
         "Cross-Origin-Resource-Policy": "same-origin",
     }
-    return Response(found.data, headers=headers, media_type=found.media_type)
+    return Response(preview.data, headers=headers, media_type=preview.media_type)
 
 
 async def _is_allowed(request: Request, key: str) -> bool:
-    """Whether a picture is the visitor's own."""
+    """Whether the caller may read the image."""
     runtime: Runtime = request.app.state.runtime
     request_id = request_id_from_key(key)
-    tenant_id = await authorize_file(request, lambda connection: queries.tenant_of_request(connection, request_id))
+    tenant_id = await authorize_file(request, queries.tenant_of_request, request_id)
     return await runtime.db.read(queries.get_request, tenant_id, request_id) is not None
 
 
 async def _redirect_to_bucket(request: Request, key: str, cache_control: str) -> Response | None:
-    """Where the bucket itself serves the object; None when it is for us to do, or to say that there is none."""
+    """Redirects to the object store; returns None when this service serves the object or it does not exist."""
     storage = request.app.state.runtime.storage
-    # A bucket's own word on what is missing is for programs.
+    # The store's own error response for a missing object is unreadable for people.
     if storage.public_endpoint is None or not await storage.exists(key):
         return None
-    # Who signs says for which method.
-    signed = await storage.presign_or_none(key, "HEAD" if request.method == "HEAD" else "GET", SIGNED_SECONDS)
-    return RedirectResponse(signed, 302, {"Cache-Control": cache_control}) if signed else None
+    # The signature is valid for one method only.
+    url = await storage.presign_or_none(key, "HEAD" if request.method == "HEAD" else "GET", SIGNED_URL_SECONDS)
+    return RedirectResponse(url, 302, {"Cache-Control": cache_control}) if url else None
 
 
-def _serve(request: Request, stored: StoredObject, etag: str, kind: str, headers: dict[str, str]) -> Response:
+def _serve_object(
+    request: Request, stored: StoredObject, etag: str, media_type: str, headers: dict[str, str]
+) -> Response:
     headers |= {"ETag": etag}
     if _is_not_modified(request, etag):
         return Response(status_code=304, headers=headers)
-    headers |= {"Content-Length": str(stored.size_bytes), "Content-Type": kind}
+    headers |= {"Content-Length": str(stored.size_bytes), "Content-Type": media_type}
     if request.method == "HEAD":
         return Response(headers=headers)
     return StreamingResponse(stored.chunks, headers=headers)
@@ -162,22 +155,5 @@ def _is_not_modified(request: Request, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": sentence}, status, {"Cache-Control": "no-store"} | (headers or {}))
-
-
-async def authorize_file(request: Request, owner: Callable[[Connection], UUID | None]) -> UUID:
-    """The tenant in whose name a file is asked for; `owner` tells whose it is, of which a signature is proof enough.
-
-    Raises KeyMissing, KeyRefused, RateLimited, ScopeMissing or AddressOver.
-    """
-    app_state: AppState = request.app.state.app_state
-    if SIGNATURE in request.query_params:
-        if not await app_state.url_signer.verify(request.url.path, request.query_params):
-            raise SignedUrlInvalid
-        # What has gone since is nobody's.
-        return await app_state.runtime.db.read(owner) or DEFAULT_TENANT
-    caller = await authenticate_http(app_state, request)
-    if Scope.READ not in caller.scopes:
-        raise ScopeMissing(Scope.READ)
-    return caller.tenant_id
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": message}, status, {"Cache-Control": "no-store"} | (headers or {}))

@@ -1,4 +1,4 @@
-"""Is it alive, can it accept uploads, and how is it doing."""
+"""Liveness, readiness and metrics routes."""
 
 from __future__ import annotations
 
@@ -27,46 +27,47 @@ log = logging.getLogger(__name__)
 CHECK_SECONDS = 2
 
 
-async def alive(request: Request) -> Response:
+async def report_liveness(request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-async def ready(request: Request) -> Response:
-    """Whether an upload would be accepted; if not, what is missing."""
+async def report_readiness(request: Request) -> Response:
+    """Reports whether uploads can be accepted, and which dependencies are missing."""
     runtime: Runtime = request.app.state.runtime
     names = ("database", "redis", "storage")
-    faults = await asyncio.gather(
-        _fault(_check_database(runtime)),
-        _fault(runtime.run_blocking(runtime.queue.ping)),
-        _fault(store_check.check_writable(runtime.storage)),
+    failures = await asyncio.gather(
+        _run_check(_check_database(runtime)),
+        _run_check(runtime.run_blocking(runtime.queue.ping)),
+        _run_check(store_check.check_writable(runtime.storage)),
     )
-    missing = {name: fault.told for name, fault in zip(names, faults, strict=True) if fault}
-    _log_change(request.app.state, {name: fault.reason for name, fault in zip(names, faults, strict=True) if fault})
+    failed = {name: failure for name, failure in zip(names, failures, strict=True) if failure}
+    missing = {name: failure.message for name, failure in failed.items()}
+    _log_change(request.app.state, {name: failure.reason for name, failure in failed.items()})
     return JSONResponse(
         {"ready": not missing, "missing": missing}, 503 if missing else 200, {"Cache-Control": "no-store"}
     )
 
 
-async def metrics(request: Request) -> Response:
-    """Prometheus text. What cannot be asked for is absent: an old value would look like a new one."""
+async def report_metrics(request: Request) -> Response:
+    """Returns Prometheus text. Metrics that cannot be read are omitted, since old values would look current."""
     runtime: Runtime = request.app.state.runtime
     readings: ServiceMetricValues = {}
 
-    async def read(asked: Awaitable[ServiceMetricValues]) -> None:
-        readings.update(await asked)
+    async def read(values: Awaitable[ServiceMetricValues]) -> None:
+        readings.update(await values)
 
-    faults = await asyncio.gather(
-        _fault(read(service_metrics.read_database_metrics(runtime))),
-        _fault(read(service_metrics.read_redis_metrics(runtime))),
+    failures = await asyncio.gather(
+        _run_check(read(service_metrics.read_database_metrics(runtime))),
+        _run_check(read(service_metrics.read_redis_metrics(runtime))),
     )
     readings[BACKEND_UP] = {
-        name: float(fault is None) for name, fault in zip(("database", "redis"), faults, strict=True)
+        name: float(failure is None) for name, failure in zip(("database", "redis"), failures, strict=True)
     }
     return Response(render_all_metrics(readings), media_type=CONTENT_TYPE_LATEST)
 
 
 def _log_change(state: State, reasons: dict[str, str]) -> None:
-    """One line when what is missing has changed: whoever asks may ask many times a second."""
+    """Logs one line when the missing dependencies change: probes may come many times a second."""
     before: set[str] = getattr(state, "missing", set())
     if reasons.keys() == before:
         return
@@ -78,32 +79,30 @@ def _log_change(state: State, reasons: dict[str, str]) -> None:
 
 
 async def _check_database(runtime: Runtime) -> None:
-    if misfit := await asyncio.to_thread(schema_mismatch, runtime.db):
-        raise ConfigurationError(f"The database {misfit}.")
+    if mismatch := await asyncio.to_thread(schema_mismatch, runtime.db):
+        raise ConfigurationError(f"The database {mismatch}.")
 
 
 @dataclass(frozen=True, slots=True)
 class _CheckFailure:
-    """What is wrong: a sentence for whoever asks, and the reason for the log."""
+    """A failed check: a message for the response, and the reason for the log."""
 
-    told: str
+    message: str
     reason: str
 
 
-async def _fault(check: Awaitable[object]) -> _CheckFailure | None:
-    """What is wrong; None when all is well."""
+async def _run_check(check: Awaitable[object]) -> _CheckFailure | None:
+    """Returns the failure of a check; None when it passes."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check
     except TimeoutError:
-        late = f"No answer within {CHECK_SECONDS} s."
-        return _CheckFailure(late, late)
+        message = f"No response within {CHECK_SECONDS} s."
+        return _CheckFailure(message, message)
     except ConfigurationError as error:
         return _CheckFailure(str(error), str(error))
     except (RedisError, SQLAlchemyError, OSError) as error:
-        # What a driver says may have several lines, and more than strangers should read.
+        # A driver's message can have several lines and internal details.
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        return _CheckFailure(
-            "It cannot be reached or does not work; the log has the reason.", reason or type(error).__name__
-        )
+        return _CheckFailure("Unreachable or failing; see the log for the reason.", reason or type(error).__name__)
     return None

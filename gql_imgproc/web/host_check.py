@@ -1,7 +1,7 @@
-"""To which names we answer while callers are not asked who they are.
+"""A check of the `Host` header against DNS rebinding, while callers need no API key.
 
-A page of `evil.example` may have its own name resolve to 127.0.0.1 once it is loaded (DNS rebinding): the browser then
-takes us for that page's server and lets it read all we say. What it still sends is that name.
+A page of `evil.example` can let its name resolve to 127.0.0.1 after it was loaded. The browser then treats this service
+as the page's own server and lets the page read every response. The `Host` header still contains `evil.example`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
 
 _UNTRUSTED_HOST = (
-    "This service answers to names of this machine only, such as localhost, since it does not ask callers who they"
-    " are. If it is meant to be reached under another name, set IMGPROC_PUBLIC_URL to the address with that name."
+    "This service requires no API key, so it accepts only host names of this machine, such as localhost. "
+    "To use another host name, set IMGPROC_PUBLIC_URL to a URL with that name."
 )
 
 
 class TrustedHostMiddleware:
-    """Lets in requests for a name of this machine or of the public address, whatever the port."""
+    """Accepts requests for a host name of this machine or of the public URL, with any port."""
 
     def __init__(self, app: ASGIApp, public_host: str) -> None:
         self._app = app
@@ -34,31 +34,31 @@ class TrustedHostMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        host = host_in(given[0]) if len(given) == 1 else None
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        host = parse_host(hosts[0]) if len(hosts) == 1 else None
         if host is None:
-            await _refuse(400, "A request needs one `Host` header with a name.", scope, receive, send)
-        elif host != self._public_host and not is_this_machine(host):
-            await _refuse(421, _UNTRUSTED_HOST, scope, receive, send)
+            await _reject(400, "The request needs exactly one `Host` header with a host name.", scope, receive, send)
+        elif host != self._public_host and not is_local_host(host):
+            await _reject(421, _UNTRUSTED_HOST, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
-def host_in(header: str) -> str | None:
-    """The name or address in a `Host` header, without its port; None when there is none."""
+def parse_host(header: str) -> str | None:
+    """Returns the host name or IP address in a `Host` header, without the port; None for an invalid header."""
     match = _HOST.fullmatch(header.strip())
     return (match["six"] or match["name"]).lower().rstrip(".") or None if match else None
 
 
-def is_this_machine(host: str) -> bool:
-    """Whether no name server has a say in what the name means (RFC 6761, 6.3)."""
+def is_local_host(host: str) -> bool:
+    """Whether the name means this machine without asking a name server (RFC 6761, 6.3)."""
     return host.endswith(".localhost") or is_loopback(host)
 
 
-async def _refuse(status: int, sentence: str, scope: Scope, receive: Receive, send: Send) -> None:
+async def _reject(status: int, message: str, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/graphql":
-        body: object = {"errors": [{"message": sentence, "extensions": {"code": Code.BAD_REQUEST.value}}]}
+        body: object = {"errors": [{"message": message, "extensions": {"code": Code.BAD_REQUEST.value}}]}
     else:
-        body = {"error": sentence}
-    # Instead of a handshake no middleware adds headers.
+        body = {"error": message}
+    # Middleware adds no headers to a response that rejects a handshake.
     await JSONResponse(body, status, JSON_SECURITY_HEADERS)(scope, receive, send)

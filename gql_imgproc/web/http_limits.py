@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with what it lacks: an end to every wait and a limit to every head."""
+"""uvicorn's HTTP protocol with a timeout for every wait and a limit for every request head."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from websockets.server import ServerProtocol
 from gql_imgproc.metrics import CONNECTIONS_CLOSED
 from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
 
-#: Slowest client that is served, in bytes a second: an eighth of a mobile line of 256 kbit/s, over which 20 MiB take
-#: eleven minutes.
+#: Minimum throughput of a client, in bytes a second: an eighth of a mobile connection of 256 kbit/s, over which 20 MiB
+#: take eleven minutes.
 LEAST_BYTES_PER_SECOND = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class MinThroughput:
-    """So many bytes at least in each span of so many seconds."""
+    """A minimum number of bytes in each time window of `seconds`."""
 
     seconds: float
     least_bytes: float
@@ -39,30 +39,29 @@ class MinThroughput:
 
     @classmethod
     def deadline(cls, seconds: float) -> MinThroughput:
-        """No bytes are enough: it must have ended by then."""
+        """A plain deadline: no number of bytes extends it."""
         return cls(seconds, inf)
 
 
-#: From the connection, or the first byte of a later request, to the end of a request's head.
+#: From the connection, or from the first byte of a later request, to the end of the request's head.
 HEAD = MinThroughput.deadline(10)
-#: A body; the span is what a line may be gone for, in a tunnel say.
+#: Request body. The window allows an interruption, for example in a tunnel.
 BODY = MinThroughput.of_slowest(30)
-#: What is left of a body whose request was answered before its end: clients that send first and read then must find
-#: the answer, yet are not listened to for ever.
+#: Rest of a body after an early response. Clients that send everything before they read must still get the response,
+#: but not without a time limit.
 REST = MinThroughput.deadline(30)
-#: An answer. A kernel that holds 4 MiB of it says only after a third of them that some were read, which takes 42 s
-#: over a line of 256 kbit/s.
+#: Response. A kernel that buffers 4 MiB reports progress only after a third of them, which takes 42 s at 256 kbit/s.
 ANSWER = MinThroughput.of_slowest(60)
-#: Until a client whose request cannot be understood has read why and leaves: closed at once, with bytes of it unread,
-#: TCP would take that answer back.
+#: Lingering close after an error response. An immediate close with unread bytes would make TCP discard the response.
 LINGER_SECONDS = MinThroughput.deadline(2)
-#: Between two looks, in seconds: so much later than said may a client be let go. Thousands are looked at.
+#: Interval between two checks, in seconds. A timeout can take effect this much later. Each check is cheap, because
+#: there may be thousands of connections.
 LOOK_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class HttpTimeouts:
-    """How long a client is waited for."""
+    """Timeouts for a client."""
 
     head: MinThroughput = HEAD
     body: MinThroughput = BODY
@@ -73,7 +72,7 @@ class HttpTimeouts:
 
 
 class ThroughputWindow:
-    """The current span of a pace."""
+    """The current time window of a minimum throughput."""
 
     __slots__ = ("_began", "_moved", "_pace")
 
@@ -85,7 +84,7 @@ class ThroughputWindow:
         self._began, self._moved = now, moved
 
     def is_too_slow(self, now: float, moved: int) -> bool:
-        """Whether a span has ended in which too little moved; `moved` is counted from the connection's beginning."""
+        """Whether a window ended with too few bytes. `moved` counts bytes since the start of the connection."""
         if now - self._began < self._pace.seconds:
             return False
         too_slow = moved - self._moved < self._pace.least_bytes
@@ -94,7 +93,7 @@ class ThroughputWindow:
 
 
 class DeadlineTransport:
-    """The transport of one connection, which outlives the HTTP on it when a WebSocket follows."""
+    """The transport of a connection with timeouts. It stays when the connection becomes a WebSocket."""
 
     __slots__ = (
         "_awaited",
@@ -112,7 +111,7 @@ class DeadlineTransport:
         self._transport = transport
         self._patience = patience
         self._loop = loop
-        #: Bytes that came of what is awaited; whoever awaits it counts them.
+        #: Received bytes of the expected head or body; the protocol counts them.
         self.received = 0
         self._written = 0
         self._awaited: ThroughputWindow | None = None
@@ -128,14 +127,14 @@ class DeadlineTransport:
         self._transport.write(data)
 
     def expect(self, pace: MinThroughput, late: Callable[[], None]) -> None:
-        """From now on bytes must come at this pace, else `late` is called, again and again."""
+        """Expects bytes at this throughput from now on; calls `late` after every window that is too slow."""
         self._awaited, self._late = ThroughputWindow(pace, self._loop.time(), self.received), late
 
     def expect_nothing(self) -> None:
         self._awaited = self._late = None
 
     def stop(self) -> None:
-        """For when the connection is gone."""
+        """Stops the checks after the connection is lost."""
         self._looking.cancel()
         self.expect_nothing()
 
@@ -155,31 +154,30 @@ class DeadlineTransport:
         if self._awaited is None or self._late is None:
             return
         if not self._transport.is_reading():
-            # It is us who do not keep pace.
+            # This side paused reading, so the client is not slow.
             self._awaited.restart(now, self.received)
         elif self._awaited.is_too_slow(now, self.received):
             self._late()
 
 
 _BAD_HANDSHAKE = (
-    "This is no WebSocket handshake as RFC 6455 has it: a GET without a body, of at most 128 headers and 8,192 bytes"
-    " a line."
+    "Invalid WebSocket handshake: expected a GET without a body, at most 128 headers, each at most 8,192 bytes."
 )
-_FAULT = "Something went wrong on our side. Try again; if it stays, tell whoever runs the service."
+_INTERNAL_ERROR = "Internal error. Try again; if the problem persists, contact the operator."
 
 
-#: Largest request head, in bytes, its target included: browsers send 1 KiB, a GraphQL document in an address some
-#: more. Each field counts so many bytes more than it has, as in HTTP/2 (RFC 9113, 6.5.2): small ones cost as well.
+#: Maximum size of a request head with its target, in bytes: browsers send 1 KiB, more with a GraphQL document in the
+#: URL. Each field counts FIELD_BYTES in addition, as in HTTP/2 (RFC 9113, 6.5.2): small fields need memory, too.
 MAX_HEAD_BYTES, FIELD_BYTES = 64 * 1024, 32
-#: Requests that wait for the answers to earlier ones of their connection. Of such without a body some ten thousand come
-#: with one read, and take 3 KiB each; no browser sends a second one.
+#: Maximum number of pipelined requests of a connection. One read can contain ten thousand without a body, at 3 KiB of
+#: memory each; no browser sends a second one.
 MAX_PIPELINED = 100
-#: Connections at once unless the door has another number.
+#: Deerror of the maximum number of connections.
 MAX_CONNECTIONS = 10_000
 
 
 class Http(HttpToolsProtocol):
-    """One connection."""
+    """One HTTP connection."""
 
     patience: ClassVar[HttpTimeouts] = HttpTimeouts()
     max_connections: ClassVar[int] = MAX_CONNECTIONS
@@ -188,14 +186,14 @@ class Http(HttpToolsProtocol):
         self._line = DeadlineTransport(cast(asyncio.Transport, transport), self.patience, self.loop)
         super().connection_made(cast(asyncio.Transport, self._line))
         self._refused = False
-        #: What the parser's next error is answered with, when we made it.
+        #: Response to the parser's next error, when `_fail` raised it.
         self._refusal: tuple[int, str, str] | None = None
         self._head_bytes = self._unparsed_bytes = 0
-        #: Whether a head or a body is under way; else the client may be silent, as long as uvicorn keeps it.
+        #: Whether a head or a body is being received. Otherwise only uvicorn's keep-alive limits the silence.
         self._in_head = self._in_body = False
         self._expect_head()
         if len(self.connections) > self.max_connections:
-            self._refuse(503, "There are too many connections. Try again later.", "limit")
+            self._refuse(503, "Too many connections. Try again later.", "limit")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._line.stop()
@@ -209,23 +207,23 @@ class Http(HttpToolsProtocol):
         self._unparsed_bytes += len(data)
         super().data_received(data)
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self._refused:
-            # One line without an end, in a head, between chunks or behind them.
+            # A line without an end, in a head, between chunks or after them.
             self._refuse(*_HEAD_TOO_LARGE)
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
         if len(self.pipeline) >= MAX_PIPELINED:
-            self._fail(429, "Too many requests were sent before their answers were read.", "too_many_pipelined")
+            self._fail(429, "Too many pipelined requests. Read the responses first.", "too_many_pipelined")
         if not self._in_head:
             self._expect_head()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > MAX_HEAD_BYTES:
-            self._fail(414, f"The address is longer than {MAX_HEAD_BYTES:,} bytes. Send the operation with POST.")
+            self._fail(414, f"The URL exceeds the limit of {MAX_HEAD_BYTES:,} bytes. Send the operation with POST.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unparsed_bytes = 0
@@ -233,7 +231,7 @@ class Http(HttpToolsProtocol):
         if self._head_bytes + len(self.url) > MAX_HEAD_BYTES:
             self._fail(*_HEAD_TOO_LARGE)
         if not self._in_body:
-            # Those behind a body come too late for whoever has read its head.
+            # Trailers after a body come too late for an application that has read the head.
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -253,15 +251,15 @@ class Http(HttpToolsProtocol):
         self._line.expect_nothing()
         super().on_message_complete()
 
-    # What uvicorn calls.
+    # Callbacks of uvicorn.
 
     def on_response_complete(self) -> None:
-        # A body under way may also be that of the next request.
+        # The body being received may belong to the next request.
         if self._in_body and not self._is_answering():
             self._line.expect(self.patience.rest, self._rest_is_late)
         super().on_response_complete()
         if self.pipeline:
-            # uvicorn would read on with each answer, and requests come in faster than they are answered.
+            # uvicorn would resume reading with each response, and requests would arrive faster than responses leave.
             self.flow.pause_reading()
 
     def handle_websocket_upgrade(self) -> None:
@@ -269,9 +267,9 @@ class Http(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(*(self._refusal or (400, "This is not HTTP/1.1, or not as it must be.", "malformed")))
+        self._refuse(*(self._refusal or (400, "Malformed HTTP/1.1 request.", "malformed")))
 
-    # What comes too late, or is too much.
+    # Timeouts and limits.
 
     def _expect_head(self) -> None:
         self._in_head = True
@@ -279,18 +277,18 @@ class Http(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if self._is_answering():
-            # Whoever sends the beginning of another request meanwhile has time until the answer ends.
+            # The head of a pipelined request may take until the current response ends.
             return
         CONNECTIONS_CLOSED.labels("slow_header").inc()
         if self._unparsed_bytes or self._head_bytes:
-            self._refuse(408, "The head of the request took too long.")
+            self._refuse(408, "The request head took too long.")
         else:
-            # A browser that connected in advance would take an answer for that to its next request.
+            # A browser that connected in advance would read an error as the response to its next request.
             self.transport.close()
 
     def _body_is_late(self) -> None:
         CONNECTIONS_CLOSED.labels("slow_body").inc()
-        self._refuse(408, "The body of the request came too slowly. Send it again.")
+        self._refuse(408, "The request body arrived too slowly. Send it again.")
 
     def _rest_is_late(self) -> None:
         CONNECTIONS_CLOSED.labels("slow_body").inc()
@@ -299,24 +297,24 @@ class Http(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _fail(self, status: int, sentence: str, reason: str = "header_too_large") -> None:
-        """Has the parser stop; uvicorn then asks for the answer."""
-        self._refusal = status, sentence, reason
-        raise ValueError(sentence)
+    def _fail(self, status: int, message: str, reason: str = "header_too_large") -> None:
+        """Stops the parser; uvicorn then calls `send_400_response`."""
+        self._refusal = status, message, reason
+        raise ValueError(message)
 
-    def _refuse(self, status: int, sentence: str, reason: str = "") -> None:
-        """Answers, if no answer is under way, and ends the connection."""
+    def _refuse(self, status: int, message: str, reason: str = "") -> None:
+        """Sends an error response, unless another response is being sent, and closes the connection."""
         if reason:
             CONNECTIONS_CLOSED.labels(reason).inc()
         self._refused = True
         if self._is_answering():
             if self._in_head or self.cycle.response_started:
-                # The client would take what we say for the answer to an earlier request, or for its middle.
+                # The client would read the error as the response to an earlier request, or as part of it.
                 self.transport.abort()
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        body = json.dumps({"error": sentence}).encode()
+        body = json.dumps({"error": message}).encode()
         headers = JSON_SECURITY_HEADERS | {
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
@@ -329,15 +327,15 @@ class Http(HttpToolsProtocol):
         self._line.expect(self.patience.farewell, self.transport.abort)
 
 
-_HEAD_TOO_LARGE = (431, f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes.", "header_too_large")
+_HEAD_TOO_LARGE = (431, f"The request head exceeds the limit of {MAX_HEAD_BYTES:,} bytes.", "header_too_large")
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """One socket."""
+    """One WebSocket connection."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        #: The answer to the newest ping of a client that does not read at the moment.
+        #: Pong for the newest ping of a client that currently does not read.
         self._pong = b""
         self.conn = _Handshake(
             extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=self.conn.logger
@@ -346,7 +344,7 @@ class WebSocket(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # uvicorn hears of it neither now nor later, and would hold the connection for ever.
+            # uvicorn does not notice the error, and would keep the connection open without end.
             self.transport.write(self.conn.reject(HTTPStatus.BAD_REQUEST, _BAD_HANDSHAKE).serialize())
             self.transport.close()
 
@@ -354,8 +352,8 @@ class WebSocket(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             super().handle_ping()
         elif pongs := self.conn.data_to_send():
-            # Nobody reads them now, and all of them would fill the memory. The newest may stand for those before it
-            # (RFC 6455, 5.5.3), yet a slow client must find that one, or it would take us for dead.
+            # The client does not read, and all pongs would fill the memory. The newest may replace earlier ones
+            # (RFC 6455, 5.5.3). A slow client must get that one, or it would treat this server as dead.
             self._pong = pongs[-1]
 
     def resume_writing(self) -> None:
@@ -365,13 +363,13 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().resume_writing()
 
     def handle_cont(self, event: Frame) -> None:
-        # Empty ones count for nothing in the size of a message, so there could be any number of them.
+        # Ignored: empty frames do not count towards the message size, so their number would be unlimited.
         if event.data or event.fin:
             super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
-            # uvicorn takes it for a fault of its own, and logs a traceback.
+            # uvicorn would treat it as an internal error and log a traceback.
             self.conn.fail(CloseCode.INVALID_DATA)
             self.handle_parser_exception()
             return
@@ -387,12 +385,12 @@ def _is_text(data: bytes) -> bool:
 
 
 class _Handshake(ServerProtocol):
-    """Refuses with the headers that every answer carries, in a sentence of ours."""
+    """Rejects handshakes with the security headers and a fixed message."""
 
     def reject(self, status: Any, text: str) -> Response:
-        # The library's text is that of an exception, and repeats what was sent.
-        sentence = _FAULT if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _BAD_HANDSHAKE
-        response = super().reject(status, json.dumps({"error": sentence}) if text else "")
+        # The library's message is an exception text that repeats the request.
+        message = _INTERNAL_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _BAD_HANDSHAKE
+        response = super().reject(status, json.dumps({"error": message}) if text else "")
         del response.headers["Content-Type"]
         response.headers.update(JSON_SECURITY_HEADERS | {"Content-Type": "application/json"})
         return response

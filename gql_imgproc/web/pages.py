@@ -1,4 +1,4 @@
-"""The web page, GraphiQL, and what the address of the service says to a program."""
+"""The web page, GraphiQL, and a JSON index of the routes."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ from gql_imgproc import __version__
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.web.security_headers import content_security_policy
 
-#: The built page; there is none in a checkout where it was not built.
+#: Folder of the built page. It does not exist in a checkout without a build.
 STATIC = Path(__file__).with_name("static")
 
 _NOT_BUILT = (
-    "The web page is not built. Run `make setup`, which builds it, or install the package.\n"
-    "The API works without it: POST to /graphql; see the README.\n"
+    "The web page is not built. Run `make setup` to build it, or install the package.\n"
+    "The API works without the page: POST to /graphql; see the README.\n"
 )
 
-_NO_EXPLORER = (
-    "There is no GraphiQL here. Whoever runs the service can switch it on with IMGPROC_INTROSPECTION=on.\n"
-    "The API works without it: POST to /graphql.\n"
+_GRAPHIQL_DISABLED = (
+    "GraphiQL is disabled. The operator can enable it with IMGPROC_INTROSPECTION=on.\n"
+    "The API works without GraphiQL: POST to /graphql.\n"
 )
 
 
-async def index(request: Request) -> Response:
+async def serve_index(request: Request) -> Response:
     accept = request.headers.get("accept", "")
     if "application/json" in accept and "text/html" not in accept:
-        return _addresses(request)
-    return _page("index.html")
+        return _route_index(request)
+    return _serve_page("index.html")
 
 
-def graphiql(request: Request) -> Response:
+def serve_graphiql(request: Request) -> Response:
     runtime: Runtime = request.app.state.runtime
     if runtime.settings.introspection != "on":
-        return PlainTextResponse(_NO_EXPLORER, 404)
-    response = _page("graphiql.html")
-    # Its editor and dialogs write style elements.
-    outlet = runtime.storage.public_endpoint
+        return PlainTextResponse(_GRAPHIQL_DISABLED, 404)
+    response = _serve_page("graphiql.html")
+    # GraphiQL's editor and dialogs create style elements.
+    endpoint = runtime.storage.public_endpoint
     response.headers["Content-Security-Policy"] = content_security_policy(
-        outlet.origins if outlet else (), inline_styles=True
+        endpoint.origins if endpoint else (), inline_styles=True
     )
     return response
 
 
 def wants_graphiql(scope: Scope) -> bool:
-    """Whether this is a person with a browser who came to look."""
+    """Whether a browser asks for the GraphiQL page, and not for the result of a query."""
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
     request = Request(scope)
     return "text/html" in request.headers.get("accept", "") and "query" not in request.query_params
 
 
-def _page(name: str) -> Response:
+def _serve_page(name: str) -> Response:
     path = STATIC / name
     if not path.is_file():
         return PlainTextResponse(_NOT_BUILT, 503)
     return FileResponse(path, headers={"Cache-Control": "no-cache"}, media_type="text/html")
 
 
-def _addresses(request: Request) -> Response:
+def _route_index(request: Request) -> Response:
     base = request.app.state.runtime.settings.public_url
     paths = {
         "graphql": "/graphql",
@@ -76,6 +76,6 @@ def _addresses(request: Request) -> Response:
         {
             "name": "gql_imgproc",
             "version": __version__,
-            "addresses": {name: base + path for name, path in paths.items()},
+            "urls": {name: base + path for name, path in paths.items()},
         }
     )

@@ -1,4 +1,4 @@
-"""The figures about the whole service, read when somebody asks for them."""
+"""Metrics of the whole service, read from the database and Redis on every scrape."""
 
 from __future__ import annotations
 

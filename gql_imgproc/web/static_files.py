@@ -1,4 +1,4 @@
-"""Scripts and styles of the pages, sent compressed to whom understands it."""
+"""Scripts and styles of the pages, served compressed to clients that accept it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-#: What the build lays beside a file, the smaller first. Browsers take Brotli over HTTPS and from this machine only.
+#: Content codings and the suffixes of the compressed files, the smallest first. Browsers accept Brotli only over HTTPS
+#: and from localhost.
 CODINGS = {"br": ".br", "gzip": ".gz"}
 
 
 class StaticAssets(StaticFiles):
-    """The names of those in `assets` tell their content, so they are kept for ever."""
+    """Serves static files. Names in `assets` contain a content hash, so browsers cache those for a year."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await self._compressed(path, scope) or await super().get_response(path, scope)
-        named_by_content = path.startswith(f"assets{os.sep}") and response.status_code in (200, 304)
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named_by_content else "no-cache"
+        is_hashed = path.startswith(f"assets{os.sep}") and response.status_code in (200, 304)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed else "no-cache"
         response.headers["Vary"] = "Accept-Encoding"
         return response
 
@@ -28,8 +29,8 @@ class StaticAssets(StaticFiles):
         for coding in accepted_encodings(Headers(scope=scope).get("accept-encoding", "")):
             try:
                 response = await super().get_response(path + CODINGS[coding], scope)
-            except HTTPException as refused:
-                if refused.status_code == 404:
+            except HTTPException as error:
+                if error.status_code == 404:
                     continue
                 raise
             response.headers["Content-Encoding"] = coding
@@ -38,7 +39,7 @@ class StaticAssets(StaticFiles):
 
 
 def accepted_encodings(header: str) -> list[str]:
-    """Codings of ours that an Accept-Encoding takes, ours first; one with the weight 0 is not taken."""
+    """Returns the codings that an Accept-Encoding header accepts, in the order of CODINGS."""
     weights = dict(_parse_qvalue(entry) for entry in header.lower().split(","))
     return [coding for coding in CODINGS if weights.get(coding, 0) > 0]
 

@@ -23,7 +23,7 @@ INTROSPECTION_DISABLED = (
     "This service does not tell its schema. It stands in the project's `schema.graphql`; "
     "whoever runs the service can have it told with IMGPROC_INTROSPECTION=on."
 )
-NO_GRAPHIQL = "There is no GraphiQL here. Whoever runs the service can switch it on with IMGPROC_INTROSPECTION=on."
+NO_GRAPHIQL = "GraphiQL is disabled. The operator can enable it with IMGPROC_INTROSPECTION=on."
 ALL_INTERFACES = ("--host", "0.0.0.0", "--allow-anonymous")
 
 

@@ -1,9 +1,8 @@
-"""The application over SQLite and a real Redis."""
+"""The application with SQLite and a real Redis."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,13 @@ from tests.graphql.client import Api, opened
 
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
-    settings = Settings(_env_file=None, redis_url=redis_url, data_dir=tmp_path, public_url="https://pictures.example")
+    settings = Settings(_env_file=None, redis_url=redis_url, data_dir=tmp_path, public_url="https://images.example")
     upgrade(settings.database)
     return settings
 
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Api]:
-    """A client of the application in this process."""
+    """A client of an application in this process."""
     async with opened(settings) as client:
         yield client
-
-
-@pytest.fixture
-def run(settings: Settings) -> Callable[[Callable[[Api], Awaitable[None]]], None]:
-    """Plays a story against the application."""
-
-    def run(story: Callable[[Api], Awaitable[None]]) -> None:
-        async def play() -> None:
-            async with opened(settings) as api:
-                await story(api)
-
-        asyncio.run(play())
-
-    return run

@@ -1,4 +1,4 @@
-"""Downloads of output CSVs and pictures."""
+"""Downloads of output CSVs and images."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tests.support.scenarios import given_request
 OUTPUT = b"S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
 
 
-async def given_output(api: Api, **given: Any) -> Any:
-    """A request that has ended, and its output CSV."""
-    request_id = given_request(api.runtime.db, 1, **given)
+async def given_output(api: Api, **columns: Any) -> Any:
+    """Creates a finished request with an output CSV; returns its ID."""
+    request_id = given_request(api.runtime.db, 1, **columns)
     statement = update(requests).where(requests.c.id == request_id)
-    ended = statement.values(status=RequestStatus.COMPLETED, output_name="output-1.csv")
-    api.runtime.db.write_now(lambda connection: connection.execute(ended))
+    finish = statement.values(status=RequestStatus.COMPLETED, output_name="output-1.csv")
+    api.runtime.db.write_now(lambda connection: connection.execute(finish))
     await api.runtime.storage.put(output_key(request_id, "output-1.csv"), OUTPUT, "text/csv")
     return request_id
 
 
-async def test_output_of_an_ended_request(api: Api) -> None:
+async def test_output_csv_of_a_finished_request(api: Api) -> None:
     request_id = await given_output(api, csv_filename="größe.csv")
-    address = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
+    path = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
 
-    got = await api.http.get(address)
-    again = await api.http.get(address, headers={"If-None-Match": f"W/{got.headers['etag']}"})
-    head = await api.http.head(address)
+    got = await api.http.get(path)
+    again = await api.http.get(path, headers={"If-None-Match": f"W/{got.headers['etag']}"})
+    head = await api.http.head(path)
 
     assert got.status_code == 200
     assert got.content == OUTPUT
@@ -59,40 +59,40 @@ async def test_output_of_an_ended_request(api: Api) -> None:
     ["nonsense", "req_", encode_global_id(IdPrefix.REQUEST, new_id()), str(new_id()), "a%00b"],
     ids=["nonsense", "prefix", "unknown", "unknown UUID", "control character"],
 )
-async def test_output_of_an_unknown_request(api: Api, name: str) -> None:
+async def test_output_csv_of_an_unknown_request(api: Api, name: str) -> None:
     got = await api.http.get(f"/api/download/{name}")
 
     assert got.status_code == 404
     assert got.json() == {"error": "Request not found. Check the ID; the request may have been deleted."}
 
 
-async def test_output_of_a_request_under_way(api: Api) -> None:
+async def test_output_csv_of_a_running_request(api: Api) -> None:
     request_id = given_request(api.runtime.db, 1)
 
     got = await api.http.get(f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}")
 
     assert got.status_code == 409
-    assert got.json() == {"error": "The request is still PENDING. Its output CSV is there when it has ended."}
+    assert got.json() == {"error": "The request is still PENDING. Its output CSV is available after it finishes."}
 
 
-async def test_picture(api: Api) -> None:
+async def test_image_is_served(api: Api) -> None:
     request_id, name = new_id(), f"{new_id().hex}-1.webp"
-    await api.runtime.storage.put(image_key(request_id, name), b"picture", "image/webp")
-    address = f"/api/image/{request_id.hex}/{name}"
+    await api.runtime.storage.put(image_key(request_id, name), b"image", "image/webp")
+    path = f"/api/image/{request_id.hex}/{name}"
 
-    got = await api.http.get(address)
-    again = await api.http.get(address, headers={"If-None-Match": f'"other", {got.headers["etag"]}'})
-    head = await api.http.head(address)
+    got = await api.http.get(path)
+    again = await api.http.get(path, headers={"If-None-Match": f'"other", {got.headers["etag"]}'})
+    head = await api.http.head(path)
 
-    assert (got.status_code, got.content) == (200, b"picture")
+    assert (got.status_code, got.content) == (200, b"image")
     assert got.headers["content-type"] == "image/webp"
     assert got.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert got.headers["x-content-type-options"] == "nosniff"
     assert again.status_code == 304
-    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "7")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "5")
 
 
-async def test_what_is_no_picture_is_not_served(api: Api) -> None:
+async def test_other_objects_are_not_served_as_images(api: Api) -> None:
     request_id = await given_output(api)
     keys = [
         "x",
@@ -103,116 +103,114 @@ async def test_what_is_no_picture_is_not_served(api: Api) -> None:
         "..%2f..%2fimgproc.db",
     ]
 
-    answers = [await api.http.get(f"/api/image/{key}") for key in keys]
+    responses = [await api.http.get(f"/api/image/{key}") for key in keys]
 
-    assert [(answer.status_code, "error" in answer.json()) for answer in answers] == [(404, True)] * len(keys)
+    assert [(response.status_code, "error" in response.json()) for response in responses] == [(404, True)] * len(keys)
 
 
 def in_bucket(settings: Settings, s3: S3, **more: Any) -> Settings:
-    # What is checked when settings are read is not of interest here.
+    # Without the validation of Settings, which is tested elsewhere.
     return settings.model_copy(update={"storage_url": s3.url, "storage_redirects": "on"} | more)
 
 
-async def given_picture(api: Api) -> tuple[str, str]:
-    """Its path and its key."""
+async def given_image(api: Api) -> tuple[str, str]:
+    """Stores an image; returns its path and its object key."""
     request_id, name = new_id(), f"{new_id().hex}-1.webp"
     key = image_key(request_id, name)
-    await api.runtime.storage.put_new(key, b"picture", ObjectHeaders("image/webp", image_cache_control(private=False)))
+    await api.runtime.storage.put_new(key, b"image", ObjectHeaders("image/webp", image_cache_control(private=False)))
     return f"/api/image/{request_id.hex}/{name}", key
 
 
-async def test_objects_of_a_bucket_are_had_from_it(settings: Settings, s3: S3) -> None:
+async def test_objects_in_a_bucket_redirect_to_it(settings: Settings, s3: S3) -> None:
     async with opened(in_bucket(settings, s3)) as api, httpx.AsyncClient() as browser:
-        address, key = await given_picture(api)
+        path, key = await given_image(api)
         request_id = await given_output(api)
         output = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
 
-        redirect, head = await api.http.get(address), await api.http.head(address)
+        redirect, head = await api.http.get(path), await api.http.head(path)
         csv = await api.http.get(output)
-        picture = await browser.get(redirect.headers["location"])
-        looked = await browser.head(head.headers["location"])
+        image = await browser.get(redirect.headers["location"])
+        image_head = await browser.head(head.headers["location"])
 
         assert (redirect.status_code, head.status_code, csv.status_code) == (302, 302, 302)
         assert redirect.headers["location"].startswith(f"{s3.endpoint}/{s3.bucket}/{key}?X-Amz-")
         assert "X-Amz-Expires=300&" in redirect.headers["location"]
         assert redirect.headers["cache-control"] == "private, max-age=60"
         assert csv.headers["cache-control"] == "no-store"
-        assert (picture.status_code, picture.content) == (200, b"picture")
-        assert picture.headers["content-type"] == "image/webp"
-        assert picture.headers["cache-control"] == "public, max-age=31536000, immutable"
-        assert (looked.status_code, looked.headers["content-length"]) == (200, "7")
+        assert (image.status_code, image.content) == (200, b"image")
+        assert image.headers["content-type"] == "image/webp"
+        assert image.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert (image_head.status_code, image_head.headers["content-length"]) == (200, "5")
         assert (await browser.get(csv.headers["location"])).content == OUTPUT
 
-        # What is missing is told by us.
+        # The service itself reports missing objects.
         await api.runtime.storage.delete_all([key, output_key(request_id, "output-1.csv")])
-        for path, sentence in (
-            (address, "There is no such picture."),
+        for url, message in (
+            (path, "Image not found."),
             (output, "The request has no output CSV."),
         ):
-            gone = await api.http.get(path)
-            assert (gone.status_code, gone.json()) == (404, {"error": sentence})
+            gone = await api.http.get(url)
+            assert (gone.status_code, gone.json()) == (404, {"error": message})
 
 
-async def test_objects_of_a_bucket_that_browsers_do_not_reach_are_had_from_us(settings: Settings, s3: S3) -> None:
-    # Its endpoint is on loopback.
+async def test_objects_in_a_private_bucket_are_served_by_the_api(settings: Settings, s3: S3) -> None:
+    # The endpoint of the bucket is on loopback.
     async with opened(in_bucket(settings, s3, storage_redirects="auto")) as api:
-        address, _ = await given_picture(api)
+        path, _ = await given_image(api)
         output = f"/api/download/{encode_global_id(IdPrefix.REQUEST, await given_output(api))}"
 
-        picture, head, csv = await api.http.get(address), await api.http.head(address), await api.http.get(output)
+        image, head, csv = await api.http.get(path), await api.http.head(path), await api.http.get(output)
 
-    assert (picture.status_code, picture.content, picture.headers["content-type"]) == (
+    assert (image.status_code, image.content, image.headers["content-type"]) == (
         200,
-        b"picture",
+        b"image",
         "image/webp",
     )
-    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "7")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "5")
     assert (csv.status_code, csv.content) == (200, OUTPUT)
 
 
-async def test_addresses_are_signed_for_where_browsers_are(settings: Settings, s3: S3) -> None:
-    elsewhere = in_bucket(
-        settings, s3, storage_redirects="auto", storage_public_endpoint="https://pictures.example:9000"
-    )
-    async with opened(elsewhere) as api:
-        address, key = await given_picture(api)
+async def test_urls_are_signed_for_the_public_endpoint(settings: Settings, s3: S3) -> None:
+    public = in_bucket(settings, s3, storage_redirects="auto", storage_public_endpoint="https://images.example:9000")
+    async with opened(public) as api:
+        path, key = await given_image(api)
 
         redirect, page = (
-            await api.http.get(address),
+            await api.http.get(path),
             await api.http.get("/graphql", headers={"Accept": "text/html"}),
         )
 
-    assert redirect.headers["location"].startswith(f"https://pictures.example:9000/{s3.bucket}/{key}?X-Amz-")
-    for answer in (redirect, page):
-        rules = answer.headers["content-security-policy"].split("; ")
-        assert "img-src 'self' data: https://pictures.example:9000" in rules
+    assert redirect.headers["location"].startswith(f"https://images.example:9000/{s3.bucket}/{key}?X-Amz-")
+    for response in (redirect, page):
+        rules = response.headers["content-security-policy"].split("; ")
+        assert "img-src 'self' data: https://images.example:9000" in rules
 
 
-async def test_a_bucket_that_does_not_answer(settings: Settings, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_bucket_returns_503(settings: Settings, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     with proxy_to(s3.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         async with opened(in_bucket(settings, s3)) as api:
-            address, _ = await given_picture(api)
+            path, _ = await given_image(api)
             proxy.fail(Fault.DISCONNECT)
 
-            got, ready = await api.http.get(address), await api.http.get("/readyz")
+            got, ready = await api.http.get(path), await api.http.get("/readyz")
 
     assert got.status_code == 503
-    assert got.json() == {"error": "The object store does not answer. Try again later."}
+    assert got.json() == {"error": "The object store is unavailable. Try again later."}
     assert ready.status_code == 503
     assert "it cannot be reached" in ready.json()["missing"]["storage"]
 
 
-async def test_store_that_does_not_answer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_storage_error_returns_503(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(key: str) -> None:
-        raise StorageError("The object store did not answer within 60 s.")
+        raise StorageError("The object store did not response within 60 s.")
 
     monkeypatch.setattr(api.runtime.storage, "open", broken)
 
     got = await api.http.get(f"/api/image/{new_id().hex}/{new_id().hex}-1.jpg")
 
     assert got.status_code == 503
-    assert got.json() == {"error": "The object store does not answer. Try again later."}
+    assert got.json() == {"error": "The object store is unavailable. Try again later."}
 
 
 @pytest.mark.parametrize(
@@ -225,11 +223,11 @@ async def test_store_that_does_not_answer(api: Api, monkeypatch: pytest.MonkeyPa
         (".csv", "-output.csv"),
     ],
 )
-def test_name_of_the_output(uploaded: str, downloaded: str) -> None:
+def test_output_filename(uploaded: str, downloaded: str) -> None:
     assert output_filename(uploaded) == downloaded
 
 
-def test_name_cannot_break_out_of_its_header() -> None:
+def test_filename_cannot_break_out_of_its_header() -> None:
     assert (
         content_disposition("a\r\nX: y.csv")
         == "attachment; filename=\"a__X: y.csv\"; filename*=UTF-8''a%0D%0AX%3A%20y.csv"

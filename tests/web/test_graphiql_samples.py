@@ -1,4 +1,4 @@
-"""The samples that GraphiQL is filled with."""
+"""The sample operations in GraphiQL."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def operations(sample: Path) -> list[OperationDefinitionNode]:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
-def test_a_sample_is_one_valid_operation(schema: GraphQLSchema, sample: Path) -> None:
+def test_sample_is_one_valid_operation(schema: GraphQLSchema, sample: Path) -> None:
     assert validate(schema, parse(sample.read_text(encoding="utf-8"))) == []
     assert len(operations(sample)) == 1
 
 
-def test_there_is_a_sample_of_each_operation_of_the_schema(schema: GraphQLSchema) -> None:
+def test_every_root_field_has_a_sample(schema: GraphQLSchema) -> None:
     roots = (schema.query_type, schema.mutation_type, schema.subscription_type)
-    offered = sorted(field for root in roots if root is not None for field in root.fields)
+    root_fields = sorted(field for root in roots if root is not None for field in root.fields)
 
-    shown = [
+    sample_fields = [
         node.name.value
         for sample in SAMPLES
         for operation in operations(sample)
@@ -41,14 +41,14 @@ def test_there_is_a_sample_of_each_operation_of_the_schema(schema: GraphQLSchema
         if isinstance(node, FieldNode)
     ]
 
-    assert sorted(shown) == offered
+    assert sorted(sample_fields) == root_fields
 
 
-def test_each_sample_stands_in_a_tab() -> None:
+def test_every_sample_has_a_tab() -> None:
     code = (GRAPHIQL / "samples.ts").read_text(encoding="utf-8")
 
     imported = dict(re.findall(r'^import (\w+) from "\./samples/(\S+)\?raw";$', code, re.MULTILINE))
 
     assert sorted(imported.values()) == [sample.name for sample in SAMPLES]
-    listed = re.findall(r"^    \[(\w+)", code, re.MULTILINE)
-    assert sorted(listed) == sorted(imported)
+    tabs = re.findall(r"^    \[(\w+)", code, re.MULTILINE)
+    assert sorted(tabs) == sorted(imported)

@@ -1,4 +1,4 @@
-"""Alive, ready, and in numbers."""
+"""The routes `/healthz`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.graphql.client import Api, opened
 from tests.support.scenarios import given_request
 
 
-async def test_ready_when_everything_is_there(api: Api) -> None:
+async def test_ready_when_all_dependencies_work(api: Api) -> None:
     alive = await api.http.get("/healthz")
     ready = await api.http.get("/readyz")
 
@@ -25,7 +25,7 @@ async def test_ready_when_everything_is_there(api: Api) -> None:
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "missing": {}})
 
 
-async def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
+async def test_not_ready_lists_the_missing_dependencies(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     settings = Settings(
         _env_file=None,
@@ -44,47 +44,44 @@ async def test_not_ready_names_what_is_missing(tmp_path: Path) -> None:
     assert "gql-imgproc migrate" in ready.json()["missing"]["database"]
 
 
-def test_what_is_missing_is_logged_once_until_it_changes(
-    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_missing_dependency_is_logged_once_until_it_changes(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def gone(store: ObjectStore) -> None:
+    async def fail(store: ObjectStore) -> None:
         raise ConfigurationError("The object store is gone.")
 
     def lines() -> list[tuple[str, str | None]]:
         own = [record for record in caplog.records if record.name == health.log.name]
         return [(record.getMessage(), getattr(record, "storage", None)) for record in own]
 
-    async def story(api: Api) -> None:
-        check = store_check.check_writable
-        for _ in range(3):
-            await api.http.get("/readyz")
-        assert lines() == []
-
-        monkeypatch.setattr(store_check, "check_writable", gone)
-        for _ in range(3):
-            assert (await api.http.get("/readyz")).status_code == 503
-        assert lines() == [("not ready", "The object store is gone.")]
-
-        monkeypatch.setattr(store_check, "check_writable", check)
-        for _ in range(3):
-            assert (await api.http.get("/readyz")).status_code == 200
-        assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
-
     caplog.set_level("INFO")
-    run(story)
+    check = store_check.check_writable
+    for _ in range(3):
+        await api.http.get("/readyz")
+    assert lines() == []
+
+    monkeypatch.setattr(store_check, "check_writable", fail)
+    for _ in range(3):
+        assert (await api.http.get("/readyz")).status_code == 503
+    assert lines() == [("not ready", "The object store is gone.")]
+
+    monkeypatch.setattr(store_check, "check_writable", check)
+    for _ in range(3):
+        assert (await api.http.get("/readyz")).status_code == 200
+    assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
 
 
-async def test_check_that_hangs_has_an_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hanging_check_times_out(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(store_check, "check_writable", lambda store: asyncio.sleep(30))
 
     ready = await api.http.get("/readyz")
 
     assert ready.status_code == 503
-    assert ready.json()["missing"]["storage"] == "No answer within 0.01 s."
+    assert ready.json()["missing"]["storage"] == "No response within 0.01 s."
 
 
-async def test_metrics_count_answers_by_route_and_tell_of_the_whole_service(api: Api) -> None:
+async def test_metrics_include_responses_by_route_and_the_whole_service(api: Api) -> None:
     given_request(api.runtime.db, 1)
     await api.http.get("/api/image/whatever")
 
@@ -99,20 +96,18 @@ async def test_metrics_count_answers_by_route_and_tell_of_the_whole_service(api:
     assert "whatever" not in text
 
 
-async def test_what_cannot_be_read_is_absent_from_the_metrics_not_old(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away() -> Any:
-        raise ConnectionError("Redis is away.")
+async def test_metrics_that_cannot_be_read_are_omitted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Any:
+        raise ConnectionError("Redis is unreachable.")
 
     given_request(api.runtime.db, 1)
     assert 'imgproc_queue_messages{queue="images"} 0.0' in (await api.http.get("/metrics")).text
-    monkeypatch.setattr(api.runtime.queue, "lengths", away)
+    monkeypatch.setattr(api.runtime.queue, "lengths", fail)
 
-    answer = await api.http.get("/metrics")
+    response = await api.http.get("/metrics")
 
-    assert answer.status_code == 200
-    assert "imgproc_queue_messages" not in answer.text
-    assert 'imgproc_backend_up{backend="redis"} 0.0' in answer.text
-    assert 'imgproc_backend_up{backend="database"} 1.0' in answer.text
-    assert 'imgproc_requests_open{status="PENDING"} 1.0' in answer.text
+    assert response.status_code == 200
+    assert "imgproc_queue_messages" not in response.text
+    assert 'imgproc_backend_up{backend="redis"} 0.0' in response.text
+    assert 'imgproc_backend_up{backend="database"} 1.0' in response.text
+    assert 'imgproc_requests_open{status="PENDING"} 1.0' in response.text

@@ -1,16 +1,15 @@
-"""Names under which a service on loopback answers, and pages of which other places may talk to it."""
+"""Host names that a service on loopback accepts, and origins that may open a WebSocket."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from gql_imgproc.settings import Settings
-from gql_imgproc.web.host_check import host_in, is_this_machine
+from gql_imgproc.web.host_check import is_local_host, parse_host
 from tests.graphql.client import served
 
 ROUTES = (
@@ -33,7 +32,7 @@ UPGRADE = (
 )
 
 
-class Answer:
+class RawResponse:
     def __init__(self, data: bytes) -> None:
         head, _, self.body = data.partition(b"\r\n\r\n")
         status, *lines = head.decode().split("\r\n")
@@ -41,36 +40,22 @@ class Answer:
         self.headers = dict(line.lower().split(": ", 1) for line in lines)
 
     @property
-    def told(self) -> Any:
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
-async def ask(address: str, target: str, *headers: str, version: str = "1.1") -> Answer:
-    """The answer to exactly this request, as no client would send it."""
-    host, _, port = address.partition(":")
+async def send_raw(host_port: str, target: str, *headers: str, version: str = "1.1") -> RawResponse:
+    """Sends exactly this request, which no HTTP client would send."""
+    host, _, port = host_port.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     closing = () if UPGRADE[0] in headers else ("Connection: close",)
     writer.write("\r\n".join((f"GET {target} HTTP/{version}", *headers, *closing, "", "")).encode("latin-1"))
     try:
         async with asyncio.timeout(5):
             head = await reader.readuntil(b"\r\n\r\n")
-            return Answer(head if b" 101 " in head else head + await reader.read())
+            return RawResponse(head if b" 101 " in head else head + await reader.read())
     finally:
         writer.close()
-
-
-@pytest.fixture
-def on_loopback(settings: Settings) -> Callable[[Callable[[str], Awaitable[None]]], None]:
-    """Plays a story against the application as it is served on loopback."""
-
-    def run(story: Callable[[str], Awaitable[None]]) -> None:
-        async def play() -> None:
-            async with served(settings, loopback_only=True) as (address, _):
-                await story(address)
-
-        asyncio.run(play())
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -96,13 +81,13 @@ def on_loopback(settings: Settings) -> Callable[[Callable[[str], Awaitable[None]
         ("lоcalhost", None),  # noqa: RUF001 - the second letter is Cyrillic
     ],
 )
-def test_host_in_a_header(header: str, host: str | None) -> None:
-    assert host_in(header) == host
+def test_host_header_is_parsed(header: str, host: str | None) -> None:
+    assert parse_host(header) == host
 
 
 @pytest.mark.parametrize("host", ["localhost", "shop.localhost", "127.0.0.1", "127.255.255.254", "::1"])
-def test_names_of_this_machine(host: str) -> None:
-    assert is_this_machine(host)
+def test_local_host_names(host: str) -> None:
+    assert is_local_host(host)
 
 
 @pytest.mark.parametrize(
@@ -121,62 +106,56 @@ def test_names_of_this_machine(host: str) -> None:
         "localhost.localdomain",
     ],
 )
-def test_names_that_a_name_server_has_a_say_in(host: str) -> None:
-    assert not is_this_machine(host)
+def test_host_names_that_need_a_name_server_are_not_local(host: str) -> None:
+    assert not is_local_host(host)
 
 
-def test_a_page_that_had_its_name_point_to_us_reads_nothing(on_loopback: Any) -> None:
-    async def story(address: str) -> None:
+async def test_dns_rebinding_gets_no_response(settings: Settings) -> None:
+    async with served(settings, loopback_only=True) as (host_port, _):
         for target in ROUTES:
-            answer = await ask(address, target, "Host: evil.example:8000")
+            response = await send_raw(host_port, target, "Host: evil.example:8000")
 
-            assert answer.status == 421, target
-            assert answer.headers["x-content-type-options"] == "nosniff"
-            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-            assert "IMGPROC_PUBLIC_URL" in str(answer.told)
+            assert response.status == 421, target
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert response.headers["content-security-policy"].startswith("default-src 'none'")
+            assert "IMGPROC_PUBLIC_URL" in str(response.json)
 
-        (error,) = (await ask(address, "/graphql?query={__typename}", "Host: evil.example")).told["errors"]
+        (error,) = (await send_raw(host_port, "/graphql?query={__typename}", "Host: evil.example")).json["errors"]
         assert error["extensions"] == {"code": "BAD_REQUEST"}
         assert "IMGPROC_PUBLIC_URL" in error["message"]
 
-    on_loopback(story)
 
-
-def test_nor_does_it_open_a_socket(on_loopback: Any) -> None:
-    async def story(address: str) -> None:
-        rebound = await ask(address, "/graphql", "Host: evil.example", "Origin: http://evil.example", *UPGRADE)
+async def test_foreign_origin_cannot_open_a_websocket(settings: Settings) -> None:
+    async with served(settings, loopback_only=True) as (host_port, _):
+        rebound = await send_raw(host_port, "/graphql", "Host: evil.example", "Origin: http://evil.example", *UPGRADE)
         assert (rebound.status, rebound.headers["x-content-type-options"]) == (421, "nosniff")
-        assert rebound.told["errors"][0]["extensions"] == {"code": "BAD_REQUEST"}
+        assert rebound.json["errors"][0]["extensions"] == {"code": "BAD_REQUEST"}
 
-        foreign = await ask(address, "/graphql", f"Host: {address}", "Origin: http://evil.example", *UPGRADE)
+        foreign = await send_raw(host_port, "/graphql", f"Host: {host_port}", "Origin: http://evil.example", *UPGRADE)
         assert (foreign.status, foreign.headers["x-content-type-options"]) == (403, "nosniff")
 
-        port = address.partition(":")[2]
-        for host in (f"localhost:{port}", address):
-            neighbour = await ask(address, "/graphql", f"Host: {host}", "Origin: http://localhost:1", *UPGRADE)
-            assert neighbour.status == 403
-            own = await ask(address, "/graphql", f"Host: {host}", f"Origin: http://{host}", *UPGRADE)
+        port = host_port.partition(":")[2]
+        for host in (f"localhost:{port}", host_port):
+            other_port = await send_raw(host_port, "/graphql", f"Host: {host}", "Origin: http://localhost:1", *UPGRADE)
+            assert other_port.status == 403
+            own = await send_raw(host_port, "/graphql", f"Host: {host}", f"Origin: http://{host}", *UPGRADE)
             assert (own.status, own.headers["sec-websocket-protocol"]) == (101, "graphql-transport-ws")
 
-        nowhere = await ask(address, "/nothing", f"Host: {address}", *UPGRADE)
-        assert (nowhere.status, nowhere.headers["referrer-policy"]) == (403, "no-referrer")
-        malformed = await ask(address, "/graphql", f"Host: {address}", *UPGRADE[:2])
+        unknown_path = await send_raw(host_port, "/nothing", f"Host: {host_port}", *UPGRADE)
+        assert (unknown_path.status, unknown_path.headers["referrer-policy"]) == (403, "no-referrer")
+        malformed = await send_raw(host_port, "/graphql", f"Host: {host_port}", *UPGRADE[:2])
         assert malformed.status in (400, 426)
         assert malformed.headers["x-frame-options"] == "deny"
         assert "server" not in malformed.headers
 
-    on_loopback(story)
-
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LOCALHOST:8000", "127.0.0.1:80", "127.3.2.1", "[::1]:8000", "shop.localhost", "Pictures.Example"],
+    ["localhost", "LOCALHOST:8000", "127.0.0.1:80", "127.3.2.1", "[::1]:8000", "shop.localhost", "Images.Example"],
 )
-def test_own_names_are_answered(on_loopback: Any, host: str) -> None:
-    async def story(address: str) -> None:
-        assert (await ask(address, "/healthz", f"Host: {host}")).body == b"ok\n"
-
-    on_loopback(story)
+async def test_own_host_names_are_accepted(settings: Settings, host: str) -> None:
+    async with served(settings, loopback_only=True) as (host_port, _):
+        assert (await send_raw(host_port, "/healthz", f"Host: {host}")).body == b"ok\n"
 
 
 @pytest.mark.parametrize(
@@ -191,24 +170,23 @@ def test_own_names_are_answered(on_loopback: Any, host: str) -> None:
         ("Host: ::1",),
     ],
 )
-def test_a_request_without_one_host_is_refused(on_loopback: Any, headers: tuple[str, ...]) -> None:
-    async def story(address: str) -> None:
+async def test_request_without_exactly_one_host_is_rejected(settings: Settings, headers: tuple[str, ...]) -> None:
+    async with served(settings, loopback_only=True) as (host_port, _):
         for version in ("1.0", "1.1"):
-            answer = await ask(address, "/healthz", *headers, version=version)
-            assert (answer.status, answer.told) == (400, {"error": "A request needs one `Host` header with a name."})
+            response = await send_raw(host_port, "/healthz", *headers, version=version)
+            assert (response.status, response.json) == (
+                400,
+                {"error": "The request needs exactly one `Host` header with a host name."},
+            )
 
-    on_loopback(story)
 
-
-def test_headers_of_proxies_change_nothing(on_loopback: Any) -> None:
-    async def story(address: str) -> None:
+async def test_forwarded_host_headers_are_ignored(settings: Settings) -> None:
+    async with served(settings, loopback_only=True) as (host_port, _):
         forwarded = ("X-Forwarded-Host: localhost", "Forwarded: host=localhost", "X-Host: localhost")
 
-        assert (await ask(address, "/healthz", "Host: evil.example", *forwarded)).status == 421
-
-    on_loopback(story)
+        assert (await send_raw(host_port, "/healthz", "Host: evil.example", *forwarded)).status == 421
 
 
-async def test_elsewhere_every_name_is_answered(settings: Settings) -> None:
-    async with served(settings) as (address, _):
-        assert (await ask(address, "/healthz", "Host: shop.example")).status == 200
+async def test_every_host_name_is_accepted_on_other_interfaces(settings: Settings) -> None:
+    async with served(settings) as (host_port, _):
+        assert (await send_raw(host_port, "/healthz", "Host: shop.example")).status == 200

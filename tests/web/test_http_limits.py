@@ -1,16 +1,15 @@
-"""Connections on real sockets: what is waited for, for how long, and what is no HTTP."""
+"""HTTP timeouts and limits on real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-import uvloop
 from prometheus_client import REGISTRY
 from starlette.types import Receive, Scope, Send
 
@@ -24,32 +23,38 @@ from gql_imgproc.web.http_limits import (
 )
 from tests.graphql.client import listening
 
-#: Short, yet longer than a busy machine makes an event loop wait.
-SPAN = 0.3
+#: Length of a throughput window, in seconds: short, but longer than the delays of an event loop on a busy machine.
+WINDOW_S = 0.3
 
 
-class Hasty(Http):
-    """The real protocol, with little patience."""
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Runs these tests on the event loop of the service."""
+    return "asyncio", {"use_uvloop": True}
+
+
+class ShortTimeoutHttp(Http):
+    """The real protocol with short timeouts."""
 
     patience: ClassVar[HttpTimeouts] = HttpTimeouts(
-        head=MinThroughput.deadline(SPAN),
-        body=MinThroughput(SPAN, 10),
-        rest=MinThroughput.deadline(SPAN),
-        answer=MinThroughput(SPAN, 1_000),
-        farewell=MinThroughput.deadline(SPAN),
-        look_seconds=SPAN / 10,
+        head=MinThroughput.deadline(WINDOW_S),
+        body=MinThroughput(WINDOW_S, 10),
+        rest=MinThroughput.deadline(WINDOW_S),
+        answer=MinThroughput(WINDOW_S, 1_000),
+        farewell=MinThroughput.deadline(WINDOW_S),
+        look_seconds=WINDOW_S / 10,
     )
 
 
 @dataclass
 class App:
-    """An application that does what the path says, and notes what it saw."""
+    """An application that behaves as the path says, and records what happens."""
 
-    began: list[str] = field(default_factory=list)
-    ended: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     disconnected: int = 0
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    resume: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -57,14 +62,14 @@ class App:
                 await receive()
                 await send({"type": f"lifespan.{word}.complete"})
             return
-        self.began.append(scope["path"])
+        self.started.append(scope["path"])
         try:
             await getattr(self, scope["path"].strip("/"))(receive, send)
         finally:
-            self.ended.append(scope["path"])
+            self.finished.append(scope["path"])
 
     async def short(self, receive: Receive, send: Send) -> None:
-        await answer(send, b"short")
+        await respond(send, b"short")
 
     async def reading(self, receive: Receive, send: Send) -> None:
         body = b""
@@ -76,21 +81,21 @@ class App:
             body += message["body"]
             if not message["more_body"]:
                 self.bodies.append(body)
-                await answer(send, b"read")
+                await respond(send, b"read")
                 return
 
     async def late_reading(self, receive: Receive, send: Send) -> None:
-        await self.go_on.wait()
+        await self.resume.wait()
         await self.reading(receive, send)
 
     async def whole(self, receive: Receive, send: Send) -> None:
-        await answer(send, b"x" * 16_000_000)
+        await respond(send, b"x" * 16_000_000)
 
     async def endless(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while not self.disconnected:
             await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
-            # As Starlette does, which ends an answer when its client has left.
+            # Starlette too ends a response when the client disconnects.
             try:
                 message = await asyncio.wait_for(receive(), 0.001)
             except TimeoutError:
@@ -100,13 +105,13 @@ class App:
     async def silent(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"first", "more_body": True})
-        await self.go_on.wait()
+        await self.resume.wait()
         await send({"type": "http.response.body", "body": b"last"})
 
     async def socket(self, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        await self.go_on.wait()
+        await self.resume.wait()
         while not self.disconnected:
             try:
                 await send({"type": "websocket.send", "bytes": b"x" * 100_000})
@@ -114,7 +119,7 @@ class App:
                 self.disconnected += 1
 
 
-async def answer(send: Send, body: bytes) -> None:
+async def respond(send: Send, body: bytes) -> None:
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -128,17 +133,17 @@ class Client:
         self.writer.write(data)
 
     async def drip(self, data: bytes, seconds: float) -> bytes:
-        """Sends a byte now and then until the other side closes; what it said."""
-        said = asyncio.create_task(self.rest())
+        """Sends one byte at a time until the server closes the connection; returns its response."""
+        response = asyncio.create_task(self.rest())
         for byte in data:
-            if said.done() or self.writer.transport.is_closing():
+            if response.done() or self.writer.transport.is_closing():
                 break
             self.writer.write(bytes([byte]))
             await asyncio.sleep(seconds)
-        return await said
+        return await response
 
     async def rest(self) -> bytes:
-        """All that comes until the connection is closed."""
+        """Returns all bytes until the connection is closed."""
         async with asyncio.timeout(5):
             return await self.reader.read()
 
@@ -148,8 +153,8 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Client]:
-    host, _, port = address.partition(":")
+async def connected(host_port: str) -> AsyncIterator[Client]:
+    host, _, port = host_port.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1_000)
     try:
         yield Client(reader, writer)
@@ -157,33 +162,26 @@ async def connected(address: str) -> AsyncIterator[Client]:
         writer.transport.abort()
 
 
-async def until(happened: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not happened():  # noqa: ASYNC110 - a counter tells nobody that it has changed
+        while not condition():  # noqa: ASYNC110 - a counter has no event
             await asyncio.sleep(0.01)
 
 
-Story = Callable[[App, str], Awaitable[None]]
+@asynccontextmanager
+async def serving(http: type[Http] = ShortTimeoutHttp) -> AsyncIterator[tuple[App, str]]:
+    """Serves an application; yields it and `HOST:PORT`."""
+    app = App()
+    async with listening(app, http) as host_port, asyncio.timeout(20):
+        yield app, host_port
 
 
-def run(story: Story, http: type[Http] = Hasty) -> None:
-    """Plays a story against an application on the event loop that the service uses."""
-
-    async def play() -> None:
-        app = App()
-        async with listening(app, http) as address, asyncio.timeout(20):
-            await story(app, address)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(play())
-
-
-def cut(reason: str) -> float:
+def closed_connections(reason: str) -> float:
     return REGISTRY.get_sample_value("imgproc_http_connections_closed_total", {"reason": reason}) or 0
 
 
-def parts(answer: bytes) -> tuple[int, dict[str, str], bytes]:
-    head, _, body = answer.partition(b"\r\n\r\n")
+def parse_response(data: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = data.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
     return int(status.split()[1]), headers, body
@@ -196,220 +194,194 @@ def post(path: str, *headers: str) -> bytes:
 GET = b"GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def test_a_span_ends_late_only_when_too_little_moved_in_it() -> None:
-    span = ThroughputWindow(MinThroughput(10, 100), now=0, moved=0)
+def test_window_is_too_slow_only_when_too_few_bytes_moved() -> None:
+    window = ThroughputWindow(MinThroughput(10, 100), now=0, moved=0)
 
-    assert not span.is_too_slow(9.9, 0)
-    assert not span.is_too_slow(10, 100)
-    # Whoever was fast has no credit for later.
-    assert not span.is_too_slow(19.9, 1_000_000)
-    assert not span.is_too_slow(20, 1_000_000)
-    assert span.is_too_slow(30, 1_000_099)
+    assert not window.is_too_slow(9.9, 0)
+    assert not window.is_too_slow(10, 100)
+    # Fast progress gives no credit for later windows.
+    assert not window.is_too_slow(19.9, 1_000_000)
+    assert not window.is_too_slow(20, 1_000_000)
+    assert window.is_too_slow(30, 1_000_099)
     assert ThroughputWindow(MinThroughput.deadline(10), now=0, moved=0).is_too_slow(10, 1_000_000)
 
 
-def test_an_upload_of_the_largest_size_fits_through_a_mobile_line() -> None:
-    # Given 20 MiB over 256 kbit/s, seen every second,
+def test_largest_upload_succeeds_over_a_mobile_connection() -> None:
+    # Given 20 MiB over 256 kbit/s, checked every second,
     rate, size = 256_000 // 8, 20 * 1024 * 1024
-    span = ThroughputWindow(HttpTimeouts().body, now=0, moved=0)
+    window = ThroughputWindow(HttpTimeouts().body, now=0, moved=0)
 
     # when it takes its eleven minutes, then it is never too slow.
-    assert not any(span.is_too_slow(second, rate * second) for second in range(size // rate))
+    assert not any(window.is_too_slow(second, rate * second) for second in range(size // rate))
 
 
-def test_requests_that_wait_for_earlier_answers_are_answered_in_turn_up_to_a_number() -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("too_many_pipelined")
-        async with connected(address) as client:
-            # Given as many requests at once as may wait, beside the one that is answered,
+async def test_pipelined_requests_are_answered_in_order_up_to_a_limit() -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("too_many_pipelined")
+        async with connected(host_port) as client:
+            # Given the maximum number of pipelined requests, and one that is being answered,
             client.send(GET * (MAX_PIPELINED + 1))
 
-            # then all are answered,
+            # then all of them are answered,
             for _ in range(MAX_PIPELINED + 1):
                 await client.head()
                 assert await client.reader.readexactly(5) == b"short"
-            assert (len(app.began), cut("too_many_pipelined")) == (MAX_PIPELINED + 1, before)
+            assert (len(app.started), closed_connections("too_many_pipelined")) == (MAX_PIPELINED + 1, before)
 
-        # and of many more the connection ends at once.
-        async with connected(address) as client:
+        # and a connection with many more is closed.
+        async with connected(host_port) as client:
             client.send(b"GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET * 10_000)
             with suppress(ConnectionResetError):
                 await client.rest()
-            await until(lambda: cut("too_many_pipelined") == before + 1)
-            assert len(app.began) <= MAX_PIPELINED + 2
-            app.go_on.set()
-
-    run(story)
+            await until(lambda: closed_connections("too_many_pipelined") == before + 1)
+            assert len(app.started) <= MAX_PIPELINED + 2
+            app.resume.set()
 
 
-def test_nothing_is_read_while_requests_wait() -> None:
-    async def story(app: App, address: str) -> None:
+async def test_reading_is_paused_while_requests_wait() -> None:
+    async with serving() as (app, _):
         paused: list[bool] = []
 
-        class Watched(Hasty):
+        class WatchedHttp(ShortTimeoutHttp):
             def on_response_complete(self) -> None:
                 super().on_response_complete()
                 paused.append(self.flow.read_paused)
 
-        async with listening(app, Watched) as other, connected(other) as client:
-            # When requests wait for the answer to an earlier one,
+        async with listening(app, WatchedHttp) as other, connected(other) as client:
+            # When requests wait for the response to an earlier one,
             client.send(GET * 3)
             for _ in range(3):
                 await client.head()
 
-            # Then the last of them, which nobody waits behind, is the first beside which more is read.
+            # then reading resumes only with the last one, which no request waits behind.
             assert paused == [True, False, False]
 
-    run(story)
 
+async def test_silent_connections_are_closed_without_a_response() -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("slow_header")
+        async with connected(host_port) as one, connected(host_port) as other, connected(host_port) as third:
+            responses = await asyncio.gather(one.rest(), other.rest(), third.rest())
 
-def test_silent_connections_are_closed_without_a_word() -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("slow_header")
-        async with connected(address) as one, connected(address) as other, connected(address) as third:
-            said = await asyncio.gather(one.rest(), other.rest(), third.rest())
-
-        assert said == [b""] * 3
-        assert cut("slow_header") == before + 3
-        assert app.began == []
-
-    run(story)
+        assert responses == [b""] * 3
+        assert closed_connections("slow_header") == before + 3
+        assert app.started == []
 
 
 @pytest.mark.parametrize("beginning", [b"", GET])
 @pytest.mark.parametrize("dripped", [b"GET /short HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 100, b"\r\n" * 100])
-def test_a_dripping_head_is_closed(beginning: bytes, dripped: bytes) -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("slow_header")
-        async with connected(address) as client:
-            # Given a connection, fresh or one that had an answer,
+async def test_slow_request_head_is_rejected(beginning: bytes, dripped: bytes) -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("slow_header")
+        async with connected(host_port) as client:
+            # Given a connection, new or after one response,
             client.send(beginning)
             if beginning:
-                assert parts(await client.head())[0] == 200
+                assert parse_response(await client.head())[0] == 200
                 assert await client.reader.readexactly(5) == b"short"
 
-            # when a head comes byte by byte,
-            said = await client.drip(dripped, SPAN / 10)
+            # when a head arrives byte by byte,
+            response = await client.drip(dripped, WINDOW_S / 10)
 
-            # then there is an end.
-            assert parts(said)[0] == 408
-            assert cut("slow_header") == before + 1
-            assert len(app.began) == (1 if beginning else 0)
-
-    run(story)
+            # then the connection is closed.
+            assert parse_response(response)[0] == 408
+            assert closed_connections("slow_header") == before + 1
+            assert len(app.started) == (1 if beginning else 0)
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 1000"], ["Transfer-Encoding: chunked"]])
 @pytest.mark.parametrize("path", ["/reading", "/late_reading"])
-def test_a_dripping_body_is_closed_and_the_application_hears_it(path: str, headers: list[str]) -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("slow_body")
-        async with connected(address) as client:
+async def test_slow_body_is_rejected_and_the_application_is_notified(path: str, headers: list[str]) -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("slow_body")
+        async with connected(host_port) as client:
             client.send(post(path, *headers))
-            status, told, body = parts(await client.drip(b"1\r\nx\r\n" * 20, SPAN / 5))
+            status, response_headers, body = parse_response(await client.drip(b"1\r\nx\r\n" * 20, WINDOW_S / 5))
 
-        app.go_on.set()
+        app.resume.set()
         await until(lambda: app.disconnected > 0)
-        assert (status, told["connection"]) == (408, "close")
-        assert json.loads(body) == {"error": "The body of the request came too slowly. Send it again."}
-        assert cut("slow_body") == before + 1
-        assert (app.disconnected, app.bodies, app.ended) == (1, [], [path])
-
-    run(story)
+        assert (status, response_headers["connection"]) == (408, "close")
+        assert json.loads(body) == {"error": "The request body arrived too slowly. Send it again."}
+        assert closed_connections("slow_body") == before + 1
+        assert (app.disconnected, app.bodies, app.finished) == (1, [], [path])
 
 
-def test_a_slow_body_at_a_steady_pace_arrives() -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            # Given twenty times the bytes that a span needs, for five spans,
-            client.send(post("/reading", "Content-Length: 1000"))
-            for _ in range(20):
-                client.send(b"x" * 50)
-                await asyncio.sleep(SPAN / 4)
+async def test_slow_but_steady_body_is_accepted() -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        # Given twenty times the bytes that a window needs, for five windows,
+        client.send(post("/reading", "Content-Length: 1000"))
+        for _ in range(20):
+            client.send(b"x" * 50)
+            await asyncio.sleep(WINDOW_S / 4)
 
-            assert parts(await client.head())[0] == 200
-            assert app.bodies == [b"x" * 1_000]
-
-    run(story)
+        assert parse_response(await client.head())[0] == 200
+        assert app.bodies == [b"x" * 1_000]
 
 
-def test_a_client_is_not_blamed_for_an_application_that_does_not_read() -> None:
-    async def story(app: App, address: str) -> None:
+async def test_slow_application_does_not_time_out_its_client() -> None:
+    async with serving() as (app, host_port):
         body = b"x" * 2_000_000
-        async with connected(address) as client:
+        async with connected(host_port) as client:
             client.send(post("/late_reading", f"Content-Length: {len(body)}") + body)
-            await asyncio.sleep(3 * SPAN)
-            app.go_on.set()
+            await asyncio.sleep(3 * WINDOW_S)
+            app.resume.set()
 
-            assert parts(await client.head())[0] == 200
+            assert parse_response(await client.head())[0] == 200
             assert app.bodies == [body]
 
-    run(story)
 
+async def test_body_after_an_early_response_has_a_deadline() -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        # Given a request that was answered before its body,
+        before = closed_connections("slow_body")
+        client.send(post("/short", "Content-Length: 1000000000"))
+        assert parse_response(await client.head())[0] == 200
 
-def test_a_body_that_goes_on_after_its_answer_is_not_listened_to_for_ever() -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            # Given a request that was answered at once,
-            before = cut("slow_body")
-            client.send(post("/short", "Content-Length: 1000000000"))
-            assert parts(await client.head())[0] == 200
+        # when its body continues at full speed,
+        assert await client.reader.readexactly(5) == b"short"
+        async with asyncio.timeout(5):
+            while not client.writer.transport.is_closing():
+                client.send(b"x" * 10_000)
+                await asyncio.sleep(0.01)
 
-            # when its body goes on, as fast as it may,
-            assert await client.reader.readexactly(5) == b"short"
-            async with asyncio.timeout(5):
-                while not client.writer.transport.is_closing():
-                    client.send(b"x" * 10_000)
-                    await asyncio.sleep(0.01)
-
-            # then it is cut.
-            assert cut("slow_body") == before + 1
-            assert app.began == ["/short"]
-
-    run(story)
+        # then the connection is closed.
+        assert closed_connections("slow_body") == before + 1
+        assert app.started == ["/short"]
 
 
 @pytest.mark.parametrize("path", ["/endless", "/whole"])
-def test_whoever_does_not_read_is_closed(path: str) -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("slow_reader")
-        async with connected(address) as client:
+async def test_client_that_does_not_read_is_disconnected(path: str) -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("slow_reader")
+        async with connected(host_port) as client:
             client.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            await until(lambda: cut("slow_reader") > before and bool(app.ended))
+            await until(lambda: closed_connections("slow_reader") > before and bool(app.finished))
 
-            assert cut("slow_reader") == before + 1
-            assert (app.began, app.ended) == ([path], [path])
-
-    run(story)
+            assert closed_connections("slow_reader") == before + 1
+            assert (app.started, app.finished) == ([path], [path])
 
 
-def test_a_slow_reader_gets_everything() -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            client.send(b"GET /whole HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await client.head()
-            got, pieces = 0, 0
-            while got < 16_000_000:
-                got += len(await client.reader.readexactly(800_000))
-                pieces += 1
-                await asyncio.sleep(SPAN / 4)
+async def test_slow_reader_gets_the_whole_response() -> None:
+    async with serving() as (_, host_port), connected(host_port) as client:
+        client.send(b"GET /whole HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await client.head()
+        got, pieces = 0, 0
+        while got < 16_000_000:
+            got += len(await client.reader.readexactly(800_000))
+            pieces += 1
+            await asyncio.sleep(WINDOW_S / 4)
 
-            assert (got, pieces) == (16_000_000, 20)
-
-    run(story)
+        assert (got, pieces) == (16_000_000, 20)
 
 
-def test_a_stream_that_has_nothing_to_say_stays() -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            client.send(b"GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await client.head()
-            await asyncio.sleep(5 * SPAN)
-            app.go_on.set()
+async def test_silent_event_stream_stays_open() -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        client.send(b"GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await client.head()
+        await asyncio.sleep(5 * WINDOW_S)
+        app.resume.set()
 
-            assert await client.reader.readuntil(b"0\r\n\r\n") == b"5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\n"
-
-    run(story)
+        assert await client.reader.readuntil(b"0\r\n\r\n") == b"5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\n"
 
 
 SOCKET = (
@@ -418,36 +390,31 @@ SOCKET = (
 )
 
 
-def test_a_silent_socket_stays_and_one_that_does_not_read_is_closed() -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("slow_reader")
-        async with connected(address) as client:
-            # Given a socket on which nothing happens,
+async def test_silent_websocket_stays_open_and_one_that_does_not_read_is_closed() -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("slow_reader")
+        async with connected(host_port) as client:
+            # Given an idle WebSocket,
             client.send(SOCKET)
-            status, headers, _ = parts(await client.head())
+            status, headers, _ = parse_response(await client.head())
             assert status == 101
             assert "server" not in headers
-            await asyncio.sleep(5 * SPAN)
-            assert (app.ended, client.reader.at_eof()) == ([], False)
+            await asyncio.sleep(5 * WINDOW_S)
+            assert (app.finished, client.reader.at_eof()) == ([], False)
 
-            # when more is sent to it than it reads,
-            app.go_on.set()
-            await until(lambda: bool(app.ended))
+            # when the server sends more than the client reads,
+            app.resume.set()
+            await until(lambda: bool(app.finished))
 
-            # then it is closed, and the application has heard so.
-            assert cut("slow_reader") == before + 1
+            # then it is closed, and the application is notified.
+            assert closed_connections("slow_reader") == before + 1
             assert app.disconnected == 1
 
-    run(story)
 
-
-def test_a_handshake_that_drips_is_closed() -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            assert parts(await client.drip(SOCKET, SPAN / 10))[0] == 408
-            assert app.began == []
-
-    run(story)
+async def test_slow_websocket_handshake_is_rejected() -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        assert parse_response(await client.drip(SOCKET, WINDOW_S / 10))[0] == 408
+        assert app.started == []
 
 
 LINE = b"GET /short HTTP/1.1\r\nHost: localhost\r\n"
@@ -465,49 +432,42 @@ LINE = b"GET /short HTTP/1.1\r\nHost: localhost\r\n"
         (LINE + b"X:\r\n" * 1_000_000, 431),
     ],
 )
-def test_a_head_has_a_largest_size(request_: bytes, status: int) -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("header_too_large")
-        async with connected(address) as client:
+async def test_request_head_size_is_limited(request_: bytes, status: int) -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("header_too_large")
+        async with connected(host_port) as client:
             client.send(request_)
-            got, headers, body = parts(await client.rest())
+            got, headers, body = parse_response(await client.rest())
 
         assert (got, headers["connection"], headers["x-content-type-options"]) == (status, "close", "nosniff")
         assert f"{MAX_HEAD_BYTES:,} bytes" in json.loads(body)["error"]
-        assert cut("header_too_large") == before + 1
-        assert app.began == []
-
-    run(story)
+        assert closed_connections("header_too_large") == before + 1
+        assert app.started == []
 
 
-def test_a_head_of_ordinary_size_passes_in_any_pieces() -> None:
-    async def story(app: App, address: str) -> None:
+async def test_ordinary_head_is_accepted_in_any_pieces() -> None:
+    async with serving(Http) as (app, host_port):
         request = b"GET /short?" + b"q" * 30_000 + b" HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 100 + b"\r\n"
-        async with connected(address) as client:
+        async with connected(host_port) as client:
             for piece in (request, request[:7], request[7:20_000], request[20_000:]):
                 client.send(piece)
                 await asyncio.sleep(0.02)
             for _ in range(2):
-                assert parts(await client.head())[0] == 200
+                assert parse_response(await client.head())[0] == 200
                 assert await client.reader.readexactly(5) == b"short"
 
-        assert app.began == ["/short", "/short"]
-
-    run(story, Http)
+        assert app.started == ["/short", "/short"]
 
 
 @pytest.mark.parametrize(
-    "behind", [b"X: y\r\n" * 1_000_000, b"X: " + b"y" * 10_000_000, b"y" * 10_000_000], ids=["fields", "value", "name"]
+    "trailer", [b"X: y\r\n" * 1_000_000, b"X: " + b"y" * 10_000_000, b"y" * 10_000_000], ids=["fields", "value", "name"]
 )
-def test_fields_behind_a_body_have_a_largest_size_too(behind: bytes) -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            client.send(post("/reading", "Transfer-Encoding: chunked") + b"1\r\nx\r\n0\r\n" + behind)
+async def test_trailer_size_is_limited(trailer: bytes) -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        client.send(post("/reading", "Transfer-Encoding: chunked") + b"1\r\nx\r\n0\r\n" + trailer)
 
-            assert parts(await client.rest())[0] == 431
-            assert (app.disconnected, app.bodies) == (1, [])
-
-    run(story)
+        assert parse_response(await client.rest())[0] == 431
+        assert (app.disconnected, app.bodies) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -532,12 +492,12 @@ def test_fields_behind_a_body_have_a_largest_size_too(behind: bytes) -> None:
         post("/reading", "Transfer-Encoding : chunked") + b"0\r\n\r\n",
     ],
 )
-def test_what_two_servers_could_read_in_two_ways_is_refused(request_: bytes) -> None:
-    async def story(app: App, address: str) -> None:
-        before = cut("malformed")
-        async with connected(address) as client:
+async def test_ambiguous_requests_are_rejected(request_: bytes) -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("malformed")
+        async with connected(host_port) as client:
             client.send(request_)
-            status, headers, body = parts(await client.rest())
+            status, headers, body = parse_response(await client.rest())
 
         assert (status, headers["content-type"], headers["connection"]) == (400, "application/json", "close")
         assert headers["x-content-type-options"] == "nosniff"
@@ -545,63 +505,54 @@ def test_what_two_servers_could_read_in_two_ways_is_refused(request_: bytes) -> 
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert "server" not in headers
-        assert json.loads(body) == {"error": "This is not HTTP/1.1, or not as it must be."}
-        assert cut("malformed") == before + 1
-        assert app.began == []
-
-    run(story)
+        assert json.loads(body) == {"error": "Malformed HTTP/1.1 request."}
+        assert closed_connections("malformed") == before + 1
+        assert app.started == []
 
 
 @pytest.mark.parametrize("chunk", [b"zz\r\n", b"1\r\nxx\r\n", b"-1\r\n", b"fffffffffffffffff\r\n"])
-def test_a_broken_chunk_ends_the_request(chunk: bytes) -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            client.send(post("/reading", "Transfer-Encoding: chunked") + chunk)
+async def test_malformed_chunk_aborts_the_request(chunk: bytes) -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        client.send(post("/reading", "Transfer-Encoding: chunked") + chunk)
 
-            assert parts(await client.rest())[0] == 400
-            assert (app.disconnected, app.bodies) == (1, [])
-
-    run(story)
+        assert parse_response(await client.rest())[0] == 400
+        assert (app.disconnected, app.bodies) == (1, [])
 
 
-def test_nonsense_behind_a_request_is_not_answered_in_its_place() -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
+async def test_malformed_pipelined_request_does_not_disturb_the_response() -> None:
+    async with serving() as (app, host_port):
+        async with connected(host_port) as client:
             client.send(b"GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert parts(await client.head())[0] == 200
+            assert parse_response(await client.head())[0] == 200
             client.send(b"nonsense\r\n\r\n")
 
             assert (await client.rest()) in (b"", b"5\r\nfirst\r\n")
-        app.go_on.set()
-
-    run(story)
+        app.resume.set()
 
 
-def test_connections_beyond_the_bound_are_told_so() -> None:
-    class Narrow(Hasty):
+async def test_connections_over_the_limit_get_503() -> None:
+    class LimitedHttp(ShortTimeoutHttp):
         max_connections: ClassVar[int] = 2
 
-    async def story(app: App, address: str) -> None:
-        before = cut("limit")
-        async with connected(address) as one, connected(address) as other:
+    async with serving(LimitedHttp) as (app, host_port):
+        before = closed_connections("limit")
+        async with connected(host_port) as one, connected(host_port) as other:
             for client in (one, other):
                 client.send(b"GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 await client.head()
-            async with connected(address) as third:
-                assert parts(await third.rest())[0] == 503
-            assert cut("limit") == before + 1
-        app.go_on.set()
-        await until(lambda: len(app.ended) == 2)
-        async with connected(address) as later:
+            async with connected(host_port) as third:
+                assert parse_response(await third.rest())[0] == 503
+            assert closed_connections("limit") == before + 1
+        app.resume.set()
+        await until(lambda: len(app.finished) == 2)
+        async with connected(host_port) as later:
             later.send(GET)
-            assert parts(await later.head())[0] == 200
-
-    run(story, Narrow)
+            assert parse_response(await later.head())[0] == 200
 
 
-def test_what_is_waited_for_in_earnest() -> None:
-    waited = Http.patience
+def test_default_timeouts() -> None:
+    timeouts = Http.patience
 
-    assert (waited.head.seconds, waited.rest.seconds, waited.farewell.seconds) == (10, 30, 2)
-    assert (waited.body.seconds, waited.body.least_bytes) == (30, 30 * 4_096)
-    assert (waited.answer.seconds, waited.answer.least_bytes) == (60, 60 * 4_096)
+    assert (timeouts.head.seconds, timeouts.rest.seconds, timeouts.farewell.seconds) == (10, 30, 2)
+    assert (timeouts.body.seconds, timeouts.body.least_bytes) == (30, 30 * 4_096)
+    assert (timeouts.answer.seconds, timeouts.answer.least_bytes) == (60, 60 * 4_096)

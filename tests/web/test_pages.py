@@ -1,8 +1,7 @@
-"""Pages, what the service says of itself, and the headers of every answer."""
+"""Pages, the JSON index, and the security headers of every response."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A built page, in small."""
+    """A small built page."""
     static = tmp_path / "static"
     (static / "assets").mkdir(parents=True)
     (static / "index.html").write_text("<title>page</title>")
@@ -31,7 +30,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return static
 
 
-async def test_page_and_graphiql_for_a_browser(built: Path, api: Api) -> None:
+async def test_browser_gets_the_page_and_graphiql(built: Path, api: Api) -> None:
     page = await api.http.get("/", headers=BROWSER)
     graphiql = await api.http.get("/graphql", headers=BROWSER)
     query = await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"})
@@ -43,23 +42,18 @@ async def test_page_and_graphiql_for_a_browser(built: Path, api: Api) -> None:
     assert query.json() == {"data": {"limits": {"maxPageSize": 100}}}
     assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert page.headers["cache-control"] == "no-cache"
-    assert (missing.status_code, missing.json()) == (404, {"error": "There is nothing at this address."})
+    assert (missing.status_code, missing.json()) == (404, {"error": "Not found."})
 
 
 @pytest.mark.parametrize("introspection", ["auto", "off"])
-def test_graphiql_is_there_only_where_it_is_switched_on(settings: Settings, built: Path, introspection: str) -> None:
-    # `auto` is settled by the command that listens; one that did not settle it cannot know who may come.
-    given = settings.model_copy(update={"introspection": introspection})
+async def test_graphiql_requires_introspection(settings: Settings, built: Path, introspection: str) -> None:
+    # The command that listens resolves `auto`. Without that, the server cannot know which clients can connect.
+    unresolved = settings.model_copy(update={"introspection": introspection})
 
-    async def story() -> list[httpx.Response]:
-        async with opened(given, listening=False) as api:
-            return [
-                await api.http.get("/", headers=BROWSER),
-                await api.http.get("/graphql", headers=BROWSER),
-                await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"}),
-            ]
-
-    page, graphiql, query = asyncio.run(story())
+    async with opened(unresolved, listening=False) as api:
+        page = await api.http.get("/", headers=BROWSER)
+        graphiql = await api.http.get("/graphql", headers=BROWSER)
+        query = await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"})
 
     assert (page.status_code, page.text) == (200, "<title>page</title>")
     assert graphiql.status_code == 404
@@ -67,7 +61,7 @@ def test_graphiql_is_there_only_where_it_is_switched_on(settings: Settings, buil
     assert query.json() == {"data": {"limits": {"maxPageSize": 100}}}
 
 
-async def test_page_that_is_not_built_says_so(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_build_is_reported(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "STATIC", tmp_path / "none")
 
     page = await api.http.get("/", headers=BROWSER)
@@ -80,18 +74,17 @@ async def test_page_that_is_not_built_says_so(api: Api, tmp_path: Path, monkeypa
     assert asset.status_code == 404
 
 
-async def test_a_program_is_told_the_addresses(api: Api) -> None:
-    got = await api.http.get("/", headers={"Accept": "application/json"})
+async def test_json_client_gets_the_routes(api: Api) -> None:
+    body = (await api.http.get("/", headers={"Accept": "application/json"})).json()
 
-    body = got.json()
     assert (body["name"], body["version"]) == ("gql_imgproc", __version__)
-    assert body["addresses"]["graphql"] == "https://pictures.example/graphql"
+    assert body["urls"]["graphql"] == "https://images.example/graphql"
 
 
-async def test_every_answer_carries_the_headers(built: Path, api: Api) -> None:
+async def test_every_response_has_the_security_headers(built: Path, api: Api) -> None:
     policy = content_security_policy()
 
-    answers = [
+    responses = [
         await api.http.get("/", headers=BROWSER),
         await api.http.get("/nothing"),
         await api.http.get("/healthz"),
@@ -107,42 +100,39 @@ async def test_every_answer_carries_the_headers(built: Path, api: Api) -> None:
         await api.http.get("/api/download/nothing"),
     ]
 
-    assert [answer.status_code for answer in answers] == [
+    assert [response.status_code for response in responses] == [
         *(200, 404, 200, 200, 415),
         *(405, 413, 200, 405, 200, 200, 404, 404),
     ]
-    assert answers[7].headers["content-type"].startswith("text/event-stream")
+    assert responses[7].headers["content-type"].startswith("text/event-stream")
 
-    for answer in answers:
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["x-frame-options"] == "DENY"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert answer.headers["content-security-policy"] == policy
-        assert "server" not in answer.headers
+    for response in responses:
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["content-security-policy"] == policy
+        assert "server" not in response.headers
 
 
-def test_a_fault_of_ours_carries_them_too_and_tells_nothing(
+async def test_internal_error_has_the_headers_and_no_details(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(request: Any) -> None:
         raise RuntimeError("the password is swordfish")
 
-    async def play() -> None:
-        async with served(settings) as (address, _), httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(f"http://{address}/healthz")
+    monkeypatch.setattr(health, "report_liveness", broken)
+    async with served(settings) as (host_port, _), httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(f"http://{host_port}/healthz")
 
-        assert answer.status_code == 500
-        assert "swordfish" not in answer.text
-        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert "server" not in answer.headers
-
-    monkeypatch.setattr(health, "alive", broken)
-    asyncio.run(play())
+    assert response.status_code == 500
+    assert "swordfish" not in response.text
+    assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert "server" not in response.headers
 
 
-def test_policy_lets_no_foreign_script_in() -> None:
+def test_content_security_policy_blocks_foreign_scripts() -> None:
     rules = dict(rule.split(" ", 1) for rule in content_security_policy(["https://bucket.example"]).split("; "))
 
     assert rules["default-src"] == "'none'"

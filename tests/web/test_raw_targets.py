@@ -1,9 +1,9 @@
-"""Targets and names as no client would send them: nothing but pictures comes out of the store."""
+"""Request targets and names that no client would send: the object store serves only images."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,20 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, input_key, request_id_from_path
 from gql_imgproc.storage.response_headers import content_disposition, output_filename
 from tests.graphql.client import served
-from tests.web.test_host_check import Answer, ask
+from tests.web.test_host_check import send_raw
 
-SECRET = b"what nobody should see"
-
-Story = Callable[[str, Any, Path], Awaitable[None]]
+SECRET = b"secret"
 
 
-@pytest.fixture
-def run(settings: Settings) -> Callable[[Story], None]:
-    """Plays a story against the application on real sockets, with a folder around its store that has secrets."""
-
-    def run(story: Story) -> None:
-        async def play() -> None:
-            async with served(settings) as (address, app):
-                (settings.data_dir / "secret.csv").write_bytes(SECRET)
-                await story(address, app.state.runtime.storage, settings.data_dir)
-
-        asyncio.run(play())
-
-    return run
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[str, Any]]:
+    """Runs the application on a real socket, with a secret file next to its object store."""
+    async with served(settings) as (host_port, app):
+        (settings.data_dir / "secret.csv").write_bytes(SECRET)
+        yield host_port, app.state.runtime.storage
 
 
-def keys_that_lead_elsewhere(request: str, picture: str, folder: Path) -> list[str]:
+def traversal_keys(request: str, image: str, folder: Path) -> list[str]:
     return [
         "../secret.csv",
         "../../secret.csv",
@@ -50,26 +41,26 @@ def keys_that_lead_elsewhere(request: str, picture: str, folder: Path) -> list[s
         f"%2f{str(folder)[1:]}/secret.csv",
         f"file://{folder}/secret.csv",
         "//secret.csv",
-        f"{request}/{picture}%00",
-        f"{request}/{picture}%00.jpg",
-        f"{request}/{picture}/",
-        f"{request}/{picture}/..",
-        f"{request}/../{request}/{picture}",
-        f"{request}//{picture}",
-        f"/{request}/{picture}",
-        f"./{request}/{picture}",
-        f"{request}/./{picture}",
-        f"{request}/images/{picture}",
-        f"requests/{request}/images/{picture}",
-        f"{request.upper()}/{picture}",
-        f"{request}/{picture}%2f..%2f..%2finput.csv",
+        f"{request}/{image}%00",
+        f"{request}/{image}%00.jpg",
+        f"{request}/{image}/",
+        f"{request}/{image}/..",
+        f"{request}/../{request}/{image}",
+        f"{request}//{image}",
+        f"/{request}/{image}",
+        f"./{request}/{image}",
+        f"{request}/./{image}",
+        f"{request}/images/{image}",
+        f"requests/{request}/images/{image}",
+        f"{request.upper()}/{image}",
+        f"{request}/{image}%2f..%2f..%2finput.csv",
         f"{request}/input.csv",
         f"{request}/../input.csv",
         f"{request}/%2e%2e/input.csv",
         f"{request}/..%2finput.csv",
         f"{request}/output-1.csv",
-        f"{request}/{picture.replace('.jpg', '')}",
-        f"{request}/{picture.replace('jpg', 'jpg%3f')}",
+        f"{request}/{image.replace('.jpg', '')}",
+        f"{request}/{image.replace('jpg', 'jpg%3f')}",
         "",
         ".",
         "..",
@@ -80,27 +71,29 @@ def keys_that_lead_elsewhere(request: str, picture: str, folder: Path) -> list[s
     ]
 
 
-def test_keys_cannot_leave_the_pictures(run: Any) -> None:
-    async def story(address: str, storage: Any, folder: Path) -> None:
-        # Given a picture, and beside it what is no picture,
-        request, picture = new_id(), f"{new_id().hex}-1.jpg"
-        await storage.put(image_key(request, picture), b"picture", "image/jpeg")
+async def test_image_keys_cannot_leave_the_image_folder(settings: Settings) -> None:
+    async with serving(settings) as (host_port, storage):
+        # Given an image, and other objects next to it,
+        request, image = new_id(), f"{new_id().hex}-1.jpg"
+        await storage.put(image_key(request, image), b"image", "image/jpeg")
         await storage.put(input_key(request), SECRET, "text/csv")
         await storage.put(f"requests/{request.hex}/output-1.csv", SECRET, "text/csv")
-        host = f"Host: {address}"
+        host = f"Host: {host_port}"
 
-        # when keys of all kinds are asked for by exactly these bytes,
-        good = await ask(address, f"/api/image/{request.hex}/{picture}", host)
-        keys = keys_that_lead_elsewhere(request.hex, picture, folder)
-        answers = [await ask(address, f"/api/image/{key}", host) for key in keys]
+        # when keys are requested with exactly these bytes,
+        served_image = await send_raw(host_port, f"/api/image/{request.hex}/{image}", host)
+        keys = traversal_keys(request.hex, image, settings.data_dir)
+        responses = [await send_raw(host_port, f"/api/image/{key}", host) for key in keys]
 
-        # then the picture is served, and there is nothing else.
-        assert (good.status, good.body, good.headers["content-type"]) == (200, b"picture", "image/jpeg")
-        assert {key: answer.status for key, answer in zip(keys, answers, strict=True)} == dict.fromkeys(keys, 404)
-        assert not [answer for answer in answers if SECRET in answer.body]
-        assert {answer.headers["x-content-type-options"] for answer in answers} == {"nosniff"}
-
-    run(story)
+        # then only the image is served.
+        assert (served_image.status, served_image.body, served_image.headers["content-type"]) == (
+            200,
+            b"image",
+            "image/jpeg",
+        )
+        assert {key: response.status for key, response in zip(keys, responses, strict=True)} == dict.fromkeys(keys, 404)
+        assert not [response for response in responses if SECRET in response.body]
+        assert {response.headers["x-content-type-options"] for response in responses} == {"nosniff"}
 
 
 @pytest.mark.parametrize(
@@ -119,25 +112,23 @@ def test_keys_cannot_leave_the_pictures(run: Any) -> None:
         "//evil.example/graphql",
     ],
 )
-def test_other_targets_lead_nowhere(run: Any, target: str) -> None:
-    async def story(address: str, storage: Any, folder: Path) -> None:
-        answer: Answer = await ask(address, target, f"Host: {address}")
+async def test_other_targets_are_not_found(settings: Settings, target: str) -> None:
+    async with serving(settings) as (host_port, _):
+        response = await send_raw(host_port, target, f"Host: {host_port}")
 
-        assert answer.status == 404
-        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-
-    run(story)
+        assert response.status == 404
+        assert response.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 @pytest.mark.parametrize(
     "name", ["../../etc/x", "/etc/x", "a\x00b", "CON", "NUL.csv", "C:\\x", "..", "x" * 10_000, 'a"\r\nX: y', "größe ☃"]
 )
-def test_a_download_is_named_safely(name: str) -> None:
+def test_download_filename_is_safe_in_its_header(name: str) -> None:
     header = content_disposition(output_filename(name))
 
     assert header.isascii()
     assert header.isprintable()
-    # What stands between the quotation marks, and what is behind them, has no end before its end.
+    # Neither the quoted name nor the encoded one contains a character that ends it.
     kind, plain, extended = header.split("; ")[0], header.split('"')[1], header.rpartition("UTF-8''")[2]
     assert kind == "attachment"
     assert header == f"attachment; filename=\"{plain}\"; filename*=UTF-8''{extended}"
@@ -145,5 +136,5 @@ def test_a_download_is_named_safely(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "x" * 5_000, "req_", "\x00", "1" * 32 + "/x", "0" * 31])
-def test_a_download_of_nothing_names_no_request(name: str) -> None:
+def test_malformed_download_name_has_no_request_id(name: str) -> None:
     assert request_id_from_path(name) is None

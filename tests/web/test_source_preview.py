@@ -1,9 +1,9 @@
-"""The source of a picture, for a look at before and after: what is handed on, what is refused, and how many at once."""
+"""Source images for the comparison in the page: responses, refusals, and the limit of concurrent downloads."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,19 +23,19 @@ UNKNOWN = {"error": "Image not found, or not completed yet."}
 
 
 class Host:
-    """A host of one picture. It answers once `free` is set, and counts who came."""
+    """An image host that responds once `free` is set, and counts its connections."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.status = "200 OK"
         self.free = asyncio.Event()
         self.free.set()
-        self.came = asyncio.Queue[None]()
+        self.connections = asyncio.Queue[None]()
         self.url = ""
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        self.came.put_nowait(None)
+        self.connections.put_nowait(None)
         await self.free.wait()
         head = f"HTTP/1.1 {self.status}\r\nContent-Type: text/html\r\nContent-Length: {len(self.body)}\r\n"
         writer.write(f"{head}Connection: close\r\n\r\n".encode() + self.body)
@@ -46,86 +46,69 @@ class Host:
 @asynccontextmanager
 async def hosting(body: bytes) -> AsyncIterator[Host]:
     host = Host(body)
-    server = await asyncio.start_server(host.answer, "127.0.0.1", 0)
-    host.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/picture.jpg"
+    server = await asyncio.start_server(host.respond, "127.0.0.1", 0)
+    host.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/image.jpg"
     yield host
     host.free.set()
     server.close()
 
 
-def given_image(api: Api, url: str, verdict: Any = DONE) -> str:
-    """An image whose source is at the address; its identifier."""
+def given_image(api: Api, url: str, result: Any = DONE) -> str:
+    """Creates an image with this source URL; returns its ID."""
     db = api.runtime.db
     request_id = given_request(db, 1)
     to_url = update(products).where(products.c.request_id == request_id).values(input_image_urls=[url])
     db.write_now(lambda connection: connection.execute(to_url))
-    held = claim_product(db, request_id)
-    if verdict is not None:
-        record(db, held, 0, verdict)
-    return encode_global_id(IdPrefix.IMAGE, held.images[0].id)
-
-
-Story = Callable[[Api], Awaitable[None]]
+    claim = claim_product(db, request_id)
+    if result is not None:
+        record(db, claim, 0, result)
+    return encode_global_id(IdPrefix.IMAGE, claim.images[0].id)
 
 
 @pytest.fixture
-def run_near(settings: Settings) -> Callable[[Story], None]:
-    """Plays a story against an application that may fetch from this machine."""
+def near_settings(settings: Settings) -> Settings:
+    """Settings that allow fetches from this machine."""
     near = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": "*", "MAX_IMAGE_BYTES": 100_000}
-    allowed = Settings(
+    return Settings(
         _env_file=None,
         **settings.model_dump(include={"redis_url", "data_dir", "public_url"}),
         **{name.lower(): value for name, value in near.items()},
     )
 
-    def run(story: Story) -> None:
-        async def play() -> None:
-            async with opened(allowed) as api:
-                await story(api)
 
-        asyncio.run(play())
-
-    return run
-
-
-def test_source_is_a_picture_by_its_bytes_whatever_its_host_calls_it(run_near: Any) -> None:
-    async def story(api: Api) -> None:
-        picture = jpeg(1)
-        async with hosting(picture) as host:
+async def test_source_type_follows_its_bytes_not_its_header(near_settings: Settings) -> None:
+    async with opened(near_settings) as api:
+        image = jpeg(1)
+        async with hosting(image) as host:
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
-        assert (got.status_code, got.content) == (200, picture)
+        assert (got.status_code, got.content) == (200, image)
         assert got.headers["content-type"] == "image/jpeg"
         assert got.headers["cache-control"] == "private, max-age=300"
         assert got.headers["x-content-type-options"] == "nosniff"
         assert got.headers["cross-origin-resource-policy"] == "same-origin"
         assert got.headers["content-security-policy"].startswith("default-src 'none'")
 
-    run_near(story)
 
+async def test_only_completed_images_have_a_source(near_settings: Settings) -> None:
+    async with opened(near_settings) as api, hosting(jpeg(1)) as host:
+        names = [
+            given_image(api, host.url, None),
+            given_image(api, host.url, FAILED),
+            encode_global_id(IdPrefix.IMAGE, new_id()),
+            given_image(api, host.url).replace("img_", "prd_"),
+            "nonsense",
+            host.url,
+        ]
+        responses = [await api.http.get(f"/api/source/{name}") for name in names]
 
-def test_only_images_that_are_done_have_a_source_to_look_at(run_near: Any) -> None:
-    async def story(api: Api) -> None:
-        async with hosting(jpeg(1)) as host:
-            names = [
-                given_image(api, host.url, None),
-                given_image(api, host.url, FAILED),
-                encode_global_id(IdPrefix.IMAGE, new_id()),
-                given_image(api, host.url).replace("img_", "prd_"),
-                "nonsense",
-                host.url,
-            ]
-            answers = [await api.http.get(f"/api/source/{name}") for name in names]
-
-            assert [answer.status_code for answer in answers] == [404] * len(names)
-            assert [answer.json() for answer in answers[:5]] == [UNKNOWN] * 5
-            assert host.came.empty()
-
-    run_near(story)
+        assert [response.status_code for response in responses] == [404] * len(names)
+        assert [response.json() for response in responses[:5]] == [UNKNOWN] * 5
+        assert host.connections.empty()
 
 
 @pytest.mark.parametrize(
-    ("body", "sentence"),
+    ("body", "message"),
     [
         (b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', "SVG"),
         (b"<!doctype html><script>alert(1)</script>", "web page"),
@@ -133,24 +116,22 @@ def test_only_images_that_are_done_have_a_source_to_look_at(run_near: Any) -> No
         (b"\xff\xd8\xff" + b"\0" * 200_000, "100,000 bytes"),
         (b"", "empty"),
     ],
-    ids=["SVG", "HTML", "script with a picture's beginning", "too large", "nothing"],
+    ids=["SVG", "HTML", "script with an image header", "too large", "nothing"],
 )
-def test_what_is_no_picture_is_never_handed_on(run_near: Any, body: bytes, sentence: str) -> None:
-    async def story(api: Api) -> None:
+async def test_source_that_is_no_image_is_not_served(near_settings: Settings, body: bytes, message: str) -> None:
+    async with opened(near_settings) as api:
         async with hosting(body) as host:
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
         assert got.status_code == 502
         assert list(got.json()) == ["error"]
-        assert sentence in got.json()["error"]
+        assert message in got.json()["error"]
         assert got.headers["content-type"] == "application/json"
         assert got.headers["cache-control"] == "no-store"
 
-    run_near(story)
 
-
-def test_source_that_is_gone_says_so(run_near: Any) -> None:
-    async def story(api: Api) -> None:
+async def test_missing_source_is_reported(near_settings: Settings) -> None:
+    async with opened(near_settings) as api:
         async with hosting(jpeg(1)) as host:
             host.status = "410 Gone"
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
@@ -163,20 +144,18 @@ def test_source_that_is_gone_says_so(run_near: Any) -> None:
             },
         )
 
-    run_near(story)
 
-
-async def test_address_that_is_forbidden_by_now_is_not_connected_to(api: Api) -> None:
+async def test_forbidden_ip_address_is_not_connected_to(api: Api) -> None:
     async with hosting(jpeg(1)) as host:
         got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
         assert got.status_code == 403
         assert "127.0.0.1" in got.json()["error"]
-        assert host.came.empty()
+        assert host.connections.empty()
 
 
-def test_slow_source_is_given_up(run_near: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story(api: Api) -> None:
+async def test_slow_source_times_out(near_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(near_settings) as api:
         monkeypatch.setattr(source_preview, "SOURCE_SECONDS", 0.1)
         async with hosting(jpeg(1)) as host:
             host.free.clear()
@@ -185,26 +164,22 @@ def test_slow_source_is_given_up(run_near: Any, monkeypatch: pytest.MonkeyPatch)
         assert (got.status_code, got.json()) == (504, {"error": "The source image did not arrive within 0.1 s."})
         assert not api.runtime.sources.locked()
 
-    run_near(story)
 
-
-def test_more_than_a_few_at_once_are_refused_and_do_not_wait(run_near: Any) -> None:
-    async def story(api: Api) -> None:
+async def test_concurrent_downloads_over_the_limit_are_refused_at_once(near_settings: Settings) -> None:
+    async with opened(near_settings) as api:
         async with hosting(jpeg(1)) as host:
             host.free.clear()
-            address = f"/api/source/{given_image(api, host.url)}"
-            under_way = [asyncio.create_task(api.http.get(address)) for _ in range(MAX_CONCURRENT_PREVIEWS)]
-            for _ in under_way:
-                await host.came.get()
+            url = f"/api/source/{given_image(api, host.url)}"
+            running = [asyncio.create_task(api.http.get(url)) for _ in range(MAX_CONCURRENT_PREVIEWS)]
+            for _ in running:
+                await host.connections.get()
 
-            refused = await api.http.get(address)
-            came = host.came.qsize()
+            refused = await api.http.get(url)
+            connections = host.connections.qsize()
             host.free.set()
-            answers = await asyncio.gather(*under_way)
-            later = await api.http.get(address)
+            responses = await asyncio.gather(*running)
+            later = await api.http.get(url)
 
-        assert (refused.status_code, refused.headers["retry-after"], came) == (503, "2", 0)
+        assert (refused.status_code, refused.headers["retry-after"], connections) == (503, "2", 0)
         assert refused.json() == {"error": "Too many source images are being downloaded. Try again in a moment."}
-        assert [answer.status_code for answer in (*answers, later)] == [200] * (MAX_CONCURRENT_PREVIEWS + 1)
-
-    run_near(story)
+        assert [response.status_code for response in (*responses, later)] == [200] * (MAX_CONCURRENT_PREVIEWS + 1)

@@ -1,4 +1,4 @@
-"""Scripts and styles, plain and compressed."""
+"""Static files, plain and compressed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.graphql.client import Api
 
 SCRIPT = b"1;" * 1_000
 GZIP = gzip.compress(SCRIPT, mtime=0)
-#: The bytes need not be Brotli's: the server sends what the build has laid there.
+#: Not real Brotli: the server sends the file of the build unchanged.
 BROTLI = b"brotli"
 
 
@@ -30,11 +30,11 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return static
 
 
-async def raw(api: Api, path: str, **headers: str) -> tuple[Any, bytes]:
-    """The answer, and its body as it came over the wire."""
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with api.http.stream("GET", path, headers=sent) as answer:
-        return answer, b"".join([part async for part in answer.aiter_raw()])
+async def get_raw(api: Api, path: str, **headers: str) -> tuple[Any, bytes]:
+    """Returns the response and its body before decompression."""
+    request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with api.http.stream("GET", path, headers=request_headers) as response:
+        return response, b"".join([part async for part in response.aiter_raw()])
 
 
 @pytest.mark.parametrize(
@@ -49,43 +49,43 @@ async def raw(api: Api, path: str, **headers: str) -> tuple[Any, bytes]:
     ],
     ids=["br", "weights", "gzip", "case", "identity", "none"],
 )
-async def test_a_script_is_sent_in_the_smallest_form_the_browser_takes(
+async def test_script_is_sent_in_the_smallest_accepted_coding(
     built: Path, api: Api, accept: str, coding: str | None, body: bytes
 ) -> None:
-    answer, sent = await raw(api, "/static/graphiql/graphiql.js", Accept_Encoding=accept)
+    response, sent = await get_raw(api, "/static/graphiql/graphiql.js", Accept_Encoding=accept)
 
-    assert answer.status_code == 200
-    assert answer.headers.get("content-encoding") == coding
+    assert response.status_code == 200
+    assert response.headers.get("content-encoding") == coding
     assert sent == body
-    assert answer.headers["content-length"] == str(len(body))
-    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
-    assert answer.headers["vary"] == "Accept-Encoding"
+    assert response.headers["content-length"] == str(len(body))
+    assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert response.headers["vary"] == "Accept-Encoding"
 
 
-async def test_what_was_not_compressed_is_sent_as_it_is(built: Path, api: Api) -> None:
-    answer, sent = await raw(api, "/static/favicon.svg", Accept_Encoding="br, gzip")
-    missing, _ = await raw(api, "/static/nothing.js", Accept_Encoding="br, gzip")
-    outside, _ = await raw(api, "/static/%2e%2e/imgproc.db", Accept_Encoding="br, gzip")
+async def test_file_without_a_compressed_version_is_sent_unchanged(built: Path, api: Api) -> None:
+    response, sent = await get_raw(api, "/static/favicon.svg", Accept_Encoding="br, gzip")
+    missing, _ = await get_raw(api, "/static/nothing.js", Accept_Encoding="br, gzip")
+    outside, _ = await get_raw(api, "/static/%2e%2e/imgproc.db", Accept_Encoding="br, gzip")
     posted = await api.http.post("/static/graphiql/graphiql.js")
 
-    assert (sent, "content-encoding" in answer.headers) == (b"<svg/>", False)
-    assert answer.headers["vary"] == "Accept-Encoding"
+    assert (sent, "content-encoding" in response.headers) == (b"<svg/>", False)
+    assert response.headers["vary"] == "Accept-Encoding"
     assert [missing.status_code, outside.status_code, posted.status_code] == [404, 404, 405]
 
 
-async def test_each_form_has_its_own_tag(built: Path, api: Api) -> None:
+async def test_each_coding_has_its_own_etag(built: Path, api: Api) -> None:
     path = "/static/graphiql/graphiql.js"
-    forms = {coding: (await raw(api, path, Accept_Encoding=coding))[0] for coding in ("br", "gzip", "identity")}
+    responses = {coding: (await get_raw(api, path, Accept_Encoding=coding))[0] for coding in ("br", "gzip", "identity")}
 
-    tags = {coding: answer.headers["etag"] for coding, answer in forms.items()}
-    assert len(set(tags.values())) == 3
-    for coding, tag in tags.items():
-        again, body = await raw(api, path, Accept_Encoding=coding, If_None_Match=tag)
+    etags = {coding: response.headers["etag"] for coding, response in responses.items()}
+    assert len(set(etags.values())) == 3
+    for coding, etag in etags.items():
+        again, body = await get_raw(api, path, Accept_Encoding=coding, If_None_Match=etag)
         assert (again.status_code, body, again.headers["vary"]) == (304, b"", "Accept-Encoding")
-    other, _ = await raw(api, path, Accept_Encoding="br", If_None_Match=tags["gzip"])
+    other, _ = await get_raw(api, path, Accept_Encoding="br", If_None_Match=etags["gzip"])
     assert other.status_code == 200
 
 
 @pytest.mark.parametrize("header", ["br;q=nonsense", "br;q=0.0", "brotli", "*", ";;,,", "br;level=1"])
-def test_a_coding_is_taken_only_when_it_is_clearly_wanted(header: str) -> None:
+def test_malformed_codings_are_not_accepted(header: str) -> None:
     assert accepted_encodings(header) == []

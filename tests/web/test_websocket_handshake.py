@@ -1,4 +1,4 @@
-"""WebSockets on the wire: handshakes that are none, and what would pile up."""
+"""WebSocket handshakes on real sockets, and buffers that must not grow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from websockets.frames import Frame, Opcode
 from gql_imgproc.web.http_limits import WebSocket
 from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
 from gql_imgproc.web.server import uvicorn_config
-from tests.web.test_http_limits import App, connected, parts, run
+from tests.web.test_http_limits import App, anyio_backend, connected, parse_response, serving
+
+__all__ = ["anyio_backend"]
 
 GET = b"GET /socket HTTP/1.1\r\n"
 HANDSHAKE = (
@@ -38,26 +40,21 @@ KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
         GET + HANDSHAKE.replace(b"13", b"7") + b"\r\n",
     ],
 )
-def test_what_is_no_handshake_is_answered_and_closed(request_: bytes) -> None:
-    async def story(app: App, address: str) -> None:
-        async with connected(address) as client:
-            client.send(request_)
-            status, headers, body = parts(await client.rest())
+async def test_invalid_handshake_is_rejected(request_: bytes) -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        client.send(request_)
+        status, headers, body = parse_response(await client.rest())
 
-            assert status == 400
-            assert {
-                name.lower(): value.lower() for name, value in JSON_SECURITY_HEADERS.items()
-            }.items() <= headers.items()
-            assert headers["content-type"] == "application/json"
-            # Nothing of what was sent, and no exception's text.
-            assert json.loads(body)["error"].startswith("This is no WebSocket handshake as RFC 6455 has it: ")
-            assert app.began == []
-
-    run(story)
+        assert status == 400
+        assert {name.lower(): value.lower() for name, value in JSON_SECURITY_HEADERS.items()}.items() <= headers.items()
+        assert headers["content-type"] == "application/json"
+        # Neither the request nor an exception text.
+        assert json.loads(body)["error"].startswith("Invalid WebSocket handshake: expected a GET ")
+        assert app.started == []
 
 
-class Unread(asyncio.Transport):
-    """The way to a client; what was written to it, and whether it was closed."""
+class UnreadTransport(asyncio.Transport):
+    """A transport to a client that does not read; it records the written bytes and a close."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,38 +76,38 @@ class Unread(asyncio.Transport):
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[tuple[WebSocket, Unread]]:
-    """A socket whose handshake is done, and the way to its client."""
+async def open_websocket() -> AsyncIterator[tuple[WebSocket, UnreadTransport]]:
+    """Opens a WebSocket after the handshake; yields it and the transport to its client."""
     app = App()
     config = uvicorn_config(app)
     config.load()
-    client, socket = Unread(), WebSocket(config, ServerState(), {}, asyncio.get_running_loop())
+    client, socket = UnreadTransport(), WebSocket(config, ServerState(), {}, asyncio.get_running_loop())
     socket.connection_made(client)
     socket.data_received(GET + HANDSHAKE + b"\r\n")
-    while b"101" not in client.written:  # noqa: ASYNC110 - a transport tells nobody
+    while b"101" not in client.written:  # noqa: ASYNC110 - a transport has no event
         await asyncio.sleep(0)
     client.written = b""
     yield socket, client
     socket.connection_lost(None)
     app.disconnected = 1
-    app.go_on.set()
+    app.resume.set()
     await asyncio.gather(*socket.tasks)
 
 
-async def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
-    async with opened() as (socket, client):
-        # Given an open socket,
+async def test_unread_pongs_do_not_accumulate() -> None:
+    async with open_websocket() as (socket, client):
+        # Given an open WebSocket,
         first, pong = Frame(Opcode.PING, b"0"), Frame(Opcode.PONG, b"0").serialize(mask=False)
         socket.data_received(first.serialize(mask=True))
         assert client.written == pong
 
-        # when its client reads nothing more, yet goes on to send pings,
+        # when its client stops reading, but continues to send pings,
         socket.pause_writing()
         for number in range(1_000):
             socket.data_received(Frame(Opcode.PING, b"%d" % number).serialize(mask=True))
         assert client.written == pong
 
-        # then it finds the answer to the newest when it reads again, once, and the next is answered at once.
+        # then it gets one pong for the newest ping when it reads again, and the next ping is answered at once.
         newest = Frame(Opcode.PONG, b"999").serialize(mask=False)
         socket.resume_writing()
         socket.pause_writing()
@@ -121,8 +118,8 @@ async def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
         assert not client.closed
 
 
-async def test_pieces_without_content_do_not_pile_up() -> None:
-    async with opened() as (socket, _):
+async def test_empty_fragments_do_not_accumulate() -> None:
+    async with open_websocket() as (socket, _):
         socket.data_received(Frame(Opcode.TEXT, b"[", fin=False).serialize(mask=True))
         socket.data_received(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 1_000)
         assert socket.frames == [b"["]
@@ -131,5 +128,5 @@ async def test_pieces_without_content_do_not_pile_up() -> None:
         socket.data_received(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True))
         socket.data_received(Frame(Opcode.CONT, b"").serialize(mask=True))
 
-        said = [socket.queue.get_nowait() for _ in range(2)]
-        assert said == [{"type": "websocket.receive", "text": text} for text in ("[]", "")]
+        events = [socket.queue.get_nowait() for _ in range(2)]
+        assert events == [{"type": "websocket.receive", "text": text} for text in ("[]", "")]

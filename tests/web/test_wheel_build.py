@@ -1,4 +1,4 @@
-"""The build hook of the web page; none of it needs node."""
+"""The build hook of the web page. The tests need no node."""
 
 import importlib.util
 import os
@@ -9,14 +9,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def load():
+def load_hook():
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-hatch_build = load()
+hatch_build = load_hook()
 
 
 class App:
@@ -36,39 +36,39 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def built(monkeypatch):
-    """Stands in for npm; lists the builds."""
-    builds = []
+def builds(monkeypatch):
+    """Replaces npm; lists the builds."""
+    folders = []
 
     def build(ui):
-        builds.append(ui)
+        folders.append(ui)
         (ui.parent / "gql_imgproc/web/static").mkdir(parents=True, exist_ok=True)
 
     monkeypatch.setattr(hatch_build, "build_page", build)
-    return builds
+    return folders
 
 
 def hook(project, target="wheel"):
     return hatch_build.PageBuildHook(str(project), {}, None, None, str(project / "dist"), target, App())
 
 
-def command(path, text):
+def write_command(path, text):
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
 
 
-def test_the_page_is_built_again_only_when_a_source_changed(project, built):
+def test_page_is_rebuilt_only_when_a_source_changes(project, builds):
     hook(project).initialize("editable", {})
     hook(project).initialize("editable", {})
-    assert len(built) == 1
+    assert len(builds) == 1
 
     (project / "frontend/index.html").write_text("two")
     hook(project).initialize("standard", {})
-    assert len(built) == 2
+    assert len(builds) == 2
 
 
-def test_installed_packages_are_no_sources(project, built):
+def test_node_modules_are_no_sources(project, builds):
     hook(project).initialize("editable", {})
     package = project / "frontend/node_modules/some/index.js"
     package.parent.mkdir(parents=True)
@@ -76,10 +76,10 @@ def test_installed_packages_are_no_sources(project, built):
 
     hook(project).initialize("editable", {})
 
-    assert len(built) == 1
+    assert len(builds) == 1
 
 
-def test_no_page_for_a_source_distribution_or_when_told_so(project, built, monkeypatch):
+def test_page_is_not_built_for_an_sdist_or_when_skipped(project, builds, monkeypatch):
     hook(project, "sdist").initialize("standard", {})
     assert hook(project, "sdist").dependencies() == []
 
@@ -87,38 +87,38 @@ def test_no_page_for_a_source_distribution_or_when_told_so(project, built, monke
     hook(project).initialize("standard", {})
     assert hook(project).dependencies() == []
 
-    assert built == []
+    assert builds == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the commands are shell scripts")
-def test_node_comes_as_a_wheel_only_when_there_is_none(project, built, monkeypatch):
+def test_node_wheel_is_required_only_without_a_recent_node(project, builds, monkeypatch):
     assert hook(project).dependencies() == [hatch_build.NODE_WHEEL]
 
     monkeypatch.setenv("PATH", str(project / "bin"))
-    command(project / "bin" / "node", "echo v18.19.0")
+    write_command(project / "bin" / "node", "echo v18.19.0")
     script = project / "npm-cli.js"
-    command(script, "")
+    write_command(script, "")
     (project / "bin" / "npm").symlink_to(script)
     assert hook(project).dependencies() == [hatch_build.NODE_WHEEL], "too old"
 
-    command(project / "bin" / "node", "echo v20.19.0")
+    write_command(project / "bin" / "node", "echo v20.19.0")
     assert hook(project).dependencies() == []
 
-    command(project / "bin" / "node", "echo v18.19.0")
+    write_command(project / "bin" / "node", "echo v18.19.0")
     hook(project).initialize("editable", {})
-    assert hook(project).dependencies() == [], "the page is built already"
+    assert hook(project).dependencies() == [], "the page is already built"
 
 
-def test_a_failure_is_one_line_and_leaves_no_stamp(project, monkeypatch):
+def test_build_error_is_one_line_and_leaves_no_stamp(project, monkeypatch):
     def fail(ui):
         raise hatch_build.PageBuildError("npm ci failed: the registry does not answer")
 
     monkeypatch.setattr(hatch_build, "build_page", fail)
 
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         hook(project).initialize("standard", {})
 
-    assert str(ended.value) == (
+    assert str(error.value) == (
         "The web page was not built: npm ci failed: the registry does not answer "
         "(IMGPROC_SKIP_UI=1 installs without it)"
     )
@@ -142,11 +142,11 @@ def test_a_failure_is_one_line_and_leaves_no_stamp(project, monkeypatch):
         ("", "no output"),
     ],
 )
-def test_the_reason_is_the_line_that_says_most(output, reason):
+def test_reason_is_the_most_specific_line(output, reason):
     assert hatch_build.reason_in(output) == reason
 
 
-def test_the_lock_names_no_registry():
+def test_package_lock_contains_no_registry_urls():
     lock = (ROOT / "frontend/package-lock.json").read_text()
 
     assert '"resolved"' not in lock
