@@ -61,9 +61,10 @@ def test_rows_come_back_in_order_with_their_results() -> None:
 
 def test_several_errors_are_numbered() -> None:
     content = f'{HEADER}1,Lamp,"https://a.example/1,https://a.example/2,https://a.example/3"\n'
-    rows = parse_table(
-        output_of(content, [([None, "https://o.example/2", None], ["Not found.", None, "Not an image."])])
-    )
+    result: RowResult = ([None, "https://o.example/2", None], ["Not found.", None, "Not an image."])
+
+    rows = parse_table(output_of(content, [result]))
+
     assert rows[1][3:] == [",https://o.example/2,", "1: Not found. | 3: Not an image."]
 
 
