@@ -209,9 +209,9 @@ async def random_worker(run: Run) -> psutil.Process:
     return random.choice(workers)
 
 
-DISTURBANCES = [
+#: Disturbances that are tested in the slow lane only.
+SLOW = [
     kill_one_worker,
-    kill_all_workers,
     kill_api,
     kill_redis,
     flush_redis,
@@ -220,7 +220,7 @@ DISTURBANCES = [
 ]
 
 
-@pytest.mark.parametrize("disturb", DISTURBANCES)
+@pytest.mark.parametrize("disturb", [kill_all_workers, *(pytest.param(each, marks=pytest.mark.slow) for each in SLOW)])
 def test_disturbed_request_finishes_with_every_image_once(
     disturb: Disturbance, start: StartService, slow_port: int, tmp_path: Path
 ) -> None:
@@ -237,6 +237,7 @@ def given_csv(folder: Path, port: int) -> Path:
     return write_csv(folder / "products.csv", [[f"http://127.0.0.1:{port}/{n}.jpg"] for n in range(IMAGES)])
 
 
+@pytest.mark.slow
 def test_work_resumes_within_20_seconds_with_default_settings(
     start: StartService, slow_port: int, tmp_path: Path
 ) -> None:
@@ -260,6 +261,7 @@ def test_work_resumes_within_20_seconds_with_default_settings(
     assert_every_image_once(run, tmp_path / "out.csv", str(tmp_path / "data" / "imgproc.db"))
 
 
+@pytest.mark.slow
 def test_full_disk_loses_nothing(start: StartService, slow_port: int, tmp_path: Path) -> None:
     """Images and database: what cannot be written is written once there is space again."""
     csv_path = given_csv(tmp_path, slow_port)
@@ -300,6 +302,7 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.slow
 def test_postgresql_restart_loses_nothing(start: StartService, slow_port: int, tmp_path: Path) -> None:
     csv_path = given_csv(tmp_path, slow_port)
     with postgresql() as database:
@@ -316,6 +319,7 @@ def test_postgresql_restart_loses_nothing(start: StartService, slow_port: int, t
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_long_postgresql_outage_only_delays_a_request(start: StartService, slow_port: int, tmp_path: Path) -> None:
     csv_path = given_csv(tmp_path, slow_port)
     with postgresql() as database:

@@ -24,7 +24,7 @@ from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, upload, write_csv
 from tests.support.api_keys import bearer, given_key, given_tenant
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -33,7 +33,11 @@ from tests.acceptance.graphql_client import Watcher, upload, watch
 from tests.acceptance.netns import available_kind, network
 from tests.acceptance.test_webhook import receiver
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="namespaces of Linux")]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="namespaces of Linux"),
+]
 
 #: Images of a request, one per product. MANY leaves time to disconnect a host.
 IMAGES, MANY = 60, 150

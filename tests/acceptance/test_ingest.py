@@ -14,7 +14,7 @@ from gql_imgproc.standalone.client import Client
 from tests.acceptance.conftest import StartService
 from tests.acceptance.test_up import upload, write_csv
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 ROWS = 100_000
 QUERY = {"query": "{ requests(first: 5) { edges { node { id status totalImages } } } limits { maxUploadBytes } }"}

@@ -30,10 +30,12 @@ ALL_INTERFACES = ("--host", "0.0.0.0", "--allow-anonymous")
 @contextmanager
 def api(folder: Path, redis_url: str, *arguments: str, **settings: str) -> Iterator[str]:
     port = check_port("127.0.0.1", 0)
-    ours = environment(REDIS_URL=redis_url, DATA_DIR=str(folder / "data"), **settings)
-    subprocess.run([*COMMAND, "migrate"], env=ours, capture_output=True, timeout=60, check=True)
+    variables = environment(REDIS_URL=redis_url, DATA_DIR=str(folder / "data"), **settings)
+    subprocess.run([*COMMAND, "migrate"], env=variables, capture_output=True, timeout=60, check=True)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*COMMAND, "api", "--port", str(port), *arguments], env=ours, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*COMMAND, "api", "--port", str(port), *arguments], env=variables, stdout=log, stderr=log
+        )
     try:
         wait_until_ready(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}/graphql"

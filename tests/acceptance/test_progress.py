@@ -114,6 +114,7 @@ def read_sequence(database: Path) -> int:
         return int(connection.execute("SELECT sequence FROM requests").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_watchers_see_committed_states_during_redis_and_api_outages(
     start: StartService, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -30,6 +30,7 @@ from tests.acceptance.test_up import read, run_through, upload, write_csv
 
 pytestmark = [
     pytest.mark.acceptance,
+    pytest.mark.slow,
     # It starts four services on a machine that also runs other tests.
     pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="uses the cp of Linux"),

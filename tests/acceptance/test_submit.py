@@ -35,34 +35,34 @@ def test_exit_status_reports_the_outcome_of_the_upload(
 ) -> None:
     (image_folder / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     base = f"http://127.0.0.1:{image_port}"
-    (tmp_path / "good.csv").write_text(f"{HEADER}1,Lamp,{base}/lamp.png\n")
+    (tmp_path / "valid.csv").write_text(f"{HEADER}1,Lamp,{base}/lamp.png\n")
     (tmp_path / "mixed.csv").write_text(f'{HEADER}1,Lamp,"{base}/lamp.png,{base}/gone.png"\n')
-    (tmp_path / "bad.csv").write_text(f"{HEADER}one,,{base}/lamp.png\n2,Lamp,no URL\n")
+    (tmp_path / "invalid.csv").write_text(f"{HEADER}one,,{base}/lamp.png\n2,Lamp,no URL\n")
     service = start("--workers", "1")
 
-    good = run("submit", "good.csv", "--url", service.url, folder=tmp_path)
+    valid = run("submit", "valid.csv", "--url", service.url, folder=tmp_path)
     mixed = run("submit", "mixed.csv", "--url", service.url, "--output", "mixed-out.csv", folder=tmp_path)
-    bad = run("submit", "bad.csv", "--url", service.url, folder=tmp_path)
-    no_wait = run("submit", "good.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
+    invalid = run("submit", "invalid.csv", "--url", service.url, folder=tmp_path)
+    no_wait = run("submit", "valid.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
 
-    assert (good.returncode, no_wait.returncode) == (0, 0), good.stderr
-    assert good.stdout.splitlines()[0].endswith(": 1 product, 1 image")
-    with (tmp_path / "good-output.csv").open(newline="", encoding="utf-8-sig") as file:
+    assert (valid.returncode, no_wait.returncode) == (0, 0), valid.stderr
+    assert valid.stdout.splitlines()[0].endswith(": 1 product, 1 image")
+    with (tmp_path / "valid-output.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["Output Image Urls"].startswith(service.url) for row in csv.DictReader(file)] == [True]
     assert mixed.returncode == 3
     assert (tmp_path / "mixed-out.csv").exists()
     assert "404" in mixed.stdout
-    assert bad.returncode == 1
+    assert invalid.returncode == 1
     for words in ("S. No.", "SERIAL_NUMBER_INVALID", "PRODUCT_NAME_EMPTY", "IMAGE_URL_INVALID"):
-        assert words in bad.stderr
-    assert sorted(path.name for path in tmp_path.glob("*out*.csv")) == ["good-output.csv", "mixed-out.csv"]
+        assert words in invalid.stderr
+    assert sorted(path.name for path in tmp_path.glob("*out*.csv")) == ["valid-output.csv", "mixed-out.csv"]
     assert not (tmp_path / "none.csv").exists()
 
 
 def test_unreachable_service_is_reported_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "good.csv").write_text(HEADER)
+    (tmp_path / "valid.csv").write_text(HEADER)
 
-    done = run("submit", "good.csv", "--url", "http://127.0.0.1:1", folder=tmp_path)
+    done = run("submit", "valid.csv", "--url", "http://127.0.0.1:1", folder=tmp_path)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

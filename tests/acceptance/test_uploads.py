@@ -208,6 +208,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [20 * MiB, 2_000 * MiB])
 def test_gigabyte_in_one_line_is_refused_with_little_memory(start_api: StartApi, limit: int) -> None:
     # Given a process with the default size limit, or with one so high that the line is parsed,

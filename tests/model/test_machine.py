@@ -27,7 +27,8 @@ SMALL = Rules(layout=(1, 1))
 INGESTED = replace(SMALL, first=1)
 
 
-# Five seconds each on a machine that does nothing else.
+# Five seconds each on an idle machine.
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", RUNS)
 def test_no_law_is_broken_in_any_state(name: str) -> None:

@@ -82,11 +82,11 @@ async def test_upload_produces_compressed_images_and_an_output_csv(runtime: Runt
 
 async def test_bad_image_fails_alone_with_a_reason(runtime: Runtime, image_host: ImageHost) -> None:
     """Promise P5."""
-    good = image_host.add("/good.jpg", jpeg(1))
+    valid = image_host.add("/valid.jpg", jpeg(1))
     page = image_host.add("/page.jpg", b"<!doctype html><html><body>Not here</body></html>")
     missing = f"{image_host.url}/missing.jpg"
 
-    csv_text = f'{HEADER}1,Chair,"{good},{missing},{page}"\n2,Table,{good}\n'
+    csv_text = f'{HEADER}1,Chair,"{valid},{missing},{page}"\n2,Table,{valid}\n'
     request_id = (await upload(runtime, csv_text)).snapshot.id
 
     await work_all(runtime)
@@ -266,10 +266,10 @@ async def test_cancel_keeps_completed_images_and_writes_the_output(runtime: Runt
 
 
 async def test_retry_of_failed_images_rewrites_the_output(runtime: Runtime, image_host: ImageHost) -> None:
-    good = image_host.add("/good.jpg", jpeg(1))
+    valid = image_host.add("/valid.jpg", jpeg(1))
     late = f"{image_host.url}/late.jpg"
 
-    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{good},{late}"\n')).snapshot.id
+    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{valid},{late}"\n')).snapshot.id
     await work_all(runtime)
     assert (await read_state(runtime, request_id)).status is RequestStatus.COMPLETED_WITH_ERRORS
     image_host.add("/late.jpg", jpeg(2))
@@ -281,7 +281,7 @@ async def test_retry_of_failed_images_rewrites_the_output(runtime: Runtime, imag
     final = await read_state(runtime, request_id)
     assert (final.status, final.processed_images, final.failed_images) == (RequestStatus.COMPLETED, 2, 0)
     # The images of one product are fetched concurrently, in any order.
-    assert sorted(image_host.requests) == ["/good.jpg", "/late.jpg", "/late.jpg"]
+    assert sorted(image_host.requests) == ["/valid.jpg", "/late.jpg", "/late.jpg"]
     assert all((await read_output(runtime, request_id))[0]["Output Image Urls"].split(","))
     assert_counters_equal_rows(runtime.db, request_id)
 
@@ -301,9 +301,9 @@ async def test_delete_removes_rows_and_objects(runtime: Runtime, image_host: Ima
 
 async def test_image_that_crashes_its_worker_fails_alone(runtime: Runtime, image_host: ImageHost) -> None:
     """One crash together with others, then two crashes alone: WORKER_CRASHED. The other image completes."""
-    killer, good = image_host.add("/killer.jpg", jpeg(1)), image_host.add("/good.jpg", jpeg(2))
+    killer, valid = image_host.add("/killer.jpg", jpeg(1)), image_host.add("/valid.jpg", jpeg(2))
 
-    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{killer},{good}"\n')).snapshot.id
+    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{killer},{valid}"\n')).snapshot.id
     for crash in range(3):
         claim = await runtime.db.write(claims.claim_product, request_id, 0)
         assert claim is not None
@@ -321,4 +321,4 @@ async def test_image_that_crashes_its_worker_fails_alone(runtime: Runtime, image
     )
     failed = [row for row in await read_rows(runtime, images) if row.status is ImageStatus.FAILED]
     assert [row.error_code for row in failed] == [ImageErrorCode.WORKER_CRASHED]
-    assert image_host.requests == ["/good.jpg"]
+    assert image_host.requests == ["/valid.jpg"]
