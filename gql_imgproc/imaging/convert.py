@@ -31,7 +31,7 @@ def convert_image(source: OpenedImage, target: Format, plan: Plan, options: Opti
     image, structure = source.image, source.structure
     if structure.run_length_encoded and len(source.data) > _MAX_RUN_LENGTHS_BYTES:
         raise too_large(f"A run-length encoded BMP of more than {_MAX_RUN_LENGTHS_BYTES / 1e6:g} MB cannot be changed.")
-    orientation = 1 if source.format.pillow_applies_orientation else structure.orientation
+    orientation = 1 if source.format.oriented_by_pillow else structure.orientation
     # The pages of a TIFF are not an animation: another format gets the first one.
     if structure.frames > 1 and (target is source.format or (target.animated and source.format.animated)):
         return _convert_frames(source, target, plan, options, orientation)

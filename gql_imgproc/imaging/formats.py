@@ -13,7 +13,6 @@ class Format:
 
     name: str
     label: str
-    media_type: str
     extension: str
     max_side: int
     animated: bool = False
@@ -21,28 +20,23 @@ class Format:
     #: Whether the format supports CMYK, and 16-bit grey.
     color_modes: bool = False
     high_bit_depth: bool = False
-    pillow_applies_orientation: bool = False
+    oriented_by_pillow: bool = False
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.name.lower()}"
 
 
 FORMATS = {
     f.name: f
     for f in (
-        Format("JPEG", "JPEG", "image/jpeg", "jpg", 65_500, alpha=False, color_modes=True),
-        Format("PNG", "PNG", "image/png", "png", 2**31 - 1, animated=True, high_bit_depth=True),
-        Format("WEBP", "WebP", "image/webp", "webp", 16_383, animated=True),
-        Format("AVIF", "AVIF", "image/avif", "avif", 65_536, animated=True),
-        Format("GIF", "GIF", "image/gif", "gif", 65_535, animated=True),
-        Format(
-            "TIFF",
-            "TIFF",
-            "image/tiff",
-            "tiff",
-            2**31 - 1,
-            color_modes=True,
-            high_bit_depth=True,
-            pillow_applies_orientation=True,
-        ),
-        Format("BMP", "BMP", "image/bmp", "bmp", 2**31 - 1),
+        Format("JPEG", "JPEG", "jpg", 65_500, alpha=False, color_modes=True),
+        Format("PNG", "PNG", "png", 2**31 - 1, animated=True, high_bit_depth=True),
+        Format("WEBP", "WebP", "webp", 16_383, animated=True),
+        Format("AVIF", "AVIF", "avif", 65_536, animated=True),
+        Format("GIF", "GIF", "gif", 65_535, animated=True),
+        Format("TIFF", "TIFF", "tiff", 2**31 - 1, color_modes=True, high_bit_depth=True, oriented_by_pillow=True),
+        Format("BMP", "BMP", "bmp", 2**31 - 1),
     )
 }
 SUPPORTED = ", ".join(f.label for f in list(FORMATS.values())[:-1]) + " or BMP"

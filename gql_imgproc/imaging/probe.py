@@ -57,7 +57,7 @@ def open_image(data: bytes, limits: ImageLimits) -> OpenedImage:
         # All bytes are here. If a decoder is fed piece by piece, it repeats the row in which a piece ends.
         image.decodermaxblock = max(image.decodermaxblock, len(data))
         stored_size = structure.width, structure.height
-        if image.size != (structure.displayed_size if image_format.pillow_applies_orientation else stored_size):
+        if image.size != (structure.displayed_size if image_format.oriented_by_pillow else stored_size):
             raise _size_mismatch()
     return OpenedImage(data, image_format, structure, image)
 

@@ -46,7 +46,7 @@ class Sequence:
 def read_sequence_header(bits: BitReader) -> Sequence:
     """sequence_header_obu() of 5.5.1."""
     profile = bits.number(3)
-    bits.number(1)  # still_picture
+    bits.number(1)  # whether it is a still
     reduced = bits.flag()
     decoder_model, delay_bits, removal_bits, presentation_bits = False, 0, 0, 0
     points: list[int] = []

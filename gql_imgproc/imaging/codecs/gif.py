@@ -50,10 +50,9 @@ def _walk_blocks(data: bytes, max_frames: int) -> ImageStructure:
                 raise too_large(f"The animation has more than {max_frames:,} frames, which is the limit.")
             at += 11 + _color_table_bytes(local_flags)
         elif kind == 0x21:
-            label = data[at + 1]
-            if label == 0xF9:
+            if data[at + 1] == 0xF9:
                 duration_ms = 10 * int.from_bytes(data[at + 4 : at + 6], "little")
-            elif label == 0xFF and data[at + 3 : at + 14] == b"NETSCAPE2.0" and data[at + 15] == 1:
+            elif _is_loop_extension(data, at):
                 repeats = int.from_bytes(data[at + 16 : at + 18], "little")
                 play_count = repeats + 1 if repeats else 0
             at += 2
@@ -63,12 +62,7 @@ def _walk_blocks(data: bytes, max_frames: int) -> ImageStructure:
             if blocks > _MAX_SUB_BLOCKS:
                 break
             continue
-        while n := data[at]:
-            at += n + 1
-            blocks += 1
-            if blocks > _MAX_SUB_BLOCKS:
-                raise corrupt_image("The GIF is damaged: it is split into too many blocks.")
-        at += 1
+        at, blocks = _skip_sub_blocks(data, at, blocks)
     if first is None:
         raise corrupt_image("The GIF is damaged: it contains no frame.")
     return ImageStructure(
@@ -78,6 +72,20 @@ def _walk_blocks(data: bytes, max_frames: int) -> ImageStructure:
         play_count=play_count,
         durations_ms=tuple(durations_ms),
     )
+
+
+def _skip_sub_blocks(data: bytes, at: int, blocks: int) -> tuple[int, int]:
+    """The offset after the sub-blocks at `at`, and the number of blocks so far."""
+    while n := data[at]:
+        at += n + 1
+        blocks += 1
+        if blocks > _MAX_SUB_BLOCKS:
+            raise corrupt_image("The GIF is damaged: it is split into too many blocks.")
+    return at + 1, blocks
+
+
+def _is_loop_extension(data: bytes, at: int) -> bool:
+    return data[at + 1] == 0xFF and data[at + 3 : at + 14] == b"NETSCAPE2.0" and data[at + 15] == 1
 
 
 def _color_table_bytes(flags: int) -> int:

@@ -31,7 +31,7 @@ _PROBES, _PROBE_BYTES = 8, 32_768
 _STRATEGIES = ((6, zlib.Z_RLE), (4, zlib.Z_FILTERED), (9, zlib.Z_DEFAULT_STRATEGY))
 #: Bytes that are inflated in one call.
 _PIECE_BYTES = 1 << 18
-#: Rows of at least this size are compressed at a lower level: level 9 takes up to 0.8 s per megabyte, level 7 a seventh
+#: Rows of at least this size are compressed at a lower level: level 9 needs up to 0.8 s per megabyte, level 7 a seventh
 #: of that for 1 to 20 % more bytes.
 _LARGE_ROWS_BYTES = 12_000_000
 _LARGE_LEVEL = 7

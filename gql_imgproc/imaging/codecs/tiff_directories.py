@@ -12,7 +12,7 @@ def read_structure(data: bytes, max_frames: int) -> ImageStructure:
     try:
         return _walk(data, max_frames)
     except (struct.error, OverflowError):
-        # Python raises OverflowError for an offset of 8 bytes that exceeds the address space.
+        # Python raises OverflowError for an offset that does not fit into 63 bits.
         raise corrupt_image("The TIFF is damaged: it ends inside a directory.") from None
 
 
@@ -23,38 +23,29 @@ _TYPE_BYTES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
 }
 # fmt: on
+#: `struct` formats of the unsigned integer types.
+_INTEGERS = {3: "H", 4: "I", 16: "Q"}
 
 
 def _walk(data: bytes, max_frames: int) -> ImageStructure:
     order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
-    offset, number, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
-    (at,) = struct.unpack_from(order + offset, data, 8 if big else 4)
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    offset, entry_count, entry_bytes = ("Q", "Q", 20) if is_big else ("I", "H", 12)
+    (at,) = struct.unpack_from(order + offset, data, 8 if is_big else 4)
     first: dict[int, int] = {}
-    seen: set[int] = set()
+    visited: set[int] = set()
     area = entries = values_bytes = 0
-    while at and at not in seen:
-        seen.add(at)
-        if len(seen) > max_frames:
+    while at and at not in visited:
+        visited.add(at)
+        if len(visited) > max_frames:
             raise too_large(f"The TIFF has more than {max_frames:,} pages, which is the limit.")
-        (count,) = struct.unpack_from(order + number, data, at)
-        at += struct.calcsize(order + number)
+        (count,) = struct.unpack_from(order + entry_count, data, at)
+        at += struct.calcsize(order + entry_count)
         entries += count
         if entries > MAX_PARTS:
             raise corrupt_image("The TIFF is damaged: its directories have too many entries.")
-        tags: dict[int, int] = {}
-        for n in range(count):
-            tag, kind, many = struct.unpack_from(order + "HH" + offset, data, at + n * entry)
-            values_bytes += many * _TYPE_BYTES.get(kind, 0)
-            if kind in (3, 4, 16):
-                form = {3: "H", 4: "I", 16: "Q"}[kind]
-                if struct.calcsize(form) <= (8 if big else 4):
-                    (tags[tag],) = struct.unpack_from(order + form, data, at + n * entry + (12 if big else 8))
-            # Pillow builds a list of the numbers of an entry.
-            if many > MAX_PARTS and kind not in _OPAQUE_TYPES:
-                raise too_large(
-                    f"The TIFF has an entry with {many:,} values, such as strips; the limit is {MAX_PARTS:,}."
-                )
+        tags, tags_bytes = _read_entries(data, at, count, order, is_big=is_big)
+        values_bytes += tags_bytes
         # All entries may point to the same bytes, and Pillow copies them for each entry.
         if values_bytes > 2 * len(data) + 65_536:
             raise corrupt_image("The TIFF is damaged: its directories declare more bytes than the file has.")
@@ -63,13 +54,31 @@ def _walk(data: bytes, max_frames: int) -> ImageStructure:
         tile = tags.get(322, 0) * tags.get(323, 0)
         area = max(area, tags.get(256, 0) * tags.get(257, 0), tile)
         first = first or tags
-        (at,) = struct.unpack_from(order + offset, data, at + count * entry)
+        (at,) = struct.unpack_from(order + offset, data, at + count * entry_bytes)
     if not first:
         raise corrupt_image("The TIFF is damaged: it contains no image.")
+    orientation = first.get(274, 1)
     return ImageStructure(
         first.get(256, 0),
         first.get(257, 0),
-        frames=len(seen),
-        orientation=first.get(274, 1) if 1 <= first.get(274, 1) <= 8 else 1,
+        frames=len(visited),
+        orientation=orientation if 1 <= orientation <= 8 else 1,
         area=area,
     )
+
+
+def _read_entries(data: bytes, at: int, count: int, order: str, *, is_big: bool) -> tuple[dict[int, int], int]:
+    """The tags with a single integer, and the bytes that the values of all tags take."""
+    # The last bytes of an entry are its value, if it fits.
+    entry_form, entry_bytes, value_bytes = (order + "HHQ", 20, 8) if is_big else (order + "HHI", 12, 4)
+    tags: dict[int, int] = {}
+    values_bytes = 0
+    for start in range(at, at + count * entry_bytes, entry_bytes):
+        tag, kind, values = struct.unpack_from(entry_form, data, start)
+        values_bytes += values * _TYPE_BYTES.get(kind, 0)
+        if kind in _INTEGERS and _TYPE_BYTES[kind] <= value_bytes:
+            (tags[tag],) = struct.unpack_from(order + _INTEGERS[kind], data, start + entry_bytes - value_bytes)
+        # Pillow builds a list of the numbers of an entry.
+        if values > MAX_PARTS and kind not in _OPAQUE_TYPES:
+            raise too_large(f"The TIFF has an entry with {values:,} values; the limit is {MAX_PARTS:,}.")
+    return tags, values_bytes
