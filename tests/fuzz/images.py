@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutations import damaged, rearranged
 from tests.imaging.corpus import bmp, gif, jpeg, png, tiff, webp
-from tests.imaging.corpus.images import animated, bytes_of, photo, with_alpha
+from tests.imaging.corpus.images import animated, encode, photo, with_alpha
 
 #: Larger sources take longer than they find.
 _MAX_SOURCE_BYTES = 40_000
@@ -31,8 +31,8 @@ def sources() -> dict[str, bytes]:
     found |= {f"TIFF {name}": data for name, data in tiff.sources().items()}
     found |= {f"BMP {name}": data for name, data in bmp.sources().items()}
     found |= {
-        "AVIF": bytes_of(photo(48, 32), "AVIF", speed=10),
-        "AVIF with alpha": bytes_of(with_alpha(photo(48, 32)), "AVIF", speed=10),
+        "AVIF": encode(photo(48, 32), "AVIF", speed=10),
+        "AVIF with alpha": encode(with_alpha(photo(48, 32)), "AVIF", speed=10),
         "AVIF animation": animated("AVIF", speed=10),
     }
     return {name: data for name, data in found.items() if len(data) <= _MAX_SOURCE_BYTES}

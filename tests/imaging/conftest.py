@@ -9,7 +9,7 @@ from gql_imgproc.imaging.codecs import png_palette
 
 @pytest.fixture(scope="session", autouse=True)
 def _without_extras() -> Iterator[None]:
-    """What tests expect is what the plain package does, whatever is installed; those of an extra ask for it."""
+    """Tests run without libimagequant even if it is installed. Tests of the extra enable it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(png_palette, "libimagequant", None)
         yield

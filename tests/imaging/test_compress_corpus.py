@@ -1,4 +1,4 @@
-"""Every picture of the corpus: smaller or kept, seen as before, and left alone by a second pass."""
+"""Every image of the corpus is compressed or kept, looks the same, and is not changed by a second pass."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from PIL import Image
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
 from gql_imgproc.imaging.options import DEFAULT, Crop, ImageFilter, Options, OutputFormat
 from tests.imaging.corpus import bmp, gif, jpeg, png, tiff, webp
-from tests.imaging.corpus.compressing import COMPRESSED, KEPT, done
-from tests.imaging.corpus.displayed import fidelity, frames, look_alike, looks_the_same, played
-from tests.imaging.corpus.images import SRGB, bytes_of, in_mode, photo, quarters
+from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
+from tests.imaging.corpus.displayed import displayed_psnr_db, frames, is_displayed_equal, min_psnr_db, timeline
+from tests.imaging.corpus.images import SRGB, encode, photo, quarters, to_mode
 
-# Pillow says so of broken EXIF, and goes on.
+# Pillow warns about broken EXIF and continues.
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 LOSSY = {f"JPEG: {name}": data for name, data in jpeg.sources().items()}
 LOSSY |= {f"WebP: {name}": data for name, data in webp.sources().items()}
-LOSSY |= {"AVIF": bytes_of(photo(), "AVIF", quality=92, speed=9)}
+LOSSY |= {"AVIF": encode(photo(), "AVIF", quality=92, speed=9)}
 EXACT = {f"GIF: {name}": data for name, data in gif.sources().items()}
 EXACT |= {f"TIFF: {name}": data for name, data in tiff.sources().items()}
 EXACT |= {f"BMP: {name}": data for name, data in bmp.sources().items()}
 EXACT |= {f"PNG: {name}": data for name, data in png.sources((40, 30))}
 EXACT |= {
-    f"PNG: 16 bits, colour type {n}": png.of_16_bits(n) for n in (png.GREY, png.RGB, png.GREY_ALPHA, png.RGB_ALPHA)
+    f"PNG: 16 bits, colour type {n}": png.png_16_bit(n) for n in (png.GREY, png.RGB, png.GREY_ALPHA, png.RGB_ALPHA)
 }
 EXACT |= {f"APNG: {name}": png.animation(**traits) for name, traits in png.ANIMATIONS.items()}
 SOURCES = LOSSY | EXACT
-#: What is kept with its own bytes, each for a reason that docs/COMPRESSION.md tells.
+#: Sources that are kept byte for byte. docs/COMPRESSION.md has the reasons.
 KEPT_SOURCES = {
     "WebP: lossless",
     "WebP: lossy and lossless",
@@ -37,7 +37,7 @@ KEPT_SOURCES = {
     *(f"TIFF: {name}" for name in ("P", "LA", "YCbCr", "Lab", "floating point", "32 bits", "fax", "JPEG")),
     *(
         f"TIFF: {name}"
-        for name in ("a fourth sample of no meaning", "resolution without a unit", "a page that is a mask")
+        for name in ("a fourth sample without a meaning", "resolution without a unit", "a page that is a mask")
     ),
     *(f"BMP: {name}" for name in ("1 bit", "8 bits", "grey", "24 bits", "32 bits with alpha", "16 bits")),
     *(f"BMP: {name}" for name in ("16 bits with masks", "run lengths", "a profile, version 5")),
@@ -51,37 +51,37 @@ OPTIONS = {
     "autocontrast": Options(filters=(ImageFilter.AUTOCONTRAST,)),
     **{form.value: Options(format=form) for form in OutputFormat if form is not OutputFormat.ORIGINAL},
 }
-NO_WHITE = ("TIFF: floating point", "TIFF: 32 bits")
+UNDEFINED_WHITE = ("TIFF: floating point", "TIFF: 32 bits")
 
 
-def told(data: bytes) -> tuple[object, ...]:
+def properties(data: bytes) -> tuple[object, ...]:
     with Image.open(BytesIO(data)) as image:
         return image.size, image.info.get("icc_profile"), image.info.get("loop"), image.info.get("gamma")
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_smaller_or_kept_and_seen_as_before(name: str) -> None:
+def test_result_is_smaller_or_kept_and_looks_the_same(name: str) -> None:
     data = SOURCES[name]
 
-    result = done(data)
+    result = compress_data(data)
 
     assert result.outcome is (KEPT if name in KEPT_SOURCES else COMPRESSED)
     assert len(result.data) <= 0.95 * len(data) if result.outcome is COMPRESSED else result.data == data
-    assert told(result.data) == told(data)
+    assert properties(result.data) == properties(data)
     assert inspect(result.data, ImageLimits()) == inspect(data, ImageLimits())
-    if name == "JPEG: two pictures (MPO)":
-        assert look_alike(frames(data)[:1], frames(result.data)) > 28
+    if name == "JPEG: two images (MPO)":
+        assert min_psnr_db(frames(data)[:1], frames(result.data)) > 28
     elif name in EXACT:
-        assert looks_the_same(data, result.data)
-        assert played(result.data) == played(data)
+        assert is_displayed_equal(data, result.data)
+        assert timeline(result.data) == timeline(data)
     else:
-        assert fidelity(data, result.data) >= 22
-        assert [ms for _, ms in played(result.data)] == [ms for _, ms in played(data)]
+        assert displayed_psnr_db(data, result.data) >= 22
+        assert [ms for _, ms in timeline(result.data)] == [ms for _, ms in timeline(data)]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("name", [name for name in SOURCES if name not in NO_WHITE])
-def test_the_default_options_leave_every_output_alone(name: str, options: str) -> None:
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in UNDEFINED_WHITE])
+def test_default_options_keep_every_output(name: str, options: str) -> None:
     if inspect(SOURCES[name], ImageLimits()).width < 3 and options == "cropped":
         pytest.skip("too narrow")
     once = compress(SOURCES[name], OPTIONS[options], ImageLimits()).data
@@ -92,33 +92,33 @@ def test_the_default_options_leave_every_output_alone(name: str, options: str) -
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_the_default_options_leave_their_own_output_alone(name: str) -> None:
-    once = done(SOURCES[name]).data
+def test_default_options_keep_their_own_output(name: str) -> None:
+    once = compress_data(SOURCES[name]).data
 
-    assert done(once).data == once
+    assert compress_data(once).data == once
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_quality_100_loses_nothing(name: str) -> None:
-    assert looks_the_same(EXACT[name], done(EXACT[name], quality=100).data)
+def test_quality_100_is_lossless(name: str) -> None:
+    assert is_displayed_equal(EXACT[name], compress_data(EXACT[name], quality=100).data)
 
 
 @pytest.mark.parametrize(
     "name", [name for name in EXACT if name.startswith(("GIF", "BMP")) and len(frames(EXACT[name])) == 1]
 )
-def test_what_is_exact_becomes_a_png_that_is_no_worse_than_a_palette_may_be(name: str) -> None:
+def test_lossless_source_converts_to_png_with_at_least_the_palette_psnr(name: str) -> None:
     data = EXACT[name]
 
-    made = done(data, format=OutputFormat.PNG).data
+    converted = compress_data(data, format=OutputFormat.PNG).data
 
-    assert looks_the_same(data, made) if name.startswith("GIF") else fidelity(data, made) >= 36
+    assert is_displayed_equal(data, converted) if name.startswith("GIF") else displayed_psnr_db(data, converted) >= 36
 
 
 ORIENTED = {
     "JPEG": jpeg.oriented,
     "TIFF": tiff.oriented,
     **{
-        name: (lambda n, name=name: bytes_of(quarters(), name, exif=jpeg.exif(n), icc_profile=SRGB))
+        name: (lambda n, name=name: encode(quarters(), name, exif=jpeg.exif(n), icc_profile=SRGB))
         for name in ("PNG", "WEBP", "AVIF")
     },
 }
@@ -128,26 +128,26 @@ ORIENTED = {
 @pytest.mark.parametrize("form", [OutputFormat.ORIGINAL, OutputFormat.PNG, OutputFormat.AVIF])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ORIENTED)
-def test_a_picture_is_turned_once(name: str, orientation: int, form: OutputFormat, keep_metadata: bool) -> None:
+def test_orientation_is_applied_once(name: str, orientation: int, form: OutputFormat, keep_metadata: bool) -> None:
     data = ORIENTED[name](orientation)
     [before] = frames(data)
 
-    plain = done(data, format=form, keep_metadata=keep_metadata)
-    part = done(data, format=form, keep_metadata=keep_metadata, crop=Crop(0, 0, 70, 50))
+    plain = compress_data(data, format=form, keep_metadata=keep_metadata)
+    part = compress_data(data, format=form, keep_metadata=keep_metadata, crop=Crop(0, 0, 70, 50))
 
     assert (plain.width, plain.height) == before.size
-    assert look_alike([before], frames(plain.data)) > 25
-    assert look_alike([before.crop((0, 0, 70, 50))], frames(part.data)) > 25
+    assert min_psnr_db([before], frames(plain.data)) > 25
+    assert min_psnr_db([before.crop((0, 0, 70, 50))], frames(part.data)) > 25
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 @pytest.mark.parametrize("icc", [False, True])
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_every_mode_with_a_profile_and_without(form: str, mode: str, icc: bool) -> None:
-    how = {"icc_profile": SRGB} if icc else {}
-    data = bytes_of(in_mode(photo(), mode), form, **({"compress_level": 0} if form == "PNG" else {}), **how)
+def test_every_mode_keeps_its_profile(form: str, mode: str, icc: bool) -> None:
+    profile = {"icc_profile": SRGB} if icc else {}
+    data = encode(to_mode(photo(), mode), form, **({"compress_level": 0} if form == "PNG" else {}), **profile)
 
-    result = done(data)
+    result = compress_data(data)
 
-    assert looks_the_same(data, result.data)
-    assert told(result.data) == told(data)
+    assert is_displayed_equal(data, result.data)
+    assert properties(result.data) == properties(data)

@@ -1,4 +1,4 @@
-"""Laws that hold for every picture (promise P9), and for every heap of bytes."""
+"""Properties of every image (promise P9) and of arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ MAGIC = [
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> tuple[str, bytes]:
+def images(draw: st.DrawFn) -> tuple[str, bytes]:
     name = draw(st.sampled_from(sorted(MODES)))
     mode = draw(st.sampled_from(MODES[name]))
     width, height = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     seed = draw(st.randoms(use_true_random=False))
-    # From a flat picture to noise: each level of the texture is a random one of a few.
+    # From a flat image to noise: each sample is a random one of this number of levels.
     levels = draw(st.integers(1, 256))
     stored = "L" if mode in ("1", "P") else mode
     texture = bytes(seed.randrange(levels) for _ in range(width * height * BYTES_PER_PIXEL[stored]))
@@ -55,23 +55,23 @@ def pictures(draw: st.DrawFn) -> tuple[str, bytes]:
     if stored != mode:
         image = image.convert(mode)
     file = BytesIO()
-    how: dict[str, Any] = {"quality": draw(st.integers(1, 100))} if name in ("JPEG", "WEBP", "AVIF") else {}
+    save_options: dict[str, Any] = {"quality": draw(st.integers(1, 100))} if name in ("JPEG", "WEBP", "AVIF") else {}
     if name == "AVIF":
-        how["speed"] = 10
+        save_options["speed"] = 10
     if name in ("JPEG", "PNG", "WEBP", "AVIF"):
-        how["exif"] = orientation_exif(draw(st.integers(1, 8)))
+        save_options["exif"] = orientation_exif(draw(st.integers(1, 8)))
     if name in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF") and draw(st.booleans()):
-        how["icc_profile"] = SRGB
+        save_options["icc_profile"] = SRGB
     if mode == "P" and draw(st.booleans()):
-        how["transparency"] = draw(st.integers(0, 255))
-    image.save(file, name, **how)
+        save_options["transparency"] = draw(st.integers(0, 255))
+    image.save(file, name, **save_options)
     return name, file.getvalue()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(pictures(), st.sampled_from([1, 30, 50, 80, 100]))
-def test_never_larger_never_worse_twice(picture: tuple[str, bytes], quality: int) -> None:
-    name, data = picture
+@given(images(), st.sampled_from([1, 30, 50, 80, 100]))
+def test_result_is_never_larger_and_a_second_pass_keeps_it(image: tuple[str, bytes], quality: int) -> None:
+    name, data = image
     options = Options(quality=quality)
 
     once = compress(data, options, LIMITS)
@@ -95,9 +95,9 @@ CHANGES = st.builds(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(pictures(), CHANGES)
-def test_the_default_options_leave_every_output_alone(picture: tuple[str, bytes], options: Options) -> None:
-    once = compress(picture[1], options, LIMITS)
+@given(images(), CHANGES)
+def test_default_options_keep_every_output(image: tuple[str, bytes], options: Options) -> None:
+    once = compress(image[1], options, LIMITS)
 
     twice = compress(once.data, DEFAULT, LIMITS)
 
@@ -109,27 +109,27 @@ def test_the_default_options_leave_every_output_alone(picture: tuple[str, bytes]
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([b"", *MAGIC]), st.binary(max_size=200))
-def test_arbitrary_bytes_only_ever_raise_an_image_failure(magic: bytes, rest: bytes) -> None:
-    refused_or_done(magic + rest)
+def test_arbitrary_bytes_raise_only_image_errors(magic: bytes, rest: bytes) -> None:
+    compress_or_refuse(magic + rest)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(pictures(), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
-def test_damaged_pictures_only_ever_raise_an_image_failure(
-    picture: tuple[str, bytes], damages: list[tuple[float, int]], remade: bool
+@given(images(), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
+def test_damaged_images_raise_only_image_errors(
+    image: tuple[str, bytes], damages: list[tuple[float, int]], is_changed: bool
 ) -> None:
-    data = bytearray(picture[1])
+    data = bytearray(image[1])
     for where, value in damages:
         data[int(where * (len(data) - 1))] = value
 
-    refused_or_done(bytes(data), Options(scale=0.5, format=OutputFormat.PNG) if remade else DEFAULT)
+    compress_or_refuse(bytes(data), Options(scale=0.5, format=OutputFormat.PNG) if is_changed else DEFAULT)
 
 
-def refused_or_done(data: bytes, options: Options = DEFAULT) -> None:
+def compress_or_refuse(data: bytes, options: Options = DEFAULT) -> None:
     try:
         compress(data, options, LIMITS)
     except ImageError as failure:
-        told = failure.code, failure.retryable
+        reported = failure.code, failure.retryable
     else:
         return
-    assert told in {(code, False) for code in (NOT_AN_IMAGE, UNSUPPORTED, TOO_LARGE, CORRUPT)}
+    assert reported in {(code, False) for code in (NOT_AN_IMAGE, UNSUPPORTED, TOO_LARGE, CORRUPT)}

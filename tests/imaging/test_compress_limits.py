@@ -1,4 +1,4 @@
-"""What is refused, by which code, and that refusing costs next to nothing."""
+"""Refusals: their codes, and that a refusal costs almost no time and memory."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
 from gql_imgproc.imaging.options import Options, OutputFormat
 from tests.imaging.corpus import bmp, jpeg, tiff
-from tests.imaging.corpus.compressing import COMPRESSED, KEPT, done
-from tests.imaging.corpus.displayed import looks_the_same
+from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
+from tests.imaging.corpus.displayed import is_displayed_equal
 from tests.imaging.corpus.images import animated
 
 NOT_AN_IMAGE, UNSUPPORTED = ImageErrorCode.NOT_AN_IMAGE, ImageErrorCode.UNSUPPORTED_FORMAT
 TOO_LARGE, CORRUPT = ImageErrorCode.TOO_LARGE, ImageErrorCode.CORRUPT
 
 
-def bytes_of(name: str, size: tuple[int, int] = (64, 48), **how: Any) -> bytes:
+def encode_noise(name: str, size: tuple[int, int] = (64, 48), **settings: Any) -> bytes:
     file = BytesIO()
-    Image.effect_noise(size, 60).convert("RGB").save(file, name, **how)
+    Image.effect_noise(size, 60).convert("RGB").save(file, name, **settings)
     return file.getvalue()
 
 
-def refused(data: bytes, limits: ImageLimits | None = None) -> ImageError:
+def refuse(data: bytes, limits: ImageLimits | None = None) -> ImageError:
     with pytest.raises(ImageError) as caught:
         compress(data, Options(), limits or ImageLimits())
     assert caught.value.message.endswith(".")
@@ -63,8 +63,8 @@ def refused(data: bytes, limits: ImageLimits | None = None) -> ImageError:
         (b"P6\n1 1\n255\n\0\0\0", UNSUPPORTED, "PNM"),
     ],
 )
-def test_what_is_no_picture_of_ours_is_named(data: bytes, code: ImageErrorCode, words: str) -> None:
-    failure = refused(data)
+def test_unsupported_file_is_refused_with_the_name_of_its_format(data: bytes, code: ImageErrorCode, words: str) -> None:
+    failure = refuse(data)
 
     assert failure.code is code
     assert words in failure.message
@@ -73,18 +73,18 @@ def test_what_is_no_picture_of_ours_is_named(data: bytes, code: ImageErrorCode, 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.95])
-def test_a_truncated_picture_is_corrupt(name: str, part: float) -> None:
-    data = bytes_of(name)
+def test_truncated_image_is_corrupt(name: str, part: float) -> None:
+    data = encode_noise(name)
 
-    failure = refused(data[: max(16, int(len(data) * part))])
+    failure = refuse(data[: max(16, int(len(data) * part))])
 
     assert failure.code is CORRUPT
 
 
-def test_a_truncated_jpeg_of_low_quality_is_corrupt_too() -> None:
-    data = bytes_of("JPEG", quality=20)
+def test_truncated_jpeg_of_low_quality_is_corrupt() -> None:
+    data = encode_noise("JPEG", quality=20)
 
-    assert refused(data[:-200]).code is CORRUPT
+    assert refuse(data[:-200]).code is CORRUPT
 
 
 def png_of(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -120,7 +120,7 @@ def gif_outside_its_screen() -> bytes:
 
 
 def avif_of_1_kilobyte() -> bytes:
-    data = bytes_of("AVIF")
+    data = encode_noise("AVIF")
     at = data.index(b"ispe") + 8
     return data[:at] + struct.pack(">II", 16_384, 16_384) + data[at + 8 :]
 
@@ -139,6 +139,14 @@ def tiff_of_shared_values() -> bytes:
 def tiff_of_strips(count: int) -> bytes:
     page = [(256, 4, (1,)), (257, 4, (count,)), (258, 3, (8,)), (259, 3, (1,)), (262, 3, (1,)), (277, 3, (1,))]
     return tiff.tiff(([*page, (278, 3, (1,)), (273, 4, (8,) * count), (279, 4, (1,) * count)], []))
+
+
+def deflated_zeros(megabytes: int) -> bytes:
+    """A zlib stream that repeats one compressed megabyte, which is faster than compressing all of them."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    megabyte = deflater.compress(bytes(1_000_000)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    adler = (megabytes * 1_000_000 % 65_521) << 16 | 1
+    return b"\x78\xda" + megabyte * megabytes + deflater.flush() + struct.pack(">I", adler)
 
 
 def png_of_text(kind: bytes, head: bytes, count: int) -> bytes:
@@ -165,29 +173,26 @@ BOMBS: dict[str, tuple[Callable[[], bytes], ImageErrorCode]] = {
     "BMP": (lambda: b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 2**31 - 1, -(2**31), 1, 24, 0), TOO_LARGE),
     "TIFF": (lambda: tiff_of((256, 60_000), (257, 60_000)), TOO_LARGE),
     "TIFF of huge tiles": (lambda: tiff_of((256, 8), (257, 8), (322, 99_999), (323, 99_999)), TOO_LARGE),
-    "TIFF that bites its tail": (lambda: tiff_of((256, 8), (257, 8), next_at=8), CORRUPT),
-    "BigTIFF whose directory no address can reach": (lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8, CORRUPT),
+    "TIFF with a cycle of directories": (lambda: tiff_of((256, 8), (257, 8), next_at=8), CORRUPT),
+    "BigTIFF with an offset of 64 bits": (lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8, CORRUPT),
     "TIFF of shared values": (tiff_of_shared_values, CORRUPT),
     "TIFF of 3,000,000 strips": (lambda: tiff_of_strips(3_000_000), TOO_LARGE),
     "TIFF of 3,000,000 depths": (
         lambda: tiff.tiff(([(256, 3, (9,)), (257, 3, (9,)), (258, 3, (8,) * 3_000_000)], [])),
         TOO_LARGE,
     ),
-    "PNG with a profile of 500 MB": (
-        lambda: png_of(8, 8, (b"iCCP", b"x\0\0" + zlib.compress(bytes(500_000_000), 9))),
-        CORRUPT,
-    ),
+    "PNG with a profile of 500 MB": (lambda: png_of(8, 8, (b"iCCP", b"x\0\0" + deflated_zeros(500))), CORRUPT),
     "JPEG of junk": (lambda: b"\xff\xd8\xff\xe0\0\2" + b"a" * 20_000_000, CORRUPT),
     "JPEG of empty segments": (lambda: b"\xff\xd8" + b"\xff\xe0\0\2" * 5_000_000, CORRUPT),
     "JPEG without a height": (
-        lambda: bytes_of("JPEG", (64, 48)).replace(b"\x08\0\x30\0\x40", b"\x08\0\0\0\x40"),
+        lambda: encode_noise("JPEG", (64, 48)).replace(b"\x08\0\x30\0\x40", b"\x08\0\0\0\x40"),
         CORRUPT,
     ),
 }
 
 
 def peak_kib() -> int:
-    """The most memory that the process has ever had; 0 where that is not told."""
+    """The peak memory of the process; 0 where it is unknown."""
     if sys.platform != "linux":
         return 0
     import resource
@@ -196,12 +201,12 @@ def peak_kib() -> int:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_before_it_goes_off(name: str) -> None:
+def test_decompression_bomb_is_refused_cheaply(name: str) -> None:
     build, code = BOMBS[name]
     data = build()
     started, peak = time.process_time(), peak_kib()
 
-    failure = refused(data)
+    failure = refuse(data)
 
     assert failure.code is code
     assert time.process_time() - started < 0.2
@@ -209,89 +214,90 @@ def test_a_bomb_is_refused_before_it_goes_off(name: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "head"), [(b"zTXt", b"\0\0"), (b"iTXt", b"\0\1\0\0\0")], ids=["zTXt", "iTXt"])
-def test_texts_of_a_png_are_not_inflated(kind: bytes, head: bytes) -> None:
+def test_png_texts_are_not_inflated(kind: bytes, head: bytes) -> None:
     data = png_of_text(kind, head, 63)
     rows = png_of_text(kind, head, 0)
     started, peak = time.process_time(), peak_kib()
 
-    result = done(data)
+    result = compress_data(data)
 
-    assert result.data == done(rows).data
+    assert result.data == compress_data(rows).data
     assert time.process_time() - started < 0.2
     assert peak_kib() - peak < 8 << 10
 
 
-def test_a_text_of_any_length_is_no_damage() -> None:
+def test_png_with_a_long_text_is_compressed() -> None:
     long = (b"zTXt", b"workflow\0\0" + zlib.compress(bytes(20_000_000)))
 
-    assert done(png_of(180, 180, long)).outcome is COMPRESSED
+    assert compress_data(png_of(180, 180, long)).outcome is COMPRESSED
 
 
-def test_a_wrong_checksum_is_still_seen_beside_a_text() -> None:
+def test_wrong_checksum_is_detected_although_texts_are_dropped() -> None:
     data = bytearray(png_of(180, 180, (b"tEXt", b"Comment\0hello")))
     data[8 + 4 + 4 + 13] ^= 1
 
-    assert refused(bytes(data)).code is CORRUPT
+    assert refuse(bytes(data)).code is CORRUPT
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.9999])
 @pytest.mark.parametrize("name", ["PNG", "WEBP", "AVIF", "GIF"])
-def test_an_animation_that_is_cut_off_in_a_later_frame_is_corrupt(name: str, part: float) -> None:
+def test_animation_truncated_in_a_later_frame_is_corrupt(name: str, part: float) -> None:
     data = animated(name)
 
-    assert refused(data[: int(len(data) * part)]).code is CORRUPT
+    assert refuse(data[: int(len(data) * part)]).code is CORRUPT
 
 
-def test_what_stands_behind_a_jpeg_has_no_scans() -> None:
-    film = b"\xff\xda" * 1_000
+def test_bytes_after_the_end_of_a_jpeg_do_not_count_as_scans() -> None:
+    video = b"\xff\xda" * 1_000
     data = jpeg_of_scans(3)
 
-    assert done(data + film).outcome is COMPRESSED
+    assert compress_data(data + video).outcome is COMPRESSED
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_thumbnail_is_not_the_end_of_a_jpeg(progressive: bool) -> None:
-    thumbnail = bytes_of("JPEG", quality=80)
-    data = bytes_of("JPEG", (200, 150), quality=20, exif=jpeg.exif(1, thumbnail), progressive=progressive)
+def test_end_marker_of_a_thumbnail_does_not_end_a_jpeg(progressive: bool) -> None:
+    thumbnail = encode_noise("JPEG", quality=80)
+    data = encode_noise("JPEG", (200, 150), quality=20, exif=jpeg.exif(1, thumbnail), progressive=progressive)
     assert b"\xff\xd9" in data[:-200]
 
-    assert refused(data[:-200]).code is CORRUPT
-    assert done(data).outcome is KEPT
+    assert refuse(data[:-200]).code is CORRUPT
+    assert compress_data(data).outcome is KEPT
 
 
-def test_run_lengths_are_expanded_when_they_are_few() -> None:
+def test_run_length_encoded_bmp_is_changed_only_below_the_size_limit() -> None:
     few = bmp.sources()["run lengths"]
     many = few.ljust(4_000_001, b"\0")
 
-    assert looks_the_same(few, done(few, format=OutputFormat.PNG).data)
-    assert done(many).outcome is KEPT
+    assert is_displayed_equal(few, compress_data(few, format=OutputFormat.PNG).data)
+    assert compress_data(many).outcome is KEPT
     with pytest.raises(ImageError, match="run-length encoded BMP of more than 4 MB") as caught:
-        done(many, scale=0.5)
+        compress_data(many, scale=0.5)
     assert caught.value.code is TOO_LARGE
 
 
-def test_run_lengths_that_are_cut_off_are_corrupt() -> None:
-    assert refused(bmp.sources()["run lengths"][:-1]).code is CORRUPT
+def test_truncated_run_lengths_are_corrupt() -> None:
+    assert refuse(bmp.sources()["run lengths"][:-1]).code is CORRUPT
 
 
-def test_limits_are_told_with_their_numbers() -> None:
+def test_refusal_states_the_value_and_the_limit() -> None:
     limits = ImageLimits(max_pixels=1_000, max_total_pixels=3_000, max_frames=3)
 
-    assert refused(bytes_of("PNG"), limits).message == ("The image has 64 x 48 pixels; the limit is 0.001 megapixels.")
-    assert "more than 3 frames" in refused(gif_of_many_frames(8, 8, 4), limits).message
-    assert "3 frames" not in refused(gif_of_many_frames(30, 34, 3), limits).message
+    failure = refuse(encode_noise("PNG"), limits)
+    assert failure.message == "The image has 64 x 48 pixels; the limit is 0.001 megapixels."
+    assert "more than 3 frames" in refuse(gif_of_many_frames(8, 8, 4), limits).message
+    assert "3 frames" not in refuse(gif_of_many_frames(30, 34, 3), limits).message
 
 
-def test_the_header_tells_what_decoding_costs() -> None:
+def test_header_includes_size_frames_and_megapixels() -> None:
     header = inspect(gif_of_many_frames(100, 50, 20), ImageLimits())
 
     assert (header.format, header.media_type, header.extension) == ("GIF", "image/gif", "gif")
     assert (header.width, header.height, header.frames, header.megapixels) == (100, 50, 20, 0.1)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a process tells what it has mapped in this way on Linux only")
-def test_a_picture_that_needs_more_memory_than_is_left_fails_alone(tmp_path: Path) -> None:
-    story = """
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
+def test_image_without_enough_memory_fails_alone_and_is_retryable(tmp_path: Path) -> None:
+    program = """
 import sys
 from pathlib import Path
 from gql_imgproc.imaging.compress import ImageLimits, compress
@@ -309,14 +315,14 @@ except ImageError as failure:
     print(failure.code, failure.retryable)
 print(compress(small, Options(), ImageLimits()).outcome)
 """
-    for name, size in {"large": (8000, 5000), "small": (64, 48)}.items():
-        (tmp_path / name).write_bytes(bytes_of("JPEG", size))
+    Image.new("RGB", (8_000, 5_000)).save(tmp_path / "large", "JPEG")
+    (tmp_path / "small").write_bytes(encode_noise("JPEG"))
 
-    told = subprocess.run(
-        [sys.executable, "-c", story, tmp_path / "large", tmp_path / "small"],
+    process = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "large", tmp_path / "small"],
         capture_output=True,
         text=True,
         check=True,
     )
 
-    assert told.stdout.split("\n") == ["TOO_LARGE True", "COMPRESSED", ""]
+    assert process.stdout.split("\n") == ["TOO_LARGE True", "COMPRESSED", ""]

@@ -1,4 +1,4 @@
-"""PNG: displayed as before, over white and over black, and with all that tells how it is to be displayed."""
+"""PNG: the image looks the same over white and over black, and keeps the chunks that define its appearance."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from PIL import Image
 
 from gql_imgproc.imaging.codecs import png_recompress
 from gql_imgproc.imaging.codecs.png_chunks import SAMPLES, read
-from tests.imaging.corpus.compressing import COMPRESSED, KEPT, done
-from tests.imaging.corpus.displayed import durations_ms, fidelity, frames, looks_the_same, opened
+from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
+from tests.imaging.corpus.displayed import decode, displayed_psnr_db, durations_ms, frames, is_displayed_equal
 from tests.imaging.corpus.images import SRGB, drawing, photo
 from tests.imaging.corpus.png import (
     ANIMATIONS,
@@ -26,14 +26,14 @@ from tests.imaging.corpus.png import (
     SIZES,
     animation,
     chunk,
-    coloured,
-    in_pieces,
+    colored,
+    encode_png,
     packed,
     png,
     samples,
-    saved,
     shape,
     sources,
+    split_frames,
     steps,
 )
 
@@ -41,103 +41,103 @@ SOURCES = {f"{name}, {w} x {h}": data for w, h in SIZES for name, data in source
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_way_to_store_pixels_is_displayed_as_before(name: str) -> None:
+def test_every_way_to_store_pixels_looks_the_same_after_compression(name: str) -> None:
     data = SOURCES[name]
 
-    result = done(data)
+    result = compress_data(data)
 
     assert result.outcome is COMPRESSED
     assert len(result.data) <= len(data) * 0.95
-    assert looks_the_same(data, result.data)
+    assert is_displayed_equal(data, result.data)
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_second_pass_changes_nothing(name: str) -> None:
-    once = done(SOURCES[name]).data
+def test_second_pass_changes_nothing(name: str) -> None:
+    once = compress_data(SOURCES[name]).data
 
-    twice = done(once)
+    twice = compress_data(once)
 
     assert (twice.outcome, twice.data) == (KEPT, once)
 
 
 @pytest.mark.parametrize(
-    ("name", "stored"),
+    ("name", "expected"),
     [
         ("grey of 2 bits", (2, GREY)),
         ("palette with alpha of 4 bits", (4, PALETTE)),
         ("grey with alpha", (8, PALETTE)),
-        ("grey with idle alpha", (8, GREY)),
+        ("grey with opaque alpha", (8, GREY)),
         ("RGB", (8, PALETTE)),
-        ("RGB with a clear colour", (8, PALETTE)),
+        ("RGB with a transparent colour", (8, PALETTE)),
         ("RGB of greys", (8, GREY)),
         ("RGB with alpha", (8, PALETTE)),
-        ("RGB with idle alpha", (8, RGB)),
+        ("RGB with opaque alpha", (8, RGB)),
         ("RGB photograph", (8, RGB)),
         ("RGB photograph with alpha", (8, RGB_ALPHA)),
-        ("RGB photograph with a clear colour", (8, RGB)),
+        ("RGB photograph with a transparent colour", (8, RGB)),
     ],
 )
-def test_pixels_are_stored_in_the_shortest_exact_way(name: str, stored: tuple[int, int]) -> None:
-    assert shape(done(SOURCES[f"{name}, 200 x 150"]).data) == (*stored, 0)
+def test_pixels_use_the_smallest_exact_color_type(name: str, expected: tuple[int, int]) -> None:
+    assert shape(compress_data(SOURCES[f"{name}, 200 x 150"]).data) == (*expected, 0)
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("colour", [GREY, RGB, GREY_ALPHA, RGB_ALPHA])
+@pytest.mark.parametrize("color_type", [GREY, RGB, GREY_ALPHA, RGB_ALPHA])
 @pytest.mark.parametrize("low_bytes", ["other", "same"])
-def test_sixteen_bits_stay_sixteen_bits(size: tuple[int, int], colour: int, low_bytes: str) -> None:
-    chance = random.Random(colour)
-    palette = [bytes(n for n in chance.randbytes(SAMPLES[colour]) for n in (n, n)) for _ in range(40)]
+def test_16_bit_samples_stay(size: tuple[int, int], color_type: int, low_bytes: str) -> None:
+    chance = random.Random(color_type)
+    palette = [bytes(n for n in chance.randbytes(SAMPLES[color_type]) for n in (n, n)) for _ in range(40)]
     if low_bytes == "other":
-        palette = [chance.randbytes(2 * SAMPLES[colour]) for _ in range(40)]
+        palette = [chance.randbytes(2 * SAMPLES[color_type]) for _ in range(40)]
     rows = b"".join(palette[n] for n in steps(size, 40))
-    data = png(size, 16, colour, rows, (b"gAMA", struct.pack(">I", 100_000)))
+    data = png(size, 16, color_type, rows, (b"gAMA", struct.pack(">I", 100_000)))
 
-    result = done(data)
+    result = compress_data(data)
 
     assert result.outcome is COMPRESSED
-    assert shape(result.data) == (16, colour, 0)
+    assert shape(result.data) == (16, color_type, 0)
     assert samples(result.data) == rows
     assert chunk(result.data, b"gAMA") == struct.pack(">I", 100_000)
-    assert done(result.data).data == result.data
+    assert compress_data(result.data).data == result.data
 
 
-def test_a_clear_colour_of_sixteen_bits_stays() -> None:
+def test_16_bit_transparent_color_stays() -> None:
     rows = b"".join(struct.pack(">HHH", n, n + 1, 65_535 - n) for n in steps((200, 150), 60))
     data = png((200, 150), 16, RGB, rows, (b"tRNS", rows[:6]))
 
-    result = done(data)
+    result = compress_data(data)
 
     assert result.outcome is COMPRESSED
     assert (samples(result.data), chunk(result.data, b"tRNS")) == (rows, rows[:6])
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("depth", "colour"), [(8, RGB), (8, RGB_ALPHA), (8, GREY), (16, RGB), (16, GREY)])
-def test_an_interlaced_picture_stays_interlaced(size: tuple[int, int], depth: int, colour: int) -> None:
-    rows = random.Random(2).randbytes(size[0] * depth // 8 * SAMPLES[colour]) * size[1]
-    plain, data = (png(size, depth, colour, rows, adam7=adam7) for adam7 in (False, True))
-    assert looks_the_same(plain, data)
+@pytest.mark.parametrize(("depth", "color_type"), [(8, RGB), (8, RGB_ALPHA), (8, GREY), (16, RGB), (16, GREY)])
+def test_interlaced_image_stays_interlaced(size: tuple[int, int], depth: int, color_type: int) -> None:
+    rows = random.Random(2).randbytes(size[0] * depth // 8 * SAMPLES[color_type]) * size[1]
+    plain, data = (png(size, depth, color_type, rows, adam7=adam7) for adam7 in (False, True))
+    assert is_displayed_equal(plain, data)
 
-    result = done(data)
+    result = compress_data(data)
 
     assert result.outcome is COMPRESSED
     assert shape(result.data)[2] == 1 or shape(result.data)[1] == PALETTE
     assert shape(result.data)[0] == depth
-    assert looks_the_same(data, result.data)
-    assert done(result.data).data == result.data
+    assert is_displayed_equal(data, result.data)
+    assert compress_data(result.data).data == result.data
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_interlaced_drawing_gets_its_palette(size: tuple[int, int]) -> None:
-    data = png(size, 8, RGB, coloured(size, 100, False), adam7=True)
+def test_interlaced_drawing_gets_a_palette(size: tuple[int, int]) -> None:
+    data = png(size, 8, RGB, colored(size, 100, alpha=False), adam7=True)
 
-    result = done(data)
+    result = compress_data(data)
 
     assert shape(result.data)[1] == PALETTE
-    assert looks_the_same(data, result.data)
+    assert is_displayed_equal(data, result.data)
 
 
-TELLING = {
+APPEARANCE = {
     b"gAMA": struct.pack(">I", 45_455),
     b"cHRM": struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000),
     b"sRGB": b"\0",
@@ -147,61 +147,61 @@ TELLING = {
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("rows", ["few colours", "drawing", "photograph", "idle alpha", "alpha"])
-def test_what_tells_how_to_display_goes_along(size: tuple[int, int], rows: str) -> None:
+@pytest.mark.parametrize("rows", ["few colours", "drawing", "photograph", "opaque alpha", "alpha"])
+def test_appearance_chunks_are_kept(size: tuple[int, int], rows: str) -> None:
     pixels = {
-        "few colours": (RGB, coloured(size, 50, False)),
+        "few colours": (RGB, colored(size, 50, alpha=False)),
         "drawing": (RGB, drawing(*size, "#fff").convert("RGB").tobytes()),
         "photograph": (RGB, photo(*size).tobytes()),
-        "idle alpha": (RGB_ALPHA, photo(*size).convert("RGBA").tobytes()),
+        "opaque alpha": (RGB_ALPHA, photo(*size).convert("RGBA").tobytes()),
         "alpha": (RGB_ALPHA, drawing(*size).tobytes()),
     }
     profile = b"sRGB\0\0" + zlib.compress(SRGB)
-    words = (b"tEXt", b"Comment\0made by hand")
-    data = png(size, 8, *pixels[rows], *TELLING.items(), (b"iCCP", profile), words)
+    text = (b"tEXt", b"Comment\0made by hand")
+    data = png(size, 8, *pixels[rows], *APPEARANCE.items(), (b"iCCP", profile), text)
 
-    plain, full = done(data), done(data, keep_metadata=True)
+    plain, full = compress_data(data), compress_data(data, keep_metadata=True)
 
     assert plain.outcome is full.outcome is COMPRESSED
-    assert {kind: chunk(plain.data, kind) for kind in TELLING} == TELLING
-    assert opened(plain.data).info["icc_profile"] == SRGB
+    assert {kind: chunk(plain.data, kind) for kind in APPEARANCE} == APPEARANCE
+    assert decode(plain.data).info["icc_profile"] == SRGB
     assert chunk(plain.data, b"tEXt") is None
     assert chunk(full.data, b"tEXt") == b"Comment\0made by hand"
     order = [kind for kind, _ in read(plain.data)]
-    assert all(order.index(kind) < order.index(b"IDAT") for kind in TELLING)
+    assert all(order.index(kind) < order.index(b"IDAT") for kind in APPEARANCE)
     assert b"PLTE" not in order or all(order.index(kind) < order.index(b"PLTE") for kind in (b"gAMA", b"iCCP"))
-    assert fidelity(data, plain.data) >= 36
+    assert displayed_psnr_db(data, plain.data) >= 36
 
 
-def test_a_profile_of_grey_or_of_colours_keeps_its_kind_of_pixels() -> None:
+def test_profile_prevents_conversion_between_grey_and_rgb() -> None:
     greys = png((200, 150), 8, RGB, bytes(n for n in packed((200, 150), 8) for n in (n,) * 3), (b"iCCP", b"x\0\0"))
     alphas = png(
         (200, 150), 8, GREY_ALPHA, bytes(n for n in packed((200, 150), 8) for n in (n, n)), (b"iCCP", b"x\0\0")
     )
 
-    # A palette is of RGB.
-    assert shape(done(greys).data) == (8, PALETTE, 0)
-    assert shape(done(alphas).data) == (8, GREY_ALPHA, 0)
+    # A palette has RGB colours.
+    assert shape(compress_data(greys).data) == (8, PALETTE, 0)
+    assert shape(compress_data(alphas).data) == (8, GREY_ALPHA, 0)
 
 
 @pytest.mark.parametrize(
     "curve", [(b"gAMA", struct.pack(">I", 100_000)), (b"cICP", bytes((9, 16, 0, 1)))], ids=["linear light", "HDR"]
 )
-def test_colours_on_another_curve_are_not_approximated(curve: tuple[bytes, bytes]) -> None:
+def test_colors_with_another_transfer_curve_get_no_approximate_palette(curve: tuple[bytes, bytes]) -> None:
     pixels = drawing(200, 150, "#fff").convert("RGB").tobytes()
     data = png((200, 150), 8, RGB, pixels, curve)
 
-    result = done(data)
+    result = compress_data(data)
 
-    assert shape(done(png((200, 150), 8, RGB, pixels)).data)[1] == PALETTE
+    assert shape(compress_data(png((200, 150), 8, RGB, pixels)).data)[1] == PALETTE
     assert shape(result.data)[1] == RGB
-    assert looks_the_same(data, result.data)
+    assert is_displayed_equal(data, result.data)
     assert chunk(result.data, curve[0]) == curve[1]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    ("colour", "pixels", "bits", "expected"),
+    ("color_type", "pixels", "bits", "expected"),
     [
         (RGB, "few", b"\5\6\5", b"\5\6\5"),
         (RGB_ALPHA, "few", b"\5\6\5\1", b"\5\6\5"),
@@ -212,44 +212,46 @@ def test_colours_on_another_curve_are_not_approximated(curve: tuple[bytes, bytes
         (RGB, "grey", b"\3\4\5", b"\5"),
     ],
 )
-def test_significant_bits_are_told_as_the_new_pixels_need(
-    size: tuple[int, int], colour: int, pixels: str, bits: bytes, expected: bytes
+def test_significant_bits_fit_the_new_color_type(
+    size: tuple[int, int], color_type: int, pixels: str, bits: bytes, expected: bytes
 ) -> None:
-    mode = {GREY: "L", GREY_ALPHA: "LA", RGB: "RGB", RGB_ALPHA: "RGBA"}[colour]
+    mode = {GREY: "L", GREY_ALPHA: "LA", RGB: "RGB", RGB_ALPHA: "RGBA"}[color_type]
     greys = Image.frombytes("L", size, packed(size, 8))
-    few = Image.frombytes("RGB", size, coloured(size, 90, False))
+    few = Image.frombytes("RGB", size, colored(size, 90, alpha=False))
     image = {"few": few, "photo": photo(*size), "grey": greys}[pixels].convert(mode)
-    data = png(size, 8, colour, image.tobytes(), (b"sBIT", bits))
+    data = png(size, 8, color_type, image.tobytes(), (b"sBIT", bits))
 
-    result = done(data)
+    result = compress_data(data)
 
     assert result.outcome is COMPRESSED
     assert chunk(result.data, b"sBIT") == expected
-    assert looks_the_same(data, result.data)
+    assert is_displayed_equal(data, result.data)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_background_colour_stays_where_it_shows_through(size: tuple[int, int]) -> None:
-    ground = (b"bKGD", b"\0\x80\0\x40\0\x20")
-    clear, solid = (png(size, 8, c, coloured(size, 50, c == RGB_ALPHA), ground) for c in (RGB_ALPHA, RGB))
+def test_background_color_stays_if_the_image_is_transparent(size: tuple[int, int]) -> None:
+    background = (b"bKGD", b"\0\x80\0\x40\0\x20")
+    transparent, opaque = (
+        png(size, 8, c, colored(size, 50, alpha=c == RGB_ALPHA), background) for c in (RGB_ALPHA, RGB)
+    )
 
-    assert chunk(done(clear).data, b"bKGD") == ground[1]
-    assert shape(done(clear).data)[1] == RGB_ALPHA
-    assert shape(done(solid).data)[1] == PALETTE
+    assert chunk(compress_data(transparent).data, b"bKGD") == background[1]
+    assert shape(compress_data(transparent).data)[1] == RGB_ALPHA
+    assert shape(compress_data(opaque).data)[1] == PALETTE
 
 
-def test_colours_that_nobody_sees_need_no_place_in_the_palette() -> None:
-    image = Image.frombytes("RGBA", (200, 150), coloured((200, 150), 200, True))
+def test_colors_of_transparent_pixels_need_no_palette_entry() -> None:
+    image = Image.frombytes("RGBA", (200, 150), colored((200, 150), 200, alpha=True))
     hidden = photo(200, 150).convert("RGBA")
     hidden.putalpha(0)
     image.paste(hidden.crop((0, 0, 100, 150)), (0, 0))
-    data = saved(image)
+    data = encode_png(image)
 
-    result = done(data)
+    result = compress_data(data)
 
     assert shape(result.data)[1] == PALETTE
-    assert looks_the_same(data, result.data)
-    # Those with alpha come first, so that the others need no entry.
+    assert is_displayed_equal(data, result.data)
+    # Colours with alpha come first, so the opaque ones need no entry.
     transparencies = chunk(result.data, b"tRNS") or b""
     assert 255 not in transparencies
 
@@ -259,13 +261,13 @@ def _timeline(data: bytes) -> list[tuple[bytes, float]]:
 
 
 @pytest.mark.parametrize("traits", ANIMATIONS)
-@pytest.mark.parametrize("pieces", [False, True])
-def test_an_animation_stays_as_it_is(traits: str, pieces: bool) -> None:
+@pytest.mark.parametrize("is_split", [False, True])
+def test_animation_keeps_frames_timing_and_chunk_order(traits: str, is_split: bool) -> None:
     data = animation(**ANIMATIONS[traits])
-    if pieces:
-        data = in_pieces(data)
+    if is_split:
+        data = split_frames(data)
 
-    result = done(data)
+    result = compress_data(data)
 
     before, after = read(data), read(result.data)
     assert result.outcome is COMPRESSED
@@ -276,38 +278,38 @@ def test_an_animation_stays_as_it_is(traits: str, pieces: bool) -> None:
     order = [body[:4] for kind, body in after if kind in (b"fcTL", b"fdAT")]
     assert order == [struct.pack(">I", n) for n in range(len(order))]
     assert chunk(result.data, b"tEXt") is None
-    assert bool(opened(result.data).info.get("default_image")) is ("default_image" in ANIMATIONS[traits])
-    assert done(result.data).data == result.data
+    assert bool(decode(result.data).info.get("default_image")) is ("default_image" in ANIMATIONS[traits])
+    assert compress_data(result.data).data == result.data
 
 
-def test_a_scaled_picture_keeps_what_tells_how_to_display() -> None:
-    data = png((200, 150), 8, RGB, photo(200, 150).tobytes(), *list(TELLING.items())[:4])
+def test_scaled_image_keeps_appearance_chunks() -> None:
+    data = png((200, 150), 8, RGB, photo(200, 150).tobytes(), *list(APPEARANCE.items())[:4])
 
-    result = done(data, scale=0.5)
+    result = compress_data(data, scale=0.5)
 
     assert (result.width, result.height) == (100, 75)
     for kind in (b"gAMA", b"cHRM", b"sRGB", b"pHYs"):
-        assert chunk(result.data, kind) == TELLING[kind]
+        assert chunk(result.data, kind) == APPEARANCE[kind]
 
 
 @pytest.mark.parametrize("size", [(200, 150), (90, 90), (73, 73), (40, 30)])
-def test_oxipng_is_given_so_little_that_nobody_waits(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
-    given_bytes: list[int] = []
+def test_oxipng_gets_only_small_images(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    received_bytes: list[int] = []
     real = oxipng.optimize_from_memory
 
-    def spy(data: bytes, **how: Any) -> bytes:
-        given_bytes.append(len(samples(data)))
-        return real(data, **how)
+    def spy(data: bytes, **settings: Any) -> bytes:
+        received_bytes.append(len(samples(data)))
+        return real(data, **settings)
 
     monkeypatch.setattr(oxipng, "optimize_from_memory", spy)
     for mode in ("L", "RGB", "RGBA"):
-        done(saved(photo(*size).convert(mode)))
+        compress_data(encode_png(photo(*size).convert(mode)))
 
-    assert max(given_bytes, default=0) <= png_recompress._OXIPNG_MAX_ROWS_BYTES <= 16_384
-    assert bool(given_bytes) is (size[0] < 100)
+    assert max(received_bytes, default=0) <= png_recompress._OXIPNG_MAX_ROWS_BYTES <= 16_384
+    assert bool(received_bytes) is (size[0] < 100)
 
 
-def test_rows_that_are_longer_than_the_header_says_are_not_read_to_their_end() -> None:
+def test_rows_longer_than_declared_are_not_fully_inflated() -> None:
     bomb = zlib.compress(bytes(50_000_000), 9)
 
     assert png_recompress._inflate(bomb, 1_000_000) is None

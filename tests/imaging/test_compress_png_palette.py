@@ -1,4 +1,4 @@
-"""PNG: which colours are shown by one of a palette, behind a gate, by Pillow or by libimagequant."""
+"""PNG palettes by Pillow and by libimagequant, and the similarity threshold that they must pass."""
 
 from __future__ import annotations
 
@@ -10,65 +10,64 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageFilter
 
-from gql_imgproc.imaging import color_count
-from gql_imgproc.imaging import similarity as gates
+from gql_imgproc.imaging import color_count, similarity
 from gql_imgproc.imaging.codecs import png_palette
-from tests.imaging.corpus.compressing import COMPRESSED, done
-from tests.imaging.corpus.displayed import GROUNDS, fidelity, looks_the_same, opened, over
+from tests.imaging.corpus.compression import COMPRESSED, compress_data
+from tests.imaging.corpus.displayed import BACKGROUNDS, decode, displayed_psnr_db, is_displayed_equal, over
 from tests.imaging.corpus.images import drawing, photo
-from tests.imaging.corpus.png import PALETTE, RGB, SIZES, saved, shape, sources
+from tests.imaging.corpus.png import PALETTE, RGB, SIZES, encode_png, shape, sources
 
 SOURCES = {f"{name}, {w} x {h}": data for w, h in SIZES for name, data in sources((w, h))}
 
 
-@pytest.mark.parametrize(("quality", "least_db"), [(10, 36), (50, 36), (60, 38), (90, 44)])
-def test_a_drawing_with_alpha_is_faithful_over_any_ground(quality: int, least_db: float) -> None:
-    data = saved(drawing(300, 200))
-    assert opened(data).getcolors(256) is None
+@pytest.mark.parametrize(("quality", "min_db"), [(10, 36), (50, 36), (60, 38), (90, 44)])
+def test_drawing_with_alpha_reaches_the_psnr_of_the_quality(quality: int, min_db: float) -> None:
+    data = encode_png(drawing(300, 200))
+    assert decode(data).getcolors(256) is None
 
-    result = done(data, quality=quality)
+    result = compress_data(data, quality=quality)
 
     assert shape(result.data)[1] == PALETTE
-    assert fidelity(data, result.data) >= least_db
-    alphas = [opened(file).convert("RGBA").getchannel("A") for file in (data, result.data)]
-    assert gates.psnr(*alphas) >= least_db
-    assert done(result.data, quality=quality).data == result.data
+    assert displayed_psnr_db(data, result.data) >= min_db
+    alphas = [decode(file).convert("RGBA").getchannel("A") for file in (data, result.data)]
+    assert similarity.psnr(*alphas) >= min_db
+    assert compress_data(result.data, quality=quality).data == result.data
 
 
 def test_quality_100_is_lossless() -> None:
-    for data in (saved(drawing(300, 200)), saved(drawing(300, 200, "#fff").convert("RGB"))):
-        assert looks_the_same(data, done(data, quality=100).data)
+    for data in (encode_png(drawing(300, 200)), encode_png(drawing(300, 200, "#fff").convert("RGB"))):
+        assert is_displayed_equal(data, compress_data(data, quality=100).data)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_the_gate_sees_what_the_mean_does_not(mode: str) -> None:
+def test_threshold_detects_local_differences_that_psnr_misses(mode: str) -> None:
     one = photo(512, 512).convert(mode)
-    strict, lenient = gates.SimilarityThreshold(36, 8, 8), gates.SimilarityThreshold(36, 8, 24)
-    small, moved = one.copy(), one.copy()
+    strict, lenient = similarity.SimilarityThreshold(36, 8, 8), similarity.SimilarityThreshold(36, 8, 24)
+    small, shifted = one.copy(), one.copy()
     small.paste(ImageChops.offset(Image.new("RGB", (8, 8), "#700"), 0).convert(mode), (200, 200))
-    moved.paste(one.crop((0, 0, 8, 8)).point(lambda n: min(255, n + 16)), (0, 0))
+    shifted.paste(one.crop((0, 0, 8, 8)).point(lambda n: min(255, n + 16)), (0, 0))
 
-    assert gates.is_similar(strict, one, one)
-    assert min(gates.psnr(one, small), gates.psnr(one, moved)) > 36
-    assert not gates.is_similar(strict, one, small)
-    assert not gates.is_similar(lenient, one, small)
-    assert not gates.is_similar(strict, one, moved)
-    assert gates.is_similar(lenient, one, moved)
+    assert similarity.is_similar(strict, one, one)
+    assert min(similarity.psnr(one, small), similarity.psnr(one, shifted)) > 36
+    assert not similarity.is_similar(strict, one, small)
+    assert not similarity.is_similar(lenient, one, small)
+    assert not similarity.is_similar(strict, one, shifted)
+    assert similarity.is_similar(lenient, one, shifted)
 
 
-def test_the_gate_measures_what_can_be_seen() -> None:
+def test_threshold_ignores_transparent_pixels() -> None:
     grey = Image.new("RGBA", (512, 512), "#8080")
     grey.paste(Image.new("RGBA", (16, 16), "#888"), (0, 0))
-    off = grey.copy()
-    off.paste(Image.new("RGBA", (16, 16), "#8f8f8f"), (0, 0))
+    brighter = grey.copy()
+    brighter.paste(Image.new("RGBA", (16, 16), "#8f8f8f"), (0, 0))
     alpha = grey.copy()
     alpha.putpixel((0, 0), (136, 136, 136, 0))
 
-    # 7 levels are 31 dB; over all pixels, nearly all of which are clear, they would be 61.
-    assert gates.is_similar(gates.SimilarityThreshold(30, 8, 8), grey, off)
-    assert not gates.is_similar(gates.SimilarityThreshold(32, 8, 8), grey, off)
-    assert gates.is_similar(gates.SimilarityThreshold(24, 8, 8), grey, alpha)
-    assert not gates.is_similar(gates.SimilarityThreshold(26, 8, 8), grey, alpha)
+    # A difference of 7 levels is 31 dB over the visible pixels. Over all pixels, it would be 61 dB.
+    assert similarity.is_similar(similarity.SimilarityThreshold(30, 8, 8), grey, brighter)
+    assert not similarity.is_similar(similarity.SimilarityThreshold(32, 8, 8), grey, brighter)
+    assert similarity.is_similar(similarity.SimilarityThreshold(24, 8, 8), grey, alpha)
+    assert not similarity.is_similar(similarity.SimilarityThreshold(26, 8, 8), grey, alpha)
 
 
 rgba = st.tuples(*[st.integers(0, 255)] * 4)
@@ -76,93 +75,97 @@ rgba = st.tuples(*[st.integers(0, 255)] * 4)
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(rgba, st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 20))
-def test_colours_are_joined_to_so_many_and_each_has_one(counts: dict[color_count.Color, int], most: int) -> None:
-    shown = color_count.reduce_colors(counts, most)
+def test_every_color_gets_one_of_at_most_so_many_colors(counts: dict[color_count.Color, int], max_colors: int) -> None:
+    replacements = color_count.reduce_colors(counts, max_colors)
 
-    assert set(shown) == set(counts)
-    assert len(set(shown.values())) <= most
-    if len(counts) <= most:
-        assert all(a == to[3] and (a == 0 or _near((r, g, b, a), to)) for (r, g, b, a), to in shown.items())
+    assert set(replacements) == set(counts)
+    assert len(set(replacements.values())) <= max_colors
+    if len(counts) <= max_colors:
+        assert all(
+            a == to[3] and (a == 0 or _looks_equal((r, g, b, a), to)) for (r, g, b, a), to in replacements.items()
+        )
 
 
-def _near(one: color_count.Color, other: color_count.Color) -> bool:
-    """Whether both show the same: what is nearly clear hides colours."""
+def _looks_equal(one: color_count.Color, other: color_count.Color) -> bool:
+    """Whether both look equal. A low alpha hides differences of colour."""
     return all(abs(a - b) * one[3] <= 2 * 255 for a, b in zip(one, other, strict=True))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(rgba, min_size=1, max_size=256), st.integers(1, 30), st.integers(1, 30), st.randoms())
-def test_few_colours_are_numbered_exactly(
-    colours: list[color_count.Color], width: int, height: int, chance: random.Random
+def test_few_colors_get_an_exact_palette(
+    colors: list[color_count.Color], width: int, height: int, chance: random.Random
 ) -> None:
-    rows = b"".join(bytes(chance.choice(colours)) for _ in range(width * height))
+    rows = b"".join(bytes(chance.choice(colors)) for _ in range(width * height))
     image = Image.frombytes("RGBA", (width, height), rows)
 
-    [made] = png_palette.reduce(image, 50, has_profile=False)
+    [reduced] = png_palette.reduce(image, 50, has_profile=False)
 
-    assert all(over(made, ground).tobytes() == over(image, ground).tobytes() for ground in GROUNDS)
+    assert all(over(reduced, background).tobytes() == over(image, background).tobytes() for background in BACKGROUNDS)
 
 
-class Quantiser:
-    """Stands for libimagequant: 256 colours of which all are `off` by so much, or a refusal."""
+class FakeQuantizer:
+    """Replaces libimagequant. Its 256 colours have an error of `error` levels; None: it refuses."""
 
-    def __init__(self, off: int | None) -> None:
-        self.off, self.calls = off, 0
+    def __init__(self, error: int | None) -> None:
+        self.error, self.calls = error, 0
 
     def __call__(self, data: bytes, width: int, height: int, *_: float) -> tuple[bytes, list[int]]:
         self.calls += 1
-        if self.off is None:
+        if self.error is None:
             raise RuntimeError("Quality too low")
         image = Image.frombytes("RGBA", (width, height), data).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT)
-        levels = [min(255, level + self.off) for level in image.getpalette() or []]
+        levels = [min(255, level + self.error) for level in image.getpalette() or []]
         return image.tobytes(), [n for at in range(0, len(levels), 3) for n in (*levels[at : at + 3], 255)]
 
 
-@pytest.mark.parametrize(("off", "colour"), [(0, PALETTE), (40, RGB), (None, RGB)])
-def test_libimagequant_stands_behind_the_gate(monkeypatch: pytest.MonkeyPatch, off: int | None, colour: int) -> None:
-    quantiser = Quantiser(off)
-    monkeypatch.setattr(png_palette, "libimagequant", quantiser)
-    # A soft gradient: many colours, for which a palette of 256 is good enough, but not for Pillow's coarse sample.
+@pytest.mark.parametrize(("error", "color_type"), [(0, PALETTE), (40, RGB), (None, RGB)])
+def test_libimagequant_result_must_pass_the_threshold(
+    monkeypatch: pytest.MonkeyPatch, error: int | None, color_type: int
+) -> None:
+    quantizer = FakeQuantizer(error)
+    monkeypatch.setattr(png_palette, "libimagequant", quantizer)
+    # A soft gradient: 256 colours are enough for its many colours, but Pillow's coarse sample does not show it.
     monkeypatch.setattr(png_palette, "_MIN_SAMPLE_DB", math.inf)
     soft = Image.merge("RGB", [Image.radial_gradient("L").rotate(20 * n).resize((200, 150)) for n in range(3)])
-    data = saved(soft.point(lambda n: n // 4 + 90))
+    data = encode_png(soft.point(lambda n: n // 4 + 90))
 
-    result = done(data)
+    result = compress_data(data)
 
-    assert (quantiser.calls, result.outcome, shape(result.data)[1]) == (1, COMPRESSED, colour)
-    assert fidelity(data, result.data) >= (36 if off == 0 else 99)
+    assert (quantizer.calls, result.outcome, shape(result.data)[1]) == (1, COMPRESSED, color_type)
+    assert displayed_psnr_db(data, result.data) >= (36 if error == 0 else 99)
 
 
 @pytest.fixture
 def _libimagequant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real one, where the extra is installed."""
+    """Enables libimagequant if the extra is installed."""
     real = pytest.importorskip("imagequant", reason="needs the extra `imagequant`, which is under the GPL")
     monkeypatch.setattr(png_palette, "libimagequant", real.quantize_raw_rgba_bytes)
 
 
 @pytest.mark.usefixtures("_libimagequant")
-def test_libimagequant_is_faithful_and_nothing_changes_twice_with_it_or_without(
+def test_libimagequant_results_are_faithful_and_stable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    results = {name: done(data) for name, data in SOURCES.items()}
+    results = {name: compress_data(data) for name, data in SOURCES.items()}
 
     for name, result in results.items():
-        exact = "photograph" not in name
+        min_db = 35.9 if "photograph" in name else 99
         assert result.outcome is COMPRESSED
-        assert looks_the_same(SOURCES[name], result.data) if exact else fidelity(SOURCES[name], result.data) >= 35.9
-        assert done(result.data).data == result.data
+        assert displayed_psnr_db(SOURCES[name], result.data) >= min_db
+        assert compress_data(result.data).data == result.data
     monkeypatch.setattr(png_palette, "libimagequant", None)
     for result in results.values():
-        assert done(result.data).data == result.data
+        assert compress_data(result.data).data == result.data
 
 
 @pytest.mark.usefixtures("_libimagequant")
-def test_libimagequant_makes_palettes_of_photographs() -> None:
-    data = saved(photo(200, 150).filter(ImageFilter.GaussianBlur(3)))
+def test_libimagequant_reduces_photographs_to_a_palette() -> None:
+    data = encode_png(photo(200, 150).filter(ImageFilter.GaussianBlur(3)))
 
-    result = done(data)
+    result = compress_data(data)
 
     assert shape(result.data) == (8, PALETTE, 0)
-    assert fidelity(data, result.data) >= 36
-    assert fidelity(data, done(data, quality=60).data) >= 38
-    assert looks_the_same(data, done(data, quality=100).data)
+    assert displayed_psnr_db(data, result.data) >= 36
+    assert displayed_psnr_db(data, compress_data(data, quality=60).data) >= 38
+    assert is_displayed_equal(data, compress_data(data, quality=100).data)

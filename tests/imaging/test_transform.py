@@ -1,4 +1,4 @@
-"""How much of a JPEG is decoded when it is to become smaller, and that nothing is moved by that."""
+"""Drafts: a JPEG is decoded at a reduced size before it is scaled, without shifting the image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def jpeg(image: Image.Image, orientation: int = 1) -> Image.Image:
     ],
 )
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_no_more_is_decoded_than_the_target_needs(
+def test_draft_is_the_smallest_size_that_covers_the_target(
     size: tuple[int, int], options: Options, drafted: tuple[int, int], orientation: int
 ) -> None:
     image = jpeg(Image.new("RGB", size))
@@ -48,7 +48,7 @@ def test_no_more_is_decoded_than_the_target_needs(
     assert image.size == drafted
 
 
-def test_what_is_decoded_never_falls_short_of_the_target() -> None:
+def test_draft_is_never_smaller_than_the_target() -> None:
     for width, height, scale in product(range(1, 34), (1, 7, 16, 33), (0.05, 0.12, 0.13, 0.25, 0.3, 0.5, 0.6)):
         image = jpeg(Image.new("L", (width, height)))
         plan = transform.make_plan(Options(scale=scale), image.size)
@@ -61,17 +61,17 @@ def test_what_is_decoded_never_falls_short_of_the_target() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_column_that_is_decoded_in_part_does_not_shift_the_others(orientation: int) -> None:
-    # 65 columns at an eighth are 9, of which the last is seven parts of nothing.
+def test_partly_covered_last_column_does_not_shift_the_image(orientation: int) -> None:
+    # 65 columns at 1/8 are 9, of which the last one is covered to an eighth.
     slope = Image.linear_gradient("L").rotate(90).resize((65, 65), Image.Resampling.BICUBIC)
     slope = ImageChops.add(slope, Image.linear_gradient("L").resize((65, 65), Image.Resampling.BICUBIC), scale=2)
     whole, drafted = jpeg(slope, orientation), jpeg(slope, orientation)
     plan = transform.make_plan(Options(max_width=6), whole.size)
-    wanted = transform.apply_geometry(whole, plan, orientation)
+    expected = transform.apply_geometry(whole, plan, orientation)
 
     transform.draft_size(drafted, plan, orientation)
-    made = transform.apply_geometry(drafted, plan, orientation)
+    scaled = transform.apply_geometry(drafted, plan, orientation)
 
     assert drafted.size == (9, 9)
-    assert made.size == wanted.size == (6, 6)
-    assert ImageStat.Stat(ImageChops.difference(made, wanted)).extrema[0][1] <= 3
+    assert scaled.size == expected.size == (6, 6)
+    assert ImageStat.Stat(ImageChops.difference(scaled, expected)).extrema[0][1] <= 3

@@ -1,4 +1,4 @@
-"""BMPs of every age, put together byte by byte."""
+"""BMPs of every version, assembled byte by byte."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 from PIL import Image
 
-from tests.imaging.corpus.images import bytes_of, drawing, photo
+from tests.imaging.corpus.images import drawing, encode, photo
 
 WIDTH, HEIGHT = 120, 80
 
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 120, 80
 def bmp(
     bits: int, rows: bytes, *, compression: int = 0, extra: bytes = b"", height: int = HEIGHT, width: int = WIDTH
 ) -> bytes:
-    """`extra` is what follows the 40 bytes of the header: masks, a longer header, or a palette."""
+    """`extra` follows the first 40 bytes of the header: masks, the rest of a longer header, or a palette."""
     header_bytes = 124 if len(extra) >= 84 else 40
     header = struct.pack("<IiiHHIIiiII", header_bytes, width, height, 1, bits, compression, len(rows), 0, 0, 0, 0)
     start = 14 + len(header) + len(extra)
@@ -26,7 +26,7 @@ def rows_of(image: Image.Image, raw: str) -> bytes:
 
 
 def version_5(colours: bytes, profile: bytes = b"", masks: tuple[int, int, int, int] = (0, 0, 0, 0)) -> bytes:
-    """What a header of 124 bytes tells after its first 40: masks, colour space, and where its profile is."""
+    """The header of 124 bytes after its first 40: masks, colour space, and the offset of the profile."""
     at = 124 + WIDTH * HEIGHT * 3
     return struct.pack("<IIII4s36xIIIIIII", *masks, colours, 0, 0, 0, 4, at, len(profile), 0)
 
@@ -59,12 +59,12 @@ def sources() -> dict[str, bytes]:
     masks = struct.pack("<III", 0x7C00, 0x3E0, 0x1F)
     old = struct.pack("<IHHHH", 12, WIDTH, HEIGHT, 1, 24)
     return {
-        "1 bit": bytes_of(rgb.convert("1"), "BMP"),
-        "8 bits": bytes_of(few, "BMP"),
-        "grey": bytes_of(rgb.convert("L"), "BMP"),
-        "24 bits": bytes_of(rgb, "BMP"),
-        "few colours": bytes_of(flat, "BMP"),
-        "32 bits with alpha": bytes_of(rgba, "BMP"),
+        "1 bit": encode(rgb.convert("1"), "BMP"),
+        "8 bits": encode(few, "BMP"),
+        "grey": encode(rgb.convert("L"), "BMP"),
+        "24 bits": encode(rgb, "BMP"),
+        "few colours": encode(flat, "BMP"),
+        "32 bits with alpha": encode(rgba, "BMP"),
         "16 bits": bmp(16, five),
         "16 bits with masks": bmp(16, five, compression=3, extra=masks),
         "top down": bmp(24, flat.tobytes("raw", "BGR"), height=-HEIGHT),

@@ -1,4 +1,4 @@
-"""GIFs put together block by block: Pillow writes but a few of their traits."""
+"""GIFs assembled block by block, because Pillow writes only some of their features."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ OTHER_PALETTE = bytes(level for n in range(64) for level in (255 - n * 4, n * 3,
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A rectangle of the canvas; None for `duration` and `disposal` leaves their block out."""
+    """A rectangle of the canvas. With a `duration` of None there is no graphic control extension."""
 
     box: tuple[int, int, int, int] = (0, 0, WIDTH, HEIGHT)
     duration: int | None = 10
     disposal: int = 0
-    clear: int | None = None
+    transparent: int | None = None
     palette: bytes = b""
     interlaced: bool = False
     shift: int = 0
@@ -37,8 +37,8 @@ def gif(
         left, top, right, bottom = frame.box
         width, height = right - left, bottom - top
         if frame.duration is not None:
-            flags = frame.disposal << 2 | (frame.clear is not None)
-            out.append(b"\x21\xf9\x04" + struct.pack("<BHB", flags, frame.duration, frame.clear or 0) + b"\0")
+            flags = frame.disposal << 2 | (frame.transparent is not None)
+            out.append(b"\x21\xf9\x04" + struct.pack("<BHB", flags, frame.duration, frame.transparent or 0) + b"\0")
         flags = (0x80 | 5 if frame.palette else 0) | (0x40 if frame.interlaced else 0)
         out += [b"\x2c" + struct.pack("<HHHHB", left, top, width, height, flags), frame.palette]
         rows = [[(x + y + frame.shift) // 4 % 64 for x in range(width)] for y in range(height)]
@@ -50,7 +50,7 @@ def gif(
 
 
 def _stream(numbers: list[int]) -> bytes:
-    """LZW of 6 bits that never learns anything: it starts anew before its codes grow."""
+    """LZW of 6 bits with a clear code before the codes would grow."""
     value = bits = 0
     packed = bytearray()
     for at, number in enumerate([*numbers, 65]):
@@ -69,27 +69,35 @@ def _stream(numbers: list[int]) -> bytes:
 _PART = (10, 8, 40, 30)
 
 
+def _disposed_frames(disposal: int) -> list[Frame]:
+    return [Frame(box=_PART, disposal=disposal, transparent=7, shift=9 * n, duration=5 + n) for n in range(3)]
+
+
 def sources() -> dict[str, bytes]:
     return {
         "still": gif(Frame(duration=None)),
-        "still with a clear colour": gif(Frame(clear=3)),
+        "still with a transparent colour": gif(Frame(transparent=3)),
         "interlaced": gif(Frame(interlaced=True)),
         "comment": gif(Frame(), comment=b"made by hand"),
-        "script in it": gif(Frame(), comment=b"*/=1;alert(1)//"),
+        "contains a script": gif(Frame(), comment=b"*/=1;alert(1)//"),
         "frame smaller than the screen": gif(Frame(box=_PART)),
         **{
             f"disposal {n}": gif(
-                Frame(), *[Frame(box=_PART, disposal=n, clear=7, shift=9 * k, duration=5 + k) for k in range(3)], loop=0
+                Frame(),
+                *[Frame(box=_PART, disposal=n, transparent=7, shift=9 * k, duration=5 + k) for k in range(3)],
+                loop=0,
             )
             for n in range(4)
         },
         "local palettes": gif(Frame(), Frame(palette=OTHER_PALETTE, shift=20), loop=0),
-        "clear from the first frame on": gif(Frame(box=_PART, clear=3, disposal=2), Frame(box=_PART, clear=5), loop=0),
+        "transparent from the first frame": gif(
+            Frame(box=_PART, transparent=3, disposal=2), Frame(box=_PART, transparent=5), loop=0
+        ),
         "no durations": gif(*[Frame(duration=0, shift=7 * n) for n in range(3)], loop=0),
-        "a frame that tells no duration": gif(Frame(duration=50), Frame(duration=None, shift=9), Frame(shift=18)),
-        "frames that look alike": gif(Frame(), Frame(duration=20), Frame(shift=9)),
+        "a frame without a duration": gif(Frame(duration=50), Frame(duration=None, shift=9), Frame(shift=18)),
+        "equal frames": gif(Frame(), Frame(duration=20), Frame(shift=9)),
         "plays once": gif(Frame(), Frame(shift=9)),
-        "plays for ever": gif(Frame(), Frame(shift=9), loop=0),
+        "plays without end": gif(Frame(), Frame(shift=9), loop=0),
         "plays twice": gif(Frame(), Frame(shift=9), loop=1),
         "plays seven times": gif(Frame(), Frame(shift=9), loop=6),
     }

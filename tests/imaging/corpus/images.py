@@ -1,4 +1,4 @@
-"""What there is to be seen in the corpus, as Pillow holds it; the same in every run."""
+"""The pixels of the corpus as Pillow images. They are the same in every run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-DURATIONS = [100, 200, 300, 400]
+DURATIONS_MS = [100, 200, 300, 400]
 
 
 @cache
@@ -24,13 +24,13 @@ def _photo(width: int, height: int) -> Image.Image:
 
 
 def photo(width: int = 240, height: int = 160) -> Image.Image:
-    """Soft shapes under grain, as a photograph has: far more than 256 colours."""
+    """Soft shapes with grain, like a photograph, with far more than 256 colours."""
     return _photo(width, height).copy()
 
 
-def drawing(width: int = 240, height: int = 160, ground: str = "#fff0") -> Image.Image:
-    """Four flat colours with soft edges on nothing, in RGBA: more than 256 colours, none of which matters much."""
-    big = Image.new("RGBA", (width * 4, height * 4), ground)
+def drawing(width: int = 240, height: int = 160, background: str = "#fff0") -> Image.Image:
+    """Four flat colours with soft edges on a transparent background, in RGBA: slightly more than 256 colours."""
+    big = Image.new("RGBA", (width * 4, height * 4), background)
     pen = ImageDraw.Draw(big)
     for n, colour in enumerate(["#d33", "#38c", "#fa0", "#222"]):
         pen.ellipse((n * width * 0.7, n * height * 0.6, n * width * 0.7 + width, n * height * 0.6 + width), fill=colour)
@@ -38,21 +38,21 @@ def drawing(width: int = 240, height: int = 160, ground: str = "#fff0") -> Image
 
 
 def quarters(width: int = 200, height: int = 120) -> Image.Image:
-    """Red and green above blue and white: tells how a picture is turned."""
+    """Red and green above blue and white, which shows the orientation."""
     image = Image.new("RGB", (2, 2), "white")
     image.putdata([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)])
     return image.resize((width, height), Image.Resampling.NEAREST)
 
 
 def with_alpha(image: Image.Image) -> Image.Image:
-    """Clear at the top, opaque at the bottom."""
+    """Transparent at the top, opaque at the bottom."""
     image = image.copy()
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     return image
 
 
-def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """The RGB picture in any mode; of 16 bits, with low bytes that matter."""
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The RGB image in any mode. 16-bit samples have low bytes that differ from the high bytes."""
     if mode == "I;16":
         grey = image.convert("L").tobytes()
         return Image.frombytes("I;16", image.size, b"".join(bytes((n * 7 % 256, n)) for n in grey))
@@ -61,12 +61,12 @@ def in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.quantize(64) if mode == "P" else image.convert(mode)
 
 
-def bytes_of(image: Image.Image, name: str, **how: Any) -> bytes:
+def encode(image: Image.Image, name: str, **settings: Any) -> bytes:
     file = BytesIO()
-    image.save(file, name, **how)
+    image.save(file, name, **settings)
     return file.getvalue()
 
 
-def animated(name: str, **how: Any) -> bytes:
+def animated(name: str, **settings: Any) -> bytes:
     first, *rest = [photo(96, 64).rotate(90 * n) for n in range(4)]
-    return bytes_of(first, name, save_all=True, append_images=rest, duration=DURATIONS, **how)
+    return encode(first, name, save_all=True, append_images=rest, duration=DURATIONS_MS, **settings)

@@ -1,4 +1,4 @@
-"""JPEGs of every kind that turns up, most of them put together segment by segment."""
+"""JPEGs of every common kind, most of them assembled segment by segment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import cache
 
 from PIL import Image
 
-from tests.imaging.corpus.images import SRGB, bytes_of, photo, quarters
+from tests.imaging.corpus.images import SRGB, encode, photo, quarters
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-#: A profile that goes into more than one segment.
+#: A profile that needs more than one segment.
 LONG_PROFILE = SRGB + bytes(150_000)
 
 
@@ -23,7 +23,7 @@ def after_soi(data: bytes, *segments: bytes) -> bytes:
 
 
 def without(data: bytes, marker: int) -> bytes:
-    """The file without the segments of one kind, up to the pixels."""
+    """The file without the segments with this marker."""
     out, at = [SOI], 2
     while data[at + 1] != 0xDA:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -38,9 +38,9 @@ def adobe(transform: int) -> bytes:
 
 
 def exif(orientation: int = 1, thumbnail: bytes = b"", x_resolution: int = 0) -> bytes:
-    """Big-endian EXIF as cameras write it: maker, orientation, a place on earth, perhaps a thumbnail."""
+    """Big-endian EXIF as cameras write it: make, orientation, GPS, and optionally a thumbnail."""
     tags = Image.Exif()
-    tags[0x010F] = "a camera that nobody need know"
+    tags[0x010F] = "secret camera"
     if orientation != 1:
         tags[0x0112] = orientation
     if x_resolution:
@@ -49,7 +49,7 @@ def exif(orientation: int = 1, thumbnail: bytes = b"", x_resolution: int = 0) ->
     stored = tags.tobytes()
     if not thumbnail:
         return stored
-    # The second directory is told after the entries of the first one.
+    # The offset of the second directory follows the entries of the first one.
     tiff = bytearray(stored.removeprefix(b"Exif\0\0"))
     order = "<" if tiff[:2] == b"II" else ">"
     (start,) = struct.unpack_from(order + "I", tiff, 4)
@@ -63,43 +63,41 @@ def exif(orientation: int = 1, thumbnail: bytes = b"", x_resolution: int = 0) ->
     return b"Exif\0\0" + bytes(tiff + bytes(4) + thumbnail)
 
 
-def in_ycck(image: Image.Image) -> Image.Image:
-    """Numbers that Pillow stores inverted, as inks; three of them a reader is told to turn into RGB first."""
+def to_ycck(image: Image.Image) -> Image.Image:
+    """YCCK samples in CMYK mode, in which Pillow stores them inverted."""
     luma, blue, red = (band.point(lambda level: 255 - level) for band in image.convert("YCbCr").split())
     return Image.merge("CMYK", [luma, blue, red, Image.new("L", image.size, 20)])
 
 
 @cache
 def sources() -> dict[str, bytes]:
-    """Every kind at quality 92 or so, hence to be made smaller."""
+    """Every kind at a quality of about 92, so that compression makes it smaller."""
     rgb, grey, cmyk = photo(), photo().convert("L"), photo().convert("CMYK")
-    plain = bytes_of(rgb, "JPEG", quality=92)
-    thumbnail = bytes_of(photo(60, 40), "JPEG", quality=80)
+    plain = encode(rgb, "JPEG", quality=92)
+    thumbnail = encode(photo(60, 40), "JPEG", quality=80)
     return {
         "4:2:0": plain,
-        "4:4:4": bytes_of(rgb, "JPEG", quality=92, subsampling=0),
-        "4:2:2": bytes_of(rgb, "JPEG", quality=92, subsampling=1),
-        "progressive": bytes_of(rgb, "JPEG", quality=92, progressive=True),
-        "restart markers": bytes_of(rgb, "JPEG", quality=92, restart_marker_blocks=2),
-        "grey": bytes_of(grey, "JPEG", quality=92),
-        "cmyk": bytes_of(cmyk, "JPEG", quality=92),
-        "cmyk without Adobe": without(bytes_of(cmyk, "JPEG", quality=92), 0xEE),
-        "ycck": after_soi(without(bytes_of(in_ycck(photo()), "JPEG", quality=92, subsampling=0), 0xEE), adobe(2)),
-        "rgb": bytes_of(rgb, "JPEG", quality=92, keep_rgb=True),
-        "16-bit tables": bytes_of(rgb, "JPEG", qtables=[[3] * 63 + [300], [4] * 63 + [300]]),
-        "profile in three segments": bytes_of(rgb, "JPEG", quality=92, icc_profile=LONG_PROFILE),
-        "exif with a thumbnail": bytes_of(rgb, "JPEG", quality=92, exif=exif(6, thumbnail)),
-        "broken exif": bytes_of(rgb, "JPEG", quality=92, exif=b"Exif\0\0MM\0*\0\0\xff\xff" + bytes(9)),
-        "a resolution beyond reason": without(
-            bytes_of(rgb, "JPEG", quality=92, exif=exif(1, x_resolution=2**32 - 1)), 0xE0
-        ),
-        "two pictures (MPO)": bytes_of(rgb, "MPO", save_all=True, append_images=[rgb.rotate(180)], quality=92),
-        "with an archive behind": plain + b"PK\x03\x04" + bytes(100_000),
-        "comment": bytes_of(rgb, "JPEG", quality=92, comment=b"hello"),
-        "wide": bytes_of(photo(3_000, 2), "JPEG", quality=95),
-        "high": bytes_of(photo(2, 3_000), "JPEG", quality=95),
+        "4:4:4": encode(rgb, "JPEG", quality=92, subsampling=0),
+        "4:2:2": encode(rgb, "JPEG", quality=92, subsampling=1),
+        "progressive": encode(rgb, "JPEG", quality=92, progressive=True),
+        "restart markers": encode(rgb, "JPEG", quality=92, restart_marker_blocks=2),
+        "grey": encode(grey, "JPEG", quality=92),
+        "cmyk": encode(cmyk, "JPEG", quality=92),
+        "cmyk without Adobe": without(encode(cmyk, "JPEG", quality=92), 0xEE),
+        "ycck": after_soi(without(encode(to_ycck(photo()), "JPEG", quality=92, subsampling=0), 0xEE), adobe(2)),
+        "rgb": encode(rgb, "JPEG", quality=92, keep_rgb=True),
+        "16-bit tables": encode(rgb, "JPEG", qtables=[[3] * 63 + [300], [4] * 63 + [300]]),
+        "profile in three segments": encode(rgb, "JPEG", quality=92, icc_profile=LONG_PROFILE),
+        "exif with a thumbnail": encode(rgb, "JPEG", quality=92, exif=exif(6, thumbnail)),
+        "broken exif": encode(rgb, "JPEG", quality=92, exif=b"Exif\0\0MM\0*\0\0\xff\xff" + bytes(9)),
+        "an absurd resolution": without(encode(rgb, "JPEG", quality=92, exif=exif(1, x_resolution=2**32 - 1)), 0xE0),
+        "two images (MPO)": encode(rgb, "MPO", save_all=True, append_images=[rgb.rotate(180)], quality=92),
+        "followed by an archive": plain + b"PK\x03\x04" + bytes(100_000),
+        "comment": encode(rgb, "JPEG", quality=92, comment=b"hello"),
+        "wide": encode(photo(3_000, 2), "JPEG", quality=95),
+        "high": encode(photo(2, 3_000), "JPEG", quality=95),
     }
 
 
 def oriented(orientation: int) -> bytes:
-    return bytes_of(quarters(), "JPEG", quality=95, exif=exif(orientation), icc_profile=SRGB)
+    return encode(quarters(), "JPEG", quality=95, exif=exif(orientation), icc_profile=SRGB)

@@ -1,4 +1,4 @@
-"""PNGs put together chunk by chunk: every depth and colour type, whatever Pillow can write."""
+"""PNGs of every depth and colour type, assembled chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image, ImageChops
 
 from gql_imgproc.imaging.codecs.png_chunks import SAMPLES, read, write
-from tests.imaging.corpus.images import bytes_of, drawing, photo
+from tests.imaging.corpus.images import drawing, encode, photo
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
-#: Below and above the size that oxipng is given.
+#: Below and above the maximum size for oxipng.
 SIZES = [(40, 30), (200, 150)]
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 
@@ -22,7 +22,7 @@ ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 def png(
     size: tuple[int, int], depth: int, colour: int, rows: bytes, *more: tuple[bytes, bytes], adam7: bool = False
 ) -> bytes:
-    """A PNG of packed rows, neither filtered nor compressed; `more` chunks stand before the pixels."""
+    """A PNG of packed rows, neither filtered nor compressed. The chunks in `more` precede the pixels."""
     (width, height), bits = size, depth * SAMPLES[colour]
     whole = [rows[y * (width * bits + 7 >> 3) :][: width * bits + 7 >> 3] for y in range(height)]
     if adam7:
@@ -38,7 +38,7 @@ def png(
 
 
 def samples(data: bytes) -> bytes:
-    """The rows of a PNG that is not interlaced as they are before they are filtered, at full depth."""
+    """The unfiltered rows of a PNG that is not interlaced."""
     chunks = read(data)
     width, height, depth, colour = struct.unpack_from(">IIBB", chunks[0][1])
     bits = depth * SAMPLES[colour]
@@ -57,7 +57,7 @@ def samples(data: bytes) -> bytes:
 
 
 def shape(data: bytes) -> tuple[int, int, int]:
-    """Depth, colour type, and whether it is interlaced."""
+    """Depth, colour type and interlacing."""
     header = read(data)[0][1]
     return header[8], header[9], header[12]
 
@@ -66,8 +66,8 @@ def chunk(data: bytes, kind: bytes) -> bytes | None:
     return dict(read(data)).get(kind)
 
 
-def saved(image: Image.Image, **how: Any) -> bytes:
-    return bytes_of(image, "PNG", **{"compress_level": 0, **how})
+def encode_png(image: Image.Image, **settings: Any) -> bytes:
+    return encode(image, "PNG", **{"compress_level": 0, **settings})
 
 
 def steps(size: tuple[int, int], levels: int) -> list[int]:
@@ -76,7 +76,7 @@ def steps(size: tuple[int, int], levels: int) -> list[int]:
 
 
 def packed(size: tuple[int, int], depth: int) -> bytes:
-    """Rows of one sample of at most 8 bits a pixel."""
+    """Rows with one sample of at most 8 bits per pixel."""
     numbers, out = steps(size, min(1 << depth, 200)), bytearray()
     for y in range(size[1]):
         row = numbers[y * size[0] : (y + 1) * size[0]]
@@ -86,68 +86,77 @@ def packed(size: tuple[int, int], depth: int) -> bytes:
     return bytes(out)
 
 
-def coloured(size: tuple[int, int], colours: int, alpha: bool) -> bytes:
-    """Rows of RGB or RGBA with a few colours that have nothing to do with each other."""
-    chance = random.Random(colours)
-    palette = [chance.randbytes(4 if alpha else 3) for _ in range(colours)]
-    return b"".join(palette[n] for n in steps(size, colours))
+def colored(size: tuple[int, int], colors: int, *, alpha: bool) -> bytes:
+    """Rows of RGB or RGBA with this number of unrelated colours."""
+    chance = random.Random(colors)
+    palette = [chance.randbytes(4 if alpha else 3) for _ in range(colors)]
+    return b"".join(palette[n] for n in steps(size, colors))
 
 
 def sources(size: tuple[int, int]) -> Iterator[tuple[str, bytes]]:
-    """Every way in which a PNG can store its pixels at 8 bits or less, with pixels that all can show exactly."""
+    """Every way to store pixels of at most 8 bits, with pixels that each way can store exactly."""
     for depth in (1, 2, 4, 8):
         yield f"grey of {depth} bits", png(size, depth, GREY, packed(size, depth))
         table = random.Random(depth).randbytes(3 << depth)
         yield f"palette of {depth} bits", png(size, depth, PALETTE, packed(size, depth), (b"PLTE", table))
-        clear = (b"tRNS", bytes(range(1 << depth)))
+        alphas = (b"tRNS", bytes(range(1 << depth)))
         yield (
             f"palette with alpha of {depth} bits",
-            png(size, depth, PALETTE, packed(size, depth), (b"PLTE", table), clear),
+            png(size, depth, PALETTE, packed(size, depth), (b"PLTE", table), alphas),
         )
         yield (
-            f"grey with a clear level of {depth} bits",
+            f"grey with a transparent level of {depth} bits",
             png(size, depth, GREY, packed(size, depth), (b"tRNS", b"\0\1")),
         )
     twos = bytes(n * 37 % 256 for n in steps(size, 150) for n in (n, n + 1))
     yield "grey with alpha", png(size, 8, GREY_ALPHA, twos)
-    yield "grey with idle alpha", png(size, 8, GREY_ALPHA, bytes(n for level in packed(size, 8) for n in (level, 255)))
-    yield "RGB", png(size, 8, RGB, coloured(size, 100, False))
-    key = coloured(size, 100, False)[:3]
-    yield "RGB with a clear colour", png(size, 8, RGB, coloured(size, 100, False), (b"tRNS", b"\0%c\0%c\0%c" % (*key,)))
+    yield (
+        "grey with opaque alpha",
+        png(size, 8, GREY_ALPHA, b"".join(bytes((n, 255)) for n in packed(size, 8))),
+    )
+    yield "RGB", png(size, 8, RGB, colored(size, 100, alpha=False))
+    key = colored(size, 100, alpha=False)[:3]
+    yield (
+        "RGB with a transparent colour",
+        png(size, 8, RGB, colored(size, 100, alpha=False), (b"tRNS", b"\0%c\0%c\0%c" % (*key,))),
+    )
     yield "RGB of greys", png(size, 8, RGB, bytes(n for level in packed(size, 8) for n in (level,) * 3))
-    yield "RGB with alpha", png(size, 8, RGB_ALPHA, coloured(size, 200, True))
-    yield "RGB with idle alpha", saved(photo(*size).convert("RGBA"))
-    yield "RGB photograph", saved(photo(*size))
+    yield "RGB with alpha", png(size, 8, RGB_ALPHA, colored(size, 200, alpha=True))
+    yield "RGB with opaque alpha", encode_png(photo(*size).convert("RGBA"))
+    yield "RGB photograph", encode_png(photo(*size))
     noisy = photo(*size).convert("RGBA")
     noisy.putalpha(Image.linear_gradient("L").resize(size))
-    yield "RGB photograph with alpha", saved(noisy)
-    yield "RGB photograph with a clear colour", saved(photo(*size), transparency=photo(*size).getpixel((0, 0)))
+    yield "RGB photograph with alpha", encode_png(noisy)
+    yield (
+        "RGB photograph with a transparent colour",
+        encode_png(photo(*size), transparency=photo(*size).getpixel((0, 0))),
+    )
 
 
-def of_16_bits(colour: int, *more: tuple[bytes, bytes], size: tuple[int, int] = (200, 150)) -> bytes:
-    """Samples whose low bytes tell nothing about their high ones."""
+def png_16_bit(colour: int, *more: tuple[bytes, bytes], size: tuple[int, int] = (200, 150)) -> bytes:
+    """Samples whose low bytes are independent of the high bytes."""
     chance = random.Random(colour)
     palette = [chance.randbytes(2 * SAMPLES[colour]) for _ in range(40)]
     return png(size, 16, colour, b"".join(palette[n] for n in steps(size, 40)), *more)
 
 
-def with_clear_16_bits(colour: int) -> bytes:
-    """The first colour of the picture is a transparent one."""
+def png_16_bit_with_transparent_color(colour: int) -> bytes:
+    """The first colour of the image is transparent."""
     first = random.Random(colour).randbytes(2 * SAMPLES[colour])
-    return of_16_bits(colour, (b"tRNS", first))
+    return png_16_bit(colour, (b"tRNS", first))
 
 
-def animation(**how: Any) -> bytes:
-    """Four frames of different pieces of a picture, the later ones with holes."""
+def animation(**settings: Any) -> bytes:
+    """Four frames; the later ones are partly transparent."""
     frames = [photo(200, 150).convert("RGBA")]
     for n in range(3):
         frame = drawing(200, 150, "#fff0")
         frames.append(ImageChops.offset(frame, 20 * n, 10 * n))
-    return saved(frames[0], save_all=True, append_images=frames[1:], **how)
+    return encode_png(frames[0], save_all=True, append_images=frames[1:], **settings)
 
 
-def in_pieces(data: bytes) -> bytes:
-    """The same animation with the pixels of each frame in three chunks, and words in between."""
+def split_frames(data: bytes) -> bytes:
+    """The same animation with the pixels of each frame in three chunks, and a text."""
     out: list[tuple[bytes, bytes]] = []
     sequence = 0
     for kind, body in read(data):

@@ -1,16 +1,16 @@
-"""A profile of a printer, made by code."""
+"""A generated printer profile."""
 
 from __future__ import annotations
 
 import struct
 from itertools import product
 
-#: Lightness, and red-green and blue-yellow around 128, of paper and of each ink alone.
+#: Lightness, red-green and blue-yellow (around 128) of the paper and of each ink.
 _PAPER, _INKS = (255, 128, 128), ((150, 208, 128), (150, 48, 128), (240, 128, 208), (40, 128, 128))
 
 
-def inks() -> bytes:
-    """CMYK whose cyan is red and whose magenta is green, so that nobody comes by its colours without it."""
+def cmyk_profile() -> bytes:
+    """Cyan is red and magenta is green, so the colours are right only if the profile is applied."""
     table = bytearray()
     for amounts in product((0, 1), repeat=4):
         lab = [float(n) for n in _PAPER]
@@ -21,9 +21,9 @@ def inks() -> bytes:
     identity = bytes(range(256))
     matrix = struct.pack(">9i", *(65_536 if n % 4 == 0 else 0 for n in range(9)))
     a2b = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + identity * 4 + bytes(table) + identity * 3
-    words = b"desc" + bytes(4) + struct.pack(">I", 5) + b"inks\0" + bytes(4 + 4 + 2 + 1 + 67)
+    description = b"desc" + bytes(4) + struct.pack(">I", 5) + b"inks\0" + bytes(4 + 4 + 2 + 1 + 67)
     white = b"XYZ " + bytes(4) + struct.pack(">3i", 63_190, 65_536, 54_061)
-    parts = {b"desc": words, b"cprt": b"text" + bytes(4) + b"none\0", b"wtpt": white, b"A2B0": a2b}
+    parts = {b"desc": description, b"cprt": b"text" + bytes(4) + b"none\0", b"wtpt": white, b"A2B0": a2b}
     body, at, entries = b"", 128 + 4 + 12 * len(parts), b""
     for name, part in parts.items():
         entries += name + struct.pack(">II", at + len(body), len(part))

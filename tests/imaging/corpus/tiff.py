@@ -1,4 +1,4 @@
-"""TIFFs put together tag by tag: layouts and byte orders that Pillow reads and does not write."""
+"""TIFFs assembled tag by tag, with layouts and byte orders that Pillow reads but does not write."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from PIL import Image
 
-from tests.imaging.corpus.images import bytes_of, in_mode, photo, quarters
+from tests.imaging.corpus.images import encode, photo, quarters, to_mode
 
 _SHORT, _LONG, _RATIONAL, _LONG8 = 3, 4, 5, 16
 Tag = tuple[int, int, tuple[int, ...]]
 
 
 def tiff(*pages: tuple[list[Tag], list[bytes]], order: str = "<", big: bool = False) -> bytes:
-    """Pages of tags and pieces (strips or tiles); where the pieces are is told by the tag 273 or 324 in `tags`."""
+    """Pages of tags and pieces. Tag 273 marks the pieces as strips, tag 324 as tiles."""
     version, offset, number, room = (43, "Q", "Q", 8) if big else (42, "I", "H", 4)
     out = bytearray((b"II" if order == "<" else b"MM") + struct.pack(order + "H", version))
     out += struct.pack(order + "HH", 8, 0) if big else b""
@@ -25,13 +25,13 @@ def tiff(*pages: tuple[list[Tag], list[bytes]], order: str = "<", big: bool = Fa
         for piece in pieces:
             at.append(len(out))
             out += piece + b"\0" * (len(piece) % 2)
-        told = dict((tag, (kind, values)) for tag, kind, values in tags)
+        entries_by_tag = dict((tag, (kind, values)) for tag, kind, values in tags)
         for tag, lengths in ((273, 279), (324, 325)):
-            if tag in told and pieces:
-                told[tag] = _LONG, tuple(at)
-                told[lengths] = _LONG, tuple(map(len, pieces))
+            if tag in entries_by_tag and pieces:
+                entries_by_tag[tag] = _LONG, tuple(at)
+                entries_by_tag[lengths] = _LONG, tuple(map(len, pieces))
         entries = b""
-        for tag, (kind, values) in sorted(told.items()):
+        for tag, (kind, values) in sorted(entries_by_tag.items()):
             form = {_SHORT: "H", _LONG: "I", _RATIONAL: "I", _LONG8: "Q"}[kind]
             count = len(values) // 2 if kind == _RATIONAL else len(values)
             packed = struct.pack(f"{order}{len(values)}{form}", *values)
@@ -41,7 +41,7 @@ def tiff(*pages: tuple[list[Tag], list[bytes]], order: str = "<", big: bool = Fa
                 packed = struct.pack(order + offset, where)
             entries += struct.pack(order + "HH" + offset, tag, kind, count) + packed.ljust(room, b"\0")
         struct.pack_into(order + offset, out, link, len(out))
-        out += struct.pack(order + number, len(told)) + entries
+        out += struct.pack(order + number, len(entries_by_tag)) + entries
         link = len(out)
         out += struct.pack(order + offset, 0)
     return bytes(out)
@@ -61,13 +61,14 @@ def tags(image: Image.Image, photometric: int, **more: tuple[int, ...]) -> list[
     return out + [(int(name[1:]), _SHORT, values) for name, values in more.items()]
 
 
-def in_strips(image: Image.Image, photometric: int, rows: int = 0, **how: Any) -> bytes:
+def in_strips(image: Image.Image, photometric: int, rows: int = 0, **options: Any) -> bytes:
     step = (rows or image.height) * image.width * len(image.getbands())
     pixels = image.tobytes()
     pieces = [pixels[n : n + step] for n in range(0, len(pixels), step)]
-    more = {k: how.pop(k) for k in list(how) if k.startswith("t")}
+    more = {k: options.pop(k) for k in list(options) if k.startswith("t")}
     return tiff(
-        ([*tags(image, photometric, **more), (278, _SHORT, (rows or image.height,)), (273, _LONG, ())], pieces), **how
+        ([*tags(image, photometric, **more), (278, _SHORT, (rows or image.height,)), (273, _LONG, ())], pieces),
+        **options,
     )
 
 
@@ -94,31 +95,31 @@ def oriented(orientation: int) -> bytes:
 
 
 def sources() -> dict[str, bytes]:
-    rgb, grey, rgba = photo(), photo().convert("L"), in_mode(photo(), "RGBA")
+    rgb, grey, rgba = photo(), photo().convert("L"), to_mode(photo(), "RGBA")
     return {
-        **{mode: bytes_of(in_mode(rgb, mode), "TIFF") for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16")},
+        **{mode: encode(to_mode(rgb, mode), "TIFF") for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16")},
         "white is zero": in_strips(grey, 0),
         "many strips": in_strips(rgb, 2, rows=3),
         "tiles": in_tiles(rgb),
         "planes": planar(rgb),
         "big-endian": in_strips(rgb, 2, order=">"),
         "BigTIFF": in_strips(rgb, 2, big=True),
-        "alpha that is multiplied in": in_strips(rgba, 2, t338=(1,)),
-        "a fourth sample of no meaning": in_strips(rgba, 2, t338=(0,)),
-        "predictor": bytes_of(rgb, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}),
+        "premultiplied alpha": in_strips(rgba, 2, t338=(1,)),
+        "a fourth sample without a meaning": in_strips(rgba, 2, t338=(0,)),
+        "predictor": encode(rgb, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}),
         "YCbCr": in_strips(rgb.convert("YCbCr"), 6, t530=(1, 1)),
-        "Lab": bytes_of(Image.merge("LAB", rgb.split()), "TIFF"),
-        "floating point": bytes_of(grey.convert("F"), "TIFF"),
-        "32 bits": bytes_of(grey.convert("I"), "TIFF"),
-        "pages of different sizes": bytes_of(rgb, "TIFF", save_all=True, append_images=[photo(100, 200)]),
-        "fax": bytes_of(rgb.convert("1"), "TIFF", compression="group4"),
-        "JPEG": bytes_of(rgb, "TIFF", compression="jpeg"),
-        "resolution without a unit": in_resolution(rgb),
+        "Lab": encode(Image.merge("LAB", rgb.split()), "TIFF"),
+        "floating point": encode(grey.convert("F"), "TIFF"),
+        "32 bits": encode(grey.convert("I"), "TIFF"),
+        "pages of different sizes": encode(rgb, "TIFF", save_all=True, append_images=[photo(100, 200)]),
+        "fax": encode(rgb.convert("1"), "TIFF", compression="group4"),
+        "JPEG": encode(rgb, "TIFF", compression="jpeg"),
+        "resolution without a unit": with_unitless_resolution(rgb),
         "a page that is a mask": with_tag(rgb, 254, 4),
     }
 
 
-def in_resolution(image: Image.Image) -> bytes:
+def with_unitless_resolution(image: Image.Image) -> bytes:
     """Pixels twice as wide as high."""
-    told: list[Tag] = [(282, _RATIONAL, (1, 1)), (283, _RATIONAL, (2, 1)), (296, _SHORT, (1,)), (273, _LONG, ())]
-    return tiff(([*tags(image, 2), *told], [image.tobytes()]))
+    resolution: list[Tag] = [(282, _RATIONAL, (1, 1)), (283, _RATIONAL, (2, 1)), (296, _SHORT, (1,)), (273, _LONG, ())]
+    return tiff(([*tags(image, 2), *resolution], [image.tobytes()]))

@@ -1,4 +1,4 @@
-"""WebPs, those that Pillow writes and animations put together frame by frame."""
+"""WebPs that Pillow writes, and animations assembled frame by frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.imaging.corpus.images import bytes_of, drawing, photo, with_alpha
+from tests.imaging.corpus.images import drawing, encode, photo, with_alpha
 
 WIDTH, HEIGHT = 96, 64
 
@@ -25,13 +25,15 @@ def _u24(*numbers: int) -> bytes:
     return b"".join(number.to_bytes(3, "little") for number in numbers)
 
 
-def frame(image: Image.Image, at: tuple[int, int], duration: int, blend: bool, clear: bool, **how: Any) -> bytes:
-    """`clear` puts the background there after the frame."""
-    stored = bytes_of(image, "WEBP", **how)
+def frame(
+    image: Image.Image, at: tuple[int, int], duration: int, *, blend: bool, dispose: bool, **settings: Any
+) -> bytes:
+    """With `dispose`, the background replaces the frame afterwards."""
+    stored = encode(image, "WEBP", **settings)
     start = 12
     if stored[start : start + 4] == b"VP8X":
         start += 18
-    flags = (0 if blend else 2) | clear
+    flags = (0 if blend else 2) | dispose
     head = _u24(at[0] // 2, at[1] // 2, image.width - 1, image.height - 1, duration) + bytes((flags,))
     return chunk(b"ANMF", head + stored[start:])
 
@@ -42,7 +44,7 @@ def animation(*frames: bytes, loop: int = 0, background: bytes = b"\0\0\0\0") ->
 
 
 def frames(durations: list[int], **traits: Any) -> list[bytes]:
-    traits = {"blend": False, "clear": False, "quality": 95, **traits}
+    traits = {"blend": False, "dispose": False, "quality": 95, **traits}
     out = [frame(photo(WIDTH, HEIGHT), (0, 0), durations[0], **traits)]
     for n, duration in enumerate(durations[1:]):
         part = drawing(48, 32, "#fff0")
@@ -56,13 +58,13 @@ def sources() -> dict[str, bytes]:
     steps = [100, 40, 250, 1_000]
     mixed = frames(steps[:2]) + frames(steps[:2], lossless=True, exact=True)[1:]
     return {
-        "lossy": bytes_of(rgb, "WEBP", quality=92),
-        "lossy with alpha": bytes_of(with_alpha(rgb), "WEBP", quality=92),
-        "lossless": bytes_of(drawing(), "WEBP", lossless=True),
+        "lossy": encode(rgb, "WEBP", quality=92),
+        "lossy with alpha": encode(with_alpha(rgb), "WEBP", quality=92),
+        "lossless": encode(drawing(), "WEBP", lossless=True),
         "blending": animation(*frames(steps, blend=True)),
         "replacing": animation(*frames(steps)),
-        "cleared": animation(*frames(steps, blend=True, clear=True), loop=3),
-        "background": animation(*frames(steps, clear=True), background=b"\x10\x20\x30\xff", loop=1),
+        "cleared": animation(*frames(steps, blend=True, dispose=True), loop=3),
+        "background": animation(*frames(steps, dispose=True), background=b"\x10\x20\x30\xff", loop=1),
         "lossy and lossless": animation(*mixed),
         "no durations": animation(*frames([0, 0, 0])),
         "one frame": animation(*frames([70])),

@@ -1,4 +1,4 @@
-"""The one call that all tests of compression make."""
+"""Calls `compress` with default limits."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from gql_imgproc.imaging.options import Options
 COMPRESSED, KEPT = ImageOutcome.COMPRESSED, ImageOutcome.KEPT
 
 
-def done(data: bytes, **options: Any) -> Compressed:
+def compress_data(data: bytes, **options: Any) -> Compressed:
     return compress(data, Options(**options), ImageLimits())
