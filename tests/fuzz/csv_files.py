@@ -7,7 +7,7 @@ import io
 
 from hypothesis import strategies as st
 
-from tests.fuzz.mutations import damaged
+from tests.fuzz.mutations import damaged_bytes
 
 _HEADERS = (
     ("S. No.", "Product Name", "Input Image Urls"),
@@ -114,5 +114,5 @@ def hostile_manifests() -> st.SearchStrategy[bytes]:
     """Half of them damaged, some no more than bytes."""
     whole = _written()
     return st.one_of(
-        whole, whole.flatmap(lambda data: damaged(data, most=3, others=_INSERTIONS)), st.binary(max_size=300)
+        whole, whole.flatmap(lambda data: damaged_bytes(data, most=3, others=_INSERTIONS)), st.binary(max_size=300)
     )

@@ -1,4 +1,4 @@
-"""Pictures of every format, taken apart as their readers do, and put together wrongly."""
+"""Hostile images: files of every format are split into parts as decoders do, and recombined."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from tests.fuzz.mutations import damaged, rearranged
+from tests.fuzz.mutations import damaged_bytes, rearranged_parts
 from tests.imaging.corpus import bmp, gif, jpeg, png, tiff, webp
 from tests.imaging.corpus.images import animated, encode, photo, with_alpha
 
-#: Larger sources take longer than they find.
+#: Larger sources take more time and find nothing more.
 _MAX_SOURCE_BYTES = 40_000
-#: What tells a format: `RIFF....WEBP`, `....ftypavif`; of the others it is shorter.
+#: The longest signatures are `RIFF....WEBP` and `....ftypavif`.
 _SIGNATURE_BYTES = 12
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 @cache
 def sources() -> dict[str, bytes]:
-    """The corpus of the tests of compression, by name; the first word is the format."""
-    found = {f"JPEG {name}": data for name, data in jpeg.sources().items()}
-    found |= {f"PNG {name}": data for name, data in png.sources((40, 30))}
-    found |= {f"PNG 16 bits, colour type {n}": png.of_16_bits(n, size=(40, 30)) for n in (png.GREY, png.RGB_ALPHA)}
-    found |= {f"PNG animation {name}": png.animation(**traits) for name, traits in png.ANIMATIONS.items()}
-    found |= {f"GIF {name}": data for name, data in gif.sources().items()}
-    found |= {f"WEBP {name}": data for name, data in webp.sources().items()}
-    found |= {f"TIFF {name}": data for name, data in tiff.sources().items()}
-    found |= {f"BMP {name}": data for name, data in bmp.sources().items()}
-    found |= {
+    """The corpus of the compression tests by name. The first word is the format."""
+    images = {f"JPEG {name}": data for name, data in jpeg.sources().items()}
+    images |= {f"PNG {name}": data for name, data in png.sources((40, 30))}
+    images |= {f"PNG 16 bits, colour type {n}": png.png_16_bit(n, size=(40, 30)) for n in (png.GREY, png.RGB_ALPHA)}
+    images |= {f"PNG animation {name}": png.animation(**traits) for name, traits in png.ANIMATIONS.items()}
+    images |= {f"GIF {name}": data for name, data in gif.sources().items()}
+    images |= {f"WEBP {name}": data for name, data in webp.sources().items()}
+    images |= {f"TIFF {name}": data for name, data in tiff.sources().items()}
+    images |= {f"BMP {name}": data for name, data in bmp.sources().items()}
+    images |= {
         "AVIF": encode(photo(48, 32), "AVIF", speed=10),
         "AVIF with alpha": encode(with_alpha(photo(48, 32)), "AVIF", speed=10),
         "AVIF animation": animated("AVIF", speed=10),
     }
-    return {name: data for name, data in found.items() if len(data) <= _MAX_SOURCE_BYTES}
+    return {name: data for name, data in images.items() if len(data) <= _MAX_SOURCE_BYTES}
 
 
-def parts_of(data: bytes) -> list[bytes]:
-    """The file in pieces that belong together: put in a row they are the file."""
+def split(data: bytes) -> list[bytes]:
+    """The chunks, segments or boxes of the file. Joined, they are the file."""
     match data[:4]:
         case b"\x89PNG":
             cuts = _cuts(data, 8, lambda at: 12 + int.from_bytes(data[at : at + 4], "big"))
@@ -71,16 +71,16 @@ def _cuts(data: bytes, start: int, step: object) -> list[int]:
 
 
 def _boxes(data: bytes) -> list[int]:
-    """Where boxes begin, those inside of others too."""
+    """The offsets of boxes, including nested ones."""
     kinds = (b"meta", b"hdlr", b"pitm", b"iloc", b"iinf", b"iprp", b"ipco", b"ispe", b"pixi", b"av1C", b"colr")
     kinds += (b"ipma", b"iref", b"auxC", b"mdat", b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"stsz")
     kinds += (b"stco", b"stsc", b"stts", b"edts", b"tkhd", b"mvhd", b"mdhd", b"irot", b"imir")
-    found = {0} | {at - 4 for kind in kinds if (at := data.find(kind)) >= 4}
-    return sorted(found)
+    offsets = {0} | {at - 4 for kind in kinds if (at := data.find(kind)) >= 4}
+    return sorted(offsets)
 
 
-def mended(data: bytes) -> bytes:
-    """A PNG or a RIFF whose checksums and lengths fit what they stand for: their readers look no further otherwise."""
+def repair(data: bytes) -> bytes:
+    """Corrects the checksums of a PNG and the length of a RIFF. Otherwise decoders stop there."""
     if data.startswith(b"RIFF") and len(data) >= 8:
         return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
     if not data.startswith(_PNG_START):
@@ -96,22 +96,22 @@ def mended(data: bytes) -> bytes:
 
 
 @cache
-def strangers() -> list[bytes]:
-    """Parts of other files: some of each format."""
+def foreign_parts() -> list[bytes]:
+    """Parts of other files, some of each format."""
     first = {name.split()[0]: data for name, data in reversed(sources().items())}
-    return [part for data in first.values() for part in parts_of(data) if len(part) < 5_000]
+    return [part for data in first.values() for part in split(data) if len(part) < 5_000]
 
 
 @st.composite
-def hostile_pictures(draw: st.DrawFn, form: str) -> bytes:
-    """A picture of one format that was a good one."""
+def hostile_images(draw: st.DrawFn, form: str) -> bytes:
+    """A damaged image of one format."""
     named = sorted(name for name in sources() if name.split()[0] == form)
     source = sources()[draw(st.sampled_from(named))]
-    parts = parts_of(source)
-    how = draw(st.sampled_from(("bytes", "bytes", "parts", "both")))
-    made = parts if how == "bytes" else draw(rearranged(parts, strangers(), most=3))
-    data = b"".join(made) if how == "parts" else draw(damaged(b"".join(made)))
+    parts = split(source)
+    damage = draw(st.sampled_from(("bytes", "bytes", "parts", "both")))
+    recombined = parts if damage == "bytes" else draw(rearranged_parts(parts, foreign_parts(), most=3))
+    data = b"".join(recombined) if damage == "parts" else draw(damaged_bytes(b"".join(recombined)))
     if draw(st.integers(0, 9)):
-        # Most of them still begin as pictures do, or they would be refused at first sight.
+        # Most of them keep the signature. Without it they are refused at once.
         data = source[:_SIGNATURE_BYTES] + data[_SIGNATURE_BYTES:]
-    return mended(data) if draw(st.booleans()) else data
+    return repair(data) if draw(st.booleans()) else data

@@ -1,4 +1,4 @@
-"""Bytes of pictures that somebody has tampered with: refused in a sentence, or compressed by the laws of P9."""
+"""Damaged images are refused with a message, or compressed according to promise P9."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import Compressed, ImageLimits, compress, inspect
 from gql_imgproc.imaging.options import DEFAULT, Crop, ImageFilter, Options, OutputFormat
-from tests.fuzz.images import hostile_pictures, sources
+from tests.fuzz.images import hostile_images, sources
 from tests.fuzz.limits import bounded, within
 
-# Pillow says so of broken EXIF, and goes on.
+# Pillow warns about broken EXIF and continues.
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 
-#: Just above what the sources have, so that one extreme number or one frame too many is over them.
+#: Just above the values of the sources, so that one extreme number or one more frame exceeds them.
 LIMITS = ImageLimits(max_pixels=100_000, max_total_pixels=100_000, max_frames=60, max_scanned_pixels=2_000_000)
-#: What a picture at these limits may take, in KiB; most of it is the codecs' own, when they are first used.
-MOST_KIB = 48 << 10
-#: CPU of one picture at these limits, in seconds.
-MOST_SECONDS = 2
+#: Memory for an image within these limits. Most of it belongs to the codecs, which allocate it at their first use.
+MAX_KIB = 48 << 10
+#: CPU time of one image within these limits.
+MAX_CPU_SECONDS = 2
 DOCUMENTED = {
     ImageErrorCode.NOT_AN_IMAGE,
     ImageErrorCode.UNSUPPORTED_FORMAT,
@@ -45,32 +45,32 @@ CHANGES = st.builds(
 
 
 class Memory:
-    """The most memory that the process has had since it was last asked, in KiB; always 0 where that is not told."""
+    """Peak memory of the process since the last reset, in KiB; always 0 where it is unknown."""
 
     def __init__(self) -> None:
-        self.told = sys.platform == "linux"
+        self.is_known = sys.platform == "linux"
         try:
             self.reset()
         except OSError:
-            self.told = False
+            self.is_known = False
 
     def reset(self) -> None:
-        if self.told:
+        if self.is_known:
             Path("/proc/self/clear_refs").write_text("5")
 
     def peak_kib(self) -> int:
-        if not self.told:
+        if not self.is_known:
             return 0
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0])
 
 
-def attempted(data: bytes, options: Options) -> Compressed | None:
-    """What becomes of the picture, within time and memory; None when it is refused as documented."""
+def compress_within_limits(data: bytes, options: Options) -> Compressed | None:
+    """None if the image is refused as documented. Fails if it takes too much time or memory."""
     memory = Memory()
     before = memory.peak_kib()
     try:
-        with within(MOST_SECONDS):
+        with within(MAX_CPU_SECONDS):
             return compress(data, options, LIMITS)
     except ImageError as failure:
         assert failure.code in DOCUMENTED
@@ -79,45 +79,45 @@ def attempted(data: bytes, options: Options) -> Compressed | None:
         assert failure.message.isprintable()
         return None
     finally:
-        assert memory.peak_kib() - before < MOST_KIB
+        assert memory.peak_kib() - before < MAX_KIB
 
 
-#: How far the cuts go that are all tried, in bytes: headers and the first frame's beginning are in them.
-CUTS_BYTES = 600
+#: Every length below this is tried. It includes the headers and the start of the first frame.
+TRUNCATED_BYTES = 600
 
 
-def test_a_picture_that_ends_anywhere_in_its_headers_is_refused_as_documented() -> None:
-    told = set()
+def test_image_truncated_in_its_headers_is_refused_as_documented() -> None:
+    codes = set()
     for data in sources().values():
-        for end in range(min(len(data), CUTS_BYTES)):
+        for end in range(min(len(data), TRUNCATED_BYTES)):
             try:
                 inspect(data[:end], LIMITS)
             except ImageError as failure:
-                told.add(failure.code)
+                codes.add(failure.code)
 
-    assert told <= DOCUMENTED
-    assert ImageErrorCode.CORRUPT in told
+    assert codes <= DOCUMENTED
+    assert ImageErrorCode.CORRUPT in codes
 
 
 @pytest.mark.parametrize("form", FORMS)
 @bounded(150, seconds=10)
 @given(data=st.data())
-def test_a_tampered_picture_is_refused_or_keeps_the_laws(form: str, data: st.DataObject) -> None:
-    # Given a picture that was a good one,
-    picture = data.draw(hostile_pictures(form))
+def test_damaged_image_is_refused_or_compressed_as_promised(form: str, data: st.DataObject) -> None:
+    # Given a damaged image,
+    image = data.draw(hostile_images(form))
 
     # when it is compressed and not refused,
-    once = attempted(picture, DEFAULT)
+    once = compress_within_limits(image, DEFAULT)
     if once is None:
         return
 
-    # then it is within the limits, no larger, the same picture, and compressing it again changes nothing.
-    header = inspect(picture, LIMITS)
+    # then it is within the limits, not larger, the same image, and compressing it again changes nothing.
+    header = inspect(image, LIMITS)
     assert header.width * header.height * header.frames <= LIMITS.max_total_pixels
-    assert len(once.data) <= len(picture)
-    assert (once.outcome is ImageOutcome.KEPT) == (once.data == picture)
+    assert len(once.data) <= len(image)
+    assert (once.outcome is ImageOutcome.KEPT) == (once.data == image)
     assert inspect(once.data, LIMITS) == header
-    twice = attempted(once.data, DEFAULT)
+    twice = compress_within_limits(once.data, DEFAULT)
     assert twice is not None
     assert (twice.outcome, twice.data) == (ImageOutcome.KEPT, once.data)
 
@@ -125,8 +125,8 @@ def test_a_tampered_picture_is_refused_or_keeps_the_laws(form: str, data: st.Dat
 @pytest.mark.parametrize("form", FORMS)
 @bounded(40, seconds=10)
 @given(data=st.data(), options=CHANGES)
-def test_a_tampered_picture_is_refused_or_remade(form: str, data: st.DataObject, options: Options) -> None:
-    once = attempted(data.draw(hostile_pictures(form)), options)
+def test_damaged_image_is_refused_or_changed(form: str, data: st.DataObject, options: Options) -> None:
+    once = compress_within_limits(data.draw(hostile_images(form)), options)
 
     if once is not None:
         header = inspect(once.data, LIMITS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fuzz.asgi_client import Answer, Door
 from tests.fuzz.documents import envelopes, json_values
 from tests.fuzz.limits import bounded
-from tests.fuzz.mutations import damaged
+from tests.fuzz.mutations import damaged_bytes
 
 JSON = ("Content-Type", b"application/json")
 MEDIA_TYPES = ("application/json", "application/graphql-response+json", "text/event-stream", "multipart/mixed")
@@ -66,7 +66,9 @@ DEEP = (b"[" * 5_000 + b"]" * 5_000, b'{"query": "{ x }", "variables": ' + b'{"a
 @given(data=st.data())
 def test_any_json_is_answered(door: Door, data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from(DEEP) | (envelopes() | json_values).map(lambda value: json.dumps(value).encode()))
-    body = data.draw(damaged(whole, others=(b"\0", b"\xff", b"[" * 2_000, b"\\ud800", b"NaN", b"1e999", b'{"query":')))
+    body = data.draw(
+        damaged_bytes(whole, others=(b"\0", b"\xff", b"[" * 2_000, b"\\ud800", b"NaN", b"1e999", b'{"query":'))
+    )
 
     judged(door.exchange("POST", "/graphql", [JSON], body))
 

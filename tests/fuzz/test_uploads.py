@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.fuzz.asgi_client import Door
 from tests.fuzz.documents import json_values
 from tests.fuzz.limits import bounded
-from tests.fuzz.mutations import damaged, rearranged
+from tests.fuzz.mutations import damaged_bytes, rearranged_parts
 from tests.fuzz.test_operations import judged
 
 UPLOAD = "mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typename } }"
@@ -106,10 +106,10 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
         mostly(b"--" + boundary + b"--\r\n", (b"", b"--" + boundary, b"--" + boundary + b"--", b"--\r\n")),
     ]
     if draw(st.integers(0, 4)) == 0:
-        parts = draw(rearranged(parts, [b"\r\n", b"--" + boundary + b"--\r\n", b"--\r\n"], most=2))
+        parts = draw(rearranged_parts(parts, [b"\r\n", b"--" + boundary + b"--\r\n", b"--\r\n"], most=2))
     body = b"".join(parts)
     if draw(st.integers(0, 4)) == 0:
-        body = draw(damaged(body, most=3, others=(b"\r\n", b"\r\n\r\n", b"\n", b'"', b"--" + boundary)))
+        body = draw(damaged_bytes(body, most=3, others=(b"\r\n", b"\r\n\r\n", b"\n", b'"', b"--" + boundary)))
     parameter = mostly(
         b"; boundary=" + boundary,
         (
