@@ -1,4 +1,4 @@
-"""Runs the migrations: one process at a time, on PostgreSQL beside code that is at work."""
+"""Runs the migrations: one process at a time, and on PostgreSQL while code is running."""
 
 from __future__ import annotations
 
@@ -14,60 +14,64 @@ from gql_imgproc.database.tables import metadata
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import load
 
-#: Any number that nothing else on the same PostgreSQL database takes; replicas that start together queue here.
+#: Key of the PostgreSQL advisory lock of migrations: any number that nothing else in the database uses.
 LOCK = 0x67716C5F
-#: Between two looks whether another process has ended its migrations, and the end of patience, in seconds: building an
-#: index of a large table may take an hour.
-LOOK_SECONDS, PATIENCE_SECONDS = 0.2, 7_200
-#: Whatever waits for a table's lock holds up all who come after it: it must not wait long, and is tried again instead
-#: (`database/migrations.py`). What has its locks may take its time.
+#: Interval and time limit of waiting for the migrations of another process: an index of a large table may take an hour.
+LOCK_POLL_SECONDS, LOCK_TIMEOUT_SECONDS = 0.2, 7_200
+#: A statement that waits for a table's lock blocks everything behind it. It must not wait long, and is retried instead
+#: (`database/migrations.py`). Once a statement has its locks, it has no time limit.
 SESSION = "-c lock_timeout=1s -c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
 
 
 def run_on_sqlite(connection: Connection) -> None:
-    """All migrations in one transaction, whose BEGIN IMMEDIATE holds back other processes."""
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, on_version_apply=note)
-    with context.begin_transaction():
-        context.run_migrations()
-
-
-def run_on_postgresql(connection: Connection) -> None:
-    """Each migration in a transaction of its own, so that locks are held for one, not for all."""
-    wait_for_turn(connection)
+    """Runs all migrations in one transaction; its BEGIN IMMEDIATE makes other processes wait."""
     context.configure(
-        connection=connection, target_metadata=metadata, transaction_per_migration=True, on_version_apply=note
+        connection=connection, target_metadata=metadata, render_as_batch=True, on_version_apply=record_revision
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
-def wait_for_turn(connection: Connection) -> None:
-    """Takes the lock of migrations, which is given back with the connection.
+def run_on_postgresql(connection: Connection) -> None:
+    """Runs each migration in its own transaction, so that locks are held for one migration only."""
+    acquire_lock(connection)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transaction_per_migration=True,
+        on_version_apply=record_revision,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
-    Asked for again and again: who waited for it inside a statement would hold up an index that is built concurrently,
-    which waits for all statements that began before it, for ever.
+
+def acquire_lock(connection: Connection) -> None:
+    """Acquires the lock of migrations, which is released when the connection closes.
+
+    Polls for it: CREATE INDEX CONCURRENTLY waits for all statements that started before it, and would never end if one
+    of them waited for the lock.
     """
-    gives_up_at = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
-        taken = connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar_one()
+        is_acquired = connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar_one()
         connection.commit()
-        if taken:
+        if is_acquired:
             return
-        if time.monotonic() > gives_up_at:
+        if time.monotonic() > deadline:
             raise ConfigurationError(
-                f"Another process has been migrating the database for {PATIENCE_SECONDS // 3600} hours. "
-                "Look at what it does in pg_stat_activity, end it, and run `gql-imgproc migrate` again"
+                f"Another process has been migrating the database for {LOCK_TIMEOUT_SECONDS // 3600} hours. "
+                "Find it in pg_stat_activity, terminate it, and run `gql-imgproc migrate` again"
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(LOCK_POLL_SECONDS)
 
 
-def note(*, step: MigrationInfo, **_: Any) -> None:
+def record_revision(*, step: MigrationInfo, **_: Any) -> None:
     context.config.attributes.setdefault("ran", []).append(step.up_revision_id)
 
 
 url = context.config.attributes.get("url") or load().database
 sqlite = url.startswith("sqlite")
-# Without foreign keys: to make a table of SQLite anew is to drop the old one, which would take along what refers to it.
+# Without foreign keys: SQLite changes a table by dropping the old one, which would delete the rows that refer to it.
 engine = (
     sqlite_engine(url, "BEGIN IMMEDIATE", "power", foreign_keys=False)
     if sqlite

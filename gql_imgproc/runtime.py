@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
 
-from gql_imgproc.database.engine import PATIENCE_S, Database, Durability
+from gql_imgproc.database.engine import RETRY_TIMEOUT_S, Database, Durability
 from gql_imgproc.messaging.leader_lock import LeaderLocks
 from gql_imgproc.messaging.pubsub import Hub, Publisher
 from gql_imgproc.messaging.queue import Queue
@@ -33,7 +33,7 @@ BLOCKING_THREADS = 8
 CSV_THREADS = 2
 #: Webhooks that one process sends at once: slow receivers must not block others.
 MAX_CONCURRENT_WEBHOOKS = 32
-#: Source previews that one process fetches at once; each takes up to `max_image_bytes` of memory.
+#: Source previews that one process fetches at once; each needs up to `max_image_bytes` of memory.
 MAX_CONCURRENT_PREVIEWS = 4
 
 
@@ -51,7 +51,7 @@ class Runtime:
             settings.database,
             durability=durability,
             connections=settings.database_connections,
-            patience_s=PATIENCE_S if durability == "power" else settings.lease_seconds,
+            retry_timeout_s=RETRY_TIMEOUT_S if durability == "power" else settings.lease_seconds,
             prepare=settings.database_prepare,
         )
         self.queue = Queue(settings.redis_url)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from enum import StrEnum
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address as parse_ip_address
+from ipaddress import ip_network
 
 from gql_imgproc.errors import RateLimited
 from gql_imgproc.messaging.rate_limiter import RateLimitStatus
@@ -88,17 +89,17 @@ class FailedAuthLimiter:
             self._known.popitem(last=False)
 
 
-def client_network(address: str) -> str:
+def client_network(ip_address: str) -> str:
     """The network that identifies a client: the IPv4 address, or the prefix of an IPv6 address."""
     try:
-        parsed = ip_address(address)
+        parsed = parse_ip_address(ip_address)
     except ValueError:
-        return address
+        return ip_address
     return str(parsed) if parsed.version == 4 else str(ip_network((parsed.packed, IPV6_PREFIX_BITS), strict=False))
 
 
 def _limit_key(caller: Caller) -> tuple[str, str]:
-    return ("key", caller.key_id.hex) if caller.key_id else ("address", client_network(caller.ip_address))
+    return ("key", caller.key_id.hex) if caller.key_id else ("ip", client_network(caller.ip_address))
 
 
 def _to_error(what: str, status: RateLimitStatus) -> RateLimited:

@@ -1,4 +1,4 @@
-"""Transactions: one function a call, run on a thread, retried when the database asks for it."""
+"""Runs functions in transactions on threads, and retries them after transient errors."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 T = TypeVar("T")
 P = ParamSpec("P")
-#: What runs in a transaction.
+#: A function that runs in a transaction.
 Work: TypeAlias = Callable[Concatenate[Connection, P], T]
 
-#: Transactions of one process at once on PostgreSQL, and readers on SQLite, unless told otherwise; each has a thread
-#: and a connection.
+#: Default number of concurrent transactions on PostgreSQL, and of readers on SQLite, per process. Each has a thread and
+#: a connection.
 CONNECTIONS = 6
-#: How long SQLite waits for another process's write lock, in milliseconds.
+#: How long SQLite waits for the write lock of another process.
 BUSY_TIMEOUT_MS = 30_000
-#: Pauses before a transaction is run again after a deadlock or a lost connection, in seconds: the first, which then
-#: doubles, and the longest.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
-#: How long a transaction is tried again before its caller is told, in seconds. People are told soon.
-PATIENCE_S = 2.0
-#: PostgreSQL: serialization failure, deadlock, and the states of a server that is restarting.
-_TRANSIENT = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
-#: What a connection to PostgreSQL asks of its server. All but the first two are for a client whose host vanished: what
-#: its transactions hold locked must be free again well before work is promised to go on, 20 s later. One that was
-#: between two statements ends after 5 s. Those that wait for the same row would get it and then hold it, too, one after
-#: the other: TCP tells of all of them after 10 s, and the server asks it every 2 s even while they wait.
-_SESSION = {
+#: Pause before a transaction is retried after a deadlock or a lost connection; it doubles up to the maximum.
+MIN_RETRY_PAUSE_S, MAX_RETRY_PAUSE_S = 0.05, 1.0
+#: Default time limit for retries. It is short, because people wait for the API.
+RETRY_TIMEOUT_S = 2.0
+#: SQLSTATE of serialization failures, deadlocks and a restarting server.
+_TRANSIENT_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
+#: Server settings of a PostgreSQL session. All but the first two handle a client whose host disappeared: its locks must
+#: be released well within the 20 s after which work is promised to resume. A transaction that is idle between two
+#: statements ends after 5 s. Sessions that wait for a lock would acquire it one after the other; TCP detects the dead
+#: peer after 10 s, and the server checks the connection every 2 s even while a statement waits.
+_SESSION_SETTINGS = {
     "statement_timeout": "60s",
     "lock_timeout": "30s",
     "idle_in_transaction_session_timeout": "5s",
@@ -46,29 +45,29 @@ _SESSION = {
     "tcp_user_timeout": "10s",
     "client_connection_check_interval": "2s",
 }
-#: What libpq is told: a server whose host vanished is noticed within 25 s.
-_CONNECTION = {
+#: Connection parameters of libpq: a server whose host disappeared is detected within 25 s.
+_CONNECTION_PARAMETERS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
     "application_name": "gql-imgproc",
-    "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+    "options": " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items()),
 }
 
 Durability = Literal["power", "process"]
 
 
 class Database:
-    """A database and the threads that talk to it.
+    """A database and the threads that use it.
 
-    On SQLite there is one writer thread per process: its write lock is one for all, and threads that wait for
-    it in Python wake up at once while SQLite's own waiting polls.
+    SQLite has one writer thread per process: there is only one write lock, and a thread that waits in Python wakes up
+    at once, while SQLite itself polls.
 
-    `durability` is what a committed transaction survives: a loss of `power` (the API, which promises that an
-    upload is accepted) or of the `process` (workers, whose lost records are made again). `patience_s` is how long
-    a transaction waits for a database that is away. `prepare` lets PostgreSQL keep the plans of statements.
+    `durability` is what a committed transaction survives: a `power` failure (the API, which promises that an accepted
+    upload is not lost) or a crash of the `process` (workers, which repeat lost work). `retry_timeout_s` is how long a
+    transaction waits for an unavailable database. `prepare` enables prepared statements of PostgreSQL.
     """
 
     def __init__(
@@ -77,11 +76,11 @@ class Database:
         *,
         durability: Durability = "power",
         connections: int = CONNECTIONS,
-        patience_s: float = PATIENCE_S,
+        retry_timeout_s: float = RETRY_TIMEOUT_S,
         prepare: bool = True,
     ) -> None:
         self.url = url
-        self._patience_s = patience_s
+        self._retry_timeout_s = retry_timeout_s
         self._closing = Event()
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.sqlite:
@@ -100,7 +99,7 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._read_threads, call)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls `work` in a transaction that is committed unless it raises; it may be called more than once."""
+        """Calls `work` in a transaction, which is committed unless it raises. A retry calls `work` again."""
         call = partial(self.write_now, work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
 
@@ -113,7 +112,7 @@ class Database:
         return self._transact(self._writer, lambda connection: work(connection, *args, **kwargs))
 
     def close(self) -> None:
-        """Waits for transactions under way, but not for a database that is away; then closes every connection."""
+        """Waits for running transactions, but not for an unavailable database; then closes every connection."""
         self._closing.set()
         self._write_threads.shutdown()
         self._read_threads.shutdown()
@@ -121,45 +120,45 @@ class Database:
         self._reader.dispose()
 
     def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        tired_at, pause_s = time.monotonic() + self._patience_s, FIRST_PAUSE_S
+        deadline, pause_s = time.monotonic() + self._retry_timeout_s, MIN_RETRY_PAUSE_S
         while True:
             try:
                 with engine.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if time.monotonic() + pause_s > tired_at or not _may_pass(error) or self._closing.wait(pause_s):
+                if time.monotonic() + pause_s > deadline or not _is_transient(error) or self._closing.wait(pause_s):
                     raise
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
 
 
-def _may_pass(error: DBAPIError) -> bool:
+def _is_transient(error: DBAPIError) -> bool:
     """Whether the same transaction may succeed a moment later."""
     if isinstance(error.orig, sqlite3.Error):
         return False
     if not isinstance(error, OperationalError):
-        # To the driver, it is an internal error that a transaction was ended which had paused for too long.
+        # The driver reports an idle-in-transaction timeout as an internal error.
         return error.connection_invalidated
     state = getattr(error.orig, "sqlstate", None)
-    # What is no answer of a server has no state: it cannot be reached, or did not let us in yet.
-    return state is None or state in _TRANSIENT or error.connection_invalidated
+    # Without a SQLSTATE the server did not answer: it is unreachable, or does not accept connections yet.
+    return state is None or state in _TRANSIENT_STATES or error.connection_invalidated
 
 
 def postgresql_engine(url: str, connections: int, *, prepare: bool = True) -> Engine:
-    """An engine for PostgreSQL. What the address says of a connection is taken as it is.
+    """An engine for PostgreSQL. Connection parameters in the URL override ours.
 
-    A connection that broke while nobody used it is found by its next transaction, which is tried again: to ask each
-    time whether it is alive would cost a round trip a transaction.
+    A connection that broke while idle fails the next transaction, which is retried. Checking it before each transaction
+    would cost a round trip.
     """
-    told = make_url(url).query
-    given: dict[str, Any] = {name: value for name, value in _CONNECTION.items() if name not in told}
+    in_url = make_url(url).query
+    parameters: dict[str, Any] = {name: value for name, value in _CONNECTION_PARAMETERS.items() if name not in in_url}
     return create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=30,
-        # The values of a statement that failed hold addresses with their signatures, and would be logged.
+        # Errors are logged, and parameters may contain signed URLs.
         hide_parameters=True,
-        connect_args=given if prepare else {**given, "prepare_threshold": None},
+        connect_args=parameters if prepare else {**parameters, "prepare_threshold": None},
     )
 
 
@@ -180,7 +179,7 @@ def sqlite_engine(
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:
-        # The driver's own BEGIN is deferred: read, then write, and another process's write makes it fail.
+        # The driver's own BEGIN is deferred: a transaction that reads first fails to write after another process wrote.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")

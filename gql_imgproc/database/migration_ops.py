@@ -11,33 +11,33 @@ from alembic import op
 
 
 def create_index_online(name: str, table: str, columns: list[str], **options: Any) -> None:
-    """An index on a table that is in use: on PostgreSQL nobody who writes waits for it, however long it takes.
+    """Creates an index on a table that is in use. On PostgreSQL writers do not wait for it, however long it takes.
 
-    What a migration did before its first index is committed there, and what follows can only be more of the kind: a
-    migration that was interrupted is run again from its beginning, and has to ask `has_started` what of it is there.
+    PostgreSQL commits what the migration did before its first index, so only more indexes may follow. A migration that
+    was interrupted runs again from its beginning, and checks `has_started` before it repeats its first part.
     """
-    with _unhurried() as concurrently:
+    with _outside_transaction() as concurrently:
         if concurrently:
-            # What an attempt that was interrupted left is invalid, and would be taken for done.
+            # An interrupted attempt leaves an invalid index.
             op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
         op.create_index(name, table, columns, postgresql_concurrently=concurrently, **options)
 
 
 def has_started(table: str, column: str) -> bool:
-    """Whether an attempt that was interrupted got to its first index, so that what is before it is there: as this."""
+    """Whether an interrupted attempt has committed this column, and with it all that the migration does before."""
     inspector = sa.inspect(op.get_bind())
     return inspector.has_table(table) and column in {found["name"] for found in inspector.get_columns(table)}
 
 
 def drop_index_online(name: str, table: str) -> None:
-    """As `create_index_online`: those who read and write the table do not wait."""
-    with _unhurried() as concurrently:
+    """Drops an index; on PostgreSQL readers and writers do not wait."""
+    with _outside_transaction() as concurrently:
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=concurrently)
 
 
 @contextmanager
-def _unhurried() -> Iterator[bool]:
-    """Outside of a transaction on PostgreSQL, where what is done concurrently blocks nobody while it waits."""
+def _outside_transaction() -> Iterator[bool]:
+    """On PostgreSQL, runs the block outside of a transaction and without a lock timeout: CONCURRENTLY blocks nobody."""
     if op.get_bind().dialect.name == "sqlite":
         yield False
         return
@@ -48,5 +48,5 @@ def _unhurried() -> Iterator[bool]:
 
 
 def raise_min_revision(revision: str) -> None:
-    """Code that does not know `revision` must not run from now on: what it needs is about to be taken away."""
+    """Code that does not know `revision` must not run from now on. Call it before dropping what that code needs."""
     op.execute(sa.text("UPDATE schema_compatibility SET min_revision = :revision").bindparams(revision=revision))

@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version, and tells whether it has it."""
+"""Migrates a database to the schema of this version, and checks its schema."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gql_imgproc.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
-#: How a database fails that cannot be used. OSError: its folder cannot be made.
+#: Errors of an unusable database. OSError: its folder cannot be created.
 UNUSABLE = (SQLAlchemyError, OSError)
-#: A migration that did not get a table's lock (`alembic/env.py`) is tried again so often, after so many seconds.
-LOCK_TRIES, LOCK_PAUSE_S = 60, 2.0
-#: PostgreSQL: no lock in time.
-_LOCKED = "55P03"
+#: Retries of a migration that could not lock a table in time (`alembic/env.py`), and the pause before each.
+LOCK_ATTEMPTS, LOCK_PAUSE_S = 60, 2.0
+#: SQLSTATE of a lock timeout.
+_LOCK_TIMEOUT_STATE = "55P03"
 
 
 def _config(url: str) -> Config:
@@ -39,24 +39,24 @@ def _config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Runs all migrations that are missing. Safe to call from several processes at once, and while code is at work.
+    """Runs all missing migrations. Safe to call from several processes at once, and while code is running.
 
-    Raises ConfigurationError when the database cannot be reached or written, or when a newer version made it that
-    this one cannot work with.
+    Raises ConfigurationError when the database is unreachable or not writable, or was created by a newer version that
+    this one is not compatible with.
     """
-    for left in reversed(range(LOCK_TRIES)):
+    for attempts_left in reversed(range(LOCK_ATTEMPTS)):
         try:
             _upgrade(url)
             return
         except CommandError:
-            # It has a revision that is none of ours.
+            # Unknown revision: a newer version migrated the database.
             check(url)
             return
         except UNUSABLE as error:
-            locked = isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCKED
-            if not (locked and left):
+            state = getattr(error.orig, "sqlstate", None) if isinstance(error, OperationalError) else None
+            if state != _LOCK_TIMEOUT_STATE or not attempts_left:
                 raise connection_error(url, error) from None
-        # Those who wait behind us for the same table go first.
+        # Lets transactions that queued behind the migration use the table first.
         log.info("migration retried: a table is in use")
         time.sleep(LOCK_PAUSE_S)
 
@@ -64,37 +64,36 @@ def upgrade(url: str) -> None:
 def _upgrade(url: str) -> None:
     config = _config(url)
     command.upgrade(config, "head")
-    # What `alembic/env.py` did for us, not for another process.
+    # Set by `alembic/env.py`: the revisions that this process migrated to.
     if ran := config.attributes.get("ran"):
         log.info("database migrated", extra={"revisions": " ".join(ran)})
 
 
 def check(url: str) -> None:
-    """Raises ConfigurationError unless the database can be reached and has a schema that this version can work with."""
+    """Raises ConfigurationError unless the database is reachable and its schema is compatible with this version."""
     path = make_url(url).database
-    misfit: str | None = MISSING
-    # To look must not make it.
+    mismatch: str | None = MISSING
+    # A check must not create a SQLite file.
     if not url.startswith("sqlite") or (path and Path(path).exists()):
         database = None
         try:
             database = Database(url)
-            misfit = schema_mismatch(database)
+            mismatch = schema_mismatch(database)
         except UNUSABLE as error:
             raise connection_error(url, error) from None
         finally:
             if database:
                 database.close()
-    if misfit:
-        raise ConfigurationError(f"The database {redact_url(url)} {misfit}")
+    if mismatch:
+        raise ConfigurationError(f"The database {redact_url(url)} {mismatch}")
 
 
 def redact_url(url: str) -> str:
-    """The address without its password, which libpq also takes as a parameter."""
+    """The URL without its password, which may also be a query parameter."""
     return make_url(url).difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
 def connection_error(url: str, error: Exception) -> ConfigurationError:
-    """What to tell about a database that failed."""
     reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")
     return ConfigurationError(
         f"The database {redact_url(url)} cannot be used: {reason}. "
@@ -102,36 +101,36 @@ def connection_error(url: str, error: Exception) -> ConfigurationError:
     )
 
 
-#: How to go on from "The database", when it is older than this version, and when it is newer.
+#: Ends of a sentence that starts with "The database".
 MISSING = "does not have the tables of this version. Run `gql-imgproc migrate`"
-TOO_NEW = "was made by a newer version of gql-imgproc, which this one cannot work with. Use that version"
+TOO_NEW = "was migrated by a newer version of gql-imgproc that this version is not compatible with. Use that version"
 
 
 def schema_mismatch(database: Database) -> str | None:
-    """Why this version cannot work with the database, and the mend; None when it can.
+    """Why the schema is not compatible with this version, and how to fix it; None when it is.
 
-    It can with its own schema, and with a newer one that still has all it needs: code runs on while the next version's
-    migrations do, and is started again should it have to.
+    This version's own schema is compatible, and a newer one that still has everything this version needs: code keeps
+    running while the migrations of the next version run.
     """
-    head, ours = _revisions()
+    return database.read_now(_find_mismatch)
 
-    def look(connection: Connection) -> str | None:
-        found = MigrationContext.configure(connection).get_current_revision()
-        if found == head:
-            return None
-        if found is None or found in ours:
-            return MISSING
-        if not inspect(connection).has_table(schema_compatibility.name):
-            return TOO_NEW
-        floor = connection.execute(select(schema_compatibility.c.min_revision)).scalar_one_or_none()
-        return None if floor in ours else TOO_NEW
 
-    return database.read_now(look)
+def _find_mismatch(connection: Connection) -> str | None:
+    head, known = _revisions()
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == head:
+        return None
+    if current is None or current in known:
+        return MISSING
+    if not inspect(connection).has_table(schema_compatibility.name):
+        return TOO_NEW
+    min_revision = connection.execute(select(schema_compatibility.c.min_revision)).scalar_one_or_none()
+    return None if min_revision in known else TOO_NEW
 
 
 @cache
 def _revisions() -> tuple[str | None, frozenset[str]]:
-    """The newest revision of this version, and all it knows."""
-    # The address is not asked for.
+    """The newest revision of this version, and all that it knows."""
+    # Any URL will do: only the scripts are read.
     scripts = ScriptDirectory.from_config(_config("sqlite://"))
     return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())

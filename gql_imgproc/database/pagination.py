@@ -1,7 +1,7 @@
-"""Pages of ordered lists: which rows are in a window, and whether there are others.
+"""Keyset pagination: which rows are in a window of an ordered list, and whether there are others.
 
-Pages go by key, not by offset, so they do not shift when rows come in. A key is a tuple that `json` can hold
-once identifiers are text; each list says which.
+Pages are addressed by key, not by offset, so they do not shift when rows are inserted. A cursor key is a tuple of JSON
+values and UUIDs; each query documents its own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, literal, 
 T = TypeVar("T")
 
 CursorKey: TypeAlias = tuple[Any, ...]
-#: The keys `after` and `before` of a window as the database compares them.
+#: The keys `after` and `before` of a window as SQL expressions.
 Bounds: TypeAlias = tuple[Sequence[ColumnElement[Any]] | None, Sequence[ColumnElement[Any]] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class PageWindow:
-    """A stretch of an ordered list: at most `size` rows between two keys, from its start or (`backward`) its end."""
+    """At most `size` rows of an ordered list between two keys, from the start of that range or (`backward`) its end."""
 
     size: int
     after: CursorKey | None = None
@@ -32,19 +32,19 @@ class PageWindow:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Rows of a window in the list's order, each with its key; `more` when the window had further ones."""
+    """Rows of a window in the order of the list, each with its key; `more` if the window has further rows."""
 
     rows: Sequence[tuple[CursorKey, T]]
     more: bool
-    #: Whether the list has rows outside of the window: up to its key `after`, and from its key `before` on.
+    #: Whether the list has rows outside the window: up to its key `after`, and from its key `before` on.
     earlier: bool
     later: bool
-    #: Where a search that was not at the end of its window looked no further; the next page begins there.
+    #: Key at which a search stopped at its limit, before the end of the window; the next page starts there.
     reached: CursorKey | None = None
 
 
 def bounds_of(window: PageWindow, literals: Callable[[CursorKey], Sequence[ColumnElement[Any]]]) -> Bounds:
-    """The keys of a window; `literals` makes of one what the database compares."""
+    """The keys of a window as SQL expressions, which `literals` creates."""
     return (
         None if window.after is None else literals(window.after),
         None if window.before is None else literals(window.before),
@@ -59,15 +59,15 @@ def apply_window(
     *,
     descending: bool = False,
 ) -> Select[Any]:
-    """Narrows a list ordered by `columns` to a window and one row more, which tells whether there are more."""
+    """Limits a list ordered by `columns` to a window and one row more, which shows whether there are more."""
     key = tuple_(*columns)
     lower, upper = reversed(bounds) if descending else bounds
     if lower is not None:
         statement = statement.where(key > tuple_(*lower))
     if upper is not None:
         statement = statement.where(key < tuple_(*upper))
-    from_the_top = descending != window.backward
-    order = [column.desc() if from_the_top else column for column in columns]
+    is_reversed = descending != window.backward
+    order = [column.desc() if is_reversed else column for column in columns]
     return statement.order_by(*order).limit(window.size + 1)
 
 
@@ -81,10 +81,10 @@ def has_rows_outside(
 ) -> tuple[bool, bool]:
     """Whether the list has rows up to the first bound, and from the second one on.
 
-    The row that a bound was made from may have gone, so one is looked for: from the bound outwards, where it mostly is.
+    The row of a bound may have been deleted, so this searches outwards from the bound.
     """
 
-    def there(bound: Sequence[ColumnElement[Any]] | None, *, downward: bool) -> bool:
+    def exists_beyond(bound: Sequence[ColumnElement[Any]] | None, *, downward: bool) -> bool:
         if bound is None:
             return False
         key = tuple_(*columns)
@@ -93,7 +93,7 @@ def has_rows_outside(
         return connection.execute(statement.where(beyond).order_by(*order).limit(1)).first() is not None
 
     after, before = bounds
-    return there(after, downward=not descending), there(before, downward=descending)
+    return exists_beyond(after, downward=not descending), exists_beyond(before, downward=descending)
 
 
 def page(
@@ -103,9 +103,11 @@ def page(
     later: bool,
     reached: CursorKey | None = None,
 ) -> Page[T]:
-    """Rows as they were read, up to one more than the window's size, as a page in the list's order."""
-    kept, more = rows[: window.size], len(rows) > window.size
-    return Page(kept[::-1] if window.backward else kept, more, earlier, later, None if more else reached)
+    """A page of rows as they were read: up to one more than the size of the window, reversed if it is `backward`."""
+    rows_in_window, more = rows[: window.size], len(rows) > window.size
+    return Page(
+        rows_in_window[::-1] if window.backward else rows_in_window, more, earlier, later, None if more else reached
+    )
 
 
 def page_by_id(
@@ -113,12 +115,12 @@ def page_by_id(
     statement: Select[Any],
     column: Column[UUID],
     window: PageWindow,
-    shown: Callable[[Row[Any]], T],
+    convert: Callable[[Row[Any]], T],
     *,
     descending: bool = False,
 ) -> Page[T]:
-    """A window of a list in the order of its identifiers, each row as it is `shown`; keys are (identifier,)."""
+    """A page of a list ordered by ID, with converted rows; cursor keys are (ID,)."""
     bounds, columns = bounds_of(window, lambda key: (literal(key[0], column.type),)), (column,)
     rows = connection.execute(apply_window(statement, columns, bounds, window, descending=descending)).all()
     others = has_rows_outside(connection, statement.with_only_columns(column), columns, bounds, descending=descending)
-    return page([((row.id,), shown(row)) for row in rows], window, *others)
+    return page([((row.id,), convert(row)) for row in rows], window, *others)

@@ -1,4 +1,4 @@
-"""The tables, and what tells who may use them. The database is the truth; everything else may be forgotten."""
+"""The tables. The database is the single source of truth; Redis and processes may lose their state."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ tenants = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", String(100), nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
-    # Its quotas, where they are other than those of the settings; 0: no limit.
+    # Overrides of the quotas in the settings; 0 is unlimited.
     Column("max_open_requests", BigInteger, nullable=True),
     Column("max_pending_images", BigInteger, nullable=True),
     Column("max_stored_bytes", BigInteger, nullable=True),
     Column("max_csv_bytes", BigInteger, nullable=True),
-    # Sum of `output_bytes` of its final requests; kept by what ends, reopens and deletes them.
+    # Sum of `output_bytes` of final requests, updated when one finishes, is retried or deleted.
     Column("stored_bytes", BigInteger, nullable=False, default=0, server_default="0"),
 )
 
@@ -77,7 +77,7 @@ api_keys = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
-    # The part of a key that finds its row, and that people may see.
+    # The public part of a key, by which its row is found.
     Column("public_id", String(32), nullable=False, unique=True),
     # SHA-256 of the whole key, 64 hexadecimal digits. Keys are random and long, so no slow hash is needed.
     Column("digest", String(64), nullable=False),
@@ -86,16 +86,16 @@ api_keys = Table(
     Column("scopes", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=True),
-    # To the minute.
+    # Accurate to the minute.
     Column("last_used_at", UtcDateTime, nullable=True),
     Column("revoked_at", UtcDateTime, nullable=True),
-    # The key that it was rotated to.
+    # The key that replaces it after a rotation.
     Column("successor_id", Uuid, nullable=True),
 )
 
 Index("ix_api_keys_tenant_id_id", api_keys.c.tenant_id, api_keys.c.id)
 
-# What addresses of downloads are signed with: the newest signs, the newest two are believed.
+# Secrets for signed URLs: the newest one signs, the newest two verify.
 signing_secrets = Table(
     "signing_secrets",
     metadata,
@@ -105,22 +105,21 @@ signing_secrets = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# Triggers of the migration refuse to change or remove a row.
+# Triggers in the migration refuse to change or delete a row.
 audit_events = Table(
     "audit_events",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
     Column("occurred_at", UtcDateTime, nullable=False),
-    # Name of the caller, and its key if it had one.
+    # Name of the caller, and its API key, if any.
     Column("actor", String(100), nullable=False),
     Column("key_id", Uuid, nullable=True),
     Column("action", text_enum(AuditAction), nullable=False),
-    # In its outside form: what was deleted is named all the same.
+    # A global ID; the object may have been deleted.
     Column("subject_id", String(64), nullable=True),
-    # Of the network; empty for ourselves and for the command line.
+    # Empty for the system and the command line.
     Column("ip_address", String(100), nullable=False),
-    # Texts by their names.
     Column("details", JSON, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -136,9 +135,9 @@ requests = Table(
     _tenant(),
     Column("status", text_enum(RequestStatus), nullable=False, default=RequestStatus.PENDING),
     Column("priority", text_enum(Priority), nullable=False),
-    # Grows by one with each retry of failed images; names one run of the request.
+    # Number of the run: incremented by each retry.
     Column("generation", Integer, nullable=False, default=1),
-    # Grows by one with each change; orders progress events.
+    # Incremented by each change; orders progress events.
     Column("sequence", Integer, nullable=False, default=1),
     Column("csv_filename", String(255), nullable=False),
     Column("options", JSON, nullable=False),
@@ -147,7 +146,7 @@ requests = Table(
     Column("webhook_url", Text, nullable=True),
     Column("webhook_triggered", Boolean, nullable=False, default=False),
     Column("total_products", Integer, nullable=False),
-    # Rows of the CSV that are in `products` already; from here an interrupted ingestion goes on.
+    # Rows of the CSV that are already in `products`; an interrupted ingestion resumes here.
     _count("ingested_products"),
     _count("processed_products"),
     _count("failed_products"),
@@ -158,41 +157,41 @@ requests = Table(
     _count("kept_images"),
     Column("input_bytes", BigInteger, nullable=False, default=0),
     Column("output_bytes", BigInteger, nullable=False, default=0),
-    # Rate of the last second or more: how many images had ended at `rate_sampled_at`, and the rate measured then.
+    # Images finished at `rate_sampled_at`, and the rate over the interval before.
     Column("rate_sampled_at", UtcDateTime, nullable=True),
     _count("rate_sampled_images"),
     Column("images_per_second", Float, nullable=True),
-    # Set while the request is brought to an early end; no picture is recorded from then on.
+    # Why the request is stopped early. Once it is set, no image is recorded.
     Column("termination_reason", text_enum(TerminationReason), nullable=True),
     Column("failure_code", text_enum(RequestFailureCode), nullable=True),
-    # Last part of the output CSV's key in the store; null when there is none (yet).
+    # Last part of the output CSV's object key; null when there is none (yet).
     Column("output_name", String(64), nullable=True),
-    # Before this moment nobody but its holder ingests or finishes the request.
+    # Until then only the holder of the lease ingests or finishes the request.
     Column("lease_until", UtcDateTime, nullable=False),
-    # Fencing token: grows with each hold; what an older holder writes does not count.
+    # Fencing token: incremented by each lease; writes with an older one change nothing.
     _count("lease_token"),
-    # When failures that may be temporary are tried again by themselves, and how often that was done.
+    # When temporary failures are retried automatically, and how often that was done.
     Column("retry_at", UtcDateTime, nullable=True),
     _count("auto_retries"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime, nullable=True),
     Column("completed_at", UtcDateTime, nullable=True),
-    # When its objects are to be compared with its rows; null once that was done.
+    # When its objects are compared with its rows; null once that is done.
     Column("cleanup_at", UtcDateTime, nullable=True),
-    # When its failed images were retried last; its deadline counts from then.
+    # When failed images were last retried; the deadline counts from then.
     Column("retried_at", UtcDateTime, nullable=True),
-    # W3C Trace Context of the upload, when traces were on: messages are lost and sent anew, this stays.
+    # W3C Trace Context of the upload, if tracing was enabled. Messages may be lost; this stays.
     Column("traceparent", String(55), nullable=True),
-    # Set while its images are opened again, chunk by chunk, and the last failed one that this was decided of.
+    # Set while a retry resets images in chunks: which images, and the last one that was reset.
     Column("retry_scope", text_enum(RetryScope), nullable=True),
     Column("retry_cursor", Uuid, nullable=True),
-    # Since when it is being deleted, chunk by chunk; whatever happens, it will be.
+    # Set while it is deleted in chunks; a deletion that was started is always completed.
     Column("deletion_started_at", UtcDateTime, nullable=True),
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
-#: Not final. Written out in each statement: SQLite matches a partial index by text, and parameters have none.
+#: Not final. Rendered as literals: SQLite matches the condition of a partial index by its text.
 is_open = requests.c.status.in_(bindparam("open_statuses", OPEN, expanding=True, literal_execute=True))
 
 Index("uq_requests_tenant_id_idempotency_key", requests.c.tenant_id, requests.c.idempotency_key, unique=True)
@@ -208,14 +207,14 @@ _open = requests.c.status.in_(OPEN)
 Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
 _retried = requests.c.retry_at.is_not(None)
 Index("ix_requests_retry_at", requests.c.retry_at, sqlite_where=_retried, postgresql_where=_retried)
-_untidy = requests.c.cleanup_at.is_not(None)
-Index("ix_requests_cleanup_at", requests.c.cleanup_at, sqlite_where=_untidy, postgresql_where=_untidy)
-_removing = requests.c.deletion_started_at.is_not(None)
+_needs_cleanup = requests.c.cleanup_at.is_not(None)
+Index("ix_requests_cleanup_at", requests.c.cleanup_at, sqlite_where=_needs_cleanup, postgresql_where=_needs_cleanup)
+_deleting = requests.c.deletion_started_at.is_not(None)
 Index(
     "ix_requests_deletion_started_at",
     requests.c.deletion_started_at,
-    sqlite_where=_removing,
-    postgresql_where=_removing,
+    sqlite_where=_deleting,
+    postgresql_where=_deleting,
 )
 Index("ix_requests_completed_at", requests.c.completed_at)
 
@@ -224,26 +223,26 @@ products = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
-    # That of its request: a list of all products of a tenant is read through an index.
+    # Copied from the request, for an index on the products of a tenant.
     _tenant(),
     # 0 for the first data row of the CSV.
     Column("position", Integer, nullable=False),
     Column("serial_number", Text, nullable=False),
     Column("product_name", Text, nullable=False),
     Column("input_image_urls", JSON, nullable=False),
-    # One entry per input: the image's path below the public address, null where there is none (yet).
+    # One entry per input URL: the path of the stored image below the public URL, or null.
     Column("output_image_urls", JSON, nullable=True),
     Column("status", text_enum(ProductStatus), nullable=False, default=ProductStatus.PENDING),
     Column("total_images", Integer, nullable=False),
     _count("processed_images"),
     _count("failed_images"),
     _count("cancelled_images"),
-    # The moment from which a worker may claim the product: now, when a retry is due, or when the lease of
-    # the worker that has it runs out. Null once it is final.
+    # When a worker may claim the product: now, when a retry is due, or when the lease of another worker expires. Null
+    # once it is final.
     Column("due_at", UtcDateTime, nullable=True),
-    # Fencing token: grows with each claim; a result that carries an older one is dropped.
+    # Fencing token: incremented by each claim; a result with an older one is dropped.
     _count("lease_token"),
-    # Claims in a row that ended without a word from the worker.
+    # Consecutive claims that ended without a result.
     _count("attempts"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -267,15 +266,15 @@ images = Table(
     "images",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # No foreign key: an image goes with its product, and a second way would have to be looked for.
+    # No foreign key: an image is deleted with its product, and another foreign key would need another index.
     Column("request_id", Uuid, nullable=False),
     Column("product_id", ForeignKey("products.id", ondelete="CASCADE"), nullable=False),
-    # Index of its source in the product's `input_image_urls`.
+    # Index in the product's `input_image_urls`.
     Column("position", Integer, nullable=False),
     Column("status", text_enum(ImageStatus), nullable=False, default=ImageStatus.PENDING),
     Column("outcome", text_enum(ImageOutcome), nullable=True),
     _count("attempts"),
-    # Times that decoding it alone was begun and no verdict came.
+    # How often it was decoded in isolation without a result.
     _count("crashes"),
     Column("error_code", text_enum(ImageErrorCode), nullable=True),
     Column("error_message", Text, nullable=True),
@@ -283,9 +282,9 @@ images = Table(
     Column("error_retryable", Boolean, nullable=False, default=False),
     Column("input_bytes", BigInteger, nullable=True),
     Column("output_bytes", BigInteger, nullable=True),
-    # Last part of its address and of its key in the store.
+    # Last part of its URL and of its object key.
     Column("object_name", String(64), nullable=True),
-    # SHA-256 of the stored bytes, 64 hexadecimal digits.
+    # Of the stored bytes, 64 hexadecimal digits.
     Column("sha256", String(64), nullable=True),
     Column("format", String(32), nullable=True),
     Column("width", Integer, nullable=True),
@@ -293,7 +292,7 @@ images = Table(
 )
 
 Index("uq_images_product_id_position", images.c.product_id, images.c.position, unique=True)
-#: Failed, and failed in a way that may pass; written out as `is_open` is.
+#: Failed, and failed temporarily; rendered as literals, as `is_open` is.
 is_failed = images.c.status == literal(ImageStatus.FAILED, images.c.status.type, literal_execute=True)
 is_failed_for_now = and_(is_failed, images.c.error_retryable)
 _failed = images.c.status == ImageStatus.FAILED
@@ -304,17 +303,17 @@ Index("ix_images_failed_for_now", images.c.request_id, images.c.id, sqlite_where
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
-    # Also the `webhook-id` of every try.
+    # Also the `webhook-id` of every attempt.
     Column("id", Uuid, primary_key=True),
     Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
     Column("generation", Integer, nullable=False),
     Column("status", text_enum(WebhookStatus), nullable=False, default=WebhookStatus.PENDING),
     _count("attempts"),
     Column("last_http_status", Integer, nullable=True),
-    # As on a product: when the next try is due, or the lease of the try under way runs out; null when final.
+    # As on a product: when the next attempt is due, or the lease of the current one expires; null when final.
     Column("due_at", UtcDateTime, nullable=True),
     _count("lease_token"),
-    # The last 20 tries, oldest first.
+    # The last 20 attempts, oldest first.
     Column("attempts_log", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -334,5 +333,5 @@ Index(
     postgresql_where=_planned,
 )
 
-# One row: the oldest revision whose code can work with this schema.
+# One row: the oldest revision whose code is compatible with this schema.
 schema_compatibility = Table("schema_compatibility", metadata, Column("min_revision", String(32), nullable=False))

@@ -1,7 +1,7 @@
-"""Searching names: no index answers "contains" for every text, so a page looks through so many products and no more.
+"""Substring search in names. No index serves it for every text, so one page searches a limited number of products.
 
-A trigram index would: where it helps little, for short or frequent texts, the products that it finds would have to be
-sorted, all of them, and each row would cost more to take in. See docs/decisions/0012-bounded-searches.md.
+A trigram index helps little for short or frequent texts: all products that it finds have to be sorted, and every insert
+costs more. See docs/decisions/0012-bounded-searches.md.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from sqlalchemy import ColumnElement, Connection, Select
 
 from gql_imgproc.database.pagination import CursorKey, PageWindow
 
-#: Products that one page looks through. All of a request, with the default limit of rows.
+#: Products that one page searches: all of a request, with the default limit of rows per CSV.
 SEARCH_ROWS = 100_000
 
 
 def contains(connection: Connection, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Whether `column` contains `text`, whatever the case of either."""
+    """Whether `column` contains `text`, ignoring case."""
     if connection.dialect.name != "sqlite":
         return column.icontains(text, autoescape=True)
-    # SQLite folds ASCII only, so each letter is looked for in both its cases.
+    # SQLite ignores case for ASCII only, so the pattern lists both cases of each letter.
     return column.op("GLOB")("*" + "".join(_either_case(letter) for letter in text) + "*")
 
 
@@ -34,9 +34,9 @@ def _either_case(letter: str) -> str:
 
 
 def search_window(window: PageWindow, ingested: int) -> tuple[PageWindow, CursorKey | None]:
-    """The part of a window of a request's positions that a page looks through, and the key of its end.
+    """The part of a window of positions that one page searches, and the key of its end.
 
-    No key when that is the end of the window.
+    The key is None when the whole window is searched.
     """
     start = 0 if window.after is None else window.after[0] + 1
     end = ingested if window.before is None else min(window.before[0], ingested)
@@ -50,13 +50,13 @@ def search_window(window: PageWindow, ingested: int) -> tuple[PageWindow, Cursor
 
 
 def find_search_limit(connection: Connection, ordered: Select[Any]) -> CursorKey | None:
-    """Key of the first product that is not looked through any more; `ordered` selects identifiers."""
+    """Key of the first product beyond the search limit; `ordered` selects IDs."""
     beyond = connection.scalars(ordered.limit(1).offset(SEARCH_ROWS)).first()
     return None if beyond is None else (beyond,)
 
 
 def adjacent_key(key: CursorKey, step: int) -> CursorKey:
-    """The key just above or below an identifier's: it need not be one of a product."""
+    """The next larger or smaller key; no product needs to have it."""
     return (UUID(int=min(max(key[0].int + step, 0), _LARGEST_ID)),)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC: `timestamptz` on PostgreSQL, seconds since 1970 on SQLite, so that both can do sums."""
+    """A time in UTC: `timestamptz` on PostgreSQL, seconds since 1970 on SQLite, so that SQL can calculate with it."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -32,12 +32,12 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def text_enum(kind: type[Any]) -> Enum:
-    """A column of text that holds the names of `kind`; a new name needs no migration."""
+    """A text column with the names of an enum; a new name needs no migration."""
     return Enum(kind, native_enum=False, length=32, create_constraint=False, values_callable=list)
 
 
 class now(FunctionElement[datetime]):
-    """The database's clock: the only one that all processes share."""
+    """The current time by the database's clock, the only clock that all processes share."""
 
     type = UtcDateTime()
     inherit_cache = True
@@ -45,15 +45,15 @@ class now(FunctionElement[datetime]):
 
 
 class now_plus(FunctionElement[datetime]):
-    """`later(seconds)`: that long after now, by the database's clock."""
+    """`now_plus(seconds)`: a time after (or before) now, by the database's clock."""
 
     type = UtcDateTime()
     inherit_cache = True
-    name = "later"
+    name = "now_plus"
 
 
 class seconds_since(FunctionElement[float]):
-    """`seconds_since(moment)`: how long ago that was."""
+    """`seconds_since(time)`: seconds from then to now."""
 
     type = Float()
     inherit_cache = True
@@ -63,7 +63,7 @@ class seconds_since(FunctionElement[float]):
 _SQLITE_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
 
-def _only(element: FunctionElement[Any]) -> ColumnElement[Any]:
+def _argument(element: FunctionElement[Any]) -> ColumnElement[Any]:
     return next(iter(element.clauses))
 
 
@@ -74,26 +74,26 @@ def _(element: now, compiler: Any, **kw: Any) -> str:
 
 @compiles(now, "postgresql")
 def _(element: now, compiler: Any, **kw: Any) -> str:
-    # Not now(), which stands still within a transaction; not clock_timestamp(), which no index can serve.
+    # Not now(), which is constant within a transaction; not clock_timestamp(), which cannot use an index.
     return "statement_timestamp()"
 
 
 @compiles(now_plus, "sqlite")
 def _(element: now_plus, compiler: Any, **kw: Any) -> str:
-    return f"({_SQLITE_NOW} + {compiler.process(_only(element), **kw)})"
+    return f"({_SQLITE_NOW} + {compiler.process(_argument(element), **kw)})"
 
 
 @compiles(now_plus, "postgresql")
 def _(element: now_plus, compiler: Any, **kw: Any) -> str:
-    return f"(statement_timestamp() + make_interval(secs => {compiler.process(_only(element), **kw)}))"
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(_argument(element), **kw)}))"
 
 
 @compiles(seconds_since, "sqlite")
 def _(element: seconds_since, compiler: Any, **kw: Any) -> str:
-    return f"({_SQLITE_NOW} - {compiler.process(_only(element), **kw)})"
+    return f"({_SQLITE_NOW} - {compiler.process(_argument(element), **kw)})"
 
 
 @compiles(seconds_since, "postgresql")
 def _(element: seconds_since, compiler: Any, **kw: Any) -> str:
-    since = compiler.process(_only(element), **kw)
+    since = compiler.process(_argument(element), **kw)
     return f"CAST(EXTRACT(EPOCH FROM statement_timestamp() - {since}) AS double precision)"

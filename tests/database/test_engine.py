@@ -40,7 +40,7 @@ def test_a_connection_that_broke_while_nobody_used_it_is_not_noticed(gate: Gate)
 
 @pytest.mark.parametrize("was_connected", [True, False])
 def test_a_transaction_waits_for_a_database_that_is_away(gate: Gate, was_connected: bool) -> None:
-    database = Database(gate.url, patience_s=30)
+    database = Database(gate.url, retry_timeout_s=30)
     if was_connected:
         database.read_now(one)
     gate.shut()
@@ -96,7 +96,7 @@ def test_a_transaction_that_paused_for_too_long_is_done_again(postgresql_url: st
 
 
 def test_patience_has_an_end(gate: Gate) -> None:
-    database = Database(gate.url, patience_s=0.2)
+    database = Database(gate.url, retry_timeout_s=0.2)
     gate.shut()
 
     began = time.monotonic()
@@ -108,7 +108,7 @@ def test_patience_has_an_end(gate: Gate) -> None:
 
 
 def test_who_closes_does_not_wait_for_a_database_that_is_away(gate: Gate) -> None:
-    database = Database(gate.url, patience_s=600)
+    database = Database(gate.url, retry_timeout_s=600)
     gate.shut()
     failed: list[BaseException] = []
 
@@ -177,7 +177,7 @@ def test_neither_side_waits_for_a_host_that_vanished(gate: Gate) -> None:
 def test_what_a_vanished_process_holds_locked_is_free_again(gate: Gate, postgresql_url: str) -> None:
     # The address may ask for other times than ours.
     soon = make_url(gate.url).set(query={"options": "-c idle_in_transaction_session_timeout=200ms"})
-    vanishing = Database(soon.render_as_string(hide_password=False), patience_s=0)
+    vanishing = Database(soon.render_as_string(hide_password=False), retry_timeout_s=0)
     staying = Database(postgresql_url)
     lock = text("SELECT pg_advisory_xact_lock(7)")
 
