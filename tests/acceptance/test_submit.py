@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 from pathlib import Path
 
@@ -91,3 +92,16 @@ def test_demo_exits_successfully_without_a_terminal(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["Image Errors"] for row in rows] == [""] * 12
     assert sum(len(row["Output Image Urls"].split(",")) for row in rows) == 30
+    assert without_numbers(done.stdout) == without_numbers(demo_output_in_readme())
+
+
+def demo_output_in_readme() -> str:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    return readme.split("```text\n")[1].split("```")[0]
+
+
+def without_numbers(output: str) -> list[str]:
+    """The output without what differs from run to run: numbers, units, widths and paths."""
+    text = re.sub(r"/?[\w/.-]*demo[\w-]*", "FOLDER", output)
+    text = re.sub(r"[\d.:]+( [KM]iB)?", "N", text)
+    return [re.sub(r"[ ━]+", " ", line) for line in text.splitlines()]
