@@ -255,8 +255,8 @@ def test_every_threat_names_existing_tests() -> None:
 
 
 def test_security_page_explains_the_risk_of_every_permissive_setting() -> None:
-    prices = SECURITY.split("its price")[1].split("\n## ")[0]
-    named = {name.lower() for name in re.findall(r"`IMGPROC_([A-Z_]+)", prices)}
+    table = SECURITY.split("## Settings that reduce protection")[1].split("\n## ")[0]
+    named = {name.lower() for name in re.findall(r"`IMGPROC_([A-Z_]+)", table)}
 
     assert named <= set(Settings.model_fields)
     assert "introspection" in named
