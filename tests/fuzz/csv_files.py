@@ -1,4 +1,4 @@
-"""CSV files as people send them, and as they do not."""
+"""Valid, damaged and hostile CSV files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADERS = (
     ("S. No.", "S. No.", "Product Name", "Input Image Urls"),
     ("S. No.", "Product Name"),
 )
-_ADDRESSES = (
+_URLS = (
     "https://shop.example/1.jpg",
     "https://shop.example/w_1,h_1/2.jpg,https://shop.example/3.jpg",
     "http://bücher.example/ä?x=1;y ; https://shop.example/4",
@@ -46,7 +46,7 @@ _CELLS = (
 )
 _PLAIN = st.characters(exclude_categories=["Cc", "Cs"])
 _ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "cp1252", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "utf-7")
-#: What changes how all that follows is read.
+#: Bytes that change how the rest of the file is read.
 _INSERTIONS = (
     b"\xef\xbb\xbf",
     b"\xff\xfe",
@@ -77,8 +77,8 @@ _INSERTIONS = (
 
 
 @st.composite
-def _written(draw: st.DrawFn) -> bytes:
-    """A file as a program writes it: most of what is in it is in order, or none would be accepted."""
+def _csv_files(draw: st.DrawFn) -> bytes:
+    """Files as programs write them. Most cells are valid; otherwise no file would be accepted."""
 
     def mostly(usual: str, *unusual: str) -> str:
         return draw(st.sampled_from(unusual)) if draw(st.integers(0, 19)) == 0 else usual
@@ -92,7 +92,7 @@ def _written(draw: st.DrawFn) -> bytes:
                 case "S. No." | "Serial Number":
                     row.append(mostly(str(number), "1", "01", "٣", "1.0", "-1", "9" * 400))
                 case "Input Image Urls":
-                    row.append(mostly(draw(st.sampled_from(_ADDRESSES[:3])), *_ADDRESSES))
+                    row.append(mostly(draw(st.sampled_from(_URLS[:3])), *_URLS))
                 case "Product Name":
                     row.append(mostly("Lamp", *_CELLS, draw(st.text(max_size=12))))
                 case _:
@@ -110,9 +110,9 @@ def _written(draw: st.DrawFn) -> bytes:
     return text.getvalue().encode(mostly(draw(st.sampled_from(_ENCODINGS[:4])), *_ENCODINGS), errors="replace")
 
 
-def hostile_manifests() -> st.SearchStrategy[bytes]:
-    """Half of them damaged, some no more than bytes."""
-    whole = _written()
+def hostile_csv_files() -> st.SearchStrategy[bytes]:
+    """Files as programs write them, damaged files, and random bytes."""
+    files = _csv_files()
     return st.one_of(
-        whole, whole.flatmap(lambda data: damaged_bytes(data, most=3, others=_INSERTIONS)), st.binary(max_size=300)
+        files, files.flatmap(lambda data: damaged_bytes(data, most=3, others=_INSERTIONS)), st.binary(max_size=300)
     )

@@ -1,4 +1,4 @@
-"""CSV bytes that no spreadsheet would write: understood or refused with reasons; what is accepted can be completed."""
+"""Any CSV bytes are accepted or refused with messages, and an accepted file has an output CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gql_imgproc.csvfile.writer import RowResult, write_output
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from tests.fuzz.asgi_client import Door
-from tests.fuzz.csv_files import hostile_manifests
+from tests.fuzz.csv_files import hostile_csv_files
 from tests.fuzz.limits import bounded, within
 
 LIMITS = CsvLimits(50, 100, 20, 5_000)
@@ -26,20 +26,20 @@ mutation($input: UploadCsvInput!) { uploadCsv(input: $input) {
 BOUNDARY = b"fuzz-boundary"
 
 
-def check(url: str) -> tuple[CsvIssueCode, str] | None:
+def check_allowed(url: str) -> tuple[CsvIssueCode, str] | None:
     problem = check_url(url, NetworkPolicy())
     return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
 
 
 @bounded(600, seconds=5)
-@given(hostile_manifests())
-def test_a_manifest_is_refused_with_reasons_or_can_be_completed(content: bytes) -> None:
+@given(hostile_csv_files())
+def test_any_file_is_refused_with_messages_or_has_an_output(content: bytes) -> None:
     # Given any file,
     with within(2):
         try:
-            summary = validate(io.BytesIO(content), LIMITS, check)
+            summary = validate(io.BytesIO(content), LIMITS, check_allowed)
         except InvalidCsv as refused:
-            # when it is refused, then by sentences that can be shown;
+            # when it is refused, then its messages are printable,
             assert refused.total >= len(refused.issues) >= 1
             for issue in refused.issues:
                 assert issue.message.isprintable()
@@ -48,27 +48,27 @@ def test_a_manifest_is_refused_with_reasons_or_can_be_completed(content: bytes) 
             return
     event("accepted")
 
-    # when it is accepted, then its rows are what was counted,
+    # when it is accepted, then it has the counted rows and images,
     rows = list(read_rows(io.BytesIO(content), LIMITS))
     assert (len(rows), sum(len(row.image_urls) for row in rows)) == (summary.products, summary.images)
-    assert all(check(url) is None for row in rows for url in row.image_urls)
+    assert all(check_allowed(url) is None for row in rows for url in row.image_urls)
     # every text can be stored and sent,
     for row in rows:
         "".join((row.serial_number, row.product_name, *row.cells)).encode()
         assert "\0" not in row.product_name + row.serial_number
-    # its output can be written, is accepted in its turn, has the same products and is its own output.
+    # and its output is accepted, has the same products, and is its own output.
     results: list[RowResult] = [
         (["https://o.example/1,x", *[None] * (len(row.image_urls) - 1)], [None] * len(row.image_urls)) for row in rows
     ]
-    once, twice = io.BytesIO(), io.BytesIO()
-    write_output(io.BytesIO(content), once, LIMITS, results)
-    validate(once, LIMITS, check)
-    again = list(read_rows(once, LIMITS))
-    assert [(row.serial_number, row.image_urls) for row in again] == [
+    output, second_output = io.BytesIO(), io.BytesIO()
+    write_output(io.BytesIO(content), output, LIMITS, results)
+    validate(output, LIMITS, check_allowed)
+    output_rows = list(read_rows(output, LIMITS))
+    assert [(row.serial_number, row.image_urls) for row in output_rows] == [
         (row.serial_number, row.image_urls) for row in rows
     ]
-    write_output(once, twice, LIMITS, results)
-    assert twice.getvalue() == once.getvalue()
+    write_output(output, second_output, LIMITS, results)
+    assert second_output.getvalue() == output.getvalue()
 
 
 def multipart(content: bytes, filename: bytes = b"shop.csv") -> bytes:
@@ -84,22 +84,22 @@ def multipart(content: bytes, filename: bytes = b"shop.csv") -> bytes:
 
 
 @bounded(200, seconds=10)
-@given(content=hostile_manifests())
-def test_an_uploaded_manifest_is_accepted_or_refused_as_a_type(door: Door, content: bytes) -> None:
+@given(content=hostile_csv_files())
+def test_any_uploaded_file_is_accepted_or_refused_with_a_typed_error(door: Door, content: bytes) -> None:
     # When any file is uploaded,
-    answer = door.exchange(
+    response = door.exchange(
         "POST",
         "/graphql",
         [("Content-Type", b"multipart/form-data; boundary=" + BOUNDARY), ("GraphQL-Preflight", b"1")],
         multipart(content),
     )
 
-    # then it is accepted or refused as core judges it, and never an error.
-    assert answer is not None
-    assert answer.status == 200
-    outcome = answer.json()["data"]["uploadCsv"]
+    # then the result is that of `validate`, and never an internal error.
+    assert response is not None
+    assert response.status == 200
+    outcome = response.json()["data"]["uploadCsv"]
     try:
-        summary = validate(io.BytesIO(content), LIMITS, check)
+        summary = validate(io.BytesIO(content), LIMITS, check_allowed)
     except InvalidCsv as refused:
         assert (outcome["__typename"], outcome["totalErrors"]) == ("CsvInvalid", refused.total)
         assert [error["message"] for error in outcome["errors"]] == [issue.message for issue in refused.issues]
