@@ -1,4 +1,4 @@
-"""Pictures like those of a shop: JPEGs of about 1.24 megapixels at quality 85 to 95, half 4:2:0 and half 4:4:4."""
+"""Images like those of a shop: JPEGs of about 1.24 megapixels at quality 85 to 95, half 4:2:0 and half 4:4:4."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from PIL import Image
 
 from gql_imgproc.standalone.sample_images import render_photo
 
-#: Sides of a crop in pixels; their products have a mean of about 1.24 megapixels.
+#: Minimum and maximum side of a crop in pixels. The mean area is about 1.24 megapixels.
 SIDES = (800, 1400)
 
 
-def make(folder: Path, count: int, photographs: Path | None) -> None:
-    """Writes `count` pictures, named by number, as crops of photographs if there are any, else drawn ones."""
+def write_images(folder: Path, count: int, photographs: Path | None) -> None:
+    """Writes `count` images, named by number: crops of the photographs if there are any, otherwise drawn images."""
     folder.mkdir(parents=True, exist_ok=True)
     chance = random.Random(50)
-    for number, crop in enumerate(crops(chance, count, photographs)):
+    for number, crop in enumerate(crop_photographs(chance, count, photographs)):
         crop.save(
             folder / f"{number}.jpg", quality=chance.randint(85, 95), subsampling="4:2:0" if number % 2 else "4:4:4"
         )
 
 
-def crops(chance: random.Random, count: int, photographs: Path | None) -> Iterator[Image.Image]:
-    sources = [_open(path) for path in _large(photographs)] if photographs else []
+def crop_photographs(chance: random.Random, count: int, photographs: Path | None) -> Iterator[Image.Image]:
+    sources = [_open(path) for path in _find_large(photographs)] if photographs else []
     for number in range(count):
         width, height = chance.randint(*SIDES), chance.randint(*SIDES)
         source = chance.choice(sources) if sources else render_photo(chance, width, height, str(number))
@@ -34,21 +34,21 @@ def crops(chance: random.Random, count: int, photographs: Path | None) -> Iterat
         yield source.crop((left, top, left + width, top + height))
 
 
-def largest(folder: Path) -> Image.Image:
+def open_largest(folder: Path) -> Image.Image:
     """The photograph with the most pixels."""
-    return max(map(_open, _large(folder)), key=lambda picture: picture.width * picture.height)
+    return max(map(_open, _find_large(folder)), key=lambda image: image.width * image.height)
 
 
-def _large(folder: Path) -> list[Path]:
-    found = []
+def _find_large(folder: Path) -> list[Path]:
+    paths = []
     for path in sorted(folder.rglob("*.jp*g")) + sorted(folder.rglob("*.png")):
         if path.is_file() and not path.is_symlink():
-            with Image.open(path) as picture:
-                if picture.width >= SIDES[1] and picture.height >= SIDES[1] * 0.75:
-                    found.append(path)
-    return found
+            with Image.open(path) as image:
+                if image.width >= SIDES[1] and image.height >= SIDES[1] * 0.75:
+                    paths.append(path)
+    return paths
 
 
 def _open(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")

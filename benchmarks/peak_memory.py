@@ -1,6 +1,6 @@
-"""Peak memory of one way to compress one picture, in a process of its own (Linux only).
+"""Peak memory of one method for one image, in a process of its own (Linux only).
 
-`python -m benchmarks.peak_memory WAY FILE` prints the MiB by which the resident memory grew above what it was before.
+`python -m benchmarks.peak_memory METHOD FILE` prints by how many MiB the peak of the resident memory grew.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from PIL import Image
 from benchmarks.compression_methods import METHODS
 
 
-def peak_mib(way: str, picture: Path) -> float:
-    child = [sys.executable, "-m", "benchmarks.peak_memory", way, str(picture)]
+def peak_mib(method: str, path: Path) -> float:
+    child = [sys.executable, "-m", "benchmarks.peak_memory", method, str(path)]
     return float(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
 
 
-def _highest_kib() -> int:
-    # Not `ru_maxrss`: a child begins with its parent's.
+def _peak_kib() -> int:
+    # Not `ru_maxrss`, which a child inherits from its parent.
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def _main(way: str, picture: Path) -> None:
-    data = picture.read_bytes()
+def _main(method: str, path: Path) -> None:
+    data = path.read_bytes()
     small = io.BytesIO()
     Image.radial_gradient("L").convert("RGB").save(small, "JPEG", quality=95)
-    # Plug-ins and libraries that come with the first picture are no part of what a picture costs.
-    METHODS[way](small.getvalue())
-    before = _highest_kib()
-    METHODS[way](data)
-    print((_highest_kib() - before) / 1024)
+    # The first image loads plug-ins and libraries, which do not count.
+    METHODS[method](small.getvalue())
+    before = _peak_kib()
+    METHODS[method](data)
+    print((_peak_kib() - before) / 1024)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from uuid import UUID
 import httpx
 import redis
 
-from benchmarks.images import make
+from benchmarks.images import write_images
 from benchmarks.postgresql import Postgresql, run_postgresql
 from benchmarks.service import Run, Service, build_csv
 from benchmarks.targets import print_target
@@ -267,7 +267,7 @@ def main() -> None:
             alone = folder / "alone"
             measure_database("SQLite", f"sqlite:///{folder / 'alone.db'}", alone, arguments.claims, lambda: 0.0)
             measure_database("PostgreSQL", server.create_database("alone"), alone, arguments.claims, server.cpu_s)
-            make(folder / "images", arguments.images, arguments.photos)
+            write_images(folder / "images", arguments.images, arguments.photos)
             with image_host(folder / "images") as host:
                 urls = [f"{host}/{n}.jpg" for n in range(arguments.images)]
                 measure_cost_per_image(server, folder / "cost", urls)

@@ -18,7 +18,7 @@ from statistics import median
 
 import httpx
 
-from benchmarks.images import make
+from benchmarks.images import write_images
 from benchmarks.service import Run, Service
 from benchmarks.targets import print_target
 
@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make(folder / "images", arguments.images, arguments.photos)
+        write_images(folder / "images", arguments.images, arguments.photos)
         with image_host(folder / "images") as host:
             service = Service(folder / "data")
             try:
