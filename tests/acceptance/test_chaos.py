@@ -37,7 +37,7 @@ from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, upload, write_csv
 from tests.conftest import postgresql
-from tests.support.concurrency_barrier import Gate
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="signals and tmpfs of Linux")]
 
@@ -323,22 +323,24 @@ def test_postgresql_restart_loses_nothing(start: StartService, slow_port: int, t
 def test_long_postgresql_outage_only_delays_a_request(start: StartService, slow_port: int, tmp_path: Path) -> None:
     csv_path = given_csv(tmp_path, slow_port)
     with postgresql() as database:
-        gate = Gate(database.url)
-        service = start(FETCH_ALLOW_PORTS=str(slow_port), LEASE_SECONDS="1", SWEEP_SECONDS="0.5", DATABASE_URL=gate.url)
+        proxy = TcpProxy(database.url)
+        service = start(
+            FETCH_ALLOW_PORTS=str(slow_port), LEASE_SECONDS="1", SWEEP_SECONDS="0.5", DATABASE_URL=proxy.url
+        )
         workers = [worker.pid for worker in service.workers()]
         responses: list[httpx.Response] = []
 
         async def disconnect_database(run: Run) -> None:
             if responses:
                 return
-            gate.shut()
+            proxy.close()
             async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
                 responses.append(await client.get("/healthz"))
                 responses.append(await client.get("/readyz"))
                 responses.append(await client.post("/graphql", json={"query": "{ requests { totalCount } }"}))
                 # Leases and timeouts have expired.
                 await asyncio.sleep(1)
-                gate.open()
+                proxy.open()
                 async with asyncio.timeout(10):
                     while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - another process
                         await asyncio.sleep(0.1)
@@ -354,4 +356,4 @@ def test_long_postgresql_outage_only_delays_a_request(start: StartService, slow_
         assert_every_image_once(run, tmp_path / "out.csv", database.url)
         assert [worker.pid for worker in service.workers()] == workers
         assert service.stop() == 0
-        gate.shut()
+        proxy.close()

@@ -24,7 +24,7 @@ def rows(database: Database) -> list[Any]:
 @pytest.mark.parametrize(
     "what", ["update", "delete", "update of none", "delete of none", "replace", "upsert", "truncate"]
 )
-def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) -> None:
+def test_audit_events_are_append_only(database: Database, what: str) -> None:
     database.write_now(
         audit_log.record_event, anonymous_caller("192.0.2.1", is_unlimited=True), AuditAction.REQUEST_ACCEPTED, "x"
     )
@@ -58,7 +58,7 @@ def test_an_event_is_neither_changed_nor_removed(database: Database, what: str) 
     assert rows(database) == [before]
 
 
-def test_what_is_rolled_back_was_not_done(database: Database) -> None:
+def test_rolled_back_transaction_leaves_no_audit_event(database: Database) -> None:
     def work(connection: Any) -> None:
         audit_log.record_event(connection, anonymous_caller("", is_unlimited=True), AuditAction.REQUEST_ACCEPTED, "x")
         raise ZeroDivisionError

@@ -39,7 +39,7 @@ def statements(database: Database) -> Iterator[list[str]]:
             event.remove(engine, "before_cursor_execute", note)
 
 
-async def test_an_unknown_key_is_refused_by_the_same_steps_as_a_wrong_one(
+async def test_unknown_and_wrong_keys_take_the_same_steps(
     database_url: str, redis_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     compared: list[tuple[int, int]] = []

@@ -54,7 +54,7 @@ def given_quotas(database: Database, tenant_id: UUID, **own: int) -> None:
         (Limits(pending_images=17), Quota.PENDING_IMAGES, 17),
     ],
 )
-def test_of_ten_uploads_at_once_five_find_room(database: Database, limits: Limits, quota: Quota, limit: int) -> None:
+def test_concurrent_uploads_do_not_exceed_a_quota(database: Database, limits: Limits, quota: Quota, limit: int) -> None:
     """As in two processes."""
     other = Database(database.url)
 
@@ -80,7 +80,7 @@ def test_of_ten_uploads_at_once_five_find_room(database: Database, limits: Limit
     assert (found.open_requests.used, found.pending_images.used) == (5, 15)
 
 
-def test_one_tenant_does_not_use_up_anothers_and_has_quotas_of_its_own(database: Database) -> None:
+def test_quotas_are_separate_and_can_be_overridden_per_tenant(database: Database) -> None:
     limits = Limits(open_requests=1, csv_bytes=1000)
     large, unbound = given_tenant(database, "large"), given_tenant(database, "unbound")
     given_quotas(database, large, max_open_requests=2, max_csv_bytes=5)
@@ -100,7 +100,7 @@ def test_one_tenant_does_not_use_up_anothers_and_has_quotas_of_its_own(database:
     assert [standing(database, limits, each).csv_bytes for each in (DEFAULT_TENANT, large, unbound)] == [1000, 5, None]
 
 
-def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Database) -> None:
+def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> None:
     limits = Limits(stored_bytes=800)
 
     def stored() -> int:
@@ -140,7 +140,7 @@ def test_what_is_stored_is_counted_when_requests_end_reopen_and_go(database: Dat
     given_request(database, 1, limits=limits)
 
 
-def test_when_there_may_be_room_is_told_from_the_work_under_way(database: Database) -> None:
+def test_retry_after_is_estimated_from_the_current_rate(database: Database) -> None:
     slow, fast = given_request(database, 40), given_request(database, 10)
 
     def refusal(limits: Limits, images_of_new: int = 1) -> QuotaExceeded:
@@ -164,7 +164,7 @@ def test_when_there_may_be_room_is_told_from_the_work_under_way(database: Databa
     assert refusal(Limits(pending_images=50), 51).retry_after_s is None
 
 
-def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Database) -> None:
+def test_open_requests_of_a_tenant_are_read_through_an_index(database: Database) -> None:
     statements: list[tuple[str, Any]] = []
 
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
@@ -193,7 +193,7 @@ def test_the_open_requests_of_a_tenant_are_found_through_an_index(database: Data
         assert "ix_requests_tenant_id_status_created_at_id" in database.read_now(plan)
 
 
-def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None:
+def test_stopping_request_counts_until_it_is_final(database: Database) -> None:
     limits = Limits(open_requests=1)
     request_id = given_request(database, 1, limits=limits)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
@@ -207,7 +207,7 @@ def test_a_stopped_request_counts_until_it_has_ended(database: Database) -> None
     given_request(database, 1, limits=limits)
 
 
-def test_all_images_that_a_retry_will_open_count_from_its_first_chunk_on(
+def test_retry_counts_all_its_images_from_the_first_chunk_on(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "RETRY_CHUNK", 2)

@@ -65,7 +65,7 @@ async def test_retryable_failures_get_three_automatic_retries(
     runtime: Runtime, settings: Settings, image_host: ImageHost
 ) -> None:
     gone, flaky = f"{image_host.url}/gone.jpg", image_host.add("/flaky.jpg", jpeg(1))
-    image_host.answers["/flaky.jpg"] = [503] * 12
+    image_host.statuses["/flaky.jpg"] = [503] * 12
 
     runtime.settings = settings.model_copy(update={"auto_retry_seconds": 0})
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{gone},{flaky}"\n')).snapshot.id

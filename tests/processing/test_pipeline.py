@@ -67,14 +67,14 @@ async def test_upload_produces_compressed_images_and_an_output_csv(runtime: Runt
         assert (image.output_bytes, image.format) == (len(data), "image/jpeg")
         with Image.open(io.BytesIO(data)) as decoded:
             assert (decoded.format, decoded.size) == ("JPEG", (64, 48))
-    assert final.input_bytes == sum(len(data) for data in image_host.pictures.values())
+    assert final.input_bytes == sum(len(data) for data in image_host.images.values())
     assert final.output_bytes == sum(image.output_bytes for image in stored) < final.input_bytes
     output = await read_output(runtime, request_id)
     assert [row["S. No."] for row in output] == ["1", "2"]
     urls = output[0]["Output Image Urls"].split(",") + output[1]["Output Image Urls"].split(",")
     by_place = sorted(stored, key=lambda image: (image.product_id != stored[0].product_id, image.position))
     assert sorted(urls) == sorted(
-        f"https://pictures.example/api/image/{request_id.hex}/{image.object_name}" for image in by_place
+        f"https://images.example/api/image/{request_id.hex}/{image.object_name}" for image in by_place
     )
     assert [row["Image Errors"] for row in output] == ["", ""]
     assert_counters_equal_rows(runtime.db, request_id)
@@ -110,7 +110,7 @@ async def test_bad_image_fails_alone_with_a_reason(runtime: Runtime, image_host:
 async def test_temporary_failure_is_retried_and_permanent_one_fails(runtime: Runtime, image_host: ImageHost) -> None:
     flaky = image_host.add("/flaky.jpg", jpeg(1))
     broken = image_host.add("/broken.jpg", jpeg(2))
-    image_host.answers = {"/flaky.jpg": [503, 500], "/broken.jpg": [503] * 9}
+    image_host.statuses = {"/flaky.jpg": [503, 500], "/broken.jpg": [503] * 9}
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{flaky}\n2,Table,{broken}\n")).snapshot.id
 
@@ -133,7 +133,7 @@ async def test_retry_after_of_a_host_is_limited_to_ten_minutes(
     runtime: Runtime, image_host: ImageHost, retry_after: str, pause_s: int
 ) -> None:
     busy = image_host.add("/busy.jpg", jpeg(1))
-    image_host.answers = {"/busy.jpg": [503]}
+    image_host.statuses = {"/busy.jpg": [503]}
     image_host.retry_after = retry_after
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{busy}\n")).snapshot.id

@@ -1,8 +1,8 @@
-"""A commit whose answer was lost: the transaction is tried again, and must do nothing twice."""
+"""After a commit whose answer was lost, the transaction runs again. It must not do anything twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -24,14 +24,12 @@ from gql_imgproc.security.scopes import Scope
 from tests.support.api_clients import ANYBODY
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
-Run = Callable[[Callable[[Runtime], Any]], Any]
-
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
-    """Meanwhile every transaction that writes is committed, then tried again."""
+def lost_commits() -> Iterator[None]:
+    """Commits every write transaction of the block, then runs it again."""
     write_now = Database.write_now
 
     def twice(self: Database, work: Any, *args: Any, **kwargs: Any) -> Any:
@@ -43,43 +41,43 @@ def unheard() -> Iterator[None]:
         yield
 
 
-async def test_who_retries_or_deletes_is_told_that_it_is_done(runtime: Runtime, image_host: ImageHost) -> None:
-    late = f"{image_host.url}/late.jpg"
-    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{late}"\n')).snapshot.id
+async def test_retry_and_delete_are_idempotent_after_lost_commit(runtime: Runtime, image_host: ImageHost) -> None:
+    url = f"{image_host.url}/late.jpg"
+    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{url}"\n')).snapshot.id
     await work_all(runtime)
     image_host.add("/late.jpg", jpeg(1))
 
-    with unheard():
-        reopened = await commands.retry_failed(runtime, ANYBODY, request_id)
-    assert (reopened.status, reopened.generation, reopened.failed_images) == (RequestStatus.PROCESSING, 2, 0)
+    with lost_commits():
+        retried = await commands.retry_failed(runtime, ANYBODY, request_id)
+    assert (retried.status, retried.generation, retried.failed_images) == (RequestStatus.PROCESSING, 2, 0)
     with pytest.raises(NothingToRetry):
         await commands.retry_failed(runtime, ANYBODY, request_id)
     await work_all(runtime)
 
-    with unheard():
+    with lost_commits():
         await commands.delete(runtime, ANYBODY, request_id)
     assert await runtime.storage.list_keys("requests/") == []
-    with unheard(), pytest.raises(RequestNotFound):
+    with lost_commits(), pytest.raises(RequestNotFound):
         await commands.delete(runtime, ANYBODY, request_id)
 
 
-async def test_a_picture_is_suspected_once(runtime: Runtime) -> None:
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,https://pictures.example/a.jpg\n")).snapshot.id
+async def test_crash_is_counted_once_after_lost_commit(runtime: Runtime) -> None:
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,https://images.example/a.jpg\n")).snapshot.id
     claim = await runtime.db.write(claims.claim_product, request_id, 15)
     assert claim
 
-    with unheard():
+    with lost_commits():
         assert await runtime.db.write(claims.mark_crash_suspect, claim, claim.images[0].id)
 
     assert await runtime.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
 
 
-async def test_the_key_that_is_handed_out_is_the_one_that_there_is(runtime: Runtime) -> None:
-    with unheard():
-        made = await api_keys.create(runtime.db, ANYBODY, "shop", [Scope.READ], None)
-        rotated = await api_keys.rotate(runtime.db, ANYBODY, made.key.id, timedelta(0))
+async def test_issued_key_exists_after_lost_commit(runtime: Runtime) -> None:
+    with lost_commits():
+        created = await api_keys.create(runtime.db, ANYBODY, "shop", [Scope.READ], None)
+        rotated = await api_keys.rotate(runtime.db, ANYBODY, created.key.id, timedelta(0))
 
-    for issued in (made, rotated):
+    for issued in (created, rotated):
         parsed = parse_api_key(issued.text)
         assert parsed is not None
         found = await runtime.db.read(key_repository.find_by_secret, parsed)
@@ -88,4 +86,4 @@ async def test_the_key_that_is_handed_out_is_the_one_that_there_is(runtime: Runt
     count = select(func.count()).select_from(api_keys_table)
     assert await runtime.db.read(lambda connection: connection.scalar(count)) == 2
     with pytest.raises(ApiKeyNotRotatable):
-        await api_keys.rotate(runtime.db, ANYBODY, made.key.id, timedelta(0))
+        await api_keys.rotate(runtime.db, ANYBODY, created.key.id, timedelta(0))

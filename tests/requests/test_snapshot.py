@@ -54,24 +54,24 @@ FINAL = replace(
 
 
 @pytest.mark.parametrize("snapshot", [OPEN, FINAL])
-def test_json_gives_the_same_snapshot_back(snapshot: Snapshot) -> None:
+def test_snapshot_survives_a_json_round_trip(snapshot: Snapshot) -> None:
     assert Snapshot.from_json(snapshot.to_json()) == snapshot
     assert len(snapshot.to_json()) < 1200
 
 
-def test_progress_is_rounded_down_so_that_100_means_all() -> None:
+def test_progress_is_rounded_down() -> None:
     assert OPEN.progress_percent == 95.0
     assert replace(OPEN, processed_images=849, failed_images=150).progress_percent == 99.9
     assert replace(OPEN, processed_images=850, failed_images=150).progress_percent == 100
 
 
-def test_the_end_is_expected_by_the_rate_and_not_after_the_end() -> None:
+def test_completion_is_estimated_from_the_rate() -> None:
     assert OPEN.estimated_completion_at == AT + timedelta(seconds=2)
     assert (FINAL.rate, FINAL.estimated_completion_at) == (None, None)
     assert replace(OPEN, images_per_second=None).estimated_completion_at is None
 
 
-def test_a_snapshot_of_a_newer_version_is_understood() -> None:
+def test_snapshot_ignores_fields_of_a_newer_version() -> None:
     newer = OPEN.to_json().replace("{", '{"a_field_of_the_future": 1, ', 1)
 
     assert Snapshot.from_json(newer) == OPEN

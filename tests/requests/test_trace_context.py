@@ -35,7 +35,7 @@ def manifest(host: ImageHost) -> str:
     return f"S. No.,Product Name,Input Image Urls\n1,Lamp,{host.url}/gone.jpg"
 
 
-async def test_without_any_message_the_trace_goes_on_from_the_row(
+async def test_trace_continues_from_the_row_without_a_message(
     runtime: Runtime, image_host: ImageHost, collector: Collector
 ) -> None:
     with tracing.start_span("caller", CALLER):
@@ -53,7 +53,7 @@ async def test_without_any_message_the_trace_goes_on_from_the_row(
     assert {span.trace for span in collector.spans} == {"a" * 32}
 
 
-async def test_a_turn_hands_on_the_trace_as_it_came(
+async def test_worker_propagates_the_trace_context_it_received(
     runtime: Runtime, image_host: ImageHost, collector: Collector
 ) -> None:
     request = (await upload(runtime, manifest(image_host))).snapshot
@@ -68,7 +68,7 @@ async def test_a_turn_hands_on_the_trace_as_it_came(
     assert seen == [CALLER]
 
 
-def test_what_is_no_traceparent_is_not_carried(collector: Collector) -> None:
+def test_invalid_traceparent_is_ignored(collector: Collector) -> None:
     for text in (
         "",
         "00-0-0-00",
@@ -82,7 +82,7 @@ def test_what_is_no_traceparent_is_not_carried(collector: Collector) -> None:
     assert tracing.parse_traceparent(CALLER) == CALLER
 
 
-def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
+def test_span_records_only_the_type_of_an_error(collector: Collector) -> None:
     def fail() -> None:
         with tracing.start_span("step", CALLER):
             raise ValueError("https://example.com/?signature=hidden")
@@ -97,7 +97,7 @@ def test_a_failure_is_told_by_its_kind_alone(collector: Collector) -> None:
     assert b"hidden" not in collector.bodies
 
 
-def test_a_collector_that_never_answers_does_not_keep_a_process_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unresponsive_collector_does_not_block_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "SHUTDOWN_FLUSH_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -119,7 +119,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_nothing_of_it_is_loaded_unless_it_is_asked_for() -> None:
+def test_disabled_tracing_loads_no_exporter() -> None:
     # Redis' client looks for OpenTelemetry's metrics by itself; nothing beyond that is touched.
     code = """
 import sys, threading, redis
@@ -136,7 +136,7 @@ print(tracing.is_enabled(), "opentelemetry.exporter" in sys.modules, threading.a
     assert run_python(code, OTEL_EXPORTER_OTLP_ENDPOINT=asked, OTEL_TRACES_EXPORTER="none").stdout == "False False 1\n"
 
 
-def test_asked_for_without_the_extra_it_says_so_and_goes_on() -> None:
+def test_missing_tracing_extra_is_logged() -> None:
     code = """
 import sys
 sys.modules["opentelemetry"] = None

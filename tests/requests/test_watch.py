@@ -45,9 +45,7 @@ def csv_of(image_host: ImageHost, count: int) -> str:
     return HEADER + "".join(f"{n + 1},P,{image_host.add(f'/{n}.jpg', jpeg(n))}\n" for n in range(count))
 
 
-async def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(
-    runtime: Runtime, image_host: ImageHost
-) -> None:
+async def test_watcher_receives_current_newer_and_final_snapshots(runtime: Runtime, image_host: ImageHost) -> None:
     request_id = (await upload(runtime, csv_of(image_host, 5))).snapshot.id
     watcher = asyncio.create_task(watched(runtime, request_id))
     await until(lambda: runtime.hub.is_connected)
@@ -67,9 +65,7 @@ async def test_a_watcher_sees_the_state_now_then_newer_ones_then_the_end(
     assert states[-1].status is RequestStatus.COMPLETED
 
 
-async def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(
-    runtime: Runtime, image_host: ImageHost
-) -> None:
+async def test_watcher_of_a_final_request_receives_one_snapshot(runtime: Runtime, image_host: ImageHost) -> None:
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
     await worker_pool.drain(runtime, request_id)
     await finish(runtime, request_id)
@@ -79,11 +75,11 @@ async def test_a_watcher_of_a_finished_request_gets_the_final_state_and_the_end(
     assert [state.status for state in states] == [RequestStatus.COMPLETED]
 
 
-async def test_a_watcher_of_an_unknown_request_gets_the_end(runtime: Runtime) -> None:
+async def test_watcher_of_an_unknown_request_receives_nothing(runtime: Runtime) -> None:
     assert await asyncio.wait_for(watched(runtime, new_id()), 5) == []
 
 
-async def test_events_that_were_lost_are_made_good_from_the_database(
+async def test_watcher_polls_the_database_after_lost_events(
     runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
@@ -100,7 +96,7 @@ async def test_events_that_were_lost_are_made_good_from_the_database(
     assert states[-1].status is RequestStatus.COMPLETED
 
 
-async def test_a_connection_that_redis_closed_is_made_again(
+async def test_watcher_survives_a_closed_redis_connection(
     runtime: Runtime, image_host: ImageHost, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "POLL_SECONDS_WITHOUT_REDIS", 0.05)

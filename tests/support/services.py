@@ -1,10 +1,9 @@
-"""Real resources for service tests, and a host of pictures that does what it is told."""
+"""A real runtime for service tests, and an image host whose responses can be set."""
 
 from __future__ import annotations
 
-import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -26,7 +25,7 @@ from tests.support.api_clients import ANYBODY
 
 
 def jpeg(seed: int, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A small photograph-like picture of high quality."""
+    """A small photograph-like image of high quality."""
     noise = Image.effect_noise(size, 60).convert("RGB")
     tint = Image.new("RGB", size, (seed * 37 % 256, seed * 91 % 256, seed * 13 % 256))
     out = io.BytesIO()
@@ -35,13 +34,13 @@ def jpeg(seed: int, size: tuple[int, int] = (64, 48)) -> bytes:
 
 
 class ImageHost:
-    """Serves `pictures` by path; `answers` may say otherwise for a path: a status, once per entry."""
+    """Serves `images` by path. Entries of `statuses` are sent first, one per request of that path."""
 
     def __init__(self) -> None:
-        self.pictures: dict[str, bytes] = {}
-        self.answers: dict[str, list[int]] = {}
+        self.images: dict[str, bytes] = {}
+        self.statuses: dict[str, list[int]] = {}
         self.requests: list[str] = []
-        #: What it says in `Retry-After` with an answer that is no picture.
+        #: Sent as `Retry-After` with every error status.
         self.retry_after = ""
         host = self
 
@@ -50,9 +49,9 @@ class ImageHost:
 
             def do_GET(self) -> None:
                 host.requests.append(self.path)
-                planned = host.answers.get(self.path)
-                status = planned.pop(0) if planned else 200 if self.path in host.pictures else 404
-                body = host.pictures.get(self.path, b"") if status == 200 else b""
+                planned = host.statuses.get(self.path)
+                status = planned.pop(0) if planned else 200 if self.path in host.images else 404
+                body = host.images.get(self.path, b"") if status == 200 else b""
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 if status != 200 and host.retry_after:
@@ -69,9 +68,9 @@ class ImageHost:
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def add(self, path: str, picture: bytes) -> str:
-        """Address of a picture that is served from now on."""
-        self.pictures[path] = picture
+    def add(self, path: str, image: bytes) -> str:
+        """Serves an image from now on; returns its URL."""
+        self.images[path] = image
         return self.url + path
 
     def close(self) -> None:
@@ -94,7 +93,7 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         database_url=database_url,
         redis_url=redis_url,
         data_dir=tmp_path,
-        public_url="https://pictures.example",
+        public_url="https://images.example",
         fetch_allow_networks="127.0.0.0/8",
         fetch_allow_ports="*",
         retry_delays="0,0",
@@ -110,22 +109,8 @@ async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
         yield opened
 
 
-@pytest.fixture
-def run(settings: Settings) -> Callable[[Callable[[Runtime], Awaitable[Any]]], Any]:
-    """Runs a story on an event loop with real resources."""
-
-    def run_story(story: Callable[[Runtime], Awaitable[Any]]) -> Any:
-        async def with_resources() -> Any:
-            async with Runtime(settings) as runtime:
-                return await story(runtime)
-
-        return asyncio.run(with_resources())
-
-    return run_story
-
-
-async def upload(runtime: Runtime, csv: str | bytes, caller: Caller = ANYBODY, **given: Any) -> UploadResult:
-    """Submits a CSV with default options."""
+async def upload(runtime: Runtime, csv: str | bytes, caller: Caller = ANYBODY, **overrides: Any) -> UploadResult:
+    """Uploads a CSV with default options."""
     data = csv.encode() if isinstance(csv, str) else csv
     values: dict[str, Any] = {
         "filename": "products.csv",
@@ -134,22 +119,22 @@ async def upload(runtime: Runtime, csv: str | bytes, caller: Caller = ANYBODY, *
         "webhook_url": None,
         "idempotency_key": None,
     }
-    return await accept_upload(runtime, caller, CsvUpload(file=io.BytesIO(data), **(values | given)))
+    return await accept_upload(runtime, caller, CsvUpload(file=io.BytesIO(data), **(values | overrides)))
 
 
 async def work_all(runtime: Runtime) -> None:
-    """Does what workers would do for all open requests, without messages, until nothing more can be done."""
+    """Does the work of the workers for all open requests, without messages, until nothing is left to do."""
     while True:
-        before = [(found.request.id, found.request.sequence) for found in await _open(runtime)]
+        before = [(opened.request.id, opened.request.sequence) for opened in await _list_open(runtime)]
         for request_id, _ in before:
             await ingest.ingest(runtime, request_id)
             await lifecycle.finish(runtime, request_id)
-            while await runtime.db.read(lambda connection, r=request_id: count_claimable(connection, r, 1)):
+            while await runtime.db.read(count_claimable, request_id, 1):
                 await worker_pool.drain(runtime, request_id)
             await lifecycle.finish(runtime, request_id)
-        if before == [(found.request.id, found.request.sequence) for found in await _open(runtime)]:
+        if before == [(opened.request.id, opened.request.sequence) for opened in await _list_open(runtime)]:
             return
 
 
-async def _open(runtime: Runtime) -> list[Any]:
+async def _list_open(runtime: Runtime) -> list[Any]:
     return await runtime.db.read(list_open_requests, None, 100)

@@ -51,7 +51,7 @@ def next_chunk(database: Database, held: RequestLease) -> Snapshot | None:
     return database.write_now(retry.reset_chunk, held)
 
 
-def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
+def test_retry_resets_each_failed_image_once(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5)
 
     first = reopen(database, request_id)
@@ -74,7 +74,7 @@ def test_a_retry_opens_each_failed_image_once(database: Database) -> None:
     assert next_chunk(database, held) is None
 
 
-def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Database) -> None:
+def test_retry_that_is_stopped_can_finish(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5)
     reopen(database, request_id)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
@@ -94,7 +94,7 @@ def test_who_stops_a_request_that_is_being_opened_again_ends_it(database: Databa
     assert (again.failed_images, again.pending_images) == (1, 2)
 
 
-def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database: Database) -> None:
+def test_automatic_retry_finds_temporary_failures_among_permanent_ones(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5, True, False, True, True)
     assert database.read_now(retry.list_due_auto_retries, 9) == [(DEFAULT_TENANT, request_id)]
 
@@ -109,7 +109,7 @@ def test_what_may_have_failed_for_now_is_found_among_many_that_have_not(database
     assert_counters_equal_rows(database, request_id)
 
 
-def test_after_a_deadline_what_was_cut_off_comes_first(database: Database) -> None:
+def test_retry_after_a_deadline_resets_cancelled_images_first(database: Database) -> None:
     request_id = given_request(database, 2, 2, 1, 1)
     record(database, claim_product(database, request_id), 0, FAILED)
     record(database, claim_product(database, request_id), 1, FAILED)
@@ -134,7 +134,7 @@ def test_after_a_deadline_what_was_cut_off_comes_first(database: Database) -> No
     ]
 
 
-def test_a_deletion_that_was_broken_off_is_gone_on_with(database: Database) -> None:
+def test_interrupted_deletion_can_be_completed(database: Database) -> None:
     request_id = given_failures(database, *[True] * 5)
     other = given_request(database, 1)
 

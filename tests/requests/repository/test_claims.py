@@ -28,7 +28,7 @@ from tests.support.scenarios import (
 )
 
 
-def test_products_are_claimed_in_the_order_of_the_file_and_only_once(database: Database) -> None:
+def test_products_are_claimed_once_in_csv_order(database: Database) -> None:
     request_id = given_request(database, 1, 2, 1)
 
     first, second, third, none = (try_claim(database, request_id) for _ in range(4))
@@ -47,7 +47,7 @@ def test_products_are_claimed_in_the_order_of_the_file_and_only_once(database: D
     assert second.started is None
 
 
-def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(database: Database) -> None:
+def test_expired_lease_is_claimed_again_and_fences_off_the_old_worker(database: Database) -> None:
     """Promise P2: nothing is counted twice."""
     request_id = given_request(database, 1)
     dead = claim_product(database, request_id, lease_s=0)
@@ -63,7 +63,7 @@ def test_a_lease_that_ran_out_is_claimed_again_and_its_old_holder_is_fenced_off(
     assert_counters_equal_rows(database, request_id)
 
 
-def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Database) -> None:
+def test_worker_keeps_its_lease_after_recording_the_last_image(database: Database) -> None:
     """Or the call to finish the request, which follows, would be dropped with the work."""
     request_id = given_request(database, 1, 1)
     ended, stopped = claim_product(database, request_id), claim_product(database, request_id)
@@ -79,7 +79,7 @@ def test_who_has_recorded_its_last_image_has_not_lost_its_lease(database: Databa
     assert not database.write_now(claims.renew_lease, stopped, 60)
 
 
-def test_an_image_gets_one_verdict(database: Database) -> None:
+def test_image_is_recorded_once(database: Database) -> None:
     request_id = given_request(database, 2)
     held = claim_product(database, request_id)
     record(database, held, 0, DONE)
@@ -91,7 +91,7 @@ def test_an_image_gets_one_verdict(database: Database) -> None:
     assert get_snapshot(database, request_id).failed_images == 0
 
 
-def test_products_end_as_their_images_did(database: Database) -> None:
+def test_product_status_follows_from_its_images(database: Database) -> None:
     request_id = given_request(database, 2, 2, 2)
     for verdicts in ((DONE, DONE), (DONE, FAILED), (FAILED, FAILED)):
         held = claim_product(database, request_id)
@@ -114,7 +114,7 @@ def test_products_end_as_their_images_did(database: Database) -> None:
     assert_counters_equal_rows(database, request_id)
 
 
-def test_a_product_given_back_is_due_after_its_delay_and_its_crash_count_starts_anew(database: Database) -> None:
+def test_released_product_is_due_after_its_delay_and_resets_its_attempts(database: Database) -> None:
     request_id = given_request(database, 1)
     held = claim_product(database, request_id)
 
@@ -126,7 +126,7 @@ def test_a_product_given_back_is_due_after_its_delay_and_its_crash_count_starts_
     assert (again.attempts, again.images[0].attempts) == (1, 2)
 
 
-def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(database: Database) -> None:
+def test_stopping_request_refuses_claims_and_results(database: Database) -> None:
     request_id = given_request(database, 1, 1)
     held = claim_product(database, request_id)
 
@@ -141,7 +141,7 @@ def test_nothing_is_claimed_or_recorded_while_a_request_is_being_stopped(databas
     )
 
 
-def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) -> None:
+def test_cancelling_changes_pending_images_only(database: Database) -> None:
     request_id = given_request(database, 2, 1, 1)
     record(database, claim_product(database, request_id), 0, DONE)
     done = claim_product(database, request_id)
@@ -159,7 +159,7 @@ def test_cancelling_ends_what_is_pending_and_nothing_else(database: Database) ->
     assert_counters_equal_rows(database, request_id)
 
 
-def test_a_final_status_is_final(database: Database) -> None:
+def test_final_status_is_set_once(database: Database) -> None:
     """Promise P4: of two who finish a request, one does; nobody finishes one that is not done."""
     request_id = given_request(database, 1)
     held = claim_product(database, request_id)
@@ -176,7 +176,7 @@ def test_a_final_status_is_final(database: Database) -> None:
     assert (final.status, final.output_name) == (RequestStatus.COMPLETED, "output-3.csv")
 
 
-def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
+def test_retry_resets_failed_images_only(database: Database) -> None:
     request_id = given_request(database, 2, 1)
     mixed = claim_product(database, request_id)
     record(database, mixed, 0, DONE)
@@ -199,7 +199,7 @@ def test_a_retry_reopens_the_failed_images_only(database: Database) -> None:
     assert_counters_equal_rows(database, request_id)
 
 
-def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one(database: Database) -> None:
+def test_deletion_removes_a_final_request_and_refuses_an_open_one(database: Database) -> None:
     request_id = given_request(database, 1)
     other = given_request(database, 1)
     state = record(database, claim_product(database, request_id), 0, DONE)
@@ -212,7 +212,7 @@ def test_deleting_takes_everything_of_a_final_request_and_nothing_of_an_open_one
     assert left == [(other, ImageStatus.PENDING)]
 
 
-def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
+def test_lost_request_lease_cannot_write(database: Database) -> None:
     """Promise P4: a process that was asleep while another did its work cannot undo what that one did."""
     request_id = given_request(database, 1, 1)
     state = record(database, claim_product(database, request_id), 0, FAILED)
@@ -242,7 +242,7 @@ def test_who_lost_a_hold_changes_nothing_any_more(database: Database) -> None:
     assert_counters_equal_rows(database, request_id)
 
 
-def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_the_request(database: Database) -> None:
+def test_only_the_lease_holder_marks_a_csv_unreadable(database: Database) -> None:
     request_id = given_request(database, 1)
     asleep = acquire_lease(database, request_id, lease_s=0)
     awake = acquire_lease(database, request_id)
@@ -258,7 +258,7 @@ def test_a_csv_is_found_unreadable_by_the_holder_only_and_whatever_else_stops_th
     assert get_snapshot(database, request_id).sequence == stopped.sequence
 
 
-def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) -> None:
+def test_retry_after_a_deadline_includes_cancelled_images(database: Database) -> None:
     request_id = given_request(database, 2, 1)
     record(database, claim_product(database, request_id), 0, FAILED)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
@@ -275,7 +275,7 @@ def test_a_retry_after_a_deadline_takes_up_what_was_cut_off(database: Database) 
     assert_counters_equal_rows(database, request_id)
 
 
-def test_only_temporary_failures_are_retried_by_themselves_and_only_some_times(database: Database) -> None:
+def test_automatic_retries_are_limited_to_temporary_failures(database: Database) -> None:
     request_id = given_request(database, 2, 1, 1)
     mixed = claim_product(database, request_id)
     record(database, mixed, 0, FAILED)

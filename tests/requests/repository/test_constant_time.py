@@ -17,7 +17,7 @@ SMALL, LARGE = 2_500, 15_000
 MOST_MIB = 12
 
 
-def test_memory_does_not_grow_with_the_rows(empty_database_url: str, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_rows(empty_database_url: str, tmp_path: Path) -> None:
     # In a process of its own: what the most is that a process took cannot be asked for again.
     command = [sys.executable, __file__, empty_database_url, str(tmp_path)]
     ran = subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)

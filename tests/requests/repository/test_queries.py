@@ -55,7 +55,7 @@ def given_names(database: Database, *names: str) -> UUID:
 
 @pytest.mark.parametrize("oldest_first", [False, True])
 @pytest.mark.parametrize("backward", [False, True])
-def test_pages_give_every_request_once_in_order(database: Database, oldest_first: bool, backward: bool) -> None:
+def test_request_pages_are_complete_and_ordered(database: Database, oldest_first: bool, backward: bool) -> None:
     made = [given_request(database, 1) for _ in range(10)]
 
     found = walk(lambda window: requests_page(database, window, oldest_first=oldest_first), size=3, backward=backward)
@@ -63,7 +63,7 @@ def test_pages_give_every_request_once_in_order(database: Database, oldest_first
     assert [row.id for row in found] == (made if oldest_first else made[::-1])
 
 
-def test_requests_of_one_moment_are_told_apart(database: Database) -> None:
+def test_requests_created_at_the_same_time_are_paged_once_each(database: Database) -> None:
     made = [given_request(database, 1) for _ in range(7)]
     moment = requests_page(database, PageWindow(1)).rows[0][1].created_at
     database.write_now(lambda connection: connection.execute(update(requests).values(created_at=moment)))
@@ -73,7 +73,7 @@ def test_requests_of_one_moment_are_told_apart(database: Database) -> None:
     assert [row.id for row in found] == sorted(made, reverse=True)
 
 
-def test_page_stays_where_it_is_when_requests_come_in(database: Database) -> None:
+def test_page_does_not_shift_when_requests_are_added(database: Database) -> None:
     made = [given_request(database, 1) for _ in range(4)]
     first = requests_page(database, PageWindow(2))
 
@@ -86,7 +86,7 @@ def test_page_stays_where_it_is_when_requests_come_in(database: Database) -> Non
     assert len(newer.rows) == 1
 
 
-def test_window_between_two_keys(database: Database) -> None:
+def test_page_between_two_keys(database: Database) -> None:
     made = [given_request(database, 1) for _ in range(5)]
     keys = [key for key, _ in requests_page(database, PageWindow(5, backward=False), oldest_first=True).rows]
 
@@ -98,7 +98,7 @@ def test_window_between_two_keys(database: Database) -> None:
     assert (between.more, last.more) == (False, True)
 
 
-def test_requests_of_a_status(database: Database) -> None:
+def test_requests_filtered_by_status(database: Database) -> None:
     kept = given_request(database, 1)
     failed = given_request(database, 1)
     statement = update(requests).where(requests.c.id == failed).values(status=RequestStatus.FAILED)
@@ -112,7 +112,7 @@ def test_requests_of_a_status(database: Database) -> None:
 
 
 @pytest.mark.parametrize("backward", [False, True])
-def test_pages_of_products_of_several_requests(database: Database, backward: bool) -> None:
+def test_product_pages_of_several_requests(database: Database, backward: bool) -> None:
     small, large, empty = given_request(database, 1, 1), given_request(database, *[1] * 7), new_id()
 
     pages = products_of(database, [small, large, empty], PageWindow(3, backward=backward))
@@ -127,7 +127,7 @@ def test_pages_of_products_of_several_requests(database: Database, backward: boo
 
 
 @pytest.mark.parametrize("backward", [False, True])
-def test_search_within_a_request_goes_on_from_page_to_page(database: Database, backward: bool) -> None:
+def test_search_within_a_request_continues_across_pages(database: Database, backward: bool) -> None:
     request_id = given_names(database, "Red sock", "Blue sock", "RED lamp", "red_x", "Tired", "Green")
     given_names(database, "Red in another request")
 
@@ -148,7 +148,7 @@ def test_search_within_a_request_goes_on_from_page_to_page(database: Database, b
     assert count == {request_id: 4}
 
 
-def test_what_a_search_does_not_find_is_neither_before_nor_behind_its_page(database: Database) -> None:
+def test_search_page_flags_ignore_products_that_do_not_match(database: Database) -> None:
     alone = given_names(database, "Blue sock", "Red sock", "Blue lamp")
     among = given_names(database, "Red sock", "Red lamp", "Red hat")
 
@@ -161,7 +161,7 @@ def test_what_a_search_does_not_find_is_neither_before_nor_behind_its_page(datab
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("size", [1, 3, 7, 8])
-def test_pages_give_every_product_of_a_request_once(database: Database, size: int, backward: bool) -> None:
+def test_product_pages_contain_every_product_once(database: Database, size: int, backward: bool) -> None:
     request_id = given_request(database, *[1] * 7)
 
     found = walk(lambda window: products_of(database, [request_id], window)[request_id], size=size, backward=backward)
@@ -169,7 +169,7 @@ def test_pages_give_every_product_of_a_request_once(database: Database, size: in
     assert [row.position for row in found] == list(range(7))
 
 
-def test_products_of_a_status_within_requests(database: Database) -> None:
+def test_products_of_requests_filtered_by_status(database: Database) -> None:
     request_id = given_request(database, *[1] * 6)
     odd = update(products).where(products.c.position.in_([1, 3, 5])).values(status=ProductStatus.FAILED)
     database.write_now(lambda connection: connection.execute(odd))
@@ -190,7 +190,7 @@ def test_products_of_a_status_within_requests(database: Database) -> None:
     assert counts == [{request_id: 6}, {request_id: 3}, {}]
 
 
-def test_empty_window_still_tells_whether_there_is_more(database: Database) -> None:
+def test_empty_page_reports_more_rows(database: Database) -> None:
     request_id = given_request(database, 1)
 
     page = products_of(database, [request_id], PageWindow(0))[request_id]
@@ -214,7 +214,7 @@ def test_empty_window_still_tells_whether_there_is_more(database: Database) -> N
         ("nothing has this", []),
     ],
 )
-def test_search_takes_a_text_literally_whatever_its_case(database: Database, text: str, expected: list[str]) -> None:
+def test_search_is_literal_and_ignores_case(database: Database, text: str, expected: list[str]) -> None:
     given_names(database, "100% cotton", "Cotton sock", "a_b", "axb", "ÄPFEL", "*star*", "[x]?", "x", "back\\slash")
 
     page = products_page(database, PageWindow(20), name_contains=text)
@@ -224,7 +224,7 @@ def test_search_takes_a_text_literally_whatever_its_case(database: Database, tex
     assert count == len(expected)
 
 
-def test_products_of_all_requests_by_identifier(database: Database) -> None:
+def test_products_of_all_requests_are_ordered_by_id(database: Database) -> None:
     first, second = given_request(database, 1, 1, 1), given_request(database, 1, 1)
 
     found = walk(lambda window: products_page(database, window), size=2)
@@ -237,7 +237,7 @@ def test_products_of_all_requests_by_identifier(database: Database) -> None:
     assert len(found) == count == 5
 
 
-def test_single_rows(database: Database) -> None:
+def test_single_objects_are_found_only_by_their_tenant(database: Database) -> None:
     request_id = given_request(database, 2)
     product_id = products_page(database, PageWindow(1)).rows[0][1].id
 
@@ -267,7 +267,7 @@ def test_single_rows(database: Database) -> None:
     assert nothing == [None] * 6
 
 
-def test_counting_all_products_follows_the_ingestion(database: Database) -> None:
+def test_product_count_grows_with_ingestion(database: Database) -> None:
     request_id = given_request(database, 1, total_products=2, total_images=2)
     before = database.read_now(product_queries.count_products, DEFAULT_TENANT)
 

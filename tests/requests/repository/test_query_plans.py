@@ -1,4 +1,4 @@
-"""How the databases read pages: through an index, and never more the more rows there are."""
+"""Query plans: pages are read through an index, and their cost does not grow with the table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.scenarios import FAILED, given_request
 
-MOMENT, ID = 1_700_000_000.0, UUID(int=1 << 100)
+CREATED_AT, ID = 1_700_000_000.0, UUID(int=1 << 100)
 WINDOWS: dict[str, Callable[[Any], PageWindow]] = {
     "first": lambda _: PageWindow(2),
     "last": lambda _: PageWindow(2, backward=True),
@@ -43,7 +43,7 @@ Read = Callable[[Connection, PageWindow, list[UUID]], Any]
 PAGES: dict[str, tuple[Any, Read]] = {
     **{
         f"requests, status {status}, {'oldest' if oldest else 'newest'} first": (
-            (MOMENT, ID),
+            (CREATED_AT, ID),
             lambda connection, window, _, status=status, oldest=oldest: queries.requests_page(
                 connection, DEFAULT_TENANT, window, status=status, oldest_first=oldest
             ),
@@ -83,32 +83,32 @@ PAGES: dict[str, tuple[Any, Read]] = {
 }
 
 
-#: Of one request, PostgreSQL takes either index when its products are few.
-OF_A_STATUS = [
+#: Not `products of requests`: with few products in a request, PostgreSQL takes either index.
+FILTERED_BY_STATUS = [
     name for name in PAGES if "status" in name and "status None" not in name and "products of requests" not in name
 ]
 
 
 class Plans:
-    """How the database means to run each statement that reaches it, as one line per step."""
+    """Collects the query plan of each statement, one line per step."""
 
     def __init__(self, database: Database, *, writing: bool = False) -> None:
         self._engine = database._writer if writing else database._reader
         self._sqlite = database.sqlite
-        self._asking = False
+        self._is_explaining = False
         self.steps: list[str] = []
 
     def __enter__(self) -> Plans:
-        event.listen(self._engine, "before_cursor_execute", self._note)
+        event.listen(self._engine, "before_cursor_execute", self._explain)
         return self
 
     def __exit__(self, *_: object) -> None:
-        event.remove(self._engine, "before_cursor_execute", self._note)
+        event.remove(self._engine, "before_cursor_execute", self._explain)
 
-    def _note(self, connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if self._asking or not statement.startswith(("SELECT", "UPDATE", "DELETE")):
+    def _explain(self, connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if self._is_explaining or not statement.startswith(("SELECT", "UPDATE", "DELETE")):
             return
-        self._asking = True
+        self._is_explaining = True
         try:
             if self._sqlite:
                 rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
@@ -118,7 +118,7 @@ class Plans:
                 plan = found if isinstance(found, list) else json.loads(found)
                 self.steps += list(_steps(plan[0]["Plan"]))
         finally:
-            self._asking = False
+            self._is_explaining = False
 
 
 def _steps(plan: dict[str, Any]) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _steps(plan: dict[str, Any]) -> Iterator[str]:
 def steps(database: Database, read: Callable[[Connection], Any], *, writing: bool = False) -> list[str]:
     def work(connection: Connection) -> None:
         if not database.sqlite:
-            # What it does when there are few rows tells nothing of many.
+            # Otherwise PostgreSQL scans tables that have few rows.
             connection.execute(text("SET LOCAL enable_seqscan = off"))
             connection.execute(text("SET LOCAL enable_sort = off"))
         read(connection)
@@ -142,7 +142,7 @@ def steps(database: Database, read: Callable[[Connection], Any], *, writing: boo
 
 
 def grows_with_the_table(step: str) -> bool:
-    """Whether all rows are looked through or put in order; a walk along an index ends with the page."""
+    """Whether the step scans or sorts a whole table; an index scan ends with the page."""
     return (
         "Seq Scan" in step
         or step.startswith(("Sort", "Incremental Sort"))
@@ -153,17 +153,17 @@ def grows_with_the_table(step: str) -> bool:
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_read_along_an_index(database: Database, name: str, window: str) -> None:
+def test_page_is_read_through_an_index(database: Database, name: str, window: str) -> None:
     request_id = given_request(database, 1)
     key, read = PAGES[name]
-    asked = WINDOWS[window](key)
+    page_window = WINDOWS[window](key)
 
-    found = steps(database, lambda connection: read(connection, asked, [request_id]))
+    found = steps(database, lambda connection: read(connection, page_window, [request_id]))
 
     assert found
     growing = [step for step in found if grows_with_the_table(step)]
     if name.startswith("products of requests"):
-        # The rows of the page, which other steps have found, are put in order.
+        # The rows of the page are sorted after other steps have found them.
         assert len(growing) <= 1
         assert all("Sort" in step or "TEMP B-TREE FOR ORDER BY" in step for step in growing)
     else:
@@ -171,8 +171,8 @@ def test_a_page_is_read_along_an_index(database: Database, name: str, window: st
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("name", OF_A_STATUS)
-def test_a_page_of_one_status_reads_no_rows_of_others(database: Database, name: str, window: str) -> None:
+@pytest.mark.parametrize("name", FILTERED_BY_STATUS)
+def test_page_filtered_by_status_reads_only_that_status(database: Database, name: str, window: str) -> None:
     request_id = given_request(database, 1)
     key, read = PAGES[name]
 
@@ -183,7 +183,7 @@ def test_a_page_of_one_status_reads_no_rows_of_others(database: Database, name: 
     assert [step for step in through if "status" not in step.replace("_status_", "")] == []
 
 
-def test_a_table_that_is_looked_through_is_noticed(database: Database) -> None:
+def test_full_table_scan_is_detected(database: Database) -> None:
     given_request(database, 1)
 
     found = steps(
@@ -194,72 +194,70 @@ def test_a_table_that_is_looked_through_is_noticed(database: Database) -> None:
     assert any(grows_with_the_table(step) for step in found)
 
 
-def test_images_are_read_through_an_index(database: Database) -> None:
+def test_images_of_products_are_read_through_an_index(database: Database) -> None:
     request_id = given_request(database, 1)
 
     found = steps(database, lambda connection: queries.images_of_products(connection, DEFAULT_TENANT, [request_id]))
 
     assert any("uq_images_product_id_position" in step for step in found)
-    # Those that were found are put in order.
+    # The images found are sorted.
     assert sum(grows_with_the_table(step) for step in found) <= 1
     assert not any("Seq Scan" in step or step.startswith("SCAN") for step in found)
 
 
-def test_nothing_that_is_done_to_a_request_looks_through_a_table(database: Database) -> None:
-    """From the first claim to the deletion: the time of each statement is that of its chunk, whatever the size."""
+def test_no_statement_on_a_request_scans_a_table(database: Database) -> None:
+    """The cost of each statement, from the first claim to the deletion, depends on its chunk and not on the table."""
     request_id = given_request(database, 1, 1, webhook_url="https://hooks.example")
     found: list[str] = []
 
-    def do(deed: Callable[[Connection], Any]) -> Any:
-        told = []
-        found.extend(steps(database, lambda connection: told.append(deed(connection)), writing=True))
-        return told[-1]
+    def do(statement: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        results = []
 
-    claim = do(lambda connection: claims.claim_product(connection, request_id, 60))
-    do(lambda connection: claims.renew_lease(connection, claim, 60))
-    do(lambda connection: claims.mark_crash_suspect(connection, claim, claim.images[0].id))
-    failed = replace(FAILED, error_retryable=True)
-    state = do(lambda connection: claims.record_image(connection, claim, claim.images[0].id, failed))
-    do(lambda connection: claims.release_product(connection, claim, 0))
-    do(lambda connection: work_queries.list_open_requests(connection, None, 500))
-    do(lambda connection: work_queries.count_claimable(connection, request_id, 32))
-    for again in (retry.start_auto_retry, retry.start_retry):
-        state = do(
-            lambda connection: transitions.mark_stopping(
-                connection, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE
-            )
-        )
-        held = do(lambda connection: transitions.acquire(connection, request_id, 60))
-        do(lambda connection, held=held: transitions.renew(connection, held, 60))
-        do(lambda connection, held=held: transitions.cancel_chunk(connection, held))
-        do(lambda connection, held=held: list(read_output_rows(connection, request_id, 0, 1_000)))
-        failure = RequestFailureCode.DEADLINE if again is retry.start_retry else None
-        end = FinalState(RequestStatus.FAILED, failure, "output-1.csv", max_auto_retries=1)
-        ended = do(lambda connection, held=held, state=state, end=end: transitions.finish(connection, held, state, end))
-        assert ended is not None
-        do(lambda connection: webhook_outbox.list_due(connection, 500))
-        do(lambda connection: retry.list_due_auto_retries(connection, 500))
-        assert do(lambda connection, again=again: again(connection, DEFAULT_TENANT, request_id)) is not None
-        held = do(lambda connection: transitions.acquire(connection, request_id, 60))
-        do(lambda connection, held=held: retry.reset_chunk(connection, held))
-        do(lambda connection, held=held: transitions.release(connection, held))
-    state = do(
-        lambda connection: transitions.mark_stopping(
-            connection, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED
-        )
-    )
-    held = do(lambda connection: transitions.acquire(connection, request_id, 60))
-    do(lambda connection: transitions.cancel_chunk(connection, held))
-    end = FinalState(RequestStatus.CANCELLED, None, "output-1.csv")
-    assert do(lambda connection: transitions.finish(connection, held, state, end)) is not None
-    for look in (work_queries.list_expired, work_queries.list_deleting):
-        do(lambda connection, look=look: look(connection, 0, 500))
-    do(lambda connection: work_queries.list_with_leftover_objects(connection, 500))
-    assert do(lambda connection: transitions.start_deletion(connection, DEFAULT_TENANT, request_id))
+        def run(connection: Connection) -> None:
+            results.append(statement(connection, *arguments, **options))
+
+        found.extend(steps(database, run, writing=True))
+        return results[-1]
+
+    _run_life_cycle(do, request_id)
 
     assert len(found) > 60
-    # What a step has found may be put in order.
     tables = tuple(f"SCAN {table}" for table in metadata.tables)
     assert [step for step in found if "Seq Scan" in step or (step.startswith(tables) and "USING" not in step)] == []
     for index in ("ix_images_failed_in_order", "ix_images_failed_for_now"):
         assert any(index in step for step in found)
+
+
+def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
+    """Claims, fails, stops, retries twice, cancels and deletes a request of two products."""
+    claim = do(claims.claim_product, request_id, 60)
+    do(claims.renew_lease, claim, 60)
+    do(claims.mark_crash_suspect, claim, claim.images[0].id)
+    state = do(claims.record_image, claim, claim.images[0].id, replace(FAILED, error_retryable=True))
+    do(claims.release_product, claim, 0)
+    do(work_queries.list_open_requests, None, 500)
+    do(work_queries.count_claimable, request_id, 32)
+    for start_retry in (retry.start_auto_retry, retry.start_retry):
+        state = do(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
+        lease = do(transitions.acquire, request_id, 60)
+        do(transitions.renew, lease, 60)
+        do(transitions.cancel_chunk, lease)
+        do(read_output_rows, request_id, 0, 1_000)
+        failure_code = RequestFailureCode.DEADLINE if start_retry is retry.start_retry else None
+        final = FinalState(RequestStatus.FAILED, failure_code, "output-1.csv", max_auto_retries=1)
+        assert do(transitions.finish, lease, state, final) is not None
+        do(webhook_outbox.list_due, 500)
+        do(retry.list_due_auto_retries, 500)
+        assert do(start_retry, DEFAULT_TENANT, request_id) is not None
+        lease = do(transitions.acquire, request_id, 60)
+        do(retry.reset_chunk, lease)
+        do(transitions.release, lease)
+    state = do(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    lease = do(transitions.acquire, request_id, 60)
+    do(transitions.cancel_chunk, lease)
+    final = FinalState(RequestStatus.CANCELLED, None, "output-1.csv")
+    assert do(transitions.finish, lease, state, final) is not None
+    do(work_queries.list_expired, 0, 500)
+    do(work_queries.list_deleting, 0, 500)
+    do(work_queries.list_with_leftover_objects, 500)
+    assert do(transitions.start_deletion, DEFAULT_TENANT, request_id)

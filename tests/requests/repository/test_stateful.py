@@ -1,7 +1,7 @@
-"""The statements in any order, by anybody who ever had the right to them (promises P2 and P4).
+"""Statements in any order, by any process that ever held a lease (promises P2 and P4).
 
-Hypothesis plays workers that sleep, die and wake up late. What an old claim or hold may still do is decided here from
-the rows alone, and compared with what the statements do; a refusal must leave every row as it was.
+Hypothesis plays workers that sleep, crash and wake up late. The test derives from the rows what an old claim or lease
+may still do, and compares it with what the statements do. A refused statement must leave every row unchanged.
 """
 
 from __future__ import annotations
@@ -43,37 +43,37 @@ from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import DONE, FAILED, get_snapshot
 
-FOR_NOW = replace(FAILED, error_retryable=True)
-#: Over at once, or not within the test.
+TEMPORARY = replace(FAILED, error_retryable=True)
+#: Expires at once, or not within the test.
 LEASES = st.sampled_from([0.0, 60.0])
-VERDICTS = st.sampled_from([DONE, DONE, FAILED, FOR_NOW])
-#: Which of those that there are; hypothesis shrinks towards the newest.
-WHICH = st.integers(0, 3)
+RESULTS = st.sampled_from([DONE, DONE, FAILED, TEMPORARY])
+#: Index from the newest entry; hypothesis shrinks towards the newest.
+INDEX = st.integers(0, 3)
 AUTO_RETRIES = 2
 
 
 class Life(RuleBasedStateMachine):
-    """The life of one request, driven by everybody at once."""
+    """The life cycle of one request, driven by several processes at once."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
         self.database = database
         self.claims: list[ClaimedProduct] = []
-        self.holds: list[RequestLease] = []
+        self.leases: list[RequestLease] = []
         self.tries: list[webhook_outbox.ClaimedDelivery] = []
         self.layout: list[int] = []
         self.id = UUID(int=0)
-        #: The request as it was after the last step, and whether a step since then may have opened it.
+        #: The request after the last step, and whether a step since then retried it.
         self.last: Snapshot | None = None
         self.reopened = False
 
-    # --- Taking in.
+    # --- Ingestion.
 
     @initialize(
         layout=st.lists(st.integers(1, 3), min_size=1, max_size=4),
         first=st.sampled_from([4, 4, 2, 1]),
         lives=st.sampled_from([0, 0, 1, 2]),
-        verdicts=st.lists(VERDICTS, min_size=24, max_size=24),
+        results=st.lists(RESULTS, min_size=24, max_size=24),
         stopped=st.sampled_from([None, None, TerminationReason.DEADLINE]),
     )
     def accept(
@@ -81,10 +81,10 @@ class Life(RuleBasedStateMachine):
         layout: list[int],
         first: int,
         lives: int,
-        verdicts: list[claims.ImageResult],
+        results: list[claims.ImageResult],
         stopped: TerminationReason | None,
     ) -> None:
-        """A request that is new, or has ended and been retried already: by chance alone few would come that far."""
+        """A request that is new or was already retried: random steps alone rarely get that far."""
         self.layout, self.id = layout, new_id()
         new = NewRequest(
             self.id,
@@ -103,19 +103,19 @@ class Life(RuleBasedStateMachine):
             self.claim(60)
             if stopped:
                 self.stop(stopped)
-            self.work_off(verdicts[: sum(layout)])
+            self.work_off(results[: sum(layout)])
             self.end_properly()
             self.write(retry.start_retry, DEFAULT_TENANT, self.id)
 
-    @precondition(lambda self: self.holds)
-    @rule(which=WHICH, count=st.integers(1, 2), beside=st.sampled_from([0, 0, 0, 1, -1]), lease_s=LEASES)
-    def insert_chunk(self, which: int, count: int, beside: int, lease_s: float) -> None:
-        held, start = self.pick(self.holds, which), get_snapshot(self.database, self.id).ingested_products + beside
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX, count=st.integers(1, 2), offset=st.sampled_from([0, 0, 0, 1, -1]), lease_s=LEASES)
+    def insert_chunk(self, which: int, count: int, offset: int, lease_s: float) -> None:
+        lease, start = self.pick(self.leases, which), get_snapshot(self.database, self.id).ingested_products + offset
         chunk = self.rows(max(start, 0), count)
         if not chunk:
             return
-        with self.refused_unless(self.is_mine(held) and not beside):
-            self.write(create.insert_chunk, held, chunk, lease_s)
+        with self.refused_unless(self.is_mine(lease) and not offset):
+            self.write(create.insert_chunk, lease, chunk, lease_s)
 
     # --- Workers.
 
@@ -136,19 +136,19 @@ class Life(RuleBasedStateMachine):
             self.claims.append(claimed)
 
     @precondition(lambda self: self.claims)
-    @rule(which=WHICH, number=st.integers(0, 2), verdict=VERDICTS)
-    def record(self, which: int, number: int, verdict: claims.ImageResult) -> None:
+    @rule(which=INDEX, number=st.integers(0, 2), result=RESULTS)
+    def record(self, which: int, number: int, result: claims.ImageResult) -> None:
         claim = self.pick(self.claims, which)
         image_id = self.pick(list(claim.images), number).id
         image = next(row for row in self.images_of(claim) if row.id == image_id)
         request, pending = get_snapshot(self.database, self.id), image.status is ImageStatus.PENDING
-        going = request.status is RequestStatus.PROCESSING and request.termination_reason is None
-        with self.refused_unless(self.is_newest(claim) and pending and going):
-            state = self.write(claims.record_image, claim, image.id, verdict)
+        is_running = request.status is RequestStatus.PROCESSING and request.termination_reason is None
+        with self.refused_unless(self.is_newest(claim) and pending and is_running):
+            state = self.write(claims.record_image, claim, image.id, result)
             assert state.finished_images == request.finished_images + 1
 
     @precondition(lambda self: self.claims)
-    @rule(which=WHICH, lease_s=LEASES)
+    @rule(which=INDEX, lease_s=LEASES)
     def renew_lease(self, which: int, lease_s: float) -> None:
         claim = self.pick(self.claims, which)
         newest = self.is_newest(claim)
@@ -156,42 +156,42 @@ class Life(RuleBasedStateMachine):
             assert self.write(claims.renew_lease, claim, lease_s) == newest
 
     @precondition(lambda self: self.claims)
-    @rule(which=WHICH, delay_s=LEASES)
+    @rule(which=INDEX, delay_s=LEASES)
     def release_product(self, which: int, delay_s: float) -> None:
         claim = self.pick(self.claims, which)
         with self.unchanged_unless(self.is_newest(claim)):
             self.write(claims.release_product, claim, delay_s)
 
     @precondition(lambda self: self.claims)
-    @rule(which=WHICH, number=st.integers(0, 2))
-    def suspect_image(self, which: int, number: int) -> None:
+    @rule(which=INDEX, number=st.integers(0, 2))
+    def mark_crash_suspect(self, which: int, number: int) -> None:
         claim = self.pick(self.claims, which)
         newest = self.is_newest(claim)
         with self.unchanged_unless(newest):
             assert self.write(claims.mark_crash_suspect, claim, self.pick(list(claim.images), number).id) == newest
 
-    @rule(verdicts=st.lists(VERDICTS, min_size=12, max_size=12))
-    def work_off(self, verdicts: list[claims.ImageResult]) -> None:
-        """A diligent worker who finds every lease run out, so that ends are reached at all."""
+    @rule(results=st.lists(RESULTS, min_size=12, max_size=12))
+    def work_off(self, results: list[claims.ImageResult]) -> None:
+        """A worker that finds every lease expired and records every image, so that requests do finish."""
         self.time_passes()
         while claim := self.write(claims.claim_product, self.id, 60):
             self.claims.append(claim)
-            for image, ended in zip(claim.images, verdicts, strict=False):
+            for image, ended in zip(claim.images, results, strict=False):
                 self.write(claims.record_image, claim, image.id, ended)
 
     @rule()
     def time_passes(self) -> None:
-        """Every lease and hold runs out, every pause ends; the request's next retry falls due."""
+        """Every lease expires, and every delay ends."""
         for table in (products, requests, webhook_deliveries):
             mine = (table.c.id if table is requests else table.c.request_id) == self.id
             due = table.c.lease_until if table is requests else table.c.due_at
             overdue = update(table).where(mine, due.is_not(None)).values({due.name: database_now()})
             self.write(lambda connection, overdue=overdue: connection.execute(overdue))
 
-    # --- The end.
+    # --- Lease, stopping, finishing, retry.
 
     @rule(lease_s=LEASES)
-    def take_hold(self, lease_s: float) -> None:
+    def acquire_lease(self, lease_s: float) -> None:
         free = any(
             found.is_lease_free
             for found in self.read(work_queries.list_open_requests, None, 1000)
@@ -200,92 +200,92 @@ class Life(RuleBasedStateMachine):
         taken = self.write(transitions.acquire, self.id, lease_s)
         assert (taken is not None) == free
         if taken:
-            self.holds.append(taken)
+            self.leases.append(taken)
 
-    @precondition(lambda self: self.holds)
-    @rule(which=WHICH, lease_s=LEASES)
-    def extend_hold(self, which: int, lease_s: float) -> None:
-        held = self.pick(self.holds, which)
-        # Who has ended the request has not lost it.
-        mine = self.has_newest_token(held)
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX, lease_s=LEASES)
+    def renew_request_lease(self, which: int, lease_s: float) -> None:
+        lease = self.pick(self.leases, which)
+        # Finishing the request does not lose the lease.
+        mine = self.has_newest_token(lease)
         with self.unchanged_unless(mine):
-            assert self.write(transitions.renew, held, lease_s) == mine
+            assert self.write(transitions.renew, lease, lease_s) == mine
 
-    @precondition(lambda self: self.holds)
-    @rule(which=WHICH)
-    def release_hold(self, which: int) -> None:
-        held = self.pick(self.holds, which)
-        with self.unchanged_unless(self.is_mine(held)):
-            self.write(transitions.release, held)
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX)
+    def release_lease(self, which: int) -> None:
+        lease = self.pick(self.leases, which)
+        with self.unchanged_unless(self.is_mine(lease)):
+            self.write(transitions.release, lease)
 
     @rule(reason=st.sampled_from([TerminationReason.CANCELLED, TerminationReason.DEADLINE]))
     def stop(self, reason: TerminationReason) -> None:
         request = get_snapshot(self.database, self.id)
-        going = not request.status.is_terminal and request.termination_reason is None
-        with self.unchanged_unless(going):
-            assert (self.write(transitions.mark_stopping, DEFAULT_TENANT, self.id, reason) is not None) == going
+        is_running = not request.status.is_terminal and request.termination_reason is None
+        with self.unchanged_unless(is_running):
+            assert (self.write(transitions.mark_stopping, DEFAULT_TENANT, self.id, reason) is not None) == is_running
 
-    @precondition(lambda self: self.holds)
-    @rule(which=WHICH)
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX)
     def mark_unreadable(self, which: int) -> None:
-        held = self.pick(self.holds, which)
+        lease = self.pick(self.leases, which)
         stops = (
-            self.is_mine(held)
+            self.is_mine(lease)
             and get_snapshot(self.database, self.id).termination_reason is not TerminationReason.CSV_UNREADABLE
         )
         with self.unchanged_unless(stops):
-            assert (self.write(transitions.mark_unreadable, held) is not None) == stops
+            assert (self.write(transitions.mark_unreadable, lease) is not None) == stops
 
-    @precondition(lambda self: self.holds)
-    @rule(which=WHICH)
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX)
     def cancel_chunk(self, which: int) -> None:
-        held, request = self.pick(self.holds, which), get_snapshot(self.database, self.id)
-        if not self.unended_products():
+        lease, request = self.pick(self.leases, which), get_snapshot(self.database, self.id)
+        if not self.count_unfinished_products():
             with self.unchanged_unless(False):
-                assert not self.write(transitions.cancel_chunk, held)
+                assert not self.write(transitions.cancel_chunk, lease)
             return
-        with self.refused_unless(self.is_mine(held) and request.termination_reason is not None):
-            assert self.write(transitions.cancel_chunk, held)
+        with self.refused_unless(self.is_mine(lease) and request.termination_reason is not None):
+            assert self.write(transitions.cancel_chunk, lease)
 
-    @precondition(lambda self: self.holds)
-    @rule(which=WHICH, seen_long_ago=st.booleans(), unreadable=st.sampled_from([False, False, False, True]))
-    def finish(self, which: int, seen_long_ago: bool, unreadable: bool) -> None:
-        held, request = self.pick(self.holds, which), get_snapshot(self.database, self.id)
-        seen = held.request if seen_long_ago else request
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX, is_stale=st.booleans(), unreadable=st.sampled_from([False, False, False, True]))
+    def finish(self, which: int, is_stale: bool, unreadable: bool) -> None:
+        lease, request = self.pick(self.leases, which), get_snapshot(self.database, self.id)
+        seen = lease.request if is_stale else request
         status, failure = final_status(seen)
         if unreadable:
             status, failure = RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
-        if failure is RequestFailureCode.CSV_UNREADABLE and self.unended_products():
-            # Never begun: services.completion looks, and what it saw cannot change under its hold.
+        if failure is RequestFailureCode.CSV_UNREADABLE and self.count_unfinished_products():
+            # `lifecycle` does not try this: what it has read cannot change under its lease.
             return
         complete = not request.pending_images or failure is RequestFailureCode.CSV_UNREADABLE
-        ends = self.is_mine(held) and seen.termination_reason is request.termination_reason and complete
-        end = FinalState(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
+        ends = self.is_mine(lease) and seen.termination_reason is request.termination_reason and complete
+        end = FinalState(status, failure, f"output-{lease.token}.csv", AUTO_RETRIES, 0)
         with self.unchanged_unless(ends):
-            assert (self.write(transitions.finish, held, seen, end) is not None) == ends
+            assert (self.write(transitions.finish, lease, seen, end) is not None) == ends
 
     @rule()
     def end_properly(self) -> None:
-        """A diligent process: the rows taken in, and if nothing is pending then, or it is being stopped, the end."""
+        """A process that inserts all rows, and finishes the request if nothing is pending or it is stopping."""
         self.time_passes()
-        held = self.write(transitions.acquire, self.id, 60)
-        if held is None:
+        lease = self.write(transitions.acquire, self.id, 60)
+        if lease is None:
             return
-        self.holds.append(held)
-        if held.request.needs_rows:
-            rest = self.rows(held.request.ingested_products, len(self.layout))
-            self.write(create.insert_chunk, held, rest, 60)
-        while held.request.termination_reason is not None and self.write(transitions.cancel_chunk, held):
+        self.leases.append(lease)
+        if lease.request.needs_rows:
+            rest = self.rows(lease.request.ingested_products, len(self.layout))
+            self.write(create.insert_chunk, lease, rest, 60)
+        while lease.request.termination_reason is not None and self.write(transitions.cancel_chunk, lease):
             pass
         seen = get_snapshot(self.database, self.id)
-        if self.unended_products():
+        if self.count_unfinished_products():
             return
         status, failure = final_status(seen)
-        end = FinalState(status, failure, f"output-{held.token}.csv", AUTO_RETRIES, 0)
-        assert self.write(transitions.finish, held, seen, end) is not None
+        end = FinalState(status, failure, f"output-{lease.token}.csv", AUTO_RETRIES, 0)
+        assert self.write(transitions.finish, lease, seen, end) is not None
 
-    @rule(by_itself=st.booleans())
-    def reopen(self, by_itself: bool) -> None:
+    @rule(automatic=st.booleans())
+    def reopen(self, automatic: bool) -> None:
         request = get_snapshot(self.database, self.id)
         tried_again = {ImageStatus.FAILED}
         if request.failure_code is RequestFailureCode.DEADLINE:
@@ -295,7 +295,7 @@ class Life(RuleBasedStateMachine):
                 select(images.c.status, images.c.error_retryable).where(images.c.request_id == self.id)
             ).all()
         )
-        if by_itself:
+        if automatic:
             due = (DEFAULT_TENANT, self.id) in self.read(retry.list_due_auto_retries, 1000)
             opens = due and any(row.status is ImageStatus.FAILED and row.error_retryable for row in failed)
             assert due == opens
@@ -303,7 +303,7 @@ class Life(RuleBasedStateMachine):
             opens = request.status.is_terminal and any(row.status in tried_again for row in failed)
         self.reopened = opens
         with self.unchanged_unless(opens):
-            state = self.write(retry.start_auto_retry if by_itself else retry.start_retry, DEFAULT_TENANT, self.id)
+            state = self.write(retry.start_auto_retry if automatic else retry.start_retry, DEFAULT_TENANT, self.id)
             assert (state is not None) == opens
 
     # --- Webhooks.
@@ -320,7 +320,7 @@ class Life(RuleBasedStateMachine):
             self.tries.append(claimed)
 
     @precondition(lambda self: self.tries)
-    @rule(which=WHICH, error=st.sampled_from([None, "refused"]), delay_s=st.sampled_from([None, 0.0, 60.0]))
+    @rule(which=INDEX, error=st.sampled_from([None, "refused"]), delay_s=st.sampled_from([None, 0.0, 60.0]))
     def record_delivery(self, which: int, error: str | None, delay_s: float | None) -> None:
         tried = self.pick(self.tries, which)
         row = self.read(
@@ -352,7 +352,7 @@ class Life(RuleBasedStateMachine):
             assert_counters_equal_rows(self.database, self.id)
 
     @invariant()
-    def nothing_goes_back(self) -> None:
+    def state_never_goes_back(self) -> None:
         if not self.layout:
             return
         before, after = self.last, get_snapshot(self.database, self.id)
@@ -367,12 +367,12 @@ class Life(RuleBasedStateMachine):
                 before.output_name,
                 before.finished_images,
             )
-        # What is published is told apart by its sequence.
+        # Watchers tell snapshots apart by their sequence.
         if after.sequence == before.sequence:
             assert replace(after, updated_at=before.updated_at) == before
 
     @invariant()
-    def an_end_is_told_once(self) -> None:
+    def each_end_has_one_delivery(self) -> None:
         of_generation = self.read(
             lambda connection: connection.execute(
                 select(webhook_deliveries.c.generation, func.count())
@@ -386,7 +386,7 @@ class Life(RuleBasedStateMachine):
             expected = range(1, request.generation + request.status.is_terminal)
             assert sorted(generation for generation, _ in of_generation) == list(expected)
 
-    # --- What the rows say.
+    # --- Reads of the rows.
 
     def write(self, statement: Callable[..., Any], *arguments: Any) -> Any:
         return self.database.write_now(statement, *arguments)
@@ -408,16 +408,16 @@ class Life(RuleBasedStateMachine):
     def is_newest(self, claim: ClaimedProduct) -> bool:
         return bool(self.product_of(claim).lease_token == claim.lease_token)
 
-    def is_mine(self, held: RequestLease) -> bool:
-        return self.has_newest_token(held) and not get_snapshot(self.database, self.id).status.is_terminal
+    def is_mine(self, lease: RequestLease) -> bool:
+        return self.has_newest_token(lease) and not get_snapshot(self.database, self.id).status.is_terminal
 
-    def has_newest_token(self, held: RequestLease) -> bool:
+    def has_newest_token(self, lease: RequestLease) -> bool:
         token: int = self.read(
             lambda connection: connection.execute(
                 select(requests.c.lease_token).where(requests.c.id == self.id)
             ).scalar_one()
         )
-        return token == held.token
+        return token == lease.token
 
     def product_of(self, claim: ClaimedProduct) -> Row[Any]:
         found: Row[Any] = self.read(
@@ -431,7 +431,7 @@ class Life(RuleBasedStateMachine):
         )
         return found
 
-    def unended_products(self) -> int:
+    def count_unfinished_products(self) -> int:
         count: int = self.read(
             lambda connection: connection.execute(
                 select(func.count()).where(products.c.request_id == self.id, products.c.due_at.is_not(None))
@@ -475,9 +475,9 @@ def _all_rows(connection: Connection, request_id: UUID) -> list[list[Any]]:
     ]
 
 
-# Seconds, unless it fails: then the shortest story is looked for, which takes minutes.
+# Takes seconds unless it fails: hypothesis then searches for the shortest example, which takes minutes.
 @pytest.mark.timeout(600)
-def test_anybody_does_anything_in_any_order(database: Database) -> None:
+def test_any_order_of_statements_keeps_the_invariants(database: Database) -> None:
     class LifeHere(Life):
         def __init__(self) -> None:
             super().__init__(database)

@@ -20,11 +20,11 @@ def read(database: Database) -> Statistics:
     return database.read_now(statistics.read_statistics)
 
 
-def test_nothing_is_open(database: Database) -> None:
+def test_statistics_of_an_empty_service_are_zero(database: Database) -> None:
     assert read(database) == Statistics({RequestStatus.PENDING: 0, RequestStatus.PROCESSING: 0}, 0, 0, 0.0, 0, 0)
 
 
-def test_what_is_open_and_what_of_it_could_be_done(database: Database) -> None:
+def test_statistics_count_open_and_claimable_work(database: Database) -> None:
     # Given a request of which one product is done and one is under way, a new one, and one that has ended,
     begun, new, ended = given_request(database, 2, 1, 1), given_request(database, 1, 1), given_request(database, 1)
     held = claim_product(database, begun)
@@ -49,9 +49,7 @@ def test_what_is_open_and_what_of_it_could_be_done(database: Database) -> None:
     assert seen.due_webhooks == 0
 
 
-def test_of_a_large_request_no_more_is_counted_than_must_be(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_claimable_products_are_counted_up_to_a_limit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     given_request(database, *[1] * 7)
     given_request(database, *[1] * 2)
     assert read(database).claimable_products == 9
@@ -63,7 +61,7 @@ def test_of_a_large_request_no_more_is_counted_than_must_be(
     assert read(database).pending_products == 9
 
 
-def test_products_are_found_along_their_index(database: Database) -> None:
+def test_statistics_read_products_through_an_index(database: Database) -> None:
     given_request(database, 1)
 
     found = steps(database, statistics.read_statistics)

@@ -1,4 +1,4 @@
-"""A way over TCP to a PostgreSQL server that can be shut, broken or frozen, as networks are."""
+"""A TCP proxy in front of PostgreSQL that can refuse, break or freeze connections."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from threading import Event, Thread
 from sqlalchemy import URL, make_url
 
 
-class Gate:
-    """Passes connections on; `url` is the address on this side."""
+class TcpProxy:
+    """Forwards connections to the server; `url` connects through the proxy."""
 
     def __init__(self, url: str) -> None:
         self._server = make_url(url)
         self._listener: socket.socket | None = None
         self._sockets: list[socket.socket] = []
-        self._flows = Event()
+        self._is_forwarding = Event()
         self._port = 0
         self.open()
 
     @property
     def url(self) -> str:
-        return self.at(self._server).render_as_string(hide_password=False)
+        return self.through(self._server).render_as_string(hide_password=False)
 
-    def at(self, url: URL) -> URL:
-        """The same database on this side of the gate."""
+    def through(self, url: URL) -> URL:
+        """The URL of the same database through the proxy."""
         return url.set(host="127.0.0.1", port=self._port, query={})
 
     def open(self) -> None:
-        """Connections come through (again)."""
+        """Accepts connections (again)."""
         self._listener = socket.create_server(("127.0.0.1", self._port))
         self._port = self._listener.getsockname()[1]
-        self._flows.set()
+        self._is_forwarding.set()
         Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def shut(self) -> None:
-        """Connections that there are break, new ones are refused."""
+    def close(self) -> None:
+        """Breaks open connections and refuses new ones."""
         if self._listener is not None:
-            # Wakes the thread that waits on it.
+            # Wakes the thread that accepts connections.
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
-        self.cut()
+        self.disconnect()
 
-    def cut(self) -> None:
-        """Connections that there are break."""
+    def disconnect(self) -> None:
+        """Breaks open connections."""
         for side in self._sockets:
             with suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
             side.close()
         self._sockets.clear()
-        self._flows.set()
+        self._is_forwarding.set()
 
     def freeze(self) -> None:
-        """Nothing passes any more, and nobody is told."""
-        self._flows.clear()
+        """Stops forwarding data, without closing connections."""
+        self._is_forwarding.clear()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -67,7 +67,7 @@ class Gate:
                 return
             self._sockets += [near, far]
             for source, target in ((near, far), (far, near)):
-                Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+                Thread(target=self._forward, args=(source, target), daemon=True).start()
 
     def _connect(self) -> socket.socket:
         host, port = self._server.query.get("host") or self._server.host, self._server.port or 5432
@@ -77,10 +77,10 @@ class Gate:
         far.connect(f"{host}/.s.PGSQL.{port}")
         return far
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
-                self._flows.wait()
+                self._is_forwarding.wait()
                 target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
