@@ -43,10 +43,7 @@ class Settings(BaseSettings):
         "Empty: `imgproc.db` in the data folder.",
     )
     database_connections: int = Field(
-        6,
-        ge=2,
-        le=1_000,
-        description="Database connections per process; each transaction uses one.",
+        6, ge=2, le=1_000, description="Database connections per process; each transaction uses one."
     )
     database_prepare: bool = Field(
         True,
@@ -54,12 +51,10 @@ class Settings(BaseSettings):
         "Set to `false` behind PgBouncer before 1.22 in transaction mode.",
     )
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0",
-        description="Redis or Valkey. If not set, `up` and `demo` start an embedded Redis.",
+        "redis://127.0.0.1:6379/0", description="Redis or Valkey. If not set, `up` and `demo` start an embedded Redis."
     )
     storage_url: str = Field(
-        "",
-        description="`file:///PATH`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Empty: `objects` in the data folder.",
+        "", description="`file:///PATH`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Empty: `objects` in the data folder."
     )
     storage_redirects: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -67,8 +62,7 @@ class Settings(BaseSettings):
         "`auto`: unless the endpoint looks like one in a private network.",
     )
     storage_public_endpoint: str = Field(
-        "",
-        description="Endpoint of an `s3://` store for browsers, if they cannot use that of the service.",
+        "", description="Endpoint of an `s3://` store for browsers, if they cannot use that of the service."
     )
     public_url: str = Field(
         "http://127.0.0.1:8000",
@@ -91,9 +85,7 @@ class Settings(BaseSettings):
     max_images: int = Field(500_000, gt=0, description="Maximum number of image URLs in a CSV file.")
     max_columns: int = Field(100, ge=3, description="Maximum number of columns in a CSV file.")
     max_field_chars: int = Field(
-        250_000,
-        gt=0,
-        description="Maximum length of a CSV cell, in characters; 100 URLs of 2,048 characters fit.",
+        250_000, gt=0, description="Maximum length of a CSV cell, in characters; 100 URLs of 2,048 characters fit."
     )
     max_image_bytes: ByteSize = Field(
         ByteSize(30 * MiB), gt=0, description="Maximum size of a downloaded image, in bytes."
@@ -105,9 +97,7 @@ class Settings(BaseSettings):
         "All frames of an animation together may have four times as many.",
     )
     max_query_cost: int = Field(
-        5_000,
-        gt=0,
-        description="Maximum cost of one GraphQL operation. 5,000 needs up to 0.2 s of CPU.",
+        5_000, gt=0, description="Maximum cost of one GraphQL operation. 5,000 needs up to 0.2 s of CPU."
     )
 
     # Rate limits and quotas.
@@ -126,8 +116,7 @@ class Settings(BaseSettings):
         "Beyond that, unknown keys from it are rejected unchecked.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
-        (),
-        description="Proxies whose `X-Forwarded-For` header is trusted: CIDRs, comma-separated.",
+        (), description="Proxies whose `X-Forwarded-For` header is trusted: CIDRs, comma-separated."
     )
     quota_open_requests: int = Field(100, ge=0, description="Quota of open requests per tenant. 0: no limit.")
     quota_pending_images: int = Field(
@@ -145,8 +134,7 @@ class Settings(BaseSettings):
 
     # Visibility.
     introspection: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="Enable introspection and GraphiQL at `/graphql`. `auto`: only when listening on loopback.",
+        "auto", description="Enable introspection and GraphiQL at `/graphql`. `auto`: only when listening on loopback."
     )
 
     private_images: bool = Field(
@@ -155,9 +143,7 @@ class Settings(BaseSettings):
         "Otherwise anyone who has the URL of an image, which cannot be guessed, can open it.",
     )
     signed_url_seconds: Seconds = Field(
-        86_400,
-        gt=0,
-        description="Lifetime of signed URLs, which work without an API key.",
+        86_400, gt=0, description="Lifetime of signed URLs, which work without an API key."
     )
 
     # Fetching.
@@ -202,10 +188,7 @@ class Settings(BaseSettings):
         "An image that needs more fails, and the machine does not run out of memory. 0: no limit.",
     )
     min_saving_percent: float = Field(
-        5,
-        ge=0,
-        lt=100,
-        description="A result that saves less than this is dropped, and the original bytes are kept.",
+        5, ge=0, lt=100, description="A result that saves less than this is dropped, and the original bytes are kept."
     )
     window: int = Field(32, gt=0, description="Maximum products of one request in flight, over all workers.")
     turn_seconds: Seconds = Field(
@@ -218,8 +201,7 @@ class Settings(BaseSettings):
         5, gt=0, description="Interval of reconcile, which finds work that was lost and resumes it."
     )
     retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
-        (1, 5, 30, 120),
-        description="Delays before each retry after a temporary failure: seconds, comma-separated.",
+        (1, 5, 30, 120), description="Delays before each retry after a temporary failure: seconds, comma-separated."
     )
     auto_retries: int = Field(
         3, ge=0, description="Automatic retries of a finished request for images whose failure may be temporary."

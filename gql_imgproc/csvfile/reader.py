@@ -165,8 +165,8 @@ class CsvReader:
             if len(cells) != width or not cells[serial_column].strip():
                 if is_blank(cells):
                     continue
-                if len(cells) < width or not is_blank(cells[width:]):
-                    raise InvalidCsv((count_issue(row, cells, width),), 1)
+                if issue := self._cell_count_issue(row, cells):
+                    raise InvalidCsv((issue,), 1)
                 del cells[width:]
             yield row, cells
 
@@ -195,9 +195,8 @@ class CsvReader:
                 yield self._too_many_products_issue(row)
                 return
             if len(cells) != width:
-                if len(cells) < width or not is_blank(cells[width:]):
-                    is_truncated = len(cells) < width and self._is_truncated(cells[-1:])
-                    yield truncated_issue(row) if is_truncated else count_issue(row, cells, width)
+                if issue := self._cell_count_issue(row, cells):
+                    yield issue
                     continue
                 del cells[width:]
                 serial_number = cells[serial_column].strip()
@@ -219,6 +218,12 @@ class CsvReader:
             yield CsvIssue(
                 CsvIssueCode.EMPTY_FILE, "The file has a header but no data row. Add a row for each product."
             )
+
+    def _cell_count_issue(self, row: int, cells: list[str]) -> CsvIssue | None:
+        width = len(self._columns)
+        if len(cells) < width:
+            return truncated_issue(row) if self._is_truncated(cells[-1:]) else count_issue(row, cells, width)
+        return None if is_blank(cells[width:]) else count_issue(row, cells, width)
 
     def _too_many_products_issue(self, row: int) -> CsvIssue:
         return CsvIssue(
