@@ -8,8 +8,10 @@ import json
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +277,17 @@ def test_graphql_examples_are_valid(document: str) -> None:
 
     for example in examples:
         assert validate(schema, parse(example)) == []
+
+
+def test_queries_of_the_debugging_page_are_valid(tmp_path: Path) -> None:
+    upgrade(f"sqlite:///{tmp_path / 'test.db'}")
+    page = (ROOT / "docs/DEBUGGING.md").read_text(encoding="utf-8")
+    queries = re.findall(r'imgproc\.db "(SELECT.*?)"', page, re.DOTALL)
+    assert len(queries) == 3
+
+    with closing(sqlite3.connect(tmp_path / "test.db")) as connection:
+        for query in queries:
+            assert connection.execute(query).fetchall() == []
 
 
 def send_with_shell(command: str, folder: Path) -> str:
