@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import httpx
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -83,6 +84,8 @@ URLS = st.one_of(
 )
 
 
+# `test_fast_and_slow_url_checks_agree` is the short version of this test.
+@pytest.mark.slow
 @bounded(2_500, seconds=2)
 @given(URLS)
 def test_allowed_url_has_the_same_host_for_the_client(url: str) -> None:

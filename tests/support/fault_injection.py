@@ -59,78 +59,80 @@ class FaultyProxy:
         self.fault = lambda method, target: None
 
 
+class _Handler(BaseHTTPRequestHandler):
+    proxy: FaultyProxy
+    protocol_version = "HTTP/1.1"
+
+    def handle_request(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.proxy.requests.append(f"{self.command} {self.path}")
+        fault = self.proxy.fault(self.command, self.path)
+        if fault is not None:
+            self.proxy.failed_requests.append(f"{self.command} {self.path}")
+        match fault:
+            case None:
+                self.forward(body)
+            case Fault.BUSY:
+                self.respond(503, {}, BUSY)
+            case Fault.DENIED:
+                self.respond(403, {}, DENIED)
+            case Fault.HANG:
+                self.proxy.closed.wait()
+                self.close_connection = True
+            case Fault.LOST_RESPONSE:
+                self.send_to_server(body)
+                self.disconnect()
+            case Fault.DISCONNECT:
+                self.disconnect()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
+
+    def send_to_server(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Forward with the original `Host` header, because it is signed."""
+        connection = HTTPConnection(self.proxy.server)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            connection.close()
+
+    def forward(self, body: bytes) -> None:
+        self.respond(*self.send_to_server(body))
+
+    def respond(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        # The response to HEAD has the length of the object, but no body.
+        length = {name.lower(): value for name, value in headers.items()}.get("content-length")
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in _HOP_HEADERS:
+                self.send_header(name, value)
+        self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def disconnect(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Ignored: clients disconnect in these tests."""
+
+
 @contextmanager
 def proxy_to(server: str) -> Iterator[FaultyProxy]:
     """A proxy that works until a test lets it fail."""
     proxy = FaultyProxy(server)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle_request(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            proxy.requests.append(f"{self.command} {self.path}")
-            fault = proxy.fault(self.command, self.path)
-            if fault is not None:
-                proxy.failed_requests.append(f"{self.command} {self.path}")
-            match fault:
-                case None:
-                    self.forward(body)
-                case Fault.BUSY:
-                    self.respond(503, {}, BUSY)
-                case Fault.DENIED:
-                    self.respond(403, {}, DENIED)
-                case Fault.HANG:
-                    proxy.closed.wait()
-                    self.close_connection = True
-                case Fault.LOST_RESPONSE:
-                    self.send_to_server(body)
-                    self.disconnect()
-                case Fault.DISCONNECT:
-                    self.disconnect()
-
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
-
-        def send_to_server(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-            """Forward with the original `Host` header, because it is signed."""
-            connection = HTTPConnection(proxy.server)
-            try:
-                connection.request(self.command, self.path, body, dict(self.headers))
-                response = connection.getresponse()
-                return response.status, dict(response.getheaders()), response.read()
-            finally:
-                connection.close()
-
-        def forward(self, body: bytes) -> None:
-            self.respond(*self.send_to_server(body))
-
-        def respond(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            # The response to HEAD has the length of the object, but no body.
-            length = {name.lower(): value for name, value in headers.items()}.get("content-length")
-            self.send_response(status)
-            for name, value in headers.items():
-                if name.lower() not in _HOP_HEADERS:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def disconnect(self) -> None:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 128
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Ignored: clients disconnect in these tests."""
-
-    http_server = Server(("127.0.0.1", 0), Handler)
+    http_server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
     proxy.url = f"http://127.0.0.1:{http_server.server_port}"
     Thread(target=http_server.serve_forever, args=(0.01,), daemon=True).start()
     try:
