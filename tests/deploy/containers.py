@@ -1,8 +1,8 @@
-"""Builds the Dockerfile and runs its image where there is no engine.
+"""Builds the Dockerfile and runs its image without a container engine.
 
-A stage is a layer over this machine's own files, which stand in for its base image. So what is shown is that the
-instructions fit the sources, that what they install is complete, and that it runs as a nameless user on a read-only
-root; not that the base images hold what they should.
+Each stage is an overlay on this machine's own files, which replace its base image. So the tests show that the
+instructions work with the sources, that the installation is complete, and that it runs as an unnamed user on a
+read-only root; not that the base images contain what is needed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import psutil
 from gql_imgproc.system.process import wrap_die_with_parent
 from tests.deploy.dockerfile import ROOT, Instruction, Stage, is_in_context, stages
 
-#: How long one instruction may take, in seconds: packages come over the network.
+#: Timeout of an instruction, in seconds: packages are downloaded.
 RUN_S = 300
-#: Where the system's own commands are: what root has installed for itself, nobody else may run.
+#: Folders of system commands only: other users may not run what root installed for itself.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MOUNT = """
 mount -t overlay overlay -o "lowerdir=/,upperdir=$LAYER,workdir=$LAYER.work" "$LAYER.root"
@@ -33,42 +33,42 @@ mount --rbind /dev "$LAYER.root/dev"
 NAMESPACE = ("unshare", "--mount", "--propagation", "private")
 
 
-def why_not() -> str | None:
-    """What this machine lacks to do this; None when it can."""
+def find_obstacle() -> str | None:
+    """Returns why this machine cannot build and run images; None when it can."""
     if os.name != "posix" or os.geteuid() != 0:
-        return "only root may lay one folder over another"
-    lacking = [tool for tool in ("unshare", "nsenter", "setpriv", "chroot", "npm") if shutil.which(tool) is None]
-    if lacking:
-        return f"there is no {lacking[0]}"
-    tried = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True)
-    return f"namespaces of our own are not allowed: {tried.stderr.strip()}" if tried.returncode else None
+        return "overlay mounts need root"
+    missing = [tool for tool in ("unshare", "nsenter", "setpriv", "chroot", "npm") if shutil.which(tool) is None]
+    if missing:
+        return f"{missing[0]} is not installed"
+    mount = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True)
+    return f"mount namespaces are not allowed: {mount.stderr.strip()}" if mount.returncode else None
 
 
 def build(folder: Path) -> Image:
-    """Follows the Dockerfile; its last stage."""
+    """Executes the Dockerfile; returns its last stage."""
     layers: dict[str, Path] = {}
     for stage in stages():
         layers[stage.name] = layer = folder / (stage.name or "image")
         for part in ("", ".work", ".root"):
             Path(f"{layer}{part}").mkdir()
-        place = "/"
+        workdir = "/"
         for instruction in stage.instructions:
             match instruction.name:
                 case "WORKDIR":
-                    place = instruction.value
-                    (layer / place.lstrip("/")).mkdir(parents=True, exist_ok=True)
+                    workdir = instruction.value
+                    (layer / workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
                 case "COPY":
                     source = layers[instruction.source_stage] if instruction.source_stage else ROOT
-                    _copy(instruction, source, layer, place)
+                    _copy(instruction, source, layer, workdir)
                 case "RUN":
-                    script = f'{MOUNT} chroot "$LAYER.root" sh -ec {shlex.quote(f"cd {place}; {instruction.value}")}'
+                    script = f'{MOUNT} chroot "$LAYER.root" sh -ec {shlex.quote(f"cd {workdir}; {instruction.value}")}'
                     _run(script, layer)
     return Image(stage, layer)
 
 
-def _copy(instruction: Instruction, source: Path, layer: Path, place: str) -> None:
+def _copy(instruction: Instruction, source: Path, layer: Path, workdir: str) -> None:
     *names, target = instruction.words
-    to = layer / os.path.join(place, target).lstrip("/")
+    to = layer / os.path.join(workdir, target).lstrip("/")
     for name in names:
         found = source / name.strip("/")
         if source != ROOT:
@@ -77,7 +77,7 @@ def _copy(instruction: Instruction, source: Path, layer: Path, place: str) -> No
             continue
         files = [found] if found.is_file() else [path for path in found.rglob("*") if path.is_file()]
         files = [file for file in files if is_in_context(file)]
-        assert files, f"COPY {name} finds nothing that .dockerignore lets past"
+        assert files, f"COPY {name}: .dockerignore excludes every file"
         for file in files:
             copied = to / (file.name if found.is_file() else file.relative_to(found))
             copied.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _run(script: str, layer: Path) -> None:
 
 
 class Image:
-    """The last stage, on a root that cannot be written, for as long as it is open."""
+    """The last stage, on a read-only root while the context is open."""
 
     def __init__(self, stage: Stage, layer: Path) -> None:
         self.stage = stage
@@ -113,7 +113,7 @@ class Image:
         self.user, self.group = stage.last("USER").value.split(":")
 
     def __enter__(self) -> Self:
-        # Whoever holds the namespace; that a pipe to it is closed ends it, also when this process is killed.
+        # This process keeps the namespace alive. It exits when its pipe is closed, also when this process is killed.
         self._holder = subprocess.Popen(
             [*NAMESPACE, "sh", "-ec", f'{MOUNT} mount -o remount,ro "$LAYER.root"; echo ready; read _ || true'],
             env={**os.environ, "LAYER": str(self.layer)},
@@ -137,7 +137,7 @@ class Image:
         volumes: Sequence[Path] = (),
         entrypoint: Sequence[str] | None = None,
     ) -> Container:
-        """As an engine told `--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges` would."""
+        """Runs like `docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges`."""
         root = f"{self.layer}.root"
         binds = "".join(f'mkdir -p "{root}{path}"; mount --bind "{path}" "{root}{path}"\n' for path in volumes)
         inside = [
@@ -154,7 +154,7 @@ class Image:
             cd /
             exec chroot "{root}" {shlex.join(inside)}
         """
-        with log.open("ab") as told:
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 wrap_die_with_parent(
                     os.getpid(),
@@ -164,24 +164,24 @@ class Image:
                     ],
                 ),
                 stdin=subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
+                stdout=output,
+                stderr=output,
             )
         return Container(process, log)
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A process that is number 1 of its own."""
+    """A process that is PID 1 of its own namespace."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     @property
-    def first(self) -> psutil.Process:
-        """Number 1, as this machine numbers it."""
-        (first,) = psutil.Process(self.process.pid).children()
-        return first
+    def main_process(self) -> psutil.Process:
+        """The process that is PID 1 in the container."""
+        (main_process,) = psutil.Process(self.process.pid).children()
+        return main_process
 
     def wait(self, seconds: float) -> int:
         return self.process.wait(seconds)

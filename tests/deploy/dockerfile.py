@@ -1,4 +1,4 @@
-"""The Dockerfile, read: its stages, and what of the repository they are given."""
+"""A parser of the Dockerfile and of .dockerignore."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Instruction:
 
     @property
     def words(self) -> list[str]:
-        """Without options such as `--from=page`."""
+        """Words without options such as `--from=page`."""
         return [word for word in shlex.split(self.value) if not word.startswith("--")]
 
     @property
     def command(self) -> list[str]:
-        """Of the form that starts no shell."""
+        """The command of the exec form."""
         found: list[str] = json.loads(self.value[self.value.index("[") :])
         return found
 
     @property
     def source_stage(self) -> str | None:
-        """The stage that a COPY takes from; None for the repository."""
+        """The source stage of a COPY; None for the build context."""
         found = re.match(r"--from=(\S+)", self.value)
         return found[1] if found else None
 
@@ -59,14 +59,14 @@ def stages() -> list[Stage]:
 
 
 def is_in_context(path: Path) -> bool:
-    """Whether the file gets past .dockerignore, whose last word on it counts."""
+    """Whether .dockerignore includes the file; the last matching rule decides."""
     relative = path.relative_to(ROOT)
-    # A rule on a folder is one on all that is in it.
+    # A rule for a folder applies to all its files.
     names = [str(relative), *(str(parent) for parent in relative.parents if parent.name)]
-    taken = True
+    is_included = True
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         rule = line.removeprefix("!").removeprefix("**/")
         within = [part for name in names for part in (name, Path(name).name)] if "**/" in line else names
         if line and not line.startswith("#") and any(fnmatch(name, rule) for name in within):
-            taken = line.startswith("!")
-    return taken
+            is_included = line.startswith("!")
+    return is_included

@@ -1,4 +1,4 @@
-"""The Dockerfile: what it takes, what it installs, and that what it makes runs."""
+"""The Dockerfile: its build context, its packages, and a run of the image."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ from tests.conftest import postgresql
 from tests.deploy import containers
 from tests.deploy.dockerfile import ROOT, is_in_context, stages
 
-#: Time for packages, which come over the network, and for the story after it, in seconds.
+# The build downloads packages, then the test runs the image.
 pytestmark = pytest.mark.timeout(600)
-#: More than all stages together take, in bytes.
+#: Upper bound for the size of all stages, in bytes.
 LAYERS_BYTES = 4 * 1024**3
 
 
-def test_hadolint_finds_nothing() -> None:
-    done = subprocess.run(["hadolint", "Dockerfile"], cwd=ROOT, capture_output=True, text=True, timeout=60, env=ours())
+def test_dockerfile_passes_hadolint() -> None:
+    done = subprocess.run(
+        ["hadolint", "Dockerfile"], cwd=ROOT, capture_output=True, text=True, timeout=60, env=tool_environment()
+    )
 
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def ours() -> dict[str, str]:
-    """The environment in which the tools of this project are found first."""
+def tool_environment() -> dict[str, str]:
+    """Returns an environment whose PATH starts with the tools of this project."""
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_neither_secrets_nor_data_nor_tests_get_into_the_image() -> None:
+def test_secrets_data_and_tests_are_not_in_the_build_context() -> None:
     for name in (".env", "data/imgproc.db", "tests/conftest.py", ".git/config", "gql_imgproc/web/static/index.html"):
         assert not is_in_context(ROOT / name), name
     assert not is_in_context(ROOT / "frontend/node_modules/vite/package.json")
@@ -52,23 +54,23 @@ def test_neither_secrets_nor_data_nor_tests_get_into_the_image() -> None:
     assert is_in_context(ROOT / "frontend/.npmrc")
 
 
-def entries(lock: str) -> dict[str, frozenset[str]]:
-    """What a lock holds: each package with its version, and its hashes."""
+def read_lock(lock: str) -> dict[str, frozenset[str]]:
+    """Returns the hashes of each package and version in a lock file."""
     lines = (ROOT / lock).read_text(encoding="utf-8").replace("\\\n", "").splitlines()
     return {re.split(r"[ ;]", line)[0]: frozenset(re.findall(r"--hash=(\S+)", line)) for line in lines if line}
 
 
 @pytest.mark.parametrize("lock", ["deploy/image/runtime.lock", "deploy/image/build.lock"])
-def test_the_image_gets_the_versions_that_were_tested(lock: str) -> None:
-    tested = entries("requirements.lock")
+def test_image_has_the_tested_package_versions(lock: str) -> None:
+    tested = read_lock("requirements.lock")
 
-    taken = entries(lock)
+    installed = read_lock(lock)
 
-    assert taken
-    assert {package: hashes for package, hashes in taken.items() if tested.get(package) != hashes} == {}
+    assert installed
+    assert {package: hashes for package, hashes in installed.items() if tested.get(package) != hashes} == {}
 
 
-def test_every_file_that_is_copied_is_there() -> None:
+def test_copied_files_exist() -> None:
     copied = [
         name
         for stage in stages()
@@ -83,18 +85,18 @@ def test_every_file_that_is_copied_is_there() -> None:
         assert found.is_dir() if name.endswith("/") else found.is_file(), name
 
 
-def test_bases_have_a_version_and_the_user_a_number() -> None:
+def test_base_images_are_pinned_and_the_user_is_numeric() -> None:
     *_, image = stages()
 
     assert {stage.base.partition(":")[0] for stage in stages()} == {"python", "node"}
     assert all(re.search(r":[0-9]+.*-slim", stage.base) for stage in stages())
     assert re.fullmatch(r"[1-9][0-9]{3,}:[1-9][0-9]{3,}", image.last("USER").value)
-    # The process itself gets the signals.
+    # The exec form: the process itself receives signals.
     assert image.last("ENTRYPOINT").command == ["gql-imgproc"]
 
 
 @contextmanager
-def redis_on_a_port(folder: Path) -> Iterator[str]:
+def redis_server(folder: Path) -> Iterator[str]:
     port = check_port("127.0.0.1", 0)
     server = subprocess.Popen(
         [find_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
@@ -115,41 +117,40 @@ def redis_on_a_port(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def built(tmp_path: Path) -> Iterator[containers.Image]:
-    """What the Dockerfile makes."""
-    if reason := containers.why_not():
+    """The image that the Dockerfile builds."""
+    if reason := containers.find_obstacle():
         pytest.skip(reason)
-    # Thousands of small files: in memory, where there is enough of it.
+    # The image has thousands of small files, so build it in memory if there is enough.
     memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > LAYERS_BYTES
-    with tempfile.TemporaryDirectory(prefix="image", dir=memory if roomy else tmp_path) as folder:
+    has_space = memory.is_dir() and shutil.disk_usage(memory).free > LAYERS_BYTES
+    with tempfile.TemporaryDirectory(prefix="image", dir=memory if has_space else tmp_path) as folder:
         yield containers.build(Path(folder))
 
 
 @pytest.mark.acceptance
-def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_cannot_be_written(
-    built: containers.Image, tmp_path: Path
-) -> None:
-    # Given an image with what is needed and nothing else,
+@pytest.mark.slow
+def test_image_runs_as_non_root_with_read_only_filesystem(built: containers.Image, tmp_path: Path) -> None:
+    # Given an image with the needed packages and no others,
     installed = {path.name.partition("-")[0].lower() for path in built.layer.rglob("*.dist-info")}
     assert {"gql_imgproc", "psycopg", "opentelemetry_sdk"} <= installed
     assert not {"pytest", "mypy", "hatchling", "pip"} & installed
     assert list(built.layer.rglob("site-packages/gql_imgproc/web/static/index.html"))
 
-    # a database, a Redis, a volume of that user's and a picture somewhere,
-    volume, pictures = tmp_path / "volume", tmp_path / "pictures"
-    for folder in (volume, pictures):
+    # a database, a Redis, a volume that the user owns, and an image host,
+    volume, images = tmp_path / "volume", tmp_path / "images"
+    for folder in (volume, images):
         folder.mkdir()
     os.chown(volume, int(built.user), int(built.group))
-    (pictures / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
+    (images / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     port = check_port("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}"
     with (
         postgresql() as database,
-        redis_on_a_port(tmp_path) as redis_url,
-        serve_images(pictures) as pictures_port,
+        redis_server(tmp_path) as redis_url,
+        serve_images(images) as image_port,
         built as image,
     ):
-        # (its socket is in a folder that is closed to others)
+        # (PostgreSQL's socket is in a folder that other users cannot enter)
         os.chown(database.server.pgdata, -1, int(image.group))
         database.server.pgdata.chmod(0o750)
         settings = {
@@ -158,21 +159,21 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
             "IMGPROC_STORAGE_URL": f"file://{volume}",
             "IMGPROC_PUBLIC_URL": url,
             "IMGPROC_FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
-            "IMGPROC_FETCH_ALLOW_PORTS": str(pictures_port),
+            "IMGPROC_FETCH_ALLOW_PORTS": str(image_port),
             "HEALTH_URL": f"{url}/healthz",
         }
-        with_volumes = {"settings": settings, "volumes": (database.server.pgdata, volume)}
+        options = {"settings": settings, "volumes": (database.server.pgdata, volume)}
 
-        # when the database is migrated, a key is made, and API and worker are started, each from that image,
-        migration = image.start(["migrate"], log=tmp_path / "migrate.log", **with_volumes)
+        # when the image runs the migration, creates an API key, and runs API and worker,
+        migration = image.start(["migrate"], log=tmp_path / "migrate.log", **options)
         assert migration.wait(60) == 0, migration.log.read_text()
-        keys = image.start(["keys", "create", "--name", "till"], log=tmp_path / "keys.log", **with_volumes)
+        keys = image.start(["keys", "create", "--name", "till"], log=tmp_path / "keys.log", **options)
         assert keys.wait(60) == 0, keys.log.read_text()
         key = next(word for word in keys.log.read_text().split() if word.startswith("gip_"))
-        api = image.start(["api", "--host", "0.0.0.0", "--port", str(port)], log=tmp_path / "api.log", **with_volumes)
-        worker = image.start(["worker", "--processes", "1"], log=tmp_path / "worker.log", **with_volumes)
+        api = image.start(["api", "--host", "0.0.0.0", "--port", str(port)], log=tmp_path / "api.log", **options)
+        worker = image.start(["worker", "--processes", "1"], log=tmp_path / "worker.log", **options)
         try:
-            # then its health check agrees,
+            # then its health check passes,
             health = image.stage.last("HEALTHCHECK").command
             deadline = time.monotonic() + 60
             while image.start(health, log=tmp_path / "health.log", entrypoint=[], settings=settings).wait(30):
@@ -181,12 +182,12 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
             page = httpx.get(url, trust_env=False)
             assert "text/html" in page.headers["Content-Type"]
 
-            # an upload is done,
-            manifest = tmp_path / "products.csv"
-            manifest.write_text(
-                f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{pictures_port}/lamp.png\n"
+            # an upload is processed,
+            csv_path = tmp_path / "products.csv"
+            csv_path.write_text(
+                f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{image_port}/lamp.png\n"
             )
-            submit = [sys.executable, "-m", "gql_imgproc", "submit", str(manifest), "--url", url]
+            submit = [sys.executable, "-m", "gql_imgproc", "submit", str(csv_path), "--url", url]
             refused = subprocess.run(submit, capture_output=True, text=True, timeout=60, check=False)
             assert (refused.returncode, "IMGPROC_API_KEY" in refused.stderr) == (1, True)
             submitted = subprocess.run(
@@ -200,13 +201,13 @@ def test_the_image_is_built_and_does_its_work_as_a_nameless_user_on_a_root_that_
             assert submitted.returncode == 0, submitted.stderr + worker.log.read_text()
             assert f"{url}/api/image/" in (tmp_path / "out.csv").read_text()
 
-            # who looks from outside sees a stranger as number 1,
+            # the processes run as the unprivileged user,
             for container in (api, worker):
-                assert container.first.uids() == (int(image.user),) * 3
+                assert container.main_process.uids() == (int(image.user),) * 3
             assert json.loads(worker.log.read_text().splitlines()[-1])
         finally:
-            # and told to stop they stop by themselves, within the time that compose.yaml gives a worker.
+            # and SIGTERM stops them within the stop_grace_period of compose.yaml.
             for container in (api, worker):
-                container.first.send_signal(signal.SIGTERM)
-            ends = [container.wait(30) for container in (api, worker)]
-        assert ends == [0, 0], api.log.read_text() + worker.log.read_text()
+                container.main_process.send_signal(signal.SIGTERM)
+            statuses = [container.wait(30) for container in (api, worker)]
+        assert statuses == [0, 0], api.log.read_text() + worker.log.read_text()

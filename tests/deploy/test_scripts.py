@@ -1,4 +1,4 @@
-"""Every shell script of the repository."""
+"""Shell scripts of the repository."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.dockerfile import ROOT
-from tests.deploy.test_image import ours
+from tests.deploy.test_image import tool_environment
 
 
 def scripts() -> list[Path]:
-    """Files that git knows, or would take, and that say they are for a shell."""
+    """Returns files with a shell shebang that git tracks or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     )
@@ -26,12 +26,14 @@ def is_script(path: Path) -> bool:
     return first.startswith(b"#!") and first.rstrip().endswith((b"sh", b"bash", b"dash"))
 
 
-def test_shellcheck_finds_nothing() -> None:
+def test_shell_scripts_pass_shellcheck() -> None:
     found = scripts()
     if not found:
-        pytest.skip("git does not tell which files there are")
+        pytest.skip("git lists no files here")
     assert {ROOT / ".ci/run", ROOT / ".ci/setup"} <= set(found)
 
-    done = subprocess.run(["shellcheck", *map(str, found)], capture_output=True, text=True, timeout=60, env=ours())
+    done = subprocess.run(
+        ["shellcheck", *map(str, found)], capture_output=True, text=True, timeout=60, env=tool_environment()
+    )
 
     assert (done.returncode, done.stdout) == (0, "")

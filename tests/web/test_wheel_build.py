@@ -143,7 +143,7 @@ def test_build_error_is_one_line_and_leaves_no_stamp(project, monkeypatch):
     ],
 )
 def test_reason_is_the_most_specific_line(output, reason):
-    assert hatch_build.reason_in(output) == reason
+    assert hatch_build.find_reason(output) == reason
 
 
 def test_package_lock_contains_no_registry_urls():
