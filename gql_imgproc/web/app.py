@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from gql_imgproc import tracing
 from gql_imgproc.access.authentication import AnonymousAccess
@@ -86,16 +87,7 @@ def create_app(
             Middleware(TracingMiddleware),
             *host_check,
         ],
-        exception_handlers={
-            HTTPException: _http_error,
-            ApiKeyRequired: _unauthorized,
-            ApiKeyRejected: _unauthorized,
-            RateLimited: _too_many_requests,
-            ScopeMissing: _forbidden,
-            SignedUrlInvalid: _forbidden,
-            StorageError: _storage_unavailable,
-            Exception: _internal_error,
-        },
+        exception_handlers=_EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
 
@@ -149,3 +141,15 @@ async def _internal_error(request: Request, error: Exception) -> Response:
     message = f"Internal server error. Contact the operator and quote error ID {error_id}."
     # This response does not pass through the middleware.
     return JSONResponse({"error": message}, 500, JSON_SECURITY_HEADERS)
+
+
+_EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
+    HTTPException: _http_error,
+    ApiKeyRequired: _unauthorized,
+    ApiKeyRejected: _unauthorized,
+    RateLimited: _too_many_requests,
+    ScopeMissing: _forbidden,
+    SignedUrlInvalid: _forbidden,
+    StorageError: _storage_unavailable,
+    Exception: _internal_error,
+}
