@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from gql_imgproc.csvfile.encoding import DecodedFile, open_text
 from gql_imgproc.csvfile.header import Header, read_header
@@ -105,7 +105,7 @@ def validate(
                 issues.append(found)
         else:
             products += 1
-            images += len(found.urls)
+            images += len(found[3])
     if total:
         raise InvalidCsv(tuple(issues), total)
     return CsvSummary(products, images, reader.format.warnings)
@@ -116,11 +116,8 @@ def read_rows(file: BinaryIO, limits: CsvLimits) -> Iterator[ProductRow]:
     return open_csv(file, limits).iter_rows()
 
 
-class _CheckedRow(NamedTuple):
-    position: int
-    row: int
-    cells: list[str]
-    urls: list[str]
+#: Position, row number, cells and URLs of a valid row. A plain tuple is faster than a dataclass.
+_CheckedRow = tuple[int, int, list[str], list[str]]
 
 
 class CsvReader:
@@ -176,6 +173,7 @@ class CsvReader:
         """Yields every product, or the issues of its row, in the order of the file."""
         width = len(self._columns)
         url_column, serial_column = self._header.image_urls, self._header.serial_number
+        max_products, max_images = self._limits.max_products, self._limits.max_images
         check = RowCheck(self._header, self._columns, self._limits, check_url, has_controls=self._text.has_controls)
         position, images = -1, 0
         has_issue = False
@@ -191,7 +189,7 @@ class CsvReader:
             if not serial_number and is_blank(cells):
                 continue
             position += 1
-            if position == self._limits.max_products:
+            if position == max_products:
                 yield self._too_many_products_issue(row)
                 return
             if len(cells) != width:
@@ -208,12 +206,13 @@ class CsvReader:
             issues: list[CsvIssue] = []
             if not is_plain or not check.is_valid(row, cells, serial_number, urls):
                 issues = check.issues(row, cells, serial_number, urls)
-            if images <= self._limits.max_images < images + len(urls):
+            if images <= max_images < images + len(urls):
                 issues.append(self._too_many_images_issue(row))
             images += len(urls)
-            yield from issues
-            if not issues:
-                yield _CheckedRow(position, row, cells, urls)
+            if issues:
+                yield from issues
+            else:
+                yield position, row, cells, urls
         if position < 0 and not has_issue:
             yield CsvIssue(
                 CsvIssueCode.EMPTY_FILE, "The file has a header but no data row. Add a row for each product."
