@@ -40,7 +40,7 @@ def read(data: bytes) -> heif.Container:
     return heif.read_structure(data, 2_000)
 
 
-def refuse(data: bytes, limits: ImageLimits | None = None) -> ImageError:
+def expect_refusal(data: bytes, limits: ImageLimits | None = None) -> ImageError:
     with pytest.raises(ImageError) as caught:
         inspect(data, limits or ImageLimits())
     with pytest.raises(ImageError) as compress_error:
@@ -398,7 +398,7 @@ def test_area_of_a_grid_is_that_of_all_its_tiles() -> None:
 def test_image_that_declares_another_size_is_corrupt(size: tuple[int, int]) -> None:
     data = patch(avif(photo(64, 48)), b"ispe", 4, struct.pack(">II", *size))
 
-    failure = refuse(data)
+    failure = expect_refusal(data)
 
     assert (failure.code, failure.message) == (CORRUPT, "The image is damaged: it declares two different sizes.")
 
@@ -504,11 +504,11 @@ def test_decompression_bomb_is_refused_cheaply(name: str) -> None:
     data = build()
     started, peak = time.process_time(), peak_kib()
 
-    failure = refuse(data)
+    failure = expect_refusal(data)
 
     assert failure.code is code
     assert failure.message.endswith(".")
-    # `refuse` tries it twice.
+    # `expect_refusal` tries it twice.
     assert time.process_time() - started < 0.4
     assert peak_kib() - peak < 64 << 10
 
@@ -522,14 +522,14 @@ def test_alpha_coded_in_another_size_counts() -> None:
     lying = data[:at] + int(bits, 2).to_bytes(12, "big") + data[at + 12 :]
 
     assert (read(data).area, read(lying).area) == (33 * 33, 64 * 63)
-    assert refuse(lying).message == "The image is damaged: it declares two different sizes."
-    assert refuse(lying, ImageLimits(max_pixels=2_000)).code is TOO_LARGE
+    assert expect_refusal(lying).message == "The image is damaged: it declares two different sizes."
+    assert expect_refusal(lying, ImageLimits(max_pixels=2_000)).code is TOO_LARGE
 
 
 def test_limit_of_an_animation_is_frames_times_pixels() -> None:
     limits = ImageLimits(max_total_pixels=4 * 96 * 64 - 1)
 
-    failure = refuse(animated("AVIF", speed=9), limits)
+    failure = expect_refusal(animated("AVIF", speed=9), limits)
 
     assert (failure.code, "has 4 frames of" in failure.message) == (TOO_LARGE, True)
 
@@ -556,7 +556,7 @@ def test_arbitrary_damage_raises_only_image_errors(
     if length < 0.3:
         del damaged[int(length / 0.3 * len(damaged)) :]
 
-    assert refusal(bytes(damaged)) in (None, CORRUPT, TOO_LARGE, ImageErrorCode.NOT_AN_IMAGE, UNSUPPORTED)
+    assert refusal_code(bytes(damaged)) in (None, CORRUPT, TOO_LARGE, ImageErrorCode.NOT_AN_IMAGE, UNSUPPORTED)
 
 
 @settings(max_examples=300, deadline=None)
@@ -566,10 +566,10 @@ def test_arbitrary_stream_raises_only_image_errors(content: bytes) -> None:
     # The stream has the length that the file declares.
     data = head + (content + bytes(len(SMALL[0])))[: len(SMALL[0]) - len(head)]
 
-    assert refusal(data) in (None, CORRUPT, TOO_LARGE)
+    assert refusal_code(data) in (None, CORRUPT, TOO_LARGE)
 
 
-def refusal(data: bytes) -> ImageErrorCode | None:
+def refusal_code(data: bytes) -> ImageErrorCode | None:
     """The code if the file is refused. Any other exception fails the test."""
     try:
         heif.read_structure(data, 50)

@@ -54,7 +54,7 @@ OPTIONS = {
 UNDEFINED_WHITE = ("TIFF: floating point", "TIFF: 32 bits")
 
 
-def properties(data: bytes) -> tuple[object, ...]:
+def read_properties(data: bytes) -> tuple[object, ...]:
     with Image.open(BytesIO(data)) as image:
         return image.size, image.info.get("icc_profile"), image.info.get("loop"), image.info.get("gamma")
 
@@ -67,7 +67,7 @@ def test_result_is_smaller_or_kept_and_looks_the_same(name: str) -> None:
 
     assert result.outcome is (KEPT if name in KEPT_SOURCES else COMPRESSED)
     assert len(result.data) <= 0.95 * len(data) if result.outcome is COMPRESSED else result.data == data
-    assert properties(result.data) == properties(data)
+    assert read_properties(result.data) == read_properties(data)
     assert inspect(result.data, ImageLimits()) == inspect(data, ImageLimits())
     if name == "JPEG: two images (MPO)":
         assert min_psnr_db(frames(data)[:1], frames(result.data)) > 28
@@ -150,4 +150,4 @@ def test_every_mode_keeps_its_profile(form: str, mode: str, icc: bool) -> None:
     result = compress_data(data)
 
     assert is_displayed_equal(data, result.data)
-    assert properties(result.data) == properties(data)
+    assert read_properties(result.data) == read_properties(data)

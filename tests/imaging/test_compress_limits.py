@@ -33,7 +33,7 @@ def encode_noise(name: str, size: tuple[int, int] = (64, 48), **settings: Any) -
     return file.getvalue()
 
 
-def refuse(data: bytes, limits: ImageLimits | None = None) -> ImageError:
+def expect_refusal(data: bytes, limits: ImageLimits | None = None) -> ImageError:
     with pytest.raises(ImageError) as caught:
         compress(data, Options(), limits or ImageLimits())
     assert caught.value.message.endswith(".")
@@ -64,7 +64,7 @@ def refuse(data: bytes, limits: ImageLimits | None = None) -> ImageError:
     ],
 )
 def test_unsupported_file_is_refused_with_the_name_of_its_format(data: bytes, code: ImageErrorCode, words: str) -> None:
-    failure = refuse(data)
+    failure = expect_refusal(data)
 
     assert failure.code is code
     assert words in failure.message
@@ -76,7 +76,7 @@ def test_unsupported_file_is_refused_with_the_name_of_its_format(data: bytes, co
 def test_truncated_image_is_corrupt(name: str, part: float) -> None:
     data = encode_noise(name)
 
-    failure = refuse(data[: max(16, int(len(data) * part))])
+    failure = expect_refusal(data[: max(16, int(len(data) * part))])
 
     assert failure.code is CORRUPT
 
@@ -84,7 +84,7 @@ def test_truncated_image_is_corrupt(name: str, part: float) -> None:
 def test_truncated_jpeg_of_low_quality_is_corrupt() -> None:
     data = encode_noise("JPEG", quality=20)
 
-    assert refuse(data[:-200]).code is CORRUPT
+    assert expect_refusal(data[:-200]).code is CORRUPT
 
 
 def png_of(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -206,7 +206,7 @@ def test_decompression_bomb_is_refused_cheaply(name: str) -> None:
     data = build()
     started, peak = time.process_time(), peak_kib()
 
-    failure = refuse(data)
+    failure = expect_refusal(data)
 
     assert failure.code is code
     assert time.process_time() - started < 0.2
@@ -236,7 +236,7 @@ def test_wrong_checksum_is_detected_although_texts_are_dropped() -> None:
     data = bytearray(png_of(180, 180, (b"tEXt", b"Comment\0hello")))
     data[8 + 4 + 4 + 13] ^= 1
 
-    assert refuse(bytes(data)).code is CORRUPT
+    assert expect_refusal(bytes(data)).code is CORRUPT
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.9999])
@@ -244,7 +244,7 @@ def test_wrong_checksum_is_detected_although_texts_are_dropped() -> None:
 def test_animation_truncated_in_a_later_frame_is_corrupt(name: str, part: float) -> None:
     data = animated(name)
 
-    assert refuse(data[: int(len(data) * part)]).code is CORRUPT
+    assert expect_refusal(data[: int(len(data) * part)]).code is CORRUPT
 
 
 def test_bytes_after_the_end_of_a_jpeg_do_not_count_as_scans() -> None:
@@ -260,7 +260,7 @@ def test_end_marker_of_a_thumbnail_does_not_end_a_jpeg(progressive: bool) -> Non
     data = encode_noise("JPEG", (200, 150), quality=20, exif=jpeg.exif(1, thumbnail), progressive=progressive)
     assert b"\xff\xd9" in data[:-200]
 
-    assert refuse(data[:-200]).code is CORRUPT
+    assert expect_refusal(data[:-200]).code is CORRUPT
     assert compress_data(data).outcome is KEPT
 
 
@@ -276,16 +276,16 @@ def test_run_length_encoded_bmp_is_changed_only_below_the_size_limit() -> None:
 
 
 def test_truncated_run_lengths_are_corrupt() -> None:
-    assert refuse(bmp.sources()["run lengths"][:-1]).code is CORRUPT
+    assert expect_refusal(bmp.sources()["run lengths"][:-1]).code is CORRUPT
 
 
 def test_refusal_states_the_value_and_the_limit() -> None:
     limits = ImageLimits(max_pixels=1_000, max_total_pixels=3_000, max_frames=3)
 
-    failure = refuse(encode_noise("PNG"), limits)
+    failure = expect_refusal(encode_noise("PNG"), limits)
     assert failure.message == "The image has 64 x 48 pixels; the limit is 0.001 megapixels."
-    assert "more than 3 frames" in refuse(gif_of_many_frames(8, 8, 4), limits).message
-    assert "3 frames" not in refuse(gif_of_many_frames(30, 34, 3), limits).message
+    assert "more than 3 frames" in expect_refusal(gif_of_many_frames(8, 8, 4), limits).message
+    assert "3 frames" not in expect_refusal(gif_of_many_frames(30, 34, 3), limits).message
 
 
 def test_header_includes_size_frames_and_megapixels() -> None:
