@@ -90,7 +90,7 @@ class FailedAuthLimiter:
 
 
 def client_network(ip_address: str) -> str:
-    """The network that identifies a client: the IPv4 address, or the prefix of an IPv6 address."""
+    """The network that identifies a client: an IPv4 host, or the prefix of an IPv6 host."""
     try:
         parsed = parse_ip_address(ip_address)
     except ValueError:

@@ -32,13 +32,14 @@ class PageWindow:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Rows of a window in the order of the list, each with its key; `more` if the window has further rows."""
+    """Rows of a window in the order of the list, each with its cursor key."""
 
     rows: Sequence[tuple[CursorKey, T]]
-    more: bool
+    #: Whether the window has further rows.
+    has_more: bool
     #: Whether the list has rows outside the window: up to its key `after`, and from its key `before` on.
-    earlier: bool
-    later: bool
+    has_earlier: bool
+    has_later: bool
     #: Key at which a search stopped at its limit, before the end of the window; the next page starts there.
     reached: CursorKey | None = None
 
@@ -99,14 +100,19 @@ def has_rows_outside(
 def page(
     rows: Sequence[tuple[CursorKey, T]],
     window: PageWindow,
-    earlier: bool,
-    later: bool,
+    *,
+    has_earlier: bool,
+    has_later: bool,
     reached: CursorKey | None = None,
 ) -> Page[T]:
     """A page of rows as they were read: up to one more than the size of the window, reversed if it is `backward`."""
-    rows_in_window, more = rows[: window.size], len(rows) > window.size
+    rows_in_window, has_more = rows[: window.size], len(rows) > window.size
     return Page(
-        rows_in_window[::-1] if window.backward else rows_in_window, more, earlier, later, None if more else reached
+        rows_in_window[::-1] if window.backward else rows_in_window,
+        has_more,
+        has_earlier,
+        has_later,
+        None if has_more else reached,
     )
 
 
@@ -122,5 +128,7 @@ def page_by_id(
     """A page of a list ordered by ID, with converted rows; cursor keys are (ID,)."""
     bounds, columns = bounds_of(window, lambda key: (literal(key[0], column.type),)), (column,)
     rows = connection.execute(apply_window(statement, columns, bounds, window, descending=descending)).all()
-    others = has_rows_outside(connection, statement.with_only_columns(column), columns, bounds, descending=descending)
-    return page([((row.id,), convert(row)) for row in rows], window, *others)
+    ids = statement.with_only_columns(column)
+    has_earlier, has_later = has_rows_outside(connection, ids, columns, bounds, descending=descending)
+    items = [((row.id,), convert(row)) for row in rows]
+    return page(items, window, has_earlier=has_earlier, has_later=has_later)

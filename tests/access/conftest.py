@@ -1,4 +1,4 @@
-"""Fixtures of services: a real runtime and a host of images."""
+"""Fixtures of services: a real runtime and an image host."""
 
 from tests.support.services import image_host, runtime, settings
 

@@ -1,4 +1,4 @@
-"""Refusing a key tells nothing of those that there are, in time either."""
+"""Rejecting a key does not reveal which keys exist, not even by its timing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.api_keys import given_key
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[str]]:
-    """Those that reach the database meanwhile."""
+    """Statements that reach the database during the block."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -55,20 +55,20 @@ async def test_unknown_and_wrong_keys_take_the_same_steps(
     async def steps(authenticator: Authenticator, database: Database, key: str) -> Any:
         compared.clear()
         caplog.clear()
-        with statements(database) as seen, pytest.raises(ApiKeyRejected) as refused:
+        with statements(database) as seen, pytest.raises(ApiKeyRejected) as rejected:
             await authenticator.authenticate(key, "192.0.2.1")
         logged = [(record.getMessage(), record.reason) for record in caplog.records]  # type: ignore[attr-defined]  # in `extra`
-        return seen, list(compared), logged, str(refused.value)
+        return seen, list(compared), logged, str(rejected.value)
 
     settings = Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
     async with Runtime(settings) as runtime:
         authenticator = Authenticator(runtime, AnonymousAccess.NEVER)
-        good, _ = given_key(runtime.db)
-        stranger = generate_api_key()
-        await authenticator.authenticate(good, "192.0.2.1")
+        valid, _ = given_key(runtime.db)
+        unknown_key = generate_api_key()
+        await authenticator.authenticate(valid, "192.0.2.1")
 
-        wrong = await steps(authenticator, runtime.db, good[:-40] + stranger[-40:])
-        unknown = await steps(authenticator, runtime.db, stranger)
+        wrong = await steps(authenticator, runtime.db, valid[:-40] + unknown_key[-40:])
+        unknown = await steps(authenticator, runtime.db, unknown_key)
 
     assert wrong == unknown
     seen, comparisons, logged, _ = unknown

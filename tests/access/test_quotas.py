@@ -1,4 +1,4 @@
-"""A tenant has no more than it may have, however many ask at once; and what it has is counted as it comes and goes."""
+"""Quotas are exact, also for concurrent uploads, and follow every change of a request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, func, select, text, update
+from sqlalchemy import Connection, event, func, select, text, update
 
 from gql_imgproc.access import quotas
 from gql_imgproc.access.quotas import Limits, QuotaItem, QuotaUsage
@@ -32,7 +32,7 @@ from tests.support.scenarios import (
 )
 
 
-def standing(database: Database, limits: Limits, tenant_id: UUID = DEFAULT_TENANT) -> QuotaUsage:
+def read_usage(database: Database, limits: Limits, tenant_id: UUID = DEFAULT_TENANT) -> QuotaUsage:
     return database.read_now(quotas.read_usage, tenant_id, limits)
 
 
@@ -42,9 +42,7 @@ def rows(database: Database) -> list[int]:
 
 
 def given_quotas(database: Database, tenant_id: UUID, **own: int) -> None:
-    database.write_now(
-        lambda connection: connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(own))
-    )
+    database.write_now(Connection.execute, update(tenants).where(tenants.c.id == tenant_id).values(own))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +53,7 @@ def given_quotas(database: Database, tenant_id: UUID, **own: int) -> None:
     ],
 )
 def test_concurrent_uploads_do_not_exceed_a_quota(database: Database, limits: Limits, quota: Quota, limit: int) -> None:
-    """As in two processes."""
+    """Two `Database` objects, as in two processes."""
     other = Database(database.url)
 
     def upload(number: int) -> QuotaExceeded | None:
@@ -71,12 +69,12 @@ def test_concurrent_uploads_do_not_exceed_a_quota(database: Database, limits: Li
     finally:
         other.close()
 
-    refused = [outcome for outcome in outcomes if outcome]
-    assert len(refused) == 5
-    assert {(each.quota, each.limit) for each in refused} == {(quota, limit)}
-    # Nothing of those refused is there.
+    errors = [outcome for outcome in outcomes if outcome]
+    assert len(errors) == 5
+    assert {(each.quota, each.limit) for each in errors} == {(quota, limit)}
+    # Refused uploads leave no rows.
     assert rows(database) == [5, 10, 15]
-    found = standing(database, limits)
+    found = read_usage(database, limits)
     assert (found.open_requests.used, found.pending_images.used) == (5, 15)
 
 
@@ -95,9 +93,13 @@ def test_quotas_are_separate_and_can_be_overridden_per_tenant(database: Database
     for tenant_id in (DEFAULT_TENANT, large):
         with pytest.raises(QuotaExceeded, match=r"^Quota exceeded: \d of \d open requests\. "):
             given_request(database, 1, limits=limits, tenant_id=tenant_id)
-    assert standing(database, limits, large).open_requests == QuotaItem(2, 2)
-    assert standing(database, limits, unbound).open_requests == QuotaItem(3, None)
-    assert [standing(database, limits, each).csv_bytes for each in (DEFAULT_TENANT, large, unbound)] == [1000, 5, None]
+    assert read_usage(database, limits, large).open_requests == QuotaItem(2, 2)
+    assert read_usage(database, limits, unbound).open_requests == QuotaItem(3, None)
+    assert [read_usage(database, limits, each).csv_bytes for each in (DEFAULT_TENANT, large, unbound)] == [
+        1000,
+        5,
+        None,
+    ]
 
 
 def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> None:
@@ -105,7 +107,7 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
 
     def stored() -> int:
         assert_stored_bytes_are_counted(database)
-        return standing(database, limits).stored_bytes.used
+        return read_usage(database, limits).stored_bytes.used
 
     request_id = given_request(database, 2, 1)
     held = claim_product(database, request_id)
@@ -117,7 +119,7 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     finish(database, get_snapshot(database, request_id), RequestStatus.COMPLETED_WITH_ERRORS)
     assert stored() == 800
 
-    # There is no room for more, be it new or again.
+    # Neither a new request nor a retry fits.
     with pytest.raises(QuotaExceeded, match=r"^Quota exceeded: 800 of 800 bytes of stored images\. Delete"):
         given_request(database, 1, limits=limits)
     with pytest.raises(QuotaExceeded):
@@ -125,7 +127,7 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     assert get_snapshot(database, request_id).status is RequestStatus.COMPLETED_WITH_ERRORS
     assert get_snapshot(database, request_id).failed_images == 1
 
-    # Retried, stopped, ended again.
+    # After a retry without limits,
     database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
     assert stored() == 800
     record(database, claim_product(database, request_id), 0, DONE)
@@ -157,10 +159,10 @@ def test_retry_after_is_estimated_from_the_current_rate(database: Database) -> N
         )
 
     assert (still.used, still.limit, still.retry_after_s) == (2, 2, None)
-    # Ten of the smaller one, at two a second; six too many.
+    # Ten images of the smaller request at two per second; six images too many.
     assert refusal(Limits(open_requests=2)).retry_after_s == 5
     assert refusal(Limits(pending_images=52), 8).retry_after_s == 3
-    # More than all together will never fit.
+    # More than the whole quota never fits.
     assert refusal(Limits(pending_images=50), 51).retry_after_s is None
 
 
@@ -173,7 +175,7 @@ def test_open_requests_of_a_tenant_are_read_through_an_index(database: Database)
     engines = {database._reader, database._writer}
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
-    standing(database, Limits())
+    read_usage(database, Limits())
     database.read_now(work_queries.list_open_of_tenant, DEFAULT_TENANT, 32)
     database.read_now(work_queries.count_open_siblings, new_id())
     try_claim(database, new_id())
@@ -218,18 +220,18 @@ def test_retry_counts_all_its_images_from_the_first_chunk_on(
         database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits=limits)
 
     start_retry(ended[0])
-    assert standing(database, limits).pending_images == QuotaItem(5, 8)
+    assert read_usage(database, limits).pending_images == QuotaItem(5, 8)
     with pytest.raises(QuotaExceeded):
         start_retry(ended[1])
     holder = acquire_lease(database, ended[0])
     while database.write_now(retry.reset_chunk, holder):
-        assert standing(database, limits).pending_images == QuotaItem(5, 8)
+        assert read_usage(database, limits).pending_images == QuotaItem(5, 8)
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
-    assert standing(database, limits).pending_images == QuotaItem(5, 8)
+    assert read_usage(database, limits).pending_images == QuotaItem(5, 8)
 
 
 def given_failed(database: Database, number: int) -> UUID:
-    """A request that has ended, of whose products each has one image that failed."""
+    """A final request whose products have one failed image each."""
     request_id = given_request(database, *[1] * number)
     for _ in range(number):
         state = record(database, claim_product(database, request_id), 0, FAILED)

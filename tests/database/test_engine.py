@@ -56,7 +56,7 @@ def test_transaction_waits_for_an_unavailable_database(proxy: TcpProxy, was_conn
 
 def test_interrupted_transaction_is_retried_completely(proxy: TcpProxy) -> None:
     database = Database(proxy.url)
-    database.write_now(lambda connection: connection.execute(text("CREATE TABLE notes (number int)")))
+    database.write_now(Connection.execute, text("CREATE TABLE notes (number int)"))
     runs: list[int] = []
 
     def work(connection: Connection) -> None:
@@ -75,7 +75,7 @@ def test_interrupted_transaction_is_retried_completely(proxy: TcpProxy) -> None:
         )
         assert numbers == [1, 1]
     finally:
-        database.write_now(lambda connection: connection.execute(text("DROP TABLE notes")))
+        database.write_now(Connection.execute, text("DROP TABLE notes"))
         database.close()
 
 

@@ -347,7 +347,11 @@ def index_states(database: Database, name: str) -> list[bool]:
         if database.sqlite
         else "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"
     )
-    return [bool(row[0]) for row in database.read_now(Connection.execute, states, {"name": name}).all()]
+
+    def read(connection: Connection) -> list[bool]:
+        return [bool(state) for state in connection.scalars(states, {"name": name})]
+
+    return database.read_now(read)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

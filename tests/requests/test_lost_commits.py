@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from gql_imgproc.access import api_keys, key_repository
 from gql_imgproc.database.engine import Database
@@ -69,7 +69,7 @@ async def test_crash_is_counted_once_after_lost_commit(runtime: Runtime) -> None
     with lost_commits():
         assert await runtime.db.write(claims.mark_crash_suspect, claim, claim.images[0].id)
 
-    assert await runtime.db.read(lambda connection: connection.scalar(select(images.c.crashes))) == 1
+    assert await runtime.db.read(Connection.scalar, select(images.c.crashes)) == 1
 
 
 async def test_issued_key_exists_after_lost_commit(runtime: Runtime) -> None:
@@ -84,6 +84,6 @@ async def test_issued_key_exists_after_lost_commit(runtime: Runtime) -> None:
         assert found is not None
         assert found.key.id == issued.key.id
     count = select(func.count()).select_from(api_keys_table)
-    assert await runtime.db.read(lambda connection: connection.scalar(count)) == 2
+    assert await runtime.db.read(Connection.scalar, count) == 2
     with pytest.raises(ApiKeyNotRotatable):
         await api_keys.rotate(runtime.db, ANYBODY, created.key.id, timedelta(0))

@@ -1,4 +1,4 @@
-"""The snapshot of a request: its JSON form, and what is derived from it."""
+"""The snapshot of a request: its JSON form and derived values."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""Then: counters equal rows (promise P4)."""
+"""Invariants: counters equal rows (promise P4)."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, is_open, products, requests, tenants
@@ -17,12 +19,8 @@ from gql_imgproc.requests.repository.queries import get_request as get
 def assert_counters_equal_rows(database: Database, request_id: UUID) -> None:
     request = database.read_now(get, DEFAULT_TENANT, request_id)
     assert request is not None
-    image_rows = database.read_now(
-        lambda connection: connection.execute(select(images).where(images.c.request_id == request_id)).all()
-    )
-    product_rows = database.read_now(
-        lambda connection: connection.execute(select(products).where(products.c.request_id == request_id)).all()
-    )
+    image_rows = database.read_now(_fetch_all, select(images).where(images.c.request_id == request_id))
+    product_rows = database.read_now(_fetch_all, select(products).where(products.c.request_id == request_id))
     by_status = Counter(row.status for row in image_rows)
     assert request.processed_images == by_status[ImageStatus.COMPLETED]
     assert request.failed_images == by_status[ImageStatus.FAILED]
@@ -48,11 +46,15 @@ def assert_counters_equal_rows(database: Database, request_id: UUID) -> None:
 
 
 def assert_stored_bytes_are_counted(database: Database) -> None:
-    """What each tenant has stored is what its final requests have."""
+    """The stored bytes of each tenant are the sum over its final requests."""
     of_final = (
         select(func.coalesce(func.sum(requests.c.output_bytes), 0))
         .where(requests.c.tenant_id == tenants.c.id, ~is_open)
         .scalar_subquery()
     )
     wrong = select(tenants.c.name, tenants.c.stored_bytes, of_final).where(tenants.c.stored_bytes != of_final)
-    assert database.read_now(lambda connection: connection.execute(wrong).all()) == []
+    assert database.read_now(_fetch_all, wrong) == []
+
+
+def _fetch_all(connection: Connection, statement: Select[Any]) -> Sequence[Row[Any]]:
+    return connection.execute(statement).all()

@@ -116,7 +116,7 @@ def total_count(
     async def of_the_page() -> int:
         return len(page.rows)
 
-    whole = window.after is None and window.before is None and not page.more and page.reached is None
+    whole = window.after is None and window.before is None and not page.has_more and page.reached is None
     return of_the_page if whole else count
 
 
@@ -130,13 +130,13 @@ class PageInfo:
     @classmethod
     def of(cls, listing: ConnectionArgs, window: PageWindow, page: Page[Any]) -> PageInfo:
         first, last = (page.rows[0][0], page.rows[-1][0]) if page.rows else (None, None)
-        more = page.more or page.reached is not None
+        more = page.has_more or page.reached is not None
         # A page of a search may end before its last match, even without any: the cursor says where to go on.
         start = (window.backward and page.reached) or first
         end = (not window.backward and page.reached) or last
         return cls(
-            has_next_page=page.later or (more and not window.backward),
-            has_previous_page=page.earlier or (more and window.backward),
+            has_next_page=page.has_later or (more and not window.backward),
+            has_previous_page=page.has_earlier or (more and window.backward),
             start_cursor=cursor(listing, start) if start else None,
             end_cursor=cursor(listing, end) if end else None,
         )

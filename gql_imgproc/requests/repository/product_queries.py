@@ -46,17 +46,18 @@ def products_page(
     rows, reached = _products(connection, tenant_id, window, name_contains, status)
     if not name_contains:
         unsearched, bounds = select(products.c.id).where(*_products_of(tenant_id, status)), _product_bounds(window)
-        return page(rows, window, *has_rows_outside(connection, unsearched, (products.c.id,), bounds))
+        has_earlier, has_later = has_rows_outside(connection, unsearched, (products.c.id,), bounds)
+        return page(rows, window, has_earlier=has_earlier, has_later=has_later)
     # As in `has_rows_outside`; rows beyond the search limit are assumed to exist.
     outside_windows = (
         window.after and PageWindow(0, before=text_search.adjacent_key(window.after, 1), backward=True),
         window.before and PageWindow(0, after=text_search.adjacent_key(window.before, -1)),
     )
-    earlier, later = (
+    has_earlier, has_later = (
         bool(outside and any(_products(connection, tenant_id, outside, name_contains, status)))
         for outside in outside_windows
     )
-    return page(rows, window, earlier, later, reached)
+    return page(rows, window, has_earlier=has_earlier, has_later=has_later, reached=reached)
 
 
 def _products(
@@ -137,7 +138,7 @@ def products_of_requests(
         for key, beyond in ((window.after, operator.le), (window.before, operator.ge))
     )
     return {
-        request_id: page(rows[request_id], window, request_id in earlier, request_id in later)
+        request_id: page(rows[request_id], window, has_earlier=request_id in earlier, has_later=request_id in later)
         for request_id in request_ids
     }
 
@@ -171,10 +172,10 @@ def _search_in_request(
         return [((row.position,), Product(*row)) for row in rows], reached
 
     # Rows beyond the search limit are assumed to exist.
-    earlier = window.after is not None and any(search(PageWindow(0, before=(window.after[0] + 1,), backward=True)))
-    later = window.before is not None and any(search(PageWindow(0, after=(window.before[0] - 1,))))
+    has_earlier = window.after is not None and any(search(PageWindow(0, before=(window.after[0] + 1,), backward=True)))
+    has_later = window.before is not None and any(search(PageWindow(0, after=(window.before[0] - 1,))))
     rows, reached = search(window)
-    return page(rows, window, earlier, later, reached)
+    return page(rows, window, has_earlier=has_earlier, has_later=has_later, reached=reached)
 
 
 def _windows(

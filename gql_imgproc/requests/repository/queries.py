@@ -119,10 +119,11 @@ def requests_page(
     filters = _filters(tenant_id, status)
     statement = select(*SNAPSHOT_COLUMNS, created_at.label("raw_created_at")).where(*filters)
     rows = connection.execute(apply_window(statement, columns, bounds, window, descending=not oldest_first)).all()
-    others = has_rows_outside(
+    has_earlier, has_later = has_rows_outside(
         connection, select(requests.c.id).where(*filters), columns, bounds, descending=not oldest_first
     )
-    return page([((_to_seconds(row.raw_created_at), row.id), to_snapshot(row)) for row in rows], window, *others)
+    items = [((_to_seconds(row.raw_created_at), row.id), to_snapshot(row)) for row in rows]
+    return page(items, window, has_earlier=has_earlier, has_later=has_later)
 
 
 def count_requests(connection: Connection, tenant_id: UUID, *, status: RequestStatus | None = None) -> int:

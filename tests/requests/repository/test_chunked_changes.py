@@ -1,4 +1,4 @@
-"""Requests of any size are opened again, and deleted, in short transactions, whatever happens between them."""
+"""Retries and deletions of any size run in short transactions and survive interruptions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests
@@ -35,15 +35,15 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def given_failures(database: Database, *temporary: bool) -> UUID:
-    """A final request of one product for each, of which nothing went well."""
+    """A final request with one failed image per flag; the flag says whether the failure is temporary."""
     request_id = given_request(database, *[1] * len(temporary))
-    for passes in temporary:
-        state = record(database, claim_product(database, request_id), 0, replace(FAILED, error_retryable=passes))
+    for is_temporary in temporary:
+        state = record(database, claim_product(database, request_id), 0, replace(FAILED, error_retryable=is_temporary))
     assert finish(database, state, RequestStatus.FAILED, max_auto_retries=1) is not None
     return request_id
 
 
-def reopen(database: Database, request_id: UUID) -> Snapshot | None:
+def start_retry(database: Database, request_id: UUID) -> Snapshot | None:
     return database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
 
 
@@ -54,29 +54,29 @@ def next_chunk(database: Database, held: RequestLease) -> Snapshot | None:
 def test_retry_resets_each_failed_image_once(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5)
 
-    first = reopen(database, request_id)
+    first = start_retry(database, request_id)
 
     assert first is not None
     assert (first.status, first.failed_images, first.pending_images) == (RequestStatus.PROCESSING, 3, 2)
     assert_counters_equal_rows(database, request_id)
-    # What is open is worked on meanwhile; what fails again has had its turn.
+    # Reset images are processed meanwhile; an image that fails again is not reset twice.
     record(database, claim_product(database, request_id), 0, FAILED)
     state = record(database, claim_product(database, request_id), 0, DONE)
-    # Nothing is pending, and yet this is not its end.
+    # Nothing is pending, but there are chunks left to reset.
     assert finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS) is None
     held = acquire_lease(database, request_id)
-    left = []
+    chunks = []
     while chunk := next_chunk(database, held):
-        left.append((chunk.failed_images, chunk.failed_products, chunk.pending_images))
+        chunks.append((chunk.failed_images, chunk.failed_products, chunk.pending_images))
         assert_counters_equal_rows(database, request_id)
-    assert left == [(2, 2, 2), (1, 1, 3)]
+    assert chunks == [(2, 2, 2), (1, 1, 3)]
     database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     assert next_chunk(database, held) is None
 
 
 def test_retry_that_is_stopped_can_finish(database: Database) -> None:
     request_id = given_failures(database, *[False] * 5)
-    reopen(database, request_id)
+    start_retry(database, request_id)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     assert stopped is not None
     held = acquire_lease(database, request_id)
@@ -88,8 +88,8 @@ def test_retry_that_is_stopped_can_finish(database: Database) -> None:
 
     assert ended is not None
     assert (ended.failed_images, ended.cancelled_images) == (3, 2)
-    # The next retry begins anew.
-    again = reopen(database, request_id)
+    # The next retry starts from the first chunk.
+    again = start_retry(database, request_id)
     assert again is not None
     assert (again.failed_images, again.pending_images) == (1, 2)
 
@@ -120,7 +120,7 @@ def test_retry_after_a_deadline_resets_cancelled_images_first(database: Database
     end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
     assert database.write_now(transitions.finish, held, stopped, end) is not None
 
-    states = [reopen(database, request_id)]
+    states = [start_retry(database, request_id)]
     held = acquire_lease(database, request_id)
     while chunk := next_chunk(database, held):
         states.append(chunk)
@@ -140,21 +140,21 @@ def test_interrupted_deletion_can_be_completed(database: Database) -> None:
 
     assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
 
-    # Large ones are still there; nobody opens them any more, and they are known to be unfinished.
+    # A large request still exists. It cannot be retried, and is listed as being deleted.
     assert get_snapshot(database, request_id).status is RequestStatus.FAILED
     assert count(database, products) == 3 + 1
-    assert reopen(database, request_id) is None
+    assert start_retry(database, request_id) is None
     assert database.read_now(retry.list_due_auto_retries, 9) == []
     assert database.read_now(work_queries.list_deleting, 60, 9) == []
     assert database.read_now(work_queries.list_deleting, 0, 9) == [(DEFAULT_TENANT, request_id)]
     assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
     assert not database.write_now(transitions.delete_chunk, DEFAULT_TENANT, request_id)
     assert [count(database, table) for table in (requests, products, images)] == [1, 1, 1]
-    # Nothing of an open one is taken.
+    # An open request is not deleted.
     assert not database.write_now(transitions.start_deletion, DEFAULT_TENANT, other)
     assert count(database, images, images.c.status == ImageStatus.PENDING) == 1
 
 
 def count(database: Database, table: object, *where: object) -> int:
     statement = select(func.count()).select_from(table).where(*where)  # type: ignore[arg-type]
-    return database.read_now(lambda connection: connection.execute(statement).scalar_one())
+    return database.read_now(Connection.scalar, statement) or 0

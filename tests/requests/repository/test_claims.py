@@ -1,11 +1,12 @@
-"""Claiming, recording and giving back, on SQLite and PostgreSQL."""
+"""Claims, results, stopping, finishing and retries, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Column, Connection, select
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products
@@ -26,6 +27,15 @@ from tests.support.scenarios import (
     record,
     try_claim,
 )
+
+
+def read_column(database: Database, column: Column[Any]) -> list[Any]:
+    """The values of a column of `products`, in the order of the CSV."""
+
+    def read(connection: Connection) -> list[Any]:
+        return list(connection.scalars(select(column).order_by(products.c.position)))
+
+    return database.read_now(read)
 
 
 def test_products_are_claimed_once_in_csv_order(database: Database) -> None:
@@ -50,21 +60,21 @@ def test_products_are_claimed_once_in_csv_order(database: Database) -> None:
 def test_expired_lease_is_claimed_again_and_fences_off_the_old_worker(database: Database) -> None:
     """Promise P2: nothing is counted twice."""
     request_id = given_request(database, 1)
-    dead = claim_product(database, request_id, lease_s=0)
+    expired = claim_product(database, request_id, lease_s=0)
 
-    heir = claim_product(database, request_id)
+    successor = claim_product(database, request_id)
 
-    assert (heir.lease_token, heir.attempts) == (2, 2)
-    assert heir.images[0].attempts == 2
+    assert (successor.lease_token, successor.attempts) == (2, 2)
+    assert successor.images[0].attempts == 2
     with pytest.raises(LeaseLost):
-        record(database, dead, 0, DONE)
-    assert not database.write_now(claims.renew_lease, dead, 60)
-    assert record(database, heir, 0, DONE).processed_images == 1
+        record(database, expired, 0, DONE)
+    assert not database.write_now(claims.renew_lease, expired, 60)
+    assert record(database, successor, 0, DONE).processed_images == 1
     assert_counters_equal_rows(database, request_id)
 
 
 def test_worker_keeps_its_lease_after_recording_the_last_image(database: Database) -> None:
-    """Or the call to finish the request, which follows, would be dropped with the work."""
+    """Otherwise the message that finishes the request, which comes next, would be dropped."""
     request_id = given_request(database, 1, 1)
     ended, stopped = claim_product(database, request_id), claim_product(database, request_id)
     record(database, ended, 0, DONE)
@@ -93,19 +103,13 @@ def test_image_is_recorded_once(database: Database) -> None:
 
 def test_product_status_follows_from_its_images(database: Database) -> None:
     request_id = given_request(database, 2, 2, 2)
-    for verdicts in ((DONE, DONE), (DONE, FAILED), (FAILED, FAILED)):
+    for results in ((DONE, DONE), (DONE, FAILED), (FAILED, FAILED)):
         held = claim_product(database, request_id)
-        for number, verdict in enumerate(verdicts):
-            state = record(database, held, number, verdict)
+        for number, result in enumerate(results):
+            state = record(database, held, number, result)
 
-    statuses = database.read_now(
-        lambda connection: connection.execute(select(products.c.status).order_by(products.c.position)).scalars().all()
-    )
-    outputs = database.read_now(
-        lambda connection: (
-            connection.execute(select(products.c.output_image_urls).order_by(products.c.position)).scalars().all()
-        )
-    )
+    statuses = read_column(database, products.c.status)
+    outputs = read_column(database, products.c.output_image_urls)
     path = f"/api/image/{request_id.hex}/0-1.jpg"
     assert statuses == [ProductStatus.COMPLETED, ProductStatus.COMPLETED_WITH_ERRORS, ProductStatus.FAILED]
     assert outputs == [[path, path], [path, None], [None, None]]
@@ -152,15 +156,13 @@ def test_cancelling_changes_pending_images_only(database: Database) -> None:
     assert database.write_now(transitions.cancel_chunk, held)
     assert not database.write_now(transitions.cancel_chunk, held)
 
-    statuses = database.read_now(
-        lambda connection: connection.execute(select(products.c.status).order_by(products.c.position)).scalars().all()
-    )
+    statuses = read_column(database, products.c.status)
     assert statuses == [ProductStatus.CANCELLED, ProductStatus.COMPLETED, ProductStatus.CANCELLED]
     assert_counters_equal_rows(database, request_id)
 
 
 def test_final_status_is_set_once(database: Database) -> None:
-    """Promise P4: of two who finish a request, one does; nobody finishes one that is not done."""
+    """Promise P4: of two processes, one finishes a request; none finishes a request with pending images."""
     request_id = given_request(database, 1)
     held = claim_product(database, request_id)
     unfinished = get_snapshot(database, request_id)
@@ -190,7 +192,7 @@ def test_retry_resets_failed_images_only(database: Database) -> None:
     assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
     assert (reopened.processed_images, reopened.failed_images, reopened.failed_products) == (2, 0, 0)
     assert_counters_equal_rows(database, request_id)
-    # A verdict of the first generation comes too late.
+    # A result of the first generation is too late.
     with pytest.raises(LeaseLost):
         record(database, mixed, 1, FAILED)
     again = claim_product(database, request_id)
@@ -213,7 +215,7 @@ def test_deletion_removes_a_final_request_and_refuses_an_open_one(database: Data
 
 
 def test_lost_request_lease_cannot_write(database: Database) -> None:
-    """Promise P4: a process that was asleep while another did its work cannot undo what that one did."""
+    """Promise P4: a suspended process cannot undo what another process did meanwhile."""
     request_id = given_request(database, 1, 1)
     state = record(database, claim_product(database, request_id), 0, FAILED)
     stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
@@ -233,7 +235,7 @@ def test_lost_request_lease_cannot_write(database: Database) -> None:
     reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
     assert reopened is not None
 
-    # Nor what was begun after that.
+    # Nor what was started after that.
     for stale in (asleep, awake):
         with pytest.raises(LeaseLost):
             database.write_now(transitions.cancel_chunk, stale)  # type: ignore[misc]  # bound per turn of the loop

@@ -1,4 +1,4 @@
-"""Pages by key, counts, and reads for many rows at once."""
+"""Keyset pages, counts, and batched reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.pagination import Page, PageWindow
@@ -31,14 +31,14 @@ def products_of(database: Database, request_ids: list[UUID], window: PageWindow,
 
 
 def walk(page_of: Callable[[PageWindow], Page[Any]], size: int, *, backward: bool = False) -> list[Any]:
-    """Every row of a list, page by page."""
+    """Reads all pages of a list and returns their rows."""
     found: list[Any] = []
     window = PageWindow(size, backward=backward)
     while True:
         page = page_of(window)
         rows = [row for _, row in page.rows]
         found = [*rows, *found] if backward else [*found, *rows]
-        if not page.more:
+        if not page.has_more:
             return found
         edge = page.rows[0 if backward else -1][0]
         window = PageWindow(size, before=edge, backward=True) if backward else PageWindow(size, after=edge)
@@ -66,7 +66,7 @@ def test_request_pages_are_complete_and_ordered(database: Database, oldest_first
 def test_requests_created_at_the_same_time_are_paged_once_each(database: Database) -> None:
     made = [given_request(database, 1) for _ in range(7)]
     moment = requests_page(database, PageWindow(1)).rows[0][1].created_at
-    database.write_now(lambda connection: connection.execute(update(requests).values(created_at=moment)))
+    database.write_now(Connection.execute, update(requests).values(created_at=moment))
 
     found = walk(lambda window: requests_page(database, window), size=2)
 
@@ -82,7 +82,7 @@ def test_page_does_not_shift_when_requests_are_added(database: Database) -> None
     newer = requests_page(database, PageWindow(5, before=first.rows[0][0], backward=True))
 
     assert [row.id for _, row in second.rows] == [made[1], made[0]]
-    assert not second.more
+    assert not second.has_more
     assert len(newer.rows) == 1
 
 
@@ -95,14 +95,14 @@ def test_page_between_two_keys(database: Database) -> None:
 
     assert [row.id for _, row in between.rows] == made[1:4]
     assert [row.id for _, row in last.rows] == [made[3]]
-    assert (between.more, last.more) == (False, True)
+    assert (between.has_more, last.has_more) == (False, True)
 
 
 def test_requests_filtered_by_status(database: Database) -> None:
     kept = given_request(database, 1)
     failed = given_request(database, 1)
     statement = update(requests).where(requests.c.id == failed).values(status=RequestStatus.FAILED)
-    database.write_now(lambda connection: connection.execute(statement))
+    database.write_now(Connection.execute, statement)
 
     page = requests_page(database, PageWindow(5), status=RequestStatus.PENDING)
     count = database.read_now(queries.count_requests, DEFAULT_TENANT, status=RequestStatus.FAILED)
@@ -123,7 +123,11 @@ def test_product_pages_of_several_requests(database: Database, backward: bool) -
         large: [(4,), (5,), (6,)] if backward else [(0,), (1,), (2,)],
         empty: [],
     }
-    assert {request_id: page.more for request_id, page in pages.items()} == {small: False, large: True, empty: False}
+    assert {request_id: page.has_more for request_id, page in pages.items()} == {
+        small: False,
+        large: True,
+        empty: False,
+    }
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -155,8 +159,8 @@ def test_search_page_flags_ignore_products_that_do_not_match(database: Database)
     pages = products_of(database, [alone, among], PageWindow(9, after=(0,), before=(2,)), name_contains="red")
 
     assert [len(pages[request_id].rows) for request_id in (alone, among)] == [1, 1]
-    assert (pages[alone].earlier, pages[alone].later) == (False, False)
-    assert (pages[among].earlier, pages[among].later) == (True, True)
+    assert (pages[alone].has_earlier, pages[alone].has_later) == (False, False)
+    assert (pages[among].has_earlier, pages[among].has_later) == (True, True)
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -172,7 +176,7 @@ def test_product_pages_contain_every_product_once(database: Database, size: int,
 def test_products_of_requests_filtered_by_status(database: Database) -> None:
     request_id = given_request(database, *[1] * 6)
     odd = update(products).where(products.c.position.in_([1, 3, 5])).values(status=ProductStatus.FAILED)
-    database.write_now(lambda connection: connection.execute(odd))
+    database.write_now(Connection.execute, odd)
 
     page = products_of(database, [request_id], PageWindow(2), status=ProductStatus.FAILED)[request_id]
     rest = products_of(database, [request_id], PageWindow(2, after=page.rows[-1][0]), status=ProductStatus.FAILED)[
@@ -184,9 +188,9 @@ def test_products_of_requests_filtered_by_status(database: Database) -> None:
     ]
 
     assert [row.position for _, row in page.rows] == [1, 3]
-    assert page.more
+    assert page.has_more
     assert [row.position for _, row in rest.rows] == [5]
-    assert not rest.more
+    assert not rest.has_more
     assert counts == [{request_id: 6}, {request_id: 3}, {}]
 
 
@@ -196,8 +200,8 @@ def test_empty_page_reports_more_rows(database: Database) -> None:
     page = products_of(database, [request_id], PageWindow(0))[request_id]
     whole = requests_page(database, PageWindow(0))
 
-    assert (page.rows, page.more) == ([], True)
-    assert (list(whole.rows), whole.more) == ([], True)
+    assert (page.rows, page.has_more) == ([], True)
+    assert (list(whole.rows), whole.has_more) == ([], True)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +257,7 @@ def test_single_objects_are_found_only_by_their_tenant(database: Database) -> No
             (queries.get_product, product_id),
             (queries.get_image, second.id),
         )
-        # One that there is not, and one that is another's.
+        # An unknown ID, and an object of another tenant.
         for asked in ((DEFAULT_TENANT, new_id()), (new_id(), own))
     ]
 

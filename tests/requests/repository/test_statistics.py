@@ -1,11 +1,11 @@
-"""How the whole service is doing: exact, and as cheap with many rows as with few."""
+"""Statistics of the service are exact, and as cheap with many rows as with few."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import requests
@@ -25,7 +25,7 @@ def test_statistics_of_an_empty_service_are_zero(database: Database) -> None:
 
 
 def test_statistics_count_open_and_claimable_work(database: Database) -> None:
-    # Given a request of which one product is done and one is under way, a new one, and one that has ended,
+    # Given a request with one finished and one leased product, a new request, and a final one,
     begun, new, ended = given_request(database, 2, 1, 1), given_request(database, 1, 1), given_request(database, 1)
     held = claim_product(database, begun)
     record(database, held, 0, DONE)
@@ -33,15 +33,15 @@ def test_statistics_count_open_and_claimable_work(database: Database) -> None:
     claim_product(database, begun)
     record(database, claim_product(database, ended), 0, DONE)
     finish(database, get_snapshot(database, ended), RequestStatus.COMPLETED, output_name=None)
-    # the new one untouched for a minute,
+    # and the new one is idle for a minute,
     minute_ago = get_snapshot(database, new).updated_at - timedelta(seconds=60)
     statement = update(requests).where(requests.c.id == new).values(updated_at=minute_ago)
-    database.write_now(lambda connection: connection.execute(statement))
+    database.write_now(Connection.execute, statement)
 
-    # when it is looked at,
+    # when the statistics are read,
     seen = read(database)
 
-    # then all that has not ended is counted, and what is leased cannot be claimed.
+    # then open work is counted, and leased products are not claimable.
     assert seen.open_requests == {RequestStatus.PENDING: 1, RequestStatus.PROCESSING: 1}
     assert (seen.pending_products, seen.pending_images) == (4, 4)
     assert seen.claimable_products == 3
@@ -70,5 +70,5 @@ def test_statistics_read_products_through_an_index(database: Database) -> None:
     assert of_products
     assert all("ix_products_request_id_due_at_position" in step for step in of_products)
     assert not any("Seq Scan" in step for step in found)
-    # The few open requests may be put in order.
+    # The few open requests may be sorted.
     assert not [step for step in of_products if grows_with_the_table(step)]
