@@ -1,4 +1,4 @@
-"""How callers present an API key: in a header over HTTP, in the first message of a WebSocket, never in an address."""
+"""API keys: over HTTP in a header, over WebSocket in the first message, never in a URL."""
 
 from __future__ import annotations
 
@@ -16,69 +16,68 @@ from gql_imgproc.net.client_ip import client_ip
 from gql_imgproc.security.scopes import Caller
 
 AUTHORIZATION = "authorization"
-#: What an answer with the status 401 says of how to do better (RFC 6750, 3).
+#: Header of a response with status 401 (RFC 6750, 3).
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="gql-imgproc"'}
-#: Status of the socket of a caller who may not come in, or not stay.
+#: Close code of a WebSocket whose caller is not, or no longer, authenticated.
 CLOSE_FORBIDDEN = 4403
-#: The same of one who may try again later, as clients then do by themselves (RFC 6455, registry of close codes).
+#: Close code of a WebSocket whose caller may try again later; clients then reconnect (RFC 6455, close code registry).
 CLOSE_TRY_AGAIN_LATER = 1013
 
 
 async def authenticate_http(app_state: AppState, connection: HTTPConnection) -> Caller:
-    """Who sent an HTTP request. Raises KeyMissing, KeyRefused or RateLimited."""
+    """The caller of an HTTP request. Raises ApiKeyRequired, ApiKeyRejected or RateLimited."""
     return await app_state.authenticator.authenticate(
         parse_bearer(connection.headers.get(AUTHORIZATION)), caller_ip(app_state, connection)
     )
 
 
 async def authenticate_graphql(app_state: AppState, request: Request) -> Caller:
-    """Who sent an operation, which is counted before its body is read; refuses as the door of GraphQL does."""
+    """The caller of an operation. Counts the operation before its body is read. Raises BadRequest."""
     try:
         caller = await authenticate_http(app_state, request)
         await app_state.rate_limiter.hit(
             caller, *((RateLimitedAction.UPLOADS,) if is_multipart(request) else ()), RateLimitedAction.OPERATIONS
         )
-    except (ApiKeyRequired, ApiKeyRejected) as refused:
-        raise BadRequest(401, str(refused), code=Code.UNAUTHENTICATED, headers=CHALLENGE) from None
-    except RateLimited as refused:
-        raise rate_limit_response(refused) from None
+    except (ApiKeyRequired, ApiKeyRejected) as error:
+        raise BadRequest(401, str(error), code=Code.UNAUTHENTICATED, headers=CHALLENGE) from None
+    except RateLimited as error:
+        raise rate_limit_response(error) from None
     return caller
 
 
-async def is_still_authenticated(app_state: AppState, caller: Caller) -> None:
-    """Refuses, as the door of GraphQL does, a caller whose key has ended since it was admitted."""
+async def require_still_authenticated(app_state: AppState, caller: Caller) -> None:
+    """Raises BadRequest if the caller's key expired or was revoked since it was authenticated."""
     if not await app_state.authenticator.is_still_valid(caller):
         raise BadRequest(401, KEY_EXPIRED, code=Code.UNAUTHENTICATED, headers=CHALLENGE)
 
 
-def rate_limit_response(refused: RateLimited) -> BadRequest:
-    """An answer that tells when to come back."""
+def rate_limit_response(error: RateLimited) -> BadRequest:
     return BadRequest(
-        429, str(refused), code=Code.RATE_LIMITED, headers=retry_after(refused), extensions=error_extensions(refused)
+        429, str(error), code=Code.RATE_LIMITED, headers=retry_after(error), extensions=error_extensions(error)
     )
 
 
-def retry_after(refused: RateLimited) -> dict[str, str]:
-    return {"Retry-After": str(refused.retry_after_s)}
+def retry_after(error: RateLimited) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after_s)}
 
 
 async def authenticate_socket(context: Context, socket: WebSocket) -> None:
-    """Admits, or closes, a socket whose first message has come. Browsers cannot send headers with one."""
-    said = (value for name, value in context.connection_params.items() if name.lower() == AUTHORIZATION)
+    """Authenticates a WebSocket by its first message, or closes it. Browsers cannot send headers with a WebSocket."""
+    params = (value for name, value in context.connection_params.items() if name.lower() == AUTHORIZATION)
     try:
         context.set_caller(
             await context.app_state.authenticator.authenticate(
-                parse_bearer(next(said, None)), caller_ip(context.app_state, socket)
+                parse_bearer(next(params, None)), caller_ip(context.app_state, socket)
             )
         )
-    except (ApiKeyRequired, ApiKeyRejected, RateLimited) as refused:
-        # Here, since Strawberry would not say why.
-        await socket.close(CLOSE_TRY_AGAIN_LATER if isinstance(refused, RateLimited) else CLOSE_FORBIDDEN, str(refused))
+    except (ApiKeyRequired, ApiKeyRejected, RateLimited) as error:
+        # Strawberry would close the socket without the reason.
+        await socket.close(CLOSE_TRY_AGAIN_LATER if isinstance(error, RateLimited) else CLOSE_FORBIDDEN, str(error))
         raise ConnectionRejectionError from None
 
 
 def parse_bearer(authorization: object) -> str | None:
-    """The key in the value of an `Authorization` (RFC 6750, 2.1). Raises KeyRefused when it is none."""
+    """The API key in an `Authorization` header (RFC 6750, 2.1). Raises ApiKeyRejected for another scheme."""
     if authorization is None:
         return None
     scheme, _, key = authorization.partition(" ") if isinstance(authorization, str) else ("", "", "")
@@ -88,7 +87,7 @@ def parse_bearer(authorization: object) -> str | None:
 
 
 def caller_ip(app_state: AppState, connection: HTTPConnection) -> str:
-    """The network address of who calls; empty for a socket of this machine that has none."""
+    """The client's IP address; empty for a Unix socket."""
     nearest = connection.client.host if connection.client else ""
     trusted = app_state.runtime.settings.trusted_proxies
     if not trusted:

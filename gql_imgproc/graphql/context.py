@@ -1,13 +1,16 @@
-"""What resolvers are handed: the open resources, loaders that batch their reads, and what is shared with others."""
+"""The context of resolvers: the runtime, the caller, loaders that batch reads, and state shared by all operations."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from uuid import UUID
 
 import strawberry
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from gql_imgproc.access.authentication import AnonymousAccess, Authenticator
@@ -22,14 +25,17 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings import Settings
 
+T = TypeVar("T")
+P = ParamSpec("P")
+
 log = logging.getLogger(__name__)
 
-#: Pause between two looks at the keys of what is open, in seconds: a revocation ends it within a minute.
+#: Seconds between two checks of the API keys of open sessions, so that a revoked key closes them within a minute.
 WATCH_SECONDS = 20.0
 
 
 class AppState:
-    """What all callers of one process share."""
+    """State shared by all operations of one process."""
 
     def __init__(self, runtime: Runtime, anonymous: AnonymousAccess) -> None:
         self.runtime = runtime
@@ -39,41 +45,39 @@ class AppState:
         self.shared_subscriptions = SharedSubscriptions()
 
     async def watch_keys(self) -> None:
-        """Keeps up with keys and secrets that are made and revoked elsewhere, for as long as the house is open."""
+        """Polls for API keys and signing secrets that other processes created, rotated or revoked."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             await self.refresh_keys()
 
     async def refresh_keys(self) -> None:
-        """Takes notice of the keys and secrets that there are now."""
         try:
             await self.url_signer.refresh()
             await self.authenticator.close_revoked_sessions()
         except UNUSABLE as error:
-            # Nobody is admitted meanwhile either; who is in stays.
+            # Without the database nobody is authenticated either. Open sessions stay open.
             log.warning("API keys cannot be checked", extra={"reason": type(error).__name__})
 
 
 class Context:
-    """One per operation; that of a WebSocket gives each operation on it one of its own."""
+    """The context of one operation, or of one WebSocket, where each operation gets its own."""
 
-    #: Known from the start, but on a WebSocket, where the first message tells.
+    #: On a WebSocket set by its first message.
     caller: Caller
     loaders: Loaders
 
-    def __init__(self, app_state: AppState, caller: Caller | None, answer: object = None) -> None:
-        """`answer`: that to the HTTP request; or the WebSocket."""
+    def __init__(self, app_state: AppState, caller: Caller | None, response: object = None) -> None:
+        """`response`: the HTTP response, or the WebSocket."""
         self.app_state = app_state
         self.runtime = app_state.runtime
-        self.answer = answer
-        #: The payload of a WebSocket's first message.
+        self.response = response
+        #: Payload of a WebSocket's first message.
         self.connection_params: dict[str, Any] = {}
         self.allowance = Allowance(self.settings.max_query_cost)
         if caller is not None:
             self.set_caller(caller)
 
     def set_caller(self, caller: Caller) -> None:
-        """From now on the operation is that of this caller."""
         self.caller = caller
         self.loaders = Loaders(self.runtime.db, caller.tenant_id)
 
@@ -81,28 +85,31 @@ class Context:
     def settings(self) -> Settings:
         return self.runtime.settings
 
+    async def read(self, query: Callable[Concatenate[Connection, UUID, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a repository query, `query(connection, tenant_id, *args, **kwargs)`, for the caller's tenant."""
+        return await self.runtime.db.read(query, self.caller.tenant_id, *args, **kwargs)
+
     def set_http_status(self, status: int) -> None:
-        """The HTTP status of a typed refusal, for those who look at it alone.
+        """Sets the HTTP status of a typed error, for clients that only check the status.
 
-        In application/graphql-response+json the specification has 2xx for every answer that has data.
+        In application/graphql-response+json the specification requires 2xx for every response with data.
         """
-        if isinstance(self.answer, Response) and self.answer.media_type != GRAPHQL_JSON:
-            self.answer.status_code = status
+        if isinstance(self.response, Response) and self.response.media_type != GRAPHQL_JSON:
+            self.response.status_code = status
 
-    def address(self, path: str) -> str:
-        """The public address of a path."""
+    def public_url(self, path: str) -> str:
         return self.settings.public_url + path
 
     def signed_url(self, path: str) -> str:
-        """The public address of a path that asks for a key; signed, for a caller who has one, to open without."""
-        return self.address(self.app_state.url_signer.sign(path) if self.caller.key_id else path)
+        """The public URL of a path that requires an API key. A caller with a key gets it signed, to open without."""
+        return self.public_url(self.app_state.url_signer.sign(path) if self.caller.key_id else path)
 
     def image_url(self, path: str) -> str:
-        """The public address of a stored picture: whoever knows it may see it, unless pictures are private."""
-        return self.signed_url(path) if self.settings.private_images else self.address(path)
+        """The public URL of a stored image; it needs no signature unless images are private."""
+        return self.signed_url(path) if self.settings.private_images else self.public_url(path)
 
     def signed_url_expires_at(self) -> datetime | None:
-        """Until when an `open_address` is good; None when it is good for ever."""
+        """When a `signed_url` expires; None when it does not."""
         return datetime.fromtimestamp(self.app_state.url_signer.expires(), UTC) if self.caller.key_id else None
 
 

@@ -1,4 +1,4 @@
-"""Errors in an answer: which a caller may read, the code each carries, and the number that stands for the others."""
+"""GraphQL errors: their codes and messages. Internal errors are logged, and masked by an error ID."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ class Code(StrEnum):
 
     #: The document is not GraphQL.
     PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
-    #: The document does not fit the schema, or is over a limit.
+    #: The document does not match the schema, or exceeds a limit.
     VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
-    #: A value is out of its range or has the wrong form.
+    #: A value is out of range or malformed.
     BAD_USER_INPUT = "BAD_USER_INPUT"
-    #: An API key is asked for, and there was none, or none that is good.
+    #: No API key was sent, or it is invalid, expired or revoked.
     UNAUTHENTICATED = "UNAUTHENTICATED"
-    #: The API key is good, but not for this.
+    #: The API key lacks the required scope.
     FORBIDDEN = "FORBIDDEN"
-    #: What a subscription was asked for does not exist.
+    #: The request of a subscription does not exist.
     NOT_FOUND = "NOT_FOUND"
-    #: The HTTP request is not as GraphQL over HTTP wants it.
+    #: The HTTP request does not follow GraphQL over HTTP.
     BAD_REQUEST = "BAD_REQUEST"
-    #: The body is larger than the limit.
+    #: The body exceeds the size limit.
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    #: More operations at once on one socket than are allowed.
+    #: Too many operations at once on one WebSocket.
     TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
-    #: The caller does something more often than it may; `retryAfter` tells after how many seconds it may again.
+    #: The caller exceeded a rate limit; `retryAfter` is the number of seconds to wait.
     RATE_LIMITED = "RATE_LIMITED"
-    #: A fault of the service; the message has the number under which it stands in the log.
+    #: Internal error; the message has the error ID under which it is logged.
     INTERNAL = "INTERNAL"
 
 
 def bad_input(message: str, *field: str) -> GraphQLError:
-    """`field`: way to the field at fault inside the argument `input`.
+    """`field`: path of the invalid field inside the argument `input`.
 
-    It stands in the extensions, since the `path` of an error is by the specification the way to what the answer lacks.
+    It goes into the extensions: by the specification the `path` of an error is a path in the response.
     """
-    where = {"inputPath": ["input", *field]} if field else {}
-    return GraphQLError(message, extensions={"code": Code.BAD_USER_INPUT.value, **where})
+    input_path = {"inputPath": ["input", *field]} if field else {}
+    return GraphQLError(message, extensions={"code": Code.BAD_USER_INPUT.value, **input_path})
 
 
 def not_found(message: str) -> GraphQLError:
@@ -63,17 +63,17 @@ def forbidden(message: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": Code.FORBIDDEN.value})
 
 
-def rate_limited(refused: RateLimited) -> GraphQLError:
-    return GraphQLError(str(refused), extensions={"code": Code.RATE_LIMITED.value, **error_extensions(refused)})
+def rate_limited(error: RateLimited) -> GraphQLError:
+    return GraphQLError(str(error), extensions={"code": Code.RATE_LIMITED.value, **error_extensions(error)})
 
 
-def error_extensions(refused: RateLimited) -> dict[str, object]:
-    """What the error tells beside its code."""
-    return {"retryAfter": refused.retry_after_s}
+def error_extensions(error: RateLimited) -> dict[str, object]:
+    """The extensions of a rate limit error, without its code."""
+    return {"retryAfter": error.retry_after_s}
 
 
-#: Why something that was open ends.
-KEY_EXPIRED = "The API key is not good any more, or one is asked for now."
+#: Why an open session is closed.
+KEY_EXPIRED = "The API key has expired or was revoked, or this server now requires one."
 
 
 def key_expired() -> GraphQLError:
@@ -83,31 +83,31 @@ def key_expired() -> GraphQLError:
 NO_DOCUMENT = "`query` must be the text of a GraphQL document."
 
 
-def no_such_operation(error: CannotGetOperationTypeError) -> str:
+def unknown_operation_message(error: CannotGetOperationTypeError) -> str:
     name = error.operation_name
     if name is None:
-        return "The document has no operation. Give it one, for instance a query."
-    return f"The document has no operation named {name[:100]!r}. Mend `operationName`, or leave it out."
+        return "The document has no operation. Add one, for instance a query."
+    return f"Unknown operation named {name[:100]!r}. Correct or omit `operationName`."
 
 
 def mask_error(error: GraphQLError) -> GraphQLError:
-    """The error as a caller may see it; one of our own making is logged and replaced."""
+    """The error as the caller may see it. An internal error is logged, and replaced by one with an error ID."""
     cause = error.original_error
     if isinstance(cause, RecursionError):
         return GraphQLError("The document is nested too deeply.", extensions={"code": Code.PARSE_FAILED.value})
-    # Over HTTP these are refused by the status; in a stream, which has none, they are an error like others.
+    # Over HTTP the status rejects these. A stream has none left to send, so there they are ordinary errors.
     if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
-        message = no_such_operation(cause) if isinstance(cause, CannotGetOperationTypeError) else NO_DOCUMENT
+        message = unknown_operation_message(cause) if isinstance(cause, CannotGetOperationTypeError) else NO_DOCUMENT
         return GraphQLError(message, extensions={"code": Code.VALIDATION_FAILED.value})
-    # A literal that Python cannot read, for instance a number of 5,000 digits, is found before anything runs.
-    about_input = isinstance(cause, ValueError) and error.path is None and error.nodes
-    if cause is None or isinstance(cause, GraphQLError) or about_input:
+    # A literal that Python cannot parse, for instance a number of 5,000 digits, fails before execution.
+    is_input_error = isinstance(cause, ValueError) and error.path is None and error.nodes
+    if cause is None or isinstance(cause, GraphQLError) or is_input_error:
         error.extensions = {"code": _code(error).value, **(error.extensions or {})}
         return error
     error_id = secrets.token_hex(6)
     log.error("unexpected error", extra={"error_id": error_id, "path": error.path}, exc_info=cause)
     return GraphQLError(
-        f"Something went wrong on our side. Give this number to whoever runs the service: {error_id}",
+        f"Internal server error. Contact the operator and quote error ID {error_id}.",
         nodes=error.nodes,
         path=error.path,
         extensions={"code": Code.INTERNAL.value},
@@ -119,23 +119,23 @@ def _code(error: GraphQLError) -> Code:
 
 
 class ErrorMaskingExtension(SchemaExtension):
-    """Lets no exception's text reach a caller, whatever the transport."""
+    """Masks internal errors in every response, whatever the transport."""
 
     def on_operation(self) -> Iterator[None]:
         yield
-        _present(self.execution_context.result)
+        _mask_errors(self.execution_context.result)
 
     def on_validate(self) -> Iterator[None]:
         yield
-        # Later nothing tells them from those of the variables' values, which have no path either.
+        # Later they look like errors in variables, which have no path either.
         for error in self.execution_context.pre_execution_errors or ():
             error.extensions = {"code": Code.VALIDATION_FAILED.value, **(error.extensions or {})}
 
     def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
-        _present(result)
+        _mask_errors(result)
         yield
 
 
-def _present(result: Any) -> None:
+def _mask_errors(result: Any) -> None:
     if result is not None and result.errors:
         result.errors = [mask_error(error) for error in result.errors]

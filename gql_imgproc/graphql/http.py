@@ -33,18 +33,18 @@ from gql_imgproc.errors import RateLimited
 from gql_imgproc.graphql.auth import (
     authenticate_graphql,
     authenticate_socket,
-    is_still_authenticated,
     rate_limit_response,
+    require_still_authenticated,
 )
 from gql_imgproc.graphql.content_negotiation import (
     GRAPHQL_JSON,
     accepts_multipart,
+    accepts_only_sse,
     accepts_sse,
     answer_type,
-    wants_only_events,
 )
 from gql_imgproc.graphql.context import AppState, Context
-from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, mask_error, no_such_operation
+from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, mask_error, unknown_operation_message
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.query_limits import is_subscription, select_operation
 from gql_imgproc.graphql.request_body import (
@@ -59,19 +59,19 @@ from gql_imgproc.graphql.request_body import (
     require_utf_8,
 )
 from gql_imgproc.graphql.schema import schema
-from gql_imgproc.graphql.sse import PARTS_TYPE, MultipartEncoder, SseEncoder, with_boundaries
+from gql_imgproc.graphql.sse import MULTIPART_TYPE, MultipartEncoder, SseEncoder, with_boundaries
 from gql_imgproc.graphql.websocket import Socket, SocketHandler
 
-#: How long a new socket may stay without its first message, in seconds.
+#: Seconds that a new WebSocket may take for its first message.
 SOCKET_INIT_SECONDS = 10
-#: Operations under way at once on one socket.
+#: Operations running at once on one WebSocket.
 MAX_OPERATIONS_PER_SOCKET = 100
-#: A body may take hours to come. When it took longer, in seconds, its caller is looked at again before it is heard.
+#: A body may take hours to arrive. If it takes longer than this, in seconds, its API key is checked again.
 SLOW_BODY_SECONDS = 1.0
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
-    """The door at `/graphql`. Whoever mounts it puts a House into `app.state.house`."""
+    """The endpoint `/graphql`. The application must set `app.state.app_state` to an AppState."""
 
     request_adapter_class = Body
     websocket_adapter_class = Socket
@@ -82,7 +82,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     }
 
     def __init__(self, *, allowed_origins: Sequence[str] = ()) -> None:
-        """`allowed_origins`: pages of other hosts that may open a socket."""
+        """`allowed_origins`: other origins whose pages may open a WebSocket."""
         super().__init__(
             schema,
             graphql_ide=None,
@@ -103,17 +103,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return
         request = Request(scope, receive)
         try:
-            bounded = limited_upload(request) if is_multipart(request) else read_limited(request, MAX_JSON_BYTES)
-            request = Request(scope, bounded)
+            limited = limited_upload(request) if is_multipart(request) else read_limited(request, MAX_JSON_BYTES)
+            request = Request(scope, limited)
             response = await self.run(request)
         except ClientDisconnect:
             return
-        except HTTPException as refused:
-            response = error_response(refused, request.headers.get("accept", ""))
-        except Exception as fault:
-            # Outside of any operation, which would have told of it by itself.
-            told = mask_error(GraphQLError("", original_error=fault))
-            response = _errors(told.formatted, 500, {}, request.headers.get("accept", ""))
+        except HTTPException as error:
+            response = error_response(error, request.headers.get("accept", ""))
+        except Exception as error:
+            # Outside of an operation, where the schema would have masked it.
+            masked = mask_error(GraphQLError("", original_error=error))
+            response = _json_error(masked.formatted, 500, {}, request.headers.get("accept", ""))
         try:
             await response(scope, receive, send)
         finally:
@@ -128,11 +128,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return Context(app_state, caller, response)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
-        await authenticate_socket(context, cast(WebSocket, context.answer))
+        await authenticate_socket(context, cast(WebSocket, context.response))
         # An acknowledgement without a payload.
         return cast(None, UNSET)
 
-    async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # no socket comes here
+    async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]  # never a WebSocket
         response = await super().get_sub_response(request)
         response.media_type = answer_type(request.headers.get("accept", ""))
         return response
@@ -142,7 +142,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def is_request_allowed(self, request: Any) -> bool:
         if request.method not in ("GET", "POST"):
-            raise BadRequest(405, "GraphQL is spoken with GET and POST.", headers={"Allow": "GET, POST"})
+            raise BadRequest(405, "Only GET and POST are supported.", headers={"Allow": "GET, POST"})
         return True
 
     def decode_json(self, data: str | bytes) -> Any:
@@ -150,15 +150,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def parse_http_body(self, adapter: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         request = cast(Body, adapter).request
-        begun_at = time.monotonic()
+        started_at = time.monotonic()
         operation = await _operation(request)
-        if time.monotonic() - begun_at > SLOW_BODY_SECONDS:
-            await is_still_authenticated(request.app.state.app_state, request.state.caller)
+        if time.monotonic() - started_at > SLOW_BODY_SECONDS:
+            await require_still_authenticated(request.app.state.app_state, request.state.caller)
         query, name = operation.get("query"), operation.get("operationName")
         if not isinstance(query, str) or not query.strip():
             raise BadRequest(400, NO_DOCUMENT)
         if not isinstance(name, str | None):
-            raise BadRequest(400, "`operationName` must be a text or null.")
+            raise BadRequest(400, "`operationName` must be a string or null.")
         for field in ("variables", "extensions"):
             if not isinstance(operation.get(field), dict | None):
                 raise BadRequest(400, f"`{field}` must be an object or null.")
@@ -174,19 +174,19 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         )
 
     def _protocol(self, request: Request, query: str, name: str | None) -> GraphQLRequestProtocol:
-        """How it is answered: a client that can read JSON gets it for all but subscriptions."""
+        """How to respond: with JSON if the client accepts it, except for subscriptions."""
         accept = request.headers.get("accept", "")
-        events, parts = accepts_sse(accept), accepts_multipart(accept)
-        if not (events or parts):
+        multipart = accepts_multipart(accept)
+        if not (accepts_sse(accept) or multipart):
             return "http"
-        if wants_only_events(accept):
-            # Once a stream has begun, no status can refuse it any more.
+        if accepts_only_sse(accept):
+            # After the stream has started, no status can reject it.
             if request.method == "GET" and select_operation(query, name) is OperationType.MUTATION:
-                raise mutation_by_get()
+                raise mutation_over_get()
             return "sse"
         if not is_subscription(query, name):
             return "http"
-        return "multipart-subscription" if parts else "sse"
+        return "multipart-subscription" if multipart else "sse"
 
     async def execute_single(
         self,
@@ -208,24 +208,24 @@ class GraphQLEndpoint(GraphQL[Context, None]):
                 allowed_operation_types=allowed,
             )
         except CannotGetOperationTypeError as error:
-            raise BadRequest(400, no_such_operation(error)) from error
+            raise BadRequest(400, unknown_operation_message(error)) from error
         except InvalidOperationTypeError as error:
             if error.operation_type is Operation.SUBSCRIPTION:
                 raise BadRequest(
                     400,
-                    "A subscription needs a WebSocket, or `Accept: text/event-stream` to be answered with events,"
+                    "A subscription needs a WebSocket, `Accept: text/event-stream`,"
                     " or `Accept: multipart/mixed;subscriptionSpec=1.0, application/json`.",
                 ) from error
-            raise mutation_by_get() from error
+            raise mutation_over_get() from error
         except MissingQueryError as error:
             raise BadRequest(400, NO_DOCUMENT) from error
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
-        # The schema has done so already, unless something failed outside of its extensions.
+        # The schema has masked errors already, except those from outside of its extensions.
         result.errors = result.errors and [mask_error(error) for error in result.errors]
         response = await super().process_result(request, result)
         if result.data is None and result.errors and not any(error.path for error in result.errors):
-            # Nothing was executed, which GraphQL over HTTP tells by there being no `data`.
+            # Nothing was executed: GraphQL over HTTP requires a response without `data`.
             response.pop("data", None)
         return response
 
@@ -247,22 +247,22 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         sub_response: Response,
         headers: Mapping[str, str],
     ) -> Response:
-        if headers["Content-Type"] == PARTS_TYPE:
+        if headers["Content-Type"] == MULTIPART_TYPE:
             stream = partial(with_boundaries, cast(AsyncTextStream, stream))
         return await super().create_streaming_response(request, stream, sub_response, headers)
 
 
 async def _count_subscription(request: Request) -> None:
-    """Before its stream begins, after which no status can refuse it any more."""
+    """Counts a subscription before its stream starts, while a status can still reject it."""
     app_state: AppState = request.app.state.app_state
     try:
         await app_state.rate_limiter.hit(request.state.caller, RateLimitedAction.SUBSCRIPTIONS)
-    except RateLimited as refused:
-        raise rate_limit_response(refused) from None
+    except RateLimited as error:
+        raise rate_limit_response(error) from None
 
 
 async def _operation(request: Request) -> dict[str, Any]:
-    """What a request asks for: from its address, its JSON or its multipart body."""
+    """The operation of a request, from its query string, JSON or multipart body."""
     if request.method == "GET":
         operation: dict[str, Any] = dict(request.query_params)
         for field in ("variables", "extensions"):
@@ -275,20 +275,19 @@ async def _operation(request: Request) -> dict[str, Any]:
             return parse_operation(await request.body(), "The body")
         case "multipart/form-data":
             return await multipart_operation(request)
-    raise BadRequest(415, "Send the operation as application/json, or as multipart/form-data with a file.")
+    raise BadRequest(415, "Unsupported content type. Send application/json, or multipart/form-data with a file.")
 
 
-def mutation_by_get() -> BadRequest:
+def mutation_over_get() -> BadRequest:
     return BadRequest(405, "A mutation needs POST.", headers={"Allow": "POST"})
 
 
-def error_response(refused: HTTPException, accept: str) -> JSONResponse:
-    """An answer in the form of a GraphQL error."""
-    extensions = refused.extensions if isinstance(refused, BadRequest) else {"code": Code.BAD_REQUEST.value}
-    headers = {"Vary": "Accept"} | ((refused.headers if isinstance(refused, BadRequest) else None) or {})
-    error = {"message": refused.reason, "extensions": extensions}
-    return _errors(error, refused.status_code, headers, accept)
+def error_response(error: HTTPException, accept: str) -> JSONResponse:
+    """A response in the form of a GraphQL error."""
+    extensions = error.extensions if isinstance(error, BadRequest) else {"code": Code.BAD_REQUEST.value}
+    headers = {"Vary": "Accept"} | ((error.headers if isinstance(error, BadRequest) else None) or {})
+    return _json_error({"message": error.reason, "extensions": extensions}, error.status_code, headers, accept)
 
 
-def _errors(error: Any, status: int, headers: Mapping[str, str], accept: str) -> JSONResponse:
+def _json_error(error: Any, status: int, headers: Mapping[str, str], accept: str) -> JSONResponse:
     return JSONResponse({"errors": [error]}, status, headers, media_type=answer_type(accept))

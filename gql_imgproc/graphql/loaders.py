@@ -1,6 +1,6 @@
-"""Loaders: what many objects of one answer need is read with one statement each.
+"""DataLoaders: batch the reads of one response, one statement per kind of object.
 
-Nothing is remembered between two reads: a subscription keeps its loaders for hours, and its answers must be fresh.
+They do not cache: a subscription keeps its loaders for hours, and each of its results must be current.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ProductFilter:
-    """Which products of a request."""
+    """Selects products of a request by name and status."""
 
     name_contains: str | None = None
     status: ProductStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ProductsOf:
-    """A page of the products of a request."""
+class ProductPageKey:
+    """Identifies a page of the products of a request."""
 
     request_id: UUID
     window: PageWindow
-    wanted: ProductFilter
+    filter: ProductFilter
 
 
 @dataclass(frozen=True, slots=True)
-class CountOf:
-    """The number of a request's products."""
+class ProductCountKey:
+    """Identifies the number of a request's products."""
 
     request_id: UUID
-    wanted: ProductFilter
+    filter: ProductFilter
 
 
 class Loaders:
-    """All loaders; each batch is read in one transaction."""
+    """All loaders of one tenant. Each batch is read in one transaction."""
 
     def __init__(self, db: Database, tenant_id: UUID) -> None:
         self._db = db
@@ -70,35 +70,38 @@ class Loaders:
         found = await self._db.read(queries.images_of_products, self._tenant_id, set(keys))
         return [found[key] for key in keys]
 
-    async def _products(self, keys: list[ProductsOf]) -> list[Page[queries.Product]]:
+    async def _products(self, keys: list[ProductPageKey]) -> list[Page[queries.Product]]:
         groups: defaultdict[tuple[PageWindow, ProductFilter], set[UUID]] = defaultdict(set)
         for key in keys:
-            groups[key.window, key.wanted].add(key.request_id)
-        found = await self._db.read(
-            lambda connection: {
-                (window, wanted): product_queries.products_of_requests(
-                    connection,
-                    self._tenant_id,
-                    ids,
-                    window,
-                    name_contains=wanted.name_contains,
-                    status=wanted.status,
-                )
-                for (window, wanted), ids in groups.items()
-            }
-        )
-        return [found[key.window, key.wanted][key.request_id] for key in keys]
+            groups[key.window, key.filter].add(key.request_id)
+        pages = await self._db.read(_read_product_pages, self._tenant_id, groups)
+        return [pages[key.window, key.filter][key.request_id] for key in keys]
 
-    async def _product_counts(self, keys: list[CountOf]) -> list[int]:
+    async def _product_counts(self, keys: list[ProductCountKey]) -> list[int]:
         groups: defaultdict[ProductFilter, set[UUID]] = defaultdict(set)
         for key in keys:
-            groups[key.wanted].add(key.request_id)
-        found = await self._db.read(
-            lambda connection: {
-                wanted: product_queries.count_products_of_requests(
-                    connection, self._tenant_id, ids, name_contains=wanted.name_contains, status=wanted.status
-                )
-                for wanted, ids in groups.items()
-            }
+            groups[key.filter].add(key.request_id)
+        counts = await self._db.read(_count_products, self._tenant_id, groups)
+        return [counts[key.filter].get(key.request_id, 0) for key in keys]
+
+
+def _read_product_pages(
+    connection: Connection, tenant_id: UUID, groups: Mapping[tuple[PageWindow, ProductFilter], Collection[UUID]]
+) -> dict[tuple[PageWindow, ProductFilter], dict[UUID, Page[queries.Product]]]:
+    return {
+        (window, filter): product_queries.products_of_requests(
+            connection, tenant_id, ids, window, name_contains=filter.name_contains, status=filter.status
         )
-        return [found[key.wanted].get(key.request_id, 0) for key in keys]
+        for (window, filter), ids in groups.items()
+    }
+
+
+def _count_products(
+    connection: Connection, tenant_id: UUID, groups: Mapping[ProductFilter, Collection[UUID]]
+) -> dict[ProductFilter, dict[UUID, int]]:
+    return {
+        filter: product_queries.count_products_of_requests(
+            connection, tenant_id, ids, name_contains=filter.name_contains, status=filter.status
+        )
+        for filter, ids in groups.items()
+    }

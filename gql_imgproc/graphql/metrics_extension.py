@@ -1,4 +1,4 @@
-"""What is counted of GraphQL: queries and mutations by their field at the root, under names that the schema has."""
+"""Metrics of queries and mutations, by root field."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from strawberry.types.graphql import OperationType
 from gql_imgproc.graphql.errors import Code
 from gql_imgproc.metrics import OPERATION_SECONDS, OPERATIONS
 
-#: Instead of a field: a document that could not be read, one that asks for several, one that has fragments there.
-UNREAD, SEVERAL = "unread", "several"
+#: Labels in place of a root field: the document could not be parsed or names no field of the schema; it selects
+#: several fields, or a fragment.
+UNKNOWN, MULTIPLE = "unknown", "multiple"
 _INTROSPECTION = {"__schema", "__type", "__typename"}
 
 
 class MetricsExtension(SchemaExtension):
-    """Counts each operation but subscriptions, which are counted by who follows them, and how long it took."""
+    """Counts and times queries and mutations. Subscriptions are counted by `SharedSubscriptions`."""
 
     def on_operation(self) -> Iterator[None]:
-        began = time.perf_counter()
+        started = time.perf_counter()
         yield
-        kind, field = self._named()
+        kind, field = self._operation_labels()
         if kind == OperationType.SUBSCRIPTION.value:
             return
         OPERATIONS.labels(kind, field, _outcome(self.execution_context.result)).inc()
-        OPERATION_SECONDS.labels(kind, field).observe(time.perf_counter() - began)
+        OPERATION_SECONDS.labels(kind, field).observe(time.perf_counter() - started)
 
-    def _named(self) -> tuple[str, str]:
-        """Type and field of the operation; whatever a stranger wrote, there are as many of them as the schema has."""
+    def _operation_labels(self) -> tuple[str, str]:
+        """Operation type and root field, limited to names in the schema to bound label cardinality."""
         document = self.execution_context.graphql_document
         name = self.execution_context._provided_operation_name
         operations = [
@@ -39,20 +40,20 @@ class MetricsExtension(SchemaExtension):
             if isinstance(node, OperationDefinitionNode) and (name is None or (node.name and node.name.value == name))
         ]
         if len(operations) != 1:
-            return UNREAD, UNREAD
+            return UNKNOWN, UNKNOWN
         (operation,) = operations
         kind = operation.operation.value
         root = self.execution_context.schema._schema.get_root_type(operation.operation)
         selections = operation.selection_set.selections
         if len(selections) != 1 or not isinstance(selections[0], FieldNode):
-            return kind, SEVERAL
+            return kind, MULTIPLE
         field = selections[0].name.value
-        known = field in _INTROSPECTION or (root is not None and field in root.fields)
-        return kind, field if known else UNREAD
+        is_known = field in _INTROSPECTION or (root is not None and field in root.fields)
+        return kind, field if is_known else UNKNOWN
 
 
 def _outcome(result: object) -> str:
-    """`failed` by a fault of ours, `refused` by one of the caller's."""
+    """`failed` for an internal error, `refused` for an error of the caller."""
     errors: list[GraphQLError] = getattr(result, "errors", None) or []
     if not errors:
         return "ok"

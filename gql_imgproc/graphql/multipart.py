@@ -1,4 +1,4 @@
-"""Uploads by the GraphQL multipart request specification: parsed, kept within limits, put where they belong."""
+"""Uploads as the GraphQL multipart request specification defines them: parsed, limited, and put into the variables."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from gql_imgproc.graphql.request_body import (
     require_utf_8,
 )
 
-#: What a multipart body may have beside the file, in bytes.
+#: Size limit of a multipart body without its file, in bytes.
 MULTIPART_MARGIN_BYTES = 1024 * 1024
-#: A body is read to its end up to so many times the largest file, so that one that is too large hears it from the
-#: mutation, in the answer's own type; what is beyond the limit is thrown away. Larger ones are refused unread.
+#: A body of up to this many times the largest file is read to its end, so that the mutation can return the typed error
+#: UploadTooLarge; bytes beyond the limit are dropped. Larger bodies are rejected unread.
 OVERSIZE_FACTOR = 10
-#: Fields of a multipart body: `operations`, `map` and some to spare.
+#: Fields in a multipart body: `operations`, `map` and some spare.
 MAX_FIELDS = 10
-#: Files of a multipart body: no operation takes more, and a place for each would multiply the work of one request.
+#: Files in a multipart body: no operation takes more, and several would multiply the work of one request.
 MAX_FILES = 1
 
-#: A browser asks the server before it sends one of these to a foreign one, so a foreign page cannot upload in
-#: the name of its visitor.
+#: CSRF protection: browsers send a preflight request before they send one of these headers to another origin.
 PREFLIGHT_HEADERS = ("Apollo-Require-Preflight", "X-Apollo-Operation-Name", "GraphQL-Preflight", "X-Requested-With")
 
 
 class UploadParser(MultiPartParser):
-    """Parts of a body, of whose files no more is kept than tells that they are too large."""
+    """Parses a body. Of a file that is too large it keeps one byte more than the limit, and drops the rest."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], *, max_file_bytes: int) -> None:
         super().__init__(
@@ -58,12 +57,12 @@ class UploadParser(MultiPartParser):
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._current_part.file is not None:
-            # One byte more than allowed: whoever measures the file finds it too large.
-            room = max(0, self._max_file_bytes + 1 - self._part_bytes)
+            # One byte more than allowed, so that the size check of the upload fails.
+            free_bytes = max(0, self._max_file_bytes + 1 - self._part_bytes)
             self._part_bytes += end - start
-            kept = min(end, start + room)
-            self._dropped_bytes += end - kept
-            end = kept
+            kept_end = min(end, start + free_bytes)
+            self._dropped_bytes += end - kept_end
+            end = kept_end
         if start < end:
             super().on_part_data(data, start, end)
 
@@ -71,16 +70,16 @@ class UploadParser(MultiPartParser):
         self._ended = True
 
     async def _bounded(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Ends the reading when what is kept of all parts together is too much, or when their end is missing."""
-        received = 0
+        """Raises when the kept bytes of all parts exceed the limit, or when the closing boundary is missing."""
+        received_bytes = 0
         async for data in stream:
-            received += len(data)
+            received_bytes += len(data)
             yield data
-            if received - self._dropped_bytes > self._max_file_bytes + MULTIPART_MARGIN_BYTES:
-                raise BodyTooLarge(_too_large(self._max_file_bytes))
+            if received_bytes - self._dropped_bytes > self._max_file_bytes + MULTIPART_MARGIN_BYTES:
+                raise BodyTooLarge(_too_large_message(self._max_file_bytes))
         if not self._ended:
-            # The parser takes the end of the bytes for that of the body.
-            raise MultiPartException("It has no closing boundary, so its end is missing. Send it again.")
+            # The parser accepts a truncated body.
+            raise MultiPartException("Its closing boundary is missing. Send the whole body again.")
 
 
 def is_multipart(request: Request) -> bool:
@@ -88,59 +87,59 @@ def is_multipart(request: Request) -> bool:
 
 
 def limited_upload(request: Request) -> Receive:
-    """Receives a multipart body up to where not even its end is of interest."""
+    """Receives a multipart body up to `OVERSIZE_FACTOR` times the largest file."""
     limit = _max_file_bytes(request)
-    return read_limited(request, limit * OVERSIZE_FACTOR + MULTIPART_MARGIN_BYTES, _too_large(limit))
+    return read_limited(request, limit * OVERSIZE_FACTOR + MULTIPART_MARGIN_BYTES, _too_large_message(limit))
 
 
 async def multipart_operation(request: Request) -> dict[str, Any]:
-    """The operation of a multipart request, its files put where `map` says."""
+    """The operation of a multipart request, with its file at the path in `map`."""
     if not any(header in request.headers for header in PREFLIGHT_HEADERS):
         raise BadRequest(
             400,
             f"A multipart request needs one of the headers {', '.join(PREFLIGHT_HEADERS)}, with any value,"
-            " so that no foreign web page can send it.",
+            " as protection against cross-site request forgery.",
         )
-    # The parser would decode names and fields with whatever codec Python has.
+    # The parser would decode names and fields with any codec of Python.
     require_utf_8(request, "A multipart body")
     try:
         parser = UploadParser(request.headers, request.stream(), max_file_bytes=_max_file_bytes(request))
         form = await parser.parse()
     except MultiPartException as error:
         raise BadRequest(400, f"The multipart body cannot be read. {error.message}") from None
-    # Where `request.form()` would put it, so that `request.close()` closes its files.
+    # As `request.form()` does, so that `request.close()` closes the files.
     request._form = form
     operation = parse_operation(_field(form, "operations"), "The part `operations`")
-    places = parse_object(_field(form, "map"), "The part `map`")
-    _refuse_several(form, places)
-    for part, paths in places.items():
+    file_map = parse_object(_field(form, "map"), "The part `map`")
+    _require_one_file(form, file_map)
+    for part, paths in file_map.items():
         file = form.get(part)
         if not isinstance(file, UploadFile):
             raise BadRequest(400, f"`map` names the file part {part[:100]!r}, which is missing.")
         if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
             raise BadRequest(400, "`map` must give a list of paths for each file part.")
         for path in paths:
-            _place(operation, path, file)
+            _insert_file(operation, path, file)
     return operation
 
 
-def _refuse_several(form: FormData, places: dict[str, Any]) -> None:
-    """One file in one place; one without a place would be taken in for nothing."""
-    if sum(len(paths) for paths in places.values() if isinstance(paths, list)) > 1:
-        raise BadRequest(400, "`map` names several places. One request can upload one file, in one place.")
+def _require_one_file(form: FormData, file_map: dict[str, Any]) -> None:
+    """Raises unless there is one path, and every file has one."""
+    if sum(len(paths) for paths in file_map.values() if isinstance(paths, list)) > 1:
+        raise BadRequest(400, "`map` has several paths. Upload one file per request, to one path.")
     for name, value in form.multi_items():
-        if isinstance(value, UploadFile) and name not in places:
-            raise BadRequest(400, f"The file part {name[:100]!r} is not named in `map`, so it has no place.")
+        if isinstance(value, UploadFile) and name not in file_map:
+            raise BadRequest(400, f"`map` has no path for the file part {name[:100]!r}.")
 
 
 def _max_file_bytes(request: Request) -> int:
     return int(request.app.state.app_state.runtime.settings.max_upload_bytes)
 
 
-def _too_large(max_file_bytes: int) -> str:
+def _too_large_message(max_file_bytes: int) -> str:
     return (
-        f"The body is too large: the file in it may have {max_file_bytes:,} bytes, and all the rest of it"
-        f" {MULTIPART_MARGIN_BYTES:,}. Split the file into smaller ones."
+        f"The body is too large: at most {max_file_bytes:,} bytes for the file and {MULTIPART_MARGIN_BYTES:,} bytes for"
+        " the rest are allowed. Split the file into smaller ones."
     )
 
 
@@ -151,19 +150,19 @@ def _field(form: FormData, name: str) -> str:
     return value
 
 
-def _place(operation: dict[str, Any], path: str, file: UploadFile) -> None:
-    """Puts a file in place of the null that stands at a path like `variables.input.file`."""
-    holder: Any = {"variables": operation.get("variables")}
-    *way, last = path.split(".")
+def _insert_file(operation: dict[str, Any], path: str, file: UploadFile) -> None:
+    """Replaces the null at a path like `variables.input.file` by a file."""
+    container: Any = {"variables": operation.get("variables")}
+    *parents, last = path.split(".")
     try:
-        for step in way:
-            holder = holder[_step(holder, step)]
-        if holder[_step(holder, last)] is not None or len(way) == 0:
+        for step in parents:
+            container = container[_index(container, step)]
+        if container[_index(container, last)] is not None or not parents:
             raise LookupError
-        holder[_step(holder, last)] = file
+        container[_index(container, last)] = file
     except (LookupError, TypeError, ValueError):
         raise BadRequest(400, f"`map` names the path {path[:100]!r}, where `operations` has no null.") from None
 
 
-def _step(holder: Any, step: str) -> str | int:
-    return int(step) if isinstance(holder, list) else step
+def _index(container: Any, step: str) -> str | int:
+    return int(step) if isinstance(container, list) else step

@@ -1,4 +1,4 @@
-"""Entry points for changes: each calls one service and answers with its outcome as a type."""
+"""Mutations: each calls one service and returns a success type or a typed error."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from gql_imgproc.graphql.types.key_payloads import (
     RotateApiKeyResult,
     RotateApiKeySuccess,
 )
+from gql_imgproc.graphql.types.node import parse_global_id
 from gql_imgproc.graphql.types.payloads import (
     CancelRequestResult,
     CancelRequestSuccess,
@@ -57,14 +58,14 @@ from gql_imgproc.graphql.types.payloads import (
     WebhookUrlInvalid,
 )
 from gql_imgproc.graphql.types.request import Request
-from gql_imgproc.ids import IdPrefix, decode_global_id, decode_request_id
+from gql_imgproc.ids import IdPrefix
 from gql_imgproc.requests import commands, upload
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.webhooks import delivery
 
 _ID_PATH = ["input", "id"]
-_WHICH = strawberry.argument(description="Which request.")
-_WHICH_KEY = strawberry.argument(description="Which API key.")
+_REQUEST = strawberry.argument(description="The request.")
+_API_KEY = strawberry.argument(description="The API key.")
 
 
 @strawberry.type(description="Entry points for changes.")
@@ -74,113 +75,110 @@ class Mutation:
         self, info: Info, input: Annotated[UploadCsvInput, strawberry.argument(description="File and options.")]
     ) -> UploadCsvResult:
         try:
-            done = await upload.accept_upload(info.context.runtime, info.context.caller, input.read())
-        except errors.InvalidCsv as refused:
-            return CsvInvalid.of(refused)
-        except errors.UploadTooLarge as refused:
+            result = await upload.accept_upload(info.context.runtime, info.context.caller, input.to_upload())
+        except errors.InvalidCsv as error:
+            return CsvInvalid.from_error(error)
+        except errors.UploadTooLarge as error:
             info.context.set_http_status(413)
-            return UploadTooLarge.of(refused)
-        except errors.WebhookUrlInvalid as refused:
-            return WebhookUrlInvalid(message=str(refused), path=["input", "webhookUrl"])
-        except errors.QuotaExceeded as refused:
-            return QuotaExceeded.of(refused, ["input", "file"])
-        return UploadCsvSuccess(request=Request.of(done.snapshot), replayed=done.replayed)
+            return UploadTooLarge.from_error(error)
+        except errors.WebhookUrlInvalid as error:
+            return WebhookUrlInvalid(message=str(error), path=["input", "webhookUrl"])
+        except errors.QuotaExceeded as error:
+            return QuotaExceeded.from_error(error, ["input", "file"])
+        return UploadCsvSuccess(request=Request.from_snapshot(result.snapshot), replayed=result.replayed)
 
-    @cost_field("Stops a request.")
-    async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _WHICH]) -> CancelRequestResult:
+    @cost_field("Cancels a request.")
+    async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _REQUEST]) -> CancelRequestResult:
         try:
-            request = await commands.cancel(info.context.runtime, info.context.caller, _named(input.id))
-        except errors.RequestNotFound as refused:
-            return RequestNotFound(message=str(refused), path=_ID_PATH)
-        except errors.RequestAlreadyFinal as refused:
-            return RequestAlreadyFinal(message=str(refused), path=_ID_PATH, status=refused.status)
-        return CancelRequestSuccess(request=Request.of(request))
+            request = await commands.cancel(info.context.runtime, info.context.caller, _request_id(input.id))
+        except errors.RequestNotFound as error:
+            return RequestNotFound(message=str(error), path=_ID_PATH)
+        except errors.RequestAlreadyFinal as error:
+            return RequestAlreadyFinal(message=str(error), path=_ID_PATH, status=error.status)
+        return CancelRequestSuccess(request=Request.from_snapshot(request))
 
-    @cost_field("Tries the failed images of a final request again.")
+    @cost_field("Retries the failed images of a final request.")
     async def retry_failed_images(
-        self, info: Info, input: Annotated[RetryFailedImagesInput, _WHICH]
+        self, info: Info, input: Annotated[RetryFailedImagesInput, _REQUEST]
     ) -> RetryFailedImagesResult:
         try:
-            request = await commands.retry_failed(info.context.runtime, info.context.caller, _named(input.id))
-        except errors.RequestNotFound as refused:
-            return RequestNotFound(message=str(refused), path=_ID_PATH)
-        except errors.NothingToRetry as refused:
-            return NothingToRetry(message=str(refused), path=_ID_PATH)
-        except errors.QuotaExceeded as refused:
-            return QuotaExceeded.of(refused, _ID_PATH)
-        return RetryFailedImagesSuccess(request=Request.of(request))
+            request = await commands.retry_failed(info.context.runtime, info.context.caller, _request_id(input.id))
+        except errors.RequestNotFound as error:
+            return RequestNotFound(message=str(error), path=_ID_PATH)
+        except errors.NothingToRetry as error:
+            return NothingToRetry(message=str(error), path=_ID_PATH)
+        except errors.QuotaExceeded as error:
+            return QuotaExceeded.from_error(error, _ID_PATH)
+        return RetryFailedImagesSuccess(request=Request.from_snapshot(request))
 
     @cost_field("Sends the completion webhook of a final request again.")
-    async def resend_webhook(self, info: Info, input: Annotated[ResendWebhookInput, _WHICH]) -> ResendWebhookResult:
+    async def resend_webhook(self, info: Info, input: Annotated[ResendWebhookInput, _REQUEST]) -> ResendWebhookResult:
         try:
-            request = await delivery.resend(info.context.runtime, info.context.caller, _named(input.id))
-        except errors.RequestNotFound as refused:
-            return RequestNotFound(message=str(refused), path=_ID_PATH)
-        except errors.NoWebhook as refused:
-            return NoWebhook(message=str(refused), path=_ID_PATH)
-        return ResendWebhookSuccess(request=Request.of(request))
+            request = await delivery.resend(info.context.runtime, info.context.caller, _request_id(input.id))
+        except errors.RequestNotFound as error:
+            return RequestNotFound(message=str(error), path=_ID_PATH)
+        except errors.NoWebhook as error:
+            return NoWebhook(message=str(error), path=_ID_PATH)
+        return ResendWebhookSuccess(request=Request.from_snapshot(request))
 
-    @cost_field("Removes a final request with its products, images and stored files.")
-    async def delete_request(self, info: Info, input: Annotated[DeleteRequestInput, _WHICH]) -> DeleteRequestResult:
+    @cost_field("Deletes a final request with its products, images and stored files.")
+    async def delete_request(self, info: Info, input: Annotated[DeleteRequestInput, _REQUEST]) -> DeleteRequestResult:
         try:
-            await commands.delete(info.context.runtime, info.context.caller, _named(input.id))
-        except errors.RequestNotFound as refused:
-            return RequestNotFound(message=str(refused), path=_ID_PATH)
-        except errors.RequestNotFinal as refused:
-            return RequestNotFinal(message=str(refused), path=_ID_PATH, status=refused.status)
+            await commands.delete(info.context.runtime, info.context.caller, _request_id(input.id))
+        except errors.RequestNotFound as error:
+            return RequestNotFound(message=str(error), path=_ID_PATH)
+        except errors.RequestNotFinal as error:
+            return RequestNotFinal(message=str(error), path=_ID_PATH, status=error.status)
         return DeleteRequestSuccess(deleted_id=input.id)
 
-    @cost_field("Makes an API key of the caller's tenant, with any scopes.", cost=10, scope=Scope.ADMIN)
+    @cost_field("Creates an API key for the caller's tenant, with any scopes.", cost=10, scope=Scope.ADMIN)
     async def create_api_key(
         self,
         info: Info,
-        input: Annotated[CreateApiKeyInput, strawberry.argument(description="What the key is to be.")],
+        input: Annotated[CreateApiKeyInput, strawberry.argument(description="Name, scopes and expiry.")],
     ) -> CreateApiKeyResult:
-        expires_at = unset_to_none(input.expires_at)
+        db, caller, expires_at = info.context.runtime.db, info.context.caller, unset_to_none(input.expires_at)
         try:
-            made = await api_keys.create(
-                info.context.runtime.db, info.context.caller, input.name, input.scopes, expires_at
-            )
-        except errors.ApiKeyInvalid as refused:
-            return ApiKeyInvalid.of(refused)
-        return CreateApiKeySuccess.of(made)
+            issued = await api_keys.create(db, caller, input.name, input.scopes, expires_at)
+        except errors.ApiKeyInvalid as error:
+            return ApiKeyInvalid.from_error(error)
+        return CreateApiKeySuccess.from_issued(issued)
 
-    @cost_field("Makes an API key that takes the place of another one.", cost=10, scope=Scope.ADMIN)
-    async def rotate_api_key(self, info: Info, input: Annotated[RotateApiKeyInput, _WHICH_KEY]) -> RotateApiKeyResult:
+    @cost_field("Creates an API key that replaces another one.", cost=10, scope=Scope.ADMIN)
+    async def rotate_api_key(self, info: Info, input: Annotated[RotateApiKeyInput, _API_KEY]) -> RotateApiKeyResult:
+        db, caller = info.context.runtime.db, info.context.caller
         try:
-            key_id = _named_key(input.id)
-            made = await api_keys.rotate(info.context.runtime.db, info.context.caller, key_id, input.overlap)
-        except errors.ApiKeyNotFound as refused:
-            return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
-        except errors.ApiKeyNotRotatable as refused:
-            return ApiKeyInactive(message=str(refused), path=_ID_PATH)
-        except errors.ApiKeyInvalid as refused:
-            return ApiKeyInvalid.of(refused)
-        return RotateApiKeySuccess.of(made)
+            issued = await api_keys.rotate(db, caller, _key_id(input.id), input.overlap)
+        except errors.ApiKeyNotFound as error:
+            return ApiKeyNotFound(message=str(error), path=_ID_PATH)
+        except errors.ApiKeyNotRotatable as error:
+            return ApiKeyInactive(message=str(error), path=_ID_PATH)
+        except errors.ApiKeyInvalid as error:
+            return ApiKeyInvalid.from_error(error)
+        return RotateApiKeySuccess.from_issued(issued)
 
-    @cost_field("Makes an API key worthless.", cost=10, scope=Scope.ADMIN)
-    async def revoke_api_key(self, info: Info, input: Annotated[RevokeApiKeyInput, _WHICH_KEY]) -> RevokeApiKeyResult:
+    @cost_field("Revokes an API key.", cost=10, scope=Scope.ADMIN)
+    async def revoke_api_key(self, info: Info, input: Annotated[RevokeApiKeyInput, _API_KEY]) -> RevokeApiKeyResult:
         try:
-            key_id = _named_key(input.id)
-            key = await api_keys.revoke(info.context.runtime.db, info.context.caller, key_id)
-        except errors.ApiKeyNotFound as refused:
-            return ApiKeyNotFound(message=str(refused), path=_ID_PATH)
-        except errors.LastAdminKey as refused:
-            return LastAdminKey(message=str(refused), path=_ID_PATH)
-        return RevokeApiKeySuccess(api_key=ApiKey.of(key))
+            key = await api_keys.revoke(info.context.runtime.db, info.context.caller, _key_id(input.id))
+        except errors.ApiKeyNotFound as error:
+            return ApiKeyNotFound(message=str(error), path=_ID_PATH)
+        except errors.LastAdminKey as error:
+            return LastAdminKey(message=str(error), path=_ID_PATH)
+        return RevokeApiKeySuccess(api_key=ApiKey.from_row(key))
 
 
-def _named_key(id: str) -> UUID:
-    """The API key that an identifier names; one that cannot be ours names none that exists."""
-    named = decode_global_id(id)
-    if named is None or named[0] is not IdPrefix.API_KEY:
+def _key_id(id: str) -> UUID:
+    """The ID of an API key. Raises KeyNotFound for a malformed ID or one of another type."""
+    key_id = parse_global_id(id, IdPrefix.API_KEY)
+    if key_id is None:
         raise errors.ApiKeyNotFound
-    return named[1]
+    return key_id
 
 
-def _named(id: str) -> UUID:
-    """The request that an identifier names; one that cannot be ours names none that exists."""
-    named = decode_request_id(id)
-    if named is None:
+def _request_id(id: str) -> UUID:
+    """The ID of a request. Raises RequestNotFound for a malformed ID or one of another type."""
+    request_id = parse_global_id(id, IdPrefix.REQUEST)
+    if request_id is None:
         raise errors.RequestNotFound
-    return named
+    return request_id

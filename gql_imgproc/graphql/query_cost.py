@@ -1,7 +1,7 @@
-"""What a document amounts to: how deep it is, how many aliases and directives it has, what it costs to answer.
+"""Measures a document: its depth, its numbers of aliases and directives, and the cost of its execution.
 
-Each fragment is measured once, however often it is used: the effort grows with the length of the document,
-never with what it expands to.
+Each fragment is measured once, however often it is used, so the effort grows with the length of the document and not
+with its expanded size.
 """
 
 from __future__ import annotations
@@ -38,35 +38,34 @@ from graphql import (
 
 from gql_imgproc.graphql.errors import bad_input
 from gql_imgproc.graphql.types.connection import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
-from gql_imgproc.graphql.types.field import Cost, directive
+from gql_imgproc.graphql.types.field import Cost, find_directive
 
-#: The field that takes a file in. What that costs grows with the file.
+#: The field that uploads a file. Its real cost grows with the file.
 UPLOAD = "uploadCsv"
-#: The argument that no index helps with, and what it costs: names are read until the page is full.
+#: An argument without an index, and its cost: names are scanned until the page is full.
 SEARCH, SEARCH_COST = "nameContains", 200
 
 
 @dataclass(frozen=True, slots=True)
 class QueryCost:
-    """What a selection amounts to."""
+    """The measures of a selection."""
 
     cost: int = 0
     depth: int = 0
     aliases: int = 0
     directives: int = 0
-    #: Entries of the answer that tell of the schema itself, at most.
+    #: Upper bound of the entries about the schema itself in the response.
     introspection: float = 0
-    #: Uploads: the work of one cannot be told from the document.
+    #: Number of uploads. The document does not show the work of one.
     uploads: int = 0
-    #: The most that is asked of one entry of a list without pages.
+    #: The largest cost of one entry in a list without pages.
     of_entry: int = 0
 
 
 class CostAnalyzer:
     """Measures selections of one document with the values of its variables.
 
-    What `@skip` or `@include` may leave out counts as well. Says nothing about a document that does not fit the
-    schema; validation will.
+    Fields with `@skip` or `@include` count in full. Fields that are not in the schema are left to validation.
     """
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> None:
@@ -94,7 +93,7 @@ class CostAnalyzer:
         all_types: bool = False,
         wraps: int = 0,
     ) -> QueryCost:
-        """`all_types`: whether this is asked of each type of the schema; `wraps`: within how many `ofType`."""
+        """`all_types`: the selection applies to each type of the schema; `wraps`: number of enclosing `ofType`."""
         cost = depth = aliases = directives = uploads = of_entry = 0
         introspection = 0.0
         for node in selections.selections if selections else ():
@@ -127,24 +126,24 @@ class CostAnalyzer:
         inside = self._selections(node.selection_set, kind, all_types=about_all, wraps=wraps + 1 if unwraps else 0)
         times = self._page_size(node) if definition and "first" in definition.args else 1
         entries = inside.introspection
-        if tells_of_schema(parent, name):
-            known = sizes(self._schema)
-            is_there = not unwraps or wraps < known.wraps
-            entries = 1 + is_there * known.of(name, all_types=all_types) * entries
+        if is_introspection(parent, name):
+            sizes = schema_sizes(self._schema)
+            exists = not unwraps or wraps < sizes.wraps
+            entries = 1 + exists * sizes.of(name, all_types=all_types) * entries
         return QueryCost(
-            cost=_weight(definition) + SEARCH_COST * _searches(node) + times * inside.cost,
+            cost=_weight(definition) + SEARCH_COST * _has_search(node) + times * inside.cost,
             depth=1 + inside.depth,
             aliases=(node.alias is not None) + inside.aliases,
             directives=inside.directives,
             introspection=entries,
             uploads=name == UPLOAD,
-            of_entry=max(inside.of_entry, inside.cost if definition and _without_pages(definition, name) else 0),
+            of_entry=max(inside.of_entry, inside.cost if definition and _is_unpaged_list(definition, name) else 0),
         )
 
     def _fragment(self, name: str, *, all_types: bool, wraps: int) -> QueryCost:
         key = name, all_types, wraps
         if key not in self._measured:
-            # A fragment that contains itself is refused by validation; here it just must not go round for ever.
+            # Ends the recursion of a fragment that contains itself; validation rejects it.
             self._measured[key] = QueryCost()
             if fragment := self._fragments.get(name):
                 parent = self._schema.get_type(fragment.type_condition.name.value)
@@ -160,19 +159,19 @@ class CostAnalyzer:
             if argument.name.value in ("first", "last")
             if (size := self._number(argument.value)) is not None
         ]
-        # One that is out of range is refused when the field is resolved.
+        # The resolver rejects a size out of range.
         return min(max(sizes[0], 0), MAX_PAGE_SIZE) if sizes else DEFAULT_PAGE_SIZE
 
     def _number(self, value: Any) -> int | None:
         if isinstance(value, VariableNode):
             name = value.name.value
-            given = self._variables.get(name, self._defaults.get(name))
-            return int(given) if isinstance(given, int | float) and math.isfinite(given) else None
+            number = self._variables.get(name, self._defaults.get(name))
+            return int(number) if isinstance(number, int | float) and math.isfinite(number) else None
         return _integer(value)
 
 
 def _integer(node: Any) -> int | None:
-    # One with more digits than a page size can have is refused when the field is resolved.
+    # The resolver rejects a number with more digits than a page size.
     return int(node.value[:5]) if isinstance(node, IntValueNode) else None
 
 
@@ -182,90 +181,88 @@ def _definition(schema: GraphQLSchema, parent: GraphQLNamedType | None, name: st
     return parent.fields.get(name) if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType) else None
 
 
-def _searches(node: FieldNode) -> bool:
+def _has_search(node: FieldNode) -> bool:
     return any(argument.name.value == SEARCH for argument in node.arguments or ())
 
 
-def _without_pages(definition: GraphQLField, name: str) -> bool:
+def _is_unpaged_list(definition: GraphQLField, name: str) -> bool:
     return name != "edges" and isinstance(get_nullable_type(definition.type), GraphQLList)
 
 
 def _weight(definition: GraphQLField | None) -> int:
-    marked = directive(definition, Cost)
-    return marked.weight if marked else 1
+    cost = find_directive(definition, Cost)
+    return cost.weight if cost else 1
 
 
-#: What an entry of such a list costs, each field that is asked of it, the row of an image that is read for it, and an
-#: address in a list of those; 5,000 of all together take 0.1 to 0.15 s of CPU (`benchmarks/documents.py`).
-ENTRY_COST, FIELD_COST, ROW_COST, ADDRESS_COST = 0.6, 0.1, 0.4, 0.1
+#: Cost of an entry in a list without pages, of each selected field of it, of reading the row of an image, and of a URL
+#: in a list. A total of 5,000 takes 0.1 to 0.15 s of CPU time (`benchmarks/documents.py`).
+ENTRY_COST, FIELD_COST, ROW_COST, URL_COST = 0.6, 0.1, 0.4, 0.1
 
 
 class Allowance:
-    """The cost that is left for lists without pages, after all that could be measured in the document."""
+    """The budget for lists without pages: what the measured cost of the document leaves."""
 
-    def __init__(self, whole: float) -> None:
-        self._whole = self._left = whole
+    def __init__(self, budget: float) -> None:
+        self._budget = self._left = budget
         self._fields = 0
 
-    def measured(self, cost: int, fields: int) -> None:
-        """`cost`: that of the document; `fields`: the most that it asks of an entry of a list without pages."""
-        self._whole -= cost
+    def charge_document(self, cost: int, fields: int) -> None:
+        """`cost`: of the document; `fields`: the largest cost of one entry in a list without pages."""
+        self._budget -= cost
         self._fields = fields
         self.renew()
 
     def renew(self) -> None:
-        """For the next answer to the same document."""
-        self._left = self._whole
+        """Restores the budget for the next result of the same document."""
+        self._left = self._budget
 
     def spend_entries(self, entries: int) -> None:
-        """For a list with so many entries, before it is made."""
+        """Charges for the entries of a list, before it is built."""
         self._spend(entries * (ENTRY_COST + self._fields * FIELD_COST))
 
-    def spend_addresses(self, addresses: int) -> None:
-        """For a list of so many addresses."""
-        self._spend(addresses * ADDRESS_COST)
+    def spend_urls(self, urls: int) -> None:
+        """Charges for a list of URLs."""
+        self._spend(urls * URL_COST)
 
     def spend_rows(self, rows: int) -> None:
-        """For so many rows, before they are read."""
+        """Charges for rows, before they are read."""
         self._spend(rows * ROW_COST)
 
     def _spend(self, cost: float) -> None:
         self._left -= cost
         if self._left < 0:
-            raise bad_input("This answer is too large. Ask for smaller pages, or for less of each image.")
+            raise bad_input("The response is too large. Request smaller pages, or fewer fields of each image.")
 
 
-#: The two fields that every schema has at its root.
-ROOTS = frozenset({"__schema", "__type"})
-#: Answer to a document that asks for the schema where it is not told.
+#: Introspection fields of the root type.
+INTROSPECTION_ROOTS = frozenset({"__schema", "__type"})
 INTROSPECTION_DISABLED = (
-    "This service does not tell its schema. It stands in the project's `schema.graphql`; "
-    "whoever runs the service can have it told with IMGPROC_INTROSPECTION=on."
+    "Introspection is disabled. See schema.graphql in the repository, or set IMGPROC_INTROSPECTION=on on the server."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """How long the lists of `__Type`, `__Field` and `__Directive` are, by their names.
+class SchemaSizes:
+    """Lengths of the lists of `__Type`, `__Field` and `__Directive`, by field name.
 
-    All types together have the mean; of a single one nobody knows which it is, so it has the greatest.
+    The mean is for a selection on all types; the maximum is for a single type, which may be any.
     """
 
     mean: Mapping[str, float]
-    greatest: Mapping[str, int]
-    #: Brackets and exclamation marks around a type, at most: so often can `ofType` be asked of it and find one.
+    maximum: Mapping[str, int]
+    #: Largest number of list and non-null wrappers around a type: the depth of `ofType` that exists.
     wraps: int
 
     def of(self, name: str, *, all_types: bool) -> float:
-        return (self.mean if all_types else self.greatest).get(name, 1)
+        return (self.mean if all_types else self.maximum).get(name, 1)
 
 
-def tells_of_schema(parent: GraphQLNamedType | None, name: str) -> bool:
-    return name in ROOTS or (parent is not None and is_introspection_type(parent))
+def is_introspection(parent: GraphQLNamedType | None, name: str) -> bool:
+    return name in INTROSPECTION_ROOTS or (parent is not None and is_introspection_type(parent))
 
 
 @lru_cache(maxsize=1)
-def sizes(schema: GraphQLSchema) -> Sizes:
+def schema_sizes(schema: GraphQLSchema) -> SchemaSizes:
     types: list[Any] = list(schema.type_map.values())
     fields = [field for kind in types for field in getattr(kind, "fields", {}).values()]
     arguments = [each for owner in (*fields, *schema.directives) for each in getattr(owner, "args", {}).values()]
@@ -279,9 +276,9 @@ def sizes(schema: GraphQLSchema) -> Sizes:
         "possibleTypes": [_possible_types(schema, kind) for kind in types],
         "args": [len(getattr(owner, "args", ())) for owner in (*fields, *schema.directives)],
     }
-    return Sizes(
-        mean={name: fmean(found) for name, found in lengths.items()},
-        greatest={name: max(found) for name, found in lengths.items()},
+    return SchemaSizes(
+        mean={name: fmean(sizes) for name, sizes in lengths.items()},
+        maximum={name: max(sizes) for name, sizes in lengths.items()},
         wraps=max(_wraps(each.type) for each in (*fields, *arguments)),
     )
 

@@ -1,8 +1,8 @@
-"""What a document asks for, before it is executed, and what it may ask for.
+"""Limits on documents, checked before execution.
 
-Measured before it is validated, which takes longer. Together the limits keep any document, with its validation and its
-errors, below 0.2 s of CPU; tests/graphql/worst_case_documents.py has the worst that were found. The length of lists
-without pages is known only later: see `query_cost.Allowance`.
+A document is measured before its validation, which takes longer. Together the limits keep the CPU time of any document,
+with its validation and its errors, below 0.2 s; tests/graphql/worst_case_documents.py has the worst documents known.
+The length of lists without pages is only known during execution: see `query_cost.Allowance`.
 """
 
 from __future__ import annotations
@@ -33,50 +33,50 @@ from gql_imgproc.graphql.query_cost import INTROSPECTION_DISABLED, UPLOAD, CostA
 from gql_imgproc.graphql.scope_check import required_scopes
 from gql_imgproc.settings import Settings
 
-#: Fields within fields: the introspection query of GraphiQL has 15 levels.
+#: Depth of nested fields; the introspection query of GraphiQL has 15 levels.
 MAX_DEPTH = 20
-#: Aliases in one operation, fragments expanded: more are an attempt to run one field many times.
+#: Aliases in one operation, with fragments expanded: more are an attempt to run one field many times.
 MAX_ALIASES = 50
-#: Directives in one operation, fragments expanded.
+#: Directives in one operation, with fragments expanded.
 MAX_DIRECTIVES = 50
-#: Times that one name of the answer stands in the whole document. Validation compares fields of one name in pairs.
+#: Uses of one response name in the whole document. Validation compares fields of one name in pairs.
 MAX_REPEATS = 75
-#: Words and brackets in one document; GraphiQL's introspection has 200.
+#: Tokens in one document; the introspection query of GraphiQL has 200.
 MAX_TOKENS = 1_000
-#: Characters in one document. The place of each error is found by counting lines from the start.
+#: Characters in one document. To locate an error, graphql-core counts the lines from the start.
 MAX_DOCUMENT_CHARS = 50_000
-#: Errors of one document that are told. Each looks for what may have been meant, and prints what was.
+#: Errors returned for one document. Each computes suggestions and prints the invalid value.
 MAX_ERRORS = 10
-#: Entries of an answer about the schema itself, at most; a full introspection of this one comes to 14,300.
+#: Entries in a response about the schema itself; a full introspection has 14,300.
 MAX_INTROSPECTION = 18_000
 
 
 def is_subscription(query: str, name: str | None) -> bool:
-    """Whether the operation that would be run is a subscription."""
-    # Few documents have the word, and only those are worth reading.
+    """Whether the operation to run is a subscription."""
+    # Parse only the few documents with this word.
     return "subscription" in query and select_operation(query, name) is OperationType.SUBSCRIPTION
 
 
 def select_operation(query: str, name: str | None) -> OperationType | None:
-    """The kind of the operation that would be run."""
+    """The type of the operation to run."""
     if is_too_long(query):
         return None
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
     except (GraphQLError, RecursionError):
         return None
-    chosen = _operations(document, name)
-    return chosen[0].operation if chosen else None
+    operations = _operations(document, name)
+    return operations[0].operation if operations else None
 
 
 def _operations(document: DocumentNode, name: str | None) -> list[OperationDefinitionNode]:
-    """Those with the name; all without one."""
+    """The operations with this name; all when it is None."""
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     return [node for node in operations if name is None or (node.name and node.name.value == name)]
 
 
 class QueryLimitsExtension(SchemaExtension):
-    """Refuses a document that is over a limit before anything else is done with it, and validates the others."""
+    """Rejects a document that exceeds a limit, before its validation."""
 
     def on_operation(self) -> Iterator[None]:
         self.execution_context.parse_options["max_tokens"] = MAX_TOKENS
@@ -84,55 +84,55 @@ class QueryLimitsExtension(SchemaExtension):
 
     def on_parse(self) -> Iterator[None]:
         if is_too_long(self.execution_context.query):
-            raise _refusal(
-                f"The document has more than {MAX_DOCUMENT_CHARS} characters. "
-                "Ask for less at once, and give values as variables."
+            raise _limit_error(
+                f"The document has more than {MAX_DOCUMENT_CHARS} characters. Split it, and pass values as variables."
             )
         yield
 
     def on_validate(self) -> Iterator[None]:
         execution = self.execution_context
-        execution.pre_execution_errors = self._refusals() or self._faults() or None
-        # Strawberry would validate again, and tell up to 100 faults.
+        execution.pre_execution_errors = self._limit_errors() or self._validation_errors() or None
+        # Strawberry would validate again, and return up to 100 errors.
         execution.validation_rules = ()
         yield
 
-    def _refusals(self) -> list[GraphQLError]:
+    def _limit_errors(self) -> list[GraphQLError]:
         execution, settings = self.execution_context, self._settings
         document = execution.graphql_document
         assert document is not None
-        # Strawberry's own `operation_name` is that of the first, if none was given.
-        chosen = _operations(document, execution._provided_operation_name)
-        if len(chosen) > 1:
-            # Strawberry would run the first, which may not be the one that was meant.
-            return [_refusal("The document has several operations. Name the one to run in `operationName`.")]
+        # Without a name, Strawberry's `operation_name` is that of the first operation.
+        operations = _operations(document, execution._provided_operation_name)
+        if len(operations) > 1:
+            # Strawberry would run the first one.
+            return [_limit_error("The document has several operations. Set `operationName` to the one to run.")]
         if repeated := most_repeated(document):
             return [
-                _refusal(f"`{repeated}` stands more than {MAX_REPEATS} times in the document. Ask for less at once.")
+                _limit_error(
+                    f"`{repeated}` occurs more than {MAX_REPEATS} times in the document. Request fewer fields."
+                )
             ]
-        if missing := self._missing(chosen):
+        if missing := self._missing_scopes(operations):
             return missing
-        measurer = CostAnalyzer(execution.schema._schema, document, execution.variables or {})
-        measures = [measurer.operation(node) for node in chosen]
-        if settings.introspection != "on" and any(measure.introspection for measure in measures):
-            return [_refusal(INTROSPECTION_DISABLED)]
-        for measure in measures:
-            self._context.allowance.measured(measure.cost, measure.of_entry)
-        return [error for measure in measures for error in exceeded_limits(measure, settings.max_query_cost)]
+        analyzer = CostAnalyzer(execution.schema._schema, document, execution.variables or {})
+        costs = [analyzer.operation(node) for node in operations]
+        if settings.introspection != "on" and any(cost.introspection for cost in costs):
+            return [_limit_error(INTROSPECTION_DISABLED)]
+        for cost in costs:
+            self._context.allowance.charge_document(cost.cost, cost.of_entry)
+        return [error for cost in costs for error in exceeded_limits(cost, settings.max_query_cost)]
 
-    def _missing(self, chosen: Sequence[OperationDefinitionNode]) -> list[GraphQLError]:
-        """What the caller's key is not good for."""
+    def _missing_scopes(self, operations: Sequence[OperationDefinitionNode]) -> list[GraphQLError]:
         execution, scopes = self.execution_context, self._context.caller.scopes
         assert execution.graphql_document is not None
         schema = execution.schema._schema
         return [
-            forbidden(f"`{field}` needs an API key with the scope {scope}.")
-            for operation in chosen
+            forbidden(f"`{field}` requires an API key with the scope {scope}.")
+            for operation in operations
             for field, scope in required_scopes(schema, execution.graphql_document, operation).items()
             if scope not in scopes
         ]
 
-    def _faults(self) -> list[GraphQLError]:
+    def _validation_errors(self) -> list[GraphQLError]:
         execution = self.execution_context
         document = execution.graphql_document
         assert document is not None
@@ -141,7 +141,7 @@ class QueryLimitsExtension(SchemaExtension):
             document,
             (*execution.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
             max_errors=MAX_ERRORS,
-            # "Did you mean" would tell the schema word by word.
+            # Suggestions ("Did you mean") would reveal the schema name by name.
             hide_suggestions=self._settings.introspection != "on",
         )
 
@@ -165,38 +165,38 @@ def is_too_long(document: str | None) -> bool:
 
 
 def most_repeated(document: DocumentNode) -> str | None:
-    """A name of the answer that stands more often in the document than it may; what is never used counts as well."""
-    times: Counter[str] = Counter()
-    sets = [node.selection_set for node in document.definitions if isinstance(node, ExecutableDefinitionNode)]
-    while sets:
-        for node in sets.pop().selections:
+    """A response name that occurs too often in the document; unused fragments count too."""
+    uses: Counter[str] = Counter()
+    pending = [node.selection_set for node in document.definitions if isinstance(node, ExecutableDefinitionNode)]
+    while pending:
+        for node in pending.pop().selections:
             if isinstance(node, FieldNode):
-                times[(node.alias or node.name).value] += 1
+                uses[(node.alias or node.name).value] += 1
             if isinstance(node, FieldNode | InlineFragmentNode) and node.selection_set:
-                sets.append(node.selection_set)
-    return next((name for name, count in times.items() if count > MAX_REPEATS), None)
+                pending.append(node.selection_set)
+    return next((name for name, count in uses.items() if count > MAX_REPEATS), None)
 
 
-def exceeded_limits(measure: QueryCost, max_cost: int) -> list[GraphQLError]:
-    """Which limits a measure is over."""
-    over = [
-        ("depth", measure.depth, MAX_DEPTH),
-        ("number of aliases", measure.aliases, MAX_ALIASES),
-        ("number of directives", measure.directives, MAX_DIRECTIVES),
-        ("cost", measure.cost, max_cost),
-        ("introspection", math.ceil(measure.introspection), MAX_INTROSPECTION),
+def exceeded_limits(cost: QueryCost, max_cost: int) -> list[GraphQLError]:
+    """One error for each exceeded limit."""
+    limits = [
+        ("depth", cost.depth, MAX_DEPTH),
+        ("number of aliases", cost.aliases, MAX_ALIASES),
+        ("number of directives", cost.directives, MAX_DIRECTIVES),
+        ("cost", cost.cost, max_cost),
+        ("introspection", math.ceil(cost.introspection), MAX_INTROSPECTION),
     ]
-    told = [
-        _refusal(
-            f"The {what} of the operation is {value}, over the limit of {limit}. Ask for smaller pages or fewer fields."
+    errors = [
+        _limit_error(
+            f"The {what} of the operation is {value}, but the limit is {limit}. Request smaller pages or fewer fields."
         )
-        for what, value, limit in over
+        for what, value, limit in limits
         if value > limit
     ]
-    if measure.uploads > 1:
-        told.append(_refusal(f"The operation has `{UPLOAD}` {measure.uploads} times. Send one file per request."))
-    return told
+    if cost.uploads > 1:
+        errors.append(_limit_error(f"The operation has `{UPLOAD}` {cost.uploads} times. Upload one file per request."))
+    return errors
 
 
-def _refusal(message: str) -> GraphQLError:
+def _limit_error(message: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": Code.VALIDATION_FAILED.value})

@@ -1,4 +1,4 @@
-"""Bodies of HTTP requests: no larger than they may be, and no worse than a refusal can tell."""
+"""Reads the bodies of HTTP requests within size limits, and parses JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from starlette.types import Message, Receive
 
 from gql_imgproc.graphql.errors import Code
 
-#: Largest JSON body, and largest field of a multipart one beside its file, in bytes: documents have under 100 KiB.
+#: Size limit of a JSON body, and of a field in a multipart body, in bytes; documents have under 100 KiB.
 MAX_JSON_BYTES = 1024 * 1024
 
 
 class BadRequest(HTTPException):
-    """An HTTP request that is not as it must be; the message tells how it must be."""
+    """The HTTP request is invalid; the message says how to correct it."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class BadRequest(HTTPException):
     ) -> None:
         super().__init__(status, message)
         self.headers = headers
-        #: Of the error, in which its code stands.
+        #: Extensions of the GraphQL error.
         self.extensions = {"code": code.value} | (extensions or {})
 
 
@@ -40,7 +40,7 @@ class BodyTooLarge(BadRequest):
 
 
 class Body(StarletteRequestAdapter):
-    """A request as Strawberry sees it, with the request itself."""
+    """Strawberry's view of a request, with the request itself."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -52,26 +52,26 @@ def media_type(request: Request) -> str:
 
 
 def require_utf_8(request: Request, what: str) -> None:
-    """Refuses a body whose content type names another charset."""
+    """Raises for a content type with another charset."""
     _, parameters = parse_options_header(request.headers["content-type"])
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
     if charset not in ("utf-8", "utf8"):
-        raise BadRequest(415, f"{what} is in UTF-8, not in {charset[:100]!r}. Leave out its charset.")
+        raise BadRequest(415, f"{what} must be in UTF-8, not {charset[:100]!r}. Omit the charset.")
 
 
 def read_limited(request: Request, limit_bytes: int, too_large: str = "") -> Receive:
-    """Receives the body of a request up to the limit, whatever length it says it has; `too_large` is told beyond."""
+    """Receives the body of a request; raises BodyTooLarge with the message `too_large` above the limit."""
     too_large = too_large or f"The body is larger than the limit of {limit_bytes:,} bytes."
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit_bytes:
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdecimal() and int(content_length[:20]) > limit_bytes:
         raise BodyTooLarge(too_large)
-    received = 0
+    received_bytes = 0
 
     async def receive() -> Message:
-        nonlocal received
+        nonlocal received_bytes
         message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > limit_bytes:
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > limit_bytes:
             raise BodyTooLarge(too_large)
         return message
 
@@ -79,11 +79,11 @@ def read_limited(request: Request, limit_bytes: int, too_large: str = "") -> Rec
 
 
 def decode_json(data: str | bytes) -> Any:
-    """A value from JSON. All that can be wrong with it is one kind of error, which Strawberry knows."""
+    """Parses JSON. Every problem raises JSONDecodeError, the error that Strawberry handles."""
     try:
-        # Left to itself it would guess UTF-16 and UTF-32 too.
+        # Given bytes, `json.loads` would also detect UTF-16 and UTF-32.
         value = json.loads(data if isinstance(data, str) else data.decode("utf-8-sig"))
-        # Half a surrogate pair is fine in JSON and in Python, yet no database and no answer can hold it.
+        # JSON and Python accept a lone surrogate; databases and responses cannot encode it.
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise json.JSONDecodeError(f"not JSON: {error}", "", 0) from None
@@ -91,26 +91,25 @@ def decode_json(data: str | bytes) -> Any:
 
 
 def parse_operation(data: str | bytes, what: str) -> dict[str, Any]:
-    """The operation in a body, or in the part of one."""
-    value = _value(data, what)
+    """The operation in a body, or in a part of a multipart body."""
+    value = _decode(data, what)
     if isinstance(value, list):
-        raise BadRequest(400, f"{what} is a list. Batches are not taken: send each operation in a request of its own.")
-    return _object(value, what)
+        raise BadRequest(400, f"{what} is a list. Batches are not supported: send each operation in its own request.")
+    return _require_object(value, what)
 
 
 def parse_object(data: str | bytes, what: str) -> dict[str, Any]:
-    """A JSON object."""
-    return _object(_value(data, what), what)
+    return _require_object(_decode(data, what), what)
 
 
-def _value(data: str | bytes, what: str) -> Any:
+def _decode(data: str | bytes, what: str) -> Any:
     try:
         return decode_json(data)
     except json.JSONDecodeError:
         raise BadRequest(400, f"{what} is not valid JSON in UTF-8.") from None
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
+def _require_object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest(400, f"{what} must be a JSON object.")
     return value

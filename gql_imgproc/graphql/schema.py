@@ -1,4 +1,4 @@
-"""The schema: every type put together, and its text."""
+"""The schema, and its export as text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gql_imgproc.graphql.types.scalars import SCALARS
 
 
 class Schema(strawberry.Schema):
-    """Executes equal subscriptions once; `ErrorMaskingExtension` logs errors, with an ID."""
+    """Executes equal subscriptions once. Logs no errors: `ErrorMaskingExtension` does, with an error ID."""
 
     async def stream(
         self,
@@ -42,25 +42,27 @@ class Schema(strawberry.Schema):
     ) -> StreamResult:
         assert isinstance(context_value, Context)
         app_state, caller = context_value.app_state, context_value.caller
-        begin = partial(
+        start = partial(
             super().stream,
             query,
             variable_values,
-            # Not the first caller's, who may leave while others stay.
+            # A context of its own: the execution outlives the subscriber that started it.
             Context(app_state, caller),
             root_value,
             operation_name,
             operation_extensions,
             allowed_operation_types,
         )
-        # A file is equal to itself only.
-        asked = json.dumps([query, operation_name, variable_values, operation_extensions], sort_keys=True, default=id)
-        key = caller.access_key, asked
+        # `default=id`: a file equals only itself.
+        operation = json.dumps(
+            [query, operation_name, variable_values, operation_extensions], sort_keys=True, default=id
+        )
+        key = caller.access_key, operation
         if key in app_state.shared_subscriptions or is_subscription(query or "", operation_name):
-            return app_state.shared_subscriptions.follow(
-                key, begin, partial(app_state.authenticator.watch_session, caller)
+            return app_state.shared_subscriptions.subscribe(
+                key, start, partial(app_state.authenticator.watch_session, caller)
             )
-        return await begin()
+        return await start()
 
     def process_errors(self, errors: list[Any], execution_context: Any = None) -> None:
         return None
@@ -70,14 +72,14 @@ schema = Schema(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
-    # What `node` can give is not reachable through fields alone.
+    # Types that only `node` returns.
     types=[Request, Product, Image, ApiKey, AuditEvent],
     config=StrawberryConfig(scalar_map=SCALARS),
-    # The first of them ends last: what is measured is what the caller gets.
+    # The first extension ends last, so the metrics cover the whole operation.
     extensions=[MetricsExtension, ErrorMaskingExtension, QueryLimitsExtension],
 )
 
 
 def export() -> str:
-    """The schema in the GraphQL schema language; `schema.graphql` is this text."""
+    """The text of `schema.graphql`."""
     return schema.as_str() + "\n"

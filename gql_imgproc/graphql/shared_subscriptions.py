@@ -1,7 +1,7 @@
-"""One execution for all who watch the same: its results are computed and encoded once, however many receive them.
+"""Executes equal subscriptions once: results are computed and encoded once for all subscribers.
 
-Only for subscriptions to a state, in which each result tells all that there is to know: whoever comes later begins
-with the newest one, and whoever is slow skips those in between.
+Only for subscriptions to a state, where each result is complete: a new subscriber starts with the latest result, and a
+slow one skips those in between.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from strawberry.types.execution import PreExecutionError, StreamExecutionResult
 from gql_imgproc.graphql.errors import key_expired, mask_error
 from gql_imgproc.metrics import SUBSCRIBERS, SUBSCRIPTIONS
 
-Begin: TypeAlias = Callable[[], Awaitable[StreamResult]]
-#: Holds the place of one who follows; what it is given is called when that one must go.
-Stay: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
+Start: TypeAlias = Callable[[], Awaitable[StreamResult]]
+#: Watches the API key of a session; calls its argument when the key expires or is revoked.
+WatchSession: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 
 
 class SharedResult(ExecutionResult):
-    """A result that many receive."""
+    """A result for several subscribers."""
 
     @cached_property
     def payload(self) -> str:
-        """Its JSON, as it stands in each of their messages."""
+        """Its JSON, the same in every message."""
         payload: dict[str, object] = {"data": self.data}
         if self.errors:
             payload["errors"] = [error.formatted for error in self.errors]
@@ -41,33 +41,33 @@ class SharedResult(ExecutionResult):
 
 
 class Subscriber:
-    """The newest result that one watcher has not taken yet, and whether others will follow."""
+    """A queue of length one: the latest result that this subscriber has not received."""
 
-    def __init__(self, newest: StreamExecutionResult | None) -> None:
-        self._newest = newest
+    def __init__(self, latest: StreamExecutionResult | None) -> None:
+        self._latest = latest
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
 
     def put(self, result: StreamExecutionResult) -> None:
-        self._newest = result
+        self._latest = result
         self._wake()
 
     def end(self) -> None:
         self._ended = True
         self._wake()
 
-    def dismiss(self) -> None:
-        """Ends it for this watcher alone, who may not watch any more."""
+    def revoke(self) -> None:
+        """Ends the subscription of this subscriber alone, because its API key expired or was revoked."""
         self.put(SharedResult(None, [key_expired()]))
         self.end()
 
-    async def take(self) -> StreamExecutionResult | None:
-        """The newest result, once; None after the last."""
-        while self._newest is None and not self._ended:
+    async def receive(self) -> StreamExecutionResult | None:
+        """The latest result, once; None after the last."""
+        while self._latest is None and not self._ended:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
-        newest, self._newest = self._newest, None
-        return newest
+        latest, self._latest = self._latest, None
+        return latest
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -75,81 +75,81 @@ class Subscriber:
 
 
 class SharedSubscriptions:
-    """The executions under way, by what they execute and for whom."""
+    """The running executions, by operation and access rights."""
 
     def __init__(self) -> None:
-        self._shares: dict[Hashable, _Share] = {}
+        self._executions: dict[Hashable, _SharedExecution] = {}
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._shares
+        return key in self._executions
 
-    async def follow(self, key: Hashable, begin: Begin, stay: Stay) -> StreamResult:
-        """The results of the execution with this key; `begin` starts it if there is none.
+    async def subscribe(self, key: Hashable, start: Start, watch_session: WatchSession) -> StreamResult:
+        """The results of the execution with this key; `start` starts it if there is none.
 
-        It goes on as long as somebody follows it.
+        It is cancelled when its last subscriber leaves.
         """
-        share = self._shares.get(key)
-        if share is None:
-            share = self._shares[key] = _Share(begin, ended=lambda: self._forget(key, share))
-        seat = share.enter()
+        execution = self._executions.get(key)
+        if execution is None:
+            execution = self._executions[key] = _SharedExecution(start, on_end=lambda: self._remove(key, execution))
+        subscriber = execution.add_subscriber()
         SUBSCRIPTIONS.inc()
         try:
-            with stay(seat.dismiss), SUBSCRIBERS.track_inprogress():
-                while (result := await seat.take()) is not None:
+            with watch_session(subscriber.revoke), SUBSCRIBERS.track_inprogress():
+                while (result := await subscriber.receive()) is not None:
                     yield result
         finally:
-            await share.leave(seat)
+            await execution.remove_subscriber(subscriber)
 
-    def _forget(self, key: Hashable, share: _Share | None) -> None:
-        # Another one may have begun since.
-        if self._shares.get(key) is share:
-            del self._shares[key]
+    def _remove(self, key: Hashable, execution: _SharedExecution | None) -> None:
+        # Another execution with this key may have started since.
+        if self._executions.get(key) is execution:
+            del self._executions[key]
 
 
-class _Share:
-    """One execution, and the seats of those who follow it."""
+class _SharedExecution:
+    """One execution and its subscribers."""
 
-    def __init__(self, begin: Begin, ended: Callable[[], None]) -> None:
-        self._begin = begin
-        self._ended = ended
-        self._newest: StreamExecutionResult | None = None
-        self._seats: set[Subscriber] = set()
-        self._execution = asyncio.create_task(self._execute(), name="shared-subscription")
+    def __init__(self, start: Start, on_end: Callable[[], None]) -> None:
+        self._start = start
+        self._on_end = on_end
+        self._latest: StreamExecutionResult | None = None
+        self._subscribers: set[Subscriber] = set()
+        self._task = asyncio.create_task(self._execute(), name="shared-subscription")
 
-    def enter(self) -> Subscriber:
-        seat = Subscriber(self._newest)
-        self._seats.add(seat)
-        return seat
+    def add_subscriber(self) -> Subscriber:
+        subscriber = Subscriber(self._latest)
+        self._subscribers.add(subscriber)
+        return subscriber
 
-    async def leave(self, seat: Subscriber) -> None:
-        self._seats.discard(seat)
-        if not self._seats and not self._execution.done():
-            # Forgotten at once: whoever comes now begins anew.
-            self._ended()
-            self._execution.cancel()
-            await asyncio.wait([self._execution])
+    async def remove_subscriber(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        if not self._subscribers and not self._task.done():
+            # Before the cancellation, so that a new subscriber starts a new execution.
+            self._on_end()
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _execute(self) -> None:
         try:
-            async with aclosing(await self._begin()) as results:
+            async with aclosing(await self._start()) as results:
                 async for result in results:
-                    self._put(_shared(result))
+                    self._publish(_to_shared_result(result))
         except Exception as error:
-            # Raised in each follower it would be logged as often, with a traceback that grows by each.
-            self._put(SharedResult(None, [mask_error(GraphQLError(str(error), original_error=error))]))
+            # Raised in each subscriber it would be logged once for each, with a growing traceback.
+            self._publish(SharedResult(None, [mask_error(GraphQLError(str(error), original_error=error))]))
         finally:
-            self._ended()
-            for seat in self._seats:
-                seat.end()
+            self._on_end()
+            for subscriber in self._subscribers:
+                subscriber.end()
 
-    def _put(self, result: StreamExecutionResult) -> None:
-        self._newest = result
-        for seat in self._seats:
-            seat.put(result)
+    def _publish(self, result: StreamExecutionResult) -> None:
+        self._latest = result
+        for subscriber in self._subscribers:
+            subscriber.put(result)
 
 
-def _shared(result: StreamExecutionResult) -> StreamExecutionResult:
-    # What failed before it began is told in a message of another kind.
+def _to_shared_result(result: StreamExecutionResult) -> StreamExecutionResult:
+    # An error before execution is sent in a message of another type.
     if isinstance(result, ExecutionResult) and not isinstance(result, PreExecutionError):
         return SharedResult(result.data, result.errors, result.extensions)
     return result

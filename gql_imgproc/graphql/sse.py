@@ -1,4 +1,4 @@
-"""How the answers of a subscription stand in one HTTP response: as server-sent events, or as Apollo's parts."""
+"""Encodes the results of a subscription in one HTTP response: server-sent events, or Apollo's multipart protocol."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from contextlib import aclosing
 
 from strawberry.http.streaming import JSONEncoder, MultipartSubscriptionTransport, SSETransport
 
-#: As Apollo's router writes it; Strawberry's has the rest of an `Accept` header behind it.
-PARTS_TYPE = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
-#: Longest silence, in seconds, since what is between us and the client ends a connection that is silent for longer.
+#: As Apollo's router sends it. Strawberry's content type ends with parts of an `Accept` header.
+MULTIPART_TYPE = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+#: Seconds between heartbeats: proxies close connections that are idle for longer.
 HEARTBEAT_SECONDS = 10.0
 _BOUNDARY = "--graphql"
 _END = "--\r\n"
 
 
 class SseEncoder(SSETransport):
-    """Server-sent events whose lines end as urql expects them.
+    """Server-sent events with the line ends that urql expects.
 
     https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
     """
@@ -32,7 +32,7 @@ class SseEncoder(SSETransport):
 
 
 class MultipartEncoder(MultipartSubscriptionTransport):
-    """Parts of a multipart body, each with the boundary behind it, since clients take none for whole before.
+    """Parts of a multipart body, each followed by its boundary: clients wait for it before they process a part.
 
     https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
     """
@@ -43,18 +43,18 @@ class MultipartEncoder(MultipartSubscriptionTransport):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"Content-Type": PARTS_TYPE}
+        return {"Content-Type": MULTIPART_TYPE}
 
     def encode_multipart_data(self, data: object, encode_json: JSONEncoder) -> str:
         return f"\r\nContent-Type: application/json\r\n\r\n{encode_json(data)}\r\n{_BOUNDARY}"
 
     def encode_complete(self) -> str:
-        # Behind the boundary that the last part left; Strawberry writes another one, with an empty part between.
+        # The last part ended with a boundary. Strawberry would send an empty part and another boundary.
         return _END
 
 
 async def with_boundaries(parts: Callable[[], AsyncGenerator[str, None]]) -> AsyncGenerator[str, None]:
-    """The parts between the first boundary, which Strawberry leaves out, and the end, which a heartbeat may follow."""
+    """Adds the first boundary, which Strawberry omits, and drops a heartbeat that follows the end."""
     yield _BOUNDARY
     async with aclosing(parts()) as stream:
         async for part in stream:

@@ -1,4 +1,4 @@
-"""The types of the schema, one noun a file. Enums first: a type that uses one needs its description."""
+"""The types of the schema, one noun per file. Enums come first: types that use them need their descriptions."""
 
 from gql_imgproc.graphql.types import enums
 

@@ -1,4 +1,4 @@
-"""API keys as their tenant's admins see them, one by one and in pages: all but what opens."""
+"""API keys, without their secrets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import strawberry
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.api_keys import global_id
 from gql_imgproc.database.pagination import Page, PageWindow
-from gql_imgproc.graphql.types.connection import ConnectionArgs, PageInfo, cursor, total_count
+from gql_imgproc.graphql.types.connection import CursorKind, PageInfo, cursor, total_count
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.security.api_key import ApiKeyState
@@ -19,17 +19,17 @@ from gql_imgproc.security.scopes import Scope
 
 @strawberry.type(description="An API key of the caller's tenant, without its secret; only admins see it.")
 class ApiKey(Node):
-    public_id: str = strawberry.field(description="Part of the key that may be seen: it follows `gip_`.")
+    public_id: str = strawberry.field(description="Public part of the key; it follows `gip_`.")
     name: str = strawberry.field(description="What the key is for.")
-    scopes: list[Scope] = strawberry.field(description="What the key is good for.")
-    state: ApiKeyState = strawberry.field(description="Whether the key is good now.")
-    created_at: datetime = strawberry.field(description="When the key was made.")
+    scopes: list[Scope] = strawberry.field(description="Scopes of the key.")
+    state: ApiKeyState = strawberry.field(description="Whether the key is valid.")
+    created_at: datetime = strawberry.field(description="When the key was created.")
     expires_at: datetime | None = strawberry.field(description="When the key expires; null when it does not.")
-    last_used_at: datetime | None = strawberry.field(description="When the key was used last, to the minute.")
-    revoked_at: datetime | None = strawberry.field(description="When the key was revoked.")
+    last_used_at: datetime | None = strawberry.field(description="When the key was last used, to the minute.")
+    revoked_at: datetime | None = strawberry.field(description="When the key was revoked; null when it was not.")
 
     @classmethod
-    def of(cls, key: key_repository.ApiKey) -> ApiKey:
+    def from_row(cls, key: key_repository.ApiKey) -> ApiKey:
         return cls(
             id=strawberry.ID(global_id(key)),
             public_id=key.public_id,
@@ -60,14 +60,14 @@ class ApiKeyConnection:
         return await self.count()
 
     @classmethod
-    def of(
+    def from_page(
         cls, window: PageWindow, page: Page[key_repository.ApiKey], count: Callable[[], Awaitable[int]]
     ) -> ApiKeyConnection:
         return cls(
             count=total_count(window, page, count),
             edges=[
-                ApiKeyEdge(cursor=cursor(ConnectionArgs.API_KEYS, key), node=ApiKey.of(api_key))
+                ApiKeyEdge(cursor=cursor(CursorKind.API_KEYS, key), node=ApiKey.from_row(api_key))
                 for key, api_key in page.rows
             ],
-            page_info=PageInfo.of(ConnectionArgs.API_KEYS, window, page),
+            page_info=PageInfo.from_page(CursorKind.API_KEYS, window, page),
         )

@@ -1,4 +1,4 @@
-"""The audit log of a tenant as its admins see it, one by one and in pages."""
+"""The audit log."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from gql_imgproc.access import audit_log
 from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import AuditAction
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.types.connection import ConnectionArgs, PageInfo, cursor, total_count
+from gql_imgproc.graphql.types.connection import CursorKind, PageInfo, cursor, total_count
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.ids import IdPrefix, encode_global_id
 
 
-@strawberry.type(description="Something more that is known of an audit event.")
+@strawberry.type(description="A detail of an audit event.")
 class AuditDetail:
-    name: str = strawberry.field(description="What is told, for instance `file`. New names may be added.")
-    value: str = strawberry.field(description="What it is, for people.")
+    name: str = strawberry.field(description="Name of the detail, for instance `file`. New names may be added.")
+    value: str = strawberry.field(description="Value of the detail, as text for people.")
 
 
-@strawberry.type(description="Something that was done in the tenant's name. Events are never changed nor removed.")
+@strawberry.type(description="An action in the tenant's name. Events are never changed or deleted.")
 class AuditEvent(Node):
     event: strawberry.Private[audit_log.AuditEvent]
-    at: datetime = strawberry.field(description="When it was done.")
-    action: AuditAction = strawberry.field(description="What was done.")
+    at: datetime = strawberry.field(description="When the action was done.")
+    action: AuditAction = strawberry.field(description="The action.")
     actor: str = strawberry.field(
-        description="Who did it: the name of the API key, `anonymous`, `cli:` and the user at the command line, or the "
-        "duty that the service did by itself."
+        description="Who did it: the name of the API key, `anonymous`, `cli:` and the user of the command line, or the "
+        "name of the service's periodic task."
     )
     key_id: strawberry.ID | None = strawberry.field(
-        description="The API key that did it; null when none did, whatever `actor` is named."
+        description="The API key that was used; null when none was, whatever the value of `actor`."
     )
     subject_id: strawberry.ID | None = strawberry.field(
-        description="Identifier of what it was done to, which may be gone since; null when that has none."
+        description="Identifier of the object of the action, which may have been deleted; null when it has none."
     )
-    address: str | None = strawberry.field(
-        description="Network address it was done from; null for the command line and the service itself."
+    ip_address: str | None = strawberry.field(
+        description="IP address of the caller; null for the command line and the service itself."
     )
 
-    @cost_field("What else is known of it, at most 10.")
+    @cost_field("Further details, at most 10.")
     def details(self, info: Info) -> list[AuditDetail]:
         info.context.allowance.spend_entries(len(self.event.details))
         return [AuditDetail(name=name, value=value) for name, value in self.event.details.items()]
 
     @classmethod
-    def of(cls, event: audit_log.AuditEvent) -> AuditEvent:
+    def from_row(cls, event: audit_log.AuditEvent) -> AuditEvent:
         return cls(
             id=strawberry.ID(encode_global_id(IdPrefix.AUDIT_EVENT, event.id)),
             event=event,
@@ -57,7 +57,7 @@ class AuditEvent(Node):
             actor=event.actor,
             key_id=strawberry.ID(encode_global_id(IdPrefix.API_KEY, event.key_id)) if event.key_id else None,
             subject_id=strawberry.ID(event.subject_id) if event.subject_id else None,
-            address=event.ip_address or None,
+            ip_address=event.ip_address or None,
         )
 
 
@@ -78,14 +78,14 @@ class AuditEventConnection:
         return await self.count()
 
     @classmethod
-    def of(
+    def from_page(
         cls, window: PageWindow, page: Page[audit_log.AuditEvent], count: Callable[[], Awaitable[int]]
     ) -> AuditEventConnection:
         return cls(
             count=total_count(window, page, count),
             edges=[
-                AuditEventEdge(cursor=cursor(ConnectionArgs.AUDIT, key), node=AuditEvent.of(event))
+                AuditEventEdge(cursor=cursor(CursorKind.AUDIT, key), node=AuditEvent.from_row(event))
                 for key, event in page.rows
             ],
-            page_info=PageInfo.of(ConnectionArgs.AUDIT, window, page),
+            page_info=PageInfo.from_page(CursorKind.AUDIT, window, page),
         )

@@ -1,6 +1,6 @@
-"""Pages: from the arguments of a connection to a window of the database, and from its keys to cursors and back.
+"""Connections: their arguments become a window of rows, and keys of rows become cursors.
 
-A cursor is the key of its row, so pages stay where they are when rows come in. It is opaque: base64 of JSON.
+A cursor is the key of a row, so new rows do not shift pages. Clients see it as opaque: base64 of JSON.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ T = TypeVar("T")
 MAX_PAGE_SIZE = 100
 #: Size of a page when neither `first` nor `last` is given.
 DEFAULT_PAGE_SIZE = 20
-#: Longest cursor that is looked at, in characters; ours have under 100.
+#: Longest cursor that is parsed, in characters; those of this service have under 100.
 _MAX_CURSOR_CHARS = 200
-#: The moments that both databases can hold, in seconds since 1970: up to the year 9999.
-_LAST_MOMENT = 253_402_300_799
-_LAST_POSITION = 2**31 - 1
+#: The latest time that both databases can store, in seconds since 1970: the year 9999.
+_MAX_TIMESTAMP_S = 253_402_300_799
+_MAX_POSITION = 2**31 - 1
 
-First = Annotated[int | None, strawberry.argument(description="At most this many from the start, 0 to 100.")]
-After = Annotated[str | None, strawberry.argument(description="Only those after this cursor.")]
-Last = Annotated[int | None, strawberry.argument(description="At most this many from the end, 0 to 100.")]
-Before = Annotated[str | None, strawberry.argument(description="Only those before this cursor.")]
+First = Annotated[int | None, strawberry.argument(description="Return at most this many from the start, 0 to 100.")]
+After = Annotated[str | None, strawberry.argument(description="Only entries after this cursor.")]
+Last = Annotated[int | None, strawberry.argument(description="Return at most this many from the end, 0 to 100.")]
+Before = Annotated[str | None, strawberry.argument(description="Only entries before this cursor.")]
 
 
-class ConnectionArgs(StrEnum):
-    """The lists that give out cursors; each understands its own only."""
+class CursorKind(StrEnum):
+    """The list that issued a cursor. Each list accepts only its own cursors."""
 
     #: Keys are (seconds, identifier).
     REQUESTS = "r"
@@ -51,29 +51,29 @@ class ConnectionArgs(StrEnum):
     AUDIT = "a"
 
 
-def cursor(listing: ConnectionArgs, key: CursorKey) -> str:
+def cursor(kind: CursorKind, key: CursorKey) -> str:
     parts = [part.hex if isinstance(part, UUID) else part for part in key]
-    return urlsafe_b64encode(json.dumps([listing.value, *parts], separators=(",", ":")).encode()).decode()
+    return urlsafe_b64encode(json.dumps([kind.value, *parts], separators=(",", ":")).encode()).decode()
 
 
 def parse_connection_args(
-    listing: ConnectionArgs, first: int | None, after: str | None, last: int | None, before: str | None
+    kind: CursorKind, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> PageWindow:
-    """The window that the arguments of a connection ask for; one that was left out is as good as null."""
+    """The window of rows that the arguments select. An omitted argument equals null."""
     first, last = unset_to_none(first), unset_to_none(last)
     after, before = unset_to_none(after), unset_to_none(before)
     if first is not None and last is not None:
-        raise bad_input("Give `first` or `last`, not both.")
+        raise bad_input("`first` and `last` cannot be combined.")
     return PageWindow(
         size=_size("last", last) if last is not None else _size("first", DEFAULT_PAGE_SIZE if first is None else first),
-        after=None if after is None else _key(listing, "after", after),
-        before=None if before is None else _key(listing, "before", before),
+        after=None if after is None else _parse_cursor(kind, "after", after),
+        before=None if before is None else _parse_cursor(kind, "before", before),
         backward=last is not None,
     )
 
 
 def unset_to_none(argument: T | None) -> T | None:
-    """An argument that may have been left out."""
+    """The value of an argument; None when it was omitted."""
     return None if argument is strawberry.UNSET else argument
 
 
@@ -83,27 +83,27 @@ def _size(name: str, size: int) -> int:
     return size
 
 
-def _key(listing: ConnectionArgs, name: str, text: str) -> CursorKey:
+def _parse_cursor(kind: CursorKind, name: str, text: str) -> CursorKey:
     try:
         if len(text) > _MAX_CURSOR_CHARS:
             raise ValueError
-        kind, *parts = json.loads(urlsafe_b64decode(text.encode("ascii")))
-        if kind != listing.value:
+        issued_by, *parts = json.loads(urlsafe_b64decode(text.encode("ascii")))
+        if issued_by != kind.value:
             raise ValueError
-        return _checked(listing, parts)
+        return _parse_key(kind, parts)
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise bad_input(f"The cursor in `{name}` is not one that this list gave out.") from None
+        raise bad_input(f"The cursor in `{name}` is invalid. Pass back a cursor from the same list.") from None
 
 
-def _checked(listing: ConnectionArgs, parts: list[Any]) -> CursorKey:
-    match listing, parts:
-        case ConnectionArgs.REQUESTS, [float(seconds), str(digits)] if (
-            math.isfinite(seconds) and 0 <= seconds < _LAST_MOMENT
+def _parse_key(kind: CursorKind, parts: list[Any]) -> CursorKey:
+    match kind, parts:
+        case CursorKind.REQUESTS, [float(seconds), str(digits)] if (
+            math.isfinite(seconds) and 0 <= seconds < _MAX_TIMESTAMP_S
         ):
             return seconds, UUID(hex=digits)
-        case ConnectionArgs.PRODUCTS | ConnectionArgs.API_KEYS | ConnectionArgs.AUDIT, [str(digits)]:
+        case CursorKind.PRODUCTS | CursorKind.API_KEYS | CursorKind.AUDIT, [str(digits)]:
             return (UUID(hex=digits),)
-        case ConnectionArgs.PRODUCTS_OF_REQUEST, [int(position)] if 0 <= position < _LAST_POSITION:
+        case CursorKind.PRODUCTS_OF_REQUEST, [int(position)] if 0 <= position < _MAX_POSITION:
             return (position,)
     raise ValueError
 
@@ -111,32 +111,32 @@ def _checked(listing: ConnectionArgs, parts: list[Any]) -> CursorKey:
 def total_count(
     window: PageWindow, page: Page[Any], count: Callable[[], Awaitable[int]]
 ) -> Callable[[], Awaitable[int]]:
-    """Counts the whole list; without asking again when the page is the whole."""
+    """How to count the whole list: without a query when the page has all of it."""
 
-    async def of_the_page() -> int:
+    async def count_page() -> int:
         return len(page.rows)
 
-    whole = window.after is None and window.before is None and not page.has_more and page.reached is None
-    return of_the_page if whole else count
+    is_complete = window.after is None and window.before is None and not page.has_more and page.reached is None
+    return count_page if is_complete else count
 
 
-@strawberry.type(description="About a page of a connection.")
+@strawberry.type(description="Position of a page in its connection.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether more follow.")
-    has_previous_page: bool = strawberry.field(description="Whether there are some before.")
+    has_next_page: bool = strawberry.field(description="Whether entries follow.")
+    has_previous_page: bool = strawberry.field(description="Whether entries precede.")
     start_cursor: str | None = strawberry.field(description="Cursor of the first edge.")
     end_cursor: str | None = strawberry.field(description="Cursor of the last edge.")
 
     @classmethod
-    def of(cls, listing: ConnectionArgs, window: PageWindow, page: Page[Any]) -> PageInfo:
+    def from_page(cls, kind: CursorKind, window: PageWindow, page: Page[Any]) -> PageInfo:
         first, last = (page.rows[0][0], page.rows[-1][0]) if page.rows else (None, None)
         more = page.has_more or page.reached is not None
-        # A page of a search may end before its last match, even without any: the cursor says where to go on.
+        # A page of a search may end before its last match, or without any: its cursor says where to continue.
         start = (window.backward and page.reached) or first
         end = (not window.backward and page.reached) or last
         return cls(
             has_next_page=page.has_later or (more and not window.backward),
             has_previous_page=page.has_earlier or (more and window.backward),
-            start_cursor=cursor(listing, start) if start else None,
-            end_cursor=cursor(listing, end) if end else None,
+            start_cursor=cursor(kind, start) if start else None,
+            end_cursor=cursor(kind, end) if end else None,
         )

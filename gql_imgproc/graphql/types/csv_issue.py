@@ -1,4 +1,4 @@
-"""What is wrong in a CSV file, or was noticed in it, as it is shown."""
+"""Errors and warnings about a CSV file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import strawberry
 from gql_imgproc.errors import CsvIssueCode
 
 
-@strawberry.type(description="One thing that is wrong in a CSV file.")
+@strawberry.type(description="One error or warning about a CSV file.")
 class CsvIssue:
     row: int | None = strawberry.field(
-        description="Row as a spreadsheet counts it, the header being row 1; null when the file as a whole is meant."
+        description="Row number as in a spreadsheet, where the header is row 1; null for the whole file."
     )
     column: str | None = strawberry.field(
-        description="Name of the column as in the header; null when no single column is meant."
+        description="Name of the column as in the header; null when the issue concerns no single column."
     )
-    code: CsvIssueCode = strawberry.field(description="Machine readable reason.")
+    code: CsvIssueCode = strawberry.field(description="Machine-readable reason.")
     message: str = strawberry.field(description="A sentence for people, in English.")
 
     @classmethod
-    def stored(cls, warning: dict[str, Any]) -> CsvIssue:
+    def from_json(cls, warning: dict[str, Any]) -> CsvIssue:
         return cls(
             row=warning.get("row"),
             column=warning.get("column"),

@@ -1,4 +1,4 @@
-"""Fields whose value is computed when it is asked for."""
+"""Fields that call a method, with their cost and the scope they require."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from strawberry.types.field import StrawberryField
 
 from gql_imgproc.security.scopes import Scope
 
-#: What a list of images costs; what is in it is charged when it is known how many they are (`allowance`).
+#: Cost of a list of images. Its entries are charged when their number is known (`query_cost.Allowance`).
 IMAGES_COST = 2
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,7 +21,7 @@ D = TypeVar("D")
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
-    description="Marks a custom cost for the query budget; "
+    description="Cost of a field in the query budget; "
     "the default is 1 per field, times the page size inside a connection.",
 )
 class Cost:
@@ -30,15 +30,15 @@ class Cost:
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
-    description="Marks what needs an API key with a scope other than the usual one; "
-    "that of queries and subscriptions is READ, that of mutations WRITE.",
+    description="The API key needs this scope instead of the default: "
+    "READ for queries and subscriptions, WRITE for mutations.",
 )
 class RequiresScope:
     scope: Scope
 
 
 def cost_field(description: str, *, cost: int | None = None, scope: Scope | None = None) -> Callable[[F], F]:
-    """A field that calls a method. Strawberry's own decorator loses the method's type."""
+    """A field that calls a method. Strawberry's own decorator loses the type of the method."""
     directives: list[object] = [] if cost is None else [Cost(weight=cost)]
     if scope is not None:
         directives.append(RequiresScope(scope=scope))
@@ -46,9 +46,9 @@ def cost_field(description: str, *, cost: int | None = None, scope: Scope | None
     return decorate
 
 
-def directive(definition: GraphQLField | None, kind: type[D]) -> D | None:
-    """The directive of this kind that a field is marked with."""
+def find_directive(definition: GraphQLField | None, kind: type[D]) -> D | None:
+    """The directive of this kind on a field."""
     declared = definition.extensions.get("strawberry-definition") if definition else None
     if isinstance(declared, StrawberryField):
-        return next((mark for mark in declared.directives if isinstance(mark, kind)), None)
+        return next((found for found in declared.directives if isinstance(found, kind)), None)
     return None

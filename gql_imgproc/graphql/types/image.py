@@ -1,4 +1,4 @@
-"""Images as they are shown: thin views of rows."""
+"""Images: thin views of rows."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from gql_imgproc.storage import paths
 
 @strawberry.type(description="Why an image failed.")
 class ImageError:
-    code: ImageErrorCode = strawberry.field(description="Machine readable reason.")
+    code: ImageErrorCode = strawberry.field(description="Machine-readable reason.")
     message: str = strawberry.field(description="A sentence for people.")
-    http_status: int | None = strawberry.field(description="HTTP status of the answer when the code is HTTP_STATUS.")
+    http_status: int | None = strawberry.field(description="HTTP status of the response when the code is HTTP_STATUS.")
 
 
 @strawberry.type(description="One image of a product.")
 class Image(Node):
-    input_url: URL = strawberry.field(description="Where the source image is fetched from.")
-    output_url: URL | None = strawberry.field(description="Where the stored image is; null until it is completed.")
-    status: ImageStatus = strawberry.field(description="Where the image stands.")
+    input_url: URL = strawberry.field(description="URL of the source image.")
+    output_url: URL | None = strawberry.field(description="URL of the stored image; null until it is completed.")
+    status: ImageStatus = strawberry.field(description="Status of the image.")
     outcome: ImageOutcome | None = strawberry.field(description="How the image was stored; null until it is completed.")
     attempts: int = strawberry.field(description="Number of attempts made.")
     error: ImageError | None = strawberry.field(description="Why the image failed; null when it did not.")
-    input_bytes: ByteCount | None = strawberry.field(description="Bytes fetched.")
+    input_bytes: ByteCount | None = strawberry.field(description="Bytes downloaded.")
     output_bytes: ByteCount | None = strawberry.field(description="Bytes stored.")
     format: str | None = strawberry.field(description="Media type of the stored image, for instance image/jpeg.")
     width: int | None = strawberry.field(description="Width of the stored image in pixels.")
     height: int | None = strawberry.field(description="Height of the stored image in pixels.")
 
-    @cost_field("Where this service shows the source of a completed image, fetched anew to be compared with.")
+    @cost_field("URL of the source of a completed image at this service, which fetches it again for comparison.")
     def source_url(self, info: Info) -> URL | None:
         if self.status is not ImageStatus.COMPLETED:
             return None
         return URL(info.context.signed_url(paths.source_path(self.id)))
 
     @classmethod
-    def of(cls, image: queries.Image, input_url: str, to_url: Callable[[str], str]) -> Image:
+    def from_row(cls, image: queries.Image, input_url: str, to_url: Callable[[str], str]) -> Image:
         """`to_url` turns the path of a stored image into its URL."""
         error = None
         if image.status is ImageStatus.FAILED and image.error_code is not None:

@@ -1,4 +1,4 @@
-"""What mutations about API keys are given and answer."""
+"""Inputs and payloads of the mutations about API keys."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gql_imgproc.graphql.types.api_key import ApiKey
 from gql_imgproc.graphql.types.payloads import UserError
 from gql_imgproc.security.scopes import Scope
 
-#: How long a rotated key goes on unless something else is asked for, in seconds: a day to bring the new one about.
+#: How long a rotated key stays valid by default, in seconds: a day to deploy the new one.
 OVERLAP_SECONDS = 86_400
 
-_SECRET = "The key as callers present it. It is shown this once, and nobody can read it again."
-_PATH = "Path of the input field at fault."
+_SECRET = "The API key to send. It is shown once and cannot be read again."
+_PATH = "Path of the invalid input field."
 
 
 @strawberry.input(description="Input of `createApiKey`.")
 class CreateApiKeyInput:
     name: str = strawberry.field(description="What the key is for, in 1 to 100 characters.")
     scopes: list[Scope] = strawberry.field(
-        default_factory=lambda: [Scope.READ, Scope.WRITE], description="What the key is good for, at least one."
+        default_factory=lambda: [Scope.READ, Scope.WRITE], description="Scopes of the key, at least one."
     )
     expires_at: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="When the key expires, within ten years; null or left out: never."
+        default=strawberry.UNSET, description="When the key expires, within ten years; null or omitted: never."
     )
 
 
@@ -35,7 +35,7 @@ class CreateApiKeyInput:
 class RotateApiKeyInput:
     id: strawberry.ID = strawberry.field(description="The key to rotate.")
     overlap_seconds: int = strawberry.field(
-        default=OVERLAP_SECONDS, description="How long the old key goes on, up to 30 days."
+        default=OVERLAP_SECONDS, description="How long the old key stays valid, up to 30 days."
     )
 
     @property
@@ -48,54 +48,56 @@ class RevokeApiKeyInput:
     id: strawberry.ID = strawberry.field(description="The key to revoke.")
 
 
-@strawberry.type(description="The key was made.")
+@strawberry.type(description="The key was created.")
 class CreateApiKeySuccess:
     api_key: ApiKey = strawberry.field(description="The new key.")
     secret: str = strawberry.field(description=_SECRET)
 
     @classmethod
-    def of(cls, made: IssuedApiKey) -> CreateApiKeySuccess:
-        return cls(api_key=ApiKey.of(made.key), secret=made.text)
+    def from_issued(cls, issued: IssuedApiKey) -> CreateApiKeySuccess:
+        return cls(api_key=ApiKey.from_row(issued.key), secret=issued.text)
 
 
-@strawberry.type(description="A key with the same name, scopes and length of life was made; the old one ends soon.")
+@strawberry.type(
+    description="A key with the same name, scopes and lifetime was created; the old one expires after the overlap."
+)
 class RotateApiKeySuccess:
     api_key: ApiKey = strawberry.field(description="The new key.")
     secret: str = strawberry.field(description=_SECRET)
 
     @classmethod
-    def of(cls, made: IssuedApiKey) -> RotateApiKeySuccess:
-        return cls(api_key=ApiKey.of(made.key), secret=made.text)
+    def from_issued(cls, issued: IssuedApiKey) -> RotateApiKeySuccess:
+        return cls(api_key=ApiKey.from_row(issued.key), secret=issued.text)
 
 
 @strawberry.type(
-    description="The key is worthless: at once for what begins, within a minute for what is open. "
-    "One that was revoked before stays as it was."
+    description="The key is revoked. New requests fail at once; open sessions end within a minute. "
+    "A key that was already revoked is unchanged."
 )
 class RevokeApiKeySuccess:
     api_key: ApiKey = strawberry.field(description="The key.")
 
 
-@strawberry.type(description="A key cannot be made like that.")
+@strawberry.type(description="The name, the scopes, the expiry or the overlap are invalid.")
 class ApiKeyInvalid(UserError):
     path: list[str] = strawberry.field(description=_PATH)
 
     @classmethod
-    def of(cls, refused: errors.ApiKeyInvalid) -> ApiKeyInvalid:
-        return cls(message=str(refused), path=["input", refused.field])
+    def from_error(cls, error: errors.ApiKeyInvalid) -> ApiKeyInvalid:
+        return cls(message=str(error), path=["input", error.field])
 
 
-@strawberry.type(description="There is no such key.")
+@strawberry.type(description="The key does not exist.")
 class ApiKeyNotFound(UserError):
     path: list[str] = strawberry.field(description=_PATH)
 
 
-@strawberry.type(description="The key was rotated already, has expired or is revoked.")
+@strawberry.type(description="The key was already rotated, has expired or was revoked.")
 class ApiKeyInactive(UserError):
     path: list[str] = strawberry.field(description=_PATH)
 
 
-@strawberry.type(description="It is the last usable key of the tenant with the scope ADMIN.")
+@strawberry.type(description="This is the last active ADMIN key of the tenant.")
 class LastAdminKey(UserError):
     path: list[str] = strawberry.field(description=_PATH)
 

@@ -1,4 +1,4 @@
-"""Options of a request, as they are shown and as they are given."""
+"""Options of a request, as output and as input."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ class Crop:
     height: int = strawberry.field(description="Height in pixels, at least 1.")
 
 
-@strawberry.type(description="Options in force for a request, applied in the order crop, scale, fit, filters.")
+@strawberry.type(description="Options of a request, applied in the order crop, scale, fit, filters.")
 class ProcessingOptions:
     quality: int = strawberry.field(description="Encoder quality, 1 to 100.")
-    scale: float = strawberry.field(description="Factor by which both sides of the image are multiplied, 0.05 to 1.")
+    scale: float = strawberry.field(description="Factor for both sides of the image, 0.05 to 1.")
     max_width: int | None = strawberry.field(
-        description="Width in pixels that the image is made to fit inside; it is never enlarged."
+        description="Largest width in pixels; images are reduced to fit, never enlarged."
     )
     max_height: int | None = strawberry.field(
-        description="Height in pixels that the image is made to fit inside; it is never enlarged."
+        description="Largest height in pixels; images are reduced to fit, never enlarged."
     )
-    crop: Crop | None = strawberry.field(description="The part of the source image that is kept; null for all of it.")
+    crop: Crop | None = strawberry.field(description="The part of the source image to keep; null for all of it.")
     filters: list[ImageFilter] = strawberry.field(description="Filters in the order in which they are applied.")
     format: OutputFormat = strawberry.field(description="Format of the output.")
     keep_metadata: bool = strawberry.field(
-        description="Whether EXIF and other metadata is kept; orientation and colour profile are always honoured."
+        description="Whether EXIF and other metadata is kept; orientation and colour profile are always respected."
     )
 
     @classmethod
-    def of(cls, given: Options) -> ProcessingOptions:
+    def from_options(cls, values: Options) -> ProcessingOptions:
         return cls(
-            quality=given.quality,
-            scale=given.scale,
-            max_width=given.max_width,
-            max_height=given.max_height,
-            crop=None if given.crop is None else Crop(**asdict(given.crop)),
-            filters=list(given.filters),
-            format=given.format,
-            keep_metadata=given.keep_metadata,
+            quality=values.quality,
+            scale=values.scale,
+            max_width=values.max_width,
+            max_height=values.max_height,
+            crop=None if values.crop is None else Crop(**asdict(values.crop)),
+            filters=list(values.filters),
+            format=values.format,
+            keep_metadata=values.keep_metadata,
         )
 
 
-@strawberry.input(description="A rectangle of the source image, cut out before anything else is done.")
+@strawberry.input(description="A rectangle of the source image, applied before all other options.")
 class CropInput:
     x: int = strawberry.field(description="Distance in pixels from the left side of the source image, at least 0.")
     y: int = strawberry.field(description="Distance in pixels from the top of the source image, at least 0.")
@@ -64,18 +64,18 @@ class ProcessingOptionsInput:
     quality: int = strawberry.field(default=50, description="Encoder quality, 1 to 100.")
     scale: float = strawberry.field(
         default=1.0,
-        description="Factor by which both sides of the image are multiplied, 0.05 to 1; 0.5 halves them.",
+        description="Factor for both sides of the image, 0.05 to 1; 0.5 halves them.",
     )
     max_width: int | None = strawberry.field(
         default=strawberry.UNSET,
-        description="Width in pixels, at least 1, that the image is made to fit inside; it is never enlarged.",
+        description="Largest width in pixels, at least 1; images are reduced to fit, never enlarged.",
     )
     max_height: int | None = strawberry.field(
         default=strawberry.UNSET,
-        description="Height in pixels, at least 1, that the image is made to fit inside; it is never enlarged.",
+        description="Largest height in pixels, at least 1; images are reduced to fit, never enlarged.",
     )
     crop: CropInput | None = strawberry.field(
-        default=strawberry.UNSET, description="The part of the source image to keep; all of it when left out."
+        default=strawberry.UNSET, description="The part of the source image to keep; all of it when omitted."
     )
     filters: list[ImageFilter] = strawberry.field(
         default_factory=list, description="Filters in the order in which they are applied."
@@ -83,11 +83,11 @@ class ProcessingOptionsInput:
     format: OutputFormat = strawberry.field(default=OutputFormat.ORIGINAL, description="Format of the output.")
     keep_metadata: bool = strawberry.field(
         default=False,
-        description="Whether EXIF and other metadata is kept; orientation and colour profile are always honoured.",
+        description="Whether EXIF and other metadata is kept; orientation and colour profile are always respected.",
     )
 
-    def read(self) -> Options:
-        """The options; a value that is out of its range is told in a sentence."""
+    def to_options(self) -> Options:
+        """Raises a GraphQL error for a value out of range."""
         try:
             return Options(
                 quality=self.quality,

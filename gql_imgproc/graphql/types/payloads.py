@@ -1,4 +1,4 @@
-"""What mutations answer: a success, or a refusal that the caller can act on."""
+"""Payloads of mutations: a success, or an error that the caller can act on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import strawberry
 
+from gql_imgproc import errors
 from gql_imgproc.enums import Quota, RequestStatus
 from gql_imgproc.errors import InvalidCsv
-from gql_imgproc.errors import QuotaExceeded as Exceeded
-from gql_imgproc.errors import UploadTooLarge as TooLarge
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.request import Request
@@ -18,99 +17,99 @@ from gql_imgproc.graphql.types.scalars import ByteCount
 
 
 @strawberry.interface(
-    description="A problem that the caller can act on. Every member of a result union that is no success implements it."
+    description="An error that the caller can act on. Every member of a result union except the success implements it."
 )
 class UserError:
     message: str = strawberry.field(description="A sentence for people, in English.")
     path: list[str] = strawberry.field(
-        description='Path of the input field at fault, for instance ["input", "file"]; empty when none is.'
+        description='Path of the invalid input field, for instance ["input", "file"]; empty when no field is invalid.'
     )
 
 
 def _path() -> Any:
-    return strawberry.field(description="Path of the input field at fault.")
+    return strawberry.field(description="Path of the invalid input field.")
 
 
 @strawberry.type(description="The file was accepted.")
 class UploadCsvSuccess:
-    request: Request = strawberry.field(description="The new request, or the one of the same idempotency key.")
-    replayed: bool = strawberry.field(description="Whether an earlier call with the same key made it.")
+    request: Request = strawberry.field(description="The new request, or the one with the same idempotency key.")
+    replayed: bool = strawberry.field(description="Whether an earlier call with the same idempotency key created it.")
 
-    @cost_field("What was noticed in the file without being a reason to refuse it.")
+    @cost_field("Warnings about the file, which was accepted.")
     def warnings(self) -> list[CsvIssue]:
-        return [CsvIssue.stored(warning) for warning in self.request.snapshot.warnings]
+        return [CsvIssue.from_json(warning) for warning in self.request.snapshot.warnings]
 
 
 @strawberry.type(description="The file was refused; at most 100 issues are listed.")
 class CsvInvalid(UserError):
     path: list[str] = _path()
-    errors: list[CsvIssue] = strawberry.field(description="What is wrong, in the order of the file.")
-    total_errors: int = strawberry.field(description="How many issues there are in all.")
+    errors: list[CsvIssue] = strawberry.field(description="The errors, in the order of the file.")
+    total_errors: int = strawberry.field(description="Total number of errors.")
 
     @classmethod
-    def of(cls, refused: InvalidCsv) -> CsvInvalid:
+    def from_error(cls, error: InvalidCsv) -> CsvInvalid:
         return cls(
-            message=str(refused),
+            message=str(error),
             path=["input", "file"],
             errors=[
                 CsvIssue(row=issue.row, column=issue.column, code=issue.code, message=issue.message)
-                for issue in refused.issues
+                for issue in error.issues
             ],
-            total_errors=refused.total,
+            total_errors=error.total,
         )
 
 
-@strawberry.type(description="The file is over the limit.")
+@strawberry.type(description="The file exceeds the size limit.")
 class UploadTooLarge(UserError):
     path: list[str] = _path()
     limit_bytes: ByteCount = strawberry.field(description="Size of the largest file that is accepted.")
 
     @classmethod
-    def of(cls, refused: TooLarge) -> UploadTooLarge:
-        return cls(message=str(refused), path=["input", "file"], limit_bytes=ByteCount(refused.limit_bytes))
+    def from_error(cls, error: errors.UploadTooLarge) -> UploadTooLarge:
+        return cls(message=str(error), path=["input", "file"], limit_bytes=ByteCount(error.limit_bytes))
 
 
-@strawberry.type(description="The webhook URL is malformed or points into a network that is not allowed.")
+@strawberry.type(description="The webhook URL is malformed or points to a network that is not allowed.")
 class WebhookUrlInvalid(UserError):
     path: list[str] = _path()
 
 
-@strawberry.type(description="The caller has too many requests under way.")
+@strawberry.type(description="The tenant would exceed a quota.")
 class QuotaExceeded(UserError):
     path: list[str] = _path()
-    retry_at: datetime | None = strawberry.field(description="When to try again.")
-    quota: Quota = strawberry.field(description="Of what there would be too much.")
-    limit: ByteCount = strawberry.field(description="How much there may be.")
-    used: ByteCount = strawberry.field(description="How much there is.")
+    retry_at: datetime | None = strawberry.field(description="When to try again; null when that is not known.")
+    quota: Quota = strawberry.field(description="The exceeded quota.")
+    limit: ByteCount = strawberry.field(description="The limit of the quota.")
+    used: ByteCount = strawberry.field(description="How much of the quota is used.")
 
     @classmethod
-    def of(cls, refused: Exceeded, path: list[str]) -> QuotaExceeded:
-        after = refused.retry_after_s
+    def from_error(cls, error: errors.QuotaExceeded, path: list[str]) -> QuotaExceeded:
+        after = error.retry_after_s
         return cls(
-            message=str(refused),
+            message=str(error),
             path=path,
             retry_at=None if after is None else datetime.now(UTC) + timedelta(seconds=after),
-            quota=refused.quota,
-            limit=ByteCount(refused.limit),
-            used=ByteCount(refused.used),
+            quota=error.quota,
+            limit=ByteCount(error.limit),
+            used=ByteCount(error.used),
         )
 
 
-@strawberry.type(description="There is no such request.")
+@strawberry.type(description="The request does not exist.")
 class RequestNotFound(UserError):
     path: list[str] = _path()
 
 
-@strawberry.type(description="The request has a final status.")
+@strawberry.type(description="The request already has a final status.")
 class RequestAlreadyFinal(UserError):
     path: list[str] = _path()
-    status: RequestStatus = strawberry.field(description="The status the request has.")
+    status: RequestStatus = strawberry.field(description="The status of the request.")
 
 
 @strawberry.type(description="The request has no final status yet; cancel it first.")
 class RequestNotFinal(UserError):
     path: list[str] = _path()
-    status: RequestStatus = strawberry.field(description="The status the request has.")
+    status: RequestStatus = strawberry.field(description="The status of the request.")
 
 
 @strawberry.type(description="No image of the request failed.")
@@ -118,12 +117,12 @@ class NothingToRetry(UserError):
     path: list[str] = _path()
 
 
-@strawberry.type(description="There is no webhook to send, since none was asked for or the request is not final yet.")
+@strawberry.type(description="The request has no webhook URL, or has no final status yet.")
 class NoWebhook(UserError):
     path: list[str] = _path()
 
 
-@strawberry.type(description="The request is cancelled; images under way may still end.")
+@strawberry.type(description="The request is cancelled; images in progress may still finish.")
 class CancelRequestSuccess:
     request: Request = strawberry.field(description="The request.")
 
@@ -133,12 +132,12 @@ class RetryFailedImagesSuccess:
     request: Request = strawberry.field(description="The request.")
 
 
-@strawberry.type(description="The webhook is due again; its attempts show in `webhook`.")
+@strawberry.type(description="The webhook will be sent again; `webhook` shows the attempts.")
 class ResendWebhookSuccess:
     request: Request = strawberry.field(description="The request.")
 
 
-@strawberry.type(description="The request, its products and images and all their stored files are gone.")
+@strawberry.type(description="The request, its products, images and stored files are deleted.")
 class DeleteRequestSuccess:
     deleted_id: strawberry.ID = strawberry.field(description="Identifier of the request that was deleted.")
 

@@ -1,4 +1,4 @@
-"""Products as they are shown, one by one and in pages: thin views of rows."""
+"""Products: thin views of rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import ProductStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.errors import bad_input
-from gql_imgproc.graphql.types.connection import ConnectionArgs, PageInfo, cursor, total_count, unset_to_none
+from gql_imgproc.graphql.types.connection import CursorKind, PageInfo, cursor, total_count, unset_to_none
 from gql_imgproc.graphql.types.field import IMAGES_COST, cost_field
 from gql_imgproc.graphql.types.image import Image, output_url
 from gql_imgproc.graphql.types.node import Node
@@ -27,21 +27,21 @@ class Product(Node):
     request_id: strawberry.ID = strawberry.field(description="Identifier of the request that the product belongs to.")
     serial_number: str = strawberry.field(description="Serial number as in the file.")
     product_name: str = strawberry.field(description="Product name as in the file.")
-    status: ProductStatus = strawberry.field(description="Where the product stands.")
+    status: ProductStatus = strawberry.field(description="Status of the product.")
     created_at: datetime = strawberry.field(description="When the product was recorded.")
     updated_at: datetime = strawberry.field(description="When the product or one of its images last changed.")
 
     @cost_field("URLs of the source images in the order of the row, at most 100.")
     def input_image_urls(self, info: Info) -> list[URL]:
-        info.context.allowance.spend_addresses(self.row.total_images)
+        info.context.allowance.spend_urls(self.row.total_images)
         return [URL(url) for url in self.row.input_image_urls]
 
-    @cost_field("URLs of the images that are done, in the order of the row; `images` pairs them with their sources.")
+    @cost_field("URLs of the completed images in the order of the row; `images` pairs them with their sources.")
     async def output_image_urls(self, info: Info) -> list[URL]:
-        info.context.allowance.spend_addresses(self.row.total_images)
+        info.context.allowance.spend_urls(self.row.total_images)
         if self.row.output_image_urls is not None:
             return [URL(info.context.image_url(path)) for path in self.row.output_image_urls if path]
-        # Recorded with the last image; until then the images tell.
+        # Until the last image is recorded, the product has no list: read the images.
         info.context.allowance.spend_rows(self.row.total_images)
         images = await info.context.loaders.images.load(self.row.id)
         urls = (output_url(image, info.context.image_url) for image in images)
@@ -51,12 +51,11 @@ class Product(Node):
     async def images(self, info: Info) -> list[Image]:
         info.context.allowance.spend_rows(self.row.total_images)
         info.context.allowance.spend_entries(self.row.total_images)
-        images = await info.context.loaders.images.load(self.row.id)
-        urls = self.row.input_image_urls
-        return [Image.of(image, urls[image.position], info.context.image_url) for image in images]
+        images, urls = await info.context.loaders.images.load(self.row.id), self.row.input_image_urls
+        return [Image.from_row(image, urls[image.position], info.context.image_url) for image in images]
 
     @classmethod
-    def of(cls, row: queries.Product) -> Product:
+    def from_row(cls, row: queries.Product) -> Product:
         return cls(
             id=strawberry.ID(encode_global_id(IdPrefix.PRODUCT, row.id)),
             row=row,
@@ -86,28 +85,28 @@ class ProductConnection:
         return await self.count()
 
     @classmethod
-    def of(
+    def from_page(
         cls,
-        listing: ConnectionArgs,
+        kind: CursorKind,
         window: PageWindow,
         page: Page[queries.Product],
         count: Callable[[], Awaitable[int]],
     ) -> ProductConnection:
         return cls(
             count=total_count(window, page, count),
-            edges=[ProductEdge(cursor=cursor(listing, key), node=Product.of(row)) for key, row in page.rows],
-            page_info=PageInfo.of(listing, window, page),
+            edges=[ProductEdge(cursor=cursor(kind, key), node=Product.from_row(row)) for key, row in page.rows],
+            page_info=PageInfo.from_page(kind, window, page),
         )
 
 
-#: Longest text that is searched for, in characters.
+#: Longest search text, in characters.
 MAX_SEARCH_CHARS = 200
 
 NameContains = Annotated[str | None, strawberry.argument(description="Only products whose name contains this text.")]
 
 
 def parse_search(text: str | None) -> str | None:
-    """The text to look for; None when everything is wanted."""
+    """The text to search for; None for all products."""
     text = unset_to_none(text)
     if text is not None and len(text) > MAX_SEARCH_CHARS:
         raise bad_input(f"`nameContains` may have at most {MAX_SEARCH_CHARS} characters.")

@@ -1,10 +1,11 @@
-"""Requests as they are shown, one by one and in pages: thin views of snapshots."""
+"""Requests: thin views of snapshots."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -12,11 +13,11 @@ import strawberry
 from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import Priority, ProductStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.loaders import CountOf, ProductFilter, ProductsOf
+from gql_imgproc.graphql.loaders import ProductCountKey, ProductFilter, ProductPageKey
 from gql_imgproc.graphql.types.connection import (
     After,
     Before,
-    ConnectionArgs,
+    CursorKind,
     First,
     Last,
     PageInfo,
@@ -37,72 +38,70 @@ from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.snapshot import FIELDS, Snapshot
 from gql_imgproc.storage import paths
 
-_FAILURES = {
+_FAILURE_MESSAGES = {
     RequestFailureCode.CSV_UNREADABLE: "The stored CSV file could not be read again. Upload it once more.",
-    RequestFailureCode.ALL_IMAGES_FAILED: "No image could be handled; each tells why in `error`.",
-    RequestFailureCode.DEADLINE: "The deadline of the request passed before all its images were done.",
+    RequestFailureCode.ALL_IMAGES_FAILED: "Every image failed. See `error` of each image.",
+    RequestFailureCode.DEADLINE: "The deadline of the request passed before all its images were processed.",
     RequestFailureCode.INTERNAL: "The service could not finish the request. Retry its failed images later.",
 }
 
 
 @strawberry.type(description="Why a whole request failed.")
 class RequestFailure:
-    code: RequestFailureCode = strawberry.field(description="Machine readable reason.")
+    code: RequestFailureCode = strawberry.field(description="Machine-readable reason.")
     message: str = strawberry.field(description="A sentence for people.")
 
 
-@strawberry.type(description="One uploaded CSV file and the work it started.")
+@strawberry.type(description="One uploaded CSV file and the processing of its images.")
 class Request(Node):
     snapshot: strawberry.Private[Snapshot]
-    status: RequestStatus = strawberry.field(description="Where the request stands.")
+    status: RequestStatus = strawberry.field(description="Status of the request.")
     priority: Priority = strawberry.field(description="How urgent the request is.")
     sequence: int = strawberry.field(
         description="A number that grows with every change of the request; "
-        "a client may drop an event whose number is not above the last one seen."
+        "a client can drop an event whose number is not greater than the last one it received."
     )
     created_at: datetime = strawberry.field(description="When the request was accepted.")
     updated_at: datetime = strawberry.field(description="When anything in the request last changed.")
-    started_at: datetime | None = strawberry.field(description="When the first worker took the request up.")
+    started_at: datetime | None = strawberry.field(description="When the first worker started the request.")
     completed_at: datetime | None = strawberry.field(description="When the request reached its final status.")
     estimated_completion_at: datetime | None = strawberry.field(
-        description="When the work is expected to end; null when that is not known or the status is final."
+        description="When the request is expected to finish; null when that is not known or the status is final."
     )
     csv_filename: str = strawberry.field(description="Name of the uploaded file without any path.")
     total_products: int = strawberry.field(description="Number of products in the file.")
-    processed_products: int = strawberry.field(description="Number of products that are done without a failed image.")
-    failed_products: int = strawberry.field(
-        description="Number of products that are done with at least one failed image."
-    )
+    processed_products: int = strawberry.field(description="Number of finished products without a failed image.")
+    failed_products: int = strawberry.field(description="Number of finished products with at least one failed image.")
     total_images: int = strawberry.field(description="Number of images in the file.")
-    processed_images: int = strawberry.field(description="Number of images that are completed, the kept ones included.")
-    failed_images: int = strawberry.field(description="Number of images that were given up.")
+    processed_images: int = strawberry.field(description="Number of completed images, including kept ones.")
+    failed_images: int = strawberry.field(description="Number of failed images.")
     cancelled_images: int = strawberry.field(
-        description="Number of images that were not done because the request was cancelled."
+        description="Number of images that were not processed because the request was cancelled."
     )
     kept_images: int = strawberry.field(
         description="Number of completed images whose original bytes were kept "
-        "since compressing them would not have helped."
+        "because compression would not have helped."
     )
     progress_percent: float = strawberry.field(
         description="Share of the images that are completed, failed or cancelled, from 0 to 100."
     )
-    input_bytes: ByteCount = strawberry.field(description="Bytes of the images fetched so far.")
+    input_bytes: ByteCount = strawberry.field(description="Bytes of the images downloaded so far.")
     output_bytes: ByteCount = strawberry.field(description="Bytes of the images stored so far.")
 
-    @cost_field("Images that recently ended per second; null when that is not known or the status is final.")
+    @cost_field("Images recently finished per second; null when that is not known or the status is final.")
     def images_per_second(self) -> float | None:
         return self.snapshot.rate
 
-    @cost_field("Options the request was made with, defaults filled in.")
+    @cost_field("Options of the request, including defaults.")
     def options(self) -> ProcessingOptions:
-        return ProcessingOptions.of(Options.from_json(self.snapshot.options))
+        return ProcessingOptions.from_options(Options.from_json(self.snapshot.options))
 
-    @cost_field("What was noticed in the CSV file without being a reason to refuse it.")
+    @cost_field("Warnings about the CSV file, which was accepted.")
     def warnings(self, info: Info) -> list[CsvIssue]:
         info.context.allowance.spend_entries(len(self.snapshot.warnings))
-        return [CsvIssue.stored(warning) for warning in self.snapshot.warnings]
+        return [CsvIssue.from_json(warning) for warning in self.snapshot.warnings]
 
-    @cost_field("Where the output CSV can be downloaded; null while the status is not final or when there is none.")
+    @cost_field("URL of the output CSV; null while the status is not final or when there is none.")
     def output_csv_url(self, info: Info) -> URL | None:
         if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
             return None
@@ -112,22 +111,22 @@ class Request(Node):
     def output_csv_expires_at(self, info: Info) -> datetime | None:
         if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
             return None
-        days, ended_at = info.context.runtime.settings.retention_days, self.snapshot.completed_at
-        gone_at = ended_at + timedelta(days=days) if days and ended_at else None
-        return min((end for end in (gone_at, info.context.signed_url_expires_at()) if end), default=None)
+        days, completed_at = info.context.settings.retention_days, self.snapshot.completed_at
+        deleted_at = completed_at + timedelta(days=days) if days and completed_at else None
+        return min((end for end in (deleted_at, info.context.signed_url_expires_at()) if end), default=None)
 
     @cost_field("Why the request as a whole failed.")
     def failure(self) -> RequestFailure | None:
         code = self.snapshot.failure_code
-        return None if code is None else RequestFailure(code=code, message=_FAILURES[code])
+        return None if code is None else RequestFailure(code=code, message=_FAILURE_MESSAGES[code])
 
-    @cost_field("Delivery of the completion webhook; null when none was asked for.")
+    @cost_field("Delivery of the completion webhook; null when none was requested.")
     async def webhook(self, info: Info) -> WebhookDelivery | None:
         if self.snapshot.webhook_url is None:
             return None
         row = await info.context.loaders.deliveries.load((self.snapshot.id, self.snapshot.generation))
         info.context.allowance.spend_entries(len(row.log) if row else 0)
-        return WebhookDelivery.of(self.snapshot.webhook_url, row)
+        return WebhookDelivery.from_row(self.snapshot.webhook_url, row)
 
     @cost_field("Products of the request in the order of the file.", cost=2)
     async def products(
@@ -142,29 +141,26 @@ class Request(Node):
             ProductStatus | None, strawberry.argument(description="Only products with this status.")
         ] = strawberry.UNSET,
     ) -> ProductConnection:
-        listing, loaders, request_id = ConnectionArgs.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
-        asked, wanted = (
-            parse_connection_args(listing, first, after, last, before),
-            ProductFilter(parse_search(name_contains), unset_to_none(status)),
-        )
-        page = await loaders.products.load(ProductsOf(request_id, asked, wanted))
-        return ProductConnection.of(
-            listing, asked, page, lambda: loaders.product_counts.load(CountOf(request_id, wanted))
-        )
+        kind, loaders, request_id = CursorKind.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
+        window = parse_connection_args(kind, first, after, last, before)
+        filter = ProductFilter(parse_search(name_contains), unset_to_none(status))
+        page = await loaders.products.load(ProductPageKey(request_id, window, filter))
+        count = partial(loaders.product_counts.load, ProductCountKey(request_id, filter))
+        return ProductConnection.from_page(kind, window, page, count)
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Request:
+    def from_snapshot(cls, snapshot: Snapshot) -> Request:
         return cls(
             id=strawberry.ID(encode_global_id(IdPrefix.REQUEST, snapshot.id)),
             snapshot=snapshot,
             estimated_completion_at=snapshot.estimated_completion_at,
             progress_percent=snapshot.progress_percent,
-            **{name: getattr(snapshot, name) for name in _SHARED},
+            **{name: getattr(snapshot, name) for name in _SNAPSHOT_FIELDS},
         )
 
 
-#: What a request shows just as its snapshot has it.
-_SHARED = {field.name for field in fields(Request) if field.init} & set(FIELDS) - {"id"}
+#: Fields with the same name and value as in the snapshot.
+_SNAPSHOT_FIELDS = {field.name for field in fields(Request) if field.init} & set(FIELDS) - {"id"}
 
 
 @strawberry.type(description="One request in a page.")
@@ -184,12 +180,14 @@ class RequestConnection:
         return await self.count()
 
     @classmethod
-    def of(cls, window: PageWindow, page: Page[Snapshot], count: Callable[[], Awaitable[int]]) -> RequestConnection:
+    def from_page(
+        cls, window: PageWindow, page: Page[Snapshot], count: Callable[[], Awaitable[int]]
+    ) -> RequestConnection:
         return cls(
             count=total_count(window, page, count),
             edges=[
-                RequestEdge(cursor=cursor(ConnectionArgs.REQUESTS, key), node=Request.of(snapshot))
+                RequestEdge(cursor=cursor(CursorKind.REQUESTS, key), node=Request.from_snapshot(snapshot))
                 for key, snapshot in page.rows
             ],
-            page_info=PageInfo.of(ConnectionArgs.REQUESTS, window, page),
+            page_info=PageInfo.from_page(CursorKind.REQUESTS, window, page),
         )

@@ -1,4 +1,4 @@
-"""The limits in force, as a client reads them before it sends."""
+"""The limits in force, and the rate limit of the caller."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from gql_imgproc.messaging.rate_limiter import RateLimitStatus
 from gql_imgproc.settings import Settings
 
 
-@strawberry.type(description="How many more operations the caller may send; each of these counts by itself as well.")
+@strawberry.type(description="The caller's rate limit for operations; reading it counts as an operation.")
 class RateLimit:
-    limit: int = strawberry.field(description="Operations in any span of so long.")
-    remaining: int = strawberry.field(description="Operations that may be sent now.")
-    reset_at: datetime = strawberry.field(description="When the oldest operation that counts is forgotten.")
+    limit: int = strawberry.field(description="Operations allowed per period.")
+    remaining: int = strawberry.field(description="Operations left in the current period.")
+    reset_at: datetime = strawberry.field(description="When the oldest counted operation no longer counts.")
 
     @classmethod
-    def of(cls, left: RateLimitStatus) -> RateLimit:
-        return cls(limit=left.limit, remaining=left.remaining, reset_at=datetime.fromtimestamp(left.resets_at, UTC))
+    def from_status(cls, status: RateLimitStatus) -> RateLimit:
+        return cls(
+            limit=status.limit, remaining=status.remaining, reset_at=datetime.fromtimestamp(status.resets_at, UTC)
+        )
 
 
 @strawberry.type(description="Limits in force, so that clients can check before they send.")
@@ -31,15 +33,15 @@ class ServerLimits:
     max_images: int = strawberry.field(description="Largest number of images in a file.")
     max_page_size: int = strawberry.field(description="Largest page of a connection.")
     max_query_cost: int = strawberry.field(description="Largest cost of one operation.")
-    max_depth: int = strawberry.field(description="Most fields within fields of one operation.")
-    max_aliases: int = strawberry.field(description="Most aliases in one operation, fragments expanded.")
-    max_directives: int = strawberry.field(description="Most directives in one operation, fragments expanded.")
-    max_repeats: int = strawberry.field(description="Most times that one field or alias stands in a document.")
-    max_tokens: int = strawberry.field(description="Most names, values and brackets in a document.")
+    max_depth: int = strawberry.field(description="Largest depth of nested fields in one operation.")
+    max_aliases: int = strawberry.field(description="Most aliases in one operation, with fragments expanded.")
+    max_directives: int = strawberry.field(description="Most directives in one operation, with fragments expanded.")
+    max_repeats: int = strawberry.field(description="Most uses of one field name or alias in a document.")
+    max_tokens: int = strawberry.field(description="Most tokens in a document: names, values and punctuation.")
     max_document_chars: int = strawberry.field(description="Most characters in a document.")
 
     @classmethod
-    def of(cls, settings: Settings) -> ServerLimits:
+    def from_settings(cls, settings: Settings) -> ServerLimits:
         return cls(
             max_upload_bytes=ByteCount(settings.max_upload_bytes),
             max_products=settings.max_products,

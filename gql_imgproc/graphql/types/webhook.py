@@ -1,4 +1,4 @@
-"""The webhook of a request, as it is shown."""
+"""The webhook delivery of a request."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from gql_imgproc.security.webhook_url import redact_webhook_url
 @strawberry.type(description="One attempt to deliver a webhook.")
 class WebhookAttempt:
     at: datetime = strawberry.field(description="When the attempt began.")
-    http_status: int | None = strawberry.field(description="HTTP status of the answer; null when none came.")
+    http_status: int | None = strawberry.field(description="HTTP status of the response; null when there was none.")
     error: str | None = strawberry.field(
         description="Why the attempt failed, as a sentence for people; null when it succeeded."
     )
     duration_ms: int = strawberry.field(description="How long the attempt took, in milliseconds.")
 
     @classmethod
-    def of(cls, attempt: Attempt) -> WebhookAttempt:
+    def from_attempt(cls, attempt: Attempt) -> WebhookAttempt:
         return cls(at=attempt.at, http_status=attempt.http_status, error=attempt.error, duration_ms=attempt.duration_ms)
 
 
 @strawberry.type(description="Delivery of the completion webhook.")
 class WebhookDelivery:
-    url: URL = strawberry.field(description="Where the webhook is sent; credentials in the URL are not shown.")
-    status: WebhookStatus = strawberry.field(description="Where the delivery stands.")
+    url: URL = strawberry.field(description="URL of the webhook, without credentials.")
+    status: WebhookStatus = strawberry.field(description="Status of the delivery.")
     attempts: int = strawberry.field(description="Number of attempts made.")
     last_http_status: int | None = strawberry.field(
-        description="HTTP status of the last attempt; null when there was none or no answer came."
+        description="HTTP status of the last attempt; null when there was no attempt or no response."
     )
     next_attempt_at: datetime | None = strawberry.field(
         description="When the next attempt is due; null when none is planned."
@@ -40,8 +40,8 @@ class WebhookDelivery:
     log: list[WebhookAttempt] = strawberry.field(description="The last 20 attempts, oldest first.")
 
     @classmethod
-    def of(cls, url: str, delivery: Delivery | None) -> WebhookDelivery:
-        """Before the request is final there is no delivery."""
+    def from_row(cls, url: str, delivery: Delivery | None) -> WebhookDelivery:
+        """`delivery` is None until the request has a final status."""
         if delivery is None:
             return cls(
                 url=URL(redact_webhook_url(url)),
@@ -57,5 +57,5 @@ class WebhookDelivery:
             attempts=delivery.attempts,
             last_http_status=delivery.last_http_status,
             next_attempt_at=delivery.due_at,
-            log=[WebhookAttempt.of(attempt) for attempt in delivery.log],
+            log=[WebhookAttempt.from_attempt(attempt) for attempt in delivery.log],
         )
