@@ -20,8 +20,7 @@ pytestmark = pytest.mark.acceptance
 
 SCHEMA = {"query": "{ __schema { queryType { name } } }"}
 INTROSPECTION_DISABLED = (
-    "This service does not tell its schema. It stands in the project's `schema.graphql`; "
-    "whoever runs the service can have it told with IMGPROC_INTROSPECTION=on."
+    "Introspection is disabled. See schema.graphql in the repository, or set IMGPROC_INTROSPECTION=on on the server."
 )
 NO_GRAPHIQL = "GraphiQL is disabled. The operator can enable it with IMGPROC_INTROSPECTION=on."
 ALL_INTERFACES = ("--host", "0.0.0.0", "--allow-anonymous")

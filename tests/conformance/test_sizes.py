@@ -20,4 +20,4 @@ async def test_a_message_over_the_limit_closes_the_socket(service: Service) -> N
         assert (await socket.receive())["type"] == "pong"
 
         await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty + 1)})
-        assert await socket.closed() == 1009
+        assert await socket.close_code() == 1009

@@ -1,4 +1,4 @@
-"""The real application, called in this process or over real sockets."""
+"""The application, called in this process or over sockets."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ from gql_imgproc.web.server import uvicorn_config
 
 
 class Api:
-    """A client of the application, and what it holds open."""
+    """A client of the application, and its runtime."""
 
     def __init__(self, client: httpx.AsyncClient, app: Any) -> None:
         self.http = client
         self.app = app
         self.runtime = app.state.runtime
 
-    async def answer(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The whole answer to an operation."""
+    async def execute(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The response body of an operation."""
         response = await self.http.post("/graphql", json={"query": query, "variables": variables})
         assert response.status_code == 200, response.text
         body: dict[str, Any] = response.json()
         return body
 
     async def data(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data of an operation that must not have errors."""
-        body = await self.answer(query, **variables)
+        """The data of an operation without errors."""
+        body = await self.execute(query, **variables)
         assert "errors" not in body, body["errors"]
         data: dict[str, Any] = body["data"]
         return data
 
-    async def send(self, csv: bytes, fields: str, filename: str = "shop.csv", **given: Any) -> httpx.Response:
-        """The answer to `uploadCsv`, sent as a browser would."""
+    async def send_upload(self, csv: bytes, fields: str, filename: str = "shop.csv", **input: Any) -> httpx.Response:
+        """The response to `uploadCsv`, sent as a browser does."""
         query = f"mutation($input: UploadCsvInput!) {{ uploadCsv(input: $input) {{ {fields} }} }}"
         return await self.http.post(
             "/graphql",
             headers={"GraphQL-Preflight": "1"},
             data={
-                "operations": json.dumps({"query": query, "variables": {"input": {"file": None, **given}}}),
+                "operations": json.dumps({"query": query, "variables": {"input": {"file": None, **input}}}),
                 "map": json.dumps({"0": ["variables.input.file"]}),
             },
             files={"0": (filename, csv, "text/csv")},
         )
 
-    async def upload(self, csv: bytes, fields: str, filename: str = "shop.csv", **given: Any) -> dict[str, Any]:
-        """The outcome of an `uploadCsv` that must not have errors; the status tells of a file that is too large."""
-        response = await self.send(csv, fields, filename, **given)
+    async def upload(self, csv: bytes, fields: str, filename: str = "shop.csv", **input: Any) -> dict[str, Any]:
+        """The result of `uploadCsv` without errors; the status is 413 for a file that is too large."""
+        response = await self.send_upload(csv, fields, filename, **input)
         assert response.status_code in (200, 413), response.text
         body = response.json()
         assert "errors" not in body, body["errors"]
-        outcome: dict[str, Any] = body["data"]["uploadCsv"]
-        return outcome
+        result: dict[str, Any] = body["data"]["uploadCsv"]
+        return result
 
 
 def ids(connection: dict[str, Any]) -> list[str]:
@@ -69,13 +69,13 @@ def ids(connection: dict[str, Any]) -> list[str]:
 
 
 def error_of(response: Any) -> tuple[int, str, str]:
-    """Status, code and message of an answer that has one error."""
+    """Status, code and message of a response with one error."""
     (error,) = response.json()["errors"]
     return response.status_code, error["extensions"]["code"], error["message"]
 
 
-def listening_here(settings: Settings) -> Settings:
-    """As `gql-imgproc api` hands them on when it listens for this machine alone."""
+def resolve_introspection(settings: Settings) -> Settings:
+    """Settings as `gql-imgproc api` changes them when it listens on loopback."""
     return settings.model_copy(update={"introspection": "on"}) if settings.introspection == "auto" else settings
 
 
@@ -83,8 +83,8 @@ def listening_here(settings: Settings) -> Settings:
 async def opened(
     settings: Settings, *, listening: bool = True, anonymous: AnonymousAccess = AnonymousAccess.WHILE_NO_KEY
 ) -> AsyncIterator[Api]:
-    """The application in this process; not `listening`: as another ASGI server would start it."""
-    app = create_app(listening_here(settings) if listening else settings, anonymous=anonymous)
+    """A client of the application in this process; without `listening`, as another ASGI server would start it."""
+    app = create_app(resolve_introspection(settings) if listening else settings, anonymous=anonymous)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
@@ -99,20 +99,20 @@ async def served(
     loopback_only: bool = False,
     anonymous: AnonymousAccess = AnonymousAccess.WHILE_NO_KEY,
 ) -> AsyncIterator[tuple[str, Any]]:
-    """The application behind the real server: `HOST:PORT`, and the application."""
-    app = create_app(listening_here(settings), loopback_only=loopback_only, anonymous=anonymous)
-    async with listening(app, http) as address:
-        yield address, app
+    """The application behind the real server; yields `HOST:PORT` and the application."""
+    app = create_app(resolve_introspection(settings), loopback_only=loopback_only, anonymous=anonymous)
+    async with listening(app, http) as host:
+        yield host, app
 
 
 @asynccontextmanager
 async def listening(app: Any, http: type[Http] = Http) -> AsyncIterator[str]:
-    """`HOST:PORT` where an application is served."""
+    """Serves an application; yields `HOST:PORT`."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app, http=http, stop_seconds=1))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        while not (server.started or task.done()):  # noqa: ASYNC110 - uvicorn tells by this flag alone
+        while not (server.started or task.done()):  # noqa: ASYNC110 - uvicorn has only this flag
             await asyncio.sleep(0.01)
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:

@@ -1,11 +1,11 @@
-"""Who watches the application over real sockets."""
+"""A WebSocket client of a real server, and uploads to watch."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -25,8 +25,8 @@ from tests.support.scenarios import DONE, claim_product, record
 
 PROGRESS = "subscription($id: ID!) { requestProgress(id: $id) { status sequence processedImages } }"
 
-#: Operations with what is wrong with each.
-FAULTY: list[tuple[dict[str, Any], str]] = [
+#: Invalid operations and their error codes.
+INVALID_OPERATIONS: list[tuple[dict[str, Any], str]] = [
     ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
     ({"query": "subscription { nonsense }"}, "GRAPHQL_VALIDATION_FAILED"),
     ({"query": "query A { limits { maxImages } } query B { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
@@ -50,32 +50,32 @@ class Socket:
             message: dict[str, Any] = json.loads(await self.connection.recv())
         return message
 
-    async def closed(self) -> int:
-        """The code with which the server closes the socket, which must be all that it still has to say."""
+    async def close_code(self) -> int:
+        """The close code from the server, which must send no message before."""
         with pytest.raises(ConnectionClosed) as closed:
             await self.receive()
-        assert closed.value.rcvd is not None, "the socket was broken off"
+        assert closed.value.rcvd is not None, "the connection was dropped without a close frame"
         return closed.value.rcvd.code
 
-    async def said(self) -> list[dict[str, Any]]:
-        """All that the server says until it has taken note of everything that was sent."""
+    async def drain(self) -> list[dict[str, Any]]:
+        """The messages of the server until it has handled everything that was sent."""
         await self.send(type="ping", payload={"until": "here"})
         messages = [await self.receive()]
         while messages[-1] != {"type": "pong", "payload": {"until": "here"}}:
             messages.append(await self.receive())
         return messages[:-1]
 
-    async def answer(self, name: str, query: str, **variables: Any) -> list[dict[str, Any]]:
-        """All that is said of an operation, to its end."""
-        await self.subscribe(name, query, **variables)
+    async def execute(self, id: str, query: str, **variables: Any) -> list[dict[str, Any]]:
+        """The messages of an operation, to its end."""
+        await self.subscribe(id, query, **variables)
         messages = [await self.receive()]
         while messages[-1]["type"] == "next":
             messages.append(await self.receive())
-        assert {message["id"] for message in messages} == {name}
+        assert {message["id"] for message in messages} == {id}
         return messages
 
-    async def subscribe(self, name: str, query: str, **variables: Any) -> None:
-        await self.send(id=name, type="subscribe", payload={"query": query, "variables": variables})
+    async def subscribe(self, operation_id: str, query: str, **variables: Any) -> None:
+        await self.send(id=operation_id, type="subscribe", payload={"query": query, "variables": variables})
 
 
 @asynccontextmanager
@@ -95,21 +95,19 @@ async def connected(
         yield socket
 
 
-async def given_upload(runtime: Any, pictures: int) -> UUID:
-    """An accepted upload; the workers of this test are its hands."""
-    rows = "".join(f"{n},Shirt,https://shop.example/{n}.jpg\n" for n in range(1, pictures + 1))
+async def given_upload(runtime: Any, images: int) -> UUID:
+    """An accepted upload; no worker processes it."""
+    rows = "".join(f"{n},Shirt,https://shop.example/{n}.jpg\n" for n in range(1, images + 1))
     file = io.BytesIO(f"S. No.,Product Name,Input Image Urls\n{rows}".encode())
-    done = await accept_upload(runtime, ANYBODY, CsvUpload(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
-    return done.snapshot.id
+    result = await accept_upload(runtime, ANYBODY, CsvUpload(file, "shop.csv", DEFAULT, Priority.NORMAL, None, None))
+    return result.snapshot.id
 
 
-async def given_picture_done(runtime: Any, request_id: UUID) -> None:
-    """One more picture of an upload is done, and all who watch are told."""
+async def finish_image(runtime: Any, request_id: UUID) -> None:
+    """Completes one more image of an upload and publishes the snapshot."""
     assert record(runtime.db, claim_product(runtime.db, request_id), 0, DONE) is not None
     await publish(runtime, await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id))
 
 
 #: `HOST:PORT` of a running server and its runtime.
 Server = tuple[str, Any]
-Story = Callable[[str, Any], Awaitable[None]]
-Play = Callable[[Story], None]

@@ -1,9 +1,9 @@
-"""What admins do and see: keys of their own tenant, and what was done in its name."""
+"""Administration: API keys of the own tenant, its audit log, and the viewer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -31,104 +31,88 @@ ROTATE = f"""mutation($input: RotateApiKeyInput!) {{ rotateApiKey(input: $input)
   ... on RotateApiKeySuccess {{ secret apiKey {{ {KEY} }} }} ... on UserError {{ message path }} }} }}"""
 REVOKE = f"""mutation($input: RevokeApiKeyInput!) {{ revokeApiKey(input: $input) {{ __typename
   ... on RevokeApiKeySuccess {{ apiKey {{ {KEY} }} }} ... on UserError {{ message path }} }} }}"""
-EVENT = "id at action actor keyId subjectId address details { name value }"
+EVENT = "id at action actor keyId subjectId ipAddress details { name value }"
 LOG = f"""query($first: Int, $after: String, $action: AuditAction, $subject: ID) {{
   auditLog(first: $first, after: $after, action: $action, subjectId: $subject) {{
     totalCount pageInfo {{ hasNextPage endCursor }} edges {{ node {{ {EVENT} }} }} }} }}"""
 VIEWER = "{ viewer { name tenant scopes expiresAt } }"
-STANDING = """{ viewer { usage { openRequests pendingImages storedBytes }
+USAGE = """{ viewer { usage { openRequests pendingImages storedBytes }
   quotas { openRequests pendingImages storedBytes csvBytes } } }"""
 REQUESTS = "{ requests { totalCount } }"
 
-Story = Callable[[Api], Awaitable[None]]
-
 
 @pytest.fixture
-def run(settings: Settings) -> Callable[[Story], None]:
-    """Plays a story against the application, which asks everybody for a key."""
-
-    def run(story: Story) -> None:
-        async def play() -> None:
-            async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
-                await story(api)
-
-        asyncio.run(play())
-
-    return run
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    """A client of the application, which requires an API key."""
+    async with opened(settings, anonymous=AnonymousAccess.NEVER) as client:
+        yield client
 
 
-async def ask(api: Api, key: str, query: str, **variables: Any) -> Any:
-    """The data of an answer without errors."""
-    answer = await api.http.post("/graphql", json={"query": query, "variables": variables}, headers=bearer(key))
-    assert answer.status_code == 200, answer.text
-    body = answer.json()
+async def execute(api: Api, key: str, query: str, **variables: Any) -> Any:
+    """The data of the only root field, without errors."""
+    response = await api.http.post("/graphql", json={"query": query, "variables": variables}, headers=bearer(key))
+    assert response.status_code == 200, response.text
+    body = response.json()
     assert "errors" not in body, body
     (data,) = body["data"].values()
     return data
 
 
-async def status(api: Api, key: str) -> int:
-    """That of an answer to somebody with this key."""
+async def http_status(api: Api, key: str) -> int:
     return (await api.http.post("/graphql", json={"query": REQUESTS}, headers=bearer(key))).status_code
 
 
-async def log(api: Api, key: str, **wanted: Any) -> list[Any]:
-    return [edge["node"] for edge in (await ask(api, key, LOG, **wanted))["edges"]]
+async def audit_log(api: Api, key: str, **filters: Any) -> list[Any]:
+    return [edge["node"] for edge in (await execute(api, key, LOG, **filters))["edges"]]
 
 
-def outside(key_id: UUID) -> str:
+def global_id(key_id: UUID) -> str:
     return encode_global_id(IdPrefix.API_KEY, key_id)
 
 
-def test_an_admin_makes_keys_of_its_own_tenant_with_any_scope(run: Any) -> None:
-    async def story(api: Api) -> None:
-        shop = given_tenant(api.runtime.db, "shop")
-        admin, _ = given_key(api.runtime.db, shop, Scope.ADMIN, name="boss")
+async def test_admin_creates_keys_for_its_tenant_with_any_scope(api: Api) -> None:
+    shop = given_tenant(api.runtime.db, "shop")
+    admin, _ = given_key(api.runtime.db, shop, Scope.ADMIN, name="boss")
 
-        made = await ask(api, admin, CREATE, input={"name": "till"})
-        wide = await ask(api, admin, CREATE, input={"name": "all", "scopes": ["ADMIN", "READ", "WRITE"]})
+    created = await execute(api, admin, CREATE, input={"name": "till"})
+    with_all_scopes = await execute(api, admin, CREATE, input={"name": "all", "scopes": ["ADMIN", "READ", "WRITE"]})
 
-        key = made["apiKey"]
-        assert made["secret"].startswith(f"gip_{key['publicId']}_")
-        assert (key["name"], key["scopes"], key["state"]) == ("till", ["READ", "WRITE"], "USABLE")
-        assert (key["expiresAt"], key["lastUsedAt"], key["revokedAt"]) == (None, None, None)
-        assert wide["apiKey"]["scopes"] == ["READ", "WRITE", "ADMIN"]
-        viewer = await ask(api, made["secret"], VIEWER)
-        assert viewer == {"name": "till", "tenant": "shop", "scopes": ["READ", "WRITE"], "expiresAt": None}
-        # Nothing of it can be read again.
-        listed = await ask(api, admin, f"{{ apiKeys {{ totalCount edges {{ node {{ {KEY} }} }} }} }}")
-        assert [edge["node"]["name"] for edge in listed["edges"]] == ["all", "till", "boss"]
-        assert listed["totalCount"] == 3
-        assert made["secret"] not in str(listed)
-
-    run(story)
+    key = created["apiKey"]
+    assert created["secret"].startswith(f"gip_{key['publicId']}_")
+    assert (key["name"], key["scopes"], key["state"]) == ("till", ["READ", "WRITE"], "USABLE")
+    assert (key["expiresAt"], key["lastUsedAt"], key["revokedAt"]) == (None, None, None)
+    assert with_all_scopes["apiKey"]["scopes"] == ["READ", "WRITE", "ADMIN"]
+    viewer = await execute(api, created["secret"], VIEWER)
+    assert viewer == {"name": "till", "tenant": "shop", "scopes": ["READ", "WRITE"], "expiresAt": None}
+    # The secret cannot be read again.
+    listed = await execute(api, admin, f"{{ apiKeys {{ totalCount edges {{ node {{ {KEY} }} }} }} }}")
+    assert [edge["node"]["name"] for edge in listed["edges"]] == ["all", "till", "boss"]
+    assert listed["totalCount"] == 3
+    assert created["secret"] not in str(listed)
 
 
-def test_a_key_without_the_scope_gets_none_of_it(run: Any) -> None:
-    async def story(api: Api) -> None:
-        user, own_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ, Scope.WRITE)
-        asked = {
-            "apiKeys": "{ apiKeys { totalCount } }",
-            "auditLog": "{ auditLog { totalCount } }",
-            "createApiKey": 'mutation { createApiKey(input: {name: "x"}) { __typename } }',
-            "rotateApiKey": f'mutation {{ rotateApiKey(input: {{id: "{outside(own_id)}"}}) {{ __typename }} }}',
-            "revokeApiKey": f'mutation {{ revokeApiKey(input: {{id: "{outside(own_id)}"}}) {{ __typename }} }}',
-        }
-        for field, query in asked.items():
-            answer = await api.http.post("/graphql", json={"query": query}, headers=bearer(user))
-            (error,) = answer.json()["errors"]
-            assert error["extensions"]["code"] == "FORBIDDEN"
-            assert error["message"] == f"`{field}` needs an API key with the scope ADMIN."
-        node = 'query { node(id: "%s") { id } }'
-        assert await ask(api, user, node % outside(own_id)) is None
-        (key,) = api.runtime.db.read_now(key_repository.list_keys, None)
-        assert key[1].state == "USABLE"
-
-    run(story)
+async def test_admin_fields_require_the_scope_admin(api: Api) -> None:
+    user, own_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ, Scope.WRITE)
+    queries_by_field = {
+        "apiKeys": "{ apiKeys { totalCount } }",
+        "auditLog": "{ auditLog { totalCount } }",
+        "createApiKey": 'mutation { createApiKey(input: {name: "x"}) { __typename } }',
+        "rotateApiKey": f'mutation {{ rotateApiKey(input: {{id: "{global_id(own_id)}"}}) {{ __typename }} }}',
+        "revokeApiKey": f'mutation {{ revokeApiKey(input: {{id: "{global_id(own_id)}"}}) {{ __typename }} }}',
+    }
+    for field, query in queries_by_field.items():
+        response = await api.http.post("/graphql", json={"query": query}, headers=bearer(user))
+        (error,) = response.json()["errors"]
+        assert error["extensions"]["code"] == "FORBIDDEN"
+        assert error["message"] == f"`{field}` requires an API key with the scope ADMIN."
+    node = 'query { node(id: "%s") { id } }'
+    assert await execute(api, user, node % global_id(own_id)) is None
+    (key,) = api.runtime.db.read_now(key_repository.list_keys, None)
+    assert key[1].state == "USABLE"
 
 
 @pytest.mark.parametrize(
-    ("given", "path"),
+    ("key", "path"),
     [
         ({"name": ""}, "name"),
         ({"name": " x"}, "name"),
@@ -139,121 +123,119 @@ def test_a_key_without_the_scope_gets_none_of_it(run: Any) -> None:
         ({"name": "x", "expiresAt": "9999-12-31T23:59:59-12:00"}, "expiresAt"),
     ],
 )
-def test_a_key_that_cannot_be_is_refused_with_its_reason(run: Any, given: dict[str, Any], path: str) -> None:
-    async def story(api: Api) -> None:
-        admin, _ = given_key(api.runtime.db)
+async def test_invalid_key_input_is_result_with_its_field(api: Api, key: dict[str, Any], path: str) -> None:
+    admin, _ = given_key(api.runtime.db)
 
-        refused = await ask(api, admin, CREATE, input=given)
+    result = await execute(api, admin, CREATE, input=key)
 
-        assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", path])
-        assert refused["message"].endswith(".")
-        assert len(api.runtime.db.read_now(key_repository.list_keys, None)) == 1
-        assert await log(api, admin) == []
-
-    run(story)
+    assert (result["__typename"], result["path"]) == ("ApiKeyInvalid", ["input", path])
+    assert result["message"].endswith(".")
+    assert len(api.runtime.db.read_now(key_repository.list_keys, None)) == 1
+    assert await audit_log(api, admin) == []
 
 
-def test_a_rotated_key_goes_on_for_a_while_and_is_rotated_once(run: Any) -> None:
-    async def story(api: Api) -> None:
-        admin, _ = given_key(api.runtime.db)
-        ends = datetime.now(UTC) + timedelta(days=90)
-        old, old_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ, name="till", expires_at=ends)
-        id = outside(old_id)
+async def test_rotated_key_stays_valid_for_the_overlap_and_rotates_once(api: Api) -> None:
+    admin, _ = given_key(api.runtime.db)
+    ends = datetime.now(UTC) + timedelta(days=90)
+    old, old_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ, name="till", expires_at=ends)
+    id = global_id(old_id)
 
-        first, second = await asyncio.gather(
-            *(ask(api, admin, ROTATE, input={"id": id, "overlapSeconds": 3600}) for _ in range(2))
+    first, second = await asyncio.gather(
+        *(execute(api, admin, ROTATE, input={"id": id, "overlapSeconds": 3600}) for _ in range(2))
+    )
+
+    issued, inactive = sorted((first, second), key=lambda result: result["__typename"], reverse=True)
+    assert (issued["__typename"], inactive["__typename"]) == ("RotateApiKeySuccess", "ApiKeyInactive")
+    assert inactive["message"] == "The API key is already ROTATED and cannot be rotated. Create a new key."
+    key = issued["apiKey"]
+    assert (key["name"], key["scopes"], key["state"]) == ("till", ["READ"], "USABLE")
+    assert abs(datetime.fromisoformat(key["expiresAt"]) - ends) < timedelta(minutes=1)
+    # Both are valid for the hour; then the old key expires, before its own expiry.
+    assert [await http_status(api, old), await http_status(api, issued["secret"])] == [200, 200]
+    old_key = await execute(api, admin, f'{{ node(id: "{id}") {{ ... on ApiKey {{ state expiresAt }} }} }}')
+    assert old_key["state"] == "ROTATED"
+    remaining = datetime.fromisoformat(old_key["expiresAt"]) - datetime.now(UTC)
+    assert timedelta(minutes=55) < remaining < timedelta(minutes=61)
+    # Without an overlap the old key expires at once. No key expires later than before its rotation.
+    without_overlap = await execute(api, admin, ROTATE, input={"id": key["id"], "overlapSeconds": 0})
+    assert await http_status(api, issued["secret"]) == 401
+    assert await http_status(api, without_overlap["secret"]) == 200
+    _, short_id = given_key(api.runtime.db, expires_at=datetime.now(UTC) + timedelta(minutes=5))
+    await execute(api, admin, ROTATE, input={"id": global_id(short_id)})
+    short_key = await execute(
+        api, admin, f'{{ node(id: "{global_id(short_id)}") {{ ... on ApiKey {{ expiresAt }} }} }}'
+    )
+    assert datetime.fromisoformat(short_key["expiresAt"]) < datetime.now(UTC) + timedelta(minutes=6)
+    for seconds in (-1, 31 * 86_400):
+        result = await execute(
+            api, admin, ROTATE, input={"id": without_overlap["apiKey"]["id"], "overlapSeconds": seconds}
         )
-
-        made, late = sorted((first, second), key=lambda answer: answer["__typename"], reverse=True)
-        assert (made["__typename"], late["__typename"]) == ("RotateApiKeySuccess", "ApiKeyInactive")
-        assert late["message"] == "The API key is already ROTATED and cannot be rotated. Create a new key."
-        key = made["apiKey"]
-        assert (key["name"], key["scopes"], key["state"]) == ("till", ["READ"], "USABLE")
-        assert abs(datetime.fromisoformat(key["expiresAt"]) - ends) < timedelta(minutes=1)
-        # Both are good for the hour; the old one ends then, and not with its own day.
-        assert [await status(api, old), await status(api, made["secret"])] == [200, 200]
-        shown = await ask(api, admin, f'{{ node(id: "{id}") {{ ... on ApiKey {{ state expiresAt }} }} }}')
-        assert shown["state"] == "ROTATED"
-        left = datetime.fromisoformat(shown["expiresAt"]) - datetime.now(UTC)
-        assert timedelta(minutes=55) < left < timedelta(minutes=61)
-        # Without an overlap it ends at once; and none ends later than it would have.
-        at_once = await ask(api, admin, ROTATE, input={"id": key["id"], "overlapSeconds": 0})
-        assert await status(api, made["secret"]) == 401
-        assert await status(api, at_once["secret"]) == 200
-        _, brief_id = given_key(api.runtime.db, expires_at=datetime.now(UTC) + timedelta(minutes=5))
-        await ask(api, admin, ROTATE, input={"id": outside(brief_id)})
-        kept = await ask(api, admin, f'{{ node(id: "{outside(brief_id)}") {{ ... on ApiKey {{ expiresAt }} }} }}')
-        assert datetime.fromisoformat(kept["expiresAt"]) < datetime.now(UTC) + timedelta(minutes=6)
-        for seconds in (-1, 31 * 86_400):
-            refused = await ask(api, admin, ROTATE, input={"id": at_once["apiKey"]["id"], "overlapSeconds": seconds})
-            assert (refused["__typename"], refused["path"]) == ("ApiKeyInvalid", ["input", "overlapSeconds"])
-        # One that was refused left no key behind.
-        assert len(api.runtime.db.read_now(key_repository.list_keys, None)) == 6
-        assert len(await log(api, admin, action="API_KEY_ROTATED")) == 3
-
-    run(story)
+        assert (result["__typename"], result["path"]) == ("ApiKeyInvalid", ["input", "overlapSeconds"])
+    # Refused rotations created no key.
+    assert len(api.runtime.db.read_now(key_repository.list_keys, None)) == 6
+    assert len(await audit_log(api, admin, action="API_KEY_ROTATED")) == 3
 
 
-def test_a_revocation_is_once_and_never_of_the_last_admin(run: Any) -> None:
-    async def story(api: Api) -> None:
-        admin, admin_id = given_key(api.runtime.db, name="boss")
-        user, user_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ)
+async def test_revocation_is_idempotent_and_keeps_the_last_admin_key(api: Api) -> None:
+    admin, admin_id = given_key(api.runtime.db, name="boss")
+    user, user_id = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ)
 
-        gone = await ask(api, admin, REVOKE, input={"id": outside(user_id)})
-        again = await ask(api, admin, REVOKE, input={"id": outside(user_id)})
-        last = await ask(api, admin, REVOKE, input={"id": outside(admin_id)})
-        successor = await ask(api, admin, ROTATE, input={"id": outside(admin_id)})
-        still_last = await ask(api, admin, REVOKE, input={"id": successor["apiKey"]["id"]})
-        over = await ask(api, successor["secret"], REVOKE, input={"id": outside(admin_id)})
+    revoked = await execute(api, admin, REVOKE, input={"id": global_id(user_id)})
+    again = await execute(api, admin, REVOKE, input={"id": global_id(user_id)})
+    last = await execute(api, admin, REVOKE, input={"id": global_id(admin_id)})
+    successor = await execute(api, admin, ROTATE, input={"id": global_id(admin_id)})
+    still_last = await execute(api, admin, REVOKE, input={"id": successor["apiKey"]["id"]})
+    replaced = await execute(api, successor["secret"], REVOKE, input={"id": global_id(admin_id)})
 
-        assert gone["apiKey"]["state"] == "REVOKED"
-        assert gone == again
-        assert await status(api, user) == 401
-        assert (last["__typename"], last["path"]) == ("LastAdminKey", ["input", "id"])
-        assert still_last["__typename"] == "LastAdminKey"
-        assert over["apiKey"]["state"] == "REVOKED"
-        assert await status(api, admin) == 401
-        events = await log(api, successor["secret"], action="API_KEY_REVOKED")
-        assert [event["subjectId"] for event in events] == [outside(admin_id), outside(user_id)]
-        # Who has the database can make another one.
-        caller = cli_caller(DEFAULT_TENANT, "me")
-        (own,) = api.runtime.db.read_now(key_repository.lock_active_admin_keys, DEFAULT_TENANT)
-        await key_service.revoke(api.runtime.db, caller, own)
-        assert await status(api, successor["secret"]) == 401
-
-    run(story)
+    assert revoked["apiKey"]["state"] == "REVOKED"
+    assert revoked == again
+    assert await http_status(api, user) == 401
+    assert (last["__typename"], last["path"]) == ("LastAdminKey", ["input", "id"])
+    assert still_last["__typename"] == "LastAdminKey"
+    assert replaced["apiKey"]["state"] == "REVOKED"
+    assert await http_status(api, admin) == 401
+    events = await audit_log(api, successor["secret"], action="API_KEY_REVOKED")
+    assert [event["subjectId"] for event in events] == [global_id(admin_id), global_id(user_id)]
+    # The command line can revoke the last one: it can create another.
+    caller = cli_caller(DEFAULT_TENANT, "me")
+    (last_id,) = api.runtime.db.read_now(key_repository.lock_active_admin_keys, DEFAULT_TENANT)
+    await key_service.revoke(api.runtime.db, caller, last_id)
+    assert await http_status(api, successor["secret"]) == 401
 
 
-def test_a_foreign_key_is_as_one_that_does_not_exist(run: Any) -> None:
-    async def story(api: Api) -> None:
-        shop = given_tenant(api.runtime.db, "shop")
-        foreign, foreign_id = given_key(api.runtime.db, shop)
-        admin, _ = given_key(api.runtime.db)
-        await ask(api, foreign, CREATE, input={"name": "till"})
-        (event,) = await log(api, foreign)
+async def test_key_of_another_tenant_looks_like_an_unknown_one(api: Api) -> None:
+    shop = given_tenant(api.runtime.db, "shop")
+    foreign, foreign_id = given_key(api.runtime.db, shop)
+    admin, _ = given_key(api.runtime.db)
+    await execute(api, foreign, CREATE, input={"name": "till"})
+    (event,) = await audit_log(api, foreign)
 
-        for id in (outside(foreign_id), outside(new_id()), encode_global_id(IdPrefix.REQUEST, foreign_id), "", "\0"):
-            for query in (ROTATE, REVOKE):
-                refused = await ask(api, admin, query, input={"id": id})
-                assert refused == {
-                    "__typename": "ApiKeyNotFound",
-                    "message": "API key not found. List the keys to find its ID.",
-                    "path": ["input", "id"],
-                }
-            assert await ask(api, admin, "query($id: ID!) { node(id: $id) { id } }", id=id) is None
-            assert await log(api, admin, subject=id) == []
-        assert await ask(api, admin, "query($id: ID!) { node(id: $id) { id } }", id=event["id"]) is None
-        assert await log(api, admin) == []
-        listed = await ask(api, admin, "{ apiKeys { totalCount edges { node { name } } } }")
-        assert listed == {"totalCount": 1, "edges": [{"node": {"name": "shop"}}]}
-        assert await status(api, foreign) == 200
+    for id in (
+        global_id(foreign_id),
+        global_id(new_id()),
+        encode_global_id(IdPrefix.REQUEST, foreign_id),
+        "",
+        "\0",
+    ):
+        for query in (ROTATE, REVOKE):
+            result = await execute(api, admin, query, input={"id": id})
+            assert result == {
+                "__typename": "ApiKeyNotFound",
+                "message": "API key not found. List the keys to find its ID.",
+                "path": ["input", "id"],
+            }
+        assert await execute(api, admin, "query($id: ID!) { node(id: $id) { id } }", id=id) is None
+        assert await audit_log(api, admin, subject=id) == []
+    assert await execute(api, admin, "query($id: ID!) { node(id: $id) { id } }", id=event["id"]) is None
+    assert await audit_log(api, admin) == []
+    listed = await execute(api, admin, "{ apiKeys { totalCount edges { node { name } } } }")
+    assert listed == {"totalCount": 1, "edges": [{"node": {"name": "shop"}}]}
+    assert await http_status(api, foreign) == 200
 
-    run(story)
 
-
-async def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
-    given = {"open_requests": 7, "pending_images": 0, "stored_bytes": 5_000, "csv_bytes": 300}
-    settings = settings.model_copy(update={f"quota_{name}": value for name, value in given.items()})
+async def test_viewer_shows_the_caller_and_its_tenant(settings: Settings) -> None:
+    quotas = {"open_requests": 7, "pending_images": 0, "stored_bytes": 5_000, "csv_bytes": 300}
+    settings = settings.model_copy(update={f"quota_{name}": value for name, value in quotas.items()})
 
     async with opened(settings, anonymous=AnonymousAccess.ALWAYS) as api:
         ends = datetime.now(UTC) + timedelta(days=1)
@@ -263,98 +245,92 @@ async def test_the_viewer_is_whoever_asks(settings: Settings) -> None:
         assert await api.data(VIEWER) == {
             "viewer": {"name": "anonymous", "tenant": "default", "scopes": ["READ", "WRITE"], "expiresAt": None}
         }
-        viewer = await ask(api, admin, VIEWER)
+        viewer = await execute(api, admin, VIEWER)
         assert viewer["scopes"] == ["ADMIN"]
         assert viewer["expiresAt"] == f"{ends:%Y-%m-%dT%H:%M:%S}.000Z"
 
         given_request(api.runtime.db, 2, 1)
         given_request(api.runtime.db, 1, tenant_id=given_tenant(api.runtime.db, "shop"))
-        assert await ask(api, admin, STANDING) == {
+        assert await execute(api, admin, USAGE) == {
             "usage": {"openRequests": 1, "pendingImages": 3, "storedBytes": 0},
             "quotas": {"openRequests": 7, "pendingImages": None, "storedBytes": 5_000, "csvBytes": 300},
         }
 
 
-def test_the_log_tells_who_did_what_to_which_request(run: Any) -> None:
-    async def story(api: Api) -> None:
-        db = api.runtime.db
-        admin, admin_id = given_key(db, name="boss")
-        csv = b"S. No.,Product Name,Input Image Urls\n1,Lamp,https://x.example/1\n"
-        api.http.headers.update(bearer(admin))
-        sent = await api.upload(csv, "... on UploadCsvSuccess { request { id } }", idempotencyKey="once")
-        await api.upload(csv, "... on UploadCsvSuccess { replayed }", idempotencyKey="once")
-        await api.upload(b"nothing", "__typename")
-        id = sent["request"]["id"]
-        one = "mutation($id: ID!) { %s(input: {id: $id}) { __typename } }"
-        for order in ("deleteRequest", "cancelRequest", "cancelRequest", "retryFailedImages", "resendWebhook"):
-            await ask(api, admin, one % order, id=id)
-        failed_id = given_request(db, 1, webhook_url="https://x.example/hook?key=secret")
-        state = record(db, claim_product(db, failed_id), 0, FAILED)
-        finish(db, state, RequestStatus.FAILED)
-        failed = encode_global_id(IdPrefix.REQUEST, failed_id)
-        for order in ("resendWebhook", "retryFailedImages"):
-            await ask(api, admin, one % order, id=failed)
-        await ask(api, admin, one % "deleteRequest", id=id)
+async def test_audit_log_has_actor_action_and_subject(api: Api) -> None:
+    db = api.runtime.db
+    admin, admin_id = given_key(db, name="boss")
+    csv = b"S. No.,Product Name,Input Image Urls\n1,Lamp,https://x.example/1\n"
+    api.http.headers.update(bearer(admin))
+    uploaded = await api.upload(csv, "... on UploadCsvSuccess { request { id } }", idempotencyKey="once")
+    await api.upload(csv, "... on UploadCsvSuccess { replayed }", idempotencyKey="once")
+    await api.upload(b"nothing", "__typename")
+    id = uploaded["request"]["id"]
+    mutation = "mutation($id: ID!) { %s(input: {id: $id}) { __typename } }"
+    for name in ("deleteRequest", "cancelRequest", "cancelRequest", "retryFailedImages", "resendWebhook"):
+        await execute(api, admin, mutation % name, id=id)
+    failed_id = given_request(db, 1, webhook_url="https://x.example/hook?key=secret")
+    state = record(db, claim_product(db, failed_id), 0, FAILED)
+    finish(db, state, RequestStatus.FAILED)
+    failed = encode_global_id(IdPrefix.REQUEST, failed_id)
+    for name in ("resendWebhook", "retryFailedImages"):
+        await execute(api, admin, mutation % name, id=failed)
+    await execute(api, admin, mutation % "deleteRequest", id=id)
 
-        events = await log(api, admin)
+    events = await audit_log(api, admin)
 
-        assert [(event["action"], event["subjectId"]) for event in events] == [
-            ("REQUEST_DELETED", id),
-            ("REQUEST_RETRIED", failed),
-            ("WEBHOOK_RESENT", failed),
-            ("REQUEST_CANCELLED", id),
-            ("REQUEST_ACCEPTED", id),
-        ]
-        assert {(event["actor"], event["keyId"], event["address"]) for event in events} == {
-            ("boss", outside(admin_id), "127.0.0.1")
-        }
-        assert events[-1]["details"] == [
-            {"name": "file", "value": "shop.csv"},
-            {"name": "products", "value": "1"},
-            {"name": "images", "value": "1"},
-        ]
-        # The request is gone, and what was done to it is known.
-        assert await ask(api, admin, "query($id: ID!) { request(id: $id) { id } }", id=id) is None
-        assert [event["action"] for event in await log(api, admin, subject=id)] == [
-            "REQUEST_DELETED",
-            "REQUEST_CANCELLED",
-            "REQUEST_ACCEPTED",
-        ]
-        assert await log(api, admin, subject=id, action="REQUEST_DELETED") == events[:1]
-        # Page by page it is the same.
-        first = await ask(api, admin, LOG, first=2)
-        rest = await ask(api, admin, LOG, first=9, after=first["pageInfo"]["endCursor"])
-        assert [edge["node"] for edge in first["edges"] + rest["edges"]] == events
-        assert (first["totalCount"], first["pageInfo"]["hasNextPage"], rest["pageInfo"]["hasNextPage"]) == (
-            5,
-            True,
-            False,
-        )
-
-    run(story)
+    assert [(event["action"], event["subjectId"]) for event in events] == [
+        ("REQUEST_DELETED", id),
+        ("REQUEST_RETRIED", failed),
+        ("WEBHOOK_RESENT", failed),
+        ("REQUEST_CANCELLED", id),
+        ("REQUEST_ACCEPTED", id),
+    ]
+    assert {(event["actor"], event["keyId"], event["ipAddress"]) for event in events} == {
+        ("boss", global_id(admin_id), "127.0.0.1")
+    }
+    assert events[-1]["details"] == [
+        {"name": "file", "value": "shop.csv"},
+        {"name": "products", "value": "1"},
+        {"name": "images", "value": "1"},
+    ]
+    # The request is deleted, but its events remain.
+    assert await execute(api, admin, "query($id: ID!) { request(id: $id) { id } }", id=id) is None
+    assert [event["action"] for event in await audit_log(api, admin, subject=id)] == [
+        "REQUEST_DELETED",
+        "REQUEST_CANCELLED",
+        "REQUEST_ACCEPTED",
+    ]
+    assert await audit_log(api, admin, subject=id, action="REQUEST_DELETED") == events[:1]
+    # The pages together are the whole log.
+    first = await execute(api, admin, LOG, first=2)
+    rest = await execute(api, admin, LOG, first=9, after=first["pageInfo"]["endCursor"])
+    assert [edge["node"] for edge in first["edges"] + rest["edges"]] == events
+    assert (first["totalCount"], first["pageInfo"]["hasNextPage"], rest["pageInfo"]["hasNextPage"]) == (
+        5,
+        True,
+        False,
+    )
 
 
-def test_the_log_tells_what_nobody_asked_for_over_the_network(run: Any) -> None:
-    async def story(api: Api) -> None:
-        db = api.runtime.db
-        admin, _ = given_key(db)
-        request_id = given_request(db, 1)
-        with pytest.raises(RequestNotFinal):
-            await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
-        finish(db, record(db, claim_product(db, request_id), 0, DONE), RequestStatus.COMPLETED)
+async def test_audit_log_has_actions_of_the_service_and_the_command_line(api: Api) -> None:
+    db = api.runtime.db
+    admin, _ = given_key(db)
+    request_id = given_request(db, 1)
+    with pytest.raises(RequestNotFinal):
         await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
-        await signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, "me"))
-        shop = await tenants.create(db, "me", "shop")
-        in_shop, _ = given_key(db, shop)
+    finish(db, record(db, claim_product(db, request_id), 0, DONE), RequestStatus.COMPLETED)
+    await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
+    await signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, "me"))
+    shop = await tenants.create(db, "me", "shop")
+    shop_admin, _ = given_key(db, shop)
 
-        events = await log(api, admin)
+    events = await audit_log(api, admin)
 
-        assert db.read_now(queries.get_request, DEFAULT_TENANT, request_id) is None
-        assert [(event["action"], event["actor"], event["keyId"], event["address"]) for event in events] == [
-            ("SIGNING_SECRET_ROTATED", "cli:me", None, None),
-            ("REQUEST_DELETED", "retention", None, None),
-        ]
-        (made,) = await log(api, in_shop)
-        assert (made["action"], made["details"]) == ("TENANT_CREATED", [{"name": "name", "value": "shop"}])
-
-    run(story)
+    assert db.read_now(queries.get_request, DEFAULT_TENANT, request_id) is None
+    assert [(event["action"], event["actor"], event["keyId"], event["ipAddress"]) for event in events] == [
+        ("SIGNING_SECRET_ROTATED", "cli:me", None, None),
+        ("REQUEST_DELETED", "retention", None, None),
+    ]
+    (created,) = await audit_log(api, shop_admin)
+    assert (created["action"], created["details"]) == ("TENANT_CREATED", [{"name": "name", "value": "shop"}])

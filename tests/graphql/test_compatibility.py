@@ -1,6 +1,6 @@
-"""Clients of the last release go on working: nothing that they may have asked for goes or changes its type.
+"""Clients of the last release keep working: nothing in its schema is removed or changes its type.
 
-Until there is a release, that is the contract that the project began with. A release adds its own,
+Until the first release, the contract takes its place. A release adds its schema:
 `cp schema.graphql tests/graphql/released.graphql`.
 """
 
@@ -19,11 +19,11 @@ RELEASED = next(path for name in ("released", "contract") if (path := FOLDER / f
 
 
 def breaking_changes(released: str, schema: str) -> list[str]:
-    """What would break a client that was written for the released schema."""
+    """Changes that break a client of the released schema."""
     return [change.description for change in find_breaking_changes(build_schema(released), build_schema(schema))]
 
 
-def test_no_change_since_the_last_release_breaks_a_client() -> None:
+def test_no_breaking_change_since_the_last_release() -> None:
     released = RELEASED.read_text(encoding="utf-8")
 
     found = breaking_changes(released, export())
@@ -32,7 +32,7 @@ def test_no_change_since_the_last_release_breaks_a_client() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "fault"),
+    ("before", "after", "change"),
     [
         ("  csvFilename: String!\n", "  csvName: String!\n", "Field Request.csvFilename was removed."),
         (
@@ -50,17 +50,17 @@ def test_no_change_since_the_last_release_breaks_a_client() -> None:
         ("type Request implements Node", "type Request", "Request no longer implements interface Node."),
     ],
 )
-def test_a_breaking_change_is_found(before: str, after: str, fault: str) -> None:
+def test_breaking_change_is_found(before: str, after: str, change: str) -> None:
     schema = export()
     changed = schema.replace(before, after)
     assert changed != schema
 
     found = breaking_changes(schema, changed)
 
-    assert fault in found
+    assert change in found
 
 
-def test_what_is_added_or_deprecated_breaks_nobody() -> None:
+def test_additions_and_deprecations_are_not_breaking() -> None:
     schema = export()
     changed = schema.replace(
         "  csvFilename: String!\n",

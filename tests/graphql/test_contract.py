@@ -1,4 +1,4 @@
-"""The exported schema is on disk as it is in the code, and has all that the contract promises."""
+"""The exported schema equals schema.graphql, and contains the contract."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from gql_imgproc.graphql.schema import export
 
 ROOT = Path(__file__).parents[2]
 COPY = Path(__file__).with_name("contract.graphql")
-# Beside the checkout where there is one: the copy must not drift from it.
+# Next to the checkout, if it exists: the copy must not drift from it.
 ORIGINAL = ROOT.parent / "shared" / "contract.graphql"
 
 
 def differences(contract: str, schema: str) -> list[str]:
-    """What the contract has and the schema has not, or has otherwise; empty when the schema contains it."""
-    ours = {_key(node): node for node in parse(schema).definitions}
+    """What of the contract is missing from the schema or differs. Descriptions are not compared."""
+    found = {_key(node): node for node in parse(schema).definitions}
     return [
-        fault
-        for wanted in parse(contract).definitions
-        for fault in (
-            _compare(_key(wanted), wanted, ours[_key(wanted)])
-            if _key(wanted) in ours
-            else [f"{_key(wanted)} is missing"]
+        difference
+        for node in parse(contract).definitions
+        for difference in (
+            _compare(_key(node), node, found[_key(node)]) if _key(node) in found else [f"{_key(node)} is missing"]
         )
     ]
 
@@ -36,32 +34,31 @@ def _key(node: Any) -> str:
 
 
 def _compare(path: str, wanted: Any, found: Any) -> Iterator[str]:
-    """Compares two definitions of the same name, then what they are made of."""
-    for what, one, other in (
-        ("description", _text(wanted.description), _text(found.description)),
+    """Compares two definitions of the same name, then their members."""
+    for what, expected, actual in (
         ("type", _print(wanted, "type"), _print(found, "type")),
         ("default", _default(wanted), _default(found)),
         ("repeatable", getattr(wanted, "repeatable", None), getattr(found, "repeatable", None)),
     ):
-        if one != other:
-            yield f"{path}: {what} is {other!r}, not {one!r}"
+        if expected != actual:
+            yield f"{path}: {what} is {actual!r}, not {expected!r}"
     for what in ("directives", "interfaces", "types", "locations"):
-        lost = {print_ast(node) for node in _list(wanted, what)} - {print_ast(node) for node in _list(found, what)}
-        if lost:
-            yield f"{path}: without {what} {', '.join(sorted(lost))}"
+        missing = {print_ast(node) for node in _list(wanted, what)} - {print_ast(node) for node in _list(found, what)}
+        if missing:
+            yield f"{path}: without {what} {', '.join(sorted(missing))}"
     for what in ("fields", "values", "arguments"):
-        ours = {node.name.value: node for node in _list(found, what)}
+        members = {node.name.value: node for node in _list(found, what)}
         for member in _list(wanted, what):
             name = member.name.value
-            if name not in ours:
+            if name not in members:
                 yield f"{path}.{name} is missing"
             else:
-                yield from _compare(f"{path}.{name}", member, ours.pop(name))
-        yield from (f"{path}.{name} is new and required" for name, node in ours.items() if _required(node))
+                yield from _compare(f"{path}.{name}", member, members.pop(name))
+        yield from (f"{path}.{name} is new and required" for name, node in members.items() if _is_required(node))
 
 
 def _list(node: Any, name: str) -> list[Any]:
-    # The arguments of a directive's definition and of a field's are named alike; those of its use are not compared.
+    # Definitions of directives and fields both have `arguments`; those of a directive's use are not compared.
     return list(getattr(node, name, None) or ())
 
 
@@ -72,20 +69,16 @@ def _print(node: Any, name: str) -> str | None:
 
 def _default(node: Any) -> Any:
     value = getattr(node, "default_value", None)
-    # As a value, for 1.0 may be written as 1; None stands for null, and for the want of a default its name.
+    # Compared as a value, since 1.0 may be written as 1. None stands for null, "none" for no default.
     return "none" if value is None else value_from_ast_untyped(value)
 
 
-def _text(node: Any) -> str | None:
-    return node.value if node else None
-
-
-def _required(node: Any) -> bool:
+def _is_required(node: Any) -> bool:
     is_input = node.kind == "input_value_definition"
     return is_input and isinstance(node.type, NonNullTypeNode) and node.default_value is None
 
 
-def test_schema_on_disk_is_what_the_code_exports() -> None:
+def test_schema_file_equals_the_export() -> None:
     on_disk = (ROOT / "schema.graphql").read_text()
 
     exported = export()
@@ -96,13 +89,11 @@ def test_schema_on_disk_is_what_the_code_exports() -> None:
 def test_schema_contains_the_contract() -> None:
     contract = COPY.read_text()
 
-    found = differences(contract, export())
-
-    assert found == []
+    assert differences(contract, export()) == []
 
 
-@pytest.mark.skipif(not ORIGINAL.exists(), reason="the contract is not beside this checkout")
-def test_copy_of_the_contract_is_the_contract() -> None:
+@pytest.mark.skipif(not ORIGINAL.exists(), reason="the contract is not next to this checkout")
+def test_copy_of_the_contract_is_current() -> None:
     assert COPY.read_text() == ORIGINAL.read_text()
 
 
@@ -117,24 +108,23 @@ def test_schema_describes_every_element() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "fault"),
+    ("before", "after", "difference"),
     [
         ("type Crop {", "type Crops {", "object_type_definition Crop is missing"),
         ("message: String!", "message: String", "type is 'String', not 'String!'"),
         ("quality: Int! = 50", "quality: Int! = 51", "default is 51, not 50"),
         ("@cost(weight: 10)", "@cost(weight: 11)", "without directives @cost(weight: 10)"),
         ("\n  LOW\n", "\n  LOWEST\n", "enum_type_definition Priority.LOW is missing"),
-        ("Live updates.", "Dead updates.", "description is 'Dead updates.', not 'Live updates.'"),
         (" | QuotaExceeded\n", "\n", "without types QuotaExceeded"),
         ("type Request implements Node", "type Request", "without interfaces Node"),
         ("  idempotencyKey: String\n", "  idempotencyKey: String\n  owner: ID!\n", "owner is new and required"),
     ],
 )
-def test_comparison_finds_each_kind_of_difference(before: str, after: str, fault: str) -> None:
+def test_comparison_finds_each_kind_of_difference(before: str, after: str, difference: str) -> None:
     contract = COPY.read_text()
     changed = contract.replace(before, after)
     assert changed != contract
 
     found = differences(contract, changed)
 
-    assert any(fault in line for line in found)
+    assert any(difference in line for line in found)

@@ -1,4 +1,4 @@
-"""What is counted of GraphQL: rates and times, under names that no stranger makes."""
+"""Metrics of operations, with label values from the schema only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gql_imgproc.graphql.schema import schema
 from tests.graphql.client import Api
 
 
-def counted() -> dict[tuple[str, str, str], float]:
+def operation_counts() -> dict[tuple[str, str, str], float]:
     (family,) = (family for family in REGISTRY.collect() if family.name == "imgproc_graphql_operations")
     return {
         (sample.labels["type"], sample.labels["field"], sample.labels["outcome"]): sample.value
@@ -20,54 +20,51 @@ def counted() -> dict[tuple[str, str, str], float]:
     }
 
 
-def test_every_operation_is_counted_by_what_the_schema_calls_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_operations_are_counted_by_root_field(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [
         ("query Evil7f3 { a: limits { maxProducts } }", ("query", "limits", "ok")),
-        ("{ limits { maxProducts } b: limits { maxImages } }", ("query", "several", "ok")),
-        ("query { ...F } fragment F on Query { limits { maxProducts } }", ("query", "several", "ok")),
+        ("{ limits { maxProducts } b: limits { maxImages } }", ("query", "multiple", "ok")),
+        ("query { ...F } fragment F on Query { limits { maxProducts } }", ("query", "multiple", "ok")),
         ("{ __typename }", ("query", "__typename", "ok")),
-        ("{ noSuchField7f3 }", ("query", "unread", "refused")),
-        ("{ limits { ", ("unread", "unread", "refused")),
-        ("query A { limits { maxProducts } } query B { limits { maxProducts } }", ("unread", "unread", "refused")),
+        ("{ noSuchField7f3 }", ("query", "unknown", "refused")),
+        ("{ limits { ", ("unknown", "unknown", "refused")),
+        ("query A { limits { maxProducts } } query B { limits { maxProducts } }", ("unknown", "unknown", "refused")),
         ('mutation { cancelRequest(input: {id: "req_1"}) { __typename } }', ("mutation", "cancelRequest", "ok")),
     ]
 
-    async def story(api: Api) -> None:
-        for document, expected in documents:
-            before = counted()
+    for document, expected in documents:
+        before = operation_counts()
 
-            await api.answer(document)
+        await api.execute(document)
 
-            after = counted()
-            grown = {key: value - before.get(key, 0) for key, value in after.items() if value != before.get(key, 0)}
-            assert grown == {expected: 1}, document
+        after = operation_counts()
+        increments = {key: value - before.get(key, 0) for key, value in after.items() if value != before.get(key, 0)}
+        assert increments == {expected: 1}, document
 
-        async def broken(*_: Any) -> Any:
-            raise RuntimeError("of our own")
+    async def broken(*_: Any) -> Any:
+        raise RuntimeError("internal")
 
-        monkeypatch.setattr(api.runtime.db, "read", broken)
-        before = counted().get(("query", "requests", "failed"), 0)
-        await api.answer("{ requests { totalCount } }")
-        assert counted()[("query", "requests", "failed")] == before + 1
-
-    run(story)
+    monkeypatch.setattr(api.runtime.db, "read", broken)
+    before = operation_counts().get(("query", "requests", "failed"), 0)
+    await api.execute("{ requests { totalCount } }")
+    assert operation_counts()[("query", "requests", "failed")] == before + 1
 
     roots = [schema._schema.query_type, schema._schema.mutation_type]
-    known = {name for root in roots if root for name in root.fields} | {"several", "unread"}
-    # Other tests of this process have counted too.
-    assert {field for _, field, _ in counted()} <= known | {"__schema", "__type", "__typename"}
+    fields = {name for root in roots if root for name in root.fields} | {"multiple", "unknown"}
+    # Includes counts of other tests in this process.
+    assert {field for _, field, _ in operation_counts()} <= fields | {"__schema", "__type", "__typename"}
 
 
-async def test_whoever_follows_is_counted_while_they_do(api: Api) -> None:
-    def of(name: str) -> float:
+async def test_subscriptions_are_counted(api: Api) -> None:
+    def value(name: str) -> float:
         return REGISTRY.get_sample_value(name) or 0
 
-    before, operations = of("imgproc_graphql_subscriptions_total"), counted()
+    before, counts = value("imgproc_graphql_subscriptions_total"), operation_counts()
     query = 'subscription { requestProgress(id: "req_00000000000000000000000000000000") { id } }'
 
-    answer = await api.http.post("/graphql", json={"query": query}, headers={"Accept": "text/event-stream"})
+    response = await api.http.post("/graphql", json={"query": query}, headers={"Accept": "text/event-stream"})
 
-    assert "NOT_FOUND" in answer.text
-    assert of("imgproc_graphql_subscriptions_total") == before + 1
-    assert of("imgproc_graphql_subscribers") == 0
-    assert counted() == operations
+    assert "NOT_FOUND" in response.text
+    assert value("imgproc_graphql_subscriptions_total") == before + 1
+    assert value("imgproc_graphql_subscribers") == 0
+    assert operation_counts() == counts

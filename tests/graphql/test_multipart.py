@@ -1,8 +1,7 @@
-"""Uploads by the GraphQL multipart request specification: what is refused and how, and what is kept."""
+"""Uploads as the GraphQL multipart request specification defines them: parsing, limits and errors."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -25,25 +24,25 @@ UPLOAD = "mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typen
 PREFLIGHT = {"Apollo-Require-Preflight": "true"}
 
 
-def multipart(operations: Any, places: Any, **files: bytes) -> dict[str, Any]:
+def multipart(operations: Any, file_map: Any, **files: bytes) -> dict[str, Any]:
     def text(value: Any) -> str:
         return value if isinstance(value, str) else json.dumps(value)
 
-    parts = {"operations": (None, text(operations)), "map": (None, text(places))}
+    parts = {"operations": (None, text(operations)), "map": (None, text(file_map))}
     return {"files": parts | {name: ("shop.csv", data, "text/csv") for name, data in files.items()}}
 
 
 OPERATIONS = {"query": UPLOAD, "variables": {"input": {"file": None}}}
 
 
-PLACES = {"f": ["variables.input.file"]}
+FILE_MAP = {"f": ["variables.input.file"]}
 
 
 def body_of(size: int) -> tuple[dict[str, str], bytes]:
-    """Headers and body of an upload whose body has so many bytes."""
+    """Headers and body of an upload whose body has `size` bytes."""
     parts = (
         (b"operations", b"", json.dumps(OPERATIONS).encode() + b"\r\n"),
-        (b"map", b"", json.dumps(PLACES).encode() + b"\r\n"),
+        (b"map", b"", json.dumps(FILE_MAP).encode() + b"\r\n"),
         (b"f", b'; filename="shop.csv"', b""),
     )
     head = b"".join(b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b' % part for part in parts)
@@ -53,79 +52,79 @@ def body_of(size: int) -> tuple[dict[str, str], bytes]:
 
 
 @pytest.mark.parametrize("charset", ["undefined", "punycode", "idna", "unicode_escape", "utf-16", "nonsense"])
-async def test_multipart_is_decoded_with_no_codec_that_a_caller_names(api: Api, charset: str) -> None:
-    # Given a whole upload in the boundary `x`, as httpx would send it,
+async def test_multipart_must_be_utf_8(api: Api, charset: str) -> None:
+    # Given the body of an upload with the boundary `x`,
     whole = api.http.build_request(
         "POST", "/graphql", headers={"content-type": "multipart/form-data; boundary=x"},
-        **multipart(OPERATIONS, PLACES, f=b"x"),
+        **multipart(OPERATIONS, FILE_MAP, f=b"x"),
     )  # fmt: skip
     body = await whole.aread()
 
-    async def answer(named: str) -> httpx.Response:
-        headers = {"content-type": f"multipart/form-data; boundary=x; charset={named}", "GraphQL-Preflight": "1"}
+    async def send(charset: str) -> httpx.Response:
+        headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}", "GraphQL-Preflight": "1"}
         return await api.http.post("/graphql", headers=headers, content=body)
 
     # when its content type names a charset,
-    refused, read = await answer(charset), await answer('"UTF-8"')
+    rejected, accepted = await send(charset), await send('"UTF-8"')
 
-    # then it is that of GraphQL, or none.
-    assert error_of(refused) == (
+    # then only UTF-8 is accepted.
+    assert error_of(rejected) == (
         415,
         "BAD_REQUEST",
-        f"A multipart body is in UTF-8, not in '{charset}'. Leave out its charset.",
+        f"A multipart body must be in UTF-8, not '{charset}'. Omit the charset.",
     )
-    assert read.json()["data"]["uploadCsv"]["__typename"] == "CsvInvalid"
+    assert accepted.json()["data"]["uploadCsv"]["__typename"] == "CsvInvalid"
 
 
-async def test_upload_needs_a_header_that_no_foreign_page_can_send(api: Api) -> None:
-    bare = await api.http.post("/graphql", **multipart(OPERATIONS, PLACES, f=b"x"))
-    named = [
-        await api.http.post("/graphql", headers={name: "1"}, **multipart(OPERATIONS, PLACES, f=b"x"))
+async def test_upload_needs_a_header_against_csrf(api: Api) -> None:
+    without_header = await api.http.post("/graphql", **multipart(OPERATIONS, FILE_MAP, f=b"x"))
+    with_header = [
+        await api.http.post("/graphql", headers={name: "1"}, **multipart(OPERATIONS, FILE_MAP, f=b"x"))
         for name in ("apollo-require-preflight", "X-Apollo-Operation-Name", "GraphQL-Preflight", "X-Requested-With")
     ]
 
-    status, code, message = error_of(bare)
+    status, code, message = error_of(without_header)
     assert (status, code) == (400, "BAD_REQUEST")
     assert message.startswith("A multipart request needs one of the headers Apollo-Require-Preflight,")
-    assert [response.json()["data"]["uploadCsv"]["__typename"] for response in named] == ["CsvInvalid"] * 4
+    assert [response.json()["data"]["uploadCsv"]["__typename"] for response in with_header] == ["CsvInvalid"] * 4
 
 
-async def test_uploads_as_the_specification_has_them(api: Api) -> None:
+async def test_upload_follows_the_specification(api: Api) -> None:
     """https://github.com/jaydenseric/graphql-multipart-request-spec"""
 
-    async def outcome(fields: list[tuple[str, tuple[str | None, Any]]]) -> Any:
+    async def send(fields: list[tuple[str, tuple[str | None, Any]]]) -> Any:
         response = await api.http.post("/graphql", headers=PREFLIGHT, files=fields)
         return response.json()
 
     operations = ("operations", (None, json.dumps(OPERATIONS)))
-    places = ("map", (None, json.dumps(PLACES)))
+    file_map = ("map", (None, json.dumps(FILE_MAP)))
     file = ("f", ("shop.csv", b"x"))
-    answers = [
-        await outcome([operations, places, file]),
-        # Files come last, the specification says; those that came first are there all the same.
-        await outcome([file, places, operations]),
+    bodies = [
+        await send([operations, file_map, file]),
+        # By the specification files come last; other orders are accepted too.
+        await send([file, file_map, operations]),
     ]
 
-    assert answers == [{"data": {"uploadCsv": {"__typename": "CsvInvalid"}}}] * 2
+    assert bodies == [{"data": {"uploadCsv": {"__typename": "CsvInvalid"}}}] * 2
 
 
-async def test_a_batch_of_uploads_is_refused(api: Api) -> None:
+async def test_batch_of_uploads_is_rejected(api: Api) -> None:
     batch = multipart([OPERATIONS, OPERATIONS], {"f": ["0.variables.input.file"]}, f=b"x")
     response = await api.http.post("/graphql", headers=PREFLIGHT, **batch)
 
     assert error_of(response) == (
         400,
         "BAD_REQUEST",
-        "The part `operations` is a list. Batches are not taken: send each operation in a request of its own.",
+        "The part `operations` is a list. Batches are not supported: send each operation in its own request.",
     )
 
 
 @pytest.mark.parametrize(
-    ("operations", "places"),
+    ("operations", "file_map"),
     [
-        ("{", PLACES),
-        ("null", PLACES),
-        ("[]", PLACES),
+        ("{", FILE_MAP),
+        ("null", FILE_MAP),
+        ("[]", FILE_MAP),
         (OPERATIONS, "{"),
         (OPERATIONS, "[]"),
         (OPERATIONS, {"f": "variables.input.file"}),
@@ -139,19 +138,19 @@ async def test_a_batch_of_uploads_is_refused(api: Api) -> None:
         (OPERATIONS, {"f": ["variables.input.file.deeper"]}),
         (OPERATIONS, {"f": ["variables.input.file", "variables.input.file"]}),
         (OPERATIONS, {}),
-        ({"query": UPLOAD}, PLACES),
+        ({"query": UPLOAD}, FILE_MAP),
         ({"query": UPLOAD, "variables": {"input": [None]}}, {"f": ["variables.input.x"]}),
-        ({"query": UPLOAD, "variables": {"input": {"file": "taken"}}}, PLACES),
+        ({"query": UPLOAD, "variables": {"input": {"file": "taken"}}}, FILE_MAP),
         ({"query": UPLOAD, "variables": {"files": [None]}}, {"f": ["variables.files.1"]}),
         ({"query": UPLOAD, "variables": {"files": [None]}}, {"f": ["variables.files.x"]}),
         (OPERATIONS, {"f": ["variables.input.file"], "missing": []}),
         (OPERATIONS, {"f": None}),
-        ("[" * 100_000, PLACES),
+        ("[" * 100_000, FILE_MAP),
         (OPERATIONS, '{"f":' * 100_000),
     ],
 )
-async def test_bad_multipart_is_refused(api: Api, operations: Any, places: Any) -> None:
-    response = await api.http.post("/graphql", headers=PREFLIGHT, **multipart(operations, places, f=b"x"))
+async def test_invalid_multipart_operation_is_rejected(api: Api, operations: Any, file_map: Any) -> None:
+    response = await api.http.post("/graphql", headers=PREFLIGHT, **multipart(operations, file_map, f=b"x"))
 
     assert error_of(response)[:2] == (400, "BAD_REQUEST")
 
@@ -174,46 +173,46 @@ async def test_bad_multipart_is_refused(api: Api, operations: Any, places: Any) 
         ),
     ],
 )
-async def test_unreadable_multipart_is_refused(api: Api, content_type: str, body: bytes) -> None:
+async def test_malformed_multipart_body_is_rejected(api: Api, content_type: str, body: bytes) -> None:
     response = await api.http.post("/graphql", headers=PREFLIGHT | {"Content-Type": content_type}, content=body)
 
     assert error_of(response)[:2] == (400, "BAD_REQUEST")
 
 
-async def test_body_that_was_cut_off_is_told_so_and_nothing_happens(api: Api) -> None:
-    # Given an upload whose last line says that another part follows,
-    files = multipart(OPERATIONS, PLACES, f=b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n")
+async def test_truncated_body_is_rejected_and_creates_no_request(api: Api) -> None:
+    # Given an upload whose closing boundary is missing,
+    files = multipart(OPERATIONS, FILE_MAP, f=b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n")
     whole = api.http.build_request("POST", "/graphql", headers=PREFLIGHT, **files)
 
     # when it is sent,
-    cut = whole.read().removesuffix(b"--\r\n") + b"\r\n"
+    truncated = whole.read().removesuffix(b"--\r\n") + b"\r\n"
     headers = PREFLIGHT | {"Content-Type": whole.headers["content-type"]}
-    response = await api.http.post("/graphql", headers=headers, content=cut)
+    response = await api.http.post("/graphql", headers=headers, content=truncated)
 
-    # then it is refused as incomplete, and nothing came of it.
+    # then it is rejected as incomplete, and no request is created.
     assert error_of(response) == (
         400,
         "BAD_REQUEST",
-        "The multipart body cannot be read. It has no closing boundary, so its end is missing. Send it again.",
+        "The multipart body cannot be read. Its closing boundary is missing. Send the whole body again.",
     )
     assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
 
 
 @pytest.mark.parametrize("file", ["a string", {"name": "x"}, {}, 7, True, None, [None]])
-async def test_upload_given_as_something_else_is_a_clean_error(api: Api, file: Any) -> None:
-    body = await api.answer(UPLOAD, input={"file": file})
+async def test_upload_variable_without_file_is_an_error(api: Api, file: Any) -> None:
+    body = await api.execute(UPLOAD, input={"file": file})
 
     assert body["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
     assert "$input" in body["errors"][0]["message"]
 
 
-async def test_upload_in_the_document_is_a_clean_error(api: Api) -> None:
+async def test_upload_literal_is_an_error(api: Api) -> None:
     for literal in ('"x"', "7", '{name: "x"}', "[]", "x", "null"):
-        body = await api.answer(f"mutation {{ uploadCsv(input: {{file: {literal}}}) {{ __typename }} }}")
+        body = await api.execute(f"mutation {{ uploadCsv(input: {{file: {literal}}}) {{ __typename }} }}")
 
         (error,) = body["errors"]
         assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
-        assert "only be given as a variable" in error["message"] or literal == "null"
+        assert "must be a variable" in error["message"] or literal == "null"
     assert (await api.data("{ requests { totalCount } }"))["requests"]["totalCount"] == 0
 
 
@@ -221,65 +220,65 @@ async def test_files_of_an_upload_are_closed(api: Api, monkeypatch: pytest.Monke
     closed: list[str | None] = []
     close = UploadFile.close
 
-    async def note(self: UploadFile) -> None:
+    async def record(self: UploadFile) -> None:
         closed.append(self.filename)
         await close(self)
 
-    monkeypatch.setattr(UploadFile, "close", note)
+    monkeypatch.setattr(UploadFile, "close", record)
 
-    await api.http.post("/graphql", headers=PREFLIGHT, **multipart(OPERATIONS, PLACES, f=b"x"))
+    await api.http.post("/graphql", headers=PREFLIGHT, **multipart(OPERATIONS, FILE_MAP, f=b"x"))
 
     assert closed == ["shop.csv"]
 
 
-#: Ten times the 10,000 bytes of a file, and what may stand beside it.
-BOUND_BYTES = 100_000 + 1024 * 1024
+#: Ten times the 10,000 bytes of a file, and the margin for the rest.
+MAX_READ_BYTES = 100_000 + 1024 * 1024
 
 
 TOO_LARGE = (
     413,
     "PAYLOAD_TOO_LARGE",
-    "The body is too large: the file in it may have 10,000 bytes, and all the rest of it 1,048,576."
+    "The body is too large: at most 10,000 bytes for the file and 1,048,576 bytes for the rest are allowed."
     " Split the file into smaller ones.",
 )
 
 
-@pytest.mark.parametrize("declared", [True, False])
-async def test_file_over_the_limit_is_told_so_up_to_a_bound(api: Api, declared: bool) -> None:
-    # Given a body as large as any that is read, and one that has one byte more,
-    taken: list[int] = []
+@pytest.mark.parametrize("has_length", [True, False])
+async def test_oversized_file_is_a_typed_error_up_to_a_bound(api: Api, has_length: bool) -> None:
+    # Given a body of the largest size that is read, and one with one byte more,
+    chunks_read: list[int] = []
 
-    async def dripping(body: bytes) -> Any:
+    async def chunks(body: bytes) -> Any:
         for start in range(0, len(body), 64 * 1024):
-            taken.append(start)
+            chunks_read.append(start)
             yield body[start : start + 64 * 1024]
 
     # when they are sent,
-    answers = []
-    for size in (BOUND_BYTES, BOUND_BYTES + 1):
-        taken.clear()
+    responses = []
+    for size in (MAX_READ_BYTES, MAX_READ_BYTES + 1):
+        chunks_read.clear()
         headers, body = body_of(size)
-        length = {"Content-Length": str(size)} if declared else {}
-        answers.append(await api.http.post("/graphql", headers=headers | length, content=dripping(body)))
+        length = {"Content-Length": str(size)} if has_length else {}
+        responses.append(await api.http.post("/graphql", headers=headers | length, content=chunks(body)))
 
-    # then the first is read to its end and answered by the mutation, the other is refused, at once if it can be.
-    assert answers[0].json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
-    assert error_of(answers[1]) == TOO_LARGE
-    assert len(taken) == (0 if declared else 18)
+    # then the mutation answers the first, and the other is rejected, unread if it has a length.
+    assert responses[0].json() == {"data": {"uploadCsv": {"__typename": "UploadTooLarge"}}}
+    assert error_of(responses[1]) == TOO_LARGE
+    assert len(chunks_read) == (0 if has_length else 18)
 
 
-def test_what_is_beyond_the_limit_is_not_kept() -> None:
-    # Given an upload of 1 MB where a file may have 10,000 bytes,
+async def test_bytes_above_the_limit_are_dropped() -> None:
+    # Given an upload of 1 MB with a limit of 10,000 bytes,
     headers, body = body_of(1_000_000)
 
-    async def dripping() -> Any:
+    async def chunks() -> Any:
         for start in range(0, len(body), 1_000):
             yield body[start : start + 1_000]
 
     # when it is parsed,
-    form = asyncio.run(UploadParser(Headers(headers), dripping(), max_file_bytes=10_000).parse())
+    form = await UploadParser(Headers(headers), chunks(), max_file_bytes=10_000).parse()
 
-    # then one byte more than allowed tells that it is too large.
+    # then one byte more than the limit is kept, so that the size check fails.
     file = form["f"]
     assert isinstance(file, UploadFile)
     with file.file:
@@ -287,8 +286,8 @@ def test_what_is_beyond_the_limit_is_not_kept() -> None:
         assert file.file.read() == b"x" * 10_001
 
 
-async def test_all_that_is_kept_is_limited_together(api: Api) -> None:
-    fields = multipart(OPERATIONS | {"extensions": {"x": "y" * 600_000}}, PLACES, f=b"x")
+async def test_total_of_all_parts_is_limited(api: Api) -> None:
+    fields = multipart(OPERATIONS | {"extensions": {"x": "y" * 600_000}}, FILE_MAP, f=b"x")
     fields["files"]["more"] = (None, "y" * 600_000)
 
     too_much = await api.http.post("/graphql", headers=PREFLIGHT, **fields)
@@ -304,7 +303,7 @@ TWICE = {
 
 
 @pytest.mark.parametrize(
-    ("operations", "places", "files", "message"),
+    ("operations", "file_map", "files", "message"),
     [
         (
             TWICE,
@@ -316,23 +315,25 @@ TWICE = {
             TWICE,
             {"f": ["variables.a.file", "variables.b.file"]},
             "f",
-            "`map` names several places. One request can upload one file, in one place.",
+            "`map` has several paths. Upload one file per request, to one path.",
         ),
-        (OPERATIONS, {}, "f", "The file part 'f' is not named in `map`, so it has no place."),
+        (OPERATIONS, {}, "f", "`map` has no path for the file part 'f'."),
         (
             OPERATIONS,
             {"g": ["variables.input.file"]},
             "f",
-            "The file part 'f' is not named in `map`, so it has no place.",
+            "`map` has no path for the file part 'f'.",
         ),
-        (OPERATIONS, PLACES, "", "`map` names the file part 'f', which is missing."),
+        (OPERATIONS, FILE_MAP, "", "`map` names the file part 'f', which is missing."),
     ],
 )
-async def test_one_file_in_one_place(api: Api, operations: Any, places: Any, files: str, message: str) -> None:
+async def test_only_one_file_with_one_path_is_accepted(
+    api: Api, operations: Any, file_map: Any, files: str, message: str
+) -> None:
     csv = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a\n"
 
     response = await api.http.post(
-        "/graphql", headers=PREFLIGHT, **multipart(operations, places, **dict.fromkeys(files, csv))
+        "/graphql", headers=PREFLIGHT, **multipart(operations, file_map, **dict.fromkeys(files, csv))
     )
 
     assert error_of(response) == (400, "BAD_REQUEST", message)
@@ -344,17 +345,17 @@ async def test_one_file_in_one_place(api: Api, operations: Any, places: Any, fil
     ("accept", "status"),
     [("*/*", 413), ("application/json", 413), ("application/graphql-response+json, application/json;q=0.9", 200)],
 )
-async def test_file_over_the_limit_has_a_status_where_the_specification_leaves_the_choice(
+async def test_oversized_file_has_status_413_where_the_specification_allows_it(
     api: Api, accept: str, status: int
 ) -> None:
-    too_large, small = (multipart(OPERATIONS, PLACES, f=b"x" * size) for size in (10_001, 10_000))
+    too_large, small = (multipart(OPERATIONS, FILE_MAP, f=b"x" * size) for size in (10_001, 10_000))
 
-    answers = [
+    responses = [
         await api.http.post("/graphql", headers=PREFLIGHT | {"Accept": accept}, **sent) for sent in (too_large, small)
     ]
 
-    assert [answer.json()["data"]["uploadCsv"]["__typename"] for answer in answers] == [
+    assert [response.json()["data"]["uploadCsv"]["__typename"] for response in responses] == [
         "UploadTooLarge",
         "CsvInvalid",
     ]
-    assert [answer.status_code for answer in answers] == [status, 200]
+    assert [response.status_code for response in responses] == [status, 200]

@@ -1,4 +1,4 @@
-"""Changes: each outcome is a type, and a refusal leaves nothing behind."""
+"""Mutations: each outcome has a type, and a result upload leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -10,47 +10,51 @@ from sqlalchemy import func, select, update
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.graphql.types.inputs import filename
+from gql_imgproc.graphql.types.inputs import clean_filename
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id, new_id
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api
 from tests.support.scenarios import FAILED, claim_product, given_request, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a.jpg\n"
-SUCCESS = "__typename ... on UploadCsvSuccess { replayed request { id status priority csvFilename } warnings { code } }"
-PROBLEM = "... on UserError { message path }"
-GONE = {
+UPLOADED = (
+    "__typename ... on UploadCsvSuccess { replayed request { id status priority csvFilename } warnings { code } }"
+)
+USER_ERROR = "... on UserError { message path }"
+NOT_FOUND = {
     "__typename": "RequestNotFound",
     "message": "Request not found. Check the ID; the request may have been deleted.",
     "path": ["input", "id"],
 }
 
 
-def rows(api: Api) -> list[int]:
-    """How many requests, products and images there are."""
+def count_rows(api: Api) -> list[int]:
+    """Number of requests, products and images."""
     counts = [select(func.count()).select_from(table) for table in (requests, products, images)]
     return api.runtime.db.read_now(
         lambda connection: [connection.execute(statement).scalar_one() for statement in counts]
     )
 
 
-async def change(api: Api, name: str, id: str, fields: str = "") -> dict[str, Any]:
-    """The outcome of a mutation that only names a request."""
+async def mutate(api: Api, name: str, id: str, fields: str = "") -> dict[str, Any]:
+    """The result of a mutation whose input is the ID of a request."""
     type_name = f"{name[0].upper()}{name[1:]}Input"
-    query = f"mutation($input: {type_name}!) {{ {name}(input: $input) {{ __typename {PROBLEM} {fields} }} }}"
-    outcome: dict[str, Any] = (await api.data(query, input={"id": id}))[name]
-    return outcome
+    query = f"mutation($input: {type_name}!) {{ {name}(input: $input) {{ __typename {USER_ERROR} {fields} }} }}"
+    result: dict[str, Any] = (await api.data(query, input={"id": id}))[name]
+    return result
 
 
-async def test_upload_makes_a_request(api: Api) -> None:
-    done = await api.upload(CSV, SUCCESS, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
+async def test_upload_creates_a_request(api: Api) -> None:
+    uploaded = await api.upload(CSV, UPLOADED, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
 
-    snapshot = await api.runtime.db.read(queries.get_request, DEFAULT_TENANT, decode_request_id(done["request"]["id"]))
-    assert done == {
+    snapshot = await api.runtime.db.read(
+        queries.get_request, DEFAULT_TENANT, decode_request_id(uploaded["request"]["id"])
+    )
+    assert uploaded == {
         "__typename": "UploadCsvSuccess",
         "replayed": False,
         "request": {
-            "id": done["request"]["id"],
+            "id": uploaded["request"]["id"],
             "status": "PENDING",
             "priority": "HIGH",
             "csvFilename": "shop.csv",
@@ -58,57 +62,57 @@ async def test_upload_makes_a_request(api: Api) -> None:
         "warnings": [],
     }
     assert snapshot.options == {"quality": 80}
-    assert rows(api) == [1, 1, 1]
+    assert count_rows(api) == [1, 1, 1]
     assert await api.runtime.storage.get(f"requests/{snapshot.id.hex}/input.csv") == CSV
 
 
-async def test_upload_with_a_known_key_gives_the_first_request_again(api: Api) -> None:
-    first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+async def test_repeated_idempotency_key_returns_the_first_request(api: Api) -> None:
+    first = await api.upload(CSV, UPLOADED, idempotencyKey="order 7")
 
-    second = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+    second = await api.upload(CSV, UPLOADED, idempotencyKey="order 7")
 
     assert (first["replayed"], second["replayed"]) == (False, True)
     assert second["request"]["id"] == first["request"]["id"]
-    assert rows(api) == [1, 1, 1]
+    assert count_rows(api) == [1, 1, 1]
 
 
-async def test_upload_with_a_known_key_is_not_looked_at_again(api: Api) -> None:
+async def test_repeated_idempotency_key_ignores_the_rest_of_the_upload(api: Api) -> None:
     # Given an upload with a key,
-    first = await api.upload(CSV, SUCCESS, idempotencyKey="order 7")
+    first = await api.upload(CSV, UPLOADED, idempotencyKey="order 7")
 
-    # when the key comes again, with what would be refused: an address that may not be called, no CSV, too much,
+    # when the key is repeated with a forbidden webhook URL, with a file that is no CSV, and with one that is too large,
     again = [
-        await api.upload(CSV, SUCCESS, idempotencyKey="order 7", webhookUrl="http://127.0.0.1/"),
-        await api.upload(b"x", SUCCESS, idempotencyKey="order 7", webhookUrl="nonsense"),
-        await api.upload(b" " * 20_000, SUCCESS, idempotencyKey="order 7"),
+        await api.upload(CSV, UPLOADED, idempotencyKey="order 7", webhookUrl="http://127.0.0.1/"),
+        await api.upload(b"x", UPLOADED, idempotencyKey="order 7", webhookUrl="nonsense"),
+        await api.upload(b" " * 20_000, UPLOADED, idempotencyKey="order 7"),
     ]
 
-    # then each is answered with the first request.
+    # then each upload returns the first request.
     assert again == [first | {"replayed": True}] * 3
-    assert rows(api) == [1, 1, 1]
+    assert count_rows(api) == [1, 1, 1]
 
 
-async def test_refused_csv_tells_every_problem(api: Api) -> None:
+async def test_invalid_csv_lists_every_error(api: Api) -> None:
     broken = b"S. No.,Product Name,Input Image Urls\n0,,https://shop.example/a.jpg\n2,Sock,ftp://x/y\n"
 
-    refused = await api.upload(
-        broken, f"__typename {PROBLEM} ... on CsvInvalid {{ totalErrors errors {{ row column code message }} }}"
+    result = await api.upload(
+        broken, f"__typename {USER_ERROR} ... on CsvInvalid {{ totalErrors errors {{ row column code message }} }}"
     )
 
-    assert refused["__typename"] == "CsvInvalid"
-    assert refused["message"] == "The CSV file has 3 problems."
-    assert refused["path"] == ["input", "file"]
-    assert refused["totalErrors"] == 3
-    assert [(issue["row"], issue["column"], issue["code"]) for issue in refused["errors"]] == [
+    assert result["__typename"] == "CsvInvalid"
+    assert result["message"] == "The CSV file has 3 problems."
+    assert result["path"] == ["input", "file"]
+    assert result["totalErrors"] == 3
+    assert [(issue["row"], issue["column"], issue["code"]) for issue in result["errors"]] == [
         (2, "S. No.", "SERIAL_NUMBER_INVALID"),
         (2, "Product Name", "PRODUCT_NAME_EMPTY"),
         (3, "Input Image Urls", "IMAGE_URL_INVALID"),
     ]
-    assert rows(api) == [0, 0, 0]
+    assert count_rows(api) == [0, 0, 0]
     assert await api.runtime.storage.list_keys("requests/") == []
 
 
-async def test_addresses_that_are_not_allowed_are_refused_with_their_places_and_the_setting(api: Api) -> None:
+async def test_forbidden_image_urls_are_listed_with_row_and_setting(api: Api) -> None:
     cells = {
         "http://169.254.169.254/x": "NETWORKS",
         '"https://shop.example/a.jpg, http://0x7f.1/b.jpg"': "NETWORKS",
@@ -119,33 +123,33 @@ async def test_addresses_that_are_not_allowed_are_refused_with_their_places_and_
     }
     lines = [f"{number},Shirt,{cell}\n" for number, cell in enumerate(cells, start=1)]
 
-    refused = await api.upload(
+    result = await api.upload(
         ("S. No.,Product Name,Input Image Urls\n" + "".join(lines)).encode(),
         "__typename ... on CsvInvalid { totalErrors errors { row column code message } }",
     )
 
-    assert refused["totalErrors"] == len(cells)
-    for row, (issue, setting) in enumerate(zip(refused["errors"], cells.values(), strict=True), start=2):
+    assert result["totalErrors"] == len(cells)
+    for row, (issue, setting) in enumerate(zip(result["errors"], cells.values(), strict=True), start=2):
         assert (issue["row"], issue["column"]) == (row, "Input Image Urls")
         assert issue["code"] == "IMAGE_URL_FORBIDDEN"
         assert f"IMGPROC_FETCH_ALLOW_{setting}" in issue["message"]
-    assert rows(api) == [0, 0, 0]
+    assert count_rows(api) == [0, 0, 0]
 
 
-async def test_upload_over_the_limit_is_a_typed_refusal(api: Api) -> None:
-    refused = await api.upload(CSV + b" " * 10_000, f"__typename {PROBLEM} ... on UploadTooLarge {{ limitBytes }}")
+async def test_upload_above_the_size_limit_is_a_typed_error(api: Api) -> None:
+    result = await api.upload(CSV + b" " * 10_000, f"__typename {USER_ERROR} ... on UploadTooLarge {{ limitBytes }}")
 
-    assert refused == {
+    assert result == {
         "__typename": "UploadTooLarge",
         "message": "The file is larger than the limit of 10,000 bytes. Split it into smaller files.",
         "path": ["input", "file"],
         "limitBytes": 10_000,
     }
-    assert rows(api) == [0, 0, 0]
+    assert count_rows(api) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("url", "mend"),
+    ("url", "hint"),
     [
         ("", "empty"),
         ("nonsense", "https://"),
@@ -157,17 +161,17 @@ async def test_upload_over_the_limit_is_a_typed_refusal(api: Api) -> None:
         ("http://hook.example:8080/", "IMGPROC_FETCH_ALLOW_PORTS"),
     ],
 )
-async def test_webhook_that_may_not_be_called_is_a_typed_refusal(api: Api, url: str, mend: str) -> None:
-    refused = await api.upload(CSV, f"__typename {PROBLEM}", webhookUrl=url)
+async def test_forbidden_webhook_url_is_a_typed_error(api: Api, url: str, hint: str) -> None:
+    result = await api.upload(CSV, f"__typename {USER_ERROR}", webhookUrl=url)
 
-    assert refused["__typename"] == "WebhookUrlInvalid"
-    assert refused["path"] == ["input", "webhookUrl"]
-    assert mend in refused["message"]
-    assert rows(api) == [0, 0, 0]
+    assert result["__typename"] == "WebhookUrlInvalid"
+    assert result["path"] == ["input", "webhookUrl"]
+    assert hint in result["message"]
+    assert count_rows(api) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("given", "field", "message"),
+    ("input", "field", "message"),
     [
         ({"options": {"quality": 0}}, ["options", "quality"], "quality: must be from 1 to 100."),
         ({"options": {"scale": 1.5}}, ["options", "scale"], "scale: must be from 0.05 to 1."),
@@ -197,21 +201,21 @@ async def test_webhook_that_may_not_be_called_is_a_typed_refusal(api: Api, url: 
         ),
     ],
 )
-async def test_value_out_of_its_range_is_a_coded_error_that_names_its_field(
-    api: Api, given: dict[str, Any], field: list[str], message: str
+async def test_value_out_of_range_is_an_error_with_its_input_path(
+    api: Api, input: dict[str, Any], field: list[str], message: str
 ) -> None:
-    response = await api.send(CSV, SUCCESS, **given)
+    response = await api.send_upload(CSV, UPLOADED, **input)
 
     (error,) = response.json()["errors"]
     assert error["message"] == message
-    # `path` is where the answer lacks its data, as GraphQL has it; the place in the input stands beside the code.
+    # `path` is a path in the response; the path in the input is an extension.
     assert error["path"] == ["uploadCsv"]
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "inputPath": ["input", *field]}
-    assert rows(api) == [0, 0, 0]
+    assert count_rows(api) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"),
+    ("sent", "cleaned"),
     [
         ("shop.csv", "shop.csv"),
         ("/home/me/shop.csv", "shop.csv"),
@@ -230,18 +234,18 @@ async def test_value_out_of_its_range_is_a_coded_error_that_names_its_field(
         ("x" * 300 + ".csv", "x" * 251 + ".csv"),
     ],
 )
-def test_name_of_an_upload_has_no_path(sent: str, kept: str) -> None:
-    assert filename(sent) == kept
+def test_file_name_is_stored_without_path(sent: str, cleaned: str) -> None:
+    assert clean_filename(sent) == cleaned
 
 
-async def test_cancel_stops_a_request_once(api: Api) -> None:
-    done = await api.upload(CSV, SUCCESS)
-    id = done["request"]["id"]
+async def test_request_is_cancelled_once(api: Api) -> None:
+    uploaded = await api.upload(CSV, UPLOADED)
+    id = uploaded["request"]["id"]
 
-    stopped = await change(api, "cancelRequest", id, "... on CancelRequestSuccess { request { status } }")
-    again = await change(api, "cancelRequest", id, "... on RequestAlreadyFinal { status }")
+    cancelled = await mutate(api, "cancelRequest", id, "... on CancelRequestSuccess { request { status } }")
+    again = await mutate(api, "cancelRequest", id, "... on RequestAlreadyFinal { status }")
 
-    assert stopped == {"__typename": "CancelRequestSuccess", "request": {"status": "CANCELLED"}}
+    assert cancelled == {"__typename": "CancelRequestSuccess", "request": {"status": "CANCELLED"}}
     assert again == {
         "__typename": "RequestAlreadyFinal",
         "message": "The request is already CANCELLED and cannot be cancelled.",
@@ -250,16 +254,16 @@ async def test_cancel_stops_a_request_once(api: Api) -> None:
     }
 
 
-async def test_retry_takes_failed_images_up_again(api: Api) -> None:
+async def test_retry_queues_failed_images_again(api: Api) -> None:
     db = api.runtime.db
     request_id = given_request(db, 1)
     record(db, claim_product(db, request_id), 0, FAILED)
     id = encode_global_id(IdPrefix.REQUEST, request_id)
-    early = await change(api, "retryFailedImages", id)
+    early = await mutate(api, "retryFailedImages", id)
     final = update(requests).where(requests.c.id == request_id).values(status=RequestStatus.FAILED)
     db.write_now(lambda connection: connection.execute(final))
 
-    retried = await change(
+    retried = await mutate(
         api, "retryFailedImages", id, "... on RetryFailedImagesSuccess { request { status failedImages } }"
     )
 
@@ -274,33 +278,33 @@ async def test_retry_takes_failed_images_up_again(api: Api) -> None:
 async def test_resend_needs_a_webhook(api: Api) -> None:
     id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
 
-    refused = await change(api, "resendWebhook", id)
+    result = await mutate(api, "resendWebhook", id)
 
-    assert refused["__typename"] == "NoWebhook"
-    assert refused["path"] == ["input", "id"]
+    assert result["__typename"] == "NoWebhook"
+    assert result["path"] == ["input", "id"]
 
 
-async def test_delete_removes_a_final_request_only(api: Api) -> None:
-    id = (await api.upload(CSV, SUCCESS))["request"]["id"]
+async def test_only_a_final_request_is_deleted(api: Api) -> None:
+    id = (await api.upload(CSV, UPLOADED))["request"]["id"]
 
-    early = await change(api, "deleteRequest", id, "... on RequestNotFinal { status }")
-    await change(api, "cancelRequest", id)
-    deleted = await change(api, "deleteRequest", id, "... on DeleteRequestSuccess { deletedId }")
+    early = await mutate(api, "deleteRequest", id, "... on RequestNotFinal { status }")
+    await mutate(api, "cancelRequest", id)
+    deleted = await mutate(api, "deleteRequest", id, "... on DeleteRequestSuccess { deletedId }")
 
     assert (early["__typename"], early["status"]) == ("RequestNotFinal", "PENDING")
     assert deleted == {"__typename": "DeleteRequestSuccess", "deletedId": id}
-    assert rows(api) == [0, 0, 0]
+    assert count_rows(api) == [0, 0, 0]
     assert await api.runtime.storage.list_keys("requests/") == []
 
 
 @pytest.mark.parametrize("name", ["cancelRequest", "retryFailedImages", "resendWebhook", "deleteRequest"])
-async def test_unknown_request_is_a_typed_refusal(api: Api, name: str) -> None:
+async def test_unknown_request_is_a_typed_error(api: Api, name: str) -> None:
     for id in (
         "nonsense",
         encode_global_id(IdPrefix.REQUEST, new_id()),
         encode_global_id(IdPrefix.PRODUCT, new_id()),
     ):
-        assert await change(api, name, id) == GONE
+        assert await mutate(api, name, id) == NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -310,7 +314,7 @@ async def test_unknown_request_is_a_typed_refusal(api: Api, name: str) -> None:
         "a: uploadCsv(input: $input) { __typename } ...f",
     ],
 )
-async def test_one_operation_takes_one_file_in(api: Api, selection: str) -> None:
+async def test_one_upload_per_operation(api: Api, selection: str) -> None:
     query = f"mutation($input: UploadCsvInput!) {{ {selection} }}"
     if "...f" in selection:
         query += " fragment f on Mutation { b: uploadCsv(input: $input) { __typename } }"
@@ -328,7 +332,7 @@ async def test_one_operation_takes_one_file_in(api: Api, selection: str) -> None
     assert response.json() == {
         "errors": [
             {
-                "message": "The operation has `uploadCsv` 2 times. Send one file per request.",
+                "message": "The operation has `uploadCsv` 2 times. Upload one file per request.",
                 "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
             }
         ]

@@ -1,8 +1,7 @@
-"""Pages: cursors both ways, what is before and behind them, and what they count."""
+"""Connections: cursors in both directions, page info, total counts, and the number of statements."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -19,20 +18,20 @@ from tests.support.scenarios import given_request
 
 
 class Statements:
-    """The statements that reach the database while it is open, transactions' begins and ends left out."""
+    """Records the statements sent to the database, without BEGIN and COMMIT."""
 
     def __init__(self, api: Api) -> None:
         self._engine = api.runtime.db._reader
         self.texts: list[str] = []
 
     def __enter__(self) -> Statements:
-        event.listen(self._engine, "before_cursor_execute", self._note)
+        event.listen(self._engine, "before_cursor_execute", self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
-        event.remove(self._engine, "before_cursor_execute", self._note)
+        event.remove(self._engine, "before_cursor_execute", self._record)
 
-    def _note(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def _record(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if not statement.startswith("BEGIN"):
             self.texts.append(statement)
 
@@ -44,7 +43,7 @@ REQUESTS = """query($first: Int, $after: String, $last: Int, $before: String) {
 }"""
 
 
-async def test_connection_goes_both_ways(api: Api) -> None:
+async def test_connection_pages_forward_and_backward(api: Api) -> None:
     newest_first = [encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(5)][::-1]
 
     first = (await api.data(REQUESTS, first=2))["requests"]
@@ -52,7 +51,7 @@ async def test_connection_goes_both_ways(api: Api) -> None:
     third = (await api.data(REQUESTS, first=2, after=second["pageInfo"]["endCursor"]))["requests"]
     back = (await api.data(REQUESTS, last=2, before=third["pageInfo"]["startCursor"]))["requests"]
     whole = (await api.data(REQUESTS))["requests"]
-    none = (await api.data(REQUESTS, first=0))["requests"]
+    empty = (await api.data(REQUESTS, first=0))["requests"]
 
     assert [ids(page) for page in (first, second, third)] == [
         newest_first[:2],
@@ -63,14 +62,14 @@ async def test_connection_goes_both_ways(api: Api) -> None:
     assert ids(whole) == newest_first
     assert [
         (page["pageInfo"]["hasPreviousPage"], page["pageInfo"]["hasNextPage"])
-        for page in (first, second, third, back, whole, none)
+        for page in (first, second, third, back, whole, empty)
     ] == [(False, True), (True, True), (True, False), (True, True), (False, False), (False, True)]
-    assert {page["totalCount"] for page in (first, second, third, back, whole, none)} == {5}
-    assert none["pageInfo"]["startCursor"] is None
+    assert {page["totalCount"] for page in (first, second, third, back, whole, empty)} == {5}
+    assert empty["pageInfo"]["startCursor"] is None
     assert first["edges"][0]["cursor"] == first["pageInfo"]["startCursor"]
 
 
-#: How each list is asked for, and the table that its rows are in.
+#: Query and table of each list.
 LISTS = {
     "requests": ("requests(ARGS) { FIELDS }", requests),
     "requests of a status": ("requests(ARGS, status: PENDING) { FIELDS }", requests),
@@ -83,8 +82,8 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_whether_there_are_more_is_true_whatever_has_gone_since(api: Api, name: str) -> None:
-    asked, table = LISTS[name]
+async def test_page_info_is_correct_after_rows_are_deleted(api: Api, name: str) -> None:
+    selection, table = LISTS[name]
     fields = "pageInfo { hasPreviousPage hasNextPage } edges { cursor }"
 
     db = api.runtime.db
@@ -94,15 +93,14 @@ async def test_whether_there_are_more_is_true_whatever_has_gone_since(api: Api, 
             given_request(db, 1)
 
     async def page(arguments: str) -> dict[str, Any]:
-        query = "query($id: ID!) { node(id: $id) { id } " + asked.replace("ARGS", arguments) + " }"
-        found = await api.data(query.replace("FIELDS", fields), id=encode_global_id(IdPrefix.REQUEST, request_id))
-        holder = found.get("request", found)
-        page: dict[str, Any] = holder["products" if table is products else "requests"]
+        query = "query($id: ID!) { node(id: $id) { id } " + selection.replace("ARGS", arguments) + " }"
+        data = await api.data(query.replace("FIELDS", fields), id=encode_global_id(IdPrefix.REQUEST, request_id))
+        page: dict[str, Any] = data.get("request", data)["products" if table is products else "requests"]
         return page
 
-    async def around(arguments: str) -> tuple[bool, bool, int]:
-        found = await page(arguments)
-        return found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"], len(found["edges"])
+    async def page_info(arguments: str) -> tuple[bool, bool, int]:
+        result = await page(arguments)
+        return result["pageInfo"]["hasPreviousPage"], result["pageInfo"]["hasNextPage"], len(result["edges"])
 
     first, second, _, fourth = [edge["cursor"] for edge in (await page("first: 9"))["edges"]]
     order = {
@@ -113,21 +111,21 @@ async def test_whether_there_are_more_is_true_whatever_has_gone_since(api: Api, 
     }.get(name, table.c.id)
     rows = db.read_now(lambda connection: connection.execute(select(table.c.id).order_by(order)).scalars().all())
 
-    def gone(number: int) -> None:
+    def delete_row(number: int) -> None:
         db.write_now(lambda connection: connection.execute(delete(table).where(table.c.id == rows[number])))
 
-    assert await around(f'first: 2, after: "{first}"') == (True, True, 2)
-    assert await around(f'last: 2, before: "{fourth}"') == (True, True, 2)
-    assert await around(f'first: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
-    assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
-    assert await around(f'first: 1, after: "{first}", before: "{fourth}"') == (True, True, 1)
-    gone(0)
-    assert await around(f'first: 2, after: "{first}"') == (False, True, 2)
-    assert await around(f'first: 2, after: "{second}"') == (True, False, 2)
-    gone(3)
-    assert await around(f'last: 2, before: "{fourth}"') == (False, False, 2)
-    assert await around(f'last: 1, before: "{fourth}"') == (True, False, 1)
-    assert await around(f'last: 9, after: "{first}", before: "{fourth}"') == (False, False, 2)
+    assert await page_info(f'first: 2, after: "{first}"') == (True, True, 2)
+    assert await page_info(f'last: 2, before: "{fourth}"') == (True, True, 2)
+    assert await page_info(f'first: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+    assert await page_info(f'last: 9, after: "{first}", before: "{fourth}"') == (True, True, 2)
+    assert await page_info(f'first: 1, after: "{first}", before: "{fourth}"') == (True, True, 1)
+    delete_row(0)
+    assert await page_info(f'first: 2, after: "{first}"') == (False, True, 2)
+    assert await page_info(f'first: 2, after: "{second}"') == (True, False, 2)
+    delete_row(3)
+    assert await page_info(f'last: 2, before: "{fourth}"') == (False, False, 2)
+    assert await page_info(f'last: 1, before: "{fourth}"') == (True, False, 1)
+    assert await page_info(f'last: 9, after: "{first}", before: "{fourth}"') == (False, False, 2)
 
 
 @pytest.mark.parametrize(
@@ -136,19 +134,19 @@ async def test_whether_there_are_more_is_true_whatever_has_gone_since(api: Api, 
         ("first: 101", "`first` must be from 0 to 100."),
         ("first: -1", "`first` must be from 0 to 100."),
         ("last: 101", "`last` must be from 0 to 100."),
-        ("first: 1, last: 1", "Give `first` or `last`, not both."),
-        ('after: "nonsense"', "The cursor in `after` is not one that this list gave out."),
-        ('before: "W10="', "The cursor in `before` is not one that this list gave out."),
-        # A cursor of another list, and moments that no database has.
-        ('after: "WyJvIiwwXQ=="', "The cursor in `after` is not one that this list gave out."),
-        ('after: "WyJyIixOYU4sIjAxIl0="', "The cursor in `after` is not one that this list gave out."),
-        (f'after: "{"A" * 300}"', "The cursor in `after` is not one that this list gave out."),
-        ('after: "é"', "The cursor in `after` is not one that this list gave out."),
-        ('after: ""', "The cursor in `after` is not one that this list gave out."),
+        ("first: 1, last: 1", "`first` and `last` cannot be combined."),
+        ('after: "nonsense"', "The cursor in `after` is invalid. Pass back a cursor from the same list."),
+        ('before: "W10="', "The cursor in `before` is invalid. Pass back a cursor from the same list."),
+        # A cursor of another list, and times that no database can store.
+        ('after: "WyJvIiwwXQ=="', "The cursor in `after` is invalid. Pass back a cursor from the same list."),
+        ('after: "WyJyIixOYU4sIjAxIl0="', "The cursor in `after` is invalid. Pass back a cursor from the same list."),
+        (f'after: "{"A" * 300}"', "The cursor in `after` is invalid. Pass back a cursor from the same list."),
+        ('after: "é"', "The cursor in `after` is invalid. Pass back a cursor from the same list."),
+        ('after: ""', "The cursor in `after` is invalid. Pass back a cursor from the same list."),
     ],
 )
-async def test_bad_page_is_a_coded_error(api: Api, arguments: str, message: str) -> None:
-    body = await api.answer(f"{{ requests({arguments}) {{ totalCount }} }}")
+async def test_invalid_page_arguments_are_an_error(api: Api, arguments: str, message: str) -> None:
+    body = await api.execute(f"{{ requests({arguments}) {{ totalCount }} }}")
 
     assert body["data"] is None
     assert [(error["message"], error["extensions"]["code"]) for error in body["errors"]] == [
@@ -160,33 +158,33 @@ CURSORS = """query($id: ID!) {
   requests { edges { cursor } } products { edges { cursor } } request(id: $id) { products { edges { cursor } } } }"""
 
 
-async def test_a_cursor_is_good_for_the_list_that_gave_it_out(api: Api) -> None:
+async def test_cursor_is_valid_only_for_its_list(api: Api) -> None:
     id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
     found = await api.data(CURSORS, id=id)
-    of_list = {
+    cursors = {
         "requests": found["requests"]["edges"][0]["cursor"],
         "products": found["products"]["edges"][0]["cursor"],
         "request": found["request"]["products"]["edges"][0]["cursor"],
     }
-    asked = {
+    selections = {
         "requests": "requests(after: $c) { totalCount }",
         "products": "products(after: $c) { totalCount }",
         "request": "request(id: $id) { products(after: $c) { totalCount } }",
     }
 
-    for name, fields in asked.items():
+    for name, fields in selections.items():
         query = "query($c: String, $id: ID!) { node(id: $id) { id } " + fields + " }"
         codes = {
-            giver: [error["extensions"]["code"] for error in body.get("errors", ())]
-            for giver, cursor in of_list.items()
-            if (body := await api.answer(query, c=cursor, id=id))
+            source: [error["extensions"]["code"] for error in body.get("errors", ())]
+            for source, cursor in cursors.items()
+            if (body := await api.execute(query, c=cursor, id=id))
         }
-        assert codes == {giver: [] if giver == name else ["BAD_USER_INPUT"] for giver in of_list}
+        assert codes == {source: [] if source == name else ["BAD_USER_INPUT"] for source in cursors}
 
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("order", ["CREATED_AT_ASC", "CREATED_AT_DESC"])
-async def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(api: Api, backward: bool, order: str) -> None:
+async def test_paging_misses_and_repeats_nothing_while_rows_change(api: Api, backward: bool, order: str) -> None:
     size, bound = (
         ("$last: Int, $before: String", "last: $last, before: $before")
         if backward
@@ -200,102 +198,95 @@ async def test_a_walk_misses_and_repeats_nothing_while_rows_come_and_go(api: Api
     more, edge = ("hasPreviousPage", "startCursor") if backward else ("hasNextPage", "endCursor")
 
     db = api.runtime.db
-    there = [given_request(db, 1) for _ in range(12)]
-    stay = {encode_global_id(IdPrefix.REQUEST, id) for id in there if id != there[5]}
+    request_ids = [given_request(db, 1) for _ in range(12)]
+    unchanged = {encode_global_id(IdPrefix.REQUEST, id) for id in request_ids if id != request_ids[5]}
     seen: list[str] = []
     cursor = None
     for step in range(20):
-        given = {"last": 2, "before": cursor} if backward else {"first": 2, "after": cursor}
-        page = (await api.data(query, **given))["requests"]
+        variables = {"last": 2, "before": cursor} if backward else {"first": 2, "after": cursor}
+        page = (await api.data(query, **variables))["requests"]
         seen += ids(page)
         if not page["pageInfo"][more]:
             break
         cursor = page["pageInfo"][edge]
-        # Meanwhile: a new one, one that has another status, one that the cursor points at and is gone.
+        # Between pages: a new row, a row that changes its status, and a deleted row that the cursor points to.
         given_request(db, 1)
         statement = update(requests).where(requests.c.id == given_request(db, 1))
         db.write_now(lambda connection, s=statement: connection.execute(s.values(status=RequestStatus.FAILED)))
         if step == 2:
-            db.write_now(lambda connection: connection.execute(delete(requests).where(requests.c.id == there[5])))
+            db.write_now(lambda connection: connection.execute(delete(requests).where(requests.c.id == request_ids[5])))
 
     assert len(seen) == len(set(seen))
-    assert stay <= set(seen)
+    assert unchanged <= set(seen)
 
 
-def test_a_page_of_everything_takes_a_fixed_number_of_statements(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+FULL_PAGE = """{ requests(first: 100) { totalCount edges { node { id webhook { status log { at } } warnings { code }
+  options { crop { x } } failure { code } outputCsvUrl
+  products(first: 100) { totalCount pageInfo { hasNextPage endCursor }
+    edges { node { id outputImageUrls images { id error { code } } } } }
+  failed: products(status: FAILED) { totalCount edges { node { id } } } } } } }"""
+
+
+@pytest.mark.parametrize(("requests", "products"), [(12, 10), pytest.param(100, 100, marks=pytest.mark.slow)])
+async def test_page_takes_a_fixed_number_of_statements(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, requests: int, products: int
 ) -> None:
-    # On a busy machine the rows take longer to make than keys are left alone, and to look at those is two statements.
+    # Given an API whose periodic check of keys adds no statements, and whose cost limit admits the page,
     monkeypatch.setattr(context, "WATCH_SECONDS", 3_600.0)
-    # 50,405 and more: raised by whoever can spare two seconds of CPU for one answer.
-    generous = settings.model_copy(update={"max_query_cost": 10**6})
-    nodes: list[Any] = []
+    images = [1, 2, 3, *[1] * (products - 3)]
+    async with opened(settings.model_copy(update={"max_query_cost": 10**6})) as api:
 
-    async def count(api: Api) -> int:
-        with Statements(api) as statements:
-            found = await api.data(
-                """{ requests(first: 100) { totalCount edges { node { id webhook { status log { at } } warnings { code }
-                  options { crop { x } } failure { code } outputCsvUrl
-                  products(first: 100) { totalCount pageInfo { hasNextPage endCursor }
-                    edges { node { id outputImageUrls images { id error { code } } } } }
-                  failed: products(status: FAILED) { totalCount edges { node { id } } } } } } }"""
-            )
-        nodes[:] = [edge["node"] for edge in found["requests"]["edges"]]
-        return len(statements.texts)
+        async def read_page(new_requests: int) -> tuple[int, list[Any]]:
+            for _ in range(new_requests):
+                given_request(api.runtime.db, *images, webhook_url="https://hook.example/")
+            with Statements(api) as statements:
+                data = await api.data(FULL_PAGE)
+            return len(statements.texts), [edge["node"] for edge in data["requests"]["edges"]]
 
-    async def story() -> tuple[int, int]:
-        async with opened(generous) as api:
-            for _ in range(10):
-                given_request(api.runtime.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
-            few = await count(api)
-            for _ in range(90):
-                given_request(api.runtime.db, 1, 2, 3, *[1] * 97, webhook_url="https://hook.example/")
-            return few, await count(api)
+        # when the page has a few requests, and when it has all of them,
+        few, _ = await read_page(requests // 10)
+        many, nodes = await read_page(requests - requests // 10)
 
-    few, many = asyncio.run(story())
-
-    # Requests; webhooks; products of two kinds; images. Every page is the whole list, so nothing is counted.
+    # then both take five: requests, webhooks, products of two kinds, images. Complete pages need no count.
     assert (few, many) == (5, 5)
-    assert len(nodes) == 100
+    assert len(nodes) == requests
     assert {len(node["products"]["edges"]) for node in nodes} == {node["products"]["totalCount"] for node in nodes}
-    assert all(
-        [len(edge["node"]["images"]) for edge in node["products"]["edges"]] == [1, 2, 3, *[1] * 97] for node in nodes
-    )
+    assert all([len(edge["node"]["images"]) for edge in node["products"]["edges"]] == images for node in nodes)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "total", "everywhere", "within"),
+    ("arguments", "total", "all_statements", "request_statements"),
     [
-        # What is not there, and what one page shows, is read once;
+        # A complete page needs no count;
         ("first: 12", 12, 1, 2),
-        # a search asks besides how far it is to look;
+        # a search also reads how far to search;
         ('nameContains: "nothing"', 0, 2, 3),
         ('nameContains: "product 1"', 3, 2, 3),
-        # what does not fit a page is counted.
+        # an incomplete page needs a count.
         ('nameContains: "product 1", first: 2', 3, 4, 4),
         ('nameContains: "product 1", last: 0', 3, 4, 4),
         ("first: 11", 12, 2, 3),
     ],
 )
-async def test_only_what_a_page_does_not_show_is_counted(
-    api: Api, arguments: str, total: int, everywhere: int, within: int
+async def test_total_count_reads_nothing_when_the_page_is_complete(
+    api: Api, arguments: str, total: int, all_statements: int, request_statements: int
 ) -> None:
     request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 12))
     fields = f"products({arguments}) {{ totalCount edges {{ node {{ id }} }} }}"
 
-    with Statements(api) as of_all:
+    with Statements(api) as all_products:
         found = await api.data(f"{{ {fields} }}")
-    with Statements(api) as of_one:
+    with Statements(api) as request_products:
         of_request = (await api.data(f"query($id: ID!) {{ request(id: $id) {{ {fields} }} }}", id=request_id))[
             "request"
         ]
 
     assert (found["products"]["totalCount"], of_request["products"]["totalCount"]) == (total, total)
-    # The request itself is read as well.
-    assert (len(of_all.texts), len(of_one.texts)) == (everywhere, within)
+    # The second also reads the request.
+    assert (len(all_products.texts), len(request_products.texts)) == (all_statements, request_statements)
 
 
-async def test_total_is_counted_only_when_asked_for(api: Api) -> None:
+async def test_total_count_is_read_only_on_request(api: Api) -> None:
     given_request(api.runtime.db, 1)
     given_request(api.runtime.db, 1)
     with Statements(api) as without:
@@ -306,40 +297,40 @@ async def test_total_is_counted_only_when_asked_for(api: Api) -> None:
     assert (len(without.texts), len(with_total.texts)) == (1, 2)
 
 
-async def test_a_search_looks_through_so_many_products_for_a_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_search_reads_a_limited_number_of_products_per_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     fields = """products(nameContains: "product 1", %s) {
       totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { node { productName } } }"""
 
     request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, *[1] * 13))
     monkeypatch.setattr(text_search, "SEARCH_ROWS", 4)
 
-    async def ask(within: str, window: str) -> Any:
+    async def search(within: str, window: str) -> Any:
         data = await api.data(f"{{ {within.replace('ID', request_id)} {fields % window} {'}' * within.count('{')} }}")
         return data.get("request", data)["products"]
 
     for within in ('request(id: "ID") {', ""):
         forward, cursor = [], ""
         while True:
-            page = await ask(within, f"first: 2{cursor}")
+            page = await search(within, f"first: 2{cursor}")
             forward.append([edge["node"]["productName"] for edge in page["edges"]])
-            # Among the first four.
+            # Counted among the first four.
             assert page["totalCount"] == 1 or not within
             if not page["pageInfo"]["hasNextPage"]:
                 break
             cursor = f', after: "{page["pageInfo"]["endCursor"]}"'
         backward, cursor = [], ""
         while True:
-            page = await ask(within, f"last: 2{cursor}")
+            page = await search(within, f"last: 2{cursor}")
             backward.append([edge["node"]["productName"] for edge in page["edges"]])
             if not page["pageInfo"]["hasPreviousPage"]:
                 break
             cursor = f', before: "{page["pageInfo"]["startCursor"]}"'
 
-        # Each once, whatever their order.
+        # Each product once, in any order.
         for pages in (forward, backward):
             assert sorted(name for page in pages for name in page) == [f"product {n}" for n in (1, 10, 11, 12)]
         if not within:
             continue
-        # Products 0 to 3, 4 to 7, 8 to 11 of which a page shows two, and what is left.
+        # Products 0 to 3, 4 to 7, two of 8 to 11, and the rest.
         assert forward == [["product 1"], [], ["product 10", "product 11"], ["product 12"]]
         assert backward == [["product 11", "product 12"], ["product 10"], [], ["product 1"]]

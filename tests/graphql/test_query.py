@@ -1,8 +1,7 @@
-"""Reading: single things, connections both ways, and how many statements it takes."""
+"""Queries: single objects, lists, search, limits."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import Any
 
@@ -17,12 +16,12 @@ from tests.graphql.client import Api, ids, opened
 from tests.support.scenarios import DONE, FAILED, claim_product, given_request, record
 
 
-async def test_node_gives_requests_products_and_images(api: Api) -> None:
+async def test_node_returns_requests_products_and_images(api: Api) -> None:
     request_id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 2))
-    known = await api.data(
+    listed = await api.data(
         "query($id: ID!) { request(id: $id) { products { edges { node { id images { id } } } } } }", id=request_id
     )
-    product = known["request"]["products"]["edges"][0]["node"]
+    product = listed["request"]["products"]["edges"][0]["node"]
 
     found = await api.data(
         """query($request: ID!, $product: ID!, $image: ID!) {
@@ -55,9 +54,9 @@ async def test_node_gives_requests_products_and_images(api: Api) -> None:
     }
 
 
-async def test_unknown_and_foreign_identifiers_give_null(api: Api) -> None:
+async def test_unknown_and_malformed_ids_return_null(api: Api) -> None:
     request_id = given_request(api.runtime.db, 1)
-    foreign = [
+    ids_not_found = [
         "",
         "x",
         "req_",
@@ -68,14 +67,14 @@ async def test_unknown_and_foreign_identifiers_give_null(api: Api) -> None:
     ]
     as_product = encode_global_id(IdPrefix.PRODUCT, request_id)
 
-    for id in [*foreign, as_product, encode_global_id(IdPrefix.IMAGE, request_id)]:
+    for id in [*ids_not_found, as_product, encode_global_id(IdPrefix.IMAGE, request_id)]:
         found = await api.data(
             "query($id: ID!) { node(id: $id) { id } request(id: $id) { id } product(id: $id) { id } }", id=id
         )
         assert found == {"node": None, "request": None, "product": None}
 
 
-async def test_request_shows_what_is_known_of_it(api: Api) -> None:
+async def test_request_shows_its_fields(api: Api) -> None:
     db = api.runtime.db
     request_id = given_request(
         db,
@@ -145,15 +144,15 @@ async def test_request_shows_what_is_known_of_it(api: Api) -> None:
         },
     }
     assert "secret" not in found["request"]["webhook"]["url"]
-    address = f"https://pictures.example/api/image/{request_id.hex}/0-1.jpg"
+    url = f"https://images.example/api/image/{request_id.hex}/0-1.jpg"
     done = products[0]["images"][0]
     failed = products[1]["images"][1]
     assert [product["status"] for product in products] == ["COMPLETED", "PROCESSING"]
-    assert [product["outputImageUrls"] for product in products] == [[address], []]
+    assert [product["outputImageUrls"] for product in products] == [[url], []]
     assert done == {
         "status": "COMPLETED",
         "outcome": "COMPRESSED",
-        "outputUrl": address,
+        "outputUrl": url,
         "inputBytes": 1000,
         "outputBytes": 400,
         "format": "image/jpeg",
@@ -164,17 +163,17 @@ async def test_request_shows_what_is_known_of_it(api: Api) -> None:
     assert failed["error"] == {"code": "HTTP_STATUS", "message": "The host answered 404.", "httpStatus": 404}
 
 
-async def test_final_request_has_its_output_and_its_failure(api: Api) -> None:
+async def test_final_request_has_output_and_failure(api: Api) -> None:
     db = api.runtime.db
     request_id = given_request(db, 1)
-    ended = {
+    final = {
         "status": RequestStatus.FAILED,
         "termination_reason": TerminationReason.DEADLINE,
         "failure_code": RequestFailureCode.DEADLINE,
         "output_name": "output-1.csv",
         "images_per_second": 3.0,
     }
-    statement = update(requests).where(requests.c.id == request_id).values(ended)
+    statement = update(requests).where(requests.c.id == request_id).values(final)
     db.write_now(lambda connection: connection.execute(statement))
     id = encode_global_id(IdPrefix.REQUEST, request_id)
 
@@ -185,17 +184,17 @@ async def test_final_request_has_its_output_and_its_failure(api: Api) -> None:
     )
 
     assert found["request"] == {
-        "outputCsvUrl": f"https://pictures.example/api/download/{id}",
+        "outputCsvUrl": f"https://images.example/api/download/{id}",
         "imagesPerSecond": None,
         "estimatedCompletionAt": None,
         "failure": {
             "code": "DEADLINE",
-            "message": "The deadline of the request passed before all its images were done.",
+            "message": "The deadline of the request passed before all its images were processed.",
         },
     }
 
 
-async def test_requests_by_status_and_order(api: Api) -> None:
+async def test_requests_are_filtered_and_ordered(api: Api) -> None:
     old, new = (encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(2))
 
     found = await api.data(
@@ -239,19 +238,19 @@ async def test_products_of_a_request_are_searched_by_name(api: Api) -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * 201, "a\u0000b"])
-async def test_bad_search_is_a_coded_error(api: Api, text: str) -> None:
+async def test_invalid_search_is_an_error(api: Api, text: str) -> None:
     given_request(api.runtime.db, 1)
-    everywhere = await api.answer("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
-    within = await api.answer(
+    all_products = await api.execute("query($t: String) { products(nameContains: $t) { totalCount } }", t=text)
+    products_of_request = await api.execute(
         "query($t: String) { requests(first: 1) { edges { node { products(nameContains: $t) { totalCount } } } } }",
         t=text,
     )
 
-    for body in (everywhere, within):
+    for body in (all_products, products_of_request):
         assert [error["extensions"]["code"] for error in body["errors"]] == ["BAD_USER_INPUT"]
 
 
-async def test_limits_are_those_in_force(api: Api) -> None:
+async def test_limits_come_from_the_settings(api: Api) -> None:
     found = await api.data(
         "{ limits { maxUploadBytes maxProducts maxImages maxPageSize maxQueryCost"
         " maxDepth maxAliases maxDirectives maxRepeats maxTokens maxDocumentChars } }"
@@ -273,32 +272,30 @@ async def test_limits_are_those_in_force(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "room"),
+    ("query", "cost"),
     [
-        # 5 and 3 of each product with its list; 10 images that are read and have one field.
+        # 5, and 3 per product with its list; 10 images per product are read and have one field.
         ("{ products(first: 12) { edges { node { images { id } } } } }", 5 + 12 * 5 + 120 * (0.4 + 0.6 + 0.1)),
         ("{ products(first: 12) { edges { node { a: images { id } b: images { id } } } } }", 5 + 12 * 8 + 240 * 1.1),
-        # While a product is being worked on, its images tell what its results are.
+        # Until a product is finished, its output URLs are read from its images.
         ("{ products(first: 12) { edges { node { outputImageUrls } } } }", 5 + 12 * 3 + 120 * (0.1 + 0.4)),
         ("{ products(first: 12) { edges { node { inputImageUrls } } } }", 5 + 12 * 3 + 120 * 0.1),
         ("{ requests { edges { node { warnings { row } } } } }", 5 + 20 * 4 + 30 * (0.6 + 0.1)),
     ],
 )
-def test_lists_without_pages_are_bounded_by_the_cost_as_well(settings: Settings, query: str, room: float) -> None:
-    async def answer(max_query_cost: int) -> Any:
+async def test_lists_without_pages_count_against_the_cost_limit(settings: Settings, query: str, cost: float) -> None:
+    async def execute(max_query_cost: int) -> Any:
         async with opened(settings.model_copy(update={"max_query_cost": max_query_cost})) as api:
-            return await api.answer(query)
+            return await api.execute(query)
 
-    async def story() -> tuple[Any, Any]:
-        async with opened(settings) as api:
-            warning = {"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}
-            given_request(api.runtime.db, *[10] * 12, warnings=[warning] * 30)
-        return await answer(math.ceil(room + 0.001)), await answer(math.ceil(room) - 1)
+    async with opened(settings) as api:
+        warning = {"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}
+        given_request(api.runtime.db, *[10] * 12, warnings=[warning] * 30)
 
-    within, over = asyncio.run(story())
+    accepted, refused = await execute(math.ceil(cost + 0.001)), await execute(math.ceil(cost) - 1)
 
-    assert "errors" not in within
-    assert over["data"] is None
-    assert {(error["message"], error["extensions"]["code"]) for error in over["errors"]} == {
-        ("This answer is too large. Ask for smaller pages, or for less of each image.", "BAD_USER_INPUT")
+    assert "errors" not in accepted
+    assert refused["data"] is None
+    assert {(error["message"], error["extensions"]["code"]) for error in refused["errors"]} == {
+        ("The response is too large. Request smaller pages, or fewer fields of each image.", "BAD_USER_INPUT")
     }

@@ -225,13 +225,13 @@ def test_no_document_takes_long(sqlite_url: str, redis_url: str, tmp_path: Path)
     ],
 )
 async def test_a_document_over_a_limit_is_refused_with_a_sentence(api: Api, document: str, message: str) -> None:
-    body = await api.answer(document)
+    body = await api.execute(document)
 
     assert body == {"errors": [{"message": message, "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]}
 
 
 async def test_too_many_tokens_are_a_syntax_error(api: Api) -> None:
-    body = await api.answer("{ " + "a " * MAX_TOKENS + "}")
+    body = await api.execute("{ " + "a " * MAX_TOKENS + "}")
 
     (error,) = body["errors"]
     assert error["message"] == "Syntax Error: Document contains more than 1000 tokens. Parsing aborted."
@@ -240,7 +240,7 @@ async def test_too_many_tokens_are_a_syntax_error(api: Api) -> None:
 
 
 async def test_the_first_faults_are_told_with_their_places(api: Api) -> None:
-    body = await api.answer("{\n" + "\n".join(f"  limitz{n}" for n in range(50)) + "\n}")
+    body = await api.execute("{\n" + "\n".join(f"  limitz{n}" for n in range(50)) + "\n}")
 
     assert [error["locations"] for error in body["errors"][:-1]] == [
         [{"line": 2 + n, "column": 3}] for n in range(MAX_ERRORS)
@@ -265,9 +265,9 @@ def test_the_schema_is_told_only_where_that_is_switched_on(settings: Settings, q
         given = settings.model_copy(update={"introspection": introspection})
         async with opened(given, listening=False) as api:
             return [
-                await api.answer(query),
-                await api.answer('{ __typename node(id: "x") { __typename } }'),
-                await api.answer("{ limitz }"),
+                await api.execute(query),
+                await api.execute('{ __typename node(id: "x") { __typename } }'),
+                await api.execute("{ limitz }"),
             ]
 
     asked, named, misspelt = asyncio.run(story())

@@ -22,17 +22,17 @@ from tests.support.api_clients import ANYBODY
 
 
 class Source:
-    """An execution whose results a test hands out."""
+    """An execution whose results the test provides."""
 
     def __init__(self) -> None:
         self.results: asyncio.Queue[Any] = asyncio.Queue()
-        self.begun = self.ended = 0
+        self.started = self.ended = 0
 
-    def give(self, number: int) -> None:
+    def put(self, number: int) -> None:
         self.results.put_nowait(ExecutionResult({"number": number}, None))
 
-    async def begin(self) -> AsyncGenerator[Any]:
-        self.begun += 1
+    async def start(self) -> AsyncGenerator[Any]:
+        self.started += 1
         return self._run()
 
     async def _run(self) -> AsyncGenerator[Any]:
@@ -49,147 +49,143 @@ def numbers(results: list[Any]) -> list[int]:
     return [result.data["number"] for result in results]
 
 
-def nobody_dismissed(_: object) -> AbstractContextManager[None]:
-    """For those who may stay as long as they like."""
+def never_revoked(_: object) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-async def settle() -> None:
-    """Until everybody has done what can be done."""
+async def run_ready_tasks() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def collected(shares: SharedSubscriptions, source: Source, key: str = "same") -> list[Any]:
-    return [result async for result in shares.follow(key, source.begin, nobody_dismissed)]
+async def collect(subscriptions: SharedSubscriptions, source: Source, key: str = "same") -> list[Any]:
+    return [result async for result in subscriptions.subscribe(key, source.start, never_revoked)]
 
 
-async def test_equal_ones_are_executed_once_and_all_see_every_result() -> None:
-    shares, source = SharedSubscriptions(), Source()
-    followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
-    await settle()
+async def test_equal_subscriptions_are_executed_once() -> None:
+    subscriptions, source = SharedSubscriptions(), Source()
+    subscribers = [asyncio.create_task(collect(subscriptions, source)) for _ in range(3)]
+    await run_ready_tasks()
 
     for number in (1, 2):
-        source.give(number)
-        await settle()
+        source.put(number)
+        await run_ready_tasks()
     source.results.put_nowait(None)
-    seen = await asyncio.gather(*followers)
+    seen = await asyncio.gather(*subscribers)
 
     assert [numbers(results) for results in seen] == [[1, 2]] * 3
-    assert (source.begun, source.ended) == (1, 1)
-    # The very same object, so that it is encoded once.
+    assert (source.started, source.ended) == (1, 1)
+    # The same object, so it is encoded once.
     assert seen[0][1] is seen[1][1] is seen[2][1]
     assert seen[0][1].payload == '{"data":{"number":2}}'
-    assert "same" not in shares
+    assert "same" not in subscriptions
 
 
-async def test_other_ones_are_executed_by_themselves() -> None:
-    shares, one, other = SharedSubscriptions(), Source(), Source()
-    followers = [
-        asyncio.create_task(collected(shares, one, "one")),
-        asyncio.create_task(collected(shares, other, "other")),
+async def test_other_subscriptions_are_executed_separately() -> None:
+    subscriptions, one, other = SharedSubscriptions(), Source(), Source()
+    subscribers = [
+        asyncio.create_task(collect(subscriptions, one, "one")),
+        asyncio.create_task(collect(subscriptions, other, "other")),
     ]
-    await settle()
+    await run_ready_tasks()
 
-    one.give(1)
-    other.give(2)
+    one.put(1)
+    other.put(2)
     for source in (one, other):
         source.results.put_nowait(None)
 
-    assert [numbers(seen) for seen in await asyncio.gather(*followers)] == [[1], [2]]
+    assert [numbers(seen) for seen in await asyncio.gather(*subscribers)] == [[1], [2]]
 
 
-async def test_a_late_one_begins_with_the_newest_result_and_a_slow_one_skips() -> None:
-    shares, source = SharedSubscriptions(), Source()
-    async with aclosing(shares.follow("same", source.begin, nobody_dismissed)) as slow:
+async def test_late_subscriber_starts_with_the_latest_result_and_slow_one_skips() -> None:
+    subscriptions, source = SharedSubscriptions(), Source()
+    async with aclosing(subscriptions.subscribe("same", source.start, never_revoked)) as slow:
         first = asyncio.create_task(anext(slow))
-        await settle()
+        await run_ready_tasks()
         for number in (1, 2, 3):
-            source.give(number)
-            await settle()
+            source.put(number)
+            await run_ready_tasks()
 
-        late = asyncio.create_task(collected(shares, source))
-        await settle()
-        source.give(4)
-        await settle()
+        late = asyncio.create_task(collect(subscriptions, source))
+        await run_ready_tasks()
+        source.put(4)
+        await run_ready_tasks()
         source.results.put_nowait(None)
 
         assert numbers([await first]) == [1]
         assert numbers([result async for result in slow]) == [4]
         assert numbers(await late) == [3, 4]
-    assert source.begun == 1
+    assert source.started == 1
 
 
-async def test_the_last_one_to_leave_ends_it_and_the_next_begins_anew() -> None:
-    shares, source = SharedSubscriptions(), Source()
-    one, other = (shares.follow("same", source.begin, nobody_dismissed) for _ in range(2))
+async def test_last_subscriber_to_leave_ends_the_execution() -> None:
+    subscriptions, source = SharedSubscriptions(), Source()
+    one, other = (subscriptions.subscribe("same", source.start, never_revoked) for _ in range(2))
     waiting = asyncio.create_task(anext(one))
     also_waiting = asyncio.create_task(anext(other))
-    await settle()
-    source.give(1)
+    await run_ready_tasks()
+    source.put(1)
     await asyncio.gather(waiting, also_waiting)
 
     await one.aclose()
     assert source.ended == 0
     await other.aclose()
     assert source.ended == 1
-    assert "same" not in shares
+    assert "same" not in subscriptions
 
-    source.give(2)
+    source.put(2)
     source.results.put_nowait(None)
-    assert numbers(await collected(shares, source)) == [2]
-    assert source.begun == 2
+    assert numbers(await collect(subscriptions, source)) == [2]
+    assert source.started == 2
 
 
-async def test_what_ends_it_by_a_fault_is_logged_once_and_told_to_each(caplog: pytest.LogCaptureFixture) -> None:
-    shares, source = SharedSubscriptions(), Source()
-    followers = [asyncio.create_task(collected(shares, source)) for _ in range(3)]
-    await settle()
-    source.give(1)
-    await settle()
+async def test_exception_is_logged_once_and_sent_to_each_subscriber(caplog: pytest.LogCaptureFixture) -> None:
+    subscriptions, source = SharedSubscriptions(), Source()
+    subscribers = [asyncio.create_task(collect(subscriptions, source)) for _ in range(3)]
+    await run_ready_tasks()
+    source.put(1)
+    await run_ready_tasks()
 
     source.results.put_nowait(ConnectionResetError("of the database"))
-    seen = await asyncio.gather(*followers)
+    seen = await asyncio.gather(*subscribers)
 
-    (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    number = vars(logged)["error_id"]
+    (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    error_id = vars(line)["error_id"]
     assert [numbers(results[:-1]) for results in seen] == [[1]] * 3
     for last in (results[-1] for results in seen):
         assert json.loads(last.payload) == {
             "data": None,
             "errors": [
                 {
-                    "message": "Something went wrong on our side. Give this number to whoever runs the service: "
-                    + number,
+                    "message": f"Internal server error. Contact the operator and quote error ID {error_id}.",
                     "extensions": {"code": "INTERNAL"},
                 }
             ],
         }
     assert source.ended == 1
-    assert "same" not in shares
+    assert "same" not in subscriptions
 
 
-def test_a_refusal_stays_one() -> None:
-    async def story() -> list[Any]:
-        shares, source = SharedSubscriptions(), Source()
-        source.results.put_nowait(PreExecutionError(None, []))
-        source.results.put_nowait(None)
-        return await collected(shares, source)
+async def test_error_before_execution_keeps_its_type() -> None:
+    subscriptions, source = SharedSubscriptions(), Source()
+    source.results.put_nowait(PreExecutionError(None, []))
+    source.results.put_nowait(None)
 
-    (result,) = asyncio.run(story())
+    (result,) = await collect(subscriptions, source)
+
     assert isinstance(result, PreExecutionError)
     assert not isinstance(result, SharedResult)
 
 
-def shared_executions() -> int:
+def count_executions() -> int:
     return sum(task.get_name() == "shared-subscription" for task in asyncio.all_tasks())
 
 
-def inboxes(runtime: Any, request_id: Any) -> int:
+def count_inboxes(runtime: Any, request_id: Any) -> int:
     return len(runtime.hub._inboxes.get(channel(request_id), ()))
 
 
-async def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(server: Server) -> None:
+async def test_equal_subscriptions_share_one_inbox(server: Server) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
     id = encode_global_id(IdPrefix.REQUEST, request_id)
@@ -200,46 +196,46 @@ async def test_watchers_of_one_request_share_one_inbox_whatever_the_transport(se
         await other.subscribe("b", PROGRESS.replace("processedImages", "totalImages"), id=id)
         assert (await other.receive())["payload"]["data"]["requestProgress"]["totalImages"] == 1
 
-        assert inboxes(runtime, request_id) == 2
+        assert count_inboxes(runtime, request_id) == 2
 
         await cancel(runtime, ANYBODY, request_id)
-        ends = [[await one.receive() for _ in range(2)], [await other.receive() for _ in range(4)]]
+        last_messages = [[await one.receive() for _ in range(2)], [await other.receive() for _ in range(4)]]
 
-    assert [(message["id"], message["type"]) for message in ends[0]] == [("a", "next"), ("a", "complete")]
-    assert sorted((message["id"], message["type"]) for message in ends[1]) == [
+    assert [(message["id"], message["type"]) for message in last_messages[0]] == [("a", "next"), ("a", "complete")]
+    assert sorted((message["id"], message["type"]) for message in last_messages[1]) == [
         ("a", "complete"),
         ("a", "next"),
         ("b", "complete"),
         ("b", "next"),
     ]
-    assert inboxes(runtime, request_id) == 0
+    assert count_inboxes(runtime, request_id) == 0
 
 
-async def test_a_mutation_is_executed_as_often_as_it_is_sent(server: Server) -> None:
+async def test_equal_mutations_are_not_shared(server: Server) -> None:
     host, runtime = server
     mutation = "mutation($id: ID!) { cancelRequest(input: {id: $id}) { __typename } }"
     request_id = await given_upload(runtime, 1)
     async with connected(host) as socket:
-        outcomes = []
+        results = []
         for name in ("a", "b"):
             await socket.subscribe(name, mutation, id=encode_global_id(IdPrefix.REQUEST, request_id))
-            answer, _ = [await socket.receive() for _ in range(2)]
-            outcomes.append(answer["payload"]["data"]["cancelRequest"]["__typename"])
+            message, _ = [await socket.receive() for _ in range(2)]
+            results.append(message["payload"]["data"]["cancelRequest"]["__typename"])
 
-    assert outcomes == ["CancelRequestSuccess", "RequestAlreadyFinal"]
+    assert results == ["CancelRequestSuccess", "RequestAlreadyFinal"]
 
 
 @pytest.mark.parametrize("abrupt", [False, True])
-async def test_nothing_is_left_of_a_watcher_that_went_away(server: Server, abrupt: bool) -> None:
+async def test_disconnected_subscriber_leaves_nothing_behind(server: Server, abrupt: bool) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
     async with connected(host) as socket:
         await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         await socket.receive()
-        assert inboxes(runtime, request_id) == 1
+        assert count_inboxes(runtime, request_id) == 1
         if abrupt:
             socket.connection.transport.abort()
 
     async with asyncio.timeout(1):
-        while inboxes(runtime, request_id) or shared_executions():  # noqa: ASYNC110  told by no event
+        while count_inboxes(runtime, request_id) or count_executions():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)

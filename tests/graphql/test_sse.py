@@ -1,4 +1,4 @@
-"""Subscriptions in the answer to an HTTP request: as server-sent events, and as Apollo's parts."""
+"""Subscriptions in an HTTP response: server-sent events, and Apollo's multipart protocol."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gql_imgproc.graphql.sse import with_boundaries
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.commands import cancel
 from tests.graphql.client import Api
-from tests.graphql.live_server import FAULTY, PROGRESS, Server, given_upload
+from tests.graphql.live_server import INVALID_OPERATIONS, PROGRESS, Server, given_upload
 from tests.support.api_clients import ANYBODY
 
-EVENTS = "text/event-stream"
+SSE = "text/event-stream"
 APOLLO = "multipart/mixed;boundary=graphql;subscriptionSpec=1.0, application/json"
 URQL = "application/graphql-response+json, application/json, text/event-stream, multipart/mixed"
 QUERY = "{ limits { maxPageSize } }"
 MUTATION = 'mutation { cancelRequest(input: {id: "nonsense"}) { __typename } }'
-STRAY = 'subscription { requestProgress(id: "nonsense") { id } }'
+UNKNOWN_REQUEST = 'subscription { requestProgress(id: "nonsense") { id } }'
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def database_url(sqlite_url: str) -> str:
 @pytest.mark.parametrize(
     ("accept", "query", "mutation", "subscription"),
     [
-        (EVENTS, EVENTS, EVENTS, EVENTS),
-        (URQL, "application/graphql-response+json", "application/graphql-response+json", EVENTS),
+        (SSE, SSE, SSE, SSE),
+        (URQL, "application/graphql-response+json", "application/graphql-response+json", SSE),
         (APOLLO, "application/json", "application/json", "multipart/mixed"),
         (
             'application/json, multipart/mixed;subscriptionSpec="1.0"',
@@ -51,25 +51,25 @@ def database_url(sqlite_url: str) -> str:
         ("application/json", "application/json", "application/json", None),
     ],
 )
-async def test_only_what_needs_a_stream_gets_one(
+async def test_only_subscriptions_get_a_stream(
     api: Api, accept: str, query: str, mutation: str, subscription: str | None
 ) -> None:
-    answers = [
+    responses = [
         await api.http.post("/graphql", json={"query": text}, headers={"Accept": accept})
-        for text in (QUERY, MUTATION, STRAY)
+        for text in (QUERY, MUTATION, UNKNOWN_REQUEST)
     ]
 
-    kinds = [answer.headers["content-type"].partition(";")[0] for answer in answers]
-    assert kinds == [query, mutation, subscription or "application/json"]
-    assert [answer.status_code for answer in answers] == [200, 200, 200 if subscription else 400]
-    assert "INTERNAL" not in "".join(answer.text for answer in answers)
+    types = [response.headers["content-type"].partition(";")[0] for response in responses]
+    assert types == [query, mutation, subscription or "application/json"]
+    assert [response.status_code for response in responses] == [200, 200, 200 if subscription else 400]
+    assert "INTERNAL" not in "".join(response.text for response in responses)
 
 
-@pytest.mark.parametrize("accept", [EVENTS, APOLLO, URQL])
-async def test_by_get_nothing_is_changed(api: Api, accept: str) -> None:
+@pytest.mark.parametrize("accept", [SSE, APOLLO, URQL])
+async def test_mutation_by_get_is_rejected(api: Api, accept: str) -> None:
     query, mutation, subscription = [
         await api.http.get("/graphql", params={"query": text}, headers={"Accept": accept})
-        for text in (QUERY, MUTATION, STRAY)
+        for text in (QUERY, MUTATION, UNKNOWN_REQUEST)
     ]
 
     assert '"maxPageSize":100' in query.text
@@ -80,66 +80,66 @@ async def test_by_get_nothing_is_changed(api: Api, accept: str) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "code"),
-    [*FAULTY, ({"query": STRAY}, "NOT_FOUND")],
+    [*INVALID_OPERATIONS, ({"query": UNKNOWN_REQUEST}, "NOT_FOUND")],
 )
-async def test_errors_of_an_operation_are_an_event(api: Api, operation: dict[str, Any], code: str) -> None:
-    answer = await api.http.post("/graphql", json=operation, headers={"Accept": EVENTS})
+async def test_error_of_an_operation_is_an_event(api: Api, operation: dict[str, Any], code: str) -> None:
+    response = await api.http.post("/graphql", json=operation, headers={"Accept": SSE})
 
-    event, end = answer.text.rstrip("\n").split("\n\n")
+    event, end = response.text.rstrip("\n").split("\n\n")
     (error,) = json.loads(event.removeprefix("event: next\ndata: "))["errors"]
-    assert (answer.status_code, error["extensions"]["code"]) == (200, code)
+    assert (response.status_code, error["extensions"]["code"]) == (200, code)
     assert end == "event: complete\ndata: "
 
 
-@pytest.mark.parametrize("accept", [EVENTS, APOLLO])
-async def test_what_is_no_operation_is_refused_before_a_stream_begins(api: Api, accept: str) -> None:
+@pytest.mark.parametrize("accept", [SSE, APOLLO])
+async def test_invalid_body_is_rejected_before_the_stream_starts(api: Api, accept: str) -> None:
     bodies = (b"", b"null", b"[]", b"{}", b'{"query": 7}', b"\xff", b"[" * 100_000)
 
     headers = {"Accept": accept, "Content-Type": "application/json"}
     for body in bodies:
-        answer = await api.http.post("/graphql", content=body, headers=headers)
+        response = await api.http.post("/graphql", content=body, headers=headers)
 
-        assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json"), body
-        assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+        assert (response.status_code, response.headers["content-type"]) == (400, "application/json"), body
+        assert response.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
 
 
 @pytest.mark.parametrize(
-    ("accept", "sign"),
-    [(EVENTS, b": ping\n\n"), (APOLLO, b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql")],
+    ("accept", "heartbeat"),
+    [(SSE, b": ping\n\n"), (APOLLO, b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql")],
 )
-async def test_a_stream_without_news_gives_signs_of_life(
-    server: Server, monkeypatch: pytest.MonkeyPatch, accept: str, sign: bytes
+async def test_idle_stream_sends_heartbeats(
+    server: Server, monkeypatch: pytest.MonkeyPatch, accept: str, heartbeat: bytes
 ) -> None:
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.02)
     host, runtime = server
     request_id = await given_upload(runtime, 1)
-    async with watching(host, accept, encode_global_id(IdPrefix.REQUEST, request_id)) as answer:
-        seen, stopped = b"", False
-        async for data in answer.aiter_bytes():
-            seen += data
-            if seen.count(sign) > 3 and not stopped:
+    async with subscribed(host, accept, encode_global_id(IdPrefix.REQUEST, request_id)) as response:
+        received, stopped = b"", False
+        async for data in response.aiter_bytes():
+            received += data
+            if received.count(heartbeat) > 3 and not stopped:
                 stopped = True
                 await cancel(runtime, ANYBODY, request_id)
 
-    assert seen.count(b"PENDING") == seen.count(b"CANCELLED") == 1
-    # A comment may follow the last event, but nothing the last part.
-    end = b"event: complete\ndata: \n\n" if accept == EVENTS else b"--graphql--\r\n"
-    assert (seen.replace(sign, b"") if accept == EVENTS else seen).endswith(end)
+    assert received.count(b"PENDING") == received.count(b"CANCELLED") == 1
+    # A heartbeat may follow the last event, but nothing may follow the last part.
+    end = b"event: complete\ndata: \n\n" if accept == SSE else b"--graphql--\r\n"
+    assert (received.replace(heartbeat, b"") if accept == SSE else received).endswith(end)
 
 
-@pytest.mark.parametrize("accept", [EVENTS, APOLLO])
-async def test_nothing_is_left_of_a_client_that_is_gone(server: Server, accept: str) -> None:
+@pytest.mark.parametrize("accept", [SSE, APOLLO])
+async def test_disconnected_client_leaves_nothing_behind(server: Server, accept: str) -> None:
     host, runtime = server
     identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
-    # Given a service that has been used before,
-    async with watching(host, accept, identifier) as answer:
-        await anext(answer.aiter_bytes())
+    # Given a server with an earlier subscription,
+    async with subscribed(host, accept, identifier) as response:
+        await anext(response.aiter_bytes())
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+        while runtime.hub._inboxes:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     before = asyncio.all_tasks()
 
-    # when a client that watches breaks its connection,
+    # when a subscribed client drops its connection,
     body = json.dumps({"query": PROGRESS, "variables": {"id": identifier}}).encode()
     reader, writer = await asyncio.open_connection(*host.split(":"))
     head = f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nContent-Type: application/json\r\n"
@@ -148,28 +148,28 @@ async def test_nothing_is_left_of_a_client_that_is_gone(server: Server, accept: 
     assert [len(inboxes) for inboxes in runtime.hub._inboxes.values()] == [1]
     writer.transport.abort()
 
-    # then a second later nothing is left of it.
+    # then its inbox and its tasks are gone within a second.
     async with asyncio.timeout(1):
         while runtime.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
-async def watching(host: str, accept: str, id: str) -> AsyncIterator[httpx.Response]:
+async def subscribed(host: str, accept: str, id: str) -> AsyncIterator[httpx.Response]:
     operation = {"query": PROGRESS, "variables": {"id": id}}
     async with (
         asyncio.timeout(10),
         httpx.AsyncClient(base_url=f"http://{host}") as client,
-        client.stream("POST", "/graphql", json=operation, headers={"Accept": accept}) as answer,
+        client.stream("POST", "/graphql", json=operation, headers={"Accept": accept}) as response,
     ):
-        yield answer
+        yield response
 
 
 @pytest.mark.parametrize(
     "accept",
     ["text/event-stream", "application/graphql-response+json, application/json, text/event-stream, multipart/mixed"],
 )
-async def test_progress_as_events(server: Server, accept: str) -> None:
+async def test_progress_over_sse(server: Server, accept: str) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
     await cancel(runtime, ANYBODY, request_id)
@@ -193,71 +193,70 @@ async def test_progress_as_events(server: Server, accept: str) -> None:
         'multipart/mixed;subscriptionSpec="1.0", application/json',
     ],
 )
-async def test_progress_as_apollo_asks_for_it(server: Server, accept: str) -> None:
+async def test_progress_over_multipart(server: Server, accept: str) -> None:
     host, runtime = server
-    # Given a request that has ended,
+    # Given a final request,
     request_id = await given_upload(runtime, 1)
     ended = await cancel(runtime, ANYBODY, request_id)
 
-    # when its progress is asked for as Apollo's clients do,
+    # when an Apollo client subscribes to it,
     operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
     async with httpx.AsyncClient(base_url=f"http://{host}") as client:
-        answer = await client.post("/graphql", json=operation, headers={"Accept": accept})
+        response = await client.post("/graphql", json=operation, headers={"Accept": accept})
 
-    # then every byte is as the protocol has it: a sign of life, the state, the end.
+    # then the bytes follow the protocol: a heartbeat, the state, the end.
     state = (
         b'{"payload":{"data":{"requestProgress":{"status":"CANCELLED","sequence":%d,"processedImages":0}}}}'
         % ended.sequence
     )
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
-    assert answer.content == (
+    assert response.status_code == 200
+    assert response.headers["content-type"] == 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+    assert response.content == (
         b"--graphql\r\nContent-Type: application/json\r\n\r\n{}\r\n"
         b"--graphql\r\nContent-Type: application/json\r\n\r\n%b\r\n"
         b"--graphql--\r\n" % state
     )
 
-    # and any reader of multipart bodies finds just these parts in it.
+    # and a multipart parser finds exactly these parts.
     message = BytesParser().parsebytes(
-        b"Content-Type: " + answer.headers["content-type"].encode() + b"\r\n\r\n" + answer.content
+        b"Content-Type: " + response.headers["content-type"].encode() + b"\r\n\r\n" + response.content
     )
     assert message.defects == []
     assert [part.get_payload() for part in message.get_payload()] == ["{}", state.decode()]
 
 
-async def test_a_part_for_apollo_is_whole_as_soon_as_it_is_there(server: Server) -> None:
+async def test_multipart_part_is_followed_by_its_boundary(server: Server) -> None:
     host, runtime = server
-    # Given a client of a request under way, which takes a part for whole when it sees the boundary behind it,
+    # Given an open request, and a client that processes a part when it receives the following boundary,
     request_id = await given_upload(runtime, 1)
     operation = {"query": PROGRESS, "variables": {"id": encode_global_id(IdPrefix.REQUEST, request_id)}}
     headers = {"Accept": "multipart/mixed;subscriptionSpec=1.0, application/json"}
-    seen, stopped = b"", False
+    received, stopped = b"", False
     async with (
         asyncio.timeout(10),
         httpx.AsyncClient(base_url=f"http://{host}") as client,
-        client.stream("POST", "/graphql", json=operation, headers=headers) as answer,
+        client.stream("POST", "/graphql", json=operation, headers=headers) as response,
     ):
-        # when the state has come, the boundary has come too, though nothing follows;
-        async for data in answer.aiter_bytes():
-            seen += data
-            if not stopped and b"PENDING" in seen and seen.endswith(b"\r\n--graphql"):
+        # when the state arrives, its boundary arrives too, although no part follows;
+        async for data in response.aiter_bytes():
+            received += data
+            if not stopped and b"PENDING" in received and received.endswith(b"\r\n--graphql"):
                 stopped = True
                 await cancel(runtime, ANYBODY, request_id)
 
-    # then nothing comes after the end.
-    assert seen.startswith(b"--graphql\r\n")
-    assert seen.endswith(b"\r\n--graphql--\r\n")
-    assert seen.count(b"--graphql--") == 1
-    assert b"CANCELLED" in seen
+    # and nothing follows the end.
+    assert received.startswith(b"--graphql\r\n")
+    assert received.endswith(b"\r\n--graphql--\r\n")
+    assert received.count(b"--graphql--") == 1
+    assert b"CANCELLED" in received
 
 
-def test_nothing_follows_the_end_for_apollo() -> None:
+async def test_nothing_follows_the_end_of_a_multipart_stream() -> None:
     async def stream() -> AsyncIterator[str]:
         yield "\r\nfirst\r\n--graphql"
         yield "--\r\n"
-        yield "\r\na sign of life that was waiting its turn\r\n--graphql"
+        yield "\r\na late heartbeat\r\n--graphql"
 
-    async def collected() -> list[str]:
-        return [part async for part in with_boundaries(stream)]
+    parts = [part async for part in with_boundaries(stream)]
 
-    assert "".join(asyncio.run(collected())) == "--graphql\r\nfirst\r\n--graphql--\r\n"
+    assert "".join(parts) == "--graphql\r\nfirst\r\n--graphql--\r\n"

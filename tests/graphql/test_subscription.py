@@ -1,4 +1,4 @@
-"""Live progress."""
+"""Subscription `requestProgress`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import pytest
 
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests.commands import cancel
-from tests.graphql.live_server import PROGRESS, Server, connected, given_picture_done, given_upload
+from tests.graphql.live_server import PROGRESS, Server, connected, finish_image, given_upload
 from tests.support.api_clients import ANYBODY
 
 
-async def test_progress_begins_with_the_state_and_ends_after_the_final_one(server: Server) -> None:
+async def test_progress_starts_with_the_current_state_and_ends_after_the_final_one(server: Server) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 2)
     async with connected(host) as socket:
         await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         first = await socket.receive()
 
-        await given_picture_done(runtime, request_id)
+        await finish_image(runtime, request_id)
         second = await socket.receive()
         await cancel(runtime, ANYBODY, request_id)
         rest = [await socket.receive()]
@@ -37,7 +37,7 @@ async def test_progress_begins_with_the_state_and_ends_after_the_final_one(serve
     ["nonsense", encode_global_id(IdPrefix.REQUEST, new_id()), encode_global_id(IdPrefix.PRODUCT, new_id())],
     ids=["nonsense", "request", "product"],
 )
-async def test_unknown_request_is_a_coded_error(server: Server, id: str) -> None:
+async def test_unknown_request_is_an_error(server: Server, id: str) -> None:
     host, _ = server
     async with connected(host) as socket:
         await socket.subscribe("a", PROGRESS, id=id)

@@ -1,4 +1,4 @@
-"""GraphQL over WebSockets, frame by frame.
+"""GraphQL over WebSocket, frame by frame.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from starlette.websockets import WebSocket, WebSocketState
 from starlette.websockets import WebSocketDisconnected as SocketClosed
@@ -30,7 +31,8 @@ from gql_imgproc.graphql.websocket import Socket, SocketHandler
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.commands import cancel
 from gql_imgproc.settings import Settings
-from tests.graphql.live_server import FAULTY, PROGRESS, Server, connected, given_picture_done, given_upload
+from tests.graphql.client import served
+from tests.graphql.live_server import INVALID_OPERATIONS, PROGRESS, Server, connected, finish_image, given_upload
 from tests.support.api_clients import ANYBODY
 
 LIMITS = "{ limits { maxPageSize } }"
@@ -44,81 +46,84 @@ def database_url(sqlite_url: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _clients_are_no_news(caplog: pytest.LogCaptureFixture) -> Any:
-    """Nothing that a client says is a fault of the service."""
+def _no_logged_errors(caplog: pytest.LogCaptureFixture) -> Any:
+    """No message of a client may cause an internal error."""
     yield
     assert [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize("protocols", [None, ["graphql-ws"], ["soap"]])
-async def test_other_protocols_are_not_spoken(server: Server, protocols: list[str] | None) -> None:
+async def test_other_subprotocols_are_rejected(server: Server, protocols: list[str] | None) -> None:
     host, _ = server
     async with connected(host, begin=False, protocols=protocols) as socket:
         assert socket.connection.subprotocol is None
-        assert await socket.closed() == 4406
+        assert await socket.close_code() == 4406
 
 
-async def test_the_protocol_is_found_among_others(server: Server) -> None:
+async def test_subprotocol_is_selected_among_others(server: Server) -> None:
     host, _ = server
     async with connected(host, protocols=["graphql-ws", "graphql-transport-ws"]) as socket:
         assert socket.connection.subprotocol == "graphql-transport-ws"
 
 
-async def test_page_of_another_host_is_refused_and_our_own_is_not(server: Server) -> None:
+async def test_only_pages_of_the_own_origin_may_connect(server: Server) -> None:
     host, _ = server
     for origin in ("https://evil.example", "null", f"http://{host}.evil.example"):
-        with pytest.raises(InvalidStatus) as refused:
+        with pytest.raises(InvalidStatus) as error:
             async with connected(host, origin=origin):
                 pass
-        assert refused.value.response.status_code == 403
-    # A client that is no browser has no origin.
-    for own in ("https://pictures.example", f"http://{host}", None):
+        assert error.value.response.status_code == 403
+    # Clients other than browsers send no origin.
+    for own in ("https://images.example", f"http://{host}", None):
         async with connected(host, origin=own):
             pass
 
 
-async def test_a_silent_socket_is_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_socket_without_connection_init_is_closed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "SOCKET_INIT_SECONDS", 0.05)
-    host, _ = server
-    async with connected(host, begin=False) as silent, connected(host) as greeted:
-        assert await silent.closed() == 4408
-        assert await greeted.said() == []
+    async with (
+        served(settings) as (host, _),
+        connected(host, begin=False) as silent,
+        connected(host) as initialized,
+    ):
+        assert await silent.close_code() == 4408
+        assert await initialized.drain() == []
 
 
-@pytest.mark.parametrize("greeting", [{}, {"payload": None}, {"payload": {"token": "x"}}])
-async def test_a_socket_is_greeted_once(server: Server, greeting: dict[str, Any]) -> None:
+@pytest.mark.parametrize("init", [{}, {"payload": None}, {"payload": {"token": "x"}}])
+async def test_second_connection_init_closes_the_socket(server: Server, init: dict[str, Any]) -> None:
     host, _ = server
     async with connected(host, begin=False) as socket:
-        await socket.send(type="connection_init", **greeting)
+        await socket.send(type="connection_init", **init)
         assert await socket.receive() == {"type": "connection_ack"}
 
-        await socket.send(type="connection_init", **greeting)
-        assert await socket.closed() == 4429
+        await socket.send(type="connection_init", **init)
+        assert await socket.close_code() == 4429
 
 
-async def test_operation_before_the_greeting_closes_the_socket(server: Server) -> None:
+async def test_operation_before_connection_init_closes_the_socket(server: Server) -> None:
     host, _ = server
     async with connected(host, begin=False) as socket:
         await socket.subscribe("a", LIMITS)
 
-        assert await socket.closed() == 4401
+        assert await socket.close_code() == 4401
 
 
-async def test_signs_of_life(server: Server) -> None:
+async def test_pings_and_pongs(server: Server) -> None:
     host, _ = server
     async with connected(host, begin=False) as socket:
-        # Pings are answered with what they brought, even before the greeting;
+        # Pings are answered with their payload, even before connection_init;
         await socket.send(type="ping")
         await socket.send(type="ping", payload={"at": 7})
-        # pongs that nobody asked for are not.
+        # unsolicited pongs are ignored.
         await socket.send(type="pong")
         await socket.send(type="pong", payload={"at": 7})
 
-        assert await socket.said() == [{"type": "pong"}, {"type": "pong", "payload": {"at": 7}}]
+        assert await socket.drain() == [{"type": "pong"}, {"type": "pong", "payload": {"at": 7}}]
 
 
-#: What is no message of a client's.
-NO_MESSAGES: tuple[str | bytes, ...] = (
+#: Invalid messages.
+INVALID_MESSAGES: tuple[str | bytes, ...] = (
     b'{"type": "ping"}',
     "",
     "{",
@@ -149,15 +154,15 @@ NO_MESSAGES: tuple[str | bytes, ...] = (
 )
 
 
-async def test_message_that_is_none_closes_the_socket(server: Server) -> None:
+async def test_invalid_message_closes_the_socket(server: Server) -> None:
     host, _ = server
     closed = {}
-    for text in NO_MESSAGES:
+    for text in INVALID_MESSAGES:
         async with connected(host) as socket:
             await socket.connection.send(text)
-            closed[text] = await socket.closed()
+            closed[text] = await socket.close_code()
 
-    assert closed == dict.fromkeys(NO_MESSAGES, 4400)
+    assert closed == dict.fromkeys(INVALID_MESSAGES, 4400)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +173,9 @@ async def test_message_that_is_none_closes_the_socket(server: Server) -> None:
         (b"\xc1\x81", b" ", CloseCode.PROTOCOL_ERROR),
         (b"\x80\x81", b" ", CloseCode.PROTOCOL_ERROR),
     ],
-    ids=["no UTF-8", "too large", "of an extension", "end without a beginning"],
+    ids=["not UTF-8", "too large", "extension bit", "continuation without a start"],
 )
-async def test_frame_that_is_none_closes_the_socket_and_what_runs_on_it(
+async def test_invalid_frame_closes_the_socket_and_ends_its_operations(
     server: Server, head: bytes, payload: bytes, code: CloseCode
 ) -> None:
     host, runtime = server
@@ -179,23 +184,23 @@ async def test_frame_that_is_none_closes_the_socket_and_what_runs_on_it(
         await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         assert (await socket.receive())["type"] == "next"
 
-        # Masked with zeros.
+        # With a mask of zeros.
         socket.connection.transport.write(head + bytes(4) + payload)
 
-        assert await socket.closed() == code
+        assert await socket.close_code() == code
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+        while runtime.hub._inboxes:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
-async def test_queries_and_mutations_are_answered_once(server: Server) -> None:
+async def test_query_and_mutation_get_one_result(server: Server) -> None:
     host, _ = server
     async with connected(host) as socket:
-        query = await socket.answer("a", LIMITS)
-        mutation = await socket.answer("a", 'mutation { cancelRequest(input: {id: "nonsense"}) { __typename } }')
-        failed = await socket.answer("a", "{ requests(first: 101) { totalCount } }")
-        # A socket has no files.
-        upload = await socket.answer("a", UPLOAD, input={"file": "shop.csv"})
+        query = await socket.execute("a", LIMITS)
+        mutation = await socket.execute("a", 'mutation { cancelRequest(input: {id: "nonsense"}) { __typename } }')
+        failed = await socket.execute("a", "{ requests(first: 101) { totalCount } }")
+        # A WebSocket cannot upload files.
+        upload = await socket.execute("a", UPLOAD, input={"file": "shop.csv"})
 
     end = {"id": "a", "type": "complete"}
     assert query == [{"id": "a", "type": "next", "payload": {"data": {"limits": {"maxPageSize": 100}}}}, end]
@@ -208,34 +213,32 @@ async def test_queries_and_mutations_are_answered_once(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "code"),
-    [*FAULTY, ({"query": ""}, "GRAPHQL_VALIDATION_FAILED")],
+    [*INVALID_OPERATIONS, ({"query": ""}, "GRAPHQL_VALIDATION_FAILED")],
 )
-async def test_a_faulty_operation_leaves_its_neighbours_alone(
-    server: Server, payload: dict[str, Any], code: str
-) -> None:
+async def test_invalid_operation_does_not_affect_others(server: Server, payload: dict[str, Any], code: str) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
     async with connected(host) as socket:
-        # Given an operation under way,
-        await socket.subscribe("good", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
+        # Given a running operation,
+        await socket.subscribe("valid", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         assert (await socket.receive())["type"] == "next"
 
-        # when another one is faulty,
-        await socket.send(id="bad", type="subscribe", payload=payload)
-        bad = await socket.receive()
+        # when another one is invalid,
+        await socket.send(id="invalid", type="subscribe", payload=payload)
+        error = await socket.receive()
 
-        # then it alone ends, its name is free again, and the first goes on.
-        assert (bad["id"], bad["type"]) == ("bad", "error")
-        assert [error["extensions"]["code"] for error in bad["payload"]] == [code]
-        assert (await socket.answer("bad", LIMITS))[-1]["type"] == "complete"
+        # then only that one ends, its ID can be used again, and the first keeps running.
+        assert (error["id"], error["type"]) == ("invalid", "error")
+        assert [each["extensions"]["code"] for each in error["payload"]] == [code]
+        assert (await socket.execute("invalid", LIMITS))[-1]["type"] == "complete"
         await cancel(runtime, ANYBODY, request_id)
         rest = [await socket.receive(), await socket.receive()]
-        assert [message["id"] for message in rest] == ["good", "good"]
+        assert [message["id"] for message in rest] == ["valid", "valid"]
         assert rest[-1]["type"] == "complete"
 
 
 @pytest.mark.parametrize("name", ["a", "a" * 1_000])
-async def test_a_name_is_for_one_operation_at_a_time(server: Server, name: str) -> None:
+async def test_duplicate_operation_id_closes_the_socket(server: Server, name: str) -> None:
     host, runtime = server
     request_id = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
     async with connected(host) as socket:
@@ -244,78 +247,77 @@ async def test_a_name_is_for_one_operation_at_a_time(server: Server, name: str) 
 
         await socket.subscribe(name, LIMITS)
 
-        assert await socket.closed() == 4409
+        assert await socket.close_code() == 4409
 
 
-async def test_nothing_is_said_of_what_the_client_has_completed(server: Server) -> None:
+async def test_completed_operation_gets_no_messages(server: Server) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 2)
     identifier = encode_global_id(IdPrefix.REQUEST, request_id)
     async with connected(host) as socket:
-        # Given two operations that watch the same request,
-        for name in ("left", "kept"):
+        # Given two subscriptions to the same request,
+        for name in ("completed", "running"):
             await socket.subscribe(name, PROGRESS, id=identifier)
             assert (await socket.receive())["type"] == "next"
 
-        # when the client completes one, and something that never was,
-        await socket.send(id="left", type="complete")
+        # when the client completes one of them, and an unknown operation,
+        await socket.send(id="completed", type="complete")
         await socket.send(id="nonsense", type="complete")
-        assert await socket.said() == []
-        await given_picture_done(runtime, request_id)
+        assert await socket.drain() == []
+        await finish_image(runtime, request_id)
 
-        # then the news come to the other alone, and the name is free again.
-        news = await socket.receive()
-        assert (news["id"], news["type"]) == ("kept", "next")
-        assert (await socket.answer("left", LIMITS))[-1] == {"id": "left", "type": "complete"}
+        # then only the other gets the next state, and the ID can be used again.
+        message = await socket.receive()
+        assert (message["id"], message["type"]) == ("running", "next")
+        assert (await socket.execute("completed", LIMITS))[-1] == {"id": "completed", "type": "complete"}
         await cancel(runtime, ANYBODY, request_id)
         rest = [await socket.receive(), await socket.receive()]
-        assert [(message["id"], message["type"]) for message in rest] == [("kept", "next"), ("kept", "complete")]
-        assert await socket.said() == []
+        assert [(message["id"], message["type"]) for message in rest] == [("running", "next"), ("running", "complete")]
+        assert await socket.drain() == []
 
 
-async def test_operations_of_one_socket_are_limited(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_operations_per_socket_is_limited(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_OPERATIONS_PER_SOCKET", 2)
-    host, runtime = server
-    identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
-    async with connected(host) as socket, connected(host) as other:
+    async with served(settings) as (host, app), connected(host) as socket, connected(host) as other:
+        identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(app.state.runtime, 1))
         # Given a socket at its limit,
         for name in ("a", "b"):
             await socket.subscribe(name, PROGRESS, id=identifier)
             assert (await socket.receive())["type"] == "next"
 
-        # when it asks for more,
-        (refused,) = await socket.answer("c", LIMITS)
+        # when it starts another operation,
+        (message,) = await socket.execute("c", LIMITS)
 
-        # then that is refused, until there is room; other sockets have room of their own.
-        (error,) = refused["payload"]
+        # then that is an error until one completes. Other sockets have their own limit.
+        (error,) = message["payload"]
         assert error["extensions"] == {"code": "TOO_MANY_OPERATIONS"}
         assert error["message"] == (
-            "This socket has 2 operations under way, its limit. Complete some, or open another socket."
+            "This socket has 2 running operations, the limit. Complete some, or open another socket."
         )
-        assert len(await other.answer("c", LIMITS)) == 2
+        assert len(await other.execute("c", LIMITS)) == 2
         await socket.send(id="a", type="complete")
-        assert len(await socket.answer("c", LIMITS)) == 2
+        assert len(await socket.execute("c", LIMITS)) == 2
 
-        # A name that is taken is wrong all the same.
+        # At the limit too, a duplicate ID closes the socket.
         await socket.subscribe("d", PROGRESS, id=identifier)
         assert (await socket.receive())["type"] == "next"
         await socket.subscribe("d", LIMITS)
-        assert await socket.closed() == 4409
+        assert await socket.close_code() == 4409
 
 
-async def test_nothing_is_left_of_a_client_that_is_gone(server: Server) -> None:
+async def test_disconnected_client_leaves_nothing_behind(server: Server) -> None:
     host, runtime = server
     identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
-    # Given a service that has been used before,
+    # Given a server with an earlier subscription,
     async with connected(host) as socket:
         await socket.subscribe("a", PROGRESS, id=identifier)
         await socket.receive()
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes:  # noqa: ASYNC110 - looked at from outside
+        while runtime.hub._inboxes:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     before = asyncio.all_tasks()
 
-    # when a client watches three times over and its connection breaks,
+    # when a client with three subscriptions drops its connection,
     async with connected(host) as socket:
         for name in ("a", "b", "c"):
             await socket.subscribe(name, PROGRESS, id=identifier)
@@ -323,19 +325,19 @@ async def test_nothing_is_left_of_a_client_that_is_gone(server: Server) -> None:
         assert len(runtime.hub._inboxes) == 1
         socket.connection.transport.abort()
 
-    # then a second later nothing is left of it.
+    # then its inbox and its tasks are gone within a second.
     async with asyncio.timeout(1):
         while runtime.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
 
-async def test_nothing_is_said_to_a_closed_socket() -> None:
-    # Given a socket whose client sends on although its time to begin is over,
+async def test_nothing_is_sent_to_a_closed_socket() -> None:
+    # Given a socket whose client keeps sending after its init timeout,
     frames: list[Any] = []
-    said = iter([{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": PING} for _ in range(2))])
+    events = iter([{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": PING} for _ in range(2))])
 
     async def receive() -> Any:
-        return next(said)
+        return next(events)
 
     async def send(frame: Any) -> None:
         frames.append(frame)
@@ -353,7 +355,7 @@ async def test_nothing_is_said_to_a_closed_socket() -> None:
     with pytest.raises(WebSocketDisconnected):
         await handler.handle_message(json.loads(PING))
 
-    # then the close is the last that it says, and that once; its reason fits.
+    # then it sends one close frame and nothing after it; the reason is cut to fit.
     accepted, pong, closed = frames
     assert (accepted["type"], json.loads(pong["text"])) == ("websocket.accept", {"type": "pong"})
     assert (closed["code"], closed["reason"]) == (4408, "é" * 61)
@@ -366,44 +368,44 @@ JSON = st.recursive(
     max_leaves=5,
 )
 QUERIES = ("{ __typename }", "{", "", "{ nonsense }", "query A { __typename } query B { __typename }", PROGRESS)
-NAMES = st.sampled_from("abcde")
+IDS = st.sampled_from("abcde")
 OPERATIONS = st.fixed_dictionaries(
     {"query": st.sampled_from(QUERIES)}, optional={"operationName": st.sampled_from(["A", "C", None])}
 )
-#: What a client may say.
-GOOD = (
-    st.fixed_dictionaries({"type": st.just("subscribe"), "id": NAMES, "payload": OPERATIONS})
-    | st.fixed_dictionaries({"type": st.just("complete"), "id": NAMES})
+#: Valid messages.
+VALID = (
+    st.fixed_dictionaries({"type": st.just("subscribe"), "id": IDS, "payload": OPERATIONS})
+    | st.fixed_dictionaries({"type": st.just("complete"), "id": IDS})
     | st.fixed_dictionaries({"type": st.sampled_from(["ping", "pong"])}, optional={"payload": st.just({"at": 7})})
 )
-#: What looks like it.
+#: Messages that are almost valid.
 ODD = JSON | st.fixed_dictionaries(
     {"type": st.sampled_from(["connection_init", "subscribe", "complete", "ping", "pong", "next"]) | JSON},
     optional={
-        "id": NAMES | JSON,
+        "id": IDS | JSON,
         "payload": JSON | st.fixed_dictionaries({"query": JSON}, optional={"variables": JSON, "extensions": JSON}),
     },
 )
-SETTINGS, TRANSPORT = Settings(_env_file=None, rate_operations="0", rate_subscriptions="0"), GraphQLEndpoint()
+SETTINGS, ENDPOINT = Settings(_env_file=None, rate_operations="0", rate_subscriptions="0"), GraphQLEndpoint()
 
 
-@settings(deadline=None)
-@given(st.lists(GOOD, max_size=6), st.lists(ODD, max_size=2), st.booleans())
-def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
-    good: list[Any], odd: list[Any], greet: bool
+@hypothesis_settings(deadline=None)
+@given(st.lists(VALID, max_size=6), st.lists(ODD, max_size=2), st.booleans())
+def test_any_messages_are_answered_or_close_the_socket_with_a_code(
+    valid: list[Any], odd: list[Any], with_init: bool
 ) -> None:
-    said = [{"type": "connection_init"}] * greet + good + odd
+    messages = [{"type": "connection_init"}] * with_init + valid + odd
 
-    async def story() -> list[Any]:
+    async def handle() -> list[Any]:
         frames: list[Any] = []
-        told = iter([{"type": "websocket.receive", "text": json.dumps(message)} for message in said])
+        events = iter([{"type": "websocket.receive", "text": json.dumps(message)} for message in messages])
 
         async def receive() -> Any:
-            # Between two messages others have a moment; before the client leaves, what is under way has an end.
-            message = next(told, {"type": "websocket.disconnect", "code": 1006})
-            for _ in range(1 if "text" in message else 100):
+            # Lets other tasks run between messages; before the client leaves, operations can end.
+            event = next(events, {"type": "websocket.disconnect", "code": 1006})
+            for _ in range(1 if "text" in event else 100):
                 await asyncio.sleep(0)
-            return message
+            return event
 
         async def send(frame: Any) -> None:
             frames.append(frame)
@@ -411,13 +413,13 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
         raw = WebSocket({"type": "websocket"}, receive, send)
         raw.client_state = WebSocketState.CONNECTED
         await raw.accept()
-        runtime = cast(Any, SimpleNamespace(db=None, rates=None, settings=SETTINGS))
+        runtime = cast(Any, SimpleNamespace(db=None, rate_limiter=None, settings=SETTINGS))
         context = Context(AppState(runtime, AnonymousAccess.ALWAYS), None, raw)
-        handler = SocketHandler(TRANSPORT, Socket(TRANSPORT, raw, raw), context, None, schema, timedelta(seconds=9))
+        handler = SocketHandler(ENDPOINT, Socket(ENDPOINT, raw, raw), context, None, schema, timedelta(seconds=9))
         await handler.handle()
         return frames[1:]
 
-    frames = asyncio.run(story())
+    frames = asyncio.run(handle())
 
     closed = [frame for frame in frames if frame["type"] == "websocket.close"]
     assert [frame["code"] for frame in closed] in ([], [4400], [4401], [4409], [4429])
@@ -427,15 +429,15 @@ def test_whatever_a_client_says_it_is_answered_or_closed_with_a_code(
 
 
 @pytest.mark.parametrize("error", [SocketClosed("closed"), WebSocketDisconnected()])
-def test_a_socket_that_is_closed_under_an_operation_is_no_fault(error: Exception) -> None:
+async def test_socket_closed_during_an_operation_is_not_logged(error: Exception) -> None:
     handler = object.__new__(SocketHandler)
     handler.task_logger = logging.getLogger("socket")
 
-    # That nothing of it is logged is seen to for every test here.
-    asyncio.run(handler.handle_task_exception(error))
+    # The fixture `_no_logged_errors` asserts that nothing is logged.
+    await handler.handle_task_exception(error)
 
 
-def test_an_operation_that_its_client_has_ended_can_end() -> None:
+def test_operation_completed_by_the_client_can_end() -> None:
     handler = object.__new__(SocketHandler)
     handler.operations = {}
 
