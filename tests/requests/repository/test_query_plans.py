@@ -13,6 +13,7 @@ from sqlalchemy import Connection, event, select, text
 
 from gql_imgproc.access import audit_log, key_repository
 from gql_imgproc.database.engine import Database
+from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.database.tables import metadata, products
 from gql_imgproc.enums import AuditAction, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
@@ -28,6 +29,7 @@ from gql_imgproc.requests.repository import (
 )
 from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.transitions import FinalState
+from tests.conftest import empty_database
 from tests.support.scenarios import FAILED, given_request
 
 CREATED_AT, ID = 1_700_000_000.0, UUID(int=1 << 100)
@@ -151,10 +153,22 @@ def grows_with_the_table(step: str) -> bool:
     )
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def read_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Database, UUID]]:
+    """A database with one request; tests that only read share it."""
+    with empty_database(request, tmp_path_factory.mktemp("plans")) as url:
+        upgrade(url)
+        opened = Database(url)
+        yield opened, given_request(opened, 1)
+        opened.close()
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_read_through_an_index(database: Database, name: str, window: str) -> None:
-    request_id = given_request(database, 1)
+def test_page_is_read_through_an_index(read_database: tuple[Database, UUID], name: str, window: str) -> None:
+    database, request_id = read_database
     key, read = PAGES[name]
     page_window = WINDOWS[window](key)
 
@@ -172,8 +186,10 @@ def test_page_is_read_through_an_index(database: Database, name: str, window: st
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("name", FILTERED_BY_STATUS)
-def test_page_filtered_by_status_reads_only_that_status(database: Database, name: str, window: str) -> None:
-    request_id = given_request(database, 1)
+def test_page_filtered_by_status_reads_only_that_status(
+    read_database: tuple[Database, UUID], name: str, window: str
+) -> None:
+    database, request_id = read_database
     key, read = PAGES[name]
 
     found = steps(database, lambda connection: read(connection, WINDOWS[window](key), [request_id]))
@@ -183,8 +199,8 @@ def test_page_filtered_by_status_reads_only_that_status(database: Database, name
     assert [step for step in through if "status" not in step.replace("_status_", "")] == []
 
 
-def test_full_table_scan_is_detected(database: Database) -> None:
-    given_request(database, 1)
+def test_full_table_scan_is_detected(read_database: tuple[Database, UUID]) -> None:
+    database, _ = read_database
 
     found = steps(
         database,
@@ -194,8 +210,8 @@ def test_full_table_scan_is_detected(database: Database) -> None:
     assert any(grows_with_the_table(step) for step in found)
 
 
-def test_images_of_products_are_read_through_an_index(database: Database) -> None:
-    request_id = given_request(database, 1)
+def test_images_of_products_are_read_through_an_index(read_database: tuple[Database, UUID]) -> None:
+    database, request_id = read_database
 
     found = steps(database, lambda connection: queries.images_of_products(connection, DEFAULT_TENANT, [request_id]))
 
