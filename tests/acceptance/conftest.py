@@ -31,7 +31,12 @@ def environment(**settings: str) -> dict[str, str]:
 def run_refused(*arguments: str, **settings: str) -> str:
     """Runs a command that must fail with one line; that line."""
     done = subprocess.run(
-        [*COMMAND, *arguments], env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *arguments],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=READY_S,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stdout == ""

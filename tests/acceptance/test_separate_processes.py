@@ -13,7 +13,7 @@ import pytest
 
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.server_address import check_port
-from tests.acceptance.conftest import COMMAND, environment, run_refused
+from tests.acceptance.conftest import COMMAND, READY_S, environment, run_refused
 from tests.acceptance.test_observability import free_port
 
 pytestmark = pytest.mark.acceptance
@@ -95,7 +95,7 @@ def test_schema_in_the_repository_is_the_exported_one() -> None:
 
 
 def wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         try:
             if httpx.get(f"{url}/readyz", trust_env=False).is_success:

@@ -221,8 +221,8 @@ def test_listening_for_other_machines_requires_a_key_or_a_flag(tmp_path: Path) -
     line = run_refused("up", "--host", "0.0.0.0", "--port", "0", DATA_DIR=str(tmp_path), LOG_LEVEL="warning")
 
     assert line == (
-        "gql-imgproc: Listening on 0.0.0.0 lets other machines in, so callers are asked for an API key, and there is"
-        " none yet. Make one with `gql-imgproc keys create`, or add --allow-anonymous to ask nobody\n"
+        "gql-imgproc: Listening on 0.0.0.0 admits other machines, so callers need an API key, and there is none yet."
+        " Create one with `gql-imgproc keys create`, or add --allow-anonymous to require none\n"
     )
 
 
