@@ -15,7 +15,6 @@ from gql_imgproc import log
 from gql_imgproc.net.loopback import is_loopback
 from gql_imgproc.settings import load
 from gql_imgproc.standalone.data_dir import check_writable
-from gql_imgproc.standalone.preflight import anonymous_policy, check_keys
 from gql_imgproc.standalone.server_address import check_port, reachable_url
 from gql_imgproc.standalone.worker_command import worker_command, worker_environment
 from gql_imgproc.system.process import cpu_count
@@ -71,19 +70,18 @@ def api(
     host: Host = HOST, port: Port = PORT, allow_anonymous: AllowAnonymous = False, unchecked: SkipChecks = False
 ) -> None:
     """Run only the API. It needs Redis, and workers with the same database and storage."""
+    from gql_imgproc.standalone import preflight
     from gql_imgproc.web import server
     from gql_imgproc.web.app import create_app
 
     settings = load()
     log.set_up(settings.log_level, settings.log_format)
     is_local = is_loopback(host)
-    anonymous = anonymous_policy(host, allow_anonymous=allow_anonymous)
+    anonymous = preflight.anonymous_policy(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
     if not unchecked:
-        from gql_imgproc.standalone import preflight
-
         asyncio.run(preflight.check_dependencies(settings))
-        check_keys(settings.database, host, anonymous)
+        preflight.check_keys(settings.database, host, anonymous)
     if not settings.is_set("public_url"):
         settings = load(public_url=reachable_url(host, port))
     if settings.introspection == "auto":
