@@ -14,7 +14,7 @@ from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageErro
 from gql_imgproc.metrics import LEASES_LOST
 from gql_imgproc.requests.errors import CsvChanged
 from gql_imgproc.requests.lease import lease_request
-from gql_imgproc.requests.limits import tenant_limits
+from gql_imgproc.requests.limits import accepted_csv_limits
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
 from gql_imgproc.requests.repository import create, transitions
 from gql_imgproc.requests.repository.create import NewProduct
@@ -69,7 +69,7 @@ async def _insert_rows(runtime: Runtime, lease: RequestLease, file: BinaryIO) ->
     first, end = request.ingested_products, request.total_products
     rows = await runtime.run_csv_io(_skip_rows, file, first)
     for start in range(first, end, CHUNK_PRODUCTS):
-        chunk = await runtime.run_csv_io(_take, rows, min(CHUNK_PRODUCTS, end - start))
+        chunk = await runtime.run_csv_io(_read_products, rows, min(CHUNK_PRODUCTS, end - start))
         if len(chunk) < min(CHUNK_PRODUCTS, end - start):
             raise CsvChanged
         snapshot = await runtime.db.write(create.insert_chunk, lease, chunk, lease_s)
@@ -77,23 +77,23 @@ async def _insert_rows(runtime: Runtime, lease: RequestLease, file: BinaryIO) ->
         if start == first:
             await enqueue_workers(runtime, request.id, request.priority)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-    if await runtime.run_csv_io(_take, rows, 1):
+    if await runtime.run_csv_io(_read_products, rows, 1):
         raise CsvChanged
 
 
 def read_chunk(file: BinaryIO, count: int) -> list[NewProduct]:
     """The first rows of a checked CSV."""
-    return _take(_skip_rows(file, 0), count)
+    return _read_products(_skip_rows(file, 0), count)
 
 
 def _skip_rows(file: BinaryIO, count: int) -> Iterator[ProductRow]:
     file.seek(0)
-    rows = read_rows(file, tenant_limits())
+    rows = read_rows(file, accepted_csv_limits())
     next(islice(rows, count, count), None)
     return rows
 
 
-def _take(rows: Iterator[ProductRow], count: int) -> list[NewProduct]:
+def _read_products(rows: Iterator[ProductRow], count: int) -> list[NewProduct]:
     return [
         NewProduct(row.position, row.serial_number, row.product_name, row.image_urls) for row in islice(rows, count)
     ]

@@ -13,7 +13,7 @@ from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageErro
 from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS
 from gql_imgproc.requests.lease import lease_request
-from gql_imgproc.requests.limits import tenant_limits
+from gql_imgproc.requests.limits import accepted_csv_limits
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_out
 from gql_imgproc.requests.repository import queries, retry, transitions, webhook_outbox
 from gql_imgproc.requests.repository.output_rows import read_output_rows
@@ -29,7 +29,7 @@ from gql_imgproc.storage.temporary_file import temporary_file
 log = logging.getLogger(__name__)
 
 #: Products whose results are read in one query while the output CSV is written.
-RESULTS_PAGE = 1_000
+RESULTS_PAGE_PRODUCTS = 1_000
 
 
 async def finish(runtime: Runtime, request_id: UUID) -> None:
@@ -155,7 +155,9 @@ async def _store_output(runtime: Runtime, lease: RequestLease, request: Snapshot
     try:
         with temporary_file() as source, temporary_file() as output:
             await runtime.storage.download(input_key(request.id), source)
-            await runtime.run_csv_io(write_output, source, output, tenant_limits(), _results(runtime, request))
+            await runtime.run_csv_io(
+                write_output, source, output, accepted_csv_limits(), _read_results(runtime, request)
+            )
             # The same headers as in our own responses: a bucket may serve the object directly.
             headers = ObjectHeaders(
                 OUTPUT_TYPE, OUTPUT_CACHE, content_disposition(output_filename(request.csv_filename))
@@ -168,11 +170,11 @@ async def _store_output(runtime: Runtime, lease: RequestLease, request: Snapshot
     return name
 
 
-def _results(runtime: Runtime, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
+def _read_results(runtime: Runtime, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
     """URLs and errors of the images of each product, in the order of the CSV."""
     public_url = runtime.settings.public_url
-    for start in range(0, request.total_products, RESULTS_PAGE):
-        for images in runtime.db.read_now(read_output_rows, request.id, start, RESULTS_PAGE):
+    for start in range(0, request.total_products, RESULTS_PAGE_PRODUCTS):
+        for images in runtime.db.read_now(read_output_rows, request.id, start, RESULTS_PAGE_PRODUCTS):
             yield (
                 [public_url + image_path(request.id, name) if name else None for name, _ in images],
                 [error for _, error in images],

@@ -18,7 +18,7 @@ def csv_limits(settings: Settings) -> CsvLimits:
     )
 
 
-def tenant_limits() -> CsvLimits:
+def accepted_csv_limits() -> CsvLimits:
     """No limits, for a CSV that was accepted: it stays readable when the settings are lowered later."""
     unlimited = 2**31
     return CsvLimits(max_products=unlimited, max_images=unlimited, max_columns=unlimited, max_field_chars=unlimited)
