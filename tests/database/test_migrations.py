@@ -211,6 +211,7 @@ def test_interrupted_migration_can_run_again(
     database.close()
 
 
+@pytest.mark.slow
 def test_replicas_can_migrate_at_once(empty_database_url: str, tmp_path: Path) -> None:
     number = 4
     environment = {**os.environ, "IMGPROC_DATABASE_URL": empty_database_url, "PYTHONPATH": os.pathsep.join(sys.path)}
