@@ -38,7 +38,7 @@ UPLOAD = """mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typ
 REQUEST = """query($id: ID!) { request(id: $id) { status outputCsvUrl webhook { url status attempts log { error } }
   products { edges { node { outputImageUrls } } } } }"""
 ADMIN = """{ viewer { name tenant } apiKeys { edges { node { publicId name scopes } } }
-  auditLog { edges { node { action actor address details { name value } } } } }"""
+  auditLog { edges { node { action actor ipAddress details { name value } } } } }"""
 CREATE = 'mutation { createApiKey(input: {name: "made over GraphQL"}) { ... on CreateApiKeySuccess { secret } } }'
 #: Consecutive characters of a secret that count as a leak.
 MIN_LEAK_CHARS = 10
