@@ -56,7 +56,7 @@ def test_exit_status_reports_the_outcome_of_the_upload(
     assert invalid.returncode == 1
     for words in ("S. No.", "SERIAL_NUMBER_INVALID", "PRODUCT_NAME_EMPTY", "IMAGE_URL_INVALID"):
         assert words in invalid.stderr
-    assert sorted(path.name for path in tmp_path.glob("*out*.csv")) == ["valid-output.csv", "mixed-out.csv"]
+    assert sorted(path.name for path in tmp_path.glob("*out*.csv")) == ["mixed-out.csv", "valid-output.csv"]
     assert not (tmp_path / "none.csv").exists()
 
 
