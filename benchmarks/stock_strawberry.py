@@ -1,4 +1,4 @@
-"""Our schema behind Strawberry's own schema class and ASGI app: `python -m benchmarks.stock_strawberry PORT`."""
+"""The schema in Strawberry's own schema class and ASGI app: `python -m benchmarks.stock_strawberry PORT`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.mutation import Mutation
 from gql_imgproc.graphql.query import Query
 from gql_imgproc.graphql.subscription import Subscription
-from gql_imgproc.graphql.types import enums  # noqa: F401  # importing it describes the enums of the ground floor
+from gql_imgproc.graphql.types import enums  # noqa: F401  # the import describes the enums
 from gql_imgproc.graphql.types.scalars import SCALARS
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import anonymous_caller
 from gql_imgproc.settings import load
 
 
-class Stock(GraphQL[Context, None]):
+class StockEndpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         return Context(request.app.state.app_state, anonymous_caller("", is_unlimited=True))
 
@@ -42,12 +42,12 @@ def app() -> Starlette:
             yield
 
     config = StrawberryConfig(scalar_map=SCALARS)
-    door: Any = Stock(
+    endpoint: Any = StockEndpoint(
         strawberry.Schema(Query, Mutation, Subscription, config=config),
         graphql_ide=None,
         multipart_uploads_enabled=True,
     )
-    return Starlette(routes=[Route("/graphql", door), WebSocketRoute("/graphql", door)], lifespan=lifespan)
+    return Starlette(routes=[Route("/graphql", endpoint), WebSocketRoute("/graphql", endpoint)], lifespan=lifespan)
 
 
 if __name__ == "__main__":

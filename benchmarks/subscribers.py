@@ -1,4 +1,4 @@
-"""Many clients of `graphql-transport-ws` in one process, each on a socket of its own, as cheap as they can be."""
+"""Many minimal clients of `graphql-transport-ws` in one process, each with its own WebSocket."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ CONNECTS_AT_ONCE = 100
 
 
 @dataclass
-class Received:
-    """What all watchers of one run have seen."""
+class ReceivedEvents:
+    """The events that all subscribers of one run received."""
 
     #: When each sequence number was published.
     published: dict[int, float] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
-    newest: list[int] = field(default_factory=list)
+    latest: list[int] = field(default_factory=list)
 
 
-class Watcher(asyncio.Protocol):
-    """One client: shakes hands, subscribes, and notes when it learned of each sequence number."""
+class Subscriber(asyncio.Protocol):
+    """One client: opens the WebSocket, subscribes, and records the delay of each event."""
 
-    def __init__(self, number: int, host: str, request: str, received: Received) -> None:
+    def __init__(self, number: int, host: str, request: str, received: ReceivedEvents) -> None:
         self._number, self._host, self._request, self._received = number, host, request, received
         self._buffer = b""
         self._open = False
         self.transport: asyncio.Transport | None = None
-        self.watching: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
@@ -54,20 +54,20 @@ class Watcher(asyncio.Protocol):
                 return
             assert head.startswith(b"HTTP/1.1 101"), head
             self._open, self._buffer = True, rest
-            self._say({"type": "connection_init"})
+            self._send({"type": "connection_init"})
         while (frame := self._frame()) is not None:
-            self._heard(*frame, now)
+            self._receive(*frame, now)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.watching.done():
-            self.watching.set_exception(ConnectionError(f"watcher {self._number} was cut off"))
+        if not self.subscribed.done():
+            self.subscribed.set_exception(ConnectionError(f"subscriber {self._number} was disconnected"))
 
     def _frame(self) -> tuple[int, bytes] | None:
         """The next frame's opcode and payload; https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
         if len(self._buffer) < 2:
             return None
         length, begin = self._buffer[1] & 0x7F, 2
-        assert length != 127, "longer than any message that is expected here"
+        assert length != 127, "message longer than expected"
         if length == 126:
             if len(self._buffer) < 4:
                 return None
@@ -78,28 +78,30 @@ class Watcher(asyncio.Protocol):
         self._buffer = self._buffer[begin + length :]
         return opcode, payload
 
-    def _heard(self, opcode: int, payload: bytes, now: float) -> None:
+    def _receive(self, opcode: int, payload: bytes, now: float) -> None:
         if opcode == 9:
             self._write_frame(10, payload)
             return
         assert opcode == 1, (opcode, payload)
         message = json.loads(payload)
         if message["type"] == "connection_ack":
-            self._say({"id": "1", "type": "subscribe", "payload": {"query": QUERY, "variables": {"id": self._request}}})
+            self._send(
+                {"id": "1", "type": "subscribe", "payload": {"query": QUERY, "variables": {"id": self._request}}}
+            )
             return
         assert message["type"] == "next", message
         sequence = message["payload"]["data"]["requestProgress"]["sequence"]
-        self._received.newest[self._number] = sequence
+        self._received.latest[self._number] = sequence
         if (at := self._received.published.get(sequence)) is not None:
             self._received.latencies.append(now - at)
-        if not self.watching.done():
-            self.watching.set_result(None)
+        if not self.subscribed.done():
+            self.subscribed.set_result(None)
 
-    def _say(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         self._write_frame(1, json.dumps(message).encode())
 
     def _write_frame(self, opcode: int, payload: bytes) -> None:
-        # A mask of zeros is a mask, too, and saves the work.
+        # A mask of zeros is valid and costs nothing.
         size = len(payload)
         length = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack("!H", size)
         self._write(bytes([0x80 | opcode]) + length + bytes(4) + payload)
@@ -109,24 +111,24 @@ class Watcher(asyncio.Protocol):
         self.transport.write(data)
 
 
-async def connect(host: str, request: str, number: int, received: Received) -> list[Watcher]:
-    """Opens sockets, and waits until each has had the state from which it goes on."""
-    address, port = host.split(":")
-    received.newest = [0] * number
-    turns = asyncio.Semaphore(CONNECTS_AT_ONCE)
+async def connect(host: str, request: str, number: int, received: ReceivedEvents) -> list[Subscriber]:
+    """Opens WebSockets, and waits until each has received the current state."""
+    ip, port = host.split(":")
+    received.latest = [0] * number
+    connecting = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
-    async def one(index: int) -> Watcher:
-        async with turns:
-            watcher = Watcher(index, host, request, received)
-            await asyncio.get_running_loop().create_connection(lambda: watcher, address, int(port))
-            await watcher.watching
-            return watcher
+    async def connect_one(index: int) -> Subscriber:
+        async with connecting:
+            subscriber = Subscriber(index, host, request, received)
+            await asyncio.get_running_loop().create_connection(lambda: subscriber, ip, int(port))
+            await subscriber.subscribed
+            return subscriber
 
-    return list(await asyncio.gather(*map(one, range(number))))
+    return list(await asyncio.gather(*map(connect_one, range(number))))
 
 
-def cut(watchers: list[Watcher]) -> None:
-    """Goes away without a word, as a laptop that is closed."""
-    for watcher in watchers:
-        assert watcher.transport is not None
-        watcher.transport.abort()
+def abort(subscribers: list[Subscriber]) -> None:
+    """Drops the connections without a close frame, as when a laptop is closed."""
+    for subscriber in subscribers:
+        assert subscriber.transport is not None
+        subscriber.transport.abort()

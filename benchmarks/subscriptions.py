@@ -1,6 +1,6 @@
-"""Many watchers of one request on one API process: CPU a delivery, delay, memory a watcher, and what is left of them.
+"""Many subscribers to one request on one API process: CPU time per event, delay, memory per subscriber, and leftovers.
 
-`python -m benchmarks.subscriptions`; stock Strawberry runs beside it, on the same server, schema and Redis.
+`python -m benchmarks.subscriptions` also measures stock Strawberry, with the same server, schema and Redis.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import redis
 import uvloop
 
 from benchmarks.service import build_csv
-from benchmarks.subscribers import Received, connect, cut
+from benchmarks.subscribers import ReceivedEvents, abort, connect
 from benchmarks.targets import print_target
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
@@ -37,15 +37,15 @@ from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.standalone.client import AcceptedUpload, Client
 from gql_imgproc.standalone.embedded_redis import find_server
 
-OURS = ("gql_imgproc", "api", "--unchecked", "--port")
+API = ("gql_imgproc", "api", "--unchecked", "--port")
 STOCK = ("benchmarks.stock_strawberry",)
-#: Between two events, in seconds: longer than the shortest time between two events of one watcher.
+#: Seconds between events: longer than the minimum interval of events for one subscriber.
 PAUSE_S = 0.5
 EVENTS = 20
-#: Watchers whose delay is measured, and the goal for it.
-CROWD, CROWD_P99_S = 1_000, 0.040
-CPU_US = 25.0
-MEMORY_KIB = 45.0
+#: Number of subscribers for the target delay.
+SUBSCRIBERS, TARGET_P99_S = 1_000, 0.040
+#: Target CPU time per event, and memory per subscriber.
+TARGET_CPU_US, TARGET_MEMORY_KIB = 25.0, 45.0
 ROUNDS = 4
 
 
@@ -55,8 +55,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, **environment: str) -> Iterator[psutil.Process]:
-    """A program, from when it listens until the end of the block."""
+def running_program(command: Sequence[str], port: int, **environment: str) -> Iterator[psutil.Process]:
+    """A program, from the time it listens until the end of the block."""
     with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL) as child:
         try:
             while True:
@@ -64,7 +64,7 @@ def running(command: Sequence[str], port: int, **environment: str) -> Iterator[p
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break
                 except OSError:
-                    assert child.poll() is None, f"{command} ended"
+                    assert child.poll() is None, f"{command} exited"
                     time.sleep(0.02)
             yield psutil.Process(child.pid)
         finally:
@@ -72,48 +72,50 @@ def running(command: Sequence[str], port: int, **environment: str) -> Iterator[p
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One API process with an upload in its database, which no worker touches."""
+class RunningApi:
+    """One API process, with an upload that no worker processes."""
 
-    api: psutil.Process
+    process: psutil.Process
     host: str
     redis_url: str
     snapshot: Snapshot
 
     @property
-    def request(self) -> str:
+    def request_id(self) -> str:
         return encode_global_id(IdPrefix.REQUEST, self.snapshot.id)
 
     def memory_kib(self) -> float:
-        return float(self.api.memory_info().rss) / 1024
+        return float(self.process.memory_info().rss) / 1024
 
     def cpu_s(self) -> float:
-        times = self.api.cpu_times()
+        times = self.process.cpu_times()
         return float(times.user + times.system)
 
-    def sockets(self) -> int:
-        """Connections of clients to the API."""
+    def count_sockets(self) -> int:
+        """Number of client connections to the API."""
         port = int(self.host.split(":")[1])
-        return sum(c.laddr.port == port and c.status == "ESTABLISHED" for c in self.api.net_connections("tcp"))
+        return sum(c.laddr.port == port and c.status == "ESTABLISHED" for c in self.process.net_connections("tcp"))
 
-    def channels(self) -> int:
-        """Subscriptions in Redis to the request."""
+    def count_channels(self) -> int:
+        """Number of subscriptions in Redis to the request."""
         with redis.Redis.from_url(self.redis_url) as client:
             return int(client.pubsub_numsub(channel(self.snapshot.id))[0][1])  # type: ignore[index]  # redis-py types it as if it were asynchronous
 
 
 @contextmanager
-def staged(program: Sequence[str]) -> Iterator[Stage]:
+def running_api(program: Sequence[str]) -> Iterator[RunningApi]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         redis_port, port = free_port(), free_port()
         redis_url, database = f"redis://127.0.0.1:{redis_port}/0", f"sqlite:///{folder / 'imgproc.db'}"
         migrations.upgrade(database)
         stack.enter_context(
-            running([str(find_server()), "--port", str(redis_port), "--save", "", "--loglevel", "warning"], redis_port)
+            running_program(
+                [str(find_server()), "--port", str(redis_port), "--save", "", "--loglevel", "warning"], redis_port
+            )
         )
-        api = stack.enter_context(
-            running(
+        process = stack.enter_context(
+            running_program(
                 [sys.executable, "-m", *program, str(port)],
                 port,
                 IMGPROC_REDIS_URL=redis_url,
@@ -122,11 +124,11 @@ def staged(program: Sequence[str]) -> Iterator[Stage]:
                 IMGPROC_LOG_LEVEL="warning",
             )
         )
-        yield Stage(api, f"127.0.0.1:{port}", redis_url, uploaded(f"http://127.0.0.1:{port}", database))
+        yield RunningApi(process, f"127.0.0.1:{port}", redis_url, upload_csv(f"http://127.0.0.1:{port}", database))
 
 
-def uploaded(url: str, database: str) -> Snapshot:
-    csv = build_csv([f"https://pictures.example/{number}.jpg" for number in range(1_000)])
+def upload_csv(url: str, database: str) -> Snapshot:
+    csv = build_csv([f"https://images.example/{number}.jpg" for number in range(1_000)])
 
     async def upload() -> str:
         async with Client(url) as client:
@@ -144,101 +146,111 @@ def uploaded(url: str, database: str) -> Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """What so many watchers cost and saw."""
+class Measurement:
+    """Cost and delay of a number of subscribers."""
 
     cpu_us: float
     p50_s: float
     p99_s: float
-    kib: float
-    lost: int
+    memory_kib: float
+    lost_events: int
 
 
-async def crowd(stage: Stage, number: int) -> Crowd:
-    """Watchers come, see some events, and go away without a word."""
-    received = Received()
-    before_kib = stage.memory_kib()
-    watchers = await connect(stage.host, stage.request, number, received)
-    publisher = Publisher(stage.redis_url)
-    sequence = max(received.newest)
+async def measure(api: RunningApi, number: int) -> Measurement:
+    """Subscribers connect, receive some events, and drop their connections."""
+    received = ReceivedEvents()
+    before_kib = api.memory_kib()
+    subscribers = await connect(api.host, api.request_id, number, received)
+    publisher = Publisher(api.redis_url)
+    sequence = max(received.latest)
     await asyncio.sleep(1)
-    before_s = stage.cpu_s()
+    before_s = api.cpu_s()
     for event in range(1, EVENTS + 1):
         received.published[sequence + event] = time.perf_counter()
-        snapshot = replace(stage.snapshot, sequence=sequence + event, processed_images=event)
+        snapshot = replace(api.snapshot, sequence=sequence + event, processed_images=event)
         publisher.publish(snapshot.id, snapshot.to_event())
         await asyncio.sleep(PAUSE_S)
-    # The slow ones of a large crowd.
+    # Wait for slow subscribers.
     async with asyncio.timeout(60):
-        while min(received.newest) < sequence + EVENTS:  # noqa: ASYNC110  told by no event, and read by no one else
+        while min(received.latest) < sequence + EVENTS:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.05)
-    cpu_s, delays = stage.cpu_s() - before_s, sorted(received.latencies)
-    kib = (stage.memory_kib() - before_kib) / number
+    cpu_s, delays = api.cpu_s() - before_s, sorted(received.latencies)
+    memory_kib = (api.memory_kib() - before_kib) / number
     publisher.close()
-    cut(watchers)
-    return Crowd(
+    abort(subscribers)
+    return Measurement(
         cpu_us=1e6 * cpu_s / len(delays),
         p50_s=statistics.median(delays),
         p99_s=delays[len(delays) * 99 // 100],
-        kib=kib,
-        lost=number * EVENTS - len(delays),
+        memory_kib=memory_kib,
+        lost_events=number * EVENTS - len(delays),
     )
 
 
-def told(what: str, seen: Crowd) -> None:
+def print_row(name: str, measured: Measurement) -> None:
     print(
-        f"{what:28} {seen.cpu_us:8.1f} us {seen.p50_s * 1e3:8.1f} ms {seen.p99_s * 1e3:8.1f} ms "
-        f"{seen.kib:8.1f} KiB {seen.lost:8}",
+        f"{name:28} {measured.cpu_us:8.1f} us {measured.p50_s * 1e3:8.1f} ms {measured.p99_s * 1e3:8.1f} ms "
+        f"{measured.memory_kib:8.1f} KiB {measured.lost_events:8}",
         flush=True,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--watchers", type=int, default=5_000)
-    watchers = parser.parse_args().watchers
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    parser.add_argument("--subscribers", type=int, default=5_000)
+    subscribers = parser.parse_args().subscribers
+    max_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
 
-    print(f"{'':28} {'CPU each':>11} {'median':>11} {'p99':>11} {'memory':>12} {'lost':>8}")
-    with staged(STOCK) as stage:
-        stock = uvloop.run(crowd(stage, CROWD))
-        told(f"stock, {CROWD}", stock)
-    with staged(OURS) as stage:
-        few = uvloop.run(crowd(stage, CROWD))
-        told(f"ours, {CROWD}", few)
-    with staged(OURS) as stage:
-        many = uvloop.run(crowd(stage, watchers))
-        told(f"ours, {watchers}", many)
+    print(f"{'':28} {'CPU/event':>11} {'median':>11} {'p99':>11} {'memory':>12} {'lost':>8}")
+    with running_api(STOCK) as api:
+        stock = uvloop.run(measure(api, SUBSCRIBERS))
+        print_row(f"stock, {SUBSCRIBERS}", stock)
+    with running_api(API) as api:
+        few = uvloop.run(measure(api, SUBSCRIBERS))
+        print_row(f"gql_imgproc, {SUBSCRIBERS}", few)
+    with running_api(API) as api:
+        many = uvloop.run(measure(api, subscribers))
+        print_row(f"gql_imgproc, {subscribers}", many)
         time.sleep(1)
-        left = stage.sockets(), stage.channels()
-    with staged(OURS) as stage:
+        leftovers = api.count_sockets(), api.count_channels()
+    with running_api(API) as api:
         sizes = []
         for _ in range(ROUNDS):
-            uvloop.run(crowd_without_events(stage))
-            sizes.append(stage.memory_kib())
-    print()
-    print("ratios and goals")
-    print_target("CPU of a delivery, ours, in us", few.cpu_us, f"<= {CPU_US:g}", is_met=few.cpu_us <= CPU_US)
-    print_target("CPU of a delivery, ours / stock", few.cpu_us / stock.cpu_us, "< 1", is_met=few.cpu_us < stock.cpu_us)
-    print_target(
-        f"p99 of {CROWD} watchers, in ms", few.p99_s * 1e3, f"<= {CROWD_P99_S * 1e3:g}", is_met=few.p99_s <= CROWD_P99_S
-    )
-    print_target(
-        f"memory a watcher of {watchers}, in KiB", many.kib, f"<= {MEMORY_KIB:g}", is_met=many.kib <= MEMORY_KIB
-    )
-    print_target(f"events lost by {watchers} watchers", many.lost, "0", is_met=many.lost == 0)
-    print_target("sockets and channels left after 1 s", sum(left), "0", is_met=not any(left))
+            uvloop.run(connect_and_abort(api))
+            sizes.append(api.memory_kib())
+    print_targets(stock, few, many, subscribers)
+    print_target("sockets and channels left after 1 s", sum(leftovers), "0", is_met=not any(leftovers))
     growth = max(sizes[1:]) / sizes[0]
-    print_target(f"memory after {ROUNDS} rounds of {CROWD} / after the first", growth, "<= 1.02", is_met=growth <= 1.02)
+    print_target(f"memory after {ROUNDS} rounds / after the first", growth, "<= 1.02", is_met=growth <= 1.02)
 
 
-async def crowd_without_events(stage: Stage) -> None:
-    received = Received()
-    watchers = await connect(stage.host, stage.request, CROWD, received)
-    cut(watchers)
+def print_targets(stock: Measurement, few: Measurement, many: Measurement, subscribers: int) -> None:
+    print()
+    print("ratios and targets")
+    print_target("CPU time per event, in us", few.cpu_us, f"<= {TARGET_CPU_US:g}", is_met=few.cpu_us <= TARGET_CPU_US)
+    print_target("CPU time per event / stock", few.cpu_us / stock.cpu_us, "< 1", is_met=few.cpu_us < stock.cpu_us)
+    print_target(
+        f"p99 of {SUBSCRIBERS} subscribers, in ms",
+        few.p99_s * 1e3,
+        f"<= {TARGET_P99_S * 1e3:g}",
+        is_met=few.p99_s <= TARGET_P99_S,
+    )
+    print_target(
+        f"memory per subscriber of {subscribers}, in KiB",
+        many.memory_kib,
+        f"<= {TARGET_MEMORY_KIB:g}",
+        is_met=many.memory_kib <= TARGET_MEMORY_KIB,
+    )
+    print_target(f"events lost by {subscribers} subscribers", many.lost_events, "0", is_met=many.lost_events == 0)
+
+
+async def connect_and_abort(api: RunningApi) -> None:
+    received = ReceivedEvents()
+    subscribers = await connect(api.host, api.request_id, SUBSCRIBERS, received)
+    abort(subscribers)
     async with asyncio.timeout(10):
-        while await asyncio.to_thread(stage.sockets):  # noqa: ASYNC110  another process's
+        while await asyncio.to_thread(api.count_sockets):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.1)
 
 

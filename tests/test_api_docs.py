@@ -1,4 +1,4 @@
-"""docs/API.md: its examples run as they stand, and its tables have what the code has."""
+"""docs/API.md: its examples run unchanged, and its tables match the code."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "API.md").read_text(encoding="utf-8")
 SCHEMA = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
-#: How long one example may take beside other tests, in seconds.
-EXAMPLE_S = 60
+#: Timeout of one example, in seconds.
+EXAMPLE_TIMEOUT_S = 60
 
-#: The examples by the name in the comment before them.
+#: Examples by the name in the comment before them.
 EXAMPLES: dict[str, str] = dict(
     re.findall(r"^<!-- (?:run|compile): (\S+) -->\n```\w+\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 )
 STATUSES = ["PENDING", "PROCESSING", "COMPLETED"]
 
 
-def test_no_example_is_left_out() -> None:
+def test_every_example_is_tested() -> None:
     assert len(re.findall(r"^```(?!graphql\n)\w", DOCUMENT, re.MULTILINE)) == len(EXAMPLES)
     shell = {"upload.sh", "watch.sh", "ask.sh", "limits.sh"}
     assert set(EXAMPLES) == shell | {
@@ -52,8 +52,8 @@ def test_no_example_is_left_out() -> None:
 
 @pytest.fixture(scope="module")
 def csv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file of three pictures, and a host that has them."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """A CSV with three image URLs, and a host that serves them."""
+    folder = tmp_path_factory.mktemp("images")
     (folder / "card.gif").write_bytes(sample_images.render_sample("gift-card.gif"))
     with serve_images(folder) as port:
         rows = [f"{number},Card {number},http://127.0.0.1:{port}/card.gif" for number in (1, 2, 3)]
@@ -65,18 +65,18 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": "*"}
-    started = Service(tmp_path_factory.mktemp("service"), ("--workers", "1"), settings)
-    yield started
-    started.close()
+    service = Service(tmp_path_factory.mktemp("service"), ("--workers", "1"), settings)
+    yield service
+    service.close()
 
 
 @pytest.fixture
 def request_id(service: Service, csv: Path) -> str:
-    """A request that was made a moment ago."""
+    """The ID of a new request."""
     query = (
         "mutation ($input: UploadCsvInput!) { uploadCsv(input: $input) { ... on UploadCsvSuccess { request { id } } } }"
     )
-    answer = httpx.post(
+    response = httpx.post(
         f"{service.url}/graphql",
         headers={"GraphQL-Preflight": "1"},
         data={
@@ -85,7 +85,7 @@ def request_id(service: Service, csv: Path) -> str:
         },
         files={"0": ("products.csv", csv.read_bytes())},
     )
-    return str(answer.json()["data"]["uploadCsv"]["request"]["id"])
+    return str(response.json()["data"]["uploadCsv"]["request"]["id"])
 
 
 Run = Callable[..., str]
@@ -93,30 +93,30 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(service: Service, csv: Path, tmp_path: Path) -> Run:
-    """Runs an example against the service in a folder with a `products.csv`; what it printed."""
+    """Runs an example in a folder with a `products.csv`, and returns its output."""
     shutil.copy(csv, tmp_path)
 
     def run(name: str, command: str, **environment: str) -> str:
         host = service.url.removeprefix("http://")
         example = tmp_path / name
         example.write_text(EXAMPLES[name].replace("127.0.0.1:8000", host), encoding="utf-8")
-        done = subprocess.run(
+        process = subprocess.run(
             [command, name],
             cwd=tmp_path,
             env=os.environ | environment,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=EXAMPLE_S,
+            timeout=EXAMPLE_TIMEOUT_S,
             check=False,
         )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        assert process.returncode == 0, process.stderr + process.stdout
+        return process.stdout
 
     return run
 
 
-def assert_watched(statuses: list[str]) -> None:
+def assert_progress(statuses: list[str]) -> None:
     assert statuses[-1] == "COMPLETED"
     assert statuses == sorted(statuses, key=STATUSES.index)
 
@@ -129,22 +129,22 @@ def curl() -> None:
 
 @pytest.mark.usefixtures("curl")
 def test_curl_uploads(run: Run) -> None:
-    outcome = json.loads(run("upload.sh", "sh"))["data"]["uploadCsv"]
+    result = json.loads(run("upload.sh", "sh"))["data"]["uploadCsv"]
 
-    assert outcome["__typename"] == "UploadCsvSuccess"
-    assert outcome["request"]["totalImages"] == 3
+    assert result["__typename"] == "UploadCsvSuccess"
+    assert result["request"]["totalImages"] == 3
 
 
 @pytest.mark.usefixtures("curl")
-def test_curl_watches_and_asks(run: Run, service: Service, request_id: str) -> None:
-    watched = run("watch.sh", "sh", ID=request_id)
-    asked = json.loads(run("ask.sh", "sh", ID=request_id))
+def test_curl_subscribes_and_polls(run: Run, service: Service, request_id: str) -> None:
+    stream = run("watch.sh", "sh", ID=request_id)
+    polled = json.loads(run("ask.sh", "sh", ID=request_id))
 
-    events = [json.loads(line.removeprefix("data: ")) for line in watched.splitlines() if line.startswith("data: {")]
+    events = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: {")]
     states = [event["data"]["requestProgress"] for event in events]
-    assert_watched([state["status"] for state in states])
+    assert_progress([state["status"] for state in states])
     assert [state["sequence"] for state in states] == sorted({state["sequence"] for state in states})
-    assert asked["data"]["request"] == {
+    assert polled["data"]["request"] == {
         "status": "COMPLETED",
         "progressPercent": 100,
         "outputCsvUrl": f"{service.url}/api/download/{request_id}",
@@ -167,19 +167,19 @@ def test_curl_reads_the_limits(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["apollo.mjs", "urql.mjs", "socket.mjs"])
-def test_javascript_watches(run: Run, request_id: str, tmp_path: Path, name: str) -> None:
+def test_javascript_clients_subscribe(run: Run, request_id: str, tmp_path: Path, name: str) -> None:
     (tmp_path / "node_modules").symlink_to(install_packages(CLIENTS))
 
-    assert_watched(run(name, "node", ID=request_id).split())
+    assert_progress(run(name, "node", ID=request_id).split())
 
 
-def test_python_uploads_watches_and_pages(run: Run, service: Service) -> None:
+def test_python_uploads_subscribes_and_pages(run: Run, service: Service) -> None:
     lines = run("products.py", sys.executable).splitlines()
 
-    assert_watched([line for line in lines if line in STATUSES])
+    assert_progress([line for line in lines if line in STATUSES])
     products = [line.split() for line in lines if line not in STATUSES]
     assert [number for number, _ in products] == ["1", "2", "3"]
-    assert all(address.startswith(f"{service.url}/api/image/") for _, address in products)
+    assert all(url.startswith(f"{service.url}/api/image/") for _, url in products)
 
 
 def test_relay_compiles(tmp_path: Path) -> None:
@@ -187,21 +187,21 @@ def test_relay_compiles(tmp_path: Path) -> None:
     for name in ("Products.jsx", "RequestPage.jsx"):
         (tmp_path / name).write_text(EXAMPLES[name], encoding="utf-8")
     shutil.copy(ROOT / "schema.graphql", tmp_path)
-    config = {"src": ".", "language": "javascript", "schema": "schema.graphql", "artifactDirectory": "made"}
+    config = {"src": ".", "language": "javascript", "schema": "schema.graphql", "artifactDirectory": "generated"}
     (tmp_path / "relay.config.json").write_text(json.dumps(config))
-    (tmp_path / "made").mkdir()
+    (tmp_path / "generated").mkdir()
 
-    done = subprocess.run(
+    process = subprocess.run(
         ["node", str(compiler), "relay.config.json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=EXAMPLE_S,
+        timeout=EXAMPLE_TIMEOUT_S,
         check=False,
     )
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert sorted(path.name for path in (tmp_path / "generated").iterdir()) == [
         "ProductsPaginationQuery.graphql.js",
         "Products_request.graphql.js",
         "RequestPageQuery.graphql.js",
@@ -224,21 +224,21 @@ def table(*rows: tuple[str, ...]) -> str:
 
 
 def results_table() -> str:
-    """What each mutation may answer; each refusal with the fields it has beside those of all."""
+    """The result types of each mutation; each error with the fields that other errors lack."""
     mutations = SCHEMA.mutation_type
     assert mutations is not None
     rows = []
     for name, field in mutations.fields.items():
         union = get_named_type(field.type)
         assert isinstance(union, GraphQLUnionType)
-        success, *refusals = union.types
-        rows.append((f"`{name}`", f"`{success.name}`", "<br>".join(refusal_told(refusal) for refusal in refusals)))
-    return table(("mutation", "success", "refusals"), *rows)
+        success, *errors = union.types
+        rows.append((f"`{name}`", f"`{success.name}`", "<br>".join(describe_error(error) for error in errors)))
+    return table(("mutation", "success", "errors"), *rows)
 
 
-def refusal_told(refusal: GraphQLObjectType) -> str:
-    own = [f"`{name}`" for name in refusal.fields if name not in ("message", "path")]
-    return f"`{refusal.name}`{' with ' + ', '.join(own) if own else ''}: {refusal.description}"
+def describe_error(error: GraphQLObjectType) -> str:
+    fields = [f"`{name}`" for name in error.fields if name not in ("message", "path")]
+    return f"`{error.name}`{' with ' + ', '.join(fields) if fields else ''}: {error.description}"
 
 
 def enum_table(name: str) -> str:
@@ -252,61 +252,63 @@ ENUMS = ("CsvIssueCode", "ImageErrorCode", "RequestFailureCode")
 
 
 @pytest.mark.parametrize("name", ENUMS)
-def test_every_reason_is_listed(name: str) -> None:
+def test_every_enum_value_is_listed(name: str) -> None:
     assert between(f"enum {name}", "enum") == enum_table(name)
 
 
-def test_every_result_of_a_mutation_is_listed() -> None:
+def test_every_mutation_result_is_listed() -> None:
     assert between("results", "results") == results_table()
 
 
-def test_every_mutation_is_told() -> None:
+def test_every_mutation_is_described() -> None:
     assert SCHEMA.mutation_type is not None
-    told = re.findall(r"^\| `(\w+)`", DOCUMENT.split("## Change")[1].split("\n## ")[0], re.MULTILINE)
-    assert {*told, "uploadCsv"} == set(SCHEMA.mutation_type.fields)
+    described = re.findall(r"^\| `(\w+)`", DOCUMENT.split("## Change")[1].split("\n## ")[0], re.MULTILINE)
+    assert {*described, "uploadCsv"} == set(SCHEMA.mutation_type.fields)
 
 
-def test_every_field_of_an_upload_is_told() -> None:
-    told = re.findall(r"^\| `(\w+)`", DOCUMENT.split("## Upload")[1].split("\n## ")[0], re.MULTILINE)
+def test_every_upload_field_is_described() -> None:
+    described = re.findall(r"^\| `(\w+)`", DOCUMENT.split("## Upload")[1].split("\n## ")[0], re.MULTILINE)
     upload: Any = SCHEMA.get_type("UploadCsvInput")
-    assert {*told, "file"} == set(upload.fields)
+    assert {*described, "file"} == set(upload.fields)
 
 
-def test_the_page_sizes_told_are_those_in_force() -> None:
-    told = " ".join(DOCUMENT.split())
-    assert f"at most {MAX_PAGE_SIZE} to a page, {DEFAULT_PAGE_SIZE} if you say nothing" in told
+def test_page_sizes_are_those_in_the_code() -> None:
+    text = " ".join(DOCUMENT.split())
+    assert f"at most {MAX_PAGE_SIZE} entries, {DEFAULT_PAGE_SIZE} by default" in text
 
 
-def test_every_code_of_an_error_is_listed() -> None:
+def test_every_error_code_is_listed() -> None:
     codes = re.findall(r"^\| `(\w+)`", between("codes", "codes"), re.MULTILINE)
     assert sorted(codes) == sorted(Code)
 
 
-def test_the_statuses_are_those_that_are_answered(service: Service) -> None:
+def test_http_statuses_are_those_of_the_service(service: Service) -> None:
     url = f"{service.url}/graphql"
-    limits, wrong = {"query": "{ limits { maxPageSize } }"}, {"query": "{ nonsense }"}
-    modern = {"Accept": "application/graphql-response+json"}
-    change = 'mutation { cancelRequest(input: { id: "x" }) { __typename } }'
+    limits, invalid = {"query": "{ limits { maxPageSize } }"}, {"query": "{ nonsense }"}
+    graphql_json = {"Accept": "application/graphql-response+json"}
+    mutation = 'mutation { cancelRequest(input: { id: "x" }) { __typename } }'
     with httpx.Client() as client:
-        answers = [
+        responses = [
             client.post(url, json=limits),
-            client.post(url, json={"query": change}),
-            client.post(url, json=wrong, headers={"Accept": "application/json"}),
-            client.post(url, json=wrong, headers=modern),
+            client.post(url, json={"query": mutation}),
+            client.post(url, json=invalid, headers={"Accept": "application/json"}),
+            client.post(url, json=invalid, headers=graphql_json),
             client.post(url, json=[]),
             client.post(url, files={"0": ("products.csv", b"")}),
-            client.get(url, params={"query": change}),
+            client.get(url, params={"query": mutation}),
             client.put(url, json=limits),
             client.post(url, json={"query": "#" * MAX_JSON_BYTES}),
             client.post(url, content="query", headers={"Content-Type": "text/plain"}),
         ]
-        foreign = client.post(url, json=limits, headers={"Host": "shop.example"})
+        misdirected = client.post(url, json=limits, headers={"Host": "shop.example"})
 
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 400, 400, 405, 405, 413, 415]
+    assert [response.status_code for response in responses] == [200, 200, 200, 400, 400, 400, 405, 405, 413, 415]
     listed = re.findall(r"^\| (\d+) ", between("statuses", "statuses"), re.MULTILINE)
-    assert sorted({answer.status_code for answer in [*answers, foreign]}) == [int(status) for status in listed]
-    assert {answer.headers["allow"] for answer in answers if answer.status_code == 405} == {"POST", "GET, POST"}
-    codes = [error["extensions"]["code"] for answer in answers for error in answer.json().get("errors", [])]
+    assert sorted({response.status_code for response in [*responses, misdirected]}) == [
+        int(status) for status in listed
+    ]
+    assert {response.headers["allow"] for response in responses if response.status_code == 405} == {"POST", "GET, POST"}
+    codes = [error["extensions"]["code"] for response in responses for error in response.json().get("errors", [])]
     assert set(codes) == {Code.VALIDATION_FAILED, Code.BAD_REQUEST, Code.PAYLOAD_TOO_LARGE}
 
 

@@ -1,4 +1,4 @@
-"""Clients as people have them, before one real service and a host of pictures that waits to be told."""
+"""Published clients of GraphQL, one real service, and an image host that waits for a release."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.npm import CLIENTS, install_packages
 
 FOLDER = Path(__file__).parent
 DOCUMENTS: dict[str, str] = json.loads((FOLDER / "documents.json").read_text(encoding="utf-8"))
-#: How long one client may take to tell its story, in seconds.
-STORY_S = 40
+#: Timeout of one client, in seconds.
+SCENARIO_TIMEOUT_S = 40
 
 
 @pytest.fixture(scope="session")
@@ -30,65 +30,65 @@ def packages() -> Path:
 
 @pytest.fixture
 def node(packages: Path) -> Callable[..., Any]:
-    """Runs a script of this folder; what it printed, read as JSON."""
+    """Runs a script of this folder, and returns the JSON it prints."""
 
     def node(script: str, *arguments: str | Path) -> Any:
         command = ["node", str(FOLDER / script), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=STORY_S, check=False)
-        assert done.returncode == 0, done.stderr + done.stdout
-        return json.loads(done.stdout)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=SCENARIO_TIMEOUT_S, check=False)
+        assert process.returncode == 0, process.stderr + process.stdout
+        return json.loads(process.stdout)
 
     return node
 
 
-class Pictures:
-    """A host whose pictures come when somebody has asked it for `/go/…`, so that no watcher is too slow."""
+class HeldImages:
+    """A host that holds back the images of a test until `/release/…` is requested, so no subscriber is too late."""
 
     def __init__(self) -> None:
-        self._told: dict[str, Event] = {}
-        self._picture = sample_images.render_sample("gift-card.gif")
+        self._released: dict[str, Event] = {}
+        self._image = sample_images.render_sample("gift-card.gif")
 
     def answer(self, path: str) -> bytes:
         _, kind, name, *_ = path.split("/")
-        told = self._told.setdefault(name, Event())
-        if kind == "go":
-            told.set()
+        released = self._released.setdefault(name, Event())
+        if kind == "release":
+            released.set()
             return b""
-        told.wait(STORY_S)
-        return self._picture
+        released.wait(SCENARIO_TIMEOUT_S)
+        return self._image
 
 
 @pytest.fixture(scope="session")
-def pictures_url() -> Iterator[str]:
-    with host(Pictures().answer) as port:
+def images_url() -> Iterator[str]:
+    with host(HeldImages().answer) as port:
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {"FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": "*"}
-    started = Service(tmp_path_factory.mktemp("service"), ("--workers", "1"), settings)
+    service = Service(tmp_path_factory.mktemp("service"), ("--workers", "1"), settings)
     try:
-        yield started
-        status = started.stop()
+        yield service
+        status = service.stop()
     finally:
-        started.close()
-    said = started.log.read_text()
-    assert (status, " error " in said) == (0, False), said
+        service.close()
+    log = service.log.read_text()
+    assert (status, " error " in log) == (0, False), log
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A CSV of three pictures, and the address that lets them come."""
+    """A CSV with three image URLs, and the URL that releases the images."""
 
     csv: Path
-    go: str
+    release_url: str
 
 
 @pytest.fixture
-def shop(pictures_url: str, tmp_path: Path) -> Shop:
+def shop(images_url: str, tmp_path: Path) -> Shop:
     name = tmp_path.name
-    rows = "".join(f"{n},Shirt,{pictures_url}/pictures/{name}/{n}.gif\n" for n in (1, 2, 3))
+    rows = "".join(f"{n},Shirt,{images_url}/images/{name}/{n}.gif\n" for n in (1, 2, 3))
     csv = tmp_path / "shop.csv"
     csv.write_text(f"S. No.,Product Name,Input Image Urls\n{rows}")
-    return Shop(csv, f"{pictures_url}/go/{name}")
+    return Shop(csv, f"{images_url}/release/{name}")

@@ -1,4 +1,4 @@
-"""What every client must have been told."""
+"""What every client must receive."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 import httpx
 
 QUERY = {"limits": {"__typename": "ServerLimits", "maxPageSize": 100}}
-WRONG = ["GRAPHQL_VALIDATION_FAILED"]
-REFUSED = {"cancelRequest": {"__typename": "RequestNotFound"}}
-STRAY = [["NOT_FOUND"]]
+INVALID_QUERY = ["GRAPHQL_VALIDATION_FAILED"]
+TYPED_ERROR = {"cancelRequest": {"__typename": "RequestNotFound"}}
+UNKNOWN_REQUEST = [["NOT_FOUND"]]
 
 
-def assert_accepted(upload: Any) -> None:
+def assert_upload_accepted(upload: Any) -> None:
     assert upload["__typename"] == "UploadCsvSuccess"
     assert (upload["request"]["csvFilename"], upload["request"]["totalImages"]) == ("shop.csv", 3)
 
 
-def assert_watched(progress: list[Any]) -> None:
-    """From before the first picture to the end, nothing twice, and what the end promises is there."""
+def assert_progress_complete(progress: list[Any]) -> None:
+    """From before the first image to the final state, without duplicates, and with a complete output CSV."""
     first, last = progress[0], progress[-1]
     assert first["status"] in ("PENDING", "PROCESSING")
     assert (first["processedImages"], first["outputCsvUrl"]) == (0, None)

@@ -1,4 +1,4 @@
-"""The clients that people have in browsers and on node."""
+"""Published clients for browsers and Node."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.conformance.conftest import FOLDER, Shop
 
 pytestmark = pytest.mark.acceptance
 
-#: What each client of the folder `clients` does itself; uploads that one has not are sent by `fetch`.
-ALL = {"query", "wrong", "refused", "progress", "stray"}
+#: What each client in the folder `clients` supports. Without uploads, the scenario sends them with `fetch`.
+ALL = {"query", "invalid", "typedError", "progress", "unknownRequest"}
 CLIENTS = {
     "apollo": ALL,
     "apollo_ws": ALL,
@@ -22,13 +22,13 @@ CLIENTS = {
     "urql_ws": ALL,
     "graphql_ws": ALL,
     "graphql_sse": ALL,
-    "graphql_request": {"query", "wrong", "refused"},
-    "event_source": {"progress", "stray"},
+    "graphql_request": {"query", "invalid", "typedError"},
+    "event_source": {"progress", "unknownRequest"},
 }
 
 
 def test_every_audit_of_graphql_over_http_passes(node: Any, service: Service) -> None:
-    audits = node("audits.mjs", f"{service.url}/graphql")
+    audits = node("graphql_http_audits.mjs", f"{service.url}/graphql")
 
     failed = [" ".join(str(part) for part in audit.values()) for audit in audits if audit["status"] != "ok"]
     assert failed == []
@@ -38,22 +38,27 @@ def test_every_audit_of_graphql_over_http_passes(node: Any, service: Service) ->
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_client(node: Any, service: Service, shop: Shop, client: str) -> None:
-    heard = node("story.mjs", client, f"{service.url}/graphql", shop.csv, shop.go)
+    received = node("scenario.mjs", client, f"{service.url}/graphql", shop.csv, shop.release_url)
 
-    expected = {"query": reports.QUERY, "wrong": reports.WRONG, "refused": reports.REFUSED, "stray": reports.STRAY}
-    assert {name: heard.get(name) for name in expected} == {
+    expected = {
+        "query": reports.QUERY,
+        "invalid": reports.INVALID_QUERY,
+        "typedError": reports.TYPED_ERROR,
+        "unknownRequest": reports.UNKNOWN_REQUEST,
+    }
+    assert {name: received.get(name) for name in expected} == {
         name: value if name in CLIENTS[client] else None for name, value in expected.items()
     }
-    reports.assert_accepted(heard["upload"])
+    reports.assert_upload_accepted(received["upload"])
     if "progress" in CLIENTS[client]:
-        reports.assert_watched(heard["progress"])
+        reports.assert_progress_complete(received["progress"])
 
 
-def test_no_client_is_left_out() -> None:
+def test_every_client_is_tested() -> None:
     assert sorted(path.stem for path in (FOLDER / "clients").glob("*.mjs")) == sorted(CLIENTS)
 
 
-def test_the_lock_names_no_registry() -> None:
+def test_lock_file_names_no_registry() -> None:
     lock = (FOLDER / "package-lock.json").read_text()
 
     assert '"resolved"' not in lock

@@ -1,4 +1,4 @@
-"""What tools outside of Python say about the schema: graphql-eslint with its rules for Relay, and Relay's compiler."""
+"""The schema in tools outside of Python: graphql-eslint with its rules for Relay, and Relay's compiler."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = (ROOT / "schema.graphql").read_text(encoding="utf-8")
 
 
-def npm(folder: Path, *arguments: str, given: str = "", timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def npm(folder: Path, *arguments: str, stdin: str = "", timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["npm", *arguments], cwd=folder, input=given, capture_output=True, text=True, timeout=timeout_s
+        ["npm", *arguments], cwd=folder, input=stdin, capture_output=True, text=True, timeout=timeout_s
     )
 
 
@@ -25,10 +25,10 @@ def audit() -> Path:
     return install_packages(SCHEMA_TOOLS).parent
 
 
-def test_graphql_eslint_finds_no_fault(audit: Path) -> None:
-    linted = npm(audit, "run", "--silent", "lint", given=SCHEMA)
+def test_graphql_eslint_reports_nothing(audit: Path) -> None:
+    process = npm(audit, "run", "--silent", "lint", stdin=SCHEMA)
 
-    assert (linted.returncode, linted.stdout) == (0, "")
+    assert (process.returncode, process.stdout) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def test_graphql_eslint_finds_no_fault(audit: Path) -> None:
         ("  createdAt: DateTime!\n", "  created_at: DateTime!\n", "naming-convention"),
     ],
 )
-def test_graphql_eslint_finds_a_fault(audit: Path, before: str, after: str, rule: str) -> None:
-    faulty = SCHEMA.replace(before, after)
-    assert faulty != SCHEMA
+def test_graphql_eslint_reports_a_changed_schema(audit: Path, before: str, after: str, rule: str) -> None:
+    invalid = SCHEMA.replace(before, after)
+    assert invalid != SCHEMA
 
-    linted = npm(audit, "run", "--silent", "lint", given=faulty)
+    process = npm(audit, "run", "--silent", "lint", stdin=invalid)
 
-    assert linted.returncode == 1
-    assert f"@graphql-eslint/{rule}" in linted.stdout
+    assert process.returncode == 1
+    assert f"@graphql-eslint/{rule}" in process.stdout
 
 
-def compiled(audit: Path, folder: Path, schema: str) -> subprocess.CompletedProcess[str]:
-    """What Relay's compiler makes of its sources with a schema, in a folder of its own."""
+def compile_relay(audit: Path, folder: Path, schema: str) -> subprocess.CompletedProcess[str]:
+    """Runs Relay's compiler on its sources with a schema, in a new folder."""
     (folder / "relay" / "__generated__").mkdir(parents=True)
     (folder / "schema.graphql").write_text(schema, encoding="utf-8")
     for name in ("package.json", "relay/pages.ts"):
@@ -64,20 +64,22 @@ def compiled(audit: Path, folder: Path, schema: str) -> subprocess.CompletedProc
 
 
 def test_relay_compiles_pages_refetches_and_subscriptions(audit: Path, tmp_path: Path) -> None:
-    done = compiled(audit, tmp_path, SCHEMA)
+    process = compile_relay(audit, tmp_path, SCHEMA)
 
-    made = {path.name for path in (tmp_path / "relay" / "__generated__").iterdir()}
-    assert done.returncode == 0, done.stdout + done.stderr
+    generated = {path.name for path in (tmp_path / "relay" / "__generated__").iterdir()}
+    assert process.returncode == 0, process.stdout + process.stderr
     assert {
         "pagesRequestsPaginationQuery.graphql.ts",
         "pagesProductsPaginationQuery.graphql.ts",
         "pagesImageRefetchQuery.graphql.ts",
         "pagesCancelMutation.graphql.ts",
         "pagesProgressSubscription.graphql.ts",
-    } <= made
+    } <= generated
 
 
-def test_relay_refuses_a_schema_without_pages(audit: Path, tmp_path: Path) -> None:
-    done = compiled(audit, tmp_path, SCHEMA.replace("  hasPreviousPage: Boolean!\n", "  hasEarlierPage: Boolean!\n"))
+def test_relay_rejects_a_schema_without_page_info(audit: Path, tmp_path: Path) -> None:
+    process = compile_relay(
+        audit, tmp_path, SCHEMA.replace("  hasPreviousPage: Boolean!\n", "  hasEarlierPage: Boolean!\n")
+    )
 
-    assert done.returncode != 0
+    assert process.returncode != 0

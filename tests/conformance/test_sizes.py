@@ -1,4 +1,4 @@
-"""Limits that the command sets and not the application."""
+"""Limits set by the server command, not by the application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.graphql.live_server import connected
 pytestmark = pytest.mark.acceptance
 
 
-async def test_a_message_over_the_limit_closes_the_socket(service: Service) -> None:
+async def test_oversized_message_closes_the_socket(service: Service) -> None:
     async with connected(service.url.removeprefix("http://")) as socket:
         empty = len(json.dumps({"type": "ping", "payload": {"text": ""}}))
         await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty)})

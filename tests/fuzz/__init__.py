@@ -1,4 +1,4 @@
-"""What strangers may send, and worse: mutations of real inputs, within a bounded time.
+"""Untrusted input: mutations of real inputs, within time limits.
 
-`HYPOTHESIS_PROFILE=long` tries some fifty times as many, other ones each time.
+`HYPOTHESIS_PROFILE=long` tries fifty times as many examples, different ones in each run.
 """

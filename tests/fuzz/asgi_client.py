@@ -1,4 +1,4 @@
-"""The real application behind a real server, as a stranger meets it: bytes in, bytes out, and what it logged."""
+"""The application behind a real server, for untrusted bytes: sends requests, checks responses and the log."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from typing import Any
 from gql_imgproc.settings import Settings
 from tests.graphql.client import served
 
-#: Longest silence of the server, in seconds: who waits longer has been forgotten.
-SILENCE_S = 5
-#: What only an exception, a traceback or the insides of the service would say.
+#: Longest wait for the server, in seconds.
+TIMEOUT_S = 5
+#: Texts of exceptions, tracebacks and internals.
 LEAKS = re.compile(
     r"Traceback|[A-Z][a-z]+(?:Error|Exception)\b\(?|site-packages|gql_imgproc|\.py\b|0x[0-9a-f]{6}|/tmp/|/home/"
     r"|sqlite|sqlalchemy|psycopg|strawberry|starlette|uvicorn|python_multipart|formparsers|NoneType"
     r"|object is not|'utf-8' codec",
 )
-#: Types of the schema whose names look like those of exceptions.
-OURS = re.compile(r"\b(?:UserError|ImageError|ImageErrorCode)\b")
-#: The code of an error that is a fault of the service, whatever the status.
+#: Types of the schema with names like exceptions.
+SCHEMA_NAMES = re.compile(r"\b(?:UserError|ImageError|ImageErrorCode)\b")
+#: The code of an internal error.
 INTERNAL = '"INTERNAL"'
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -45,8 +45,8 @@ class Answer:
         return json.loads(self.body)
 
 
-class Record(logging.Handler):
-    """Everything that was logged as an error."""
+class ErrorLog(logging.Handler):
+    """The errors that were logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -56,65 +56,67 @@ class Record(logging.Handler):
         self.lines.append(logging.Formatter().format(record))
 
 
-class Door:
-    """A server with its log, and the one way to knock at it."""
+class FuzzServer:
+    """A running server and its error log."""
 
-    def __init__(self, host: str, errors: Record) -> None:
+    def __init__(self, host: str, errors: ErrorLog) -> None:
         self.host = host
         self._errors = errors
 
-    def exchange(self, method: str, target: str, headers: list[tuple[str, bytes]], body: bytes = b"") -> Answer | None:
-        """The answer to a request of these very bytes, judged; None if there is none, the connection being closed."""
+    def exchange(
+        self, method: str, target: str, headers: list[tuple[str, bytes]], body: bytes = b""
+    ) -> Response | None:
+        """The checked response to a request; None if the connection was closed without one."""
         lines = [f"{method} {target} HTTP/1.1".encode(), b"Host: " + self.host.encode(), b"Connection: close"]
         lines += [name.encode() + b": " + value for name, value in headers]
         lines.append(b"Content-Length: %d" % len(body))
         return self.exchange_bytes(b"\r\n".join(lines) + b"\r\n\r\n" + body, method)
 
-    def exchange_bytes(self, request: bytes, method: str = "POST") -> Answer | None:
+    def exchange_bytes(self, request: bytes, method: str = "POST") -> Response | None:
         name, _, port = self.host.partition(":")
-        with socket.create_connection((name, int(port)), SILENCE_S) as connection:
-            # The answer may be given before the end of the request.
+        with socket.create_connection((name, int(port)), TIMEOUT_S) as connection:
+            # The server may respond before the end of the request.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(request)
             response = HTTPResponse(connection, method=method)
             try:
                 response.begin()
-                answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+                result = Response(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
             except (HTTPException, ConnectionResetError):
-                answer = None
-        if answer is not None:
-            assert answer.status < 500, answer
-            if not answer.headers.get("content-type", "").startswith(("text/html", "text/javascript", "text/css")):
-                # Our own pages name the project.
-                self.judge(answer.text)
-            self.judge("\n".join(f"{name}: {value}" for name, value in answer.headers.items()))
-        self.judge_log()
-        return answer
+                result = None
+        if result is not None:
+            assert result.status < 500, result
+            if not result.headers.get("content-type", "").startswith(("text/html", "text/javascript", "text/css")):
+                # The web pages contain the name of the project.
+                self.assert_no_leak(result.text)
+            self.assert_no_leak("\n".join(f"{name}: {value}" for name, value in result.headers.items()))
+        self.assert_no_errors()
+        return result
 
-    def judge(self, told: str) -> None:
-        """What a stranger was told is no exception, and none that hides behind a number."""
-        assert LEAKS.search(OURS.sub("", told)) is None, told
-        assert INTERNAL not in told, told
+    def assert_no_leak(self, text: str) -> None:
+        """The text has no exception and no internal error."""
+        assert LEAKS.search(SCHEMA_NAMES.sub("", text)) is None, text
+        assert INTERNAL not in text, text
 
-    def judge_log(self) -> None:
+    def assert_no_errors(self) -> None:
         assert not self._errors.lines, "\n".join(self._errors.lines)
 
-    def forget_log(self) -> None:
+    def clear_log(self) -> None:
         self._errors.lines.clear()
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Door]:
-    """The application in a thread of its own, with its own event loop."""
-    errors = Record()
-    ready: list[str] = []
-    started, ending = threading.Event(), threading.Event()
+def fuzz_server(settings: Settings) -> Iterator[FuzzServer]:
+    """The application in its own thread, with its own event loop."""
+    errors = ErrorLog()
+    hosts: list[str] = []
+    started, stopping = threading.Event(), threading.Event()
 
     async def serve() -> None:
         async with served(settings) as (host, _):
-            ready.append(host)
+            hosts.append(host)
             started.set()
-            await asyncio.to_thread(ending.wait)
+            await asyncio.to_thread(stopping.wait)
 
     def run() -> None:
         try:
@@ -127,11 +129,11 @@ def opened(settings: Settings) -> Iterator[Door]:
     thread = threading.Thread(target=run, name="server")
     thread.start()
     try:
-        started.wait(SILENCE_S)
-        yield Door(ready[0], errors)
+        started.wait(TIMEOUT_S)
+        yield FuzzServer(hosts[0], errors)
     finally:
-        ending.set()
-        thread.join(SILENCE_S)
+        stopping.set()
+        thread.join(TIMEOUT_S)
         root.removeHandler(errors)
     assert not thread.is_alive()
     assert not errors.lines, "\n".join(errors.lines)

@@ -1,4 +1,4 @@
-"""One application for all fuzz tests of a process: an attacker does not get a fresh one either."""
+"""One application for all fuzz tests of a process: attackers do not get a fresh one either."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pytest
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from tests.fuzz import limits
-from tests.fuzz.asgi_client import Door, opened
+from tests.fuzz.asgi_client import FuzzServer, fuzz_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent not in item.path.parents:
             continue
-        # A socket that closes ends its operations, some between a resolver's call and its first step.
+        # A closing WebSocket cancels its operations, some before the first step of a resolver.
         item.add_marker(pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"))
         if limits.LONG:
             item.add_marker(pytest.mark.timeout(limits.LONG_TIMEOUT_S))
 
 
 @pytest.fixture(scope="package")
-def open_door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def shared_server(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzServer]:
     folder = tmp_path_factory.mktemp("fuzz")
     url = f"sqlite:///{folder / 'fuzz.db'}"
     upgrade(url)
@@ -34,21 +34,21 @@ def open_door(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> It
         database_url=url,
         redis_url=redis_server,
         data_dir=folder,
-        public_url="https://pictures.example",
+        public_url="https://images.example",
         max_upload_bytes=20_000,
         max_products=50,
         max_images=100,
         max_columns=20,
         max_field_chars=5_000,
     )
-    with opened(settings) as door:
-        yield door
-    # What is to be said of what is left over is said here, and not during somebody else's test.
+    with fuzz_server(settings) as server:
+        yield server
+    # Warnings about leftover objects appear here, and not during another test.
     gc.collect()
 
 
 @pytest.fixture
-def door(open_door: Door) -> Door:
-    """The door with an empty log: what one test found is no fault of the next."""
-    open_door.forget_log()
-    return open_door
+def fuzzed(shared_server: FuzzServer) -> FuzzServer:
+    """The server with an empty log, without errors of earlier tests."""
+    shared_server.clear_log()
+    return shared_server

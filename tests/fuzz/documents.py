@@ -1,4 +1,4 @@
-"""GraphQL operations: made from the schema with values that no type wants, and damaged as text and as JSON."""
+"""Strategies for GraphQL operations: generated from the schema with unusual values, then damaged as text and JSON."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from graphql import (
 from graphql.utilities import ast_from_value
 from hypothesis import strategies as st
 
-_DEEPEST = 4
-_MOST_FIELDS = 4
+_MAX_DEPTH = 4
+_MAX_FIELDS = 4
 _TEXTS = (
     "",
     "req_",
@@ -55,7 +55,7 @@ _TEXTS = (
 )
 _NUMBERS = (0, 1, -1, 2, 50, 100, 101, 2**31 - 1, 2**31, -(2**31), 2**53, 2**63, 2**64, 10**30)
 _FRACTIONS = (0.0, -0.0, 0.05, 0.5, 1.0, 1e308, 5e-324, -1.5)
-#: What a GraphQL text is made of, to be put where it does not belong.
+#: Parts of GraphQL documents, to be inserted anywhere.
 _TOKENS = (
     "{",
     "}",
@@ -93,16 +93,16 @@ def schema() -> GraphQLSchema:
 
 
 class Writer:
-    """Writes one operation; what is given goes into the document or into its variables."""
+    """Writes one operation; each value becomes a literal or a variable."""
 
     def __init__(self, draw: st.DrawFn, texts: tuple[str, ...]) -> None:
         self.draw = draw
         self.texts = texts
-        self.declared: list[str] = []
+        self.declarations: list[str] = []
         self.variables: dict[str, Any] = {}
 
     def value(self, kind: Any, depth: int = 0) -> Any:
-        """A value that mostly is of this type."""
+        """A value, usually of this type."""
         draw = self.draw
         if draw(st.integers(0, 29)) == 0:
             return draw(json_values)
@@ -131,50 +131,50 @@ class Writer:
                 return draw(st.sampled_from(self.texts) | st.sampled_from(_TEXTS) | st.text(max_size=8))
 
     def arguments(self, field: GraphQLField) -> str:
-        written = []
+        arguments = []
         for name, argument in field.args.items():
             if not isinstance(argument.type, GraphQLNonNull) and self.draw(st.booleans()):
                 continue
             value = self.value(argument.type)
             if self.draw(st.booleans()):
-                variable = f"v{len(self.declared)}"
-                self.declared.append(f"${variable}: {argument.type}")
+                variable = f"v{len(self.declarations)}"
+                self.declarations.append(f"${variable}: {argument.type}")
                 self.variables[variable] = value
-                written.append(f"{name}: ${variable}")
+                arguments.append(f"{name}: ${variable}")
                 continue
             try:
                 literal = ast_from_value(value, argument.type)
                 text = "null" if literal is None else print_ast(literal)
             except Exception:
-                # Not of the type: as JSON it is a literal all the same, mostly a wrong one.
+                # A value of another type: as JSON it is usually an invalid literal.
                 text = json.dumps(value)
-            written.append(f"{name}: {text}")
-        return f"({', '.join(written)})" if written else ""
+            arguments.append(f"{name}: {text}")
+        return f"({', '.join(arguments)})" if arguments else ""
 
     def selection(self, kind: Any, depth: int = 0) -> str:
         named = get_named_type(kind)
         if isinstance(named, GraphQLUnionType | GraphQLInterfaceType):
-            members = [*schema().get_possible_types(named)]
-            chosen = self.draw(st.lists(st.sampled_from(members), min_size=1, max_size=2))
-            spread = " ".join(f"... on {member.name} {self.selection(member, depth)}" for member in chosen)
+            types = [*schema().get_possible_types(named)]
+            members = self.draw(st.lists(st.sampled_from(types), min_size=1, max_size=2))
+            spread = " ".join(f"... on {member.name} {self.selection(member, depth)}" for member in members)
             return f"{{ __typename {spread} }}"
         if not isinstance(named, GraphQLObjectType):
             return ""
         names = sorted(named.fields)
-        chosen_names = self.draw(st.lists(st.sampled_from(names), min_size=1, max_size=_MOST_FIELDS))
-        written = ["__typename"]
-        for number, name in enumerate(chosen_names):
+        selected = self.draw(st.lists(st.sampled_from(names), min_size=1, max_size=_MAX_FIELDS))
+        fields = ["__typename"]
+        for number, name in enumerate(selected):
             field = named.fields[name]
-            if depth >= _DEEPEST and isinstance(get_named_type(field.type), GraphQLObjectType):
+            if depth >= _MAX_DEPTH and isinstance(get_named_type(field.type), GraphQLObjectType):
                 continue
-            # Each under a name of its own, since they differ in their arguments.
-            written.append(f"f{number}: {name}{self.arguments(field)} {self.selection(field.type, depth + 1)}".rstrip())
-        return f"{{ {' '.join(written)} }}"
+            # With aliases, since the same field may have different arguments.
+            fields.append(f"f{number}: {name}{self.arguments(field)} {self.selection(field.type, depth + 1)}".rstrip())
+        return f"{{ {' '.join(fields)} }}"
 
 
 @st.composite
 def operations(draw: st.DrawFn, texts: tuple[str, ...] = _TEXTS) -> tuple[str, dict[str, Any]]:
-    """A document and its variables; `texts` are what identifies things that exist."""
+    """A document and its variables; `texts` may be IDs that exist."""
     writer = Writer(draw, texts)
     kind, root = draw(
         st.sampled_from(
@@ -188,28 +188,28 @@ def operations(draw: st.DrawFn, texts: tuple[str, ...] = _TEXTS) -> tuple[str, d
     )
     selection = writer.selection(root)
     if kind == "subscription":
-        # The specification allows one field.
+        # The specification allows one root field.
         field = writer.arguments(schema().subscription_type.fields["requestProgress"])
         selection = f"{{ requestProgress{field} {writer.selection(schema().get_type('Request'), 2)} }}"
-    declared = f"({', '.join(writer.declared)})" if writer.declared else ""
-    return f"{kind} Fuzz{declared} {selection}", writer.variables
+    declarations = f"({', '.join(writer.declarations)})" if writer.declarations else ""
+    return f"{kind} Fuzz{declarations} {selection}", writer.variables
 
 
 @st.composite
-def garbled(draw: st.DrawFn, text: str) -> str:
-    """The text with tokens put in, left out and cut off."""
+def damaged_text(draw: st.DrawFn, text: str) -> str:
+    """The text with tokens inserted and parts removed."""
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(text)))
-        gone = draw(st.sampled_from((0, 0, 1, 5, 10_000)))
-        text = text[:at] + draw(st.sampled_from(("", *_TOKENS))) + text[at + gone :]
+        removed = draw(st.sampled_from((0, 0, 1, 5, 10_000)))
+        text = text[:at] + draw(st.sampled_from(("", *_TOKENS))) + text[at + removed :]
     return text
 
 
 @st.composite
 def envelopes(draw: st.DrawFn, texts: tuple[str, ...] = _TEXTS) -> dict[str, Any]:
-    """What stands in the JSON around an operation."""
+    """The JSON body of an operation."""
     query, variables = draw(operations(texts))
-    envelope: dict[str, Any] = {"query": draw(garbled(query)) if draw(st.integers(0, 4)) == 0 else query}
+    envelope: dict[str, Any] = {"query": draw(damaged_text(query)) if draw(st.integers(0, 4)) == 0 else query}
     envelope["variables"] = variables
     if draw(st.integers(0, 7)) == 0:
         envelope["operationName"] = draw(st.sampled_from(["Fuzz", "", "Other", "x" * 3_000, "\0", None]))

@@ -1,4 +1,4 @@
-"""How long a fuzz test goes on, and which examples it tries."""
+"""Number of examples and time limits of fuzz tests."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from datetime import timedelta
 from hypothesis import HealthCheck, Phase, settings
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-#: So many times as many examples as usual does a long run try.
+#: Factor for the number of examples in a long run.
 LONG_FACTOR = int(os.environ.get("FUZZ_FACTOR", "50"))
-#: The end of a long run of one test, in seconds, beyond what pytest gives any test.
+#: Timeout of one test in a long run, in seconds, in place of pytest's.
 LONG_TIMEOUT_S = 3_600
 
 
-def bounded(examples: int, *, seconds: float) -> settings:
-    """So many examples, each with a deadline; the same ones in every run, unless it is a long one."""
+def fuzz_settings(examples: int, *, seconds: float) -> settings:
+    """Settings with a number of examples and a deadline for each; the same examples in every run, except long ones."""
     return settings(
         max_examples=examples * LONG_FACTOR if LONG else examples,
         deadline=timedelta(seconds=seconds),
         derandomize=not LONG,
         print_blob=True,
-        # Only a long run looks for the smallest example: a usual one ends within its minute when it fails too.
+        # Only a long run shrinks a failing example: a short one must end within a minute even when it fails.
         phases=(Phase.explicit, Phase.reuse, Phase.generate, *((Phase.shrink,) if LONG else ())),
-        # Big inputs are the point, and the door stays open between examples as it does between strangers.
+        # Big inputs are intended, and the server is shared by all examples.
         suppress_health_check=[
             HealthCheck.too_slow,
             HealthCheck.data_too_large,
@@ -37,9 +37,9 @@ def bounded(examples: int, *, seconds: float) -> settings:
 
 
 @contextmanager
-def within(cpu_seconds: float) -> Iterator[None]:
-    """Fails when the process takes more CPU than this: a machine that is busy with others does not count."""
-    began = time.process_time()
+def cpu_limit(cpu_seconds: float) -> Iterator[None]:
+    """Fails when the process takes more CPU time than this; other processes do not count."""
+    started = time.process_time()
     yield
-    took = time.process_time() - began
-    assert took < cpu_seconds, f"took {took:.2f} s"
+    cpu_s = time.process_time() - started
+    assert cpu_s < cpu_seconds, f"took {cpu_s:.2f} s of CPU time"

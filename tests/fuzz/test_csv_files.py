@@ -11,9 +11,9 @@ from gql_imgproc.csvfile.reader import CsvLimits, read_rows, validate
 from gql_imgproc.csvfile.writer import RowResult, write_output
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
-from tests.fuzz.asgi_client import Door
+from tests.fuzz.asgi_client import FuzzServer
 from tests.fuzz.csv_files import hostile_csv_files
-from tests.fuzz.limits import bounded, within
+from tests.fuzz.limits import cpu_limit, fuzz_settings
 
 LIMITS = CsvLimits(50, 100, 20, 5_000)
 UPLOAD = """
@@ -31,11 +31,11 @@ def check_allowed(url: str) -> tuple[CsvIssueCode, str] | None:
     return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
 
 
-@bounded(600, seconds=5)
+@fuzz_settings(600, seconds=5)
 @given(hostile_csv_files())
 def test_any_file_is_refused_with_messages_or_has_an_output(content: bytes) -> None:
     # Given any file,
-    with within(2):
+    with cpu_limit(2):
         try:
             summary = validate(io.BytesIO(content), LIMITS, check_allowed)
         except InvalidCsv as refused:
@@ -83,11 +83,11 @@ def multipart(content: bytes, filename: bytes = b"shop.csv") -> bytes:
     )
 
 
-@bounded(200, seconds=10)
+@fuzz_settings(200, seconds=10)
 @given(content=hostile_csv_files())
-def test_any_uploaded_file_is_accepted_or_refused_with_a_typed_error(door: Door, content: bytes) -> None:
+def test_any_uploaded_file_is_accepted_or_refused_with_a_typed_error(fuzzed: FuzzServer, content: bytes) -> None:
     # When any file is uploaded,
-    response = door.exchange(
+    response = fuzzed.exchange(
         "POST",
         "/graphql",
         [("Content-Type", b"multipart/form-data; boundary=" + BOUNDARY), ("GraphQL-Preflight", b"1")],

@@ -14,7 +14,7 @@ from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import Compressed, ImageLimits, compress, inspect
 from gql_imgproc.imaging.options import DEFAULT, Crop, ImageFilter, Options, OutputFormat
 from tests.fuzz.images import hostile_images, sources
-from tests.fuzz.limits import bounded, within
+from tests.fuzz.limits import cpu_limit, fuzz_settings
 
 # Pillow warns about broken EXIF and continues.
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -70,7 +70,7 @@ def compress_within_limits(data: bytes, options: Options) -> Compressed | None:
     memory = Memory()
     before = memory.peak_kib()
     try:
-        with within(MAX_CPU_SECONDS):
+        with cpu_limit(MAX_CPU_SECONDS):
             return compress(data, options, LIMITS)
     except ImageError as failure:
         assert failure.code in DOCUMENTED
@@ -100,7 +100,7 @@ def test_image_truncated_in_its_headers_is_refused_as_documented() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@bounded(150, seconds=10)
+@fuzz_settings(150, seconds=10)
 @given(data=st.data())
 def test_damaged_image_is_refused_or_compressed_as_promised(form: str, data: st.DataObject) -> None:
     # Given a damaged image,
@@ -123,7 +123,7 @@ def test_damaged_image_is_refused_or_compressed_as_promised(form: str, data: st.
 
 
 @pytest.mark.parametrize("form", FORMS)
-@bounded(40, seconds=10)
+@fuzz_settings(40, seconds=10)
 @given(data=st.data(), options=CHANGES)
 def test_damaged_image_is_refused_or_changed(form: str, data: st.DataObject, options: Options) -> None:
     once = compress_within_limits(data.draw(hostile_images(form)), options)

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP with what no client sends: JSON bodies, addresses and headers."""
+"""GraphQL over HTTP with unusual JSON bodies, URLs and headers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import quote
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.fuzz.asgi_client import Answer, Door
+from tests.fuzz.asgi_client import FuzzServer, Response
 from tests.fuzz.documents import envelopes, json_values
-from tests.fuzz.limits import bounded
+from tests.fuzz.limits import fuzz_settings
 from tests.fuzz.mutations import damaged_bytes
 
 JSON = ("Content-Type", b"application/json")
@@ -32,72 +32,71 @@ PARAMETERS += (";charset=nonsense", ";subscriptionSpec=1.0", ';subscriptionSpec=
 PARAMETERS += (';boundary="', ";boundary=" + "x" * 300, ";" * 50, ";q=0.5;q=0.7", ";charset=\xff", ";boundary=\xe9")
 
 
-def judged(answer: Answer | None) -> None:
-    """An answer of this door is JSON in the form of GraphQL, or a stream that has ended."""
-    if answer is None:
+def assert_graphql(response: Response | None) -> None:
+    """A response is a GraphQL response in JSON, or a complete stream."""
+    if response is None:
         return
-    event(f"status {answer.status}")
-    kind = answer.headers.get("content-type", "")
-    if kind.startswith(("application/json", "application/graphql-response+json")):
-        body = answer.json()
+    event(f"status {response.status}")
+    media_type = response.headers.get("content-type", "")
+    if media_type.startswith(("application/json", "application/graphql-response+json")):
+        body = response.json()
         if "error" in body:
-            # It was no HTTP, so nobody looked for GraphQL in it.
-            assert answer.status == 400
+            # Rejected as malformed HTTP, before GraphQL.
+            assert response.status == 400
             return
         assert "data" in body or body["errors"]
         for error in body.get("errors") or ():
             event(error["extensions"]["code"])
             assert error["message"]
-    elif answer.status == 200:
-        assert kind.startswith(("text/event-stream", "multipart/mixed", "text/html")), kind
+    elif response.status == 200:
+        assert media_type.startswith(("text/event-stream", "multipart/mixed", "text/html")), media_type
 
 
-@bounded(400, seconds=10)
+@fuzz_settings(400, seconds=10)
 @given(envelope=envelopes())
-def test_any_operation_is_answered(door: Door, envelope: dict[str, object]) -> None:
-    judged(door.exchange("POST", "/graphql", [JSON], json.dumps(envelope).encode()))
+def test_any_operation_is_answered(fuzzed: FuzzServer, envelope: dict[str, object]) -> None:
+    assert_graphql(fuzzed.exchange("POST", "/graphql", [JSON], json.dumps(envelope).encode()))
 
 
-#: Nested more deeply than a parser can follow.
+#: Nested too deeply for a recursive parser.
 DEEP = (b"[" * 5_000 + b"]" * 5_000, b'{"query": "{ x }", "variables": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001)
 
 
-@bounded(200, seconds=10)
+@fuzz_settings(200, seconds=10)
 @given(data=st.data())
-def test_any_json_is_answered(door: Door, data: st.DataObject) -> None:
+def test_any_json_is_answered(fuzzed: FuzzServer, data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from(DEEP) | (envelopes() | json_values).map(lambda value: json.dumps(value).encode()))
     body = data.draw(
         damaged_bytes(whole, others=(b"\0", b"\xff", b"[" * 2_000, b"\\ud800", b"NaN", b"1e999", b'{"query":'))
     )
 
-    judged(door.exchange("POST", "/graphql", [JSON], body))
+    assert_graphql(fuzzed.exchange("POST", "/graphql", [JSON], body))
 
 
-@bounded(50, seconds=10)
+@fuzz_settings(50, seconds=10)
 @given(
     envelope=envelopes(),
     field=st.sampled_from(["query", "variables", "operationName", "extensions", "x"]),
-    wrap=st.sampled_from([lambda half: half, lambda half: {half: 1}, lambda half: {"x": ["a" + half]}]),
-    half=st.characters(categories=["Cs"]),
+    wrap=st.sampled_from([lambda text: text, lambda text: {text: 1}, lambda text: {"x": ["a" + text]}]),
+    surrogate=st.characters(categories=["Cs"]),
 )
-def test_half_a_surrogate_pair_comes_no_further_than_the_door(
-    door: Door, envelope: dict[str, object], field: str, wrap: Callable[[str], object], half: str
+def test_lone_surrogate_is_rejected(
+    fuzzed: FuzzServer, envelope: dict[str, object], field: str, wrap: Callable[[str], object], surrogate: str
 ) -> None:
-    # No database and no answer could hold it, wherever it came to stand.
-    envelope[field] = wrap(half)
+    envelope[field] = wrap(surrogate)
 
-    answer = door.exchange("POST", "/graphql", [JSON], json.dumps(envelope).encode())
+    response = fuzzed.exchange("POST", "/graphql", [JSON], json.dumps(envelope).encode())
 
-    assert answer is not None
-    assert answer.status == 400
-    assert answer.json()["errors"][0]["message"] == "The body is not valid JSON in UTF-8."
+    assert response is not None
+    assert response.status == 400
+    assert response.json()["errors"][0]["message"] == "The body is not valid JSON in UTF-8."
 
 
 def header_values(names: tuple[str, ...]) -> st.SearchStrategy[bytes]:
     part = st.builds(str.__add__, st.sampled_from(names), st.sampled_from(PARAMETERS))
-    written = st.lists(part, max_size=4).map(", ".join)
+    usual = st.lists(part, max_size=4).map(", ".join)
     wild = st.text(st.characters(max_codepoint=255, exclude_characters="\0\r\n"), max_size=30)
-    return (written | wild).map(lambda text: text.strip().encode("latin-1"))
+    return (usual | wild).map(lambda text: text.strip().encode("latin-1"))
 
 
 HEADERS = st.lists(
@@ -114,16 +113,18 @@ BODY = b'{"query": "subscription { requestProgress(id: \\"req_0\\") { id } }"}'
 BODIES = st.sampled_from([BODY, b'{"query": "{ limits { maxImages } }"}', b"", b"--x\r\n\r\n--x--\r\n", b"{"])
 
 
-@bounded(300, seconds=10)
+@fuzz_settings(300, seconds=10)
 @given(headers=HEADERS, body=BODIES, method=st.sampled_from(["POST", "POST", "GET", "PUT", "HEAD", "OPTIONS", "X"]))
-def test_any_headers_are_answered(door: Door, headers: list[tuple[str, bytes]], body: bytes, method: str) -> None:
+def test_any_headers_are_answered(
+    fuzzed: FuzzServer, headers: list[tuple[str, bytes]], body: bytes, method: str
+) -> None:
     if method == "POST" and not any(name == "Content-Type" for name, _ in headers):
         headers = [JSON, *headers]
 
-    answer = door.exchange(method, "/graphql", headers, body)
+    response = fuzzed.exchange(method, "/graphql", headers, body)
 
     if method == "POST":
-        judged(answer)
+        assert_graphql(response)
 
 
 SEGMENTS = st.sampled_from(
@@ -139,21 +140,21 @@ QUERIES = st.sampled_from(
 )
 
 
-@bounded(300, seconds=10)
-@given(route=ROUTES, way=st.lists(SEGMENTS, max_size=5).map("/".join), query=QUERIES, headers=HEADERS)
-def test_any_address_is_answered(
-    door: Door, route: str, way: str, query: str, headers: list[tuple[str, bytes]]
+@fuzz_settings(300, seconds=10)
+@given(route=ROUTES, path=st.lists(SEGMENTS, max_size=5).map("/".join), query=QUERIES, headers=HEADERS)
+def test_any_url_is_answered(
+    fuzzed: FuzzServer, route: str, path: str, query: str, headers: list[tuple[str, bytes]]
 ) -> None:
-    door.exchange("GET", route + way + query, headers)
+    fuzzed.exchange("GET", route + path + query, headers)
 
 
-@bounded(200, seconds=10)
+@fuzz_settings(200, seconds=10)
 @given(envelope=envelopes())
-def test_any_operation_in_an_address_is_answered(door: Door, envelope: dict[str, object]) -> None:
+def test_any_operation_in_a_url_is_answered(fuzzed: FuzzServer, envelope: dict[str, object]) -> None:
     fields = "&".join(
         f"{name.replace(chr(0), '%00')}={quote(text, safe='', errors='replace')}"
         for name, value in envelope.items()
         for text in [value if isinstance(value, str) else json.dumps(value)]
     )
-    # Servers take 64 KiB of address and headers.
-    judged(door.exchange("GET", f"/graphql?{fields[:30_000]}", []))
+    # The server accepts 64 KiB of URL and headers.
+    assert_graphql(fuzzed.exchange("GET", f"/graphql?{fields[:30_000]}", []))

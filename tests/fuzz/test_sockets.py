@@ -1,4 +1,4 @@
-"""Frames that no client of `graphql-transport-ws` sends: the socket answers, or is closed with a reason of ours."""
+"""Unusual WebSocket frames: the server responds, or closes the WebSocket with a code and a reason."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.fuzz.asgi_client import SILENCE_S, Door
-from tests.fuzz.documents import envelopes, garbled, json_values
-from tests.fuzz.limits import bounded
+from tests.fuzz.asgi_client import TIMEOUT_S, FuzzServer
+from tests.fuzz.documents import damaged_text, envelopes, json_values
+from tests.fuzz.limits import fuzz_settings
 
-#: How a server says that it failed.
-SERVER_FAULT = 1011
+#: Close code of an internal error.
+INTERNAL_ERROR = 1011
 TYPES = (
     "connection_init",
     "ping",
@@ -34,7 +34,7 @@ INIT = json.dumps({"type": "connection_init"})
 LAST = json.dumps({"id": "last", "type": "subscribe", "payload": {"query": "{ limits { maxImages } }"}})
 
 subscribes = st.builds(
-    lambda name, payload: {"id": name, "type": "subscribe", "payload": payload}, st.sampled_from(IDS), envelopes()
+    lambda id, payload: {"id": id, "type": "subscribe", "payload": payload}, st.sampled_from(IDS), envelopes()
 )
 messages = st.fixed_dictionaries(
     {},
@@ -44,56 +44,58 @@ messages = st.fixed_dictionaries(
         "payload": envelopes() | json_values,
     },
 )
-#: What a socket survives, and what it does not.
-orderly = subscribes.map(json.dumps) | st.sampled_from(
+#: Messages that keep the WebSocket open, and messages that may close it.
+valid = subscribes.map(json.dumps) | st.sampled_from(
     ['{"type": "ping"}', '{"type": "pong", "payload": {"a": 1}}', '{"type": "complete", "id": "1"}']
 )
-disorderly: st.SearchStrategy[str | bytes] = st.one_of(
+invalid: st.SearchStrategy[str | bytes] = st.one_of(
     messages.map(json.dumps),
-    messages.map(json.dumps).flatmap(garbled),
+    messages.map(json.dumps).flatmap(damaged_text),
     json_values.map(json.dumps),
     st.sampled_from(["", "{", "[" * 3_000, '"\\ud800"', '{"type": "ping", "payload": NaN}', "null", INIT]),
     st.binary(max_size=20),
 )
-frames = st.integers(0, 9).flatmap(lambda n: orderly if n else disorderly)
+frames = st.integers(0, 9).flatmap(lambda n: valid if n else invalid)
 
 
-def encodable(frame: str | bytes) -> str | bytes:
+def encode_frame(frame: str | bytes) -> str | bytes:
     return frame if isinstance(frame, bytes) else frame.encode("utf-8", "replace").decode()
 
 
-@bounded(250, seconds=20)
-@given(greeted=st.integers(0, 9).map(bool), sent=st.lists(frames, max_size=5))
-def test_any_frames_are_answered_or_end_the_socket(door: Door, greeted: bool, sent: list[str | bytes]) -> None:
-    told: list[Any] = []
+@fuzz_settings(250, seconds=20)
+@given(with_init=st.integers(0, 9).map(bool), sent=st.lists(frames, max_size=5))
+def test_any_frames_are_answered_or_close_the_socket(
+    fuzzed: FuzzServer, with_init: bool, sent: list[str | bytes]
+) -> None:
+    received: list[Any] = []
     with connect(
-        f"ws://{door.host}/graphql",
+        f"ws://{fuzzed.host}/graphql",
         subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
-        open_timeout=SILENCE_S,
-        close_timeout=SILENCE_S,
+        open_timeout=TIMEOUT_S,
+        close_timeout=TIMEOUT_S,
         max_size=None,
     ) as socket:
-        # When frames are sent, whatever is in them,
+        # When any frames are sent,
         try:
-            if greeted:
+            if with_init:
                 socket.send(INIT)
             for frame in sent:
-                socket.send(encodable(frame))
-            # then the socket still does what it is for,
+                socket.send(encode_frame(frame))
+            # then the WebSocket still executes an operation,
             socket.send(LAST)
             while True:
-                told.append(socket.recv(SILENCE_S))
-                message = json.loads(told[-1])
+                received.append(socket.recv(TIMEOUT_S))
+                message = json.loads(received[-1])
                 if message.get("id") == "last" and message["type"] in ("complete", "error"):
                     break
             assert message["type"] == "complete"
             event("alive")
         except ConnectionClosed as closed:
-            # or is closed for what was sent, and not for a fault of the service.
+            # or is closed, but not for an internal error.
             assert closed.rcvd is not None
-            assert closed.rcvd.code != SERVER_FAULT, closed.rcvd
+            assert closed.rcvd.code != INTERNAL_ERROR, closed.rcvd
             event(f"closed with {closed.rcvd.code}")
-            door.judge(closed.rcvd.reason)
-    for text in told:
-        door.judge(text)
-    door.judge_log()
+            fuzzed.assert_no_leak(closed.rcvd.reason)
+    for text in received:
+        fuzzed.assert_no_leak(text)
+    fuzzed.assert_no_errors()

@@ -1,4 +1,4 @@
-"""Multipart bodies that no client builds: boundaries, headers, names, places for files, and parts that are missing."""
+"""Unusual multipart bodies: boundaries, headers, names, paths of files, and missing parts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.fuzz.asgi_client import Door
+from tests.fuzz.asgi_client import FuzzServer
 from tests.fuzz.documents import json_values
-from tests.fuzz.limits import bounded
+from tests.fuzz.limits import fuzz_settings
 from tests.fuzz.mutations import damaged_bytes, rearranged_parts
-from tests.fuzz.test_operations import judged
+from tests.fuzz.test_operations import assert_graphql
 
 UPLOAD = "mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typename } }"
 CSV = b"S. No.,Product Name,Input Image Urls\n1,Lamp,https://shop.example/1.jpg\n"
@@ -57,7 +57,7 @@ DISPOSITIONS = (
     b"%.0b",
     b';%.0b;;="',
 )
-#: Python has codecs that fail in ways of their own.
+#: Python has codecs with unusual errors.
 CHARSETS = (b"; charset=nonsense", b"; charset=utf-7", b";;", b"; charset=undefined", b"; charset=punycode")
 CHARSETS += (b"; charset=idna", b"; charset=unicode_escape", b'; charset="UTF-8"')
 PART_HEADERS = (
@@ -75,7 +75,7 @@ PART_HEADERS = (
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """A value for `Content-Type`, and a body that is almost what it says."""
+    """A value for `Content-Type`, and a body that almost matches it."""
 
     def mostly(usual: bytes, unusual: tuple[bytes, ...]) -> bytes:
         return draw(st.sampled_from(unusual)) if draw(st.integers(0, 24)) == 0 else usual
@@ -86,7 +86,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
     operation = draw(json_values) if draw(st.integers(0, 19)) == 0 else {"query": UPLOAD, "variables": variables}
     path = st.sampled_from(PATHS)
     usual = st.just({"0": ["variables.input.file"]})
-    places = draw(
+    file_map = draw(
         usual
         | usual
         | st.dictionaries(st.just("0"), st.lists(path, max_size=3), min_size=1)
@@ -101,7 +101,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
     field, file = DISPOSITIONS[9], DISPOSITIONS[0]
     parts = [
         part(b"operations", mostly(json.dumps(operation).encode(), (b"\xff", b"", b'"\\ud800"', b"[" * 2_000)), field),
-        part(b"map", mostly(json.dumps(places).encode(), (b"null", b"", b'{"0":', b"\xff\xfe{}")), field),
+        part(b"map", mostly(json.dumps(file_map).encode(), (b"null", b"", b'{"0":', b"\xff\xfe{}")), field),
         part(b"0", mostly(CSV, (b"", b"\r\n--" + boundary, b"x" * 30_000, b"\0")), file),
         mostly(b"--" + boundary + b"--\r\n", (b"", b"--" + boundary, b"--" + boundary + b"--", b"--\r\n")),
     ]
@@ -124,15 +124,20 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return b"multipart/form-data" + parameter + mostly(b"", CHARSETS), body
 
 
-@bounded(700, seconds=10)
+@fuzz_settings(700, seconds=10)
 @given(sent=bodies())
-def test_any_multipart_body_is_answered(door: Door, sent: tuple[bytes, bytes]) -> None:
-    kind, body = sent
+def test_any_multipart_body_is_answered(fuzzed: FuzzServer, sent: tuple[bytes, bytes]) -> None:
+    content_type, body = sent
 
-    answer = door.exchange(
-        "POST", "/graphql", [("Content-Type", kind.replace(b"\0", b"")), ("GraphQL-Preflight", b"1")], body
+    response = fuzzed.exchange(
+        "POST", "/graphql", [("Content-Type", content_type.replace(b"\0", b"")), ("GraphQL-Preflight", b"1")], body
     )
 
-    judged(answer)
-    if answer is not None and b"uploadCsv" in answer.body and answer.status == 200 and answer.json().get("data"):
-        event(answer.json()["data"]["uploadCsv"]["__typename"])
+    assert_graphql(response)
+    if (
+        response is not None
+        and b"uploadCsv" in response.body
+        and response.status == 200
+        and response.json().get("data")
+    ):
+        event(response.json()["data"]["uploadCsv"]["__typename"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gql_imgproc.net.address_policy import NetworkPolicy, UrlProblemCode, check_url
 from gql_imgproc.net.ip_literals import parse_ip_literals
-from tests.fuzz.limits import bounded, within
+from tests.fuzz.limits import cpu_limit, fuzz_settings
 
 CLOSED = NetworkPolicy()
 #: Digits, dots, brackets and letters that some parser reads as others.
@@ -86,11 +86,11 @@ URLS = st.one_of(
 
 # `test_fast_and_slow_url_checks_agree` is the short version of this test.
 @pytest.mark.slow
-@bounded(2_500, seconds=2)
+@fuzz_settings(2_500, seconds=2)
 @given(URLS)
 def test_allowed_url_has_the_same_host_for_the_client(url: str) -> None:
     # When any URL is checked, then the check is fast.
-    with within(0.2):
+    with cpu_limit(0.2):
         problem = check_url(url, CLOSED)
 
     # A refused URL has a printable message.
@@ -122,7 +122,7 @@ def test_allowed_url_has_the_same_host_for_the_client(url: str) -> None:
     assert len(normalized) > 2_048 or check_url(normalized, CLOSED) is None
 
 
-@bounded(1_000, seconds=2)
+@fuzz_settings(1_000, seconds=2)
 @given(st.text(LOOKALIKES, max_size=30) | TEXTS)
 def test_allowing_all_ports_allows_no_malformed_url(url: str) -> None:
     # When all ports are allowed,

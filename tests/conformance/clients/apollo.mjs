@@ -1,4 +1,4 @@
-// Apollo Client: apollo-upload-client for queries and mutations, its own link for multipart subscriptions over HTTP.
+// Apollo Client: apollo-upload-client for queries and mutations, HttpLink for multipart subscriptions.
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from "@apollo/client";
 import { OperationTypeNode } from "graphql";
 import UploadHttpLink from "apollo-upload-client/UploadHttpLink.mjs";

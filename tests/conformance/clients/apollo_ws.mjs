@@ -1,4 +1,4 @@
-// Apollo Client with all its operations over a WebSocket.
+// Apollo Client with all operations over WebSocket.
 import { ApolloClient, InMemoryCache } from "@apollo/client";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { overApollo } from "./shared/apollo.mjs";

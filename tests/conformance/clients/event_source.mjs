@@ -1,9 +1,9 @@
-// EventSource, as browsers have it: events by GET.
+// EventSource of browsers: events by GET.
 import { EventSource } from "eventsource";
 
 export default (url) => ({
   subscribe: (query, variables, operationName, next) =>
-    new Promise((complete, refuse) => {
+    new Promise((complete, reject) => {
       const parameters = new URLSearchParams({ query, operationName, variables: JSON.stringify(variables) });
       const source = new EventSource(`${url}?${parameters}`);
       source.addEventListener("next", (event) => next(JSON.parse(event.data)));
@@ -13,7 +13,7 @@ export default (url) => ({
       });
       source.onerror = (event) => {
         source.close();
-        refuse(new Error(event.message));
+        reject(new Error(event.message));
       };
     }),
 });

@@ -1,4 +1,4 @@
-// graphql-request. It has left uploads to its users since version 5, who take its middleware for them.
+// graphql-request. Since version 5, uploads need a middleware.
 import extractFiles from "extract-files/extractFiles.mjs";
 import isExtractableFile from "extract-files/isExtractableFile.mjs";
 import { GraphQLClient } from "graphql-request";
@@ -8,10 +8,10 @@ const multipart = (request) => {
   const { clone, files } = extractFiles(operation, isExtractableFile);
   if (files.size === 0) return request;
   const body = new FormData();
-  const found = [...files];
+  const entries = [...files];
   body.append("operations", JSON.stringify(clone));
-  body.append("map", JSON.stringify(Object.fromEntries(found.map(([, paths], number) => [number, paths]))));
-  found.forEach(([file], number) => body.append(String(number), file));
+  body.append("map", JSON.stringify(Object.fromEntries(entries.map(([, paths], number) => [number, paths]))));
+  entries.forEach(([file], number) => body.append(String(number), file));
   const headers = new Headers(request.headers);
   headers.delete("Content-Type");
   return { ...request, body, headers };
@@ -20,7 +20,7 @@ const multipart = (request) => {
 export default (url) => {
   const headers = { "X-Requested-With": "graphql-request" };
   const client = new GraphQLClient(url, { headers, errorPolicy: "all", requestMiddleware: multipart });
-  // What was refused before it was executed has another status than 200, which is an exception here.
-  const answered = (error) => error.response ?? Promise.reject(error);
-  return { execute: (document, variables) => client.rawRequest(document, variables).catch(answered), upload: true };
+  // A request that is rejected before execution has another status than 200, which is an exception here.
+  const responseOf = (error) => error.response ?? Promise.reject(error);
+  return { execute: (document, variables) => client.rawRequest(document, variables).catch(responseOf), upload: true };
 };

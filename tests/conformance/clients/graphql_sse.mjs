@@ -1,4 +1,4 @@
-// graphql-sse in its mode of distinct connections.
+// graphql-sse in distinct connections mode.
 import { createClient } from "graphql-sse";
 import { overEvents } from "./shared/events.mjs";
 

@@ -1,4 +1,4 @@
-// urql with server-sent events on: each of its requests then names every type of answer.
+// urql with server-sent events: each request then accepts every type of response.
 import { Client, fetchExchange } from "@urql/core";
 import { overUrql } from "./shared/urql.mjs";
 

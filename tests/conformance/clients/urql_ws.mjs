@@ -1,4 +1,4 @@
-// urql with its subscriptions over a WebSocket.
+// urql with subscriptions over WebSocket.
 import { Client, fetchExchange, subscriptionExchange } from "@urql/core";
 import { socketClient } from "./shared/socket.mjs";
 import { overUrql } from "./shared/urql.mjs";

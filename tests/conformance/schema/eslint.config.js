@@ -1,4 +1,4 @@
-// graphql-eslint's own rules for schemas, those of Relay included, over schema.graphql. What is off says why.
+// graphql-eslint's rules for schemas, including those for Relay. Each disabled rule has its reason.
 import { readFileSync } from 'node:fs'
 import graphqlPlugin from '@graphql-eslint/eslint-plugin'
 
@@ -23,16 +23,15 @@ export default [
           InputValueDefinition: true,
           EnumValueDefinition: true,
           DirectiveDefinition: true,
-          // The one argument of `@cost`, and that of `@requires`, is told in the description of the directive.
+          // The arguments of `@cost` and `@requires` are described with the directives.
           ignoredSelectors: ['weight', 'scope'].map((name) => `[type=InputValueDefinition][name.value=${name}]`),
         },
       ],
-      // Values, pages and outcomes are no things of their own: only what `node` can fetch again has an `id`.
+      // Only types that `node` can fetch have an `id`; values, pages and results do not.
       '@graphql-eslint/strict-id-in-types': 'off',
-      // `Product.productName` is the name of the CSV's column, and of the first design.
+      // `Product.productName` is the name of the CSV column and is part of the contract.
       '@graphql-eslint/no-typename-prefix': 'off',
-      // Edges are as Relay wants them; only that no other list may exist is not: a row's few addresses, or the path
-      // to a field, are read as a whole.
+      // Edges follow Relay, but short lists, such as the URLs of a row or the path of a field, have no pages.
       '@graphql-eslint/relay-edge-types': [
         'error',
         { withEdgeSuffix: true, shouldImplementNode: true, listTypeCanWrapOnlyEdgeType: false },

@@ -1,6 +1,6 @@
-// What can be done with the clients of graphql-ws and graphql-sse, which are alike.
+// Adapter for the clients of graphql-ws and graphql-sse, which have the same interface.
 
-// Errors that end an operation before it has begun come as an exception over a socket.
+// Over WebSocket, errors before execution are an exception.
 const events = async function* (client, operation) {
   try {
     yield* client.iterate(operation);
@@ -12,7 +12,7 @@ const events = async function* (client, operation) {
 
 export const overEvents = (client) => ({
   async execute(query, variables, operationName) {
-    for await (const answer of events(client, { query, variables, operationName })) return answer;
+    for await (const response of events(client, { query, variables, operationName })) return response;
   },
   async subscribe(query, variables, operationName, next) {
     for await (const event of events(client, { query, variables, operationName })) await next(event);

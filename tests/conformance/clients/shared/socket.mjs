@@ -1,8 +1,8 @@
-// The client of the package graphql-ws. Node has no WebSocket of its own before its version 22.
+// The client of the package graphql-ws. Node has no built-in WebSocket before version 22.
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 
-// Apollo's link looks for it too.
+// Apollo's link needs it too.
 globalThis.WebSocket ??= WebSocket;
 
 export const socketClient = (url) =>

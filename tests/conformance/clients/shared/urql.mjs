@@ -1,7 +1,7 @@
-// What can be done with a client of urql, whatever its exchanges.
+// Adapter for a urql client with any exchanges.
 import { forEach, onEnd, pipe } from "wonka";
 
-const answer = ({ data, error }) => {
+const toResponse = ({ data, error }) => {
   if (error?.networkError) throw error;
   return { data, errors: error?.graphQLErrors };
 };
@@ -9,19 +9,19 @@ const answer = ({ data, error }) => {
 export const overUrql = (client) => ({
   async execute(document, variables) {
     const kind = document.startsWith("mutation") ? "mutation" : "query";
-    return answer(await client[kind](document, variables).toPromise());
+    return toResponse(await client[kind](document, variables).toPromise());
   },
   subscribe: (document, variables, name, next) =>
-    new Promise((complete, refuse) => {
-      const take = (result) => {
+    new Promise((complete, reject) => {
+      const receive = (result) => {
         try {
-          // The last result comes again, marked as the last.
-          if (result.hasNext) next(answer(result));
+          // The last result arrives again, marked as the last.
+          if (result.hasNext) next(toResponse(result));
         } catch (error) {
-          refuse(error);
+          reject(error);
         }
       };
-      pipe(client.subscription(document, variables), onEnd(complete), forEach(take));
+      pipe(client.subscription(document, variables), onEnd(complete), forEach(receive));
     }),
   upload: true,
 });

@@ -1,4 +1,4 @@
-// What a Relay application asks for: the compiler checks it against the schema, connections and `node` included.
+// The operations of a Relay application. The compiler checks them against the schema, with connections and `node`.
 graphql`
   query pagesRequestsQuery($count: Int!, $cursor: String, $status: RequestStatus) {
     ...pages_requests @arguments(count: $count, cursor: $cursor, status: $status)

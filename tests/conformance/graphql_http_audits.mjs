@@ -1,4 +1,4 @@
-// Every audit of GraphQL over HTTP by the package graphql-http; prints a list of their results.
+// Runs every audit of GraphQL over HTTP of the package graphql-http, and prints the results.
 import { auditServer } from "graphql-http";
 
 const [url] = process.argv.slice(2);
