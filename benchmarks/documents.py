@@ -22,7 +22,7 @@ from graphql import get_introspection_query, parse
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone.embedded_redis import prepare
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 from tests.graphql.worst_case_documents import BEFORE_READING, READING, execute, given_rows
 
 ROUNDS = 7
@@ -71,7 +71,7 @@ async def measure(api: Api, document: str) -> Measurement:
 
 
 async def measure_all(settings: Settings) -> dict[str, list[Measurement]]:
-    async with opened(settings) as api:
+    async with open_api(settings) as api:
         given_rows(api.runtime.db)
         with frozen_heap():
             return {

@@ -50,7 +50,7 @@ from gql_imgproc.web.http_limits import (
 )
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from gql_imgproc.webhooks.client import MAX_RESPONSE_BYTES
-from tests.graphql.client import served
+from tests.graphql.client import serve_api
 
 ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "docs/SECURITY.md").read_text(encoding="utf-8")
@@ -329,7 +329,7 @@ async def test_upload_example_of_the_readme_works(
     upgrade(settings.database_url)
 
     # when the command runs,
-    async with served(settings) as (host, _):
+    async with serve_api(settings) as (host, _):
         response = json.loads(await asyncio.to_thread(send, command.replace("127.0.0.1:8000", host), tmp_path))
 
     # then the response is the one in the README.

@@ -8,13 +8,13 @@ import pytest
 
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from tests.acceptance.conftest import Service
-from tests.graphql.live_server import connected
+from tests.graphql.live_server import open_socket
 
 pytestmark = pytest.mark.acceptance
 
 
 async def test_oversized_message_closes_the_socket(service: Service) -> None:
-    async with connected(service.url.removeprefix("http://")) as socket:
+    async with open_socket(service.url.removeprefix("http://")) as socket:
         empty = len(json.dumps({"type": "ping", "payload": {"text": ""}}))
         await socket.send(type="ping", payload={"text": "x" * (WEBSOCKET_MESSAGE_BYTES - empty)})
         assert (await socket.receive())["type"] == "pong"

@@ -15,7 +15,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from gql_imgproc.settings import Settings
-from tests.graphql.client import served
+from tests.graphql.client import serve_api
 
 #: Longest wait for the server, in seconds.
 TIMEOUT_S = 5
@@ -113,7 +113,7 @@ def fuzz_server(settings: Settings) -> Iterator[FuzzServer]:
     started, stopping = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with served(settings) as (host, _):
+        async with serve_api(settings) as (host, _):
             hosts.append(host)
             started.set()
             await asyncio.to_thread(stopping.wait)

@@ -80,7 +80,7 @@ def resolve_introspection(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def opened(
+async def open_api(
     settings: Settings, *, listening: bool = True, anonymous: AnonymousAccess = AnonymousAccess.WHILE_NO_KEY
 ) -> AsyncIterator[Api]:
     """A client of the application in this process; without `listening`, as another ASGI server would start it."""
@@ -92,7 +92,7 @@ async def opened(
 
 
 @asynccontextmanager
-async def served(
+async def serve_api(
     settings: Settings,
     *,
     http: type[Http] = Http,
@@ -101,12 +101,12 @@ async def served(
 ) -> AsyncIterator[tuple[str, Any]]:
     """The application behind the real server; yields `HOST:PORT` and the application."""
     app = create_app(resolve_introspection(settings), loopback_only=loopback_only, anonymous=anonymous)
-    async with listening(app, http) as host:
+    async with serve_app(app, http) as host:
         yield host, app
 
 
 @asynccontextmanager
-async def listening(app: Any, http: type[Http] = Http) -> AsyncIterator[str]:
+async def serve_app(app: Any, http: type[Http] = Http) -> AsyncIterator[str]:
     """Serves an application; yields `HOST:PORT`."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app, http=http, stop_seconds=1))

@@ -9,7 +9,7 @@ import pytest
 
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from tests.graphql.client import Api, opened, served
+from tests.graphql.client import Api, open_api, serve_api
 from tests.graphql.live_server import Server
 
 
@@ -36,12 +36,12 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Api]:
     """A client of the application in this process."""
-    async with opened(settings) as client:
+    async with open_api(settings) as client:
         yield client
 
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[Server]:
     """A real server: `HOST:PORT` and its runtime."""
-    async with served(settings) as (host, app):
+    async with serve_api(settings) as (host, app):
         yield host, app.state.runtime

@@ -79,7 +79,7 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(
+async def open_socket(
     host: str,
     *,
     begin: bool = True,

@@ -20,7 +20,7 @@ from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.security.scopes import Scope, cli_caller, system_caller
 from gql_imgproc.settings import Settings
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 from tests.support.api_keys import bearer, given_key, given_tenant
 from tests.support.scenarios import DONE, FAILED, claim_product, finish, given_request, record
 
@@ -44,7 +44,7 @@ REQUESTS = "{ requests { totalCount } }"
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Api]:
     """A client of the application, which requires an API key."""
-    async with opened(settings, anonymous=AnonymousAccess.NEVER) as client:
+    async with open_api(settings, anonymous=AnonymousAccess.NEVER) as client:
         yield client
 
 
@@ -237,7 +237,7 @@ async def test_viewer_shows_the_caller_and_its_tenant(settings: Settings) -> Non
     quotas = {"open_requests": 7, "pending_images": 0, "stored_bytes": 5_000, "csv_bytes": 300}
     settings = settings.model_copy(update={f"quota_{name}": value for name, value in quotas.items()})
 
-    async with opened(settings, anonymous=AnonymousAccess.ALWAYS) as api:
+    async with open_api(settings, anonymous=AnonymousAccess.ALWAYS) as api:
         ends = datetime.now(UTC) + timedelta(days=1)
         admin, _ = given_key(
             api.runtime.db, DEFAULT_TENANT, Scope.ADMIN, name="boss", expires_at=ends.replace(microsecond=0)

@@ -20,7 +20,7 @@ from gql_imgproc.graphql import http
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
-from tests.graphql.client import error_of, opened, served
+from tests.graphql.client import error_of, open_api, serve_api
 from tests.graphql.live_server import PROGRESS, given_upload
 from tests.support.api_keys import bearer, given_key
 
@@ -43,7 +43,7 @@ async def execute(
 
 
 async def test_while_no_key_allows_anonymous_callers_until_a_key_exists(settings: Settings) -> None:
-    async with opened(settings, anonymous=AnonymousAccess.WHILE_NO_KEY) as api:
+    async with open_api(settings, anonymous=AnonymousAccess.WHILE_NO_KEY) as api:
         before = await execute(api.http)
         key, _ = given_key(api.runtime.db)
         await api.app.state.app_state.refresh_keys()
@@ -69,7 +69,7 @@ async def test_while_no_key_allows_anonymous_callers_until_a_key_exists(settings
 async def test_anonymous_setting_decides_who_needs_a_key(
     settings: Settings, anonymous: AnonymousAccess, has_keys: bool, status: int
 ) -> None:
-    async with opened(settings, anonymous=anonymous) as api:
+    async with open_api(settings, anonymous=anonymous) as api:
         if has_keys:
             given_key(api.runtime.db)
             await api.app.state.app_state.refresh_keys()
@@ -80,7 +80,7 @@ async def test_anonymous_setting_decides_who_needs_a_key(
 
 
 async def test_invalid_key_is_rejected_with_the_reason(settings: Settings) -> None:
-    async with opened(settings, anonymous=AnonymousAccess.ALWAYS) as api:
+    async with open_api(settings, anonymous=AnonymousAccess.ALWAYS) as api:
         db = api.runtime.db
         valid, _ = given_key(db)
         expired, _ = given_key(db, expires_at=datetime.now(UTC) - timedelta(seconds=1))
@@ -105,7 +105,7 @@ async def test_invalid_key_is_rejected_with_the_reason(settings: Settings) -> No
 
 
 async def test_upload_is_rejected_before_its_body_is_read(settings: Settings) -> None:
-    async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
+    async with open_api(settings, anonymous=AnonymousAccess.NEVER) as api:
         chunks_sent = 0
 
         async def endless() -> Any:
@@ -137,7 +137,7 @@ async def test_upload_is_rejected_before_its_body_is_read(settings: Settings) ->
 async def test_operation_requires_the_scope_of_its_root_fields(
     settings: Settings, scopes: tuple[Scope, ...], query: str, missing: str | None
 ) -> None:
-    async with opened(settings) as api:
+    async with open_api(settings) as api:
         key, _ = given_key(api.runtime.db, DEFAULT_TENANT, *scopes)
         response = await execute(api.http, bearer(key), query)
 
@@ -151,7 +151,7 @@ async def test_operation_requires_the_scope_of_its_root_fields(
 
 
 async def test_last_use_of_a_key_is_recorded(settings: Settings) -> None:
-    async with opened(settings) as api:
+    async with open_api(settings) as api:
         key, _ = given_key(api.runtime.db)
         public_id = key.split("_")[1]
         before = api.runtime.db.read_now(key_repository.find_by_public_id, public_id)
@@ -182,7 +182,7 @@ async def read_until_closed(socket: Any) -> None:
 
 @pytest.mark.parametrize("field", ["Authorization", "authorization"])
 async def test_websocket_is_authenticated_by_its_first_message(settings: Settings, field: str) -> None:
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         key, _ = given_key(app.state.runtime.db)
         async with connect(host) as socket:
             assert await init(socket, {field: f"Bearer {key}"}) == {"type": "connection_ack"}
@@ -198,7 +198,7 @@ async def test_websocket_is_authenticated_by_its_first_message(settings: Setting
 
 
 async def test_revoked_key_closes_its_open_sockets_and_streams(settings: Settings) -> None:
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         runtime = app.state.runtime
         request = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         revoked, revoked_id = given_key(runtime.db)
@@ -241,7 +241,7 @@ async def test_revoked_key_closes_its_open_sockets_and_streams(settings: Setting
 
 
 async def test_equal_subscriptions_are_shared_per_tenant_and_scopes(settings: Settings) -> None:
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         runtime = app.state.runtime
         request = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
         payload = {"query": PROGRESS, "variables": {"id": request}}
@@ -256,7 +256,7 @@ async def test_equal_subscriptions_are_shared_per_tenant_and_scopes(settings: Se
 
 
 async def test_revoked_key_starts_no_operation_on_an_open_socket(settings: Settings) -> None:
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         db = app.state.runtime.db
         revoked, revoked_id = given_key(db)
         async with connect(host) as socket:
@@ -283,7 +283,7 @@ async def test_key_revoked_during_the_body_is_rejected(
     body = part.format("operations", operation) + part.format("map", "{}") + "--x--\r\n" if multipart else operation
     content_type = "multipart/form-data; boundary=x" if multipart else "application/json"
 
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         db = app.state.runtime.db
         revoked, revoked_id = given_key(db)
 

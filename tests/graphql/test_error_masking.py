@@ -18,7 +18,7 @@ from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.graphql.client import Api
-from tests.graphql.live_server import Server, connected, given_upload
+from tests.graphql.live_server import Server, given_upload, open_socket
 from tests.support.scenarios import given_request
 
 SECRET = "the password is swordfish"
@@ -114,7 +114,7 @@ async def test_exception_in_a_subscription_over_websocket_is_masked(
     host, runtime = server
     request_id = await given_upload(runtime, 1)
     place(monkeypatch)
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         await socket.subscribe("a", SUBSCRIPTION, id=global_id(request_id))
         message = await socket.receive()
         payload = message["payload"]

@@ -13,7 +13,7 @@ from gql_imgproc.enums import RequestStatus
 from gql_imgproc.graphql import context
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.settings import Settings
-from tests.graphql.client import Api, ids, opened
+from tests.graphql.client import Api, ids, open_api
 from tests.support.scenarios import given_request
 
 
@@ -234,7 +234,7 @@ async def test_page_takes_a_fixed_number_of_statements(
     # Given an API whose periodic check of keys adds no statements, and whose cost limit admits the page,
     monkeypatch.setattr(context, "WATCH_SECONDS", 3_600.0)
     images = [1, 2, 3, *[1] * (products - 3)]
-    async with opened(settings.model_copy(update={"max_query_cost": 10**6})) as api:
+    async with open_api(settings.model_copy(update={"max_query_cost": 10**6})) as api:
 
         async def read_page(new_requests: int) -> tuple[int, list[Any]]:
             for _ in range(new_requests):

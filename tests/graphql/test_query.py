@@ -12,7 +12,7 @@ from gql_imgproc.database.tables import requests
 from gql_imgproc.enums import RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
-from tests.graphql.client import Api, ids, opened
+from tests.graphql.client import Api, ids, open_api
 from tests.support.scenarios import DONE, FAILED, claim_product, given_request, record
 
 
@@ -285,10 +285,10 @@ async def test_limits_come_from_the_settings(api: Api) -> None:
 )
 async def test_lists_without_pages_count_against_the_cost_limit(settings: Settings, query: str, cost: float) -> None:
     async def execute(max_query_cost: int) -> Any:
-        async with opened(settings.model_copy(update={"max_query_cost": max_query_cost})) as api:
+        async with open_api(settings.model_copy(update={"max_query_cost": max_query_cost})) as api:
             return await api.execute(query)
 
-    async with opened(settings) as api:
+    async with open_api(settings) as api:
         warning = {"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}
         given_request(api.runtime.db, *[10] * 12, warnings=[warning] * 30)
 

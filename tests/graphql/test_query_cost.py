@@ -25,7 +25,7 @@ from gql_imgproc.graphql.query_limits import (
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.settings import Settings
 from tests.graphql import worst_case_documents as worst_case
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 
 #: Function calls of the event loop's thread for one document: 0.67 million for the worst, which takes 0.1 s of CPU.
 MAX_CALLS = 1_000_000
@@ -206,7 +206,7 @@ async def test_work_of_any_document_is_bounded(sqlite_url: str, redis_url: str, 
     # Given rows in SQLite, and a server that has executed a document before,
     settings = Settings(_env_file=None, database_url=sqlite_url, redis_url=redis_url, data_dir=tmp_path)
     documents = worst_case.BEFORE_READING | worst_case.READING
-    async with opened(settings) as api:
+    async with open_api(settings) as api:
         worst_case.given_rows(api.runtime.db)
         await api.data("{ requests { totalCount } }")
 
@@ -283,7 +283,7 @@ async def test_first_validation_errors_have_locations(api: Api) -> None:
 async def test_introspection_needs_the_setting(settings: Settings, query: str, introspection: str) -> None:
     # `auto` is resolved by the command that listens; here it stays disabled.
     settings = settings.model_copy(update={"introspection": introspection})
-    async with opened(settings, listening=False) as api:
+    async with open_api(settings, listening=False) as api:
         refused = await api.execute(query)
         type_names = await api.execute('{ __typename node(id: "x") { __typename } }')
         misspelled = await api.execute("{ limitz }")

@@ -15,7 +15,7 @@ from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import REQUESTS_PREFIX
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 from tests.support.api_keys import bearer, given_key
 from tests.support.scenarios import DONE, FAILED, claim_product, finish, get_snapshot, given_request, record
 
@@ -39,15 +39,15 @@ async def count_stored(api: Api) -> tuple[list[int], int]:
 
 
 @asynccontextmanager
-async def opened_with_quotas(settings: Settings, **quotas: int) -> AsyncIterator[Api]:
+async def open_api_with_quotas(settings: Settings, **quotas: int) -> AsyncIterator[Api]:
     """A client with an API key, since quotas do not apply to anonymous callers of a laptop."""
-    async with opened(settings.model_copy(update=quotas)) as api:
+    async with open_api(settings.model_copy(update=quotas)) as api:
         api.http.headers.update(bearer(given_key(api.runtime.db)[0]))
         yield api
 
 
 async def test_upload_above_the_quota_of_open_requests_is_refused_unread(settings: Settings) -> None:
-    async with opened_with_quotas(settings, quota_open_requests=1) as api:
+    async with open_api_with_quotas(settings, quota_open_requests=1) as api:
         assert (await api.upload(CSV, RESULT, idempotencyKey="one"))["__typename"] == "UploadCsvSuccess"
         before = await count_stored(api)
         refused = await api.upload(b"no CSV at all", EXCEEDED)
@@ -68,7 +68,7 @@ async def test_upload_above_the_quota_of_open_requests_is_refused_unread(setting
 
 
 async def test_upload_above_the_quota_of_images_leaves_nothing_behind(settings: Settings) -> None:
-    async with opened_with_quotas(settings, quota_pending_images=5) as api:
+    async with open_api_with_quotas(settings, quota_pending_images=5) as api:
         assert (await api.upload(CSV, RESULT))["__typename"] == "UploadCsvSuccess"
         refused = await api.upload(CSV, EXCEEDED)
 
@@ -77,7 +77,7 @@ async def test_upload_above_the_quota_of_images_leaves_nothing_behind(settings: 
 
 
 async def test_concurrent_uploads_with_one_idempotency_key_create_one_request(settings: Settings) -> None:
-    async with opened_with_quotas(settings, quota_open_requests=1) as api:
+    async with open_api_with_quotas(settings, quota_open_requests=1) as api:
         results = await asyncio.gather(*(api.upload(CSV, RESULT, idempotencyKey="same") for _ in range(5)))
 
         assert sorted(result["replayed"] for result in results) == [False] + [True] * 4
@@ -85,7 +85,7 @@ async def test_concurrent_uploads_with_one_idempotency_key_create_one_request(se
 
 
 async def test_tenant_quota_of_csv_bytes_overrides_the_default(settings: Settings) -> None:
-    async with opened_with_quotas(settings, quota_csv_bytes=10) as api:
+    async with open_api_with_quotas(settings, quota_csv_bytes=10) as api:
         set_quota = update(tenants).where(tenants.c.id == DEFAULT_TENANT).values(max_csv_bytes=len(CSV))
         await api.runtime.db.write(lambda connection: connection.execute(set_quota))
         fields = f"{RESULT} ... on UploadTooLarge {{ limitBytes }}"
@@ -98,7 +98,7 @@ async def test_tenant_quota_of_csv_bytes_overrides_the_default(settings: Setting
 
 
 async def test_retry_counts_as_an_open_request(settings: Settings) -> None:
-    async with opened_with_quotas(settings, quota_open_requests=1) as api:
+    async with open_api_with_quotas(settings, quota_open_requests=1) as api:
         db = api.runtime.db
         final = given_request(db, 2)
         product = claim_product(db, final)

@@ -17,7 +17,7 @@ from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
-from tests.graphql.client import Api, error_of, opened, served
+from tests.graphql.client import Api, error_of, open_api, serve_api
 from tests.graphql.live_server import PROGRESS
 from tests.support.api_keys import bearer, given_key
 
@@ -42,7 +42,7 @@ async def execute(api: Api, headers: dict[str, str], query: str = TYPENAME) -> h
 
 async def test_limit_is_exact_across_processes(settings: Settings) -> None:
     settings = with_rates(settings, rate_operations="5/minute")
-    async with opened(settings) as first, opened(settings) as second:
+    async with open_api(settings) as first, open_api(settings) as second:
         one, _ = given_key(first.runtime.db)
         other, _ = given_key(first.runtime.db)
 
@@ -63,7 +63,7 @@ async def test_limit_is_exact_across_processes(settings: Settings) -> None:
 
 
 async def test_request_after_retry_after_is_accepted(settings: Settings) -> None:
-    async with opened(with_rates(settings, rate_operations="1 per 1 second")) as api:
+    async with open_api(with_rates(settings, rate_operations="1 per 1 second")) as api:
         key, _ = given_key(api.runtime.db)
         assert (await execute(api, bearer(key))).status_code == 200
         refused = await execute(api, bearer(key))
@@ -76,7 +76,7 @@ async def test_anonymous_caller_of_a_laptop_has_no_limits(settings: Settings) ->
     strict = with_rates(settings, rate_operations="1/day", rate_uploads="1/day").model_copy(
         update={"quota_open_requests": 1}
     )
-    async with opened(strict, anonymous=AnonymousAccess.WHILE_NO_KEY) as api:
+    async with open_api(strict, anonymous=AnonymousAccess.WHILE_NO_KEY) as api:
         for _ in range(3):
             assert (await api.upload(CSV, "__typename"))["__typename"] == "UploadCsvSuccess"
         assert await api.data(RATE) == {"rateLimit": None}
@@ -93,14 +93,14 @@ async def test_anonymous_callers_are_counted_by_ip_address_of_trusted_proxies(
     values = settings.model_dump() | {"rate_operations": "2/minute", "trusted_proxies": trusted_proxies}
     headers = ["9.9.9.9, 2001:db8::1", "8.8.8.8, 2001:db8::2", "2001:db8::3", "203.0.113.7:4711"]
 
-    async with opened(Settings(**values, _env_file=None), anonymous=AnonymousAccess.ALWAYS) as api:
+    async with open_api(Settings(**values, _env_file=None), anonymous=AnonymousAccess.ALWAYS) as api:
         responses = [await execute(api, {"X-Forwarded-For": header}) for header in headers]
 
     assert [response.status_code for response in responses] == statuses
 
 
 async def test_uploads_are_counted_before_their_bodies_are_read(settings: Settings) -> None:
-    async with opened(with_rates(settings, rate_uploads="1/minute")) as api:
+    async with open_api(with_rates(settings, rate_uploads="1/minute")) as api:
         key, _ = given_key(api.runtime.db)
         api.http.headers.update(bearer(key))
         assert (await api.upload(CSV, "__typename"))["__typename"] == "UploadCsvSuccess"
@@ -128,7 +128,7 @@ async def test_uploads_are_counted_before_their_bodies_are_read(settings: Settin
 
 async def test_limited_operation_on_a_socket_is_an_error_and_the_socket_stays_open(settings: Settings) -> None:
     settings = with_rates(settings, rate_operations="3/minute", rate_subscriptions="1/minute")
-    async with served(settings) as (host, app):
+    async with serve_api(settings) as (host, app):
         key, _ = given_key(app.state.runtime.db)
         async with websockets.connect(f"ws://{host}/graphql", subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
 
@@ -164,7 +164,7 @@ async def test_limited_operation_on_a_socket_is_an_error_and_the_socket_stays_op
 
 
 async def test_limited_stream_is_rejected_by_status(settings: Settings) -> None:
-    async with opened(with_rates(settings, rate_subscriptions="1/minute")) as api:
+    async with open_api(with_rates(settings, rate_subscriptions="1/minute")) as api:
         key, _ = given_key(api.runtime.db)
         operation = {"query": PROGRESS, "variables": {"id": "req_x"}}
         headers = bearer(key) | {"Accept": "text/event-stream"}
@@ -181,7 +181,7 @@ async def test_without_redis_operations_are_unlimited_and_uploads_limited_per_pr
 ) -> None:
     caplog.set_level(logging.WARNING, "gql_imgproc.messaging.rate_limiter")
     settings = with_rates(settings, rate_operations="1/minute", rate_uploads="2/minute", redis_url=UNREACHABLE_REDIS)
-    async with opened(settings) as api:
+    async with open_api(settings) as api:
         key, _ = given_key(api.runtime.db)
         reads = [await execute(api, bearer(key)) for _ in range(20)]
         uploads = [await api.http.post("/graphql", headers=bearer(key), files={"0": b""}) for _ in range(3)]
@@ -204,7 +204,7 @@ async def test_failed_auth_limit_still_admits_known_keys(
     settings = with_rates(
         settings, rate_failures="3/minute", **({"redis_url": UNREACHABLE_REDIS} if without_redis else {})
     )
-    async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
+    async with open_api(settings, anonymous=AnonymousAccess.NEVER) as api:
         known, _ = given_key(api.runtime.db)
         fresh, _ = given_key(api.runtime.db)
         assert (await execute(api, bearer(known))).status_code == 200

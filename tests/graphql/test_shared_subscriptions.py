@@ -17,7 +17,7 @@ from gql_imgproc.graphql.shared_subscriptions import SharedResult, SharedSubscri
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.messaging.pubsub import channel
 from gql_imgproc.requests.commands import cancel
-from tests.graphql.live_server import PROGRESS, Server, connected, given_upload
+from tests.graphql.live_server import PROGRESS, Server, given_upload, open_socket
 from tests.support.api_clients import ANYBODY
 
 
@@ -189,7 +189,7 @@ async def test_equal_subscriptions_share_one_inbox(server: Server) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
     id = encode_global_id(IdPrefix.REQUEST, request_id)
-    async with connected(host) as one, connected(host) as other:
+    async with open_socket(host) as one, open_socket(host) as other:
         for socket in (one, other):
             await socket.subscribe("a", PROGRESS, id=id)
             assert (await socket.receive())["payload"]["data"]["requestProgress"]["sequence"] == 1
@@ -215,7 +215,7 @@ async def test_equal_mutations_are_not_shared(server: Server) -> None:
     host, runtime = server
     mutation = "mutation($id: ID!) { cancelRequest(input: {id: $id}) { __typename } }"
     request_id = await given_upload(runtime, 1)
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         results = []
         for name in ("a", "b"):
             await socket.subscribe(name, mutation, id=encode_global_id(IdPrefix.REQUEST, request_id))
@@ -229,7 +229,7 @@ async def test_equal_mutations_are_not_shared(server: Server) -> None:
 async def test_disconnected_subscriber_leaves_nothing_behind(server: Server, abrupt: bool) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         await socket.receive()
         assert count_inboxes(runtime, request_id) == 1

@@ -113,7 +113,7 @@ async def test_idle_stream_sends_heartbeats(
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.02)
     host, runtime = server
     request_id = await given_upload(runtime, 1)
-    async with subscribed(host, accept, encode_global_id(IdPrefix.REQUEST, request_id)) as response:
+    async with open_stream(host, accept, encode_global_id(IdPrefix.REQUEST, request_id)) as response:
         received, stopped = b"", False
         async for data in response.aiter_bytes():
             received += data
@@ -132,7 +132,7 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server, accept:
     host, runtime = server
     identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
     # Given a server with an earlier subscription,
-    async with subscribed(host, accept, identifier) as response:
+    async with open_stream(host, accept, identifier) as response:
         await anext(response.aiter_bytes())
     async with asyncio.timeout(1):
         while runtime.hub._inboxes:  # noqa: ASYNC110 - there is no event to wait for
@@ -155,7 +155,7 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server, accept:
 
 
 @asynccontextmanager
-async def subscribed(host: str, accept: str, id: str) -> AsyncIterator[httpx.Response]:
+async def open_stream(host: str, accept: str, id: str) -> AsyncIterator[httpx.Response]:
     operation = {"query": PROGRESS, "variables": {"id": id}}
     async with (
         asyncio.timeout(10),

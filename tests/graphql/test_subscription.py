@@ -6,14 +6,14 @@ import pytest
 
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests.commands import cancel
-from tests.graphql.live_server import PROGRESS, Server, connected, finish_image, given_upload
+from tests.graphql.live_server import PROGRESS, Server, finish_image, given_upload, open_socket
 from tests.support.api_clients import ANYBODY
 
 
 async def test_progress_starts_with_the_current_state_and_ends_after_the_final_one(server: Server) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 2)
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         first = await socket.receive()
 
@@ -39,7 +39,7 @@ async def test_progress_starts_with_the_current_state_and_ends_after_the_final_o
 )
 async def test_unknown_request_is_an_error(server: Server, id: str) -> None:
     host, _ = server
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         await socket.subscribe("a", PROGRESS, id=id)
 
         messages = [await socket.receive()]

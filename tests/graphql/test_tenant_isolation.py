@@ -53,8 +53,8 @@ from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.security.scopes import system_caller
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, output_key
-from tests.graphql.client import served
-from tests.graphql.live_server import Socket, connected
+from tests.graphql.client import serve_api
+from tests.graphql.live_server import Socket, open_socket
 from tests.support.api_keys import bearer, given_key, given_tenant
 from tests.support.scenarios import DONE, FAILED, claim_product, finish, given_request, record
 
@@ -333,7 +333,7 @@ async def foreign_client(host: str, runtime: Any) -> AsyncIterator[Client]:
     key, _ = given_key(runtime.db, given_tenant(runtime.db, "other"))
     async with (
         httpx.AsyncClient(base_url=f"http://{host}", timeout=20) as http,
-        connected(host, begin=False) as socket,
+        open_socket(host, begin=False) as socket,
     ):
         await socket.send(type="connection_init", payload=bearer(key))
         assert await socket.receive() == {"type": "connection_ack"}
@@ -402,7 +402,7 @@ def _validation_is_memoized(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_validation_is_memoized")
 async def test_no_data_of_a_tenant_reaches_another_over_any_transport(settings: Settings) -> None:
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         assert await find_leaks(host, app) == []
 
 
@@ -418,7 +418,7 @@ async def test_statement_without_its_tenant_condition_is_found(
         monkeypatch.setattr(module, "request_of_tenant", lambda tenant_id, request_id: (requests.c.id == request_id,))
 
     # when the service is probed over one transport for each operation,
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         leaks = await find_leaks(host, app, every_transport=False)
 
     # then the leaks are found.

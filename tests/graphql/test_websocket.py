@@ -31,8 +31,8 @@ from gql_imgproc.graphql.websocket import Socket, SocketHandler
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.commands import cancel
 from gql_imgproc.settings import Settings
-from tests.graphql.client import served
-from tests.graphql.live_server import INVALID_OPERATIONS, PROGRESS, Server, connected, finish_image, given_upload
+from tests.graphql.client import serve_api
+from tests.graphql.live_server import INVALID_OPERATIONS, PROGRESS, Server, finish_image, given_upload, open_socket
 from tests.support.api_clients import ANYBODY
 
 LIMITS = "{ limits { maxPageSize } }"
@@ -55,14 +55,14 @@ def _no_logged_errors(caplog: pytest.LogCaptureFixture) -> Any:
 @pytest.mark.parametrize("protocols", [None, ["graphql-ws"], ["soap"]])
 async def test_other_subprotocols_are_rejected(server: Server, protocols: list[str] | None) -> None:
     host, _ = server
-    async with connected(host, begin=False, protocols=protocols) as socket:
+    async with open_socket(host, begin=False, protocols=protocols) as socket:
         assert socket.connection.subprotocol is None
         assert await socket.close_code() == 4406
 
 
 async def test_subprotocol_is_selected_among_others(server: Server) -> None:
     host, _ = server
-    async with connected(host, protocols=["graphql-ws", "graphql-transport-ws"]) as socket:
+    async with open_socket(host, protocols=["graphql-ws", "graphql-transport-ws"]) as socket:
         assert socket.connection.subprotocol == "graphql-transport-ws"
 
 
@@ -70,21 +70,21 @@ async def test_only_pages_of_the_own_origin_may_connect(server: Server) -> None:
     host, _ = server
     for origin in ("https://evil.example", "null", f"http://{host}.evil.example"):
         with pytest.raises(InvalidStatus) as error:
-            async with connected(host, origin=origin):
+            async with open_socket(host, origin=origin):
                 pass
         assert error.value.response.status_code == 403
     # Clients other than browsers send no origin.
     for own in ("https://images.example", f"http://{host}", None):
-        async with connected(host, origin=own):
+        async with open_socket(host, origin=own):
             pass
 
 
 async def test_socket_without_connection_init_is_closed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "SOCKET_INIT_SECONDS", 0.05)
     async with (
-        served(settings) as (host, _),
-        connected(host, begin=False) as silent,
-        connected(host) as initialized,
+        serve_api(settings) as (host, _),
+        open_socket(host, begin=False) as silent,
+        open_socket(host) as initialized,
     ):
         assert await silent.close_code() == 4408
         assert await initialized.drain() == []
@@ -93,7 +93,7 @@ async def test_socket_without_connection_init_is_closed(settings: Settings, monk
 @pytest.mark.parametrize("init", [{}, {"payload": None}, {"payload": {"token": "x"}}])
 async def test_second_connection_init_closes_the_socket(server: Server, init: dict[str, Any]) -> None:
     host, _ = server
-    async with connected(host, begin=False) as socket:
+    async with open_socket(host, begin=False) as socket:
         await socket.send(type="connection_init", **init)
         assert await socket.receive() == {"type": "connection_ack"}
 
@@ -103,7 +103,7 @@ async def test_second_connection_init_closes_the_socket(server: Server, init: di
 
 async def test_operation_before_connection_init_closes_the_socket(server: Server) -> None:
     host, _ = server
-    async with connected(host, begin=False) as socket:
+    async with open_socket(host, begin=False) as socket:
         await socket.subscribe("a", LIMITS)
 
         assert await socket.close_code() == 4401
@@ -111,7 +111,7 @@ async def test_operation_before_connection_init_closes_the_socket(server: Server
 
 async def test_pings_and_pongs(server: Server) -> None:
     host, _ = server
-    async with connected(host, begin=False) as socket:
+    async with open_socket(host, begin=False) as socket:
         # Pings are answered with their payload, even before connection_init;
         await socket.send(type="ping")
         await socket.send(type="ping", payload={"at": 7})
@@ -158,7 +158,7 @@ async def test_invalid_message_closes_the_socket(server: Server) -> None:
     host, _ = server
     closed = {}
     for text in INVALID_MESSAGES:
-        async with connected(host) as socket:
+        async with open_socket(host) as socket:
             await socket.connection.send(text)
             closed[text] = await socket.close_code()
 
@@ -180,7 +180,7 @@ async def test_invalid_frame_closes_the_socket_and_ends_its_operations(
 ) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         await socket.subscribe("a", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         assert (await socket.receive())["type"] == "next"
 
@@ -195,7 +195,7 @@ async def test_invalid_frame_closes_the_socket_and_ends_its_operations(
 
 async def test_query_and_mutation_get_one_result(server: Server) -> None:
     host, _ = server
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         query = await socket.execute("a", LIMITS)
         mutation = await socket.execute("a", 'mutation { cancelRequest(input: {id: "nonsense"}) { __typename } }')
         failed = await socket.execute("a", "{ requests(first: 101) { totalCount } }")
@@ -218,7 +218,7 @@ async def test_query_and_mutation_get_one_result(server: Server) -> None:
 async def test_invalid_operation_does_not_affect_others(server: Server, payload: dict[str, Any], code: str) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 1)
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         # Given a running operation,
         await socket.subscribe("valid", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
         assert (await socket.receive())["type"] == "next"
@@ -241,7 +241,7 @@ async def test_invalid_operation_does_not_affect_others(server: Server, payload:
 async def test_duplicate_operation_id_closes_the_socket(server: Server, name: str) -> None:
     host, runtime = server
     request_id = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         await socket.subscribe(name, PROGRESS, id=request_id)
         assert (await socket.receive())["type"] == "next"
 
@@ -254,7 +254,7 @@ async def test_completed_operation_gets_no_messages(server: Server) -> None:
     host, runtime = server
     request_id = await given_upload(runtime, 2)
     identifier = encode_global_id(IdPrefix.REQUEST, request_id)
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         # Given two subscriptions to the same request,
         for name in ("completed", "running"):
             await socket.subscribe(name, PROGRESS, id=identifier)
@@ -278,7 +278,7 @@ async def test_completed_operation_gets_no_messages(server: Server) -> None:
 
 async def test_number_of_operations_per_socket_is_limited(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_OPERATIONS_PER_SOCKET", 2)
-    async with served(settings) as (host, app), connected(host) as socket, connected(host) as other:
+    async with serve_api(settings) as (host, app), open_socket(host) as socket, open_socket(host) as other:
         identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(app.state.runtime, 1))
         # Given a socket at its limit,
         for name in ("a", "b"):
@@ -309,7 +309,7 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server) -> None
     host, runtime = server
     identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
     # Given a server with an earlier subscription,
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         await socket.subscribe("a", PROGRESS, id=identifier)
         await socket.receive()
     async with asyncio.timeout(1):
@@ -318,7 +318,7 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server) -> None
     before = asyncio.all_tasks()
 
     # when a client with three subscriptions drops its connection,
-    async with connected(host) as socket:
+    async with open_socket(host) as socket:
         for name in ("a", "b", "c"):
             await socket.subscribe(name, PROGRESS, id=identifier)
             await socket.receive()

@@ -23,7 +23,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.standalone.client import Client, normalize_base_url
 from gql_imgproc.standalone.errors import ServiceError
 from gql_imgproc.standalone.submit import submit
-from tests.graphql.client import served
+from tests.graphql.client import serve_api
 from tests.graphql.live_server import given_upload
 from tests.support.api_keys import given_key
 from tests.web.test_file_authorization import given_end
@@ -165,7 +165,7 @@ async def run_submit(folder: Path, url: str, *arguments: str, **environment: str
 async def test_api_key_is_read_from_the_environment_or_the_env_file(settings: Settings, csv_path: Path) -> None:
     csv_path.write_text(CSV)  # noqa: ASYNC240 - a small file of the test
     folder = csv_path.parent
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         key, _ = given_key(app.state.runtime.db)
         url = f"http://{host}"
 
@@ -194,7 +194,7 @@ async def test_api_key_is_read_from_the_environment_or_the_env_file(settings: Se
 
 async def test_rejected_api_key_is_reported(settings: Settings, csv_path: Path) -> None:
     csv_path.write_text(CSV)  # noqa: ASYNC240 - a small file of the test
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         key, _ = given_key(app.state.runtime.db)
         reader, _ = given_key(app.state.runtime.db, DEFAULT_TENANT, Scope.READ)
         url = f"http://{host}"
@@ -211,7 +211,7 @@ async def test_rejected_api_key_is_reported(settings: Settings, csv_path: Path) 
 
 
 async def test_api_key_opens_the_socket_and_its_revocation_closes_it(settings: Settings, tmp_path: Path) -> None:
-    async with served(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
+    async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
         runtime = app.state.runtime
         key, key_id = given_key(runtime.db)
         finished = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])

@@ -9,7 +9,7 @@ import pytest
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone.submit import submit
-from tests.graphql.client import served
+from tests.graphql.client import serve_api
 
 
 async def test_too_large_file_is_reported(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +23,7 @@ async def test_too_large_file_is_reported(redis_url: str, tmp_path: Path, capsys
     file.write_bytes(b"S. No.,Product Name,Input Image Urls\n" + b"x" * 5_000_000)
 
     # when it is submitted,
-    async with served(settings) as (host, _):
+    async with serve_api(settings) as (host, _):
         status = await submit(f"http://{host}", file, webhook_url=None, output=None)
 
     # then the error names the limit, and nothing is printed as a result.

@@ -9,7 +9,7 @@ import pytest
 
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 
 
 @pytest.fixture
@@ -22,5 +22,5 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Api]:
     """A client of an application in this process."""
-    async with opened(settings) as client:
+    async with open_api(settings) as client:
         yield client

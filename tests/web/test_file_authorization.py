@@ -18,7 +18,7 @@ from gql_imgproc.security.scopes import Scope
 from gql_imgproc.security.url_signature import sign_path
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, output_key
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 from tests.support.api_keys import bearer, given_key, given_tenant
 from tests.support.scenarios import DONE, claim_product, finish, given_request, record
 
@@ -44,7 +44,7 @@ def status_and_json(response: httpx.Response) -> tuple[int, Any]:
 
 
 async def test_download_requires_a_key_of_its_tenant(settings: Settings) -> None:
-    async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
+    async with open_api(settings, anonymous=AnonymousAccess.NEVER) as api:
         other = given_tenant(api.runtime.db, "other")
         request_id, _ = await given_end(api, other)
         path = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
@@ -62,7 +62,7 @@ async def test_download_requires_a_key_of_its_tenant(settings: Settings) -> None
 
 
 async def test_signed_url_opens_without_a_key_until_it_expires(settings: Settings) -> None:
-    async with opened(settings, anonymous=AnonymousAccess.NEVER) as api:
+    async with open_api(settings, anonymous=AnonymousAccess.NEVER) as api:
         request_id, _ = await given_end(api)
         key, _ = given_key(api.runtime.db, DEFAULT_TENANT, Scope.READ)
         global_id = encode_global_id(IdPrefix.REQUEST, request_id)
@@ -90,7 +90,9 @@ async def test_signed_url_opens_without_a_key_until_it_expires(settings: Setting
 
 @pytest.mark.parametrize("private", [False, True])
 async def test_images_require_a_key_only_when_they_are_private(settings: Settings, private: bool) -> None:
-    async with opened(settings.model_copy(update={"private_images": private}), anonymous=AnonymousAccess.NEVER) as api:
+    async with open_api(
+        settings.model_copy(update={"private_images": private}), anonymous=AnonymousAccess.NEVER
+    ) as api:
         _, path = await given_end(api)
         own, _ = given_key(api.runtime.db)
         foreign, _ = given_key(api.runtime.db, given_tenant(api.runtime.db, "other"))

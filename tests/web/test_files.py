@@ -16,7 +16,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_key, output_key
 from gql_imgproc.storage.response_headers import content_disposition, image_cache_control, output_filename
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 from tests.support.fault_injection import Fault, proxy_to
 from tests.support.s3_server import S3
 from tests.support.scenarios import given_request
@@ -122,7 +122,7 @@ async def given_image(api: Api) -> tuple[str, str]:
 
 
 async def test_objects_in_a_bucket_redirect_to_it(settings: Settings, s3: S3) -> None:
-    async with opened(in_bucket(settings, s3)) as api, httpx.AsyncClient() as browser:
+    async with open_api(in_bucket(settings, s3)) as api, httpx.AsyncClient() as browser:
         path, key = await given_image(api)
         request_id = await given_output(api)
         output = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
@@ -155,7 +155,7 @@ async def test_objects_in_a_bucket_redirect_to_it(settings: Settings, s3: S3) ->
 
 async def test_objects_in_a_private_bucket_are_served_by_the_api(settings: Settings, s3: S3) -> None:
     # The endpoint of the bucket is on loopback.
-    async with opened(in_bucket(settings, s3, storage_redirects="auto")) as api:
+    async with open_api(in_bucket(settings, s3, storage_redirects="auto")) as api:
         path, _ = await given_image(api)
         output = f"/api/download/{encode_global_id(IdPrefix.REQUEST, await given_output(api))}"
 
@@ -172,7 +172,7 @@ async def test_objects_in_a_private_bucket_are_served_by_the_api(settings: Setti
 
 async def test_urls_are_signed_for_the_public_endpoint(settings: Settings, s3: S3) -> None:
     public = in_bucket(settings, s3, storage_redirects="auto", storage_public_endpoint="https://images.example:9000")
-    async with opened(public) as api:
+    async with open_api(public) as api:
         path, key = await given_image(api)
 
         redirect, page = (
@@ -189,7 +189,7 @@ async def test_urls_are_signed_for_the_public_endpoint(settings: Settings, s3: S
 async def test_unreachable_bucket_returns_503(settings: Settings, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     with proxy_to(s3.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        async with opened(in_bucket(settings, s3)) as api:
+        async with open_api(in_bucket(settings, s3)) as api:
             path, _ = await given_image(api)
             proxy.fail(Fault.DISCONNECT)
 

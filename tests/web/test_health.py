@@ -13,7 +13,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage import store_check
 from gql_imgproc.storage.object_store import ObjectStore
 from gql_imgproc.web import health
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 from tests.support.scenarios import given_request
 
 
@@ -34,7 +34,7 @@ async def test_not_ready_lists_the_missing_dependencies(tmp_path: Path) -> None:
         storage_url=f"file://{tmp_path}/file/objects",
     )
 
-    async with opened(settings) as api:
+    async with open_api(settings) as api:
         alive = await api.http.get("/healthz")
         ready = await api.http.get("/readyz")
 

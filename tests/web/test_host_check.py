@@ -10,7 +10,7 @@ import pytest
 
 from gql_imgproc.settings import Settings
 from gql_imgproc.web.host_check import is_local_host, parse_host
-from tests.graphql.client import served
+from tests.graphql.client import serve_api
 
 ROUTES = (
     "/",
@@ -111,7 +111,7 @@ def test_host_names_that_need_a_name_server_are_not_local(host: str) -> None:
 
 
 async def test_dns_rebinding_gets_no_response(settings: Settings) -> None:
-    async with served(settings, loopback_only=True) as (host_port, _):
+    async with serve_api(settings, loopback_only=True) as (host_port, _):
         for target in ROUTES:
             response = await send_raw(host_port, target, "Host: evil.example:8000")
 
@@ -126,7 +126,7 @@ async def test_dns_rebinding_gets_no_response(settings: Settings) -> None:
 
 
 async def test_foreign_origin_cannot_open_a_websocket(settings: Settings) -> None:
-    async with served(settings, loopback_only=True) as (host_port, _):
+    async with serve_api(settings, loopback_only=True) as (host_port, _):
         rebound = await send_raw(host_port, "/graphql", "Host: evil.example", "Origin: http://evil.example", *UPGRADE)
         assert (rebound.status, rebound.headers["x-content-type-options"]) == (421, "nosniff")
         assert rebound.json["errors"][0]["extensions"] == {"code": "BAD_REQUEST"}
@@ -154,7 +154,7 @@ async def test_foreign_origin_cannot_open_a_websocket(settings: Settings) -> Non
     ["localhost", "LOCALHOST:8000", "127.0.0.1:80", "127.3.2.1", "[::1]:8000", "shop.localhost", "Images.Example"],
 )
 async def test_own_host_names_are_accepted(settings: Settings, host: str) -> None:
-    async with served(settings, loopback_only=True) as (host_port, _):
+    async with serve_api(settings, loopback_only=True) as (host_port, _):
         assert (await send_raw(host_port, "/healthz", f"Host: {host}")).body == b"ok\n"
 
 
@@ -171,7 +171,7 @@ async def test_own_host_names_are_accepted(settings: Settings, host: str) -> Non
     ],
 )
 async def test_request_without_exactly_one_host_is_rejected(settings: Settings, headers: tuple[str, ...]) -> None:
-    async with served(settings, loopback_only=True) as (host_port, _):
+    async with serve_api(settings, loopback_only=True) as (host_port, _):
         for version in ("1.0", "1.1"):
             response = await send_raw(host_port, "/healthz", *headers, version=version)
             assert (response.status, response.json) == (
@@ -181,12 +181,12 @@ async def test_request_without_exactly_one_host_is_rejected(settings: Settings, 
 
 
 async def test_forwarded_host_headers_are_ignored(settings: Settings) -> None:
-    async with served(settings, loopback_only=True) as (host_port, _):
+    async with serve_api(settings, loopback_only=True) as (host_port, _):
         forwarded = ("X-Forwarded-Host: localhost", "Forwarded: host=localhost", "X-Host: localhost")
 
         assert (await send_raw(host_port, "/healthz", "Host: evil.example", *forwarded)).status == 421
 
 
 async def test_every_host_name_is_accepted_on_other_interfaces(settings: Settings) -> None:
-    async with served(settings) as (host_port, _):
+    async with serve_api(settings) as (host_port, _):
         assert (await send_raw(host_port, "/healthz", "Host: shop.example")).status == 200

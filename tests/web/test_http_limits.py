@@ -21,7 +21,7 @@ from gql_imgproc.web.http_limits import (
     MinThroughput,
     ThroughputWindow,
 )
-from tests.graphql.client import listening
+from tests.graphql.client import serve_app
 
 #: Length of a throughput window, in seconds: short, but longer than the delays of an event loop on a busy machine.
 WINDOW_S = 0.3
@@ -172,7 +172,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def serving(http: type[Http] = ShortTimeoutHttp) -> AsyncIterator[tuple[App, str]]:
     """Serves an application; yields it and `HOST:PORT`."""
     app = App()
-    async with listening(app, http) as host_port, asyncio.timeout(20):
+    async with serve_app(app, http) as host_port, asyncio.timeout(20):
         yield app, host_port
 
 
@@ -247,7 +247,7 @@ async def test_reading_is_paused_while_requests_wait() -> None:
                 super().on_response_complete()
                 paused.append(self.flow.read_paused)
 
-        async with listening(app, WatchedHttp) as other, connected(other) as client:
+        async with serve_app(app, WatchedHttp) as other, connected(other) as client:
             # When requests wait for the response to an earlier one,
             client.send(GET * 3)
             for _ in range(3):

@@ -12,7 +12,7 @@ from gql_imgproc import __version__
 from gql_imgproc.settings import Settings
 from gql_imgproc.web import health, pages
 from gql_imgproc.web.security_headers import content_security_policy
-from tests.graphql.client import Api, opened, served
+from tests.graphql.client import Api, open_api, serve_api
 
 SUBSCRIPTION = 'subscription { requestProgress(id: "x") { id } }'
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -50,7 +50,7 @@ async def test_graphiql_requires_introspection(settings: Settings, built: Path, 
     # The command that listens resolves `auto`. Without that, the server cannot know which clients can connect.
     unresolved = settings.model_copy(update={"introspection": introspection})
 
-    async with opened(unresolved, listening=False) as api:
+    async with open_api(unresolved, listening=False) as api:
         page = await api.http.get("/", headers=BROWSER)
         graphiql = await api.http.get("/graphql", headers=BROWSER)
         query = await api.http.get("/graphql", headers=BROWSER, params={"query": "{ limits { maxPageSize } }"})
@@ -121,7 +121,7 @@ async def test_internal_error_has_the_headers_and_no_details(
         raise RuntimeError("the password is swordfish")
 
     monkeypatch.setattr(health, "report_liveness", broken)
-    async with served(settings) as (host_port, _), httpx.AsyncClient(trust_env=False) as client:
+    async with serve_api(settings) as (host_port, _), httpx.AsyncClient(trust_env=False) as client:
         response = await client.get(f"http://{host_port}/healthz")
 
     assert response.status_code == 500

@@ -13,7 +13,7 @@ from gql_imgproc.ids import new_id
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, input_key, request_id_from_path
 from gql_imgproc.storage.response_headers import content_disposition, output_filename
-from tests.graphql.client import served
+from tests.graphql.client import serve_api
 from tests.web.test_host_check import send_raw
 
 SECRET = b"secret"
@@ -22,7 +22,7 @@ SECRET = b"secret"
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[tuple[str, Any]]:
     """Runs the application on a real socket, with a secret file next to its object store."""
-    async with served(settings) as (host_port, app):
+    async with serve_api(settings) as (host_port, app):
         (settings.data_dir / "secret.csv").write_bytes(SECRET)
         yield host_port, app.state.runtime.storage
 

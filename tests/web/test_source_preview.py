@@ -15,7 +15,7 @@ from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.processing import source_preview
 from gql_imgproc.runtime import MAX_CONCURRENT_PREVIEWS
 from gql_imgproc.settings import Settings
-from tests.graphql.client import Api, opened
+from tests.graphql.client import Api, open_api
 from tests.support.scenarios import DONE, FAILED, claim_product, given_request, record
 from tests.support.services import jpeg
 
@@ -77,7 +77,7 @@ def near_settings(settings: Settings) -> Settings:
 
 
 async def test_source_type_follows_its_bytes_not_its_header(near_settings: Settings) -> None:
-    async with opened(near_settings) as api:
+    async with open_api(near_settings) as api:
         image = jpeg(1)
         async with hosting(image) as host:
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
@@ -91,7 +91,7 @@ async def test_source_type_follows_its_bytes_not_its_header(near_settings: Setti
 
 
 async def test_only_completed_images_have_a_source(near_settings: Settings) -> None:
-    async with opened(near_settings) as api, hosting(jpeg(1)) as host:
+    async with open_api(near_settings) as api, hosting(jpeg(1)) as host:
         names = [
             given_image(api, host.url, None),
             given_image(api, host.url, FAILED),
@@ -119,7 +119,7 @@ async def test_only_completed_images_have_a_source(near_settings: Settings) -> N
     ids=["SVG", "HTML", "script with an image header", "too large", "nothing"],
 )
 async def test_source_that_is_no_image_is_not_served(near_settings: Settings, body: bytes, message: str) -> None:
-    async with opened(near_settings) as api:
+    async with open_api(near_settings) as api:
         async with hosting(body) as host:
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
 
@@ -131,7 +131,7 @@ async def test_source_that_is_no_image_is_not_served(near_settings: Settings, bo
 
 
 async def test_missing_source_is_reported(near_settings: Settings) -> None:
-    async with opened(near_settings) as api:
+    async with open_api(near_settings) as api:
         async with hosting(jpeg(1)) as host:
             host.status = "410 Gone"
             got = await api.http.get(f"/api/source/{given_image(api, host.url)}")
@@ -155,7 +155,7 @@ async def test_forbidden_ip_address_is_not_connected_to(api: Api) -> None:
 
 
 async def test_slow_source_times_out(near_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened(near_settings) as api:
+    async with open_api(near_settings) as api:
         monkeypatch.setattr(source_preview, "SOURCE_SECONDS", 0.1)
         async with hosting(jpeg(1)) as host:
             host.free.clear()
@@ -166,7 +166,7 @@ async def test_slow_source_times_out(near_settings: Settings, monkeypatch: pytes
 
 
 async def test_concurrent_downloads_over_the_limit_are_refused_at_once(near_settings: Settings) -> None:
-    async with opened(near_settings) as api:
+    async with open_api(near_settings) as api:
         async with hosting(jpeg(1)) as host:
             host.free.clear()
             url = f"/api/source/{given_image(api, host.url)}"
