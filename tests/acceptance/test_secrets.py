@@ -31,7 +31,7 @@ from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.test_separate_processes import wait_until_ready
 from tests.support.api_keys import bearer
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(400)]
 
 UPLOAD = """mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typename
   ... on UploadCsvSuccess { request { id webhook { url } } } ... on UserError { message } } }"""
