@@ -73,6 +73,15 @@ PART_HEADERS = (
 )
 
 
+path_lists = st.lists(st.sampled_from(PATHS), max_size=3)
+file_maps = st.one_of(
+    *[st.just({"0": ["variables.input.file"]})] * 2,
+    st.dictionaries(st.just("0"), path_lists, min_size=1),
+    st.dictionaries(st.sampled_from(["0", "1", "operations", "map", ""]), path_lists, max_size=3),
+    json_values,
+)
+
+
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """A value for `Content-Type`, and a body that almost matches it."""
@@ -84,15 +93,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
     wild = draw(st.integers(0, 5)) == 0
     variables = draw(json_values) if wild else {"input": {"file": None}, "files": [None, 1]}
     operation = draw(json_values) if draw(st.integers(0, 19)) == 0 else {"query": UPLOAD, "variables": variables}
-    path = st.sampled_from(PATHS)
-    usual = st.just({"0": ["variables.input.file"]})
-    file_map = draw(
-        usual
-        | usual
-        | st.dictionaries(st.just("0"), st.lists(path, max_size=3), min_size=1)
-        | st.dictionaries(st.sampled_from(["0", "1", "operations", "map", ""]), st.lists(path, max_size=3), max_size=3)
-        | json_values
-    )
+    file_map = draw(file_maps)
 
     def part(name: bytes, content: bytes, disposition: bytes) -> bytes:
         headers = b"Content-Disposition: " + mostly(disposition, DISPOSITIONS) % name + b"\r\n"

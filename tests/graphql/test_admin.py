@@ -123,7 +123,7 @@ async def test_admin_fields_require_the_scope_admin(api: Api) -> None:
         ({"name": "x", "expiresAt": "9999-12-31T23:59:59-12:00"}, "expiresAt"),
     ],
 )
-async def test_invalid_key_input_is_result_with_its_field(api: Api, key: dict[str, Any], path: str) -> None:
+async def test_invalid_key_input_is_refused_with_its_field(api: Api, key: dict[str, Any], path: str) -> None:
     admin, _ = given_key(api.runtime.db)
 
     result = await execute(api, admin, CREATE, input=key)
@@ -257,9 +257,9 @@ async def test_viewer_shows_the_caller_and_its_tenant(settings: Settings) -> Non
         }
 
 
-async def test_audit_log_has_actor_action_and_subject(api: Api) -> None:
+async def given_events(api: Api, admin: str) -> tuple[str, str]:
+    """Accepts, cancels and deletes one request, retries another; refused mutations add no event. Returns their IDs."""
     db = api.runtime.db
-    admin, admin_id = given_key(db, name="boss")
     csv = b"S. No.,Product Name,Input Image Urls\n1,Lamp,https://x.example/1\n"
     api.http.headers.update(bearer(admin))
     uploaded = await api.upload(csv, "... on UploadCsvSuccess { request { id } }", idempotencyKey="once")
@@ -276,6 +276,12 @@ async def test_audit_log_has_actor_action_and_subject(api: Api) -> None:
     for name in ("resendWebhook", "retryFailedImages"):
         await execute(api, admin, mutation % name, id=failed)
     await execute(api, admin, mutation % "deleteRequest", id=id)
+    return id, failed
+
+
+async def test_audit_log_has_actor_action_and_subject(api: Api) -> None:
+    admin, admin_id = given_key(api.runtime.db, name="boss")
+    id, failed = await given_events(api, admin)
 
     events = await audit_log(api, admin)
 
@@ -294,6 +300,14 @@ async def test_audit_log_has_actor_action_and_subject(api: Api) -> None:
         {"name": "products", "value": "1"},
         {"name": "images", "value": "1"},
     ]
+
+
+async def test_audit_log_is_filtered_and_paged(api: Api) -> None:
+    admin, _ = given_key(api.runtime.db)
+    id, _ = await given_events(api, admin)
+
+    events = await audit_log(api, admin)
+
     # The request is deleted, but its events remain.
     assert await execute(api, admin, "query($id: ID!) { request(id: $id) { id } }", id=id) is None
     assert [event["action"] for event in await audit_log(api, admin, subject=id)] == [

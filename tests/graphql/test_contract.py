@@ -33,22 +33,22 @@ def _key(node: Any) -> str:
     return f"{node.kind} {node.name.value}"
 
 
-def _compare(path: str, wanted: Any, found: Any) -> Iterator[str]:
+def _compare(path: str, expected: Any, found: Any) -> Iterator[str]:
     """Compares two definitions of the same name, then their members."""
-    for what, expected, actual in (
-        ("type", _print(wanted, "type"), _print(found, "type")),
-        ("default", _default(wanted), _default(found)),
-        ("repeatable", getattr(wanted, "repeatable", None), getattr(found, "repeatable", None)),
+    for what, contract, actual in (
+        ("type", _print(expected, "type"), _print(found, "type")),
+        ("default", _default(expected), _default(found)),
+        ("repeatable", getattr(expected, "repeatable", None), getattr(found, "repeatable", None)),
     ):
-        if expected != actual:
-            yield f"{path}: {what} is {actual!r}, not {expected!r}"
+        if contract != actual:
+            yield f"{path}: {what} is {actual!r}, not {contract!r}"
     for what in ("directives", "interfaces", "types", "locations"):
-        missing = {print_ast(node) for node in _list(wanted, what)} - {print_ast(node) for node in _list(found, what)}
+        missing = {print_ast(node) for node in _list(expected, what)} - {print_ast(node) for node in _list(found, what)}
         if missing:
             yield f"{path}: without {what} {', '.join(sorted(missing))}"
     for what in ("fields", "values", "arguments"):
         members = {node.name.value: node for node in _list(found, what)}
-        for member in _list(wanted, what):
+        for member in _list(expected, what):
             name = member.name.value
             if name not in members:
                 yield f"{path}.{name} is missing"

@@ -1,4 +1,4 @@
-"""Mutations: each outcome has a type, and a result upload leaves nothing behind."""
+"""Mutations: each outcome has a type, and a refused upload leaves nothing behind."""
 
 from __future__ import annotations
 
