@@ -212,6 +212,7 @@ def test_interrupted_migration_can_run_again(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_replicas_can_migrate_at_once(empty_database_url: str, tmp_path: Path) -> None:
     # Replicas on SQLite share one machine; four are many there.
     number = 4 if empty_database_url.startswith("sqlite") else 10
