@@ -75,7 +75,7 @@ class Runtime:
         self.fetched_bytes = MemoryBudget(settings.fetched_bytes_in_flight)
         # Slots of each request that this process works on.
         self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
-        # Held while an image is decoded that may have crashed an earlier worker.
+        # Locked while an image is decoded that may have crashed an earlier worker.
         self.quarantine = asyncio.Lock()
         self.webhooks = asyncio.Semaphore(MAX_CONCURRENT_WEBHOOKS)
         self.sources = asyncio.Semaphore(MAX_CONCURRENT_PREVIEWS)

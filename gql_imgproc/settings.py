@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         "`auto`: unless the endpoint looks like one in a private network.",
     )
     storage_public_endpoint: str = Field(
-        "", description="Endpoint of an `s3://` store for browsers, if they cannot use that of the service."
+        "", description="Endpoint of an `s3://` store for browsers, if they cannot reach the service's own endpoint."
     )
     public_url: str = Field(
         "http://127.0.0.1:8000",

@@ -41,7 +41,7 @@ class Authenticator:
         self._runtime = runtime
         self._anonymous = anonymous
         self._failures = FailedAuthLimiter(runtime)
-        self._no_key = False
+        self._has_no_key = False
         #: Functions that close the open sessions of each key; anonymous sessions are under None.
         self._sessions: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
 
@@ -53,7 +53,7 @@ class Authenticator:
             raise ApiKeyRequired
         parsed = parse_api_key(key)
         if parsed is None:
-            raise ApiKeyRejected("It is not an API key of this service: those begin with gip_.")
+            raise ApiKeyRejected("API keys of this service begin with gip_.")
         await self._failures.check(parsed.digest, ip_address)
         found = await self._runtime.db.read(key_repository.find_by_secret, parsed)
         try:
@@ -98,7 +98,7 @@ class Authenticator:
     async def close_revoked_sessions(self) -> None:
         """Closes sessions whose caller would be rejected now. Call it periodically."""
         open_keys = {key_id for key_id in self._sessions if key_id}
-        self._no_key, usable = await self._runtime.db.read(_read_key_states, open_keys)
+        self._has_no_key, usable = await self._runtime.db.read(_read_key_states, open_keys)
         rejected = open_keys - usable | (set() if self._accepts_anonymous else {None})
         for key_id in rejected:
             for close in tuple(self._sessions.get(key_id, ())):
@@ -107,7 +107,7 @@ class Authenticator:
     @property
     def _accepts_anonymous(self) -> bool:
         return self._anonymous is AnonymousAccess.ALWAYS or (
-            self._anonymous is AnonymousAccess.WHILE_NO_KEY and self._no_key
+            self._anonymous is AnonymousAccess.WHILE_NO_KEY and self._has_no_key
         )
 
 

@@ -55,16 +55,16 @@ class QuotaUsage:
     def check(self, *, requests: int, images: int) -> None:
         """Raises QuotaExceeded if this many more would exceed a quota. Stored bytes are not known in advance."""
         if not self.open_requests.has_room_for(requests):
-            raise self._exceeded(Quota.OPEN_REQUESTS, self.open_requests, self.fewest_images)
+            raise self._to_error(Quota.OPEN_REQUESTS, self.open_requests, self.fewest_images)
         if not self.pending_images.has_room_for(images):
             excess = self.pending_images.used + images - (self.pending_images.limit or 0)
             # An upload larger than the whole quota never fits.
             until_images = excess if excess <= self.pending_images.used else None
-            raise self._exceeded(Quota.PENDING_IMAGES, self.pending_images, until_images)
+            raise self._to_error(Quota.PENDING_IMAGES, self.pending_images, until_images)
         if not self.stored_bytes.has_room_for(1):
-            raise self._exceeded(Quota.STORED_BYTES, self.stored_bytes, None)
+            raise self._to_error(Quota.STORED_BYTES, self.stored_bytes, None)
 
-    def _exceeded(self, quota: Quota, item: QuotaItem, until_images: int | None) -> QuotaExceeded:
+    def _to_error(self, quota: Quota, item: QuotaItem, until_images: int | None) -> QuotaExceeded:
         """There may be room again once `until_images` images are finished; None when that is unknown."""
         rate = self.images_per_second
         retry_after_s = until_images / rate if until_images and rate else None

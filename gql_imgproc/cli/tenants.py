@@ -56,7 +56,7 @@ def set_(
     }
     overrides = {quota: _parse_quota(text) for quota, text in options.items() if text is not None}
     if not overrides:
-        raise ConfigurationError("No quota given. Add one, for example --open-requests 20; --help lists them")
+        raise ConfigurationError("No quota specified. Add one, for example --open-requests 20; --help lists them")
     run_with_database(lambda db: tenants.set_quotas(db, user_name(), name, overrides))
     typer.echo(f"Updated the quotas of {name}", err=True)
 

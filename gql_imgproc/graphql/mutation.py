@@ -85,7 +85,7 @@ class Mutation:
             return WebhookUrlInvalid(message=str(error), path=["input", "webhookUrl"])
         except errors.QuotaExceeded as error:
             return QuotaExceeded.from_error(error, ["input", "file"])
-        return UploadCsvSuccess(request=Request.from_snapshot(result.snapshot), replayed=result.replayed)
+        return UploadCsvSuccess(request=Request.from_snapshot(result.snapshot), replayed=result.is_replay)
 
     @cost_field("Cancels a request.")
     async def cancel_request(self, info: Info, input: Annotated[CancelRequestInput, _REQUEST]) -> CancelRequestResult:

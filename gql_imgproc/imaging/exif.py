@@ -36,7 +36,7 @@ def orientation_exif(orientation: int) -> bytes:
     return b"" if orientation == 1 else _ORIENTATION_EXIF % orientation
 
 
-def with_orientation(exif: bytes, orientation: int) -> bytes:
+def set_orientation(exif: bytes, orientation: int) -> bytes:
     """The EXIF with this orientation and without its thumbnail, which might show what was cropped."""
     tags = Image.Exif()
     try:

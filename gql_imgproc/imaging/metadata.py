@@ -48,7 +48,7 @@ def collect_extras(
         return Extras(icc, new_exif, dpi=dpi)
     if stored := info.get("exif") or (exif.exif_of_tiff(image) if image.format == "TIFF" else b""):
         is_unchanged = exif.read_orientation(stored) == orientation and not has_new_pixels
-        candidate = stored if is_unchanged else exif.with_orientation(stored, orientation)
+        candidate = stored if is_unchanged else exif.set_orientation(stored, orientation)
         new_exif = candidate if len(candidate) <= _MAX_EXIF_BYTES else new_exif
     xmp, comment = info.get("xmp") or b"", info.get("comment") or b""
     xmp = _XMP_ORIENTATION.sub(rb"\g<1>%d" % orientation, xmp if isinstance(xmp, bytes) else xmp.encode())

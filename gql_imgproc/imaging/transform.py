@@ -80,7 +80,7 @@ def draft_size(image: Image.Image, plan: Plan, orientation: int) -> None:
     if plan.is_scaled and plan.crop is None:
         # Pillow divides the sizes and rounds down: for 501 of 1001 columns it would decode all.
         divisor = _draft_divisor(plan)
-        width, height = _as_stored(plan.size, orientation)
+        width, height = _to_stored_size(plan.size, orientation)
         image.draft(None, (width // divisor, height // divisor))
 
 
@@ -104,7 +104,7 @@ def apply_geometry(
     if plan.crop is None:
         # Scaled before it is rotated, so that fewer pixels are rotated, and because the column that a draft fills only
         # in part is still the last one.
-        image = _resize(image, _as_stored(plan.target, orientation), _draft_box(image, plan, orientation))
+        image = _resize(image, _to_stored_size(plan.target, orientation), _draft_box(image, plan, orientation))
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     if plan.crop:
@@ -125,14 +125,14 @@ def _resize(image: Image.Image, size: tuple[int, int], box: _Box | None = None) 
 def _draft_box(image: Image.Image, plan: Plan, orientation: int) -> _Box | None:
     """The part of a drafted image that is covered: of 1001 columns, 251 remain, the last one covered to a quarter."""
     divisor = _draft_divisor(plan)
-    sides = _as_stored(plan.size, orientation)
+    sides = _to_stored_size(plan.size, orientation)
     # Not drafted, or a page of a TIFF with a size of its own.
     if image.size != tuple(math.ceil(side / divisor) for side in sides):
         return None
     return 0, 0, sides[0] / divisor, sides[1] / divisor
 
 
-def _as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+def _to_stored_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size[::-1] if orientation >= 5 else size
 
 
@@ -182,7 +182,7 @@ def flatten_on_white(image: Image.Image) -> Image.Image:
     return flat
 
 
-def _without_alpha(change: Callable[[Image.Image], Image.Image]) -> Callable[[Image.Image], Image.Image]:
+def _keep_alpha(change: Callable[[Image.Image], Image.Image]) -> Callable[[Image.Image], Image.Image]:
     """Applies the change to grey or RGB and leaves alpha unchanged."""
 
     def apply(image: Image.Image) -> Image.Image:
@@ -198,8 +198,8 @@ def _without_alpha(change: Callable[[Image.Image], Image.Image]) -> Callable[[Im
 
 
 _FILTERS: dict[request_options.ImageFilter, Callable[[Image.Image], Image.Image]] = {
-    request_options.ImageFilter.GRAYSCALE: _without_alpha(ImageOps.grayscale),
-    request_options.ImageFilter.SHARPEN: _without_alpha(lambda image: image.filter(ImageFilter.SHARPEN)),
-    request_options.ImageFilter.BLUR: _without_alpha(lambda image: image.filter(ImageFilter.BLUR)),
-    request_options.ImageFilter.AUTOCONTRAST: _without_alpha(ImageOps.autocontrast),
+    request_options.ImageFilter.GRAYSCALE: _keep_alpha(ImageOps.grayscale),
+    request_options.ImageFilter.SHARPEN: _keep_alpha(lambda image: image.filter(ImageFilter.SHARPEN)),
+    request_options.ImageFilter.BLUR: _keep_alpha(lambda image: image.filter(ImageFilter.BLUR)),
+    request_options.ImageFilter.AUTOCONTRAST: _keep_alpha(ImageOps.autocontrast),
 }

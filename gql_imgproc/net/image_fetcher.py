@@ -120,7 +120,7 @@ class ImageFetcher:
         visited: list[str] = []
         left_s = self._limits.total_s
         while True:
-            target = self._parse_url(url, redirected=bool(visited))
+            target = self._parse_url(url, is_redirect=bool(visited))
             host = target.raw_host.decode("ascii")
             hosts.append(host)
             if str(target) in visited:
@@ -139,7 +139,7 @@ class ImageFetcher:
                     async with asyncio.timeout(left_s):
                         answer = await self._request(transport, target, host)
             except TimeoutError as error:
-                raise self._timeout_error(host, started=started_at is not None) from error
+                raise self._timeout_error(host, has_started=started_at is not None) from error
             if isinstance(answer, bytes):
                 return answer
             left_s -= loop.time() - started_at
@@ -162,14 +162,14 @@ class ImageFetcher:
             )
         return self._transport
 
-    def _parse_url(self, url: str, *, redirected: bool) -> httpx.URL:
+    def _parse_url(self, url: str, *, is_redirect: bool) -> httpx.URL:
         problem = check_url(url, self._policy)
         if problem is None:
             try:
                 return httpx.URL(url)
             except (httpx.InvalidURL, UnicodeError):
                 problem = UrlProblem(UrlProblemCode.INVALID, "The URL is invalid. Check its spelling.")
-        message = f"The URL redirects to another URL. {problem.message}" if redirected else problem.message
+        message = f"The URL redirects to another URL. {problem.message}" if is_redirect else problem.message
         is_forbidden = problem.code is UrlProblemCode.FORBIDDEN
         raise FetchError(FetchErrorKind.HOST_FORBIDDEN if is_forbidden else FetchErrorKind.URL_INVALID, message)
 
@@ -227,9 +227,9 @@ class ImageFetcher:
             raise FetchError(FetchErrorKind.RESPONSE_EMPTY, f"{host} sent an empty response.")
         return bytes(body)
 
-    def _timeout_error(self, host: str, *, started: bool) -> FetchError:
+    def _timeout_error(self, host: str, *, has_started: bool) -> FetchError:
         limits = self._limits
-        if started:
+        if has_started:
             return FetchError(
                 FetchErrorKind.TOTAL_TIMEOUT, f"{host} did not send the whole image within {limits.total_s:g} s."
             )

@@ -73,7 +73,7 @@ async def store(runtime: Runtime, claim: ClaimedProduct, image_id: UUID, result:
     image = result.image
     name = object_name(image_id, claim.lease_token, image.extension)
     try:
-        headers = ObjectHeaders(image.media_type, image_cache_control(private=runtime.settings.private_images))
+        headers = ObjectHeaders(image.media_type, image_cache_control(is_private=runtime.settings.private_images))
         with measure_stage(Stage.STORE):
             await runtime.storage.put_new(image_key(claim.request_id, name), image.data, headers)
     except Exception as error:

@@ -22,10 +22,9 @@ log = logging.getLogger(__name__)
 
 #: Images of one product in flight: their bytes wait in memory for the CPU pool.
 IMAGES_IN_FLIGHT = 8
-#: Crashes of workers that decoded this image alone, until it fails. The crash before, among other images, is not
-#: counted.
+#: Crashes while an image was decoded alone, after which it fails. The first crash, among other images, does not count.
 MAX_CRASHES = 2
-#: Claims in a row whose worker recorded and released nothing, until the remaining images of the product fail.
+#: Consecutive claims that recorded and released nothing, after which the remaining images of the product fail.
 MAX_ATTEMPTS = 10
 #: Upper limit of a host's `Retry-After`, in seconds.
 MAX_RETRY_AFTER_SECONDS = 600.0

@@ -13,7 +13,7 @@ from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.metrics import LEASES_LOST, PRODUCTS_CLAIMED
 from gql_imgproc.processing.product import ProductProcessor
-from gql_imgproc.requests.lease import renewing
+from gql_imgproc.requests.lease import auto_renew
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_of
 from gql_imgproc.requests.repository import claims
 from gql_imgproc.requests.repository.claims import ClaimedProduct
@@ -79,7 +79,7 @@ async def _process_product(runtime: Runtime, claim: ClaimedProduct, slot: int) -
     product = ProductProcessor(runtime, claim)
     ids: dict[str, object] = {"request": claim.request_id, "product": claim.product_id}
     try:
-        async with renewing(renew, lease_s):
+        async with auto_renew(renew, lease_s):
             delay_s = await product.work()
     except LeaseLost:
         LEASES_LOST.labels("product").inc()

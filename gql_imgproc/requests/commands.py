@@ -89,7 +89,7 @@ async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Sn
 
 async def delete(runtime: Runtime, caller: Caller, request_id: UUID) -> None:
     """Deletes a final request and everything it stored. Raises RequestNotFound or RequestNotFinal."""
-    # As in `retry_failed`.
+    # The transaction may run again after a commit whose answer was lost.
     runs: list[bool] = []
 
     def start(connection: Connection) -> bool:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def renewing(renew: Callable[[], Awaitable[bool]], lease_s: float) -> AsyncIterator[None]:
+async def auto_renew(renew: Callable[[], Awaitable[bool]], lease_s: float) -> AsyncIterator[None]:
     """Renews a lease while the block runs.
 
     Cancels the block with LeaseLost when the lease is lost, or could not be renewed before it expired.
@@ -66,7 +66,7 @@ async def lease_request(runtime: Runtime, request_id: UUID) -> AsyncIterator[Req
         return await runtime.db.write(transitions.renew, lease, lease_s)
 
     try:
-        async with renewing(renew, lease_s):
+        async with auto_renew(renew, lease_s):
             yield lease
     finally:
         await runtime.db.write(transitions.release, lease)

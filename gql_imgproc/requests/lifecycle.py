@@ -119,8 +119,8 @@ async def _take_next_step(runtime: Runtime, seen: Snapshot) -> None:
     elif request.termination_reason is not seen.termination_reason or bool(request.pending_images) is not bool(
         seen.pending_images
     ):
-        # It was stopped while its output was written; or its last image finished while we held the lease, and the
-        # process that was to finish the request found it taken.
+        # The request was stopped while its output was written. Or its last image finished while this process had the
+        # lease, so the worker's own `finish` did nothing.
         await best_effort(runtime, lambda: runtime.queue.finish(request.id))
 
 

@@ -1,6 +1,6 @@
 """Publishes committed changes and enqueues messages.
 
-A lost message does no harm: watchers poll the database, and the reconciler enqueues missing work.
+A lost message does no harm: watchers poll the database, and reconcile enqueues missing work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 async def best_effort(runtime: Runtime, *calls: Callable[[], object]) -> None:
-    """Makes calls to Redis on one thread. A failure is logged only: the reconciler repeats the call."""
+    """Makes calls to Redis on one thread. A failure is logged only: reconcile repeats the call."""
 
     def call_all() -> None:
         for call in calls:

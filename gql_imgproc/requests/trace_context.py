@@ -18,7 +18,7 @@ async def request_span(
 ) -> AsyncIterator[None]:
     """Runs the block in a span of the request's trace.
 
-    The trace context comes from the message; if that has none, for example from the reconciler, from the request's row.
+    The trace context comes from the message. A message from reconcile has none; then it comes from the request's row.
     """
     if not tracing.is_enabled():
         yield

@@ -67,10 +67,10 @@ class CsvUpload:
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """The request of an upload; `replayed` when an earlier upload with the same idempotency key created it."""
+    """The request of an upload; `is_replay` when an earlier upload with the same idempotency key created it."""
 
     snapshot: Snapshot
-    replayed: bool
+    is_replay: bool
 
 
 async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> UploadResult:
@@ -82,7 +82,7 @@ async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> 
     try:
         with tracing.start_span("upload"):
             result = await _accept(runtime, caller, upload)
-        label = "replayed" if result.replayed else "accepted"
+        label = "replayed" if result.is_replay else "accepted"
     except (WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded) as error:
         label = _RESULT_LABELS[type(error)]
         problems = {"problems": error.total} if isinstance(error, InvalidCsv) else {}
@@ -94,7 +94,7 @@ async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> 
         raise
     finally:
         UPLOADS.labels(label).inc()
-    if result.replayed:
+    if result.is_replay:
         log.info("upload matched an earlier one", extra={"request": result.snapshot.id})
     return result
 
@@ -151,7 +151,7 @@ async def _record(
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
     UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
     await _enqueue_first_work(runtime, snapshot, open_requests)
-    return UploadResult(snapshot, replayed=False)
+    return UploadResult(snapshot, is_replay=False)
 
 
 async def _enqueue_first_work(runtime: Runtime, request: Snapshot, open_requests: int) -> None:
@@ -168,7 +168,7 @@ async def _find_by_idempotency_key(runtime: Runtime, caller: Caller, key: str | 
     if key is None:
         return None
     found = await runtime.db.write(create.find_by_idempotency_key, caller.tenant_id, key)
-    return UploadResult(found, replayed=True) if found else None
+    return UploadResult(found, is_replay=True) if found else None
 
 
 def _check(runtime: Runtime, file: BinaryIO, max_bytes: int) -> CsvSummary:

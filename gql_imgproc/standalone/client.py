@@ -22,7 +22,7 @@ from gql_imgproc.standalone.errors import ServiceError
 
 #: Deadlines in seconds: for one response, for a whole upload or download, for a handshake.
 RESPONSE_S, TRANSFER_S, HANDSHAKE_S = 30.0, 600.0, 10.0
-#: Close code of the WebSocket when the API key is invalid; `graphql.auth` defines it, too heavy to import here.
+#: Close code of the WebSocket when the API key is invalid; `graphql.auth` defines it too, but takes long to import.
 CLOSE_FORBIDDEN = 4403
 #: How long the service may be unreachable while progress is watched, and the pause between two attempts, in seconds.
 MAX_OUTAGE_S, RECONNECT_PAUSE_S = 60.0, 0.5

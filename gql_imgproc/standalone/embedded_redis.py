@@ -69,7 +69,7 @@ def prepare() -> Iterator[EmbeddedRedis]:
 def _command(server: Path, folder: Path, socket: Path) -> tuple[str, ...]:
     return (
         *(str(server), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
-        # Nothing is written to disk: the database is the truth, and reconciliation restores lost messages.
+        # Nothing is written to disk: the database is the truth, and reconcile sends lost messages again.
         *("--save", "", "--appendonly", "no", "--dir", str(folder)),
         *("--daemonize", "no", "--loglevel", "warning", "--logfile", str(folder / "log")),
     )

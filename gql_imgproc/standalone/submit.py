@@ -44,7 +44,7 @@ async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path 
 
 
 def check_output(output: Path) -> None:
-    """Raises ServiceError when the output cannot be written, before the upload makes the service work in vain."""
+    """Raises ServiceError when the output cannot be written. Called before the upload, whose result would be lost."""
     try:
         if output.is_dir():
             raise IsADirectoryError(EISDIR, strerror(EISDIR))

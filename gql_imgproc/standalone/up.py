@@ -28,7 +28,7 @@ READY_S = 60.0
 _POLL_SECONDS = 0.05
 #: Time for the API and the workers to stop, then for Redis, in seconds: ten together.
 STOP_S, STOP_REDIS_S = 9.0, 1.0
-#: A second signal within this time, in seconds, is the same one: `timeout` signals the process and its group.
+#: A second signal within this time, in seconds, is ignored: `timeout` signals both the process and its group.
 REPEAT_S = 1.0
 
 

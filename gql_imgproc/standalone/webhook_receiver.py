@@ -71,7 +71,7 @@ def create_receiver_app(keys: tuple[Webhook, ...], console: Console) -> Starlett
             return _reject(console, 400, "The event is not JSON.")
         message_id = request.headers.get("webhook-id", "no webhook-id")
         _print(console, f"{_event_type(event)}  {message_id}  {'verified' if keys else 'not verified'}")
-        console.print(_printable(json.dumps(event, indent=2, ensure_ascii=False)), soft_wrap=True)
+        console.print(_to_printable(json.dumps(event, indent=2, ensure_ascii=False)), soft_wrap=True)
         return Response(status_code=204)
 
     return Starlette(routes=[Route("/{path:path}", receive, methods=["POST"])])
@@ -93,13 +93,13 @@ def _reject(console: Console, status: int, reason: str) -> Response:
 
 
 def _print(console: Console, line: str) -> None:
-    console.print(_printable(f"{datetime.now().astimezone():%H:%M:%S}  {line}"), soft_wrap=True)
+    console.print(_to_printable(f"{datetime.now().astimezone():%H:%M:%S}  {line}"), soft_wrap=True)
 
 
 def _event_type(event: object) -> str:
     return str(event.get("type", "event without type")) if isinstance(event, dict) else "event without type"
 
 
-def _printable(text: str) -> Text:
+def _to_printable(text: str) -> Text:
     """Replaces control characters: untrusted text must not send escape sequences to the terminal."""
     return Text("".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text))

@@ -36,9 +36,9 @@ class StoreTimeouts:
     """
 
     connect_s: float = 5
-    #: Without a byte of the response.
+    #: Longest wait for the next byte of a response.
     silence_s: float = 30
-    #: For one call with its retries.
+    #: One call with its retries.
     call_s: float = 60
     retries: int = 3
 
@@ -55,11 +55,11 @@ def open_bucket(url: str, timeouts: StoreTimeouts, public_endpoint: str = "") ->
             f"{_endpoint_variable(url)} is `{endpoint}`: use a URL such as `https://s3.example:9000`"
         )
     client: ClientConfig = {
-        # Unencrypted HTTP can be read and changed on its way: only if the endpoint says so.
+        # Unencrypted HTTP can be read and changed in transit, so only an `http://` endpoint allows it.
         "allow_http": endpoint.startswith("http://"),
         "connect_timeout": timedelta(seconds=timeouts.connect_s),
         "read_timeout": timedelta(seconds=timeouts.silence_s),
-        # Of a whole download. `ObjectStore` sets the timeouts of all other calls.
+        # For a whole download. `ObjectStore` sets the timeouts of all other calls.
         "timeout": timedelta(days=1),
     }
     retries: RetryConfig = {

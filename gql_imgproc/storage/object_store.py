@@ -91,7 +91,7 @@ class ObjectStore:
         return self._store_or_none
 
     @property
-    def _signing(self) -> CloudStore:
+    def _signing_store(self) -> CloudStore:
         """The same store at its public endpoint."""
         if self._signer is None:
             endpoint = self.public_endpoint.endpoint if self.public_endpoint else ""
@@ -267,7 +267,7 @@ class ObjectStore:
 
     async def presign(self, key: str, method: Literal["GET", "HEAD"], seconds: int) -> str:
         async with self._call(f"sign {key}"):
-            return str(await obstore.sign_async(self._signing, method, key, timedelta(seconds=seconds)))  # type: ignore[arg-type]  # a folder has no public endpoint
+            return str(await obstore.sign_async(self._signing_store, method, key, timedelta(seconds=seconds)))  # type: ignore[arg-type]  # a folder has no public endpoint
 
     @asynccontextmanager
     async def _call(self, action: str, timeout_factor: int = 1) -> AsyncIterator[None]:

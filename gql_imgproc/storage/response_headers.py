@@ -11,8 +11,8 @@ OUTPUT_CACHE = "no-cache"
 _IMMUTABLE = "max-age=31536000, immutable"
 
 
-def image_cache_control(*, private: bool) -> str:
-    return f"{'private' if private else 'public'}, {_IMMUTABLE}"
+def image_cache_control(*, is_private: bool) -> str:
+    return f"{'private' if is_private else 'public'}, {_IMMUTABLE}"
 
 
 def output_filename(csv_filename: str) -> str:

@@ -92,7 +92,7 @@ async def serve_image(request: Request) -> Response:
         stored,
         f'"{name}"',
         _MEDIA_TYPES.get(extension, "application/octet-stream"),
-        {"Cache-Control": image_cache_control(private=runtime.settings.private_images)},
+        {"Cache-Control": image_cache_control(is_private=runtime.settings.private_images)},
     )
 
 

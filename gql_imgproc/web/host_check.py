@@ -51,7 +51,7 @@ def parse_host(header: str) -> str | None:
 
 
 def is_local_host(host: str) -> bool:
-    """Whether the name means this machine without asking a name server (RFC 6761, 6.3)."""
+    """Whether the name means this machine without a DNS query (RFC 6761, 6.3)."""
     return host.endswith(".localhost") or is_loopback(host)
 
 

@@ -47,7 +47,7 @@ def serve_graphiql(request: Request) -> Response:
 
 
 def wants_graphiql(scope: Scope) -> bool:
-    """Whether a browser asks for the GraphiQL page, and not for the result of a query."""
+    """Whether a browser requests the GraphiQL page, and not the result of a query."""
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
     request = Request(scope)

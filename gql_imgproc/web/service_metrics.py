@@ -21,13 +21,13 @@ async def read_database_metrics(runtime: Runtime) -> ServiceMetricValues:
 
 
 async def read_redis_metrics(runtime: Runtime) -> ServiceMetricValues:
-    lengths, workers, accounts = await runtime.run_blocking(
+    lengths, workers, tasks = await runtime.run_blocking(
         lambda: (runtime.queue.lengths(), runtime.queue.count_workers(), runtime.leader_locks.stats())
     )
     return {
         metrics.QUEUE_MESSAGES: lengths,
         metrics.WORKERS: {NO_LABEL: workers},
-        metrics.TASK_LAST_RUN: {name: account.last_run_at for name, account in accounts.items()},
-        metrics.TASK_RUNS: {name: account.runs for name, account in accounts.items()},
-        metrics.TASK_ITEMS: {name: account.items for name, account in accounts.items()},
+        metrics.TASK_LAST_RUN: {name: stats.last_run_at for name, stats in tasks.items()},
+        metrics.TASK_RUNS: {name: stats.runs for name, stats in tasks.items()},
+        metrics.TASK_ITEMS: {name: stats.items for name, stats in tasks.items()},
     }

@@ -19,13 +19,13 @@ class StaticAssets(StaticFiles):
     """Serves static files. Names in `assets` contain a content hash, so browsers cache those for a year."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await self._compressed(path, scope) or await super().get_response(path, scope)
+        response = await self._open_compressed(path, scope) or await super().get_response(path, scope)
         is_hashed = path.startswith(f"assets{os.sep}") and response.status_code in (200, 304)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed else "no-cache"
         response.headers["Vary"] = "Accept-Encoding"
         return response
 
-    async def _compressed(self, path: str, scope: Scope) -> Response | None:
+    async def _open_compressed(self, path: str, scope: Scope) -> Response | None:
         for coding in accepted_encodings(Headers(scope=scope).get("accept-encoding", "")):
             try:
                 response = await super().get_response(path + CODINGS[coding], scope)

@@ -40,7 +40,7 @@ class DeliveryResponse:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the receiver asked for no further calls."""
+        """Whether the receiver responded with 410, which ends all attempts."""
         return self.http_status == HTTPStatus.GONE
 
 

@@ -36,7 +36,7 @@ LEASE_MARGIN_S = 15
 JITTER = 0.1
 #: How long the signed URL of an output CSV in a webhook is valid, in seconds.
 LINK_SECONDS = 7 * 86_400
-#: For this long after the end of a request, its signed URL expires at a fixed moment; longer than all planned attempts.
+#: For this long after the end of a request, all attempts contain the same signed URL; longer than all planned delays.
 LINK_FIXED_FOR = timedelta(days=4)
 #: Upper limit of a receiver's `Retry-After`, in seconds: the longest delay of our own plan.
 MAX_RETRY_AFTER_S = 86_400

@@ -93,7 +93,7 @@ async def test_invalid_key_is_rejected_with_the_reason(settings: Settings) -> No
             f"Bearer {unknown_id}": UNKNOWN,
             f"Bearer {revoked}": "Invalid API key. It was revoked. Ask for another one.",
             f"Bearer {expired}": "Invalid API key. It has expired. Ask for another one.",
-            "Bearer nonsense": f"{UNKNOWN[:16]} It is not an API key of this service: those begin with gip_.",
+            "Bearer nonsense": f"{UNKNOWN[:16]} API keys of this service begin with gip_.",
             "Basic Z2lwOg==": "Invalid API key. Send it as `Authorization: Bearer gip_…`.",
             "": "Invalid API key. Send it as `Authorization: Bearer gip_…`.",
         }

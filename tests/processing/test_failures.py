@@ -78,7 +78,7 @@ async def test_upload_is_accepted_when_the_answer_to_its_commit_is_lost(
     result = await upload(runtime, rows(2), caller, idempotency_key=key)
     dialect.do_commit = commit  # type: ignore[method-assign]
 
-    assert not result.replayed
+    assert not result.is_replay
     assert await request_ids(runtime) == [result.snapshot.id]
     assert await runtime.storage.list_keys("requests/") == [input_key(result.snapshot.id)]
 

@@ -52,7 +52,7 @@ async def test_upload_produces_compressed_images_and_an_output_csv(runtime: Runt
 
     result = await upload(runtime, f'{HEADER}1,Chair,"{first},{second}"\n2,Table,{third}\n')
     request_id = result.snapshot.id
-    assert (result.snapshot.status, result.replayed) == (RequestStatus.PENDING, False)
+    assert (result.snapshot.status, result.is_replay) == (RequestStatus.PENDING, False)
     assert (result.snapshot.total_products, result.snapshot.total_images) == (2, 3)
 
     await work_all(runtime)
@@ -242,7 +242,7 @@ async def test_concurrent_uploads_with_one_idempotency_key_create_one_request(
     results = await asyncio.gather(*(upload(runtime, csv_text, idempotency_key="k") for _ in range(10)))
 
     assert len({result.snapshot.id for result in results}) == 1
-    assert sum(not result.replayed for result in results) == 1
+    assert sum(not result.is_replay for result in results) == 1
     assert len(await read_rows(runtime, requests)) == 1
     assert await runtime.storage.list_keys("requests/") == [input_key(results[0].snapshot.id)]
 

@@ -158,7 +158,7 @@ async def test_upload_that_cannot_be_stored_is_refused_and_creates_no_request(
     assert await runtime.db.read(queries.count_requests, DEFAULT_TENANT) == 0
     proxy.recover()
     second = await upload(runtime, given_csv(image_host), idempotency_key="once")
-    assert not second.replayed
+    assert not second.is_replay
     assert input_key(second.snapshot.id) in await runtime.storage.list_keys("requests/")
 
 

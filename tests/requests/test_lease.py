@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.lease import renewing
+from gql_imgproc.requests.lease import auto_renew
 
 
 async def test_lease_is_renewed_while_the_block_runs() -> None:
@@ -19,7 +19,7 @@ async def test_lease_is_renewed_while_the_block_runs() -> None:
             renewed_often.set()
         return True
 
-    async with renewing(renew, 0.03):
+    async with auto_renew(renew, 0.03):
         await renewed_often.wait()
     count = len(renewals)
     await asyncio.sleep(0.05)
@@ -32,7 +32,7 @@ async def test_lost_lease_cancels_the_block() -> None:
         return False
 
     with pytest.raises(LeaseLost):
-        async with asyncio.timeout(5), renewing(renew, 0.03):
+        async with asyncio.timeout(5), auto_renew(renew, 0.03):
             await asyncio.Event().wait()
 
 
@@ -44,7 +44,7 @@ async def test_lease_that_cannot_be_renewed_is_lost_when_it_expires() -> None:
         raise OSError("the database is unavailable")
 
     with pytest.raises(LeaseLost):
-        async with asyncio.timeout(5), renewing(renew, 0.06):
+        async with asyncio.timeout(5), auto_renew(renew, 0.06):
             await asyncio.Event().wait()
 
     # Not at the first failure: the database may be back before the lease expires.
@@ -56,5 +56,5 @@ async def test_timeout_in_the_block_is_not_a_lost_lease() -> None:
         return True
 
     with pytest.raises(TimeoutError):
-        async with renewing(renew, 60), asyncio.timeout(0.01):
+        async with auto_renew(renew, 60), asyncio.timeout(0.01):
             await asyncio.Event().wait()

@@ -57,8 +57,11 @@ def open(data: bytes) -> ImageFile.ImageFile:
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
-    """One file of the wanted quality. None if the source is lossless, not better than that, or an animation, or if
-    Pillow would lose something of it: more than 8 bits, HDR, a crop."""
+    """Yields one file of the wanted quality.
+
+    Yields nothing if the source is lossless, an animation or not better than that, or if Pillow would lose something of
+    it: more than 8 bits, HDR, a crop.
+    """
     image, structure = source.image, source.structure
     load(image)
     if structure.frames > 1 or structure.lossless or not structure.pillow_can_represent:

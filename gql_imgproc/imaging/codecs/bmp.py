@@ -49,7 +49,7 @@ def open(data: bytes) -> ImageFile.ImageFile:
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
-    """One file with a palette if the image has at most 256 colours. A run-length encoded source is kept undecoded."""
+    """Yields one file with a palette if the image has at most 256 colours and is not run-length encoded."""
     image = source.image
     if source.structure.run_length_encoded:
         return

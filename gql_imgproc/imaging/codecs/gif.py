@@ -97,7 +97,7 @@ def open(data: bytes) -> ImageFile.ImageFile:
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
-    """Always none. The first frame is decoded so that a damaged one is not stored."""
+    """Yields nothing. The first frame is decoded so that a damaged one is not stored."""
     load(source.image)
     return ()
 

@@ -52,7 +52,7 @@ def open(data: bytes) -> ImageFile.ImageFile:
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
-    """One file of the wanted quality. None if the header shows that the source is not better than that."""
+    """Yields one file of the wanted quality; nothing if the header shows that the source is not better than that."""
     image = cast(JpegImageFile, source.image)
     is_kept = is_already_at_quality(image, options.quality)
     if is_kept and source.structure.is_complete:

@@ -53,8 +53,10 @@ def open(data: bytes) -> ImageFile.ImageFile:
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
-    """One file with deflated pages. None unless every page is upright, losslessly stored, and decodes to the same
-    pixels afterwards."""
+    """Yields one file with deflated pages.
+
+    Yields nothing unless every page is upright, stored losslessly, and decodes to the same pixels afterwards.
+    """
     image, structure = cast(TiffImagePlugin.TiffImageFile, source.image), source.structure
     if structure.frames * structure.pixels > _MAX_PIXELS:
         load(image)

@@ -93,7 +93,7 @@ def open(data: bytes) -> ImageFile.ImageFile:
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
-    """One file of the wanted quality. None if the source is lossless or not better than that."""
+    """Yields one file of the wanted quality; nothing if the source is lossless or not better than that."""
     image, structure = source.image, source.structure
     load(image)
     if structure.lossless or is_already_at_quality(structure.streams, options.quality):

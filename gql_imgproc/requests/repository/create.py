@@ -17,7 +17,7 @@ from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestStatu
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import new_id
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
-from gql_imgproc.requests.repository.transitions import RequestLease, held_by
+from gql_imgproc.requests.repository.transitions import RequestLease, lease_terms
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: How long a repeated idempotency key returns the first request.
@@ -97,7 +97,7 @@ def insert_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[Ne
     row = connection.execute(
         update(requests)
         .where(
-            *held_by(lease),
+            *lease_terms(lease),
             requests.c.ingested_products == start,
             requests.c.total_products >= start + len(chunk),
         )

@@ -98,7 +98,7 @@ def tenant_of_request(connection: Connection, request_id: UUID) -> UUID | None:
 
 
 def tenant_of_image(connection: Connection, image_id: UUID) -> UUID | None:
-    """The tenant of any image, with the condition of `tenant_of_request`."""
+    """The tenant of any image: call it only for a caller that may see the image, for example by a signed URL."""
     statement = select(products.c.tenant_id).join(images, images.c.product_id == products.c.id)
     return connection.execute(statement.where(images.c.id == image_id)).scalar_one_or_none()
 

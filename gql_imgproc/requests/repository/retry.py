@@ -20,7 +20,7 @@ from gql_imgproc.database.types import now
 from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, RetryScope
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
-from gql_imgproc.requests.repository.transitions import RequestLease, held_by
+from gql_imgproc.requests.repository.transitions import RequestLease, lease_terms
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: Failed images, or cancelled products, that are reset in one transaction.
@@ -76,7 +76,7 @@ def reset_chunk(connection: Connection, lease: RequestLease) -> Snapshot | None:
 
     Raises LeaseLost, which must roll the transaction back.
     """
-    not_stopping = *held_by(lease), requests.c.termination_reason.is_(None)
+    not_stopping = *lease_terms(lease), requests.c.termination_reason.is_(None)
     rest = connection.execute(
         select(requests.c.retry_scope, requests.c.retry_cursor).where(*not_stopping)
     ).one_or_none()

@@ -61,7 +61,7 @@ class FinalState:
     retry_after_s: float = 0
 
 
-def held_by(lease: RequestLease) -> tuple[ColumnElement[bool], ...]:
+def lease_terms(lease: RequestLease) -> tuple[ColumnElement[bool], ...]:
     """WHERE terms of every write under the lease."""
     return requests.c.id == lease.request.id, requests.c.lease_token == lease.token, is_open
 
@@ -84,7 +84,7 @@ def renew(connection: Connection, lease: RequestLease, lease_s: float) -> bool:
 
 
 def release(connection: Connection, lease: RequestLease) -> None:
-    connection.execute(update(requests).where(*held_by(lease)).values(lease_until=now()))
+    connection.execute(update(requests).where(*lease_terms(lease)).values(lease_until=now()))
 
 
 def mark_stopping(
@@ -107,7 +107,7 @@ def mark_unreadable(connection: Connection, lease: RequestLease) -> Snapshot | N
     """
     row = connection.execute(
         update(requests)
-        .where(*held_by(lease), requests.c.termination_reason.is_distinct_from(TerminationReason.CSV_UNREADABLE))
+        .where(*lease_terms(lease), requests.c.termination_reason.is_distinct_from(TerminationReason.CSV_UNREADABLE))
         .values(termination_reason=TerminationReason.CSV_UNREADABLE, sequence=requests.c.sequence + 1, updated_at=now())
         .returning(*SNAPSHOT_COLUMNS)
     ).one_or_none()
@@ -132,7 +132,7 @@ def cancel_chunk(connection: Connection, lease: RequestLease) -> bool:
     cancelled_images = _cancel_products(connection, product_ids)
     updated = connection.execute(
         update(requests)
-        .where(*held_by(lease), requests.c.termination_reason.is_not(None))
+        .where(*lease_terms(lease), requests.c.termination_reason.is_not(None))
         .values(
             cancelled_images=requests.c.cancelled_images + cancelled_images,
             sequence=requests.c.sequence + 1,
@@ -178,7 +178,7 @@ def finish(connection: Connection, lease: RequestLease, seen: Snapshot, final: F
     row = connection.execute(
         update(requests)
         .where(
-            *held_by(lease),
+            *lease_terms(lease),
             requests.c.termination_reason.is_not_distinct_from(seen.termination_reason),
             # A request that is stopping does not wait for the rest of a retry.
             or_(requests.c.retry_scope.is_(None), requests.c.termination_reason.is_not(None)),
@@ -236,7 +236,7 @@ def start_deletion(connection: Connection, tenant_id: UUID, request_id: UUID) ->
 def delete_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
     """Deletes some products of a request whose deletion was started, and the request with the last ones.
 
-    Whether products are left.
+    True while products are left.
     """
     of_request = select(products.c.id).where(products.c.request_id == request_id, products.c.tenant_id == tenant_id)
     product_ids = connection.scalars(of_request.limit(DELETE_CHUNK_PRODUCTS)).all()

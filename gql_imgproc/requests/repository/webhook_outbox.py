@@ -179,7 +179,7 @@ def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) ->
 def record_attempt(
     connection: Connection, claim: ClaimedDelivery, attempt: Attempt, retry_delay_s: float | None
 ) -> bool:
-    """Records an attempt, and when the next one is due; None is never.
+    """Records an attempt, and plans the next one after `retry_delay_s`; None plans no further attempt.
 
     False when the lease expired and another process claimed the delivery: then only its attempt counts.
     """

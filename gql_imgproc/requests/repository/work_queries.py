@@ -18,7 +18,7 @@ from gql_imgproc.storage.paths import image_key
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """An open request, for the reconciler."""
+    """An open request, for reconcile."""
 
     request: Snapshot
     #: Whether no process holds its lease.
