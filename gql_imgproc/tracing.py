@@ -142,7 +142,7 @@ _PROPAGATED: ContextVar[str | None] = ContextVar("propagated", default=None)
 
 
 def propagated_traceparent() -> str | None:
-    """Returns the `traceparent` for messages sent from here: the one of their request.
+    """Returns the `traceparent` of the request, for messages that are sent from here.
 
     The span that sends the message is not its parent: each message of a long request would nest below the previous one.
     """

@@ -1,7 +1,8 @@
 """The encoding of a CSV file: bytes -> text, block by block.
 
-The encoding is that of the byte order mark, else strict UTF-8, else Windows-1252 with a warning. Statistical detection
-is not used because it is often wrong. All bytes are read first: the only byte that is not UTF-8 may be the last one.
+The byte order mark names the encoding. Without one it is strict UTF-8, else Windows-1252 with a warning. Statistical
+detection is not used because it is often wrong. All bytes are read first: the only byte that is not UTF-8 may be the
+last one.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def write_output(
         # Excel reads a file without the mark as Windows-1252, and this user probably uses Excel.
         out.write(codecs.BOM_UTF8)
     if reader.format.has_separator_line:
-        # Without this line the delimiter of the input could not be detected, nor could that of the output.
+        # The delimiter of the input could not be detected without such a line. The output needs one too.
         buffer.write(f"sep={reader.format.delimiter}\r\n")
     _write_header(buffer, layout.complete(list(reader.format.header), OUTPUT_URLS, IMAGE_ERRORS), reader.format)
     for count, ((_, cells), (urls, errors)) in enumerate(zip(reader.iter_cells(), results, strict=True), start=1):

@@ -57,7 +57,7 @@ class Snapshot:
 
     @property
     def has_output(self) -> bool:
-        """Whether there is an output CSV. While a retry runs, it is that of the previous run."""
+        """Whether there is an output CSV. While a retry runs, it is the output of the previous run."""
         return self.output_name is not None
 
     @property

@@ -1,7 +1,8 @@
 """URL paths, and keys in the object store.
 
-The name of a compressed image contains the lease token of its product, and that of an output CSV the lease token of
-its request. So a worker that lost its lease can never overwrite the object of its successor, and images are immutable.
+The name of a compressed image contains the lease token of its product. The name of an output CSV contains the lease
+token of its request. So a worker that lost its lease can never overwrite the object of its successor, and images are
+immutable.
 """
 
 from __future__ import annotations

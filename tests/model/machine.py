@@ -475,7 +475,7 @@ def tell(state: State, worker: Worker, rules: Rules) -> Turns:
 
 
 def is_mine(state: State, worker: Worker, rules: Rules) -> bool:
-    """repository.transitions.held_by."""
+    """repository.transitions.lease_terms."""
     return state.request.open and (state.request.lease_token == worker.token or not rules.hold_fence)
 
 

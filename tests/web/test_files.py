@@ -117,7 +117,7 @@ async def given_image(api: Api) -> tuple[str, str]:
     """Stores an image; returns its path and its object key."""
     request_id, name = new_id(), f"{new_id().hex}-1.webp"
     key = image_key(request_id, name)
-    await api.runtime.storage.put_new(key, b"image", ObjectHeaders("image/webp", image_cache_control(private=False)))
+    await api.runtime.storage.put_new(key, b"image", ObjectHeaders("image/webp", image_cache_control(is_private=False)))
     return f"/api/image/{request_id.hex}/{name}", key
 
 
