@@ -11,7 +11,7 @@ import pytest
 
 from gql_imgproc import __version__
 from gql_imgproc.standalone import sample_images
-from tests.acceptance.conftest import COMMAND, StartService, environment
+from tests.acceptance.conftest import COMMAND, READY_S, StartService, environment
 
 pytestmark = pytest.mark.acceptance
 
@@ -26,7 +26,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=READY_S,
         check=False,
     )
 
