@@ -24,7 +24,7 @@ from gql_imgproc.standalone.sample_server import serve_images
 from tests.acceptance.conftest import Service
 from tests.support.npm import CLIENTS, SCHEMA_TOOLS, install_packages, skip_or_fail
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "API.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.test_separate_processes import wait_until_ready
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 SCHEMA = {"query": "{ __schema { queryType { name } } }"}
 INTROSPECTION_DISABLED = (

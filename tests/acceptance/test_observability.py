@@ -26,7 +26,7 @@ from tests.acceptance.test_webhook import receiver
 from tests.support.otlp_collector import Collector, Span, run_collector
 from tests.support.services import ImageHost, jpeg
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
@@ -126,7 +126,7 @@ def given_csv(host: ImageHost) -> bytes:
     signed = f"?X-Amz-Signature={SECRET}"
     first = host.add(f"/first.jpg{signed}", jpeg(1, (640, 480)))
     second = host.add(f"/second.jpg{signed}", jpeg(2, (640, 480)))
-    host.answers[f"/second.jpg{signed}"] = [503]
+    host.statuses[f"/second.jpg{signed}"] = [503]
     tiny = host.add(f"/tiny.jpg{signed}", incompressible_jpeg())
     rows = [f'1,Lamp,"{first},{second}"', f"2,Chair,{tiny}", f"3,Table,{host.url}/gone.jpg{signed}"]
     return "\n".join(["S. No.,Product Name,Input Image Urls", *rows]).encode()
@@ -280,7 +280,7 @@ def assert_log_lines(log: str, request_id: str) -> None:
     assert (counts["image completed"], counts["image failed"], counts["image retry scheduled"]) == (3, 1, 1)
     # The first product was retried for its second image.
     assert (counts["product processed"], counts["product retry scheduled"]) == (3, 1)
-    assert counts["request ended"] == counts["webhook delivered"] == 1
+    assert counts["request finished"] == counts["webhook delivered"] == 1
     for line in service_lines:
         if line["event"].startswith("image"):
             assert line["image"].startswith("img_")

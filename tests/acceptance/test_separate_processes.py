@@ -16,7 +16,7 @@ from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, READY_S, environment, run_refused
 from tests.acceptance.test_observability import free_port
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 
 def fetch_metrics(port: int) -> str:

@@ -93,6 +93,7 @@ def test_upload_is_compressed_and_all_processes_exit(
     assert service.process.stdout.read() == ""
 
 
+@pytest.mark.slow
 def test_killed_processes_are_restarted_and_the_request_finishes(
     start: StartService, image_folder: Path, image_port: int, tmp_path: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_killed_processes_are_restarted_and_the_request_finishes(
     assert service.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.slow
 def test_killed_up_leaves_no_process_and_doctor_reports_it(start: StartService, tmp_path: Path) -> None:
     service = start("--workers", "1")
     processes = service.processes()

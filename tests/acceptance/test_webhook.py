@@ -115,6 +115,7 @@ def test_failed_webhook_is_retried_with_the_same_id(start: StartService, csv_pat
     assert webhook["log"][-1]["error"] is None
 
 
+@pytest.mark.slow
 def test_crash_causes_at_most_one_duplicate(start: StartService, csv_path: Path) -> None:
     with receiver([500, 204]) as (url, received):
         service = start(

@@ -13,7 +13,7 @@ from tests.acceptance.conftest import Service
 from tests.browser.conftest import HoldingHost, OpenPage, skip_without
 from tests.browser.test_page import upload, upload_and_open, wait_for_end
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 AXE = Path(pages.__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 PHONE, WIDE = {"width": 390, "height": 844}, {"width": 1920, "height": 1080}

@@ -16,7 +16,7 @@ from tests.acceptance.conftest import COMMAND, Service, environment
 from tests.browser.conftest import write_csv
 from tests.support.s3_server import S3
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 #: Adds an image to the page; returns whether it loaded.
 LOAD_IMAGE = """url => new Promise(resolve => {

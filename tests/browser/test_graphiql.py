@@ -19,7 +19,7 @@ from tests.acceptance.conftest import Service
 from tests.acceptance.netns_hosts import host
 
 SCHEMA = Path(__file__).parents[2] / "schema.graphql"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 #: Timeout for one step on a machine that runs other tests as well, in milliseconds.
 STEP_MS = 20_000

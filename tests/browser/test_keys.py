@@ -22,7 +22,7 @@ from tests.browser.test_graphiql import STEP_MS, open_tab, run
 from tests.browser.test_page import upload_and_open, wait_for_end
 from tests.support.api_keys import given_key, given_tenant
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 UNKNOWN = f"gip_{'a' * 12}_{'b' * 40}"
 #: Everything that the browser stores beyond the session, and all URLs it loaded.

@@ -16,7 +16,7 @@ from gql_imgproc.requests.repository.create import NewProduct, NewRequest, inser
 from tests.acceptance.conftest import Service
 from tests.browser.test_page import span
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
 
 PRODUCTS = 100_000
 #: A page of products has about 400 elements, whatever the size of the file.

@@ -18,7 +18,7 @@ from gql_imgproc.standalone.sample_server import serve_images
 from tests.acceptance.conftest import Service
 from tests.browser.conftest import HoldingHost, OpenPage, write_csv
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 #: Timeout for a request on a machine that runs other tests as well, in milliseconds.
 DONE_MS = 90_000

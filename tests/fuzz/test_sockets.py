@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
@@ -62,6 +63,7 @@ def encode_frame(frame: str | bytes) -> str | bytes:
     return frame if isinstance(frame, bytes) else frame.encode("utf-8", "replace").decode()
 
 
+@pytest.mark.slow
 @fuzz_settings(250, seconds=20)
 @given(with_init=st.integers(0, 9).map(bool), sent=st.lists(frames, max_size=5))
 def test_any_frames_are_answered_or_close_the_socket(

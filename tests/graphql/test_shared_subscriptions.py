@@ -182,7 +182,7 @@ def count_executions() -> int:
 
 
 def count_inboxes(runtime: Any, request_id: Any) -> int:
-    return len(runtime.hub._inboxes.get(channel(request_id), ()))
+    return len(runtime.hub._subscribers.get(channel(request_id), ()))
 
 
 async def test_equal_subscriptions_share_one_inbox(server: Server) -> None:

@@ -135,7 +135,7 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server, accept:
     async with open_stream(host, accept, identifier) as response:
         await anext(response.aiter_bytes())
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes:  # noqa: ASYNC110 - there is no event to wait for
+        while runtime.hub._subscribers:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     before = asyncio.all_tasks()
 
@@ -145,12 +145,12 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server, accept:
     head = f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nContent-Type: application/json\r\n"
     writer.write(head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     await reader.readuntil(b"PENDING")
-    assert [len(inboxes) for inboxes in runtime.hub._inboxes.values()] == [1]
+    assert [len(inboxes) for inboxes in runtime.hub._subscribers.values()] == [1]
     writer.transport.abort()
 
     # then its inbox and its tasks are gone within a second.
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
+        while runtime.hub._subscribers or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
 

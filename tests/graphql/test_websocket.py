@@ -189,7 +189,7 @@ async def test_invalid_frame_closes_the_socket_and_ends_its_operations(
 
         assert await socket.close_code() == code
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes:  # noqa: ASYNC110 - there is no event to wait for
+        while runtime.hub._subscribers:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
@@ -313,7 +313,7 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server) -> None
         await socket.subscribe("a", PROGRESS, id=identifier)
         await socket.receive()
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes:  # noqa: ASYNC110 - there is no event to wait for
+        while runtime.hub._subscribers:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     before = asyncio.all_tasks()
 
@@ -322,12 +322,12 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server) -> None
         for name in ("a", "b", "c"):
             await socket.subscribe(name, PROGRESS, id=identifier)
             await socket.receive()
-        assert len(runtime.hub._inboxes) == 1
+        assert len(runtime.hub._subscribers) == 1
         socket.connection.transport.abort()
 
     # then its inbox and its tasks are gone within a second.
     async with asyncio.timeout(1):
-        while runtime.hub._inboxes or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
+        while runtime.hub._subscribers or asyncio.all_tasks() - before:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
 

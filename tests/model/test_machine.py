@@ -84,6 +84,7 @@ MUTATIONS: dict[str, tuple[Rules, set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_without_a_safeguard_the_model_finds_what_breaks(name: str) -> None:
     rules, laws = MUTATIONS[name]
