@@ -39,7 +39,11 @@ from tests.acceptance.test_up import read, upload, write_csv
 from tests.conftest import postgresql
 from tests.support.tcp_proxy import TcpProxy
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.skipif(sys.platform != "linux", reason="signals and tmpfs of Linux")]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="signals and tmpfs of Linux"),
+]
 
 IMAGES, WINDOW = 200, 32
 #: Numbers of processed images at which the service is disturbed.
@@ -209,8 +213,8 @@ async def random_worker(run: Run) -> psutil.Process:
     return random.choice(workers)
 
 
-#: Disturbances that are tested in the slow lane only.
-SLOW = [
+DISTURBANCES = [
+    kill_all_workers,
     kill_one_worker,
     kill_api,
     kill_redis,
@@ -220,7 +224,7 @@ SLOW = [
 ]
 
 
-@pytest.mark.parametrize("disturb", [kill_all_workers, *(pytest.param(each, marks=pytest.mark.slow) for each in SLOW)])
+@pytest.mark.parametrize("disturb", DISTURBANCES)
 def test_disturbed_request_finishes_with_every_image_once(
     disturb: Disturbance, start: StartService, slow_port: int, tmp_path: Path
 ) -> None:
@@ -237,7 +241,6 @@ def given_csv(folder: Path, port: int) -> Path:
     return write_csv(folder / "products.csv", [[f"http://127.0.0.1:{port}/{n}.jpg"] for n in range(IMAGES)])
 
 
-@pytest.mark.slow
 def test_work_resumes_within_20_seconds_with_default_settings(
     start: StartService, slow_port: int, tmp_path: Path
 ) -> None:
@@ -261,7 +264,6 @@ def test_work_resumes_within_20_seconds_with_default_settings(
     assert_every_image_once(run, tmp_path / "out.csv", str(tmp_path / "data" / "imgproc.db"))
 
 
-@pytest.mark.slow
 def test_full_disk_loses_nothing(start: StartService, slow_port: int, tmp_path: Path) -> None:
     """Images and database: what cannot be written is written once there is space again."""
     csv_path = given_csv(tmp_path, slow_port)
@@ -302,7 +304,6 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.mark.slow
 def test_postgresql_restart_loses_nothing(start: StartService, slow_port: int, tmp_path: Path) -> None:
     csv_path = given_csv(tmp_path, slow_port)
     with postgresql() as database:
@@ -319,7 +320,6 @@ def test_postgresql_restart_loses_nothing(start: StartService, slow_port: int, t
         assert service.stop() == 0
 
 
-@pytest.mark.slow
 def test_long_postgresql_outage_only_delays_a_request(start: StartService, slow_port: int, tmp_path: Path) -> None:
     csv_path = given_csv(tmp_path, slow_port)
     with postgresql() as database:

@@ -22,7 +22,7 @@ from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import upload, write_csv
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 IMAGES = 150
 #: Length of the Redis outage, in seconds.

@@ -82,6 +82,7 @@ def test_version_is_printed(tmp_path: Path) -> None:
     assert run("--version", folder=tmp_path).stdout == f"gql-imgproc {__version__}\n"
 
 
+@pytest.mark.slow
 def test_demo_exits_successfully_without_a_terminal(tmp_path: Path) -> None:
     done = run("demo", "--data-dir", "demo", folder=tmp_path)
 

@@ -162,6 +162,7 @@ def test_killed_up_leaves_no_process_and_doctor_reports_it(start: StartService, 
     assert "none run" in after.stdout
 
 
+@pytest.mark.slow
 def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
@@ -195,6 +196,7 @@ def test_unreachable_database_is_reported_in_one_line(tmp_path: Path) -> None:
     assert "secret" not in line
 
 
+@pytest.mark.slow
 def test_file_that_is_no_database_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("This has never been a database, though it is long enough to be taken for one.")
 

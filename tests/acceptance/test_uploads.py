@@ -135,6 +135,7 @@ def stored_files(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "data" / "objects").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_upload_at_the_limit_needs_no_more_memory_than_a_small_one(start_api: StartApi, tmp_path: Path) -> None:
     # Given a process that has handled uploads, and two files at the size limit, one valid and one invalid,
     api = start_api()
@@ -165,6 +166,7 @@ def test_upload_at_the_limit_needs_no_more_memory_than_a_small_one(start_api: St
     assert after_refused - before <= 8 * 1024
 
 
+@pytest.mark.slow
 def test_failed_uploads_leave_no_file(start_api: StartApi, tmp_path: Path) -> None:
     # Given a process that has handled an upload,
     api = start_api()
@@ -233,6 +235,7 @@ def test_gigabyte_in_one_line_is_refused_with_little_memory(start_api: StartApi,
     wait_until(lambda: api.open_temporary_files() == 0)
 
 
+@pytest.mark.slow
 def test_untrusted_host_name_is_rejected(start_api: StartApi) -> None:
     api = start_api()
 

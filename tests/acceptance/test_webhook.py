@@ -22,7 +22,7 @@ from gql_imgproc.standalone.client import Client, Progress
 from tests.acceptance.conftest import COMMAND, Service, StartService, environment
 from tests.acceptance.test_up import upload, write_csv
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LOG = """

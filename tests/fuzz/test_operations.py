@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from urllib.parse import quote
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def assert_graphql(response: Response | None) -> None:
         assert media_type.startswith(("text/event-stream", "multipart/mixed", "text/html")), media_type
 
 
+@pytest.mark.slow
 @fuzz_settings(400, seconds=10)
 @given(envelope=envelopes())
 def test_any_operation_is_answered(fuzzed: FuzzServer, envelope: dict[str, object]) -> None:

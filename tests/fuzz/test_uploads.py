@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -125,6 +126,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return b"multipart/form-data" + parameter + mostly(b"", CHARSETS), body
 
 
+@pytest.mark.slow
 @fuzz_settings(700, seconds=10)
 @given(sent=bodies())
 def test_any_multipart_body_is_answered(fuzzed: FuzzServer, sent: tuple[bytes, bytes]) -> None:

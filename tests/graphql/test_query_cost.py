@@ -202,6 +202,7 @@ async def count_calls(api: Api, document: str) -> int:
     return calls
 
 
+@pytest.mark.slow
 async def test_work_of_any_document_is_bounded(sqlite_url: str, redis_url: str, tmp_path: Path) -> None:
     # Given rows in SQLite, and a server that has executed a document before,
     settings = Settings(_env_file=None, database_url=sqlite_url, redis_url=redis_url, data_dir=tmp_path)

@@ -406,6 +406,7 @@ async def test_no_data_of_a_tenant_reaches_another_over_any_transport(settings: 
         assert await find_leaks(host, app) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_validation_is_memoized")
 async def test_statement_without_its_tenant_condition_is_found(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
