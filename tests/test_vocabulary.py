@@ -45,7 +45,7 @@ BANNED = {
     r"\bspeaks?\b": "uses, accepts",
     r"\bbeliev(e|es|ed|ing)\b": "accept, verify",
 }
-#: Not texts of ours, or not texts.
+#: Generated files, binary files, and texts that are fixed elsewhere.
 SKIPPED = re.compile(
     r"(^|/)(LICENSE|.*\.lock|package-lock\.json|.*\.(png|svg|ico)|contract\.graphql|test_vocabulary\.py)$"
 )

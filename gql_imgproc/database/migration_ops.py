@@ -29,12 +29,6 @@ def has_started(table: str, column: str) -> bool:
     return inspector.has_table(table) and column in {found["name"] for found in inspector.get_columns(table)}
 
 
-def drop_index_online(name: str, table: str) -> None:
-    """Drops an index; on PostgreSQL readers and writers do not wait."""
-    with _outside_transaction() as concurrently:
-        op.drop_index(name, table, if_exists=True, postgresql_concurrently=concurrently)
-
-
 @contextmanager
 def _outside_transaction() -> Iterator[bool]:
     """On PostgreSQL, runs the block outside of a transaction and without a lock timeout: CONCURRENTLY blocks nobody."""
