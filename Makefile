@@ -3,7 +3,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages-installed
 PROJECT := $(VENV)/.project-installed
-PYTEST := $(RUN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+PYTEST := $(RUN)/python -m pytest --maxprocesses 8 --dist worksteal
 PAGE := $(shell find frontend -name node_modules -prune -o -type f -print)
 
 .PHONY: help setup demo test test-slow check format schema dev seed lock clean
@@ -29,10 +29,11 @@ demo: setup ## Compress sample images through the whole service; DEMO_ARGS=--exi
 	@$(RUN)/gql-imgproc demo $(DEMO_ARGS)
 
 test: setup ## Run the tests that every change needs; TEST_ARGS are passed to pytest
-	$(PYTEST) -m "not slow" $(TEST_ARGS)
+# One process more than processors, since these tests also wait.
+	$(PYTEST) -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -m "not slow" $(TEST_ARGS)
 
 test-slow: setup ## Run the tests that take longer
-	$(PYTEST) -m slow $(TEST_ARGS)
+	$(PYTEST) -n logical -m slow $(TEST_ARGS)
 
 check: setup ## Check format, lint, types, imports, dependencies, schema, docs
 	$(RUN)/ruff format --check .

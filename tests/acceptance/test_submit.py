@@ -31,6 +31,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_exit_status_reports_the_outcome_of_the_upload(
     start: StartService, image_folder: Path, image_port: int, tmp_path: Path
 ) -> None:

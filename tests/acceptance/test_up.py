@@ -170,6 +170,7 @@ def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
         assert f"port {port}" in run_refused("api", "--port", port, DATA_DIR=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_unwritable_data_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
@@ -208,6 +209,7 @@ def test_file_that_is_no_database_is_reported_in_one_line(tmp_path: Path) -> Non
         assert "IMGPROC_DATABASE_URL" in line
 
 
+@pytest.mark.slow
 def test_unwritable_store_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
@@ -221,6 +223,7 @@ def test_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
     assert "IMGPROC_WINDOW" in run_refused("up", "--data-dir", str(tmp_path), WINDOW="many")
 
 
+@pytest.mark.slow
 def test_listening_for_other_machines_requires_a_key_or_a_flag(tmp_path: Path) -> None:
     line = run_refused("up", "--host", "0.0.0.0", "--port", "0", DATA_DIR=str(tmp_path), LOG_LEVEL="warning")
 

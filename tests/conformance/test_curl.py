@@ -16,7 +16,7 @@ from tests.conformance import reports
 from tests.conformance.conftest import DOCUMENTS, SCENARIO_TIMEOUT_S, Shop
 from tests.support.npm import skip_or_fail
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.acceptance.conftest import Service
 from tests.conformance import reports
 from tests.conformance.conftest import DOCUMENTS, Shop
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 
 def build_request(document: str, **variables: Any) -> GraphQLRequest:

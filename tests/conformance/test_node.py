@@ -11,7 +11,7 @@ from tests.acceptance.conftest import Service
 from tests.conformance import reports
 from tests.conformance.conftest import FOLDER, Shop
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 #: What each client in the folder `clients` supports. Without uploads, the scenario sends them with `fetch`.
 ALL = {"query", "invalid", "typedError", "progress", "unknownRequest"}

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.npm import SCHEMA_TOOLS, install_packages
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = (ROOT / "schema.graphql").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from tests.acceptance.conftest import Service
 from tests.graphql.live_server import open_socket
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 
 async def test_oversized_message_closes_the_socket(service: Service) -> None:

@@ -400,10 +400,11 @@ def _validation_is_memoized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query_limits, "validate", validate_once)
 
 
+@pytest.mark.parametrize("every_transport", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("_validation_is_memoized")
-async def test_no_data_of_a_tenant_reaches_another_over_any_transport(settings: Settings) -> None:
+async def test_no_data_of_a_tenant_reaches_another(settings: Settings, every_transport: bool) -> None:
     async with serve_api(settings, anonymous=AnonymousAccess.NEVER) as (host, app):
-        assert await find_leaks(host, app) == []
+        assert await find_leaks(host, app, every_transport=every_transport) == []
 
 
 @pytest.mark.slow
