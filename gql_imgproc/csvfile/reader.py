@@ -171,12 +171,10 @@ class CsvReader:
         self, check_url: UrlCheck | None = None, yield_control: YieldControl = no_yield
     ) -> Iterator[_CheckedRow | CsvIssue]:
         """Yields every product, or the issues of its row, in the order of the file."""
-        width = len(self._columns)
-        url_column, serial_column = self._header.image_urls, self._header.serial_number
+        width, url_column, serial_column = len(self._columns), self._header.image_urls, self._header.serial_number
         max_products, max_images = self._limits.max_products, self._limits.max_images
         check = RowCheck(self._header, self._columns, self._limits, check_url, has_controls=self._text.has_controls)
-        position, images = -1, 0
-        has_issue = False
+        position, images, has_issue = -1, 0, False
         for record in self._records():
             if isinstance(record, CsvIssue):
                 has_issue = True
@@ -203,9 +201,8 @@ class CsvReader:
             if not is_plain and self._is_truncated(cells[url_column:]):
                 yield truncated_issue(row)
                 continue
-            issues: list[CsvIssue] = []
-            if not is_plain or not check.is_valid(row, cells, serial_number, urls):
-                issues = check.issues(row, cells, serial_number, urls)
+            is_valid = is_plain and check.is_valid(row, cells, serial_number, urls)
+            issues = [] if is_valid else check.issues(row, cells, serial_number, urls)
             if images <= max_images < images + len(urls):
                 issues.append(self._too_many_images_issue(row))
             images += len(urls)
@@ -214,9 +211,10 @@ class CsvReader:
             else:
                 yield position, row, cells, urls
         if position < 0 and not has_issue:
-            yield CsvIssue(
-                CsvIssueCode.EMPTY_FILE, "The file has a header but no data row. Add a row for each product."
-            )
+            yield self._empty_file_issue()
+
+    def _empty_file_issue(self) -> CsvIssue:
+        return CsvIssue(CsvIssueCode.EMPTY_FILE, "The file has a header but no data row. Add a row for each product.")
 
     def _cell_count_issue(self, row: int, cells: list[str]) -> CsvIssue | None:
         width = len(self._columns)
