@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from gql_imgproc.enums import Priority
 
@@ -26,11 +29,28 @@ STUCK_EXIT = 70
 
 
 @dataclass(eq=False, slots=True)
-class _Waiter:
-    """A job in the queue. `may_start` is done when the job may start."""
+class _Job(Generic[T]):
+    """A call, and the future of its caller. The future is done before the call starts only if it was cancelled."""
 
     megapixels: float
-    may_start: asyncio.Future[None]
+    call: Callable[[], T]
+    result: asyncio.Future[T]
+    #: Monotonic time, in seconds.
+    started_at: float = 0.0
+
+    def run(self) -> None:
+        """Runs the call on this thread, and passes its result to the event loop of the caller."""
+        try:
+            deliver = partial(self.result.set_result, self.call())
+        except BaseException as error:
+            deliver = partial(self.result.set_exception, error)
+        # The loop may have been closed, after its tasks were cancelled.
+        with suppress(RuntimeError):
+            self.result.get_loop().call_soon_threadsafe(self._deliver, deliver)
+
+    def _deliver(self, deliver: Callable[[], None]) -> None:
+        if not self.result.done():
+            deliver()
 
 
 class FairQueue:
@@ -40,22 +60,22 @@ class FairQueue:
     """
 
     def __init__(self) -> None:
-        self._queues: dict[Priority, deque[_Waiter]] = {priority: deque() for priority in Priority}
+        self._queues: dict[Priority, deque[_Job[Any]]] = {priority: deque() for priority in Priority}
         # Jobs started per priority, divided by its weight. The smallest value is next.
         self._passes = dict.fromkeys(Priority, 0.0)
         self._current_pass = 0.0
 
-    def push(self, priority: Priority, waiter: _Waiter) -> None:
+    def push(self, priority: Priority, job: _Job[Any]) -> None:
         queue = self._queues[priority]
         if not queue:
             # An empty queue earns no credit.
             self._passes[priority] = max(self._passes[priority], self._current_pass)
-        queue.append(waiter)
+        queue.append(job)
 
-    def peek(self) -> tuple[Priority, _Waiter] | None:
+    def peek(self) -> tuple[Priority, _Job[Any]] | None:
         """Returns the next job, without the cancelled ones."""
         for queue in self._queues.values():
-            while queue and queue[0].may_start.done():
+            while queue and queue[0].result.done():
                 queue.popleft()
         ready = [priority for priority, queue in self._queues.items() if queue]
         if not ready:
@@ -71,14 +91,20 @@ class FairQueue:
 
 
 class CpuPool:
-    """Threads that decode images. Limits the threads in use and the megapixels in flight."""
+    """Threads that take jobs from a queue, without the event loop. Limits the megapixels in flight."""
 
     def __init__(self, threads: int, megapixels: float) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="cpu")
-        self._max_megapixels = megapixels
-        self._free_threads = threads
-        self._free_megapixels = megapixels
+        self._max_megapixels = self._free_megapixels = megapixels
         self._queue = FairQueue()
+        self._running: set[_Job[Any]] = set()
+        self._is_closed = False
+        # Guards the fields above. A thread that waits for it waits for a job that fits.
+        self._changed = threading.Condition()
+        self._stuck_check: asyncio.TimerHandle | None = None
+        # Daemons, so that a process can exit without closing its pool.
+        self._threads = [threading.Thread(target=self._work, name=f"cpu_{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, megapixels: float, priority: Priority, call: Callable[[], T]) -> T:
         """Runs `call` on a CPU thread and counts it as `megapixels`. A call over the limit runs alone.
@@ -86,46 +112,81 @@ class CpuPool:
         If the call never returns, the process exits and the lease of its work expires.
         """
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(min(megapixels, self._max_megapixels), loop.create_future())
-        self._queue.push(priority, waiter)
-        self._start_next()
+        result: asyncio.Future[T] = loop.create_future()
+        job = _Job(min(megapixels, self._max_megapixels), call, result)
+        with self._changed:
+            if self._is_closed:
+                raise RuntimeError("The CPU pool is closed.")
+            self._queue.push(priority, job)
+            self._changed.notify()
+        if self._stuck_check is None:
+            self._stuck_check = loop.call_later(STUCK_SECONDS, self._exit_if_stuck)
         try:
-            await waiter.may_start
+            return await result
         except asyncio.CancelledError:
-            # The job was allowed to start and cancelled at the same moment.
-            if not waiter.may_start.cancelled():
-                self._release(waiter.megapixels)
+            # A job that is running continues. One that waited may have kept smaller jobs waiting.
+            with self._changed:
+                self._changed.notify()
             raise
-        work = self._threads.submit(call)
-        stuck_timer = loop.call_later(STUCK_SECONDS, _exit_stuck_process)
 
-        # The thread continues to decode even if the caller was cancelled.
-        def on_done(_: Future[T]) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(stuck_timer.cancel)
-                loop.call_soon_threadsafe(self._release, waiter.megapixels)
+    def _work(self) -> None:
+        while self._run_next():
+            pass
 
-        work.add_done_callback(on_done)
-        return await asyncio.wrap_future(work)
+    def _run_next(self) -> bool:
+        """Waits for a job and runs it; returns False if the pool was closed.
 
-    def _start_next(self) -> None:
-        """Starts waiting jobs that fit. A large image blocks the jobs behind it, so small images cannot starve it."""
-        while self._free_threads and (first := self._queue.peek()):
-            priority, waiter = first
-            if waiter.megapixels > self._free_megapixels:
-                return
-            self._queue.pop(priority)
-            self._free_threads -= 1
-            self._free_megapixels -= waiter.megapixels
-            waiter.may_start.set_result(None)
+        The job is local to this function, so an idle thread holds no image in memory.
+        """
+        with self._changed:
+            while (job := self._take()) is None:
+                if self._is_closed:
+                    return False
+                self._changed.wait()
+            if self._queue.peek() is not None:
+                # Several jobs may fit since one thread was woken. Each thread wakes the next one.
+                self._changed.notify()
+        job.run()
+        with self._changed:
+            self._running.remove(job)
+            self._free_megapixels += job.megapixels
+        return True
 
-    def _release(self, megapixels: float) -> None:
-        self._free_threads += 1
-        self._free_megapixels += megapixels
-        self._start_next()
+    def _take(self) -> _Job[Any] | None:
+        """Takes the next job if it fits. A large image blocks the jobs behind it, so small images cannot starve it."""
+        first = self._queue.peek()
+        if first is None or first[1].megapixels > self._free_megapixels:
+            return None
+        priority, job = first
+        self._queue.pop(priority)
+        self._free_megapixels -= job.megapixels
+        self._running.add(job)
+        job.started_at = time.monotonic()
+        return job
+
+    def _exit_if_stuck(self) -> None:
+        """Exits if a call has been running for too long; otherwise checks again when the oldest call may be stuck."""
+        now = time.monotonic()
+        with self._changed:
+            oldest = min((job.started_at for job in self._running), default=now)
+        if now - oldest >= STUCK_SECONDS:
+            _exit_stuck_process()
+        next_check_s = oldest + STUCK_SECONDS - now
+        self._stuck_check = asyncio.get_running_loop().call_later(next_check_s, self._exit_if_stuck)
 
     def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        """Cancels the jobs that wait, and returns when those that run are done."""
+        with self._changed:
+            self._is_closed = True
+            while first := self._queue.peek():
+                priority, job = first
+                self._queue.pop(priority)
+                job.result.cancel()
+            self._changed.notify_all()
+        if self._stuck_check is not None:
+            self._stuck_check.cancel()
+        for thread in self._threads:
+            thread.join()
 
 
 def _exit_stuck_process() -> None:

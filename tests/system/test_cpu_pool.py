@@ -1,10 +1,12 @@
-"""The CPU pool: fair between priorities, bounded, and releasing what it took."""
+"""The CPU pool: fair between priorities, bounded, independent of the event loop, and releasing what it took."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,37 +15,151 @@ from gql_imgproc.system import cpu_pool
 from gql_imgproc.system.cpu_pool import CpuPool
 
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
+#: Limit of a wait that ends at once unless the pool is broken, in seconds.
+PATIENCE_S = 10
+
+
+class Blocker:
+    """A call that lasts until it is released."""
+
+    def __init__(self) -> None:
+        self._started, self.released = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self._started.set()
+        self.released.wait(PATIENCE_S)
+
+    async def has_started(self) -> None:
+        assert await asyncio.to_thread(self._started.wait, PATIENCE_S)
+
+
+def start(
+    cpu: CpuPool, megapixels: float, call: Callable[[], object], priority: Priority = NORMAL
+) -> asyncio.Task[object]:
+    return asyncio.create_task(cpu.run(megapixels, priority, call))
+
+
+async def all_are_queued() -> None:
+    """Lets the tasks that were created before enter the queue."""
+    await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def blocked_pool(megapixels: float = 100, priority: Priority = NORMAL) -> AsyncIterator[tuple[CpuPool, Blocker]]:
+    """A pool whose only thread is in use by a job of 1 megapixel, until the block ends or the job is released."""
+    cpu, blocker = CpuPool(1, megapixels), Blocker()
+    running = start(cpu, 1, blocker, priority)
+    await blocker.has_started()
+    async with asyncio.timeout(PATIENCE_S):
+        yield cpu, blocker
+        blocker.released.set()
+        await asyncio.gather(running, return_exceptions=True)
+    cpu.close()
+
+
+async def test_queued_jobs_run_while_the_event_loop_is_blocked() -> None:
+    ran: list[int] = []
+    last = threading.Event()
+    async with blocked_pool() as (cpu, blocker):
+        jobs = [start(cpu, 1, lambda n=n: ran.append(n)) for n in range(2)]  # type: ignore[misc]  # bound per job
+        jobs.append(start(cpu, 1, last.set))
+        await all_are_queued()
+
+        blocker.released.set()
+        # Blocks the event loop on purpose.
+        has_ended = last.wait(PATIENCE_S)
+
+        assert has_ended
+        assert ran == [0, 1]
+        assert not any(job.done() for job in jobs)
+        await asyncio.gather(*jobs)
+
+
+async def test_megapixels_in_flight_are_bounded() -> None:
+    cpu = CpuPool(4, 100)
+    lock, in_flight, peak = threading.Lock(), 0.0, 0.0
+    sizes = [60, 50, 40, 30, 250, 10] * 20
+
+    def decode(megapixels: float) -> float:
+        nonlocal in_flight, peak
+        counted = min(megapixels, 100)
+        with lock:
+            in_flight += counted
+            peak = max(peak, in_flight)
+        with lock:
+            in_flight -= counted
+        return megapixels
+
+    results = await asyncio.gather(*(cpu.run(size, NORMAL, lambda size=size: decode(size)) for size in sizes))
+    cpu.close()
+
+    assert results == sizes
+    assert 60 <= peak <= 100
+
+
+async def test_every_job_that_fits_starts_when_a_large_image_is_done() -> None:
+    cpu, large = CpuPool(3, 100), Blocker()
+    together = threading.Barrier(3)
+    running = start(cpu, 100, large)
+    await large.has_started()
+    small = [start(cpu, 30, lambda: together.wait(PATIENCE_S)) for _ in range(3)]
+    await all_are_queued()
+
+    large.released.set()
+
+    # The barrier is passed only if all three run at the same time.
+    await running
+    assert sorted(await asyncio.gather(*small)) == [0, 1, 2]
+    cpu.close()
 
 
 async def test_small_images_do_not_overtake_a_waiting_large_image() -> None:
-    cpu, release = CpuPool(2, 100), threading.Event()
+    cpu, blocker = CpuPool(2, 100), Blocker()
     order: list[str] = []
-    running = asyncio.create_task(cpu.run(60, NORMAL, release.wait))
-    await asyncio.sleep(0)
-    large = asyncio.create_task(cpu.run(100, NORMAL, lambda: order.append("large")))
-    await asyncio.sleep(0)
-    small = [asyncio.create_task(cpu.run(1, NORMAL, lambda: order.append("small"))) for _ in range(3)]
+    running = start(cpu, 60, blocker)
+    await blocker.has_started()
+    large = start(cpu, 100, lambda: order.append("large"))
+    await all_are_queued()
+    small = [start(cpu, 1, lambda: order.append("small")) for _ in range(3)]
+    # One that is cancelled wakes the second thread, which finds that the large image does not fit.
+    small.pop().cancel()
     await asyncio.sleep(0.05)
     assert order == []
 
-    release.set()
+    blocker.released.set()
     await asyncio.gather(running, large, *small)
     cpu.close()
 
-    assert order[0] == "large"
+    assert order == ["large", "small", "small"]
 
 
-async def order_of_waiting_jobs(cpu: CpuPool, blocker: Priority, jobs: list[Priority]) -> list[Priority]:
-    """Queues the jobs behind one that blocks the only thread, releases it, and returns the order in which they ran."""
-    order: list[Priority] = []
-    release = threading.Event()
-    running = asyncio.create_task(cpu.run(1, blocker, release.wait))
-    await asyncio.sleep(0)
-    waiting = [asyncio.create_task(cpu.run(1, job, lambda job=job: order.append(job))) for job in jobs]
-    await asyncio.sleep(0)
-    release.set()
-    await asyncio.gather(running, *waiting)
+async def test_small_images_start_when_the_large_image_before_them_is_cancelled() -> None:
+    cpu, blocker = CpuPool(2, 100), Blocker()
+    running = start(cpu, 60, blocker)
+    await blocker.has_started()
+    order: list[str] = []
+    large = start(cpu, 100, lambda: order.append("large"))
+    await all_are_queued()
+    small = start(cpu, 1, lambda: order.append("small"))
+    await all_are_queued()
+
+    large.cancel()
+
+    await asyncio.wait_for(small, PATIENCE_S)
+    blocker.released.set()
+    await running
     cpu.close()
+    assert order == ["small"]
+
+
+async def order_of_waiting_jobs(blocker: Priority, jobs: list[Priority]) -> list[Priority]:
+    """Queues the jobs behind one that blocks the only thread, and returns the order in which they ran."""
+    order: list[Priority] = []
+    async with blocked_pool(priority=blocker) as (cpu, running):
+        waiting = [start(cpu, 1, lambda job=job: order.append(job), job) for job in jobs]  # type: ignore[misc]  # bound per job
+        await all_are_queued()
+        running.released.set()
+        await asyncio.gather(*waiting)
     return order
 
 
@@ -51,64 +167,67 @@ async def test_high_priority_goes_first_and_no_priority_starves() -> None:
     """Promise P11."""
     jobs = [priority for priority in (LOW, NORMAL, HIGH) for _ in range(42)]
 
-    order = await order_of_waiting_jobs(CpuPool(1, 100), LOW, jobs)
+    order = await order_of_waiting_jobs(LOW, jobs)
 
     assert HIGH in order[:2]
     # In any 21 consecutive jobs while all priorities wait.
-    for start in (5, 10, 15):
-        assert Counter(order[start : start + 21]) == {HIGH: 16, NORMAL: 4, LOW: 1}
+    for begin in (5, 10, 15):
+        assert Counter(order[begin : begin + 21]) == {HIGH: 16, NORMAL: 4, LOW: 1}
 
 
 async def test_an_empty_queue_earns_no_credit() -> None:
-    cpu = CpuPool(1, 100)
+    order: list[Priority] = []
+    cpu, blocker = CpuPool(1, 100), Blocker()
     for _ in range(100):
         await cpu.run(1, NORMAL, lambda: None)
-    jobs = [priority for priority in (LOW, NORMAL) for _ in range(10)]
+    running = start(cpu, 1, blocker)
+    await blocker.has_started()
 
-    order = await order_of_waiting_jobs(cpu, NORMAL, jobs)
+    waiting = [start(cpu, 1, lambda: order.append(LOW), LOW) for _ in range(10)]
+    waiting += [start(cpu, 1, lambda: order.append(NORMAL)) for _ in range(10)]
+    await all_are_queued()
+    blocker.released.set()
+    await asyncio.gather(running, *waiting)
+    cpu.close()
 
     assert Counter(order[:10]) == {NORMAL: 8, LOW: 2}
 
 
-async def test_a_cancelled_waiting_job_takes_no_thread() -> None:
-    cpu, release = CpuPool(1, 100), threading.Event()
-    running = asyncio.create_task(cpu.run(1, NORMAL, release.wait))
-    await asyncio.sleep(0)
-    cancelled = [asyncio.create_task(cpu.run(1, HIGH, lambda: 1)) for _ in range(3)]
-    await asyncio.sleep(0)
+async def test_a_cancelled_waiting_job_is_never_run() -> None:
+    ran: list[int] = []
+    async with blocked_pool() as (cpu, blocker):
+        cancelled = [start(cpu, 1, lambda: ran.append(1), HIGH) for _ in range(3)]
+        await all_are_queued()
 
-    for task in cancelled:
-        task.cancel()
-    last = asyncio.create_task(cpu.run(100, LOW, lambda: 2))
-    await asyncio.sleep(0)
-    release.set()
+        for task in cancelled:
+            task.cancel()
+        blocker.released.set()
 
-    async with asyncio.timeout(5):
-        await running
-        assert await last == 2
+        assert await cpu.run(100, LOW, lambda: 2) == 2
         results = await asyncio.gather(*cancelled, return_exceptions=True)
-    assert all(isinstance(result, asyncio.CancelledError) for result in results)
-    cpu.close()
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 3
+    assert ran == []
 
 
-async def test_a_cancelled_call_keeps_its_thread_until_the_thread_is_done() -> None:
-    cpu, release = CpuPool(1, 100), threading.Event()
+async def test_a_cancelled_call_keeps_its_megapixels_until_it_returns() -> None:
+    cpu, blocker = CpuPool(2, 100), Blocker()
     ran: list[bool] = []
-    cancelled = asyncio.create_task(cpu.run(1, NORMAL, release.wait))
-    await asyncio.sleep(0.01)
+    cancelled = start(cpu, 60, blocker)
+    await blocker.has_started()
 
     cancelled.cancel()
-    next_job = asyncio.create_task(cpu.run(1, NORMAL, lambda: ran.append(True)))
+    next_job = start(cpu, 60, lambda: ran.append(True))
     await asyncio.sleep(0.05)
-    assert not ran
+    assert cancelled.cancelled()
+    assert ran == []
 
-    release.set()
+    blocker.released.set()
     await next_job
-    assert ran
+    assert ran == [True]
     cpu.close()
 
 
-async def test_a_failed_call_releases_its_thread() -> None:
+async def test_a_failed_call_releases_its_megapixels() -> None:
     cpu = CpuPool(1, 100)
 
     for _ in range(3):
@@ -119,17 +238,35 @@ async def test_a_failed_call_releases_its_thread() -> None:
     cpu.close()
 
 
+async def test_close_cancels_waiting_jobs_and_refuses_new_ones() -> None:
+    ran: list[int] = []
+    async with blocked_pool() as (cpu, blocker):
+        waiting = [start(cpu, 1, lambda: ran.append(1), priority) for priority in Priority]
+        await all_are_queued()
+        threading.Timer(0.01, blocker.released.set).start()
+
+        cpu.close()
+
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError] * 3
+        with pytest.raises(RuntimeError, match=r"The CPU pool is closed\."):
+            await cpu.run(1, NORMAL, lambda: ran.append(2))
+    assert ran == []
+
+
 async def test_a_decoder_that_never_returns_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise P7: every wait has an end."""
-    exited, release = asyncio.Event(), threading.Event()
+    exited, blocker = asyncio.Event(), Blocker()
     monkeypatch.setattr(cpu_pool, "STUCK_SECONDS", 0.05)
     monkeypatch.setattr(cpu_pool, "_exit_stuck_process", exited.set)
     cpu = CpuPool(1, 100)
     assert await cpu.run(1, NORMAL, lambda: 1) == 1
 
-    stuck = asyncio.create_task(cpu.run(1, NORMAL, release.wait))
+    # Even after its caller has left.
+    stuck = start(cpu, 1, blocker)
+    await blocker.has_started()
+    stuck.cancel()
 
-    await asyncio.wait_for(exited.wait(), 5)
-    release.set()
-    await stuck
+    await asyncio.wait_for(exited.wait(), PATIENCE_S)
+    blocker.released.set()
     cpu.close()
