@@ -1,4 +1,4 @@
-"""Operating system limits of a process, its CPU count, and its end when its parent dies.
+"""Operating system limits and memory allocator of a process, its CPU count, and its end when its parent dies.
 
 Run as a module, it executes a command that dies with the parent:
 `python -m gql_imgproc.system.process PARENT_PID COMMAND ARGUMENT…`.
@@ -19,6 +19,13 @@ if sys.platform != "win32":
 
 #: `prctl` option: the signal that the kernel sends when the parent dies. It survives `exec` but not `fork`.
 _PR_SET_PDEATHSIG = 1
+_HAS_GLIBC = "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
+#: Numbers of these parameters in glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+#: Unused memory at the end of a heap, in bytes, above which glibc returns it to the kernel.
+TRIM_THRESHOLD_BYTES = 256 * 2**20
+#: Size of an allocation, in bytes, from which glibc maps and unmaps pages for it alone. It accepts no higher value.
+MMAP_THRESHOLD_BYTES = 32 * 2**20
 #: Exit status of a worker that cannot start; its `dramatiq` master exits with the same status. It is EX_CONFIG of
 #: sysexits.h, because Dramatiq itself uses 1 for any child that was killed.
 CANNOT_START = 78
@@ -50,6 +57,20 @@ def limit_memory(size_bytes: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or size_bytes < hard:
         resource.setrlimit(resource.RLIMIT_AS, (size_bytes, hard))
+
+
+def reuse_freed_memory() -> bool:
+    """Lets the memory of a bitmap be used for the next one, instead of returning it to the kernel after each image.
+
+    Returns True if the allocator was set. Does nothing if the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if _HAS_GLIBC else None
+    # The trim threshold alone costs CPU, so it is set last.
+    return (
+        mallopt is not None
+        and mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES) == 1
+        and mallopt(_M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES) == 1
+    )
 
 
 def raise_descriptor_limit(wanted: int) -> int:

@@ -16,7 +16,7 @@ from gql_imgproc import tracing
 from gql_imgproc.maintenance.scheduler import run_periodic_tasks
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
-from gql_imgproc.system.process import CANNOT_START, die_with_parent, limit_memory
+from gql_imgproc.system.process import CANNOT_START, die_with_parent, limit_memory, reuse_freed_memory
 from gql_imgproc.worker.metrics_server import listen
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class RuntimeMiddleware(Middleware):
         # Without this, a worker would outlive a killed `dramatiq` master, and nothing would restart or stop it.
         die_with_parent()
         try:
+            reuse_freed_memory()
             if self._settings.worker_memory_bytes:
                 limit_memory(self._settings.worker_memory_bytes)
             if hasattr(os, "nice"):
