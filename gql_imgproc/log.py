@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -78,9 +80,31 @@ def _escape_unprintable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
+class StandardErrorHandler(logging.Handler):
+    """Writes each event in one call to the standard error that this process was started with.
+
+    So the lines of several processes do not mix: a file keeps all of them whole, a pipe those of up to 4 KiB. In a
+    worker, `sys.stderr` is a pipe to the Dramatiq master, which would have to copy every line.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.__stderr__ is None:
+            return
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+        except Exception:
+            self.handleError(record)
+            return
+        # Where standard error is gone, nobody can be informed.
+        with suppress(OSError, ValueError):
+            descriptor = sys.__stderr__.fileno()
+            while line:
+                line = line[os.write(descriptor, line) :]
+
+
 def set_up(level: str, style: str) -> None:
     """Sends every log line to standard error in `style`, `console` or `json`."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StandardErrorHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Routine lines of these libraries would hide the one line per outcome.
