@@ -17,12 +17,38 @@ class ConfigurationError(ImgprocError):
     """A setting or the machine is not suitable for the service; the message says in one line how to fix it."""
 
 
+#: When a caller may try again while the database or the object store is unavailable, in seconds.
+UNAVAILABLE_RETRY_AFTER_S = 5
+
+
+class DatabaseUnavailable(ImgprocError):
+    """The database is locked, full, unreachable or restarting; the message is the driver's. A retry may succeed.
+
+    `is_outcome_unknown`: the answer to a commit was lost, so the transaction may have taken effect.
+    """
+
+    def __init__(self, reason: str, *, is_outcome_unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.is_outcome_unknown = is_outcome_unknown
+
+
 class StorageError(ImgprocError):
     """The object store failed. A retry may succeed."""
 
 
 class ObjectMissing(StorageError):
     """The object store has no such object. A retry cannot succeed."""
+
+
+def unavailable_message(error: BaseException | None) -> str | None:
+    """What the caller reads when a service is unavailable; None for an error that a retry cannot fix."""
+    if isinstance(error, DatabaseUnavailable):
+        service = "database"
+    elif isinstance(error, StorageError) and not isinstance(error, ObjectMissing):
+        service = "object store"
+    else:
+        return None
+    return f"The {service} is unavailable. Retry in {UNAVAILABLE_RETRY_AFTER_S} s."
 
 
 class LeaseLost(ImgprocError):

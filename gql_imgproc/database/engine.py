@@ -14,6 +14,11 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from gql_imgproc.database.errors import is_transient, is_unavailable, may_be_committed
+from gql_imgproc.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -23,14 +28,16 @@ Work: TypeAlias = Callable[Concatenate[Connection, P], T]
 #: Default number of concurrent transactions on PostgreSQL, and of readers on SQLite, per process. Each has a thread and
 #: a connection.
 CONNECTIONS = 6
-#: How long SQLite waits for the write lock of another process.
-BUSY_TIMEOUT_MS = 30_000
+#: How long SQLite waits for the write lock of another process: less than clients wait for an answer, which is 30 s.
+BUSY_TIMEOUT_MS = 20_000
+#: How long a transaction waits for a thread. After that, all threads are waiting for an unavailable database.
+THREAD_TIMEOUT_S = 20.0
 #: Pause before a transaction is retried after a deadlock or a lost connection; it doubles up to the maximum.
 MIN_RETRY_PAUSE_S, MAX_RETRY_PAUSE_S = 0.05, 1.0
 #: Default time limit for retries. It is short, because people wait for the API.
 RETRY_TIMEOUT_S = 2.0
-#: SQLSTATE of serialization failures, deadlocks and a restarting server.
-_TRANSIENT_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
+#: Least time limit for retries after a commit whose answer was lost: only the next run shows whether it succeeded.
+LOST_COMMIT_TIMEOUT_S = 20.0
 #: Server settings of a PostgreSQL session. All but the first two handle a client whose host disappeared: its locks must
 #: be released well within the 20 s after which work is promised to resume. A transaction that is idle between two
 #: statements ends after 5 s. Sessions that wait for a lock would acquire it one after the other; TCP detects the dead
@@ -94,22 +101,25 @@ class Database:
         )
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls `work(connection, *args, **kwargs)` in a read transaction on a thread."""
-        call = partial(self.read_now, work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._read_threads, call)
+        """Calls `work(connection, *args, **kwargs)` in a read transaction on a thread. Raises DatabaseUnavailable."""
+        return await self._run(self._read_threads, partial(self.read_now, work, *args, **kwargs))
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls `work` in a transaction, which is committed unless it raises. A retry calls `work` again."""
-        call = partial(self.write_now, work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
+        """Calls `work` in a transaction, which is committed unless it raises. A retry calls `work` again.
+
+        Raises DatabaseUnavailable.
+        """
+        return await self._run(self._write_threads, partial(self.write_now, work, *args, **kwargs))
 
     def read_now(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` on the calling thread."""
-        return self._transact(self._reader, lambda connection: work(connection, *args, **kwargs))
+        return self._transact(self._reader, lambda connection: work(connection, *args, **kwargs), lost_commit_s=0)
 
     def write_now(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` on the calling thread."""
-        return self._transact(self._writer, lambda connection: work(connection, *args, **kwargs))
+        return self._transact(
+            self._writer, lambda connection: work(connection, *args, **kwargs), lost_commit_s=LOST_COMMIT_TIMEOUT_S
+        )
 
     def close(self) -> None:
         """Waits for running transactions, but not for an unavailable database; then closes every connection."""
@@ -119,28 +129,38 @@ class Database:
         self._writer.dispose()
         self._reader.dispose()
 
-    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+    async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        queued_at = time.monotonic()
+
+        def run() -> T:
+            if time.monotonic() - queued_at > THREAD_TIMEOUT_S:
+                raise DatabaseUnavailable("every connection is busy")
+            return call()
+
+        return await asyncio.get_running_loop().run_in_executor(threads, run)
+
+    def _transact(self, engine: Engine, work: Callable[[Connection], T], *, lost_commit_s: float) -> T:
+        """`lost_commit_s`: least time limit for retries after a commit whose answer was lost."""
         deadline, pause_s = time.monotonic() + self._retry_timeout_s, MIN_RETRY_PAUSE_S
+        is_outcome_unknown = False
         while True:
+            is_committing = False
             try:
                 with engine.begin() as connection:
-                    return work(connection)
+                    result = work(connection)
+                    is_committing = True
+                return result
+            except PoolTimeout as error:
+                raise DatabaseUnavailable("every connection is busy", is_outcome_unknown=is_outcome_unknown) from error
             except DBAPIError as error:
-                if time.monotonic() + pause_s > deadline or not _is_transient(error) or self._closing.wait(pause_s):
+                if is_committing and not is_outcome_unknown and may_be_committed(error):
+                    is_outcome_unknown = True
+                    deadline = max(deadline, time.monotonic() + lost_commit_s)
+                if time.monotonic() + pause_s > deadline or not is_transient(error) or self._closing.wait(pause_s):
+                    if is_unavailable(error):
+                        raise DatabaseUnavailable(str(error.orig), is_outcome_unknown=is_outcome_unknown) from error
                     raise
                 pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    """Whether the same transaction may succeed a moment later."""
-    if isinstance(error.orig, sqlite3.Error):
-        return False
-    if not isinstance(error, OperationalError):
-        # The driver reports an idle-in-transaction timeout as an internal error.
-        return error.connection_invalidated
-    state = getattr(error.orig, "sqlstate", None)
-    # Without a SQLSTATE the server did not answer: it is unreachable, or does not accept connections yet.
-    return state is None or state in _TRANSIENT_STATES or error.connection_invalidated
 
 
 def postgresql_engine(url: str, connections: int, *, prepare: bool = True) -> Engine:
@@ -165,10 +185,14 @@ def postgresql_engine(url: str, connections: int, *, prepare: bool = True) -> En
 def sqlite_engine(
     url: str, begin: str, durability: Durability, connections: int = CONNECTIONS, *, foreign_keys: bool = True
 ) -> Engine:
-    """An engine whose every transaction starts with `begin`."""
-    path = make_url(url).database
-    if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    """An engine whose every transaction starts with `begin`.
+
+    SQLite would write to a file that was moved, and create an empty one in place of a missing one. Here both fail.
+    """
+    file = Path(make_url(url).database or ":memory:")
+    is_file, must_exist = str(file) != ":memory:", file.exists()
+    if is_file:
+        file.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url,
         pool_size=connections,
@@ -177,17 +201,42 @@ def sqlite_engine(
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
     )
 
+    @event.listens_for(engine, "do_connect")
+    def _require_file(*_: Any) -> None:
+        if must_exist and not file.exists():
+            raise _cannot_open("the database file does not exist")
+
     @event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _: Any) -> None:
+    def _prepare(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         # The driver's own BEGIN is deferred: a transaction that reads first fails to write after another process wrote.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA temp_store = MEMORY")
+        if is_file:
+            entry.info["file"] = _file_id(file)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        if is_file and connection.info["file"] != _file_id(file):
+            connection.invalidate()
+            raise OperationalError(begin, None, _cannot_open("the database file was moved"))
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _file_id(file: Path) -> tuple[int, int] | None:
+    """Identifies a file under any name; None if there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _cannot_open(reason: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+    return error

@@ -17,12 +17,12 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import schema_compatibility
-from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.errors import ConfigurationError, DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
 #: Errors of an unusable database. OSError: its folder cannot be created.
-UNUSABLE = (SQLAlchemyError, OSError)
+UNUSABLE = (DatabaseUnavailable, SQLAlchemyError, OSError)
 #: Retries of a migration that could not lock a table in time (`alembic/env.py`), and the pause before each.
 LOCK_ATTEMPTS, LOCK_PAUSE_S = 60, 2.0
 #: SQLSTATE of a lock timeout.

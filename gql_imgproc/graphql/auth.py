@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
 from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket
 from strawberry.exceptions import ConnectionRejectionError
 
 from gql_imgproc.access.rate_limits import RateLimitedAction
-from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired, RateLimited
+from gql_imgproc.errors import (
+    ApiKeyRejected,
+    ApiKeyRequired,
+    DatabaseUnavailable,
+    RateLimited,
+    unavailable_message,
+)
 from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, error_extensions
 from gql_imgproc.graphql.multipart import is_multipart
 from gql_imgproc.graphql.request_body import BadRequest
 from gql_imgproc.net.client_ip import client_ip
 from gql_imgproc.security.scopes import Caller
+
+log = logging.getLogger(__name__)
 
 AUTHORIZATION = "authorization"
 #: Header of a response with status 401 (RFC 6750, 3).
@@ -73,6 +83,10 @@ async def authenticate_socket(context: Context, socket: WebSocket) -> None:
     except (ApiKeyRequired, ApiKeyRejected, RateLimited) as error:
         # Strawberry would close the socket without the reason.
         await socket.close(CLOSE_TRY_AGAIN_LATER if isinstance(error, RateLimited) else CLOSE_FORBIDDEN, str(error))
+        raise ConnectionRejectionError from None
+    except DatabaseUnavailable as error:
+        log.warning("a WebSocket cannot be authenticated", extra={"reason": str(error)})
+        await socket.close(CLOSE_TRY_AGAIN_LATER, unavailable_message(error))
         raise ConnectionRejectionError from None
 
 

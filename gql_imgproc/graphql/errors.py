@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -14,7 +14,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types.execution import StreamExecutionResult
 
-from gql_imgproc.errors import RateLimited
+from gql_imgproc.errors import UNAVAILABLE_RETRY_AFTER_S, RateLimited, unavailable_message
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Code(StrEnum):
     TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
     #: The caller exceeded a rate limit; `retryAfter` is the number of seconds to wait.
     RATE_LIMITED = "RATE_LIMITED"
+    #: The database or the object store is unavailable; `retryAfter` is the number of seconds to wait.
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     #: Internal error; the message has the error ID under which it is logged.
     INTERNAL = "INTERNAL"
 
@@ -72,6 +74,12 @@ def error_extensions(error: RateLimited) -> dict[str, object]:
     return {"retryAfter": error.retry_after_s}
 
 
+def retry_after_unavailable(errors: Sequence[Any]) -> int | None:
+    """Seconds after which a caller may retry because a service is unavailable; None when no error says so."""
+    codes = [(error.get("extensions") or {}).get("code") for error in errors]
+    return UNAVAILABLE_RETRY_AFTER_S if Code.SERVICE_UNAVAILABLE.value in codes else None
+
+
 #: Why an open session is closed.
 KEY_EXPIRED = "The API key has expired or was revoked, or this server now requires one."
 
@@ -91,7 +99,10 @@ def unknown_operation_message(error: CannotGetOperationTypeError) -> str:
 
 
 def mask_error(error: GraphQLError) -> GraphQLError:
-    """The error as the caller may see it. An internal error is logged, and replaced by one with an error ID."""
+    """The error as the caller may see it.
+
+    An error of an unavailable service says when to retry. An internal error is logged, and gets an error ID.
+    """
     cause = error.original_error
     if isinstance(cause, RecursionError):
         return GraphQLError("The document is nested too deeply.", extensions={"code": Code.PARSE_FAILED.value})
@@ -104,14 +115,20 @@ def mask_error(error: GraphQLError) -> GraphQLError:
     if cause is None or isinstance(cause, GraphQLError) or is_input_error:
         error.extensions = {"code": _code(error).value, **(error.extensions or {})}
         return error
+    if unavailable := unavailable_message(cause):
+        log.warning("operation failed: %s", unavailable, extra={"path": error.path, "reason": str(cause)})
+        return _copy(
+            error, unavailable, {"code": Code.SERVICE_UNAVAILABLE.value, "retryAfter": UNAVAILABLE_RETRY_AFTER_S}
+        )
     error_id = secrets.token_hex(6)
     log.error("unexpected error", extra={"error_id": error_id, "path": error.path}, exc_info=cause)
-    return GraphQLError(
-        f"Internal server error. Contact the operator and quote error ID {error_id}.",
-        nodes=error.nodes,
-        path=error.path,
-        extensions={"code": Code.INTERNAL.value},
-    )
+    message = f"Internal server error. Contact the operator and quote error ID {error_id}."
+    return _copy(error, message, {"code": Code.INTERNAL.value})
+
+
+def _copy(error: GraphQLError, message: str, extensions: dict[str, object]) -> GraphQLError:
+    """The error at the same place, without its cause."""
+    return GraphQLError(message, nodes=error.nodes, path=error.path, extensions=extensions)
 
 
 def _code(error: GraphQLError) -> Code:

@@ -44,7 +44,13 @@ from gql_imgproc.graphql.content_negotiation import (
     answer_type,
 )
 from gql_imgproc.graphql.context import AppState, Context
-from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, mask_error, unknown_operation_message
+from gql_imgproc.graphql.errors import (
+    NO_DOCUMENT,
+    Code,
+    mask_error,
+    retry_after_unavailable,
+    unknown_operation_message,
+)
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.query_limits import is_subscription, select_operation
 from gql_imgproc.graphql.request_body import (
@@ -112,8 +118,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             response = error_response(error, request.headers.get("accept", ""))
         except Exception as error:
             # Outside of an operation, where the schema would have masked it.
-            masked = mask_error(GraphQLError("", original_error=error))
-            response = _json_error(masked.formatted, 500, {}, request.headers.get("accept", ""))
+            masked = mask_error(GraphQLError("", original_error=error)).formatted
+            retry_after_s = retry_after_unavailable([masked])
+            status, headers = (503, {"Retry-After": str(retry_after_s)}) if retry_after_s else (500, {})
+            response = _json_error(masked, status, headers, request.headers.get("accept", ""))
         try:
             await response(scope, receive, send)
         finally:
@@ -236,8 +244,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         kind = sub_response.media_type or "application/json"
         response.headers["content-type"] = f"{kind}; charset=utf-8"
         response.headers["vary"] = "Accept"
+        assert isinstance(response_data, dict)  # not a batch: those are rejected
         if "data" not in response_data and kind == GRAPHQL_JSON:
             response.status_code = 400
+        if retry_after_s := retry_after_unavailable(response_data.get("errors") or ()):
+            response.headers["retry-after"] = str(retry_after_s)
+            # For clients that only check the status. GRAPHQL_JSON requires 2xx for a response with `data`, even null.
+            if response_data.get("data") is None and (kind != GRAPHQL_JSON or "data" not in response_data):
+                response.status_code = 503
         return response
 
     async def create_streaming_response(

@@ -16,6 +16,8 @@ from gql_imgproc.metrics import OPERATION_SECONDS, OPERATIONS
 #: several fields, or a fragment.
 UNKNOWN, MULTIPLE = "unknown", "multiple"
 _INTROSPECTION = {"__schema", "__type", "__typename"}
+#: Codes of errors of the service.
+_FAILURES = {Code.INTERNAL, Code.SERVICE_UNAVAILABLE}
 
 
 class MetricsExtension(SchemaExtension):
@@ -53,8 +55,8 @@ class MetricsExtension(SchemaExtension):
 
 
 def _outcome(result: object) -> str:
-    """`failed` for an internal error, `refused` for an error of the caller."""
+    """`failed` for an error of the service, `refused` for an error of the caller."""
     errors: list[GraphQLError] = getattr(result, "errors", None) or []
     if not errors:
         return "ok"
-    return "failed" if any((error.extensions or {}).get("code") == Code.INTERNAL for error in errors) else "refused"
+    return "failed" if any((error.extensions or {}).get("code") in _FAILURES for error in errors) else "refused"

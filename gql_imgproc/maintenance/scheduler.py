@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import redis
-from sqlalchemy.exc import OperationalError
 
-from gql_imgproc.errors import StorageError
+from gql_imgproc.errors import DatabaseUnavailable, StorageError
 from gql_imgproc.maintenance.reconcile import reconcile, run_auto_retries
 from gql_imgproc.maintenance.retention import delete_expired_requests, delete_orphans
 from gql_imgproc.requests.notify import best_effort
@@ -21,8 +20,9 @@ log = logging.getLogger(__name__)
 
 #: Share of `SWEEP_SECONDS` for which the leader lock is held: less than the shortest pause of the scheduler loop.
 SWEEP_SHARE = 0.7
-#: Interval between two cleanups, in seconds.
-CLEANUP_SECONDS = 600.0
+#: Interval between two cleanups, in seconds. Unreferenced objects must be deleted at most ten minutes after their grace
+#: time: that leaves room for a cleanup that fails, and for the next one.
+CLEANUP_SECONDS = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,8 @@ async def run_as_leader(runtime: Runtime, task: PeriodicTask) -> None:
         if not await runtime.run_blocking(runtime.leader_locks.try_acquire, task.name, task.interval_s):
             return
         items = await task.run(runtime)
-    except (redis.RedisError, StorageError, OperationalError) as error:
-        reason = str(getattr(error, "orig", error))
-        log.warning("periodic task postponed", extra={"task": task.name, "reason": reason})
+    except (redis.RedisError, StorageError, DatabaseUnavailable) as error:
+        log.warning("periodic task postponed", extra={"task": task.name, "reason": str(error)})
         return
     await best_effort(runtime, partial(runtime.leader_locks.record_run, task.name, items))
     log.log(

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 from uuid import UUID
@@ -17,7 +18,15 @@ from gql_imgproc import tracing
 from gql_imgproc.access import audit_log, quotas
 from gql_imgproc.csvfile.reader import CsvSummary, validate
 from gql_imgproc.enums import AuditAction, Priority
-from gql_imgproc.errors import CsvIssueCode, InvalidCsv, QuotaExceeded, UploadTooLarge, WebhookUrlInvalid
+from gql_imgproc.errors import (
+    CsvIssueCode,
+    DatabaseUnavailable,
+    InvalidCsv,
+    QuotaExceeded,
+    StorageError,
+    UploadTooLarge,
+    WebhookUrlInvalid,
+)
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
@@ -76,7 +85,7 @@ class UploadResult:
 async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> UploadResult:
     """Accepts an upload, or raises and leaves nothing behind.
 
-    Raises WebhookUrlInvalid, UploadTooLarge, InvalidCsv or QuotaExceeded.
+    Raises WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded, DatabaseUnavailable or StorageError.
     """
     label = "broken_off"
     try:
@@ -133,8 +142,8 @@ async def _record(
 ) -> UploadResult:
     """Records a request whose CSV is stored, and wakes workers.
 
-    An unexpected error leaves the stored CSV: the commit may have succeeded although its answer was lost. The orphan
-    cleanup deletes a CSV that no request refers to.
+    The stored CSV stays when the commit may have succeeded although its answer was lost. The orphan cleanup deletes a
+    CSV that no request refers to.
     """
     try:
         snapshot, open_requests = await _insert(runtime, caller, upload, request_id, summary, limits)
@@ -148,6 +157,11 @@ async def _record(
                 return replay
             raise
         snapshot, open_requests = earlier, 1
+    except DatabaseUnavailable as error:
+        if not error.is_outcome_unknown:
+            with suppress(StorageError):
+                await runtime.storage.delete(input_key(request_id))
+        raise
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
     UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
     await _enqueue_first_work(runtime, snapshot, open_requests)

@@ -7,8 +7,7 @@ import logging
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
-from sqlalchemy.exc import OperationalError
-
+from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
@@ -38,7 +37,7 @@ async def watch(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> AsyncGen
             if newer is None:
                 try:
                     newer = await _read(runtime, tenant_id, request_id)
-                except OperationalError:
+                except DatabaseUnavailable:
                     # The database is unavailable: wait for it.
                     continue
                 if newer is None:

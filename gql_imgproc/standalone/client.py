@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from gql_imgproc.enums import Priority, RequestStatus
 from gql_imgproc.net.loopback import is_loopback
-from gql_imgproc.standalone.errors import ServiceError
+from gql_imgproc.standalone.errors import ServiceError, ServiceUnavailable
 
 #: Deadlines in seconds: for one response, for a whole upload or download, for a handshake.
 RESPONSE_S, TRANSFER_S, HANDSHAKE_S = 30.0, 600.0, 10.0
@@ -182,7 +182,7 @@ class Client:
                         if state.status.is_terminal:
                             return
                 raise ServiceError("Request not found. It may have been deleted")
-            except (OSError, TimeoutError, WebSocketException) as error:
+            except (OSError, TimeoutError, WebSocketException, ServiceUnavailable) as error:
                 if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == CLOSE_FORBIDDEN:
                     raise self._auth_error(error.rcvd.reason) from None
                 outage_started = outage_started or time.monotonic()
@@ -271,6 +271,8 @@ class Client:
             raise self._auth_error(message)
         if "FORBIDDEN" in codes:
             raise ServiceError(f"Forbidden: {message} Set IMGPROC_API_KEY to a key with this scope")
+        if "SERVICE_UNAVAILABLE" in codes:
+            raise ServiceUnavailable(f"The service cannot do this now: {message}")
         raise ServiceError(f"The service refused the call: {message}")
 
     def _auth_error(self, message: str) -> ServiceError:

@@ -7,3 +7,7 @@ from gql_imgproc.errors import ImgprocError
 
 class ServiceError(ImgprocError):
     """The service refused or failed a call; the message says why."""
+
+
+class ServiceUnavailable(ServiceError):
+    """The service cannot handle a call now. A retry may succeed."""

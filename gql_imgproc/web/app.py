@@ -20,7 +20,17 @@ from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from gql_imgproc import tracing
 from gql_imgproc.access.authentication import AnonymousAccess
-from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired, RateLimited, ScopeMissing, SignedUrlInvalid, StorageError
+from gql_imgproc.errors import (
+    UNAVAILABLE_RETRY_AFTER_S,
+    ApiKeyRejected,
+    ApiKeyRequired,
+    DatabaseUnavailable,
+    RateLimited,
+    ScopeMissing,
+    SignedUrlInvalid,
+    StorageError,
+    unavailable_message,
+)
 from gql_imgproc.graphql.auth import CHALLENGE, retry_after
 from gql_imgproc.graphql.context import AppState
 from gql_imgproc.graphql.http import GraphQLEndpoint
@@ -130,9 +140,11 @@ async def _forbidden(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 403, {"Cache-Control": "no-store"})
 
 
-async def _storage_unavailable(request: Request, error: Exception) -> Response:
-    log.error("object store failed", extra={"path": request.url.path}, exc_info=error)
-    return JSONResponse({"error": "The object store is unavailable. Try again later."}, 503, {"Retry-After": "5"})
+async def _service_unavailable(request: Request, error: Exception) -> Response:
+    message = unavailable_message(error)
+    log.warning("request failed: %s", message, extra={"path": request.url.path, "reason": str(error)})
+    headers = {"Cache-Control": "no-store", "Retry-After": str(UNAVAILABLE_RETRY_AFTER_S)}
+    return JSONResponse({"error": message}, 503, headers)
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
@@ -150,6 +162,7 @@ _EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
     RateLimited: _too_many_requests,
     ScopeMissing: _forbidden,
     SignedUrlInvalid: _forbidden,
-    StorageError: _storage_unavailable,
+    DatabaseUnavailable: _service_unavailable,
+    StorageError: _service_unavailable,
     Exception: _internal_error,
 }

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from redis import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from gql_imgproc.database.migrations import schema_mismatch
+from gql_imgproc.database.migrations import UNUSABLE, schema_mismatch
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.metrics import BACKEND_UP, ServiceMetricValues, render_all_metrics
 from gql_imgproc.runtime import Runtime
@@ -101,7 +100,7 @@ async def _run_check(check: Awaitable[object]) -> _CheckFailure | None:
         return _CheckFailure(message, message)
     except ConfigurationError as error:
         return _CheckFailure(str(error), str(error))
-    except (RedisError, SQLAlchemyError, OSError) as error:
+    except (RedisError, *UNUSABLE) as error:
         # A driver's message can have several lines and internal details.
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         return _CheckFailure("Unreachable or failing; see the log for the reason.", reason or type(error).__name__)

@@ -12,9 +12,10 @@ from unittest import mock
 
 import pytest
 from sqlalchemy import Connection, make_url, text
-from sqlalchemy.exc import OperationalError
 
+from gql_imgproc.database import engine
 from gql_imgproc.database.engine import Database
+from gql_imgproc.errors import DatabaseUnavailable
 from tests.support.tcp_proxy import TcpProxy
 
 
@@ -107,7 +108,7 @@ def test_retries_end_after_the_timeout(proxy: TcpProxy) -> None:
         pauses.append(pause_s)
         return wait(pause_s)
 
-    with mock.patch.object(database._closing, "wait", count_pause), pytest.raises(OperationalError):
+    with mock.patch.object(database._closing, "wait", count_pause), pytest.raises(DatabaseUnavailable):
         database.read_now(one)
 
     assert 1 <= len(pauses) <= 2
@@ -123,7 +124,7 @@ def test_close_does_not_wait_for_an_unavailable_database(proxy: TcpProxy) -> Non
     def ask() -> None:
         try:
             database.read_now(one)
-        except OperationalError as error:
+        except DatabaseUnavailable as error:
             failed.append(error)
 
     asking = Thread(target=ask)
@@ -146,6 +147,21 @@ def test_pool_limits_the_number_of_connections(postgresql_url: str) -> None:
         list(threads.map(lambda _: database.write_now(work), range(24)))
 
     assert len(pids) == 2
+    database.close()
+
+
+async def test_transaction_does_not_wait_for_a_thread_without_end(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(postgresql_url)
+    monkeypatch.setattr(engine, "THREAD_TIMEOUT_S", -1)
+    runs: list[Connection] = []
+
+    for call in (database.read, database.write):
+        with pytest.raises(DatabaseUnavailable, match="every connection is busy"):
+            await call(runs.append)
+
+    assert runs == []
     database.close()
 
 
@@ -198,7 +214,7 @@ def test_locks_of_a_vanished_client_are_released(proxy: TcpProxy, postgresql_url
         proxy.disconnect()
 
     # Without a release, the other client would fail after its lock timeout of 30 s.
-    with pytest.raises(OperationalError):
+    with pytest.raises(DatabaseUnavailable):
         vanishing.write_now(lambda connection: (vanish(connection), one(connection)))
 
     assert acquired == [True]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,8 +18,11 @@ import pytest
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.database.migrations import upgrade
+from gql_imgproc.enums import RequestStatus
+from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.graphql.errors import KEY_EXPIRED
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
+from gql_imgproc.requests.repository import queries
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
 from gql_imgproc.standalone.client import Client, normalize_base_url
@@ -105,6 +110,38 @@ async def test_response_without_graphql_is_reported(body: bytes, status: int, cs
         )
 
     assert paths == ["/graphql"]
+
+
+async def test_unavailable_service_is_reported_with_a_hint(csv_path: Path) -> None:
+    extensions = {"code": "SERVICE_UNAVAILABLE", "retryAfter": 5}
+    error = {"message": "The database is unavailable. Retry in 5 s.", "extensions": extensions}
+    with fixed_response(json.dumps({"data": None, "errors": [error]}).encode(), 503) as (url, paths):
+        assert await submit_error(url, csv_path) == (
+            "The service cannot do this now: The database is unavailable. Retry in 5 s."
+        )
+
+    assert paths == ["/graphql"]
+
+
+async def test_progress_continues_after_an_unavailable_database(settings: Settings) -> None:
+    async with serve_api(settings) as (host, app):
+        runtime = app.state.runtime
+        request_id = await given_upload(runtime, 1)
+        read, failures = runtime.db.read, [DatabaseUnavailable("database is locked")]
+
+        async def fail_once(work: Any, *args: Any) -> Any:
+            if work is queries.get_request and failures:
+                raise failures.pop()
+            return await read(work, *args)
+
+        runtime.db.read = fail_once
+        async with Client(f"http://{host}") as client:
+            states = client.progress(encode_global_id(IdPrefix.REQUEST, request_id))
+            state = await anext(states)
+            await states.aclose()
+
+    assert failures == []
+    assert (state.status, state.total) == (RequestStatus.PENDING, 1)
 
 
 @pytest.mark.parametrize("data", [b"{}", b'{"uploadCsv": null}', b'{"uploadCsv": {"id": 1}}'])

@@ -196,7 +196,7 @@ async def test_unreachable_bucket_returns_503(settings: Settings, s3: S3, monkey
             got, ready = await api.http.get(path), await api.http.get("/readyz")
 
     assert got.status_code == 503
-    assert got.json() == {"error": "The object store is unavailable. Try again later."}
+    assert got.json() == {"error": "The object store is unavailable. Retry in 5 s."}
     assert ready.status_code == 503
     assert "it cannot be reached" in ready.json()["missing"]["storage"]
 
@@ -210,7 +210,7 @@ async def test_storage_error_returns_503(api: Api, monkeypatch: pytest.MonkeyPat
     got = await api.http.get(f"/api/image/{new_id().hex}/{new_id().hex}-1.jpg")
 
     assert got.status_code == 503
-    assert got.json() == {"error": "The object store is unavailable. Try again later."}
+    assert got.json() == {"error": "The object store is unavailable. Retry in 5 s."}
 
 
 @pytest.mark.parametrize(
