@@ -177,7 +177,7 @@ requests = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime, nullable=True),
     Column("completed_at", UtcDateTime, nullable=True),
-    # When its objects are compared with its rows; null once that is done.
+    # When its objects are compared with its rows: after its end, or after a lost lease. Null once that is done.
     Column("cleanup_at", UtcDateTime, nullable=True),
     # When failed images were last retried; the deadline counts from then.
     Column("retried_at", UtcDateTime, nullable=True),

@@ -12,6 +12,7 @@ from uuid import UUID
 from gql_imgproc.errors import RequestNotFinal, RequestNotFound, StorageError
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries, transitions, work_queries
+from gql_imgproc.requests.repository.work_queries import DueCleanup
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import system_caller
 from gql_imgproc.storage.paths import REQUESTS_PREFIX, image_id_from_key, input_key, output_key, request_prefix
@@ -25,6 +26,8 @@ PAGE_SIZE = 500
 DELETION_IDLE_SECONDS = 600
 #: Minimum age of an unreferenced object before it is deleted, in seconds: a row may still follow.
 ORPHAN_SECONDS = 600
+#: Delay until a request with younger unreferenced objects is due again, in seconds: at the next cleanup.
+RECHECK_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,19 @@ async def delete_expired_requests(runtime: Runtime) -> int:
 
 
 async def delete_orphans(runtime: Runtime) -> int:
-    """Deletes objects that no row references: of deleted requests, and of lost leases. Returns their number."""
+    """Deletes objects that no row references: of deleted requests, and of lost leases. Returns their number.
+
+    Lists the folders of all requests, but the objects only of unknown requests and of those with a planned cleanup.
+    """
     deleted = await _delete_objects_of_unknown_requests(runtime)
-    for tenant_id, request_id in await runtime.db.read(work_queries.list_with_leftover_objects, PAGE_SIZE):
-        deleted += await _delete_leftover_objects(runtime, tenant_id, request_id)
+    # A request is due again at once if a cleanup was planned during its own. The next run does that.
+    done: set[UUID] = set()
+    while page := [
+        due for due in await runtime.db.read(work_queries.list_due_cleanups, PAGE_SIZE) if due.request_id not in done
+    ]:
+        for due in page:
+            deleted += await _delete_leftover_objects(runtime, due)
+            done.add(due.request_id)
     return deleted
 
 
@@ -81,28 +93,29 @@ async def _delete_objects_of_unknown_requests(runtime: Runtime) -> int:
     return deleted
 
 
-async def _delete_leftover_objects(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> int:
-    """Deletes what workers without a lease stored for a request that finished a while ago."""
-    request = await runtime.db.read(queries.get_request, tenant_id, request_id)
-    if request is None or not request.status.is_terminal:
-        return 0
-    keep = {input_key(request_id)}
-    if request.output_name:
-        keep.add(output_key(request_id, request.output_name))
-    result = await _delete_old_orphans(runtime, request_id, keep)
-    if not result.remaining:
-        await runtime.db.write(transitions.mark_cleaned_up, request)
+async def _delete_leftover_objects(runtime: Runtime, due: DueCleanup) -> int:
+    """Deletes what workers without a lease stored for a request, which may be open."""
+    request = await runtime.db.read(queries.get_request, due.tenant_id, due.request_id)
+    result = _CleanupResult(0, 0)
+    # The objects of a request that is being deleted are deleted with it.
+    if request is not None:
+        keep = {input_key(request.id)}
+        if request.output_name:
+            keep.add(output_key(request.id, request.output_name))
+        result = await _delete_old_orphans(runtime, request.id, keep)
+    recheck_s = RECHECK_SECONDS if result.remaining else None
+    await runtime.db.write(transitions.end_cleanup, due.request_id, due.seen_at, recheck_s)
     return result.deleted
 
 
 async def _delete_old_orphans(runtime: Runtime, request_id: UUID, keep: Collection[str]) -> _CleanupResult:
-    """Deletes old objects of a request, except those in `keep` and those that its images reference."""
+    """Deletes old objects of a request, except those in `keep` and those that its images reference or may reference."""
     before = datetime.now(UTC) - timedelta(seconds=ORPHAN_SECONDS)
     deleted = remaining = 0
     async for page in runtime.storage.list_pages(request_prefix(request_id)):
         image_ids = [image_id for image_id in (image_id_from_key(stored.key) for stored in page) if image_id]
-        referenced = await runtime.db.read(work_queries.image_keys, image_ids)
-        orphans = [stored for stored in page if stored.key not in referenced and stored.key not in keep]
+        stems = await runtime.db.read(work_queries.image_key_stems, image_ids)
+        orphans = [stored for stored in page if stored.key not in keep and stored.key.rpartition(".")[0] not in stems]
         old = [stored.key for stored in orphans if stored.modified_at < before]
         await runtime.storage.delete_all(old)
         deleted += len(old)

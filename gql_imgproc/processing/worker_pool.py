@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
 from gql_imgproc import tracing
 from gql_imgproc.enums import Priority
-from gql_imgproc.errors import LeaseLost
+from gql_imgproc.errors import DatabaseUnavailable, LeaseLost
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.metrics import LEASES_LOST, PRODUCTS_CLAIMED
 from gql_imgproc.processing.product import ProductProcessor
 from gql_imgproc.requests.lease import auto_renew
 from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_of
-from gql_imgproc.requests.repository import claims
+from gql_imgproc.requests.repository import claims, transitions
 from gql_imgproc.requests.repository.claims import ClaimedProduct
 from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
@@ -83,6 +84,9 @@ async def _process_product(runtime: Runtime, claim: ClaimedProduct, slot: int) -
             delay_s = await product.work()
     except LeaseLost:
         LEASES_LOST.labels("product").inc()
+        # It may have stored objects after the claim of its successor.
+        with suppress(DatabaseUnavailable):
+            await runtime.db.write(transitions.plan_cleanup, claim.request_id)
         log.info("lease lost", extra=ids)
         return
     except asyncio.CancelledError:

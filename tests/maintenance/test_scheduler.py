@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from gql_imgproc.database.tables import requests
 from gql_imgproc.database.types import now_plus
@@ -14,9 +19,10 @@ from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.maintenance import retention
 from gql_imgproc.maintenance.reconcile import run_auto_retries
-from gql_imgproc.maintenance.scheduler import PeriodicTask, run_as_leader, run_periodic_tasks
+from gql_imgproc.maintenance.scheduler import CLEANUP_SECONDS, PeriodicTask, run_as_leader, run_periodic_tasks
+from gql_imgproc.processing.worker_pool import drain
 from gql_imgproc.requests import commands
-from gql_imgproc.requests.repository import queries, work_queries
+from gql_imgproc.requests.repository import claims, queries, transitions, work_queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
@@ -142,21 +148,118 @@ async def test_old_orphaned_objects_are_deleted(
     assert await retention.delete_orphans(runtime) == 0
     assert sorted(await runtime.storage.list_keys("requests/")) == sorted(referenced + orphans + foreign)
 
-    # The request is checked again, since some of its orphans were too young.
+    # The request is checked again a minute later, since some of its orphans were too young.
+    assert await runtime.db.read(work_queries.list_due_cleanups, 10) == []
+    await set_times(runtime, cleanup_at=-1)
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
     assert await retention.delete_orphans(runtime) == 5
     assert sorted(await runtime.storage.list_keys("requests/")) == sorted(referenced + foreign)
-    assert await runtime.db.read(work_queries.list_with_leftover_objects, 10) == []
+    assert await runtime.db.read(lambda connection: connection.scalar(select(requests.c.cleanup_at))) is None
 
 
-async def test_objects_of_an_open_request_are_not_deleted(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
+def set_age(runtime: Runtime, key: str, age_s: float) -> None:
+    """Lets an object have been stored `age_s` ago."""
+    stored_at = time.time() - age_s
+    os.utime(Path(urlsplit(runtime.storage.url).path) / key, (stored_at, stored_at))
 
+
+async def claim(runtime: Runtime, request_id: UUID) -> claims.ClaimedProduct:
+    """Claims the product of a request with a lease that expires at once."""
+    claimed = await runtime.db.write(claims.claim_product, request_id, 0)
+    assert claimed is not None
+    return claimed
+
+
+async def store(runtime: Runtime, claimed: claims.ClaimedProduct) -> str:
+    """Stores an image as the worker with this claim does, without a record; returns its key."""
+    key = image_key(claimed.request_id, object_name(claimed.images[0].id, claimed.lease_token, "jpg"))
+    await runtime.storage.put(key, b"an image", "image/jpeg")
+    return key
+
+
+async def is_cleanup_planned(runtime: Runtime) -> bool:
+    return await runtime.db.read(lambda connection: connection.scalar(select(requests.c.cleanup_at))) is not None
+
+
+async def test_object_of_a_lost_lease_is_deleted_from_an_open_request(runtime: Runtime) -> None:
     request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
-    unrecorded = image_key(request_id, object_name(new_id(), 1, "jpg"))
-    await runtime.storage.put(unrecorded, b"an image", "image/jpeg")
+    lost = await store(runtime, await claim(runtime, request_id))
+    assert not await is_cleanup_planned(runtime)
+
+    # The claim after a lost lease plans a cleanup.
+    current = await store(runtime, await claim(runtime, request_id))
+    assert await is_cleanup_planned(runtime)
+    assert await runtime.db.read(work_queries.list_due_cleanups, 10) == []
+
+    # Until the grace time ends, and after it.
+    set_age(runtime, current, 10_000)
+    deleted = []
+    for age_s in (retention.ORPHAN_SECONDS - 30, retention.ORPHAN_SECONDS + 30):
+        set_age(runtime, lost, age_s)
+        await set_times(runtime, cleanup_at=-1)
+        deleted.append(await retention.delete_orphans(runtime))
+
+    # The worker with the current lease may still record its object.
+    assert deleted == [0, 1]
+    assert await runtime.storage.list_keys("requests/") == sorted([input_key(request_id), current])
+    assert not await is_cleanup_planned(runtime)
+
+
+async def test_cleanup_planned_during_a_cleanup_is_not_lost(runtime: Runtime) -> None:
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
     await set_times(runtime, cleanup_at=-1)
 
-    assert await retention.delete_orphans(runtime) == 0
+    (due,) = await runtime.db.read(work_queries.list_due_cleanups, 10)
+    # SQLite's clock has milliseconds.
+    await asyncio.sleep(0.005)
+    await runtime.db.write(transitions.plan_cleanup, request_id)
+    await runtime.db.write(transitions.end_cleanup, request_id, due.seen_at, None)
 
-    assert await runtime.storage.list_keys("requests/") == sorted([input_key(request_id), unrecorded])
+    (again,) = await runtime.db.read(work_queries.list_due_cleanups, 10)
+    assert again.request_id == request_id
+    await runtime.db.write(transitions.end_cleanup, request_id, again.seen_at, None)
+    assert not await is_cleanup_planned(runtime)
+
+
+async def test_one_run_cleans_up_all_due_requests(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "PAGE_SIZE", 2)
+    for _ in range(5):
+        request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
+        set_age(runtime, await store(runtime, await claim(runtime, request_id)), 700)
+        await claim(runtime, request_id)
+    await set_times(runtime, cleanup_at=-1)
+
+    assert await retention.delete_orphans(runtime) == 5
+
+    assert await runtime.db.read(work_queries.list_due_cleanups, 10) == []
+
+
+async def test_worker_that_lost_its_lease_plans_a_cleanup(runtime: Runtime, image_host: ImageHost) -> None:
+    url = image_host.add("/a.jpg", jpeg(1))
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
+    put_new = runtime.storage.put_new
+
+    async def cancel_then_put(*args: Any) -> None:
+        # The cancelled request is final when the worker has stored its image.
+        runtime.storage.put_new = put_new  # type: ignore[method-assign]
+        await commands.cancel(runtime, ANYBODY, request_id)
+        await set_times(runtime, cleanup_at=-1)
+        assert await retention.delete_orphans(runtime) == 0
+        await put_new(*args)
+
+    runtime.storage.put_new = cancel_then_put  # type: ignore[method-assign]
+    await drain(runtime, request_id)
+
+    assert await is_cleanup_planned(runtime)
+
+
+def test_unreferenced_objects_are_deleted_within_ten_minutes_of_their_grace_time(settings: Settings) -> None:
+    # The longest time from the end of the grace time until the cleanup is due: it was planned when the object was
+    # stored, or the object was a little too young.
+    due_s = max(transitions.CLEANUP_DELAY_SECONDS - retention.ORPHAN_SECONDS, retention.RECHECK_SECONDS)
+    # A cleanup that fails is repeated by the next one. The scheduler looks every SWEEP_SECONDS.
+    two_rounds_s = 2 * (CLEANUP_SECONDS + settings.sweep_seconds)
+
+    # The rest is for the duration of the cleanup itself.
+    assert due_s + two_rounds_s <= 600 - 45
+    assert retention.DELETION_IDLE_SECONDS - retention.ORPHAN_SECONDS + two_rounds_s <= 600 - 45

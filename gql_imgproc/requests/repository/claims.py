@@ -16,6 +16,7 @@ from gql_imgproc.database.tables import OPEN, images, is_open, products, request
 from gql_imgproc.database.types import now, now_plus, seconds_since
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 from gql_imgproc.errors import ImageErrorCode, LeaseLost
+from gql_imgproc.requests.repository import transitions
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_path
@@ -134,6 +135,9 @@ def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> C
     if product is None:
         return None
     pending = connection.execute(_COUNT_ATTEMPTS, {"product": product.id}).all()
+    if product.attempts > 1:
+        # The last worker lost its lease, perhaps between storing an object and recording it.
+        transitions.plan_cleanup(connection, request_id)
     started = None
     if request.status is RequestStatus.PENDING:
         row = connection.execute(_START, {"request": request_id}).one_or_none()

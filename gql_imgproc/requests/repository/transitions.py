@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, false, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, false, func, null, or_, select, update
 
 from gql_imgproc.access import quotas
 from gql_imgproc.database.tables import images, is_failed_for_now, is_open, products, requests
@@ -35,7 +36,8 @@ from gql_imgproc.requests.snapshot import Snapshot
 CANCEL_CHUNK_PRODUCTS = 500
 #: Products deleted in one transaction, with their images.
 DELETE_CHUNK_PRODUCTS = 500
-#: Delay after the end of a request until its objects are compared with its rows; late workers have stopped by then.
+#: Delay after the end of a request, or after a lost lease, until its objects are compared with its rows. Objects that
+#: were stored before are then past their grace time, and late workers have stopped.
 CLEANUP_DELAY_SECONDS = 660.0
 
 
@@ -253,7 +255,20 @@ def delete_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> b
     return False
 
 
-def mark_cleaned_up(connection: Connection, seen: Snapshot) -> None:
-    """Records that leftover objects were deleted, unless the request was retried since it was `seen`."""
-    same_run = requests.c.id == seen.id, requests.c.generation == seen.generation
-    connection.execute(update(requests).where(*same_run, ~is_open).values(cleanup_at=None))
+def plan_cleanup(connection: Connection, request_id: UUID) -> None:
+    """Plans a cleanup of the request's objects: a worker that lost its lease may have stored one that no row names.
+
+    A planned cleanup stays. One that is due may be running and have missed the object, so it is due again.
+    """
+    due_at = case(
+        (requests.c.cleanup_at <= now(), now()),
+        else_=func.coalesce(requests.c.cleanup_at, now_plus(CLEANUP_DELAY_SECONDS)),
+    )
+    connection.execute(update(requests).where(requests.c.id == request_id).values(cleanup_at=due_at))
+
+
+def end_cleanup(connection: Connection, request_id: UUID, seen_at: datetime, recheck_s: float | None) -> None:
+    """Records a cleanup, unless another one was planned since `seen_at`. `recheck_s`: the delay of the next, if any."""
+    next_at = null() if recheck_s is None else now_plus(recheck_s)
+    same_plan = requests.c.id == request_id, requests.c.cleanup_at <= seen_at
+    connection.execute(update(requests).where(*same_plan).values(cleanup_at=next_at))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
 from gql_imgproc.database.tables import OPEN, images, is_open, products, requests
 from gql_imgproc.database.types import now, now_plus, seconds_since
-from gql_imgproc.enums import Priority
+from gql_imgproc.enums import ImageStatus, Priority
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.storage.paths import image_key
+from gql_imgproc.storage.paths import image_key, object_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +91,36 @@ def filter_existing(connection: Connection, request_ids: Collection[UUID]) -> se
     return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(request_ids))))
 
 
-def list_with_leftover_objects(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """Tenant and ID of requests that finished a while ago and may have stored objects that no row refers to."""
-    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.cleanup_at <= now())
-    return [
-        (row.tenant_id, row.id) for row in connection.execute(statement.order_by(requests.c.cleanup_at).limit(limit))
-    ]
+@dataclass(frozen=True, slots=True)
+class DueCleanup:
+    """A request that may have stored objects that no row refers to."""
+
+    tenant_id: UUID
+    request_id: UUID
+    #: When it was found to be due.
+    seen_at: datetime
 
 
-def image_keys(connection: Connection, image_ids: Collection[UUID]) -> set[str]:
-    """Object keys of these images."""
-    statement = select(images.c.request_id, images.c.object_name).where(
-        images.c.id.in_(image_ids), images.c.object_name.is_not(None)
+def list_due_cleanups(connection: Connection, limit: int) -> list[DueCleanup]:
+    """Requests whose objects must be compared with their rows now."""
+    statement = (
+        select(requests.c.tenant_id, requests.c.id, now().label("seen_at"))
+        .where(requests.c.cleanup_at <= now())
+        .order_by(requests.c.cleanup_at)
+        .limit(limit)
     )
-    return {image_key(row.request_id, row.object_name) for row in connection.execute(statement)}
+    return [DueCleanup(row.tenant_id, row.id, row.seen_at) for row in connection.execute(statement)]
+
+
+def image_key_stems(connection: Connection, image_ids: Collection[UUID]) -> set[str]:
+    """Object keys, without extension, that these images have, or that a worker with the current lease may record."""
+    statement = (
+        select(images.c.id, images.c.request_id, images.c.status, images.c.object_name, products.c.lease_token)
+        .join(products, products.c.id == images.c.product_id)
+        .where(images.c.id.in_(image_ids))
+    )
+    return {
+        image_key(row.request_id, row.object_name or object_name(row.id, row.lease_token, "")).rpartition(".")[0]
+        for row in connection.execute(statement)
+        if row.object_name or row.status is ImageStatus.PENDING
+    }

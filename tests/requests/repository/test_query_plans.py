@@ -275,5 +275,5 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     assert do(transitions.finish, lease, state, final) is not None
     do(work_queries.list_expired, 0, 500)
     do(work_queries.list_deleting, 0, 500)
-    do(work_queries.list_with_leftover_objects, 500)
+    do(work_queries.list_due_cleanups, 500)
     assert do(transitions.start_deletion, DEFAULT_TENANT, request_id)
