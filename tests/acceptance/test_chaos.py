@@ -350,7 +350,8 @@ def test_long_postgresql_outage_only_delays_a_request(start: StartService, slow_
         healthy, ready, queried = responses
         assert healthy.status_code == 200
         assert (ready.status_code, list(ready.json()["missing"])) == (503, ["database"])
-        assert [error["extensions"]["code"] for error in queried.json()["errors"]] == ["INTERNAL"]
+        assert (queried.status_code, queried.headers["retry-after"]) == (503, "5")
+        assert [error["extensions"]["code"] for error in queried.json()["errors"]] == ["SERVICE_UNAVAILABLE"]
         assert "psycopg" not in queried.text + ready.text
         # The watcher needed only one subscription, and no worker was restarted.
         assert_every_image_once(run, tmp_path / "out.csv", database.url)
