@@ -127,6 +127,7 @@ describe(
     UNREACHABLE="The host could not be resolved or connected to, or it closed the connection.",
     HTTP_STATUS="The host answered with a status other than 2xx.",
     TIMEOUT="The host did not answer in time.",
+    HOST_OVERLOADED="The host refused this image too often, or served no image for too long.",
     TOO_MANY_REDIRECTS="The host redirected more often than the limit, or in a circle.",
     FORBIDDEN_ADDRESS="The URL, or one it redirects to, points to a network or a port that is not allowed.",
     NOT_AN_IMAGE="The file is not an image.",
