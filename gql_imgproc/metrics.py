@@ -76,6 +76,15 @@ DOWNLOADS = Counter(
     "imgproc_downloads_total", "Image downloads, by host category and result.", ["host_category", "result"]
 )
 DOWNLOAD_BYTES = Counter("imgproc_download_bytes_total", "Bytes of downloaded images.", ["host_category"])
+HOST_REFUSALS = Counter(
+    "imgproc_host_refusals_total", "Downloads that an image host refused because of its load.", ["host_category"]
+)
+HOST_PAUSES = Counter("imgproc_host_pauses_total", "Pauses of an image host.", ["host_category"])
+HOSTS_PAUSED = Gauge(
+    "imgproc_hosts_paused",
+    "Image hosts that are paused, as far as this process knows; take the maximum, not the sum.",
+    ["host_category"],
+)
 PRODUCTS_CLAIMED = Counter("imgproc_products_claimed_total", "Products claimed.")
 LEASES_LOST = Counter(
     "imgproc_leases_lost_total", "Leases lost: work taken over by another worker before it completed.", ["work"]

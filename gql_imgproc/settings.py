@@ -153,7 +153,14 @@ class Settings(BaseSettings):
         60, gt=0, description="Deadline for the download of one image, from first to last byte."
     )
     fetch_concurrency: int = Field(32, gt=0, description="Concurrent downloads per worker process.")
-    fetch_per_host: int = Field(16, gt=0, description="Concurrent downloads per worker process and host.")
+    fetch_per_host: int = Field(
+        64, gt=0, description="Concurrent downloads per image host, of all worker processes together."
+    )
+    host_patience_seconds: Seconds = Field(
+        1_800,
+        gt=0,
+        description="Time without any answer but refusals from an image host, after which its waiting images fail.",
+    )
 
     # Work.
     worker_threads: int = Field(
@@ -317,12 +324,6 @@ class Settings(BaseSettings):
         if value is not None:
             settings_types.check_api_key(value.get_secret_value())
         return value
-
-    @model_validator(mode="after")
-    def _check_fetch_per_host(self) -> Self:
-        if self.fetch_per_host > self.fetch_concurrency:
-            raise ValueError("IMGPROC_FETCH_PER_HOST: cannot be larger than IMGPROC_FETCH_CONCURRENCY")
-        return self
 
     @model_validator(mode="after")
     def _check_endpoint_has_store(self) -> Self:

@@ -1,0 +1,313 @@
+"""Budgets of image hosts, shared by all worker processes: how many downloads may begin, and when.
+
+A host has a window of concurrent downloads and, after its first refusal, a pace. Redis holds both: host_budget.lua is
+the whole algorithm, and docs/RELIABILITY.md describes it. While Redis is unavailable, a process uses its share of the
+last known pace. After a loss of Redis, the hosts are learned again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gql_imgproc.metrics import HOST_PAUSES, HOST_REFUSALS, HOSTS_PAUSED
+from gql_imgproc.net.host_answers import HostAnswer
+from gql_imgproc.net.host_categories import HostCategory
+
+__all__ = ["HostAnswer", "HostBudgets", "HostGrant"]
+
+log = logging.getLogger(__name__)
+
+KEY_PREFIX = "imgproc:host:"
+#: Hosts that one process remembers; the least recently used one is forgotten.
+MAX_HOSTS = 10_000
+#: Answers of a host, most of which must be refusals before a 503 without `Retry-After` counts as one.
+RECENT_ANSWERS = 20
+#: Interval in seconds at which Redis is informed of downloads in progress. It forgets them after 30 s.
+RENEW_S = 10.0
+#: Timeout of a call; the caller waits for it.
+REDIS_TIMEOUT_S = 1.0
+#: Pause after an error of Redis, without calls to it.
+REDIS_RETRY_DELAY_S = 2.0
+#: While Redis is unavailable: concurrent downloads of a host without a known pace, per process.
+LOCAL_WINDOW = 2
+#: While Redis is unavailable: shortest and longest pause after a refusal, in seconds.
+LOCAL_PAUSE_S, MAX_LOCAL_PAUSE_S = 1.0, 600.0
+#: While Redis is unavailable: how far ahead starts are granted, in seconds.
+LOCAL_AHEAD_S = 0.07
+_UNAVAILABLE = (redis.RedisError, OSError, TimeoutError)
+_EVENTS = {"paused": "host paused", "resumed": "host resumed", "paced": "host pace found"}
+
+
+@dataclass(frozen=True, slots=True)
+class HostGrant:
+    """The downloads of one host that may begin."""
+
+    #: For each granted download: seconds from now at which it may begin.
+    starts_s: tuple[float, ...]
+    #: When fewer were granted than wanted: seconds until asking again may help.
+    wait_s: float
+    #: The host must not be requested for `wait_s`. False: only its window is full, or its pace is used up.
+    is_paused: bool
+    #: Seconds since the first refusal or failure after the last success; 0 while the host serves.
+    unserved_s: float
+    #: The host has served a request, in the memory of Redis or of this process.
+    is_known: bool
+
+
+@dataclass(slots=True)
+class _Host:
+    """What this process knows of a host. Times are those of its own clock."""
+
+    #: Downloads that were granted and have not ended; and their number as Redis knows it.
+    held: int = 0
+    sent_held: int = 0
+    sent_at: float = 0.0
+    #: Reports to send: answer, start, duration, `Retry-After`.
+    reports: list[tuple[HostAnswer, float, float, float | None]] = field(default_factory=list)
+    #: Whether each of the last answers was a refusal or a 503.
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT_ANSWERS))
+    is_known: bool = False
+    #: Downloads per second of the fleet, 0 for no pace; and the number of processes that share them.
+    rate: float = 0.0
+    processes: int = 1
+    resume_at: float = 0.0
+    unserved_since: float | None = None
+    next_start_at: float = 0.0
+
+
+class HostBudgets:
+    """The part of one process. Belongs to the event loop of its first call."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        per_host: int,
+        host_category: Callable[[str], HostCategory] = lambda name: HostCategory.UNKNOWN,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """`host_category` maps a host name to its label in metrics. `clock` replaces every clock, for tests."""
+        self._per_host = per_host
+        self._host_category = host_category
+        self._clock = clock or time.monotonic
+        self._is_virtual = clock is not None
+        self._process = uuid4().hex
+        self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        # Hosts with downloads in progress, or with something to send.
+        self._active: set[str] = set()
+        # End of the pause of each paused host.
+        self._paused: dict[str, float] = {}
+        # One call at a time: a call states all downloads in progress, including those that the last one granted.
+        self._lock = asyncio.Lock()
+        self._unavailable_until = -math.inf
+        self._is_unavailable = False
+        self._redis = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
+        )
+        # Sends EVALSHA, and loads the script again after SCRIPT FLUSH.
+        self._script = self._redis.register_script(_read_script())
+
+    def report(
+        self,
+        host: str,
+        answer: HostAnswer,
+        *,
+        started_at: float,
+        seconds: float,
+        retry_after_s: float | None = None,
+    ) -> bool:
+        """End a granted download. Returns whether it was refused, so that the image's attempt does not count.
+
+        `started_at` is the `time.monotonic()` of its start. The report is sent with the next call.
+        """
+        known = self._end(host, 1)
+        known.recent.append(answer in (HostAnswer.REFUSED, HostAnswer.UNAVAILABLE))
+        if answer is HostAnswer.UNAVAILABLE and sum(known.recent) > RECENT_ANSWERS // 2:
+            answer = HostAnswer.REFUSED
+        if answer is HostAnswer.SERVED:
+            known.is_known = True
+        known.reports.append((answer, started_at, seconds, retry_after_s))
+        is_refused = answer is HostAnswer.REFUSED
+        if is_refused:
+            HOST_REFUSALS.labels(self._category(host)).inc()
+        return is_refused
+
+    def give_back(self, host: str, count: int = 1) -> None:
+        """End granted downloads that did not start."""
+        self._end(host, count)
+
+    async def ask(self, wanted: Mapping[str, int]) -> dict[str, HostGrant]:
+        """Send all reports, and ask for downloads of up to eight hosts, in one call. Redis may be unavailable."""
+        async with self._lock:
+            replies = await self._call(wanted)
+            now = self._clock()
+            return {
+                host: self._grant_locally(self._host(host), count, now)
+                if replies is None
+                else self._grant(self._host(host), replies[host])
+                for host, count in wanted.items()
+            }
+
+    async def flush(self) -> None:
+        """Send the reports without asking for downloads.
+
+        Call it soon after a refusal or the last download, unless `ask` follows at once: other processes wait for it.
+        """
+        async with self._lock:
+            await self._call({})
+
+    async def aclose(self) -> None:
+        """Send the last reports and close the connection. Downloads in progress count for 30 s more."""
+        await self.flush()
+        await self._redis.aclose()
+
+    def _host(self, name: str) -> _Host:
+        host = self._hosts.setdefault(name, _Host())
+        self._hosts.move_to_end(name)
+        while len(self._hosts) > MAX_HOSTS + len(self._active):
+            oldest = next(iter(self._hosts))
+            if oldest in self._active:
+                self._hosts.move_to_end(oldest)
+            else:
+                del self._hosts[oldest]
+        return host
+
+    def _end(self, name: str, count: int) -> _Host:
+        host = self._host(name)
+        host.held = max(0, host.held - count)
+        self._active.add(name)
+        return host
+
+    async def _call(self, wanted: Mapping[str, int]) -> dict[str, dict[str, Any]] | None:
+        """Returns the reply for each host; None while Redis is unavailable."""
+        now = self._clock()
+        hosts = {
+            name: self._host(name) for name in [*wanted, *self._active] if name in wanted or self._is_due(name, now)
+        }
+        if not hosts:
+            return {}
+        asks = [
+            {
+                "held": host.held,
+                "wanted": wanted.get(name, 0),
+                "answers": [[a, now - start, seconds, -1 if retry is None else retry]
+                            for a, start, seconds, retry in host.reports],
+            }
+            for name, host in hosts.items()
+        ]  # fmt: skip
+        reports = [host.reports for host in hosts.values()]
+        for host in hosts.values():
+            host.reports = []
+        replies = await self._run_script(list(hosts), asks, now)
+        if replies is None:
+            for host, lost in zip(hosts.values(), reports, strict=True):
+                _learn_locally(host, lost, now)
+            return None
+        for (name, host), reply in zip(hosts.items(), replies, strict=True):
+            self._learn(name, host, reply, now)
+        self._count_paused(now)
+        return dict(zip(hosts, replies, strict=True))
+
+    def _is_due(self, name: str, now: float) -> bool:
+        host = self._hosts[name]
+        return bool(host.reports) or host.held != host.sent_held or now - host.sent_at > RENEW_S
+
+    async def _run_script(self, names: list[str], asks: list[dict[str, Any]], now: float) -> Any:
+        if now < self._unavailable_until:
+            return None
+        argument: dict[str, Any] = {"process": self._process, "per_host": self._per_host, "hosts": asks}
+        if self._is_virtual:
+            argument["now"] = now
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                reply = await self._script(keys=[KEY_PREFIX + name for name in names], args=[json.dumps(argument)])
+        except _UNAVAILABLE as error:
+            self._unavailable_until = now + REDIS_RETRY_DELAY_S
+            if not self._is_unavailable:
+                self._is_unavailable = True
+                log.warning("host budgets: Redis unavailable", extra={"reason": str(error) or type(error).__name__})
+            return None
+        if self._is_unavailable:
+            self._is_unavailable = False
+            log.info("host budgets: Redis available again")
+        return json.loads(reply)
+
+    def _learn(self, name: str, host: _Host, reply: dict[str, Any], now: float) -> None:
+        host.held += reply["granted"]
+        host.sent_held, host.sent_at = host.held, now
+        (self._active.add if host.held else self._active.discard)(name)
+        host.rate, host.processes = reply["rate"], reply["processes"]
+        host.is_known |= reply["served"]
+        host.unserved_since = now - reply["unserved"] if reply["unserved"] else None
+        host.resume_at = now + reply["pause"]
+        if reply["pause"]:
+            self._paused[name] = host.resume_at
+        if event := reply.get("event"):
+            if event != "resumed":
+                HOST_PAUSES.labels(self._category(name)).inc()
+            fields = {"host": name, "pause_s": round(reply["pause"], 3), "rate_per_s": round(host.rate, 2)}
+            log.info(_EVENTS[event], extra=fields)
+
+    def _grant(self, host: _Host, reply: dict[str, Any]) -> HostGrant:
+        starts = tuple(reply["first"] + n * reply["step"] for n in range(reply["granted"]))
+        return HostGrant(starts, reply["wait"], reply["pause"] > 0, reply["unserved"], host.is_known)
+
+    def _grant_locally(self, host: _Host, wanted: int, now: float) -> HostGrant:
+        pause_s = max(0.0, host.resume_at - now)
+        unserved_s = 0.0 if host.unserved_since is None else now - host.unserved_since
+        if pause_s:
+            return HostGrant((), pause_s, True, unserved_s, host.is_known)
+        step = host.processes / host.rate if host.rate else 0.0
+        limit = max(1, self._per_host // host.processes) if step else LOCAL_WINDOW
+        first = max(now, host.next_start_at)
+        count = max(0, min(wanted, limit - host.held))
+        if step:
+            count = min(count, max(0, math.floor((now + LOCAL_AHEAD_S - first) / step) + 1))
+        host.next_start_at = first + count * step
+        host.held += count
+        return HostGrant(
+            tuple(first - now + n * step for n in range(count)), max(step, 0.2), False, unserved_s, host.is_known
+        )
+
+    def _category(self, host: str) -> str:
+        return self._host_category(host.rpartition(":")[0].strip("[]")).value
+
+    def _count_paused(self, now: float) -> None:
+        self._paused = {name: until for name, until in self._paused.items() if until > now}
+        counts = Counter(self._category(name) for name in self._paused)
+        for category in HostCategory:
+            HOSTS_PAUSED.labels(category.value).set(counts[category.value])
+
+
+def _learn_locally(host: _Host, reports: list[tuple[HostAnswer, float, float, float | None]], now: float) -> None:
+    for answer, _, _, retry_after_s in reports:
+        if answer is HostAnswer.SERVED:
+            host.unserved_since = None
+        elif answer is not HostAnswer.UNAVAILABLE:
+            host.unserved_since = host.unserved_since or now
+        if answer is HostAnswer.REFUSED:
+            pause_s = min(max(retry_after_s or 0, LOCAL_PAUSE_S), MAX_LOCAL_PAUSE_S)
+            host.resume_at = max(host.resume_at, now + pause_s)
+
+
+@cache
+def _read_script() -> str:
+    return files(__package__).joinpath("host_budget.lua").read_text("utf-8")
