@@ -6,6 +6,7 @@ piece of work, which is comparable when other processes share the cores.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import subprocess
@@ -25,7 +26,6 @@ from gql_imgproc.standalone.embedded_redis import prepare
 from tests.graphql.client import Api, open_api
 from tests.graphql.worst_case_documents import BEFORE_READING, READING, execute, given_rows
 
-ROUNDS = 7
 #: Limit of a document in units of work: 0.2 s where a unit takes 10 ms, as on two idle cores of 2026.
 MAX_WORK_UNITS = 20
 
@@ -70,24 +70,27 @@ async def measure(api: Api, document: str) -> Measurement:
     return Measurement(cpu_s, (unit_before_s + measure_unit()) / 2)
 
 
-async def measure_all(settings: Settings) -> dict[str, list[Measurement]]:
+async def measure_all(settings: Settings, rounds: int) -> dict[str, list[Measurement]]:
     async with open_api(settings) as api:
         given_rows(api.runtime.db)
         with frozen_heap():
             return {
-                name: [await measure(api, document) for _ in range(ROUNDS)]
+                name: [await measure(api, document) for _ in range(rounds)]
                 for name, document in (BEFORE_READING | READING).items()
             }
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    number_of_rounds: int = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder, prepare() as redis:
         server = subprocess.Popen(redis.program.command)
         try:
             url = f"sqlite:///{folder}/imgproc.db"
             upgrade(url)
             settings = Settings(_env_file=None, database_url=url, redis_url=redis.url, data_dir=Path(folder))
-            rows = asyncio.run(measure_all(settings))
+            rows = asyncio.run(measure_all(settings, number_of_rounds))
         finally:
             server.terminate()
             server.wait(10)

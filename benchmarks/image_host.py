@@ -1,13 +1,13 @@
 """An image host that needs little CPU, since it shares the cores with the measured service.
 
-`python -m benchmarks.image_host FOLDER` prints its port and serves `/N.jpg` (with any query string) over keep-alive
-connections. `GET /latency/SECONDS` sets its latency.
+`python -m benchmarks.image_host FOLDER` prints its ports and serves `/N.jpg` (with any query string) over keep-alive
+connections. To the service, each port is a host of its own. `GET /latency/SECONDS` sets the latency of all.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,12 +45,17 @@ def load(folder: Path) -> None:
         Host.responses[f"/{path.name}".encode()] = head, body
 
 
-async def serve() -> None:
-    server = await asyncio.get_running_loop().create_server(Host, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+async def serve(ports: int) -> None:
+    loop = asyncio.get_running_loop()
+    servers = [await loop.create_server(Host, "127.0.0.1", 0) for _ in range(ports)]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 if __name__ == "__main__":
-    load(Path(sys.argv[1]))
-    asyncio.run(serve())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ports", type=int, default=1)
+    arguments = parser.parse_args()
+    load(arguments.folder)
+    asyncio.run(serve(arguments.ports))

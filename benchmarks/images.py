@@ -14,20 +14,22 @@ from gql_imgproc.standalone.sample_images import render_photo
 SIDES = (800, 1400)
 
 
-def write_images(folder: Path, count: int, photographs: Path | None) -> None:
+def write_images(folder: Path, count: int, photographs: Path | None, sides: tuple[int, int] = SIDES) -> None:
     """Writes `count` images, named by number: crops of the photographs if there are any, otherwise drawn images."""
     folder.mkdir(parents=True, exist_ok=True)
     chance = random.Random(50)
-    for number, crop in enumerate(crop_photographs(chance, count, photographs)):
+    for number, crop in enumerate(crop_photographs(chance, count, photographs, sides)):
         crop.save(
             folder / f"{number}.jpg", quality=chance.randint(85, 95), subsampling="4:2:0" if number % 2 else "4:4:4"
         )
 
 
-def crop_photographs(chance: random.Random, count: int, photographs: Path | None) -> Iterator[Image.Image]:
+def crop_photographs(
+    chance: random.Random, count: int, photographs: Path | None, sides: tuple[int, int] = SIDES
+) -> Iterator[Image.Image]:
     sources = [_open(path) for path in _find_large(photographs)] if photographs else []
     for number in range(count):
-        width, height = chance.randint(*SIDES), chance.randint(*SIDES)
+        width, height = chance.randint(*sides), chance.randint(*sides)
         source = chance.choice(sources) if sources else render_photo(chance, width, height, str(number))
         left = chance.randint(0, max(0, source.width - width))
         top = chance.randint(0, max(0, source.height - height))

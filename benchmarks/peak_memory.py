@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import subprocess
 import sys
@@ -38,4 +39,8 @@ def _main(method: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("file", type=Path)
+    arguments = parser.parse_args()
+    _main(arguments.method, arguments.file)

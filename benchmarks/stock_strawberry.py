@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -51,4 +51,7 @@ def app() -> Starlette:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app(), port=int(sys.argv[1]), loop="uvloop", ws="websockets-sansio", log_config=None, access_log=False)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    port = parser.parse_args().port
+    uvicorn.run(app(), port=port, loop="uvloop", ws="websockets-sansio", log_config=None, access_log=False)
