@@ -28,7 +28,9 @@ def test_worker_lines_are_whole_and_in_order_without_the_master() -> None:
     ) as master:
         assert master.stderr is not None
         try:
-            pids = [int(master.stderr.readline().rsplit("ready pid=", 1)[1]) for _ in range(2)]
+            # Each process logs its PID, and that Dramatiq has started it.
+            started = "".join(master.stderr.readline() for _ in range(4))
+            pids = [int(pid) for pid in re.findall(r"ready pid=(\d+)\n", started)]
             # Nothing can pass through a process that is stopped.
             master.send_signal(signal.SIGSTOP)
             for pid in pids:
