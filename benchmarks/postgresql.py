@@ -12,6 +12,8 @@ import psutil
 import psycopg
 from sqlalchemy import make_url
 
+from benchmarks.service import sum_cpu_s
+
 _WAL_POSITION = "SELECT pg_current_wal_lsn() - '0/0'"
 
 
@@ -49,8 +51,7 @@ class Postgresql:
     def cpu_s(self) -> float:
         """CPU seconds of its processes so far, without processes that have ended."""
         root = psutil.Process(self._server.get_pid())
-        times = [process.cpu_times() for process in (root, *root.children())]
-        return sum(time.user + time.system for time in times)
+        return sum_cpu_s((root, *root.children()))
 
     def count_connections(self) -> int:
         """Open connections of gql-imgproc."""

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import aclosing
+from collections.abc import Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,16 @@ HEADER = "S. No.,Product Name,Input Image Urls\n"
 def build_csv(urls: list[str]) -> bytes:
     """A CSV with one product per image."""
     return (HEADER + "".join(f"{n},Product {n},{url}\n" for n, url in enumerate(urls, 1))).encode()
+
+
+def sum_cpu_s(processes: Iterable[psutil.Process]) -> float:
+    """CPU seconds so far, without processes that have ended."""
+    total_s = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total_s += times.user + times.system
+    return total_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +75,7 @@ class Service:
 
     def cpu_s(self) -> float:
         """CPU seconds of all processes so far: workers, API, Redis, supervisor."""
-        times = [process.cpu_times() for process in self.processes()]
-        return float(sum(time.user + time.system for time in times))
+        return sum_cpu_s(self.processes())
 
     async def run(self, urls: list[str]) -> Run:
         async with Client(self.url) as client:
