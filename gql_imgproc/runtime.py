@@ -68,7 +68,8 @@ class Runtime:
                 first_byte_s=settings.fetch_first_byte_seconds,
                 total_s=settings.fetch_total_seconds,
                 concurrency=settings.fetch_concurrency,
-                per_host=settings.fetch_per_host,
+                # The setting is the limit of the fleet. In one process, a slow host must leave downloads to the others.
+                per_host=min(settings.fetch_per_host, max(1, settings.fetch_concurrency // 2)),
             ),
         )
         self.cpu = CpuPool(cpu_slots, settings.megapixels_in_flight)

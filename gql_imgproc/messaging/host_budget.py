@@ -39,6 +39,8 @@ MAX_HOSTS = 10_000
 RECENT_ANSWERS = 20
 #: Interval in seconds at which Redis is informed of downloads in progress. It forgets them after 30 s.
 RENEW_S = 10.0
+#: Interval in seconds at which paused hosts are counted for metrics.
+COUNT_INTERVAL_S = 1.0
 #: Timeout of a call; the caller waits for it.
 REDIS_TIMEOUT_S = 1.0
 #: Pause after an error of Redis, without calls to it.
@@ -112,6 +114,7 @@ class HostBudgets:
         self._active: set[str] = set()
         # End of the pause of each paused host.
         self._paused: dict[str, float] = {}
+        self._paused_counted_at = -math.inf
         # One call at a time: a call states all downloads in progress, including those that the last one granted.
         self._lock = asyncio.Lock()
         self._unavailable_until = -math.inf
@@ -159,6 +162,7 @@ class HostBudgets:
         async with self._lock:
             replies = await self._call(wanted)
             now = self._clock()
+            self._count_paused(now)
             return {
                 host: self._grant_locally(self._host(host), count, now)
                 if replies is None
@@ -173,6 +177,7 @@ class HostBudgets:
         """
         async with self._lock:
             await self._call({})
+            self._count_paused(self._clock())
 
     async def aclose(self) -> None:
         """Send the last reports and close the connection. Downloads in progress count for 30 s more."""
@@ -223,7 +228,6 @@ class HostBudgets:
             return None
         for (name, host), reply in zip(hosts.items(), replies, strict=True):
             self._learn(name, host, reply, now)
-        self._count_paused(now)
         return dict(zip(hosts, replies, strict=True))
 
     def _is_due(self, name: str, now: float) -> bool:
@@ -291,6 +295,9 @@ class HostBudgets:
         return self._host_category(host.rpartition(":")[0].strip("[]")).value
 
     def _count_paused(self, now: float) -> None:
+        if now - self._paused_counted_at < COUNT_INTERVAL_S:
+            return
+        self._paused_counted_at = now
         self._paused = {name: until for name, until in self._paused.items() if until > now}
         counts = Counter(self._category(name) for name in self._paused)
         for category in HostCategory:

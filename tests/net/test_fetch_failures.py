@@ -186,6 +186,6 @@ def test_host_is_public_if_all_its_ip_addresses_are(monkeypatch: pytest.MonkeyPa
 
 
 def test_fetch_errors_use_all_codes_of_downloads() -> None:
-    others = {"UNSUPPORTED_FORMAT", "CORRUPT", "OPTIONS_IMPOSSIBLE", "WORKER_CRASHED", "INTERNAL"}
+    others = {"UNSUPPORTED_FORMAT", "CORRUPT", "OPTIONS_IMPOSSIBLE", "HOST_OVERLOADED", "WORKER_CRASHED", "INTERNAL"}
 
     assert {kind.value.code for kind in FetchErrorKind} == set(ImageErrorCode) - others
