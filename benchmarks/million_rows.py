@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, event, make_url, select, update
@@ -26,10 +27,10 @@ from benchmarks.service import HEADER
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
+from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestPhase, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.requests import commands, ingest, lifecycle
+from gql_imgproc.requests import commands, lifecycle
 from gql_imgproc.requests.repository import claims, product_queries, queries, work_queries
 from gql_imgproc.requests.repository.claims import ImageResult
 from gql_imgproc.requests.upload import CsvUpload, accept_upload
@@ -82,20 +83,18 @@ class Scenario:
             self._repeat(name, lambda read=read: self.db.read_now(read))  # type: ignore[misc]  # bound per iteration
         self._repeat("claim a product and record its image", lambda: self._work(request_id))
         self._mark_all_images(request_id)
-        await self._step("output CSV and finish", lifecycle.finish(self.runtime, request_id))
+        await self._step("output CSV and finish", lifecycle.advance(self.runtime, request_id))
         self._mark_all_images(request_id, failed=True)
-        await self._step("retry all", commands.retry_failed(self.runtime, CALLER, request_id))
-        await self._step("retry all, the chunks after the first", lifecycle.finish(self.runtime, request_id))
-        await self._step("cancel all", commands.cancel(self.runtime, CALLER, request_id))
-        await self._until_final(request_id)
-        await self._step("delete", commands.delete(self.runtime, CALLER, request_id))
+        await self._command("retry all", request_id, commands.retry_failed)
+        await self._command("cancel all", request_id, commands.cancel)
+        await self._command("delete", request_id, commands.delete)
         return self.results
 
     async def _upload_and_ingest(self) -> UUID:
         with self._csv_path.open("rb") as file:
             upload = CsvUpload(file, "million.csv", Options(), Priority.NORMAL, None, None)
             accepted = await self._step("upload", accept_upload(self.runtime, CALLER, upload))
-        await self._step("ingest all rows", ingest.ingest(self.runtime, accepted.snapshot.id))
+        await self._step("ingest all rows", lifecycle.advance(self.runtime, accepted.snapshot.id))
         request = self.db.read_now(queries.get_request, DEFAULT_TENANT, accepted.snapshot.id)
         assert request is not None
         assert request.ingested_products == self.rows
@@ -135,7 +134,7 @@ class Scenario:
                 connection, DEFAULT_TENANT, [request_id], name_contains="number 7"
             ),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
-            "reconcile: open requests": lambda connection: work_queries.list_open_requests(connection, None, 500),
+            "reconcile: open requests": lambda connection: work_queries.list_unfinished(connection, None, 500),
             "reconcile: claimable": lambda connection: work_queries.count_claimable(connection, request_id, 32),
         }
 
@@ -153,7 +152,11 @@ class Scenario:
             {"status": ImageStatus.FAILED} if failed else {"status": ImageStatus.COMPLETED, "object_name": "0-1.jpg"}
         )
         request: dict[str, Any] = {name: number * self.rows for name, number in count.items()}
-        request |= {"status": RequestStatus.FAILED if failed else RequestStatus.PROCESSING}
+        request |= (
+            {"status": RequestStatus.FAILED, "phase": RequestPhase.DONE}
+            if failed
+            else {"status": RequestStatus.PROCESSING, "phase": RequestPhase.WORKING}
+        )
         request |= {"failed_products" if failed else "processed_products": self.rows}
 
         for start in range(0, self.rows, CHUNK):
@@ -175,13 +178,11 @@ class Scenario:
                 connection.exec_driver_sql("VACUUM ANALYZE")
                 connection.exec_driver_sql("RESET statement_timeout")
 
-    async def _until_final(self, request_id: UUID) -> None:
-        def is_final(connection: Connection) -> bool:
-            request = queries.get_request(connection, DEFAULT_TENANT, request_id)
-            return request is not None and request.status.is_terminal
-
-        while not await self.db.read(is_final):
-            await lifecycle.finish(self.runtime, request_id)
+    async def _command(self, name: str, request_id: UUID, command: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+        """Measures a command, which does not wait here, and what a worker does for it."""
+        with mock.patch.object(commands, "WAIT_SECONDS", 0):
+            await self._step(name, command(self.runtime, CALLER, request_id))
+        await self._step(f"{name}, in a worker", lifecycle.advance(self.runtime, request_id))
 
     def _repeat(self, name: str, action: Callable[[], object]) -> None:
         times = []

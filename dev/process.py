@@ -17,7 +17,7 @@ from gql_imgproc.errors import ImgprocError
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing import worker_pool
-from gql_imgproc.requests import ingest, lifecycle
+from gql_imgproc.requests import lifecycle
 from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import cli_caller
@@ -33,9 +33,9 @@ async def process(csv_path: Path, data_dir: Path) -> None:
             upload = CsvUpload(file, csv_path.name, Options(), Priority.NORMAL, webhook_url=None, idempotency_key=None)
             result = await accept_upload(runtime, cli_caller(DEFAULT_TENANT, "dev"), upload)
         request_id = result.snapshot.id
-        await ingest.ingest(runtime, request_id)
+        await lifecycle.advance(runtime, request_id)
         await worker_pool.drain(runtime, request_id)
-        await lifecycle.finish(runtime, request_id)
+        await lifecycle.advance(runtime, request_id)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,18 @@ class RequestStatus(StrEnum):
         return self not in (RequestStatus.PENDING, RequestStatus.PROCESSING)
 
 
+class RequestPhase(StrEnum):
+    """What has to be done next for a request; `requests/repository/transitions.py` has the diagram."""
+
+    INGESTING = "INGESTING"  # rows of its CSV are missing
+    WORKING = "WORKING"  # nothing until no image is pending
+    RETRYING = "RETRYING"  # images are left to reopen
+    STOPPING = "STOPPING"  # pending images are left to cancel
+    FINISHING = "FINISHING"  # the output CSV is missing
+    DONE = "DONE"
+    DELETING = "DELETING"  # rows are left to delete
+
+
 class ProductStatus(StrEnum):
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"

@@ -31,6 +31,9 @@ P = ParamSpec("P")
 BLOCKING_THREADS = 8
 #: Threads that read or write whole CSVs. This may take seconds, so they are not shared with short calls.
 CSV_THREADS = 2
+#: Output CSVs that one process writes at once. This takes seconds, and only half of the seven control messages that a
+#: process handles at once may take so long.
+MAX_CONCURRENT_OUTPUTS = 3
 #: Webhooks that one process sends at once: slow receivers must not block others.
 MAX_CONCURRENT_WEBHOOKS = 32
 #: Source previews that one process fetches at once; each needs up to `max_image_bytes` of memory.
@@ -78,6 +81,7 @@ class Runtime:
         self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
         # Locked while an image is decoded that may have crashed an earlier worker.
         self.quarantine = asyncio.Lock()
+        self.outputs = asyncio.Semaphore(MAX_CONCURRENT_OUTPUTS)
         self.webhooks = asyncio.Semaphore(MAX_CONCURRENT_WEBHOOKS)
         self.sources = asyncio.Semaphore(MAX_CONCURRENT_PREVIEWS)
         self.background = BackgroundTasks()

@@ -114,6 +114,7 @@ def _create_requests() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
+        sa.Column("phase", sa.String(32), nullable=False),
         sa.Column("priority", sa.String(32), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
@@ -153,7 +154,6 @@ def _create_requests() -> None:
         sa.Column("traceparent", sa.String(55), nullable=True),
         sa.Column("retry_scope", sa.String(32), nullable=True),
         sa.Column("retry_cursor", sa.Uuid(), nullable=True),
-        sa.Column("deletion_started_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_requests"),
     )
     op.create_index(
@@ -166,20 +166,12 @@ def _create_requests() -> None:
     )
     op.create_index("ix_requests_completed_at", "requests", ["completed_at"], unique=False)
     op.create_index(
-        "ix_requests_deletion_started_at",
-        "requests",
-        ["deletion_started_at"],
-        unique=False,
-        sqlite_where=sa.text("deletion_started_at IS NOT NULL"),
-        postgresql_where=sa.text("deletion_started_at IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_requests_open",
+        "ix_requests_not_done",
         "requests",
         ["id"],
         unique=False,
-        sqlite_where=sa.text("status IN ('PENDING', 'PROCESSING')"),
-        postgresql_where=sa.text("status IN ('PENDING', 'PROCESSING')"),
+        sqlite_where=sa.text("phase != 'DONE'"),
+        postgresql_where=sa.text("phase != 'DONE'"),
     )
     op.create_index(
         "ix_requests_retry_at",

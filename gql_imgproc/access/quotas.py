@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, true, update
 
 from gql_imgproc.database.tables import is_open, requests, tenants
-from gql_imgproc.enums import Quota, RetryScope
+from gql_imgproc.enums import Quota, RequestPhase, RetryScope
 from gql_imgproc.errors import QuotaExceeded
 
 
@@ -73,12 +73,10 @@ class QuotaUsage:
 
 _unfinished = requests.c.total_images - requests.c.processed_images
 #: A retry resets images in chunks; until then, failed and cancelled images in its scope count as pending too.
+_is_retrying = requests.c.phase == RequestPhase.RETRYING
 _pending = case(
-    (and_(requests.c.termination_reason.is_(None), requests.c.retry_scope == RetryScope.CUT_OFF), _unfinished),
-    (
-        and_(requests.c.termination_reason.is_(None), requests.c.retry_scope == RetryScope.FAILED),
-        _unfinished - requests.c.cancelled_images,
-    ),
+    (and_(_is_retrying, requests.c.retry_scope == RetryScope.CUT_OFF), _unfinished),
+    (and_(_is_retrying, requests.c.retry_scope == RetryScope.FAILED), _unfinished - requests.c.cancelled_images),
     else_=_unfinished - requests.c.failed_images - requests.c.cancelled_images,
 )
 _OVERRIDES = (

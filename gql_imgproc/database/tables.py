@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     literal,
+    or_,
 )
 
 from gql_imgproc.database.types import UtcDateTime, text_enum
@@ -31,6 +32,7 @@ from gql_imgproc.enums import (
     Priority,
     ProductStatus,
     RequestFailureCode,
+    RequestPhase,
     RequestStatus,
     RetryScope,
     TerminationReason,
@@ -134,6 +136,8 @@ requests = Table(
     Column("id", Uuid, primary_key=True),
     _tenant(),
     Column("status", text_enum(RequestStatus), nullable=False, default=RequestStatus.PENDING),
+    # Internal: the next step of its life cycle.
+    Column("phase", text_enum(RequestPhase), nullable=False),
     Column("priority", text_enum(Priority), nullable=False),
     # Number of the run: incremented by each retry.
     Column("generation", Integer, nullable=False, default=1),
@@ -161,12 +165,12 @@ requests = Table(
     Column("rate_sampled_at", UtcDateTime, nullable=True),
     _count("rate_sampled_images"),
     Column("images_per_second", Float, nullable=True),
-    # Why the request is stopped early. Once it is set, no image is recorded.
+    # Why the request is stopped early.
     Column("termination_reason", text_enum(TerminationReason), nullable=True),
     Column("failure_code", text_enum(RequestFailureCode), nullable=True),
     # Last part of the output CSV's object key; null when there is none (yet).
     Column("output_name", String(64), nullable=True),
-    # Until then only the holder of the lease ingests or finishes the request.
+    # Until then only the holder of the lease advances the request.
     Column("lease_until", UtcDateTime, nullable=False),
     # Fencing token: incremented by each lease; writes with an older one change nothing.
     _count("lease_token"),
@@ -186,13 +190,25 @@ requests = Table(
     # Set while a retry resets images in chunks: which images, and the last one that was reset.
     Column("retry_scope", text_enum(RetryScope), nullable=True),
     Column("retry_cursor", Uuid, nullable=True),
-    # Set while it is deleted in chunks; a deletion that was started is always completed.
-    Column("deletion_started_at", UtcDateTime, nullable=True),
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)
 #: Not final. Rendered as literals: SQLite matches the condition of a partial index by its text.
 is_open = requests.c.status.in_(bindparam("open_statuses", OPEN, expanding=True, literal_execute=True))
+
+#: The phases in which workers claim images and record results.
+CLAIMING = (RequestPhase.INGESTING, RequestPhase.WORKING, RequestPhase.RETRYING)
+is_claiming = requests.c.phase.in_(CLAIMING)
+#: Something is left to do. Rendered as a literal, as `is_open` is.
+is_not_done = requests.c.phase != bindparam("done_phase", RequestPhase.DONE, literal_execute=True)
+#: Whether a process can advance the request now: in every phase but WORKING there is always a next step.
+has_step = and_(
+    is_not_done,
+    or_(
+        requests.c.phase != RequestPhase.WORKING,
+        requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images == requests.c.total_images,
+    ),
+)
 
 Index("uq_requests_tenant_id_idempotency_key", requests.c.tenant_id, requests.c.idempotency_key, unique=True)
 Index("ix_requests_tenant_id_created_at_id", requests.c.tenant_id, requests.c.created_at, requests.c.id)
@@ -203,19 +219,12 @@ Index(
     requests.c.created_at,
     requests.c.id,
 )
-_open = requests.c.status.in_(OPEN)
-Index("ix_requests_open", requests.c.id, sqlite_where=_open, postgresql_where=_open)
+_not_done = requests.c.phase != RequestPhase.DONE
+Index("ix_requests_not_done", requests.c.id, sqlite_where=_not_done, postgresql_where=_not_done)
 _retried = requests.c.retry_at.is_not(None)
 Index("ix_requests_retry_at", requests.c.retry_at, sqlite_where=_retried, postgresql_where=_retried)
 _needs_cleanup = requests.c.cleanup_at.is_not(None)
 Index("ix_requests_cleanup_at", requests.c.cleanup_at, sqlite_where=_needs_cleanup, postgresql_where=_needs_cleanup)
-_deleting = requests.c.deletion_started_at.is_not(None)
-Index(
-    "ix_requests_deletion_started_at",
-    requests.c.deletion_started_at,
-    sqlite_where=_deleting,
-    postgresql_where=_deleting,
-)
 Index("ix_requests_completed_at", requests.c.completed_at)
 
 products = Table(

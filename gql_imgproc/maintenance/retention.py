@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from gql_imgproc.errors import RequestNotFinal, RequestNotFound, StorageError
+from gql_imgproc.errors import RequestNotFinal, RequestNotFound
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries, transitions, work_queries
 from gql_imgproc.requests.repository.work_queries import DueCleanup
@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 _REQUEST_FOLDER = re.compile("[0-9a-f]{32}")
 #: Requests that are read with one statement.
 PAGE_SIZE = 500
-#: A deletion without progress for longer, in seconds, is continued.
-DELETION_IDLE_SECONDS = 600
 #: Minimum age of an unreferenced object before it is deleted, in seconds: a row may still follow.
 ORPHAN_SECONDS = 600
 #: Delay until a request with younger unreferenced objects is due again, in seconds: at the next cleanup.
@@ -38,21 +36,14 @@ class _CleanupResult:
 
 
 async def delete_expired_requests(runtime: Runtime) -> int:
-    """Deletes finished requests past their retention, and continues interrupted deletions. Returns their number."""
+    """Starts to delete finished requests past their retention. Returns their number."""
     days = runtime.settings.retention_days
     deleted = 0
-    interrupted = await runtime.db.read(work_queries.list_deleting, DELETION_IDLE_SECONDS, PAGE_SIZE)
-    for tenant_id, request_id in interrupted:
-        await commands.delete_chunks(runtime, tenant_id, request_id)
-        deleted += 1
     while days is not None:
         page = await runtime.db.read(work_queries.list_expired, days * 86_400, PAGE_SIZE)
         for tenant_id, request_id in page:
             try:
-                await commands.delete(runtime, system_caller(tenant_id, "retention"), request_id)
-            except StorageError as error:
-                # The rows are deleted, so the objects are orphans now.
-                log.warning("orphaned objects remain", extra={"request": request_id, "reason": str(error)})
+                await commands.start_deletion(runtime, system_caller(tenant_id, "retention"), request_id)
             except (RequestNotFinal, RequestNotFound):
                 continue
             deleted += 1

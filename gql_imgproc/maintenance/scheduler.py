@@ -1,4 +1,4 @@
-"""Periodic tasks, each run by one process at a time: reconcile, automatic retries, expiry, orphan cleanup."""
+"""Periodic tasks, each run by one process at a time: reconcile, expiry, orphan cleanup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 import redis
 
 from gql_imgproc.errors import DatabaseUnavailable, StorageError
-from gql_imgproc.maintenance.reconcile import reconcile, run_auto_retries
+from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.maintenance.retention import delete_expired_requests, delete_orphans
 from gql_imgproc.requests.notify import best_effort
 from gql_imgproc.runtime import Runtime
@@ -38,7 +38,6 @@ def periodic_tasks(runtime: Runtime) -> list[PeriodicTask]:
     sweep_s = SWEEP_SHARE * runtime.settings.sweep_seconds
     return [
         PeriodicTask("reconcile", reconcile, sweep_s),
-        PeriodicTask("retry", run_auto_retries, sweep_s),
         PeriodicTask("expiry", delete_expired_requests, CLEANUP_SECONDS),
         PeriodicTask("orphans", delete_orphans, CLEANUP_SECONDS),
     ]

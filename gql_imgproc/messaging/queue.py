@@ -23,7 +23,7 @@ from gql_imgproc.enums import Priority
 NAMESPACE = "dramatiq"
 #: One queue for each request priority, because message priorities have no effect within a Redis queue.
 IMAGE_QUEUES = {Priority.HIGH: "images-high", Priority.NORMAL: "images", Priority.LOW: "images-low"}
-#: Ingestion, finishing and webhooks, which must not wait behind images.
+#: Steps of requests' life cycles and webhooks, which must not wait behind images.
 CONTROL_QUEUE = "control"
 
 #: Time for which a message that left its queue still counts, because workers prefetch messages.
@@ -33,7 +33,7 @@ FRESH_SECONDS = 5.0
 WORKER_HEARTBEAT_TIMEOUT_S = 15
 _HEARTBEATS, _SENDER = f"{NAMESPACE}:__heartbeats__", "sender-"
 
-INGEST, FINISH, DELIVER = "ingest", "finish", "deliver"
+ADVANCE, DELIVER = "advance", "deliver"
 
 
 def work_actor_name(priority: Priority) -> str:
@@ -89,11 +89,9 @@ class Queue:
         for slot in slots:
             self._send(IMAGE_QUEUES[priority], work_actor_name(priority), request_id, slot)
 
-    def ingest(self, request_id: UUID) -> None:
-        self._send(CONTROL_QUEUE, INGEST, request_id)
-
-    def finish(self, request_id: UUID) -> None:
-        self._send(CONTROL_QUEUE, FINISH, request_id)
+    def advance(self, request_id: UUID) -> None:
+        """Enqueue the next step of a request's life cycle."""
+        self._send(CONTROL_QUEUE, ADVANCE, request_id)
 
     def deliver(self, delivery_id: UUID) -> None:
         self._send(CONTROL_QUEUE, DELIVER, delivery_id)

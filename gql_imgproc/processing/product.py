@@ -175,5 +175,5 @@ class ProductProcessor:
         runtime = self._runtime
         calls = [lambda: runtime.publisher.publish(snapshot.id, snapshot.to_event())]
         if not snapshot.pending_images:
-            calls.append(lambda: runtime.queue.finish(snapshot.id))
+            calls.append(lambda: runtime.queue.advance(snapshot.id))
         await best_effort(runtime, *calls)

@@ -1,33 +1,34 @@
-"""Commands on a request: cancel it, retry its failed images, delete it."""
+"""Commands on a request: cancel it, retry its failed images, delete it.
+
+A command sets the phase of the request and wakes a worker, which does the rest; the caller waits for it for a while.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from collections.abc import Callable
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from gql_imgproc.access import audit_log
-from gql_imgproc.enums import AuditAction, TerminationReason
+from gql_imgproc.enums import AuditAction, RequestPhase, TerminationReason
 from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFinal, RequestNotFound
 from gql_imgproc.ids import IdPrefix, encode_global_id
-from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS
-from gql_imgproc.requests.lifecycle import finish
 from gql_imgproc.requests.limits import quota_limits
-from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
+from gql_imgproc.requests.notify import best_effort, publish
 from gql_imgproc.requests.repository import queries, retry, transitions
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.requests.watch import watch
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
-from gql_imgproc.storage.paths import request_prefix
 
 log = logging.getLogger(__name__)
 
-#: How long `cancel` waits for a large request to finish before it returns.
-CANCEL_WAIT_SECONDS = 10
+#: How long a command waits for the workers before it returns, in seconds: a large request takes longer.
+WAIT_SECONDS = 10.0
+#: Interval between two looks at the request while a command waits, in seconds.
+POLL_SECONDS = 0.05
 
 
 async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
@@ -37,30 +38,23 @@ async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot
     """
 
     def stop(connection: Connection) -> Snapshot | None:
-        stopping = transitions.mark_stopping(connection, caller.tenant_id, request_id, TerminationReason.CANCELLED)
+        stopping = transitions.stop(connection, caller.tenant_id, request_id, TerminationReason.CANCELLED)
         if stopping:
-            audit_log.record_event(
-                connection, caller, AuditAction.REQUEST_CANCELLED, encode_global_id(IdPrefix.REQUEST, request_id)
-            )
+            _audit(connection, caller, AuditAction.REQUEST_CANCELLED, request_id)
         return stopping
 
     request = await runtime.db.write(stop) or await _get(runtime, caller, request_id)
     if request.status.is_terminal:
         raise RequestAlreadyFinal(request.status)
-    try:
-        async with asyncio.timeout(CANCEL_WAIT_SECONDS):
-            await finish(runtime, request_id)
-            async with aclosing(watch(runtime, caller.tenant_id, request_id)) as snapshots:
-                async for snapshot in snapshots:
-                    request = snapshot
-    except TimeoutError:
-        log.info("cancellation continues in the background", extra={"request": request_id})
-        await best_effort(runtime, lambda: runtime.queue.finish(request_id))
-    return request
+    await publish(runtime, request)
+    return await _advance(runtime, request, lambda current: current.status.is_terminal) or request
 
 
 async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
-    """Retries the failed images of a final request. Raises RequestNotFound, NothingToRetry or QuotaExceeded."""
+    """Retries the failed images of a final request. Raises RequestNotFound, NothingToRetry or QuotaExceeded.
+
+    The failed images of a very large request may not all be pending yet when this returns.
+    """
     limits = quota_limits(runtime.settings, caller)
     # The transaction may run again after a commit whose answer was lost.
     runs: list[Snapshot] = []
@@ -69,9 +63,7 @@ async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Sn
         retried = retry.start_retry(connection, caller.tenant_id, request_id, limits)
         if retried:
             runs.append(retried)
-            audit_log.record_event(
-                connection, caller, AuditAction.REQUEST_RETRIED, encode_global_id(IdPrefix.REQUEST, request_id)
-            )
+            _audit(connection, caller, AuditAction.REQUEST_RETRIED, request_id)
         return retried
 
     request = await runtime.db.write(start)
@@ -80,44 +72,70 @@ async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Sn
         if request.generation not in {run.generation for run in runs}:
             raise NothingToRetry
     await publish(runtime, request)
-    await enqueue_workers(runtime, request_id, request.priority)
-    if request.failed_images or request.cancelled_images:
-        # There may be more chunks to reset.
-        await best_effort(runtime, lambda: runtime.queue.finish(request_id))
-    return request
+    return await _advance(runtime, request, lambda current: current.phase is not RequestPhase.RETRYING) or request
 
 
 async def delete(runtime: Runtime, caller: Caller, request_id: UUID) -> None:
-    """Deletes a final request and everything it stored. Raises RequestNotFound or RequestNotFinal."""
+    """Deletes a final request and everything it stored. Raises RequestNotFound or RequestNotFinal.
+
+    Rows of a very large request may be left when this returns.
+    """
+    request = await start_deletion(runtime, caller, request_id)
+    if request is not None:
+        await _wait(runtime, request, lambda current: False)
+
+
+async def start_deletion(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot | None:
+    """Starts to delete a final request, and does not wait; None when it is deleted already.
+
+    Raises RequestNotFound or RequestNotFinal.
+    """
     # The transaction may run again after a commit whose answer was lost.
-    runs: list[bool] = []
+    runs: list[Snapshot] = []
 
-    def start(connection: Connection) -> bool:
-        deleted = transitions.start_deletion(connection, caller.tenant_id, request_id)
-        runs.append(deleted)
-        if deleted:
-            audit_log.record_event(
-                connection, caller, AuditAction.REQUEST_DELETED, encode_global_id(IdPrefix.REQUEST, request_id)
-            )
-        return deleted
+    def start(connection: Connection) -> Snapshot | None:
+        deleting = transitions.start_deletion(connection, caller.tenant_id, request_id)
+        if deleting:
+            runs.append(deleting)
+            _audit(connection, caller, AuditAction.REQUEST_DELETED, request_id)
+        return deleting
 
-    if not await runtime.db.write(start):
-        try:
-            raise RequestNotFinal((await _get(runtime, caller, request_id)).status)
-        except RequestNotFound:
-            # An earlier run of the transaction may have deleted a small request.
-            if not any(runs):
-                raise
-    await delete_chunks(runtime, caller.tenant_id, request_id)
+    request = await runtime.db.write(start)
+    if request is None:
+        request = await runtime.db.read(queries.get_request, caller.tenant_id, request_id)
+        if request is None:
+            if runs:
+                return None
+            raise RequestNotFound
+        if request.phase is not RequestPhase.DELETING:
+            raise RequestNotFinal(request.status)
+    await best_effort(runtime, lambda: runtime.queue.advance(request_id))
+    return request
 
 
-async def delete_chunks(runtime: Runtime, tenant_id: UUID, request_id: UUID) -> None:
-    """Finishes a deletion that was started."""
-    while await runtime.db.write(transitions.delete_chunk, tenant_id, request_id):  # noqa: ASYNC110 - see below
-        # Lets other writers acquire SQLite's lock between chunks.
-        await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-    # Rows are deleted first: objects without rows only take space, rows without objects would be wrong.
-    await runtime.storage.delete_prefix(request_prefix(request_id))
+def _audit(connection: Connection, caller: Caller, action: AuditAction, request_id: UUID) -> None:
+    audit_log.record_event(connection, caller, action, encode_global_id(IdPrefix.REQUEST, request_id))
+
+
+async def _advance(runtime: Runtime, request: Snapshot, is_reached: Callable[[Snapshot], bool]) -> Snapshot | None:
+    await best_effort(runtime, lambda: runtime.queue.advance(request.id))
+    return await _wait(runtime, request, is_reached)
+
+
+async def _wait(runtime: Runtime, seen: Snapshot, is_reached: Callable[[Snapshot], bool]) -> Snapshot | None:
+    """The request once the condition holds, or as it is after `WAIT_SECONDS`; None when it was deleted.
+
+    Polls the database: this also works without Redis, and a small request takes less than one interval of a watcher.
+    """
+    request: Snapshot | None = seen
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while request is not None and not is_reached(request):
+                await asyncio.sleep(POLL_SECONDS)
+                request = await runtime.db.read(queries.get_request, seen.tenant_id, seen.id)
+    except TimeoutError:
+        log.info("workers continue a command in the background", extra={"request": seen.id})
+    return request
 
 
 async def _get(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:

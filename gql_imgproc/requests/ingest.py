@@ -7,19 +7,18 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
-from uuid import UUID
 
 from gql_imgproc.csvfile.reader import ProductRow, read_rows
-from gql_imgproc.errors import InvalidCsv, LeaseLost, ObjectMissing, StorageError
-from gql_imgproc.metrics import LEASES_LOST
+from gql_imgproc.enums import RequestPhase
+from gql_imgproc.errors import InvalidCsv, ObjectMissing
 from gql_imgproc.requests.errors import CsvChanged
-from gql_imgproc.requests.lease import lease_request
 from gql_imgproc.requests.limits import accepted_csv_limits
-from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
+from gql_imgproc.requests.notify import enqueue_workers, publish
 from gql_imgproc.requests.repository import create, transitions
 from gql_imgproc.requests.repository.create import NewProduct
 from gql_imgproc.requests.repository.transitions import RequestLease
-from gql_imgproc.requests.trace_context import request_span
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.time_slice import TimeSlice
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.paths import input_key
 from gql_imgproc.storage.temporary_file import temporary_file
@@ -32,53 +31,40 @@ CHUNK_PRODUCTS = 2_000
 CHUNK_PAUSE_SECONDS = 0.002
 
 
-async def ingest(runtime: Runtime, request_id: UUID) -> None:
-    """Inserts the missing rows and wakes workers. Returns at once when another process holds the request's lease."""
-    try:
-        async with lease_request(runtime, request_id) as lease:
-            if lease is None:
-                return
-            if lease.request.needs_rows:
-                async with request_span(runtime, "ingest", request_id):
-                    await _insert_missing_rows(runtime, lease)
-    except LeaseLost:
-        LEASES_LOST.labels("ingestion").inc()
-        log.info("ingestion skipped: lease lost", extra={"request": request_id})
-        return
-    except StorageError as error:
-        log.warning("ingestion postponed until the next reconcile", extra={"request": request_id, "reason": str(error)})
-        return
-    # It may have been stopped meanwhile.
-    await best_effort(runtime, lambda: runtime.queue.finish(request_id))
+async def ingest(runtime: Runtime, lease: RequestLease, request: Snapshot, time_slice: TimeSlice) -> Snapshot | None:
+    """Inserts missing rows until the time slice is over; those of a stopping request as cancelled.
 
-
-async def _insert_missing_rows(runtime: Runtime, lease: RequestLease) -> None:
-    """Inserts all missing rows, or stops the request when its stored CSV cannot be read."""
-    request = lease.request
+    Stops the request when its stored CSV cannot be read.
+    """
     try:
         with temporary_file() as file:
             await runtime.storage.download(input_key(request.id), file)
-            await _insert_rows(runtime, lease, file)
+            return await _insert_rows(runtime, lease, request, file, time_slice)
     except (InvalidCsv, CsvChanged, ObjectMissing):
         log.exception("stored CSV cannot be read", extra={"request": request.id})
-        await runtime.db.write(transitions.mark_unreadable, lease)
+        return await runtime.db.write(transitions.mark_unreadable, lease)
 
 
-async def _insert_rows(runtime: Runtime, lease: RequestLease, file: BinaryIO) -> None:
-    request, lease_s = lease.request, runtime.settings.lease_seconds
+async def _insert_rows(
+    runtime: Runtime, lease: RequestLease, request: Snapshot, file: BinaryIO, time_slice: TimeSlice
+) -> Snapshot:
+    is_stopping = request.phase is RequestPhase.STOPPING
+    insert = create.insert_cancelled_chunk if is_stopping else create.insert_chunk
     first, end = request.ingested_products, request.total_products
     rows = await runtime.run_csv_io(_skip_rows, file, first)
     for start in range(first, end, CHUNK_PRODUCTS):
-        chunk = await runtime.run_csv_io(_read_products, rows, min(CHUNK_PRODUCTS, end - start))
-        if len(chunk) < min(CHUNK_PRODUCTS, end - start):
+        # One row more than there should be, at the end.
+        chunk = await runtime.run_csv_io(_read_products, rows, min(CHUNK_PRODUCTS, end - start + 1))
+        if len(chunk) != min(CHUNK_PRODUCTS, end - start):
             raise CsvChanged
-        snapshot = await runtime.db.write(create.insert_chunk, lease, chunk, lease_s)
-        await publish(runtime, snapshot)
-        if start == first:
+        request = await runtime.db.write(insert, lease, chunk)
+        await publish(runtime, request)
+        if start == first and not is_stopping:
             await enqueue_workers(runtime, request.id, request.priority)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
-    if await runtime.run_csv_io(_read_products, rows, 1):
-        raise CsvChanged
+        if await time_slice.is_over():
+            break
+    return request
 
 
 def read_chunk(file: BinaryIO, count: int) -> list[NewProduct]:

@@ -52,7 +52,7 @@ async def _renew_periodically(renew: Callable[[], Awaitable[bool]], lease_s: flo
 
 @asynccontextmanager
 async def lease_request(runtime: Runtime, request_id: UUID) -> AsyncIterator[RequestLease | None]:
-    """The lease of an open request, released after the block; None when another process holds it.
+    """The lease of a request with a next step, released after the block; None when another process has it.
 
     Cancels the block with LeaseLost when the lease is lost.
     """

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.enums import Priority, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.messaging.pubsub import Event
 
 
@@ -19,6 +19,8 @@ class Snapshot:
     id: UUID
     tenant_id: UUID
     status: RequestStatus
+    #: Internal: the API does not return it.
+    phase: RequestPhase
     priority: Priority
     generation: int
     sequence: int
@@ -49,11 +51,22 @@ class Snapshot:
 
     @property
     def needs_rows(self) -> bool:
-        """Whether rows of its CSV are not inserted yet."""
+        """Whether rows of its CSV are not inserted yet, and can be."""
         return (
             self.ingested_products < self.total_products
             and self.termination_reason is not TerminationReason.CSV_UNREADABLE
         )
+
+    @property
+    def has_step(self) -> bool:
+        """Whether a process can advance it now, as `has_step` in `database/tables.py`."""
+        match self.phase:
+            case RequestPhase.DONE:
+                return False
+            case RequestPhase.WORKING:
+                return not self.pending_images
+            case _:
+                return True
 
     @property
     def has_output(self) -> bool:
@@ -115,6 +128,7 @@ _CONVERTERS: dict[str, type[Any]] = {
     "id": UUID,
     "tenant_id": UUID,
     "status": RequestStatus,
+    "phase": RequestPhase,
     "priority": Priority,
     "termination_reason": TerminationReason,
     "failure_code": RequestFailureCode,

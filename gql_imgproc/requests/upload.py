@@ -173,8 +173,8 @@ async def _enqueue_first_work(runtime: Runtime, request: Snapshot, open_requests
     share = share_of(runtime.settings.window, open_requests)
     queue, slots = runtime.queue, range(min(request.ingested_products, share))
     calls: list[Callable[[], object]] = [lambda: queue.enqueue_work(request.id, request.priority, slots)]
-    if request.needs_rows:
-        calls.append(lambda: queue.ingest(request.id))
+    if request.has_step:
+        calls.append(lambda: queue.advance(request.id))
     await best_effort(runtime, *calls)
 
 

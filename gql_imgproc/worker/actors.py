@@ -9,10 +9,9 @@ import dramatiq
 
 from gql_imgproc import log
 from gql_imgproc.enums import Priority
-from gql_imgproc.messaging.queue import CONTROL_QUEUE, DELIVER, FINISH, IMAGE_QUEUES, INGEST, work_actor_name
+from gql_imgproc.messaging.queue import ADVANCE, CONTROL_QUEUE, DELIVER, IMAGE_QUEUES, work_actor_name
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import lifecycle
-from gql_imgproc.requests.ingest import ingest as run_ingest
 from gql_imgproc.settings import load
 from gql_imgproc.webhooks import delivery
 from gql_imgproc.worker.broker import make_broker
@@ -39,14 +38,9 @@ def control_actor(name: str) -> Callable[[Callable[[str], Awaitable[None]]], obj
     return dramatiq.actor(actor_name=name, queue_name=CONTROL_QUEUE, priority=CONTROL_PRIORITY)
 
 
-@control_actor(INGEST)
-async def ingest(request_id: str) -> None:
-    await run_ingest(middleware.runtime, UUID(request_id))
-
-
-@control_actor(FINISH)
-async def finish(request_id: str) -> None:
-    await lifecycle.finish(middleware.runtime, UUID(request_id))
+@control_actor(ADVANCE)
+async def advance(request_id: str) -> None:
+    await lifecycle.advance(middleware.runtime, UUID(request_id))
 
 
 @control_actor(DELIVER)

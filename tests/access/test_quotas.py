@@ -13,7 +13,7 @@ from gql_imgproc.access import quotas
 from gql_imgproc.access.quotas import Limits, QuotaItem, QuotaUsage
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests, tenants
-from gql_imgproc.enums import Quota, RequestStatus, TerminationReason
+from gql_imgproc.enums import Quota, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.errors import QuotaExceeded
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.repository import retry, transitions, work_queries
@@ -23,11 +23,14 @@ from tests.support.scenarios import (
     DONE,
     FAILED,
     acquire_lease,
+    cancel_all,
     claim_product,
+    delete_all,
     finish,
     get_snapshot,
     given_request,
     record,
+    reopen_all,
     try_claim,
 )
 
@@ -116,7 +119,7 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     record(database, held, 1, FAILED)
     record(database, claim_product(database, request_id), 0, DONE)
     assert stored() == 800
-    finish(database, get_snapshot(database, request_id), RequestStatus.COMPLETED_WITH_ERRORS)
+    finish(database, request_id, RequestStatus.COMPLETED_WITH_ERRORS)
     assert stored() == 800
 
     # Neither a new request nor a retry fits.
@@ -130,14 +133,18 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     # After a retry without limits,
     database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
     assert stored() == 800
+    reopen_all(database, request_id)
+    assert stored() == 800
     record(database, claim_product(database, request_id), 0, DONE)
     assert stored() == 1200
-    finish(database, get_snapshot(database, request_id), RequestStatus.COMPLETED)
+    finish(database, request_id, RequestStatus.COMPLETED)
     assert stored() == 1200
     other = given_tenant(database, "other")
     assert not database.write_now(transitions.start_deletion, other, request_id)
     assert stored() == 1200
     assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
+    assert stored() == 1200
+    delete_all(database, request_id)
     assert stored() == 0
     given_request(database, 1, limits=limits)
 
@@ -198,13 +205,12 @@ def test_open_requests_of_a_tenant_are_read_through_an_index(database: Database)
 def test_stopping_request_counts_until_it_is_final(database: Database) -> None:
     limits = Limits(open_requests=1)
     request_id = given_request(database, 1, limits=limits)
-    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     with pytest.raises(QuotaExceeded):
         given_request(database, 1, limits=limits)
-    held = acquire_lease(database, request_id, lease_s=0)
-    database.write_now(transitions.cancel_chunk, held)
-    assert finish(database, get_snapshot(database, request_id), RequestStatus.CANCELLED)
+    database.write_now(transitions.release, cancel_all(database, request_id))
+    assert finish(database, request_id, RequestStatus.CANCELLED)
 
     given_request(database, 1, limits=limits)
 
@@ -224,9 +230,9 @@ def test_retry_counts_all_its_images_from_the_first_chunk_on(
     with pytest.raises(QuotaExceeded):
         start_retry(ended[1])
     holder = acquire_lease(database, ended[0])
-    while database.write_now(retry.reset_chunk, holder):
+    while database.write_now(retry.reopen_chunk, holder).phase is RequestPhase.RETRYING:
         assert read_usage(database, limits).pending_images == QuotaItem(5, 8)
-    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
+    database.write_now(transitions.stop, DEFAULT_TENANT, ended[0], TerminationReason.CANCELLED)
     assert read_usage(database, limits).pending_images == QuotaItem(5, 8)
 
 
@@ -235,5 +241,5 @@ def given_failed(database: Database, number: int) -> UUID:
     request_id = given_request(database, *[1] * number)
     for _ in range(number):
         state = record(database, claim_product(database, request_id), 0, FAILED)
-    assert finish(database, state, RequestStatus.FAILED) is not None
+    assert finish(database, state.id, RequestStatus.FAILED) is not None
     return request_id

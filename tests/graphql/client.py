@@ -17,6 +17,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.web.app import create_app
 from gql_imgproc.web.http_limits import Http
 from gql_imgproc.web.server import uvicorn_config
+from tests.support.services import advance_in_background
 
 
 class Api:
@@ -86,6 +87,7 @@ async def open_api(
     """A client of the application in this process; without `listening`, as another ASGI server would start it."""
     app = create_app(resolve_introspection(settings) if listening else settings, anonymous=anonymous)
     async with app.router.lifespan_context(app):
+        advance_in_background(app.state.runtime)
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
             yield Api(client, app)
@@ -102,6 +104,7 @@ async def serve_api(
     """The application behind the real server; yields `HOST:PORT` and the application."""
     app = create_app(resolve_introspection(settings), loopback_only=loopback_only, anonymous=anonymous)
     async with serve_app(app, http) as host:
+        advance_in_background(app.state.runtime)
         yield host, app
 
 

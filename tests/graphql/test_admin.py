@@ -271,7 +271,7 @@ async def given_events(api: Api, admin: str) -> tuple[str, str]:
         await execute(api, admin, mutation % name, id=id)
     failed_id = given_request(db, 1, webhook_url="https://x.example/hook?key=secret")
     state = record(db, claim_product(db, failed_id), 0, FAILED)
-    finish(db, state, RequestStatus.FAILED)
+    finish(db, state.id, RequestStatus.FAILED)
     failed = encode_global_id(IdPrefix.REQUEST, failed_id)
     for name in ("resendWebhook", "retryFailedImages"):
         await execute(api, admin, mutation % name, id=failed)
@@ -333,7 +333,8 @@ async def test_audit_log_has_actions_of_the_service_and_the_command_line(api: Ap
     request_id = given_request(db, 1)
     with pytest.raises(RequestNotFinal):
         await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
-    finish(db, record(db, claim_product(db, request_id), 0, DONE), RequestStatus.COMPLETED)
+    record(db, claim_product(db, request_id), 0, DONE)
+    finish(db, request_id, RequestStatus.COMPLETED)
     await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
     await signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, "me"))
     shop = await tenants.create(db, "me", "shop")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import RequestStatus
@@ -14,7 +14,7 @@ from gql_imgproc.graphql.types.inputs import clean_filename
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id, new_id
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api
-from tests.support.scenarios import FAILED, claim_product, given_request, record
+from tests.support.scenarios import FAILED, claim_product, finish, given_request, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a.jpg\n"
 UPLOADED = (
@@ -260,8 +260,7 @@ async def test_retry_queues_failed_images_again(api: Api) -> None:
     record(db, claim_product(db, request_id), 0, FAILED)
     id = encode_global_id(IdPrefix.REQUEST, request_id)
     early = await mutate(api, "retryFailedImages", id)
-    final = update(requests).where(requests.c.id == request_id).values(status=RequestStatus.FAILED)
-    db.write_now(lambda connection: connection.execute(final))
+    finish(db, request_id, RequestStatus.FAILED)
 
     retried = await mutate(
         api, "retryFailedImages", id, "... on RetryFailedImagesSuccess { request { status failedImages } }"

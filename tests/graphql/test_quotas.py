@@ -104,7 +104,7 @@ async def test_retry_counts_as_an_open_request(settings: Settings) -> None:
         product = claim_product(db, final)
         record(db, product, 0, DONE)
         record(db, product, 1, FAILED)
-        finish(db, get_snapshot(db, final), RequestStatus.COMPLETED_WITH_ERRORS)
+        finish(db, final, RequestStatus.COMPLETED_WITH_ERRORS)
         given_request(db, 1)
 
         query = f"mutation($id: ID!) {{ retryFailedImages(input: {{id: $id}}) {{ {EXCEEDED} }} }}".replace(

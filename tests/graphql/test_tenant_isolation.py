@@ -252,7 +252,7 @@ async def given_tenant_data(runtime: Any, tenant_id: UUID) -> TenantData:
         snapshot = record(database, claim_product(database, request_id), 0, DONE)
         if is_final:
             snapshot = record(database, claim_product(database, request_id), 0, FAILED)
-            assert finish(database, snapshot, RequestStatus.COMPLETED_WITH_ERRORS) is not None
+            assert finish(database, snapshot.id, RequestStatus.COMPLETED_WITH_ERRORS) is not None
             await storage.put(output_key(request_id, "output-1.csv"), MARK.encode(), "text/csv")
         name = f"{new_id().hex}-1.jpg"
         await storage.put(image_key(request_id, name), MARK.encode(), "image/jpeg")

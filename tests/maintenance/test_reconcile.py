@@ -60,7 +60,7 @@ async def test_stopping_request_is_finished_after_its_message_was_lost(
     url = image_host.add("/a.jpg", jpeg(1))
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
-    await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    await runtime.db.write(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     flush(settings)
 
     await reconcile(runtime)

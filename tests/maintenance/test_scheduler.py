@@ -18,17 +18,18 @@ from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.maintenance import retention
-from gql_imgproc.maintenance.reconcile import run_auto_retries
+from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.maintenance.scheduler import CLEANUP_SECONDS, PeriodicTask, run_as_leader, run_periodic_tasks
 from gql_imgproc.processing.worker_pool import drain
 from gql_imgproc.requests import commands
+from gql_imgproc.requests.lifecycle import advance
 from gql_imgproc.requests.repository import claims, queries, transitions, work_queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, input_key, object_name, output_key
 from tests.support.api_clients import ANYBODY
-from tests.support.services import ImageHost, jpeg, upload, work_all
+from tests.support.services import ImageHost, advance_in_background, background_work, jpeg, upload, work_all
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -63,7 +64,7 @@ async def test_all_periodic_tasks_run(runtime: Runtime) -> None:
     run_periodic_tasks(runtime)
 
     async with asyncio.timeout(30):
-        while set(runtime.leader_locks.stats()) != {"reconcile", "retry", "expiry", "orphans"}:  # noqa: ASYNC110 - polls Redis
+        while set(runtime.leader_locks.stats()) != {"reconcile", "expiry", "orphans"}:  # noqa: ASYNC110 - polls Redis
             await asyncio.sleep(0.01)
 
 
@@ -80,7 +81,8 @@ async def test_retryable_failures_get_three_automatic_retries(
         await work_all(runtime)
         final = await read_state(runtime, request_id)
         assert (final.status, final.failed_images) == (RequestStatus.FAILED, 2)
-        started.append(await run_auto_retries(runtime))
+        await reconcile(runtime)
+        started.append((await read_state(runtime, request_id)).generation - final.generation)
 
     # Three attempts per round; a URL that answers 404 is requested only once.
     assert started == [1, 1, 1, 0, 0, 0]
@@ -88,6 +90,7 @@ async def test_retryable_failures_get_three_automatic_retries(
     assert image_host.requests.count("/gone.jpg") == 1
 
     # The thirteenth response is the image.
+    advance_in_background(runtime)
     await commands.retry_failed(runtime, ANYBODY, request_id)
     await work_all(runtime)
     final = await read_state(runtime, request_id)
@@ -108,6 +111,9 @@ async def test_finished_request_is_deleted_after_its_retention(
     assert await retention.delete_expired_requests(runtime) == 0
     runtime.settings = settings.model_copy(update={"retention_days": 1.5})
     assert await retention.delete_expired_requests(runtime) == 1
+    assert await retention.delete_expired_requests(runtime) == 0
+    await advance(runtime, old)
+    await background_work(runtime)
 
     exists = await runtime.db.read(
         lambda connection: [

@@ -28,7 +28,7 @@ def test_messages_are_counted_per_request_and_queued_by_priority(queue: Queue) -
     queue.enqueue_work(high, Priority.HIGH, [0, 1])
     queue.enqueue_work(other, Priority.NORMAL, [0, 3, 7])
     queue.enqueue_work(other, Priority.LOW, [1])
-    queue.ingest(other)
+    queue.advance(other)
 
     assert queue.census() == Census(
         defaultdict(set, {high: {0, 1}, other: {0, 1, 3, 7}}), Counter({("ingest", other): 1})
@@ -37,7 +37,7 @@ def test_messages_are_counted_per_request_and_queued_by_priority(queue: Queue) -
 
 
 def test_senders_are_not_counted_as_workers(queue: Queue, redis_url: str) -> None:
-    queue.ingest(new_id())
+    queue.advance(new_id())
     assert queue.count_workers() == 0
 
     broker = RedisBroker(client=connect(redis_url), middleware=[], namespace=NAMESPACE)  # type: ignore[no-untyped-call]
@@ -51,8 +51,8 @@ def test_senders_are_not_counted_as_workers(queue: Queue, redis_url: str) -> Non
 def test_message_carries_its_trace(queue: Queue) -> None:
     traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
     with tracing.use_context(traceparent):
-        queue.ingest(new_id())
-    queue.ingest(new_id())
+        queue.advance(new_id())
+    queue.advance(new_id())
 
     messages = queue._redis.hvals(f"{NAMESPACE}:{CONTROL_QUEUE}.msgs")
 

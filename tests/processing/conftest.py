@@ -1,5 +1,5 @@
 """Fixtures: settings, a runtime, an image host."""
 
-from tests.support.services import image_host, runtime, settings
+from tests.support.services import control_worker, image_host, runtime, settings
 
-__all__ = ["image_host", "runtime", "settings"]
+__all__ = ["control_worker", "image_host", "runtime", "settings"]

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -20,8 +21,9 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.messaging import queue as queues
 from gql_imgproc.processing.worker_pool import drain
-from gql_imgproc.requests import commands, ingest, lifecycle
-from gql_imgproc.requests.repository import claims, queries, transitions, webhook_outbox
+from gql_imgproc.requests import commands, lifecycle
+from gql_imgproc.requests.repository import claims, queries, retry, transitions, webhook_outbox
+from gql_imgproc.requests.repository.work_queries import count_claimable
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import anonymous_caller
@@ -47,6 +49,11 @@ async def read_state(runtime: Runtime, request_id: Any) -> Snapshot:
     found = await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id)
     assert found is not None
     return found
+
+
+async def retry_failed(runtime: Runtime, request_id: UUID) -> None:
+    """Starts a retry, which no worker advances yet."""
+    assert await runtime.db.write(retry.start_retry, DEFAULT_TENANT, request_id) is not None
 
 
 async def request_ids(runtime: Runtime) -> list[Any]:
@@ -83,6 +90,7 @@ async def test_upload_is_accepted_when_the_answer_to_its_commit_is_lost(
     assert await runtime.storage.list_keys("requests/") == [input_key(result.snapshot.id)]
 
 
+@pytest.mark.usefixtures("control_worker")
 async def test_upload_is_complete_when_its_caller_disconnects_during_the_commit(runtime: Runtime) -> None:
     dialect = runtime.db._writer.dialect
     commit, committing, may_commit = dialect.do_commit, threading.Event(), threading.Event()
@@ -114,8 +122,7 @@ async def test_request_fails_when_its_stored_csv_was_changed_or_deleted(runtime:
     else:
         await runtime.storage.put(input_key(request_id), stored, "text/csv")
 
-    await ingest.ingest(runtime, request_id)
-    await lifecycle.finish(runtime, request_id)
+    await lifecycle.advance(runtime, request_id)
 
     ended = await read_state(runtime, request_id)
     assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
@@ -141,11 +148,10 @@ async def test_stopping_request_fails_when_its_stored_csv_is_missing(
 ) -> None:
     """Promise P1. Ingesting and finishing once enqueued each other without end."""
     request_id = (await upload(runtime, rows(600))).snapshot.id
-    await runtime.db.write(transitions.mark_stopping, DEFAULT_TENANT, request_id, reason)
+    await runtime.db.write(transitions.stop, DEFAULT_TENANT, request_id, reason)
     await runtime.storage.delete(input_key(request_id))
 
-    await ingest.ingest(runtime, request_id)
-    await lifecycle.finish(runtime, request_id)
+    await lifecycle.advance(runtime, request_id)
 
     ended = await read_state(runtime, request_id)
     assert (ended.status, ended.failure_code) == (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
@@ -153,27 +159,32 @@ async def test_stopping_request_fails_when_its_stored_csv_is_missing(
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-async def test_finish_that_found_the_lease_taken_is_enqueued_again(
+async def test_request_is_finished_by_the_process_that_had_the_lease_when_its_last_image_was_recorded(
     runtime: Runtime, settings: Settings, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that answers an early `finish` may have the request's lease just when the last image completes."""
-    url = image_host.add("/a.jpg", jpeg(1))
+    """The message that the last image sends finds the lease taken, and is the only one."""
+    # Given a process that inserts the last rows,
+    csv = HEADER + "".join(f"{n},P,{image_host.add(f'/{n}.jpg', jpeg(n))}\n" for n in range(1, 4))
+    monkeypatch.setattr("gql_imgproc.requests.upload.FIRST_CHUNK_PRODUCTS", 2)
+    request_id = (await upload(runtime, csv)).snapshot.id
+    do_steps = lifecycle._do_steps
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
-    end = lifecycle._finish_leased
-
-    async def end_after_last_image(*arguments: Any) -> Snapshot | None:
-        ended = await end(*arguments)
-        await drain(runtime, request_id)
-        await lifecycle.finish(runtime, request_id)
+    # when all images are recorded before it releases the lease,
+    async def record_all(*arguments: Any, **options: Any) -> None:
+        await do_steps(*arguments, **options)
+        while not flushed and await runtime.db.read(count_claimable, request_id, 1):
+            await drain(runtime, request_id)
+        await lifecycle.advance(runtime, request_id)
         flush(settings)
-        return ended
+        flushed.append(await read_state(runtime, request_id))
 
-    monkeypatch.setattr(lifecycle, "_finish_leased", end_after_last_image)
-    await lifecycle.finish(runtime, request_id)
+    flushed: list[Snapshot] = []
+    monkeypatch.setattr(lifecycle, "_do_steps", record_all)
+    await lifecycle.advance(runtime, request_id)
 
-    assert not (await read_state(runtime, request_id)).pending_images
-    assert (await runtime.run_blocking(runtime.queue.census)).control == {(queues.FINISH, request_id): 1}
+    # then it finishes the request.
+    assert (flushed[0].status, flushed[0].pending_images) == (RequestStatus.PROCESSING, 0)
+    assert (await read_state(runtime, request_id)).status is RequestStatus.COMPLETED
 
 
 async def test_deadline_of_a_retried_request_counts_from_the_retry(runtime: Runtime, image_host: ImageHost) -> None:
@@ -183,7 +194,7 @@ async def test_deadline_of_a_retried_request_counts_from_the_retry(runtime: Runt
     await runtime.db.write(lambda connection: connection.execute(update(requests).values(created_at=long_ago)))
     image_host.add("/late.jpg", jpeg(1))
 
-    await commands.retry_failed(runtime, ANYBODY, request_id)
+    await retry_failed(runtime, request_id)
     await reconcile(runtime)
     await work_all(runtime)
 
@@ -229,25 +240,20 @@ async def test_request_never_has_more_messages_than_the_window(runtime: Runtime)
     request_id = (await upload(runtime, rows(3000))).snapshot.id
     assert runtime.queue.census().images == {request_id: set(range(32))}
 
-    await ingest.ingest(runtime, request_id)
+    await lifecycle.advance(runtime, request_id)
 
     assert runtime.queue.census().images == {request_id: set(range(32))}
     assert (await read_state(runtime, request_id)).ingested_products == 3000
 
 
-async def test_reconcile_does_not_duplicate_control_messages(runtime: Runtime, settings: Settings) -> None:
-    interrupted = (await upload(runtime, rows(2501))).snapshot.id
-    stopped = (await upload(runtime, rows(1), webhook_url="http://127.0.0.1:9/hook")).snapshot.id
-    await commands.cancel(runtime, ANYBODY, stopped)
-    flush(settings)
+async def test_reconcile_sends_no_message_for_a_request_that_a_process_advances(runtime: Runtime) -> None:
+    request_id = (await upload(runtime, rows(2501))).snapshot.id
+    sent = runtime.queue.lengths()["control"]
+    assert await runtime.db.write(transitions.acquire, request_id, 60) is not None
 
-    for _ in range(5):
-        await reconcile(runtime)
+    await reconcile(runtime)
 
-    control = runtime.queue.census().control
-    assert sorted(control.values()) == [1, 1]
-    assert ("ingest", interrupted) in control
-    assert runtime.queue.lengths()["control"] == 2
+    assert runtime.queue.lengths()["control"] == sent
 
 
 async def test_foreign_message_does_not_stop_reconcile(runtime: Runtime, settings: Settings) -> None:
@@ -282,9 +288,9 @@ async def test_worker_that_was_suspended_during_a_retry_does_not_change_its_outp
     await is_suspended.wait()
     # Its lease expires, and another process finishes the request and its retry.
     await runtime.db.write(lambda connection: connection.execute(update(requests).values(lease_until=now_plus(0))))
-    await lifecycle.finish(runtime, request_id)
+    await lifecycle.advance(runtime, request_id)
     image_host.add("/late.jpg", jpeg(1))
-    await commands.retry_failed(runtime, ANYBODY, request_id)
+    await retry_failed(runtime, request_id)
     await work_all(runtime)
     done = await read_state(runtime, request_id)
     assert (done.status, done.generation) == (RequestStatus.COMPLETED, 2)

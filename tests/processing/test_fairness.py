@@ -110,7 +110,7 @@ async def test_slots_of_a_finished_request_go_to_the_other_requests_of_its_tenan
 
     # They fail, since no CSV was stored for them; a failed request is finished, too.
     for each in short:
-        await lifecycle.finish(runtime, each)
+        await lifecycle.advance(runtime, each)
     assert all(read_request(runtime, each).status.is_terminal for each in short)
 
     # This needs no reconcile.

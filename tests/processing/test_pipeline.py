@@ -18,14 +18,14 @@ from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, InvalidCsv, UploadT
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import commands
-from gql_imgproc.requests.ingest import ingest
+from gql_imgproc.requests.lifecycle import advance
 from gql_imgproc.requests.repository import claims, queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.paths import image_key, input_key, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
-from tests.support.services import ImageHost, jpeg, upload, work_all
+from tests.support.services import ImageHost, background_work, jpeg, upload, work_all
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -137,7 +137,7 @@ async def test_retry_after_of_a_host_is_limited_to_ten_minutes(
     image_host.retry_after = retry_after
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{busy}\n")).snapshot.id
-    await ingest(runtime, request_id)
+    await advance(runtime, request_id)
 
     await worker_pool.drain(runtime, request_id)
 
@@ -225,7 +225,7 @@ async def test_large_upload_is_ingested_in_chunks(runtime: Runtime) -> None:
     assert result.snapshot.ingested_products == 250
     assert runtime.queue.lengths()["control"] == 1
 
-    await ingest(runtime, result.snapshot.id)
+    await advance(runtime, result.snapshot.id)
 
     positions = await runtime.db.read(
         lambda connection: connection.execute(select(products.c.position).order_by(products.c.position)).scalars().all()
@@ -247,6 +247,7 @@ async def test_concurrent_uploads_with_one_idempotency_key_create_one_request(
     assert await runtime.storage.list_keys("requests/") == [input_key(results[0].snapshot.id)]
 
 
+@pytest.mark.usefixtures("control_worker")
 async def test_cancel_keeps_completed_images_and_writes_the_output(runtime: Runtime, image_host: ImageHost) -> None:
     urls = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3)]
 
@@ -265,6 +266,7 @@ async def test_cancel_keeps_completed_images_and_writes_the_output(runtime: Runt
     assert_counters_equal_rows(runtime.db, request_id)
 
 
+@pytest.mark.usefixtures("control_worker")
 async def test_retry_of_failed_images_rewrites_the_output(runtime: Runtime, image_host: ImageHost) -> None:
     valid = image_host.add("/valid.jpg", jpeg(1))
     late = f"{image_host.url}/late.jpg"
@@ -286,6 +288,7 @@ async def test_retry_of_failed_images_rewrites_the_output(runtime: Runtime, imag
     assert_counters_equal_rows(runtime.db, request_id)
 
 
+@pytest.mark.usefixtures("control_worker")
 async def test_delete_removes_rows_and_objects(runtime: Runtime, image_host: ImageHost) -> None:
     url = image_host.add("/a.jpg", jpeg(1))
 
@@ -294,6 +297,7 @@ async def test_delete_removes_rows_and_objects(runtime: Runtime, image_host: Ima
     assert len(await runtime.storage.list_keys("requests/")) == 3
 
     await commands.delete(runtime, ANYBODY, request_id)
+    await background_work(runtime)
 
     assert await runtime.storage.list_keys("requests/") == []
     assert await read_rows(runtime, images) == []

@@ -22,7 +22,7 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.api_key import parse_api_key
 from gql_imgproc.security.scopes import Scope
 from tests.support.api_clients import ANYBODY
-from tests.support.services import ImageHost, jpeg, upload, work_all
+from tests.support.services import ImageHost, background_work, jpeg, upload, work_all
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -41,6 +41,7 @@ def lost_commits() -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("control_worker")
 async def test_retry_and_delete_are_idempotent_after_lost_commit(runtime: Runtime, image_host: ImageHost) -> None:
     url = f"{image_host.url}/late.jpg"
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{url}"\n')).snapshot.id
@@ -56,6 +57,7 @@ async def test_retry_and_delete_are_idempotent_after_lost_commit(runtime: Runtim
 
     with lost_commits():
         await commands.delete(runtime, ANYBODY, request_id)
+        await background_work(runtime)
     assert await runtime.storage.list_keys("requests/") == []
     with lost_commits(), pytest.raises(RequestNotFound):
         await commands.delete(runtime, ANYBODY, request_id)

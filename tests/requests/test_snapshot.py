@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.enums import Priority, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.ids import new_id
 from gql_imgproc.requests.snapshot import Snapshot
 
@@ -16,6 +16,7 @@ OPEN = Snapshot(
     id=new_id(),
     tenant_id=new_id(),
     status=RequestStatus.PROCESSING,
+    phase=RequestPhase.WORKING,
     priority=Priority.NORMAL,
     generation=1,
     sequence=7,
@@ -47,6 +48,7 @@ OPEN = Snapshot(
 FINAL = replace(
     OPEN,
     status=RequestStatus.FAILED,
+    phase=RequestPhase.DONE,
     termination_reason=TerminationReason.DEADLINE,
     failure_code=RequestFailureCode.DEADLINE,
     completed_at=AT,

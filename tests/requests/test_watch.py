@@ -14,7 +14,7 @@ from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import watch
-from gql_imgproc.requests.lifecycle import finish
+from gql_imgproc.requests.lifecycle import advance
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
@@ -52,7 +52,7 @@ async def test_watcher_receives_current_newer_and_final_snapshots(runtime: Runti
     for _ in range(5):
         await worker_pool.drain(runtime, request_id)
         await asyncio.sleep(0.02)
-    await finish(runtime, request_id)
+    await advance(runtime, request_id)
 
     states = await asyncio.wait_for(watcher, 10)
 
@@ -68,7 +68,7 @@ async def test_watcher_receives_current_newer_and_final_snapshots(runtime: Runti
 async def test_watcher_of_a_final_request_receives_one_snapshot(runtime: Runtime, image_host: ImageHost) -> None:
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
     await worker_pool.drain(runtime, request_id)
-    await finish(runtime, request_id)
+    await advance(runtime, request_id)
 
     states = await asyncio.wait_for(watched(runtime, request_id), 5)
 
@@ -89,7 +89,7 @@ async def test_watcher_polls_the_database_after_lost_events(
     await until(lambda: runtime.hub.is_connected)
     monkeypatch.setattr(runtime.publisher, "publish", lambda topic, event: None)
     await worker_pool.drain(runtime, request_id)
-    await finish(runtime, request_id)
+    await advance(runtime, request_id)
 
     states = await asyncio.wait_for(watcher, 5)
 
@@ -109,7 +109,7 @@ async def test_watcher_survives_a_closed_redis_connection(
     await until(lambda: not runtime.hub.is_connected)
     await worker_pool.drain(runtime, request_id)
     await until(lambda: runtime.hub.is_connected)
-    await finish(runtime, request_id)
+    await advance(runtime, request_id)
 
     states = await asyncio.wait_for(watcher, 10)
 

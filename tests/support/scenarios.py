@@ -7,10 +7,10 @@ from uuid import UUID
 
 from gql_imgproc.access.quotas import Limits
 from gql_imgproc.database.engine import Database
-from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, RequestStatus
+from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, RequestPhase, RequestStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.requests.repository import claims, create, queries, transitions
+from gql_imgproc.requests.repository import cancel, claims, create, delete, queries, retry, transitions
 from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
@@ -70,11 +70,38 @@ def acquire_lease(database: Database, request_id: UUID, lease_s: float = 60) -> 
     return lease
 
 
-def finish(database: Database, seen: Snapshot, status: RequestStatus, **values: Any) -> Snapshot | None:
-    """Finishes a request in the state that was seen."""
+def finish(database: Database, request_id: UUID, status: RequestStatus, **values: Any) -> Snapshot | None:
+    """Finishes a request without pending images; None when there are some."""
     final = FinalState(status, **({"failure_code": None, "output_name": "output-1.csv"} | values))
-    lease = acquire_lease(database, seen.id, lease_s=0)
-    return database.write_now(transitions.finish, lease, seen, final)
+    lease = database.write_now(transitions.acquire, request_id, 0)
+    if lease is None:
+        return None
+    database.write_now(transitions.start_finishing, lease)
+    return database.write_now(transitions.finish, lease, final)
+
+
+def cancel_all(database: Database, request_id: UUID) -> RequestLease:
+    """Cancels the pending images of a stopping request; it is FINISHING then. Returns the lease."""
+    lease = acquire_lease(database, request_id)
+    while database.write_now(cancel.cancel_chunk, lease).phase is RequestPhase.STOPPING:
+        pass
+    return lease
+
+
+def reopen_all(database: Database, request_id: UUID) -> Snapshot:
+    """Reopens the images of a request that is being retried."""
+    lease = acquire_lease(database, request_id)
+    while (request := database.write_now(retry.reopen_chunk, lease)).phase is RequestPhase.RETRYING:
+        pass
+    database.write_now(transitions.release, lease)
+    return request
+
+
+def delete_all(database: Database, request_id: UUID) -> None:
+    """Deletes the rows of a request that is being deleted."""
+    lease = acquire_lease(database, request_id)
+    while not database.write_now(delete.delete_chunk, lease):
+        pass
 
 
 def get_snapshot(database: Database, request_id: UUID) -> Snapshot:

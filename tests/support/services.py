@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from uuid import UUID
 
 import pytest
 from PIL import Image
@@ -15,8 +18,8 @@ from PIL import Image
 from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing import worker_pool
-from gql_imgproc.requests import ingest, lifecycle
-from gql_imgproc.requests.repository.work_queries import count_claimable, list_open_requests
+from gql_imgproc.requests import lifecycle
+from gql_imgproc.requests.repository.work_queries import count_claimable, list_unfinished
 from gql_imgproc.requests.upload import CsvUpload, UploadResult, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
@@ -123,18 +126,42 @@ async def upload(runtime: Runtime, csv: str | bytes, caller: Caller = ANYBODY, *
 
 
 async def work_all(runtime: Runtime) -> None:
-    """Does the work of the workers for all open requests, without messages, until nothing is left to do."""
+    """Does the work of the workers for all unfinished requests, without messages, until nothing is left to do."""
     while True:
-        before = [(opened.request.id, opened.request.sequence) for opened in await _list_open(runtime)]
+        before = await _list_unfinished(runtime)
         for request_id, _ in before:
-            await ingest.ingest(runtime, request_id)
-            await lifecycle.finish(runtime, request_id)
+            await lifecycle.advance(runtime, request_id)
             while await runtime.db.read(count_claimable, request_id, 1):
                 await worker_pool.drain(runtime, request_id)
-            await lifecycle.finish(runtime, request_id)
-        if before == [(opened.request.id, opened.request.sequence) for opened in await _list_open(runtime)]:
+            await lifecycle.advance(runtime, request_id)
+        await background_work(runtime)
+        if before == await _list_unfinished(runtime):
             return
 
 
-async def _list_open(runtime: Runtime) -> list[Any]:
-    return await runtime.db.read(list_open_requests, None, 100)
+async def background_work(runtime: Runtime) -> None:
+    """Waits until the process has nothing to do in the background."""
+    while runtime.background._tasks:
+        await asyncio.gather(*runtime.background._tasks.values(), return_exceptions=True)
+
+
+async def _list_unfinished(runtime: Runtime) -> list[tuple[UUID, int]]:
+    found = await runtime.db.read(list_unfinished, None, 100)
+    return [(unfinished.request.id, unfinished.request.sequence) for unfinished in found]
+
+
+def advance_in_background(runtime: Runtime) -> None:
+    """Makes this process a worker for `advance`: a message is handled at once, instead of being sent."""
+    loop = asyncio.get_running_loop()
+
+    def handle(request_id: UUID) -> None:
+        subject, step = ("advance", request_id), partial(lifecycle.advance, runtime, request_id)
+        loop.call_soon_threadsafe(runtime.background.start, subject, step)
+
+    runtime.queue.advance = handle  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def control_worker(runtime: Runtime) -> None:
+    """A worker in this process that advances requests."""
+    advance_in_background(runtime)

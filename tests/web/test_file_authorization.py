@@ -32,7 +32,7 @@ async def given_end(api: Api, tenant_id: UUID = DEFAULT_TENANT) -> tuple[UUID, s
     db, storage = api.runtime.db, api.runtime.storage
     request_id = given_request(db, 1, tenant_id=tenant_id)
     state = record(db, claim_product(db, request_id), 0, DONE)
-    assert finish(db, state, RequestStatus.COMPLETED) is not None
+    assert finish(db, state.id, RequestStatus.COMPLETED) is not None
     await storage.put(output_key(request_id, "output-1.csv"), b"S. No.\r\n", "text/csv")
     name = f"{request_id.hex}-1.jpg"
     await storage.put(image_key(request_id, name), b"image", "image/jpeg")

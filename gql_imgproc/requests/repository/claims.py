@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import BindParameter, Connection, bindparam, case, exists, func, null, select, update
 
-from gql_imgproc.database.tables import OPEN, images, is_open, products, requests
+from gql_imgproc.database.tables import OPEN, images, is_claiming, products, requests
 from gql_imgproc.database.types import now, now_plus, seconds_since
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
 from gql_imgproc.errors import ImageErrorCode, LeaseLost
@@ -82,8 +82,7 @@ _open_siblings = (
 )
 _OPEN = select(requests.c.options, requests.c.priority, requests.c.status, _open_siblings.label("open_requests")).where(
     requests.c.id == bindparam("request"),
-    is_open,
-    requests.c.termination_reason.is_(None),
+    is_claiming,
 )
 
 _NEXT = (
@@ -112,18 +111,6 @@ _COUNT_ATTEMPTS = (
     .values(attempts=images.c.attempts + 1)
     .returning(images.c.id, images.c.position, images.c.attempts, images.c.crashes)
 )
-_START = (
-    update(requests)
-    .where(requests.c.id == bindparam("request"), requests.c.status == RequestStatus.PENDING)
-    .values(
-        status=RequestStatus.PROCESSING,
-        started_at=now(),
-        updated_at=now(),
-        rate_sampled_at=now(),
-        sequence=requests.c.sequence + 1,
-    )
-    .returning(*SNAPSHOT_COLUMNS)
-)
 
 
 def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> ClaimedProduct | None:
@@ -140,8 +127,7 @@ def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> C
         transitions.plan_cleanup(connection, request_id)
     started = None
     if request.status is RequestStatus.PENDING:
-        row = connection.execute(_START, {"request": request_id}).one_or_none()
-        started = to_snapshot(row) if row else None
+        started = transitions.start(connection, request_id)
     return ClaimedProduct(
         product_id=product.id,
         request_id=request_id,
@@ -240,11 +226,7 @@ _new_images = _request_finished - requests.c.rate_sampled_images
 _rate_due = seconds_since(requests.c.rate_sampled_at) >= RATE_SAMPLE_SECONDS
 _REQUEST = (
     update(requests)
-    .where(
-        requests.c.id == bindparam("request"),
-        requests.c.status == RequestStatus.PROCESSING,
-        requests.c.termination_reason.is_(None),
-    )
+    .where(requests.c.id == bindparam("request"), is_claiming)
     .values(
         processed_images=requests.c.processed_images + _DONE,
         failed_images=requests.c.failed_images + _FAILED,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from gql_imgproc.access import quotas
 from gql_imgproc.database.bulk_insert import bulk_insert
 from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.database.types import now, now_plus, seconds_since
-from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestStatus
+from gql_imgproc.database.types import now, seconds_since
+from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestPhase, RequestStatus
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import new_id
+from gql_imgproc.requests.repository import transitions
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
-from gql_imgproc.requests.repository.transitions import RequestLease, lease_terms
+from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: How long a repeated idempotency key returns the first request.
@@ -77,6 +81,7 @@ def insert_first_chunk(
         .values(
             **{name: getattr(new, name) for name in NewRequest.__slots__},
             status=RequestStatus.PENDING,
+            phase=RequestPhase.WORKING if len(chunk) == new.total_products else RequestPhase.INGESTING,
             ingested_products=len(chunk),
             lease_until=now(),
             created_at=now(),
@@ -84,38 +89,49 @@ def insert_first_chunk(
         )
         .returning(*SNAPSHOT_COLUMNS)
     ).one()
-    _insert_products(connection, new.tenant_id, new.id, chunk)
+    _insert_products(connection, new.tenant_id, new.id, chunk, is_cancelled=False)
     return to_snapshot(row)
 
 
-def insert_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[NewProduct], lease_s: float) -> Snapshot:
-    """Inserts the next rows of the CSV after the previous chunk, and renews the lease.
+def insert_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[NewProduct]) -> Snapshot:
+    """Inserts the next rows of the CSV after the previous chunk; the request is WORKING when these were the last ones.
 
-    Raises LeaseLost before anything is written.
+    Raises LeaseLost, which must roll the transaction back.
     """
-    start = chunk[0].position
-    row = connection.execute(
-        update(requests)
-        .where(
-            *lease_terms(lease),
-            requests.c.ingested_products == start,
-            requests.c.total_products >= start + len(chunk),
-        )
-        .values(
-            ingested_products=start + len(chunk),
-            lease_until=now_plus(lease_s),
-            sequence=requests.c.sequence + 1,
-            updated_at=now(),
-        )
-        .returning(*SNAPSHOT_COLUMNS)
-    ).one_or_none()
-    if row is None:
-        raise LeaseLost
-    _insert_products(connection, lease.request.tenant_id, lease.request.id, chunk)
-    return to_snapshot(row)
+    with _conflicts_as_lost_lease():
+        _insert_products(connection, lease.request.tenant_id, lease.request.id, chunk, is_cancelled=False)
+    # Last, as in every transaction: recorders wait for the request's row.
+    return transitions.add_ingested(connection, lease, RequestPhase.INGESTING, _positions(chunk))
 
 
-def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, chunk: Sequence[NewProduct]) -> None:
+def insert_cancelled_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[NewProduct]) -> Snapshot:
+    """Inserts the next rows of the CSV of a stopping request, as cancelled products.
+
+    Raises LeaseLost, which must roll the transaction back.
+    """
+    with _conflicts_as_lost_lease():
+        _insert_products(connection, lease.request.tenant_id, lease.request.id, chunk, is_cancelled=True)
+    cancelled_images = sum(len(product.image_urls) for product in chunk)
+    return transitions.add_ingested(connection, lease, RequestPhase.STOPPING, _positions(chunk), cancelled_images)
+
+
+def _positions(chunk: Sequence[NewProduct]) -> range:
+    return range(chunk[0].position, chunk[0].position + len(chunk))
+
+
+@contextmanager
+def _conflicts_as_lost_lease() -> Iterator[None]:
+    """Raises LeaseLost when another process has inserted the same rows."""
+    try:
+        yield
+    except (IntegrityError, psycopg.errors.IntegrityError):
+        # COPY does not go through SQLAlchemy.
+        raise LeaseLost from None
+
+
+def _insert_products(
+    connection: Connection, tenant_id: UUID, request_id: UUID, chunk: Sequence[NewProduct], *, is_cancelled: bool
+) -> None:
     rows = [(new_id(), product) for product in chunk]
     created_at = connection.execute(select(now())).scalar_one()
     bulk_insert(
@@ -130,9 +146,10 @@ def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, 
                 "serial_number": product.serial_number,
                 "product_name": product.product_name,
                 "input_image_urls": list(product.image_urls),
-                "status": ProductStatus.PENDING,
+                "status": ProductStatus.CANCELLED if is_cancelled else ProductStatus.PENDING,
                 "total_images": len(product.image_urls),
-                "due_at": created_at,
+                "cancelled_images": len(product.image_urls) if is_cancelled else 0,
+                "due_at": None if is_cancelled else created_at,
                 "created_at": created_at,
                 "updated_at": created_at,
             }
@@ -148,7 +165,7 @@ def _insert_products(connection: Connection, tenant_id: UUID, request_id: UUID, 
                 "request_id": request_id,
                 "product_id": product_id,
                 "position": position,
-                "status": ImageStatus.PENDING,
+                "status": ImageStatus.CANCELLED if is_cancelled else ImageStatus.PENDING,
             }
             for product_id, product in rows
             for position in range(len(product.image_urls))

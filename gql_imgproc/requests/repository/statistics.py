@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from gql_imgproc.database.tables import OPEN, is_open, products, requests
+from gql_imgproc.database.tables import OPEN, is_claiming, is_not_done, is_open, products, requests
 from gql_imgproc.database.types import now, seconds_since
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.requests.repository import webhook_outbox
@@ -43,12 +43,12 @@ _OPEN = (
         func.sum(_pending_images).label("images"),
         func.max(seconds_since(requests.c.updated_at)).label("idle_s"),
     )
-    .where(is_open)
+    .where(is_not_done, is_open)
     .group_by(requests.c.status)
 )
 _oldest = (
     select(requests.c.id)
-    .where(is_open, requests.c.termination_reason.is_(None))
+    .where(is_not_done, is_claiming)
     .order_by(requests.c.id)
     .limit(bindparam("max_requests"))
     .subquery()

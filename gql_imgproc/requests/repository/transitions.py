@@ -1,44 +1,50 @@
-"""SQL that changes the state of a request: its lease, stopping, finishing, deletion.
+"""Every UPDATE of a request's state: its phase, status, lease and reason to stop.
 
-    insert_first_chunk ──> PENDING ──first claim──> PROCESSING ──finish──> COMPLETED | COMPLETED_WITH_ERRORS
-                              │                       │    ^                | FAILED | CANCELLED
-                              └────mark_stopping──────┘    │                            │
-                                         │                 └────────start_retry─────────┤
-                                         v                                              v
-                        termination_reason is set;                          start_deletion, delete_chunk:
-                        cancel_chunk until nothing is pending, then finish  the rows are gone
+    insert_first_chunk
+        │
+        ├───────────┐          ┌──────────────start_retry────────────────┐
+        v           v          v                                         │
+    INGESTING ──> WORKING <── RETRYING                                   │
+        │           │  │         │                                       │
+        │           │  └─────────┼──start_finishing──> FINISHING ──────> DONE ──> DELETING ──> gone
+        │           │            │                      │    ^   finish    start_    delete_
+        └───────────┴────stop────┴──────────────────────┘    │              deletion  request
+                          │                                  │
+                          └──────> STOPPING ──add_cancelled──┘
 
-Besides `status`, a row says what a process has to do next: insert products (`ingested_products < total_products`),
-reset failed images for a retry (`retry_scope`), stop (`termination_reason`) or delete (`deletion_started_at`). One
-process at a time does this, under the request's lease. A final status changes only by a retry. See also `create` and
-`retry`.
+INGESTING leads to WORKING with the last row (`add_ingested`), RETRYING with the last image (`add_reopened`), or back to
+INGESTING if rows are missing. Workers claim in these three phases only. The phase is internal; the API returns the
+status: PENDING until the first claim (`start`), then PROCESSING, final in DONE and DELETING.
+
+Each transition names the phase that it leaves in its WHERE clause. A transition that returns None, or raises LeaseLost
+and so rolls back the rows that were changed with it, lost to another one: the caller reads the request again. One
+process at a time advances a request, under its lease; commands of the API need no lease. The other columns of a step
+say how far it is: `ingested_products`, `retry_scope` and `retry_cursor`, `termination_reason`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, false, func, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, false, func, null, or_, update
 
 from gql_imgproc.access import quotas
-from gql_imgproc.database.tables import images, is_failed_for_now, is_open, products, requests
+from gql_imgproc.database.tables import CLAIMING, has_step, images, is_failed_for_now, requests
 from gql_imgproc.database.types import now, now_plus
-from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, RetryScope, TerminationReason
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.requests.repository import webhook_outbox
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 
-#: Products cancelled in one transaction: few enough to release SQLite's write lock soon.
-CANCEL_CHUNK_PRODUCTS = 500
-#: Products deleted in one transaction, with their images.
-DELETE_CHUNK_PRODUCTS = 500
 #: Delay after the end of a request, or after a lost lease, until its objects are compared with its rows. Objects that
 #: were stored before are then past their grace time, and late workers have stopped.
 CLEANUP_DELAY_SECONDS = 660.0
+#: The phases that a request can be stopped in.
+STOPPABLE = (*CLAIMING, RequestPhase.FINISHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +69,25 @@ class FinalState:
     retry_after_s: float = 0
 
 
-def lease_terms(lease: RequestLease) -> tuple[ColumnElement[bool], ...]:
-    """WHERE terms of every write under the lease."""
-    return requests.c.id == lease.request.id, requests.c.lease_token == lease.token, is_open
+@dataclass(frozen=True, slots=True)
+class ReopenedChunk:
+    """Counts of what a chunk of a retry reopened, and where the next chunk starts; no scope: it was the last one."""
+
+    failed_images: int
+    cancelled_images: int
+    failed_products: int
+    next_scope: RetryScope | None
+    next_cursor: UUID | None
+
+
+# --- The lease.
 
 
 def acquire(connection: Connection, request_id: UUID, lease_s: float) -> RequestLease | None:
-    """Acquires the lease of an open request; None when another process holds it, or the request is final."""
+    """Acquires the lease of a request with a next step; None when there is none, or another process has the lease."""
     row = connection.execute(
         update(requests)
-        .where(requests.c.id == request_id, requests.c.lease_until <= now(), is_open)
+        .where(requests.c.id == request_id, requests.c.lease_until <= now(), has_step)
         .values(lease_until=now_plus(lease_s), lease_token=requests.c.lease_token + 1)
         .returning(*SNAPSHOT_COLUMNS, requests.c.lease_token)
     ).one_or_none()
@@ -81,132 +96,116 @@ def acquire(connection: Connection, request_id: UUID, lease_s: float) -> Request
 
 def renew(connection: Connection, lease: RequestLease, lease_s: float) -> bool:
     """False when the lease is lost. It is not lost by finishing the request."""
-    same_lease = requests.c.id == lease.request.id, requests.c.lease_token == lease.token
-    return connection.execute(update(requests).where(*same_lease).values(lease_until=now_plus(lease_s))).rowcount == 1
+    renewed = connection.execute(update(requests).where(*_owned(lease)).values(lease_until=now_plus(lease_s))).rowcount
+    return renewed == 1
 
 
 def release(connection: Connection, lease: RequestLease) -> None:
-    connection.execute(update(requests).where(*lease_terms(lease)).values(lease_until=now()))
+    connection.execute(update(requests).where(*_owned(lease)).values(lease_until=now()))
 
 
-def mark_stopping(
-    connection: Connection, tenant_id: UUID, request_id: UUID, reason: TerminationReason
-) -> Snapshot | None:
+def owned(lease: RequestLease, *phases: RequestPhase) -> tuple[ColumnElement[bool], ...]:
+    """WHERE terms of every write under the lease, which is made in one of these phases only."""
+    return *_owned(lease), requests.c.phase.in_(phases)
+
+
+def _owned(lease: RequestLease) -> tuple[ColumnElement[bool], ...]:
+    return requests.c.id == lease.request.id, requests.c.lease_token == lease.token
+
+
+# --- Ingesting and working.
+
+
+def start(connection: Connection, request_id: UUID) -> Snapshot | None:
+    """Records the first claim; None when the request has started."""
+    not_started = requests.c.id == request_id, requests.c.status == RequestStatus.PENDING
+    return _set(connection, *not_started, status=RequestStatus.PROCESSING, started_at=now(), rate_sampled_at=now())
+
+
+def add_ingested(
+    connection: Connection, lease: RequestLease, phase: RequestPhase, rows: range, cancelled_images: int = 0
+) -> Snapshot:
+    """Records that rows were inserted, in INGESTING or, as cancelled ones, in STOPPING. Raises LeaseLost."""
+    is_next = requests.c.ingested_products == rows.start, requests.c.total_products >= rows.stop
+    is_last = requests.c.total_products == rows.stop
+    working = case((is_last, RequestPhase.WORKING), else_=RequestPhase.INGESTING)
+    return _set_or_lose(
+        connection,
+        *owned(lease, phase),
+        *is_next,
+        phase=working if phase is RequestPhase.INGESTING else phase,
+        ingested_products=rows.stop,
+        cancelled_images=requests.c.cancelled_images + cancelled_images,
+    )
+
+
+def start_finishing(connection: Connection, lease: RequestLease) -> Snapshot | None:
+    """Ends the phase WORKING of a request without pending images."""
+    return _set(connection, *owned(lease, RequestPhase.WORKING), has_step, phase=RequestPhase.FINISHING)
+
+
+# --- Stopping.
+
+
+def stop(connection: Connection, tenant_id: UUID, request_id: UUID, reason: TerminationReason) -> Snapshot | None:
     """Stops claims and results of the request from now on; None when it is final or already stopping."""
-    row = connection.execute(
-        update(requests)
-        .where(*request_of_tenant(tenant_id, request_id), is_open, requests.c.termination_reason.is_(None))
-        .values(termination_reason=reason, sequence=requests.c.sequence + 1, updated_at=now())
-        .returning(*SNAPSHOT_COLUMNS)
-    ).one_or_none()
-    return to_snapshot(row) if row else None
+    stoppable = *request_of_tenant(tenant_id, request_id), requests.c.phase.in_(STOPPABLE)
+    return _set(connection, *stoppable, phase=RequestPhase.STOPPING, termination_reason=reason)
 
 
 def mark_unreadable(connection: Connection, lease: RequestLease) -> Snapshot | None:
     """Stops a request whose stored CSV cannot be read, even if it is already stopping for another reason.
 
-    With any other reason the missing rows are inserted first, which is impossible here. None when the lease is lost.
+    With any other reason the missing rows are inserted first, which is impossible here.
     """
-    row = connection.execute(
-        update(requests)
-        .where(*lease_terms(lease), requests.c.termination_reason.is_distinct_from(TerminationReason.CSV_UNREADABLE))
-        .values(termination_reason=TerminationReason.CSV_UNREADABLE, sequence=requests.c.sequence + 1, updated_at=now())
-        .returning(*SNAPSHOT_COLUMNS)
-    ).one_or_none()
-    return to_snapshot(row) if row else None
-
-
-def cancel_chunk(connection: Connection, lease: RequestLease) -> bool:
-    """Cancels the pending images of some products of a stopping request; False when no product was pending.
-
-    Raises LeaseLost, which must roll the transaction back.
-    """
-    pending_products = (
-        select(products.c.id)
-        .where(products.c.request_id == lease.request.id, products.c.due_at.is_not(None))
-        .order_by(products.c.position)
-        .limit(CANCEL_CHUNK_PRODUCTS)
-        .with_for_update()
+    return _set(
+        connection,
+        *owned(lease, RequestPhase.INGESTING, RequestPhase.STOPPING),
+        phase=RequestPhase.STOPPING,
+        termination_reason=TerminationReason.CSV_UNREADABLE,
     )
-    product_ids = connection.scalars(pending_products).all()
-    if not product_ids:
-        return False
-    cancelled_images = _cancel_products(connection, product_ids)
-    updated = connection.execute(
-        update(requests)
-        .where(*lease_terms(lease), requests.c.termination_reason.is_not(None))
-        .values(
-            cancelled_images=requests.c.cancelled_images + cancelled_images,
-            sequence=requests.c.sequence + 1,
-            updated_at=now(),
-        )
-    ).rowcount
-    if not updated:
-        raise LeaseLost
-    return True
 
 
-def _cancel_products(connection: Connection, product_ids: Sequence[UUID]) -> int:
-    """The number of images cancelled."""
-    connection.execute(
-        update(products)
-        .where(products.c.id.in_(product_ids))
-        .values(
-            status=ProductStatus.CANCELLED,
-            cancelled_images=products.c.total_images - products.c.processed_images - products.c.failed_images,
-            due_at=None,
-            lease_token=products.c.lease_token + 1,
-            updated_at=now(),
-        )
-    )
-    return connection.execute(
-        update(images)
-        .where(images.c.product_id.in_(product_ids), images.c.status == ImageStatus.PENDING)
-        .values(status=ImageStatus.CANCELLED)
-    ).rowcount
-
-
-def finish(connection: Connection, lease: RequestLease, seen: Snapshot, final: FinalState) -> Snapshot | None:
-    """Sets the final status and plans the webhook, in one transaction.
-
-    None, and nothing is written, when the lease is lost or the request has changed since it was `seen`: it was stopped
-    meanwhile, or has pending images.
-    """
-    finished_images = requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images
-    is_complete = (
+def add_cancelled(connection: Connection, lease: RequestLease, cancelled_images: int, *, is_last: bool) -> Snapshot:
+    """Records that images were cancelled; after the last ones, the request can finish. Raises LeaseLost."""
+    is_complete = or_(
         requests.c.ingested_products == requests.c.total_products,
-        finished_images == requests.c.total_images,
+        requests.c.termination_reason == TerminationReason.CSV_UNREADABLE,
     )
-    row = connection.execute(
-        update(requests)
-        .where(
-            *lease_terms(lease),
-            requests.c.termination_reason.is_not_distinct_from(seen.termination_reason),
-            # A request that is stopping does not wait for the rest of a retry.
-            or_(requests.c.retry_scope.is_(None), requests.c.termination_reason.is_not(None)),
-            *(is_complete if final.failure_code is not RequestFailureCode.CSV_UNREADABLE else ()),
-        )
-        .values(
-            status=final.status,
-            failure_code=final.failure_code,
-            output_name=final.output_name,
-            retry_at=case((_is_retryable(final), now_plus(final.retry_after_s)), else_=null()),
-            cleanup_at=now_plus(CLEANUP_DELAY_SECONDS),
-            completed_at=now(),
-            updated_at=now(),
-            images_per_second=None,
-            retry_scope=None,
-            retry_cursor=None,
-            sequence=requests.c.sequence + 1,
-        )
-        .returning(*SNAPSHOT_COLUMNS)
-    ).one_or_none()
-    if row is None:
+    finishing = case((is_complete, RequestPhase.FINISHING), else_=RequestPhase.STOPPING)
+    return _set_or_lose(
+        connection,
+        *owned(lease, RequestPhase.STOPPING),
+        phase=finishing if is_last else RequestPhase.STOPPING,
+        cancelled_images=requests.c.cancelled_images + cancelled_images,
+    )
+
+
+# --- The end.
+
+
+def finish(connection: Connection, lease: RequestLease, final: FinalState) -> Snapshot | None:
+    """Sets the final status and plans the webhook, in one transaction; None when the request was stopped meanwhile."""
+    request = _set(
+        connection,
+        *owned(lease, RequestPhase.FINISHING),
+        phase=RequestPhase.DONE,
+        status=final.status,
+        failure_code=final.failure_code,
+        output_name=final.output_name,
+        retry_at=case((_is_retryable(final), now_plus(final.retry_after_s)), else_=null()),
+        cleanup_at=now_plus(CLEANUP_DELAY_SECONDS),
+        completed_at=now(),
+        images_per_second=None,
+        retry_scope=None,
+        retry_cursor=None,
+    )
+    if request is None:
         return None
-    if row.webhook_url:
-        webhook_outbox.insert(connection, row.id, row.generation)
-    quotas.add_stored_bytes(connection, row.tenant_id, row.output_bytes)
-    return to_snapshot(row)
+    if request.webhook_url:
+        webhook_outbox.insert(connection, request.id, request.generation)
+    quotas.add_stored_bytes(connection, request.tenant_id, request.output_bytes)
+    return request
 
 
 def _is_retryable(final: FinalState) -> ColumnElement[bool]:
@@ -218,41 +217,6 @@ def _is_retryable(final: FinalState) -> ColumnElement[bool]:
         return false()
     has_temporary_failure = exists().where(images.c.request_id == requests.c.id, is_failed_for_now)
     return and_(requests.c.auto_retries < final.max_auto_retries, has_temporary_failure)
-
-
-def start_deletion(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
-    """Starts to delete a final request with its products, images and deliveries; False when it is open or not found.
-
-    A small request is deleted at once. `delete_chunk` deletes the rest of a larger one, now or after an interruption.
-    """
-    started = connection.execute(
-        update(requests)
-        .where(*request_of_tenant(tenant_id, request_id), ~is_open)
-        .values(deletion_started_at=now(), retry_at=None)
-    ).rowcount
-    if started:
-        delete_chunk(connection, tenant_id, request_id)
-    return started == 1
-
-
-def delete_chunk(connection: Connection, tenant_id: UUID, request_id: UUID) -> bool:
-    """Deletes some products of a request whose deletion was started, and the request with the last ones.
-
-    True while products are left.
-    """
-    of_request = select(products.c.id).where(products.c.request_id == request_id, products.c.tenant_id == tenant_id)
-    product_ids = connection.scalars(of_request.limit(DELETE_CHUNK_PRODUCTS)).all()
-    connection.execute(delete(products).where(products.c.id.in_(product_ids)))
-    if len(product_ids) == DELETE_CHUNK_PRODUCTS:
-        return True
-    freed_bytes = connection.execute(
-        delete(requests)
-        .where(*request_of_tenant(tenant_id, request_id), requests.c.deletion_started_at.is_not(None))
-        .returning(requests.c.output_bytes)
-    ).scalar_one_or_none()
-    if freed_bytes is not None:
-        quotas.add_stored_bytes(connection, tenant_id, -freed_bytes)
-    return False
 
 
 def plan_cleanup(connection: Connection, request_id: UUID) -> None:
@@ -272,3 +236,88 @@ def end_cleanup(connection: Connection, request_id: UUID, seen_at: datetime, rec
     next_at = null() if recheck_s is None else now_plus(recheck_s)
     same_plan = requests.c.id == request_id, requests.c.cleanup_at <= seen_at
     connection.execute(update(requests).where(*same_plan).values(cleanup_at=next_at))
+
+
+# --- Retry.
+
+
+def start_retry(connection: Connection, request_id: UUID, scope: RetryScope) -> Snapshot | None:
+    """Opens a final request again. The images in scope are reopened in chunks."""
+    is_automatic = scope is RetryScope.TEMPORARY
+    return _set(
+        connection,
+        requests.c.id == request_id,
+        requests.c.phase == RequestPhase.DONE,
+        phase=RequestPhase.RETRYING,
+        status=RequestStatus.PROCESSING,
+        retry_scope=scope,
+        retry_cursor=None,
+        generation=requests.c.generation + 1,
+        termination_reason=None,
+        failure_code=None,
+        completed_at=None,
+        retry_at=None,
+        auto_retries=requests.c.auto_retries + 1 if is_automatic else 0,
+        retried_at=now(),
+        rate_sampled_at=now(),
+        rate_sampled_images=requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images,
+        **_NEW_LEASE,
+    )
+
+
+def add_reopened(connection: Connection, lease: RequestLease, chunk: ReopenedChunk) -> Snapshot:
+    """Records that images were reopened; after the last ones, the request is as any other. Raises LeaseLost."""
+    is_complete = requests.c.ingested_products == requests.c.total_products
+    opened = case((is_complete, RequestPhase.WORKING), else_=RequestPhase.INGESTING)
+    return _set_or_lose(
+        connection,
+        *owned(lease, RequestPhase.RETRYING),
+        phase=opened if chunk.next_scope is None else RequestPhase.RETRYING,
+        retry_scope=chunk.next_scope,
+        retry_cursor=chunk.next_cursor,
+        failed_images=requests.c.failed_images - chunk.failed_images,
+        cancelled_images=requests.c.cancelled_images - chunk.cancelled_images,
+        failed_products=requests.c.failed_products - chunk.failed_products,
+        rate_sampled_images=requests.c.rate_sampled_images - chunk.failed_images - chunk.cancelled_images,
+    )
+
+
+# --- Deletion.
+
+
+def start_deletion(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
+    """Starts to delete a final request with its products, images and deliveries; a deletion is always completed."""
+    done = *request_of_tenant(tenant_id, request_id), requests.c.phase == RequestPhase.DONE
+    return _set(connection, *done, phase=RequestPhase.DELETING, retry_at=None, **_NEW_LEASE)
+
+
+def delete_request(connection: Connection, lease: RequestLease) -> None:
+    """Deletes the row of a request whose products are deleted. Raises LeaseLost."""
+    freed_bytes = connection.execute(
+        delete(requests).where(*owned(lease, RequestPhase.DELETING)).returning(requests.c.output_bytes)
+    ).scalar_one_or_none()
+    if freed_bytes is None:
+        raise LeaseLost
+    quotas.add_stored_bytes(connection, lease.request.tenant_id, -freed_bytes)
+
+
+#: The process that finished the request may have died with its lease.
+_NEW_LEASE: dict[str, Any] = {"lease_until": now(), "lease_token": requests.c.lease_token + 1}
+
+
+def _set(connection: Connection, *where: ColumnElement[bool], **values: Any) -> Snapshot | None:
+    """Changes one request. Watchers order its states by the sequence."""
+    row = connection.execute(
+        update(requests)
+        .where(*where)
+        .values(sequence=requests.c.sequence + 1, updated_at=now(), **values)
+        .returning(*SNAPSHOT_COLUMNS)
+    ).one_or_none()
+    return to_snapshot(row) if row else None
+
+
+def _set_or_lose(connection: Connection, *where: ColumnElement[bool], **values: Any) -> Snapshot:
+    request = _set(connection, *where, **values)
+    if request is None:
+        raise LeaseLost
+    return request

@@ -9,17 +9,17 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
-from gql_imgproc.database.tables import OPEN, images, is_open, products, requests
+from gql_imgproc.database.tables import OPEN, images, is_not_done, is_open, products, requests
 from gql_imgproc.database.types import now, now_plus, seconds_since
-from gql_imgproc.enums import ImageStatus, Priority
+from gql_imgproc.enums import ImageStatus, Priority, RequestPhase
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_key, object_name
 
 
 @dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """An open request, for reconcile."""
+class UnfinishedRequest:
+    """A request that is not DONE, for reconcile."""
 
     request: Snapshot
     #: Whether no process holds its lease.
@@ -28,21 +28,23 @@ class OpenRequest:
     age_s: float
 
 
-def list_open_requests(connection: Connection, after: UUID | None, limit: int) -> list[OpenRequest]:
-    """Open requests after an ID, in the order of their IDs."""
+def list_unfinished(connection: Connection, after: UUID | None, limit: int) -> list[UnfinishedRequest]:
+    """Requests that are not DONE after an ID, in the order of their IDs."""
     statement = (
         select(
             *SNAPSHOT_COLUMNS,
             (requests.c.lease_until <= now()).label("is_lease_free"),
             seconds_since(func.coalesce(requests.c.retried_at, requests.c.created_at)).label("age_s"),
         )
-        .where(is_open)
+        .where(is_not_done)
         .order_by(requests.c.id)
         .limit(limit)
     )
     if after is not None:
         statement = statement.where(requests.c.id > after)
-    return [OpenRequest(to_snapshot(row), bool(row.is_lease_free), row.age_s) for row in connection.execute(statement)]
+    return [
+        UnfinishedRequest(to_snapshot(row), bool(row.is_lease_free), row.age_s) for row in connection.execute(statement)
+    ]
 
 
 def count_claimable(connection: Connection, request_id: UUID, limit: int) -> int:
@@ -70,17 +72,11 @@ def list_open_of_tenant(connection: Connection, tenant_id: UUID, limit: int) -> 
     return [(row.id, row.priority) for row in connection.execute(statement.order_by(requests.c.id).limit(limit))]
 
 
-def list_deleting(connection: Connection, idle_s: float, limit: int) -> list[tuple[UUID, UUID]]:
-    """Tenant and ID of requests whose deletion was started at least `idle_s` ago and may have been interrupted."""
-    statement = select(requests.c.tenant_id, requests.c.id).where(requests.c.deletion_started_at <= now_plus(-idle_s))
-    return [(row.tenant_id, row.id) for row in connection.execute(statement.limit(limit))]
-
-
 def list_expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:
     """Tenant and ID of requests that finished at least `retention_s` ago, oldest first."""
     statement = (
         select(requests.c.tenant_id, requests.c.id)
-        .where(requests.c.completed_at <= now_plus(-retention_s), ~is_open)
+        .where(requests.c.completed_at <= now_plus(-retention_s), requests.c.phase == RequestPhase.DONE)
         .order_by(requests.c.completed_at)
         .limit(limit)
     )

@@ -10,21 +10,31 @@ from sqlalchemy import Column, Connection, select
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products
-from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.enums import (
+    ImageStatus,
+    ProductStatus,
+    RequestFailureCode,
+    RequestPhase,
+    RequestStatus,
+    TerminationReason,
+)
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.requests.repository import claims, retry, transitions
+from gql_imgproc.requests.repository import cancel, claims, retry, transitions
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import (
     DONE,
     FAILED,
     acquire_lease,
+    cancel_all,
     claim_product,
+    delete_all,
     finish,
     get_snapshot,
     given_request,
     record,
+    reopen_all,
     try_claim,
 )
 
@@ -83,9 +93,8 @@ def test_worker_keeps_its_lease_after_recording_the_last_image(database: Databas
 
     assert try_claim(database, request_id) is None
     assert_counters_equal_rows(database, request_id)
-    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
-    held = acquire_lease(database, request_id)
-    assert database.write_now(transitions.cancel_chunk, held)
+    database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    cancel_all(database, request_id)
     assert not database.write_now(claims.renew_lease, stopped, 60)
 
 
@@ -134,15 +143,13 @@ def test_stopping_request_refuses_claims_and_results(database: Database) -> None
     request_id = given_request(database, 1, 1)
     held = claim_product(database, request_id)
 
-    assert database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    assert database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     assert try_claim(database, request_id) is None
     with pytest.raises(LeaseLost):
         record(database, held, 0, DONE)
     assert_counters_equal_rows(database, request_id)
-    assert (
-        database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED) is None
-    )
+    assert database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED) is None
 
 
 def test_cancelling_changes_pending_images_only(database: Database) -> None:
@@ -150,11 +157,12 @@ def test_cancelling_changes_pending_images_only(database: Database) -> None:
     record(database, claim_product(database, request_id), 0, DONE)
     done = claim_product(database, request_id)
     record(database, done, 0, DONE)
-    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
-    held = acquire_lease(database, request_id)
-    assert database.write_now(transitions.cancel_chunk, held)
-    assert not database.write_now(transitions.cancel_chunk, held)
+    held = cancel_all(database, request_id)
+    # The request is FINISHING now.
+    with pytest.raises(LeaseLost):
+        database.write_now(cancel.cancel_chunk, held)
 
     statuses = read_column(database, products.c.status)
     assert statuses == [ProductStatus.CANCELLED, ProductStatus.COMPLETED, ProductStatus.CANCELLED]
@@ -165,15 +173,17 @@ def test_final_status_is_set_once(database: Database) -> None:
     """Promise P4: of two processes, one finishes a request; none finishes a request with pending images."""
     request_id = given_request(database, 1)
     held = claim_product(database, request_id)
-    unfinished = get_snapshot(database, request_id)
 
-    assert finish(database, unfinished, RequestStatus.COMPLETED) is None
-    state = record(database, held, 0, DONE)
+    assert finish(database, request_id, RequestStatus.COMPLETED) is None
+    record(database, held, 0, DONE)
     slow, quick = acquire_lease(database, request_id, lease_s=0), acquire_lease(database, request_id)
     end = FinalState(RequestStatus.COMPLETED, None, "output-3.csv")
-    assert database.write_now(transitions.finish, slow, state, end) is None
-    assert database.write_now(transitions.finish, quick, state, end) is not None
-    assert database.write_now(transitions.finish, quick, state, end) is None
+    assert database.write_now(transitions.start_finishing, slow) is None
+    assert database.write_now(transitions.finish, quick, end) is None
+    assert database.write_now(transitions.start_finishing, quick) is not None
+    assert database.write_now(transitions.finish, slow, end) is None
+    assert database.write_now(transitions.finish, quick, end) is not None
+    assert database.write_now(transitions.finish, quick, end) is None
     final = get_snapshot(database, request_id)
     assert (final.status, final.output_name) == (RequestStatus.COMPLETED, "output-3.csv")
 
@@ -184,11 +194,11 @@ def test_retry_resets_failed_images_only(database: Database) -> None:
     record(database, mixed, 0, DONE)
     record(database, mixed, 1, FAILED)
     state = record(database, claim_product(database, request_id), 0, DONE)
-    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS)
+    finish(database, state.id, RequestStatus.COMPLETED_WITH_ERRORS)
 
-    reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
+    assert database.write_now(retry.start_retry, DEFAULT_TENANT, request_id) is not None
+    reopened = reopen_all(database, request_id)
 
-    assert reopened is not None
     assert (reopened.status, reopened.generation) == (RequestStatus.PROCESSING, 2)
     assert (reopened.processed_images, reopened.failed_images, reopened.failed_products) == (2, 0, 0)
     assert_counters_equal_rows(database, request_id)
@@ -207,8 +217,9 @@ def test_deletion_removes_a_final_request_and_refuses_an_open_one(database: Data
     state = record(database, claim_product(database, request_id), 0, DONE)
 
     assert not database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
-    finish(database, state, RequestStatus.COMPLETED)
+    finish(database, state.id, RequestStatus.COMPLETED)
     assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
+    delete_all(database, request_id)
 
     left = database.read_now(lambda connection: connection.execute(select(images.c.request_id, images.c.status)).all())
     assert left == [(other, ImageStatus.PENDING)]
@@ -217,62 +228,59 @@ def test_deletion_removes_a_final_request_and_refuses_an_open_one(database: Data
 def test_lost_request_lease_cannot_write(database: Database) -> None:
     """Promise P4: a suspended process cannot undo what another process did meanwhile."""
     request_id = given_request(database, 1, 1)
-    state = record(database, claim_product(database, request_id), 0, FAILED)
-    stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
-    assert stopped is not None
+    record(database, claim_product(database, request_id), 0, FAILED)
+    assert database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     asleep = acquire_lease(database, request_id, lease_s=0)
     awake = acquire_lease(database, request_id)
 
     with pytest.raises(LeaseLost):
-        database.write_now(transitions.cancel_chunk, asleep)
+        database.write_now(cancel.cancel_chunk, asleep)
     assert not database.write_now(transitions.renew, asleep, 60)
     database.write_now(transitions.release, asleep)
     assert database.write_now(transitions.acquire, request_id, 60) is None
     end = FinalState(RequestStatus.CANCELLED, None, "output-2.csv")
-    assert database.write_now(transitions.cancel_chunk, awake)
-    ended = database.write_now(transitions.finish, awake, stopped, end)
-    assert ended is not None
-    reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
-    assert reopened is not None
+    assert database.write_now(cancel.cancel_chunk, awake)
+    assert database.write_now(transitions.finish, awake, end) is not None
+    assert database.write_now(retry.start_retry, DEFAULT_TENANT, request_id) is not None
 
     # Nor what was started after that.
     for stale in (asleep, awake):
-        with pytest.raises(LeaseLost):
-            database.write_now(transitions.cancel_chunk, stale)  # type: ignore[misc]  # bound per turn of the loop
-        assert database.write_now(transitions.finish, stale, state, end) is None  # type: ignore[misc]  # bound per turn of the loop
+        for write_chunk in (cancel.cancel_chunk, retry.reopen_chunk):
+            with pytest.raises(LeaseLost):
+                database.write_now(write_chunk, stale)
+        assert database.write_now(transitions.finish, stale, end) is None
     assert get_snapshot(database, request_id).cancelled_images == 1
     assert_counters_equal_rows(database, request_id)
 
 
 def test_only_the_lease_holder_marks_a_csv_unreadable(database: Database) -> None:
-    request_id = given_request(database, 1)
+    request_id = given_request(database, 1, total_products=2)
     asleep = acquire_lease(database, request_id, lease_s=0)
     awake = acquire_lease(database, request_id)
-    database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
 
     assert database.write_now(transitions.mark_unreadable, asleep) is None
     assert get_snapshot(database, request_id).termination_reason is TerminationReason.CANCELLED
     stopped = database.write_now(transitions.mark_unreadable, awake)
 
     assert stopped is not None
-    assert stopped.termination_reason is TerminationReason.CSV_UNREADABLE
+    assert (stopped.phase, stopped.termination_reason) == (RequestPhase.STOPPING, TerminationReason.CSV_UNREADABLE)
+    cancel_chunk = database.write_now(cancel.cancel_chunk, awake)
+    assert cancel_chunk.phase is RequestPhase.FINISHING
     assert database.write_now(transitions.mark_unreadable, awake) is None
-    assert get_snapshot(database, request_id).sequence == stopped.sequence
 
 
 def test_retry_after_a_deadline_includes_cancelled_images(database: Database) -> None:
     request_id = given_request(database, 2, 1)
     record(database, claim_product(database, request_id), 0, FAILED)
-    stopped = database.write_now(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
-    assert stopped is not None
-    held = acquire_lease(database, request_id)
-    assert database.write_now(transitions.cancel_chunk, held)
+    assert database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
+    held = cancel_all(database, request_id)
     end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
-    assert database.write_now(transitions.finish, held, stopped, end) is not None
+    assert database.write_now(transitions.finish, held, end) is not None
 
-    reopened = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id)
+    assert database.write_now(retry.start_retry, DEFAULT_TENANT, request_id) is not None
+    reopened = reopen_all(database, request_id)
 
-    assert reopened is not None
     assert (reopened.failed_images, reopened.cancelled_images, reopened.pending_images) == (0, 0, 3)
     assert_counters_equal_rows(database, request_id)
 
@@ -284,18 +292,18 @@ def test_automatic_retries_are_limited_to_temporary_failures(database: Database)
     record(database, mixed, 1, replace(FAILED, error_retryable=True))
     record(database, claim_product(database, request_id), 0, FAILED)
     state = record(database, claim_product(database, request_id), 0, DONE)
-    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
+    finish(database, state.id, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
     assert database.read_now(retry.list_due_auto_retries, 10) == [(DEFAULT_TENANT, request_id)]
 
-    reopened = database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id)
+    assert database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id) is not None
+    reopened = reopen_all(database, request_id)
 
-    assert reopened is not None
     assert (reopened.failed_images, reopened.failed_products, reopened.pending_images) == (2, 1, 1)
     assert_counters_equal_rows(database, request_id)
     again = claim_product(database, request_id)
     assert [image.url for image in again.images] == ["https://x.example/0/1"]
     state = record(database, again, 0, replace(FAILED, error_retryable=True))
     assert state.failed_products == 2
-    finish(database, state, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
+    finish(database, state.id, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
     assert database.read_now(retry.list_due_auto_retries, 10) == []
     assert database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id) is None

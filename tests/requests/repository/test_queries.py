@@ -277,7 +277,7 @@ def test_product_count_grows_with_ingestion(database: Database) -> None:
 
     more = [create.NewProduct(1, "2", "second", ["https://x.example/2"])]
     held = acquire_lease(database, request_id)
-    database.write_now(create.insert_chunk, held, more, 60)
+    database.write_now(create.insert_chunk, held, more)
     after = database.read_now(product_queries.count_products, DEFAULT_TENANT)
 
     assert (before, after) == (1, 2)

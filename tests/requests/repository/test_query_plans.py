@@ -19,7 +19,9 @@ from gql_imgproc.database.tables import metadata, products
 from gql_imgproc.enums import AuditAction, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import (
+    cancel,
     claims,
+    delete,
     product_queries,
     queries,
     retry,
@@ -240,7 +242,7 @@ def test_no_statement_on_a_request_scans_a_table(database: Database) -> None:
     assert len(found) > 60
     tables = tuple(f"SCAN {table}" for table in metadata.tables)
     assert [step for step in found if "Seq Scan" in step or (step.startswith(tables) and "USING" not in step)] == []
-    for index in ("ix_images_failed_in_order", "ix_images_failed_for_now"):
+    for index in ("ix_images_failed_in_order", "ix_images_failed_for_now", "ix_requests_not_done"):
         assert any(index in step for step in found)
 
 
@@ -249,31 +251,31 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     claim = do(claims.claim_product, request_id, 60)
     do(claims.renew_lease, claim, 60)
     do(claims.mark_crash_suspect, claim, claim.images[0].id)
-    state = do(claims.record_image, claim, claim.images[0].id, replace(FAILED, error_retryable=True))
+    do(claims.record_image, claim, claim.images[0].id, replace(FAILED, error_retryable=True))
     do(claims.release_product, claim, 0)
-    do(work_queries.list_open_requests, None, 500)
+    do(work_queries.list_unfinished, None, 500)
     do(work_queries.count_claimable, request_id, 32)
     for start_retry in (retry.start_auto_retry, retry.start_retry):
-        state = do(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
+        do(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
         lease = do(transitions.acquire, request_id, 60)
         do(transitions.renew, lease, 60)
-        do(transitions.cancel_chunk, lease)
+        do(cancel.cancel_chunk, lease)
         do(read_output_rows, request_id, 0, 1_000)
         failure_code = RequestFailureCode.DEADLINE if start_retry is retry.start_retry else None
         final = FinalState(RequestStatus.FAILED, failure_code, "output-1.csv", max_auto_retries=1)
-        assert do(transitions.finish, lease, state, final) is not None
+        assert do(transitions.finish, lease, final) is not None
         do(webhook_outbox.list_due, 500)
         do(retry.list_due_auto_retries, 500)
         assert do(start_retry, DEFAULT_TENANT, request_id) is not None
         lease = do(transitions.acquire, request_id, 60)
-        do(retry.reset_chunk, lease)
+        do(retry.reopen_chunk, lease)
+        do(transitions.start_finishing, lease)
         do(transitions.release, lease)
-    state = do(transitions.mark_stopping, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    do(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
     lease = do(transitions.acquire, request_id, 60)
-    do(transitions.cancel_chunk, lease)
-    final = FinalState(RequestStatus.CANCELLED, None, "output-1.csv")
-    assert do(transitions.finish, lease, state, final) is not None
+    do(cancel.cancel_chunk, lease)
+    assert do(transitions.finish, lease, FinalState(RequestStatus.CANCELLED, None, "output-1.csv")) is not None
     do(work_queries.list_expired, 0, 500)
-    do(work_queries.list_deleting, 0, 500)
     do(work_queries.list_due_cleanups, 500)
     assert do(transitions.start_deletion, DEFAULT_TENANT, request_id)
+    assert do(delete.delete_chunk, do(transitions.acquire, request_id, 60))

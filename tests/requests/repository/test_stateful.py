@@ -1,13 +1,15 @@
-"""Statements in any order, by any process that ever held a lease (promises P2 and P4).
+"""Statements in any order, by any process that ever held a lease (promises P1, P2 and P4).
 
-Hypothesis plays workers that sleep, crash and wake up late. The test derives from the rows what an old claim or lease
-may still do, and compares it with what the statements do. A refused statement must leave every row unchanged.
+Hypothesis plays workers that sleep, crash and wake up late, messages that are lost or arrive twice, and commits whose
+answer is lost. The test derives from the rows what an old claim or lease may still do, and compares it with what the
+statements do. A refused statement must leave every row unchanged, and each statement obeys the table of phases. In the
+end, processes that do not fail finish the request and delete it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,13 +30,29 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Row, func, select, update
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.tables import images, metadata, products, requests, webhook_deliveries
+from gql_imgproc.database.tables import CLAIMING, images, metadata, products, requests, webhook_deliveries
 from gql_imgproc.database.types import now as database_now
-from gql_imgproc.enums import ImageStatus, Priority, RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.enums import (
+    ImageStatus,
+    Priority,
+    RequestFailureCode,
+    RequestPhase,
+    RequestStatus,
+    TerminationReason,
+)
 from gql_imgproc.errors import LeaseLost, NoWebhook
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.lifecycle import final_status
-from gql_imgproc.requests.repository import claims, create, retry, transitions, webhook_outbox, work_queries
+from gql_imgproc.requests.repository import (
+    cancel,
+    claims,
+    create,
+    delete,
+    retry,
+    transitions,
+    webhook_outbox,
+    work_queries,
+)
 from gql_imgproc.requests.repository.claims import ClaimedProduct
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
@@ -50,6 +68,18 @@ RESULTS = st.sampled_from([DONE, DONE, FAILED, TEMPORARY])
 #: Index from the newest entry; hypothesis shrinks towards the newest.
 INDEX = st.integers(0, 3)
 AUTO_RETRIES = 2
+#: The phases that a statement may lead to, besides the one before it.
+NEXT_PHASES: dict[RequestPhase, set[RequestPhase]] = {
+    RequestPhase.INGESTING: {RequestPhase.WORKING, RequestPhase.STOPPING},
+    RequestPhase.WORKING: {RequestPhase.FINISHING, RequestPhase.STOPPING},
+    RequestPhase.RETRYING: {RequestPhase.WORKING, RequestPhase.INGESTING, RequestPhase.STOPPING},
+    RequestPhase.STOPPING: {RequestPhase.FINISHING},
+    RequestPhase.FINISHING: {RequestPhase.DONE, RequestPhase.STOPPING},
+    RequestPhase.DONE: {RequestPhase.RETRYING, RequestPhase.DELETING},
+    RequestPhase.DELETING: set(),
+}
+#: More steps than a request of this test ever needs.
+MAX_STEPS = 100
 
 
 class Life(RuleBasedStateMachine):
@@ -106,27 +136,26 @@ class Life(RuleBasedStateMachine):
             self.work_off(results[: sum(layout)])
             self.end_properly()
             self.write(retry.start_retry, DEFAULT_TENANT, self.id)
+            self.reopened = False
 
     @precondition(lambda self: self.leases)
-    @rule(which=INDEX, count=st.integers(1, 2), offset=st.sampled_from([0, 0, 0, 1, -1]), lease_s=LEASES)
-    def insert_chunk(self, which: int, count: int, offset: int, lease_s: float) -> None:
+    @rule(which=INDEX, count=st.integers(1, 2), offset=st.sampled_from([0, 0, 0, 1, -1]), is_cancelled=st.booleans())
+    def insert_chunk(self, which: int, count: int, offset: int, is_cancelled: bool) -> None:
         lease, start = self.pick(self.leases, which), get_snapshot(self.database, self.id).ingested_products + offset
         chunk = self.rows(max(start, 0), count)
         if not chunk:
             return
-        with self.refused_unless(self.is_mine(lease) and not offset):
-            self.write(create.insert_chunk, lease, chunk, lease_s)
+        insert = create.insert_cancelled_chunk if is_cancelled else create.insert_chunk
+        phase = RequestPhase.STOPPING if is_cancelled else RequestPhase.INGESTING
+        with self.refused_unless(self.is_mine(lease, phase) and not offset):
+            self.write(insert, lease, chunk)
 
     # --- Workers.
 
     @rule(lease_s=LEASES)
     def claim(self, lease_s: float) -> None:
         request = get_snapshot(self.database, self.id)
-        due = (
-            self.read(work_queries.count_claimable, self.id, 1)
-            and not request.status.is_terminal
-            and request.termination_reason is None
-        )
+        due = self.read(work_queries.count_claimable, self.id, 1) and request.phase in CLAIMING
         claimed = self.write(claims.claim_product, self.id, lease_s)
         assert (claimed is not None) == bool(due)
         if claimed:
@@ -142,8 +171,7 @@ class Life(RuleBasedStateMachine):
         image_id = self.pick(list(claim.images), number).id
         image = next(row for row in self.images_of(claim) if row.id == image_id)
         request, pending = get_snapshot(self.database, self.id), image.status is ImageStatus.PENDING
-        is_running = request.status is RequestStatus.PROCESSING and request.termination_reason is None
-        with self.refused_unless(self.is_newest(claim) and pending and is_running):
+        with self.refused_unless(self.is_newest(claim) and pending and request.phase in CLAIMING):
             state = self.write(claims.record_image, claim, image.id, result)
             assert state.finished_images == request.finished_images + 1
 
@@ -193,8 +221,8 @@ class Life(RuleBasedStateMachine):
     @rule(lease_s=LEASES)
     def acquire_lease(self, lease_s: float) -> None:
         free = any(
-            found.is_lease_free
-            for found in self.read(work_queries.list_open_requests, None, 1000)
+            found.is_lease_free and found.request.has_step
+            for found in self.read(work_queries.list_unfinished, None, 1000)
             if found.request.id == self.id
         )
         taken = self.write(transitions.acquire, self.id, lease_s)
@@ -215,77 +243,93 @@ class Life(RuleBasedStateMachine):
     @rule(which=INDEX)
     def release_lease(self, which: int) -> None:
         lease = self.pick(self.leases, which)
-        with self.unchanged_unless(self.is_mine(lease)):
+        with self.unchanged_unless(self.has_newest_token(lease)):
             self.write(transitions.release, lease)
 
     @rule(reason=st.sampled_from([TerminationReason.CANCELLED, TerminationReason.DEADLINE]))
     def stop(self, reason: TerminationReason) -> None:
-        request = get_snapshot(self.database, self.id)
-        is_running = not request.status.is_terminal and request.termination_reason is None
-        with self.unchanged_unless(is_running):
-            assert (self.write(transitions.mark_stopping, DEFAULT_TENANT, self.id, reason) is not None) == is_running
+        stops = get_snapshot(self.database, self.id).phase in transitions.STOPPABLE
+        with self.unchanged_unless(stops):
+            assert (self.write(transitions.stop, DEFAULT_TENANT, self.id, reason) is not None) == stops
 
     @precondition(lambda self: self.leases)
     @rule(which=INDEX)
     def mark_unreadable(self, which: int) -> None:
         lease = self.pick(self.leases, which)
-        stops = (
-            self.is_mine(lease)
-            and get_snapshot(self.database, self.id).termination_reason is not TerminationReason.CSV_UNREADABLE
-        )
+        stops = self.is_mine(lease, RequestPhase.INGESTING, RequestPhase.STOPPING)
         with self.unchanged_unless(stops):
             assert (self.write(transitions.mark_unreadable, lease) is not None) == stops
 
     @precondition(lambda self: self.leases)
     @rule(which=INDEX)
     def cancel_chunk(self, which: int) -> None:
-        lease, request = self.pick(self.leases, which), get_snapshot(self.database, self.id)
-        if not self.count_unfinished_products():
-            with self.unchanged_unless(False):
-                assert not self.write(transitions.cancel_chunk, lease)
-            return
-        with self.refused_unless(self.is_mine(lease) and request.termination_reason is not None):
-            assert self.write(transitions.cancel_chunk, lease)
+        lease = self.pick(self.leases, which)
+        with self.refused_unless(self.is_mine(lease, RequestPhase.STOPPING)):
+            self.write(cancel.cancel_chunk, lease)
 
     @precondition(lambda self: self.leases)
-    @rule(which=INDEX, is_stale=st.booleans(), unreadable=st.sampled_from([False, False, False, True]))
-    def finish(self, which: int, is_stale: bool, unreadable: bool) -> None:
+    @rule(which=INDEX)
+    def reopen_chunk(self, which: int) -> None:
+        lease = self.pick(self.leases, which)
+        with self.refused_unless(self.is_mine(lease, RequestPhase.RETRYING)):
+            self.write(retry.reopen_chunk, lease)
+
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX)
+    def start_finishing(self, which: int) -> None:
         lease, request = self.pick(self.leases, which), get_snapshot(self.database, self.id)
-        seen = lease.request if is_stale else request
-        status, failure = final_status(seen)
-        if unreadable:
+        starts = self.is_mine(lease, RequestPhase.WORKING) and not request.pending_images
+        with self.unchanged_unless(starts):
+            assert (self.write(transitions.start_finishing, lease) is not None) == starts
+
+    @precondition(lambda self: self.leases)
+    @rule(which=INDEX, is_unreadable=st.sampled_from([False, False, False, True]))
+    def finish(self, which: int, is_unreadable: bool) -> None:
+        lease, request = self.pick(self.leases, which), get_snapshot(self.database, self.id)
+        status, failure = final_status(request)
+        if is_unreadable:
             status, failure = RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
-        if failure is RequestFailureCode.CSV_UNREADABLE and self.count_unfinished_products():
-            # `lifecycle` does not try this: what it has read cannot change under its lease.
-            return
-        complete = not request.pending_images or failure is RequestFailureCode.CSV_UNREADABLE
-        ends = self.is_mine(lease) and seen.termination_reason is request.termination_reason and complete
+        ends = self.is_mine(lease, RequestPhase.FINISHING)
         end = FinalState(status, failure, f"output-{lease.token}.csv", AUTO_RETRIES, 0)
         with self.unchanged_unless(ends):
-            assert (self.write(transitions.finish, lease, seen, end) is not None) == ends
+            assert (self.write(transitions.finish, lease, end) is not None) == ends
+
+    @rule(steps=st.integers(1, 4), loses_commit=st.booleans(), is_killed=st.booleans())
+    def advance(self, steps: int, loses_commit: bool, is_killed: bool) -> None:
+        """A process that does some steps. It repeats a commit whose answer is lost; a killed one keeps its lease."""
+        lease = self.write(transitions.acquire, self.id, 60)
+        if lease is None:
+            return
+        self.leases.append(lease)
+        for _ in range(steps):
+            request = get_snapshot(self.database, self.id)
+            if not request.has_step:
+                break
+            self.do_step(lease, request)
+            if loses_commit:
+                # The statement runs again, as if it had not been committed.
+                with suppress(LeaseLost):
+                    self.do_step(lease, request)
+        if not is_killed:
+            self.write(transitions.release, lease)
 
     @rule()
     def end_properly(self) -> None:
-        """A process that inserts all rows, and finishes the request if nothing is pending or it is stopping."""
+        """A process that does every step; the request is final if nothing is pending."""
         self.time_passes()
         lease = self.write(transitions.acquire, self.id, 60)
         if lease is None:
             return
         self.leases.append(lease)
-        if lease.request.needs_rows:
-            rest = self.rows(lease.request.ingested_products, len(self.layout))
-            self.write(create.insert_chunk, lease, rest, 60)
-        while lease.request.termination_reason is not None and self.write(transitions.cancel_chunk, lease):
-            pass
-        seen = get_snapshot(self.database, self.id)
-        if self.count_unfinished_products():
-            return
-        status, failure = final_status(seen)
-        end = FinalState(status, failure, f"output-{lease.token}.csv", AUTO_RETRIES, 0)
-        assert self.write(transitions.finish, lease, seen, end) is not None
+        for _ in range(MAX_STEPS):
+            request = get_snapshot(self.database, self.id)
+            if not request.has_step:
+                break
+            self.do_step(lease, request)
+        assert not get_snapshot(self.database, self.id).has_step
 
     @rule(automatic=st.booleans())
-    def reopen(self, automatic: bool) -> None:
+    def retry(self, automatic: bool) -> None:
         request = get_snapshot(self.database, self.id)
         tried_again = {ImageStatus.FAILED}
         if request.failure_code is RequestFailureCode.DEADLINE:
@@ -300,11 +344,57 @@ class Life(RuleBasedStateMachine):
             opens = due and any(row.status is ImageStatus.FAILED and row.error_retryable for row in failed)
             assert due == opens
         else:
-            opens = request.status.is_terminal and any(row.status in tried_again for row in failed)
+            opens = request.phase is RequestPhase.DONE and any(row.status in tried_again for row in failed)
         self.reopened = opens
         with self.unchanged_unless(opens):
             state = self.write(retry.start_auto_retry if automatic else retry.start_retry, DEFAULT_TENANT, self.id)
             assert (state is not None) == opens
+
+    def teardown(self) -> None:
+        """Everything ends, and can be deleted."""
+        if not self.layout:
+            return
+        for _ in range(MAX_STEPS):
+            self.work_off([DONE] * 12)
+            self.end_properly()
+            if get_snapshot(self.database, self.id).phase is RequestPhase.DONE:
+                break
+        self.counters_equal_rows()
+        self.state_never_goes_back()
+        self.each_end_has_one_delivery()
+        assert self.write(transitions.start_deletion, DEFAULT_TENANT, self.id) is not None
+        killed = self.write(transitions.acquire, self.id, 0)
+        survivor = self.write(transitions.acquire, self.id, 60)
+        with self.unchanged_unless(False):
+            assert self.write(transitions.start_deletion, DEFAULT_TENANT, self.id) is None
+            assert self.write(retry.start_retry, DEFAULT_TENANT, self.id) is None
+            assert self.write(transitions.stop, DEFAULT_TENANT, self.id, TerminationReason.CANCELLED) is None
+            assert self.write(claims.claim_product, self.id, 60) is None
+            with pytest.raises(LeaseLost):
+                self.write(delete.delete_chunk, killed)
+        for _ in range(MAX_STEPS):
+            if self.database.write_now(delete.delete_chunk, survivor):
+                break
+        assert self.read(_all_rows, self.id) == [[] for _ in self.read(_all_rows, self.id)]
+
+    def do_step(self, lease: RequestLease, request: Snapshot) -> None:
+        """One step of `lifecycle.advance` for a request as it was seen."""
+        rest = self.rows(request.ingested_products, 2)
+        match request.phase:
+            case RequestPhase.INGESTING:
+                self.write(create.insert_chunk, lease, rest)
+            case RequestPhase.WORKING:
+                self.write(transitions.start_finishing, lease)
+            case RequestPhase.RETRYING:
+                self.write(retry.reopen_chunk, lease)
+            case RequestPhase.STOPPING if request.needs_rows:
+                self.write(create.insert_cancelled_chunk, lease, rest)
+            case RequestPhase.STOPPING:
+                self.write(cancel.cancel_chunk, lease)
+            case RequestPhase.FINISHING:
+                status, failure = final_status(request)
+                end = FinalState(status, failure, f"output-{lease.token}.csv", AUTO_RETRIES, 0)
+                self.write(transitions.finish, lease, end)
 
     # --- Webhooks.
 
@@ -361,6 +451,7 @@ class Life(RuleBasedStateMachine):
             return
         assert after.sequence >= before.sequence
         assert after.generation == before.generation + opened
+        assert after.status.is_terminal == (after.phase is RequestPhase.DONE)
         if before.status.is_terminal and not opened:
             assert (after.status, after.output_name, after.finished_images) == (
                 before.status,
@@ -389,7 +480,15 @@ class Life(RuleBasedStateMachine):
     # --- Reads of the rows.
 
     def write(self, statement: Callable[..., Any], *arguments: Any) -> Any:
-        return self.database.write_now(statement, *arguments)
+        before = self.read(self.phase)
+        try:
+            return self.database.write_now(statement, *arguments)
+        finally:
+            after = self.read(self.phase)
+            assert before is None or after == before or after in NEXT_PHASES[before]
+
+    def phase(self, connection: Connection) -> RequestPhase | None:
+        return connection.scalars(select(requests.c.phase).where(requests.c.id == self.id)).one_or_none()
 
     def read(self, statement: Callable[..., Any], *arguments: Any) -> Any:
         return self.database.read_now(statement, *arguments)
@@ -408,8 +507,8 @@ class Life(RuleBasedStateMachine):
     def is_newest(self, claim: ClaimedProduct) -> bool:
         return bool(self.product_of(claim).lease_token == claim.lease_token)
 
-    def is_mine(self, lease: RequestLease) -> bool:
-        return self.has_newest_token(lease) and not get_snapshot(self.database, self.id).status.is_terminal
+    def is_mine(self, lease: RequestLease, *phases: RequestPhase) -> bool:
+        return self.has_newest_token(lease) and get_snapshot(self.database, self.id).phase in phases
 
     def has_newest_token(self, lease: RequestLease) -> bool:
         token: int = self.read(
@@ -430,14 +529,6 @@ class Life(RuleBasedStateMachine):
             lambda connection: connection.execute(select(images).where(images.c.product_id == claim.product_id)).all()
         )
         return found
-
-    def count_unfinished_products(self) -> int:
-        count: int = self.read(
-            lambda connection: connection.execute(
-                select(func.count()).where(products.c.request_id == self.id, products.c.due_at.is_not(None))
-            ).scalar_one()
-        )
-        return count
 
     def deliveries(self) -> Any:
         return select(webhook_deliveries).where(webhook_deliveries.c.request_id == self.id)
@@ -482,7 +573,11 @@ def test_any_order_of_statements_keeps_the_invariants(database: Database) -> Non
         def __init__(self) -> None:
             super().__init__(database)
 
-    with mock.patch.object(transitions, "CANCEL_CHUNK_PRODUCTS", 1):
+    with (
+        mock.patch.object(cancel, "CANCEL_CHUNK_PRODUCTS", 1),
+        mock.patch.object(retry, "RETRY_CHUNK", 2),
+        mock.patch.object(delete, "DELETE_CHUNK_PRODUCTS", 1),
+    ):
         run_state_machine_as_test(
             LifeHere,
             settings=settings(

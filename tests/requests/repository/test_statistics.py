@@ -32,7 +32,7 @@ def test_statistics_count_open_and_claimable_work(database: Database) -> None:
     record(database, held, 1, FAILED)
     claim_product(database, begun)
     record(database, claim_product(database, ended), 0, DONE)
-    finish(database, get_snapshot(database, ended), RequestStatus.COMPLETED, output_name=None)
+    finish(database, ended, RequestStatus.COMPLETED, output_name=None)
     # and the new one is idle for a minute,
     minute_ago = get_snapshot(database, new).updated_at - timedelta(seconds=60)
     statement = update(requests).where(requests.c.id == new).values(updated_at=minute_ago)

@@ -1,0 +1,33 @@
+"""SQL that deletes a request with its products, images and deliveries, in chunks."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, select
+
+from gql_imgproc.database.tables import products, requests
+from gql_imgproc.enums import RequestPhase
+from gql_imgproc.errors import LeaseLost
+from gql_imgproc.requests.repository import transitions
+from gql_imgproc.requests.repository.transitions import RequestLease
+
+#: Products deleted in one transaction, with their images.
+DELETE_CHUNK_PRODUCTS = 500
+
+
+def delete_chunk(connection: Connection, lease: RequestLease) -> bool:
+    """Deletes some products, and the request with the last ones; False when rows are left. Raises LeaseLost."""
+    # Not locked: a request that is being deleted stays so.
+    found = select(requests.c.lease_token, requests.c.phase).where(requests.c.id == lease.request.id)
+    request = connection.execute(found).one_or_none()
+    if request is None:
+        # By an earlier run of this transaction, whose answer was lost.
+        return True
+    if (request.lease_token, request.phase) != (lease.token, RequestPhase.DELETING):
+        raise LeaseLost
+    of_request = select(products.c.id).where(products.c.request_id == lease.request.id)
+    product_ids = connection.scalars(of_request.limit(DELETE_CHUNK_PRODUCTS)).all()
+    connection.execute(delete(products).where(products.c.id.in_(product_ids)))
+    if len(product_ids) == DELETE_CHUNK_PRODUCTS:
+        return False
+    transitions.delete_request(connection, lease)
+    return True
