@@ -75,7 +75,7 @@ async def _advance_under_lease(runtime: Runtime, request_id: UUID, time_slice: T
 
 async def _do_steps(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice, *, may_wait: bool) -> None:
     request: Snapshot | None = lease.request
-    while request is not None and request.has_step and not await time_slice.is_over():
+    while request is not None and request.has_step:
         match request.phase:
             case RequestPhase.INGESTING:
                 request = await ingest(runtime, lease, request, time_slice)
@@ -91,6 +91,9 @@ async def _do_steps(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice
                 request = await _finish(runtime, lease, request, may_wait=may_wait)
             case RequestPhase.DELETING:
                 request = await _delete_chunk(runtime, lease, request)
+        # After a step, so that each message makes progress.
+        if await time_slice.is_over():
+            return
 
 
 async def _reopen_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:

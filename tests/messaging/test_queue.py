@@ -31,7 +31,7 @@ def test_messages_are_counted_per_request_and_queued_by_priority(queue: Queue) -
     queue.advance(other)
 
     assert queue.census() == Census(
-        defaultdict(set, {high: {0, 1}, other: {0, 1, 3, 7}}), Counter({("ingest", other): 1})
+        defaultdict(set, {high: {0, 1}, other: {0, 1, 3, 7}}), Counter({("advance", other): 1})
     )
     assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
 

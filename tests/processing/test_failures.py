@@ -341,8 +341,7 @@ async def test_request_that_is_cancelled_while_its_output_is_written_ends_as_can
 
     async def cancel_first(*arguments: Any) -> None:
         runtime.storage.put_file = store  # type: ignore[method-assign]
-        cancel = update(requests).values(termination_reason=TerminationReason.CANCELLED)
-        await runtime.db.write(lambda connection: connection.execute(cancel))
+        await runtime.db.write(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
         await store(*arguments)
 
     runtime.storage.put_file = cancel_first  # type: ignore[method-assign]

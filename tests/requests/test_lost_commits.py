@@ -14,7 +14,7 @@ from gql_imgproc.access import api_keys, key_repository
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import api_keys as api_keys_table
 from gql_imgproc.database.tables import images
-from gql_imgproc.enums import RequestStatus
+from gql_imgproc.enums import RequestPhase, RequestStatus
 from gql_imgproc.errors import ApiKeyNotRotatable, NothingToRetry, RequestNotFound
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import claims
@@ -22,7 +22,7 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.api_key import parse_api_key
 from gql_imgproc.security.scopes import Scope
 from tests.support.api_clients import ANYBODY
-from tests.support.services import ImageHost, background_work, jpeg, upload, work_all
+from tests.support.services import ImageHost, jpeg, upload, work_all
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -41,8 +41,10 @@ def lost_commits() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("control_worker")
-async def test_retry_and_delete_are_idempotent_after_lost_commit(runtime: Runtime, image_host: ImageHost) -> None:
+async def test_retry_and_delete_are_idempotent_after_lost_commit(
+    runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "WAIT_SECONDS", 0)
     url = f"{image_host.url}/late.jpg"
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{url}"\n')).snapshot.id
     await work_all(runtime)
@@ -50,14 +52,14 @@ async def test_retry_and_delete_are_idempotent_after_lost_commit(runtime: Runtim
 
     with lost_commits():
         retried = await commands.retry_failed(runtime, ANYBODY, request_id)
-    assert (retried.status, retried.generation, retried.failed_images) == (RequestStatus.PROCESSING, 2, 0)
+    assert (retried.status, retried.generation, retried.phase) == (RequestStatus.PROCESSING, 2, RequestPhase.RETRYING)
     with pytest.raises(NothingToRetry):
         await commands.retry_failed(runtime, ANYBODY, request_id)
     await work_all(runtime)
 
     with lost_commits():
         await commands.delete(runtime, ANYBODY, request_id)
-        await background_work(runtime)
+    await work_all(runtime)
     assert await runtime.storage.list_keys("requests/") == []
     with lost_commits(), pytest.raises(RequestNotFound):
         await commands.delete(runtime, ANYBODY, request_id)

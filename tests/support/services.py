@@ -18,7 +18,7 @@ from PIL import Image
 from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing import worker_pool
-from gql_imgproc.requests import lifecycle
+from gql_imgproc.requests import lifecycle, time_slice
 from gql_imgproc.requests.repository.work_queries import count_claimable, list_unfinished
 from gql_imgproc.requests.upload import CsvUpload, UploadResult, accept_upload
 from gql_imgproc.runtime import Runtime
@@ -106,8 +106,9 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """A real runtime, open while the test runs."""
+async def runtime(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runtime]:
+    """A real runtime, open while the test runs. A message does all steps: no worker receives the one it would send."""
+    monkeypatch.setattr(time_slice, "SLICE_SECONDS", 600.0)
     async with Runtime(settings) as opened:
         yield opened
 
@@ -162,6 +163,6 @@ def advance_in_background(runtime: Runtime) -> None:
 
 
 @pytest.fixture
-def control_worker(runtime: Runtime) -> None:
+async def control_worker(runtime: Runtime) -> None:
     """A worker in this process that advances requests."""
     advance_in_background(runtime)
