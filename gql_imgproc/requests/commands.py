@@ -46,7 +46,6 @@ async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot
     request = await runtime.db.write(stop) or await _get(runtime, caller, request_id)
     if request.status.is_terminal:
         raise RequestAlreadyFinal(request.status)
-    await publish(runtime, request)
     return await _advance(runtime, request, lambda current: current.status.is_terminal) or request
 
 

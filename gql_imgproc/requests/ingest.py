@@ -32,7 +32,7 @@ CHUNK_PAUSE_SECONDS = 0.002
 
 
 async def ingest(runtime: Runtime, lease: RequestLease, request: Snapshot, time_slice: TimeSlice) -> Snapshot | None:
-    """Inserts missing rows until the time slice is over; those of a stopping request as cancelled.
+    """Inserts missing rows until the time slice ends; those of a stopping request as cancelled.
 
     Stops the request when its stored CSV cannot be read.
     """

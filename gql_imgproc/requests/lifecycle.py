@@ -107,7 +107,9 @@ async def _reopen_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:
 
 async def _cancel_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:
     request = await runtime.db.write(cancel_chunk, lease)
-    await publish(runtime, request)
+    if request.phase is RequestPhase.STOPPING:
+        # After the last chunk, the final state follows.
+        await publish(runtime, request)
     await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
 
