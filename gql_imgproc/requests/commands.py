@@ -8,13 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from gql_imgproc.access import audit_log
 from gql_imgproc.enums import AuditAction, RequestPhase, TerminationReason
-from gql_imgproc.errors import NothingToRetry, RequestAlreadyFinal, RequestNotFinal, RequestNotFound
+from gql_imgproc.errors import (
+    DatabaseUnavailable,
+    NothingToRetry,
+    RequestAlreadyFinal,
+    RequestNotFinal,
+    RequestNotFound,
+)
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.limits import quota_limits
 from gql_imgproc.requests.notify import best_effort, publish
@@ -131,7 +138,9 @@ async def _wait(runtime: Runtime, seen: Snapshot, is_reached: Callable[[Snapshot
         async with asyncio.timeout(WAIT_SECONDS):
             while request is not None and not is_reached(request):
                 await asyncio.sleep(POLL_SECONDS)
-                request = await runtime.db.read(queries.get_request, seen.tenant_id, seen.id)
+                # The command is committed: the caller need not repeat it.
+                with suppress(DatabaseUnavailable):
+                    request = await runtime.db.read(queries.get_request, seen.tenant_id, seen.id)
     except TimeoutError:
         log.info("workers continue a command in the background", extra={"request": seen.id})
     return request
