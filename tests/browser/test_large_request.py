@@ -10,7 +10,7 @@ from sqlalchemy import Connection, update
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
+from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestPhase, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, new_id
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest, insert_first_chunk
 from tests.acceptance.conftest import Service
@@ -37,7 +37,8 @@ def large_request(service: Service) -> str:
     def write(connection: Connection) -> None:
         # In one transaction, so that no worker ever claims its images.
         insert_first_chunk(connection, new, rows)
-        completed = {"status": RequestStatus.COMPLETED, "processed_products": PRODUCTS, "processed_images": PRODUCTS}
+        completed: dict[str, Any] = {"status": RequestStatus.COMPLETED, "phase": RequestPhase.DONE}
+        completed |= {"processed_products": PRODUCTS, "processed_images": PRODUCTS}
         kept = {"status": ImageStatus.COMPLETED, "outcome": ImageOutcome.KEPT, "object_name": "0-1.jpg"}
         finished: dict[str, Any] = {"status": ProductStatus.COMPLETED, "due_at": None, "processed_images": 1}
         connection.execute(update(requests).where(requests.c.id == request_id).values(**completed))

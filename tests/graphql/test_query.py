@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.database.tables import requests
-from gql_imgproc.enums import RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, open_api
@@ -171,6 +171,7 @@ async def test_final_request_has_output_and_failure(api: Api) -> None:
     request_id = given_request(db, 1)
     final = {
         "status": RequestStatus.FAILED,
+        "phase": RequestPhase.DONE,
         "termination_reason": TerminationReason.DEADLINE,
         "failure_code": RequestFailureCode.DEADLINE,
         "output_name": "output-1.csv",

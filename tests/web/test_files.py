@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.database.tables import requests
-from gql_imgproc.enums import RequestStatus
+from gql_imgproc.enums import RequestPhase, RequestStatus
 from gql_imgproc.errors import StorageError
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
@@ -28,7 +28,7 @@ async def given_output(api: Api, **columns: Any) -> Any:
     """Creates a finished request with an output CSV; returns its ID."""
     request_id = given_request(api.runtime.db, 1, **columns)
     statement = update(requests).where(requests.c.id == request_id)
-    finish = statement.values(status=RequestStatus.COMPLETED, output_name="output-1.csv")
+    finish = statement.values(status=RequestStatus.COMPLETED, phase=RequestPhase.DONE, output_name="output-1.csv")
     api.runtime.db.write_now(lambda connection: connection.execute(finish))
     await api.runtime.storage.put(output_key(request_id, "output-1.csv"), OUTPUT, "text/csv")
     return request_id

@@ -29,7 +29,7 @@ from gql_imgproc.access import signed_urls
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import requests, webhook_deliveries
 from gql_imgproc.database.types import now, now_plus
-from gql_imgproc.enums import Priority, RequestStatus, WebhookStatus
+from gql_imgproc.enums import Priority, RequestPhase, RequestStatus, WebhookStatus
 from gql_imgproc.errors import ConfigurationError, NoWebhook, RequestNotFound
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE
@@ -148,6 +148,7 @@ def given_finished_request(database: Database, webhook_url: str | None, **change
         "id": new_id(),
         "tenant_id": DEFAULT_TENANT,
         "status": RequestStatus.COMPLETED,
+        "phase": RequestPhase.DONE,
         "priority": Priority.NORMAL,
         "generation": 1,
         "csv_filename": "products.csv",

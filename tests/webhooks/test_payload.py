@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from gql_imgproc.enums import Priority, RequestStatus
+from gql_imgproc.enums import Priority, RequestPhase, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.settings import Settings
@@ -27,6 +27,7 @@ def finished(status: RequestStatus, **changes: Any) -> Snapshot:
         "id": REQUEST_ID,
         "tenant_id": DEFAULT_TENANT,
         "status": status,
+        "phase": RequestPhase.DONE,
         "priority": Priority.NORMAL,
         "generation": 1,
         "sequence": 9,
