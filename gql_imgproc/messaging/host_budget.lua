@@ -81,7 +81,9 @@ local function cut_rate(host)
   host.cut_at, host.served_since_cut, host.grown_at, host.next = now, 0, now, 0
 end
 
-local function pause(host, seconds)
+-- `ordinary_s`: the pause if the host serves another request that began as late as the refused one.
+local function pause(host, seconds, ordinary_s)
+  host.opened_at, host.paused_at, host.ordinary_s = host.resume_at, now, ordinary_s
   host.pause, host.pauses = seconds, host.pauses + 1
   host.resume_at = now + seconds
   host.event = host.event or 'paused'
@@ -97,6 +99,9 @@ function on.served(host, began, seconds)
   host.served_at, host.unserved_at, host.failures = now, nil, 0
   if host.pauses > 0 and not is_late(host, began) then
     host.pause, host.pauses, host.event = 0, 0, host.event or 'resumed'
+  elseif host.pauses > 0 and began >= host.opened_at then
+    host.pauses, host.pause = 1, math.min(host.pause, host.ordinary_s)
+    host.resume_at = math.min(host.resume_at, host.paused_at + host.ordinary_s)
   end
   if host.rate == 0 then
     host.window = math.min(call.per_host, host.window + WINDOW_STEP * math.min(1, FAST_S / math.max(seconds, 0.001)))
@@ -105,15 +110,17 @@ end
 
 function on.refused(host, began, seconds, retry_after)
   host.unserved_at = host.unserved_at or now
-  if retry_after > LONG_PAUSE_S and now - (host.served_at or 0) < SERVED_S then retry_after = 0 end
-  retry_after = math.min(retry_after, MAX_REFUSED_PAUSE_S)
+  -- A long pause of a host that serves others is that of one URL.
+  local is_of_url = retry_after > LONG_PAUSE_S and now - (host.served_at or 0) < SERVED_S
+  local asked_s = is_of_url and 0 or math.min(retry_after, MAX_REFUSED_PAUSE_S)
   if is_late(host, began) then
-    host.resume_at = math.max(host.resume_at, began + seconds + retry_after)
+    host.resume_at = math.max(host.resume_at, began + seconds + asked_s)
     return
   end
-  if host.pauses == 0 then cut_rate(host) end
+  if host.pauses == 0 and not is_of_url then cut_rate(host) end
   local least = host.pauses == 0 and REFUSED_PAUSE_S or math.min(2 * host.pause, MAX_REFUSED_PAUSE_S)
-  pause(host, math.max(least, retry_after))
+  local ordinary_s = math.max(REFUSED_PAUSE_S, retry_after > LONG_PAUSE_S and 0 or retry_after)
+  pause(host, math.max(least, asked_s), ordinary_s)
 end
 
 function on.failed(host, began)
@@ -121,7 +128,7 @@ function on.failed(host, began)
   if is_late(host, began) then return end
   host.failures = host.failures + 1
   if host.failures >= MAX_FAILURES then
-    pause(host, math.min(math.max(FAILED_PAUSE_S, 2 * host.pause), MAX_FAILED_PAUSE_S))
+    pause(host, math.min(math.max(FAILED_PAUSE_S, 2 * host.pause), MAX_FAILED_PAUSE_S), FAILED_PAUSE_S)
   end
 end
 
@@ -166,13 +173,14 @@ local function grant(host, ask)
   local place = host.places[call.process]
   local others, processes = count_places(host)
   local limit = host.rate > 0 and call.per_host or math.floor(host.window)
-  -- After a pause that helped nothing, one download finds out.
-  if host.pauses > 1 or host.failures >= MAX_FAILURES then limit = 1 end
+  -- After a pause that helped nothing, few downloads find out: two, since one of them may be a bad URL.
+  local is_probing = host.pauses > 1 or host.failures >= MAX_FAILURES
+  if is_probing then limit = host.failures >= MAX_FAILURES and 1 or PROBATION end
   local granted = math.max(0, math.min(ask.wanted, limit - others - ask.held))
   local first, step, wait = 0, 0, FULL_WAIT_S
   if now < host.resume_at then
     granted, wait = 0, host.resume_at - now
-  elseif host.rate > 0 and granted > 0 then
+  elseif host.rate > 0 and granted > 0 and not is_probing then
     grow_rate(host)
     step = 1 / host.rate
     local start = math.max(now, host.next)

@@ -195,6 +195,27 @@ async def test_retry_after_is_obeyed_within_reason(
     assert await fleet.wait(process) == pytest.approx(pause_s, abs=0.02)
 
 
+async def test_bad_url_stops_its_host_for_half_a_second(fleet: Fleet) -> None:
+    # Given a host that served its last image long ago, and two downloads in progress,
+    process = fleet.process()
+    await fleet.download(process)
+    fleet.now += 20
+    await fleet.ask(process, 2)
+    started_at = fleet.now
+
+    # When one is refused for a day, and the other one is served,
+    process.report(HOST, REFUSED, started_at=started_at, seconds=0.0, retry_after_s=86_400)
+    await process.flush()
+    assert (await fleet.ask(process, 1)).wait_s == 600
+    process.report(HOST, SERVED, started_at=started_at, seconds=0.0)
+    await process.flush()
+
+    # Then the pause ends, and the next one is twice as long at most.
+    assert await fleet.wait(process) == 0.5
+    await fleet.download(process, REFUSED, retry_after_s=86_400)
+    assert (await fleet.ask(process, 1)).wait_s < 1.1
+
+
 async def test_late_refusal_can_lengthen_the_pause(fleet: Fleet) -> None:
     process = fleet.process()
     await fleet.ask(process, 2)
@@ -216,8 +237,8 @@ async def test_pause_doubles_until_the_host_serves_again(fleet: Fleet) -> None:
         await fleet.download(process, REFUSED)
         pauses.append(await fleet.wait(process))
     assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600], abs=0.01)
-    # with one download after each pause,
-    assert len((await fleet.ask(process, 8)).starts_s) == 1
+    # with two downloads after each pause, since one of them may be a bad URL,
+    assert len((await fleet.ask(process, 8)).starts_s) == 2
     assert (await fleet.ask(fleet.process(), 8)).starts_s == ()
 
     # When it serves that download,
