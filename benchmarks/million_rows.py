@@ -31,8 +31,8 @@ from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests import commands, lifecycle
-from gql_imgproc.requests.repository import claims, product_queries, queries, work_queries
-from gql_imgproc.requests.repository.claims import ImageResult
+from gql_imgproc.requests.repository import claims, lane_choice, lanes, product_queries, queries, results, work_queries
+from gql_imgproc.requests.repository.results import FinishedImage, ImageResult
 from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import anonymous_caller
@@ -41,6 +41,8 @@ from gql_imgproc.settings import load
 CALLER = anonymous_caller("127.0.0.1", is_unlimited=True)
 #: Products that are updated in one transaction, in place of workers.
 CHUNK = 5_000
+#: Images that are claimed and recorded in one transaction, unless there are too few for all repetitions.
+CLAIMED_IMAGES = 8
 #: Repetitions of steps that take milliseconds; the median is printed.
 REPETITIONS = 15
 DONE = ImageResult(ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 1000, 400, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6)
@@ -81,7 +83,7 @@ class Scenario:
         request_id = await self._upload_and_ingest()
         for name, read in self._reads(request_id).items():
             self._repeat(name, lambda read=read: self.db.read_now(read))  # type: ignore[misc]  # bound per iteration
-        self._repeat("claim a product and record its image", lambda: self._work(request_id))
+        self._repeat("claim eight images, record their results", self._work)
         self._mark_all_images(request_id)
         await self._step("output CSV and finish", lifecycle.advance(self.runtime, request_id))
         self._mark_all_images(request_id, failed=True)
@@ -135,22 +137,23 @@ class Scenario:
             ),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
             "reconcile: open requests": lambda connection: work_queries.list_unfinished(connection, None, 500),
-            "reconcile: claimable": lambda connection: work_queries.count_claimable(connection, request_id, 32),
+            "tenants with ready lanes": lanes.list_tenants,
         }
 
-    def _work(self, request_id: UUID) -> None:
-        claim = self.db.write_now(claims.claim_product, request_id, 60)
-        assert claim is not None
-        self.db.write_now(claims.record_image, claim, claim.images[0].id, DONE)
+    def _work(self) -> None:
+        count = min(CLAIMED_IMAGES, self.rows // REPETITIONS)
+        wanted = self.db.read_now(lane_choice.choose_lanes, [DEFAULT_TENANT], count)
+        claim = self.db.write_now(claims.claim_images, wanted, {}, 60)
+        assert len(claim.images) == count
+        self.db.write_now(results.record, [FinishedImage(image, DONE) for image in claim.images], [])
 
     def _mark_all_images(self, request_id: UUID, *, failed: bool = False) -> None:
         """Completes or fails all images, as hours of work would."""
         count = {"processed_images": 0, "failed_images": 0, "cancelled_images": 0}
         count["failed_images" if failed else "processed_images"] = 1
-        product = {"status": ProductStatus.FAILED if failed else ProductStatus.COMPLETED, "due_at": None, **count}
-        image = (
-            {"status": ImageStatus.FAILED} if failed else {"status": ImageStatus.COMPLETED, "object_name": "0-1.jpg"}
-        )
+        product = {"status": ProductStatus.FAILED if failed else ProductStatus.COMPLETED, **count}
+        image: dict[str, Any] = {"status": ImageStatus.FAILED if failed else ImageStatus.COMPLETED, "due_at": None}
+        image |= {} if failed else {"object_name": "0-1.jpg"}
         request: dict[str, Any] = {name: number * self.rows for name, number in count.items()}
         request |= (
             {"status": RequestStatus.FAILED, "phase": RequestPhase.DONE}

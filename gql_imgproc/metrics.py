@@ -85,7 +85,7 @@ HOSTS_PAUSED = Gauge(
     "Image hosts that are paused, as far as this process knows; take the maximum, not the sum.",
     ["host_category"],
 )
-PRODUCTS_CLAIMED = Counter("imgproc_products_claimed_total", "Products claimed.")
+IMAGES_CLAIMED = Counter("imgproc_images_claimed_total", "Images claimed.")
 LEASES_LOST = Counter(
     "imgproc_leases_lost_total", "Leases lost: work taken over by another worker before it completed.", ["work"]
 )
@@ -129,9 +129,9 @@ IMAGES_PENDING = ServiceMetric("imgproc_images_pending", "Unfinished images of o
 OLDEST_REQUEST_IDLE_SECONDS = ServiceMetric(
     "imgproc_oldest_idle_request_seconds", "Longest time since an open request last changed, in seconds."
 )
-PRODUCTS_CLAIMABLE = ServiceMetric(
-    "imgproc_products_claimable",
-    "Products that a worker could claim now: up to 1,000 of each of the 200 oldest open requests.",
+IMAGES_CLAIMABLE = ServiceMetric(
+    "imgproc_images_claimable",
+    "Images that a worker could claim now, up to 10,000. Images of paused hosts do not count.",
 )
 WEBHOOKS_DUE = ServiceMetric("imgproc_webhooks_due", "Webhook deliveries whose next attempt is due, up to 1,000.")
 QUEUE_MESSAGES = ServiceMetric("imgproc_queue_messages", "Messages waiting in a queue.", "queue")
@@ -151,7 +151,7 @@ SERVICE_METRICS = (
     PRODUCTS_PENDING,
     IMAGES_PENDING,
     OLDEST_REQUEST_IDLE_SECONDS,
-    PRODUCTS_CLAIMABLE,
+    IMAGES_CLAIMABLE,
     WEBHOOKS_DUE,
     QUEUE_MESSAGES,
     WORKERS,

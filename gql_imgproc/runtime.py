@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import ParamSpec, Self, TypeVar
-from uuid import UUID
 
 from gql_imgproc.database.engine import RETRY_TIMEOUT_S, Database, Durability
+from gql_imgproc.messaging.host_budget import HostBudgets
 from gql_imgproc.messaging.leader_lock import LeaderLocks
 from gql_imgproc.messaging.pubsub import Hub, Publisher
 from gql_imgproc.messaging.queue import Queue
@@ -62,6 +61,7 @@ class Runtime:
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
         self.rate_limiter = RateLimiter(settings.redis_url)
+        self.host_budgets = HostBudgets(settings.redis_url, per_host=settings.fetch_per_host)
         self.storage = open_storage(settings)
         self.fetcher = ImageFetcher(
             self.policy,
@@ -70,21 +70,18 @@ class Runtime:
                 connect_s=settings.fetch_connect_seconds,
                 first_byte_s=settings.fetch_first_byte_seconds,
                 total_s=settings.fetch_total_seconds,
-                concurrency=settings.fetch_concurrency,
-                # The setting is the limit of the fleet. In one process, a slow host must leave downloads to the others.
-                per_host=min(settings.fetch_per_host, max(1, settings.fetch_concurrency // 2)),
+                concurrency=settings.images_in_flight,
+                per_host=min(settings.fetch_per_host, settings.images_in_flight),
             ),
         )
         self.cpu = CpuPool(cpu_slots, settings.megapixels_in_flight)
         self.fetched_bytes = MemoryBudget(settings.fetched_bytes_in_flight)
-        # Slots of each request that this process works on.
-        self.turns: defaultdict[UUID, set[int]] = defaultdict(set)
-        # Locked while an image is decoded that may have crashed an earlier worker.
-        self.quarantine = asyncio.Lock()
         self.outputs = asyncio.Semaphore(MAX_CONCURRENT_OUTPUTS)
         self.webhooks = asyncio.Semaphore(MAX_CONCURRENT_WEBHOOKS)
         self.sources = asyncio.Semaphore(MAX_CONCURRENT_PREVIEWS)
         self.background = BackgroundTasks()
+        # Set when the process ends soon: work in steps is left to other processes.
+        self.is_stopping = False
         self._blocking_threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
         self._csv_threads = ThreadPoolExecutor(CSV_THREADS, thread_name_prefix="csv")
 
@@ -106,6 +103,7 @@ class Runtime:
         closers: list[Callable[[], Awaitable[object]]] = [
             self.hub.aclose,
             self.rate_limiter.aclose,
+            self.host_budgets.aclose,
             self.fetcher.aclose,
         ]
         await asyncio.gather(*(close() for close in closers), return_exceptions=True)

@@ -6,6 +6,7 @@ An entry point reads the settings once and passes them down.
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +23,13 @@ MiB = 1024 * 1024
 Seconds = Annotated[float, Field(le=366 * 86_400)]
 #: A worker maps libraries, thread stacks and heaps before the first image, though it uses little of that memory.
 _MIN_WORKER_MEMORY = 2048 * MiB
+
+
+log = logging.getLogger(__name__)
+
+#: Settings that are accepted and no longer have an effect; their descriptions name the successor.
+DEPRECATED = ("window", "worker_threads", "fetch_concurrency", "turn_seconds")
+_USE_IMAGES_IN_FLIGHT = "Deprecated, without effect: use `IMGPROC_IMAGES_IN_FLIGHT`."
 
 
 class Settings(BaseSettings):
@@ -152,7 +160,6 @@ class Settings(BaseSettings):
     fetch_total_seconds: Seconds = Field(
         60, gt=0, description="Deadline for the download of one image, from first to last byte."
     )
-    fetch_concurrency: int = Field(32, gt=0, description="Concurrent downloads per worker process.")
     fetch_per_host: int = Field(
         64, gt=0, description="Concurrent downloads per image host, of all worker processes together."
     )
@@ -163,11 +170,10 @@ class Settings(BaseSettings):
     )
 
     # Work.
-    worker_threads: int = Field(
+    images_in_flight: int = Field(
         32,
         gt=0,
-        description="Products in flight per worker process and priority. "
-        "One request uses at most three quarters of them.",
+        description="Images in flight per worker process: those being downloaded, waiting, compressed and stored.",
     )
     poll_seconds: Seconds = Field(
         0.1,
@@ -197,12 +203,8 @@ class Settings(BaseSettings):
     min_saving_percent: float = Field(
         5, ge=0, lt=100, description="A result that saves less than this is dropped, and the original bytes are kept."
     )
-    window: int = Field(32, gt=0, description="Maximum products of one request in flight, over all workers.")
-    turn_seconds: Seconds = Field(
-        0.5, ge=0, description="Maximum time a worker thread spends on one request before it yields to another."
-    )
     lease_seconds: Seconds = Field(
-        15, gt=0, description="Lease duration of a claimed product; the worker must renew it in time."
+        15, gt=0, description="Lease duration of a claimed image; the worker must renew it in time."
     )
     sweep_seconds: Seconds = Field(
         5, gt=0, description="Interval of reconcile, which finds work that was lost and resumes it."
@@ -257,6 +259,12 @@ class Settings(BaseSettings):
         "info", description="Minimum severity of the lines written."
     )
     log_format: Literal["console", "json"] = Field("console", description="Format of the log lines on standard error.")
+
+    # Deprecated.
+    window: str = Field("", description=_USE_IMAGES_IN_FLIGHT)
+    worker_threads: str = Field("", description=_USE_IMAGES_IN_FLIGHT)
+    fetch_concurrency: str = Field("", description=_USE_IMAGES_IN_FLIGHT)
+    turn_seconds: str = Field("", description="Deprecated, without effect: remove it.")
 
     @field_validator("fetch_allow_networks", "trusted_proxies", mode="before")
     @classmethod
@@ -330,6 +338,11 @@ class Settings(BaseSettings):
         if self.storage_public_endpoint and not self.storage_url.startswith("s3://"):
             raise ValueError("IMGPROC_STORAGE_PUBLIC_ENDPOINT: requires an IMGPROC_STORAGE_URL of the form `s3://…`")
         return self
+
+    def log_deprecations(self) -> None:
+        """Logs a warning for each setting in use that no longer has an effect."""
+        for name in filter(self.is_set, DEPRECATED):
+            log.warning("IMGPROC_%s: %s", name.upper(), type(self).model_fields[name].description)
 
     def is_set(self, name: str) -> bool:
         """Whether the setting has an explicit value; otherwise its default applies."""

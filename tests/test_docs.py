@@ -38,7 +38,7 @@ from gql_imgproc.net.fetch_errors import FetchErrorKind
 from gql_imgproc.net.http_client import MAX_IPS_TRIED
 from gql_imgproc.net.image_fetcher import FetchLimits
 from gql_imgproc.requests.limits import csv_limits, image_limits
-from gql_imgproc.settings import MiB, Settings
+from gql_imgproc.settings import DEPRECATED, MiB, Settings
 from gql_imgproc.web.http_limits import (
     ANSWER,
     BODY,
@@ -128,7 +128,7 @@ def limits_table() -> str:
     in_settings = [
         (field.description or "", format_default(field.default), f"`IMGPROC_{name.upper()}`")
         for name, field in Settings.model_fields.items()
-        if name.startswith(("max_", "fetch_", "worker_memory", "webhook_timeout"))
+        if name.startswith(("max_", "fetch_", "worker_memory", "webhook_timeout")) and name not in DEPRECATED
     ]
     in_code = [
         ("Largest JSON body, and largest field of a multipart body without the file, in bytes.", MAX_JSON_BYTES),
@@ -263,7 +263,8 @@ def test_security_page_explains_the_risk_of_every_permissive_setting() -> None:
     assert named <= set(Settings.model_fields)
     assert "introspection" in named
     assert {name for name in Settings.model_fields if name.startswith(("fetch_", "max_"))} <= named | {
-        "fetched_bytes_in_flight"
+        "fetched_bytes_in_flight",
+        *DEPRECATED,
     }
 
 
@@ -283,7 +284,7 @@ def test_queries_of_the_debugging_page_are_valid(tmp_path: Path) -> None:
     upgrade(f"sqlite:///{tmp_path / 'test.db'}")
     page = (ROOT / "docs/DEBUGGING.md").read_text(encoding="utf-8")
     queries = re.findall(r'imgproc\.db "(SELECT.*?)"', page, re.DOTALL)
-    assert len(queries) == 3
+    assert len(queries) == 4
 
     with closing(sqlite3.connect(tmp_path / "test.db")) as connection:
         for query in queries:

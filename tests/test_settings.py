@@ -48,8 +48,8 @@ REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
 @pytest.mark.parametrize(
     ("variable", "value", "fix"),
     [
-        ("WINDOW", "0", "use a number above 0"),
-        ("WINDOW", "many", "use a whole number"),
+        ("IMAGES_IN_FLIGHT", "0", "use a number above 0"),
+        ("IMAGES_IN_FLIGHT", "many", "use a whole number"),
         ("MAX_COLUMNS", "2", "use 3 or more"),
         ("MIN_SAVING_PERCENT", "100", "use a number below 100"),
         ("MAX_IMAGE_BYTES", "big", "use a size such as `20MiB`, or a number of bytes"),
@@ -99,10 +99,11 @@ def test_an_invalid_value_is_refused_in_one_line_with_variable_value_and_fix(
 
 def test_every_invalid_setting_is_reported() -> None:
     with pytest.raises(ConfigurationError) as refused:
-        load(window=0, public_url="x")
+        load(images_in_flight=0, public_url="x")
 
     assert str(refused.value) == (
-        f"IMGPROC_PUBLIC_URL: `x` cannot be used: {PUBLIC}; IMGPROC_WINDOW: `0` cannot be used: use a number above 0"
+        f"IMGPROC_PUBLIC_URL: `x` cannot be used: {PUBLIC}; "
+        "IMGPROC_IMAGES_IN_FLIGHT: `0` cannot be used: use a number above 0"
     )
 
 
@@ -185,7 +186,21 @@ def test_valid_values_are_accepted() -> None:
 
 
 def test_a_binary_env_file_is_refused_in_one_line() -> None:
-    Path(".env").write_bytes(b"IMGPROC_WINDOW=\xff\n")
+    Path(".env").write_bytes(b"IMGPROC_IMAGES_IN_FLIGHT=\xff\n")
 
     with pytest.raises(ConfigurationError, match=r"^The file \.env cannot be read as UTF-8 text: "):
         load()
+
+
+def test_setting_without_an_effect_is_accepted_with_a_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMGPROC_WINDOW", "64")
+    monkeypatch.setenv("IMGPROC_TURN_SECONDS", "0.5")
+
+    load().log_deprecations()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "IMGPROC_WINDOW: Deprecated, without effect: use `IMGPROC_IMAGES_IN_FLIGHT`.",
+        "IMGPROC_TURN_SECONDS: Deprecated, without effect: remove it.",
+    ]

@@ -46,6 +46,7 @@ def upgrade() -> None:
     _create_access_tables()
     _create_requests()
     _create_products()
+    _create_lanes()
     _create_images()
     _create_webhook_deliveries()
     op.create_table("schema_compatibility", sa.Column("min_revision", sa.String(32), nullable=False))
@@ -201,27 +202,15 @@ def _create_products() -> None:
         sa.Column("serial_number", sa.Text(), nullable=False),
         sa.Column("product_name", sa.Text(), nullable=False),
         sa.Column("input_image_urls", sa.JSON(), nullable=False),
-        sa.Column("output_image_urls", sa.JSON(), nullable=True),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("total_images", sa.Integer(), nullable=False),
         sa.Column("processed_images", sa.Integer(), nullable=False),
         sa.Column("failed_images", sa.Integer(), nullable=False),
         sa.Column("cancelled_images", sa.Integer(), nullable=False),
-        sa.Column("due_at", UtcDateTime(), nullable=True),
-        sa.Column("lease_token", sa.Integer(), nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("updated_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["request_id"], ["requests.id"], name="fk_products_request_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_products"),
-    )
-    op.create_index(
-        "ix_products_request_id_due_at_position",
-        "products",
-        ["request_id", "due_at", "position"],
-        unique=False,
-        sqlite_where=sa.text("due_at IS NOT NULL"),
-        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(
         "ix_products_request_id_status_position", "products", ["request_id", "status", "position"], unique=False
@@ -229,6 +218,39 @@ def _create_products() -> None:
     op.create_index("uq_products_request_id_position", "products", ["request_id", "position"], unique=True)
     op.create_index("ix_products_tenant_id_id", "products", ["tenant_id", "id"], unique=False)
     op.create_index("ix_products_tenant_id_status_id", "products", ["tenant_id", "status", "id"], unique=False)
+
+
+def _create_lanes() -> None:
+    op.create_table(
+        "lanes",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("request_id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("priority", sa.SmallInteger(), nullable=False),
+        sa.Column("host", sa.String(300), nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("ready", sa.Boolean(), nullable=False),
+        sa.Column("wake_at", UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["request_id"], ["requests.id"], name="fk_lanes_request_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="pk_lanes"),
+    )
+    op.create_index(
+        "ix_lanes_ready",
+        "lanes",
+        ["tenant_id", "priority", "request_id", "lot"],
+        unique=False,
+        sqlite_where=sa.text("ready = 1"),
+        postgresql_where=sa.text("ready"),
+    )
+    op.create_index(
+        "ix_lanes_wake_at",
+        "lanes",
+        ["wake_at"],
+        unique=False,
+        sqlite_where=sa.text("wake_at IS NOT NULL"),
+        postgresql_where=sa.text("wake_at IS NOT NULL"),
+    )
+    op.create_index("ix_lanes_request_id", "lanes", ["request_id"], unique=False)
 
 
 def _create_images() -> None:
@@ -240,8 +262,13 @@ def _create_images() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("outcome", sa.String(32), nullable=True),
+        sa.Column("lane_id", sa.Uuid(), nullable=False),
+        sa.Column("due_at", UtcDateTime(), nullable=True),
+        sa.Column("lease_token", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("unfinished_claims", sa.Integer(), nullable=False),
         sa.Column("crashes", sa.Integer(), nullable=False),
+        sa.Column("refusals", sa.Integer(), nullable=False),
         sa.Column("error_code", sa.String(32), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("error_http_status", sa.Integer(), nullable=True),
@@ -257,6 +284,14 @@ def _create_images() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_images"),
     )
     op.create_index("uq_images_product_id_position", "images", ["product_id", "position"], unique=True)
+    op.create_index(
+        "ix_images_due",
+        "images",
+        ["lane_id", "due_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_index(
         "ix_images_failed_in_order",
         "images",

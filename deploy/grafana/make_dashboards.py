@@ -122,9 +122,9 @@ SERVICE = dashboard(
             (
                 (PENDING, "images pending"),
                 ("max(imgproc_products_pending)", "products pending"),
-                ("max(imgproc_products_claimable)", "products claimable"),
+                ("max(imgproc_images_claimable)", "images claimable"),
             ),
-            "Claimable products are counted up to 1,000 of each of the 200 oldest open requests.",
+            "Claimable images are counted up to 10,000; those of paused hosts do not count.",
         ),
         Panel("Messages waiting", "short", (("max by (queue) (imgproc_queue_messages)", "{{queue}}"),)),
         Panel("Uploads", "ops", ((rate("imgproc_uploads_total", "result"), "{{result}}"),), stacked=True),
@@ -177,7 +177,7 @@ WORKERS = dashboard(
             "short",
             ((rate("imgproc_image_stage_seconds_sum", "stage"), "{{stage}}"),),
             "Seconds spent per second, which is the average number of images in the stage. If `compress` equals the "
-            "number of all CPU slots, the cores are the limit.",
+            "sum of `IMGPROC_CPU_SLOTS` of all processes, the cores are the limit.",
             stacked=True,
         ),
         Panel("Images by format", "ops", ((rate("imgproc_images_total", "format"), "{{format}}"),), stacked=True),
@@ -200,9 +200,18 @@ WORKERS = dashboard(
         Panel(
             "Bytes downloaded", "Bps", ((rate("imgproc_download_bytes_total", "host_category"), "{{host_category}}"),)
         ),
+        Panel(
+            "Refusals and pauses of image hosts",
+            "ops",
+            (
+                (rate("imgproc_host_refusals_total", "host_category"), "{{host_category}} refused"),
+                (rate("imgproc_host_pauses_total", "host_category"), "{{host_category}} paused"),
+            ),
+        ),
+        Panel("Image hosts paused", "short", (("max by (host_category) (imgproc_hosts_paused)", "{{host_category}}"),)),
         Panel("Failures", "ops", ((rate("imgproc_image_failures_total", "code"), "{{code}}"),), stacked=True),
         Panel("Retries", "ops", ((rate("imgproc_image_retries_total", "code"), "{{code}}"),), stacked=True),
-        Panel("Products claimed", "ops", ((rate("imgproc_products_claimed_total"), "claimed"),)),
+        Panel("Images claimed", "ops", ((rate("imgproc_images_claimed_total"), "claimed"),)),
         Panel("Leases lost", "ops", ((rate("imgproc_leases_lost_total", "work"), "{{work}}"),)),
         Panel("Messages not enqueued", "ops", ((rate("imgproc_enqueue_failures_total"), "not enqueued"),)),
         Panel(

@@ -61,6 +61,7 @@ def up(
 
     settings = load(**({"data_dir": data_dir} if data_dir else {}))
     log.set_up(settings.log_level, settings.log_format)
+    settings.log_deprecations()
     check_writable(settings.data_dir)
     standalone = Standalone(settings, host, check_port(host, port), workers or cpu_count(), allow_anonymous)
     asyncio.run(standalone.run(echo=typer.echo))
@@ -76,6 +77,7 @@ def api(
 
     settings = load()
     log.set_up(settings.log_level, settings.log_format)
+    settings.log_deprecations()
     is_local = is_loopback(host)
     anonymous = preflight.anonymous_policy(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
@@ -97,6 +99,7 @@ def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> Non
 
     settings = load(**({"metrics_port": metrics_port} if metrics_port else {}))
     log.set_up(settings.log_level, settings.log_format)
+    settings.log_deprecations()
     asyncio.run(preflight.check_dependencies(settings))
     processes = processes or cpu_count()
     command = worker_command(settings, processes)

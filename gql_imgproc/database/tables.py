@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -239,37 +240,52 @@ products = Table(
     Column("serial_number", Text, nullable=False),
     Column("product_name", Text, nullable=False),
     Column("input_image_urls", JSON, nullable=False),
-    # One entry per input URL: the path of the stored image below the public URL, or null.
-    Column("output_image_urls", JSON, nullable=True),
     Column("status", text_enum(ProductStatus), nullable=False, default=ProductStatus.PENDING),
     Column("total_images", Integer, nullable=False),
     _count("processed_images"),
     _count("failed_images"),
     _count("cancelled_images"),
-    # When a worker may claim the product: now, when a retry is due, or when the lease of another worker expires. Null
-    # once it is final.
-    Column("due_at", UtcDateTime, nullable=True),
-    # Fencing token: incremented by each claim; a result with an older one is dropped.
-    _count("lease_token"),
-    # Consecutive claims that ended without a result.
-    _count("attempts"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
 Index("uq_products_request_id_position", products.c.request_id, products.c.position, unique=True)
-_waiting = products.c.due_at.is_not(None)
-Index(
-    "ix_products_request_id_due_at_position",
-    products.c.request_id,
-    products.c.due_at,
-    products.c.position,
-    sqlite_where=_waiting,
-    postgresql_where=_waiting,
-)
 Index("ix_products_request_id_status_position", products.c.request_id, products.c.status, products.c.position)
 Index("ix_products_tenant_id_id", products.c.tenant_id, products.c.id)
 Index("ix_products_tenant_id_status_id", products.c.tenant_id, products.c.status, products.c.id)
+
+# The images of one host in one request. A worker chooses a lane by fairness, then claims images of it.
+lanes = Table(
+    "lanes",
+    metadata,
+    # Derived from request and host, see `lanes.lane_id`.
+    Column("id", Uuid, primary_key=True),
+    Column("request_id", ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    # Copied from the request: the choice reads this table only. `priority` is the rank: 0 is chosen most often.
+    _tenant(),
+    Column("priority", SmallInteger, nullable=False),
+    # "name:port" in lower case, as the budgets of hosts know it.
+    Column("host", String(300), nullable=False),
+    # Random and fixed: the lane's place in the circle of its request's lanes.
+    Column("lot", Integer, nullable=False),
+    # Whether an image may be due, and the host may be asked.
+    Column("ready", Boolean, nullable=False),
+    # When the lane becomes ready automatically; null when that depends on something else.
+    Column("wake_at", UtcDateTime, nullable=True),
+)
+
+Index(
+    "ix_lanes_ready",
+    lanes.c.tenant_id,
+    lanes.c.priority,
+    lanes.c.request_id,
+    lanes.c.lot,
+    sqlite_where=lanes.c.ready,
+    postgresql_where=lanes.c.ready,
+)
+_asleep = lanes.c.wake_at.is_not(None)
+Index("ix_lanes_wake_at", lanes.c.wake_at, sqlite_where=_asleep, postgresql_where=_asleep)
+Index("ix_lanes_request_id", lanes.c.request_id)
 
 images = Table(
     "images",
@@ -282,9 +298,20 @@ images = Table(
     Column("position", Integer, nullable=False),
     Column("status", text_enum(ImageStatus), nullable=False, default=ImageStatus.PENDING),
     Column("outcome", text_enum(ImageOutcome), nullable=True),
+    # No foreign key, as above.
+    Column("lane_id", Uuid, nullable=False),
+    # When a worker may claim the image: now, when a retry is due, or when the lease of another worker expires. Null
+    # once it is final.
+    Column("due_at", UtcDateTime, nullable=True),
+    # Fencing token: incremented by each claim; a result with an older one is dropped.
+    _count("lease_token"),
     _count("attempts"),
+    # Consecutive claims that ended without a word: their workers were killed, perhaps by this image.
+    _count("unfinished_claims"),
     # How often it was decoded in isolation without a result.
     _count("crashes"),
+    # How often its host asked us to slow down.
+    _count("refusals"),
     Column("error_code", text_enum(ImageErrorCode), nullable=True),
     Column("error_message", Text, nullable=True),
     Column("error_http_status", Integer, nullable=True),
@@ -301,6 +328,8 @@ images = Table(
 )
 
 Index("uq_images_product_id_position", images.c.product_id, images.c.position, unique=True)
+_due = images.c.due_at.is_not(None)
+Index("ix_images_due", images.c.lane_id, images.c.due_at, images.c.id, sqlite_where=_due, postgresql_where=_due)
 #: Failed, and failed temporarily; rendered as literals, as `is_open` is.
 is_failed = images.c.status == literal(ImageStatus.FAILED, images.c.status.type, literal_execute=True)
 is_failed_for_now = and_(is_failed, images.c.error_retryable)

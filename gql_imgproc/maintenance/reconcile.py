@@ -11,9 +11,8 @@ import redis
 
 from gql_imgproc.database.tables import CLAIMING
 from gql_imgproc.enums import TerminationReason
-from gql_imgproc.messaging.queue import Census
-from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish
-from gql_imgproc.requests.repository import retry, transitions, webhook_outbox, work_queries
+from gql_imgproc.requests.notify import best_effort, permit_work, publish
+from gql_imgproc.requests.repository import lanes, retry, transitions, webhook_outbox, work_queries
 from gql_imgproc.requests.repository.work_queries import UnfinishedRequest
 from gql_imgproc.runtime import Runtime
 
@@ -29,10 +28,9 @@ async def reconcile(runtime: Runtime) -> int:
     Returns their number. A message that is not missing does no harm: the lease of its subject is taken.
     """
     sent = await _start_auto_retries(runtime)
-    census = await runtime.run_blocking(runtime.queue.census)
     async for found in _unfinished_requests(runtime):
         try:
-            sent += await _repair_request(runtime, found, census)
+            sent += await _repair_request(runtime, found)
         except redis.RedisError:
             raise
         except Exception:
@@ -40,7 +38,18 @@ async def reconcile(runtime: Runtime) -> int:
             log.exception("reconcile of a request failed", extra={"request": found.request.id})
     due = await runtime.db.read(webhook_outbox.list_due, PAGE_SIZE)
     await best_effort(runtime, *(partial(runtime.queue.deliver, delivery_id) for delivery_id in due))
-    return sent + len(due)
+    return sent + len(due) + await _permit_waiting_work(runtime)
+
+
+async def _permit_waiting_work(runtime: Runtime) -> int:
+    """Wakes lanes whose time has come, and keeps one permit waiting while a lane is ready."""
+    while await runtime.db.write(lanes.wake_due_lanes) == lanes.WAKE_CHUNK:
+        pass
+    permits = await runtime.run_blocking(runtime.queue.count_permits)
+    if permits or not await runtime.db.read(lanes.list_tenants):
+        return 0
+    await permit_work(runtime)
+    return 1
 
 
 async def _start_auto_retries(runtime: Runtime) -> int:
@@ -54,7 +63,7 @@ async def _start_auto_retries(runtime: Runtime) -> int:
     return started
 
 
-async def _repair_request(runtime: Runtime, found: UnfinishedRequest, census: Census) -> int:
+async def _repair_request(runtime: Runtime, found: UnfinishedRequest) -> int:
     request, sent = found.request, 0
     if request.phase in CLAIMING and found.age_s > runtime.settings.request_deadline_seconds:
         stopped = await runtime.db.write(transitions.stop, request.tenant_id, request.id, TerminationReason.DEADLINE)
@@ -62,8 +71,6 @@ async def _repair_request(runtime: Runtime, found: UnfinishedRequest, census: Ce
     if found.is_lease_free and request.has_step:
         await best_effort(runtime, partial(runtime.queue.advance, request.id))
         sent += 1
-    if request.phase in CLAIMING and request.pending_images:
-        sent += await enqueue_workers(runtime, request.id, request.priority, census)
     return sent
 
 

@@ -32,7 +32,7 @@ local MAX_FAILURES = 3    -- connection failures in a row before a pause
 local LONG_PAUSE_S = 30   -- a longer Retry-After counts only if the host served nothing for SERVED_S
 local SERVED_S = 10
 
-local PLACE_TTL_S = 30    -- after which the downloads of a silent process no longer count
+local PLACE_TTL_S = 10    -- after which the downloads of a silent process no longer count
 local MEMORY_S = 600      -- after which an unused host is unknown
 
 local call = cjson.decode(ARGV[1])

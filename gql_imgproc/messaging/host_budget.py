@@ -37,8 +37,9 @@ KEY_PREFIX = "imgproc:host:"
 MAX_HOSTS = 10_000
 #: Answers of a host, most of which must be refusals before a 503 without `Retry-After` counts as one.
 RECENT_ANSWERS = 20
-#: Interval in seconds at which Redis is informed of downloads in progress. It forgets them after 30 s.
-RENEW_S = 10.0
+#: Interval in seconds at which Redis is informed of downloads in progress. It forgets them after 10 s, so that work
+#: resumes soon after a process was killed.
+RENEW_S = 3.0
 #: Interval in seconds at which paused hosts are counted for metrics.
 COUNT_INTERVAL_S = 1.0
 #: Timeout of a call; the caller waits for it.
@@ -52,6 +53,11 @@ LOCAL_PAUSE_S, MAX_LOCAL_PAUSE_S = 1.0, 600.0
 #: While Redis is unavailable: how far ahead starts are granted, in seconds.
 LOCAL_AHEAD_S = 0.07
 _UNAVAILABLE = (redis.RedisError, OSError, TimeoutError)
+# rate() needs a value before the first event.
+for _category in HostCategory:
+    HOST_REFUSALS.labels(_category.value)
+    HOST_PAUSES.labels(_category.value)
+    HOSTS_PAUSED.labels(_category.value)
 _EVENTS = {"paused": "host paused", "resumed": "host resumed", "paced": "host pace found"}
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from uuid import UUID
 
 from gql_imgproc.enums import ImageStatus, Priority
-from gql_imgproc.errors import ImageError, ImageErrorCode
+from gql_imgproc.errors import DatabaseUnavailable, ImageError, ImageErrorCode, LeaseLost
 from gql_imgproc.imaging.compress import Compressed, compress, inspect
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing.stage_metrics import Stage, measure_stage, record_stage
 from gql_imgproc.requests.limits import image_limits
-from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult
+from gql_imgproc.requests.repository import claims
+from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.results import ImageResult
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_key, object_name
@@ -43,51 +47,82 @@ async def fetch(runtime: Runtime, url: str) -> bytes:
         raise _log_internal_error("fetching") from error
 
 
-async def compress_image(runtime: Runtime, data: bytes, options: Options, priority: Priority) -> CompressionResult:
-    """Compresses an image in the CPU pool. Every error is raised as an ImageError."""
+async def compress_image(runtime: Runtime, image: ClaimedImage, data: bytes) -> CompressionResult:
+    """Compresses an image in the CPU pool. Every error but LeaseLost is raised as an ImageError.
+
+    A crash suspect is decoded while nothing else is, and marked before; raises LeaseLost when it cannot be marked.
+    """
     limits = image_limits(runtime.settings)
-    start_times: list[float] = []
+    options = Options.from_json(image.options)
 
     def run_compression() -> CompressionResult:
-        start_times.append(time.perf_counter())
-        image = compress(data, options, limits)
-        return CompressionResult(image, len(data), hashlib.sha256(image.data).hexdigest())
+        with _mark_suspect(runtime, image):
+            compressed = compress(data, options, limits)
+        return CompressionResult(compressed, len(data), hashlib.sha256(compressed.data).hexdigest())
 
     try:
-        megapixels = inspect(data, limits).megapixels
-        queued_at = time.perf_counter()
-        try:
-            return await runtime.cpu.run(megapixels, priority, run_compression)
-        finally:
-            for started_at in start_times:
-                record_stage(Stage.WAIT, queued_at, started_at)
-                record_stage(Stage.COMPRESS, started_at, time.perf_counter())
-    except ImageError:
+        # More megapixels than any limit run alone.
+        megapixels = math.inf if image.is_suspect else inspect(data, limits).megapixels
+        return await _run_on_cpu(runtime, megapixels, image.priority, run_compression)
+    except (ImageError, LeaseLost):
         raise
     except Exception as error:
         raise _log_internal_error("compressing") from error
 
 
-async def store(runtime: Runtime, claim: ClaimedProduct, image_id: UUID, result: CompressionResult) -> ImageResult:
-    """Stores a compressed image and returns its result to record. Every error is raised as an ImageError."""
-    image = result.image
-    name = object_name(image_id, claim.lease_token, image.extension)
+@contextmanager
+def _mark_suspect(runtime: Runtime, image: ClaimedImage) -> Iterator[None]:
+    """Marks a crash suspect while the block runs; raises LeaseLost when it cannot be marked."""
+    if not image.is_suspect:
+        yield
+        return
+    if not runtime.db.write_now(claims.mark_crash_suspect, image):
+        raise LeaseLost
     try:
-        headers = ObjectHeaders(image.media_type, image_cache_control(is_private=runtime.settings.private_images))
+        yield
+    finally:
+        with suppress(DatabaseUnavailable):
+            runtime.db.write_now(claims.unmark_crash_suspect, image)
+
+
+async def _run_on_cpu(
+    runtime: Runtime, megapixels: float, priority: Priority, call: Callable[[], CompressionResult]
+) -> CompressionResult:
+    start_times: list[float] = []
+
+    def measured_call() -> CompressionResult:
+        start_times.append(time.perf_counter())
+        return call()
+
+    queued_at = time.perf_counter()
+    try:
+        return await runtime.cpu.run(megapixels, priority, measured_call)
+    finally:
+        for started_at in start_times:
+            record_stage(Stage.WAIT, queued_at, started_at)
+            record_stage(Stage.COMPRESS, started_at, time.perf_counter())
+
+
+async def store(runtime: Runtime, image: ClaimedImage, compressed: CompressionResult) -> ImageResult:
+    """Stores a compressed image and returns its result to record. Every error is raised as an ImageError."""
+    data = compressed.image
+    name = object_name(image.id, image.lease_token, data.extension)
+    try:
+        headers = ObjectHeaders(data.media_type, image_cache_control(is_private=runtime.settings.private_images))
         with measure_stage(Stage.STORE):
-            await runtime.storage.put_new(image_key(claim.request_id, name), image.data, headers)
+            await runtime.storage.put_new(image_key(image.request_id, name), data.data, headers)
     except Exception as error:
         raise _log_internal_error("storing") from error
     return ImageResult(
         status=ImageStatus.COMPLETED,
-        outcome=image.outcome,
-        input_bytes=result.input_bytes,
-        output_bytes=len(image.data),
+        outcome=data.outcome,
+        input_bytes=compressed.input_bytes,
+        output_bytes=len(data.data),
         object_name=name,
-        sha256=result.sha256,
-        format=image.media_type,
-        width=image.width,
-        height=image.height,
+        sha256=compressed.sha256,
+        format=data.media_type,
+        width=data.width,
+        height=data.height,
     )
 
 

@@ -1,124 +1,352 @@
-"""The work of one message: claim a product, process its images, claim the next; then re-enqueue the message."""
+"""The images that a process has in flight: it claims as many as it has places, and processes them at once.
+
+A message `process_images` permits the process to claim for a while; images in flight continue when the permit ends. The
+pool belongs to the process: a second permit only tells it that there is something new.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from uuid import UUID
 
-from gql_imgproc import tracing
-from gql_imgproc.enums import Priority
-from gql_imgproc.errors import DatabaseUnavailable, LeaseLost
-from gql_imgproc.ids import IdPrefix, encode_global_id
-from gql_imgproc.metrics import LEASES_LOST, PRODUCTS_CLAIMED
-from gql_imgproc.processing.product import ProductProcessor
-from gql_imgproc.requests.lease import auto_renew
-from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_of
-from gql_imgproc.requests.repository import claims, transitions
-from gql_imgproc.requests.repository.claims import ClaimedProduct
-from gql_imgproc.requests.trace_context import request_span
+import redis
+
+from gql_imgproc.errors import DatabaseUnavailable
+from gql_imgproc.messaging.host_budget import RENEW_S, HostGrant
+from gql_imgproc.metrics import IMAGES_CLAIMED
+from gql_imgproc.processing.image_group import ImageGroup
+from gql_imgproc.processing.recorder import Recorder
+from gql_imgproc.requests.notify import publish
+from gql_imgproc.requests.repository import claims, lane_choice, lanes
+from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.lane_choice import HostFilter
+from gql_imgproc.requests.repository.lanes import Lane
+from gql_imgproc.requests.repository.results import ReturnedImage, ReturnReason
 from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-#: Share of a process's threads that one request may use: its image host may be slow or down. With half of them, a
-#: request whose messages are spread unevenly over the processes would not get all its slots.
-LARGEST_SHARE = 0.75
-#: Delay until a product is retried after an unexpected exception, in seconds.
-ERROR_DELAY_SECONDS = 10.0
+#: How long one permit lasts, in seconds.
+PERMIT_SECONDS = 60.0
+#: Free places that are worth a claim of their own; fewer wait for more, but not longer than this many seconds.
+PLACES_PER_CLAIM, MAX_CLAIM_WAIT_SECONDS = 8, 0.2
+#: Minimum time for which a host that granted less than asked for is left alone, in seconds.
+MIN_BLOCK_SECONDS = 0.02
+#: How long a process works with the same list of tenants, in seconds.
+TENANTS_SECONDS = 2.0
+#: Interval of looking for lanes whose time has come, and for a permit that waits for other processes, in seconds.
+WATCH_SECONDS = 1.0
+#: Share of the places for images of hosts that have not served this process yet: many of them may be dead.
+UNKNOWN_SHARE = 0.5
+#: Share of the places for images of one host: it may fall silent at any moment.
+HOST_SHARE = 0.75
+#: Hosts that a process remembers.
+MAX_HOSTS = 10_000
+#: How long a stop waits for images that are being stored, and then for the database, in seconds.
+STOP_SECONDS = 5.0
 
 
-async def drain(runtime: Runtime, request_id: UUID, slot: int = 0) -> None:
-    """Processes due products of a request for one turn, then enqueues the slot's next turn.
+class WorkerPool:
+    """Places for images in flight. One per process, on its event loop."""
 
-    Ends when no product is due, or when the slot is no longer part of the request's share.
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._places: int = runtime.settings.images_in_flight
+        self._recorder = Recorder(runtime, self._forget)
+        self._groups: dict[tuple[UUID, str], ImageGroup] = {}
+        self._tasks: dict[ImageGroup, asyncio.Task[None]] = {}
+        #: Leased images, until their results are recorded.
+        self._claimed: dict[UUID, ClaimedImage] = {}
+        self._renewal: asyncio.Task[None] | None = None
+        self._bell = asyncio.Event()
+        self._has_permit = self._is_stopping = self._has_more = False
+        self._tenants: list[UUID] = []
+        self._tenants_until = self._watched_at = self._claimed_at = 0.0
+        #: Hosts that granted fewer downloads than asked for, and until when they are not asked.
+        self._blocked: dict[str, float] = {}
+        self._known_hosts: dict[str, None] = {}
 
-    A turn covers several products, since one message costs as much as a tenth of an image, and waiting for a message
-    takes longer than a small image.
-    """
-    max_turns = max(1, int(LARGEST_SHARE * runtime.settings.worker_threads))
-    turns = runtime.turns[request_id]
-    if len(turns) >= max_turns or slot in turns:
-        # The running turns enqueue the next ones; the other threads are for other requests. A slot has one turn at a
-        # time: reconcile takes the message of a long turn for lost and sends it again.
-        return
-    turns.add(slot)
-    try:
-        async with request_span(runtime, "turn", request_id):
-            await _work_once(runtime, request_id, slot)
-    finally:
-        turns.discard(slot)
-        if not turns:
-            del runtime.turns[request_id]
-
-
-async def _work_once(runtime: Runtime, request_id: UUID, slot: int) -> None:
-    now = asyncio.get_running_loop().time
-    turn_ends_at = now() + runtime.settings.turn_seconds
-    lease_s, window = runtime.settings.lease_seconds, runtime.settings.window
-    while claim := await runtime.db.write(claims.claim_product, request_id, lease_s):
-        PRODUCTS_CLAIMED.inc()
-        with tracing.start_span("product", product=encode_global_id(IdPrefix.PRODUCT, claim.product_id)):
-            await _process_product(runtime, claim, slot)
-        if now() >= turn_ends_at:
-            if slot < share_of(window, claim.open_requests):
-                await best_effort(runtime, partial(runtime.queue.enqueue_work, request_id, claim.priority, [slot]))
+    async def use_permit(self) -> None:
+        """Claims images for a minute, or until nothing is due; then passes the permit on if work is left."""
+        if self._has_permit or self._is_stopping:
+            # Something may be due that this process does not know of.
+            self._tenants_until = 0.0
+            self._bell.set()
             return
+        self._has_permit = True
+        try:
+            while await self._claim_until(time.monotonic() + PERMIT_SECONDS) and not self._is_stopping:
+                if await self._send_permit():
+                    return
+        finally:
+            self._has_permit = False
+            await self._runtime.host_budgets.flush()
 
+    def stop(self) -> None:
+        """Claims nothing more. Call `aclose` when the actors have ended."""
+        self._is_stopping = True
+        self._bell.set()
 
-async def _process_product(runtime: Runtime, claim: ClaimedProduct, slot: int) -> None:
-    """Processes a claimed product, and releases it if some of its images must be retried."""
-    lease_s = runtime.settings.lease_seconds
-    if claim.started is not None:
-        await publish(runtime, claim.started)
+    async def aclose(self) -> None:
+        """Finishes what is being stored, records it, and gives the other images back."""
+        self.stop()
+        storing = [task for group, task in self._tasks.items() if group.is_storing]
+        if storing:
+            await asyncio.wait(storing, timeout=STOP_SECONDS)
+        if self._renewal is not None:
+            self._renewal.cancel()
+        await self._cancel(list(self._tasks))
+        given_back = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._recorder.flush()
+                unfinished = [ReturnedImage(image, ReturnReason.GIVEN_BACK) for image in self._claimed.values()]
+                self._recorder.add(*unfinished)
+                given_back = bool(unfinished)
+                await self._recorder.flush()
+        await self._recorder.aclose()
+        await self._runtime.host_budgets.flush()
+        if given_back:
+            await self._send_permit()
 
-    async def renew() -> bool:
-        return await runtime.db.write(claims.renew_lease, claim, lease_s)
+    async def _claim_until(self, ends_at: float) -> bool:
+        """Whether work was left when the time expired."""
+        while not self._is_stopping and time.monotonic() < ends_at:
+            try:
+                await self._wait_for_places()
+                if self._is_stopping:
+                    break
+                await self._wake_lanes()
+                if await self._claim():
+                    continue
+                pause_s = await self._seconds_to_next_work()
+            except DatabaseUnavailable as error:
+                log.warning("no images claimed", extra={"reason": str(error)})
+                pause_s = WATCH_SECONDS
+            if pause_s is None:
+                return False
+            await self._wait(min(pause_s, WATCH_SECONDS))
+        return not self._is_stopping
 
-    product = ProductProcessor(runtime, claim)
-    ids: dict[str, object] = {"request": claim.request_id, "product": claim.product_id}
-    try:
-        async with auto_renew(renew, lease_s):
-            delay_s = await product.work()
-    except LeaseLost:
-        LEASES_LOST.labels("product").inc()
-        # It may have stored objects after the claim of its successor.
-        with suppress(DatabaseUnavailable):
-            await runtime.db.write(transitions.plan_cleanup, claim.request_id)
-        log.info("lease lost", extra=ids)
-        return
-    except asyncio.CancelledError:
-        # The worker stops: release the lease, so that others need not wait until it expires.
-        await _release(runtime, claim, 0)
-        await best_effort(runtime, partial(runtime.queue.enqueue_work, claim.request_id, claim.priority, [slot]))
-        raise
-    except Exception:
-        # Released at once: an expired lease would make its images crash suspects.
-        await _release(runtime, claim, ERROR_DELAY_SECONDS)
-        raise
-    counts = {"completed_images": product.completed, "failed_images": product.failed}
-    if delay_s is None:
-        log.info("product processed", extra=ids | counts)
-    else:
-        await _release(runtime, claim, delay_s)
-        log.info("product retry scheduled", extra=ids | counts | {"next_try_in_s": delay_s})
-        _enqueue_later(runtime, claim, delay_s)
+    async def _wait_for_places(self) -> None:
+        while not self._is_stopping:
+            free = self._free_places
+            waited_s = time.monotonic() - self._claimed_at
+            if free and (free >= min(PLACES_PER_CLAIM, self._places) or waited_s >= MAX_CLAIM_WAIT_SECONDS):
+                return
+            await self._wait(MAX_CLAIM_WAIT_SECONDS - waited_s if free else WATCH_SECONDS)
+            # A full process, too, tells others that there is more.
+            await self._wake_lanes()
 
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._bell.wait()
+        except TimeoutError:
+            pass
+        self._bell.clear()
 
-async def _release(runtime: Runtime, claim: ClaimedProduct, delay_s: float) -> None:
-    await runtime.db.write(claims.release_product, claim, delay_s)
+    @property
+    def _free_places(self) -> int:
+        return self._places - len(self._tasks)
 
+    async def _wake_lanes(self) -> None:
+        now = time.monotonic()
+        if now - self._watched_at < WATCH_SECONDS:
+            return
+        self._watched_at = now
+        # Downloads that have ended make room for other processes.
+        await self._runtime.host_budgets.flush()
+        if await self._runtime.db.read(lanes.seconds_to_next_wake) == 0:
+            await self._runtime.db.write(lanes.wake_due_lanes)
+            self._tenants_until = 0.0
+        if self._has_more:
+            await self._invite()
 
-def _enqueue_later(runtime: Runtime, claim: ClaimedProduct, delay_s: float) -> None:
-    """Enqueues work when the images are due again. Reconcile handles long delays and lost timers."""
-    if delay_s <= runtime.settings.sweep_seconds:
-        runtime.background.start(
-            ("wake", claim.request_id), partial(_enqueue_after, runtime, claim.request_id, claim.priority, delay_s)
+    async def _claim(self) -> bool:
+        """Claims images for the free places. False when no lane is ready whose host may be asked now."""
+        runtime, free = self._runtime, self._free_places
+        self._claimed_at = time.monotonic()
+        wanted = await runtime.db.read(
+            lane_choice.choose_lanes, await self._list_tenants(), free, self._host_filter(free)
+        )
+        grants = await self._ask_hosts(wanted)
+        starts = {host: deque(grant.starts_s) for host, grant in grants.items()}
+        try:
+            granted = _share_out(wanted, {host: len(times) for host, times in starts.items()})
+            paused = {lane.id: grants[lane.host].wait_s for lane in wanted if grants[lane.host].is_paused}
+            if not granted and not paused:
+                return False
+            claim = await runtime.db.write(claims.claim_images, granted, paused, runtime.settings.lease_seconds)
+            if granted:
+                # More work than places: another process may take part. A lane may have fewer images than wanted.
+                self._has_more = sum(wanted.values()) >= free and len(claim.images) >= sum(granted.values())
+            self._start(claim.images, starts, grants)
+        finally:
+            for host, unused in starts.items():
+                if unused:
+                    runtime.host_budgets.give_back(host, len(unused))
+        for snapshot in claim.started:
+            await publish(runtime, snapshot)
+        IMAGES_CLAIMED.inc(len(claim.images))
+        return True
+
+    async def _list_tenants(self) -> list[UUID]:
+        now = time.monotonic()
+        if now >= self._tenants_until:
+            self._tenants = await self._runtime.db.read(lanes.list_tenants)
+            self._tenants_until = now + TENANTS_SECONDS if self._tenants else 0.0
+        return self._tenants
+
+    def _host_filter(self, free: int) -> HostFilter:
+        now = time.monotonic()
+        self._blocked = {host: until for host, until in self._blocked.items() if until > now}
+        unknown = sum(group.host not in self._known_hosts for group in self._tasks)
+        full = (host for host, count in self._in_flight().items() if count >= self._places_per_host)
+        # Copies: the choice runs on a thread, and must see every lane in the same light.
+        return HostFilter(
+            blocked=frozenset((*self._blocked, *full)),
+            known=frozenset(self._known_hosts),
+            unknown_places=min(free, max(0, max(1, int(UNKNOWN_SHARE * self._places)) - unknown)),
         )
 
+    @property
+    def _places_per_host(self) -> int:
+        return max(1, int(HOST_SHARE * self._places))
 
-async def _enqueue_after(runtime: Runtime, request_id: UUID, priority: Priority, delay_s: float) -> None:
-    await asyncio.sleep(delay_s)
-    await enqueue_workers(runtime, request_id, priority)
+    def _in_flight(self) -> Counter[str]:
+        return Counter(group.host for group in self._tasks)
+
+    def _limit_per_host(self, wanted: Mapping[Lane, int]) -> dict[str, int]:
+        """How many downloads to ask each host for."""
+        in_flight = self._in_flight()
+        counts: Counter[str] = Counter()
+        for lane, count in wanted.items():
+            counts[lane.host] += count
+        return {host: min(count, self._places_per_host - in_flight[host]) for host, count in counts.items()}
+
+    async def _ask_hosts(self, wanted: Mapping[Lane, int]) -> dict[str, HostGrant]:
+        counts = self._limit_per_host(wanted)
+        grants = await self._runtime.host_budgets.ask(counts) if counts else {}
+        for host, grant in grants.items():
+            if len(grant.starts_s) < counts[host] and not grant.is_paused:
+                self._blocked[host] = time.monotonic() + max(MIN_BLOCK_SECONDS, grant.wait_s)
+        return grants
+
+    def _start(
+        self, images: Iterable[ClaimedImage], starts: Mapping[str, deque[float]], grants: Mapping[str, HostGrant]
+    ) -> None:
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._renew_leases(), name="leases")
+        for image in images:
+            self._claimed[image.id] = image
+            key = image.request_id, image.url
+            group = self._groups.get(key)
+            if group is not None and group.is_open and not image.is_suspect:
+                group.images.append(image)
+                continue
+            group = ImageGroup(self._runtime, self._recorder, image)
+            group.unserved_s = grants[image.host].unserved_s
+            group.start_s = starts[image.host].popleft() if starts[image.host] else 0.0
+            self._groups[key] = group
+            task = asyncio.create_task(group.process(), name="image", context=Context())
+            self._tasks[group] = task
+            task.add_done_callback(partial(self._end, key, group))
+
+    def _end(self, key: tuple[UUID, str], group: ImageGroup, _: asyncio.Task[None]) -> None:
+        del self._tasks[group]
+        if self._groups.get(key) is group:
+            del self._groups[key]
+        if group.is_served:
+            self._known_hosts.pop(group.host, None)
+            self._known_hosts[group.host] = None
+            if len(self._known_hosts) > MAX_HOSTS:
+                del self._known_hosts[next(iter(self._known_hosts))]
+        if not group.has_begun:
+            # It was cancelled before its first step.
+            self._runtime.host_budgets.give_back(group.host)
+        self._blocked.pop(group.host, None)
+        self._bell.set()
+
+    async def _seconds_to_next_work(self) -> float | None:
+        """How long to wait for the next work, with the permit in hand; None when reconcile is early enough."""
+        if self._blocked:
+            return max(0.0, min(self._blocked.values()) - time.monotonic())
+        if self._tenants_until == 0.0 and not self._claimed:
+            next_wake_s = await self._runtime.db.read(lanes.seconds_to_next_wake)
+            is_soon = next_wake_s is not None and next_wake_s <= self._runtime.settings.sweep_seconds
+            return next_wake_s if is_soon else None
+        self._tenants_until = 0.0
+        return WATCH_SECONDS if self._claimed else 0.0
+
+    async def _invite(self) -> None:
+        """Sends a permit for another process, if none waits: this process has more work than places."""
+        try:
+            if not await self._runtime.run_blocking(self._runtime.queue.count_permits):
+                await self._runtime.run_blocking(self._runtime.queue.process_images)
+        except redis.RedisError:
+            log.debug("no permit sent: Redis is unavailable")
+
+    async def _send_permit(self) -> bool:
+        try:
+            await self._runtime.run_blocking(self._runtime.queue.process_images)
+        except redis.RedisError:
+            # Whoever cannot pass the permit on keeps it.
+            return False
+        return True
+
+    async def _renew_leases(self) -> None:
+        lease_s = self._runtime.settings.lease_seconds
+        while True:
+            await asyncio.sleep(min(lease_s / 3, RENEW_S))
+            await self._runtime.host_budgets.flush()
+            images = list(self._claimed.values())
+            if not images:
+                continue
+            try:
+                renewed = await self._runtime.db.write(claims.renew_leases, images, lease_s)
+            except Exception as error:
+                log.warning("lease renewal failed", extra={"reason": str(error)})
+                continue
+            self._drop([image for image in images if image.id not in renewed])
+
+    def _drop(self, lost: Collection[ClaimedImage]) -> None:
+        """Stops the work on images whose leases are lost. Those that wait to be recorded are fenced anyway."""
+        for group in list(self._tasks):
+            group.images = [image for image in group.images if image not in lost or group.is_storing]
+        emptied = [group for group in self._tasks if not group.images]
+        for group in emptied:
+            self._tasks[group].cancel()
+        self._forget(lost)
+
+    async def _cancel(self, groups: Iterable[ImageGroup]) -> None:
+        tasks = [self._tasks[group] for group in groups if group in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget(self, images: Iterable[ClaimedImage]) -> None:
+        for image in images:
+            # Not a newer claim of the same image.
+            if self._claimed.get(image.id) is image:
+                del self._claimed[image.id]
+        self._bell.set()
+
+
+def _share_out(wanted: Mapping[Lane, int], granted: Mapping[str, int]) -> dict[Lane, int]:
+    """How many images of each lane may be claimed, when its host granted fewer than wanted."""
+    left = dict(granted)
+    shares = {}
+    for lane, count in wanted.items():
+        share = min(count, left.get(lane.host, 0))
+        if share:
+            left[lane.host] -= share
+            shares[lane] = share
+    return shares

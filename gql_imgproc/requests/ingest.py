@@ -13,7 +13,7 @@ from gql_imgproc.enums import RequestPhase
 from gql_imgproc.errors import InvalidCsv, ObjectMissing
 from gql_imgproc.requests.errors import CsvChanged
 from gql_imgproc.requests.limits import accepted_csv_limits
-from gql_imgproc.requests.notify import enqueue_workers, publish
+from gql_imgproc.requests.notify import permit_work, publish
 from gql_imgproc.requests.repository import create, transitions
 from gql_imgproc.requests.repository.create import NewProduct
 from gql_imgproc.requests.repository.transitions import RequestLease
@@ -60,7 +60,7 @@ async def _insert_rows(
         request = await runtime.db.write(insert, lease, chunk)
         await publish(runtime, request)
         if start == first and not is_stopping:
-            await enqueue_workers(runtime, request.id, request.priority)
+            await permit_work(runtime)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
         if await time_slice.is_over():
             break

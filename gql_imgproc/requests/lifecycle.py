@@ -15,7 +15,7 @@ from gql_imgproc.errors import LeaseLost, StorageError
 from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS, ingest
 from gql_imgproc.requests.lease import lease_request
-from gql_imgproc.requests.notify import best_effort, enqueue_workers, publish, share_out
+from gql_imgproc.requests.notify import best_effort, permit_work, publish
 from gql_imgproc.requests.output_csv import store_output
 from gql_imgproc.requests.repository import transitions, webhook_outbox
 from gql_imgproc.requests.repository.cancel import cancel_chunk
@@ -99,7 +99,7 @@ async def _do_steps(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice
 async def _reopen_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:
     request = await runtime.db.write(reopen_chunk, lease)
     await publish(runtime, request)
-    await enqueue_workers(runtime, request.id, request.priority)
+    await permit_work(runtime)
     # Lets other writers acquire SQLite's lock between chunks.
     await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
@@ -173,7 +173,6 @@ async def _announce(runtime: Runtime, request: Snapshot) -> None:
     await publish(runtime, request)
     if delivery := await runtime.db.read(webhook_outbox.find_delivery, request):
         await best_effort(runtime, lambda: runtime.queue.deliver(delivery))
-    await share_out(runtime, request.tenant_id)
 
 
 def _log_finished(request: Snapshot) -> None:

@@ -14,13 +14,15 @@ SLICE_SECONDS = 2.0
 
 
 class TimeSlice:
-    """Starts now, and ends after `SLICE_SECONDS`; later if no message waits for the thread."""
+    """Starts now, and ends after `SLICE_SECONDS`; later if no message waits for the thread, at once at a stop."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._ends_at = asyncio.get_running_loop().time() + SLICE_SECONDS
 
     async def is_over(self) -> bool:
+        if self._runtime.is_stopping:
+            return True
         if asyncio.get_running_loop().time() < self._ends_at:
             return False
         try:

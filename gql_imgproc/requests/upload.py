@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import BinaryIO
 from uuid import UUID
 
@@ -33,8 +33,8 @@ from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
 from gql_imgproc.net.address_policy import check_url
 from gql_imgproc.requests.ingest import read_chunk
 from gql_imgproc.requests.limits import csv_limits, quota_limits
-from gql_imgproc.requests.notify import best_effort, share_of
-from gql_imgproc.requests.repository import create, queries, work_queries
+from gql_imgproc.requests.notify import best_effort
+from gql_imgproc.requests.repository import create, queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
@@ -146,7 +146,7 @@ async def _record(
     CSV that no request refers to.
     """
     try:
-        snapshot, open_requests = await _insert(runtime, caller, upload, request_id, summary, limits)
+        snapshot = await _insert(runtime, caller, upload, request_id, summary, limits)
     except (IntegrityError, QuotaExceeded):
         # The idempotency key or the quota was taken by an earlier run of this transaction, whose answer was lost, or by
         # another upload.
@@ -156,7 +156,7 @@ async def _record(
             if replay := await _find_by_idempotency_key(runtime, caller, upload.idempotency_key):
                 return replay
             raise
-        snapshot, open_requests = earlier, 1
+        snapshot = earlier
     except DatabaseUnavailable as error:
         if not error.is_outcome_unknown:
             with suppress(StorageError):
@@ -164,18 +164,11 @@ async def _record(
         raise
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
     UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
-    await _enqueue_first_work(runtime, snapshot, open_requests)
-    return UploadResult(snapshot, is_replay=False)
-
-
-async def _enqueue_first_work(runtime: Runtime, request: Snapshot, open_requests: int) -> None:
-    """Enqueues work on a new request: no message for it is queued yet, and every inserted product is claimable."""
-    share = share_of(runtime.settings.window, open_requests)
-    queue, slots = runtime.queue, range(min(request.ingested_products, share))
-    calls: list[Callable[[], object]] = [lambda: queue.enqueue_work(request.id, request.priority, slots)]
-    if request.has_step:
-        calls.append(lambda: queue.advance(request.id))
+    calls = [runtime.queue.process_images]
+    if snapshot.has_step:
+        calls.append(partial(runtime.queue.advance, snapshot.id))
     await best_effort(runtime, *calls)
+    return UploadResult(snapshot, is_replay=False)
 
 
 async def _find_by_idempotency_key(runtime: Runtime, caller: Caller, key: str | None) -> UploadResult | None:
@@ -205,11 +198,8 @@ async def _insert(
     request_id: UUID,
     summary: CsvSummary,
     limits: quotas.Limits | None,
-) -> tuple[Snapshot, int]:
-    """Inserts the request and its first products in one transaction.
-
-    Returns the request, and the number of open requests of its tenant.
-    """
+) -> Snapshot:
+    """Inserts the request and its first products in one transaction."""
     chunk = await runtime.run_csv_io(read_chunk, upload.file, FIRST_CHUNK_PRODUCTS)
     new = create.NewRequest(
         id=request_id,
@@ -225,7 +215,7 @@ async def _insert(
         traceparent=tracing.current_traceparent(),
     )
 
-    def insert(connection: Connection) -> tuple[Snapshot, int]:
+    def insert(connection: Connection) -> Snapshot:
         snapshot = create.insert_first_chunk(connection, new, chunk, limits)
         audit_log.record_event(
             connection,
@@ -236,6 +226,6 @@ async def _insert(
             products=summary.products,
             images=summary.images,
         )
-        return snapshot, work_queries.count_open_siblings(connection, request_id)
+        return snapshot
 
     return await runtime.db.write(insert)

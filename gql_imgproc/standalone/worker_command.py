@@ -7,15 +7,12 @@ import sys
 from gql_imgproc.settings import Settings
 from gql_imgproc.system.process import cpu_count
 
-#: The control queue, and an image queue for each of three priorities.
-QUEUES = 4
-
 
 def worker_command(settings: Settings, processes: int = 1) -> tuple[str, ...]:
     return (
         *(sys.executable, "-m", "dramatiq", "worker_main"),
-        # One thread for each message that can be prefetched, so no prefetched message waits for a thread.
-        *("--processes", str(processes), "--threads", str(QUEUES * settings.worker_threads)),
+        # One thread for each message that a process takes at once, see `worker.broker`.
+        *("--processes", str(processes), "--threads", "8"),
         # `worker_main` sets up the log.
         "--skip-logging",
     )
@@ -25,8 +22,6 @@ def worker_environment(settings: Settings, processes: int) -> dict[str, str]:
     """Settings of worker processes that share this machine, and of Dramatiq in them."""
     return {
         "IMGPROC_CPU_SLOTS": str(settings.cpu_slots or max(1, cpu_count() // processes)),
-        # Per queue.
-        "dramatiq_queue_prefetch": str(settings.worker_threads),
         # Milliseconds between two polls of an empty queue. A message waits 27 ms at 100, 216 ms at the default 1,000.
         "dramatiq_worker_timeout": str(round(1000 * settings.poll_seconds)),
         # Milliseconds before a consumer that lost Redis reconnects; the default is three seconds.

@@ -15,7 +15,7 @@ async def read_database_metrics(runtime: Runtime) -> ServiceMetricValues:
         metrics.PRODUCTS_PENDING: {NO_LABEL: found.pending_products},
         metrics.IMAGES_PENDING: {NO_LABEL: found.pending_images},
         metrics.OLDEST_REQUEST_IDLE_SECONDS: {NO_LABEL: found.oldest_idle_s},
-        metrics.PRODUCTS_CLAIMABLE: {NO_LABEL: found.claimable_products},
+        metrics.IMAGES_CLAIMABLE: {NO_LABEL: found.claimable_images},
         metrics.WEBHOOKS_DUE: {NO_LABEL: found.due_webhooks},
     }
 

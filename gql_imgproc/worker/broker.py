@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.middleware import AsyncIO, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import AsyncIO, TimeLimit
 
-from gql_imgproc.messaging.queue import NAMESPACE, connect
+from gql_imgproc.messaging.queue import CONTROL_QUEUE, IMAGE_QUEUE, NAMESPACE, connect
 from gql_imgproc.settings import Settings
 from gql_imgproc.worker.startup import RuntimeMiddleware
 
@@ -20,20 +21,23 @@ DEAD_MESSAGE_TTL_MS = 60_000
 TIME_LIMIT_MS = 3_600_000
 
 
-class UndelayedBroker(RedisBroker):
-    """Declares no queues for delayed messages: none are sent, and polling them doubles an idle worker's commands."""
+#: Messages of each queue that a process takes at once, those in progress included. One permit lets the whole process
+#: work, and control messages never wait behind it: together they are the threads of a process.
+PREFETCH = {IMAGE_QUEUE: 1, CONTROL_QUEUE: 7}
+WORKER_THREADS = sum(PREFETCH.values())
 
-    def declare_queue(self, queue_name: str) -> None:
-        if queue_name not in self.queues:
-            self.emit_before("declare_queue", queue_name)
-            self.queues.add(queue_name)
-            self.emit_after("declare_queue", queue_name)
+
+class Broker(RedisBroker):
+    """Takes as many messages of each queue as the process has threads for them."""
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        return super().consume(queue_name, PREFETCH.get(queue_name, prefetch), timeout)
 
 
 def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:
     """A broker, and the middleware that opens the runtime. No message is retried: the database has what is due."""
     middleware = RuntimeMiddleware(settings)
-    broker = UndelayedBroker(  # type: ignore[no-untyped-call]
+    broker = Broker(  # type: ignore[no-untyped-call]
         client=connect(settings.redis_url),
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
@@ -41,8 +45,6 @@ def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:
         dead_message_ttl=DEAD_MESSAGE_TTL_MS,
         middleware=[
             TimeLimit(time_limit=TIME_LIMIT_MS),
-            # At shutdown, unfinished work is released, so that other workers can claim it at once.
-            ShutdownNotifications(notify_shutdown=True),
             AsyncIO(),
             middleware,
         ],

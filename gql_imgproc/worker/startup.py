@@ -14,6 +14,7 @@ from dramatiq.middleware import Middleware
 
 from gql_imgproc import tracing
 from gql_imgproc.maintenance.scheduler import run_periodic_tasks
+from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from gql_imgproc.system.process import CANNOT_START, die_with_parent, limit_memory, reuse_freed_memory
@@ -23,9 +24,6 @@ log = logging.getLogger(__name__)
 
 #: Niceness of workers: where they share a machine with the API, the API comes first.
 NICENESS = 5
-#: How often an idle thread checks whether its worker stops, in seconds. With Dramatiq's default of 100 ms, a hundred
-#: threads use 5 % of a core.
-IDLE_SECONDS = 0.5
 
 
 class RuntimeMiddleware(Middleware):
@@ -34,6 +32,7 @@ class RuntimeMiddleware(Middleware):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runtime: Runtime | None = None
+        self._pool: WorkerPool | None = None
         self._scheduler: asyncio.Task[None] | None = None
         self._metrics_server: asyncio.Server | None = None
 
@@ -62,10 +61,15 @@ class RuntimeMiddleware(Middleware):
             # Not os._exit: the master would wait half a minute for a sign that this process has started.
             sys.exit(CANNOT_START)
 
-    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        # Only consumers need to poll often: an idle thread gets its message at once.
-        for thread in worker.workers:
-            thread.timeout = IDLE_SECONDS
+    @property
+    def pool(self) -> WorkerPool:
+        if self._pool is None:
+            raise RuntimeError("The worker has not started yet.")
+        return self._pool
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        # The actors end before the connections that they use.
+        _event_loop_thread().run_coroutine(self._stop_claiming())
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         _event_loop_thread().run_coroutine(self._close())
@@ -80,9 +84,16 @@ class RuntimeMiddleware(Middleware):
             self._metrics_server = await listen(self._settings.metrics_host, self._settings.metrics_port)
         # `dramatiq` starts one process per core by default.
         self._runtime = Runtime(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
+        self._pool = WorkerPool(self._runtime)
         self._scheduler = asyncio.create_task(_scheduler_loop(self._runtime), name="scheduler")
 
+    async def _stop_claiming(self) -> None:
+        self.runtime.is_stopping = True
+        self.pool.stop()
+
     async def _close(self) -> None:
+        if self._pool is not None:
+            await self._pool.aclose()
         if self._scheduler is not None:
             self._scheduler.cancel()
             await asyncio.gather(self._scheduler, return_exceptions=True)

@@ -199,7 +199,7 @@ class Fleet:
             FETCH_ALLOW_NETWORKS=net.cidr,
             FETCH_ALLOW_PORTS="*",
             # Few threads, so that one request takes a while; other settings have their defaults.
-            WORKER_THREADS="8",
+            IMAGES_IN_FLIGHT="8",
         )
         self._settings |= self.s3.environment
         self.apis = [self._api(name) for name in ("a1", "a2")]

@@ -45,6 +45,11 @@ def run_refused(*arguments: str, **settings: str) -> str:
     return done.stderr
 
 
+def show(measured: object) -> None:
+    """Prints a measured figure, which pytest shows with `-s` or `-rA`."""
+    print(measured)  # noqa: T201 - pytest shows it
+
+
 class Service:
     """A running `gql-imgproc up`."""
 

@@ -66,7 +66,7 @@ def test_separate_api_and_workers_process_an_upload(
         assert f"{url}/api/image/" in (tmp_path / "out.csv").read_text()
         # Each of the two processes serves its metrics on a port of its own.
         metrics = [fetch_metrics(each) for each in (metrics_port, metrics_port + 1)]
-        claimed = sorted(re.findall(r"^imgproc_products_claimed_total (.*)$", "\n".join(metrics), re.MULTILINE))
+        claimed = sorted(re.findall(r"^imgproc_images_claimed_total (.*)$", "\n".join(metrics), re.MULTILINE))
         assert claimed == ["0.0", "1.0"]
     finally:
         for service in services:

@@ -220,7 +220,7 @@ def test_unwritable_store_is_reported_in_one_line(tmp_path: Path) -> None:
 
 
 def test_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
-    assert "IMGPROC_WINDOW" in run_refused("up", "--data-dir", str(tmp_path), WINDOW="many")
+    assert "IMGPROC_LEASE_SECONDS" in run_refused("up", "--data-dir", str(tmp_path), LEASE_SECONDS="many")
 
 
 @pytest.mark.slow

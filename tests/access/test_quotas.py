@@ -15,8 +15,8 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests, tenants
 from gql_imgproc.enums import Quota, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.errors import QuotaExceeded
-from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.requests.repository import retry, transitions, work_queries
+from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.requests.repository import retry, transitions
 from tests.support.api_keys import given_tenant
 from tests.support.invariants import assert_stored_bytes_are_counted
 from tests.support.scenarios import (
@@ -24,14 +24,13 @@ from tests.support.scenarios import (
     FAILED,
     acquire_lease,
     cancel_all,
-    claim_product,
+    claim_image,
     delete_all,
     finish,
     get_snapshot,
     given_request,
     record,
     reopen_all,
-    try_claim,
 )
 
 
@@ -113,11 +112,10 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
         return read_usage(database, limits).stored_bytes.used
 
     request_id = given_request(database, 2, 1)
-    held = claim_product(database, request_id)
-    record(database, held, 0, DONE)
+    record(database, claim_image(database, request_id), DONE)
     assert stored() == 400
-    record(database, held, 1, FAILED)
-    record(database, claim_product(database, request_id), 0, DONE)
+    record(database, claim_image(database, request_id), FAILED)
+    record(database, claim_image(database, request_id), DONE)
     assert stored() == 800
     finish(database, request_id, RequestStatus.COMPLETED_WITH_ERRORS)
     assert stored() == 800
@@ -135,7 +133,7 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     assert stored() == 800
     reopen_all(database, request_id)
     assert stored() == 800
-    record(database, claim_product(database, request_id), 0, DONE)
+    record(database, claim_image(database, request_id), DONE)
     assert stored() == 1200
     finish(database, request_id, RequestStatus.COMPLETED)
     assert stored() == 1200
@@ -183,15 +181,12 @@ def test_open_requests_of_a_tenant_are_read_through_an_index(database: Database)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     read_usage(database, Limits())
-    database.read_now(work_queries.list_open_of_tenant, DEFAULT_TENANT, 32)
-    database.read_now(work_queries.count_open_siblings, new_id())
-    try_claim(database, new_id())
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
 
     explain = "EXPLAIN QUERY PLAN " if database.sqlite else "EXPLAIN "
     asked = [each for each in statements if each[0].startswith("SELECT")]
-    assert len(asked) == 4
+    assert len(asked) == 1
     for statement, parameters in asked:
 
         def plan(connection: Any, statement: str = statement, parameters: Any = parameters) -> str:
@@ -240,6 +235,6 @@ def given_failed(database: Database, number: int) -> UUID:
     """A final request whose products have one failed image each."""
     request_id = given_request(database, *[1] * number)
     for _ in range(number):
-        state = record(database, claim_product(database, request_id), 0, FAILED)
+        state = record(database, claim_image(database, request_id), FAILED)
     assert finish(database, state.id, RequestStatus.FAILED) is not None
     return request_id

@@ -112,7 +112,8 @@ def test_page_works_with_a_key_and_shows_nothing_without(
 
     # After the key is revoked, the page shows no data and removes the key.
     database.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
-    page.get_by_role("link", name="All requests").click()
+    # Not by the link: the page may have noticed it and removed the link.
+    page.evaluate("location.hash = '#/'")
     expect_key_form(page, "revoked")
     expect(page.locator(".request")).to_have_count(0)
     assert page.evaluate("sessionStorage.length") == 0

@@ -39,8 +39,9 @@ def large_request(service: Service) -> str:
         insert_first_chunk(connection, new, rows)
         completed: dict[str, Any] = {"status": RequestStatus.COMPLETED, "phase": RequestPhase.DONE}
         completed |= {"processed_products": PRODUCTS, "processed_images": PRODUCTS}
-        kept = {"status": ImageStatus.COMPLETED, "outcome": ImageOutcome.KEPT, "object_name": "0-1.jpg"}
-        finished: dict[str, Any] = {"status": ProductStatus.COMPLETED, "due_at": None, "processed_images": 1}
+        kept: dict[str, Any] = {"status": ImageStatus.COMPLETED, "outcome": ImageOutcome.KEPT, "due_at": None}
+        kept |= {"object_name": "0-1.jpg"}
+        finished = {"status": ProductStatus.COMPLETED, "processed_images": 1}
         connection.execute(update(requests).where(requests.c.id == request_id).values(**completed))
         connection.execute(update(products).where(products.c.request_id == request_id).values(**finished))
         connection.execute(update(images).where(images.c.request_id == request_id).values(**kept))

@@ -49,7 +49,7 @@ def upload_and_open(page: Page, service: Service, file: Path, webhook: str = "")
     with page.expect_response(lambda response: "UploadCsvSuccess" in response.text()) as accepted:
         page.set_input_files("input[type=file]", str(file))
     request = accepted.value.json()["data"]["uploadCsv"]["request"]["id"]
-    page.locator(f".request a[href$={request}]").click()
+    page.locator(f".request a[href='#/requests/{request}']").click()
     expect(page.get_by_role("heading", level=1, name=file.name)).to_be_focused()
     expect(page.locator(".summary")).to_be_visible()
 

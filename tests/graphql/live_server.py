@@ -21,7 +21,7 @@ from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.upload import CsvUpload, accept_upload
 from tests.support.api_clients import ANYBODY
-from tests.support.scenarios import DONE, claim_product, record
+from tests.support.scenarios import DONE, claim_image, record
 
 PROGRESS = "subscription($id: ID!) { requestProgress(id: $id) { status sequence processedImages } }"
 
@@ -105,7 +105,7 @@ async def given_upload(runtime: Any, images: int) -> UUID:
 
 async def finish_image(runtime: Any, request_id: UUID) -> None:
     """Completes one more image of an upload and publishes the snapshot."""
-    assert record(runtime.db, claim_product(runtime.db, request_id), 0, DONE) is not None
+    assert record(runtime.db, claim_image(runtime.db, request_id), DONE) is not None
     await publish(runtime, await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id))
 
 

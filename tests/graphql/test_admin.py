@@ -22,7 +22,7 @@ from gql_imgproc.security.scopes import Scope, cli_caller, system_caller
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, open_api
 from tests.support.api_keys import bearer, given_key, given_tenant
-from tests.support.scenarios import DONE, FAILED, claim_product, finish, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_image, finish, given_request, record
 
 KEY = "id publicId name scopes state createdAt expiresAt lastUsedAt revokedAt"
 CREATE = f"""mutation($input: CreateApiKeyInput!) {{ createApiKey(input: $input) {{ __typename
@@ -270,7 +270,7 @@ async def given_events(api: Api, admin: str) -> tuple[str, str]:
     for name in ("deleteRequest", "cancelRequest", "cancelRequest", "retryFailedImages", "resendWebhook"):
         await execute(api, admin, mutation % name, id=id)
     failed_id = given_request(db, 1, webhook_url="https://x.example/hook?key=secret")
-    state = record(db, claim_product(db, failed_id), 0, FAILED)
+    state = record(db, claim_image(db, failed_id), FAILED)
     finish(db, state.id, RequestStatus.FAILED)
     failed = encode_global_id(IdPrefix.REQUEST, failed_id)
     for name in ("resendWebhook", "retryFailedImages"):
@@ -333,7 +333,7 @@ async def test_audit_log_has_actions_of_the_service_and_the_command_line(api: Ap
     request_id = given_request(db, 1)
     with pytest.raises(RequestNotFinal):
         await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
-    record(db, claim_product(db, request_id), 0, DONE)
+    record(db, claim_image(db, request_id), DONE)
     finish(db, request_id, RequestStatus.COMPLETED)
     await commands.delete(api.runtime, system_caller(DEFAULT_TENANT, "retention"), request_id)
     await signed_urls.rotate(db, cli_caller(DEFAULT_TENANT, "me"))

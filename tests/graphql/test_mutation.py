@@ -14,7 +14,7 @@ from gql_imgproc.graphql.types.inputs import clean_filename
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id, new_id
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api
-from tests.support.scenarios import FAILED, claim_product, finish, given_request, record
+from tests.support.scenarios import FAILED, claim_image, finish, given_request, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/a.jpg\n"
 UPLOADED = (
@@ -257,7 +257,7 @@ async def test_request_is_cancelled_once(api: Api) -> None:
 async def test_retry_queues_failed_images_again(api: Api) -> None:
     db = api.runtime.db
     request_id = given_request(db, 1)
-    record(db, claim_product(db, request_id), 0, FAILED)
+    record(db, claim_image(db, request_id), FAILED)
     id = encode_global_id(IdPrefix.REQUEST, request_id)
     early = await mutate(api, "retryFailedImages", id)
     finish(db, request_id, RequestStatus.FAILED)

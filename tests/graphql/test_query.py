@@ -13,7 +13,7 @@ from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, T
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, open_api
-from tests.support.scenarios import DONE, FAILED, claim_product, given_request, record
+from tests.support.scenarios import DONE, FAILED, given_request, record, try_claim
 
 
 async def test_node_returns_requests_products_and_images(api: Api) -> None:
@@ -135,9 +135,9 @@ async def test_request_shows_its_fields(api: Api) -> None:
         options={"quality": 70, "crop": [1, 2, 3, 4], "filters": ["BLUR"]},
         warnings=[{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
     )
-    first, second = claim_product(db, request_id), claim_product(db, request_id)
-    record(db, first, 0, DONE)
-    record(db, second, 1, FAILED)
+    first, _, third = try_claim(db, request_id, 3)
+    record(db, first, DONE)
+    record(db, third, FAILED)
 
     found = await api.data(
         REQUEST_FIELDS,

@@ -17,7 +17,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import REQUESTS_PREFIX
 from tests.graphql.client import Api, open_api
 from tests.support.api_keys import bearer, given_key
-from tests.support.scenarios import DONE, FAILED, claim_product, finish, get_snapshot, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_image, finish, get_snapshot, given_request, record
 
 CSV = b"S. No.,Product Name,Input Image Urls\n" + b"".join(
     b"%d,Chair,https://x.example/1.jpg\n" % n for n in range(1, 4)
@@ -101,9 +101,8 @@ async def test_retry_counts_as_an_open_request(settings: Settings) -> None:
     async with open_api_with_quotas(settings, quota_open_requests=1) as api:
         db = api.runtime.db
         final = given_request(db, 2)
-        product = claim_product(db, final)
-        record(db, product, 0, DONE)
-        record(db, product, 1, FAILED)
+        record(db, claim_image(db, final), DONE)
+        record(db, claim_image(db, final), FAILED)
         finish(db, final, RequestStatus.COMPLETED_WITH_ERRORS)
         given_request(db, 1)
 

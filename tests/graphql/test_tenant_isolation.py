@@ -56,7 +56,7 @@ from gql_imgproc.storage.paths import image_key, output_key
 from tests.graphql.client import serve_api
 from tests.graphql.live_server import Socket, open_socket
 from tests.support.api_keys import bearer, given_key, given_tenant
-from tests.support.scenarios import DONE, FAILED, claim_product, finish, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_image, finish, given_request, record
 
 SCHEMA = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8"))
 #: Depth of selections: reaches the images of the products of a request in a page of requests.
@@ -249,9 +249,9 @@ async def given_tenant_data(runtime: Any, tenant_id: UUID) -> TenantData:
             webhook_url=f"https://{MARK}.example/hook",
             warnings=[{"row": 1, "column": None, "code": "EMPTY_FILE", "message": MARK}],
         )
-        snapshot = record(database, claim_product(database, request_id), 0, DONE)
+        snapshot = record(database, claim_image(database, request_id), DONE)
         if is_final:
-            snapshot = record(database, claim_product(database, request_id), 0, FAILED)
+            snapshot = record(database, claim_image(database, request_id), FAILED)
             assert finish(database, snapshot.id, RequestStatus.COMPLETED_WITH_ERRORS) is not None
             await storage.put(output_key(request_id, "output-1.csv"), MARK.encode(), "text/csv")
         name = f"{new_id().hex}-1.jpg"

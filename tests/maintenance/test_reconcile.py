@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import redis
 
 from gql_imgproc.enums import RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.maintenance.reconcile import reconcile
-from gql_imgproc.requests.repository import claims, queries, transitions
+from gql_imgproc.requests.repository import lanes, queries, transitions
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
+from tests.support.scenarios import try_claim
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
@@ -21,37 +24,51 @@ def flush(settings: Settings) -> None:
         client.flushall()
 
 
-async def test_messages_are_sent_again_after_a_redis_flush(runtime: Runtime, settings: Settings) -> None:
+async def test_permit_is_sent_again_after_a_redis_flush(runtime: Runtime, settings: Settings) -> None:
     """Promise P3."""
-    request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
+    await upload(runtime, THREE_ROWS)
     flush(settings)
-    assert runtime.queue.census().images == {}
+    assert runtime.queue.count_permits() == 0
 
     await reconcile(runtime)
 
-    assert runtime.queue.census().images == {request_id: set(range(3))}
+    assert runtime.queue.count_permits() == 1
 
 
-async def test_reconcile_sends_only_missing_messages(runtime: Runtime) -> None:
-    rows = "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101))
-    request_id = (await upload(runtime, HEADER + rows)).snapshot.id
+async def test_reconcile_keeps_one_permit_waiting(runtime: Runtime) -> None:
+    await upload(runtime, THREE_ROWS)
 
     for _ in range(3):
         await reconcile(runtime)
 
-    assert runtime.queue.census().images == {request_id: set(range(32))}
+    assert runtime.queue.count_permits() == 1
 
 
-async def test_products_with_an_expired_lease_are_enqueued_again(runtime: Runtime, settings: Settings) -> None:
+async def test_permit_is_sent_for_images_with_an_expired_lease(runtime: Runtime, settings: Settings) -> None:
     """Promise P2."""
     request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
-    for _ in range(3):
-        await runtime.db.write(claims.claim_product, request_id, 0)
+    # A lane that has fewer images than asked for sleeps until the lease of one of them expires.
+    assert len(try_claim(runtime.db, request_id, 4, lease_s=0)) == 3
+    assert try_claim(runtime.db, request_id, 4, lease_s=0) == ()
+    flush(settings)
+
+    # Not sooner than after a fifth of a second.
+    while await runtime.db.read(lanes.seconds_to_next_wake):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    await reconcile(runtime)
+
+    assert runtime.queue.count_permits() == 1
+    assert len(try_claim(runtime.db, request_id, 4)) == 3
+
+
+async def test_nothing_is_permitted_without_a_due_image(runtime: Runtime, settings: Settings) -> None:
+    request_id = (await upload(runtime, THREE_ROWS)).snapshot.id
+    assert len(try_claim(runtime.db, request_id, 4)) == 3
     flush(settings)
 
     await reconcile(runtime)
 
-    assert runtime.queue.census().images == {request_id: set(range(3))}
+    assert runtime.queue.count_permits() == 0
 
 
 async def test_stopping_request_is_finished_after_its_message_was_lost(

@@ -20,16 +20,25 @@ from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.maintenance import retention
 from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.maintenance.scheduler import CLEANUP_SECONDS, PeriodicTask, run_as_leader, run_periodic_tasks
-from gql_imgproc.processing.worker_pool import drain
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.lifecycle import advance
-from gql_imgproc.requests.repository import claims, queries, transitions, work_queries
+from gql_imgproc.requests.repository import queries, transitions, work_queries
+from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, input_key, object_name, output_key
 from tests.support.api_clients import ANYBODY
-from tests.support.services import ImageHost, advance_in_background, background_work, jpeg, upload, work_all
+from tests.support.scenarios import claim_image
+from tests.support.services import (
+    ImageHost,
+    advance_in_background,
+    background_work,
+    jpeg,
+    upload,
+    work_all,
+    work_on_images,
+)
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -72,7 +81,7 @@ async def test_retryable_failures_get_three_automatic_retries(
     runtime: Runtime, settings: Settings, image_host: ImageHost
 ) -> None:
     gone, flaky = f"{image_host.url}/gone.jpg", image_host.add("/flaky.jpg", jpeg(1))
-    image_host.statuses["/flaky.jpg"] = [503] * 12
+    image_host.statuses["/flaky.jpg"] = [500] * 12
 
     runtime.settings = settings.model_copy(update={"auto_retry_seconds": 0})
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{gone},{flaky}"\n')).snapshot.id
@@ -169,16 +178,14 @@ def set_age(runtime: Runtime, key: str, age_s: float) -> None:
     os.utime(Path(urlsplit(runtime.storage.url).path) / key, (stored_at, stored_at))
 
 
-async def claim(runtime: Runtime, request_id: UUID) -> claims.ClaimedProduct:
-    """Claims the product of a request with a lease that expires at once."""
-    claimed = await runtime.db.write(claims.claim_product, request_id, 0)
-    assert claimed is not None
-    return claimed
+async def claim(runtime: Runtime, request_id: UUID) -> ClaimedImage:
+    """Claims the image of a request with a lease that expires at once."""
+    return claim_image(runtime.db, request_id, lease_s=0)
 
 
-async def store(runtime: Runtime, claimed: claims.ClaimedProduct) -> str:
+async def store(runtime: Runtime, claimed: ClaimedImage) -> str:
     """Stores an image as the worker with this claim does, without a record; returns its key."""
-    key = image_key(claimed.request_id, object_name(claimed.images[0].id, claimed.lease_token, "jpg"))
+    key = image_key(claimed.request_id, object_name(claimed.id, claimed.lease_token, "jpg"))
     await runtime.storage.put(key, b"an image", "image/jpeg")
     return key
 
@@ -244,6 +251,7 @@ async def test_worker_that_lost_its_lease_plans_a_cleanup(runtime: Runtime, imag
     url = image_host.add("/a.jpg", jpeg(1))
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     put_new = runtime.storage.put_new
+    advance_in_background(runtime)
 
     async def cancel_then_put(*args: Any) -> None:
         # The cancelled request is final when the worker has stored its image.
@@ -254,7 +262,7 @@ async def test_worker_that_lost_its_lease_plans_a_cleanup(runtime: Runtime, imag
         await put_new(*args)
 
     runtime.storage.put_new = cancel_then_put  # type: ignore[method-assign]
-    await drain(runtime, request_id)
+    await work_on_images(runtime)
 
     assert await is_cleanup_planned(runtime)
 

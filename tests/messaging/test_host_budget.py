@@ -321,11 +321,11 @@ async def test_time_without_service_is_measured_from_the_first_refusal(fleet: Fl
     assert (await fleet.ask(process, 0)).unserved_s == 0
 
 
-async def test_downloads_of_a_dead_process_are_free_after_thirty_seconds(fleet: Fleet) -> None:
+async def test_downloads_of_a_dead_process_are_free_after_ten_seconds(fleet: Fleet) -> None:
     dead, alive = fleet.process(), fleet.process()
     await fleet.ask(dead, 2)
 
-    fleet.now += 29
+    fleet.now += 9
     assert (await fleet.ask(alive, 2)).starts_s == ()
     fleet.now += 2
     assert len((await fleet.ask(alive, 2)).starts_s) == 2

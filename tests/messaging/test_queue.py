@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 
 from gql_imgproc import tracing
-from gql_imgproc.enums import Priority
 from gql_imgproc.ids import new_id
-from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE, Census, Queue, connect
+from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE, Queue, connect
 
 
 @pytest.fixture
@@ -22,18 +20,13 @@ def queue(redis_url: str) -> Iterator[Queue]:
     queue.close()
 
 
-def test_messages_are_counted_per_request_and_queued_by_priority(queue: Queue) -> None:
-    high, other = new_id(), new_id()
+def test_permits_and_control_messages_wait_in_separate_queues(queue: Queue) -> None:
+    queue.process_images()
+    queue.process_images()
+    queue.advance(new_id())
 
-    queue.enqueue_work(high, Priority.HIGH, [0, 1])
-    queue.enqueue_work(other, Priority.NORMAL, [0, 3, 7])
-    queue.enqueue_work(other, Priority.LOW, [1])
-    queue.advance(other)
-
-    assert queue.census() == Census(
-        defaultdict(set, {high: {0, 1}, other: {0, 1, 3, 7}}), Counter({("advance", other): 1})
-    )
-    assert queue.lengths() == {"images-high": 2, "images": 3, "images-low": 1, "control": 1}
+    assert queue.count_permits() == 2
+    assert queue.lengths() == {"images": 2, "control": 1}
 
 
 def test_senders_are_not_counted_as_workers(queue: Queue, redis_url: str) -> None:

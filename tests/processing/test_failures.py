@@ -11,19 +11,16 @@ from uuid import UUID
 import psycopg
 import pytest
 import redis
-from dramatiq import Message
 from sqlalchemy import event, select, update
 
-from gql_imgproc.database.tables import requests, webhook_deliveries
+from gql_imgproc.database.tables import images, requests, webhook_deliveries
 from gql_imgproc.database.types import now_plus
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestStatus, TerminationReason, WebhookStatus
+from gql_imgproc.enums import RequestFailureCode, RequestStatus, TerminationReason, WebhookStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.maintenance.reconcile import reconcile
-from gql_imgproc.messaging import queue as queues
-from gql_imgproc.processing.worker_pool import drain
+from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests import commands, lifecycle
-from gql_imgproc.requests.repository import claims, queries, retry, transitions, webhook_outbox
-from gql_imgproc.requests.repository.work_queries import count_claimable
+from gql_imgproc.requests.repository import queries, retry, transitions, webhook_outbox
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import anonymous_caller
@@ -31,7 +28,8 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import input_key, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
-from tests.support.services import ImageHost, jpeg, upload, work_all
+from tests.support.scenarios import claim_image
+from tests.support.services import ImageHost, jpeg, upload, work_all, work_on_images
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -172,8 +170,8 @@ async def test_request_is_finished_by_the_process_that_had_the_lease_when_its_la
     # when all images are recorded before it releases the lease,
     async def record_all(*arguments: Any, **options: Any) -> None:
         await do_steps(*arguments, **options)
-        while not flushed and await runtime.db.read(count_claimable, request_id, 1):
-            await drain(runtime, request_id)
+        if not flushed:
+            await work_on_images(runtime)
         await lifecycle.advance(runtime, request_id)
         flush(settings)
         flushed.append(await read_state(runtime, request_id))
@@ -201,51 +199,6 @@ async def test_deadline_of_a_retried_request_counts_from_the_retry(runtime: Runt
     assert (await read_state(runtime, request_id)).status is RequestStatus.COMPLETED
 
 
-async def test_message_that_was_fetched_and_lost_is_sent_again(
-    runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Promise P3: a message that Redis sent and no worker received does not count for a product that is due."""
-    monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
-
-    request_id = (await upload(runtime, rows(2))).snapshot.id
-    with redis.Redis.from_url(settings.redis_url) as client:
-        assert client.llen("dramatiq:images") == 2
-        client.delete("dramatiq:images")
-        assert client.hlen("dramatiq:images.msgs") == 2
-
-    await reconcile(runtime)
-    await reconcile(runtime)
-
-    assert runtime.queue.census().images == {request_id: set(range(2))}
-
-
-async def test_message_of_a_slow_product_does_not_count_for_due_products(
-    runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Promise P2: a product that is due is processed while another one of its request is slow."""
-    monkeypatch.setattr(queues, "FRESH_SECONDS", 0.0)
-
-    request_id = (await upload(runtime, rows(2))).snapshot.id
-    with redis.Redis.from_url(settings.redis_url) as client:
-        client.lpop("dramatiq:images", 2)
-    slow = await runtime.db.write(claims.claim_product, request_id, 600)
-    assert slow is not None
-
-    await reconcile(runtime)
-
-    assert runtime.queue.lengths()["images"] == 1
-
-
-async def test_request_never_has_more_messages_than_the_window(runtime: Runtime) -> None:
-    request_id = (await upload(runtime, rows(3000))).snapshot.id
-    assert runtime.queue.census().images == {request_id: set(range(32))}
-
-    await lifecycle.advance(runtime, request_id)
-
-    assert runtime.queue.census().images == {request_id: set(range(32))}
-    assert (await read_state(runtime, request_id)).ingested_products == 3000
-
-
 async def test_reconcile_sends_no_message_for_a_request_that_a_process_advances(runtime: Runtime) -> None:
     request_id = (await upload(runtime, rows(2501))).snapshot.id
     sent = runtime.queue.lengths()["control"]
@@ -254,17 +207,6 @@ async def test_reconcile_sends_no_message_for_a_request_that_a_process_advances(
     await reconcile(runtime)
 
     assert runtime.queue.lengths()["control"] == sent
-
-
-async def test_foreign_message_does_not_stop_reconcile(runtime: Runtime, settings: Settings) -> None:
-    request_id = (await upload(runtime, rows(1))).snapshot.id
-    flush(settings)
-    stray = Message(queue_name="images", actor_name="stray", args=(), kwargs={}, options={})
-    runtime.queue._broker.enqueue(stray)
-
-    await reconcile(runtime)
-
-    assert runtime.queue.census().images == {request_id: set(range(1))}
 
 
 async def test_worker_that_was_suspended_during_a_retry_does_not_change_its_output(
@@ -281,8 +223,7 @@ async def test_worker_that_was_suspended_during_a_retry_does_not_change_its_outp
         await store(*arguments)
 
     await runtime.db.write(lambda connection: connection.execute(update(requests).values(lease_until=now_plus(0))))
-    claim = await runtime.db.write(claims.claim_product, request_id, 0)
-    assert claim is not None
+    claim_image(runtime.db, request_id, lease_s=0)
     runtime.storage.put_file = suspend  # type: ignore[method-assign]
     suspended = asyncio.create_task(work_all(runtime))
     await is_suspended.wait()
@@ -350,26 +291,33 @@ async def test_request_that_is_cancelled_while_its_output_is_written_ends_as_can
     assert (await read_state(runtime, request_id)).status is RequestStatus.CANCELLED
 
 
-async def test_one_request_leaves_threads_of_a_process_to_others(settings: Settings, runtime: Runtime) -> None:
-    """Promise P11: an unresponsive host delays only its own request."""
-    runtime.settings = settings.model_copy(update={"worker_threads": 4})
-    slow = (await upload(runtime, rows(10))).snapshot.id
-    other = (await upload(runtime, rows(1), priority=Priority.NORMAL)).snapshot.id
+async def test_silent_host_holds_up_only_its_own_images(settings: Settings, runtime: Runtime) -> None:
+    """Promise P11, inside one request."""
+    # Given a host that does not answer, with ten images before the one of another host,
+    runtime.settings = settings.model_copy(update={"images_in_flight": 8})
+    request_id = (await upload(runtime, rows(10) + "11,P,https://y.example/a.jpg\n")).snapshot.id
+    started: list[str] = []
 
-    started, four_started, may_respond = [], asyncio.Event(), asyncio.Event()
-
-    async def fetch_slowly(url: str) -> bytes:
+    async def fetch(url: str) -> bytes:
         started.append(url)
-        if len(started) == 4:
-            four_started.set()
-        await may_respond.wait()
+        if url.startswith("https://x.example/"):
+            await asyncio.Event().wait()
         return jpeg(1)
 
-    runtime.fetcher.fetch = fetch_slowly  # type: ignore[method-assign]
-    turns = [asyncio.create_task(drain(runtime, slow, slot)) for slot in range(4)]
-    turns.append(asyncio.create_task(drain(runtime, other)))
-    await four_started.wait()
-    # The fourth turn of the slow request ended at once, without a product.
-    assert [turn.done() for turn in turns] == [False, False, False, True, False]
-    may_respond.set()
-    await asyncio.gather(*turns)
+    runtime.fetcher.fetch = fetch  # type: ignore[method-assign]
+
+    # when a process works,
+    pool = WorkerPool(runtime)
+    working = asyncio.create_task(pool.use_permit())
+    while not (await read_state(runtime, request_id)).processed_images:  # noqa: ASYNC110 - no event for it
+        await asyncio.sleep(0.01)
+
+    # then the other image is done, while an unknown host is asked for two images at most.
+    assert sorted(started)[-1] == "https://y.example/a.jpg"
+    assert len(started) == 3
+    # And a stop gives the two back, without an attempt.
+    pool.stop()
+    await working
+    await pool.aclose()
+    attempts = await runtime.db.read(lambda connection: connection.scalars(select(images.c.attempts)).all())
+    assert sorted(attempts) == [0] * 10 + [1]

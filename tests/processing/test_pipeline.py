@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.database.types import seconds_since
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, InvalidCsv, UploadTooLarge, WebhookUrlInvalid
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.processing import worker_pool
+from gql_imgproc.imaging.compress import Compressed, compress
+from gql_imgproc.processing import image as image_service
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.lifecycle import advance
 from gql_imgproc.requests.repository import claims, queries
@@ -25,7 +26,8 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.paths import image_key, input_key, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
-from tests.support.services import ImageHost, background_work, jpeg, upload, work_all
+from tests.support.scenarios import try_claim
+from tests.support.services import ImageHost, background_work, jpeg, upload, work_all, work_on_images
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -110,7 +112,7 @@ async def test_bad_image_fails_alone_with_a_reason(runtime: Runtime, image_host:
 async def test_temporary_failure_is_retried_and_permanent_one_fails(runtime: Runtime, image_host: ImageHost) -> None:
     flaky = image_host.add("/flaky.jpg", jpeg(1))
     broken = image_host.add("/broken.jpg", jpeg(2))
-    image_host.statuses = {"/flaky.jpg": [503, 500], "/broken.jpg": [503] * 9}
+    image_host.statuses = {"/flaky.jpg": [503, 500], "/broken.jpg": [500] * 9}
 
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{flaky}\n2,Table,{broken}\n")).snapshot.id
 
@@ -128,22 +130,39 @@ async def test_temporary_failure_is_retried_and_permanent_one_fails(runtime: Run
     assert_counters_equal_rows(runtime.db, request_id)
 
 
-@pytest.mark.parametrize(("retry_after", "pause_s"), [("120", 120), ("86400", 600), ("soon", 0), ("", 0)])
+@pytest.mark.parametrize(("retry_after", "pause_s"), [("120", 120), ("86400", 600)])
 async def test_retry_after_of_a_host_is_limited_to_ten_minutes(
     runtime: Runtime, image_host: ImageHost, retry_after: str, pause_s: int
 ) -> None:
     busy = image_host.add("/busy.jpg", jpeg(1))
     image_host.statuses = {"/busy.jpg": [503]}
     image_host.retry_after = retry_after
+    await upload(runtime, f"{HEADER}1,Chair,{busy}\n")
 
-    request_id = (await upload(runtime, f"{HEADER}1,Chair,{busy}\n")).snapshot.id
-    await advance(runtime, request_id)
+    await work_on_images(runtime)
 
-    await worker_pool.drain(runtime, request_id)
-
-    (product,) = await read_rows(runtime, products)
-    assert product.due_at - product.updated_at == timedelta(seconds=pause_s)
+    (seconds,) = await runtime.db.read(
+        lambda connection: connection.scalars(select(seconds_since(images.c.due_at))).all()
+    )
+    assert pause_s - 10 < -seconds <= pause_s
+    # That is no attempt.
+    assert [row.attempts for row in await read_rows(runtime, images)] == [0]
     assert image_host.requests == ["/busy.jpg"]
+
+
+@pytest.mark.parametrize("retry_after", ["soon", ""])
+async def test_failure_without_a_time_to_retry_is_retried_after_our_delay(
+    runtime: Runtime, image_host: ImageHost, retry_after: str
+) -> None:
+    busy = image_host.add("/busy.jpg", jpeg(1))
+    image_host.statuses = {"/busy.jpg": [503]}
+    image_host.retry_after = retry_after
+    await upload(runtime, f"{HEADER}1,Chair,{busy}\n")
+
+    await work_on_images(runtime)
+
+    assert [(row.status, row.attempts) for row in await read_rows(runtime, images)] == [(ImageStatus.COMPLETED, 2)]
+    assert image_host.requests == ["/busy.jpg", "/busy.jpg"]
 
 
 async def test_url_that_occurs_twice_in_a_product_is_fetched_once(runtime: Runtime, image_host: ImageHost) -> None:
@@ -208,15 +227,10 @@ async def test_forbidden_ip_address_in_a_url_is_refused_with_row_and_column(runt
     assert "IMGPROC_FETCH_ALLOW_NETWORKS" in issue.message
 
 
-async def test_accepted_upload_enqueues_one_message_per_product_up_to_the_window(
-    runtime: Runtime, image_host: ImageHost
-) -> None:
-    few = await upload(runtime, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 4)))
-    many = await upload(runtime, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101)))
+async def test_accepted_upload_sends_one_permit(runtime: Runtime) -> None:
+    await upload(runtime, HEADER + "".join(f"{n},P,https://x.example/{n}.jpg\n" for n in range(1, 101)))
 
-    census = runtime.queue.census()
-
-    assert census.images == {few.snapshot.id: {0, 1, 2}, many.snapshot.id: set(range(16))}
+    assert runtime.queue.lengths() == {"images": 1, "control": 0}
 
 
 async def test_large_upload_is_ingested_in_chunks(runtime: Runtime) -> None:
@@ -253,7 +267,10 @@ async def test_cancel_keeps_completed_images_and_writes_the_output(runtime: Runt
 
     csv_text = HEADER + "".join(f"{n + 1},P,{url}\n" for n, url in enumerate(urls))
     request_id = (await upload(runtime, csv_text)).snapshot.id
-    await worker_pool.drain(runtime, request_id)
+    # Two images wait for their second attempt.
+    runtime.settings = runtime.settings.model_copy(update={"retry_delays": (600.0,)})
+    image_host.statuses = {"/1.jpg": [500], "/2.jpg": [500]}
+    await work_on_images(runtime)
 
     cancelled = await commands.cancel(runtime, ANYBODY, request_id)
 
@@ -262,7 +279,7 @@ async def test_cancel_keeps_completed_images_and_writes_the_output(runtime: Runt
     output = await read_output(runtime, request_id)
     assert [bool(row["Output Image Urls"]) for row in output] == [True, False, False]
     await work_all(runtime)
-    assert image_host.requests == ["/0.jpg"]
+    assert sorted(image_host.requests) == ["/0.jpg", "/1.jpg", "/2.jpg"]
     assert_counters_equal_rows(runtime.db, request_id)
 
 
@@ -309,11 +326,9 @@ async def test_image_that_crashes_its_worker_fails_alone(runtime: Runtime, image
 
     request_id = (await upload(runtime, f'{HEADER}1,Chair,"{killer},{valid}"\n')).snapshot.id
     for crash in range(3):
-        claim = await runtime.db.write(claims.claim_product, request_id, 0)
-        assert claim is not None
+        suspect, _ = try_claim(runtime.db, request_id, 2, lease_s=0)
         if crash:
-            suspect = claim.images[0].id
-            assert await runtime.db.write(claims.mark_crash_suspect, claim, suspect)
+            assert await runtime.db.write(claims.mark_crash_suspect, suspect)
 
     await work_all(runtime)
 
@@ -326,3 +341,21 @@ async def test_image_that_crashes_its_worker_fails_alone(runtime: Runtime, image
     failed = [row for row in await read_rows(runtime, images) if row.status is ImageStatus.FAILED]
     assert [row.error_code for row in failed] == [ImageErrorCode.WORKER_CRASHED]
     assert image_host.requests == ["/valid.jpg"]
+
+
+async def test_suspect_is_marked_only_while_it_is_decoded(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next suspect may kill the process before the result of this one is recorded."""
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,https://shop.example/a.jpg\n")).snapshot.id
+    try_claim(runtime.db, request_id, 1, lease_s=0)
+    (suspect,) = try_claim(runtime.db, request_id, 1)
+    counts: list[int | None] = []
+
+    def read_and_compress(*arguments: Any) -> Compressed:
+        counts.append(runtime.db.read_now(Connection.scalar, select(images.c.crashes)))
+        return compress(*arguments)
+
+    monkeypatch.setattr(image_service, "compress", read_and_compress)
+    await image_service.compress_image(runtime, suspect, jpeg(1))
+
+    assert counts == [1]
+    assert [row.crashes for row in await read_rows(runtime, images)] == [0]

@@ -14,14 +14,13 @@ import redis
 from gql_imgproc.enums import RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.messaging.queue import ADVANCE, CONTROL_QUEUE, DELIVER, NAMESPACE
-from gql_imgproc.processing.worker_pool import drain
 from gql_imgproc.requests import commands, ingest, lifecycle, time_slice
 from gql_imgproc.requests.repository import create, queries, transitions
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.api_clients import ANYBODY
-from tests.support.services import ImageHost, background_work, jpeg, upload, work_all
+from tests.support.services import ImageHost, background_work, jpeg, upload, work_all, work_on_images
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -99,7 +98,7 @@ async def test_request_that_finds_all_output_writers_busy_waits_without_a_thread
 ) -> None:
     # Given a process that writes as many output CSVs as it may,
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{image_host.add('/a.jpg', jpeg(1))}\n")).snapshot.id
-    await drain(runtime, request_id)
+    await work_on_images(runtime)
     monopoly = [runtime.outputs.acquire() for _ in range(3)]
     await asyncio.gather(*monopoly)
 
@@ -178,7 +177,7 @@ async def test_request_stopped_during_a_step_is_stopped_by_the_same_process(
     else:
         await lifecycle.advance(runtime, request_id)
         while (await read_state(runtime, request_id)).pending_images:
-            await drain(runtime, request_id)
+            await work_on_images(runtime)
         monkeypatch.setattr(lifecycle, "store_output", stop_before(lifecycle.store_output))
     await lifecycle.advance(runtime, request_id)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select
 
 from gql_imgproc.access import api_keys, key_repository
-from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import api_keys as api_keys_table
 from gql_imgproc.database.tables import images
 from gql_imgproc.enums import RequestPhase, RequestStatus
@@ -22,23 +18,11 @@ from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.api_key import parse_api_key
 from gql_imgproc.security.scopes import Scope
 from tests.support.api_clients import ANYBODY
+from tests.support.lost_commits import lost_commits
+from tests.support.scenarios import claim_image
 from tests.support.services import ImageHost, jpeg, upload, work_all
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
-
-
-@contextmanager
-def lost_commits() -> Iterator[None]:
-    """Commits every write transaction of the block, then runs it again."""
-    write_now = Database.write_now
-
-    def twice(self: Database, work: Any, *args: Any, **kwargs: Any) -> Any:
-        write_now(self, work, *args, **kwargs)
-        return write_now(self, work, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Database, "write_now", twice)
-        yield
 
 
 async def test_retry_and_delete_are_idempotent_after_lost_commit(
@@ -67,11 +51,10 @@ async def test_retry_and_delete_are_idempotent_after_lost_commit(
 
 async def test_crash_is_counted_once_after_lost_commit(runtime: Runtime) -> None:
     request_id = (await upload(runtime, f"{HEADER}1,Chair,https://images.example/a.jpg\n")).snapshot.id
-    claim = await runtime.db.write(claims.claim_product, request_id, 15)
-    assert claim
+    image = claim_image(runtime.db, request_id)
 
     with lost_commits():
-        assert await runtime.db.write(claims.mark_crash_suspect, claim, claim.images[0].id)
+        assert await runtime.db.write(claims.mark_crash_suspect, image)
 
     assert await runtime.db.read(Connection.scalar, select(images.c.crashes)) == 1
 

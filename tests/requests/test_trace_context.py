@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from gql_imgproc import tracing
-from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.runtime import Runtime
 from tests.support.otlp_collector import Collector, run_collector
-from tests.support.services import ImageHost, upload, work_all
+from tests.support.services import ImageHost, upload, work_all, work_on_images
 
 CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
 
@@ -48,24 +47,24 @@ async def test_trace_continues_from_the_row_without_a_message(
     tracing.shut_down()
     (uploaded,) = collector.spans_named("upload")
     assert stored == f"00-{'a' * 32}-{uploaded.id}-01"
-    turns = collector.spans_named("turn")
-    assert {(span.trace, span.parent) for span in turns} == {("a" * 32, uploaded.id)}
+    processed = collector.spans_named("image")
+    assert {(span.trace, span.parent) for span in processed} == {("a" * 32, uploaded.id)}
     assert {span.trace for span in collector.spans} == {"a" * 32}
 
 
-async def test_worker_propagates_the_trace_context_it_received(
+async def test_message_for_a_group_of_results_carries_no_trace(
     runtime: Runtime, image_host: ImageHost, collector: Collector
 ) -> None:
-    request = (await upload(runtime, csv_with_missing_image(image_host))).snapshot
+    await upload(runtime, csv_with_missing_image(image_host))
     seen: list[str | None] = []
-    work_on = runtime.queue.enqueue_work
-    runtime.queue.enqueue_work = lambda *given: (seen.append(tracing.propagated_traceparent()), work_on(*given))  # type: ignore[assignment,func-returns-value,method-assign]
+    advance = runtime.queue.advance
+    runtime.queue.advance = lambda *given: (seen.append(tracing.propagated_traceparent()), advance(*given))  # type: ignore[func-returns-value,method-assign]
 
     tracing.attach_context(CALLER)
-    await worker_pool.drain(runtime, request.id)
+    await work_on_images(runtime)
 
-    # Not with the worker's own span: each span would be the parent of the next one.
-    assert seen == [CALLER]
+    # A group of results belongs to several traces. The receiver takes the one of the request's row.
+    assert seen == [None]
 
 
 def test_invalid_traceparent_is_ignored(collector: Collector) -> None:

@@ -12,14 +12,13 @@ import redis
 
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.processing import worker_pool
 from gql_imgproc.requests import watch
 from gql_imgproc.requests.lifecycle import advance
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
-from tests.support.services import ImageHost, jpeg, upload
+from tests.support.services import ImageHost, jpeg, upload, work_on_images
 
 Run = Callable[[Callable[[Runtime], Any]], Any]
 
@@ -50,7 +49,7 @@ async def test_watcher_receives_current_newer_and_final_snapshots(runtime: Runti
     watcher = asyncio.create_task(watched(runtime, request_id))
     await until(lambda: runtime.hub.is_connected)
     for _ in range(5):
-        await worker_pool.drain(runtime, request_id)
+        await work_on_images(runtime)
         await asyncio.sleep(0.02)
     await advance(runtime, request_id)
 
@@ -67,7 +66,7 @@ async def test_watcher_receives_current_newer_and_final_snapshots(runtime: Runti
 
 async def test_watcher_of_a_final_request_receives_one_snapshot(runtime: Runtime, image_host: ImageHost) -> None:
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
-    await worker_pool.drain(runtime, request_id)
+    await work_on_images(runtime)
     await advance(runtime, request_id)
 
     states = await asyncio.wait_for(watched(runtime, request_id), 5)
@@ -88,7 +87,7 @@ async def test_watcher_polls_the_database_after_lost_events(
     watcher = asyncio.create_task(watched(runtime, request_id))
     await until(lambda: runtime.hub.is_connected)
     monkeypatch.setattr(runtime.publisher, "publish", lambda topic, event: None)
-    await worker_pool.drain(runtime, request_id)
+    await work_on_images(runtime)
     await advance(runtime, request_id)
 
     states = await asyncio.wait_for(watcher, 5)
@@ -107,7 +106,7 @@ async def test_watcher_survives_a_closed_redis_connection(
     with redis.Redis.from_url(settings.redis_url) as client:
         client.client_kill_filter(_type="pubsub")
     await until(lambda: not runtime.hub.is_connected)
-    await worker_pool.drain(runtime, request_id)
+    await work_on_images(runtime)
     await until(lambda: runtime.hub.is_connected)
     await advance(runtime, request_id)
 

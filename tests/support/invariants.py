@@ -41,7 +41,8 @@ def assert_counters_equal_rows(database: Database, request_id: UUID) -> None:
             own[ImageStatus.CANCELLED],
         )
         final = product.status not in (ProductStatus.PENDING, ProductStatus.PROCESSING)
-        assert final == (own[ImageStatus.PENDING] == 0) == (product.due_at is None)
+        assert final == (own[ImageStatus.PENDING] == 0)
+    assert [row.id for row in image_rows if (row.status is ImageStatus.PENDING) != (row.due_at is not None)] == []
     assert_stored_bytes_are_counted(database)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Connection, select
+
 from gql_imgproc.access.quotas import Limits
 from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import lanes as lane_table
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, RequestPhase, RequestStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.requests.repository import cancel, claims, create, delete, queries, retry, transitions
-from gql_imgproc.requests.repository.claims import ClaimedProduct, ImageResult
+from gql_imgproc.requests.repository import cancel, claims, create, delete, lanes, queries, results, retry, transitions
+from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
+from gql_imgproc.requests.repository.lanes import Lane
+from gql_imgproc.requests.repository.results import FinishedImage, ImageResult, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 
@@ -36,7 +42,17 @@ FAILED = ImageResult(
 
 
 def given_request(database: Database, *images_per_product: int, limits: Limits | None = None, **given: Any) -> UUID:
-    """A new request with one product per number, each with that many images."""
+    """A new request with one product per number, each with that many images of one host."""
+    urls = (
+        [f"https://x.example/{position}/{n}" for n in range(count)] for position, count in enumerate(images_per_product)
+    )
+    return given_urls(database, *urls, limits=limits, **given)
+
+
+def given_urls(
+    database: Database, *urls_per_product: Sequence[str], limits: Limits | None = None, **given: Any
+) -> UUID:
+    """A new request with one product per list of URLs."""
     values: dict[str, Any] = {
         "id": new_id(),
         "tenant_id": DEFAULT_TENANT,
@@ -46,18 +62,13 @@ def given_request(database: Database, *images_per_product: int, limits: Limits |
         "warnings": [],
         "webhook_url": None,
         "idempotency_key": None,
-        "total_products": len(images_per_product),
-        "total_images": sum(images_per_product),
+        "total_products": len(urls_per_product),
+        "total_images": sum(len(urls) for urls in urls_per_product),
     }
     new = NewRequest(**(values | given))
     products = [
-        NewProduct(
-            position,
-            str(position + 1),
-            f"product {position}",
-            [f"https://x.example/{position}/{n}" for n in range(count)],
-        )
-        for position, count in enumerate(images_per_product)
+        NewProduct(position, str(position + 1), f"product {position}", urls)
+        for position, urls in enumerate(urls_per_product)
     ]
 
     database.write_now(create.insert_first_chunk, new, products, limits)
@@ -110,15 +121,36 @@ def get_snapshot(database: Database, request_id: UUID) -> Snapshot:
     return snapshot
 
 
-def try_claim(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct | None:
-    return database.write_now(claims.claim_product, request_id, lease_s)
+def ready_lanes(connection: Connection, request_id: UUID) -> list[Lane]:
+    statement = select(lane_table.c.id, lane_table.c.request_id, lane_table.c.host)
+    rows = connection.execute(statement.where(lane_table.c.request_id == request_id, lane_table.c.ready))
+    return sorted((Lane(*row) for row in rows), key=lambda lane: lane.host)
 
 
-def claim_product(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedProduct:
-    claim = try_claim(database, request_id, lease_s)
-    assert claim is not None
-    return claim
+def try_claim(database: Database, request_id: UUID, count: int = 1, lease_s: float = 60) -> tuple[ClaimedImage, ...]:
+    """Claims up to `count` due images of each ready lane of a request."""
+
+    def claim(connection: Connection) -> tuple[ClaimedImage, ...]:
+        lanes.wake_due_lanes(connection)
+        wanted = dict.fromkeys(ready_lanes(connection, request_id), count)
+        return claims.claim_images(connection, wanted, {}, lease_s).images
+
+    return database.write_now(claim)
 
 
-def record(database: Database, claim: ClaimedProduct, number: int, result: ImageResult) -> Snapshot:
-    return database.write_now(claims.record_image, claim, claim.images[number].id, result)
+def claim_image(database: Database, request_id: UUID, lease_s: float = 60) -> ClaimedImage:
+    (image,) = try_claim(database, request_id, 1, lease_s)
+    return image
+
+
+def record(database: Database, image: ClaimedImage, result: ImageResult) -> Snapshot:
+    recorded = database.write_now(results.record, [FinishedImage(image, result)], [])
+    assert not recorded.lost
+    (snapshot,) = recorded.snapshots
+    return snapshot
+
+
+def give_back(
+    database: Database, image: ClaimedImage, delay_s: float = 0, reason: ReturnReason = ReturnReason.FAILED
+) -> None:
+    database.write_now(results.record, [], [ReturnedImage(image, reason, delay_s)])

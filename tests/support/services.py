@@ -17,9 +17,10 @@ from PIL import Image
 
 from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.processing import worker_pool
+from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests import lifecycle, time_slice
-from gql_imgproc.requests.repository.work_queries import count_claimable, list_unfinished
+from gql_imgproc.requests.repository.lanes import wake_due_lanes
+from gql_imgproc.requests.repository.work_queries import list_unfinished
 from gql_imgproc.requests.upload import CsvUpload, UploadResult, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
@@ -101,7 +102,6 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         fetch_allow_ports="*",
         retry_delays="0,0",
         lease_seconds=5,
-        turn_seconds=0,
     )
 
 
@@ -128,16 +128,29 @@ async def upload(runtime: Runtime, csv: str | bytes, caller: Caller = ANYBODY, *
 
 async def work_all(runtime: Runtime) -> None:
     """Does the work of the workers for all unfinished requests, without messages, until nothing is left to do."""
-    while True:
-        before = await _list_unfinished(runtime)
-        for request_id, _ in before:
-            await lifecycle.advance(runtime, request_id)
-            while await runtime.db.read(count_claimable, request_id, 1):
-                await worker_pool.drain(runtime, request_id)
-            await lifecycle.advance(runtime, request_id)
-        await background_work(runtime)
-        if before == await _list_unfinished(runtime):
-            return
+    pool = WorkerPool(runtime)
+    try:
+        while True:
+            before = await _list_unfinished(runtime)
+            for request_id, _ in before:
+                await lifecycle.advance(runtime, request_id)
+            await runtime.db.write(wake_due_lanes)
+            await pool.use_permit()
+            for request_id, _ in before:
+                await lifecycle.advance(runtime, request_id)
+            await background_work(runtime)
+            if before == await _list_unfinished(runtime):
+                return
+    finally:
+        await pool.aclose()
+
+
+async def work_on_images(runtime: Runtime) -> None:
+    """Processes all due images, without messages."""
+    pool = WorkerPool(runtime)
+    await runtime.db.write(wake_due_lanes)
+    await pool.use_permit()
+    await pool.aclose()
 
 
 async def background_work(runtime: Runtime) -> None:

@@ -20,7 +20,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, output_key
 from tests.graphql.client import Api, open_api
 from tests.support.api_keys import bearer, given_key, given_tenant
-from tests.support.scenarios import DONE, claim_product, finish, given_request, record
+from tests.support.scenarios import DONE, claim_image, finish, given_request, record
 
 KEY_REQUIRED = {"error": "An API key is required. Send it as `Authorization: Bearer gip_…`."}
 URL_EXPIRED = {"error": "This link has expired. Request a new one from the API."}
@@ -31,7 +31,7 @@ async def given_end(api: Api, tenant_id: UUID = DEFAULT_TENANT) -> tuple[UUID, s
     """Creates a finished request with one image; returns its ID and the path of the image."""
     db, storage = api.runtime.db, api.runtime.storage
     request_id = given_request(db, 1, tenant_id=tenant_id)
-    state = record(db, claim_product(db, request_id), 0, DONE)
+    state = record(db, claim_image(db, request_id), DONE)
     assert finish(db, state.id, RequestStatus.COMPLETED) is not None
     await storage.put(output_key(request_id, "output-1.csv"), b"S. No.\r\n", "text/csv")
     name = f"{request_id.hex}-1.jpg"

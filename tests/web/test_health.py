@@ -88,7 +88,7 @@ async def test_metrics_include_responses_by_route_and_the_whole_service(api: Api
     text = (await api.http.get("/metrics")).text
 
     assert 'imgproc_requests_open{status="PENDING"} 1.0' in text
-    assert "imgproc_products_claimable 1.0" in text
+    assert "imgproc_images_claimable 1.0" in text
     assert "imgproc_workers 0.0" in text
     assert 'imgproc_backend_up{backend="redis"} 1.0' in text
     assert 'imgproc_queue_messages{queue="images"} 0.0' in text

@@ -16,7 +16,7 @@ from gql_imgproc.processing import source_preview
 from gql_imgproc.runtime import MAX_CONCURRENT_PREVIEWS
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, open_api
-from tests.support.scenarios import DONE, FAILED, claim_product, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_image, given_request, record
 from tests.support.services import jpeg
 
 UNKNOWN = {"error": "Image not found, or not completed yet."}
@@ -59,10 +59,10 @@ def given_image(api: Api, url: str, result: Any = DONE) -> str:
     request_id = given_request(db, 1)
     to_url = update(products).where(products.c.request_id == request_id).values(input_image_urls=[url])
     db.write_now(lambda connection: connection.execute(to_url))
-    claim = claim_product(db, request_id)
+    image = claim_image(db, request_id)
     if result is not None:
-        record(db, claim, 0, result)
-    return encode_global_id(IdPrefix.IMAGE, claim.images[0].id)
+        record(db, image, result)
+    return encode_global_id(IdPrefix.IMAGE, image.id)
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def test_worker_exits_when_its_data_folder_cannot_be_created(redis_url: str, tmp
 
 
 def test_worker_exits_on_an_invalid_setting(redis_url: str, tmp_path: Path) -> None:
-    done = run_worker(redis_url, tmp_path, IMGPROC_WINDOW="many")
+    done = run_worker(redis_url, tmp_path, IMGPROC_IMAGES_IN_FLIGHT="many")
 
     assert done.returncode == 78
-    assert "gql-imgproc: IMGPROC_WINDOW: `many` cannot be used: use a whole number\n" in done.stderr
+    assert "gql-imgproc: IMGPROC_IMAGES_IN_FLIGHT: `many` cannot be used: use a whole number\n" in done.stderr
     assert "Traceback" not in done.stderr

@@ -39,9 +39,6 @@ class Product(Node):
     @cost_field("URLs of the completed images in the order of the row; `images` pairs them with their sources.")
     async def output_image_urls(self, info: Info) -> list[URL]:
         info.context.allowance.spend_urls(self.row.total_images)
-        if self.row.output_image_urls is not None:
-            return [URL(info.context.image_url(path)) for path in self.row.output_image_urls if path]
-        # Until the last image is recorded, the product has no list: read the images.
         info.context.allowance.spend_rows(self.row.total_images)
         images = await info.context.loaders.images.load(self.row.id)
         urls = (output_url(image, info.context.image_url) for image in images)

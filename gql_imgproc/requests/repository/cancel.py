@@ -23,38 +23,39 @@ def cancel_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
 
     Raises LeaseLost, which must roll the transaction back.
     """
-    product_ids = _lock_pending_products(connection, lease.request.id)
-    cancelled_images = _cancel_products(connection, product_ids)
+    unfinished = products.c.status.in_((ProductStatus.PENDING, ProductStatus.PROCESSING))
+    product_ids = connection.scalars(
+        select(products.c.id)
+        .where(products.c.request_id == lease.request.id, unfinished)
+        .order_by(products.c.position)
+        .limit(CANCEL_CHUNK_PRODUCTS)
+    ).all()
+    cancelled_images = _cancel_images(connection, product_ids)
+    # A recorder may have finished some of them meanwhile.
+    connection.execute(
+        select(products.c.id).where(products.c.id.in_(product_ids)).order_by(products.c.id).with_for_update()
+    )
+    connection.execute(
+        update(products)
+        .where(products.c.id.in_(product_ids), unfinished)
+        .values(
+            status=ProductStatus.CANCELLED,
+            cancelled_images=products.c.total_images - products.c.processed_images - products.c.failed_images,
+            updated_at=now(),
+        )
+    )
     is_last = len(product_ids) < CANCEL_CHUNK_PRODUCTS
     return transitions.add_cancelled(connection, lease, cancelled_images, is_last=is_last)
 
 
-def _lock_pending_products(connection: Connection, request_id: UUID) -> Sequence[UUID]:
-    pending_products = (
-        select(products.c.id)
-        .where(products.c.request_id == request_id, products.c.due_at.is_not(None))
-        .order_by(products.c.position)
-        .limit(CANCEL_CHUNK_PRODUCTS)
-        .with_for_update()
-    )
-    return connection.scalars(pending_products).all()
-
-
-def _cancel_products(connection: Connection, product_ids: Sequence[UUID]) -> int:
-    """The number of images cancelled."""
-    connection.execute(
-        update(products)
-        .where(products.c.id.in_(product_ids))
-        .values(
-            status=ProductStatus.CANCELLED,
-            cancelled_images=products.c.total_images - products.c.processed_images - products.c.failed_images,
-            due_at=None,
-            lease_token=products.c.lease_token + 1,
-            updated_at=now(),
-        )
-    )
-    return connection.execute(
+def _cancel_images(connection: Connection, product_ids: Sequence[UUID]) -> int:
+    """The number of images cancelled. Results that come later are dropped, since the tokens are raised."""
+    pending = images.c.product_id.in_(product_ids), images.c.status == ImageStatus.PENDING
+    locked = select(images.c.id).where(*pending).order_by(images.c.id).with_for_update().cte("locked")
+    cancelled = (
         update(images)
-        .where(images.c.product_id.in_(product_ids), images.c.status == ImageStatus.PENDING)
-        .values(status=ImageStatus.CANCELLED)
-    ).rowcount
+        .where(images.c.id == locked.c.id)
+        .values(status=ImageStatus.CANCELLED, due_at=None, lease_token=images.c.lease_token + 1)
+    )
+    # SQLite's driver has no count of rows for it.
+    return len(connection.execute(cancelled.returning(images.c.id)).all())

@@ -1,289 +1,268 @@
-"""SQL of a worker: claim a product, renew its lease, record each image, release the product.
+"""SQL of a worker: claim images, renew their leases, mark a crash suspect.
 
-Rows are always locked in the order product, image, request. Another order would deadlock on PostgreSQL, and this one
-locks the request's row, which all workers need, for the shortest time.
+Rows are always locked in the order image, product, lane, request, tenant, and by ID within each. Another order would
+deadlock on PostgreSQL. Claims wait for no image and no lane: they skip what is locked.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, bindparam, case, exists, func, null, select, update
+from sqlalchemy import Connection, Float, Row, bindparam, case, select, tuple_, update
 
-from gql_imgproc.database.tables import OPEN, images, is_claiming, products, requests
-from gql_imgproc.database.types import now, now_plus, seconds_since
-from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, ProductStatus, RequestStatus
-from gql_imgproc.errors import ImageErrorCode, LeaseLost
-from gql_imgproc.requests.repository import transitions
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
+from gql_imgproc.database.tables import images, is_claiming, products, requests
+from gql_imgproc.database.types import now, now_plus
+from gql_imgproc.enums import Priority, ProductStatus, RequestStatus
+from gql_imgproc.requests.repository import lanes, transitions
+from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.storage.paths import image_path
-
-#: Interval between two measurements of a request's rate.
-RATE_SAMPLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedImage:
-    """A pending image of a claimed product."""
+    """An image that is leased to this process."""
 
     id: UUID
+    request_id: UUID
+    product_id: UUID
+    lane_id: UUID
+    host: str
     url: str
+    lease_token: int
     #: Attempts, including this one.
     attempts: int
+    #: Consecutive claims that ended without a word, including this one; from 2 on, the image may crash its workers.
+    unfinished_claims: int
     #: How often it was decoded in isolation without a result: the worker probably crashed.
     crashes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedProduct:
-    """A product leased to this worker, with its pending images."""
-
-    product_id: UUID
-    request_id: UUID
-    lease_token: int
-    #: Consecutive claims without a result, including this one; from 2 on, an image may crash its workers.
-    attempts: int
-    images: tuple[ClaimedImage, ...]
+    #: How often its host asked us to slow down.
+    refusals: int
     options: dict[str, Any]
     priority: Priority
-    #: Open requests of the tenant, including this one.
-    open_requests: int
-    #: The request, when this claim started it.
-    started: Snapshot | None
+    #: Of the upload, if tracing was enabled.
+    traceparent: str | None
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.unfinished_claims > 1
 
 
 @dataclass(frozen=True, slots=True)
-class ImageResult:
-    """Result of an image."""
+class Claim:
+    """Images that are leased to this process, and the requests that this started."""
 
-    status: ImageStatus
-    outcome: ImageOutcome | None = None
-    input_bytes: int | None = None
-    output_bytes: int | None = None
-    object_name: str | None = None
-    sha256: str | None = None
-    format: str | None = None
-    width: int | None = None
-    height: int | None = None
-    error_code: ImageErrorCode | None = None
-    error_message: str | None = None
-    error_http_status: int | None = None
-    error_retryable: bool = False
+    images: tuple[ClaimedImage, ...]
+    started: tuple[Snapshot, ...]
 
 
-_siblings = requests.alias("siblings")
-_open_siblings = (
-    select(func.count())
-    .where(_siblings.c.tenant_id == requests.c.tenant_id, _siblings.c.status.in_(OPEN))
-    .scalar_subquery()
+_lease = now_plus(bindparam("lease_s", type_=Float))
+_LEASED = {
+    "due_at": _lease,
+    "lease_token": images.c.lease_token + 1,
+    # A claim after one that ended without a word is part of the same attempt: the image may be innocent.
+    "attempts": images.c.attempts + case((images.c.unfinished_claims == 0, 1), else_=0),
+    "unfinished_claims": images.c.unfinished_claims + 1,
+}
+_CLAIMED_COLUMNS = (
+    images.c.id,
+    images.c.request_id,
+    images.c.product_id,
+    images.c.position,
+    images.c.lane_id,
+    images.c.lease_token,
+    images.c.attempts,
+    images.c.unfinished_claims,
+    images.c.crashes,
+    images.c.refusals,
 )
-_OPEN = select(requests.c.options, requests.c.priority, requests.c.status, _open_siblings.label("open_requests")).where(
-    requests.c.id == bindparam("request"),
-    is_claiming,
-)
-
-_NEXT = (
-    select(products.c.id)
-    .where(products.c.request_id == bindparam("request"), products.c.due_at <= now())
-    .order_by(products.c.due_at, products.c.position)
-    .limit(1)
+# SQLite uses the partial index only for a condition that repeats the one of the index.
+_is_due = images.c.due_at.is_not(None), images.c.due_at <= now()
+_due = (
+    select(images.c.id)
+    .where(images.c.lane_id == bindparam("lane"), *_is_due)
+    .order_by(images.c.due_at, images.c.id)
+    .limit(bindparam("count"))
     .with_for_update(skip_locked=True)
-    .scalar_subquery()
+    .cte("due")
 )
-_CLAIM = (
-    update(products)
-    .where(products.c.id == _NEXT)
-    .values(
-        status=ProductStatus.PROCESSING,
-        due_at=now_plus(bindparam("lease_s")),
-        lease_token=products.c.lease_token + 1,
-        attempts=products.c.attempts + 1,
-        updated_at=now(),
+_CLAIM = update(images).where(images.c.id == _due.c.id).values(_LEASED).returning(*_CLAIMED_COLUMNS)
+_repeated = (
+    select(images.c.id)
+    .where(
+        # The index is found by products: of a comparison of row values, SQLite would scan the table.
+        images.c.product_id.in_(bindparam("products", expanding=True)),
+        tuple_(images.c.product_id, images.c.position).in_(bindparam("places", expanding=True)),
+        *_is_due,
     )
-    .returning(products.c.id, products.c.lease_token, products.c.attempts, products.c.input_image_urls)
+    .with_for_update(skip_locked=True)
+    .cte("repeated")
 )
-_COUNT_ATTEMPTS = (
-    update(images)
-    .where(images.c.product_id == bindparam("product"), images.c.status == ImageStatus.PENDING)
-    .values(attempts=images.c.attempts + 1)
-    .returning(images.c.id, images.c.position, images.c.attempts, images.c.crashes)
-)
+_CLAIM_REPEATED = update(images).where(images.c.id == _repeated.c.id).values(_LEASED).returning(*_CLAIMED_COLUMNS)
 
 
-def claim_product(connection: Connection, request_id: UUID, lease_s: float) -> ClaimedProduct | None:
-    """Claims the next due product; None when none is due, or the request is final or stopping."""
-    request = connection.execute(_OPEN, {"request": request_id}).one_or_none()
-    if request is None:
-        return None
-    product = connection.execute(_CLAIM, {"request": request_id, "lease_s": lease_s}).one_or_none()
-    if product is None:
-        return None
-    pending = connection.execute(_COUNT_ATTEMPTS, {"product": product.id}).all()
-    if product.attempts > 1:
-        # The last worker lost its lease, perhaps between storing an object and recording it.
-        transitions.plan_cleanup(connection, request_id)
-    started = None
-    if request.status is RequestStatus.PENDING:
-        started = transitions.start(connection, request_id)
-    return ClaimedProduct(
-        product_id=product.id,
-        request_id=request_id,
-        lease_token=product.lease_token,
-        attempts=product.attempts,
-        images=tuple(
-            ClaimedImage(row.id, product.input_image_urls[row.position], row.attempts, row.crashes)
-            for row in sorted(pending, key=lambda row: int(row.position))
-        ),
+def claim_images(
+    connection: Connection, wanted: Mapping[Lane, int], paused: Mapping[UUID, float], lease_s: float
+) -> Claim:
+    """Claims due images of these lanes, at most so many of each; all that have the same URL in a product count as one.
+
+    A lane that has fewer is put to sleep until its next image is due, and a `paused` one for so many seconds.
+    """
+    open_requests = _claimable_requests(connection, {lane.request_id for lane in wanted})
+    hosts = {lane.id: lane.host for lane in wanted}
+    rows: list[Row[*tuple[Any, ...]]] = []
+    exhausted: list[UUID] = []
+    closed: list[UUID] = []
+    for lane, count in wanted.items():
+        if lane.request_id not in open_requests:
+            closed.append(lane.id)
+            continue
+        found = connection.execute(_CLAIM, {"lane": lane.id, "count": count, "lease_s": lease_s}).all()
+        rows += found
+        if len(found) < count:
+            exhausted.append(lane.id)
+    urls = _image_urls(connection, {row.product_id for row in rows})
+    rows += _claim_repeated(connection, rows, urls, lease_s)
+    _start_products(connection, {row.product_id for row in rows})
+    lanes.sleep_lanes(connection, paused)
+    for id in set(exhausted) - paused.keys():
+        lanes.settle(connection, id)
+    for id in closed:
+        # Not until somebody wakes it: the request may have been reopened since this transaction read it.
+        lanes.settle(connection, id, lanes.CLOSED_SECONDS)
+    started = _update_requests(
+        connection,
+        new={row.request_id for row in rows if open_requests[row.request_id].status is RequestStatus.PENDING},
+        suspect={row.request_id for row in rows if row.unfinished_claims > 1},
+    )
+    claimed = (
+        _to_claimed(row, urls[row.product_id][row.position], hosts[row.lane_id], open_requests[row.request_id])
+        for row in rows
+    )
+    return Claim(tuple(claimed), tuple(started))
+
+
+def _to_claimed(row: Row[*tuple[Any, ...]], url: str, host: str, request: Row[*tuple[Any, ...]]) -> ClaimedImage:
+    columns = {column.name: getattr(row, column.name) for column in _CLAIMED_COLUMNS if column.name != "position"}
+    return ClaimedImage(
+        url=url,
+        host=host,
         options=request.options,
         priority=request.priority,
-        open_requests=request.open_requests,
-        started=started,
+        traceparent=request.traceparent,
+        **columns,
     )
 
 
-_SAME_LEASE = (products.c.id == bindparam("product"), products.c.lease_token == bindparam("token"))
-# A final product stays final. The worker that finished it keeps its lease; any other change takes a new token.
-_RENEW = (
-    update(products)
-    .where(*_SAME_LEASE)
-    .values(due_at=case((products.c.due_at.is_not(None), now_plus(bindparam("lease_s"))), else_=null()))
+_CLAIMABLE = select(
+    requests.c.id, requests.c.options, requests.c.priority, requests.c.status, requests.c.traceparent
+).where(requests.c.id.in_(bindparam("requests", expanding=True)), is_claiming)
+
+
+def _claimable_requests(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Row[*tuple[Any, ...]]]:
+    return {row.id: row for row in connection.execute(_CLAIMABLE, {"requests": list(ids)})}
+
+
+_URLS = select(products.c.id, products.c.input_image_urls).where(
+    products.c.id.in_(bindparam("products", expanding=True))
 )
 
 
-def renew_lease(connection: Connection, claim: ClaimedProduct, lease_s: float) -> bool:
-    """False when the lease is lost."""
-    values = {"product": claim.product_id, "token": claim.lease_token, "lease_s": lease_s}
-    return connection.execute(_RENEW, values).rowcount == 1
+def _image_urls(connection: Connection, product_ids: Collection[UUID]) -> dict[UUID, list[str]]:
+    if not product_ids:
+        return {}
+    rows = connection.execute(_URLS, {"products": list(product_ids)})
+    return {row.id: row.input_image_urls for row in rows}
+
+
+def _claim_repeated(
+    connection: Connection, rows: Collection[Row[*tuple[Any, ...]]], urls: Mapping[UUID, list[str]], lease_s: float
+) -> list[Row[*tuple[Any, ...]]]:
+    """Claims the other images of a product that have the URL of a claimed one, so that it is downloaded once."""
+    claimed = {(row.product_id, row.position) for row in rows}
+    positions: defaultdict[tuple[UUID, str], set[int]] = defaultdict(set)
+    for product_id, product_urls in urls.items():
+        for position, url in enumerate(product_urls):
+            positions[product_id, url].add(position)
+    places = {
+        (product_id, other)
+        for product_id, position in claimed
+        for other in positions[product_id, urls[product_id][position]]
+    } - claimed
+    if not places:
+        return []
+    values = {"products": list({product_id for product_id, _ in places}), "places": sorted(places), "lease_s": lease_s}
+    return list(connection.execute(_CLAIM_REPEATED, values))
+
+
+_pending = (
+    select(products.c.id)
+    .where(products.c.id.in_(bindparam("products", expanding=True)), products.c.status == ProductStatus.PENDING)
+    .order_by(products.c.id)
+    .with_for_update()
+    .cte("pending")
+)
+_START_PRODUCTS = (
+    update(products).where(products.c.id == _pending.c.id).values(status=ProductStatus.PROCESSING, updated_at=now())
+)
+
+
+def _start_products(connection: Connection, ids: Collection[UUID]) -> None:
+    if ids:
+        connection.execute(_START_PRODUCTS, {"products": list(ids)})
+
+
+def _update_requests(connection: Connection, *, new: set[UUID], suspect: set[UUID]) -> list[Snapshot]:
+    """Starts new requests, and plans a cleanup of those that have suspect images."""
+    started = []
+    for id in sorted(new | suspect):
+        if id in suspect:
+            # A worker lost its lease, perhaps between storing an object and recording it.
+            transitions.plan_cleanup(connection, id)
+        if id in new and (snapshot := transitions.start(connection, id)):
+            started.append(snapshot)
+    return started
+
+
+_held = (
+    select(images.c.id)
+    .where(
+        images.c.id.in_(bindparam("images", expanding=True)),
+        tuple_(images.c.id, images.c.lease_token).in_(bindparam("leases", expanding=True)),
+        images.c.due_at.is_not(None),
+    )
+    .order_by(images.c.id)
+    .with_for_update()
+    .cte("held")
+)
+_RENEW = update(images).where(images.c.id == _held.c.id).values(due_at=_lease).returning(images.c.id)
+
+
+def renew_leases(connection: Connection, claimed: Collection[ClaimedImage], lease_s: float) -> set[UUID]:
+    """Renews the leases of these images with one statement; the IDs of those that are not lost."""
+    leases = sorted((image.id, image.lease_token) for image in claimed)
+    values = {"images": [id for id, _ in leases], "leases": leases, "lease_s": lease_s}
+    return set(connection.scalars(_RENEW, values))
 
 
 # Sets the count instead of incrementing it: a transaction may run twice, and two crashes fail the image.
 _MARK_SUSPECT = (
     update(images)
-    .where(images.c.id == bindparam("image"), exists().where(*_SAME_LEASE))
+    .where(images.c.id == bindparam("image"), images.c.lease_token == bindparam("token"), images.c.due_at.is_not(None))
     .values(crashes=bindparam("new_crashes"))
 )
 
 
-def mark_crash_suspect(connection: Connection, claim: ClaimedProduct, image_id: UUID) -> bool:
+def mark_crash_suspect(connection: Connection, image: ClaimedImage) -> bool:
     """Counts a possible crash before the image is decoded in isolation; False when the lease is lost."""
-    crashes = next(image.crashes for image in claim.images if image.id == image_id) + 1
-    values = {"image": image_id, "product": claim.product_id, "token": claim.lease_token, "new_crashes": crashes}
+    values = {"image": image.id, "token": image.lease_token, "new_crashes": image.crashes + 1}
     return connection.execute(_MARK_SUSPECT, values).rowcount == 1
 
 
-_RELEASE = (
-    update(products)
-    .where(*_SAME_LEASE, products.c.due_at.is_not(None))
-    .values(due_at=now_plus(bindparam("delay_s")), attempts=0, updated_at=now())
-)
-
-
-def release_product(connection: Connection, claim: ClaimedProduct, delay_s: float) -> None:
-    """Releases a product; its pending images are due again after `delay_s`."""
-    connection.execute(_RELEASE, {"product": claim.product_id, "token": claim.lease_token, "delay_s": delay_s})
-
-
-_DONE: BindParameter[int] = bindparam("done")
-_FAILED: BindParameter[int] = bindparam("failed")
-_product_finished = products.c.processed_images + products.c.failed_images + products.c.cancelled_images + 1
-_product_failed = products.c.failed_images + _FAILED
-_PRODUCT = (
-    update(products)
-    .where(*_SAME_LEASE, products.c.due_at.is_not(None))
-    .values(
-        processed_images=products.c.processed_images + _DONE,
-        failed_images=_product_failed,
-        status=case(
-            (_product_finished < products.c.total_images, ProductStatus.PROCESSING),
-            (products.c.cancelled_images > 0, ProductStatus.CANCELLED),
-            (_product_failed == 0, ProductStatus.COMPLETED),
-            (_product_failed == products.c.total_images, ProductStatus.FAILED),
-            else_=ProductStatus.COMPLETED_WITH_ERRORS,
-        ),
-        due_at=case((_product_finished < products.c.total_images, products.c.due_at), else_=null()),
-        updated_at=now(),
-    )
-    .returning(products.c.status)
-)
-_IMAGE = (
-    update(images)
-    .where(images.c.id == bindparam("image"), images.c.status == ImageStatus.PENDING)
-    .values({column: bindparam(f"new_{column}") for column in ImageResult.__slots__})
-)
-_OBJECT_NAMES = (
-    select(images.c.object_name).where(images.c.product_id == bindparam("product")).order_by(images.c.position)
-)
-_OUTPUTS = (
-    update(products)
-    .where(products.c.id == bindparam("product"))
-    .values(output_image_urls=bindparam("urls", type_=products.c.output_image_urls.type))
-)
-_request_finished = requests.c.processed_images + requests.c.failed_images + requests.c.cancelled_images + 1
-_new_images = _request_finished - requests.c.rate_sampled_images
-_rate_due = seconds_since(requests.c.rate_sampled_at) >= RATE_SAMPLE_SECONDS
-_REQUEST = (
-    update(requests)
-    .where(requests.c.id == bindparam("request"), is_claiming)
-    .values(
-        processed_images=requests.c.processed_images + _DONE,
-        failed_images=requests.c.failed_images + _FAILED,
-        kept_images=requests.c.kept_images + bindparam("kept"),
-        processed_products=requests.c.processed_products + bindparam("products_done"),
-        failed_products=requests.c.failed_products + bindparam("products_failed"),
-        input_bytes=requests.c.input_bytes + bindparam("bytes_in"),
-        output_bytes=requests.c.output_bytes + bindparam("bytes_out"),
-        images_per_second=case(
-            (_rate_due, _new_images / seconds_since(requests.c.rate_sampled_at)),
-            else_=requests.c.images_per_second,
-        ),
-        rate_sampled_images=case((_rate_due, _request_finished), else_=requests.c.rate_sampled_images),
-        rate_sampled_at=case((_rate_due, now()), else_=requests.c.rate_sampled_at),
-        sequence=requests.c.sequence + 1,
-        updated_at=now(),
-    )
-    .returning(*SNAPSHOT_COLUMNS)
-)
-
-
-def record_image(connection: Connection, claim: ClaimedProduct, image_id: UUID, result: ImageResult) -> Snapshot:
-    """Records the result of an image and updates all counters; returns the updated request.
-
-    Raises LeaseLost, which must roll the transaction back, when the lease is lost, the image already has a result, or
-    the request is stopping.
-    """
-    done = int(result.status is ImageStatus.COMPLETED)
-    counts = {"done": done, "failed": 1 - done}
-    product = connection.execute(
-        _PRODUCT, {"product": claim.product_id, "token": claim.lease_token, **counts}
-    ).one_or_none()
-    if product is None:
-        raise LeaseLost
-    new = {f"new_{column}": getattr(result, column) for column in ImageResult.__slots__}
-    if connection.execute(_IMAGE, {"image": image_id, **new}).rowcount != 1:
-        raise LeaseLost
-    if product.status is not ProductStatus.PROCESSING:
-        _store_output_urls(connection, claim)
-    request = connection.execute(
-        _REQUEST,
-        {
-            "request": claim.request_id,
-            **counts,
-            "kept": int(result.outcome is ImageOutcome.KEPT),
-            "products_done": int(product.status is ProductStatus.COMPLETED),
-            "products_failed": int(product.status in (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)),
-            "bytes_in": result.input_bytes or 0,
-            "bytes_out": result.output_bytes or 0,
-        },
-    ).one_or_none()
-    if request is None:
-        raise LeaseLost
-    return to_snapshot(request)
-
-
-def _store_output_urls(connection: Connection, claim: ClaimedProduct) -> None:
-    names = connection.execute(_OBJECT_NAMES, {"product": claim.product_id}).scalars()
-    urls = [image_path(claim.request_id, name) if name else None for name in names]
-    connection.execute(_OUTPUTS, {"product": claim.product_id, "urls": urls})
+def unmark_crash_suspect(connection: Connection, image: ClaimedImage) -> None:
+    """Takes the count back when the image was decoded: a crash before its result is recorded is that of another."""
+    values = {"image": image.id, "token": image.lease_token, "new_crashes": image.crashes}
+    connection.execute(_MARK_SUSPECT, values)

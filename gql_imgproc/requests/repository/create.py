@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,8 @@ from gql_imgproc.database.types import now, seconds_since
 from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestPhase, RequestStatus
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import new_id
-from gql_imgproc.requests.repository import transitions
+from gql_imgproc.net.hosts import host_of
+from gql_imgproc.requests.repository import lanes, transitions
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
 from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
@@ -89,8 +91,9 @@ def insert_first_chunk(
         )
         .returning(*SNAPSHOT_COLUMNS)
     ).one()
-    _insert_products(connection, new.tenant_id, new.id, chunk, is_cancelled=False)
-    return to_snapshot(row)
+    snapshot = to_snapshot(row)
+    _insert_products(connection, snapshot, chunk, is_cancelled=False)
+    return snapshot
 
 
 def insert_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[NewProduct]) -> Snapshot:
@@ -99,7 +102,7 @@ def insert_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[Ne
     Raises LeaseLost, which must roll the transaction back.
     """
     with _conflicts_as_lost_lease():
-        _insert_products(connection, lease.request.tenant_id, lease.request.id, chunk, is_cancelled=False)
+        _insert_products(connection, lease.request, chunk, is_cancelled=False)
     # Last, as in every transaction: recorders wait for the request's row.
     return transitions.add_ingested(connection, lease, RequestPhase.INGESTING, _positions(chunk))
 
@@ -110,7 +113,7 @@ def insert_cancelled_chunk(connection: Connection, lease: RequestLease, chunk: S
     Raises LeaseLost, which must roll the transaction back.
     """
     with _conflicts_as_lost_lease():
-        _insert_products(connection, lease.request.tenant_id, lease.request.id, chunk, is_cancelled=True)
+        _insert_products(connection, lease.request, chunk, is_cancelled=True)
     cancelled_images = sum(len(product.image_urls) for product in chunk)
     return transitions.add_ingested(connection, lease, RequestPhase.STOPPING, _positions(chunk), cancelled_images)
 
@@ -130,7 +133,7 @@ def _conflicts_as_lost_lease() -> Iterator[None]:
 
 
 def _insert_products(
-    connection: Connection, tenant_id: UUID, request_id: UUID, chunk: Sequence[NewProduct], *, is_cancelled: bool
+    connection: Connection, request: Snapshot, chunk: Sequence[NewProduct], *, is_cancelled: bool
 ) -> None:
     rows = [(new_id(), product) for product in chunk]
     created_at = connection.execute(select(now())).scalar_one()
@@ -140,8 +143,8 @@ def _insert_products(
         [
             {
                 "id": product_id,
-                "request_id": request_id,
-                "tenant_id": tenant_id,
+                "request_id": request.id,
+                "tenant_id": request.tenant_id,
                 "position": product.position,
                 "serial_number": product.serial_number,
                 "product_name": product.product_name,
@@ -149,25 +152,39 @@ def _insert_products(
                 "status": ProductStatus.CANCELLED if is_cancelled else ProductStatus.PENDING,
                 "total_images": len(product.image_urls),
                 "cancelled_images": len(product.image_urls) if is_cancelled else 0,
-                "due_at": None if is_cancelled else created_at,
                 "created_at": created_at,
                 "updated_at": created_at,
             }
             for product_id, product in rows
         ],
     )
+    _insert_images(connection, request, rows, due_at=None if is_cancelled else created_at)
+
+
+def _insert_images(
+    connection: Connection, request: Snapshot, rows: Sequence[tuple[UUID, NewProduct]], due_at: datetime | None
+) -> None:
+    # Due images are claimed in the order of their IDs: that of the CSV.
+    image_ids = iter(sorted(new_id() for _, product in rows for _ in product.image_urls))
+    hosts = {host_of(url) for _, product in rows for url in product.image_urls}
+    lane_ids = {host: lanes.lane_id(request.id, host) for host in hosts}
+    lanes.insert_lanes(connection, request, hosts)
     bulk_insert(
         connection,
         images,
         [
             {
-                "id": new_id(),
-                "request_id": request_id,
+                "id": next(image_ids),
+                "request_id": request.id,
                 "product_id": product_id,
                 "position": position,
-                "status": ImageStatus.CANCELLED if is_cancelled else ImageStatus.PENDING,
+                "lane_id": lane_ids[host_of(url)],
+                "due_at": due_at,
+                "status": ImageStatus.PENDING if due_at else ImageStatus.CANCELLED,
             }
             for product_id, product in rows
-            for position in range(len(product.image_urls))
+            for position, url in enumerate(product.image_urls)
         ],
     )
+    if due_at:
+        lanes.wake_lanes(connection, dict.fromkeys(lane_ids.values(), 0.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select
 
-from gql_imgproc.database.tables import products, requests
+from gql_imgproc.database.tables import lanes, products, requests
 from gql_imgproc.enums import RequestPhase
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.requests.repository import transitions
@@ -27,6 +27,8 @@ def delete_chunk(connection: Connection, lease: RequestLease) -> bool:
     of_request = select(products.c.id).where(products.c.request_id == lease.request.id)
     product_ids = connection.scalars(of_request.limit(DELETE_CHUNK_PRODUCTS)).all()
     connection.execute(delete(products).where(products.c.id.in_(product_ids)))
+    of_request = select(lanes.c.id).where(lanes.c.request_id == lease.request.id).limit(DELETE_CHUNK_PRODUCTS)
+    connection.execute(delete(lanes).where(lanes.c.id.in_(of_request)))
     if len(product_ids) == DELETE_CHUNK_PRODUCTS:
         return False
     transitions.delete_request(connection, lease)

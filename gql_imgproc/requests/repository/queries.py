@@ -33,8 +33,6 @@ class Product:
     serial_number: str
     product_name: str
     input_image_urls: list[str]
-    #: Paths of the stored images, None where an image has none; set when the product is final.
-    output_image_urls: list[str | None] | None
     status: ProductStatus
     total_images: int
     created_at: datetime

@@ -19,7 +19,7 @@ from gql_imgproc.database.tables import images, is_failed, is_failed_for_now, pr
 from gql_imgproc.database.types import now
 from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestPhase, RetryScope
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.repository import transitions
+from gql_imgproc.requests.repository import lanes, transitions
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.repository.transitions import ReopenedChunk, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
@@ -29,8 +29,12 @@ RETRY_CHUNK = 500
 _FAILED_STATUSES = (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)
 _REOPENED: dict[str, Any] = {
     "status": ImageStatus.PENDING,
+    "due_at": now(),
+    "lease_token": images.c.lease_token + 1,
     "attempts": 0,
+    "unfinished_claims": 0,
     "crashes": 0,
+    "refusals": 0,
     "error_code": None,
     "error_message": None,
     "error_http_status": None,
@@ -83,7 +87,10 @@ def reopen_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
     ).one_or_none()
     if rest is None:
         raise LeaseLost
-    chunk = _reopen(connection, lease.request.id, rest.retry_scope, rest.retry_cursor)
+    lane_ids: set[UUID] = set()
+    chunk = _reopen(connection, lease.request.id, rest.retry_scope, rest.retry_cursor, lane_ids)
+    # After all images and products: rows are locked in the same order everywhere.
+    lanes.wake_lanes(connection, dict.fromkeys(lane_ids, 0.0))
     return transitions.add_reopened(connection, lease, chunk)
 
 
@@ -100,35 +107,45 @@ def _open(connection: Connection, request: Snapshot, scope: RetryScope) -> Snaps
     return opened
 
 
-def _reopen(connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None) -> ReopenedChunk:
-    """Makes the images of one chunk, and their products, pending again."""
+def _reopen(
+    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, lane_ids: set[UUID]
+) -> ReopenedChunk:
+    """Makes the images of one chunk, and their products, pending again. Adds their lanes to `lane_ids`."""
     if scope is not RetryScope.CUT_OFF:
-        return _reopen_failed_images(connection, request_id, scope, cursor)
-    cancelled_images = _reopen_cancelled_products(connection, request_id)
+        return _reopen_failed_images(connection, request_id, scope, cursor, lane_ids)
+    cancelled_images = _reopen_cancelled_products(connection, request_id, lane_ids)
     if cancelled_images >= RETRY_CHUNK:
         # Each product has at least one image, so there may be more products.
         return ReopenedChunk(0, cancelled_images, 0, scope, None)
-    chunk = _reopen_failed_images(connection, request_id, RetryScope.FAILED, None)
+    chunk = _reopen_failed_images(connection, request_id, RetryScope.FAILED, None, lane_ids)
     return replace(chunk, cancelled_images=cancelled_images)
 
 
-def _reopen_cancelled_products(connection: Connection, request_id: UUID) -> int:
+def _reopen_cancelled_products(connection: Connection, request_id: UUID, lane_ids: set[UUID]) -> int:
     """Reopens the cancelled images of up to one chunk of products; the number of images."""
     statement = (
         select(products.c.id)
         .where(products.c.request_id == request_id, products.c.status == ProductStatus.CANCELLED)
         .order_by(products.c.position)
         .limit(RETRY_CHUNK)
-        .with_for_update()
     )
     product_ids = connection.scalars(statement).all()
-    _reopen_products(connection, product_ids, cancelled_images=0)
     cancelled = images.c.product_id.in_(product_ids), images.c.status == ImageStatus.CANCELLED
-    return connection.execute(update(images).where(*cancelled).values(_REOPENED)).rowcount
+    image_ids = connection.scalars(select(images.c.id).where(*cancelled)).all()
+    lane_ids |= _reopen_images(connection, image_ids)
+    _reopen_products(connection, product_ids, cancelled_images=0)
+    return len(image_ids)
+
+
+def _reopen_images(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
+    """Makes images pending again. Returns their lanes."""
+    connection.execute(select(images.c.id).where(images.c.id.in_(ids)).order_by(images.c.id).with_for_update())
+    reopened = update(images).where(images.c.id.in_(ids)).values(_REOPENED)
+    return set(connection.scalars(reopened.returning(images.c.lane_id)))
 
 
 def _reopen_failed_images(
-    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None
+    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, lane_ids: set[UUID]
 ) -> ReopenedChunk:
     # Ordered by ID, so that an image that fails again meanwhile is not reopened twice.
     statement = (
@@ -138,7 +155,8 @@ def _reopen_failed_images(
         .limit(RETRY_CHUNK)
     )
     found = connection.execute(statement if cursor is None else statement.where(images.c.id > cursor)).all()
-    # Products are locked before images, as workers do.
+    # Images are locked before products, as workers do.
+    lane_ids |= _reopen_images(connection, [row.id for row in found])
     counts = Counter(row.product_id for row in found)
     locking = select(products.c.status).where(products.c.id.in_(counts)).order_by(products.c.id).with_for_update()
     failed_products = sum(status in _FAILED_STATUSES for status in connection.scalars(locking))
@@ -147,7 +165,6 @@ def _reopen_failed_images(
         by_count[count].append(product_id)
     for count, product_ids in by_count.items():
         _reopen_products(connection, product_ids, failed_images=products.c.failed_images - count)
-    connection.execute(update(images).where(images.c.id.in_([row.id for row in found])).values(_REOPENED))
     has_more = len(found) == RETRY_CHUNK
     return ReopenedChunk(
         len(found), 0, failed_products, scope if has_more else None, found[-1].id if has_more else None
@@ -156,13 +173,13 @@ def _reopen_failed_images(
 
 def _reopen_products(connection: Connection, product_ids: Collection[UUID], **counts: Any) -> None:
     connection.execute(
+        select(products.c.id).where(products.c.id.in_(product_ids)).order_by(products.c.id).with_for_update()
+    )
+    connection.execute(
         update(products)
         .where(products.c.id.in_(product_ids))
         .values(
             status=ProductStatus.PENDING,
-            due_at=now(),
-            lease_token=products.c.lease_token + 1,
-            attempts=0,
             updated_at=now(),
             **counts,
         )

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from gql_imgproc.database.tables import OPEN, is_claiming, is_not_done, is_open, products, requests
+from gql_imgproc.database.tables import OPEN, images, is_not_done, is_open, lanes, requests
 from gql_imgproc.database.types import now, seconds_since
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.requests.repository import webhook_outbox
 
-#: Claimable products are counted in the oldest open requests only, and up to a limit in each: at most 40 ms.
-COUNTED_REQUESTS, COUNTED_PRODUCTS = 200, 1_000
+#: Claimable images are counted in so many lanes, and up to a limit: at most a few milliseconds.
+COUNTED_LANES, COUNTED_IMAGES = 1_000, 10_000
 #: Due webhooks are counted up to this limit.
 COUNTED_WEBHOOKS = 1_000
 
@@ -26,7 +26,8 @@ class Statistics:
     pending_images: int
     #: Time since the last change of the open request that is idle for longest; 0 when none is open.
     oldest_idle_s: float
-    claimable_products: int
+    #: Due images of hosts that may be asked: more workers would help with these only.
+    claimable_images: int
     due_webhooks: int
 
 
@@ -46,33 +47,25 @@ _OPEN = (
     .where(is_not_done, is_open)
     .group_by(requests.c.status)
 )
-_oldest = (
-    select(requests.c.id)
-    .where(is_not_done, is_claiming)
-    .order_by(requests.c.id)
-    .limit(bindparam("max_requests"))
-    .subquery()
-)
-# Ordered, so that PostgreSQL uses the index and does not scan all products for due ones.
+_ready = select(lanes.c.id).where(lanes.c.ready).limit(bindparam("max_lanes")).subquery()
 _due = (
-    select(products.c.id)
-    .where(products.c.request_id == _oldest.c.id, products.c.due_at <= now())
-    .order_by(products.c.due_at)
-    .limit(bindparam("max_products"))
-    .correlate(_oldest)
+    select(images.c.id)
+    .join(_ready, _ready.c.id == images.c.lane_id)
+    .where(images.c.due_at.is_not(None), images.c.due_at <= now())
+    .limit(bindparam("max_images"))
     .subquery()
 )
-_CLAIMABLE = select(func.sum(select(func.count()).select_from(_due).scalar_subquery())).select_from(_oldest)
+_CLAIMABLE = select(func.count()).select_from(_due)
 
 
 def read_statistics(connection: Connection) -> Statistics:
     rows = connection.execute(_OPEN).all()
-    limits = {"max_requests": COUNTED_REQUESTS, "max_products": COUNTED_PRODUCTS}
+    limits = {"max_lanes": COUNTED_LANES, "max_images": COUNTED_IMAGES}
     return Statistics(
         open_requests=dict.fromkeys(OPEN, 0) | {row.status: row.requests for row in rows},
         pending_products=sum(int(row.products) for row in rows),
         pending_images=sum(int(row.images) for row in rows),
         oldest_idle_s=max((max(0.0, float(row.idle_s)) for row in rows), default=0.0),
-        claimable_products=int(connection.execute(_CLAIMABLE, limits).scalar_one() or 0),
+        claimable_images=connection.execute(_CLAIMABLE, limits).scalar_one(),
         due_webhooks=len(webhook_outbox.list_due(connection, COUNTED_WEBHOOKS)),
     )

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
-from gql_imgproc.database.tables import OPEN, images, is_not_done, is_open, products, requests
+from gql_imgproc.database.tables import images, is_not_done, requests
 from gql_imgproc.database.types import now, now_plus, seconds_since
-from gql_imgproc.enums import ImageStatus, Priority, RequestPhase
+from gql_imgproc.enums import ImageStatus, RequestPhase
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_key, object_name
@@ -45,31 +45,6 @@ def list_unfinished(connection: Connection, after: UUID | None, limit: int) -> l
     return [
         UnfinishedRequest(to_snapshot(row), bool(row.is_lease_free), row.age_s) for row in connection.execute(statement)
     ]
-
-
-def count_claimable(connection: Connection, request_id: UUID, limit: int) -> int:
-    """How many products of a request can be claimed now, counted up to `limit`."""
-    due = (
-        select(products.c.id)
-        .where(products.c.request_id == request_id, products.c.due_at <= now())
-        .limit(limit)
-        .subquery()
-    )
-    return connection.execute(select(func.count()).select_from(due)).scalar_one()
-
-
-def count_open_siblings(connection: Connection, request_id: UUID) -> int:
-    """How many requests of this request's tenant are open."""
-    tenant = select(requests.c.tenant_id).where(requests.c.id == request_id).scalar_subquery()
-    siblings = requests.alias("siblings")
-    open_siblings = siblings.c.tenant_id == tenant, siblings.c.status.in_(OPEN)
-    return connection.execute(select(func.count()).select_from(siblings).where(*open_siblings)).scalar_one()
-
-
-def list_open_of_tenant(connection: Connection, tenant_id: UUID, limit: int) -> list[tuple[UUID, Priority]]:
-    """Open requests of a tenant, oldest first."""
-    statement = select(requests.c.id, requests.c.priority).where(requests.c.tenant_id == tenant_id, is_open)
-    return [(row.id, row.priority) for row in connection.execute(statement.order_by(requests.c.id).limit(limit))]
 
 
 def list_expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:
@@ -110,11 +85,9 @@ def list_due_cleanups(connection: Connection, limit: int) -> list[DueCleanup]:
 
 def image_key_stems(connection: Connection, image_ids: Collection[UUID]) -> set[str]:
     """Object keys, without extension, that these images have, or that a worker with the current lease may record."""
-    statement = (
-        select(images.c.id, images.c.request_id, images.c.status, images.c.object_name, products.c.lease_token)
-        .join(products, products.c.id == images.c.product_id)
-        .where(images.c.id.in_(image_ids))
-    )
+    statement = select(
+        images.c.id, images.c.request_id, images.c.status, images.c.object_name, images.c.lease_token
+    ).where(images.c.id.in_(image_ids))
     return {
         image_key(row.request_id, row.object_name or object_name(row.id, row.lease_token, "")).rpartition(".")[0]
         for row in connection.execute(statement)

@@ -23,12 +23,13 @@ from tests.support.scenarios import (
     FAILED,
     acquire_lease,
     cancel_all,
-    claim_product,
+    claim_image,
     delete_all,
     finish,
     get_snapshot,
     given_request,
     record,
+    try_claim,
 )
 
 
@@ -42,7 +43,7 @@ def given_failures(database: Database, *temporary: bool) -> UUID:
     """A final request with one failed image per flag; the flag says whether the failure is temporary."""
     request_id = given_request(database, *[1] * len(temporary))
     for is_temporary in temporary:
-        record(database, claim_product(database, request_id), 0, replace(FAILED, error_retryable=is_temporary))
+        record(database, claim_image(database, request_id), replace(FAILED, error_retryable=is_temporary))
     assert finish(database, request_id, RequestStatus.FAILED, max_auto_retries=1) is not None
     return request_id
 
@@ -68,8 +69,8 @@ def test_retry_reopens_each_failed_image_once(database: Database) -> None:
     assert (first.status, first.failed_images, first.pending_images) == (RequestStatus.PROCESSING, 3, 2)
     assert_counters_equal_rows(database, request_id)
     # Reopened images are processed meanwhile; an image that fails again is not reopened twice.
-    record(database, claim_product(database, request_id), 0, FAILED)
-    record(database, claim_product(database, request_id), 0, DONE)
+    record(database, claim_image(database, request_id), FAILED)
+    record(database, claim_image(database, request_id), DONE)
     # Nothing is pending, but there are chunks left to reopen.
     assert finish(database, request_id, RequestStatus.COMPLETED_WITH_ERRORS) is None
     held = acquire_lease(database, request_id)
@@ -119,8 +120,9 @@ def test_automatic_retry_finds_temporary_failures_among_permanent_ones(database:
 
 def test_retry_after_a_deadline_reopens_cancelled_images_first(database: Database) -> None:
     request_id = given_request(database, 2, 2, 1, 1)
-    record(database, claim_product(database, request_id), 0, FAILED)
-    record(database, claim_product(database, request_id), 1, FAILED)
+    first, _, third = try_claim(database, request_id, 3)
+    record(database, first, FAILED)
+    record(database, third, FAILED)
     stop(database, request_id, TerminationReason.DEADLINE)
     end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
     assert database.write_now(transitions.finish, cancel_all(database, request_id), end) is not None
@@ -137,7 +139,7 @@ def test_retry_after_a_deadline_reopens_cancelled_images_first(database: Databas
 def test_retry_of_a_request_with_missing_rows_inserts_them(database: Database) -> None:
     """Its stored CSV could not be read, and can be read again."""
     request_id = given_request(database, 1, total_products=2, total_images=2)
-    record(database, claim_product(database, request_id), 0, FAILED)
+    record(database, claim_image(database, request_id), FAILED)
     held = acquire_lease(database, request_id)
     assert database.write_now(transitions.mark_unreadable, held) is not None
     assert database.write_now(cancel.cancel_chunk, held).phase is RequestPhase.FINISHING

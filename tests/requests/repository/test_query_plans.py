@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -22,17 +23,21 @@ from gql_imgproc.requests.repository import (
     cancel,
     claims,
     delete,
+    lanes,
     product_queries,
     queries,
+    results,
     retry,
     transitions,
     webhook_outbox,
     work_queries,
 )
+from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.output_rows import read_output_rows
+from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.conftest import empty_database
-from tests.support.scenarios import FAILED, given_request
+from tests.support.scenarios import FAILED, given_request, given_urls, ready_lanes
 
 CREATED_AT, ID = 1_700_000_000.0, UUID(int=1 << 100)
 WINDOWS: dict[str, Callable[[Any], PageWindow]] = {
@@ -110,8 +115,11 @@ class Plans:
         event.remove(self._engine, "before_cursor_execute", self._explain)
 
     def _explain(self, connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if self._is_explaining or not statement.startswith(("SELECT", "UPDATE", "DELETE")):
+        if self._is_explaining or not statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             return
+        if isinstance(parameters, list):
+            # A statement that is executed for several rows.
+            parameters = parameters[0]
         self._is_explaining = True
         try:
             if self._sqlite:
@@ -248,13 +256,14 @@ def test_no_statement_on_a_request_scans_a_table(database: Database) -> None:
 
 def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     """Claims, fails, stops, retries twice, cancels and deletes a request of two products."""
-    claim = do(claims.claim_product, request_id, 60)
-    do(claims.renew_lease, claim, 60)
-    do(claims.mark_crash_suspect, claim, claim.images[0].id)
-    do(claims.record_image, claim, claim.images[0].id, replace(FAILED, error_retryable=True))
-    do(claims.release_product, claim, 0)
+    wanted = do(ready_lanes, request_id)
+    image, returned = do(claims.claim_images, dict.fromkeys(wanted, 8), {}, 60).images
+    do(claims.renew_leases, [image, returned], 60)
+    do(claims.mark_crash_suspect, image)
+    do(claims.unmark_crash_suspect, image)
+    failed = FinishedImage(image, replace(FAILED, error_retryable=True))
+    do(results.record, [failed], [ReturnedImage(returned, ReturnReason.REFUSED)])
     do(work_queries.list_unfinished, None, 500)
-    do(work_queries.count_claimable, request_id, 32)
     for start_retry in (retry.start_auto_retry, retry.start_retry):
         do(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
         lease = do(transitions.acquire, request_id, 60)
@@ -279,3 +288,51 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     do(work_queries.list_due_cleanups, 500)
     assert do(transitions.start_deletion, DEFAULT_TENANT, request_id)
     assert do(delete.delete_chunk, do(transitions.acquire, request_id, 60))
+
+
+READY, WAKE, DUE = "ix_lanes_ready", "ix_lanes_wake_at", "ix_images_due"
+LANE_READS: dict[str, tuple[str, Callable[[Connection, UUID], Any]]] = {
+    "tenants": (READY, lambda connection, _: lanes.list_tenants(connection)),
+    "requests of a tenant": (READY, lambda connection, _: lanes.list_requests(connection, DEFAULT_TENANT)),
+    "lanes of a request": (READY, lambda connection, id: lanes.list_lanes(connection, DEFAULT_TENANT, 1, id)),
+    "next wake-up": (WAKE, lambda connection, _: lanes.seconds_to_next_wake(connection)),
+}
+LANE_WRITES: dict[str, tuple[str, Callable[[Connection, Lane], Any]]] = {
+    "claim": (DUE, lambda connection, lane: claims.claim_images(connection, {lane: 1}, {}, 60)),
+    "settle": (DUE, lambda connection, lane: lanes.settle(connection, lane.id)),
+    "wake those that are due": (WAKE, lambda connection, _: lanes.wake_due_lanes(connection)),
+    "wake": ("pk_lanes", lambda connection, lane: lanes.wake_lanes(connection, {lane.id: 1.0})),
+    "sleep": ("pk_lanes", lambda connection, lane: lanes.sleep_lanes(connection, {lane.id: 1.0})),
+}
+
+
+def assert_uses_index(database: Database, found: list[str], index: str) -> None:
+    scans = [step for step in found if re.search(r"(?i)(?:scan|search)\b.*(?:lanes|images)", step)]
+    assert any(
+        index.replace("pk_lanes", "sqlite_autoindex_lanes_1" if database.sqlite else index) in step for step in found
+    )
+    assert [step for step in scans if grows_with_the_table(step)] == []
+
+
+@pytest.mark.parametrize("name", LANE_READS)
+def test_lanes_are_chosen_through_an_index(read_database: tuple[Database, UUID], name: str) -> None:
+    database, request_id = read_database
+    index, read = LANE_READS[name]
+
+    found = steps(database, lambda connection: read(connection, request_id))
+
+    assert_uses_index(database, found, index)
+
+
+@pytest.mark.parametrize("name", LANE_WRITES)
+def test_lanes_are_changed_through_an_index(database: Database, name: str) -> None:
+    request_id = given_urls(database, ["https://x.example/same"] * 3)
+    (lane,) = database.read_now(ready_lanes, request_id)
+    index, write = LANE_WRITES[name]
+
+    found = steps(database, lambda connection: write(connection, lane), writing=True)
+
+    assert_uses_index(database, found, index)
+    if name == "claim":
+        # The other images of the product with the same URL.
+        assert_uses_index(database, found, "uq_images_product_id_position")

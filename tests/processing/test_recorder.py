@@ -1,0 +1,364 @@
+"""The recorder writes results in groups, loses none that it may record, and publishes what people can follow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, select, update
+
+from gql_imgproc.database.tables import images, requests
+from gql_imgproc.database.types import now_plus
+from gql_imgproc.enums import ImageStatus
+from gql_imgproc.errors import DatabaseUnavailable
+from gql_imgproc.messaging.pubsub import Event
+from gql_imgproc.metrics import IMAGES, LEASES_LOST
+from gql_imgproc.processing import recorder as recorder_module
+from gql_imgproc.processing.recorder import Recorder, _Progress
+from gql_imgproc.requests.repository import results
+from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.results import FinishedImage, Recorded, ReturnedImage, ReturnReason
+from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.runtime import Runtime
+from tests.support.invariants import assert_counters_equal_rows
+from tests.support.lost_commits import lost_commits
+from tests.support.scenarios import DONE, FAILED, get_snapshot, given_request, try_claim
+from tests.support.waiting import until
+
+
+class RecorderOfTest(Recorder):
+    """Knows the images whose leases it no longer needs."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.released: list[ClaimedImage] = []
+        super().__init__(runtime, self.released.extend)
+
+
+@pytest.fixture
+def recorder(runtime: Runtime) -> RecorderOfTest:
+    return RecorderOfTest(runtime)
+
+
+@pytest.fixture
+def group_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of results in each transaction."""
+    sizes, record = [], results.record
+
+    def count(
+        connection: Connection, finished: Collection[FinishedImage], returned: Collection[ReturnedImage]
+    ) -> Recorded:
+        sizes.append(len(finished) + len(returned))
+        return record(connection, finished, returned)
+
+    monkeypatch.setattr(results, "record", count)
+    return sizes
+
+
+@pytest.fixture
+def published(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, int]]:
+    """Request and number of finished images of each progress event."""
+    events = []
+
+    def publish(request_id: UUID, event: Event) -> None:
+        events.append((request_id, Snapshot.from_json(event.body).finished_images))
+
+    monkeypatch.setattr(runtime.publisher, "publish", publish)
+    return events
+
+
+def given_claimed(runtime: Runtime, count: int, lease_s: float = 60) -> tuple[UUID, list[ClaimedImage]]:
+    """A request with so many images, all claimed."""
+    request_id = given_request(runtime.db, *([1] * count))
+    return request_id, list(try_claim(runtime.db, request_id, count, lease_s))
+
+
+def all_done(claimed: Iterable[ClaimedImage]) -> list[FinishedImage]:
+    return [FinishedImage(image, DONE) for image in claimed]
+
+
+def statuses(runtime: Runtime) -> list[ImageStatus]:
+    return sorted(runtime.db.read_now(lambda connection: connection.scalars(select(images.c.status)).all()))
+
+
+async def test_results_within_50_ms_are_one_transaction(
+    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int]
+) -> None:
+    assert (recorder_module.MAX_WAIT_SECONDS, recorder_module.MAX_RESULTS) == (0.05, 64)
+    # Given images that complete, fail and are returned one after the other,
+    request_id, claimed = given_claimed(runtime, 4)
+
+    # when nothing more follows,
+    recorder.add(*all_done(claimed[:2]))
+    recorder.add(FinishedImage(claimed[2], FAILED))
+    recorder.add(ReturnedImage(claimed[3], ReturnReason.REFUSED, 60))
+    await until(lambda: recorder.released)
+
+    # then one transaction records all.
+    assert group_sizes == [4]
+    assert recorder.released == claimed
+    snapshot = get_snapshot(runtime.db, request_id)
+    assert (snapshot.processed_images, snapshot.failed_images, snapshot.pending_images) == (2, 1, 1)
+    assert_counters_equal_rows(runtime.db, request_id)
+    await recorder.aclose()
+
+
+async def test_full_group_is_recorded_without_waiting(
+    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given results that wait practically without end for others,
+    monkeypatch.setattr(recorder_module, "MAX_WAIT_SECONDS", 600.0)
+    monkeypatch.setattr(recorder_module, "MAX_RESULTS", 4)
+    request_id, claimed = given_claimed(runtime, 10)
+
+    # when two full groups and two results more come,
+    recorder.add(*all_done(claimed[:3]))
+    recorder.add(*all_done(claimed[3:]))
+    await until(lambda: len(recorder.released) == 8)
+
+    # then the groups are recorded, and the rest when the process stops.
+    assert group_sizes == [4, 4]
+    assert get_snapshot(runtime.db, request_id).processed_images == 8
+    await recorder.flush()
+    assert group_sizes == [4, 4, 2]
+    assert get_snapshot(runtime.db, request_id).pending_images == 0
+    await recorder.aclose()
+
+
+async def test_lost_lease_drops_only_its_image_and_plans_a_cleanup(
+    runtime: Runtime, recorder: RecorderOfTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given three images, one of which another process has claimed since,
+    request_id, claimed = given_claimed(runtime, 3, lease_s=0)
+    (lost,) = try_claim(runtime.db, request_id, 1)
+    losses = LEASES_LOST.labels("image")._value.get()
+    completed = IMAGES.labels("COMPRESSED", "jpeg")._value.get()
+    no_cleanup = update(requests).values(cleanup_at=None)
+    await runtime.db.write(lambda connection: connection.execute(no_cleanup))
+
+    # when the first process records them,
+    with caplog.at_level(logging.INFO):
+        recorder.add(*all_done(claimed))
+        await recorder.flush()
+
+    # then two count; the object of the third is deleted later.
+    assert get_snapshot(runtime.db, request_id).processed_images == 2
+    assert LEASES_LOST.labels("image")._value.get() == losses + 1
+    assert IMAGES.labels("COMPRESSED", "jpeg")._value.get() == completed + 2
+    assert [record.__dict__["image"] for record in caplog.records if record.message == "lease lost"] == [lost.id]
+    planned = await runtime.db.read(lambda connection: connection.scalars(select(requests.c.cleanup_at)).one())
+    assert planned is not None
+    assert_counters_equal_rows(runtime.db, request_id)
+    # And the other process records its own result.
+    recorder.add(FinishedImage(lost, DONE))
+    await recorder.flush()
+    assert get_snapshot(runtime.db, request_id).processed_images == 3
+    await recorder.aclose()
+
+
+async def test_commit_whose_answer_was_lost_counts_nothing_twice(
+    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int]]
+) -> None:
+    request_id, claimed = given_claimed(runtime, 3)
+    completed = IMAGES.labels("COMPRESSED", "jpeg")._value.get()
+
+    with lost_commits():
+        recorder.add(*all_done(claimed[:2]), ReturnedImage(claimed[2], ReturnReason.FAILED))
+        await recorder.flush()
+
+    snapshot = get_snapshot(runtime.db, request_id)
+    assert (snapshot.processed_images, snapshot.input_bytes, snapshot.output_bytes) == (2, 2000, 800)
+    assert published == [(request_id, 2)]
+    assert IMAGES.labels("COMPRESSED", "jpeg")._value.get() == completed + 2
+    assert_counters_equal_rows(runtime.db, request_id)
+    (again,) = try_claim(runtime.db, request_id, 3)
+    assert (again.id, again.attempts) == (claimed[2].id, 2)
+    await recorder.aclose()
+
+
+async def test_nothing_is_lost_while_the_database_is_unavailable(
+    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a database that is unavailable,
+    monkeypatch.setattr(recorder_module, "ERROR_PAUSE_SECONDS", 0.0)
+    request_id, claimed = given_claimed(runtime, 3)
+    write, failures = runtime.db.write, []
+
+    async def fail(*_: Any) -> None:
+        failures.append(len(recorder.released))
+        raise DatabaseUnavailable("the server is starting up")
+
+    monkeypatch.setattr(runtime.db, "write", fail)
+
+    # when results come, before it is back,
+    recorder.add(*all_done(claimed[:2]))
+    await until(lambda: len(failures) >= 2)
+    recorder.add(*all_done(claimed[2:]))
+    await until(lambda: len(failures) >= 4)
+
+    # then their leases are still needed, and all are recorded once it is back.
+    assert set(failures) == {0}
+    assert (recorder.released, group_sizes) == ([], [])
+    monkeypatch.setattr(runtime.db, "write", write)
+    await recorder.flush()
+    assert recorder.released == claimed
+    assert get_snapshot(runtime.db, request_id).processed_images == 3
+    assert_counters_equal_rows(runtime.db, request_id)
+    await recorder.aclose()
+
+
+async def test_unexpected_error_drops_its_group_only(
+    runtime: Runtime, recorder: RecorderOfTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a group of two whose transaction fails for an unknown reason,
+    monkeypatch.setattr(recorder_module, "MAX_RESULTS", 2)
+    request_id, claimed = given_claimed(runtime, 3)
+    record, errors = results.record, [ZeroDivisionError("a mistake")]
+
+    def fail_once(*args: Any) -> Recorded:
+        if errors:
+            raise errors.pop()
+        return record(*args)
+
+    monkeypatch.setattr(results, "record", fail_once)
+
+    # when another result waits,
+    recorder.add(*all_done(claimed))
+    await recorder.flush()
+
+    # then that is recorded; the leases of the others are not renewed any more, so their work is repeated.
+    assert statuses(runtime) == sorted([ImageStatus.PENDING, ImageStatus.PENDING, ImageStatus.COMPLETED])
+    assert recorder.released == claimed
+    assert [record.message for record in caplog.records if record.exc_info] == ["results not recorded"]
+    expired = update(images).where(images.c.due_at.is_not(None)).values(due_at=now_plus(0))
+    await runtime.db.write(lambda connection: connection.execute(expired))
+    assert {image.id for image in try_claim(runtime.db, request_id, 3)} == {image.id for image in claimed[:2]}
+    await recorder.aclose()
+
+
+async def test_error_of_the_publisher_does_not_keep_later_results(
+    runtime: Runtime, recorder: RecorderOfTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recorder_module, "MAX_RESULTS", 2)
+    request_id, claimed = given_claimed(runtime, 4)
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(runtime.publisher, "publish", fail)
+    recorder.add(*all_done(claimed))
+    await until(lambda: len(recorder.released) == 4)
+    await recorder.flush()
+
+    assert get_snapshot(runtime.db, request_id).processed_images == 4
+    assert "progress not published" in caplog.messages
+    await recorder.aclose()
+
+
+async def test_stop_records_and_publishes_what_waits(
+    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given progress that was published a moment ago, and results that wait for others,
+    monkeypatch.setattr(recorder_module, "MIN_PUBLISH_INTERVAL_SECONDS", 600.0)
+    request_id, claimed = given_claimed(runtime, 4)
+    recorder.add(*all_done(claimed[:1]))
+    await recorder.flush()
+    monkeypatch.setattr(recorder_module, "MAX_WAIT_SECONDS", 600.0)
+    recorder.add(*all_done(claimed[1:3]))
+
+    # when the process stops,
+    await recorder.flush()
+    await recorder.aclose()
+
+    # then they are recorded and published.
+    assert published == [(request_id, 1), (request_id, 3)]
+    assert get_snapshot(runtime.db, request_id).processed_images == 3
+
+
+async def test_final_state_is_published_at_once_and_advances_the_request(
+    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a request and a burst of results,
+    monkeypatch.setattr(recorder_module, "MIN_PUBLISH_INTERVAL_SECONDS", 600.0)
+    monkeypatch.setattr(recorder_module, "MAX_RESULTS", 1)
+    request_id, claimed = given_claimed(runtime, 5)
+    sent = runtime.queue.lengths()["control"]
+
+    # when each is recorded in a transaction of its own,
+    recorder.add(*all_done(claimed[:4]))
+    await until(lambda: len(recorder.released) == 4)
+    assert runtime.queue.lengths()["control"] == sent
+    recorder.add(*all_done(claimed[4:]))
+    await until(lambda: len(published) == 2)
+    await recorder.flush()
+
+    # then its first state and its last one are published, and one message continues the request.
+    assert published == [(request_id, 1), (request_id, 5)]
+    assert runtime.queue.lengths()["control"] == sent + 1
+    await recorder.aclose()
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        self._sleep = asyncio.sleep
+        monkeypatch.setattr(recorder_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(asyncio, "sleep", self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns when `run_until` has moved the clock so far."""
+        ends_at = self.now + seconds
+        while self.now < ends_at:
+            await self._sleep(0.001)
+
+    async def wait(self, seconds: float) -> None:
+        """Moves the clock in steps of 10 ms; all tasks that wait for it run meanwhile."""
+        for _ in range(round(seconds * 100)):
+            self.now = round(self.now + 0.01, 6)
+            await self._sleep(0.005)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_progress_is_published_at_most_five_times_per_second(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two requests, and a clock,
+    clock = Clock(monkeypatch)
+    ids = [given_request(runtime.db, *([1] * 100)) for _ in range(2)]
+    snapshots = [get_snapshot(runtime.db, id) for id in ids]
+    times: dict[UUID, list[float]] = {id: [] for id in ids}
+    states: dict[UUID, list[int]] = {id: [] for id in ids}
+
+    async def note(_: Runtime, *calls: Any) -> None:
+        for call in calls:
+            id, event = call.args
+            times[id].append(round(clock.now - 1_000, 3))
+            states[id].append(Snapshot.from_json(event.body).processed_images)
+
+    monkeypatch.setattr(recorder_module, "best_effort", note)
+    progress = _Progress(runtime)
+
+    # when both change every 10 ms for half a second, the second one later than the first,
+    for change in range(1, 51):
+        await progress.publish([replace(snapshots[0], processed_images=change, sequence=change)])
+        if change > 7:
+            await progress.publish([replace(snapshots[1], processed_images=change, sequence=change)])
+        await clock.wait(0.01)
+    await clock.wait(0.4)
+
+    # then events are 200 ms apart, and the last state of the burst is published.
+    for id in ids:
+        gaps = [round(later - earlier, 3) for earlier, later in zip(times[id], times[id][1:], strict=False)]
+        assert min(gaps) >= recorder_module.MIN_PUBLISH_INTERVAL_SECONDS == 0.2
+        assert len(times[id]) in (3, 4)
+        assert states[id] == sorted(states[id])
+        assert states[id][-1] == 50
+    assert progress.timer is not None
+    assert progress.timer.done()
