@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.common import q_name
 from dramatiq.middleware import AsyncIO, TimeLimit
 
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, IMAGE_QUEUE, NAMESPACE, connect
@@ -25,12 +26,16 @@ TIME_LIMIT_MS = 3_600_000
 #: work, and control messages never wait behind it: together they are the threads of a process.
 PREFETCH = {IMAGE_QUEUE: 1, CONTROL_QUEUE: 7}
 WORKER_THREADS = sum(PREFETCH.values())
+#: Interval of polling a delay queue, in milliseconds. Nothing here sends delayed messages, and each poll costs CPU.
+DELAY_QUEUE_POLL_MS = 1_000
 
 
 class Broker(RedisBroker):
     """Takes as many messages of each queue as the process has threads for them."""
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        if queue_name != q_name(queue_name):
+            timeout = max(timeout, DELAY_QUEUE_POLL_MS)
         return super().consume(queue_name, PREFETCH.get(queue_name, prefetch), timeout)
 
 
