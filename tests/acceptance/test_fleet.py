@@ -105,7 +105,7 @@ async def disconnect_worker(world: World) -> None:
         uuid = decode_request_id(request_id)
         assert uuid is not None
         await asyncio.to_thread(lost.lock, uuid)
-        await asyncio.to_thread(wait_until, lambda: count_lock_waits(world) >= IN_FLIGHT)
+        await asyncio.to_thread(wait_until, lambda: count_lock_waits(world) >= len(world.fleet.workers) - 1)
         lost.host.disconnect()
         disconnected_at, processed = time.monotonic(), watcher.processed_images
         completed_by_lost = lost.count_logged("image completed")

@@ -63,6 +63,7 @@ def fill(connection: Connection) -> None:
         id=id_of("i"),
         tenant_id=id_of(f"i % {TENANTS}"),
         status="'PROCESSING'",
+        phase="'WORKING'",
         priority="'NORMAL'",
         generation="1",
         sequence="1",
