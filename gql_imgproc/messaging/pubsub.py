@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -73,8 +74,12 @@ class LatestValue:
             self._newest = event
             self._arrived.set()
 
+    def wake(self) -> None:
+        """End the wait of the subscriber, which must read the database: events may have been lost."""
+        self._arrived.set()
+
     async def take(self, timeout_s: float) -> Event | None:
-        """Wait for a new event; None after the timeout."""
+        """Wait for a new event; None after the timeout, or when the connection was lost."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._arrived.wait()
@@ -150,6 +155,8 @@ class Hub:
                 self._pubsub, self.is_connected = None, False
                 for confirmed in self._confirmed.values():
                     confirmed.clear()
+                for latest in itertools.chain(*self._subscribers.values()):
+                    latest.wake()
             await asyncio.sleep(RECONNECT_DELAY_S)
 
     async def _read(self, pubsub: PubSub) -> None:

@@ -56,3 +56,17 @@ async def test_silent_redis_delays_each_subscriber_only_once(monkeypatch: pytest
         async with asyncio.timeout(10):
             await asyncio.gather(*(subscribe() for _ in range(200)))
         await hub.aclose()
+
+
+async def test_lost_connection_wakes_subscribers(redis_url: str) -> None:
+    """Promise P10: an event that was published meanwhile is lost, so they read the database at once."""
+    hub = Hub(redis_url)
+    async with hub.subscribe(new_id()) as latest:
+        taken = asyncio.create_task(latest.take(600))
+        await asyncio.sleep(0)
+        with redis.Redis.from_url(redis_url) as client:
+            client.client_kill_filter(_type="pubsub")
+
+        assert await asyncio.wait_for(taken, 10) is None
+        assert not hub.is_connected
+    await hub.aclose()
