@@ -28,7 +28,7 @@ _MIN_WORKER_MEMORY = 2048 * MiB
 log = logging.getLogger(__name__)
 
 #: Settings that are accepted and no longer have an effect; their descriptions name the successor.
-DEPRECATED = ("window", "worker_threads", "fetch_concurrency", "turn_seconds")
+DEPRECATED = ("window", "worker_threads", "fetch_concurrency", "turn_seconds", "poll_seconds")
 _USE_IMAGES_IN_FLIGHT = "Deprecated, without effect: use `IMGPROC_IMAGES_IN_FLIGHT`."
 
 
@@ -175,13 +175,6 @@ class Settings(BaseSettings):
         gt=0,
         description="Images in flight per worker process: those being downloaded, waiting, compressed and stored.",
     )
-    poll_seconds: Seconds = Field(
-        0.1,
-        ge=0.01,
-        le=10,
-        description="Interval at which a worker process polls an empty queue. "
-        "It can be longer with very many processes, since any of them may receive the message.",
-    )
     cpu_slots: int = Field(
         0, ge=0, description="Images decoded at once per worker process. 0: cores divided by worker processes."
     )
@@ -265,6 +258,7 @@ class Settings(BaseSettings):
     worker_threads: str = Field("", description=_USE_IMAGES_IN_FLIGHT)
     fetch_concurrency: str = Field("", description=_USE_IMAGES_IN_FLIGHT)
     turn_seconds: str = Field("", description="Deprecated, without effect: remove it.")
+    poll_seconds: str = Field("", description="Deprecated, without effect: remove it.")
 
     @field_validator("fetch_allow_networks", "trusted_proxies", mode="before")
     @classmethod

@@ -22,8 +22,6 @@ def worker_environment(settings: Settings, processes: int) -> dict[str, str]:
     """Settings of worker processes that share this machine, and of Dramatiq in them."""
     return {
         "IMGPROC_CPU_SLOTS": str(settings.cpu_slots or max(1, cpu_count() // processes)),
-        # Milliseconds between two polls of an empty queue. A message waits 27 ms at 100, 216 ms at the default 1,000.
-        "dramatiq_worker_timeout": str(round(1000 * settings.poll_seconds)),
         # Milliseconds before a consumer that lost Redis reconnects; the default is three seconds.
         "dramatiq_restart_delay": "500",
     }

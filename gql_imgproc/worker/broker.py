@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.common import q_name
 from dramatiq.middleware import AsyncIO, TimeLimit
 
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, IMAGE_QUEUE, NAMESPACE, connect
@@ -26,17 +25,28 @@ TIME_LIMIT_MS = 3_600_000
 #: work, and control messages never wait behind it: together they are the threads of a process.
 PREFETCH = {IMAGE_QUEUE: 1, CONTROL_QUEUE: 7}
 WORKER_THREADS = sum(PREFETCH.values())
-#: Interval of polling a delay queue, in milliseconds. Nothing here sends delayed messages, and each poll costs CPU.
-DELAY_QUEUE_POLL_MS = 1_000
+#: How long a process waits for a message of an empty queue, in seconds: as long as it may take to notice a stop.
+QUEUE_WAIT_S = 2
+#: Longest pause between two waits, and between two looks whether the process may take more messages, in milliseconds.
+PAUSE_MS = 100
 
 
 class Broker(RedisBroker):
-    """Takes as many messages of each queue as the process has threads for them."""
+    """Takes as many messages of each queue as the process has threads for them, and waits for them without polling."""
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
-        if queue_name != q_name(queue_name):
-            timeout = max(timeout, DELAY_QUEUE_POLL_MS)
-        return super().consume(queue_name, PREFETCH.get(queue_name, prefetch), timeout)
+        if queue_name in PREFETCH:
+            return super().consume(queue_name, PREFETCH[queue_name], PAUSE_MS)
+        return super().consume(queue_name, prefetch, timeout)
+
+    def do_fetch(self, queue_name: str, count: int) -> list[bytes]:
+        """Fetches messages as soon as there are any."""
+        if queue_name in PREFETCH:
+            # Moves the next message to where it was: a peek that waits.
+            key = f"{self.namespace}:{queue_name}"
+            self.client.blmove(key, key, QUEUE_WAIT_S, "LEFT", "LEFT")
+        messages: list[bytes] = self.__getattr__("do_fetch")(queue_name, count)  # type: ignore[no-untyped-call]
+        return messages
 
 
 def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 from dramatiq import Message
 
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, IMAGE_QUEUE, NAMESPACE, connect
 from gql_imgproc.worker.broker import WORKER_THREADS, Broker
 
 
-def test_process_takes_one_permit_and_leaves_a_thread_for_it(redis_url: str) -> None:
-    # Given ten messages in each queue,
+@pytest.fixture
+def broker(redis_url: str) -> Iterator[Broker]:
     broker = Broker(client=connect(redis_url), namespace=NAMESPACE, middleware=[])  # type: ignore[no-untyped-call]
     for queue in (IMAGE_QUEUE, CONTROL_QUEUE):
         broker.declare_queue(queue)  # type: ignore[no-untyped-call]
+    yield broker
+    broker.close()
+
+
+def send(broker: Broker, queue: str, *args: int) -> None:
+    broker.enqueue(Message(queue_name=queue, actor_name="any", args=args, kwargs={}, options={}))
+
+
+def test_process_takes_one_permit_and_leaves_a_thread_for_it(broker: Broker) -> None:
+    # Given ten messages in each queue,
+    for queue in (IMAGE_QUEUE, CONTROL_QUEUE):
         for _ in range(10):
-            broker.enqueue(Message(queue_name=queue, actor_name="any", args=(), kwargs={}, options={}))
+            send(broker, queue)
 
     # when a process polls as Dramatiq does, with one prefetch for all queues,
     taken = {}
@@ -24,8 +39,31 @@ def test_process_takes_one_permit_and_leaves_a_thread_for_it(redis_url: str) -> 
         while next(consumer) is not None:
             taken[queue] += 1
         consumer.close()
-    broker.close()
 
     # then a second permit stays for another process, and control messages have the other threads.
     assert taken == {IMAGE_QUEUE: 1, CONTROL_QUEUE: 7}
     assert sum(taken.values()) == WORKER_THREADS
+
+
+def test_idle_process_takes_a_message_when_it_is_sent(
+    broker: Broker, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a process that waits longer than this test may take,
+    monkeypatch.setattr("gql_imgproc.worker.broker.QUEUE_WAIT_S", 0)
+    consumer = broker.consume(CONTROL_QUEUE)
+    with ThreadPoolExecutor(1) as pool, connect(redis_url) as client:
+        waiting = pool.submit(next, consumer)
+        while not client.info("clients")["blocked_clients"]:
+            pass
+
+        # when a message is sent,
+        send(broker, CONTROL_QUEUE, 1)
+
+        # then it has it, and others that come before it looks again keep their order.
+        message = waiting.result(timeout=4)
+        assert message is not None
+        assert message.args == (1,)
+        for n in (2, 3, 4):
+            send(broker, CONTROL_QUEUE, n)
+        assert [next(consumer).args for _ in range(3)] == [(2,), (3,), (4,)]
+    consumer.close()
