@@ -19,7 +19,6 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     case,
-    func,
     null,
     or_,
     select,
@@ -200,35 +199,30 @@ def list_tenants(connection: Connection) -> list[UUID]:
 
 
 def _recursive_requests() -> Any:
-    tenant = bindparam("tenant", type_=Uuid)
-    first = (
-        select(lanes.c.id)
-        .where(lanes.c.ready, lanes.c.tenant_id == tenant)
-        .order_by(lanes.c.priority, lanes.c.request_id)
-        .limit(1)
-    )
-    found = select(first.scalar_subquery().label("lane")).cte("found", recursive=True)
+    """Each request with ready lanes is found by one index seek; the next one of every rank before another of any."""
+    of_tenant = lanes.c.ready, lanes.c.tenant_id == bindparam("tenant", type_=Uuid)
+    firsts = [
+        select(lanes.c.id).where(*of_tenant, lanes.c.priority == rank).order_by(lanes.c.request_id).limit(1)
+        for rank in range(len(RANKS))
+    ]
+    first, *others = (select(query.scalar_subquery().label("lane")) for query in firsts)
+    found = first.cte("found", recursive=True)
     current = lanes.alias()
-
-    def after(*terms: Any) -> Any:
-        following = lanes.alias()
-        return (
-            select(following.c.id)
-            .where(following.c.ready, following.c.tenant_id == tenant, *(term(following.c) for term in terms))
-            .order_by(following.c.priority, following.c.request_id)
-            .limit(1)
-            .correlate(current)
-            .scalar_subquery()
+    following = lanes.alias()
+    after = (
+        select(following.c.id)
+        .where(
+            following.c.ready,
+            following.c.tenant_id == bindparam("tenant", type_=Uuid),
+            following.c.priority == current.c.priority,
+            following.c.request_id > current.c.request_id,
         )
-
-    # Two seeks: of a comparison of row values, SQLite uses the first column only.
-    next_request = after(lambda c: c.priority == current.c.priority, lambda c: c.request_id > current.c.request_id)
-    next_priority = after(lambda c: c.priority > current.c.priority)
-    found = found.union_all(
-        select(func.coalesce(next_request, next_priority)).select_from(
-            found.join(current, current.c.id == found.c.lane)
-        )
+        .order_by(following.c.request_id)
+        .limit(1)
+        .correlate(current)
+        .scalar_subquery()
     )
+    found = found.union_all(*others, select(after).select_from(found.join(current, current.c.id == found.c.lane)))
     chosen = select(found.c.lane).limit(bindparam("max_requests")).subquery()
     return select(lanes.c.priority, lanes.c.request_id).join(chosen, chosen.c.lane == lanes.c.id)
 
@@ -237,9 +231,9 @@ _REQUESTS = _recursive_requests()
 
 
 def list_requests(connection: Connection, tenant_id: UUID) -> list[tuple[int, UUID]]:
-    """Rank and ID of the tenant's requests with ready lanes, at most `MAX_REQUESTS`."""
+    """Rank and ID of the tenant's requests with ready lanes: the oldest of each rank, at most `MAX_REQUESTS`."""
     rows = connection.execute(_REQUESTS, {"tenant": tenant_id, "max_requests": MAX_REQUESTS})
-    return [(row.priority, row.request_id) for row in rows]
+    return sorted((row.priority, row.request_id) for row in rows)
 
 
 _in_request = (

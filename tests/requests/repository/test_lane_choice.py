@@ -175,14 +175,18 @@ def test_unknown_hosts_get_at_most_their_places(database: Database) -> None:
     assert lane.request_id == known
 
 
-def test_requests_beyond_the_limit_are_not_looked_at(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MAX_REQUESTS", 3)
-    ids = [given_request(database, 1) for _ in range(5)]
+def test_many_requests_of_one_priority_do_not_hide_those_of_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "MAX_REQUESTS", 5)
+    high = [given_request(database, 1, priority=Priority.HIGH) for _ in range(9)]
+    normal = [given_request(database, 1) for _ in range(9)]
+    low = given_request(database, 1, priority=Priority.LOW)
     (tenant,) = database.read_now(lanes.list_tenants)
 
     found = database.read_now(lanes.list_requests, tenant)
 
-    assert found == [(1, id) for id in sorted(ids)[:3]]
+    assert found == [*((0, id) for id in sorted(high)[:2]), *((1, id) for id in sorted(normal)[:2]), (2, low)]
 
 
 def test_requests_are_listed_by_priority_whatever_the_number_of_their_lanes(database: Database) -> None:
