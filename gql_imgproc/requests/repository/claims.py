@@ -96,6 +96,8 @@ _repeated = (
         # The index is found by products: of a comparison of row values, SQLite would scan the table.
         images.c.product_id.in_(bindparam("products", expanding=True)),
         tuple_(images.c.product_id, images.c.position).in_(bindparam("places", expanding=True)),
+        # A crash suspect is processed alone.
+        images.c.unfinished_claims == 0,
         *_is_due,
     )
     .with_for_update(skip_locked=True)
@@ -183,13 +185,14 @@ def _claim_repeated(
 ) -> list[Row[*tuple[Any, ...]]]:
     """Claims the other images of a product that have the URL of a claimed one, so that it is downloaded once."""
     claimed = {(row.product_id, row.position) for row in rows}
+    innocent = {(row.product_id, row.position) for row in rows if row.unfinished_claims == 1}
     positions: defaultdict[tuple[UUID, str], set[int]] = defaultdict(set)
     for product_id, product_urls in urls.items():
         for position, url in enumerate(product_urls):
             positions[product_id, url].add(position)
     places = {
         (product_id, other)
-        for product_id, position in claimed
+        for product_id, position in innocent
         for other in positions[product_id, urls[product_id][position]]
     } - claimed
     if not places:

@@ -152,6 +152,17 @@ def test_suspect_that_is_given_back_untried_stays_one(database: Database) -> Non
     assert (again.attempts, again.unfinished_claims) == (1, 2)
 
 
+def test_suspect_is_claimed_alone_though_its_url_is_repeated(database: Database) -> None:
+    same = "https://x.example/same"
+    request_id = given_urls(database, [same, same])
+    assert len(try_claim(database, request_id, 1, lease_s=0)) == 2
+
+    first = try_claim(database, request_id, 1)
+    second = try_claim(database, request_id, 1)
+
+    assert [(image.is_suspect, image.attempts) for image in (*first, *second)] == [(True, 1), (True, 1)]
+
+
 def test_crash_suspect_is_marked_once_per_claim(database: Database) -> None:
     request_id = given_request(database, 1)
     claim_image(database, request_id, lease_s=0)
