@@ -102,12 +102,18 @@ class WorkerPool:
             await asyncio.wait(storing, timeout=STOP_SECONDS)
         if self._renewal is not None:
             self._renewal.cancel()
+        # Perhaps stored: their leases expire, and the next claim plans a cleanup.
+        unsure = {image.id for group in self._tasks if group.is_storing for image in group.images}
         await self._cancel(list(self._tasks))
         given_back = False
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await self._recorder.flush()
-                unfinished = [ReturnedImage(image, ReturnReason.GIVEN_BACK) for image in self._claimed.values()]
+                unfinished = [
+                    ReturnedImage(image, ReturnReason.GIVEN_BACK)
+                    for image in self._claimed.values()
+                    if image.id not in unsure
+                ]
                 self._recorder.add(*unfinished)
                 given_back = bool(unfinished)
                 await self._recorder.flush()
