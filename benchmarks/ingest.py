@@ -121,6 +121,10 @@ def report(name: str, value: str, target: str = "", *, is_met: bool = True) -> N
 
 
 def report_latencies(name: str, times: list[float]) -> None:
+    if not times:
+        # It ended before a query was sent.
+        report(name, "-")
+        return
     value = f"{1000 * times[len(times) // 2]:.0f} / {1000 * times[-1]:.0f} ms"
     report(name, value, f"< {1000 * MAX_LATENCY_SECONDS:.0f} ms", is_met=times[-1] < MAX_LATENCY_SECONDS)
 
