@@ -509,7 +509,7 @@ def test_decompression_bomb_is_refused_cheaply(name: str) -> None:
     assert failure.code is code
     assert failure.message.endswith(".")
     # `expect_refusal` tries it twice.
-    assert time.process_time() - started < 0.4
+    assert time.process_time() - started < 1
     assert peak_kib() - peak < 64 << 10
 
 

@@ -209,7 +209,7 @@ def test_decompression_bomb_is_refused_cheaply(name: str) -> None:
     failure = expect_refusal(data)
 
     assert failure.code is code
-    assert time.process_time() - started < 0.2
+    assert time.process_time() - started < 0.5
     assert peak_kib() - peak < 64 << 10
 
 
@@ -222,7 +222,7 @@ def test_png_texts_are_not_inflated(kind: bytes, head: bytes) -> None:
     result = compress_data(data)
 
     assert result.data == compress_data(rows).data
-    assert time.process_time() - started < 0.2
+    assert time.process_time() - started < 0.5
     assert peak_kib() - peak < 8 << 10
 
 

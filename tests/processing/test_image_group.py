@@ -146,8 +146,6 @@ async def test_images_of_one_url_are_downloaded_once(runtime: Runtime, monkeypat
 
     monkeypatch.setattr(runtime.fetcher, "fetch", fetch)
     monkeypatch.setattr(runtime.host_budgets, "ask", grant_all)
-    # The permit does not wait for leases that expire before reconcile would find them.
-    runtime.settings = runtime.settings.model_copy(update={"lease_seconds": 60})
     pool = WorkerPool(runtime)
     pool._known_hosts["x.example:443"] = None
 

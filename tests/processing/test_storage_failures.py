@@ -48,7 +48,7 @@ def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
 @pytest.fixture
 async def runtime(settings: Settings, s3: S3, proxy: FaultyProxy) -> AsyncIterator[Runtime]:
     """A runtime whose bucket is behind the proxy. Attempts are practically unlimited."""
-    changes = {"storage_url": s3.url, "retry_delays": (0.0,) * 50}
+    changes = {"storage_url": s3.url, "retry_delays": (0.0,) * 50, "lease_seconds": 1}
     async with Runtime(settings.model_copy(update=changes)) as runtime:
         runtime.storage = ObjectStore(s3.url, timeouts=TIMEOUTS)
         yield runtime

@@ -78,7 +78,7 @@ async def pool(runtime: Runtime, settings: Settings) -> AsyncIterator[WorkerPool
 
 def given_pool(runtime: Runtime, settings: Settings, places: int = 8) -> WorkerPool:
     # Leases that expire later than reconcile runs, as usual: no permit waits for them.
-    runtime.settings = settings.model_copy(update={"images_in_flight": places, "lease_seconds": 60})
+    runtime.settings = settings.model_copy(update={"images_in_flight": places})
     return WorkerPool(runtime)
 
 

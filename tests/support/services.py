@@ -101,7 +101,8 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         fetch_allow_networks="127.0.0.0/8",
         fetch_allow_ports="*",
         retry_delays="0,0",
-        lease_seconds=5,
+        # A permit does not wait for a lease of that length to expire.
+        lease_seconds=60,
     )
 
 
