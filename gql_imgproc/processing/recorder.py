@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: How long a result waits for others, in seconds, and how many are recorded in one transaction.
 MAX_WAIT_SECONDS, MAX_RESULTS = 0.05, 64
+#: Minimum time between two transactions of a busy process, in seconds. Nobody is told of progress more often.
+MIN_INTERVAL_SECONDS = 0.2
 #: Pause after a transaction that failed, in seconds.
 ERROR_PAUSE_SECONDS = 1.0
 #: Minimum time between two progress events of a request, in seconds: people cannot follow more than five per second.
@@ -40,21 +42,29 @@ def log_ids(image: ClaimedImage) -> dict[str, object]:
 class Recorder:
     """Collects results and writes all that wait in one transaction.
 
-    `on_recorded` is called with the images whose leases this process no longer needs.
+    `on_recorded` is called with the images whose leases this process no longer needs. `count_leased` returns how many
+    images it has: when the results of all of them wait, there is nothing to wait for.
     """
 
-    def __init__(self, runtime: Runtime, on_recorded: Callable[[Iterable[ClaimedImage]], None]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        on_recorded: Callable[[Iterable[ClaimedImage]], None],
+        count_leased: Callable[[], int],
+    ) -> None:
         self._runtime = runtime
         self._on_recorded = on_recorded
+        self._count_leased = count_leased
         self._waiting: list[FinishedImage | ReturnedImage] = []
         self._is_full = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        self._written_at = -math.inf
         self._progress = _Progress(runtime)
 
     def add(self, *items: FinishedImage | ReturnedImage) -> None:
         """Records these results soon."""
         self._waiting += items
-        if len(self._waiting) >= MAX_RESULTS:
+        if len(self._waiting) >= min(MAX_RESULTS, self._count_leased()):
             self._is_full.set()
         if self._writer is None or self._writer.done():
             # In no trace: a group belongs to several, and messages must not carry any of them.
@@ -76,14 +86,16 @@ class Recorder:
 
     async def _write_waiting(self) -> None:
         while self._waiting:
+            interval_left_s = self._written_at + MIN_INTERVAL_SECONDS - time.monotonic()
             try:
-                async with asyncio.timeout(MAX_WAIT_SECONDS):
+                async with asyncio.timeout(max(MAX_WAIT_SECONDS, interval_left_s)):
                     await self._is_full.wait()
             except TimeoutError:
                 pass
             batch, self._waiting = self._waiting[:MAX_RESULTS], self._waiting[MAX_RESULTS:]
             if len(self._waiting) < MAX_RESULTS:
                 self._is_full.clear()
+            self._written_at = time.monotonic()
             await self._write(batch)
 
     async def _write(self, batch: list[FinishedImage | ReturnedImage]) -> None:

@@ -106,6 +106,12 @@ class CpuPool:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def has_waiting_jobs(self) -> bool:
+        """Whether a call waits for a thread."""
+        with self._changed:
+            return self._queue.peek() is not None
+
     async def run(self, megapixels: float, priority: Priority, call: Callable[[], T]) -> T:
         """Runs `call` on a CPU thread and counts it as `megapixels`. A call over the limit runs alone.
 

@@ -26,7 +26,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 async def recorder(runtime: Runtime) -> AsyncIterator[Recorder]:
-    recorder = Recorder(runtime, lambda _: None)
+    recorder = Recorder(runtime, lambda _: None, lambda: 1)
     yield recorder
     await recorder.aclose()
 

@@ -33,11 +33,12 @@ from tests.support.waiting import until
 
 
 class RecorderOfTest(Recorder):
-    """Knows the images whose leases it no longer needs."""
+    """Knows the images whose leases it no longer needs, of a process that has so many."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.released: list[ClaimedImage] = []
-        super().__init__(runtime, self.released.extend)
+        self.leased = 1_000
+        super().__init__(runtime, self.released.extend, lambda: self.leased - len(self.released))
 
 
 @pytest.fixture
@@ -105,6 +106,48 @@ async def test_results_within_50_ms_are_one_transaction(
     snapshot = get_snapshot(runtime.db, request_id)
     assert (snapshot.processed_images, snapshot.failed_images, snapshot.pending_images) == (2, 1, 1)
     assert_counters_equal_rows(runtime.db, request_id)
+    await recorder.aclose()
+
+
+async def test_transactions_of_a_busy_process_are_not_more_frequent_than_progress(
+    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a process that has recorded a result a moment ago,
+    monkeypatch.setattr(recorder_module, "MIN_INTERVAL_SECONDS", 600.0)
+    _, claimed = given_claimed(runtime, 4)
+    recorder.add(*all_done(claimed[:1]))
+    await until(lambda: recorder.released)
+
+    # when more results come, longer than 50 ms apart,
+    recorder.add(*all_done(claimed[1:2]))
+    await asyncio.sleep(2 * recorder_module.MAX_WAIT_SECONDS)
+    recorder.add(*all_done(claimed[2:]))
+    await asyncio.sleep(2 * recorder_module.MAX_WAIT_SECONDS)
+
+    # then they wait for the interval to end, or for the stop of the process.
+    assert group_sizes == [1]
+    await recorder.flush()
+    assert group_sizes == [1, 3]
+    await recorder.aclose()
+
+
+async def test_results_of_all_images_of_a_process_are_recorded_at_once(
+    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given results that wait practically without end for others,
+    monkeypatch.setattr(recorder_module, "MAX_WAIT_SECONDS", 600.0)
+    _, claimed = given_claimed(runtime, 3)
+    recorder.leased = 3
+
+    # when the last image of the process is done,
+    recorder.add(*all_done(claimed[:2]))
+    await asyncio.sleep(0)
+    assert group_sizes == []
+    recorder.add(*all_done(claimed[2:]))
+
+    # then nothing is waited for.
+    await until(lambda: len(recorder.released) == 3)
+    assert group_sizes == [3]
     await recorder.aclose()
 
 
