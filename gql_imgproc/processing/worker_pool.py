@@ -35,8 +35,10 @@ log = logging.getLogger(__name__)
 
 #: How long one permit lasts, in seconds.
 PERMIT_SECONDS = 60.0
-#: Free places that are worth a claim of their own; fewer wait for more, but not longer than this many seconds.
-PLACES_PER_CLAIM, MAX_CLAIM_WAIT_SECONDS = 8, 0.2
+#: Share of free places that is worth a claim of their own.
+CLAIM_SHARE = 0.5
+#: How long fewer free places wait for more, in seconds: while images wait for a CPU thread, and while none does.
+MAX_CLAIM_WAIT_SECONDS, MAX_IDLE_CLAIM_WAIT_SECONDS = 0.4, 0.1
 #: Minimum time for which a host that granted less than asked for is left alone, in seconds.
 MIN_BLOCK_SECONDS = 0.02
 #: How long a process works with the same list of tenants, in seconds.
@@ -59,7 +61,7 @@ class WorkerPool:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._places: int = runtime.settings.images_in_flight
-        self._recorder = Recorder(runtime, self._forget)
+        self._recorder = Recorder(runtime, self._forget, self._count_leased)
         self._groups: dict[tuple[UUID, str], ImageGroup] = {}
         self._tasks: dict[ImageGroup, asyncio.Task[None]] = {}
         #: Leased images, until their results are recorded.
@@ -67,6 +69,8 @@ class WorkerPool:
         self._renewal: asyncio.Task[None] | None = None
         self._bell = asyncio.Event()
         self._has_permit = self._is_stopping = self._has_more = False
+        #: Whether the permit waits for work: another one tells of some.
+        self.is_waiting = False
         self._tenants: list[UUID] = []
         self._tenants_until = self._watched_at = self._claimed_at = 0.0
         #: Hosts that granted fewer downloads than asked for, and until when they are not asked.
@@ -76,7 +80,7 @@ class WorkerPool:
     async def use_permit(self) -> None:
         """Claims images for a minute, or until nothing is due; then passes the permit on if work is left."""
         if self._has_permit or self._is_stopping:
-            # Something may be due that this process does not know of.
+            # Something is due that this process may not know of.
             self._tenants_until = 0.0
             self._bell.set()
             return
@@ -138,16 +142,22 @@ class WorkerPool:
                 pause_s = WATCH_SECONDS
             if pause_s is None:
                 return False
+            # Downloads that have ended make room for other processes.
+            await self._runtime.host_budgets.flush()
+            self.is_waiting = True
             await self._wait(min(pause_s, WATCH_SECONDS))
+            self.is_waiting = False
         return not self._is_stopping
 
     async def _wait_for_places(self) -> None:
         while not self._is_stopping:
             free = self._free_places
-            waited_s = time.monotonic() - self._claimed_at
-            if free and (free >= min(PLACES_PER_CLAIM, self._places) or waited_s >= MAX_CLAIM_WAIT_SECONDS):
+            has_backlog = self._runtime.cpu.has_waiting_jobs
+            max_wait_s = MAX_CLAIM_WAIT_SECONDS if has_backlog else MAX_IDLE_CLAIM_WAIT_SECONDS
+            wait_s = self._claimed_at + max_wait_s - time.monotonic()
+            if free and (free >= CLAIM_SHARE * self._places or wait_s <= 0):
                 return
-            await self._wait(MAX_CLAIM_WAIT_SECONDS - waited_s if free else WATCH_SECONDS)
+            await self._wait(min(wait_s, MAX_IDLE_CLAIM_WAIT_SECONDS) if free else WATCH_SECONDS)
             # A full process, too, tells others that there is more.
             await self._wake_lanes()
 
@@ -158,6 +168,9 @@ class WorkerPool:
         except TimeoutError:
             pass
         self._bell.clear()
+
+    def _count_leased(self) -> int:
+        return len(self._claimed)
 
     @property
     def _free_places(self) -> int:
@@ -199,6 +212,8 @@ class WorkerPool:
             for host, unused in starts.items():
                 if unused:
                     runtime.host_budgets.give_back(host, len(unused))
+            if any(starts.values()):
+                await runtime.host_budgets.flush()
         for snapshot in claim.started:
             await publish(runtime, snapshot)
         IMAGES_CLAIMED.inc(len(claim.images))
@@ -287,6 +302,8 @@ class WorkerPool:
             return max(0.0, min(self._blocked.values()) - time.monotonic())
         if self._tenants_until == 0.0 and not self._claimed:
             next_wake_s = await self._runtime.db.read(lanes.seconds_to_next_wake)
+            if next_wake_s == 0:
+                self._watched_at = 0.0
             is_soon = next_wake_s is not None and next_wake_s <= self._runtime.settings.sweep_seconds
             return next_wake_s if is_soon else None
         self._tenants_until = 0.0

@@ -12,7 +12,7 @@ def worker_command(settings: Settings, processes: int = 1) -> tuple[str, ...]:
     return (
         *(sys.executable, "-m", "dramatiq", "worker_main"),
         # One thread for each message that a process takes at once, see `worker.broker`.
-        *("--processes", str(processes), "--threads", "8"),
+        *("--processes", str(processes), "--threads", "9"),
         # `worker_main` sets up the log.
         "--skip-logging",
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, TimeLimit
@@ -22,8 +25,8 @@ TIME_LIMIT_MS = 3_600_000
 
 
 #: Messages of each queue that a process takes at once, those in progress included. One permit lets the whole process
-#: work, and control messages never wait behind it: together they are the threads of a process.
-PREFETCH = {IMAGE_QUEUE: 1, CONTROL_QUEUE: 7}
+#: work, and a second one tells it of new work. Control messages never wait behind them: together they are the threads.
+PREFETCH = {IMAGE_QUEUE: 2, CONTROL_QUEUE: 7}
 WORKER_THREADS = sum(PREFETCH.values())
 #: How long a process waits for a message of an empty queue, in seconds: as long as it may take to notice a stop.
 QUEUE_WAIT_S = 2
@@ -34,13 +37,22 @@ PAUSE_MS = 100
 class Broker(RedisBroker):
     """Takes as many messages of each queue as the process has threads for them, and waits for them without polling."""
 
+    def __init__(self, *, is_waiting: Callable[[], bool], **options: Any) -> None:
+        """`is_waiting` tells whether this process has a permit, but no work."""
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self._is_waiting = is_waiting
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         if queue_name in PREFETCH:
             return super().consume(queue_name, PREFETCH[queue_name], PAUSE_MS)
         return super().consume(queue_name, prefetch, timeout)
 
     def do_fetch(self, queue_name: str, count: int) -> list[bytes]:
-        """Fetches messages as soon as there are any."""
+        """Fetches messages as soon as there are any. A process that works leaves permits to others."""
+        if queue_name == IMAGE_QUEUE:
+            if count < PREFETCH[IMAGE_QUEUE] and not self._is_waiting():
+                return []
+            count = 1
         if queue_name in PREFETCH:
             # Moves the next message to where it was: a peek that waits.
             key = f"{self.namespace}:{queue_name}"
@@ -52,7 +64,8 @@ class Broker(RedisBroker):
 def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:
     """A broker, and the middleware that opens the runtime. No message is retried: the database has what is due."""
     middleware = RuntimeMiddleware(settings)
-    broker = Broker(  # type: ignore[no-untyped-call]
+    broker = Broker(
+        is_waiting=lambda: middleware.pool.is_waiting,
         client=connect(settings.redis_url),
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,

@@ -19,12 +19,13 @@ from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable, ImageErrorCode
 from gql_imgproc.imaging.compress import compress
+from gql_imgproc.messaging.host_budget import HostBudgets
 from gql_imgproc.net.host_answers import HostAnswer
 from gql_imgproc.processing import image as image_service
 from gql_imgproc.processing import recorder as recorder_module
 from gql_imgproc.processing import worker_pool
 from gql_imgproc.processing.worker_pool import WorkerPool
-from gql_imgproc.requests.repository import claims
+from gql_imgproc.requests.repository import claims, lane_choice
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.results import ImageResult
 from gql_imgproc.runtime import Runtime
@@ -36,6 +37,10 @@ from tests.support.statements import collect_statements
 from tests.support.waiting import until
 
 IMAGE = jpeg(1)
+
+
+#: The host of `given_request`.
+X_HOST = "x.example:443"
 
 
 class Host:
@@ -128,14 +133,45 @@ async def test_permit_ends_when_nothing_is_due_soon(
     assert permits(runtime) == 0
 
 
-async def test_permit_continues_until_a_lane_that_wakes_soon(runtime: Runtime, pool: WorkerPool, host: Host) -> None:
+async def test_permit_continues_until_a_lane_that_wakes_soon(
+    runtime: Runtime, pool: WorkerPool, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a lane that wakes a moment after the process has looked for lanes that wake,
     request_id = given_request(runtime.db, 1)
     soon = update(lanes).values(ready=False, wake_at=now_plus(0.3))
     await runtime.db.write(lambda connection: connection.execute(soon))
+    looked = Counter[str]()
+    choose = lane_choice.choose_lanes
+    monkeypatch.setattr(lane_choice, "choose_lanes", lambda *args: (looked.update(["looked"]), choose(*args))[1])
 
     await pool.use_permit()
 
+    # Then it waits for the lane, and does not look again and again.
     assert processed(runtime, request_id) == 1
+    assert looked["looked"] <= 6
+    assert permits(runtime) == 0
+
+
+async def test_grants_without_an_image_are_given_back_at_once(
+    runtime: Runtime, pool: WorkerPool, silent_host: Host
+) -> None:
+    # Given a process that asked a host for more downloads than there are images,
+    learn_host(runtime, pool, X_HOST)
+    given_request(runtime.db, 1)
+    working = asyncio.create_task(pool.use_permit())
+    await until(lambda: silent_host.started)
+
+    # when another process asks the host,
+    settings = runtime.settings
+    other = HostBudgets(settings.redis_url, per_host=settings.fetch_per_host)
+    await until(lambda: pool.is_waiting)
+    grant = (await other.ask({X_HOST: settings.fetch_per_host}))[X_HOST]
+
+    # then only the download in flight counts: 200 answers have widened the window from 2 to 22.
+    assert len(grant.starts_s) == 22 - 1
+    silent_host.is_open.set()
+    await other.aclose()
+    await stop(pool, working)
 
 
 async def test_permit_is_passed_on_after_its_time_when_work_is_left(

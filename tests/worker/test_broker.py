@@ -14,7 +14,7 @@ from gql_imgproc.worker.broker import WORKER_THREADS, Broker
 
 @pytest.fixture
 def broker(redis_url: str) -> Iterator[Broker]:
-    broker = Broker(client=connect(redis_url), namespace=NAMESPACE, middleware=[])  # type: ignore[no-untyped-call]
+    broker = Broker(is_waiting=lambda: False, client=connect(redis_url), namespace=NAMESPACE, middleware=[])
     for queue in (IMAGE_QUEUE, CONTROL_QUEUE):
         broker.declare_queue(queue)  # type: ignore[no-untyped-call]
     yield broker
@@ -42,7 +42,27 @@ def test_process_takes_one_permit_and_leaves_a_thread_for_it(broker: Broker) -> 
 
     # then a second permit stays for another process, and control messages have the other threads.
     assert taken == {IMAGE_QUEUE: 1, CONTROL_QUEUE: 7}
-    assert sum(taken.values()) == WORKER_THREADS
+    assert sum(taken.values()) == WORKER_THREADS - 1
+
+
+def test_process_without_work_takes_another_permit(redis_url: str, broker: Broker) -> None:
+    # Given a process that used one of two permits for all images that are due,
+    is_waiting = False
+    client = connect(redis_url)
+    of_test = Broker(is_waiting=lambda: is_waiting, client=client, namespace=NAMESPACE, middleware=[])
+    send(broker, IMAGE_QUEUE, 1)
+    send(broker, IMAGE_QUEUE, 2)
+    consumer = of_test.consume(IMAGE_QUEUE)
+    assert next(consumer).args == (1,)
+    assert next(consumer) is None
+
+    # when it has no more work,
+    is_waiting = True
+
+    # then the other permit tells it where to look.
+    assert next(consumer).args == (2,)
+    consumer.close()
+    of_test.close()
 
 
 def test_idle_process_takes_a_message_when_it_is_sent(
