@@ -126,10 +126,11 @@ def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[
             may_respond.wait(60)
         return image
 
-    with host(respond) as image_port:
-        base = f"http://127.0.0.1:{image_port}"
+    # Two hosts: downloads that wait fill the window of theirs.
+    with host(respond) as image_port, host(respond) as blocked_port:
+        base, blocked = f"http://127.0.0.1:{image_port}", f"http://127.0.0.1:{blocked_port}"
         finished = write_csv(tmp_path / "finished.csv", [[f"{base}/1.png"], [f"{base}/2.png", f"{base}/3.png"]])
-        in_flight = write_csv(tmp_path / "in-flight.csv", [[f"{base}/blocked/{n}.png"] for n in range(5)])
+        in_flight = write_csv(tmp_path / "in-flight.csv", [[f"{blocked}/blocked/{n}.png"] for n in range(5)])
         restart = Restart(tmp_path, check_port("127.0.0.1", 0))
         backup = tmp_path / "backup"
         backup.mkdir()
