@@ -110,14 +110,14 @@ end
 
 function on.refused(host, began, seconds, retry_after)
   host.unserved_at = host.unserved_at or now
-  -- A long pause of a host that serves others is that of one URL.
+  -- A long pause of a host that serves others may be that of one URL: it stops nothing, but the rate is cut.
   local is_of_url = retry_after > LONG_PAUSE_S and now - (host.served_at or 0) < SERVED_S
   local asked_s = is_of_url and 0 or math.min(retry_after, MAX_REFUSED_PAUSE_S)
   if is_late(host, began) then
     host.resume_at = math.max(host.resume_at, began + seconds + asked_s)
     return
   end
-  if host.pauses == 0 and not is_of_url then cut_rate(host) end
+  if host.pauses == 0 then cut_rate(host) end
   local least = host.pauses == 0 and REFUSED_PAUSE_S or math.min(2 * host.pause, MAX_REFUSED_PAUSE_S)
   local ordinary_s = math.max(REFUSED_PAUSE_S, retry_after > LONG_PAUSE_S and 0 or retry_after)
   pause(host, math.max(least, asked_s), ordinary_s)

@@ -13,6 +13,7 @@ REFUSALS = ("429 with Retry-After", "429")
 ANSWERS = {
     "429 with Retry-After": (HostAnswer.REFUSED, 1.0),
     "429": (HostAnswer.REFUSED, None),
+    "429 with a long Retry-After": (HostAnswer.REFUSED, 60.0),
 }
 
 
@@ -73,6 +74,16 @@ async def test_large_request_uses_the_capacity_of_the_host(
 
     assert 2_000 / RATE / outcome.ended_s > 0.9
     assert outcome.refused_share < 0.02
+
+
+@pytest.mark.parametrize("processes", [2, 8])
+async def test_host_that_asks_for_long_pauses_is_paced(redis_url: str, processes: int) -> None:
+    refusal = "429 with a long Retry-After"
+
+    outcome = await run(redis_url, images=400, processes=processes, refusal=refusal, seed=0)
+
+    # The long pause is taken for that of one URL; the refusal slows the downloads down nevertheless.
+    assert outcome.refused_share < 0.05
 
 
 async def test_redis_that_loses_its_data_costs_one_wave_of_refusals(redis_url: str) -> None:
