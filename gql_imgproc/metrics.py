@@ -199,5 +199,5 @@ for _code in ImageErrorCode:
 for _status in RequestStatus:
     if _status.is_terminal:
         REQUESTS_FINISHED.labels(_status.value)
-for _work in ("product", "request"):
+for _work in ("image", "request"):
     LEASES_LOST.labels(_work)

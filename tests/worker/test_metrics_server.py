@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 
@@ -44,6 +45,8 @@ async def test_metrics_page_has_the_metrics_of_this_process_only(port: int) -> N
     head, _, body = page.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain;")
     assert b"imgproc_images_claimed_total " in body
+    # A rate needs a value before the first event.
+    assert re.findall(rb'imgproc_leases_lost_total{work="(.*)"}', page) == [b"image", b"request"]
     # Only the API serves the metrics of the whole service.
     assert b"imgproc_requests_open" not in body
     assert other_path.startswith(b"HTTP/1.1 404 ")
