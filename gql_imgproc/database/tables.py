@@ -348,7 +348,7 @@ webhook_deliveries = Table(
     Column("status", text_enum(WebhookStatus), nullable=False, default=WebhookStatus.PENDING),
     _count("attempts"),
     Column("last_http_status", Integer, nullable=True),
-    # As on a product: when the next attempt is due, or the lease of the current one expires; null when final.
+    # As on an image: when the next attempt is due, or the lease of the current one expires; null when final.
     Column("due_at", UtcDateTime, nullable=True),
     _count("lease_token"),
     # The last 20 attempts, oldest first.

@@ -186,7 +186,7 @@ class HostBudgets:
             self._count_paused(self._clock())
 
     async def aclose(self) -> None:
-        """Send the last reports and close the connection. Downloads in progress count for 30 s more."""
+        """Send the last reports and close the connection. Downloads in progress count for 10 s more."""
         await self.flush()
         await self._redis.aclose()
 

@@ -1,5 +1,6 @@
 """Image hosts that throttle, are slow, silent or dead: none of them fails or delays the images of other hosts.
 
+Promises P11 and P13.
 Real worker processes and real hosts. Bounds are generous, since other tests may use the cores.
 """
 

@@ -65,10 +65,7 @@ def read_images(database: Path) -> list[dict[str, Any]]:
     """The rows of images, by product and position."""
     with sqlite3.connect(database) as lite:
         lite.row_factory = sqlite3.Row
-        statement = (
-            "SELECT images.* FROM images JOIN products ON products.id = images.product_id ORDER BY products.position"
-        )
-        return [dict(row) for row in lite.execute(statement)]
+        return [dict(row) for row in lite.execute(IMAGES)]
 
 
 async def process(url: str, csv_path: Path) -> Progress:

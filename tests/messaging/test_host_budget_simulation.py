@@ -1,4 +1,4 @@
-"""Host budgets against modelled hosts in virtual time: the figures that docs/RELIABILITY.md promises."""
+"""Host budgets against modelled hosts in virtual time: time, used capacity and refusals (promise P13)."""
 
 from __future__ import annotations
 
