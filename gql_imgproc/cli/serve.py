@@ -102,7 +102,7 @@ def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> Non
     settings.log_deprecations()
     asyncio.run(preflight.check_dependencies(settings))
     processes = processes or cpu_count()
-    command = worker_command(settings, processes)
+    command = worker_command(processes)
     os.environ.update(worker_environment(settings, processes))
     os.environ["IMGPROC_METRICS_PORT"] = str(settings.metrics_port)
     if not settings.is_set("public_url"):

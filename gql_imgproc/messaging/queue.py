@@ -20,8 +20,13 @@ NAMESPACE = "dramatiq"
 IMAGE_QUEUE = "images"
 #: Steps of requests' life cycles and webhooks, which must not wait behind images.
 CONTROL_QUEUE = "control"
+#: Messages of each queue that a worker process takes at once, those in progress included. One permit lets the whole
+#: process work, and a second one tells it of new work. Control messages never wait behind them: together they are the
+#: threads of a process.
+PREFETCH = {IMAGE_QUEUE: 2, CONTROL_QUEUE: 7}
+WORKER_THREADS = sum(PREFETCH.values())
 
-#: A worker process without a heartbeat for this time is dead. Dramatiq uses the same timeout.
+#: A worker process without a heartbeat for this time is dead, and its messages return to their queues.
 WORKER_HEARTBEAT_TIMEOUT_S = 15
 _HEARTBEATS, _SENDER = f"{NAMESPACE}:__heartbeats__", "sender-"
 
@@ -67,8 +72,7 @@ class Queue:
 
     def lengths(self) -> dict[str, int]:
         """Count the waiting messages of each queue."""
-        names = [IMAGE_QUEUE, CONTROL_QUEUE]
-        return {name: int(self._redis.llen(f"{NAMESPACE}:{name}")) for name in names}
+        return {name: int(self._redis.llen(f"{NAMESPACE}:{name}")) for name in PREFETCH}
 
     def count_workers(self) -> int:
         return count_workers(self._redis)

@@ -120,7 +120,7 @@ class Standalone:
             Program("The API", (*api, "--host", self.host, "--port", str(self.port)), environment, is_essential=True),
             *(
                 Program(
-                    *(f"Worker {n}", worker_command(settings), environment),
+                    *(f"Worker {n}", worker_command(), environment),
                     is_essential=True,
                     # An image may crash its worker three times in the first minute.
                     killed_status=RET_KILLED,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from gql_imgproc.messaging.queue import WORKER_THREADS
 from gql_imgproc.settings import Settings
 from gql_imgproc.system.process import cpu_count
 
 
-def worker_command(settings: Settings, processes: int = 1) -> tuple[str, ...]:
+def worker_command(processes: int = 1) -> tuple[str, ...]:
     return (
         *(sys.executable, "-m", "dramatiq", "worker_main"),
-        # One thread for each message that a process takes at once, see `worker.broker`.
-        *("--processes", str(processes), "--threads", "9"),
+        *("--processes", str(processes), "--threads", str(WORKER_THREADS)),
         # `worker_main` sets up the log.
         "--skip-logging",
     )

@@ -9,12 +9,10 @@ from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, TimeLimit
 
-from gql_imgproc.messaging.queue import CONTROL_QUEUE, IMAGE_QUEUE, NAMESPACE, connect
+from gql_imgproc.messaging.queue import IMAGE_QUEUE, NAMESPACE, PREFETCH, WORKER_HEARTBEAT_TIMEOUT_S, connect
 from gql_imgproc.settings import Settings
 from gql_imgproc.worker.startup import RuntimeMiddleware
 
-#: A worker without a heartbeat for this long is dead, and its messages return to their queues, in milliseconds.
-HEARTBEAT_TIMEOUT_MS = 15_000
 #: Chance, out of a million, that a poll checks for messages of dead workers: every poll does. The cost is not
 #: measurable.
 MAINTENANCE_CHANCE = 1_000_000
@@ -22,12 +20,6 @@ MAINTENANCE_CHANCE = 1_000_000
 DEAD_MESSAGE_TTL_MS = 60_000
 #: Last resort behind the service's own deadlines, in milliseconds: ingesting a million rows takes minutes.
 TIME_LIMIT_MS = 3_600_000
-
-
-#: Messages of each queue that a process takes at once, those in progress included. One permit lets the whole process
-#: work, and a second one tells it of new work. Control messages never wait behind them: together they are the threads.
-PREFETCH = {IMAGE_QUEUE: 2, CONTROL_QUEUE: 7}
-WORKER_THREADS = sum(PREFETCH.values())
 #: How long a process waits for a message of an empty queue, in seconds: as long as it may take to notice a stop.
 QUEUE_WAIT_S = 2
 #: Longest pause between two waits, and between two looks whether the process may take more messages, in milliseconds.
@@ -68,7 +60,7 @@ def make_broker(settings: Settings) -> tuple[RedisBroker, RuntimeMiddleware]:
         is_waiting=lambda: middleware.pool.is_waiting,
         client=connect(settings.redis_url),
         namespace=NAMESPACE,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        heartbeat_timeout=1000 * WORKER_HEARTBEAT_TIMEOUT_S,
         maintenance_chance=MAINTENANCE_CHANCE,
         dead_message_ttl=DEAD_MESSAGE_TTL_MS,
         middleware=[

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from dramatiq import Message
 
-from gql_imgproc.messaging.queue import CONTROL_QUEUE, IMAGE_QUEUE, NAMESPACE, connect
-from gql_imgproc.worker.broker import WORKER_THREADS, Broker
+from gql_imgproc.messaging.queue import CONTROL_QUEUE, IMAGE_QUEUE, NAMESPACE, WORKER_THREADS, connect
+from gql_imgproc.worker.broker import Broker
 
 
 @pytest.fixture
