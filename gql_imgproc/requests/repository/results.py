@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, Float, Row, bindparam, case, null, select, update
+from sqlalchemy import Connection, Float, Row, bindparam, case, null, select, update
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.database.types import now, now_plus, seconds_since
@@ -184,13 +184,13 @@ def _return_values(item: ReturnedImage) -> dict[str, Any]:
 
 
 def _count(item: FinishedImage) -> Counter[str]:
-    done = item.result.status is ImageStatus.COMPLETED
+    is_completed = item.result.status is ImageStatus.COMPLETED
     return Counter(
-        images_done=int(done),
-        images_failed=int(not done),
-        kept=int(item.result.outcome is ImageOutcome.KEPT),
-        bytes_in=item.result.input_bytes or 0,
-        bytes_out=item.result.output_bytes or 0,
+        processed_images=int(is_completed),
+        failed_images=int(not is_completed),
+        kept_images=int(item.result.outcome is ImageOutcome.KEPT),
+        input_bytes=item.result.input_bytes or 0,
+        output_bytes=item.result.output_bytes or 0,
     )
 
 
@@ -232,8 +232,8 @@ def _count_products(
     for row in connection.execute(_LOCK_PRODUCTS, {"products": list(ids)}) if ids else ():
         status = _product_status(row, done[row.id], failed[row.id])
         groups[done[row.id], failed[row.id], status].append(row.id)
-        changes[row.request_id]["products_done"] += int(status is ProductStatus.COMPLETED)
-        changes[row.request_id]["products_failed"] += int(
+        changes[row.request_id]["processed_products"] += int(status is ProductStatus.COMPLETED)
+        changes[row.request_id]["failed_products"] += int(
             status in (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)
         )
     for (done_images, failed_images, status), group in groups.items():
@@ -252,29 +252,23 @@ def _product_status(row: Row[*tuple[Any, ...]], done: int, failed: int) -> Produ
     return ProductStatus.FAILED if all_failed == row.total_images else ProductStatus.COMPLETED_WITH_ERRORS
 
 
-def _parameter(name: str) -> BindParameter[int]:
-    return bindparam(name)
-
-
-_request_finished = (
-    requests.c.processed_images
-    + requests.c.failed_images
-    + requests.c.cancelled_images
-    + _parameter("images_done")
-    + _parameter("images_failed")
+_COUNTERS = (
+    "processed_images",
+    "failed_images",
+    "kept_images",
+    "processed_products",
+    "failed_products",
+    "input_bytes",
+    "output_bytes",
 )
+_counted = {name: requests.c[name] + bindparam(f"added_{name}") for name in _COUNTERS}
+_request_finished = _counted["processed_images"] + _counted["failed_images"] + requests.c.cancelled_images
 _rate_due = seconds_since(requests.c.rate_sampled_at) >= RATE_SAMPLE_SECONDS
 _COUNT_REQUEST = (
     update(requests)
     .where(requests.c.id == bindparam("request"))
     .values(
-        processed_images=requests.c.processed_images + _parameter("images_done"),
-        failed_images=requests.c.failed_images + _parameter("images_failed"),
-        kept_images=requests.c.kept_images + _parameter("kept"),
-        processed_products=requests.c.processed_products + _parameter("products_done"),
-        failed_products=requests.c.failed_products + _parameter("products_failed"),
-        input_bytes=requests.c.input_bytes + _parameter("bytes_in"),
-        output_bytes=requests.c.output_bytes + _parameter("bytes_out"),
+        **_counted,
         images_per_second=case(
             (
                 _rate_due,
@@ -289,23 +283,12 @@ _COUNT_REQUEST = (
     )
     .returning(*SNAPSHOT_COLUMNS)
 )
-_REQUEST_COUNTS = (
-    "images_done",
-    "images_failed",
-    "kept",
-    "products_done",
-    "products_failed",
-    "bytes_in",
-    "bytes_out",
-)
-
-
 _REQUEST = select(*SNAPSHOT_COLUMNS).where(requests.c.id == bindparam("request"))
 
 
 def _count_request(connection: Connection, id: UUID, change: Counter[str]) -> Snapshot | None:
     if change:
-        values = {"request": id, **{name: change[name] for name in _REQUEST_COUNTS}}
+        values = {"request": id, **{f"added_{name}": change[name] for name in _COUNTERS}}
         row = connection.execute(_COUNT_REQUEST, values).one_or_none()
     else:
         row = connection.execute(_REQUEST, {"request": id}).one_or_none()
