@@ -136,7 +136,7 @@ class Scenario:
                 connection, DEFAULT_TENANT, [request_id], name_contains="number 7"
             ),
             "total of all products": lambda connection: product_queries.count_products(connection, DEFAULT_TENANT),
-            "reconcile: open requests": lambda connection: work_queries.list_unfinished(connection, None, 500),
+            "reconcile: open requests": lambda connection: work_queries.list_waiting(connection, None, 500),
             "tenants with ready lanes": lanes.list_tenants,
         }
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator
 from functools import partial
-from uuid import UUID
 
-import redis
-
-from gql_imgproc.database.tables import CLAIMING
 from gql_imgproc.enums import TerminationReason
 from gql_imgproc.requests.notify import best_effort, permit_work, publish
 from gql_imgproc.requests.repository import lanes, retry, transitions, webhook_outbox, work_queries
-from gql_imgproc.requests.repository.work_queries import UnfinishedRequest
 from gql_imgproc.runtime import Runtime
-
-log = logging.getLogger(__name__)
 
 #: Requests, or due webhooks, that are read with one statement.
 PAGE_SIZE = 500
@@ -28,14 +19,8 @@ async def reconcile(runtime: Runtime) -> int:
     Returns their number. A message that is not missing does no harm: the lease of its subject is taken.
     """
     sent = await _start_auto_retries(runtime)
-    async for found in _unfinished_requests(runtime):
-        try:
-            sent += await _repair_request(runtime, found)
-        except redis.RedisError:
-            raise
-        except Exception:
-            # One broken request must not block the others.
-            log.exception("reconcile of a request failed", extra={"request": found.request.id})
+    await _stop_overdue_requests(runtime)
+    sent += await _advance_waiting_requests(runtime)
     due = await runtime.db.read(webhook_outbox.list_due, PAGE_SIZE)
     await best_effort(runtime, *(partial(runtime.queue.deliver, delivery_id) for delivery_id in due))
     return sent + len(due) + await _permit_waiting_work(runtime)
@@ -63,23 +48,17 @@ async def _start_auto_retries(runtime: Runtime) -> int:
     return started
 
 
-async def _repair_request(runtime: Runtime, found: UnfinishedRequest) -> int:
-    request, sent = found.request, 0
-    if request.phase in CLAIMING and found.age_s > runtime.settings.request_deadline_seconds:
-        stopped = await runtime.db.write(transitions.stop, request.tenant_id, request.id, TerminationReason.DEADLINE)
-        request = stopped or request
-    if found.is_lease_free and request.has_step:
-        await best_effort(runtime, partial(runtime.queue.advance, request.id))
-        sent += 1
+async def _stop_overdue_requests(runtime: Runtime) -> None:
+    deadline_s = runtime.settings.request_deadline_seconds
+    while page := await runtime.db.read(work_queries.list_overdue, deadline_s, PAGE_SIZE):
+        for tenant_id, request_id in page:
+            await runtime.db.write(transitions.stop, tenant_id, request_id, TerminationReason.DEADLINE)
+
+
+async def _advance_waiting_requests(runtime: Runtime) -> int:
+    """Sends `advance` for each request with a next step that no process does. Returns their number."""
+    sent, after = 0, None
+    while page := await runtime.db.read(work_queries.list_waiting, after, PAGE_SIZE):
+        await best_effort(runtime, *(partial(runtime.queue.advance, request_id) for request_id in page))
+        sent, after = sent + len(page), page[-1]
     return sent
-
-
-async def _unfinished_requests(runtime: Runtime) -> AsyncIterator[UnfinishedRequest]:
-    after: UUID | None = None
-    while True:
-        page = await runtime.db.read(work_queries.list_unfinished, after, PAGE_SIZE)
-        for found in page:
-            yield found
-        if len(page) < PAGE_SIZE:
-            return
-        after = page[-1].request.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import redis
 
 from gql_imgproc.enums import RequestStatus, TerminationReason
@@ -97,6 +98,19 @@ async def test_interrupted_ingestion_is_continued(runtime: Runtime, settings: Se
     await reconcile(runtime)
 
     assert runtime.queue.lengths()["control"] == 1
+
+
+async def test_reconcile_reads_all_requests_in_pages(
+    settings: Settings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.settings = settings.model_copy(update={"request_deadline_seconds": 0.0})
+    monkeypatch.setattr("gql_imgproc.maintenance.reconcile.PAGE_SIZE", 2)
+    for _ in range(5):
+        await upload(runtime, THREE_ROWS)
+
+    await reconcile(runtime)
+
+    assert runtime.queue.lengths()["control"] == 5
 
 
 async def test_request_past_its_deadline_fails(settings: Settings, runtime: Runtime) -> None:

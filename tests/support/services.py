@@ -14,13 +14,14 @@ from uuid import UUID
 
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
+from gql_imgproc.database.tables import is_not_done, requests
 from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests import lifecycle, time_slice
 from gql_imgproc.requests.repository.lanes import wake_due_lanes
-from gql_imgproc.requests.repository.work_queries import list_unfinished
 from gql_imgproc.requests.upload import CsvUpload, UploadResult, accept_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
@@ -161,8 +162,8 @@ async def background_work(runtime: Runtime) -> None:
 
 
 async def _list_unfinished(runtime: Runtime) -> list[tuple[UUID, int]]:
-    found = await runtime.db.read(list_unfinished, None, 100)
-    return [(unfinished.request.id, unfinished.request.sequence) for unfinished in found]
+    statement = select(requests.c.id, requests.c.sequence).where(is_not_done).order_by(requests.c.id)
+    return await runtime.db.read(lambda connection: [(row.id, row.sequence) for row in connection.execute(statement)])
 
 
 def advance_in_background(runtime: Runtime) -> None:

@@ -9,42 +9,29 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
-from gql_imgproc.database.tables import images, is_not_done, requests
-from gql_imgproc.database.types import now, now_plus, seconds_since
+from gql_imgproc.database.tables import has_step, images, is_claiming, is_not_done, requests
+from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.enums import ImageStatus, RequestPhase
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
-from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_key, object_name
 
 
-@dataclass(frozen=True, slots=True)
-class UnfinishedRequest:
-    """A request that is not DONE, for reconcile."""
-
-    request: Snapshot
-    #: Whether no process holds its lease.
-    is_lease_free: bool
-    #: Time since it was created, or last retried.
-    age_s: float
-
-
-def list_unfinished(connection: Connection, after: UUID | None, limit: int) -> list[UnfinishedRequest]:
-    """Requests that are not DONE after an ID, in the order of their IDs."""
-    statement = (
-        select(
-            *SNAPSHOT_COLUMNS,
-            (requests.c.lease_until <= now()).label("is_lease_free"),
-            seconds_since(func.coalesce(requests.c.retried_at, requests.c.created_at)).label("age_s"),
-        )
-        .where(is_not_done)
-        .order_by(requests.c.id)
-        .limit(limit)
-    )
+def list_waiting(connection: Connection, after: UUID | None, limit: int) -> list[UUID]:
+    """Requests with a next step that no process does, in the order of their IDs after one."""
+    statement = select(requests.c.id).where(has_step, requests.c.lease_until <= now())
     if after is not None:
         statement = statement.where(requests.c.id > after)
-    return [
-        UnfinishedRequest(to_snapshot(row), bool(row.is_lease_free), row.age_s) for row in connection.execute(statement)
-    ]
+    return list(connection.scalars(statement.order_by(requests.c.id).limit(limit)))
+
+
+def list_overdue(connection: Connection, deadline_s: float, limit: int) -> list[tuple[UUID, UUID]]:
+    """Tenant and ID of requests that process images, and were created or last retried at least `deadline_s` ago."""
+    started_at = func.coalesce(requests.c.retried_at, requests.c.created_at)
+    statement = (
+        select(requests.c.tenant_id, requests.c.id)
+        .where(is_not_done, is_claiming, started_at <= now_plus(-deadline_s))
+        .limit(limit)
+    )
+    return [(row.tenant_id, row.id) for row in connection.execute(statement)]
 
 
 def list_expired(connection: Connection, retention_s: float, limit: int) -> list[tuple[UUID, UUID]]:

@@ -263,7 +263,8 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     do(claims.unmark_crash_suspect, image)
     failed = FinishedImage(image, replace(FAILED, error_retryable=True))
     do(results.record, [failed], [ReturnedImage(returned, ReturnReason.REFUSED)])
-    do(work_queries.list_unfinished, None, 500)
+    do(work_queries.list_waiting, request_id, 500)
+    do(work_queries.list_overdue, 0, 500)
     for start_retry in (retry.start_auto_retry, retry.start_retry):
         do(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
         lease = do(transitions.acquire, request_id, 60)

@@ -310,13 +310,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(lease_s=LEASES)
     def acquire_lease(self, lease_s: float) -> None:
-        free = any(
-            found.is_lease_free and found.request.has_step
-            for found in self.read(work_queries.list_unfinished, None, 1000)
-            if found.request.id == self.id
-        )
+        is_waiting = self.id in self.read(work_queries.list_waiting, None, 1000)
         taken = self.write(transitions.acquire, self.id, lease_s)
-        assert (taken is not None) == free
+        assert (taken is not None) == is_waiting
         if taken:
             self.leases.append(taken)
 
