@@ -1,4 +1,4 @@
-"""SQL that cancels the pending images of a stopping request, in chunks."""
+"""SQL that cancels the pending images of a stopping request, and closes its lanes, in chunks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sqlalchemy import Connection, select, update
 from gql_imgproc.database.tables import images, products
 from gql_imgproc.database.types import now
 from gql_imgproc.enums import ImageStatus, ProductStatus
-from gql_imgproc.requests.repository import transitions
+from gql_imgproc.requests.repository import lanes, transitions
 from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 
-#: Products cancelled in one transaction: few enough to release SQLite's write lock soon.
-CANCEL_CHUNK_PRODUCTS = 500
+#: Products cancelled, and lanes closed, in one transaction: few enough to release SQLite's write lock soon.
+CANCEL_CHUNK = 500
 
 
 def cancel_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
-    """Cancels the pending images of some products; the request is FINISHING when these were the last ones.
+    """Cancels the pending images of some products, and closes some lanes; after the last ones, it is FINISHING.
 
     Raises LeaseLost, which must roll the transaction back.
     """
@@ -28,7 +28,7 @@ def cancel_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
         select(products.c.id)
         .where(products.c.request_id == lease.request.id, unfinished)
         .order_by(products.c.position)
-        .limit(CANCEL_CHUNK_PRODUCTS)
+        .limit(CANCEL_CHUNK)
     ).all()
     cancelled_images = _cancel_images(connection, product_ids)
     # A recorder may have finished some of them meanwhile.
@@ -44,7 +44,8 @@ def cancel_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
             updated_at=now(),
         )
     )
-    is_last = len(product_ids) < CANCEL_CHUNK_PRODUCTS
+    closed_lanes = lanes.close_lanes(connection, lease.request, CANCEL_CHUNK)
+    is_last = len(product_ids) < CANCEL_CHUNK and closed_lanes < CANCEL_CHUNK
     return transitions.add_cancelled(connection, lease, cancelled_images, is_last=is_last)
 
 

@@ -254,3 +254,21 @@ def list_lanes(connection: Connection, tenant_id: UUID, rank: int, request_id: U
     if len(rows) < MAX_LANES:
         rows += connection.execute(_BEFORE_LOT, {**values, "max_lanes": MAX_LANES - len(rows)})
     return [Lane(*row) for row in rows]
+
+
+_closing = (
+    select(lanes.c.id)
+    .where(*_in_request)
+    .order_by(lanes.c.lot)
+    .limit(bindparam("max_lanes"))
+    .with_for_update(skip_locked=True)
+    .cte("closing")
+)
+_CLOSE = update(lanes).where(lanes.c.id == _closing.c.id).values(ready=False, wake_at=null()).returning(lanes.c.id)
+
+
+def close_lanes(connection: Connection, request: Snapshot, limit: int) -> int:
+    """Puts ready lanes of a stopping request to sleep, or workers would choose them for nothing; their number."""
+    rank = RANKS.index(request.priority)
+    values = {"tenant": request.tenant_id, "rank": rank, "request": request.id, "max_lanes": limit}
+    return len(connection.execute(_CLOSE, values).all())

@@ -17,9 +17,9 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images
 from gql_imgproc.database.tables import lanes as lane_table
 from gql_imgproc.database.types import now, now_plus
-from gql_imgproc.enums import Priority, TerminationReason
+from gql_imgproc.enums import Priority, RequestPhase, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.requests.repository import claims, lane_choice, lanes, results, transitions
+from gql_imgproc.requests.repository import cancel, claims, lane_choice, lanes, results, transitions
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.lanes import lane_id
 from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
@@ -27,6 +27,7 @@ from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import (
     DONE,
     FAILED,
+    acquire_lease,
     cancel_all,
     claim_image,
     get_snapshot,
@@ -224,6 +225,18 @@ def test_lane_of_a_request_that_was_reopened_meanwhile_wakes_up(
     monkeypatch.undo()
     change_lane(database, request_id, wake_at=now())
     assert claim_image(database, request_id).attempts == 1
+
+
+def test_lanes_of_a_cancelled_request_are_not_chosen(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancel, "CANCEL_CHUNK", 2)
+    request_id = given_urls(database, [f"https://{n}.example/a" for n in range(5)])
+    database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.DEADLINE)
+    lease = acquire_lease(database, request_id)
+
+    phases = [database.write_now(cancel.cancel_chunk, lease).phase for _ in range(3)]
+
+    assert phases == [RequestPhase.STOPPING, RequestPhase.STOPPING, RequestPhase.FINISHING]
+    assert database.read_now(lanes.list_tenants) == []
 
 
 class Interleaving:

@@ -36,6 +36,7 @@ from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState
+from gql_imgproc.requests.snapshot import Snapshot
 from tests.conftest import empty_database
 from tests.support.scenarios import FAILED, given_request, given_urls, ready_lanes
 
@@ -304,7 +305,14 @@ LANE_WRITES: dict[str, tuple[str, Callable[[Connection, Lane], Any]]] = {
     "wake those that are due": (WAKE, lambda connection, _: lanes.wake_due_lanes(connection)),
     "wake": ("pk_lanes", lambda connection, lane: lanes.wake_lanes(connection, {lane.id: 1.0})),
     "sleep": ("pk_lanes", lambda connection, lane: lanes.sleep_lanes(connection, {lane.id: 1.0})),
+    "close": (READY, lambda connection, lane: lanes.close_lanes(connection, read_request(connection, lane), 500)),
 }
+
+
+def read_request(connection: Connection, lane: Lane) -> Snapshot:
+    request = queries.get_request(connection, DEFAULT_TENANT, lane.request_id)
+    assert request is not None
+    return request
 
 
 def assert_uses_index(database: Database, found: list[str], index: str) -> None:
