@@ -10,12 +10,12 @@ from gql_imgproc.errors import LeaseLost
 from gql_imgproc.requests.repository import transitions
 from gql_imgproc.requests.repository.transitions import RequestLease
 
-#: Products deleted in one transaction, with their images.
-DELETE_CHUNK_PRODUCTS = 500
+#: Products, with their images, and lanes that are deleted in one transaction.
+DELETE_CHUNK = 500
 
 
 def delete_chunk(connection: Connection, lease: RequestLease) -> bool:
-    """Deletes some products, and the request with the last ones; False when rows are left. Raises LeaseLost."""
+    """Deletes some products and lanes, with the last ones the request; False when rows are left. Raises LeaseLost."""
     # Not locked: a request that is being deleted stays so.
     found = select(requests.c.lease_token, requests.c.phase).where(requests.c.id == lease.request.id)
     request = connection.execute(found).one_or_none()
@@ -25,11 +25,11 @@ def delete_chunk(connection: Connection, lease: RequestLease) -> bool:
     if (request.lease_token, request.phase) != (lease.token, RequestPhase.DELETING):
         raise LeaseLost
     of_request = select(products.c.id).where(products.c.request_id == lease.request.id)
-    product_ids = connection.scalars(of_request.limit(DELETE_CHUNK_PRODUCTS)).all()
+    product_ids = connection.scalars(of_request.limit(DELETE_CHUNK)).all()
     connection.execute(delete(products).where(products.c.id.in_(product_ids)))
-    of_request = select(lanes.c.id).where(lanes.c.request_id == lease.request.id).limit(DELETE_CHUNK_PRODUCTS)
-    connection.execute(delete(lanes).where(lanes.c.id.in_(of_request)))
-    if len(product_ids) == DELETE_CHUNK_PRODUCTS:
+    of_request = select(lanes.c.id).where(lanes.c.request_id == lease.request.id).limit(DELETE_CHUNK)
+    deleted_lanes = connection.execute(delete(lanes).where(lanes.c.id.in_(of_request))).rowcount
+    if DELETE_CHUNK in (len(product_ids), deleted_lanes):
         return False
     transitions.delete_request(connection, lease)
     return True

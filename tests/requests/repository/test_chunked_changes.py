@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.tables import images, products, requests
+from gql_imgproc.database.tables import images, lanes, products, requests
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import DEFAULT_TENANT
@@ -28,6 +28,7 @@ from tests.support.scenarios import (
     finish,
     get_snapshot,
     given_request,
+    given_urls,
     record,
     try_claim,
 )
@@ -36,7 +37,7 @@ from tests.support.scenarios import (
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "RETRY_CHUNK", 2)
-    monkeypatch.setattr(delete, "DELETE_CHUNK_PRODUCTS", 2)
+    monkeypatch.setattr(delete, "DELETE_CHUNK", 2)
 
 
 def given_failures(database: Database, *temporary: bool) -> UUID:
@@ -183,6 +184,23 @@ def test_rows_that_another_process_has_inserted_are_refused(database: Database) 
 
     assert_counters_equal_rows(database, request_id)
     assert count(database, products) == 2
+
+
+def test_lanes_are_deleted_in_chunks(database: Database) -> None:
+    # Given a request with one product, whose images are on five hosts,
+    request_id = given_urls(database, [f"https://{n}.example/a" for n in range(5)])
+    for image in try_claim(database, request_id):
+        record(database, image, FAILED)
+    assert finish(database, request_id, RequestStatus.FAILED) is not None
+    assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
+
+    # when it is deleted,
+    lease = acquire_lease(database, request_id)
+    is_deleted = [database.write_now(delete.delete_chunk, lease) for _ in range(3)]
+
+    # then no transaction deletes more than two lanes.
+    assert is_deleted == [False, False, True]
+    assert [count(database, table) for table in (lanes, images, requests)] == [0, 0, 0]
 
 
 def test_interrupted_deletion_can_be_completed(database: Database) -> None:

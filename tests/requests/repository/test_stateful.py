@@ -704,7 +704,7 @@ def test_any_order_of_statements_keeps_the_invariants(database: Database) -> Non
     with (
         mock.patch.object(cancel, "CANCEL_CHUNK", 1),
         mock.patch.object(retry, "RETRY_CHUNK", 2),
-        mock.patch.object(delete, "DELETE_CHUNK_PRODUCTS", 1),
+        mock.patch.object(delete, "DELETE_CHUNK", 1),
     ):
         run_state_machine_as_test(
             LifeHere,
