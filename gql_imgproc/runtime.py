@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import ParamSpec, Self, TypeVar
 
 from gql_imgproc.database.engine import RETRY_TIMEOUT_S, Database, Durability
@@ -87,11 +86,7 @@ class Runtime:
 
     async def run_blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a short blocking call on a thread."""
-        # Messages sent by the call carry the trace context of the caller.
-        context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._blocking_threads, lambda: context.run(call, *args, **kwargs)
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._blocking_threads, lambda: call(*args, **kwargs))
 
     async def run_csv_io(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call that reads or writes a CSV on a thread."""

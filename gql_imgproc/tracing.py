@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +27,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 #: Time limit for sending the last spans of a process, in seconds. Must be below the stop timeout that `up` gives its
 #: children.
 SHUTDOWN_FLUSH_SECONDS = 2.0
-#: Header of W3C Trace Context; messages between our processes use the same name.
+#: Header of W3C Trace Context.
 TRACEPARENT = "traceparent"
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -136,30 +135,3 @@ def _context(traceparent: str | None) -> Context | None:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator().extract({TRACEPARENT: traceparent}) if traceparent else None
-
-
-_PROPAGATED: ContextVar[str | None] = ContextVar("propagated", default=None)
-
-
-def propagated_traceparent() -> str | None:
-    """Returns the `traceparent` of the request, for messages that are sent from here.
-
-    The span that sends the message is not its parent: each message of a long request would nest below the previous one.
-    """
-    return _PROPAGATED.get() or current_traceparent()
-
-
-def attach_context(traceparent: object) -> None:
-    """Makes later messages carry the `traceparent` of a received message, if it has one."""
-    if _tracer is not None:
-        _PROPAGATED.set(parse_traceparent(traceparent))
-
-
-@contextmanager
-def use_context(traceparent: str | None) -> Iterator[None]:
-    """Makes messages sent within the block carry this `traceparent`."""
-    token = _PROPAGATED.set(traceparent)
-    try:
-        yield
-    finally:
-        _PROPAGATED.reset(token)

@@ -13,8 +13,6 @@ from dramatiq.brokers.redis import RedisBroker
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gql_imgproc import tracing
-
 NAMESPACE = "dramatiq"
 #: Permits to claim images; they name no image, request or tenant.
 IMAGE_QUEUE = "images"
@@ -84,7 +82,5 @@ class Queue:
         self._redis.close()
 
     def _send(self, queue: str, actor: str, *subjects: UUID) -> None:
-        traceparent = tracing.propagated_traceparent()
-        options = {tracing.TRACEPARENT: traceparent} if traceparent else {}
         args = tuple(subject.hex for subject in subjects)
-        self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options=options))
+        self._broker.enqueue(Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options={}))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from gql_imgproc import tracing
 from gql_imgproc.errors import ImageError, ImageErrorCode, LeaseLost
@@ -35,20 +33,6 @@ REFUSED_DELAY_SECONDS = 0.5
 ERROR_DELAY_SECONDS = 10.0
 
 
-@contextmanager
-def image_span(image: ClaimedImage) -> Iterator[None]:
-    """Runs the block in a span of the upload's trace; without one, in none."""
-    if not tracing.is_enabled():
-        yield
-        return
-    ids = {"image": encode_global_id(IdPrefix.IMAGE, image.id)}
-    with (
-        tracing.use_context(image.traceparent),
-        tracing.start_span("image", image.traceparent, "CONSUMER", **ids),
-    ):
-        yield
-
-
 class ImageGroup:
     """Images with one URL in one request. `process` never raises an error of an image."""
 
@@ -72,7 +56,8 @@ class ImageGroup:
     async def process(self) -> None:
         self.has_begun = True
         try:
-            with image_span(self._first):
+            image = encode_global_id(IdPrefix.IMAGE, self._first.id)
+            with tracing.start_span("image", self._first.traceparent, "CONSUMER", image=image):
                 await self._process()
         except LeaseLost:
             log.info("lease lost", extra=log_ids(self._first))

@@ -16,18 +16,10 @@ from gql_imgproc.runtime import Runtime
 async def request_span(
     runtime: Runtime, name: str, request_id: UUID, kind: tracing.SpanKindName = "CONSUMER"
 ) -> AsyncIterator[None]:
-    """Runs the block in a span of the request's trace.
-
-    The trace context comes from the message. A message from reconcile has none; then it comes from the request's row.
-    """
+    """Runs the block in a span of the request's trace, which continues that of its upload."""
     if not tracing.is_enabled():
         yield
         return
-    parent = tracing.propagated_traceparent()
-    if parent is None:
-        parent = await runtime.db.read(queries.get_traceparent, request_id)
-    with (
-        tracing.use_context(parent),
-        tracing.start_span(name, parent, kind, request=encode_global_id(IdPrefix.REQUEST, request_id)),
-    ):
+    parent = await runtime.db.read(queries.get_traceparent, request_id)
+    with tracing.start_span(name, parent, kind, request=encode_global_id(IdPrefix.REQUEST, request_id)):
         yield

@@ -8,7 +8,7 @@ import os
 import random
 import sys
 
-from dramatiq import Broker, MessageProxy, Worker
+from dramatiq import Broker, Worker
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
 from dramatiq.middleware import Middleware
 
@@ -73,10 +73,6 @@ class RuntimeMiddleware(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         _event_loop_thread().run_coroutine(self._close())
-
-    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        # The actor runs in a copy of this thread's context.
-        tracing.attach_context(message.options.get(tracing.TRACEPARENT))
 
     async def _open(self) -> None:
         tracing.set_up("worker")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 
-from gql_imgproc import tracing
 from gql_imgproc.ids import new_id
 from gql_imgproc.messaging.queue import CONTROL_QUEUE, NAMESPACE, Queue, connect
 
@@ -39,15 +37,3 @@ def test_senders_are_not_counted_as_workers(queue: Queue, redis_url: str) -> Non
     assert queue.count_workers() == 1
     broker.close()
     broker.client.close()
-
-
-def test_message_carries_its_trace(queue: Queue) -> None:
-    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
-    with tracing.use_context(traceparent):
-        queue.advance(new_id())
-    queue.advance(new_id())
-
-    messages = queue._redis.hvals(f"{NAMESPACE}:{CONTROL_QUEUE}.msgs")
-
-    options = sorted((json.loads(message)["options"] for message in messages), key=len)
-    assert [entry.get("traceparent") for entry in options] == [None, traceparent]

@@ -15,7 +15,7 @@ from gql_imgproc import tracing
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.runtime import Runtime
 from tests.support.otlp_collector import Collector, run_collector
-from tests.support.services import ImageHost, upload, work_all, work_on_images
+from tests.support.services import ImageHost, upload, work_all
 
 CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
 
@@ -50,21 +50,6 @@ async def test_trace_continues_from_the_row_without_a_message(
     processed = collector.spans_named("image")
     assert {(span.trace, span.parent) for span in processed} == {("a" * 32, uploaded.id)}
     assert {span.trace for span in collector.spans} == {"a" * 32}
-
-
-async def test_message_for_a_group_of_results_carries_no_trace(
-    runtime: Runtime, image_host: ImageHost, collector: Collector
-) -> None:
-    await upload(runtime, csv_with_missing_image(image_host))
-    seen: list[str | None] = []
-    advance = runtime.queue.advance
-    runtime.queue.advance = lambda *given: (seen.append(tracing.propagated_traceparent()), advance(*given))  # type: ignore[func-returns-value,method-assign]
-
-    tracing.attach_context(CALLER)
-    await work_on_images(runtime)
-
-    # A group of results belongs to several traces. The receiver takes the one of the request's row.
-    assert seen == [None]
 
 
 def test_invalid_traceparent_is_ignored(collector: Collector) -> None:
