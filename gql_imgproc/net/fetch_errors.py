@@ -104,5 +104,5 @@ class CertificateRejected(httpx.ConnectError):
     """The TLS certificate is not valid for the host."""
 
 
-class ConnectionStale(httpx.ReadError):
-    """The host closed a kept-alive connection before it read the request. Retry on a new connection."""
+class BodyTooLarge(httpx.TransportError):
+    """The body of a response is larger than the caller allows."""

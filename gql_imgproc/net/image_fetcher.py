@@ -6,8 +6,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -15,9 +14,11 @@ import httpx
 from gql_imgproc import __version__
 from gql_imgproc.metrics import DOWNLOAD_BYTES, DOWNLOADS
 from gql_imgproc.net.address_policy import NetworkPolicy, UrlProblem, UrlProblemCode, check_url
+from gql_imgproc.net.checked_resolver import Resolve
+from gql_imgproc.net.download_limiter import DownloadLimiter
 from gql_imgproc.net.fetch_errors import (
+    BodyTooLarge,
     CertificateRejected,
-    ConnectionStale,
     FetchError,
     FetchErrorKind,
     ForbiddenAddress,
@@ -25,7 +26,8 @@ from gql_imgproc.net.fetch_errors import (
     status_advice,
 )
 from gql_imgproc.net.host_categories import HostCategory
-from gql_imgproc.net.http_client import DownloadLimiter, GuardedTransport, Resolve
+from gql_imgproc.net.http_client import GuardedClient
+from gql_imgproc.net.http_connection import Connection
 from gql_imgproc.net.retry_after import parse_retry_after_s
 
 #: Limits for reading an error response to its end, in bytes and seconds. Up to here, that costs less than a new
@@ -33,6 +35,12 @@ from gql_imgproc.net.retry_after import parse_retry_after_s
 DRAIN_BYTES = 16 * 1024
 DRAIN_S = 0.2
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_HEADERS = {
+    "User-Agent": f"gql_imgproc/{__version__}",
+    "Accept": "image/*,*/*;q=0.5",
+    # Images do not get smaller by gzip, and 300 KB can unpack to 160 MB.
+    "Accept-Encoding": "identity",
+}
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 
@@ -79,30 +87,16 @@ class ImageFetcher:
         self._resolve = resolve
         self._ssl_context = ssl_context
         self._limiter = DownloadLimiter(limits.concurrency, limits.per_host, limits.limiter_wait_s)
-        self._transport: GuardedTransport | None = None
-        self._headers = [
-            (b"User-Agent", f"gql_imgproc/{__version__}".encode()),
-            (b"Accept", b"image/*,*/*;q=0.5"),
-            # Images do not get smaller by gzip, and 300 KB can unpack to 160 MB.
-            (b"Accept-Encoding", b"identity"),
-        ]
-        self._extensions = {
-            "timeout": {
-                "connect": limits.connect_s,
-                "read": limits.first_byte_s,
-                "write": limits.first_byte_s,
-                "pool": limits.total_s,
-            }
-        }
+        self._client: GuardedClient | None = None
 
     async def fetch(self, url: str) -> bytes:
         """Return the bytes at a URL, whatever their format. Raises FetchError."""
-        transport = self._open()
+        client = self._open()
         hosts: list[str] = []
         result = "OK"
         try:
-            data = await self._follow_redirects(transport, url, hosts)
-            DOWNLOAD_BYTES.labels(_category(transport, hosts).value).inc(len(data))
+            data = await self._follow_redirects(client, url, hosts)
+            DOWNLOAD_BYTES.labels(_category(client, hosts).value).inc(len(data))
         except FetchError as error:
             result = error.kind.name
             raise
@@ -111,10 +105,10 @@ class ImageFetcher:
             result = "ABORTED"
             raise
         finally:
-            DOWNLOADS.labels(_category(transport, hosts).value, result).inc()
+            DOWNLOADS.labels(_category(client, hosts).value, result).inc()
         return data
 
-    async def _follow_redirects(self, transport: GuardedTransport, url: str, hosts: list[str]) -> bytes:
+    async def _follow_redirects(self, client: GuardedClient, url: str, hosts: list[str]) -> bytes:
         """Return the bytes at the end of the redirects. Appends each requested host to `hosts`."""
         loop = asyncio.get_running_loop()
         visited: list[str] = []
@@ -137,7 +131,7 @@ class ImageFetcher:
                 async with self._limiter.acquire(f"{host}:{target.port or target.scheme}"):
                     started_at = loop.time()
                     async with asyncio.timeout(left_s):
-                        answer = await self._request(transport, target, host)
+                        answer = await self._request(client, target, host)
             except TimeoutError as error:
                 raise self._timeout_error(host, has_started=started_at is not None) from error
             if isinstance(answer, bytes):
@@ -147,20 +141,20 @@ class ImageFetcher:
 
     async def aclose(self) -> None:
         """Close the connections. Downloads in progress fail."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
-    def _open(self) -> GuardedTransport:
+    def _open(self) -> GuardedClient:
         # Outside of any deadline: loading the certificate authorities takes 30 ms, once.
-        if self._transport is None:
-            self._transport = GuardedTransport(
+        if self._client is None:
+            self._client = GuardedClient(
                 self._policy,
                 max_idle=self._limits.concurrency,
                 resolve=self._resolve,
                 ssl_context=self._ssl_context,
             )
-        return self._transport
+        return self._client
 
     def _parse_url(self, url: str, *, is_redirect: bool) -> httpx.URL:
         problem = check_url(url, self._policy)
@@ -173,26 +167,26 @@ class ImageFetcher:
         is_forbidden = problem.code is UrlProblemCode.FORBIDDEN
         raise FetchError(FetchErrorKind.HOST_FORBIDDEN if is_forbidden else FetchErrorKind.URL_INVALID, message)
 
-    async def _request(self, transport: GuardedTransport, url: httpx.URL, host: str) -> bytes | _Redirect:
-        request = httpx.Request("GET", url, headers=self._headers, extensions=self._extensions)
+    async def _request(self, client: GuardedClient, url: httpx.URL, host: str) -> bytes | _Redirect:
+        limits = self._limits
         try:
-            try:
-                response = await transport.handle_async_request(request)
-            except ConnectionStale:
-                # The other idle connections to this host are now known to be closed, so a second failure is real.
-                response = await transport.handle_async_request(request)
+            response = await client.request(
+                "GET", url, _HEADERS, connect_s=limits.connect_s, read_s=limits.first_byte_s
+            )
             try:
                 return await self._read_response(url, host, response)
             finally:
-                await response.aclose()
+                client.release(response)
         except httpx.TransportError as error:
             raise self._to_fetch_error(error, host) from error
 
-    async def _read_response(self, url: httpx.URL, host: str, response: httpx.Response) -> bytes | _Redirect:
-        status = response.status_code
+    async def _read_response(self, url: httpx.URL, host: str, response: Connection) -> bytes | _Redirect:
+        status = response.status
         if 200 <= status < 300:
             return await self._read_body(host, response)
-        await _drain(response)
+        with suppress(httpx.TransportError, TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await response.read(DRAIN_BYTES)
         location = response.headers.get("location", "").strip()
         if status in _REDIRECT_STATUSES and location:
             return _Redirect(_join(url, location))
@@ -203,29 +197,22 @@ class ImageFetcher:
             retry_after_s=parse_retry_after_s(response.headers.get("retry-after", ""), time.time()),
         )
 
-    async def _read_body(self, host: str, response: httpx.Response) -> bytes:
+    async def _read_body(self, host: str, response: Connection) -> bytes:
         limit = self._limits.max_bytes
-        encoding = response.headers.get("content-encoding", "").strip().lower()
+        encoding = response.headers.get("content-encoding", "").lower()
         if encoding not in ("", "identity"):
             raise FetchError(
                 FetchErrorKind.CONTENT_ENCODED,
                 f"{host} sent the image with the Content-Encoding {encoding[:40]!r}, although the request forbids it. "
                 "Disable compression for images on that host.",
             )
-        length = response.headers.get("content-length", "")
-        too_large = f"The image is larger than the limit of {limit:,} bytes."
-        if length.isascii() and length.isdigit() and int(length) > limit:
-            raise FetchError(FetchErrorKind.TOO_LARGE, too_large)
-        # One growing buffer: a list of a million tiny chunks would need many times their size.
-        body = bytearray()
-        async with aclosing(_chunks(response)) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > limit:
-                    raise FetchError(FetchErrorKind.TOO_LARGE, too_large)
+        # The parser accepts only digits.
+        if int(response.headers.get("content-length", "0")) > limit:
+            raise BodyTooLarge("The Content-Length is too large.")
+        body = await response.read(limit)
         if not body:
             raise FetchError(FetchErrorKind.RESPONSE_EMPTY, f"{host} sent an empty response.")
-        return bytes(body)
+        return body
 
     def _timeout_error(self, host: str, *, has_started: bool) -> FetchError:
         limits = self._limits
@@ -243,6 +230,10 @@ class ImageFetcher:
         # The order matters: subclasses first.
         limits = self._limits
         match error:
+            case BodyTooLarge():
+                return FetchError(
+                    FetchErrorKind.TOO_LARGE, f"The image is larger than the limit of {limits.max_bytes:,} bytes."
+                )
             case ForbiddenAddress():
                 return FetchError(FetchErrorKind.HOST_FORBIDDEN, error.problem.message)
             case CertificateRejected():
@@ -279,26 +270,6 @@ def _join(url: httpx.URL, location: str) -> str:
         return target
 
 
-def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The raw chunks of the body, without httpx's decoders."""
-    chunks = aiter(response.stream)  # type: ignore[arg-type]  # the stream of an asynchronous transport
-    assert isinstance(chunks, AsyncGenerator)
-    return chunks
-
-
-async def _drain(response: httpx.Response) -> None:
-    """Read a short response to its end, so that the connection can be reused. Never raises."""
-    size = 0
-    try:
-        async with asyncio.timeout(DRAIN_S), aclosing(_chunks(response)) as chunks:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > DRAIN_BYTES:
-                    return
-    except (httpx.TransportError, TimeoutError):
-        pass
-
-
-def _category(transport: GuardedTransport, hosts: list[str]) -> HostCategory:
+def _category(client: GuardedClient, hosts: list[str]) -> HostCategory:
     """The category of the host that was requested last."""
-    return transport.host_category(hosts[-1]) if hosts else HostCategory.UNKNOWN
+    return client.host_category(hosts[-1]) if hosts else HostCategory.UNKNOWN

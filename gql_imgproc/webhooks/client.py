@@ -15,8 +15,9 @@ import httpx
 
 from gql_imgproc import __version__
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
+from gql_imgproc.net.checked_resolver import Resolve
 from gql_imgproc.net.fetch_errors import CertificateRejected, ForbiddenAddress, HostNotFound
-from gql_imgproc.net.http_client import GuardedTransport, Resolve
+from gql_imgproc.net.http_client import GuardedClient
 from gql_imgproc.net.retry_after import parse_retry_after_s
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,11 @@ log = logging.getLogger(__name__)
 #: response. The body is ignored.
 MAX_RESPONSE_BYTES = 64 * 1024
 
+_HEADERS = {
+    "content-type": "application/json",
+    "user-agent": f"gql-imgproc/{__version__}",
+    "accept-encoding": "identity",
+}
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -62,15 +68,24 @@ async def post(
     error: str | None = None
     pause_s: float | None = None
     # A new connection per attempt: webhooks are rare, and most go to different hosts.
-    transport = GuardedTransport(policy, max_idle=0, resolve=resolve, ssl_context=_tls())
+    client = GuardedClient(policy, max_idle=0, resolve=resolve, ssl_context=_tls())
     try:
-        # Without httpx.Client: it handles cookies, passwords and proxies, and fails on malformed redirect targets.
         async with asyncio.timeout(timeout_s):
-            response = await transport.handle_async_request(_build_request(url, payload, headers, timeout_s))
-            status = response.status_code
-            if status in _BUSY:
-                pause_s = parse_retry_after_s(response.headers.get("retry-after", ""), time.time())
-            await _discard_body(response)
+            response = await client.request(
+                "POST",
+                httpx.URL(url),
+                {**_HEADERS, **headers},
+                payload.encode(),
+                connect_s=timeout_s,
+                read_s=timeout_s,
+            )
+            try:
+                status = response.status
+                if status in _BUSY:
+                    pause_s = parse_retry_after_s(response.headers.get("retry-after", ""), time.time())
+                await response.read(MAX_RESPONSE_BYTES)
+            finally:
+                client.release(response)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as exception:
         error = _error_message(exception, timeout_s)
     except Exception:
@@ -78,7 +93,7 @@ async def post(
         log.exception("internal error while sending a webhook")
         error = "Internal error while sending the webhook. The service's log has the details."
     finally:
-        await transport.aclose()
+        await client.aclose()
     if status is not None:
         # The status decides, even if the rest of the response fails.
         error = _status_error(status)
@@ -89,27 +104,6 @@ async def post(
 def _tls() -> ssl.SSLContext:
     """Cached, since loading all certificate authorities is slow."""
     return httpx.create_ssl_context()
-
-
-def _build_request(url: str, payload: str, headers: Mapping[str, str], timeout_s: float) -> httpx.Request:
-    defaults = {
-        "content-type": "application/json",
-        "user-agent": f"gql-imgproc/{__version__}",
-        "accept-encoding": "identity",
-    }
-    extensions = {"timeout": {"connect": timeout_s}}
-    return httpx.Request("POST", url, content=payload.encode(), headers={**defaults, **headers}, extensions=extensions)
-
-
-async def _discard_body(response: httpx.Response) -> None:
-    received_bytes = 0
-    try:
-        async for chunk in response.aiter_raw():
-            received_bytes += len(chunk)
-            if received_bytes >= MAX_RESPONSE_BYTES:
-                return
-    finally:
-        await response.aclose()
 
 
 def _status_error(status: int) -> str | None:

@@ -115,8 +115,8 @@ async def test_cancelled_download_releases_its_connection_and_its_limits() -> No
 
         assert len(fetcher._limiter) == 0
         assert await fetcher.fetch(host.url()) == IMAGE
-        assert fetcher._transport is not None
-        assert len(fetcher._transport._connections) == 1
+        assert fetcher._client is not None
+        assert len(fetcher._client._idle) == 1
 
 
 async def test_surplus_and_old_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gql_imgproc.errors import ImageErrorCode
-from gql_imgproc.net import http_client
+from gql_imgproc.net import checked_resolver, http_client
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.fetch_errors import ForbiddenAddress
 from tests.support.image_host import (
@@ -76,13 +76,13 @@ async def test_forbidden_port_gets_no_connection() -> None:
 
 
 @pytest.mark.parametrize("policy", [CLOSED, PORT_80_ONLY])
-async def test_transport_checks_every_connection_itself(policy: NetworkPolicy) -> None:
-    transport = http_client.GuardedTransport(policy, max_idle=1)
+async def test_client_checks_every_connection_itself(policy: NetworkPolicy) -> None:
+    client = http_client.GuardedClient(policy, max_idle=1)
 
     async with serve(send_image) as host:
         with pytest.raises(ForbiddenAddress):
-            await transport.handle_async_request(httpx.Request("GET", host.url()))
-        await transport.aclose()
+            await client.request("GET", httpx.URL(host.url()), {}, connect_s=2, read_s=2)
+        await client.aclose()
 
     assert host.connections == 0
 
@@ -139,7 +139,7 @@ async def test_abandoned_lookups_do_not_occupy_the_resolver(monkeypatch: pytest.
             responds.wait(20)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(http_client, "RESOLVER_THREADS", 1)
+    monkeypatch.setattr(checked_resolver, "RESOLVER_THREADS", 1)
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
     async with serve(send_image) as host, open_fetcher(limits=replace(LIMITS, connect_s=0.1)) as fetcher:

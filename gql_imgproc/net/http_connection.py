@@ -1,0 +1,228 @@
+"""One HTTP/1.1 connection around httptools' parser. It carries one request at a time and collects its response."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Callable
+from typing import cast
+
+import httptools
+import httpx
+
+from gql_imgproc.net.fetch_errors import BodyTooLarge
+
+#: Bytes that may arrive without a byte of the body: the head with its interim responses, trailers, or the extension of
+#: a chunk. Normal servers send less than a tenth of it. Checked after each read.
+MAX_HEAD_BYTES = 64 * 1024
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+#: A line without a valid name, which browsers skip. A line that begins with a space continues the previous one.
+_MALFORMED_LINE = re.compile(rb"(?<=\n)(?![!#$%&'*+.^_`|~0-9A-Za-z-]+:|[ \t\r\n])[^\n]*\n")
+
+
+class Connection(asyncio.BufferedProtocol):
+    """`key` is that of the pool. `buffer` can be shared: the data of a read is parsed before the next read."""
+
+    def __init__(self, key: tuple[str, str, int], buffer: memoryview, on_close: Callable[[Connection], object]) -> None:
+        self.key = key
+        #: The response is complete, and another request can follow.
+        self.is_reusable = False
+        #: The connection was kept alive, and the host has sent nothing since.
+        self.is_stale = False
+        self._buffer = buffer
+        self._on_close = on_close
+        self._loop = asyncio.get_running_loop()
+        self._parser = self._create_parser()
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._begin_response(0)
+
+    def _begin_response(self, read_s: float) -> None:
+        self.status = 0
+        #: Names are in lower case.
+        self.headers: dict[str, str] = {}
+        #: Loop time of the last data.
+        self.received_at = self._loop.time()
+        self._read_s = read_s
+        self._head = b""
+        self._body: bytes | bytearray = b""
+        self._last_chunk = b""
+        self._max_body_bytes = sys.maxsize
+        self._bytes_without_body = 0
+        self._is_complete = False
+
+    async def request(self, data: bytes, read_s: float) -> None:
+        """Send a request and wait for the head of its response. `read_s` limits each wait for data."""
+        self.is_stale, self.is_reusable = self.is_reusable, False
+        self._begin_response(read_s)
+        self._timer = self._loop.call_later(read_s, self._check_silence)
+        self._transport.write(data)
+        try:
+            while not self.status:
+                await self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the body, or raise BodyTooLarge. Call it at once: until then, the body has no limit."""
+        self._max_body_bytes = max_bytes
+        if len(self._body) > max_bytes:
+            raise BodyTooLarge("The body of the response is too large.")
+        while not self._is_complete:
+            await self._wait()
+        body, self._body = self._body, b""
+        return bytes(body)
+
+    def close(self, error: Exception | None = None) -> None:
+        self._error = self._error or error or httpx.ReadError("The connection was closed.")
+        self.is_reusable = False
+        # Not `close`, which waits for the other side's TLS shutdown.
+        self._transport.abort()
+        self._on_close(self)
+        self._end_wait()
+
+    # The event loop's callbacks.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Cast without a check: uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.is_stale = False
+        if self._is_complete or self._error is not None:
+            # Data after a response would be read as the next response.
+            self.close()
+            return
+        self.received_at = self._loop.time()
+        self._bytes_without_body += nbytes
+        data = self._buffer[:nbytes]
+        try:
+            self._parse(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.close(httpx.RemoteProtocolError(str(error)))
+        else:
+            if self._bytes_without_body > MAX_HEAD_BYTES:
+                self.close(httpx.RemoteProtocolError("The head of the response is too long."))
+        end = self._last_chunk[-16:]
+        if self._is_complete and end and data[-len(end) :] != end and "transfer-encoding" not in self.headers:
+            self.is_reusable = False
+        self._last_chunk = b""
+
+    def eof_received(self) -> None:
+        self.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None and self.status and not {"content-length", "transfer-encoding"} & self.headers.keys():
+            self._is_complete = True
+        self.close(httpx.ReadError(str(exc or "The host closed the connection.")))
+
+    # The parser's callbacks.
+
+    def on_message_begin(self) -> None:
+        if self._is_complete:
+            raise ValueError("data after the response")
+        self.headers = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:
+            # As httpx decodes them: usually ASCII; `Location` of some hosts is UTF-8.
+            key, text = name.decode("ascii").lower(), _decode(value).strip()
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 100 or status == 101:
+            raise ValueError("unexpected status")
+        if self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise ValueError("unknown transfer encoding")
+        if status >= 200:
+            self.status = status
+            self._wake()
+
+    def on_body(self, chunk: bytes) -> None:
+        self._bytes_without_body = 0
+        self._last_chunk = chunk
+        if not self._body:
+            # Often the whole body, which is not copied again.
+            self._body = chunk
+        else:
+            # One growing buffer: a list of a million tiny chunks would need many times their size.
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += chunk
+        if len(self._body) > self._max_body_bytes:
+            self._error = BodyTooLarge("The body of the response is too large.")
+            raise self._error
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self._is_complete = True
+            self.is_reusable = self._parser.should_keep_alive()
+            self._end_wait()
+
+    # Parts of the above.
+
+    def _create_parser(self) -> httptools.HttpResponseParser:
+        parser = httptools.HttpResponseParser(self)
+        # As browsers do. Ambiguous responses cannot harm others, since no other client shares the connection.
+        parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_chunked_length=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+        return parser
+
+    def _parse(self, data: memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            received = self._head + data
+            end = _END_OF_HEAD.search(received)
+            head = received[: end.end()] if end is not None else received
+            valid = _MALFORMED_LINE.sub(b"", head)
+            if self.status or valid == head:
+                raise
+            self._parser = self._create_parser()
+            self._parser.feed_data(valid + received[len(head) :])
+        if not self.status:
+            self._head += data
+
+    def _check_silence(self) -> None:
+        left_s = self.received_at + self._read_s - self._loop.time()
+        if left_s <= 0:
+            self.close(httpx.ReadTimeout("The host sent no data."))
+        else:
+            self._timer = self._loop.call_later(left_s, self._check_silence)
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end_wait(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake()
+
+
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
