@@ -36,7 +36,9 @@ class DownloadLimiter:
         limit.users += 1
         acquired: list[asyncio.Semaphore] = []
         try:
-            async with asyncio.timeout(self._wait_s):
+            # Without a timer if there is nothing to wait for: timers cost CPU.
+            is_busy = limit.semaphore.locked() or self._all.locked()
+            async with asyncio.timeout(self._wait_s if is_busy else None):
                 for semaphore in (limit.semaphore, self._all):
                     await semaphore.acquire()
                     acquired.append(semaphore)

@@ -15,8 +15,8 @@ import httpx
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.checked_resolver import CheckedResolver, Resolve
 from gql_imgproc.net.fetch_errors import CertificateRejected
-from gql_imgproc.net.host_categories import HostCategory
 from gql_imgproc.net.http_connection import Connection
+from gql_imgproc.net.target import Target
 
 #: IP addresses of one host that are tried; each gets its share of the connect timeout.
 MAX_IPS_TRIED = 4
@@ -24,14 +24,13 @@ MAX_IPS_TRIED = 4
 KEEPALIVE_S = 5.0
 #: Bytes that are read at once. The body of a response that arrives in one read is not copied again.
 READ_BYTES = 256 * 1024
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class GuardedClient:
     """Sends requests over kept-alive connections. Belongs to the event loop of the first request.
 
     The caller limits concurrent requests; `max_idle` limits idle connections. Raises httpx's exceptions, including
-    ForbiddenAddress, HostNotFound, CertificateRejected and BodyTooLarge.
+    those of `fetch_errors`.
     """
 
     def __init__(
@@ -42,18 +41,18 @@ class GuardedClient:
         resolve: Resolve | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._resolver = CheckedResolver(policy, resolve)
+        self.resolver = CheckedResolver(policy, resolve)
         # Proxy variables are never read. The operator can set SSL_CERT_FILE to add a certificate authority.
-        self._tls = ssl_context or httpx.create_ssl_context()
+        self._ssl_context = ssl_context or httpx.create_ssl_context()
         self._max_idle = max_idle
-        #: The connection that is idle longest comes first. A set with an order.
+        #: An ordered set: the connection that is idle longest comes first.
         self._idle: dict[Connection, None] = {}
         self._buffer = memoryview(bytearray(READ_BYTES))
 
     async def request(
         self,
         method: str,
-        url: httpx.URL,
+        target: Target,
         headers: Mapping[str, str],
         content: bytes = b"",
         *,
@@ -61,18 +60,17 @@ class GuardedClient:
         read_s: float,
     ) -> Connection:
         """Return the connection when the head of the response has arrived. The caller must release it."""
-        lines = [f"{method} {url.raw_path.decode('ascii')} HTTP/1.1", f"Host: {url.netloc.decode('ascii')}"]
+        lines = [f"{method} {target.path} HTTP/1.1", f"Host: {target.authority}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if content:
             lines.append(f"Content-Length: {len(content)}")
-        if any("\r" in line or "\n" in line for line in lines):
+        head = "\r\n".join([*lines, "", ""])
+        if head.count("\r") + head.count("\n") != 2 * len(lines) + 2:
             raise httpx.LocalProtocolError("A header of the request contains a line break.")
-        data = "\r\n".join([*lines, "", ""]).encode() + content
-        key = (url.scheme, url.raw_host.decode("ascii"), url.port or _DEFAULT_PORTS[url.scheme])
         while True:
-            connection = self._take_idle(key) or await self._connect(key, connect_s)
+            connection = self._take_idle(target) or await self._connect(target, connect_s)
             try:
-                await connection.request(data, read_s)
+                await connection.request(head.encode() + content, read_s)
             except httpx.ReadError:
                 # The host closed a kept-alive connection before it read the request. A new connection is never stale.
                 if not connection.is_stale:
@@ -82,74 +80,63 @@ class GuardedClient:
 
     def release(self, connection: Connection) -> None:
         """Keep the connection if it can be reused."""
+        connection.drop_body()
         if connection.is_reusable:
             self._idle[connection] = None
             self._close_surplus()
         else:
             connection.close()
 
-    def host_category(self, host: str) -> HostCategory:
-        """The category of a host at its last connection."""
-        return self._resolver.categories.get(host)
-
     async def aclose(self) -> None:
         self._max_idle = 0
         self._close_surplus()
-        self._resolver.close()
+        self.resolver.close()
         # The sockets close in the next iteration of the event loop.
         await asyncio.sleep(0)
 
-    def _take_idle(self, key: tuple[str, str, int]) -> Connection | None:
+    def _take_idle(self, target: Target) -> Connection | None:
         """Return the connection that was used last: the host is least likely to have closed it."""
         self._close_surplus()
-        connection = next((connection for connection in reversed(self._idle) if connection.key == key), None)
+        connection = next((idle for idle in reversed(self._idle) if idle.origin == target[:3]), None)
         if connection is not None:
             del self._idle[connection]
         return connection
 
     def _close_surplus(self) -> None:
         """Close idle connections that are too many or too old."""
+        oldest_at = asyncio.get_running_loop().time() - KEEPALIVE_S
         while self._idle:
-            oldest = next(iter(self._idle))
-            age_s = asyncio.get_running_loop().time() - oldest.received_at
-            if len(self._idle) <= self._max_idle and age_s <= KEEPALIVE_S:
+            connection = next(iter(self._idle))
+            if len(self._idle) <= self._max_idle and connection.received_at >= oldest_at:
                 return
-            oldest.close()
+            connection.close()
 
-    def _forget(self, connection: Connection) -> None:
-        self._idle.pop(connection, None)
-
-    async def _connect(self, key: tuple[str, str, int], connect_s: float) -> Connection:
-        scheme, host, port = key
+    async def _connect(self, target: Target, connect_s: float) -> Connection:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + connect_s
         try:
             async with asyncio.timeout_at(deadline):
-                ips = await self._resolver.resolve(host, port)
+                ips = (await self.resolver.resolve(target.host, target.port))[:MAX_IPS_TRIED]
         except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"The name {host} was not resolved in time.") from error
-        tls = (self._tls, host) if scheme == "https" else (None, None)
-        ips = ips[:MAX_IPS_TRIED]
-        failure: httpx.TransportError | None = None
-        for tried, ip in enumerate(ips):
-            share_s = (deadline - loop.time()) / (len(ips) - tried)
+            raise httpx.ConnectTimeout(f"The name {target.host} was not resolved in time.") from error
+        is_tls = target.scheme == "https"
+        for tried, ip in enumerate(ips, 1):
+            share_s = (deadline - loop.time()) / (len(ips) - tried + 1)
             try:
                 async with asyncio.timeout(share_s):
                     _, connection = await loop.create_connection(
-                        lambda: Connection(key, self._buffer, self._forget),
+                        lambda: Connection(target[:3], self._buffer, self._idle),
                         ip,
-                        port,
-                        ssl=tls[0],
-                        server_hostname=tls[1],
+                        target.port,
+                        ssl=self._ssl_context if is_tls else None,
+                        server_hostname=target.host if is_tls else None,
                     )
                 return connection
             except ssl.SSLCertVerificationError as error:
                 raise CertificateRejected(error.verify_message) from error
-            except TimeoutError as error:
-                failure = httpx.ConnectTimeout(f"{host} did not accept the connection in time.")
-                failure.__cause__ = error
             except OSError as error:
-                failure = httpx.ConnectError(f"{host} did not accept the connection.")
-                failure.__cause__ = error
-        assert failure is not None
-        raise failure
+                # TimeoutError too is an OSError.
+                if tried == len(ips):
+                    kind = httpx.ConnectTimeout if isinstance(error, TimeoutError) else httpx.ConnectError
+                    raise kind(f"{target.host} did not accept the connection.") from error
+        raise AssertionError("The resolver returned no IP address.")

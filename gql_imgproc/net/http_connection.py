@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -16,30 +15,33 @@ from gql_imgproc.net.fetch_errors import BodyTooLarge
 #: Bytes that may arrive without a byte of the body: the head with its interim responses, trailers, or the extension of
 #: a chunk. Normal servers send less than a tenth of it. Checked after each read.
 MAX_HEAD_BYTES = 64 * 1024
-_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_END_OF_HEAD = re.compile(rb"\n\r?\n|\Z")
 #: A line without a valid name, which browsers skip. A line that begins with a space continues the previous one.
 _MALFORMED_LINE = re.compile(rb"(?<=\n)(?![!#$%&'*+.^_`|~0-9A-Za-z-]+:|[ \t\r\n])[^\n]*\n")
 
 
 class Connection(asyncio.BufferedProtocol):
-    """`key` is that of the pool. `buffer` can be shared: the data of a read is parsed before the next read."""
+    """Also the response to its last request. `buffer` can be shared, since the data of each read is parsed at once."""
 
-    def __init__(self, key: tuple[str, str, int], buffer: memoryview, on_close: Callable[[Connection], object]) -> None:
-        self.key = key
+    def __init__(
+        self, origin: tuple[str, str, int], buffer: memoryview, idle_connections: dict[Connection, None]
+    ) -> None:
+        self.origin = origin
         #: The response is complete, and another request can follow.
         self.is_reusable = False
-        #: The connection was kept alive, and the host has sent nothing since.
+        #: The connection was reused, and the host has sent nothing since.
         self.is_stale = False
         self._buffer = buffer
-        self._on_close = on_close
+        self._idle_connections = idle_connections
         self._loop = asyncio.get_running_loop()
-        self._parser = self._create_parser()
         self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._progress = asyncio.Event()
+        #: Runs on between requests: restarting it for each one costs CPU.
         self._timer: asyncio.TimerHandle | None = None
-        self._begin_response(0)
+        self._parser = self._create_parser()
+        self._reset(0)
 
-    def _begin_response(self, read_s: float) -> None:
+    def _reset(self, read_s: float) -> None:
         self.status = 0
         #: Names are in lower case.
         self.headers: dict[str, str] = {}
@@ -56,8 +58,9 @@ class Connection(asyncio.BufferedProtocol):
     async def request(self, data: bytes, read_s: float) -> None:
         """Send a request and wait for the head of its response. `read_s` limits each wait for data."""
         self.is_stale, self.is_reusable = self.is_reusable, False
-        self._begin_response(read_s)
-        self._timer = self._loop.call_later(read_s, self._check_silence)
+        self._reset(read_s)
+        if self._timer is None:
+            self._timer = self._loop.call_later(read_s, self._check_silence)
         self._transport.write(data)
         try:
             while not self.status:
@@ -79,12 +82,33 @@ class Connection(asyncio.BufferedProtocol):
     def close(self, error: Exception | None = None) -> None:
         self._error = self._error or error or httpx.ReadError("The connection was closed.")
         self.is_reusable = False
+        self._idle_connections.pop(self, None)
         # Not `close`, which waits for the other side's TLS shutdown.
         self._transport.abort()
-        self._on_close(self)
-        self._end_wait()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._progress.set()
 
-    # The event loop's callbacks.
+    def drop_body(self) -> None:
+        """Free the memory of a body that nobody reads."""
+        self._body = b""
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._progress.clear()
+        await self._progress.wait()
+
+    def _check_silence(self) -> None:
+        left_s = self.received_at + self._read_s - self._loop.time()
+        if self._is_complete:
+            self._timer = None
+        elif left_s <= 0:
+            self.close(httpx.ReadTimeout("The host sent no data."))
+        else:
+            self._timer = self._loop.call_later(left_s, self._check_silence)
+
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Cast without a check: uvloop's transports are not subclasses of asyncio's.
@@ -106,13 +130,12 @@ class Connection(asyncio.BufferedProtocol):
             self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.close(httpx.RemoteProtocolError(str(error)))
-        else:
-            if self._bytes_without_body > MAX_HEAD_BYTES:
-                self.close(httpx.RemoteProtocolError("The head of the response is too long."))
-        end = self._last_chunk[-16:]
-        if self._is_complete and end and data[-len(end) :] != end and "transfer-encoding" not in self.headers:
-            self.is_reusable = False
-        self._last_chunk = b""
+        if self._bytes_without_body > MAX_HEAD_BYTES:
+            self.close(httpx.RemoteProtocolError("The head of the response is too long."))
+        end, self._last_chunk = self._last_chunk[-16:], b""
+        # The parser ignores line breaks after a response.
+        if self._is_complete and "content-length" in self.headers and end and data[-len(end) :] != end:
+            self.close()
 
     def eof_received(self) -> None:
         self.connection_lost(None)
@@ -122,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
             self._is_complete = True
         self.close(httpx.ReadError(str(exc or "The host closed the connection.")))
 
-    # The parser's callbacks.
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         if self._is_complete:
@@ -130,20 +153,22 @@ class Connection(asyncio.BufferedProtocol):
         self.headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # Not the trailers.
         if not self.status:
-            # As httpx decodes them: usually ASCII; `Location` of some hosts is UTF-8.
-            key, text = name.decode("ascii").lower(), _decode(value).strip()
+            try:
+                text = value.decode().strip()
+            except UnicodeDecodeError:
+                text = value.decode("latin-1").strip()
+            key = name.decode("ascii").lower()
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 100 or status == 101:
-            raise ValueError("unexpected status")
-        if self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
-            raise ValueError("unknown transfer encoding")
+        if status < 100 or status == 101 or self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise ValueError("unsupported status or transfer encoding")
         if status >= 200:
             self.status = status
-            self._wake()
+            self._progress.set()
 
     def on_body(self, chunk: bytes) -> None:
         self._bytes_without_body = 0
@@ -164,13 +189,11 @@ class Connection(asyncio.BufferedProtocol):
         if self.status:
             self._is_complete = True
             self.is_reusable = self._parser.should_keep_alive()
-            self._end_wait()
-
-    # Parts of the above.
+            self._progress.set()
 
     def _create_parser(self) -> httptools.HttpResponseParser:
         parser = httptools.HttpResponseParser(self)
-        # As browsers do. Ambiguous responses cannot harm others, since no other client shares the connection.
+        # Like browsers. An ambiguous response cannot harm others, since no other client shares the connection.
         parser.set_dangerous_leniencies(
             lenient_headers=True,
             lenient_chunked_length=True,
@@ -185,44 +208,11 @@ class Connection(asyncio.BufferedProtocol):
         except httptools.HttpParserError:
             received = self._head + data
             end = _END_OF_HEAD.search(received)
-            head = received[: end.end()] if end is not None else received
-            valid = _MALFORMED_LINE.sub(b"", head)
-            if self.status or valid == head:
+            assert end is not None
+            head = _MALFORMED_LINE.sub(b"", received[: end.end()])
+            if self.status or len(head) == end.end():
                 raise
             self._parser = self._create_parser()
-            self._parser.feed_data(valid + received[len(head) :])
+            self._parser.feed_data(head + received[end.end() :])
         if not self.status:
             self._head += data
-
-    def _check_silence(self) -> None:
-        left_s = self.received_at + self._read_s - self._loop.time()
-        if left_s <= 0:
-            self.close(httpx.ReadTimeout("The host sent no data."))
-        else:
-            self._timer = self._loop.call_later(left_s, self._check_silence)
-
-    async def _wait(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _end_wait(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._wake()
-
-
-def _decode(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

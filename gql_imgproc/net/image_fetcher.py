@@ -29,6 +29,7 @@ from gql_imgproc.net.host_categories import HostCategory
 from gql_imgproc.net.http_client import GuardedClient
 from gql_imgproc.net.http_connection import Connection
 from gql_imgproc.net.retry_after import parse_retry_after_s
+from gql_imgproc.net.target import Target, parse_target
 
 #: Limits for reading an error response to its end, in bytes and seconds. Up to here, that costs less than a new
 #: connection.
@@ -111,27 +112,27 @@ class ImageFetcher:
     async def _follow_redirects(self, client: GuardedClient, url: str, hosts: list[str]) -> bytes:
         """Return the bytes at the end of the redirects. Appends each requested host to `hosts`."""
         loop = asyncio.get_running_loop()
-        visited: list[str] = []
+        visited: list[Target] = []
         left_s = self._limits.total_s
         while True:
             target = self._parse_url(url, is_redirect=bool(visited))
-            host = target.raw_host.decode("ascii")
+            host = target.host
             hosts.append(host)
-            if str(target) in visited:
+            if target in visited:
                 raise FetchError(FetchErrorKind.TOO_MANY_REDIRECTS, f"{host} redirects in a loop.")
             if len(visited) > self._limits.max_redirects:
                 raise FetchError(
                     FetchErrorKind.TOO_MANY_REDIRECTS,
                     f"The URL redirects more than {self._limits.max_redirects} times. Use the URL of the image itself.",
                 )
-            visited.append(str(target))
+            visited.append(target)
             started_at: float | None = None
             try:
                 # The limit is per host and port: another port is another server.
-                async with self._limiter.acquire(f"{host}:{target.port or target.scheme}"):
+                async with self._limiter.acquire(f"{host}:{target.port}"):
                     started_at = loop.time()
                     async with asyncio.timeout(left_s):
-                        answer = await self._request(client, target, host)
+                        answer = await self._request(client, url, target)
             except TimeoutError as error:
                 raise self._timeout_error(host, has_started=started_at is not None) from error
             if isinstance(answer, bytes):
@@ -156,31 +157,31 @@ class ImageFetcher:
             )
         return self._client
 
-    def _parse_url(self, url: str, *, is_redirect: bool) -> httpx.URL:
+    def _parse_url(self, url: str, *, is_redirect: bool) -> Target:
         problem = check_url(url, self._policy)
         if problem is None:
             try:
-                return httpx.URL(url)
+                return parse_target(url)
             except (httpx.InvalidURL, UnicodeError):
                 problem = UrlProblem(UrlProblemCode.INVALID, "The URL is invalid. Check its spelling.")
         message = f"The URL redirects to another URL. {problem.message}" if is_redirect else problem.message
         is_forbidden = problem.code is UrlProblemCode.FORBIDDEN
         raise FetchError(FetchErrorKind.HOST_FORBIDDEN if is_forbidden else FetchErrorKind.URL_INVALID, message)
 
-    async def _request(self, client: GuardedClient, url: httpx.URL, host: str) -> bytes | _Redirect:
+    async def _request(self, client: GuardedClient, url: str, target: Target) -> bytes | _Redirect:
         limits = self._limits
         try:
             response = await client.request(
-                "GET", url, _HEADERS, connect_s=limits.connect_s, read_s=limits.first_byte_s
+                "GET", target, _HEADERS, connect_s=limits.connect_s, read_s=limits.first_byte_s
             )
             try:
-                return await self._read_response(url, host, response)
+                return await self._read_response(url, target.host, response)
             finally:
                 client.release(response)
         except httpx.TransportError as error:
-            raise self._to_fetch_error(error, host) from error
+            raise self._to_fetch_error(error, target.host) from error
 
-    async def _read_response(self, url: httpx.URL, host: str, response: Connection) -> bytes | _Redirect:
+    async def _read_response(self, url: str, host: str, response: Connection) -> bytes | _Redirect:
         status = response.status
         if 200 <= status < 300:
             return await self._read_body(host, response)
@@ -256,20 +257,20 @@ class ImageFetcher:
                 )
 
 
-def _join(url: httpx.URL, location: str) -> str:
+def _join(url: str, location: str) -> str:
     """Return the URL of a redirect. An absolute URL stays as the host wrote it, to be checked like any other."""
     # Spaces are common in this header, and browsers encode them.
     target = location.partition("#")[0].replace(" ", "%20")
     if target.startswith("//"):
-        return f"{url.scheme}:{target}"
+        return f"{url.partition(':')[0]}:{target}"
     if _SCHEME.match(target) is not None:
         return target
     try:
-        return str(url.join(target))
+        return str(httpx.URL(url).join(target))
     except (httpx.InvalidURL, UnicodeError):
         return target
 
 
 def _category(client: GuardedClient, hosts: list[str]) -> HostCategory:
     """The category of the host that was requested last."""
-    return client.host_category(hosts[-1]) if hosts else HostCategory.UNKNOWN
+    return client.resolver.categories.get(hosts[-1]) if hosts else HostCategory.UNKNOWN

@@ -19,6 +19,7 @@ from gql_imgproc.net.checked_resolver import Resolve
 from gql_imgproc.net.fetch_errors import CertificateRejected, ForbiddenAddress, HostNotFound
 from gql_imgproc.net.http_client import GuardedClient
 from gql_imgproc.net.retry_after import parse_retry_after_s
+from gql_imgproc.net.target import parse_target
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ async def post(
         async with asyncio.timeout(timeout_s):
             response = await client.request(
                 "POST",
-                httpx.URL(url),
+                parse_target(url),
                 {**_HEADERS, **headers},
                 payload.encode(),
                 connect_s=timeout_s,

@@ -11,13 +11,13 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
-import httpx
 import pytest
 
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.net import checked_resolver, http_client
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.fetch_errors import ForbiddenAddress
+from gql_imgproc.net.target import parse_target
 from tests.support.image_host import (
     CLOSED,
     IMAGE,
@@ -81,7 +81,7 @@ async def test_client_checks_every_connection_itself(policy: NetworkPolicy) -> N
 
     async with serve(send_image) as host:
         with pytest.raises(ForbiddenAddress):
-            await client.request("GET", httpx.URL(host.url()), {}, connect_s=2, read_s=2)
+            await client.request("GET", parse_target(host.url()), {}, connect_s=2, read_s=2)
         await client.aclose()
 
     assert host.connections == 0
