@@ -48,7 +48,8 @@ class Connection(asyncio.BufferedProtocol):
         #: Loop time of the last data.
         self.received_at = self._loop.time()
         self._read_s = read_s
-        self._head = b""
+        #: The head as far as it has arrived; None after malformed lines were removed once.
+        self._head: bytearray | None = bytearray()
         self._body: bytes | bytearray = b""
         self._last_chunk = b""
         self._max_body_bytes = sys.maxsize
@@ -159,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
                 text = value.decode().strip()
             except UnicodeDecodeError:
                 text = value.decode("latin-1").strip()
-            key = name.decode("ascii").lower()
+            key = name.decode("ascii").strip().lower()
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
@@ -206,13 +207,13 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            received = self._head + data
+            # Once per response: parsing again after every read would take too long.
+            if self._head is None or self.status:
+                raise
+            received, self._head = self._head + data, None
             end = _END_OF_HEAD.search(received)
             assert end is not None
-            head = _MALFORMED_LINE.sub(b"", received[: end.end()])
-            if self.status or len(head) == end.end():
-                raise
             self._parser = self._create_parser()
-            self._parser.feed_data(head + received[end.end() :])
-        if not self.status:
+            self._parser.feed_data(_MALFORMED_LINE.sub(b"", received[: end.end()]) + received[end.end() :])
+        if self._head is not None and not self.status:
             self._head += data

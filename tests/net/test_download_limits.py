@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from dataclasses import replace
 
@@ -117,6 +118,37 @@ async def test_cancelled_download_releases_its_connection_and_its_limits() -> No
         assert await fetcher.fetch(host.url()) == IMAGE
         assert fetcher._client is not None
         assert len(fetcher._client._idle) == 1
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_cancelled_download_leaves_no_task_and_no_socket(
+    tls_server: ssl.SSLContext, tls_trusting: ssl.SSLContext, scheme: str, sent: bytes
+) -> None:
+    # Given a download from a host that has sent a part of its response.
+    before = asyncio.all_tasks()
+    waiting = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(sent)
+        waiting.set()
+
+    async with (
+        serve(script, tls=tls_server if scheme == "https" else None) as host,
+        open_fetcher(resolve=resolve_to("127.0.0.1"), ssl_context=tls_trusting) as fetcher,
+    ):
+        download = asyncio.create_task(fetcher.fetch(host.url("/", "images.test", scheme)))
+        await waiting.wait()
+        await asyncio.sleep(0.02)
+
+        # When it is cancelled.
+        download.cancel()
+        await asyncio.gather(download, return_exceptions=True)
+        await asyncio.sleep(0.02)
+
+        # Then nothing remains.
+        assert (host.connections, host.open) == (1, 0)
+        assert asyncio.all_tasks() == before
 
 
 async def test_surplus_and_old_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

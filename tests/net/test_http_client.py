@@ -11,6 +11,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gql_imgproc.errors import ImageErrorCode
@@ -82,6 +83,17 @@ async def test_client_checks_every_connection_itself(policy: NetworkPolicy) -> N
     async with serve(send_image) as host:
         with pytest.raises(ForbiddenAddress):
             await client.request("GET", parse_target(host.url()), {}, connect_s=2, read_s=2)
+        await client.aclose()
+
+    assert host.connections == 0
+
+
+async def test_line_break_in_a_header_sends_nothing() -> None:
+    client = http_client.GuardedClient(LOOPBACK, max_idle=1)
+
+    async with serve(send_image) as host:
+        with pytest.raises(httpx.LocalProtocolError):
+            await client.request("GET", parse_target(host.url()), {"x": "y\r\nz: 1"}, connect_s=2, read_s=2)
         await client.aclose()
 
     assert host.connections == 0

@@ -47,6 +47,37 @@ async def test_image_is_downloaded_with_any_framing(script: Script) -> None:
     assert await fetch(script) == IMAGE
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"no colon", b": no name", b"Two words: x", b"Name : x", "Größe: 1".encode(), b"X: \x01", b" X: x", b"X:\n y"],
+)
+async def test_malformed_header_line_is_skipped(line: bytes) -> None:
+    async def script(exchange: Exchange) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: image/gif\r\n%s\r\nContent-Length: 20\r\n\r\n" % line
+        await exchange.send(head, b"GIF89a\r\nno colon\r\n\r\n")
+
+    async with serve(script) as host, open_fetcher() as fetcher:
+        images = [await fetcher.fetch(host.url()) for _ in range(3)]
+
+    assert images == [b"GIF89a\r\nno colon\r\n\r\n"] * 3
+
+
+async def test_malformed_header_line_is_skipped_in_a_head_that_arrives_in_parts() -> None:
+    async def script(exchange: Exchange) -> None:
+        for part in (b"HTTP/1.1 200 OK\r\nX: ", b"y\r\nno colon\r\nContent-Le", b"ngth: 3\r\n", b"\r\nGIF"):
+            await exchange.send(part)
+            await asyncio.sleep(0.02)
+
+    assert await fetch(script) == b"GIF"
+
+
+async def test_bare_line_feeds_end_header_lines() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\nContent-Length: 3\n\nGIF")
+
+    assert await fetch(script) == b"GIF"
+
+
 def test_image_is_downloaded_under_uvloop() -> None:
     uvloop = pytest.importorskip("uvloop")
 
