@@ -1,7 +1,7 @@
 """An HTTP client for untrusted URLs. It connects only to IP addresses that were checked.
 
-It has no proxies, redirects or cookies. A name is resolved once per connection, and the connection goes to a checked IP
-address, so DNS rebinding has no effect. TLS still verifies the host name.
+It has no proxies, redirects or cookies. A name is resolved once per connection, and the connection goes to a checked
+IP address, so DNS rebinding has no effect. TLS still verifies the host name.
 """
 
 from __future__ import annotations
