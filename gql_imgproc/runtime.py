@@ -60,7 +60,6 @@ class Runtime:
         self.publisher = Publisher(settings.redis_url)
         self.hub = Hub(settings.redis_url)
         self.rate_limiter = RateLimiter(settings.redis_url)
-        self.host_budgets = HostBudgets(settings.redis_url, per_host=settings.fetch_per_host)
         self.storage = open_storage(settings)
         self.fetcher = ImageFetcher(
             self.policy,
@@ -72,6 +71,9 @@ class Runtime:
                 concurrency=settings.images_in_flight,
                 per_host=min(settings.fetch_per_host, settings.images_in_flight),
             ),
+        )
+        self.host_budgets = HostBudgets(
+            settings.redis_url, per_host=settings.fetch_per_host, host_category=self.fetcher.host_category
         )
         self.cpu = CpuPool(cpu_slots, settings.megapixels_in_flight)
         self.fetched_bytes = MemoryBudget(settings.fetched_bytes_in_flight)

@@ -194,6 +194,7 @@ local function grant(host, ask)
   end
   return {granted = granted, first = first, step = step, wait = wait, pause = math.max(0, host.resume_at - now),
     unserved = host.unserved_at and now - host.unserved_at or 0, served = host.served_at ~= nil, rate = host.rate,
+    failing = host.failures >= MAX_FAILURES,
     processes = processes + 1, event = host.event}
 end
 

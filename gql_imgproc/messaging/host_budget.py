@@ -75,6 +75,8 @@ class HostGrant:
     unserved_s: float
     #: The host has served a request, in the memory of Redis or of this process.
     is_known: bool
+    #: The last requests got no connection or no answer. False: they were refused, or Redis is unavailable.
+    is_failing: bool = False
 
 
 @dataclass(slots=True)
@@ -278,7 +280,8 @@ class HostBudgets:
 
     def _grant(self, host: _Host, reply: dict[str, Any]) -> HostGrant:
         starts = tuple(reply["first"] + n * reply["step"] for n in range(reply["granted"]))
-        return HostGrant(starts, reply["wait"], reply["pause"] > 0, reply["unserved"], host.is_known)
+        is_paused = reply["pause"] > 0
+        return HostGrant(starts, reply["wait"], is_paused, reply["unserved"], host.is_known, reply["failing"])
 
     def _grant_locally(self, host: _Host, wanted: int, now: float) -> HostGrant:
         pause_s = max(0.0, host.resume_at - now)

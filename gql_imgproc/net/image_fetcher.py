@@ -109,6 +109,10 @@ class ImageFetcher:
             DOWNLOADS.labels(_category(client, hosts).value, result).inc()
         return data
 
+    def host_category(self, name: str) -> HostCategory:
+        """The category of a host name that was resolved a while ago."""
+        return HostCategory.UNKNOWN if self._client is None else self._client.resolver.categories.get(name)
+
     async def _follow_redirects(self, client: GuardedClient, url: str, hosts: list[str]) -> bytes:
         """Return the bytes at the end of the redirects. Appends each requested host to `hosts`."""
         loop = asyncio.get_running_loop()

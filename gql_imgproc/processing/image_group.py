@@ -50,8 +50,9 @@ class ImageGroup:
         self.is_open = not first.is_suspect
         self.has_begun = False
         self.is_storing = False
-        #: Whether the host answered.
+        #: Whether the host answered, and why it did not.
         self.is_served = False
+        self.failure: ImageError | None = None
 
     async def process(self) -> None:
         self.has_begun = True
@@ -125,6 +126,7 @@ class ImageGroup:
             retry_after_s=retry_after_s,
         )
         self.is_served = answer is HostAnswer.SERVED
+        self.failure = error if answer is HostAnswer.FAILED else None
         if is_refusal:
             assert error is not None
             raise _Refused(error.code, error.message, http_status=error.http_status, retry_after_s=retry_after_s)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 #: How long a result waits for others, in seconds, and how many are recorded in one transaction.
 MAX_WAIT_SECONDS, MAX_RESULTS = 0.05, 64
-#: Minimum time between two transactions of a busy process, in seconds. Nobody is told of progress more often.
+#: Minimum time between two transactions of a busy process, in seconds. Progress is not reported more often.
 MIN_INTERVAL_SECONDS = 0.2
 #: Pause after a transaction that failed, in seconds.
 ERROR_PAUSE_SECONDS = 1.0

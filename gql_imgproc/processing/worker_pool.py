@@ -18,9 +18,11 @@ from uuid import UUID
 
 import redis
 
-from gql_imgproc.errors import DatabaseUnavailable
+from gql_imgproc.errors import DatabaseUnavailable, ImageError
 from gql_imgproc.messaging.host_budget import RENEW_S, HostGrant
 from gql_imgproc.metrics import IMAGES_CLAIMED
+from gql_imgproc.net.host_answers import host_overloaded
+from gql_imgproc.processing.image import failed_result
 from gql_imgproc.processing.image_group import ImageGroup
 from gql_imgproc.processing.recorder import Recorder
 from gql_imgproc.requests.notify import publish
@@ -28,7 +30,7 @@ from gql_imgproc.requests.repository import claims, lane_choice, lanes
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.lane_choice import HostFilter
 from gql_imgproc.requests.repository.lanes import Lane
-from gql_imgproc.requests.repository.results import ReturnedImage, ReturnReason
+from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ UNKNOWN_SHARE = 0.5
 HOST_SHARE = 0.75
 #: Hosts that a process remembers.
 MAX_HOSTS = 10_000
+#: Minimum time without an answer after which the images of a host fail without being asked for, in seconds.
+MIN_PATIENCE_SECONDS = 30.0
 #: How long a stop waits for images that are being stored, and then for the database, in seconds.
 STOP_SECONDS = 5.0
 
@@ -76,6 +80,8 @@ class WorkerPool:
         #: Hosts that granted fewer downloads than asked for, and until when they are not asked.
         self._blocked: dict[str, float] = {}
         self._known_hosts: dict[str, None] = {}
+        #: Why hosts did not answer the last time.
+        self._failures: dict[str, ImageError] = {}
 
     async def use_permit(self) -> None:
         """Claims images for a minute, or until nothing is due; then passes the permit on if work is left."""
@@ -187,7 +193,8 @@ class WorkerPool:
             await self._runtime.db.write(lanes.wake_due_lanes)
             self._tenants_until = 0.0
         if self._has_more:
-            await self._invite()
+            # A Redis that hangs must not keep this process from working.
+            self._runtime.background.start(("invite",), self._invite)
 
     async def _claim(self) -> bool:
         """Claims images for the free places. False when no lane is ready whose host may be asked now."""
@@ -200,14 +207,19 @@ class WorkerPool:
         starts = {host: deque(grant.starts_s) for host, grant in grants.items()}
         try:
             granted = _share_out(wanted, {host: len(times) for host, times in starts.items()})
-            paused = {lane.id: grants[lane.host].wait_s for lane in wanted if grants[lane.host].is_paused}
+            paused = {lane: grants[lane.host].wait_s for lane in wanted if grants[lane.host].is_paused}
             if not granted and not paused:
                 return False
-            claim = await runtime.db.write(claims.claim_images, granted, paused, runtime.settings.lease_seconds)
+            hopeless = self._hopeless_lanes(paused, grants)
+            lease_s = runtime.settings.lease_seconds
+            claim = await runtime.db.write(claims.claim_images, granted, paused, lease_s, hopeless)
+            given_up = [image for image in claim.images if grants[image.host].is_paused]
+            self._give_up(given_up)
+            images = [image for image in claim.images if image not in given_up]
             if granted:
                 # More work than places: another process may take part. A lane may have fewer images than wanted.
-                self._has_more = sum(wanted.values()) >= free and len(claim.images) >= sum(granted.values())
-            self._start(claim.images, starts, grants)
+                self._has_more = sum(wanted.values()) >= free and len(images) >= sum(granted.values())
+            self._start(images, starts, grants)
         finally:
             for host, unused in starts.items():
                 if unused:
@@ -261,6 +273,26 @@ class WorkerPool:
                 self._blocked[host] = time.monotonic() + max(MIN_BLOCK_SECONDS, grant.wait_s)
         return grants
 
+    def _hopeless_lanes(self, paused: Iterable[Lane], grants: Mapping[str, HostGrant]) -> dict[Lane, float]:
+        """Lanes whose hosts have served nothing for too long, and how long that is, in seconds."""
+        settings = self._runtime.settings
+        lanes_s = {}
+        for lane in paused:
+            grant = grants[lane.host]
+            # An image that had been asked for all the time would have used up its attempts.
+            attempts_s = max(MIN_PATIENCE_SECONDS, sum(settings.retry_delays))
+            patience_s = attempts_s if grant.is_failing else settings.host_patience_seconds
+            if grant.unserved_s >= patience_s:
+                lanes_s[lane] = patience_s
+        return lanes_s
+
+    def _give_up(self, images: Iterable[ClaimedImage]) -> None:
+        """Fails images without a download, since their host serves nobody."""
+        for image in images:
+            self._claimed[image.id] = image
+            error = self._failures.get(image.host) or host_overloaded(image.host)
+            self._recorder.add(FinishedImage(image, failed_result(error)))
+
     def _start(
         self, images: Iterable[ClaimedImage], starts: Mapping[str, deque[float]], grants: Mapping[str, HostGrant]
     ) -> None:
@@ -285,7 +317,12 @@ class WorkerPool:
         del self._tasks[group]
         if self._groups.get(key) is group:
             del self._groups[key]
+        if group.failure is not None:
+            self._failures[group.host] = group.failure
+            if len(self._failures) > MAX_HOSTS:
+                del self._failures[next(iter(self._failures))]
         if group.is_served:
+            self._failures.pop(group.host, None)
             self._known_hosts.pop(group.host, None)
             self._known_hosts[group.host] = None
             if len(self._known_hosts) > MAX_HOSTS:

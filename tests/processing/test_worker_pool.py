@@ -20,6 +20,7 @@ from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable, ImageErrorCode
 from gql_imgproc.imaging.compress import compress
 from gql_imgproc.messaging.host_budget import HostBudgets
+from gql_imgproc.net.fetch_errors import FetchError, FetchErrorKind
 from gql_imgproc.net.host_answers import HostAnswer
 from gql_imgproc.processing import image as image_service
 from gql_imgproc.processing import recorder as recorder_module
@@ -528,3 +529,55 @@ async def test_stop_without_images_in_flight_sends_no_permit(runtime: Runtime, s
     given_request(runtime.db, 1)
     await pool.use_permit()
     assert len(host.started) == 1
+
+
+async def test_images_of_a_dead_host_fail_when_their_attempts_would_be_used_up(
+    runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given 40 images of a host that refuses connections, which has a pause of 5 s after three failures,
+    monkeypatch.setattr(worker_pool, "MIN_PATIENCE_SECONDS", 0.0)
+    asked: list[str] = []
+
+    async def fail(url: str) -> bytes:
+        asked.append(url)
+        raise FetchError(FetchErrorKind.NOT_CONNECTED, "x.example refused the connection.")
+
+    monkeypatch.setattr(runtime.fetcher, "fetch", fail)
+    request_id = given_request(runtime.db, *([1] * 40))
+    pool = given_pool(runtime, settings)
+
+    # when no image has attempts left that wait for each other,
+    await pool.use_permit()
+    await pool.aclose()
+
+    # then all fail with the host's error, and few were asked for.
+    assert get_snapshot(runtime.db, request_id).failed_images == 40
+    assert 3 <= len(asked) <= 8
+    errors = await read_images(runtime, images.c.error_code, images.c.error_message, images.c.error_retryable)
+    assert {tuple(error) for error in errors} == {
+        (ImageErrorCode.UNREACHABLE, "x.example refused the connection.", True)
+    }
+    assert_counters_equal_rows(runtime.db, request_id)
+
+
+async def test_images_of_a_host_that_refuses_everybody_fail_when_patience_ends(
+    runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given 40 images of a host that answers 429 to every request, and no patience,
+    async def refuse(url: str) -> bytes:
+        raise FetchError(FetchErrorKind.STATUS_RETRYABLE, "Too many requests.", http_status=429, retry_after_s=60)
+
+    monkeypatch.setattr(runtime.fetcher, "fetch", refuse)
+    request_id = given_request(runtime.db, *([1] * 40))
+    pool = given_pool(runtime, settings.model_copy(update={"host_patience_seconds": 0.0}))
+
+    # when it works,
+    await pool.use_permit()
+    await pool.aclose()
+
+    # then those that were not asked for fail as well; the refused ones are due after the host's pause.
+    rows = await read_images(runtime, images.c.status, images.c.error_code)
+    failed = [row for row in rows if row.status is ImageStatus.FAILED]
+    assert len(failed) >= 38
+    assert {row.error_code for row in failed} == {ImageErrorCode.HOST_OVERLOADED}
+    assert_counters_equal_rows(runtime.db, request_id)

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Float, Row, bindparam, case, select, tuple_, update
+from sqlalchemy import Connection, Float, Row, bindparam, case, func, select, tuple_, update
 
 from gql_imgproc.database.tables import images, is_claiming, products, requests
-from gql_imgproc.database.types import now, now_plus
+from gql_imgproc.database.types import now, now_plus, seconds_since
 from gql_imgproc.enums import Priority, ProductStatus, RequestStatus
 from gql_imgproc.requests.repository import lanes, transitions
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.snapshot import Snapshot
+
+#: Images of a host without hope that are claimed at once: as many as are recorded in one transaction.
+GIVEN_UP_IMAGES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,26 @@ _CLAIM_REPEATED = update(images).where(images.c.id == _repeated.c.id).values(_LE
 
 
 def claim_images(
-    connection: Connection, wanted: Mapping[Lane, int], paused: Mapping[UUID, float], lease_s: float
+    connection: Connection,
+    wanted: Mapping[Lane, int],
+    paused: Mapping[Lane, float],
+    lease_s: float,
+    hopeless: Mapping[Lane, float] | None = None,
 ) -> Claim:
     """Claims due images of these lanes, at most so many of each; all that have the same URL in a product count as one.
 
-    A lane that has fewer is put to sleep until its next image is due, and a `paused` one for so many seconds.
+    A lane that has fewer is put to sleep until its next image is due, and a `paused` one for so many seconds. Images of
+    a `hopeless` lane are claimed too, so that they fail, once its request has worked for so many seconds.
     """
-    open_requests = _claimable_requests(connection, {lane.request_id for lane in wanted})
+    hopeless = hopeless or {}
+    open_requests = _claimable_requests(connection, {lane.request_id for lane in (*wanted, *hopeless)})
+    given_up = {
+        lane: GIVEN_UP_IMAGES
+        for lane, patience_s in hopeless.items()
+        if lane.request_id in open_requests and open_requests[lane.request_id].seconds >= patience_s
+    }
+    wanted = {**wanted, **given_up}
+    pauses = {lane.id: pause_s for lane, pause_s in paused.items() if lane not in given_up}
     hosts = {lane.id: lane.host for lane in wanted}
     rows: list[Row[*tuple[Any, ...]]] = []
     exhausted: list[UUID] = []
@@ -129,8 +145,8 @@ def claim_images(
     urls = _image_urls(connection, {row.product_id for row in rows})
     rows += _claim_repeated(connection, rows, urls, lease_s)
     _start_products(connection, {row.product_id for row in rows})
-    lanes.sleep_lanes(connection, paused)
-    for id in set(exhausted) - paused.keys():
+    lanes.sleep_lanes(connection, pauses)
+    for id in set(exhausted) - pauses.keys():
         lanes.settle(connection, id)
     for id in closed:
         # Not until somebody wakes it: the request may have been reopened since this transaction read it.
@@ -160,7 +176,12 @@ def _to_claimed(row: Row[*tuple[Any, ...]], url: str, host: str, request: Row[*t
 
 
 _CLAIMABLE = select(
-    requests.c.id, requests.c.options, requests.c.priority, requests.c.status, requests.c.traceparent
+    requests.c.id,
+    requests.c.options,
+    requests.c.priority,
+    requests.c.status,
+    requests.c.traceparent,
+    seconds_since(func.coalesce(requests.c.retried_at, requests.c.created_at)).label("seconds"),
 ).where(requests.c.id.in_(bindparam("requests", expanding=True)), is_claiming)
 
 

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Column, Connection, select, update
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.tables import images, lanes, products
+from gql_imgproc.database.tables import images, lanes, products, requests
+from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import (
     ImageStatus,
     ProductStatus,
@@ -23,6 +24,7 @@ from gql_imgproc.enums import (
 from gql_imgproc.errors import LeaseLost
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import cancel, claims, results, retry, transitions
+from gql_imgproc.requests.repository import lanes as lane_statements
 from gql_imgproc.requests.repository.claims import Claim, ClaimedImage
 from gql_imgproc.requests.repository.results import FinishedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState
@@ -499,3 +501,26 @@ def test_automatic_retries_are_limited_to_temporary_failures(database: Database)
     finish(database, state.id, RequestStatus.COMPLETED_WITH_ERRORS, max_auto_retries=1, retry_after_s=0)
     assert database.read_now(retry.list_due_auto_retries, 10) == []
     assert database.write_now(retry.start_auto_retry, DEFAULT_TENANT, request_id) is None
+
+
+def test_images_of_a_hopeless_lane_are_claimed_once_its_request_has_worked_long_enough(database: Database) -> None:
+    request_id = given_urls(database, ["https://dead.example/1", "https://dead.example/2"])
+    (lane,) = database.read_now(ready_lanes, request_id)
+
+    early = database.write_now(claims.claim_images, {}, {lane: 60.0}, 60, {lane: 3_600.0})
+    is_ready = database.read_now(ready_lanes, request_id) != []
+    database.write_now(lane_statements.wake_lanes, {lane.id: 0.0})
+    late = database.write_now(claims.claim_images, {}, {lane: 60.0}, 60, {lane: 0.0})
+
+    # Until then, the lane sleeps as that of any paused host.
+    assert (early.images, is_ready) == ((), False)
+    assert len(late.images) == 2
+
+
+def test_retry_gives_a_hopeless_lane_another_chance(database: Database) -> None:
+    request_id = given_urls(database, ["https://dead.example/1"])
+    (lane,) = database.read_now(ready_lanes, request_id)
+    long_ago = {"created_at": now_plus(-7_200), "retried_at": now_plus(-10)}
+    database.write_now(lambda connection: connection.execute(update(requests).values(long_ago)))
+
+    assert database.write_now(claims.claim_images, {}, {lane: 60.0}, 60, {lane: 3_600.0}).images == ()

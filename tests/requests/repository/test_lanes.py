@@ -143,7 +143,7 @@ def test_lane_of_a_paused_host_sleeps_until_the_pause_ends(database: Database) -
     database.write_now(lanes.sleep_lanes, {c.id: 5.0})
     before = read_lane(database, request_id, c.host)
 
-    paused = {a.id: 60.0, b.id: 30.0, c.id: 90.0}
+    paused = {a: 60.0, b: 30.0, c: 90.0}
     claim = database.write_now(claims.claim_images, {}, paused, 60)
 
     assert claim.images == ()
@@ -161,7 +161,7 @@ def test_paused_lane_sleeps_until_its_pause_ends_even_if_it_gave_too_little(data
     request_id = given_request(database, 1)
     (lane,) = database.read_now(ready_lanes, request_id)
 
-    claim = database.write_now(claims.claim_images, {lane: 4}, {lane.id: 300.0}, 60)
+    claim = database.write_now(claims.claim_images, {lane: 4}, {lane: 300.0}, 60)
 
     assert len(claim.images) == 1
     assert seconds_from_now(database, read_lane(database, request_id)[1]) > 200
@@ -396,7 +396,7 @@ def test_claims_results_renewals_and_cancellations_never_deadlock(database: Data
             strict.write_now(lanes.wake_due_lanes)
             tenants = strict.read_now(lanes.list_tenants)
             wanted = strict.read_now(lane_choice.choose_lanes, tenants, 24)
-            paused = {lane.id: 0.0 for lane in list(wanted)[:1]}
+            paused = dict.fromkeys(list(wanted)[:1], 0.0)
             held = strict.write_now(claims.claim_images, wanted, paused, 60).images
             held = held[::-1] if reverse else held
             strict.write_now(claims.renew_leases, held, 60)

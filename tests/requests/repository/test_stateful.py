@@ -191,10 +191,10 @@ class Life(RuleBasedStateMachine):
         wanted, request = self.pick(self.choices, which), get_snapshot(self.database, self.id)
         is_open = request.phase in CLAIMING
         due = Counter(row.lane_id for row in self.read(self.images) if row.is_due)
-        paused = {} if pause_s is None else {lane.id: pause_s for lane in list(wanted)[:1]}
+        paused = {} if pause_s is None else dict.fromkeys(list(wanted)[:1], pause_s)
         claim: Claim = self.write(claims.claim_images, wanted, paused, lease_s)
-        for lane_id, seconds in paused.items():
-            self.paused_until[lane_id] = self.now() + timedelta(seconds=seconds)
+        for lane, seconds in paused.items():
+            self.paused_until[lane.id] = self.now() + timedelta(seconds=seconds)
         for lane, count in wanted.items():
             own = [image for image in claim.images if image.lane_id == lane.id]
             # Images that repeat a URL of their product are claimed with it.
