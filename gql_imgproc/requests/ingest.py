@@ -58,7 +58,8 @@ async def _insert_rows(
         if len(chunk) != min(CHUNK_PRODUCTS, end - start):
             raise CsvChanged
         request = await runtime.db.write(insert, lease, chunk)
-        await publish(runtime, request)
+        if time_slice.may_publish() or start + CHUNK_PRODUCTS >= end:
+            await publish(runtime, request)
         if start == first and not is_stopping:
             await permit_work(runtime)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)

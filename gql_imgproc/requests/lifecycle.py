@@ -82,11 +82,11 @@ async def _do_steps(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice
             case RequestPhase.WORKING:
                 request = await runtime.db.write(transitions.start_finishing, lease)
             case RequestPhase.RETRYING:
-                request = await _reopen_chunk(runtime, lease)
+                request = await _reopen_chunk(runtime, lease, time_slice)
             case RequestPhase.STOPPING if request.needs_rows:
                 request = await ingest(runtime, lease, request, time_slice)
             case RequestPhase.STOPPING:
-                request = await _cancel_chunk(runtime, lease)
+                request = await _cancel_chunk(runtime, lease, time_slice)
             case RequestPhase.FINISHING:
                 request = await _finish(runtime, lease, request, may_wait=may_wait)
             case RequestPhase.DELETING:
@@ -96,18 +96,19 @@ async def _do_steps(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice
             return
 
 
-async def _reopen_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:
+async def _reopen_chunk(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice) -> Snapshot:
     request = await runtime.db.write(reopen_chunk, lease)
-    await publish(runtime, request)
+    if time_slice.may_publish() or request.phase is not RequestPhase.RETRYING:
+        await publish(runtime, request)
     await permit_work(runtime)
     # Lets other writers acquire SQLite's lock between chunks.
     await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
 
 
-async def _cancel_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:
+async def _cancel_chunk(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice) -> Snapshot:
     request = await runtime.db.write(cancel_chunk, lease)
-    if request.phase is RequestPhase.STOPPING:
+    if request.phase is RequestPhase.STOPPING and time_slice.may_publish():
         # After the last chunk, the final state follows.
         await publish(runtime, request)
     await asyncio.sleep(CHUNK_PAUSE_SECONDS)

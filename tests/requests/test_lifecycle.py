@@ -13,6 +13,7 @@ import redis
 
 from gql_imgproc.enums import RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
+from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.messaging.queue import ADVANCE, CONTROL_QUEUE, DELIVER, NAMESPACE
 from gql_imgproc.requests import commands, ingest, lifecycle, time_slice
 from gql_imgproc.requests.repository import create, queries, transitions
@@ -196,3 +197,27 @@ async def test_rows_of_a_stopped_upload_are_never_claimable(runtime: Runtime, mo
 
     ended = await read_state(runtime, request_id)
     assert (ended.status, ended.cancelled_images, ended.ingested_products) == (RequestStatus.CANCELLED, 300, 300)
+
+
+async def test_ingestion_and_cancellation_publish_at_most_five_states_per_second(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a request of which one chunk is ingested, and an interval that does not end,
+    monkeypatch.setattr(time_slice, "MIN_PUBLISH_INTERVAL_SECONDS", 600.0)
+    monkeypatch.setattr(ingest, "CHUNK_PRODUCTS", 200)
+    request_id = (await upload(runtime, rows(1_200))).snapshot.id
+    states: list[tuple[int, int]] = []
+
+    def publish(topic: UUID, event: Event) -> None:
+        snapshot = Snapshot.from_json(event.body)
+        states.append((snapshot.ingested_products, snapshot.cancelled_images))
+
+    monkeypatch.setattr(runtime.publisher, "publish", publish)
+
+    # when its other chunks are ingested, and cancelled,
+    await lifecycle.advance(runtime, request_id)
+    await commands.cancel(runtime, ANYBODY, request_id)
+    await lifecycle.advance(runtime, request_id)
+
+    # then the first and the last state of each are published.
+    assert states == [(450, 0), (1_200, 0), (1_200, 500), (1_200, 1_200)]
