@@ -30,6 +30,7 @@ from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import claim_image
 from tests.support.services import ImageHost, jpeg, upload, work_all, work_on_images
+from tests.support.waiting import until
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -309,6 +310,7 @@ async def test_silent_host_holds_up_only_its_own_images(settings: Settings, runt
     # when a process works,
     pool = WorkerPool(runtime)
     working = asyncio.create_task(pool.use_permit())
+    await until(lambda: len(started) == 3)
     while not (await read_state(runtime, request_id)).processed_images:  # noqa: ASYNC110 - no event for it
         await asyncio.sleep(0.01)
 
