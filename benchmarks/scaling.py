@@ -42,8 +42,8 @@ HOSTS = 16
 SLOW_HOST_S = 1.0
 #: How long commands are counted while the service is idle, in seconds.
 IDLE_S = 5.0
-#: Redis commands that are round trips of gql-imgproc; most other commands run inside scripts.
-ROUND_TRIPS = frozenset({"evalsha", "publish", "set", "hscan", "time", "ping"})
+#: Redis commands that are round trips of gql-imgproc; other commands run inside scripts, too.
+ROUND_TRIPS = frozenset({"evalsha", "publish", "blmove", "ping"})
 
 
 @contextmanager

@@ -205,6 +205,7 @@ async def test_ingestion_and_cancellation_publish_at_most_five_states_per_second
     # Given a request of which one chunk is ingested, and an interval that does not end,
     monkeypatch.setattr(time_slice, "MIN_PUBLISH_INTERVAL_SECONDS", 600.0)
     monkeypatch.setattr(ingest, "CHUNK_PRODUCTS", 200)
+    monkeypatch.setattr(commands, "WAIT_SECONDS", 0.0)
     request_id = (await upload(runtime, rows(1_200))).snapshot.id
     states: list[tuple[int, int]] = []
 
