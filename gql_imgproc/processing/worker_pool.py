@@ -73,7 +73,7 @@ class WorkerPool:
         self._renewal: asyncio.Task[None] | None = None
         self._bell = asyncio.Event()
         self._has_permit = self._is_stopping = self._has_more = False
-        #: Whether the permit waits for work: another one tells of some.
+        #: Whether the process has a permit, but no work. Then another permit tells it to look again.
         self.is_waiting = False
         self._tenants: list[UUID] = []
         self._tenants_until = self._watched_at = self._claimed_at = 0.0
@@ -213,9 +213,9 @@ class WorkerPool:
             hopeless = self._hopeless_lanes(paused, grants)
             lease_s = runtime.settings.lease_seconds
             claim = await runtime.db.write(claims.claim_images, granted, paused, lease_s, hopeless)
-            given_up = [image for image in claim.images if grants[image.host].is_paused]
-            self._give_up(given_up)
-            images = [image for image in claim.images if image not in given_up]
+            # Images of a paused host are claimed only to fail.
+            self._give_up(image for image in claim.images if grants[image.host].is_paused)
+            images = [image for image in claim.images if not grants[image.host].is_paused]
             if granted:
                 # More work than places: another process may take part. A lane may have fewer images than wanted.
                 self._has_more = sum(wanted.values()) >= free and len(images) >= sum(granted.values())
@@ -243,7 +243,7 @@ class WorkerPool:
         self._blocked = {host: until for host, until in self._blocked.items() if until > now}
         unknown = sum(group.host not in self._known_hosts for group in self._tasks)
         full = (host for host, count in self._in_flight().items() if count >= self._places_per_host)
-        # Copies: the choice runs on a thread, and must see every lane in the same light.
+        # Copies, which do not change while the choice runs on a thread.
         return HostFilter(
             blocked=frozenset((*self._blocked, *full)),
             known=frozenset(self._known_hosts),
@@ -358,7 +358,7 @@ class WorkerPool:
         try:
             await self._runtime.run_blocking(self._runtime.queue.process_images)
         except redis.RedisError:
-            # Whoever cannot pass the permit on keeps it.
+            # Nobody else has it: this process continues to claim.
             return False
         return True
 
