@@ -19,10 +19,10 @@ import redis
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.embedded_redis import find_server
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.netns import Host, Network
 from tests.acceptance.netns_hosts import host as image_host
+from tests.support.free_port import free_port
 from tests.support.s3_server import S3, moto
 
 #: Generous timeout for operations that normally take a moment, in seconds: other tests may use the cores.
@@ -95,7 +95,7 @@ def postgresql(ip: str, folder: Path) -> Iterator[tuple[Server, str]]:
     created.ensure_pgdata_inited()
     with (created.pgdata / "pg_hba.conf").open("a") as file:
         file.write("host all all samenet trust\n")
-    port = check_port(ip, 0)
+    port = free_port(host=ip)
     url = f"postgresql://postgres@{ip}:{port}/postgres"
 
     def is_up() -> bool:
@@ -117,7 +117,7 @@ def postgresql(ip: str, folder: Path) -> Iterator[tuple[Server, str]]:
 @contextmanager
 def redis_server(ip: str, folder: Path) -> Iterator[tuple[Server, str]]:
     """In memory: a restart loses all data."""
-    port = check_port(ip, 0)
+    port = free_port(host=ip)
     url = f"redis://:secret@{ip}:{port}/0"
 
     def is_up() -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from gql_imgproc.standalone.server_address import check_port
+from tests.support.free_port import free_port
 
 #: Port of a host that has an IP address of its own.
 PORT = 8000
@@ -152,7 +152,7 @@ class Loopback(Network):
         super().__init__("127.0.0.1", "127.0.0.0/8")
 
     def host(self, name: str) -> Host:
-        self.hosts.append(SessionHost(name, self.ip, check_port(self.ip, 0)))
+        self.hosts.append(SessionHost(name, self.ip, free_port(host=self.ip)))
         return self.hosts[-1]
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.test_separate_processes import wait_until_ready
+from tests.support.free_port import free_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -28,7 +28,7 @@ ALL_INTERFACES = ("--host", "0.0.0.0", "--allow-anonymous")
 
 @contextmanager
 def api(folder: Path, redis_url: str, *arguments: str, **settings: str) -> Iterator[str]:
-    port = check_port("127.0.0.1", 0)
+    port = free_port()
     variables = environment(REDIS_URL=redis_url, DATA_DIR=str(folder / "data"), **settings)
     subprocess.run([*COMMAND, "migrate"], env=variables, capture_output=True, timeout=60, check=True)
     with (folder / "log").open("wb") as log:

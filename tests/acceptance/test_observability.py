@@ -23,6 +23,7 @@ from PIL import Image
 from gql_imgproc.standalone.client import UPLOAD, Client, Progress
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.test_webhook import receiver
+from tests.support.free_port import free_port
 from tests.support.otlp_collector import Collector, Span, run_collector
 from tests.support.services import ImageHost, jpeg
 
@@ -104,21 +105,6 @@ def run_prometheus(folder: Path, targets: dict[str, list[str]]) -> Iterator[Prom
         started.close()
         process.terminate()
         process.wait(20)
-
-
-def free_port(together: int = 1) -> int:
-    """A free port, followed by `together - 1` free ports."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        try:
-            for other in range(port, port + together):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", other))
-        except (OSError, OverflowError):
-            continue
-        return port
 
 
 def given_csv(host: ImageHost) -> bytes:

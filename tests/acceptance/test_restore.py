@@ -23,10 +23,10 @@ import pytest
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.client import Client
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import Service
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, run_through, upload, write_csv
+from tests.support.free_port import free_port
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -131,7 +131,7 @@ def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[
         base, blocked = f"http://127.0.0.1:{image_port}", f"http://127.0.0.1:{blocked_port}"
         finished = write_csv(tmp_path / "finished.csv", [[f"{base}/1.png"], [f"{base}/2.png", f"{base}/3.png"]])
         in_flight = write_csv(tmp_path / "in-flight.csv", [[f"{blocked}/blocked/{n}.png"] for n in range(5)])
-        restart = Restart(tmp_path, check_port("127.0.0.1", 0))
+        restart = Restart(tmp_path, free_port())
         backup = tmp_path / "backup"
         backup.mkdir()
 

@@ -26,10 +26,10 @@ from gql_imgproc.access import signed_urls
 from gql_imgproc.database.engine import Database
 from gql_imgproc.security.api_key import generate_api_key
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.test_separate_processes import wait_until_ready
 from tests.support.api_keys import bearer
+from tests.support.free_port import free_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -245,7 +245,7 @@ def test_no_secret_is_written_anywhere(
     database_url: str, redis_url: str, image_folder: Path, image_port: int, tmp_path: Path
 ) -> None:
     # Given a service with every kind of secret, and the most verbose log,
-    own, port, base = Secrets(), check_port("127.0.0.1", 0), f"http://127.0.0.1:{image_port}"
+    own, port, base = Secrets(), free_port(), f"http://127.0.0.1:{image_port}"
     url = f"http://127.0.0.1:{port}"
     (image_folder / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     places = {"REDIS_URL": redis_url, "DATA_DIR": str(tmp_path / "data")}

@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, READY_S, environment, run_refused
-from tests.acceptance.test_observability import free_port
+from tests.support.free_port import free_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -36,7 +35,7 @@ def test_separate_api_and_workers_process_an_upload(
     (image_folder / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
     csv_path = tmp_path / "products.csv"
     csv_path.write_text(f"S. No.,Product Name,Input Image Urls\n1,Lamp,http://127.0.0.1:{image_port}/lamp.png\n")
-    port = check_port("127.0.0.1", 0)
+    port = free_port()
     url, metrics_port = f"http://127.0.0.1:{port}", free_port(together=2)
     variables = environment(
         REDIS_URL=redis_url,

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, environment
 from tests.acceptance.test_separate_processes import wait_until_ready
+from tests.support.free_port import free_port
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -108,7 +108,7 @@ def start_api(redis_url: str, tmp_path: Path) -> Iterator[StartApi]:
     def start(**settings: str) -> Api:
         temporary = tmp_path / "temporary"
         temporary.mkdir()
-        port = check_port("127.0.0.1", 0)
+        port = free_port()
         variables = environment(REDIS_URL=redis_url, DATA_DIR=str(tmp_path / "data"), **settings)
         variables["TMPDIR"] = str(temporary)
         subprocess.run([*COMMAND, "migrate"], env=variables, capture_output=True, timeout=60, check=True)

@@ -21,12 +21,12 @@ from PIL import Image
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.client import Client, Progress
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import COMMAND, READY_S, StartService, environment, show
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_fairness import wait_until_final
 from tests.acceptance.test_separate_processes import wait_until_ready
 from tests.acceptance.test_up import upload, write_csv
+from tests.support.free_port import free_port
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -103,7 +103,7 @@ class Processes:
     """An API, and workers that are started one by one, with one SQLite database."""
 
     def __init__(self, folder: Path, redis_url: str, **settings: str) -> None:
-        port = check_port("127.0.0.1", 0)
+        port = free_port()
         self.url, self.data, self._folder = f"http://127.0.0.1:{port}", folder / "data", folder
         self._environment = environment(
             REDIS_URL=redis_url,

@@ -22,10 +22,10 @@ import pytest
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.embedded_redis import find_server
 from gql_imgproc.standalone.sample_server import serve_images
-from gql_imgproc.standalone.server_address import check_port
 from tests.conftest import postgresql
 from tests.deploy import containers
 from tests.deploy.dockerfile import ROOT, is_in_context, stages
+from tests.support.free_port import free_port
 
 # The build downloads packages, then the test runs the image.
 pytestmark = pytest.mark.timeout(600)
@@ -97,7 +97,7 @@ def test_base_images_are_pinned_and_the_user_is_numeric() -> None:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    port = check_port("127.0.0.1", 0)
+    port = free_port()
     server = subprocess.Popen(
         [find_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
         stdout=subprocess.DEVNULL,
@@ -142,7 +142,7 @@ def test_image_runs_as_non_root_with_read_only_filesystem(built: containers.Imag
         folder.mkdir()
     os.chown(volume, int(built.user), int(built.group))
     (images / "lamp.png").write_bytes(sample_images.render_sample("lamp-plan.png"))
-    port = check_port("127.0.0.1", 0)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (
         postgresql() as database,

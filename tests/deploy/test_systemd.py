@@ -15,11 +15,11 @@ import pytest
 
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.sample_server import serve_images
-from gql_imgproc.standalone.server_address import check_port
 from tests.acceptance.conftest import environment
 from tests.acceptance.test_separate_processes import wait_until_ready
 from tests.deploy.dockerfile import ROOT
 from tests.deploy.installation import assert_memory_fits, assert_valid_command, settings_of
+from tests.support.free_port import free_port
 
 FOLDER = ROOT / "deploy/systemd"
 UNITS = sorted(FOLDER.glob("*.service"))
@@ -110,7 +110,7 @@ def test_units_process_an_upload_under_their_restrictions(redis_url: str, tmp_pa
     names = [name for sample in sample_images.CATALOGUE for name in sample.images]
     for name in {name.rpartition(".")[2]: name for name in names}.values():
         (images / name).write_bytes(sample_images.render_sample(name))
-    port = check_port("127.0.0.1", 0)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
 
     def hardened_command(unit: str) -> list[str]:

@@ -6,14 +6,14 @@ import pytest
 
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone.server_address import check_port, reachable_url, server_url
+from tests.support.free_port import free_port
 
 
 def test_port_in_use_is_reported_and_port_zero_finds_a_free_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-
-        with pytest.raises(ConfigurationError, match=f"Cannot listen on 127.0.0.1 port {port}: .* already in use"):
-            check_port("127.0.0.1", port)
+    port = free_port()
+    in_use = f"Cannot listen on 127.0.0.1 port {port}: .* already in use"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(ConfigurationError, match=in_use):
+        check_port("127.0.0.1", port)
 
     assert check_port("127.0.0.1", port) == port
     assert check_port("127.0.0.1", 0) > 0

@@ -8,6 +8,8 @@ from threading import Event, Thread
 
 from sqlalchemy import URL, make_url
 
+from tests.support.free_port import free_port
+
 
 class TcpProxy:
     """Forwards connections to the server; `url` connects through the proxy."""
@@ -17,7 +19,7 @@ class TcpProxy:
         self._listener: socket.socket | None = None
         self._sockets: list[socket.socket] = []
         self._is_forwarding = Event()
-        self._port = 0
+        self._port = free_port()
         self.open()
 
     @property
@@ -31,7 +33,6 @@ class TcpProxy:
     def open(self) -> None:
         """Accepts connections (again)."""
         self._listener = socket.create_server(("127.0.0.1", self._port))
-        self._port = self._listener.getsockname()[1]
         self._is_forwarding.set()
         Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 

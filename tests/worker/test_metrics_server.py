@@ -12,7 +12,7 @@ import pytest
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.worker import metrics_server
 from gql_imgproc.worker.metrics_server import listen
-from tests.acceptance.test_observability import free_port
+from tests.support.free_port import free_port
 
 
 async def exchange(port: int, *parts: bytes) -> bytes:
