@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from contextvars import Context
@@ -18,17 +18,16 @@ from uuid import UUID
 
 import redis
 
-from gql_imgproc.errors import DatabaseUnavailable, ImageError
+from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.messaging.host_budget import RENEW_S, HostGrant
 from gql_imgproc.metrics import IMAGES_CLAIMED
-from gql_imgproc.net.host_answers import host_overloaded
+from gql_imgproc.processing.host_memory import HostMemory
 from gql_imgproc.processing.image import failed_result
 from gql_imgproc.processing.image_group import ImageGroup
 from gql_imgproc.processing.recorder import Recorder
 from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import claims, lane_choice, lanes
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.lane_choice import HostFilter
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.runtime import Runtime
@@ -41,20 +40,10 @@ PERMIT_SECONDS = 60.0
 CLAIM_SHARE = 0.5
 #: How long fewer free places wait for more, in seconds: while images wait for a CPU thread, and while none does.
 MAX_CLAIM_WAIT_SECONDS, MAX_IDLE_CLAIM_WAIT_SECONDS = 0.4, 0.1
-#: Minimum time for which a host that granted less than asked for is left alone, in seconds.
-MIN_BLOCK_SECONDS = 0.02
 #: How long a process works with the same list of tenants, in seconds.
 TENANTS_SECONDS = 2.0
 #: Interval of looking for lanes whose time has come, and for a permit that waits for other processes, in seconds.
 WATCH_SECONDS = 1.0
-#: Share of the places for images of hosts that have not served this process yet: many of them may be dead.
-UNKNOWN_SHARE = 0.5
-#: Share of the places for images of one host: it may fall silent at any moment.
-HOST_SHARE = 0.75
-#: Hosts that a process remembers.
-MAX_HOSTS = 10_000
-#: Minimum time without an answer after which the images of a host fail without being asked for, in seconds.
-MIN_PATIENCE_SECONDS = 30.0
 #: How long a stop waits for images that are being stored, and then for the database, in seconds.
 STOP_SECONDS = 5.0
 
@@ -77,11 +66,7 @@ class WorkerPool:
         self.is_waiting = False
         self._tenants: list[UUID] = []
         self._tenants_until = self._watched_at = self._claimed_at = 0.0
-        #: Hosts that granted fewer downloads than asked for, and until when they are not asked.
-        self._blocked: dict[str, float] = {}
-        self._known_hosts: dict[str, None] = {}
-        #: Why hosts did not answer the last time.
-        self._failures: dict[str, ImageError] = {}
+        self._hosts = HostMemory(runtime, self._tasks.keys())
 
     async def use_permit(self) -> None:
         """Claims images for a minute, or until nothing is due; then passes the permit on if work is left."""
@@ -201,16 +186,16 @@ class WorkerPool:
         runtime, free = self._runtime, self._free_places
         self._claimed_at = time.monotonic()
         wanted = await runtime.db.read(
-            lane_choice.choose_lanes, await self._list_tenants(), free, self._host_filter(free)
+            lane_choice.choose_lanes, await self._list_tenants(), free, self._hosts.filter(free)
         )
-        grants = await self._ask_hosts(wanted)
+        grants = await self._hosts.ask(wanted)
         starts = {host: deque(grant.starts_s) for host, grant in grants.items()}
         try:
             granted = _share_out(wanted, {host: len(times) for host, times in starts.items()})
             paused = {lane: grants[lane.host].wait_s for lane in wanted if grants[lane.host].is_paused}
             if not granted and not paused:
                 return False
-            hopeless = self._hopeless_lanes(paused, grants)
+            hopeless = self._hosts.hopeless_lanes(paused, grants)
             lease_s = runtime.settings.lease_seconds
             claim = await runtime.db.write(claims.claim_images, granted, paused, lease_s, hopeless)
             # Images of a paused host are claimed only to fail.
@@ -238,59 +223,11 @@ class WorkerPool:
             self._tenants_until = now + TENANTS_SECONDS if self._tenants else 0.0
         return self._tenants
 
-    def _host_filter(self, free: int) -> HostFilter:
-        now = time.monotonic()
-        self._blocked = {host: until for host, until in self._blocked.items() if until > now}
-        unknown = sum(group.host not in self._known_hosts for group in self._tasks)
-        full = (host for host, count in self._in_flight().items() if count >= self._places_per_host)
-        # Copies, which do not change while the choice runs on a thread.
-        return HostFilter(
-            blocked=frozenset((*self._blocked, *full)),
-            known=frozenset(self._known_hosts),
-            unknown_places=min(free, max(0, max(1, int(UNKNOWN_SHARE * self._places)) - unknown)),
-        )
-
-    @property
-    def _places_per_host(self) -> int:
-        return max(1, int(HOST_SHARE * self._places))
-
-    def _in_flight(self) -> Counter[str]:
-        return Counter(group.host for group in self._tasks)
-
-    def _limit_per_host(self, wanted: Mapping[Lane, int]) -> dict[str, int]:
-        """How many downloads to ask each host for."""
-        in_flight = self._in_flight()
-        counts: Counter[str] = Counter()
-        for lane, count in wanted.items():
-            counts[lane.host] += count
-        return {host: min(count, self._places_per_host - in_flight[host]) for host, count in counts.items()}
-
-    async def _ask_hosts(self, wanted: Mapping[Lane, int]) -> dict[str, HostGrant]:
-        counts = self._limit_per_host(wanted)
-        grants = await self._runtime.host_budgets.ask(counts) if counts else {}
-        for host, grant in grants.items():
-            if len(grant.starts_s) < counts[host] and not grant.is_paused:
-                self._blocked[host] = time.monotonic() + max(MIN_BLOCK_SECONDS, grant.wait_s)
-        return grants
-
-    def _hopeless_lanes(self, paused: Iterable[Lane], grants: Mapping[str, HostGrant]) -> dict[Lane, float]:
-        """Lanes whose hosts have served nothing for too long, and how long that is, in seconds."""
-        settings = self._runtime.settings
-        lanes_s = {}
-        for lane in paused:
-            grant = grants[lane.host]
-            # An image that had been asked for all the time would have used up its attempts.
-            attempts_s = max(MIN_PATIENCE_SECONDS, sum(settings.retry_delays))
-            patience_s = attempts_s if grant.is_failing else settings.host_patience_seconds
-            if grant.unserved_s >= patience_s:
-                lanes_s[lane] = patience_s
-        return lanes_s
-
     def _give_up(self, images: Iterable[ClaimedImage]) -> None:
         """Fails images without a download, since their host serves nobody."""
         for image in images:
             self._claimed[image.id] = image
-            error = self._failures.get(image.host) or host_overloaded(image.host)
+            error = self._hosts.last_failure(image.host)
             self._recorder.add(FinishedImage(image, failed_result(error)))
 
     def _start(
@@ -317,26 +254,16 @@ class WorkerPool:
         del self._tasks[group]
         if self._groups.get(key) is group:
             del self._groups[key]
-        if group.failure is not None:
-            self._failures[group.host] = group.failure
-            if len(self._failures) > MAX_HOSTS:
-                del self._failures[next(iter(self._failures))]
-        if group.is_served:
-            self._failures.pop(group.host, None)
-            self._known_hosts.pop(group.host, None)
-            self._known_hosts[group.host] = None
-            if len(self._known_hosts) > MAX_HOSTS:
-                del self._known_hosts[next(iter(self._known_hosts))]
+        self._hosts.learn(group)
         if not group.has_begun:
             # It was cancelled before its first step.
             self._runtime.host_budgets.give_back(group.host)
-        self._blocked.pop(group.host, None)
         self._bell.set()
 
     async def _seconds_to_next_work(self) -> float | None:
         """How long to wait for the next work, with the permit in hand; None when reconcile is early enough."""
-        if self._blocked:
-            return max(0.0, min(self._blocked.values()) - time.monotonic())
+        if (ask_s := self._hosts.seconds_to_next_ask()) is not None:
+            return ask_s
         if self._tenants_until == 0.0 and not self._claimed:
             next_wake_s = await self._runtime.db.read(lanes.seconds_to_next_wake)
             if next_wake_s == 0:

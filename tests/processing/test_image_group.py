@@ -147,7 +147,7 @@ async def test_images_of_one_url_are_downloaded_once(runtime: Runtime, monkeypat
     monkeypatch.setattr(runtime.fetcher, "fetch", fetch)
     monkeypatch.setattr(runtime.host_budgets, "ask", grant_all)
     pool = WorkerPool(runtime)
-    pool._known_hosts["x.example:443"] = None
+    pool._hosts.learn_served("x.example:443")
 
     # when all are in flight,
     working = asyncio.create_task(pool.use_permit())

@@ -22,9 +22,9 @@ from gql_imgproc.imaging.compress import compress
 from gql_imgproc.messaging.host_budget import HostBudgets
 from gql_imgproc.net.fetch_errors import FetchError, FetchErrorKind
 from gql_imgproc.net.host_answers import HostAnswer
+from gql_imgproc.processing import host_memory, worker_pool
 from gql_imgproc.processing import image as image_service
 from gql_imgproc.processing import recorder as recorder_module
-from gql_imgproc.processing import worker_pool
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests.repository import claims, lane_choice
 from gql_imgproc.requests.repository.claims import ClaimedImage
@@ -91,7 +91,7 @@ def given_pool(runtime: Runtime, settings: Settings, places: int = 8) -> WorkerP
 def learn_host(runtime: Runtime, pool: WorkerPool, *hosts: str) -> None:
     """Lets the pool and the host's budget know hosts that serve; the budget has no limit any more that matters."""
     for host in hosts:
-        pool._known_hosts[host] = None
+        pool._hosts.learn_served(host)
         for _ in range(200):
             runtime.host_budgets.report(host, HostAnswer.SERVED, started_at=0.0, seconds=0.01)
 
@@ -535,7 +535,7 @@ async def test_images_of_a_dead_host_fail_when_their_attempts_would_be_used_up(
     runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given 40 images of a host that refuses connections, which has a pause of 5 s after three failures,
-    monkeypatch.setattr(worker_pool, "MIN_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(host_memory, "MIN_PATIENCE_SECONDS", 0.0)
     asked: list[str] = []
 
     async def fail(url: str) -> bytes:
