@@ -193,9 +193,8 @@ local function grant(host, ask)
     host.places[call.process] = {held, now + (held > 0 and PLACE_TTL_S or math.max(2, 2 * wait)), now + wait}
   end
   return {granted = granted, first = first, step = step, wait = wait, pause = math.max(0, host.resume_at - now),
-    unserved = host.unserved_at and now - host.unserved_at or 0, served = host.served_at ~= nil, rate = host.rate,
-    failing = host.failures >= MAX_FAILURES,
-    processes = processes + 1, event = host.event}
+    unserved = host.unserved_at and now - host.unserved_at or 0, rate = host.rate,
+    failing = host.failures >= MAX_FAILURES, processes = processes + 1, event = host.event}
 end
 
 local replies = {}

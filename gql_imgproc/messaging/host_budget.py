@@ -73,8 +73,6 @@ class HostGrant:
     is_paused: bool
     #: Seconds since the first refusal or failure after the last success; 0 while the host serves.
     unserved_s: float
-    #: The host has served a request, in the memory of Redis or of this process.
-    is_known: bool
     #: The last requests got no connection or no answer. False: they were refused, or Redis is unavailable.
     is_failing: bool = False
 
@@ -91,7 +89,6 @@ class _Host:
     reports: list[tuple[HostAnswer, float, float, float | None]] = field(default_factory=list)
     #: Whether each of the last answers was a refusal or a 503.
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT_ANSWERS))
-    is_known: bool = False
     #: Downloads per second of the fleet, 0 for no pace; and the number of processes that share them.
     rate: float = 0.0
     processes: int = 1
@@ -153,8 +150,6 @@ class HostBudgets:
         known.recent.append(answer in (HostAnswer.REFUSED, HostAnswer.UNAVAILABLE))
         if answer is HostAnswer.UNAVAILABLE and sum(known.recent) > RECENT_ANSWERS // 2:
             answer = HostAnswer.REFUSED
-        if answer is HostAnswer.SERVED:
-            known.is_known = True
         known.reports.append((answer, started_at, seconds, retry_after_s))
         is_refused = answer is HostAnswer.REFUSED
         if is_refused:
@@ -267,7 +262,6 @@ class HostBudgets:
         host.sent_held, host.sent_at = host.held, now
         (self._active.add if host.held else self._active.discard)(name)
         host.rate, host.processes = reply["rate"], reply["processes"]
-        host.is_known |= reply["served"]
         host.unserved_since = now - reply["unserved"] if reply["unserved"] else None
         host.resume_at = now + reply["pause"]
         if reply["pause"]:
@@ -281,13 +275,13 @@ class HostBudgets:
     def _grant(self, host: _Host, reply: dict[str, Any]) -> HostGrant:
         starts = tuple(reply["first"] + n * reply["step"] for n in range(reply["granted"]))
         is_paused = reply["pause"] > 0
-        return HostGrant(starts, reply["wait"], is_paused, reply["unserved"], host.is_known, reply["failing"])
+        return HostGrant(starts, reply["wait"], is_paused, reply["unserved"], reply["failing"])
 
     def _grant_locally(self, host: _Host, wanted: int, now: float) -> HostGrant:
         pause_s = max(0.0, host.resume_at - now)
         unserved_s = 0.0 if host.unserved_since is None else now - host.unserved_since
         if pause_s:
-            return HostGrant((), pause_s, True, unserved_s, host.is_known)
+            return HostGrant((), pause_s, True, unserved_s)
         step = host.processes / host.rate if host.rate else 0.0
         limit = max(1, self._per_host // host.processes) if step else LOCAL_WINDOW
         first = max(now, host.next_start_at)
@@ -296,9 +290,8 @@ class HostBudgets:
             count = min(count, max(0, math.floor((now + LOCAL_AHEAD_S - first) / step) + 1))
         host.next_start_at = first + count * step
         host.held += count
-        return HostGrant(
-            tuple(first - now + n * step for n in range(count)), max(step, 0.2), False, unserved_s, host.is_known
-        )
+        starts = tuple(first - now + n * step for n in range(count))
+        return HostGrant(starts, max(step, 0.2), False, unserved_s)
 
     def _category(self, host: str) -> str:
         return self._host_category(host.rpartition(":")[0].strip("[]")).value

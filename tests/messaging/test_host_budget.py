@@ -83,9 +83,7 @@ async def fleet(redis_url: str) -> AsyncIterator[Fleet]:
 async def test_unknown_host_gets_two_downloads_at_once(fleet: Fleet) -> None:
     process = fleet.process()
 
-    assert await fleet.ask(process, 8) == HostGrant(
-        starts_s=(0.0, 0.0), wait_s=0.2, is_paused=False, unserved_s=0.0, is_known=False
-    )
+    assert await fleet.ask(process, 8) == HostGrant(starts_s=(0.0, 0.0), wait_s=0.2, is_paused=False, unserved_s=0.0)
     assert (await fleet.ask(process, 8)).starts_s == ()
 
 
@@ -118,15 +116,6 @@ async def test_window_is_shared_by_all_processes(fleet: Fleet) -> None:
     first.give_back(HOST, 3)
     await first.flush()
     assert len((await fleet.ask(second, 10)).starts_s) == 3
-
-
-async def test_host_is_known_after_a_success_of_any_process(fleet: Fleet) -> None:
-    first, second = fleet.process(), fleet.process()
-
-    await fleet.download(first)
-
-    assert (await fleet.ask(first, 1)).is_known
-    assert (await fleet.ask(second, 1)).is_known
 
 
 async def test_first_refusal_sets_the_pace_of_the_fleet(fleet: Fleet) -> None:

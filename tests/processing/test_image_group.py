@@ -142,7 +142,7 @@ async def test_images_of_one_url_are_downloaded_once(runtime: Runtime, monkeypat
         return jpeg(1)
 
     async def grant_all(wanted: Any) -> dict[str, HostGrant]:
-        return {host: HostGrant((0.0,) * count, 0.0, False, 0.0, True) for host, count in wanted.items()}
+        return {host: HostGrant((0.0,) * count, 0.0, False, 0.0) for host, count in wanted.items()}
 
     monkeypatch.setattr(runtime.fetcher, "fetch", fetch)
     monkeypatch.setattr(runtime.host_budgets, "ask", grant_all)
