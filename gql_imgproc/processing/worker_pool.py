@@ -19,7 +19,7 @@ from uuid import UUID
 import redis
 
 from gql_imgproc.errors import DatabaseUnavailable
-from gql_imgproc.messaging.host_budget import RENEW_S, HostGrant
+from gql_imgproc.messaging.host_budget import HostGrant
 from gql_imgproc.metrics import IMAGES_CLAIMED
 from gql_imgproc.processing.host_memory import HostMemory
 from gql_imgproc.processing.image import failed_result
@@ -44,6 +44,8 @@ MAX_CLAIM_WAIT_SECONDS, MAX_IDLE_CLAIM_WAIT_SECONDS = 0.4, 0.1
 TENANTS_SECONDS = 2.0
 #: Interval of looking for lanes whose time has come, and for a permit that waits for other processes, in seconds.
 WATCH_SECONDS = 1.0
+#: Interval of reports to the budgets of hosts, in seconds: downloads that have ended make room for other processes.
+REPORT_SECONDS = 1.0
 #: How long a stop waits for images that are being stored, and then for the database, in seconds.
 STOP_SECONDS = 5.0
 
@@ -59,7 +61,7 @@ class WorkerPool:
         self._tasks: dict[ImageGroup, asyncio.Task[None]] = {}
         #: Leased images, until their results are recorded.
         self._claimed: dict[UUID, ClaimedImage] = {}
-        self._renewal: asyncio.Task[None] | None = None
+        self._timer: asyncio.Task[None] | None = None
         self._bell = asyncio.Event()
         self._has_permit = self._is_stopping = self._has_more = False
         #: Whether the process has a permit, but no work. Then another permit tells it to look again.
@@ -95,8 +97,8 @@ class WorkerPool:
         storing = [task for group, task in self._tasks.items() if group.is_storing]
         if storing:
             await asyncio.wait(storing, timeout=STOP_SECONDS)
-        if self._renewal is not None:
-            self._renewal.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         # Perhaps stored: their leases expire, and the next claim plans a cleanup.
         unsure = {image.id for group in self._tasks if group.is_storing for image in group.images}
         await self._cancel(list(self._tasks))
@@ -172,8 +174,6 @@ class WorkerPool:
         if now - self._watched_at < WATCH_SECONDS:
             return
         self._watched_at = now
-        # Downloads that have ended make room for other processes.
-        await self._runtime.host_budgets.flush()
         if await self._runtime.db.read(lanes.seconds_to_next_wake) == 0:
             await self._runtime.db.write(lanes.wake_due_lanes)
             self._tenants_until = 0.0
@@ -233,8 +233,8 @@ class WorkerPool:
     def _start(
         self, images: Iterable[ClaimedImage], starts: Mapping[str, deque[float]], grants: Mapping[str, HostGrant]
     ) -> None:
-        if self._renewal is None:
-            self._renewal = asyncio.create_task(self._renew_leases(), name="leases")
+        if self._timer is None:
+            self._timer = asyncio.create_task(self._run_timer(), name="timer")
         for image in images:
             self._claimed[image.id] = image
             key = image.request_id, image.url
@@ -289,20 +289,27 @@ class WorkerPool:
             return False
         return True
 
-    async def _renew_leases(self) -> None:
+    async def _run_timer(self) -> None:
+        """Reports downloads to the budgets of their hosts and renews leases, also while the process has no permit."""
         lease_s = self._runtime.settings.lease_seconds
+        renew_at = time.monotonic() + lease_s / 3
         while True:
-            await asyncio.sleep(min(lease_s / 3, RENEW_S))
+            await asyncio.sleep(min(lease_s / 3, REPORT_SECONDS))
             await self._runtime.host_budgets.flush()
-            images = list(self._claimed.values())
-            if not images:
-                continue
-            try:
-                renewed = await self._runtime.db.write(claims.renew_leases, images, lease_s)
-            except Exception as error:
-                log.warning("lease renewal failed", extra={"reason": str(error)})
-                continue
-            self._drop([image for image in images if image.id not in renewed])
+            if time.monotonic() >= renew_at and await self._renew_leases(lease_s):
+                renew_at = time.monotonic() + lease_s / 3
+
+    async def _renew_leases(self, lease_s: float) -> bool:
+        images = list(self._claimed.values())
+        if not images:
+            return True
+        try:
+            renewed = await self._runtime.db.write(claims.renew_leases, images, lease_s)
+        except Exception as error:
+            log.warning("lease renewal failed", extra={"reason": str(error)})
+            return False
+        self._drop([image for image in images if image.id not in renewed])
+        return True
 
     def _drop(self, lost: Collection[ClaimedImage]) -> None:
         """Stops the work on images whose leases are lost. Those that wait to be recorded are fenced anyway."""

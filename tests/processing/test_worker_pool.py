@@ -27,6 +27,7 @@ from gql_imgproc.processing import image as image_service
 from gql_imgproc.processing import recorder as recorder_module
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests.repository import claims, lane_choice
+from gql_imgproc.requests.repository import lanes as lanes_repository
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.results import ImageResult
 from gql_imgproc.runtime import Runtime
@@ -252,18 +253,18 @@ async def test_process_invites_another_when_there_is_more_than_fits(
         runtime.queue.process_images()
 
     counted, count_permits = [], runtime.queue.count_permits
-    watched, flush = [], runtime.host_budgets.flush
+    watched, next_wake = [], lanes_repository.seconds_to_next_wake
 
     def count() -> int:
         counted.append(1)
         return count_permits()
 
-    async def watch() -> None:
+    def watch(connection: Any) -> float | None:
         watched.append(1)
-        await flush()
+        return next_wake(connection)
 
     monkeypatch.setattr(runtime.queue, "count_permits", count)
-    monkeypatch.setattr(runtime.host_budgets, "flush", watch)
+    monkeypatch.setattr(lanes_repository, "seconds_to_next_wake", watch)
     working = asyncio.create_task(pool.use_permit())
     await until(lambda: len(watched) > 10 if not invited else len(counted) > 1)
 
