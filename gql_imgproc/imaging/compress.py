@@ -1,8 +1,8 @@
 """Compresses an image: bytes in, bytes out. The result is never larger, and compressing it again changes nothing.
 
 By default format, dimensions, frames, transparency, colour profile and orientation stay. If an image cannot be made
-smaller faithfully, by at least `ImageLimits.min_saving_percent`, its own bytes are returned. Invalid bytes raise an
-`ImageError`.
+smaller faithfully, by at least `min_saving_percent` of `ImageLimits` and of its format, its own bytes are returned.
+Invalid bytes raise an `ImageError`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def compress(data: bytes, options: Options, limits: ImageLimits) -> Compressed:
 def _recompress(source: OpenedImage, options: Options, limits: ImageLimits) -> bytes | None:
     """The first file that saves enough to justify another lossy pass."""
     size = len(source.data)
-    max_bytes = min(size - 1, size * (1 - limits.min_saving_percent / 100))
+    min_saving_percent = max(limits.min_saving_percent, source.format.min_saving_percent)
+    max_bytes = min(size - 1, size * (1 - min_saving_percent / 100))
     candidates = CODECS[source.format.name].recompress(source, options)
     try:
         return next((data for data in candidates if len(data) <= max_bytes), None)

@@ -35,8 +35,6 @@ class ImageStructure:
     run_length_encoded: bool = False
     #: The VP8 streams of a WebP, for their quantizers.
     streams: tuple[memoryview, ...] = ()
-    #: How coarsely an AVIF is quantized, 0 to 255; -1 if unknown.
-    quantizer: int = -1
     #: Whether the declared size of an AVIF equals the coded size of its images.
     declared_size_matches: bool = True
     #: Whether Pillow can write the depth, colours and shape that the file states.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from io import BytesIO
 from typing import cast
 
@@ -14,7 +13,7 @@ from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import decode_errors, too_large
 from gql_imgproc.imaging.exif import read_orientation
 from gql_imgproc.imaging.limits import ImageLimits
-from gql_imgproc.imaging.metadata import Extras, collect_extras
+from gql_imgproc.imaging.metadata import collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.imaging.quality_mapping import avif_quality
@@ -24,6 +23,9 @@ from gql_imgproc.imaging.structure import ImageStructure
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 #: libaom's trade of speed against size. 8 takes 161 ms per megapixel instead of 411.
 _SPEED = 8
+#: Begins the minor version of the `ftyp` box of an output; its last byte is the quality. Readers must not interpret the
+#: minor version (ISO/IEC 14496-12, 4.3).
+_MARK, _MARK_AT = b"gqi", 12
 
 
 def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
@@ -38,15 +40,12 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
         image = open(data)
         # Pillow reports the transforms after decoding (irot, imir) as an EXIF orientation.
         orientation = read_orientation(cast(bytes, image.info.get("exif", b"")))
-        frame = container.image.frame if container.image is not None else None
         return ImageStructure(
             *image.size,
             frames=max(cast(int, image.n_frames), container.frames),  # type: ignore[attr-defined]  # AVIF has it
             orientation=orientation,
             area=container.area,
             play_count=container.play_count,
-            lossless=container.image is not None and container.image.lossless,
-            quantizer=frame.base_q_idx if frame is not None else -1,
             declared_size_matches=container.declared_size_matches,
             pillow_can_represent=container.pillow_can_represent,
         )
@@ -59,32 +58,21 @@ def open(data: bytes) -> ImageFile.ImageFile:
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """Yields one file of the wanted quality.
 
-    Yields nothing if the source is lossless, an animation or not better than that, or if Pillow would lose something of
-    it: more than 8 bits, HDR, a crop.
+    Yields nothing if the source is an animation or our own output of that quality, or if Pillow would lose something of
+    it: exact RGB, more than 8 bits, HDR, a crop.
     """
     image, structure = source.image, source.structure
     load(image)
-    if structure.frames > 1 or structure.lossless or not structure.pillow_can_represent:
+    if structure.frames > 1 or not structure.pillow_can_represent or is_own_output(source.data, options.quality):
         return
-    if not is_already_at_quality(structure, options.quality):
-        extras = collect_extras(image, structure.orientation, keep_metadata=options.keep_metadata)
-        yield encode([image], EncodeSettings(options.quality, extras))
+    extras = collect_extras(image, structure.orientation, keep_metadata=options.keep_metadata)
+    yield encode([image], EncodeSettings(options.quality, extras))
 
 
-def is_already_at_quality(structure: ImageStructure, quality: int) -> bool:
-    """Whether the source is known to be quantized as coarsely as the quality requires, or more coarsely."""
-    return structure.quantizer >= quantizer_index(quality)
-
-
-@lru_cache(maxsize=101)
-def quantizer_index(quality: int) -> int:
-    """AV1's base_q_idx (0 to 255) for a quality of the options; 256 if the encoder's output does not show it.
-
-    A test image is encoded to find out, in less than 1 ms. The index depends on the quality alone, not on size or
-    content, but versions of libavif differ.
-    """
-    image = heif.read_structure(encode([Image.new("RGB", (8, 8))], EncodeSettings(quality, Extras())), 1).image
-    return image.frame.base_q_idx if image is not None and image.frame is not None else 256
+def is_own_output(data: bytes, quality: int) -> bool:
+    """Whether the mark shows that we encoded the file with this quality or a lower one."""
+    mark, at = data[_MARK_AT : _MARK_AT + 4], len(_MARK)
+    return mark.startswith(_MARK) and mark[at] <= quality
 
 
 def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
@@ -102,6 +90,7 @@ def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
         xmp=settings.extras.xmp,
         **animation,
     )
+    data = data[:_MARK_AT] + _MARK + bytes((settings.quality,)) + data[_MARK_AT + 4 :]
     return _set_play_count(data, settings.play_count, sum(durations_ms)) if settings.play_count and rest else data
 
 

@@ -20,36 +20,25 @@ class Track:
 
     sizes: list[tuple[int, int]]
     samples: list[memoryview]
-    properties: list[list[Box]]
+    properties: list[Box]
     play_count: int
 
 
 def read_track(file: IsoBmffReader, body: memoryview, max_frames: int) -> Track | None:
     """A `trak` box; None if it contains no AV1."""
-    size, duration, edits = (0, 0), 0, _EMPTY
-    table: dict[bytes, memoryview] = {}
-    for kind, inner in file.walk(body):
-        if kind == b"tkhd":
-            form, at = (">Q", 28) if inner[0] else (">I", 20)
-            (duration,) = struct.unpack_from(form, inner, at)
-            width, height = struct.unpack_from(">II", inner, 88 if inner[0] else 76)
-            size = width >> 16, height >> 16
-        elif kind == b"edts":
-            edits = next((content for name, content in file.walk(inner) if name == b"elst"), _EMPTY)
-        elif kind == b"mdia":
-            for name, content in file.walk(inner):
-                if name == b"minf":
-                    for part, boxes in file.walk(content):
-                        if part == b"stbl":
-                            table.update(file.walk(boxes))
-    entries = [entry for kind, entry in file.walk(table.get(b"stsd", _EMPTY)[8:]) if kind == b"av01"]
+    boxes = dict(file.walk_nested(body))
+    entries = [entry for kind, entry in file.walk(boxes.get(b"stsd", _EMPTY)[8:]) if kind == b"av01"]
     if not entries:
         return None
+    header = boxes.get(b"tkhd", _EMPTY)
+    form, at, size_at = (">Q", 28, 88) if header[0] else (">I", 20, 76)
+    (duration,) = struct.unpack_from(form, header, at)
+    width, height = struct.unpack_from(">II", header, size_at)
     return Track(
-        [size, *(struct.unpack_from(">HH", entry, 24) for entry in entries)],
-        _read_samples(file, table, max_frames),
-        [list(file.walk(entry[78:])) for entry in entries],
-        _read_play_count(edits, duration),
+        [(width >> 16, height >> 16), *(struct.unpack_from(">HH", entry, 24) for entry in entries)],
+        _read_samples(file, boxes, max_frames),
+        [box for entry in entries for box in file.walk(entry[78:])],
+        _read_play_count(boxes.get(b"elst", _EMPTY), duration),
     )
 
 
@@ -65,16 +54,16 @@ def _read_play_count(edits: memoryview, duration: int) -> int:
     return -(-duration // once) if once else 0
 
 
-def _read_samples(file: IsoBmffReader, table: dict[bytes, memoryview], max_frames: int) -> list[memoryview]:
+def _read_samples(file: IsoBmffReader, boxes: dict[bytes, memoryview], max_frames: int) -> list[memoryview]:
     """The bytes of each frame, from stsz, stsc, and stco or co64 (8.7)."""
     for name in (b"stts", b"stss", b"stsc", b"ctts"):
         # Decoders search these tables once per frame.
-        if name in table and struct.unpack_from(">I", table[name], 4)[0] > max_frames:
+        if name in boxes and struct.unpack_from(">I", boxes[name], 4)[0] > max_frames:
             raise _too_many_frames(max_frames)
-    wide = b"co64" in table
-    chunks = table.get(b"co64" if wide else b"stco", _EMPTY)
+    wide = b"co64" in boxes
+    chunks = boxes.get(b"co64" if wide else b"stco", _EMPTY)
     (chunk_count,) = struct.unpack_from(">I", chunks, 4)
-    runs = table.get(b"stsc", _EMPTY)
+    runs = boxes.get(b"stsc", _EMPTY)
     (run_count,) = struct.unpack_from(">I", runs, 4)
     first_chunks = [struct.unpack_from(">II", runs, 8 + 12 * n) for n in range(run_count)]
     starts = [*(first for first, _ in first_chunks), chunk_count + 1]
@@ -86,7 +75,7 @@ def _read_samples(file: IsoBmffReader, table: dict[bytes, memoryview], max_frame
     if max(frames, chunk_count) > max_frames:
         raise _too_many_frames(max_frames)
     offsets = iter(struct.unpack_from(f">{chunk_count}{'Q' if wide else 'I'}", chunks, 8))
-    sizes = table.get(b"stsz", _EMPTY)
+    sizes = boxes.get(b"stsz", _EMPTY)
     (same,) = struct.unpack_from(">I", sizes, 4)
     lengths = iter((same,) * frames if same else struct.unpack_from(f">{frames}I", sizes, 12))
     samples: list[memoryview] = []

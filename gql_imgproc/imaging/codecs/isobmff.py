@@ -10,32 +10,27 @@ from gql_imgproc.imaging.errors import corrupt_image
 Box = tuple[bytes, memoryview]
 #: Offset and length of each piece of an image.
 Extents = tuple[tuple[int, int], ...]
-
-
-class BoxBudget:
-    """The number of parts of a file that may still be read, whatever the file declares."""
-
-    def __init__(self, parts: int) -> None:
-        self._left = parts
-
-    def spend(self, parts: int = 1) -> None:
-        self._left -= parts
-        if self._left < 0:
-            raise corrupt_image("The AVIF is damaged: it is split into too many parts.")
+#: Boxes of an image or a track that contain nothing but boxes.
+_CONTAINERS = {b"iprp", b"mdia", b"minf", b"stbl", b"edts"}
 
 
 class IsoBmffReader:
-    """A file with the budget for reading it."""
+    """A file, and the number of parts of it that may still be read, whatever the file declares."""
 
     def __init__(self, data: bytes, parts: int) -> None:
-        self.view, self.budget = memoryview(data), BoxBudget(parts)
-        self._joined_bytes = 0
+        self.view = memoryview(data)
+        self._parts_left, self._joined_bytes = parts, 0
+
+    def spend(self, parts: int = 1) -> None:
+        self._parts_left -= parts
+        if self._parts_left < 0:
+            raise corrupt_image("The AVIF is damaged: it is split into too many parts.")
 
     def walk(self, view: memoryview, *, lenient: bool = False) -> Iterator[Box]:
         """Type and content of each box (4.2). With `lenient`, other bytes may follow the last box of the file."""
         at, end = 0, len(view)
         while at + 8 <= end:
-            self.budget.spend()
+            self.spend()
             size, kind = struct.unpack_from(">I4s", view, at)
             head = 8
             if size == 1:
@@ -49,6 +44,16 @@ class IsoBmffReader:
                 raise corrupt_image("The AVIF is damaged or incomplete: one of its boxes ends early.")
             yield kind, view[at + head : at + size]
             at += size
+
+    def walk_nested(self, view: memoryview) -> Iterator[Box]:
+        """The boxes of an image or a track, without those that only group others."""
+        pending = [view]
+        while pending:
+            for kind, body in self.walk(pending.pop()):
+                if kind in _CONTAINERS:
+                    pending.append(body)
+                else:
+                    yield kind, body
 
     def read_extents(self, view: memoryview, extents: Extents) -> memoryview:
         if any(offset + length > len(view) for offset, length in extents):
