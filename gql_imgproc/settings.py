@@ -194,7 +194,11 @@ class Settings(BaseSettings):
         "An image that needs more fails, and the machine does not run out of memory. 0: no limit.",
     )
     min_saving_percent: float = Field(
-        5, ge=0, lt=100, description="A result that saves less than this is dropped, and the original bytes are kept."
+        5,
+        ge=0,
+        lt=100,
+        description="A result that saves less than this, or less than 10 for AVIF, is dropped, "
+        "and the original bytes are kept.",
     )
     lease_seconds: Seconds = Field(
         15, gt=0, description="Lease duration of a claimed image; the worker must renew it in time."
