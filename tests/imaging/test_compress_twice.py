@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from gql_imgproc.imaging.compress import ImageLimits, compress
+from gql_imgproc.imaging.exif import orientation_exif
 from gql_imgproc.imaging.options import DEFAULT, Options
 from tests.imaging.corpus.compression import COMPRESSED, KEPT
 from tests.imaging.corpus.images import drawing, encode, photo, with_alpha
@@ -45,8 +46,13 @@ def drawn_image(chance: random.Random) -> Image.Image:
 def encode_source(name: str, chance: random.Random) -> bytes:
     image = drawn_image(chance).convert("RGB") if name == "JPEG" else drawn_image(chance)
     settings: dict[str, Any] = {"quality": chance.choice(SOURCE_QUALITIES)}
+    if chance.random() < 0.1:
+        settings["exif"] = orientation_exif(chance.choice([3, 6, 7]))
+    if name == "WEBP":
+        settings["method"] = chance.choice([0, 4, 6])
     if name == "AVIF":
         settings |= {"speed": chance.choice([8, 10]), "max_threads": 1}
+        settings["subsampling"] = chance.choice(["4:2:0", "4:2:2", "4:4:4"])
         # Somebody else may have compressed it several times before.
         for _ in range(chance.choice([0, 0, 1, 2])):
             image = Image.open(BytesIO(encode(image, name, **settings)))
