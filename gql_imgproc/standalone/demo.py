@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -74,9 +74,9 @@ async def run(*, exit_after_result: bool, folder: Path | None) -> int:
     url = f"http://127.0.0.1:{port}"
     with serve_images(images) as image_port:
         out.print(f"Starting all services in {folder} and creating sample images …", markup=False)
-        creation = asyncio.create_task(asyncio.to_thread(sample_images.create_sample_images, images))
         async with _start_service(folder, port, image_port) as service_exit:
-            out.print(f"Serving {await creation} sample images from a local image host; the service listens on {url}")
+            count = await asyncio.to_thread(sample_images.create_sample_images, images)
+            out.print(f"Serving {count} sample images from a local image host; the service listens on {url}")
             status = await _process_samples(url, f"http://127.0.0.1:{image_port}", folder, out)
             if not exit_after_result:
                 out.print("Press Ctrl-C to stop")
@@ -180,12 +180,13 @@ async def _start_service(folder: Path, port: int, image_port: int) -> AsyncItera
         await _wait_until_ready(process, log)
         yield service_exit
     finally:
-        if not service_exit.done():
-            process.send_signal(signal.SIGTERM)
-            await asyncio.wait([service_exit], timeout=STOP_S + STOP_REDIS_S + 2)
-        if not service_exit.done():
-            process.kill()
-        await service_exit
+        for number, timeout_s in ((signal.SIGTERM, STOP_S + STOP_REDIS_S + 2), (signal.SIGKILL, None)):
+            if service_exit.done():
+                break
+            # Not `process.send_signal`, which may take the exit status that asyncio waits for.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+            await asyncio.wait([service_exit], timeout=timeout_s)
 
 
 async def _wait_until_ready(process: asyncio.subprocess.Process, log: Path) -> None:

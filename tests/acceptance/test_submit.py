@@ -12,6 +12,7 @@ import pytest
 from gql_imgproc import __version__
 from gql_imgproc.standalone import sample_images
 from tests.acceptance.conftest import COMMAND, READY_S, StartService, environment
+from tests.support.free_port import free_port
 
 pytestmark = pytest.mark.acceptance
 
@@ -95,6 +96,26 @@ def test_demo_exits_successfully_without_a_terminal(tmp_path: Path) -> None:
     assert [row["Image Errors"] for row in rows] == [""] * 12
     assert sum(len(row["Output Image Urls"].split(",")) for row in rows) == 30
     assert without_numbers(done.stdout) == without_numbers(demo_output_in_readme())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_demo_without_redis_says_so_once(tmp_path: Path) -> None:
+    # The service may exit at any moment while the demo starts: repeated, since it is a race.
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    for _ in range(10):
+        done = subprocess.run(
+            [*COMMAND, "demo", "--exit", "--data-dir", str(tmp_path / "demo")],
+            env=environment(REDIS_URL=url),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+        assert done.returncode == 1
+        assert done.stderr.count("Cannot connect to Redis") == 1, done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def demo_output_in_readme() -> str:
