@@ -21,6 +21,7 @@ from gql_imgproc.standalone.preflight import anonymous_policy, check_keys
 from gql_imgproc.standalone.server_address import reachable_url, server_url
 from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, wait_until_failed
 from gql_imgproc.standalone.worker_command import worker_command, worker_environment
+from gql_imgproc.system.process import REPEAT_S
 
 #: Deadline for the API to accept uploads, in seconds. It takes about two.
 READY_S = 60.0
@@ -28,8 +29,6 @@ READY_S = 60.0
 _POLL_SECONDS = 0.05
 #: Time for the API and the workers to stop, then for Redis, in seconds: ten together.
 STOP_S, STOP_REDIS_S = 9.0, 1.0
-#: A second signal within this time, in seconds, is ignored: `timeout` signals both the process and its group.
-REPEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,14 @@ import asyncio
 import logging
 import os
 import random
+import signal
 import sys
+import time
+from types import FrameType
 
 from dramatiq import Broker, Worker
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread
+from dramatiq.cli import RET_KILLED
 from dramatiq.middleware import Middleware
 
 from gql_imgproc import tracing
@@ -17,7 +21,7 @@ from gql_imgproc.maintenance.scheduler import run_periodic_tasks
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
-from gql_imgproc.system.process import CANNOT_START, die_with_parent, limit_memory, reuse_freed_memory
+from gql_imgproc.system.process import CANNOT_START, REPEAT_S, die_with_parent, limit_memory, reuse_freed_memory
 from gql_imgproc.worker.metrics_server import listen
 
 log = logging.getLogger(__name__)
@@ -41,6 +45,9 @@ class RuntimeMiddleware(Middleware):
         if self._runtime is None:
             raise RuntimeError("The worker has not started yet.")
         return self._runtime
+
+    def after_process_boot(self, broker: Broker) -> None:
+        _end_at_second_signal()
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # Without this, a worker would outlive a killed `dramatiq` master, and nothing would restart or stop it.
@@ -98,6 +105,28 @@ class RuntimeMiddleware(Middleware):
         if self._runtime is not None:
             await self._runtime.aclose()
         await asyncio.to_thread(tracing.shut_down)
+
+
+def _end_at_second_signal() -> None:
+    """Makes a second stop signal end the process at once; Dramatiq would wait for the event loop, which goes on."""
+    stop = signal.getsignal(signal.SIGTERM)
+    assert callable(stop)
+    first_at: float | None = None
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first_at
+        if first_at is None:
+            first_at = time.monotonic()
+            stop(number, frame)
+        elif time.monotonic() - first_at >= REPEAT_S:
+            try:
+                log.warning("ended at once by a second signal; the work is resumed when its leases have expired")
+            finally:
+                os._exit(RET_KILLED)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handle)
 
 
 def _event_loop_thread() -> EventLoopThread:

@@ -20,6 +20,7 @@ from PIL import Image
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
+from gql_imgproc.system.process import REPEAT_S
 from tests.acceptance.conftest import COMMAND, StartService, environment, run_refused
 
 pytestmark = pytest.mark.acceptance
@@ -125,6 +126,26 @@ def test_killed_processes_are_restarted_and_the_request_finishes(
 
     assert (last.status, last.processed, last.failed) == (RequestStatus.COMPLETED, 40, 0)
     assert service.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_all_processes_at_once(start: StartService, number: signal.Signals) -> None:
+    # Given workers that cannot stop in order, since their Redis does not answer,
+    service = start("--workers", "2")
+    processes = service.processes()
+    service.redis().suspend()
+
+    # when a second signal comes a second after the first one,
+    service.process.send_signal(number)
+    time.sleep(REPEAT_S)
+    assert service.process.poll() is None
+    status = service.stop(number)
+
+    # then nothing is left.
+    assert status == 0
+    assert psutil.wait_procs(processes, 5)[1] == []
+    assert "is killed; its work is resumed" in service.log.read_text()
 
 
 @pytest.mark.slow
