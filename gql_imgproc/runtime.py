@@ -10,7 +10,8 @@ from typing import ParamSpec, Self, TypeVar
 from gql_imgproc.database.engine import RETRY_TIMEOUT_S, Database, Durability
 from gql_imgproc.messaging.host_budget import HostBudgets
 from gql_imgproc.messaging.leader_lock import LeaderLocks
-from gql_imgproc.messaging.pubsub import Hub, Publisher
+from gql_imgproc.messaging.publisher import Publisher
+from gql_imgproc.messaging.pubsub import Hub
 from gql_imgproc.messaging.queue import Queue
 from gql_imgproc.messaging.rate_limiter import RateLimiter
 from gql_imgproc.net.address_policy import NetworkPolicy
@@ -98,6 +99,7 @@ class Runtime:
         """Closes everything, even if a part fails."""
         await self.background.aclose()
         closers: list[Callable[[], Awaitable[object]]] = [
+            self.publisher.aclose,
             self.hub.aclose,
             self.rate_limiter.aclose,
             self.host_budgets.aclose,
@@ -109,7 +111,6 @@ class Runtime:
         self._csv_threads.shutdown()
         self.queue.close()
         self.leader_locks.close()
-        self.publisher.close()
         await asyncio.to_thread(self.db.close)
 
     async def __aenter__(self) -> Self:

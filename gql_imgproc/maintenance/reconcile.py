@@ -44,7 +44,7 @@ async def _start_auto_retries(runtime: Runtime) -> int:
         snapshot = await runtime.db.write(retry.start_auto_retry, tenant_id, request_id)
         if snapshot is not None:
             started += 1
-            await publish(runtime, snapshot)
+            publish(runtime, snapshot)
     return started
 
 

@@ -16,8 +16,6 @@ import redis
 import redis.asyncio
 from redis.asyncio.client import PubSub
 
-from gql_imgproc.messaging.queue import connect
-
 log = logging.getLogger(__name__)
 
 #: Longest wait of a new subscriber for Redis to confirm its channel. Then it continues without.
@@ -47,19 +45,6 @@ class Event:
 
 def channel(topic: UUID) -> str:
     return f"progress:{topic.hex}"
-
-
-class Publisher:
-    """Publishes events. Methods block and raise redis.RedisError."""
-
-    def __init__(self, url: str) -> None:
-        self._redis = connect(url)
-
-    def publish(self, topic: UUID, event: Event) -> None:
-        self._redis.publish(channel(topic), event.to_bytes())
-
-    def close(self) -> None:
-        self._redis.close()
 
 
 class LatestValue:

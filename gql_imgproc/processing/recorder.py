@@ -15,7 +15,7 @@ from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.metrics import IMAGE_FAILURES, IMAGES, INPUT_BYTES, LEASES_LOST, OUTPUT_BYTES, STAGE_SECONDS
 from gql_imgproc.processing.stage_metrics import Stage
-from gql_imgproc.requests.notify import best_effort
+from gql_imgproc.requests.notify import best_effort, publish
 from gql_imgproc.requests.repository import results
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.results import FinishedImage, Recorded, ReturnedImage
@@ -30,8 +30,6 @@ MAX_WAIT_SECONDS, MAX_RESULTS = 0.05, 64
 MIN_INTERVAL_SECONDS = 0.2
 #: Pause after a transaction that failed, in seconds.
 ERROR_PAUSE_SECONDS = 1.0
-#: Minimum time between two progress events of a request, in seconds: people cannot follow more than five per second.
-MIN_PUBLISH_INTERVAL_SECONDS = 0.2
 
 
 def log_ids(image: ClaimedImage) -> dict[str, object]:
@@ -59,7 +57,8 @@ class Recorder:
         self._is_full = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._written_at = -math.inf
-        self._progress = _Progress(runtime)
+        #: Requests without pending images, whose next step has to be enqueued.
+        self._finished: list[UUID] = []
 
     def add(self, *items: FinishedImage | ReturnedImage) -> None:
         """Records these results soon."""
@@ -71,18 +70,16 @@ class Recorder:
             self._writer = asyncio.create_task(self._write_waiting(), name="recorder", context=Context())
 
     async def flush(self) -> None:
-        """Records what waits at once, and publishes it."""
+        """Records what waits at once."""
         self._is_full.set()
         if self._writer is not None:
             await self._writer
-        await self._progress.flush()
 
     async def aclose(self) -> None:
         """Drops what could not be recorded."""
-        tasks = [task for task in (self._writer, self._progress.timer) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
 
     async def _write_waiting(self) -> None:
         while self._waiting:
@@ -111,13 +108,36 @@ class Recorder:
             await asyncio.sleep(ERROR_PAUSE_SECONDS)
             return
         except Exception:
-            # Their leases expire, and other processes repeat the work.
-            log.exception("results not recorded", extra={"results": len(batch)})
-            self._on_recorded([item.image for item in batch])
+            if len(batch) > 1:
+                log.warning("results not recorded together, but one by one", extra={"results": len(batch)})
+                for item in batch:
+                    await self._write([item])
+                return
+            # Its lease expires, and another process repeats the work.
+            log.exception("result not recorded", extra=log_ids(batch[0].image))
+            self._on_recorded([batch[0].image])
             return
         self._on_recorded([item.image for item in batch])
-        _count(finished, recorded)
-        await self._progress.publish(recorded.snapshots)
+        try:
+            _count(finished, recorded)
+            self._publish(recorded.snapshots)
+        except Exception:
+            # It must not keep the results that wait: watchers poll the database, and reconcile continues requests.
+            log.exception("progress not published")
+
+    def _publish(self, snapshots: Iterable[Snapshot]) -> None:
+        for snapshot in snapshots:
+            publish(self._runtime, snapshot)
+            if not snapshot.pending_images:
+                self._finished.append(snapshot.id)
+        if self._finished:
+            # In the background: a Redis that does not answer must not keep the results that wait.
+            self._runtime.background.start((self, "finished"), self._advance_finished)
+
+    async def _advance_finished(self) -> None:
+        while self._finished:
+            ids, self._finished = self._finished, []
+            await best_effort(self._runtime, *(partial(self._runtime.queue.advance, id) for id in ids))
 
 
 def _count(finished: Iterable[FinishedImage], recorded: Recorded) -> None:
@@ -145,60 +165,3 @@ def _count(finished: Iterable[FinishedImage], recorded: Recorded) -> None:
         outcome = {"outcome": result.outcome.value, "format": format}
         sizes = {"input_bytes": result.input_bytes, "output_bytes": result.output_bytes}
         log.info("image completed", extra=log_ids(image) | outcome | sizes)
-
-
-class _Progress:
-    """Publishes at most 5 snapshots per second of a request; the last one of a burst and the final one always."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._published_at: dict[UUID, float] = {}
-        self._delayed: dict[UUID, Snapshot] = {}
-        self.timer: asyncio.Task[None] | None = None
-
-    async def publish(self, snapshots: Iterable[Snapshot]) -> None:
-        now = time.monotonic()
-        ready = []
-        for snapshot in snapshots:
-            if not snapshot.pending_images or self._next_at(snapshot.id) <= now:
-                ready.append(snapshot)
-            else:
-                self._delayed[snapshot.id] = snapshot
-        await self._send(ready)
-        if self._delayed and (self.timer is None or self.timer.done()):
-            self.timer = asyncio.create_task(self._publish_later(), name="progress", context=Context())
-
-    async def flush(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        await self._send(list(self._delayed.values()))
-
-    def _next_at(self, id: UUID) -> float:
-        """The earliest time at which a request may be published again."""
-        return self._published_at.get(id, -math.inf) + MIN_PUBLISH_INTERVAL_SECONDS
-
-    async def _publish_later(self) -> None:
-        while self._delayed:
-            next_at = min(self._next_at(id) for id in self._delayed)
-            await asyncio.sleep(max(0.0, next_at - time.monotonic()))
-            now = time.monotonic()
-            await self._send([snapshot for id, snapshot in self._delayed.items() if self._next_at(id) <= now])
-
-    async def _send(self, snapshots: list[Snapshot]) -> None:
-        if not snapshots:
-            return
-        now = time.monotonic()
-        for id in [id for id in self._published_at if self._next_at(id) <= now]:
-            del self._published_at[id]
-        calls: list[Callable[[], object]] = []
-        for snapshot in snapshots:
-            self._delayed.pop(snapshot.id, None)
-            self._published_at[snapshot.id] = now
-            calls.append(partial(self._runtime.publisher.publish, snapshot.id, snapshot.to_event()))
-            if not snapshot.pending_images:
-                calls.append(partial(self._runtime.queue.advance, snapshot.id))
-        try:
-            await best_effort(self._runtime, *calls)
-        except Exception:
-            # It must not keep the results that wait: watchers poll the database, and reconcile continues requests.
-            log.exception("progress not published")

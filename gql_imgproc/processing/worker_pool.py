@@ -46,6 +46,8 @@ TENANTS_SECONDS = 2.0
 WATCH_SECONDS = 1.0
 #: Interval of reports to the budgets of hosts, in seconds: downloads that have ended make room for other processes.
 REPORT_SECONDS = 1.0
+#: How long to wait for Redis to receive a permit, in seconds. One that it receives later does no harm.
+SEND_SECONDS = 1.0
 #: How long a stop waits for images that are being stored, and then for the database, in seconds.
 STOP_SECONDS = 5.0
 
@@ -212,7 +214,7 @@ class WorkerPool:
             if any(starts.values()):
                 await runtime.host_budgets.flush()
         for snapshot in claim.started:
-            await publish(runtime, snapshot)
+            publish(runtime, snapshot)
         IMAGES_CLAIMED.inc(len(claim.images))
         return True
 
@@ -283,8 +285,9 @@ class WorkerPool:
 
     async def _send_permit(self) -> bool:
         try:
-            await self._runtime.run_blocking(self._runtime.queue.process_images)
-        except redis.RedisError:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._runtime.run_blocking(self._runtime.queue.process_images)
+        except (redis.RedisError, TimeoutError):
             # Nobody else has it: this process continues to claim.
             return False
         return True

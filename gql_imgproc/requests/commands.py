@@ -77,7 +77,7 @@ async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Sn
         request = await _get(runtime, caller, request_id)
         if request.generation not in {run.generation for run in runs}:
             raise NothingToRetry
-    await publish(runtime, request)
+    publish(runtime, request)
     return await _advance(runtime, request, lambda current: current.phase is not RequestPhase.RETRYING) or request
 
 

@@ -58,8 +58,7 @@ async def _insert_rows(
         if len(chunk) != min(CHUNK_PRODUCTS, end - start):
             raise CsvChanged
         request = await runtime.db.write(insert, lease, chunk)
-        if time_slice.may_publish() or start + CHUNK_PRODUCTS >= end:
-            await publish(runtime, request)
+        publish(runtime, request)
         if start == first and not is_stopping:
             await permit_work(runtime)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)

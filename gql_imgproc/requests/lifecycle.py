@@ -82,11 +82,11 @@ async def _do_steps(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice
             case RequestPhase.WORKING:
                 request = await runtime.db.write(transitions.start_finishing, lease)
             case RequestPhase.RETRYING:
-                request = await _reopen_chunk(runtime, lease, time_slice)
+                request = await _reopen_chunk(runtime, lease)
             case RequestPhase.STOPPING if request.needs_rows:
                 request = await ingest(runtime, lease, request, time_slice)
             case RequestPhase.STOPPING:
-                request = await _cancel_chunk(runtime, lease, time_slice)
+                request = await _cancel_chunk(runtime, lease)
             case RequestPhase.FINISHING:
                 request = await _finish(runtime, lease, request, may_wait=may_wait)
             case RequestPhase.DELETING:
@@ -96,21 +96,20 @@ async def _do_steps(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice
             return
 
 
-async def _reopen_chunk(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice) -> Snapshot:
+async def _reopen_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:
     request = await runtime.db.write(reopen_chunk, lease)
-    if time_slice.may_publish() or request.phase is not RequestPhase.RETRYING:
-        await publish(runtime, request)
+    publish(runtime, request)
     await permit_work(runtime)
     # Lets other writers acquire SQLite's lock between chunks.
     await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
 
 
-async def _cancel_chunk(runtime: Runtime, lease: RequestLease, time_slice: TimeSlice) -> Snapshot:
+async def _cancel_chunk(runtime: Runtime, lease: RequestLease) -> Snapshot:
     request = await runtime.db.write(cancel_chunk, lease)
-    if request.phase is RequestPhase.STOPPING and time_slice.may_publish():
+    if request.phase is RequestPhase.STOPPING:
         # After the last chunk, the final state follows.
-        await publish(runtime, request)
+        publish(runtime, request)
     await asyncio.sleep(CHUNK_PAUSE_SECONDS)
     return request
 
@@ -171,7 +170,7 @@ def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode |
 
 async def _announce(runtime: Runtime, request: Snapshot) -> None:
     _log_finished(request)
-    await publish(runtime, request)
+    publish(runtime, request)
     if delivery := await runtime.db.read(webhook_outbox.find_delivery, request):
         await best_effort(runtime, lambda: runtime.queue.deliver(delivery))
 

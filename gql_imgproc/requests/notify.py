@@ -31,9 +31,10 @@ async def best_effort(runtime: Runtime, *calls: Callable[[], object]) -> None:
         log.warning("message not enqueued; the next reconcile sends it", extra={"reason": str(error)})
 
 
-async def publish(runtime: Runtime, snapshot: Snapshot) -> None:
-    """Sends the snapshot to all watchers of the request."""
-    await best_effort(runtime, lambda: runtime.publisher.publish(snapshot.id, snapshot.to_event()))
+def publish(runtime: Runtime, snapshot: Snapshot) -> None:
+    """Sends the snapshot to all watchers of the request soon, and one without pending images at once."""
+    is_last = not snapshot.pending_images or snapshot.status.is_terminal
+    runtime.publisher.publish(snapshot.id, snapshot.to_event(), at_once=is_last)
 
 
 async def permit_work(runtime: Runtime) -> None:

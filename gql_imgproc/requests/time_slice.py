@@ -1,9 +1,8 @@
-"""The time that one message may take when others wait, and how often it may publish."""
+"""The time that one message may take when others wait."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 
 import redis
 
@@ -12,8 +11,6 @@ from gql_imgproc.runtime import Runtime
 
 #: Time after which a message that works in steps lets others go first, in seconds.
 SLICE_SECONDS = 2.0
-#: Minimum time between two progress events of a message, in seconds: people cannot follow more than five per second.
-MIN_PUBLISH_INTERVAL_SECONDS = 0.2
 
 
 class TimeSlice:
@@ -22,15 +19,6 @@ class TimeSlice:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._ends_at = asyncio.get_running_loop().time() + SLICE_SECONDS
-        self._may_publish_at = -math.inf
-
-    def may_publish(self) -> bool:
-        """Whether the state after a step shall be published: not, if one was a moment ago and more will follow."""
-        now = asyncio.get_running_loop().time()
-        if now < self._may_publish_at:
-            return False
-        self._may_publish_at = now + MIN_PUBLISH_INTERVAL_SECONDS
-        return True
 
     async def is_over(self) -> bool:
         if self._runtime.is_stopping:

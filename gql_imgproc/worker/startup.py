@@ -108,7 +108,7 @@ class RuntimeMiddleware(Middleware):
 
 
 def _end_at_second_signal() -> None:
-    """Makes a second stop signal end the process at once; Dramatiq would wait for the event loop, which goes on."""
+    """Makes a second stop signal end the process at once; Dramatiq would wait for the event loop, which continues."""
     stop = signal.getsignal(signal.SIGTERM)
     assert callable(stop)
     first_at: float | None = None

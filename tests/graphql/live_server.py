@@ -106,7 +106,7 @@ async def given_upload(runtime: Any, images: int) -> UUID:
 async def finish_image(runtime: Any, request_id: UUID) -> None:
     """Completes one more image of an upload and publishes the snapshot."""
     assert record(runtime.db, claim_image(runtime.db, request_id), DONE) is not None
-    await publish(runtime, await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id))
+    publish(runtime, await runtime.db.read(queries.get_request, DEFAULT_TENANT, request_id))
 
 
 #: `HOST:PORT` of a running server and its runtime.

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -15,20 +14,22 @@ from sqlalchemy import Connection, select, update
 
 from gql_imgproc.database.tables import images, requests
 from gql_imgproc.database.types import now_plus
-from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.metrics import IMAGES, LEASES_LOST
 from gql_imgproc.processing import recorder as recorder_module
-from gql_imgproc.processing.recorder import Recorder, _Progress
+from gql_imgproc.processing.recorder import Recorder
 from gql_imgproc.requests.repository import results
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.results import FinishedImage, Recorded, ReturnedImage, ReturnReason
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
+from gql_imgproc.settings import Settings
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.lost_commits import lost_commits
 from tests.support.scenarios import DONE, FAILED, get_snapshot, given_request, try_claim
+from tests.support.services import background_work
+from tests.support.suspended_redis import suspended_redis
 from tests.support.waiting import until
 
 
@@ -62,15 +63,21 @@ def group_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def published(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, int]]:
-    """Request and number of finished images of each progress event."""
+def published(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[tuple[UUID, int, bool]]:
+    """Request and number of finished images of each progress event, and whether it is published at once."""
     events = []
 
-    def publish(request_id: UUID, event: Event) -> None:
-        events.append((request_id, Snapshot.from_json(event.body).finished_images))
+    def publish(request_id: UUID, event: Event, *, at_once: bool) -> None:
+        events.append((request_id, Snapshot.from_json(event.body).finished_images, at_once))
 
     monkeypatch.setattr(runtime.publisher, "publish", publish)
     return events
+
+
+@pytest.fixture
+def endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results wait practically without end for others."""
+    monkeypatch.setattr(recorder_module, "MAX_WAIT_SECONDS", 600.0)
 
 
 def given_claimed(runtime: Runtime, count: int, lease_s: float = 60) -> tuple[UUID, list[ClaimedImage]]:
@@ -81,10 +88,6 @@ def given_claimed(runtime: Runtime, count: int, lease_s: float = 60) -> tuple[UU
 
 def all_done(claimed: Iterable[ClaimedImage]) -> list[FinishedImage]:
     return [FinishedImage(image, DONE) for image in claimed]
-
-
-def statuses(runtime: Runtime) -> list[ImageStatus]:
-    return sorted(runtime.db.read_now(lambda connection: connection.scalars(select(images.c.status)).all()))
 
 
 async def test_results_within_50_ms_are_one_transaction(
@@ -131,11 +134,11 @@ async def test_transactions_of_a_busy_process_are_not_more_frequent_than_progres
     await recorder.aclose()
 
 
+@pytest.mark.usefixtures("endless_wait")
 async def test_results_of_all_images_of_a_process_are_recorded_at_once(
-    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int]
 ) -> None:
-    # Given results that wait practically without end for others,
-    monkeypatch.setattr(recorder_module, "MAX_WAIT_SECONDS", 600.0)
+    # Given a process with three images,
     _, claimed = given_claimed(runtime, 3)
     recorder.leased = 3
 
@@ -151,11 +154,11 @@ async def test_results_of_all_images_of_a_process_are_recorded_at_once(
     await recorder.aclose()
 
 
+@pytest.mark.usefixtures("endless_wait")
 async def test_full_group_is_recorded_without_waiting(
     runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given results that wait practically without end for others,
-    monkeypatch.setattr(recorder_module, "MAX_WAIT_SECONDS", 600.0)
+    # Given a process with many images,
     monkeypatch.setattr(recorder_module, "MAX_RESULTS", 4)
     request_id, claimed = given_claimed(runtime, 10)
 
@@ -205,7 +208,7 @@ async def test_lost_lease_drops_only_its_image_and_plans_a_cleanup(
 
 
 async def test_commit_whose_answer_was_lost_counts_nothing_twice(
-    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int]]
+    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int, bool]]
 ) -> None:
     request_id, claimed = given_claimed(runtime, 3)
     completed = IMAGES.labels("COMPRESSED", "jpeg")._value.get()
@@ -216,7 +219,7 @@ async def test_commit_whose_answer_was_lost_counts_nothing_twice(
 
     snapshot = get_snapshot(runtime.db, request_id)
     assert (snapshot.processed_images, snapshot.input_bytes, snapshot.output_bytes) == (2, 2000, 800)
-    assert published == [(request_id, 2)]
+    assert published == [(request_id, 2, False)]
     assert IMAGES.labels("COMPRESSED", "jpeg")._value.get() == completed + 2
     assert_counters_equal_rows(runtime.db, request_id)
     (again,) = try_claim(runtime.db, request_id, 3)
@@ -255,32 +258,30 @@ async def test_nothing_is_lost_while_the_database_is_unavailable(
     await recorder.aclose()
 
 
-async def test_unexpected_error_drops_its_group_only(
-    runtime: Runtime, recorder: RecorderOfTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_unexpected_error_drops_only_the_result_that_causes_it(
+    runtime: Runtime, recorder: RecorderOfTest, group_sizes: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given a group of two whose transaction fails for an unknown reason,
-    monkeypatch.setattr(recorder_module, "MAX_RESULTS", 2)
-    request_id, claimed = given_claimed(runtime, 3)
-    record, errors = results.record, [ZeroDivisionError("a mistake")]
+    # Given a group of five results, one of which cannot be written,
+    request_id, claimed = given_claimed(runtime, 5)
+    culprit = FinishedImage(claimed[1], replace(DONE, width=object()))  # type: ignore[arg-type]
+    finished = [FinishedImage(claimed[0], DONE), culprit, FinishedImage(claimed[2], DONE)]
 
-    def fail_once(*args: Any) -> Recorded:
-        if errors:
-            raise errors.pop()
-        return record(*args)
-
-    monkeypatch.setattr(results, "record", fail_once)
-
-    # when another result waits,
-    recorder.add(*all_done(claimed))
+    # when they are recorded,
+    recorder.add(*finished, *(ReturnedImage(image, ReturnReason.REFUSED, 60) for image in claimed[3:]))
     await recorder.flush()
 
-    # then that is recorded; the leases of the others are not renewed any more, so their work is repeated.
-    assert statuses(runtime) == sorted([ImageStatus.PENDING, ImageStatus.PENDING, ImageStatus.COMPLETED])
+    # then the others are recorded one by one;
+    assert group_sizes == [5, 1, 1, 1, 1, 1]
+    snapshot = get_snapshot(runtime.db, request_id)
+    assert (snapshot.processed_images, snapshot.pending_images) == (2, 3)
+    assert_counters_equal_rows(runtime.db, request_id)
+    # its lease is not renewed any more, so its work is repeated.
     assert recorder.released == claimed
-    assert [record.message for record in caplog.records if record.exc_info] == ["results not recorded"]
-    expired = update(images).where(images.c.due_at.is_not(None)).values(due_at=now_plus(0))
+    (logged,) = (record for record in caplog.records if record.exc_info)
+    assert (logged.message, logged.__dict__["image"]) == ("result not recorded", claimed[1].id)
+    expired = update(images).where(images.c.id == claimed[1].id).values(due_at=now_plus(0))
     await runtime.db.write(lambda connection: connection.execute(expired))
-    assert {image.id for image in try_claim(runtime.db, request_id, 3)} == {image.id for image in claimed[:2]}
+    assert [image.id for image in try_claim(runtime.db, request_id, 5)] == [claimed[1].id]
     await recorder.aclose()
 
 
@@ -303,11 +304,36 @@ async def test_error_of_the_publisher_does_not_keep_later_results(
     await recorder.aclose()
 
 
+async def test_redis_that_does_not_answer_keeps_no_result(
+    runtime: Runtime, recorder: RecorderOfTest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a watcher, and a Redis that does not answer,
+    monkeypatch.setattr(recorder_module, "MAX_RESULTS", 1)
+    request_id, claimed = given_claimed(runtime, 5)
+    async with runtime.hub.subscribe(request_id) as inbox:
+        await until(lambda: runtime.hub.is_connected)
+        with suspended_redis(settings.redis_url):
+            # when results come,
+            recorder.add(*all_done(claimed))
+            async with asyncio.timeout(2):
+                await recorder.flush()
+
+            # then all are recorded,
+            assert get_snapshot(runtime.db, request_id).processed_images == 5
+
+        # and the final state is published when Redis answers again.
+        final = get_snapshot(runtime.db, request_id).to_event()
+        async with asyncio.timeout(30):
+            while await inbox.take(30) != final:
+                pass
+    await background_work(runtime)
+    await recorder.aclose()
+
+
 async def test_stop_records_and_publishes_what_waits(
-    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int]], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given progress that was published a moment ago, and results that wait for others,
-    monkeypatch.setattr(recorder_module, "MIN_PUBLISH_INTERVAL_SECONDS", 600.0)
     request_id, claimed = given_claimed(runtime, 4)
     recorder.add(*all_done(claimed[:1]))
     await recorder.flush()
@@ -319,15 +345,14 @@ async def test_stop_records_and_publishes_what_waits(
     await recorder.aclose()
 
     # then they are recorded and published.
-    assert published == [(request_id, 1), (request_id, 3)]
+    assert published == [(request_id, 1, False), (request_id, 3, False)]
     assert get_snapshot(runtime.db, request_id).processed_images == 3
 
 
 async def test_final_state_is_published_at_once_and_advances_the_request(
-    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int]], monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, recorder: RecorderOfTest, published: list[tuple[UUID, int, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a request and a burst of results,
-    monkeypatch.setattr(recorder_module, "MIN_PUBLISH_INTERVAL_SECONDS", 600.0)
     monkeypatch.setattr(recorder_module, "MAX_RESULTS", 1)
     request_id, claimed = given_claimed(runtime, 5)
     sent = runtime.queue.lengths()["control"]
@@ -337,71 +362,10 @@ async def test_final_state_is_published_at_once_and_advances_the_request(
     await until(lambda: len(recorder.released) == 4)
     assert runtime.queue.lengths()["control"] == sent
     recorder.add(*all_done(claimed[4:]))
-    await until(lambda: len(published) == 2)
     await recorder.flush()
+    await background_work(runtime)
 
-    # then its first state and its last one are published, and one message continues the request.
-    assert published == [(request_id, 1), (request_id, 5)]
+    # then its last state is published at once, and one message continues the request.
+    assert published == [(request_id, count, count == 5) for count in (1, 2, 3, 4, 5)]
     assert runtime.queue.lengths()["control"] == sent + 1
     await recorder.aclose()
-
-
-class Clock:
-    """A clock that only sleeping moves."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1_000.0
-        self._sleep = asyncio.sleep
-        monkeypatch.setattr(recorder_module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(asyncio, "sleep", self.sleep)
-
-    async def sleep(self, seconds: float) -> None:
-        """Returns when `run_until` has moved the clock so far."""
-        ends_at = self.now + seconds
-        while self.now < ends_at:
-            await self._sleep(0.001)
-
-    async def wait(self, seconds: float) -> None:
-        """Moves the clock in steps of 10 ms; all tasks that wait for it run meanwhile."""
-        for _ in range(round(seconds * 100)):
-            self.now = round(self.now + 0.01, 6)
-            await self._sleep(0.005)
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_progress_is_published_at_most_five_times_per_second(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given two requests, and a clock,
-    clock = Clock(monkeypatch)
-    ids = [given_request(runtime.db, *([1] * 100)) for _ in range(2)]
-    snapshots = [get_snapshot(runtime.db, id) for id in ids]
-    times: dict[UUID, list[float]] = {id: [] for id in ids}
-    states: dict[UUID, list[int]] = {id: [] for id in ids}
-
-    async def note(_: Runtime, *calls: Any) -> None:
-        for call in calls:
-            id, event = call.args
-            times[id].append(round(clock.now - 1_000, 3))
-            states[id].append(Snapshot.from_json(event.body).processed_images)
-
-    monkeypatch.setattr(recorder_module, "best_effort", note)
-    progress = _Progress(runtime)
-
-    # when both change every 10 ms for half a second, the second one later than the first,
-    for change in range(1, 51):
-        await progress.publish([replace(snapshots[0], processed_images=change, sequence=change)])
-        if change > 7:
-            await progress.publish([replace(snapshots[1], processed_images=change, sequence=change)])
-        await clock.wait(0.01)
-    await clock.wait(0.4)
-
-    # then events are 200 ms apart, and the last state of the burst is published.
-    for id in ids:
-        gaps = [round(later - earlier, 3) for earlier, later in zip(times[id], times[id][1:], strict=False)]
-        assert min(gaps) >= recorder_module.MIN_PUBLISH_INTERVAL_SECONDS == 0.2
-        assert len(times[id]) in (3, 4)
-        assert states[id] == sorted(states[id])
-        assert states[id][-1] == 50
-    assert progress.timer is not None
-    assert progress.timer.done()

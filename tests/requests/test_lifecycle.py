@@ -13,7 +13,8 @@ import redis
 
 from gql_imgproc.enums import RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.messaging.pubsub import Event
+from gql_imgproc.messaging import publisher
+from gql_imgproc.messaging.pubsub import Event, channel
 from gql_imgproc.messaging.queue import ADVANCE, CONTROL_QUEUE, DELIVER, NAMESPACE
 from gql_imgproc.requests import commands, ingest, lifecycle, time_slice
 from gql_imgproc.requests.repository import create, queries, transitions
@@ -200,25 +201,24 @@ async def test_rows_of_a_stopped_upload_are_never_claimable(runtime: Runtime, mo
 
 
 async def test_ingestion_and_cancellation_publish_at_most_five_states_per_second(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a request of which one chunk is ingested, and an interval that does not end,
-    monkeypatch.setattr(time_slice, "MIN_PUBLISH_INTERVAL_SECONDS", 600.0)
+    # Given a request of which one chunk is ingested, a watcher, and an interval that does not end,
+    monkeypatch.setattr(publisher, "MIN_INTERVAL_S", 600.0)
     monkeypatch.setattr(ingest, "CHUNK_PRODUCTS", 200)
-    monkeypatch.setattr(commands, "WAIT_SECONDS", 0.0)
     request_id = (await upload(runtime, rows(1_200))).snapshot.id
-    states: list[tuple[int, int]] = []
+    with redis.Redis.from_url(settings.redis_url) as client, client.pubsub() as watcher:
+        watcher.subscribe(channel(request_id))
+        assert watcher.get_message(timeout=5) is not None
 
-    def publish(topic: UUID, event: Event) -> None:
-        snapshot = Snapshot.from_json(event.body)
-        states.append((snapshot.ingested_products, snapshot.cancelled_images))
+        # when its other chunks are ingested, and cancelled,
+        await lifecycle.advance(runtime, request_id)
+        await commands.cancel(runtime, ANYBODY, request_id)
+        await lifecycle.advance(runtime, request_id)
 
-    monkeypatch.setattr(runtime.publisher, "publish", publish)
-
-    # when its other chunks are ingested, and cancelled,
-    await lifecycle.advance(runtime, request_id)
-    await commands.cancel(runtime, ANYBODY, request_id)
-    await lifecycle.advance(runtime, request_id)
-
-    # then the first and the last state of each are published.
-    assert states == [(450, 0), (1_200, 0), (1_200, 500), (1_200, 1_200)]
+        # then the first state and the final one are published.
+        await runtime.publisher.aclose()
+        messages = iter(lambda: watcher.get_message(timeout=0.1), None)
+        snapshots = [Snapshot.from_json(Event.from_bytes(message["data"]).body) for message in messages]
+    states = [(snapshot.ingested_products, snapshot.cancelled_images) for snapshot in snapshots]
+    assert states == [(450, 0), (1_200, 1_200)]

@@ -95,7 +95,7 @@ def record(
     """
     claimed = [*(item.image for item in finished), *(item.image for item in returned)]
     # A process that lost a lease may have claimed the image again: only one of its items is fenced off.
-    statuses = _lock_images(connection, claimed)
+    statuses, returned_before = _lock_images(connection, claimed)
     results = [item for item in finished if statuses.get(_lease(item)) is ImageStatus.PENDING]
     returns = [item for item in returned if statuses.get(_lease(item)) is ImageStatus.PENDING]
     if results:
@@ -120,23 +120,30 @@ def record(
             transitions.plan_cleanup(connection, id)
         if id in changes:
             snapshots.append(_count_request(connection, id, changes[id]))
-    lost = {image.id for image in claimed} - {id for id, _ in statuses}
+    lost = {image.id for image in claimed} - {id for id, _ in statuses} - returned_before
     return Recorded(tuple(snapshot for snapshot in snapshots if snapshot), frozenset(lost))
 
 
 _LOCK_IMAGES = (
-    select(images.c.id, images.c.lease_token, images.c.status)
+    select(images.c.id, images.c.lease_token, images.c.status, images.c.unfinished_claims)
     .where(images.c.id.in_(bindparam("images", expanding=True)))
     .order_by(images.c.id)
     .with_for_update()
 )
 
 
-def _lock_images(connection: Connection, claimed: Iterable[ClaimedImage]) -> dict[tuple[UUID, int], ImageStatus]:
-    """The status of the images whose lease this process holds, or held until it recorded them, by ID and token."""
-    leases = {(image.id, image.lease_token) for image in claimed}
-    found = connection.execute(_LOCK_IMAGES, {"images": list({id for id, _ in leases})})
-    return {(row.id, row.lease_token): row.status for row in found if (row.id, row.lease_token) in leases}
+def _lock_images(
+    connection: Connection, claimed: Iterable[ClaimedImage]
+) -> tuple[dict[tuple[UUID, int], ImageStatus], set[UUID]]:
+    """The status of the images whose lease this process holds, or held until it recorded them, by ID and token.
+
+    The set has the images that an earlier run returned. Like a claim, that raises the token, but it counts no claim.
+    """
+    leases = {(image.id, image.lease_token): image.unfinished_claims for image in claimed}
+    found = connection.execute(_LOCK_IMAGES, {"images": list({id for id, _ in leases})}).all()
+    statuses = {(row.id, row.lease_token): row.status for row in found if (row.id, row.lease_token) in leases}
+    returned = {row.id for row in found if row.unfinished_claims < leases.get((row.id, row.lease_token - 1), 0)}
+    return statuses, returned
 
 
 def _lease(item: FinishedImage | ReturnedImage) -> tuple[UUID, int]:
