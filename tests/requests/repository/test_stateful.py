@@ -105,6 +105,8 @@ class Life(RuleBasedStateMachine):
         #: Lanes that processes chose, and images that they claimed, since the request was created.
         self.choices: list[dict[Lane, int]] = []
         self.claims: list[ClaimedImage] = []
+        #: Claims whose result was recorded, or whose image was returned, by ID and token.
+        self.ended: set[tuple[UUID, int]] = set()
         #: Until when the hosts of lanes are paused.
         self.paused_until: dict[UUID, datetime] = {}
         self.leases: list[RequestLease] = []
@@ -221,7 +223,11 @@ class Life(RuleBasedStateMachine):
         held = [image.id for image, _ in group if image.lease_token == tokens[image.id]]
         with self.unchanged_unless(bool(new)):
             recorded = self.write(results.record, finished, returned)
-        assert recorded.lost == {image.id for image, _ in group} - set(held)
+        # What an earlier run returned was not lost, until somebody claims it.
+        ended = {(image.id, image.lease_token) for image, _ in group} & self.ended
+        repeated = {id for id, token in ended if tokens[id] == token + 1}
+        assert recorded.lost == {image.id for image, _ in group} - set(held) - repeated
+        self.ended |= {(item.image.id, item.image.lease_token) for item in new}
         count = sum(isinstance(item, FinishedImage) for item in new)
         published = any(item.image.lease_token == tokens[item.image.id] for item in finished)
         assert [snapshot.finished_images for snapshot in recorded.snapshots] == [before + count] * published
@@ -229,7 +235,7 @@ class Life(RuleBasedStateMachine):
         if loses_commit:
             with self.unchanged_unless(False):
                 again = self.write(results.record, finished, returned)
-            assert again.snapshots == recorded.snapshots
+            assert (again.snapshots, again.lost) == (recorded.snapshots, recorded.lost)
 
     @rule(places=st.integers(1, 6), outcomes=st.lists(st.tuples(st.integers(0, 3), RESULTS | RETURNS), min_size=1))
     def work(self, places: int, outcomes: list[tuple[int, Outcome]]) -> None:
@@ -291,6 +297,7 @@ class Life(RuleBasedStateMachine):
     def record_all(self, claimed: tuple[ClaimedImage, ...], ends: Iterator[ImageResult]) -> None:
         finished = [FinishedImage(image, end) for image, end in zip(claimed, ends, strict=False)]
         assert not self.write(results.record, finished, []).lost
+        self.ended |= {(item.image.id, item.image.lease_token) for item in finished}
 
     @rule()
     def time_passes(self) -> None:
