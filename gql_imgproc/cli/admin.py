@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from gql_imgproc import log
-from gql_imgproc.settings import load
-
 
 def register(app: typer.Typer) -> None:
     app.command()(migrate)
@@ -16,7 +13,9 @@ def register(app: typer.Typer) -> None:
 
 def migrate() -> None:
     """Migrate the database to the schema of this version, as `alembic upgrade head` does."""
+    from gql_imgproc import log
     from gql_imgproc.database.migrations import upgrade
+    from gql_imgproc.settings import load
 
     settings = load()
     log.set_up(settings.log_level, settings.log_format)

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from gql_imgproc.settings import load
-
 
 def register(app: typer.Typer) -> None:
     app.command()(submit)
@@ -31,6 +29,7 @@ def submit(
 
     If the service requires an API key, set IMGPROC_API_KEY in the environment or in `.env`.
     """
+    from gql_imgproc.settings import load
     from gql_imgproc.standalone.submit import submit as run_submit
 
     output = output or Path(f"{file.stem}-output.csv")

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gql_imgproc.settings import load
-
 if TYPE_CHECKING:
     from gql_imgproc.database.engine import Database
 
@@ -19,9 +17,9 @@ T = TypeVar("T")
 
 def run_with_database(work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
     """Runs `work` with the service's database. Raises ConfigurationError when the database cannot be used."""
-    # Imported here so that other commands start faster.
     from gql_imgproc.database import migrations
     from gql_imgproc.database.engine import Database
+    from gql_imgproc.settings import load
 
     url = load().database
     migrations.check(url)

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 
 def print_table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Prints a table on a terminal; otherwise one line of tab-separated cells per row."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console(highlight=False)
     if not console.is_terminal:
         for row in (titles, *rows):

@@ -7,17 +7,17 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gql_imgproc import log
 from gql_imgproc.net.loopback import is_loopback
-from gql_imgproc.settings import load
 from gql_imgproc.standalone.data_dir import check_writable
 from gql_imgproc.standalone.server_address import check_port, reachable_url
-from gql_imgproc.standalone.worker_command import worker_command, worker_environment
 from gql_imgproc.system.process import cpu_count
+
+if TYPE_CHECKING:
+    from gql_imgproc.settings import Settings
 
 #: Where `up` and `api` listen by default.
 HOST, PORT = "127.0.0.1", 8000
@@ -56,12 +56,9 @@ def up(
     allow_anonymous: AllowAnonymous = False,
 ) -> None:
     """Run everything on this machine: the API, workers and, if none is configured, Redis."""
-    # Imported here so that other commands start faster.
     from gql_imgproc.standalone.up import Standalone
 
-    settings = load(**({"data_dir": data_dir} if data_dir else {}))
-    log.set_up(settings.log_level, settings.log_format)
-    settings.log_deprecations()
+    settings = _load(**({"data_dir": data_dir} if data_dir else {}))
     check_writable(settings.data_dir)
     standalone = Standalone(settings, host, check_port(host, port), workers or cpu_count(), allow_anonymous)
     asyncio.run(standalone.run(echo=typer.echo))
@@ -71,13 +68,12 @@ def api(
     host: Host = HOST, port: Port = PORT, allow_anonymous: AllowAnonymous = False, unchecked: SkipChecks = False
 ) -> None:
     """Run only the API. It needs Redis, and workers with the same database and storage."""
+    from gql_imgproc.settings import load
     from gql_imgproc.standalone import preflight
     from gql_imgproc.web import server
     from gql_imgproc.web.app import create_app
 
-    settings = load()
-    log.set_up(settings.log_level, settings.log_format)
-    settings.log_deprecations()
+    settings = _load()
     is_local = is_loopback(host)
     anonymous = preflight.anonymous_policy(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
@@ -96,10 +92,9 @@ def api(
 def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> None:
     """Run only workers: `dramatiq worker_main` with the defaults of this project."""
     from gql_imgproc.standalone import preflight
+    from gql_imgproc.standalone.worker_command import worker_command, worker_environment
 
-    settings = load(**({"metrics_port": metrics_port} if metrics_port else {}))
-    log.set_up(settings.log_level, settings.log_format)
-    settings.log_deprecations()
+    settings = _load(**({"metrics_port": metrics_port} if metrics_port else {}))
     asyncio.run(preflight.check_dependencies(settings))
     processes = processes or cpu_count()
     command = worker_command(processes)
@@ -110,3 +105,14 @@ def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> Non
         os.environ["IMGPROC_PUBLIC_URL"] = url = reachable_url(HOST, PORT)
         typer.echo(f"IMGPROC_PUBLIC_URL is not set. URLs in output CSVs will start with {url}", err=True)
     os.execv(command[0], command)
+
+
+def _load(**overrides: Any) -> Settings:
+    """Reads the settings, sets up the log and logs deprecated settings."""
+    from gql_imgproc import log
+    from gql_imgproc.settings import load
+
+    settings = load(**overrides)
+    log.set_up(settings.log_level, settings.log_format)
+    settings.log_deprecations()
+    return settings
