@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
+from gql_imgproc.client import AsyncClient, Request
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 
@@ -41,7 +41,7 @@ class Run:
     upload_s: float
     work_s: float
     cpu_s: float
-    final: Progress
+    final: Request
 
 
 class Service:
@@ -78,12 +78,11 @@ class Service:
         return sum_cpu_s(self.processes())
 
     async def run(self, urls: list[str]) -> Run:
-        async with Client(self.url) as client:
+        async with AsyncClient(self.url) as client:
             cpu_s, started_at = self.cpu_s(), time.perf_counter()
             accepted = await client.upload(io.BytesIO(build_csv(urls)), "benchmark.csv")
-            assert isinstance(accepted, AcceptedUpload), accepted
             uploaded_at = time.perf_counter()
-            async with aclosing(client.progress(accepted.request_id)) as states:
+            async with aclosing(client.watch(accepted.id)) as states:
                 *_, final = [state async for state in states]
             finished_at = time.perf_counter()
         return Run(uploaded_at - started_at, finished_at - uploaded_at, self.cpu_s() - cpu_s, final)

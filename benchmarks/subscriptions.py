@@ -28,13 +28,13 @@ import uvloop
 from benchmarks.service import build_csv
 from benchmarks.subscribers import ReceivedEvents, abort, connect
 from benchmarks.targets import print_target
+from gql_imgproc.client import AsyncClient
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id
 from gql_imgproc.messaging.pubsub import Publisher, channel
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
-from gql_imgproc.standalone.client import AcceptedUpload, Client
 from gql_imgproc.standalone.embedded_redis import find_server
 
 API = ("gql_imgproc", "api", "--unchecked", "--port")
@@ -130,10 +130,9 @@ def upload_csv(url: str, database: str) -> Snapshot:
     csv = build_csv([f"https://images.example/{number}.jpg" for number in range(1_000)])
 
     async def upload() -> str:
-        async with Client(url) as client:
+        async with AsyncClient(url) as client:
             accepted = await client.upload(io.BytesIO(csv), "benchmark.csv")
-        assert isinstance(accepted, AcceptedUpload), accepted
-        return accepted.request_id
+        return accepted.id
 
     request_id = decode_request_id(asyncio.run(upload()))
     assert request_id is not None

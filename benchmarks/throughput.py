@@ -23,7 +23,7 @@ import httpx
 from benchmarks.images import SIDES, write_images
 from benchmarks.service import Run, Service, build_csv
 from benchmarks.targets import print_target
-from gql_imgproc.standalone.client import Client
+from gql_imgproc.client import AsyncClient
 
 #: Minimum and maximum side of small images, in pixels: about 320 x 240.
 SMALL_SIDES = (240, 320)
@@ -66,7 +66,7 @@ async def time_first_request(service: Service) -> float:
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
 
-    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server, Client(service.url) as client:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server, AsyncClient(service.url) as client:
         # The service shall be idle.
         await asyncio.sleep(IDLE_SECONDS)
         port = server.sockets[0].getsockname()[1]
@@ -148,7 +148,7 @@ def run_service(service: Service, host: str, urls: list[str], latency_ms: int = 
     httpx.get(f"{host}/latency/{latency_ms / 1000}")
     result = asyncio.run(service.run(urls))
     httpx.get(f"{host}/latency/0")
-    assert result.final.processed == len(urls), result.final
+    assert result.final.processed_images == len(urls), result.final
     return result
 
 

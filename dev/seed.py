@@ -13,9 +13,9 @@ import time
 from rich.console import Console
 
 from dev import DATA_DIR, ENVIRONMENT, URL
+from gql_imgproc.client import AsyncClient, UserError
 from gql_imgproc.errors import ImgprocError
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, CsvRejected
 from gql_imgproc.standalone.sample_server import serve_images
 from gql_imgproc.standalone.terminal import show_csv_issues, show_progress
 
@@ -57,13 +57,16 @@ async def seed(out: Console) -> int:
     with serve_images(images) as port:
         csv.writer(text).writerows(rows(f"http://127.0.0.1:{port}"))
         file = io.BytesIO(text.getvalue().encode())
-        async with Client(URL, key=key) as client:
-            answer = await client.upload(file, f"seed-{time.strftime('%Y%m%d-%H%M%S')}.csv")
-            if isinstance(answer, CsvRejected):
-                show_csv_issues(out, answer)
+        async with AsyncClient(URL, key=key) as client:
+            try:
+                request = await client.upload(file, f"seed-{time.strftime('%Y%m%d-%H%M%S')}.csv")
+            except UserError as error:
+                show_csv_issues(out, error)
                 return 1
-            state = await show_progress(client, answer.request_id, out)
-    out.print(f"{answer.products} products, {state.status.value}. Admin key, also in {KEY_FILE}: {key}", markup=False)
+            request = await show_progress(client, request.id, out)
+    out.print(
+        f"{request.total_products} products, {request.status.value}. Admin key, also in {KEY_FILE}: {key}", markup=False
+    )
     return 0
 
 

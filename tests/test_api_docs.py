@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import io
 import json
 import os
 import re
@@ -10,12 +12,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import httpx
 import pytest
 from graphql import GraphQLEnumType, GraphQLObjectType, GraphQLUnionType, build_schema, get_named_type
 
+import gql_imgproc.client
+from gql_imgproc.client import Client, RequestStatus
 from gql_imgproc.graphql.errors import Code
 from gql_imgproc.graphql.request_body import MAX_JSON_BYTES
 from gql_imgproc.graphql.types.connection import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
@@ -43,7 +48,8 @@ def test_every_example_is_tested() -> None:
     assert len(re.findall(r"^```(?!graphql\n)\w", DOCUMENT, re.MULTILINE)) == len(EXAMPLES)
     shell = {"upload.sh", "watch.sh", "ask.sh", "limits.sh"}
     assert set(EXAMPLES) == shell | {
-        *("apollo.mjs", "urql.mjs", "socket.mjs", "products.py", "Products.jsx", "RequestPage.jsx")
+        *("apollo.mjs", "urql.mjs", "socket.mjs", "products.py", "Products.jsx", "RequestPage.jsx"),
+        *("blocking.py", "asynchronous.py"),
     }
 
 
@@ -180,6 +186,32 @@ def test_python_uploads_subscribes_and_pages(run: Run, service: Service) -> None
     products = [line.split() for line in lines if line not in STATUSES]
     assert [number for number, _ in products] == ["1", "2", "3"]
     assert all(url.startswith(f"{service.url}/api/image/") for _, url in products)
+
+
+def test_client_uploads_watches_and_downloads(run: Run, tmp_path: Path) -> None:
+    lines = run("blocking.py", sys.executable).splitlines()
+
+    assert_progress([line.split()[0] for line in lines])
+    assert lines[-1] == "COMPLETED 100.0"
+    assert len((tmp_path / "products-output.csv").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_client_retries_failed_images(run: Run, service: Service, csv: Path) -> None:
+    with Client(service.url) as client:
+        file = csv.read_bytes().replace(b"card.gif", b"missing.gif", 1)
+        *_, failed = client.watch(client.upload(io.BytesIO(file)).id)
+        run("asynchronous.py", sys.executable)
+        *_, retried = client.watch(failed.id)
+
+    assert failed.status is retried.status is RequestStatus.COMPLETED_WITH_ERRORS
+    assert retried.sequence > failed.sequence
+
+
+def test_docstring_of_the_client_has_the_examples() -> None:
+    docstring = inspect.cleandoc(gql_imgproc.client.__doc__ or "")
+
+    for name in ("blocking.py", "asynchronous.py"):
+        assert indent(EXAMPLES[name], "    ") in f"{docstring}\n"
 
 
 def test_relay_compiles(tmp_path: Path) -> None:

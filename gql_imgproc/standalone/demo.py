@@ -20,13 +20,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gql_imgproc.client import AsyncClient, Request, ServiceError, UserError
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, CsvRejected, Progress
 from gql_imgproc.standalone.data_dir import check_writable, lock_data_dir
-from gql_imgproc.standalone.errors import ServiceError
 from gql_imgproc.standalone.sample_server import serve_images
 from gql_imgproc.standalone.server_address import check_port
 from gql_imgproc.standalone.terminal import format_saving, format_size, show_csv_issues, show_failures, show_progress
@@ -88,35 +87,30 @@ async def _process_samples(url: str, images_url: str, folder: Path, out: Console
     rows = io.StringIO(newline="")
     csv.writer(rows).writerows(sample_images.sample_csv(images_url))
     (folder / "products.csv").write_text(rows.getvalue(), encoding="utf-8", newline="")
-    async with Client(url) as client:
+    async with AsyncClient(url) as client:
         started = time.monotonic()
-        with (folder / "products.csv").open("rb") as file:
-            upload = await client.upload(file, "products.csv")
-        if isinstance(upload, CsvRejected):
-            show_csv_issues(out, upload)
+        try:
+            request = await client.upload(folder / "products.csv")
+        except UserError as error:
+            show_csv_issues(out, error)
             return 1
-        state = await show_progress(client, upload.request_id, out)
+        request = await show_progress(client, request.id, out)
         seconds = time.monotonic() - started
-        if state.output_csv_url is None:
-            raise ServiceError(
-                f"The request finished with status {state.status.value}: {state.failure or 'no reason given'}"
-            )
         output = folder / "products-output.csv"
-        await client.download(state.output_csv_url, output)
-        request = (await client.query(IMAGES, {"id": upload.request_id}))["request"]
-    _print_result(out, state, request, seconds)
+        await client.download(request, output)
+        products = (await client.execute(IMAGES, {"id": request.id}))["request"]["products"]
+    _print_result(out, request, [image for edge in products["edges"] for image in edge["node"]["images"]], seconds)
     show_failures(out, output)
     out.print(f"Output CSV: {output.absolute()}\nWeb page:   {url}/", markup=False)
-    return 0 if state.status is RequestStatus.COMPLETED else 1
+    return 0 if request.status is RequestStatus.COMPLETED else 1
 
 
-def _print_result(out: Console, state: Progress, request: dict[str, Any], seconds: float) -> None:
+def _print_result(out: Console, request: Request, images: list[dict[str, Any]], seconds: float) -> None:
     totals: dict[str, FormatTotals] = {}
-    for edge in request["products"]["edges"]:
-        for image in edge["node"]["images"]:
-            name = (image["format"] or "not done").removeprefix("image/").upper()
-            totals.setdefault(name, FormatTotals()).add(image)
-    count = state.finished_images
+    for image in images:
+        name = (image["format"] or "not done").removeprefix("image/").upper()
+        totals.setdefault(name, FormatTotals()).add(image)
+    count = request.finished_images
     rate = f"{plural(count, 'image')} in {seconds:.1f} s: {count / seconds:.1f} images/s"
     table = Table("Format", caption=rate)
     for title in ("Images", "Kept", "Failed", "Before", "After", "Saved"):
@@ -127,11 +121,13 @@ def _print_result(out: Console, state: Progress, request: dict[str, Any], second
     table.add_section()
     table.add_row(
         "All",
-        *_cells(state.total, state.kept, state.failed, state.input_bytes, state.output_bytes),
+        *_cells(
+            request.total_images, request.kept_images, request.failed_images, request.input_bytes, request.output_bytes
+        ),
         style="bold",
     )
     out.print(table)
-    if state.kept:
+    if request.kept_images:
         out.print("Kept: compression would not make the image smaller, so its original bytes are kept")
 
 

@@ -6,13 +6,11 @@ from errno import EISDIR
 from os import strerror
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
 
 from rich.console import Console
 
+from gql_imgproc.client import AsyncClient, Request, ServiceError, UserError
 from gql_imgproc.csvfile.messages import plural
-from gql_imgproc.standalone.client import Client, CsvRejected, Progress
-from gql_imgproc.standalone.errors import ServiceError
 from gql_imgproc.standalone.terminal import (
     EXIT_STATUS,
     format_saving,
@@ -28,19 +26,19 @@ async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path 
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     if output is not None:
         check_output(output)
-    async with Client(url, key) as client:
-        with _open(file) as csv_file:
-            upload = await client.upload(csv_file, file.name, webhook_url)
-        if isinstance(upload, CsvRejected):
-            show_csv_issues(err, upload)
+    async with AsyncClient(url, key) as client:
+        try:
+            request = await client.upload(file, webhook_url=webhook_url)
+        except UserError as error:
+            show_csv_issues(err, error)
             return 1
-        summary = f"{plural(upload.products, 'product')}, {plural(upload.images, 'image')}"
-        out.print(f"{upload.request_id}: {summary}", soft_wrap=True)
+        summary = f"{plural(request.total_products, 'product')}, {plural(request.total_images, 'image')}"
+        out.print(f"{request.id}: {summary}", soft_wrap=True)
         if output is None:
             return 0
-        state = await show_progress(client, upload.request_id, err)
-        await _save(client, state, output, out)
-    return EXIT_STATUS.get(state.status, 1)
+        request = await show_progress(client, request.id, err)
+        await _save(client, request, output, out)
+    return EXIT_STATUS.get(request.status, 1)
 
 
 def check_output(output: Path) -> None:
@@ -56,24 +54,15 @@ def check_output(output: Path) -> None:
         ) from None
 
 
-def _open(file: Path) -> BinaryIO:
-    try:
-        return file.open("rb")
-    except OSError as error:
-        raise ServiceError(f"Cannot read the file {file}: {error.strerror}") from None
-
-
-async def _save(client: Client, state: Progress, output: Path, out: Console) -> None:
-    if state.failure:
-        out.print(state.failure, markup=False, soft_wrap=True)
-    if state.output_csv_url is None:
-        raise ServiceError(f"The request finished with status {state.status.value} and has no output CSV")
-    await client.download(state.output_csv_url, output)
+async def _save(client: AsyncClient, request: Request, output: Path, out: Console) -> None:
+    if request.failure:
+        out.print(request.failure.message, markup=False, soft_wrap=True)
+    await client.download(request, output)
     show_failures(out, output)
-    saving = format_saving(state.input_bytes, state.output_bytes)
+    saving = format_saving(request.input_bytes, request.output_bytes)
     out.print(
-        f"{state.processed:,} of {plural(state.total, 'image')} done, {format_size(state.input_bytes)} -> "
-        f"{format_size(state.output_bytes)} ({saving} saved)\noutput: {output}",
+        f"{request.processed_images:,} of {plural(request.total_images, 'image')} done, "
+        f"{format_size(request.input_bytes)} -> {format_size(request.output_bytes)} ({saving} saved)\noutput: {output}",
         markup=False,
         soft_wrap=True,
     )

@@ -9,13 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gql_imgproc.client import AsyncClient, Request, ServiceError, UserError
 from gql_imgproc.csvfile.header import IMAGE_ERRORS
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.csvfile.reader import CsvLimits, open_csv
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.standalone.client import Client, CsvRejected
-from gql_imgproc.standalone.client import Progress as State
-from gql_imgproc.standalone.errors import ServiceError
 
 #: Maximum number of failed rows to print. The output CSV lists all of them.
 MAX_FAILURES = 10
@@ -50,30 +48,30 @@ def create_progress_bar(console: Console) -> Progress:
     )
 
 
-async def show_progress(client: Client, request_id: str, console: Console) -> State:
+async def show_progress(client: AsyncClient, request_id: str, console: Console) -> Request:
     """Shows a progress bar until the request's final state, and returns that state."""
     last = None
     with create_progress_bar(console) as progress:
         task = progress.add_task("images", total=None, note="")
-        async for last in client.progress(request_id):
+        async for last in client.watch(request_id):
             label, note = _status_label(last.status), _note(last)
-            progress.update(task, total=last.total, completed=last.finished_images, description=label, note=note)
+            progress.update(task, total=last.total_images, completed=last.finished_images, description=label, note=note)
     if last is None:
         raise ServiceError("The service sent no progress for the request")
     return last
 
 
-def show_csv_issues(console: Console, rejected: CsvRejected) -> None:
+def show_csv_issues(console: Console, error: UserError) -> None:
     """Prints every problem with its row and column."""
-    console.print(rejected.message, style="bold", markup=False)
-    if not rejected.issues:
+    console.print(str(error), style="bold", markup=False)
+    if not error.issues:
         return
     table = Table("Row", "Column", "Problem", "Code")
-    for issue in rejected.issues:
+    for issue in error.issues:
         row = "" if issue.row is None else str(issue.row)
         table.add_row(row, Text(issue.column or ""), Text(issue.message), issue.code)
     console.print(table)
-    if (more := rejected.total - len(rejected.issues)) > 0:
+    if (more := error.total_issues - len(error.issues)) > 0:
         console.print(f"and {more:,} more")
 
 
@@ -97,10 +95,12 @@ def _status_label(status: RequestStatus) -> str:
     return status.value.lower().replace("_", " ")
 
 
-def _note(state: State) -> str:
-    parts = [f"{format_size(state.input_bytes)} -> {format_size(state.output_bytes)}"] if state.input_bytes else []
-    if state.failed:
-        parts.append(f"{state.failed} failed")
-    if state.per_second:
-        parts.append(f"{state.per_second:.0f}/s")
+def _note(request: Request) -> str:
+    parts = (
+        [f"{format_size(request.input_bytes)} -> {format_size(request.output_bytes)}"] if request.input_bytes else []
+    )
+    if request.failed_images:
+        parts.append(f"{request.failed_images} failed")
+    if request.images_per_second:
+        parts.append(f"{request.images_per_second:.0f}/s")
     return ", ".join(parts)

@@ -16,7 +16,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from gql_imgproc.standalone.client import PROGRESS, UPLOAD, Progress
+from gql_imgproc.client.async_client import UPLOAD, WATCH
+from gql_imgproc.client.request import Request, parse_request
 
 #: A watcher's ping interval, ping timeout and reconnect delay, in seconds.
 PING_S, PONG_S, RECONNECT_S = 1.0, 2.0, 0.2
@@ -28,7 +29,7 @@ CALL_S = 5.0
 class Watcher:
     """Every state that a watcher received, and the API of each of its connections."""
 
-    states: list[Progress] = field(default_factory=list)
+    states: list[Request] = field(default_factory=list)
     connections: list[str] = field(default_factory=list)
 
     @property
@@ -72,7 +73,7 @@ async def watch(apis: Sequence[str], request_id: str, watcher: Watcher) -> None:
         await asyncio.sleep(RECONNECT_S)
 
 
-async def _states(api: str, request_id: str) -> AsyncGenerator[Progress]:
+async def _states(api: str, request_id: str) -> AsyncGenerator[Request]:
     """The states of one connection, by graphql-transport-ws. Every premature end is raised as an OSError."""
     async with connect(
         f"ws{api.removeprefix('http')}/graphql",
@@ -87,13 +88,13 @@ async def _states(api: str, request_id: str) -> AsyncGenerator[Progress]:
         async with asyncio.timeout(CALL_S):
             while json.loads(await socket.recv())["type"] != "connection_ack":
                 pass
-        payload = {"query": PROGRESS, "variables": {"id": request_id}}
+        payload = {"query": WATCH, "variables": {"id": request_id}}
         await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
         async for text in socket:
             message = json.loads(text)
             match message["type"]:
                 case "next" if not message["payload"].get("errors"):
-                    yield Progress.from_request(message["payload"]["data"]["requestProgress"])
+                    yield parse_request(message["payload"]["data"]["requestProgress"])
                 case "next" | "error":
                     # The API cannot reach its database.
                     raise ConnectionAbortedError(text)

@@ -29,10 +29,9 @@ import pytest
 import redis
 from psycopg.rows import dict_row
 
+from gql_imgproc.client import AsyncClient, Request, ServiceError
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
-from gql_imgproc.standalone.errors import ServiceError
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, upload, write_csv
@@ -68,9 +67,9 @@ class Run:
     """A request in progress, and what was observed of it."""
 
     service: Service
-    client: Client
-    accepted: AcceptedUpload
-    states: list[Progress] = field(default_factory=list)
+    client: AsyncClient
+    accepted: Request
+    states: list[Request] = field(default_factory=list)
     max_messages: int = 0
 
     @property
@@ -89,11 +88,11 @@ async def run_disturbed(
     service: Service, csv_path: Path, output: Path, disturb: Disturbance, within_s: float = 90
 ) -> Run:
     """Uploads, disturbs the service at each point, watches to the end, downloads."""
-    async with Client(service.url) as client:
+    async with AsyncClient(service.url) as client:
         run = Run(service, client, await upload(client, csv_path))
 
         async def watch() -> None:
-            async for state in client.progress(run.accepted.request_id):
+            async for state in client.watch(run.accepted.id):
                 run.states.append(state)
 
         async def disturb_at_points() -> None:
@@ -111,7 +110,7 @@ async def run_disturbed(
     return run
 
 
-async def download(client: Client, url: str, output: Path) -> None:
+async def download(client: AsyncClient, url: str, output: Path) -> None:
     """Retries for a while, since the API may be restarting."""
     async with asyncio.timeout(30):
         while True:
@@ -135,7 +134,7 @@ async def count_messages(run: Run) -> None:
 
 def assert_every_image_once(run: Run, output: Path, database: str) -> None:
     last = run.states[-1]
-    assert (last.status, last.processed, last.failed) == (RequestStatus.COMPLETED, IMAGES, 0)
+    assert (last.status, last.processed_images, last.failed_images) == (RequestStatus.COMPLETED, IMAGES, 0)
     assert [state.sequence for state in run.states] == sorted({state.sequence for state in run.states})
     rows = read(output)
     assert [row["S. No."] for row in rows] == [str(n) for n in range(1, IMAGES + 1)]

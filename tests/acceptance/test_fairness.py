@@ -15,10 +15,10 @@ import psutil
 import pytest
 from PIL import Image
 
+from gql_imgproc.client import AsyncClient, Request
 from gql_imgproc.database.engine import Database
 from gql_imgproc.enums import Priority, RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, Progress
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, upload, write_csv
@@ -38,8 +38,8 @@ def given_csv(folder: Path, name: str, port: int, count: int) -> Path:
     return write_csv(folder / f"{name}.csv", [[f"http://127.0.0.1:{port}/{name}/{n}.jpg"] for n in range(count)])
 
 
-async def wait_until_final(client: Client, request_id: str) -> Progress:
-    return [state async for state in client.progress(request_id)][-1]
+async def wait_until_final(client: AsyncClient, request_id: str) -> Request:
+    return [state async for state in client.watch(request_id)][-1]
 
 
 def test_ten_images_behind_twenty_thousand_are_processed_soon(
@@ -48,25 +48,25 @@ def test_ten_images_behind_twenty_thousand_are_processed_soon(
     large, small = given_csv(tmp_path, "large", fast_port, 20_000), given_csv(tmp_path, "small", fast_port, 10)
     service = start(FETCH_ALLOW_PORTS=str(fast_port))
 
-    async def run() -> tuple[Progress, int]:
-        async with Client(service.url) as client:
+    async def run() -> tuple[Request, int]:
+        async with AsyncClient(service.url) as client:
             first = await upload(client, large)
-            before = (await wait_until_started(client, first.request_id)).finished_images
+            before = (await wait_until_started(client, first.id)).finished_images
             second = await upload(client, small)
-            state = await wait_until_final(client, second.request_id)
-            after = (await wait_until_started(client, first.request_id)).finished_images
+            state = await wait_until_final(client, second.id)
+            after = (await wait_until_started(client, first.id)).finished_images
             return state, after - before
 
     state, overtaken_by = asyncio.run(asyncio.wait_for(run(), 60))
 
-    assert (state.status, state.processed) == (RequestStatus.COMPLETED, 10)
+    assert (state.status, state.processed_images) == (RequestStatus.COMPLETED, 10)
     # About five seconds of work on two cores.
     assert overtaken_by < 700
 
 
-async def wait_until_started(client: Client, request_id: str) -> Progress:
+async def wait_until_started(client: AsyncClient, request_id: str) -> Request:
     """The first state of a request with a finished image."""
-    async with aclosing(client.progress(request_id)) as states:
+    async with aclosing(client.watch(request_id)) as states:
         async for state in states:
             if state.finished_images:
                 return state
@@ -82,7 +82,7 @@ def test_slow_image_host_does_not_delay_other_requests(start: StartService, fast
         service = start(FETCH_ALLOW_PORTS=f"{slow_port},{fast_port}")
 
         async def run() -> tuple[float, float]:
-            async with Client(service.url) as client:
+            async with AsyncClient(service.url) as client:
                 alone_s = await measure_seconds(client, fast)
                 await upload(client, slow)
                 await asyncio.sleep(3)
@@ -93,10 +93,10 @@ def test_slow_image_host_does_not_delay_other_requests(start: StartService, fast
     assert concurrent_s < 2 * alone_s + 1
 
 
-async def measure_seconds(client: Client, csv_path: Path) -> float:
+async def measure_seconds(client: AsyncClient, csv_path: Path) -> float:
     began = time.monotonic()
     accepted = await upload(client, csv_path)
-    state = await wait_until_final(client, accepted.request_id)
+    state = await wait_until_final(client, accepted.id)
     assert state.status is RequestStatus.COMPLETED
     return time.monotonic() - began
 
@@ -109,7 +109,7 @@ def test_requests_of_higher_priority_finish_first(start: StartService, fast_port
     service = start("--workers", "1", FETCH_ALLOW_PORTS=str(fast_port))
 
     async def run() -> tuple[list[Priority], int]:
-        async with Client(service.url) as client:
+        async with AsyncClient(service.url) as client:
             # The request with the lowest priority is uploaded first.
             requests = {
                 priority: await upload(client, csv_path, priority=priority) for priority, csv_path in csv_paths.items()
@@ -117,7 +117,7 @@ def test_requests_of_higher_priority_finish_first(start: StartService, fast_port
             order: list[Priority] = []
 
             async def watch(priority: Priority) -> None:
-                await wait_until_final(client, requests[priority].request_id)
+                await wait_until_final(client, requests[priority].id)
                 order.append(priority)
 
             low_when_high_finished = 0
@@ -125,9 +125,7 @@ def test_requests_of_higher_priority_finish_first(start: StartService, fast_port
             async def watch_high() -> None:
                 nonlocal low_when_high_finished
                 await watch(Priority.HIGH)
-                low_when_high_finished = (
-                    await wait_until_started(client, requests[Priority.LOW].request_id)
-                ).finished_images
+                low_when_high_finished = (await wait_until_started(client, requests[Priority.LOW].id)).finished_images
 
             await asyncio.gather(watch_high(), watch(Priority.NORMAL), watch(Priority.LOW))
             return order, low_when_high_finished
@@ -164,17 +162,17 @@ def test_image_that_kills_its_worker_fails_alone(start: StartService, fast_port:
             start(FETCH_ALLOW_PORTS=f"{fast_port},{killer_port}", LEASE_SECONDS="1", SWEEP_SECONDS="0.5", CPU_SLOTS="1")
         )
 
-        async def run() -> Progress:
-            async with Client(services[0].url) as client:
+        async def run() -> Request:
+            async with AsyncClient(services[0].url) as client:
                 accepted = await upload(client, csv_path)
-                state = await wait_until_final(client, accepted.request_id)
+                state = await wait_until_final(client, accepted.id)
                 assert state.output_csv_url is not None
                 await client.download(state.output_csv_url, tmp_path / "out.csv")
                 return state
 
         state = asyncio.run(asyncio.wait_for(run(), 90))
 
-    assert (state.status, state.processed, state.failed) == (RequestStatus.COMPLETED_WITH_ERRORS, 20, 1)
+    assert (state.status, state.processed_images, state.failed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 20, 1)
     row = read(tmp_path / "out.csv")[7]
     assert "crashed the worker repeatedly" in row["Image Errors"]
     assert row["Output Image Urls"].startswith(",http")
@@ -193,11 +191,11 @@ def test_ten_requests_of_one_tenant_do_not_starve_another_tenant(
     database.close()
 
     async def run() -> tuple[float, float, int]:
-        async with Client(service.url) as first, Client(service.url) as second:
+        async with AsyncClient(service.url) as first, AsyncClient(service.url) as second:
             first._http.headers.update(bearer(many))
             second._http.headers.update(bearer(one))
             alone_s = await poll_seconds(second, small)
-            requests = [(await upload(first, csv_path)).request_id for csv_path in large]
+            requests = [(await upload(first, csv_path)).id for csv_path in large]
             while not await finished_images(first, requests[-1]):  # noqa: ASYNC110 - polls the API
                 await asyncio.sleep(0.1)
             concurrent_s = await poll_seconds(second, small)
@@ -210,15 +208,15 @@ def test_ten_requests_of_one_tenant_do_not_starve_another_tenant(
     assert 0 < finished_of_large < 20_000
 
 
-async def finished_images(client: Client, request_id: str) -> int:
+async def finished_images(client: AsyncClient, request_id: str) -> int:
     query = "query($id: ID!) { request(id: $id) { processedImages } }"
-    return int((await client.query(query, {"id": request_id}))["request"]["processedImages"])
+    return int((await client.execute(query, {"id": request_id}))["request"]["processedImages"])
 
 
-async def poll_seconds(client: Client, csv_path: Path) -> float:
+async def poll_seconds(client: AsyncClient, csv_path: Path) -> float:
     """As `measure_seconds`, for a client with an API key, which polls until all images are processed."""
     began = time.monotonic()
     accepted = await upload(client, csv_path)
-    while await finished_images(client, accepted.request_id) < accepted.images:  # noqa: ASYNC110 - polls the API
+    while await finished_images(client, accepted.id) < accepted.total_images:  # noqa: ASYNC110 - polls the API
         await asyncio.sleep(0.2)
     return time.monotonic() - began

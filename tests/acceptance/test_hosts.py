@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from gql_imgproc.client import AsyncClient, Request
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, Progress
 from tests.acceptance.conftest import Service, StartService, show
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import upload, write_csv
@@ -83,25 +83,25 @@ def list_urls(port: int, count: int) -> list[list[str]]:
     return [[f"http://127.0.0.1:{port}/{number}.jpg"] for number in range(count)]
 
 
-async def process(service: Service, csv_path: Path, disturb: Callable[[Progress], None] | None = None) -> Progress:
+async def process(service: Service, csv_path: Path, disturb: Callable[[Request], None] | None = None) -> Request:
     """Uploads and watches to the end; `disturb` is called with every state. Shows the duration."""
-    async with Client(service.url) as client:
+    async with AsyncClient(service.url) as client:
         began = time.monotonic()
         accepted = await upload(client, csv_path)
-        async for state in client.progress(accepted.request_id):
+        async for state in client.watch(accepted.id):
             if disturb is not None:
                 disturb(state)
-    show(f"{state.total} images: {time.monotonic() - began:.2f} s")
+    show(f"{state.total_images} images: {time.monotonic() - began:.2f} s")
     return state
 
 
-def finish(service: Service, csv_path: Path, within_s: float) -> Progress:
+def finish(service: Service, csv_path: Path, within_s: float) -> Request:
     return asyncio.run(asyncio.wait_for(process(service, csv_path), within_s))
 
 
 async def wait_for_completed(service: Service, csv_path: Path, port: int, count: int) -> None:
     """Uploads, and waits until so many images of the host at this port are completed. Shows the duration."""
-    async with Client(service.url) as client:
+    async with AsyncClient(service.url) as client:
         await upload(client, csv_path)
         began = time.monotonic()
         while count_completed(service, port) < count:  # noqa: ASYNC110 - other processes make progress
@@ -109,9 +109,9 @@ async def wait_for_completed(service: Service, csv_path: Path, port: int, count:
     show(f"{count} images: {time.monotonic() - began:.2f} s")
 
 
-def assert_all_completed(state: Progress, throttled: ThrottledHost, count: int) -> None:
+def assert_all_completed(state: Request, throttled: ThrottledHost, count: int) -> None:
     show(f"refused: {throttled.refused.total()} of {throttled.served.total() + throttled.refused.total()}")
-    assert (state.status, state.processed, state.failed) == (RequestStatus.COMPLETED, count, 0)
+    assert (state.status, state.processed_images, state.failed_images) == (RequestStatus.COMPLETED, count, 0)
     assert throttled.refused_share < 0.05
 
 
@@ -135,7 +135,7 @@ def test_throttled_host_serves_all_images_with_few_refusals(
 def test_lost_redis_data_fails_no_image_of_a_throttled_host(service: Service, image: bytes, tmp_path: Path) -> None:
     flushed: list[int] = []
 
-    def flush_once(state: Progress) -> None:
+    def flush_once(state: Request) -> None:
         if not flushed and state.finished_images >= 80:
             flushed.append(state.finished_images)
             with redis.Redis.from_url((service.data / "redis-url").read_text()) as client:
@@ -150,7 +150,7 @@ def test_lost_redis_data_fails_no_image_of_a_throttled_host(service: Service, im
     assert 80 <= flushed[0] < 200
     # The host's pace is learned twice.
     show(f"refused: {throttled.refused.total()}")
-    assert (state.status, state.processed, state.failed) == (RequestStatus.COMPLETED, 200, 0)
+    assert (state.status, state.processed_images, state.failed_images) == (RequestStatus.COMPLETED, 200, 0)
 
 
 def test_silent_host_does_not_delay_later_images(service: Service, good_port: int, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_url_that_is_always_refused_ends_with_its_error(
 
         state = finish(service, csv_path, within_s=30)
 
-    assert (state.status, state.processed, state.failed) == (RequestStatus.FAILED, 0, 1)
+    assert (state.status, state.processed_images, state.failed_images) == (RequestStatus.FAILED, 0, 1)
     assert [row.error_code for row in read_images(service)] == [expected]
     show(f"requests: {throttled.refused.total()}")
 

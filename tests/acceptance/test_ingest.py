@@ -10,7 +10,7 @@ from statistics import median
 import httpx
 import pytest
 
-from gql_imgproc.standalone.client import Client
+from gql_imgproc.client import AsyncClient
 from tests.acceptance.conftest import StartService
 from tests.acceptance.test_up import upload, write_csv
 
@@ -37,12 +37,12 @@ def test_queries_are_answered_while_a_hundred_thousand_rows_are_ingested(start: 
                     assert "errors" not in answer.json()
                     await asyncio.sleep(0.02)
 
-        async with Client(service.url) as client:
+        async with AsyncClient(service.url) as client:
             querying = asyncio.create_task(query_repeatedly())
             began = time.monotonic()
             accepted = await upload(client, csv_path)
             answered_s = time.monotonic() - began
-            assert accepted.products == ROWS
+            assert accepted.total_products == ROWS
             # The rows are now ingested in chunks.
             await asyncio.sleep(3)
             is_done.set()

@@ -20,7 +20,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from gql_imgproc.standalone.client import UPLOAD, Client, Progress
+from gql_imgproc.client import AsyncClient, Request
+from gql_imgproc.client.async_client import UPLOAD
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.test_webhook import receiver
 from tests.support.free_port import free_port
@@ -147,9 +148,9 @@ def send_malformed_request(service: Service) -> None:
         assert b"400" in connection.recv(1000)
 
 
-async def watch(service: Service, request_id: str) -> Progress:
-    async with Client(service.url) as client:
-        return [state async for state in client.progress(request_id)][-1]
+async def watch(service: Service, request_id: str) -> Request:
+    async with AsyncClient(service.url) as client:
+        return [state async for state in client.watch(request_id)][-1]
 
 
 def test_run_is_visible_in_metrics_logs_and_traces(
@@ -186,7 +187,7 @@ def test_run_is_visible_in_metrics_logs_and_traces(
 
             # then the request finishes as expected,
             assert refused["__typename"] == "CsvInvalid"
-            assert (end.processed, end.failed, end.kept) == (3, 1, 1)
+            assert (end.processed_images, end.failed_images, end.kept_images) == (3, 1, 1)
             # and everything is visible.
             assert_metrics(prometheus)
             assert_dashboards_have_data(prometheus)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from gql_imgproc.client import AsyncClient, Request
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, Progress
 from gql_imgproc.standalone.embedded_redis import find_server
 from tests.acceptance.conftest import Service, StartService
 from tests.acceptance.netns_hosts import host
@@ -69,9 +69,9 @@ def own_redis(folder: Path) -> Iterator[OwnRedis]:
 class Watcher:
     """The states that a watcher received, with the time of each."""
 
-    seen: list[tuple[float, Progress]] = field(default_factory=list)
+    seen: list[tuple[float, Request]] = field(default_factory=list)
 
-    def record(self, state: Progress) -> None:
+    def record(self, state: Request) -> None:
         self.seen.append((time.monotonic(), state))
 
     @property
@@ -81,8 +81,8 @@ class Watcher:
 
 async def watch_steadily(service: Service, request_id: str) -> Watcher:
     watcher = Watcher()
-    async with Client(service.url) as client:
-        async for state in client.progress(request_id):
+    async with AsyncClient(service.url) as client:
+        async for state in client.watch(request_id):
             watcher.record(state)
     return watcher
 
@@ -90,7 +90,7 @@ async def watch_steadily(service: Service, request_id: str) -> Watcher:
 async def watch_with_reconnects(service: Service, request_id: str) -> Watcher:
     watcher = Watcher()
     while not watcher.seen or not watcher.seen[-1][1].status.is_terminal:
-        async with Client(service.url) as client, aclosing(client.progress(request_id)) as states:
+        async with AsyncClient(service.url) as client, aclosing(client.watch(request_id)) as states:
             try:
                 async with asyncio.timeout(0.7):
                     async for state in states:
@@ -102,8 +102,8 @@ async def watch_with_reconnects(service: Service, request_id: str) -> Watcher:
 
 async def watch_slowly(service: Service, request_id: str) -> Watcher:
     watcher = Watcher()
-    async with Client(service.url) as client:
-        async for state in client.progress(request_id):
+    async with AsyncClient(service.url) as client:
+        async for state in client.watch(request_id):
             watcher.record(state)
             await asyncio.sleep(1)
     return watcher
@@ -127,8 +127,8 @@ def test_watchers_see_committed_states_during_redis_and_api_outages(
         committed: list[tuple[float, int]] = []
 
         async def run() -> tuple[list[Watcher], float]:
-            async with Client(service.url) as client:
-                request_id = (await upload(client, csv_path)).request_id
+            async with AsyncClient(service.url) as client:
+                request_id = (await upload(client, csv_path)).id
             watching = [
                 asyncio.create_task(watch(service, request_id))
                 for watch in (watch_steadily, watch_with_reconnects, watch_slowly)
@@ -157,7 +157,7 @@ def test_watchers_see_committed_states_during_redis_and_api_outages(
     assert steady.seen[-1][0] - back_at < 30
     for watcher in (steady, reconnecting, slow):
         last = watcher.seen[-1][1]
-        assert (last.status, last.processed) == (RequestStatus.COMPLETED, IMAGES)
+        assert (last.status, last.processed_images) == (RequestStatus.COMPLETED, IMAGES)
         assert last.sequence == read_sequence(database)
     # States never go back; after a reconnect the same state may be repeated.
     assert steady.sequences == sorted(set(steady.sequences))
@@ -177,13 +177,13 @@ def test_watcher_of_a_finished_request_gets_its_state_at_once(start: StartServic
         csv_path = write_csv(tmp_path / "products.csv", [[f"http://127.0.0.1:{port}/1.jpg"]])
         service = start("--workers", "1", FETCH_ALLOW_PORTS=str(port))
 
-        async def run() -> tuple[list[Progress], float]:
-            async with Client(service.url) as client:
-                request_id = (await upload(client, csv_path)).request_id
-                async for _ in client.progress(request_id):
+        async def run() -> tuple[list[Request], float]:
+            async with AsyncClient(service.url) as client:
+                request_id = (await upload(client, csv_path)).id
+                async for _ in client.watch(request_id):
                     pass
                 began = time.monotonic()
-                states = [state async for state in client.progress(request_id)]
+                states = [state async for state in client.watch(request_id)]
                 return states, time.monotonic() - began
 
         states, took_s = asyncio.run(asyncio.wait_for(run(), 60))

@@ -20,9 +20,9 @@ import httpx
 import psycopg
 import pytest
 
+from gql_imgproc.client import AsyncClient
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client
 from tests.acceptance.conftest import Service
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, run_through, upload, write_csv
@@ -99,16 +99,16 @@ class Restart:
 
 
 async def start_upload(url: str, csv_path: Path) -> str:
-    async with Client(url) as client:
-        return (await upload(client, csv_path)).request_id
+    async with AsyncClient(url) as client:
+        return (await upload(client, csv_path)).id
 
 
 async def watch_and_download(url: str, request_id: str, output: Path) -> tuple[RequestStatus, int, int]:
-    async with Client(url) as client:
-        states = [state async for state in client.progress(request_id)]
+    async with AsyncClient(url) as client:
+        states = [state async for state in client.watch(request_id)]
         assert states[-1].output_csv_url is not None
         await client.download(states[-1].output_csv_url, output)
-        return states[-1].status, states[-1].processed, states[-1].failed
+        return states[-1].status, states[-1].processed_images, states[-1].failed_images
 
 
 def fetch(url: str) -> bytes:

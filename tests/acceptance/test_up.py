@@ -17,9 +17,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from gql_imgproc.client import AsyncClient, Request
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import AcceptedUpload, Client, Progress
 from gql_imgproc.system.process import REPEAT_S
 from tests.acceptance.conftest import COMMAND, StartService, environment, run_refused
 
@@ -33,18 +33,15 @@ def write_csv(path: Path, urls: list[list[str]]) -> Path:
     return path
 
 
-async def upload(client: Client, csv_path: Path, **options: Any) -> AcceptedUpload:
-    with csv_path.open("rb") as file:
-        result = await client.upload(file, csv_path.name, **options)
-    assert isinstance(result, AcceptedUpload)
-    return result
+async def upload(client: AsyncClient, csv_path: Path, **options: Any) -> Request:
+    return await client.upload(csv_path, **options)
 
 
-async def run_through(url: str, csv_path: Path, output: Path) -> list[Progress]:
+async def run_through(url: str, csv_path: Path, output: Path) -> list[Request]:
     """Uploads, watches to the end, downloads. Returns every state that was received."""
-    async with Client(url) as client:
+    async with AsyncClient(url) as client:
         accepted = await upload(client, csv_path)
-        states = [state async for state in client.progress(accepted.request_id)]
+        states = [state async for state in client.watch(accepted.id)]
         assert states[-1].output_csv_url is not None
         await client.download(states[-1].output_csv_url, output)
     return states
@@ -66,7 +63,8 @@ def test_upload_is_compressed_and_all_processes_exit(
     states = asyncio.run(run_through(service.url, csv_path, tmp_path / "out.csv"))
 
     last = states[-1]
-    assert (last.status, last.total, last.processed, last.failed) == (RequestStatus.COMPLETED_WITH_ERRORS, 4, 3, 1)
+    assert last.status is RequestStatus.COMPLETED_WITH_ERRORS
+    assert (last.total_images, last.processed_images, last.failed_images) == (4, 3, 1)
     assert [state.sequence for state in states] == sorted({state.sequence for state in states})
     assert [state.status.is_terminal for state in states] == [False] * (len(states) - 1) + [True]
     assert 0 < last.output_bytes < last.input_bytes
@@ -106,10 +104,10 @@ def test_killed_processes_are_restarted_and_the_request_finishes(
     workers = service.workers()
     assert len(workers) == 1
 
-    async def run() -> Progress:
-        async with Client(service.url) as client:
+    async def run() -> Request:
+        async with AsyncClient(service.url) as client:
             accepted = await upload(client, csv_path)
-            progress = client.progress(accepted.request_id)
+            progress = client.watch(accepted.id)
             async for state in progress:
                 if state.finished_images:
                     break
@@ -124,7 +122,7 @@ def test_killed_processes_are_restarted_and_the_request_finishes(
 
     last = asyncio.run(asyncio.wait_for(run(), 60))
 
-    assert (last.status, last.processed, last.failed) == (RequestStatus.COMPLETED, 40, 0)
+    assert (last.status, last.processed_images, last.failed_images) == (RequestStatus.COMPLETED, 40, 0)
     assert service.stop(signal.SIGINT) == 0
 
 

@@ -17,8 +17,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from gql_imgproc.client import AsyncClient, Request
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, Progress
 from tests.acceptance.conftest import COMMAND, Service, StartService, environment
 from tests.acceptance.test_up import upload, write_csv
 
@@ -60,11 +60,11 @@ def receiver(statuses: list[int], ip: str = "127.0.0.1") -> Iterator[tuple[str, 
 
 
 async def run_to_end(service: Service, csv_path: Path, webhook_url: str) -> str:
-    async with Client(service.url) as client:
+    async with AsyncClient(service.url) as client:
         accepted = await upload(client, csv_path, webhook_url=webhook_url)
-        states: list[Progress] = [state async for state in client.progress(accepted.request_id)]
+        states: list[Request] = [state async for state in client.watch(accepted.id)]
         assert states[-1].status.is_terminal
-        return accepted.request_id
+        return accepted.id
 
 
 def read_delivered_webhook(service: Service, request_id: str) -> Any:

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gql_imgproc.client import AsyncClient, Request
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.standalone import sample_images
-from gql_imgproc.standalone.client import Client, Progress
 from tests.acceptance.conftest import COMMAND, READY_S, StartService, environment, show
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_fairness import wait_until_final
@@ -68,9 +68,9 @@ def read_images(database: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in lite.execute(IMAGES)]
 
 
-async def process(url: str, csv_path: Path) -> Progress:
-    async with Client(url) as client:
-        return await wait_until_final(client, (await upload(client, csv_path)).request_id)
+async def process(url: str, csv_path: Path) -> Request:
+    async with AsyncClient(url) as client:
+        return await wait_until_final(client, (await upload(client, csv_path)).id)
 
 
 def test_image_that_kills_its_process_fails_alone_among_200(
@@ -88,7 +88,7 @@ def test_image_that_kills_its_process_fails_alone_among_200(
 
         state = asyncio.run(asyncio.wait_for(process(service.url, csv_path), 250))
 
-    assert (state.status, state.processed, state.failed) == (RequestStatus.COMPLETED_WITH_ERRORS, 199, 1)
+    assert (state.status, state.processed_images, state.failed_images) == (RequestStatus.COMPLETED_WITH_ERRORS, 199, 1)
     images = read_images(service.data / "imgproc.db")
     assert [(n, row["error_code"]) for n, row in enumerate(images) if row["status"] != "COMPLETED"] == [
         (100, "WORKER_CRASHED")
@@ -152,8 +152,8 @@ def processes(tmp_path: Path, redis_url: str) -> Iterator[Processes]:
     started.close()
 
 
-async def wait_for_images(client: Client, request_id: str, count: int) -> None:
-    async with aclosing(client.progress(request_id)) as states:
+async def wait_for_images(client: AsyncClient, request_id: str, count: int) -> None:
+    async with aclosing(client.watch(request_id)) as states:
         async for state in states:
             if state.finished_images >= count:
                 return
@@ -170,9 +170,9 @@ def test_new_worker_process_takes_part_while_others_are_busy(
         processes.start("workers", "worker", "--processes", "3")
 
         async def run() -> float:
-            async with Client(processes.url) as client:
+            async with AsyncClient(processes.url) as client:
                 accepted = await upload(client, csv_path)
-                await wait_for_images(client, accepted.request_id, 200)
+                await wait_for_images(client, accepted.id, 200)
                 processes.start("new", "worker", "--processes", "1")
                 await processes.wait_for_log("new", "ready for action")
                 ready_at = time.monotonic()
@@ -202,21 +202,21 @@ def test_stop_of_a_worker_charges_no_attempt_and_repeats_nothing_stored(
         stopped = processes.start("stopped", "worker", "--processes", "1")
         processes.start("other", "worker", "--processes", "1")
 
-        async def run() -> Progress:
+        async def run() -> Request:
             for name in ("stopped", "other"):
                 await processes.wait_for_log(name, "ready for action")
-            async with Client(processes.url) as client:
+            async with AsyncClient(processes.url) as client:
                 accepted = await upload(client, csv_path)
-                await wait_for_images(client, accepted.request_id, 60)
+                await wait_for_images(client, accepted.id, 60)
                 # In the middle of its work.
                 await processes.wait_for_log("stopped", "image completed")
                 stopped.send_signal(signal.SIGTERM)
-                return await wait_until_final(client, accepted.request_id)
+                return await wait_until_final(client, accepted.id)
 
         state = asyncio.run(asyncio.wait_for(run(), 250))
 
     assert stopped.wait(30) == 0
-    assert (state.status, state.processed, state.failed) == (RequestStatus.COMPLETED, 200, 0)
+    assert (state.status, state.processed_images, state.failed_images) == (RequestStatus.COMPLETED, 200, 0)
     images = read_images(processes.data / "imgproc.db")
     show(f"images by number of downloads: {Counter(downloads.values())}")
     assert {row["attempts"] for row in images} == {1}

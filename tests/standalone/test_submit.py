@@ -17,6 +17,8 @@ import pytest
 
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import AnonymousAccess
+from gql_imgproc.client import AsyncClient, ServiceError
+from gql_imgproc.client.async_client import normalize_base_url
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import DatabaseUnavailable
@@ -25,8 +27,6 @@ from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.client import Client, normalize_base_url
-from gql_imgproc.standalone.errors import ServiceError
 from gql_imgproc.standalone.submit import submit
 from tests.graphql.client import serve_api
 from tests.graphql.live_server import given_upload
@@ -106,7 +106,7 @@ async def test_response_without_graphql_is_reported(body: bytes, status: int, cs
     with fixed_response(body, status) as (url, paths):
         assert await submit_error(f"{url}/graphql", csv_path) == (
             f"The server at {url}/graphql with status {status} is not this service. "
-            "Correct --url, for example http://127.0.0.1:8000"
+            "Correct the URL, for example http://127.0.0.1:8000"
         )
 
     assert paths == ["/graphql"]
@@ -135,13 +135,13 @@ async def test_progress_continues_after_an_unavailable_database(settings: Settin
             return await read(work, *args)
 
         runtime.db.read = fail_once
-        async with Client(f"http://{host}") as client:
-            states = client.progress(encode_global_id(IdPrefix.REQUEST, request_id))
+        async with AsyncClient(f"http://{host}") as client:
+            states = client.watch(encode_global_id(IdPrefix.REQUEST, request_id))
             state = await anext(states)
             await states.aclose()
 
     assert failures == []
-    assert (state.status, state.total) == (RequestStatus.PENDING, 1)
+    assert (state.status, state.total_images) == (RequestStatus.PENDING, 1)
 
 
 @pytest.mark.parametrize("data", [b"{}", b'{"uploadCsv": null}', b'{"uploadCsv": {"id": 1}}'])
@@ -208,8 +208,8 @@ async def test_api_key_is_read_from_the_environment_or_the_env_file(settings: Se
 
         without = await run_submit(folder, url)
         malformed = await run_submit(folder, url, IMGPROC_API_KEY="secret")
-        async with Client(url, key) as client:
-            before = await client.query("{ requests { totalCount } }", {})
+        async with AsyncClient(url, key) as client:
+            before = await client.execute("{ requests { totalCount } }", {})
         by_environment = await run_submit(folder, url, "--no-wait", IMGPROC_API_KEY=key)
         (folder / ".env").write_text(f"IMGPROC_API_KEY={key}\n")
         by_file = await run_submit(folder, url, "--no-wait")
@@ -238,8 +238,8 @@ async def test_rejected_api_key_is_reported(settings: Settings, csv_path: Path) 
 
         unknown = await submit_error(url, csv_path, key=key[:-1] + ("a" if key[-1] != "a" else "b"))
         without_scope = await submit_error(url, csv_path, key=reader)
-        async with Client(url, key) as client:
-            uploads = await client.query("{ requests { totalCount } }", {})
+        async with AsyncClient(url, key) as client:
+            uploads = await client.execute("{ requests { totalCount } }", {})
 
     assert unknown.startswith(f"The service at {url} rejected IMGPROC_API_KEY: Invalid API key. ")
     assert without_scope.startswith("Forbidden: `uploadCsv` ")
@@ -253,22 +253,22 @@ async def test_api_key_opens_the_socket_and_its_revocation_closes_it(settings: S
         key, key_id = given_key(runtime.db)
         finished = encode_global_id(IdPrefix.REQUEST, (await given_end(app.state))[0])
         running = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
-        async with Client(f"http://{host}", key) as client:
-            (state,) = [state async for state in client.progress(finished)]
+        async with AsyncClient(f"http://{host}", key) as client:
+            (state,) = [state async for state in client.watch(finished)]
             assert state.output_csv_url is not None
             # The URL starts with PUBLIC_URL, which does not contain this server's port.
             output_path = httpx.URL(state.output_csv_url).raw_path.decode()
             await client.download(f"http://{host}{output_path}", tmp_path / "output.csv")
 
-            states = client.progress(running)
-            assert (await anext(states)).total == 1
+            states = client.watch(running)
+            assert (await anext(states)).total_images == 1
             runtime.db.write_now(key_repository.revoke, DEFAULT_TENANT, key_id)
             await app.state.app_state.refresh_keys()
             with pytest.raises(ServiceError) as revoked:
                 await anext(states)
-        async with Client(f"http://{host}") as client:
+        async with AsyncClient(f"http://{host}") as client:
             with pytest.raises(ServiceError) as without:
-                await anext(client.progress(running))
+                await anext(client.watch(running))
 
     assert (tmp_path / "output.csv").read_bytes() == b"S. No.\r\n"
     assert str(revoked.value) == f"The service at http://{host} rejected IMGPROC_API_KEY: {KEY_EXPIRED}"

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gql_imgproc.standalone.client import Client, CsvRejected, Issue
-from gql_imgproc.standalone.errors import ServiceError
+from gql_imgproc.client import AsyncClient, CsvIssue, ServiceError, UserError
 from gql_imgproc.standalone.terminal import MAX_FAILURES, format_saving, format_size, show_csv_issues, show_failures
 
 HEADER = "S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
@@ -24,16 +23,16 @@ def text(console: Console) -> str:
 
 
 def test_csv_issues_are_printed_unchanged_with_row_and_column(console: Console) -> None:
-    issues = (Issue(None, None, "HEADER", "No header."), Issue(7, "[b]Name[/b]", "NEW_CODE", "Is [red]empty."))
+    issues = (CsvIssue(None, None, "HEADER", "No header."), CsvIssue(7, "[b]Name[/b]", "NEW_CODE", "Is [red]empty."))
 
-    show_csv_issues(console, CsvRejected("The CSV file has 102 problems.", issues, 102))
+    show_csv_issues(console, UserError("The CSV file has 102 problems.", "CsvInvalid", issues, 102))
 
     for words in ("102 problems", "HEADER", "7", "[b]Name[/b]", "NEW_CODE", "Is [red]empty.", "and 100 more"):
         assert words in text(console)
 
 
 def test_rejection_without_issues_is_one_line(console: Console) -> None:
-    show_csv_issues(console, CsvRejected("The file is larger than the limit of 20 bytes.", (), 0))
+    show_csv_issues(console, UserError("The file is larger than the limit of 20 bytes.", "UploadTooLarge"))
 
     assert text(console) == "The file is larger than the limit of 20 bytes.\n"
 
@@ -83,4 +82,4 @@ def test_sizes_and_savings_are_formatted() -> None:
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", ""])
 def test_invalid_service_url_is_refused(url: str) -> None:
     with pytest.raises(ServiceError, match="Invalid service URL"):
-        Client(url)
+        AsyncClient(url)

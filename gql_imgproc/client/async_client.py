@@ -1,0 +1,280 @@
+"""The asynchronous client. It uses only the public GraphQL API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import httpx
+
+from gql_imgproc.client.errors import ServiceError, ServiceUnavailable, UserError
+from gql_imgproc.client.request import REQUEST_FIELDS, Request, parse_issues, parse_request
+from gql_imgproc.enums import Priority, RequestStatus
+from gql_imgproc.net.loopback import is_loopback
+
+#: Deadlines in seconds: for one response, or for the next event or heartbeat of a stream; for an upload or download.
+RESPONSE_S, TRANSFER_S = 30.0, 600.0
+#: How long the service may be unreachable while a request is watched, and the pause between two attempts, in seconds.
+MAX_OUTAGE_S, RECONNECT_PAUSE_S = 60.0, 0.5
+SSE = "text/event-stream"
+
+
+def _mutation(name: str, success: str = f"request {{ {REQUEST_FIELDS} }}", errors: str = "") -> str:
+    kind = name[0].upper() + name[1:]
+    return (
+        f"mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename"
+        f" ... on {kind}Success {{ {success} }} ... on UserError {{ message }} {errors} }} }}"
+    )
+
+
+UPLOAD = _mutation("uploadCsv", errors="... on CsvInvalid { totalErrors errors { row column code message } }")
+CANCEL = _mutation("cancelRequest")
+RETRY = _mutation("retryFailedImages")
+DELETE = _mutation("deleteRequest", "deletedId")
+GET = f"query ($id: ID!) {{ request(id: $id) {{ {REQUEST_FIELDS} }} }}"
+LIST = f"""query ($status: RequestStatus, $after: String) {{
+  requests(first: 100, after: $after, status: $status) {{
+    edges {{ node {{ {REQUEST_FIELDS} }} }} pageInfo {{ hasNextPage endCursor }}
+  }}
+}}"""
+WATCH = f"subscription ($id: ID!) {{ requestProgress(id: $id) {{ {REQUEST_FIELDS} }} }}"
+
+
+def normalize_base_url(url: str) -> httpx.URL:
+    """Returns the base URL of the service, also for the URL of `/graphql`; raises ServiceError for an invalid URL."""
+    try:
+        base = httpx.URL(url.strip())
+    except httpx.InvalidURL:
+        base = httpx.URL("")
+    if base.scheme not in ("http", "https") or not base.host or base.query or base.fragment:
+        raise ServiceError(f"Invalid service URL {url}. Use a URL such as http://127.0.0.1:8000")
+    return base.copy_with(path=base.path.rstrip("/").removesuffix("/graphql").rstrip("/") or "/")
+
+
+class AsyncClient:
+    """Calls the service at `url`, with an API key if it requires one. Every method may raise ServiceError."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        base = normalize_base_url(url)
+        self._credentials = {"Authorization": f"Bearer {key}"} if key else {}
+        self.url = str(base).rstrip("/")
+        # A proxy from the environment cannot reach this machine.
+        self._http = httpx.AsyncClient(timeout=RESPONSE_S, trust_env=not is_loopback(base.host))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def upload(
+        self,
+        file: str | Path | BinaryIO,
+        filename: str | None = None,
+        *,
+        webhook_url: str | None = None,
+        priority: Priority = Priority.NORMAL,
+        options: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request:
+        """Uploads a CSV file; raises UserError when it is refused. `options` is a `ProcessingOptionsInput`.
+
+        Within 24 hours, the same `idempotency_key` returns the same request, so an upload without an answer can be
+        repeated.
+        """
+        variables = {
+            "file": None,
+            "webhookUrl": webhook_url,
+            "priority": priority,
+            "options": options,
+            "idempotencyKey": idempotency_key,
+        }
+        if isinstance(file, str | Path):
+            filename = filename or Path(file).name
+        with _open(file) if isinstance(file, str | Path) else nullcontext(file) as content:
+            data = await self._post(
+                TRANSFER_S,
+                data={
+                    "operations": json.dumps({"query": UPLOAD, "variables": {"input": variables}}),
+                    "map": json.dumps({"0": ["variables.input.file"]}),
+                },
+                files={"0": (filename or "products.csv", content, "text/csv")},
+                # The service requires this header: browsers cannot send it cross-origin without a preflight.
+                headers={"GraphQL-Preflight": "1"},
+            )
+        return self._request(data)
+
+    async def get(self, request_id: str) -> Request:
+        """Reads the state of a request."""
+        data = await self.execute(GET, {"id": request_id})
+        if data == {"request": None}:
+            raise ServiceError("Request not found. It may have been deleted")
+        return self._request(data)
+
+    async def list(self, status: RequestStatus | None = None) -> AsyncGenerator[Request]:
+        """Yields all requests, the newest first; those with `status` if it is specified."""
+        cursor: str | None = None
+        while True:
+            page = (await self.execute(LIST, {"status": status, "after": cursor}))["requests"]
+            for edge in page["edges"]:
+                yield self._request({"request": edge["node"]})
+            if not page["pageInfo"]["hasNextPage"]:
+                return
+            cursor = page["pageInfo"]["endCursor"]
+
+    async def watch(self, request_id: str) -> AsyncGenerator[Request]:
+        """Yields states of a request in ascending order until the final one; reconnects when the service restarts."""
+        sequence = -1
+        outage_started: float | None = None
+        while True:
+            try:
+                async with aclosing(self._subscribe(request_id)) as states:
+                    async for state in states:
+                        outage_started = None
+                        if state.sequence > sequence:
+                            sequence = state.sequence
+                            yield state
+                        if state.status.is_terminal:
+                            return
+                raise ServiceError("Request not found. It may have been deleted")
+            except (httpx.HTTPError, ServiceUnavailable) as error:
+                outage_started = outage_started or time.monotonic()
+                if time.monotonic() - outage_started > MAX_OUTAGE_S:
+                    raise ServiceError(f"Lost the service at {self.url} for {MAX_OUTAGE_S:.0f} s: {error}") from None
+                await asyncio.sleep(RECONNECT_PAUSE_S)
+
+    async def cancel(self, request_id: str) -> Request:
+        """Cancels a request. Images in progress may still finish."""
+        return self._request(await self.execute(CANCEL, {"input": {"id": request_id}}))
+
+    async def retry(self, request_id: str) -> Request:
+        """Retries the failed images of a request that has finished."""
+        return self._request(await self.execute(RETRY, {"input": {"id": request_id}}))
+
+    async def delete(self, request_id: str) -> None:
+        """Deletes a request that has finished, with its images and files."""
+        self._result(await self.execute(DELETE, {"input": {"id": request_id}}))
+
+    async def download(self, source: Request | str, target: str | Path) -> None:
+        """Downloads the output CSV of a finished request, or a URL that the service returned.
+
+        `target` is written completely or not at all. Sends no API key: such URLs are signed, and may lead to another
+        host.
+        """
+        if isinstance(source, Request):
+            if source.output_csv_url is None:
+                reason = source.failure.message if source.failure else f"Its status is {source.status.value}"
+                raise ServiceError(f"The request has no output CSV. {reason}")
+            source = source.output_csv_url
+        target = Path(target)
+        partial = target.with_name(target.name + ".part")
+        try:
+            async with asyncio.timeout(TRANSFER_S), self._http.stream("GET", source, follow_redirects=True) as response:
+                if not response.is_success:
+                    raise ServiceError(f"{source} returned status {response.status_code}")
+                with partial.open("wb") as file:
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+            partial.replace(target)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise ServiceError(f"Cannot download {source}: {error or 'timed out'}") from None
+        except OSError as error:
+            raise ServiceError(f"Cannot write {target}: {error.strerror}") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    async def execute(self, document: str, variables: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """Executes a query or mutation of your own, and returns its `data`."""
+        return await self._post(RESPONSE_S, json={"query": document, "variables": variables})
+
+    async def _post(self, seconds: float, headers: Mapping[str, str] | None = None, **content: Any) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._http.post(
+                    f"{self.url}/graphql", headers={**(headers or {}), **self._credentials}, **content
+                )
+        except httpx.ConnectError:
+            raise ServiceError(
+                f"Cannot connect to {self.url}. Start the service with `gql-imgproc up`, or correct the URL"
+            ) from None
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise ServiceError(f"No response from the service at {self.url}: {error or 'timed out'}") from None
+        return self._body(response)
+
+    async def _subscribe(self, request_id: str) -> AsyncGenerator[Request]:
+        """Yields the states of one connection (server-sent events, distinct connections mode)."""
+        body = {"query": WATCH, "variables": {"id": request_id}}
+        headers = {"Accept": SSE, **self._credentials}
+        async with self._http.stream("POST", f"{self.url}/graphql", json=body, headers=headers) as response:
+            if not response.headers.get("content-type", "").startswith(SSE):
+                await response.aread()
+                self._body(response)
+            async for line in response.aiter_lines():
+                if line.startswith("data: {"):
+                    yield self._request(self._data(json.loads(line.removeprefix("data: "))))
+                elif line == "event: complete":
+                    return
+        raise ServiceUnavailable("the connection was closed")
+
+    def _body(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            return self._data(response.json())
+        except (ValueError, TypeError, KeyError, AttributeError):
+            if response.is_server_error:
+                raise ServiceUnavailable(f"The service at {self.url} returned status {response.status_code}") from None
+            raise self._unexpected_response(f" with status {response.status_code}") from None
+
+    def _data(self, payload: dict[str, Any]) -> dict[str, Any]:
+        errors = payload.get("errors")
+        if not errors:
+            return dict(payload["data"])
+        codes = {error.get("extensions", {}).get("code") for error in errors}
+        message = "; ".join(error["message"] for error in errors)
+        if "UNAUTHENTICATED" in codes and self._credentials:
+            raise ServiceError(f"The service at {self.url} rejected IMGPROC_API_KEY: {message}")
+        if "UNAUTHENTICATED" in codes:
+            raise ServiceError(
+                f"The service at {self.url} requires an API key. Set IMGPROC_API_KEY in the environment or in .env"
+            )
+        if "FORBIDDEN" in codes:
+            raise ServiceError(f"Forbidden: {message} Set IMGPROC_API_KEY to a key with this scope")
+        if "SERVICE_UNAVAILABLE" in codes:
+            raise ServiceUnavailable(f"The service cannot do this now: {message}")
+        raise ServiceError(f"The service refused the call: {message}")
+
+    def _request(self, data: dict[str, Any]) -> Request:
+        """The request in the only field of `data`, or in the result of a mutation there; raises UserError."""
+        result = self._result(data)
+        try:
+            return parse_request(result.get("request", result))
+        except ValueError:
+            raise self._unexpected_response() from None
+
+    def _result(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The only field of `data`; raises UserError if it is the error of a mutation."""
+        try:
+            (result,) = data.values()
+            if "message" in result:
+                issues = parse_issues(result.get("errors", ()))
+                raise UserError(result["message"], result["__typename"], issues, result.get("totalErrors", 0))
+            return dict(result)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._unexpected_response() from None
+
+    def _unexpected_response(self, status: str = "") -> ServiceError:
+        return ServiceError(
+            f"The server at {self.url}/graphql{status} is not this service. "
+            "Correct the URL, for example http://127.0.0.1:8000"
+        )
+
+
+def _open(file: str | Path) -> BinaryIO:
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise ServiceError(f"Cannot read the file {file}: {error.strerror}") from None

@@ -1,0 +1,75 @@
+"""What the client returns, with the names and meanings of the GraphQL schema."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass
+
+from gql_imgproc.enums import Priority, RequestStatus
+
+#: Selection of the fields of `Request`.
+REQUEST_FIELDS = """
+id csvFilename status priority sequence createdAt completedAt
+totalProducts processedProducts failedProducts
+totalImages processedImages failedImages cancelledImages keptImages progressPercent
+inputBytes outputBytes imagesPerSecond outputCsvUrl failure { code message }
+"""
+_CONFIG = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvIssue:
+    """One problem in a CSV file; without `row` or `column` it concerns the whole file or row."""
+
+    row: int | None
+    column: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailure:
+    """Why a whole request failed."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
+class Request:
+    """The state of a request when it was read; a state with a greater `sequence` replaces it."""
+
+    id: str
+    csv_filename: str
+    status: RequestStatus
+    priority: Priority
+    sequence: int
+    created_at: datetime
+    completed_at: datetime | None
+    total_products: int
+    processed_products: int
+    failed_products: int
+    total_images: int
+    processed_images: int
+    failed_images: int
+    cancelled_images: int
+    kept_images: int
+    progress_percent: float
+    input_bytes: int
+    output_bytes: int
+    images_per_second: float | None
+    output_csv_url: str | None
+    failure: RequestFailure | None
+
+    @property
+    def finished_images(self) -> int:
+        """Number of images that are completed, failed or cancelled."""
+        return self.processed_images + self.failed_images + self.cancelled_images
+
+
+#: Both raise ValueError for anything else than what the schema promises.
+parse_request = TypeAdapter(Request).validate_python
+parse_issues = TypeAdapter(tuple[CsvIssue, ...]).validate_python
