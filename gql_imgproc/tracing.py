@@ -1,24 +1,24 @@
-"""Traces over OTLP: off unless the standard variables of OpenTelemetry name a collector.
+"""Traces, by the API of OpenTelemetry; every function does nothing without the extra `tracing` or without a collector.
 
-Without the extra `tracing`, or without a collector, every function here does nothing and costs one check of a variable.
-No other module imports OpenTelemetry.
+The standard variables of OpenTelemetry name the collector. No other module imports OpenTelemetry.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
+from opentelemetry.trace import NoOpTracer, StatusCode, Tracer
+from opentelemetry.trace import SpanKind as SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,10 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 SHUTDOWN_FLUSH_SECONDS = 2.0
 #: Header of W3C Trace Context.
 TRACEPARENT = "traceparent"
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-SpanKindName = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
-
+_W3C = TraceContextTextMapPropagator()
 _provider: TracerProvider | None = None
-_tracer: Tracer | None = None
+_tracer: Tracer = NoOpTracer()
 
 
 def set_up(part: Literal["api", "worker"]) -> None:
@@ -59,7 +57,7 @@ def set_up(part: Literal["api", "worker"]) -> None:
 def shut_down() -> None:
     """Sends the remaining spans, for at most SHUTDOWN_FLUSH_SECONDS."""
     global _provider, _tracer
-    provider, _provider, _tracer = _provider, None, None
+    provider, _provider, _tracer = _provider, None, NoOpTracer()
     if provider is not None:
         # Without a collector it would retry for ten seconds: the exporter ignores the timeout of the provider.
         flush = Thread(target=provider.shutdown, daemon=True, name="flush-spans")
@@ -74,23 +72,24 @@ def _is_configured(environment: Mapping[str, str]) -> bool:
 
 
 def is_enabled() -> bool:
-    return _tracer is not None
+    return _provider is not None
 
 
 @contextmanager
 def start_span(
-    name: str, parent: str | None = None, kind: SpanKindName = "INTERNAL", **attributes: str | int
+    name: str, parent: str | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | int
 ) -> Iterator[None]:
-    """Runs the block in a span: a child of the current span, else of `parent` (a `traceparent`), else a root."""
-    if _tracer is None:
+    """Runs the block in a span: a child of the current span, else of `parent` (a `traceparent`), else a root.
+
+    An invalid `parent` is ignored.
+    """
+    if not is_enabled():
         yield
         return
-    from opentelemetry.trace import SpanKind
-
     with _tracer.start_as_current_span(
         name,
-        context=None if current_traceparent() else _context(parent),
-        kind=SpanKind[kind],
+        context=None if current_traceparent() or not parent else _W3C.extract({TRACEPARENT: parent}),
+        kind=kind,
         attributes={f"imgproc.{key}": value for key, value in attributes.items()},
         # The text of an exception may contain a URL with secrets.
         record_exception=False,
@@ -99,16 +98,12 @@ def start_span(
         try:
             yield
         except Exception as error:
-            from opentelemetry.trace import StatusCode
-
             span.set_status(StatusCode.ERROR, type(error).__name__)
             raise
 
 
 def record_finished_span(name: str, started: float, ended: float) -> None:
     """Records a span that has ended. Both times are values of `time.perf_counter()`."""
-    if _tracer is None:
-        return
     since_epoch_ns = time.time_ns() - time.perf_counter_ns()
     span = _tracer.start_span(name, start_time=since_epoch_ns + int(started * 1e9))
     span.end(since_epoch_ns + int(ended * 1e9))
@@ -116,22 +111,6 @@ def record_finished_span(name: str, started: float, ended: float) -> None:
 
 def current_traceparent() -> str | None:
     """Returns the `traceparent` of the current span."""
-    if _tracer is None:
-        return None
-    from opentelemetry.trace import get_current_span
-
-    context = get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-
-
-def parse_traceparent(traceparent: object) -> str | None:
-    """Returns the value if it is a valid `traceparent`."""
-    return traceparent if isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) else None
-
-
-def _context(traceparent: str | None) -> Context | None:
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-    return TraceContextTextMapPropagator().extract({TRACEPARENT: traceparent}) if traceparent else None
+    headers: dict[str, str] = {}
+    _W3C.inject(headers)
+    return headers.get(TRACEPARENT)

@@ -58,7 +58,7 @@ class ImageGroup:
         self.has_begun = True
         try:
             image = encode_global_id(IdPrefix.IMAGE, self._first.id)
-            with tracing.start_span("image", self._first.traceparent, "CONSUMER", image=image):
+            with tracing.start_span("image", self._first.traceparent, tracing.SpanKind.CONSUMER, image=image):
                 await self._process()
         except LeaseLost:
             log.info("lease lost", extra=log_ids(self._first))

@@ -10,11 +10,12 @@ from gql_imgproc import tracing
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.runtime import Runtime
+from gql_imgproc.tracing import SpanKind
 
 
 @asynccontextmanager
 async def request_span(
-    runtime: Runtime, name: str, request_id: UUID, kind: tracing.SpanKindName = "CONSUMER"
+    runtime: Runtime, name: str, request_id: UUID, kind: SpanKind = SpanKind.CONSUMER
 ) -> AsyncIterator[None]:
     """Runs the block in a span of the request's trace, which continues that of its upload."""
     if not tracing.is_enabled():

@@ -7,8 +7,8 @@ import time
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gql_imgproc import tracing
 from gql_imgproc.metrics import HTTP_REQUESTS, HTTP_SECONDS, SOCKETS
+from gql_imgproc.tracing import TRACEPARENT, SpanKind, is_enabled, start_span
 
 
 class HttpMetricsMiddleware:
@@ -45,12 +45,12 @@ class TracingMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Other requests start no work, and a WebSocket or an event stream stays open for hours.
         if (
-            not tracing.is_enabled()
+            not is_enabled()
             or scope["type"] != "http"
             or (scope["method"], scope["path"]) != ("POST", "/graphql")
+            or "text/event-stream" in Headers(scope=scope).get("accept", "")
         ):
             await self._app(scope, receive, send)
             return
-        parent = tracing.parse_traceparent(Headers(scope=scope).get(tracing.TRACEPARENT))
-        with tracing.start_span("POST /graphql", parent, "SERVER"):
+        with start_span("POST /graphql", Headers(scope=scope).get(TRACEPARENT), SpanKind.SERVER):
             await self._app(scope, receive, send)

@@ -62,7 +62,7 @@ async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
 
     body = build_payload(claim.request, await _output_csv_url(runtime, claim))
     headers = webhook_signature.signature_headers(runtime.webhook_keys, message_id(delivery_id), claim.at, body)
-    async with request_span(runtime, "webhook", claim.request.id, "CLIENT"):
+    async with request_span(runtime, "webhook", claim.request.id, tracing.SpanKind.CLIENT):
         if traceparent := tracing.current_traceparent():
             headers = {**headers, tracing.TRACEPARENT: traceparent}
         response = await client.post(claim.url, body, headers, runtime.policy, settings.webhook_timeout_seconds)
