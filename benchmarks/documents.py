@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from graphql import get_introspection_query, parse
 
@@ -62,20 +63,20 @@ def measure_unit() -> float:
     return time.process_time() - started
 
 
-async def measure(api: Api, document: str) -> Measurement:
+async def measure(api: Api, document: str, variables: dict[str, Any]) -> Measurement:
     unit_before_s = measure_unit()
     started = time.process_time()
-    await execute(api, document)
+    await execute(api, document, variables)
     cpu_s = time.process_time() - started
     return Measurement(cpu_s, (unit_before_s + measure_unit()) / 2)
 
 
 async def measure_all(settings: Settings, rounds: int) -> dict[str, list[Measurement]]:
     async with open_api(settings) as api:
-        given_rows(api.runtime.db)
+        variables = given_rows(api.runtime.db)
         with frozen_heap():
             return {
-                name: [await measure(api, document) for _ in range(rounds)]
+                name: [await measure(api, document, variables) for _ in range(rounds)]
                 for name, document in (BEFORE_READING | READING).items()
             }
 

@@ -19,7 +19,7 @@ from gql_imgproc.access.signed_urls import UrlSigner
 from gql_imgproc.database.migrations import UNUSABLE
 from gql_imgproc.graphql.content_negotiation import GRAPHQL_JSON
 from gql_imgproc.graphql.loaders import Loaders
-from gql_imgproc.graphql.query_cost import Allowance
+from gql_imgproc.graphql.query_cost import ResponseBudget
 from gql_imgproc.graphql.shared_subscriptions import SharedSubscriptions
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
@@ -73,7 +73,7 @@ class Context:
         self.response = response
         #: Payload of a WebSocket's first message.
         self.connection_params: dict[str, Any] = {}
-        self.allowance = Allowance(self.settings.max_query_cost)
+        self.budget = ResponseBudget(self.settings.max_query_cost)
         if caller is not None:
             self.set_caller(caller)
 

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import Connection
+from sqlalchemy import Connection as SqlConnection
 
 from gql_imgproc.access import audit_log, key_repository, quotas, tenant_repository
+from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.enums import AuditAction, ProductStatus, RequestStatus
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.types.api_key import ApiKey, ApiKeyConnection
-from gql_imgproc.graphql.types.audit import AuditEvent, AuditEventConnection
-from gql_imgproc.graphql.types.connection import (
-    After,
-    Before,
-    CursorKind,
-    First,
-    Last,
-    parse_connection_args,
-    unset_to_none,
-)
+from gql_imgproc.graphql.errors import bad_input
+from gql_imgproc.graphql.types.api_key import ApiKey
+from gql_imgproc.graphql.types.audit import AuditEvent
+from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE, Connection, CursorKind, Pagination, unset_to_none
 from gql_imgproc.graphql.types.enums import RequestOrder
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.image import Image
 from gql_imgproc.graphql.types.node import Node, parse_global_id
-from gql_imgproc.graphql.types.product import NameContains, Product, ProductConnection, parse_search
-from gql_imgproc.graphql.types.request import Request, RequestConnection
+from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
+from gql_imgproc.graphql.types.request import Request
 from gql_imgproc.graphql.types.server_limits import RateLimit, ServerLimits
 from gql_imgproc.graphql.types.viewer import Viewer
 from gql_imgproc.ids import IdPrefix, decode_global_id
 from gql_imgproc.requests.limits import quota_limits
 from gql_imgproc.requests.repository import product_queries, queries
+from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.security.scopes import Scope
 
 Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifier to fetch.")]
@@ -45,102 +41,104 @@ class Query:
         "Fetches anything by its global identifier; null when it does not exist or is not visible to the caller."
     )
     async def node(self, info: Info, id: Identifier) -> Node | None:
-        is_admin = Scope.ADMIN in info.context.caller.scopes
-        match decode_global_id(id):
-            case (IdPrefix.REQUEST, request_id):
-                return await _request(info, request_id)
-            case (IdPrefix.PRODUCT, product_id):
-                return await _product(info, product_id)
-            case (IdPrefix.IMAGE, image_id):
-                return await _image(info, image_id)
-            case (IdPrefix.API_KEY, key_id) if is_admin:
-                return await _api_key(info, key_id)
-            case (IdPrefix.AUDIT_EVENT, event_id) if is_admin:
-                return await _audit_event(info, event_id)
-        return None
+        return (await _find_nodes(info, [id]))[0]
+
+    @cost_field(
+        "Fetches up to 100 objects by their global identifiers, in the same order; null in place of one that does not "
+        "exist or is not visible to the caller. The cost is that of each identifier.",
+        cost=10,
+    )
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[list[strawberry.ID], strawberry.argument(description="Identifiers to fetch.")],
+    ) -> list[Node | None]:
+        if len(ids) > MAX_PAGE_SIZE:
+            raise bad_input(f"`ids` may have at most {MAX_PAGE_SIZE} identifiers.")
+        return await _find_nodes(info, ids)
 
     @cost_field("Fetches a request; null when it does not exist or is not visible to the caller.")
     async def request(self, info: Info, id: Identifier) -> Request | None:
         request_id = parse_global_id(id, IdPrefix.REQUEST)
-        return None if request_id is None else await _request(info, request_id)
+        snapshot = None if request_id is None else await info.context.read(queries.get_request, request_id)
+        return None if snapshot is None else Request.from_snapshot(snapshot)
 
-    @cost_field("Requests visible to the caller.", cost=5)
+    @cost_field("Requests visible to the caller.", cost=5, extensions=[Pagination(CursorKind.REQUESTS)])
     async def requests(
         self,
         info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        window: PageWindow,
         status: Annotated[
             RequestStatus | None, strawberry.argument(description="Only requests with this status.")
         ] = strawberry.UNSET,
         order_by: Annotated[
             RequestOrder, strawberry.argument(description="Order of the list.")
         ] = RequestOrder.CREATED_AT_DESC,
-    ) -> RequestConnection:
+    ) -> Connection[Request]:
         read, status, oldest_first = info.context.read, unset_to_none(status), order_by is RequestOrder.CREATED_AT_ASC
-        window = parse_connection_args(CursorKind.REQUESTS, first, after, last, before)
         page = await read(queries.requests_page, window, status=status, oldest_first=oldest_first)
-        return RequestConnection.from_page(window, page, partial(read, queries.count_requests, status=status))
+        count = partial(read, queries.count_requests, status=status)
+        return Connection.from_page(CursorKind.REQUESTS, window, page, Request.from_snapshot, count)
 
     @cost_field("Fetches a product; null when it does not exist or is not visible to the caller.")
     async def product(self, info: Info, id: Identifier) -> Product | None:
         product_id = parse_global_id(id, IdPrefix.PRODUCT)
-        return None if product_id is None else await _product(info, product_id)
+        row = None if product_id is None else await info.context.read(queries.get_product, product_id)
+        return None if row is None else Product.from_row(row)
 
-    @cost_field("Products of all requests visible to the caller.", cost=5)
+    @cost_field("Products of all requests visible to the caller.", cost=5, extensions=[Pagination(CursorKind.PRODUCTS)])
     async def products(
         self,
         info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        window: PageWindow,
         name_contains: NameContains = strawberry.UNSET,
         status: Annotated[
             ProductStatus | None, strawberry.argument(description="Only products with this status.")
         ] = strawberry.UNSET,
-    ) -> ProductConnection:
+    ) -> Connection[Product]:
         read, text, status = info.context.read, parse_search(name_contains), unset_to_none(status)
-        window = parse_connection_args(CursorKind.PRODUCTS, first, after, last, before)
         page = await read(product_queries.products_page, window, name_contains=text, status=status)
         count = partial(read, product_queries.count_products, name_contains=text, status=status)
-        return ProductConnection.from_page(CursorKind.PRODUCTS, window, page, count)
+        return Connection.from_page(CursorKind.PRODUCTS, window, page, Product.from_row, count)
 
-    @cost_field("API keys of the caller's tenant, newest first.", cost=5, scope=Scope.ADMIN)
+    @cost_field(
+        "API keys of the caller's tenant, newest first.",
+        cost=5,
+        scope=Scope.ADMIN,
+        extensions=[Pagination(CursorKind.API_KEYS)],
+    )
     async def api_keys(
         self,
         info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
-    ) -> ApiKeyConnection:
-        read, window = info.context.read, parse_connection_args(CursorKind.API_KEYS, first, after, last, before)
+        window: PageWindow,
+    ) -> Connection[ApiKey]:
+        read = info.context.read
         page = await read(key_repository.keys_page, window)
-        return ApiKeyConnection.from_page(window, page, partial(read, key_repository.count_keys))
+        return Connection.from_page(
+            CursorKind.API_KEYS, window, page, ApiKey.from_row, partial(read, key_repository.count_keys)
+        )
 
-    @cost_field("The audit log of the caller's tenant, newest first.", cost=5, scope=Scope.ADMIN)
+    @cost_field(
+        "The audit log of the caller's tenant, newest first.",
+        cost=5,
+        scope=Scope.ADMIN,
+        extensions=[Pagination(CursorKind.AUDIT)],
+    )
     async def audit_log(
         self,
         info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        window: PageWindow,
         action: Annotated[
             AuditAction | None, strawberry.argument(description="Only events of this kind.")
         ] = strawberry.UNSET,
         subject_id: Annotated[
             strawberry.ID | None, strawberry.argument(description="Only events with this subject.")
         ] = strawberry.UNSET,
-    ) -> AuditEventConnection:
+    ) -> Connection[AuditEvent]:
         read, action, subject = info.context.read, unset_to_none(action), _parse_subject(unset_to_none(subject_id))
-        window = parse_connection_args(CursorKind.AUDIT, first, after, last, before)
         page = await read(audit_log.events_page, window, action=action, subject_id=subject)
         count = partial(read, audit_log.count_events, action=action, subject_id=subject)
-        return AuditEventConnection.from_page(window, page, count)
+        return Connection.from_page(CursorKind.AUDIT, window, page, AuditEvent.from_row, count)
 
     @cost_field("The caller, its tenant, and what that tenant uses.", cost=5)
     async def viewer(self, info: Info) -> Viewer:
@@ -158,32 +156,46 @@ class Query:
         return None if status is None else RateLimit.from_status(status)
 
 
-async def _request(info: Info, request_id: UUID) -> Request | None:
-    snapshot = await info.context.read(queries.get_request, request_id)
-    return None if snapshot is None else Request.from_snapshot(snapshot)
+async def _find_nodes(info: Info, ids: Sequence[str]) -> list[Node | None]:
+    """The objects with these global IDs, read in one transaction; None for each that the caller does not see."""
+    is_admin = Scope.ADMIN in info.context.caller.scopes
+    keys = [key if (key := decode_global_id(id)) and (is_admin or key[0] not in _ADMIN_ONLY) else None for id in ids]
+    rows = await info.context.read(_read_rows, keys) if any(keys) else [None] * len(ids)
+    return [_to_node(info, row) for row in rows]
 
 
-async def _product(info: Info, product_id: UUID) -> Product | None:
-    row = await info.context.read(queries.get_product, product_id)
-    return None if row is None else Product.from_row(row)
+_ADMIN_ONLY = frozenset({IdPrefix.API_KEY, IdPrefix.AUDIT_EVENT})
+_READ_ROW: dict[IdPrefix, Callable[[SqlConnection, UUID, UUID], object]] = {
+    IdPrefix.REQUEST: queries.get_request,
+    IdPrefix.PRODUCT: queries.get_product,
+    IdPrefix.IMAGE: queries.get_image,
+    IdPrefix.API_KEY: key_repository.get_key,
+    IdPrefix.AUDIT_EVENT: audit_log.get_event,
+}
 
 
-async def _image(info: Info, image_id: UUID) -> Image | None:
-    found = await info.context.read(queries.get_image, image_id)
-    return None if found is None else Image.from_row(*found, info.context.image_url)
+def _read_rows(
+    connection: SqlConnection, tenant_id: UUID, keys: Sequence[tuple[IdPrefix, UUID] | None]
+) -> list[object]:
+    return [_READ_ROW[key[0]](connection, tenant_id, key[1]) if key else None for key in keys]
 
 
-async def _api_key(info: Info, key_id: UUID) -> ApiKey | None:
-    key = await info.context.read(key_repository.get_key, key_id)
-    return None if key is None else ApiKey.from_row(key)
+def _to_node(info: Info, row: object) -> Node | None:
+    match row:
+        case Snapshot():
+            return Request.from_snapshot(row)
+        case queries.Product():
+            return Product.from_row(row)
+        case (queries.Image() as image, str(input_url)):
+            return Image.from_row(image, input_url, info.context.image_url)
+        case key_repository.ApiKey():
+            return ApiKey.from_row(row)
+        case audit_log.AuditEvent():
+            return AuditEvent.from_row(row)
+    return None
 
 
-async def _audit_event(info: Info, event_id: UUID) -> AuditEvent | None:
-    event = await info.context.read(audit_log.get_event, event_id)
-    return None if event is None else AuditEvent.from_row(event)
-
-
-def _read_tenant(connection: Connection, tenant_id: UUID, limits: quotas.Limits) -> tuple[str, quotas.QuotaUsage]:
+def _read_tenant(connection: SqlConnection, tenant_id: UUID, limits: quotas.Limits) -> tuple[str, quotas.QuotaUsage]:
     return (
         tenant_repository.get_tenant_name(connection, tenant_id),
         quotas.read_usage(connection, tenant_id, limits),

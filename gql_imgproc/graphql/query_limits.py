@@ -2,20 +2,20 @@
 
 A document is measured before its validation, which takes longer. Together the limits keep the CPU time of any document,
 with its validation and its errors, below 0.2 s; tests/graphql/worst_case_documents.py has the worst documents known.
-The length of lists without pages is only known during execution: see `query_cost.Allowance`.
+The length of lists without pages is only known during execution: see `query_cost.ResponseBudget`.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 
 from graphql import (
     DocumentNode,
     ExecutableDefinitionNode,
     FieldNode,
     GraphQLError,
+    GraphQLField,
     InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
@@ -29,9 +29,9 @@ from strawberry.types.execution import StreamExecutionResult
 
 from gql_imgproc.graphql.context import Context
 from gql_imgproc.graphql.errors import Code, forbidden
-from gql_imgproc.graphql.query_cost import INTROSPECTION_DISABLED, UPLOAD, CostAnalyzer, QueryCost
-from gql_imgproc.graphql.scope_check import required_scopes
-from gql_imgproc.settings import Settings
+from gql_imgproc.graphql.query_cost import UPLOAD, CostVisitor, QueryCost
+from gql_imgproc.graphql.types.field import RequiresScope, find_directive
+from gql_imgproc.security.scopes import Scope
 
 #: Depth of nested fields; the introspection query of GraphiQL has 15 levels.
 MAX_DEPTH = 20
@@ -47,8 +47,20 @@ MAX_TOKENS = 1_000
 MAX_DOCUMENT_CHARS = 50_000
 #: Errors returned for one document. Each computes suggestions and prints the invalid value.
 MAX_ERRORS = 10
-#: Entries in a response about the schema itself; a full introspection has 14,300.
-MAX_INTROSPECTION = 18_000
+#: Uses of `__schema` and `__type`, aliases inside them, and lists of types in such lists; a full introspection has 1.
+MAX_INTROSPECTION = 2
+INTROSPECTION_DISABLED = (
+    "Introspection is disabled. See schema.graphql in the repository, or set IMGPROC_INTROSPECTION=on on the server."
+)
+
+#: Scope of a root field without `@requiresScope`.
+_DEFAULT_SCOPES = {
+    OperationType.QUERY: Scope.READ,
+    OperationType.MUTATION: Scope.WRITE,
+    OperationType.SUBSCRIPTION: Scope.READ,
+}
+#: Root fields that need no scope.
+PUBLIC_FIELDS = frozenset({"viewer", "rateLimit", "limits", "__typename", "__schema", "__type"})
 
 
 def is_subscription(query: str, name: str | None) -> bool:
@@ -91,15 +103,15 @@ class QueryLimitsExtension(SchemaExtension):
 
     def on_validate(self) -> Iterator[None]:
         execution = self.execution_context
-        execution.pre_execution_errors = self._limit_errors() or self._validation_errors() or None
+        assert execution.graphql_document is not None
+        errors = self._limit_errors(execution.graphql_document) or self._validation_errors(execution.graphql_document)
+        execution.pre_execution_errors = errors or None
         # Strawberry would validate again, and return up to 100 errors.
         execution.validation_rules = ()
         yield
 
-    def _limit_errors(self) -> list[GraphQLError]:
-        execution, settings = self.execution_context, self._settings
-        document = execution.graphql_document
-        assert document is not None
+    def _limit_errors(self, document: DocumentNode) -> list[GraphQLError]:
+        context, execution = self._context, self.execution_context
         # Without a name, Strawberry's `operation_name` is that of the first operation.
         operations = _operations(document, execution._provided_operation_name)
         if len(operations) > 1:
@@ -111,42 +123,32 @@ class QueryLimitsExtension(SchemaExtension):
                     f"`{repeated}` occurs more than {MAX_REPEATS} times in the document. Request fewer fields."
                 )
             ]
-        if missing := self._missing_scopes(operations):
+        if not operations:
+            return []
+        visitor = CostVisitor(execution.schema._schema, document, execution.variables or {})
+        cost = visitor.visit_operation(operations[0])
+        if missing := missing_scopes(operations[0].operation, visitor.root_fields, context.caller.scopes):
             return missing
-        analyzer = CostAnalyzer(execution.schema._schema, document, execution.variables or {})
-        costs = [analyzer.operation(node) for node in operations]
-        if settings.introspection != "on" and any(cost.introspection for cost in costs):
+        if cost.introspection and context.settings.introspection != "on":
             return [_limit_error(INTROSPECTION_DISABLED)]
-        for cost in costs:
-            self._context.allowance.charge_document(cost.cost, cost.of_entry)
-        return [error for cost in costs for error in exceeded_limits(cost, settings.max_query_cost)]
+        context.budget.limit -= cost.cost
+        context.budget.entry_fields = cost.entry
+        return exceeded_limits(cost, context.settings.max_query_cost)
 
-    def _missing_scopes(self, operations: Sequence[OperationDefinitionNode]) -> list[GraphQLError]:
-        execution, scopes = self.execution_context, self._context.caller.scopes
-        assert execution.graphql_document is not None
-        schema = execution.schema._schema
-        return [
-            forbidden(f"`{field}` requires an API key with the scope {scope}.")
-            for operation in operations
-            for field, scope in required_scopes(schema, execution.graphql_document, operation).items()
-            if scope not in scopes
-        ]
-
-    def _validation_errors(self) -> list[GraphQLError]:
+    def _validation_errors(self, document: DocumentNode) -> list[GraphQLError]:
         execution = self.execution_context
-        document = execution.graphql_document
-        assert document is not None
         return validate(
             execution.schema._schema,
             document,
             (*execution.validation_rules, MaybeNullValidationRule, OneOfInputValidationRule),
             max_errors=MAX_ERRORS,
             # Suggestions ("Did you mean") would reveal the schema name by name.
-            hide_suggestions=self._settings.introspection != "on",
+            hide_suggestions=self._context.settings.introspection != "on",
         )
 
     def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
-        self._context.allowance.renew()
+        # Each result of a subscription has the whole budget.
+        self._context.budget.spent = 0
         yield
 
     @property
@@ -155,13 +157,25 @@ class QueryLimitsExtension(SchemaExtension):
         assert isinstance(context, Context)
         return context
 
-    @property
-    def _settings(self) -> Settings:
-        return self._context.settings
-
 
 def is_too_long(document: str | None) -> bool:
     return document is not None and len(document) > MAX_DOCUMENT_CHARS
+
+
+def missing_scopes(
+    operation: OperationType, root_fields: Mapping[str, GraphQLField], scopes: Collection[Scope]
+) -> list[GraphQLError]:
+    """One error for each root field whose scope the caller lacks."""
+    required = {
+        name: directive.scope if (directive := find_directive(each, RequiresScope)) else _DEFAULT_SCOPES[operation]
+        for name, each in root_fields.items()
+        if name not in PUBLIC_FIELDS
+    }
+    return [
+        forbidden(f"`{name}` requires an API key with the scope {scope}.")
+        for name, scope in required.items()
+        if scope not in scopes
+    ]
 
 
 def most_repeated(document: DocumentNode) -> str | None:
@@ -184,7 +198,7 @@ def exceeded_limits(cost: QueryCost, max_cost: int) -> list[GraphQLError]:
         ("number of aliases", cost.aliases, MAX_ALIASES),
         ("number of directives", cost.directives, MAX_DIRECTIVES),
         ("cost", cost.cost, max_cost),
-        ("introspection", math.ceil(cost.introspection), MAX_INTROSPECTION),
+        ("introspection", cost.introspection, MAX_INTROSPECTION),
     ]
     errors = [
         _limit_error(

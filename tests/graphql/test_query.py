@@ -13,6 +13,7 @@ from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, T
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, open_api
+from tests.graphql.test_pagination import Statements
 from tests.support.scenarios import DONE, FAILED, given_request, record, try_claim
 
 
@@ -52,6 +53,63 @@ async def test_node_returns_requests_products_and_images(api: Api) -> None:
         },
         "d": {"serialNumber": "1"},
     }
+
+
+async def test_nodes_returns_objects_in_the_order_of_their_ids(api: Api) -> None:
+    # Given two requests, the first with a product of one image,
+    first, second = given_request(api.runtime.db, 1), given_request(api.runtime.db, 2)
+    request_ids = [encode_global_id(IdPrefix.REQUEST, id) for id in (first, second)]
+    listed = await api.data(
+        "query($id: ID!) { request(id: $id) { products { nodes { id images { id } } } } }", id=request_ids[0]
+    )
+    (product,) = listed["request"]["products"]["nodes"]
+    found_ids = [request_ids[1], product["images"][0]["id"], product["id"], request_ids[0]]
+
+    # when they are fetched with unknown and malformed IDs between, and one twice,
+    unknown = encode_global_id(IdPrefix.PRODUCT, new_id())
+    asked = [found_ids[0], unknown, *found_ids[1:], "nonsense", found_ids[0]]
+    data = await api.data("query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", ids=asked)
+
+    # then each is in its place, and null in place of an ID that names nothing.
+    assert data["nodes"] == [
+        {"__typename": "Request", "id": found_ids[0]},
+        None,
+        {"__typename": "Image", "id": found_ids[1]},
+        {"__typename": "Product", "id": found_ids[2]},
+        {"__typename": "Request", "id": found_ids[3]},
+        None,
+        {"__typename": "Request", "id": found_ids[0]},
+    ]
+
+
+@pytest.mark.parametrize(("number", "statements"), [(0, 0), (1, 1), (100, 100)])
+async def test_nodes_are_read_in_one_transaction(
+    api: Api, monkeypatch: pytest.MonkeyPatch, number: int, statements: int
+) -> None:
+    id = encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1))
+    reads: list[Any] = []
+    read = api.runtime.db.read
+
+    async def record_read(query: Any, *args: Any, **kwargs: Any) -> Any:
+        reads.append(query)
+        return await read(query, *args, **kwargs)
+
+    monkeypatch.setattr(api.runtime.db, "read", record_read)
+
+    with Statements(api) as executed:
+        data = await api.data("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=[id] * number)
+
+    assert data["nodes"] == [{"id": id}] * number
+    assert (len(reads), len(executed.texts)) == (min(number, 1), statements)
+
+
+async def test_too_many_ids_are_refused(api: Api) -> None:
+    body = await api.execute("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["req_1"] * 101)
+
+    assert body["data"] is None
+    assert [(error["message"], error["extensions"]["code"]) for error in body["errors"]] == [
+        ("`ids` may have at most 100 identifiers.", "BAD_USER_INPUT")
+    ]
 
 
 async def test_unknown_and_malformed_ids_return_null(api: Api) -> None:
@@ -279,12 +337,12 @@ async def test_limits_come_from_the_settings(api: Api) -> None:
     ("query", "cost"),
     [
         # 5, and 3 per product with its list; 10 images per product are read and have one field.
-        ("{ products(first: 12) { edges { node { images { id } } } } }", 5 + 12 * 5 + 120 * (0.4 + 0.6 + 0.1)),
+        ("{ products(first: 12) { edges { node { images { id } } } } }", 5 + 12 * 5 + 120 * (1 + 0.1)),
         ("{ products(first: 12) { edges { node { a: images { id } b: images { id } } } } }", 5 + 12 * 8 + 240 * 1.1),
         # Until a product is finished, its output URLs are read from its images.
-        ("{ products(first: 12) { edges { node { outputImageUrls } } } }", 5 + 12 * 3 + 120 * (0.1 + 0.4)),
+        ("{ products(first: 12) { edges { node { outputImageUrls } } } }", 5 + 12 * 3 + 120 * 0.5),
         ("{ products(first: 12) { edges { node { inputImageUrls } } } }", 5 + 12 * 3 + 120 * 0.1),
-        ("{ requests { edges { node { warnings { row } } } } }", 5 + 20 * 4 + 30 * (0.6 + 0.1)),
+        ("{ requests { edges { node { warnings { row } } } } }", 5 + 20 * 4 + 30 * (1 + 0.1)),
     ],
 )
 async def test_lists_without_pages_count_against_the_cost_limit(settings: Settings, query: str, cost: float) -> None:

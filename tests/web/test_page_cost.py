@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from graphql import DocumentNode, FragmentDefinitionNode, OperationDefinitionNode, parse
 
-from gql_imgproc.graphql.query_cost import CostAnalyzer
+from gql_imgproc.graphql.query_cost import CostVisitor
 from gql_imgproc.graphql.query_limits import exceeded_limits
 from gql_imgproc.graphql.schema import schema
 from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
@@ -42,7 +42,7 @@ def test_page_operations_cost_at_most_a_third_of_the_limit(folder: str, min_oper
     for operation in operations:
         whole = DocumentNode(definitions=(operation, *fragments))
         # The web page requests 24 entries per page.
-        measure = CostAnalyzer(schema._schema, whole, {"first": 30, "last": 30}).operation(operation)
+        measure = CostVisitor(schema._schema, whole, {"first": 30, "last": 30}).visit_operation(operation)
         assert exceeded_limits(measure, limit) == []
         costs[operation.name.value if operation.name else ""] = measure.cost
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import strawberry
 
 from gql_imgproc.access import audit_log
-from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import AuditAction
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.types.connection import CursorKind, PageInfo, cursor, total_count
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.ids import IdPrefix, encode_global_id
@@ -44,7 +41,7 @@ class AuditEvent(Node):
 
     @cost_field("Further details, at most 10.")
     def details(self, info: Info) -> list[AuditDetail]:
-        info.context.allowance.spend_entries(len(self.event.details))
+        info.context.budget.charge(len(self.event.details))
         return [AuditDetail(name=name, value=value) for name, value in self.event.details.items()]
 
     @classmethod
@@ -58,34 +55,4 @@ class AuditEvent(Node):
             key_id=strawberry.ID(encode_global_id(IdPrefix.API_KEY, event.key_id)) if event.key_id else None,
             subject_id=strawberry.ID(event.subject_id) if event.subject_id else None,
             ip_address=event.ip_address or None,
-        )
-
-
-@strawberry.type(description="One event in a page of the audit log.")
-class AuditEventEdge:
-    cursor: str = strawberry.field(description="Opaque position of this event.")
-    node: AuditEvent = strawberry.field(description="The event.")
-
-
-@strawberry.type(description="A page of the audit log.")
-class AuditEventConnection:
-    count: strawberry.Private[Callable[[], Awaitable[int]]]
-    edges: list[AuditEventEdge] = strawberry.field(description="The edges of this page.")
-    page_info: PageInfo = strawberry.field(description="About this page.")
-
-    @cost_field("Number of matching events on all pages.")
-    async def total_count(self) -> int:
-        return await self.count()
-
-    @classmethod
-    def from_page(
-        cls, window: PageWindow, page: Page[audit_log.AuditEvent], count: Callable[[], Awaitable[int]]
-    ) -> AuditEventConnection:
-        return cls(
-            count=total_count(window, page, count),
-            edges=[
-                AuditEventEdge(cursor=cursor(CursorKind.AUDIT, key), node=AuditEvent.from_row(event))
-                for key, event in page.rows
-            ],
-            page_info=PageInfo.from_page(CursorKind.AUDIT, window, page),
         )

@@ -10,15 +10,21 @@ import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import strawberry
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.extensions.field_extension import AsyncExtensionResolver, FieldExtension
+from strawberry.types.arguments import StrawberryArgument
+from strawberry.types.field import StrawberryField
 
 from gql_imgproc.database.pagination import CursorKey, Page, PageWindow
 from gql_imgproc.graphql.errors import bad_input
+from gql_imgproc.graphql.types.field import cost_field
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Largest page of a connection.
 MAX_PAGE_SIZE = 100
@@ -29,11 +35,6 @@ _MAX_CURSOR_CHARS = 200
 #: The latest time that both databases can store, in seconds since 1970: the year 9999.
 _MAX_TIMESTAMP_S = 253_402_300_799
 _MAX_POSITION = 2**31 - 1
-
-First = Annotated[int | None, strawberry.argument(description="Return at most this many from the start, 0 to 100.")]
-After = Annotated[str | None, strawberry.argument(description="Only entries after this cursor.")]
-Last = Annotated[int | None, strawberry.argument(description="Return at most this many from the end, 0 to 100.")]
-Before = Annotated[str | None, strawberry.argument(description="Only entries before this cursor.")]
 
 
 class CursorKind(StrEnum):
@@ -59,9 +60,7 @@ def cursor(kind: CursorKind, key: CursorKey) -> str:
 def parse_connection_args(
     kind: CursorKind, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> PageWindow:
-    """The window of rows that the arguments select. An omitted argument equals null."""
-    first, last = unset_to_none(first), unset_to_none(last)
-    after, before = unset_to_none(after), unset_to_none(before)
+    """The window of rows that the arguments select."""
     if first is not None and last is not None:
         raise bad_input("`first` and `last` cannot be combined.")
     return PageWindow(
@@ -108,18 +107,6 @@ def _parse_key(kind: CursorKind, parts: list[Any]) -> CursorKey:
     raise ValueError
 
 
-def total_count(
-    window: PageWindow, page: Page[Any], count: Callable[[], Awaitable[int]]
-) -> Callable[[], Awaitable[int]]:
-    """How to count the whole list: without a query when the page has all of it."""
-
-    async def count_page() -> int:
-        return len(page.rows)
-
-    is_complete = window.after is None and window.before is None and not page.has_more and page.reached is None
-    return count_page if is_complete else count
-
-
 @strawberry.type(description="Position of a page in its connection.")
 class PageInfo:
     has_next_page: bool = strawberry.field(description="Whether entries follow.")
@@ -140,3 +127,74 @@ class PageInfo:
             start_cursor=cursor(kind, start) if start else None,
             end_cursor=cursor(kind, end) if end else None,
         )
+
+
+@strawberry.type(description="One entry in a page.")
+class Edge(Generic[T]):
+    cursor: str = strawberry.field(description="Opaque position of this entry.")
+    node: T = strawberry.field(description="The entry.")
+
+
+@strawberry.type(description="A page of a list.")
+class Connection(Generic[T]):
+    count: strawberry.Private[Callable[[], Awaitable[int]]]
+    edges: list[Edge[T]] = strawberry.field(description="The edges of this page.")
+    page_info: PageInfo = strawberry.field(description="About this page.")
+
+    @cost_field("The entries of this page, without their cursors.")
+    def nodes(self) -> list[T]:
+        return [edge.node for edge in self.edges]
+
+    @cost_field("Number of matching entries on all pages.")
+    async def total_count(self) -> int:
+        return await self.count()
+
+    @classmethod
+    def from_page(
+        cls,
+        kind: CursorKind,
+        window: PageWindow,
+        page: Page[R],
+        to_node: Callable[[R], T],
+        count: Callable[[], Awaitable[int]],
+    ) -> Connection[T]:
+        """`count` counts the whole list. It is not called when the page has all of it."""
+
+        async def count_page() -> int:
+            return len(page.rows)
+
+        is_complete = window.after is None and window.before is None and not page.has_more and page.reached is None
+        return cls(
+            count=count_page if is_complete else count,
+            edges=[Edge(cursor=cursor(kind, key), node=to_node(row)) for key, row in page.rows],
+            page_info=PageInfo.from_page(kind, window, page),
+        )
+
+
+#: Arguments of a page, in the order of the parameters of `parse_connection_args`: type and description.
+_PAGE_ARGUMENTS: dict[str, tuple[Any, str]] = {
+    "first": (int | None, "Return at most this many from the start, 0 to 100."),
+    "after": (str | None, "Only entries after this cursor."),
+    "last": (int | None, "Return at most this many from the end, 0 to 100."),
+    "before": (str | None, "Only entries before this cursor."),
+}
+
+
+class Pagination(FieldExtension):
+    """Gives a field the arguments of a page, and its resolver the `window` of rows that they select."""
+
+    def __init__(self, kind: CursorKind) -> None:
+        self.kind = kind
+
+    def apply(self, field: StrawberryField) -> None:
+        arguments = [
+            StrawberryArgument(name, None, StrawberryAnnotation(kind), description=description)
+            for name, (kind, description) in _PAGE_ARGUMENTS.items()
+        ]
+        field.arguments = arguments + [each for each in field.arguments if each.python_name != "window"]
+
+    async def resolve_async(
+        self, next_: AsyncExtensionResolver, source: Any, info: strawberry.Info, **kwargs: Any
+    ) -> Any:
+        window = parse_connection_args(self.kind, *(kwargs.pop(name, None) for name in _PAGE_ARGUMENTS))
+        return await next_(source, info, window=window, **kwargs)

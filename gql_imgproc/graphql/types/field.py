@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import strawberry
 from graphql import GraphQLField
+from strawberry.extensions import FieldExtension
 from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
 from gql_imgproc.security.scopes import Scope
 
-#: Cost of a list of images. Its entries are charged when their number is known (`query_cost.Allowance`).
+#: Cost of a list of images. Its entries are charged when their number is known (`query_cost.ResponseBudget`).
 IMAGES_COST = 2
+#: Cost of one URL in a list of source images, and in a list of stored images, whose rows are read.
+SOURCE_URL_COST, OUTPUT_URL_COST = 0.1, 0.5
 
 F = TypeVar("F", bound=Callable[..., Any])
 D = TypeVar("D")
@@ -37,12 +40,16 @@ class RequiresScope:
     scope: Scope
 
 
-def cost_field(description: str, *, cost: int | None = None, scope: Scope | None = None) -> Callable[[F], F]:
+def cost_field(
+    description: str, *, cost: int | None = None, scope: Scope | None = None, extensions: Sequence[FieldExtension] = ()
+) -> Callable[[F], F]:
     """A field that calls a method. Strawberry's own decorator loses the type of the method."""
     directives: list[object] = [] if cost is None else [Cost(weight=cost)]
     if scope is not None:
         directives.append(RequiresScope(scope=scope))
-    decorate: Callable[[F], F] = strawberry.field(description=description, directives=directives)
+    decorate: Callable[[F], F] = strawberry.field(
+        description=description, directives=directives, extensions=list(extensions)
+    )
     return decorate
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
 import strawberry
 
-from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import ProductStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.errors import bad_input
-from gql_imgproc.graphql.types.connection import CursorKind, PageInfo, cursor, total_count, unset_to_none
-from gql_imgproc.graphql.types.field import IMAGES_COST, cost_field
+from gql_imgproc.graphql.types.connection import unset_to_none
+from gql_imgproc.graphql.types.field import IMAGES_COST, OUTPUT_URL_COST, SOURCE_URL_COST, cost_field
 from gql_imgproc.graphql.types.image import Image, output_url
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL
@@ -33,21 +31,19 @@ class Product(Node):
 
     @cost_field("URLs of the source images in the order of the row, at most 100.")
     def input_image_urls(self, info: Info) -> list[URL]:
-        info.context.allowance.spend_urls(self.row.total_images)
+        info.context.budget.charge(self.row.total_images, SOURCE_URL_COST)
         return [URL(url) for url in self.row.input_image_urls]
 
     @cost_field("URLs of the completed images in the order of the row; `images` pairs them with their sources.")
     async def output_image_urls(self, info: Info) -> list[URL]:
-        info.context.allowance.spend_urls(self.row.total_images)
-        info.context.allowance.spend_rows(self.row.total_images)
+        info.context.budget.charge(self.row.total_images, OUTPUT_URL_COST)
         images = await info.context.loaders.images.load(self.row.id)
         urls = (output_url(image, info.context.image_url) for image in images)
         return [url for url in urls if url]
 
     @cost_field("The images in the order of the row, at most 100.", cost=IMAGES_COST)
     async def images(self, info: Info) -> list[Image]:
-        info.context.allowance.spend_rows(self.row.total_images)
-        info.context.allowance.spend_entries(self.row.total_images)
+        info.context.budget.charge(self.row.total_images)
         images, urls = await info.context.loaders.images.load(self.row.id), self.row.input_image_urls
         return [Image.from_row(image, urls[image.position], info.context.image_url) for image in images]
 
@@ -62,37 +58,6 @@ class Product(Node):
             status=row.status,
             created_at=row.created_at,
             updated_at=row.updated_at,
-        )
-
-
-@strawberry.type(description="One product in a page.")
-class ProductEdge:
-    cursor: str = strawberry.field(description="Opaque position of this product.")
-    node: Product = strawberry.field(description="The product.")
-
-
-@strawberry.type(description="A page of products.")
-class ProductConnection:
-    count: strawberry.Private[Callable[[], Awaitable[int]]]
-    edges: list[ProductEdge] = strawberry.field(description="The edges of this page.")
-    page_info: PageInfo = strawberry.field(description="About this page.")
-
-    @cost_field("Number of matching products on all pages.")
-    async def total_count(self) -> int:
-        return await self.count()
-
-    @classmethod
-    def from_page(
-        cls,
-        kind: CursorKind,
-        window: PageWindow,
-        page: Page[queries.Product],
-        count: Callable[[], Awaitable[int]],
-    ) -> ProductConnection:
-        return cls(
-            count=total_count(window, page, count),
-            edges=[ProductEdge(cursor=cursor(kind, key), node=Product.from_row(row)) for key, row in page.rows],
-            page_info=PageInfo.from_page(kind, window, page),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,27 +9,16 @@ from typing import Annotated
 
 import strawberry
 
-from gql_imgproc.database.pagination import Page, PageWindow
+from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.enums import Priority, ProductStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.loaders import ProductCountKey, ProductFilter, ProductPageKey
-from gql_imgproc.graphql.types.connection import (
-    After,
-    Before,
-    CursorKind,
-    First,
-    Last,
-    PageInfo,
-    cursor,
-    parse_connection_args,
-    total_count,
-    unset_to_none,
-)
+from gql_imgproc.graphql.types.connection import Connection, CursorKind, Pagination, unset_to_none
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.options import ProcessingOptions
-from gql_imgproc.graphql.types.product import NameContains, ProductConnection, parse_search
+from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.graphql.types.webhook import WebhookDelivery
 from gql_imgproc.ids import IdPrefix, encode_global_id
@@ -98,7 +86,7 @@ class Request(Node):
 
     @cost_field("Warnings about the CSV file, which was accepted.")
     def warnings(self, info: Info) -> list[CsvIssue]:
-        info.context.allowance.spend_entries(len(self.snapshot.warnings))
+        info.context.budget.charge(len(self.snapshot.warnings))
         return [CsvIssue.from_json(warning) for warning in self.snapshot.warnings]
 
     @cost_field("URL of the output CSV; null while the status is not final or when there is none.")
@@ -125,28 +113,28 @@ class Request(Node):
         if self.snapshot.webhook_url is None:
             return None
         row = await info.context.loaders.deliveries.load((self.snapshot.id, self.snapshot.generation))
-        info.context.allowance.spend_entries(len(row.log) if row else 0)
+        info.context.budget.charge(len(row.log) if row else 0)
         return WebhookDelivery.from_row(self.snapshot.webhook_url, row)
 
-    @cost_field("Products of the request in the order of the file.", cost=2)
+    @cost_field(
+        "Products of the request in the order of the file.",
+        cost=2,
+        extensions=[Pagination(CursorKind.PRODUCTS_OF_REQUEST)],
+    )
     async def products(
         self,
         info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        window: PageWindow,
         name_contains: NameContains = strawberry.UNSET,
         status: Annotated[
             ProductStatus | None, strawberry.argument(description="Only products with this status.")
         ] = strawberry.UNSET,
-    ) -> ProductConnection:
-        kind, loaders, request_id = CursorKind.PRODUCTS_OF_REQUEST, info.context.loaders, self.snapshot.id
-        window = parse_connection_args(kind, first, after, last, before)
+    ) -> Connection[Product]:
+        loaders, request_id = info.context.loaders, self.snapshot.id
         filter = ProductFilter(parse_search(name_contains), unset_to_none(status))
         page = await loaders.products.load(ProductPageKey(request_id, window, filter))
         count = partial(loaders.product_counts.load, ProductCountKey(request_id, filter))
-        return ProductConnection.from_page(kind, window, page, count)
+        return Connection.from_page(CursorKind.PRODUCTS_OF_REQUEST, window, page, Product.from_row, count)
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Request:
@@ -161,33 +149,3 @@ class Request(Node):
 
 #: Fields with the same name and value as in the snapshot.
 _SNAPSHOT_FIELDS = {field.name for field in fields(Request) if field.init} & set(FIELDS) - {"id"}
-
-
-@strawberry.type(description="One request in a page.")
-class RequestEdge:
-    cursor: str = strawberry.field(description="Opaque position of this request.")
-    node: Request = strawberry.field(description="The request.")
-
-
-@strawberry.type(description="A page of requests.")
-class RequestConnection:
-    count: strawberry.Private[Callable[[], Awaitable[int]]]
-    edges: list[RequestEdge] = strawberry.field(description="The edges of this page.")
-    page_info: PageInfo = strawberry.field(description="About this page.")
-
-    @cost_field("Number of matching requests on all pages.")
-    async def total_count(self) -> int:
-        return await self.count()
-
-    @classmethod
-    def from_page(
-        cls, window: PageWindow, page: Page[Snapshot], count: Callable[[], Awaitable[int]]
-    ) -> RequestConnection:
-        return cls(
-            count=total_count(window, page, count),
-            edges=[
-                RequestEdge(cursor=cursor(CursorKind.REQUESTS, key), node=Request.from_snapshot(snapshot))
-                for key, snapshot in page.rows
-            ],
-            page_info=PageInfo.from_page(CursorKind.REQUESTS, window, page),
-        )
