@@ -17,7 +17,7 @@ from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.errors import bad_input
 from gql_imgproc.graphql.types.api_key import ApiKey
 from gql_imgproc.graphql.types.audit import AuditEvent
-from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE, Connection, CursorKind, Pagination, unset_to_none
+from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE, Connection, CursorKind, paginated, unset_to_none
 from gql_imgproc.graphql.types.enums import RequestOrder
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.image import Image
@@ -63,7 +63,8 @@ class Query:
         snapshot = None if request_id is None else await info.context.read(queries.get_request, request_id)
         return None if snapshot is None else Request.from_snapshot(snapshot)
 
-    @cost_field("Requests visible to the caller.", cost=5, extensions=[Pagination(CursorKind.REQUESTS)])
+    @cost_field("Requests visible to the caller.", cost=5)
+    @paginated(CursorKind.REQUESTS)
     async def requests(
         self,
         info: Info,
@@ -86,7 +87,8 @@ class Query:
         row = None if product_id is None else await info.context.read(queries.get_product, product_id)
         return None if row is None else Product.from_row(row)
 
-    @cost_field("Products of all requests visible to the caller.", cost=5, extensions=[Pagination(CursorKind.PRODUCTS)])
+    @cost_field("Products of all requests visible to the caller.", cost=5)
+    @paginated(CursorKind.PRODUCTS)
     async def products(
         self,
         info: Info,
@@ -101,12 +103,8 @@ class Query:
         count = partial(read, product_queries.count_products, name_contains=text, status=status)
         return Connection.from_page(CursorKind.PRODUCTS, window, page, Product.from_row, count)
 
-    @cost_field(
-        "API keys of the caller's tenant, newest first.",
-        cost=5,
-        scope=Scope.ADMIN,
-        extensions=[Pagination(CursorKind.API_KEYS)],
-    )
+    @cost_field("API keys of the caller's tenant, newest first.", cost=5, scope=Scope.ADMIN)
+    @paginated(CursorKind.API_KEYS)
     async def api_keys(
         self,
         info: Info,
@@ -118,12 +116,8 @@ class Query:
             CursorKind.API_KEYS, window, page, ApiKey.from_row, partial(read, key_repository.count_keys)
         )
 
-    @cost_field(
-        "The audit log of the caller's tenant, newest first.",
-        cost=5,
-        scope=Scope.ADMIN,
-        extensions=[Pagination(CursorKind.AUDIT)],
-    )
+    @cost_field("The audit log of the caller's tenant, newest first.", cost=5, scope=Scope.ADMIN)
+    @paginated(CursorKind.AUDIT)
     async def audit_log(
         self,
         info: Info,

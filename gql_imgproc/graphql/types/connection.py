@@ -5,19 +5,17 @@ A cursor is the key of a row, so new rows do not shift pages. Clients see it as 
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from functools import wraps
+from typing import Annotated, Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import strawberry
-from strawberry.annotation import StrawberryAnnotation
-from strawberry.extensions.field_extension import AsyncExtensionResolver, FieldExtension
-from strawberry.types.arguments import StrawberryArgument
-from strawberry.types.field import StrawberryField
 
 from gql_imgproc.database.pagination import CursorKey, Page, PageWindow
 from gql_imgproc.graphql.errors import bad_input
@@ -25,6 +23,7 @@ from gql_imgproc.graphql.types.field import cost_field
 
 T = TypeVar("T")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Largest page of a connection.
 MAX_PAGE_SIZE = 100
@@ -171,30 +170,36 @@ class Connection(Generic[T]):
         )
 
 
-#: Arguments of a page, in the order of the parameters of `parse_connection_args`: type and description.
-_PAGE_ARGUMENTS: dict[str, tuple[Any, str]] = {
-    "first": (int | None, "Return at most this many from the start, 0 to 100."),
-    "after": (str | None, "Only entries after this cursor."),
-    "last": (int | None, "Return at most this many from the end, 0 to 100."),
-    "before": (str | None, "Only entries before this cursor."),
-}
+def _page_argument(name: str, kind: Any, description: str) -> inspect.Parameter:
+    annotation = Annotated[kind, strawberry.argument(description=description)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=strawberry.UNSET, annotation=annotation)
 
 
-class Pagination(FieldExtension):
-    """Gives a field the arguments of a page, and its resolver the `window` of rows that they select."""
+#: Arguments of a page, in the order of the parameters of `parse_connection_args`.
+_PAGE_ARGUMENTS = [
+    _page_argument("first", int | None, "Return at most this many from the start, 0 to 100."),
+    _page_argument("after", str | None, "Only entries after this cursor."),
+    _page_argument("last", int | None, "Return at most this many from the end, 0 to 100."),
+    _page_argument("before", str | None, "Only entries before this cursor."),
+]
 
-    def __init__(self, kind: CursorKind) -> None:
-        self.kind = kind
 
-    def apply(self, field: StrawberryField) -> None:
-        arguments = [
-            StrawberryArgument(name, None, StrawberryAnnotation(kind), description=description)
-            for name, (kind, description) in _PAGE_ARGUMENTS.items()
-        ]
-        field.arguments = arguments + [each for each in field.arguments if each.python_name != "window"]
+def paginated(kind: CursorKind) -> Callable[[F], F]:
+    """Gives a resolver the arguments of a page; its parameter `window` is the rows that they select."""
 
-    async def resolve_async(
-        self, next_: AsyncExtensionResolver, source: Any, info: strawberry.Info, **kwargs: Any
-    ) -> Any:
-        window = parse_connection_args(self.kind, *(kwargs.pop(name, None) for name in _PAGE_ARGUMENTS))
-        return await next_(source, info, window=window, **kwargs)
+    def decorate(resolve: F) -> F:
+        @wraps(resolve)
+        def resolve_page(*source: Any, **arguments: Any) -> Any:
+            page = (arguments.pop(argument.name, None) for argument in _PAGE_ARGUMENTS)
+            return resolve(*source, window=parse_connection_args(kind, *page), **arguments)
+
+        signature = inspect.signature(resolve)
+        others = [each for each in signature.parameters.values() if each.name not in ("self", "info", "window")]
+        own = [signature.parameters[name] for name in ("self", "info")]
+        filters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in others]
+        resolve_page.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *_PAGE_ARGUMENTS, *filters]
+        )
+        return cast(F, resolve_page)
+
+    return decorate

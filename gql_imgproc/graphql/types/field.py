@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import strawberry
 from graphql import GraphQLField
-from strawberry.extensions import FieldExtension
 from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
@@ -40,16 +39,12 @@ class RequiresScope:
     scope: Scope
 
 
-def cost_field(
-    description: str, *, cost: int | None = None, scope: Scope | None = None, extensions: Sequence[FieldExtension] = ()
-) -> Callable[[F], F]:
+def cost_field(description: str, *, cost: int | None = None, scope: Scope | None = None) -> Callable[[F], F]:
     """A field that calls a method. Strawberry's own decorator loses the type of the method."""
     directives: list[object] = [] if cost is None else [Cost(weight=cost)]
     if scope is not None:
         directives.append(RequiresScope(scope=scope))
-    decorate: Callable[[F], F] = strawberry.field(
-        description=description, directives=directives, extensions=list(extensions)
-    )
+    decorate: Callable[[F], F] = strawberry.field(description=description, directives=directives)
     return decorate
 
 

@@ -13,7 +13,7 @@ from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.enums import Priority, ProductStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.loaders import ProductCountKey, ProductFilter, ProductPageKey
-from gql_imgproc.graphql.types.connection import Connection, CursorKind, Pagination, unset_to_none
+from gql_imgproc.graphql.types.connection import Connection, CursorKind, paginated, unset_to_none
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
@@ -116,11 +116,8 @@ class Request(Node):
         info.context.budget.charge(len(row.log) if row else 0)
         return WebhookDelivery.from_row(self.snapshot.webhook_url, row)
 
-    @cost_field(
-        "Products of the request in the order of the file.",
-        cost=2,
-        extensions=[Pagination(CursorKind.PRODUCTS_OF_REQUEST)],
-    )
+    @cost_field("Products of the request in the order of the file.", cost=2)
+    @paginated(CursorKind.PRODUCTS_OF_REQUEST)
     async def products(
         self,
         info: Info,
