@@ -43,6 +43,18 @@ REQUESTS = """query($first: Int, $after: String, $last: Int, $before: String) {
 }"""
 
 
+async def test_nodes_are_the_entries_of_the_edges(api: Api) -> None:
+    for _ in range(3):
+        given_request(api.runtime.db, 1)
+
+    data = await api.data(
+        "{ requests(first: 2) { nodes { id } edges { node { id } } } products(last: 2) { nodes { id } } }"
+    )
+
+    assert [node["id"] for node in data["requests"]["nodes"]] == ids(data["requests"])
+    assert (len(data["requests"]["nodes"]), len(data["products"]["nodes"])) == (2, 2)
+
+
 async def test_connection_pages_forward_and_backward(api: Api) -> None:
     newest_first = [encode_global_id(IdPrefix.REQUEST, given_request(api.runtime.db, 1)) for _ in range(5)][::-1]
 
