@@ -6,6 +6,7 @@ import remove from "./samples/delete.graphql?raw";
 import keys from "./samples/keys.graphql?raw";
 import limits from "./samples/limits.graphql?raw";
 import node from "./samples/node.graphql?raw";
+import nodes from "./samples/nodes.graphql?raw";
 import product from "./samples/product.graphql?raw";
 import products from "./samples/products.graphql?raw";
 import progress from "./samples/progress.graphql?raw";
@@ -45,6 +46,7 @@ export function tabs({ id, productId }: Subject): Tab[] {
     [products, { nameContains: "" }],
     [product, { productId }],
     [node, byId],
+    [nodes, { id, productId }],
     [viewer],
     [limits],
     [retry, byId],

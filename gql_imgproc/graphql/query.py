@@ -45,7 +45,7 @@ class Query:
 
     @cost_field(
         "Fetches up to 100 objects by their global identifiers, in the same order; null in place of one that does not "
-        "exist or is not visible to the caller. The cost is that of each identifier.",
+        "exist or is not visible to the caller. Each identifier has the cost of the field.",
         cost=10,
     )
     async def nodes(

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from graphql import (
     GraphQLField,
-    GraphQLInterfaceType,
     GraphQLList,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
     get_named_type,
     get_nullable_type,
+    is_composite_type,
     is_introspection_type,
 )
 from graphql.language import ast
@@ -32,6 +32,8 @@ from gql_imgproc.graphql.types.field import Cost, find_directive
 UPLOAD = "uploadCsv"
 #: An argument without an index, and its cost: names are scanned until the page is full.
 SEARCH, SEARCH_COST = "nameContains", 200
+#: Arguments with the number of entries, or with one value for each.
+_SIZES = ("first", "last", "ids")
 #: Introspection fields of the root type, and the lists of a type that lead to further types.
 INTROSPECTION_ROOTS = frozenset({"__schema", "__type"})
 _TYPE_LISTS = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"})
@@ -103,19 +105,20 @@ class CostVisitor:
         return _with_directives(inside, node, *definitions)
 
     def _visit_selections(self, selections: ast.SelectionSetNode | None, parent: GraphQLNamedType | None) -> QueryCost:
-        nodes = selections.selections if selections else ()
-        return _sum([_with_directives(self._visit(node, parent), node) for node in nodes])
-
-    def _visit(self, node: ast.SelectionNode, parent: GraphQLNamedType | None) -> QueryCost:
-        match node:
-            case ast.FieldNode():
-                return self._visit_field(node, parent)
-            case ast.FragmentSpreadNode():
-                return self._visit_fragment(node.name.value)
-            case ast.InlineFragmentNode(type_condition=condition):
-                narrowed = self.schema.get_type(condition.name.value) if condition else parent
-                return self._visit_selections(node.selection_set, narrowed)
-        return QueryCost()
+        parts = []
+        # Two calls for each level: a document has up to 330 levels in its fragments, and Python allows 1,000 calls.
+        for node in selections.selections if selections else ():
+            part = QueryCost()
+            match node:
+                case ast.FieldNode():
+                    part = self._visit_field(node, parent)
+                case ast.FragmentSpreadNode():
+                    part = self._visit_fragment(node.name.value)
+                case ast.InlineFragmentNode(type_condition=condition):
+                    narrowed = self.schema.get_type(condition.name.value) if condition else parent
+                    part = self._visit_selections(node.selection_set, narrowed)
+            parts.append(_with_directives(part, node))
+        return _sum(parts)
 
     def _visit_fragment(self, name: str) -> QueryCost:
         if name not in self._measured:
@@ -128,59 +131,54 @@ class CostVisitor:
         return self._measured[name]
 
     def _visit_field(self, node: ast.FieldNode, parent: GraphQLNamedType | None) -> QueryCost:
-        name = node.name.value
-        definition = self._definition(parent, name)
+        name, is_aliased = node.name.value, node.alias is not None
+        definition = self.schema.get_field(parent, name) if is_composite_type(parent) else None
         if definition is not None and parent is self._root:
             self.root_fields[name] = definition
         inside = self._visit_selections(node.selection_set, get_named_type(definition.type) if definition else None)
-        arguments = {each.name.value: each.value for each in node.arguments or ()}
-        is_root, is_type_list = name in INTROSPECTION_ROOTS, name in _TYPE_LISTS and _is_introspection(parent)
-        is_repeated = node.alias is not None and _is_introspection(parent)
+        is_in_introspection = parent is not None and is_introspection_type(parent)
+        is_type_list = is_in_introspection and name in _TYPE_LISTS
+        own = (name in INTROSPECTION_ROOTS) + (is_in_introspection and is_aliased) + is_type_list * inside.type_lists
         return QueryCost(
-            cost=self._cost(definition, arguments, inside.cost),
+            cost=self._cost(definition, node, inside.cost) if definition else 1 + inside.cost,
             depth=1 + inside.depth,
-            aliases=(node.alias is not None) + inside.aliases,
+            aliases=is_aliased + inside.aliases,
             directives=inside.directives,
-            introspection=inside.introspection + is_root + is_repeated + is_type_list * inside.type_lists,
+            introspection=own + inside.introspection,
             type_lists=is_type_list + inside.type_lists,
             uploads=name == UPLOAD,
             entry=max(inside.entry, inside.cost if _is_unpaged_list(definition, name) else 0),
         )
 
-    def _definition(self, parent: GraphQLNamedType | None, name: str) -> GraphQLField | None:
-        if name in INTROSPECTION_ROOTS and self.schema.query_type:
-            return self.schema.get_field(self.schema.query_type, name)
-        return parent.fields.get(name) if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType) else None
-
-    def _cost(self, definition: GraphQLField | None, arguments: Mapping[str, ast.ValueNode], inside: int) -> int:
-        """The cost of a field: its weight, and the cost `inside` it for each entry of its page."""
+    def _cost(self, definition: GraphQLField, node: ast.FieldNode, inside: int) -> int:
+        """The weight of a field, and the cost `inside` it for each entry of its page."""
         weight = cost.weight if (cost := find_directive(definition, Cost)) else 1
-        if definition and "ids" in definition.args:
-            # Each ID is read.
-            return self._number_of_ids(arguments.get("ids")) * (weight + inside)
-        times = self._page_size(arguments) if definition and "first" in definition.args else 1
-        return weight + SEARCH_COST * (SEARCH in arguments) + times * inside
+        arguments = {each.name.value: each.value for each in node.arguments or ()}
+        sizes = [size for name in _SIZES if (size := self._size(arguments.get(name))) is not None]
+        # The resolver rejects a size out of range, and two sizes. A single ID is a list of one.
+        default = DEFAULT_PAGE_SIZE if "first" in definition.args else 1
+        size = min(max(sizes, default=default), MAX_PAGE_SIZE)
+        own = weight + SEARCH_COST * (SEARCH in arguments)
+        # Each ID is read.
+        return (own + inside) * size if "ids" in definition.args else own + inside * size
 
-    def _page_size(self, arguments: Mapping[str, ast.ValueNode]) -> int:
-        values = [self._value(arguments[name]) for name in ("first", "last") if name in arguments]
-        sizes = [int(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
-        # The resolver rejects a size out of range, and two sizes.
-        return min(max(*sizes, 0), MAX_PAGE_SIZE) if sizes else DEFAULT_PAGE_SIZE
-
-    def _number_of_ids(self, argument: ast.ValueNode | None) -> int:
-        ids = self._value(argument)
-        # A single value is a list of one. The resolver rejects more IDs.
-        return min(len(ids), MAX_PAGE_SIZE) if isinstance(ids, Sequence) and not isinstance(ids, str) else 1
-
-    def _value(self, node: ast.ValueNode | None) -> Any:
-        """The value of an argument; None if it is neither a number nor a list."""
-        if isinstance(node, ast.VariableNode):
-            name = node.name.value
-            return self.variables[name] if name in self.variables else self._value(self._defaults.get(name))
-        if isinstance(node, ast.ListValueNode):
-            return node.values
-        # The resolver rejects a number with more digits than a page size.
-        return int(node.value[:5]) if isinstance(node, ast.IntValueNode) else None
+    def _size(self, node: ast.ValueNode | None) -> int | None:
+        """The number of entries that the value of an argument asks for."""
+        match node:
+            case ast.VariableNode(name=name) if name.value not in self.variables:
+                return self._size(self._defaults.get(name.value))
+            case ast.VariableNode(name=name):
+                value = self.variables[name.value]
+            case ast.IntValueNode():
+                # The resolver rejects a number with more digits than a page size.
+                value = int(node.value[:5])
+            case ast.ListValueNode():
+                value = node.values
+            case _:
+                return None
+        if isinstance(value, list | tuple):
+            return len(value)
+        return max(int(value), 0) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _sum(parts: Sequence[QueryCost]) -> QueryCost:
@@ -192,10 +190,6 @@ def _sum(parts: Sequence[QueryCost]) -> QueryCost:
 
 def _with_directives(cost: QueryCost, *nodes: Any) -> QueryCost:
     return cost._replace(directives=cost.directives + sum(len(node.directives or ()) for node in nodes))
-
-
-def _is_introspection(parent: GraphQLNamedType | None) -> bool:
-    return parent is not None and is_introspection_type(parent)
 
 
 def _is_unpaged_list(definition: GraphQLField | None, name: str) -> bool:

@@ -214,7 +214,7 @@ async def test_errors_carry_codes(api: Api) -> None:
         await api.execute(query, **variables)
         for query, variables in (
             ("{", {}),
-            ("{ nonsense }", {}),
+            ("{ unknownField }", {}),
             ("query($n: Int!) { requests(first: $n) { totalCount } }", {"n": "x"}),
             ("query($n: Int!) { requests(first: $n) { totalCount } }", {}),
             ("query($n: Int!) { requests { totalCount } }", {"n": 1}),
@@ -242,7 +242,7 @@ async def test_errors_carry_codes(api: Api) -> None:
         "GRAPHQL_VALIDATION_FAILED",
         "GRAPHQL_PARSE_FAILED",
     ]
-    assert responses[1]["errors"][0]["message"] == "Cannot query field 'nonsense' on type 'Query'."
+    assert responses[1]["errors"][0]["message"] == "Cannot query field 'unknownField' on type 'Query'."
 
 
 async def test_exception_is_masked_by_an_error_id_that_is_logged(

@@ -66,6 +66,8 @@ def measure(query: str, **variables: Any) -> QueryCost:
         ("{ nonsense { more } }", 2),
         ("{ ...f } fragment f on Query { ...f limits { maxImages } }", 2),
         ("{ ...missing }", 0),
+        ("{ ...f } fragment f on CropInput { x { y } }", 2),
+        ("{ ... on Nonsense { __typename } }", 1),
     ],
 )
 def test_cost(query: str, cost: int) -> None:
@@ -118,6 +120,22 @@ def test_depth_and_aliases_are_measured_with_fragments_expanded() -> None:
     cost = measure(query)
 
     assert (cost.depth, cost.aliases) == (4, 6)
+
+
+async def test_deepest_document_is_measured(api: Api) -> None:
+    # Given fragments in fragments with 1,000 tokens,
+    levels = [" ".join(f"a{n}_{level} {{" for level in range(20)) for n in range(14)]
+    fragments = [f"fragment f{n} on Query {{ {fields} ...f{n + 1} {'}' * 20} }}" for n, fields in enumerate(levels)]
+    document = "{ ...f0 } " + " ".join(fragments)
+    assert MAX_TOKENS - 100 < worst_case.count_tokens(document) < MAX_TOKENS
+
+    # when they are measured,
+    body = await api.execute(document)
+
+    # then the depth is that of all of them.
+    assert [error["message"] for error in body["errors"]] == [
+        "The depth of the operation is 280, but the limit is 20. Request smaller pages or fewer fields."
+    ]
 
 
 def test_directives_are_counted_everywhere() -> None:
