@@ -32,6 +32,8 @@ from gql_imgproc.graphql.types.field import Cost, find_directive
 UPLOAD = "uploadCsv"
 #: An argument without an index, and its cost: names are scanned until the page is full.
 SEARCH, SEARCH_COST = "nameContains", 200
+#: A page counts as this number of entries at least: an empty one takes as much CPU time as five fields.
+MIN_PAGE_SIZE = 3
 #: Arguments with the number of entries, or with one value for each.
 _SIZES = ("first", "last", "ids")
 #: Introspection fields of the root type, and the lists of a type that lead to further types.
@@ -156,8 +158,8 @@ class CostVisitor:
         arguments = {each.name.value: each.value for each in node.arguments or ()}
         sizes = [size for name in _SIZES if (size := self._size(arguments.get(name))) is not None]
         # The resolver rejects a size out of range, and two sizes. A single ID is a list of one.
-        default = DEFAULT_PAGE_SIZE if "first" in definition.args else 1
-        size = min(max(sizes, default=default), MAX_PAGE_SIZE)
+        least, default = (MIN_PAGE_SIZE, DEFAULT_PAGE_SIZE) if "first" in definition.args else (0, 1)
+        size = min(max(least, max(sizes, default=default)), MAX_PAGE_SIZE)
         own = weight + SEARCH_COST * (SEARCH in arguments)
         # Each ID is read.
         return (own + inside) * size if "ids" in definition.args else own + inside * size

@@ -47,8 +47,13 @@ def measure(query: str, **variables: Any) -> QueryCost:
         ("{ requests { totalCount } }", 5 + 20),
         ("{ requests(first: 3) { edges { node { id } } } }", 5 + 3 * 3),
         ("{ requests(last: 3) { edges { node { id } } } }", 5 + 3 * 3),
-        ("{ requests(first: 0) { edges { node { id } } } }", 5),
-        ("{ requests(first: 2) { edges { node { products(first: 4) { edges { node { images { id } } } } } } } }", 53),
+        # A page counts as three entries at least.
+        ("{ requests(first: 0) { edges { node { id } } } }", 5 + 3 * 3),
+        ("{ requests(first: 2) { totalCount } }", 5 + 3),
+        (
+            "{ requests(first: 2) { edges { node { products(first: 4) { edges { node { images { id } } } } } } } }",
+            5 + 3 * (1 + 1 + 2 + 4 * 5),
+        ),
         ("{ requests(first: 999) { totalCount } }", 5 + 100),
         ("query($n: Int = 7) { requests(first: $n) { totalCount } }", 5 + 7),
         ("query($n: Int = 7) { requests(first: $n) { ...f } } fragment f on RequestConnection { totalCount }", 5 + 7),
@@ -61,7 +66,7 @@ def measure(query: str, **variables: Any) -> QueryCost:
         ('query($ids: [ID!]! = ["a", "b"]) { nodes(ids: $ids) { id } }', 2 * (10 + 1)),
         ("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", 10 + 1),
         # A search has no index.
-        ('{ products(nameContains: "x", first: 2) { totalCount } }', 5 + SEARCH_COST + 2),
+        ('{ products(nameContains: "x", first: 4) { totalCount } }', 5 + SEARCH_COST + 4),
         # Unknown fields are left to validation.
         ("{ nonsense { more } }", 2),
         ("{ ...f } fragment f on Query { ...f limits { maxImages } }", 2),
@@ -74,7 +79,7 @@ def test_cost(query: str, cost: int) -> None:
     assert measure(query).cost == cost
 
 
-@pytest.mark.parametrize(("n", "cost"), [(9, 14), (9.0, 14), (None, 25), ("x", 25), (float("inf"), 25), (-5, 5)])
+@pytest.mark.parametrize(("n", "cost"), [(9, 14), (9.0, 14), (None, 25), ("x", 25), (float("inf"), 25), (-5, 8)])
 def test_cost_follows_variables(n: Any, cost: int) -> None:
     assert measure("query($n: Int) { requests(first: $n) { totalCount } }", n=n).cost == cost
 

@@ -132,6 +132,7 @@ REQUEST = """id status priority sequence createdAt updatedAt startedAt completed
   webhook { url status attempts lastHttpStatus nextAttemptAt log { at } }"""
 WARNING = "warnings { row column code message }"
 SEARCH = 'products(nameContains: "1", first: 30) { edges { node { id } } }'
+EMPTY_PAGE = "products(first: 0) { totalCount }"
 WINDOWS = " ".join(
     f"p{n}: products(first: {size}, status: {status}) {{ totalCount }}"
     for n, (size, status) in enumerate(product(range(8), list(ProductStatus)[:5]))
@@ -142,7 +143,7 @@ READING = {
     "requests": f"{{ requests(first: 97) {{ edges {{ cursor node {{ {REQUEST} }} }} totalCount }} }}",
     "products of requests": """{ requests(first: 100) { edges { node {
       products(first: 15) { edges { node { id } } } } } } }""",
-    "images": f"{{ products(first: 85) {{ edges {{ node {{ images {{ {IMAGE} }} }} }} }} }}",
+    "images": f"{{ products(first: 100) {{ edges {{ node {{ images {{ {IMAGE} }} }} }} }} }}",
     "identifiers of images": """{ requests(first: 29) { edges { node {
       products(first: 10) { edges { node { images { id } } } } } } } }""",
     "images under aliases": f"{{ products(first: 34) {{ edges {{ node {{ {aliases(10, 'images { id }')} }} }} }} }}",
@@ -153,7 +154,8 @@ READING = {
     "warnings": f"{{ requests(first: 99) {{ edges {{ node {{ {aliases(4, WARNING)} }} }} }} }}",
     "timestamps": f"{{ requests(first: 100) {{ edges {{ node {{ {aliases(47, 'createdAt')} }} }} }} }}",
     "options": f"{{ requests(first: 100) {{ edges {{ node {{ {aliases(15, 'options { crop { x } }')} }} }} }} }}",
-    "windows of products": f"{{ requests(first: 20) {{ edges {{ node {{ {WINDOWS} }} }} }} }}",
+    "windows of products": f"{{ requests(first: 19) {{ edges {{ node {{ {WINDOWS} }} }} }} }}",
+    "empty pages": f"{{ requests(first: 20) {{ edges {{ node {{ {aliases(48, EMPTY_PAGE)} }} }} }} }}",
     "searches": f"{{ {aliases(16, SEARCH)} }}",
     "mutations": f"mutation($i: ID!) {{ {aliases(MAX_ALIASES, 'cancelRequest(input: { id: $i }) { __typename }')} }}",
 }
