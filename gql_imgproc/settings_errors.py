@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 #: Settings whose value is never shown.
 _SECRET = {"api_key", "webhook_secret"}
+#: Type of the errors of a value that was read from a file.
+SECRET_FILE_ERROR = "secret_file"
 #: Longest part of a value that is shown, in characters.
 _MAX_SHOWN_CHARS = 80
 
@@ -38,17 +40,20 @@ def format_settings_errors(error: ValidationError) -> str:
 
 
 def _format_error(detail: Mapping[str, Any]) -> str:
-    message = _message(detail)
+    message = format_message(detail)
     if not detail["loc"]:
         # Settings that contradict each other: the message names them.
         return message
-    name = str(detail["loc"][0])
-    if name in _SECRET:
-        return f"IMGPROC_{name.upper()}: {message}"
-    return f"IMGPROC_{name.upper()}: `{_redact(detail['input'])}` cannot be used: {message}"
+    variable = f"IMGPROC_{detail['loc'][0]}".upper()
+    if detail["type"] == SECRET_FILE_ERROR:
+        return f"{variable}_FILE: {message}"
+    if detail["loc"][0] in _SECRET:
+        return f"{variable}: {message}"
+    return f"{variable}: `{_redact(detail['input'])}` cannot be used: {message}"
 
 
-def _message(detail: Mapping[str, Any]) -> str:
+def format_message(detail: Mapping[str, Any]) -> str:
+    """Returns what is wrong, or what to use instead, without the variable and its value."""
     # Write the limits as in the environment, without a trailing `.0`.
     context = {
         name: f"{entry:.15g}" if isinstance(entry, (int, float)) else entry

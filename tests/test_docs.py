@@ -23,6 +23,7 @@ from graphql import build_schema, parse, validate
 from prometheus_client import Counter, Info
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import ByteSize
+from pydantic.fields import FieldInfo
 
 from gql_imgproc import metrics
 from gql_imgproc.cli import app
@@ -38,15 +39,15 @@ from gql_imgproc.net.fetch_errors import FetchErrorKind
 from gql_imgproc.net.http_client import MAX_IPS_TRIED
 from gql_imgproc.net.image_fetcher import FetchLimits
 from gql_imgproc.requests.limits import csv_limits, image_limits
-from gql_imgproc.settings import DEPRECATED, MiB, Settings
+from gql_imgproc.settings import DEPRECATED, Settings
+from gql_imgproc.settings_files import FROM_FILE
+from gql_imgproc.settings_types import MiB
 from gql_imgproc.web.http_limits import (
-    ANSWER,
-    BODY,
-    HEAD,
     LEAST_BYTES_PER_SECOND,
     MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
+    Http,
 )
 from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES
 from gql_imgproc.webhooks.client import MAX_RESPONSE_BYTES
@@ -73,9 +74,14 @@ def format_default(default: Any) -> str:
             return f"`{default}`"
 
 
+def describe(field: FieldInfo) -> str:
+    """The description of a setting in one line."""
+    return " ".join((field.description or "").split())
+
+
 def settings_table() -> str:
     rows = [
-        f"| `IMGPROC_{name.upper()}` | {format_default(field.default)} | {field.description} |"
+        f"| `IMGPROC_{name.upper()}` | {format_default(field.default)} | {describe(field)} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
@@ -126,7 +132,7 @@ def limits_table() -> str:
     compression, manifest = ImageLimits(), csv_limits(Settings(_env_file=None))
     (redirects,) = (field.default for field in dataclasses.fields(FetchLimits) if field.name == "max_redirects")
     in_settings = [
-        (field.description or "", format_default(field.default), f"`IMGPROC_{name.upper()}`")
+        (describe(field), format_default(field.default), f"`IMGPROC_{name.upper()}`")
         for name, field in Settings.model_fields.items()
         if name.startswith(("max_", "fetch_", "worker_memory", "webhook_timeout")) and name not in DEPRECATED
     ]
@@ -137,12 +143,12 @@ def limits_table() -> str:
         ("Files in a multipart body.", MAX_FILES),
         ("Fields in a multipart body.", MAX_FIELDS),
         ("Header of an HTTP request including its target, in bytes.", MAX_HEAD_BYTES),
-        ("Time for the complete header of an HTTP request, in seconds.", int(HEAD.seconds)),
+        ("Time for the complete header of an HTTP request, in seconds.", int(Http.head_seconds)),
         ("Lowest rate of a request body and of a response, in bytes per second.", LEAST_BYTES_PER_SECOND),
-        ("Period over which the rate of a request body is measured, in seconds.", int(BODY.seconds)),
+        ("Period in which a request body must bring that many bytes per second, in seconds.", int(Http.body_seconds)),
         (
-            "Period over which the rate of a response is measured, also over a WebSocket, in seconds.",
-            int(ANSWER.seconds),
+            "Period in which a response must be read at that rate, also over a WebSocket, in seconds.",
+            int(Http.answer_seconds),
         ),
         ("Connections of one API process, or three quarters of its file descriptors if that is less.", MAX_CONNECTIONS),
         ("Pipelined HTTP requests on one connection.", MAX_PIPELINED),
@@ -367,15 +373,26 @@ def test_every_alert_has_a_runbook() -> None:
         assert rule["annotations"]["runbook"] == f"docs/OPERATIONS.md#{rule['alert'].lower()}"
 
 
+def test_settings_page_names_every_secret_that_may_be_in_a_file() -> None:
+    page = (ROOT / "docs/SETTINGS.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"`IMGPROC_([A-Z_]+)_FILE`", page)) == {name.upper() for name in secrets_in_files()}
+
+
+def secrets_in_files() -> list[str]:
+    return [name for name, field in Settings.model_fields.items() if FROM_FILE in field.metadata]
+
+
 def test_operations_page_names_existing_settings_files_and_mutations() -> None:
     """Everything in a code span that looks like a setting, a file or a mutation exists."""
+    settings = {*Settings.model_fields, *(f"{name}_file" for name in secrets_in_files())}
     named = set(re.findall(r"`([^`\n]+)`", OPERATIONS))
     schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
     assert schema.mutation_type is not None
 
     for name in named:
         if setting := re.match(r"IMGPROC_([A-Z_]+)", name):
-            assert setting[1].lower() in Settings.model_fields, name
+            assert setting[1].lower() in settings, name
         elif re.match(r"(tests|deploy|docs)/", name):
             assert (ROOT / name).exists(), name
         elif re.fullmatch(r"(cancel|retry|resend|delete)[A-Z]\w+", name):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.settings import load
+from gql_imgproc.settings import Settings, load
+from gql_imgproc.settings_files import FROM_FILE, MAX_BYTES
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +184,115 @@ def test_valid_values_are_accepted() -> None:
     assert load(public_url="http://[::1]:8000/base/").public_url == "http://[::1]:8000/base"
     assert load(retry_delays=",").retry_delays == ()
     assert load(webhook_secret=f"whsec_{'A' * 32}, whsec_{'B' * 32}").webhook_secret is not None
+
+
+SECRET = f"whsec_{'A' * 32}"
+
+
+def test_every_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a file with each secret, as an editor or `echo` writes it,
+    secrets = {
+        "DATABASE_URL": "postgresql+psycopg://user:p#w@host/name",
+        "REDIS_URL": "rediss://:password@host:6379/0",
+        "WEBHOOK_SECRET": f"{SECRET},whsec_{'B' * 32}",
+        "API_KEY": f"gip_{'a' * 12}_{'b' * 40}",
+    }
+    for name, value in secrets.items():
+        Path(name).write_text(f"{value}\n")
+        monkeypatch.setenv(f"IMGPROC_{name}_FILE", name)
+
+    settings = load()
+
+    assert settings.database_url == secrets["DATABASE_URL"]
+    assert settings.redis_url == secrets["REDIS_URL"]
+    assert settings.is_set("redis_url")
+    assert settings.webhook_secret is not None
+    assert settings.webhook_secret.get_secret_value() == secrets["WEBHOOK_SECRET"]
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == secrets["API_KEY"]
+    assert {name.upper() for name, field in Settings.model_fields.items() if FROM_FILE in field.metadata} == set(
+        secrets
+    )
+
+
+def test_env_file_may_name_a_file_and_the_environment_has_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("secret").write_text(f"\n{SECRET}\r\n")
+    Path(".env").write_text("IMGPROC_WEBHOOK_SECRET_FILE=secret\nIMGPROC_REDIS_URL_FILE=absent\n")
+    monkeypatch.setenv("IMGPROC_REDIS_URL", "redis://host/0")
+
+    settings = load()
+
+    assert settings.webhook_secret is not None
+    assert settings.webhook_secret.get_secret_value() == SECRET
+    assert settings.redis_url == "redis://host/0"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, "The file cannot be read: No such file or directory"),
+        (b"", "The file is empty"),
+        (b" \n", "The file is empty"),
+        (b"\xff", "The file is not UTF-8 text"),
+        (b"x" * (MAX_BYTES + 1), "The file is larger than 65,536 bytes"),
+        (b"whsec_c2VjcmV0", "A webhook secret (IMGPROC_WEBHOOK_SECRET, or --secret) must be `whsec_` and at least "),
+        (b",", "Contains no key. Unset the variable to send unsigned webhooks"),
+    ],
+)
+def test_an_invalid_secret_file_is_refused_in_one_line_without_its_content(
+    monkeypatch: pytest.MonkeyPatch, content: bytes | None, error: str
+) -> None:
+    if content is not None:
+        Path("secret").write_bytes(content)
+    monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET_FILE", "secret")
+
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value).startswith(f"IMGPROC_WEBHOOK_SECRET_FILE: {error}")
+    assert "\n" not in str(refused.value)
+    assert "c2VjcmV0" not in str(refused.value)
+
+
+def test_an_invalid_url_in_a_file_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("url").write_text("postgresql+psycopg://user:password@host:port/name")
+    monkeypatch.setenv("IMGPROC_DATABASE_URL_FILE", "url")
+    monkeypatch.setenv("IMGPROC_LOG_LEVEL", "loud")
+
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value) == (
+        f"IMGPROC_DATABASE_URL_FILE: {DATABASE}; "
+        "IMGPROC_LOG_LEVEL: `loud` cannot be used: use `debug`, `info`, `warning` or `error`"
+    )
+
+
+def test_a_secret_in_place_of_a_file_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET_FILE", SECRET)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value) == "IMGPROC_WEBHOOK_SECRET_FILE: The file cannot be read: No such file or directory"
+
+
+def test_a_secret_and_its_file_are_refused_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("secret").write_text(SECRET)
+    monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET_FILE", "secret")
+
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value) == "IMGPROC_WEBHOOK_SECRET_FILE: IMGPROC_WEBHOOK_SECRET is set too. Unset one of them"
+
+
+def test_a_setting_without_a_secret_is_not_read_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("level").write_text("debug")
+    monkeypatch.setenv("IMGPROC_LOG_LEVEL_FILE", "level")
+
+    assert load().log_level == "info"
 
 
 def test_a_binary_env_file_is_refused_in_one_line() -> None:

@@ -156,6 +156,7 @@ async def _start_service(folder: Path, port: int, image_port: int) -> AsyncItera
                 **dict.fromkeys(
                     (
                         "IMGPROC_DATABASE_URL",
+                        "IMGPROC_DATABASE_URL_FILE",
                         "IMGPROC_STORAGE_URL",
                         "IMGPROC_STORAGE_PUBLIC_ENDPOINT",
                         "IMGPROC_PUBLIC_URL",

@@ -105,7 +105,8 @@ class Standalone:
         """The programs of the API and the workers, the API first."""
         settings = self.settings
         environment = {
-            "IMGPROC_REDIS_URL": redis_url,
+            # A configured URL stays where it is configured, which may be a file.
+            **({} if settings.is_set("redis_url") else {"IMGPROC_REDIS_URL": redis_url}),
             "IMGPROC_DATA_DIR": str(settings.data_dir.absolute()),
             "IMGPROC_PUBLIC_URL": (
                 settings.public_url if settings.is_set("public_url") else reachable_url(self.host, self.port)
