@@ -11,7 +11,8 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from gql_imgproc.system.process import raise_descriptor_limit
-from gql_imgproc.web.http_limits import MAX_CONNECTIONS, Http, WebSocket
+from gql_imgproc.web.http_limits import MAX_CONNECTIONS, Http
+from gql_imgproc.web.websocket_limits import WebSocket
 
 #: Time for open requests to finish after a stop signal, in seconds; less than the time that `up` allows.
 STOP_S = 5

@@ -14,16 +14,15 @@ from prometheus_client import REGISTRY
 from starlette.types import Receive, Scope, Send
 
 from gql_imgproc.web.http_limits import (
+    LEAST_BYTES_PER_SECOND,
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
+    Deadline,
     Http,
-    HttpTimeouts,
-    MinThroughput,
-    ThroughputWindow,
 )
 from tests.graphql.client import serve_app
 
-#: Length of a throughput window, in seconds: short, but longer than the delays of an event loop on a busy machine.
+#: Time that a client has, in seconds: short, but longer than the delays of an event loop on a busy machine.
 WINDOW_S = 0.3
 
 
@@ -36,14 +35,12 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 class ShortTimeoutHttp(Http):
     """The real protocol with short timeouts."""
 
-    patience: ClassVar[HttpTimeouts] = HttpTimeouts(
-        head=MinThroughput.deadline(WINDOW_S),
-        body=MinThroughput(WINDOW_S, 10),
-        rest=MinThroughput.deadline(WINDOW_S),
-        answer=MinThroughput(WINDOW_S, 1_000),
-        farewell=MinThroughput.deadline(WINDOW_S),
-        look_seconds=WINDOW_S / 10,
-    )
+    head_seconds: ClassVar[float] = WINDOW_S
+    body_seconds: ClassVar[float] = WINDOW_S
+    answer_seconds: ClassVar[float] = WINDOW_S
+    error_seconds: ClassVar[float] = WINDOW_S
+    check_seconds: ClassVar[float] = WINDOW_S / 10
+    least_bytes_per_second: ClassVar[float] = 30 / WINDOW_S
 
 
 @dataclass
@@ -194,25 +191,27 @@ def post(path: str, *headers: str) -> bytes:
 GET = b"GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def test_window_is_too_slow_only_when_too_few_bytes_moved() -> None:
-    window = ThroughputWindow(MinThroughput(10, 100), now=0, moved=0)
+def test_deadline_is_extended_only_by_enough_bytes() -> None:
+    deadline = Deadline(10, 100, start=0)
 
-    assert not window.is_too_slow(9.9, 0)
-    assert not window.is_too_slow(10, 100)
-    # Fast progress gives no credit for later windows.
-    assert not window.is_too_slow(19.9, 1_000_000)
-    assert not window.is_too_slow(20, 1_000_000)
-    assert window.is_too_slow(30, 1_000_099)
-    assert ThroughputWindow(MinThroughput.deadline(10), now=0, moved=0).is_too_slow(10, 1_000_000)
+    assert not deadline.is_over(9.9, 99)
+    assert deadline.is_over(10, 99)
+    assert not deadline.is_over(10, 100)
+    # Fast progress gives no credit for later.
+    assert not deadline.is_over(11, 1_000_000)
+    assert not deadline.is_over(20.9, 1_000_099)
+    assert deadline.is_over(21, 1_000_099)
+    assert not deadline.is_over(22, 1_000_099, is_idle=True)
+    assert deadline.is_over(32, 1_000_198)
 
 
 def test_largest_upload_succeeds_over_a_mobile_connection() -> None:
     # Given 20 MiB over 256 kbit/s, checked every second,
-    rate, size = 256_000 // 8, 20 * 1024 * 1024
-    window = ThroughputWindow(HttpTimeouts().body, now=0, moved=0)
+    rate, size, seconds = 256_000 // 8, 20 * 1024 * 1024, Http.body_seconds
+    deadline = Deadline(seconds, seconds * LEAST_BYTES_PER_SECOND, start=0)
 
     # when it takes its eleven minutes, then it is never too slow.
-    assert not any(window.is_too_slow(second, rate * second) for second in range(size // rate))
+    assert not any(deadline.is_over(second, rate * second) for second in range(size // rate))
 
 
 async def test_pipelined_requests_are_answered_in_order_up_to_a_limit() -> None:
@@ -236,25 +235,6 @@ async def test_pipelined_requests_are_answered_in_order_up_to_a_limit() -> None:
             await until(lambda: closed_connections("too_many_pipelined") == before + 1)
             assert len(app.started) <= MAX_PIPELINED + 2
             app.resume.set()
-
-
-async def test_reading_is_paused_while_requests_wait() -> None:
-    async with serving() as (app, _):
-        paused: list[bool] = []
-
-        class WatchedHttp(ShortTimeoutHttp):
-            def on_response_complete(self) -> None:
-                super().on_response_complete()
-                paused.append(self.flow.read_paused)
-
-        async with serve_app(app, WatchedHttp) as other, connected(other) as client:
-            # When requests wait for the response to an earlier one,
-            client.send(GET * 3)
-            for _ in range(3):
-                await client.head()
-
-            # then reading resumes only with the last one, which no request waits behind.
-            assert paused == [True, False, False]
 
 
 async def test_silent_connections_are_closed_without_a_response() -> None:
@@ -551,8 +531,5 @@ async def test_connections_over_the_limit_get_503() -> None:
 
 
 def test_default_timeouts() -> None:
-    timeouts = Http.patience
-
-    assert (timeouts.head.seconds, timeouts.rest.seconds, timeouts.farewell.seconds) == (10, 30, 2)
-    assert (timeouts.body.seconds, timeouts.body.least_bytes) == (30, 30 * 4_096)
-    assert (timeouts.answer.seconds, timeouts.answer.least_bytes) == (60, 60 * 4_096)
+    assert (Http.head_seconds, Http.body_seconds, Http.answer_seconds, Http.error_seconds) == (10, 30, 60, 2)
+    assert (Http.check_seconds, Http.least_bytes_per_second) == (5, 4_096)

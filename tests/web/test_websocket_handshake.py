@@ -11,9 +11,9 @@ import pytest
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
-from gql_imgproc.web.http_limits import WebSocket
 from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
 from gql_imgproc.web.server import uvicorn_config
+from gql_imgproc.web.websocket_limits import WebSocket
 from tests.web.test_http_limits import App, anyio_backend, connected, parse_response, serving
 
 __all__ = ["anyio_backend"]
