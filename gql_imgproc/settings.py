@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ByteSize, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gql_imgproc import settings_errors
 from gql_imgproc import settings_types as types
@@ -197,16 +197,9 @@ class Settings(BaseSettings):
     """Deprecated, without effect: remove it."""
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        env_file = cast(DotEnvSettingsSource, dotenv_settings).env_file
-        return init_settings, EnvironmentSource(settings_cls), EnvFileSource(settings_cls, env_file=env_file)
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        env_file = EnvFileSource(cls, env_file=sources["dotenv_settings"].env_file)
+        return sources["init_settings"], EnvironmentSource(cls), env_file
 
     @model_validator(mode="after")
     def _check_endpoint_has_store(self) -> Self:

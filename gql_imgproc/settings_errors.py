@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gql_imgproc.settings_files import Hidden
+
 #: Settings whose value is never shown.
 _SECRET = {"api_key", "webhook_secret"}
-#: Type of the errors of a value that was read from a file.
-SECRET_FILE_ERROR = "secret_file"
 #: Longest part of a value that is shown, in characters.
 _MAX_SHOWN_CHARS = 80
 
@@ -40,27 +40,24 @@ def format_settings_errors(error: ValidationError) -> str:
 
 
 def _format_error(detail: Mapping[str, Any]) -> str:
-    message = format_message(detail)
+    message = _format_message(detail)
     if not detail["loc"]:
         # Settings that contradict each other: the message names them.
         return message
     variable = f"IMGPROC_{detail['loc'][0]}".upper()
-    if detail["type"] == SECRET_FILE_ERROR:
+    if isinstance(detail["input"], Hidden):
         return f"{variable}_FILE: {message}"
     if detail["loc"][0] in _SECRET:
         return f"{variable}: {message}"
     return f"{variable}: `{_redact(detail['input'])}` cannot be used: {message}"
 
 
-def format_message(detail: Mapping[str, Any]) -> str:
-    """Returns what is wrong, or what to use instead, without the variable and its value."""
-    # Write the limits as in the environment, without a trailing `.0`.
-    context = {
-        name: f"{entry:.15g}" if isinstance(entry, (int, float)) else entry
-        for name, entry in detail.get("ctx", {}).items()
-    }
+def _format_message(detail: Mapping[str, Any]) -> str:
+    context = detail.get("ctx", {})
     if detail["type"] == "literal_error":
         return "use " + str(context["expected"]).replace("'", "`")
+    # Write the limits as in the environment, without a trailing `.0`.
+    context = {name: f"{entry:.15g}" if isinstance(entry, (int, float)) else entry for name, entry in context.items()}
     template = _MESSAGES.get(detail["type"])
     return template.format(**context) if template else str(detail["msg"])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -36,37 +37,21 @@ Network = IPv4Network | IPv6Network
 _MAX_S = 366 * 86_400
 #: Longest delay before a retry, in seconds: 30 days.
 _MAX_DELAY_S = 30 * 86_400
-#: A worker maps libraries, thread stacks and heaps before the first image, though it uses little of that memory.
-_MIN_WORKER_MEMORY = 2048 * MiB
 
 
-def _fix(message: str) -> WrapValidator:
+def _use(message: str, is_valid: Callable[[str], object] | None = None) -> WrapValidator:
     """Replaces the message of every error. Empty text means that the variable is not set."""
 
     def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return value if value == "" else handler(value)
-        except ValueError:
-            raise ValueError(message) from None
+        if value == "":
+            return value
+        with suppress(ValueError):
+            result = handler(value)
+            if is_valid is None or is_valid(result):
+                return result
+        raise ValueError(message)
 
     return WrapValidator(validate)
-
-
-def _check(is_valid: Callable[[str], object], message: str = "") -> AfterValidator:
-    def validate(value: str) -> str:
-        if not is_valid(value):
-            raise ValueError(message)
-        return value
-
-    return AfterValidator(validate)
-
-
-def _split_list(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _parse_network(value: Any) -> Network:
-    return ip_network(value, strict=False)
 
 
 def parse_rate(value: str) -> RateLimit | None:
@@ -80,7 +65,8 @@ def _check_rate(value: str) -> str:
 
 
 def _check_worker_memory(value: ByteSize) -> ByteSize:
-    if 0 < value < _MIN_WORKER_MEMORY:
+    # A worker maps libraries, thread stacks and heaps before the first image, though it uses little of that memory.
+    if 0 < value < 2048 * MiB:
         raise ValueError("use 2 GiB or more, or 0 for no limit: a worker itself uses about 1.5 GiB")
     return value
 
@@ -91,9 +77,12 @@ def _is_database_url(value: str) -> bool:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return value.startswith(("sqlite:///", "postgresql+psycopg://")) and bool(make_url(value))
+        path = make_url(value).database
     except ArgumentError:
         return False
+    # In memory, each connection would have a separate database.
+    is_file = value.startswith("sqlite:///") and path not in (None, "", ":memory:")
+    return is_file or value.startswith("postgresql+psycopg://")
 
 
 def _is_redis_url(value: str) -> bool:
@@ -110,7 +99,7 @@ def _is_storage_url(value: str) -> bool:
     return value.startswith(("s3://", "gs://", "az://")) and parts.netloc != ""
 
 
-def _is_public_url(value: str) -> bool:
+def _is_base_url(value: str) -> bool:
     parts = _split_url(value)
     # Paths are appended to it, and everyone sees it.
     is_base = parts.hostname and not (parts.query or parts.fragment or parts.username or parts.password)
@@ -147,29 +136,33 @@ SizeOrZero = Annotated[ByteSize, Field(ge=0)]
 WorkerMemory = Annotated[SizeOrZero, AfterValidator(_check_worker_memory)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 
-_SPLIT = BeforeValidator(_split_list)
+_SPLIT = BeforeValidator(
+    lambda value: [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+)
+_Network = Annotated[Network, BeforeValidator(lambda value: ip_network(value, strict=False))]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 _Delay = Annotated[float, Field(ge=0, le=_MAX_DELAY_S)]
-_USE_NETWORKS = _fix("use networks such as `10.0.0.0/8` or `fd00::/8`, separated by commas")
-_USE_PORTS = _fix("use ports from 1 to 65535, separated by commas, or `*` for any")
-_USE_DELAYS = _fix(f"use seconds from 0 to {_MAX_DELAY_S} (30 days), separated by commas, such as `1,5,30`")
-Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_parse_network)], ...], _SPLIT, NoDecode, _USE_NETWORKS]
+_USE_NETWORKS = _use("use networks such as `10.0.0.0/8` or `fd00::/8`, separated by commas")
+_USE_PORTS = _use("use ports from 1 to 65535, separated by commas, or `*` for any")
+_USE_DELAYS = _use(f"use seconds from 0 to {_MAX_DELAY_S} (30 days), separated by commas, such as `1,5,30`")
+Networks = Annotated[tuple[_Network, ...], _SPLIT, NoDecode, _USE_NETWORKS]
 Ports = Annotated[Annotated[frozenset[_Port], Field(min_length=1), _SPLIT] | Literal["*"], NoDecode, _USE_PORTS]
 Delays = Annotated[tuple[_Delay, ...], _SPLIT, NoDecode, _USE_DELAYS]
 
-_USE_SQLITE_OR_POSTGRESQL = _fix("use `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`")
-# In memory, each connection would have a separate database.
-_HAS_FILE = _check(re.compile(r"(?!sqlite:///(:memory:)?(\?|$))").match, "use `sqlite:///PATH` with the path of a file")
-_USE_REDIS = _fix("use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`")
-_USE_STORE = _fix("use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket")
-_USE_PUBLIC = _fix("use a URL such as `https://images.example` or `http://127.0.0.1:8000`")
-_USE_ENDPOINT = _fix("use a URL such as `https://s3.example` or `http://127.0.0.1:9000`")
-_BaseUrl = Annotated[str, _check(_is_public_url), AfterValidator(lambda url: url.rstrip("/"))]
-DatabaseUrl = Annotated[str, _check(_is_database_url), _USE_SQLITE_OR_POSTGRESQL, _HAS_FILE, FROM_FILE]
-RedisUrl = Annotated[str, _check(_is_redis_url), _USE_REDIS, FROM_FILE]
-StorageUrl = Annotated[str, _check(_is_storage_url), _USE_STORE]
-PublicUrl = Annotated[_BaseUrl, _USE_PUBLIC]
-Endpoint = Annotated[_BaseUrl, _USE_ENDPOINT]
-
+_USE_DATABASE = _use(
+    "use `sqlite:///PATH` with the path of a file, or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`", _is_database_url
+)
+_USE_REDIS = _use("use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`", _is_redis_url)
+_USE_STORE = _use(
+    "use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket", _is_storage_url
+)
+_USE_PUBLIC = _use("use a URL such as `https://images.example` or `http://127.0.0.1:8000`", _is_base_url)
+_USE_ENDPOINT = _use("use a URL such as `https://s3.example` or `http://127.0.0.1:9000`", _is_base_url)
+_STRIP_SLASH = AfterValidator(lambda url: url.rstrip("/"))
+DatabaseUrl = Annotated[str, _USE_DATABASE, FROM_FILE]
+RedisUrl = Annotated[str, _USE_REDIS, FROM_FILE]
+StorageUrl = Annotated[str, _USE_STORE]
+PublicUrl = Annotated[str, _STRIP_SLASH, _USE_PUBLIC]
+Endpoint = Annotated[str, _STRIP_SLASH, _USE_ENDPOINT]
 WebhookSecret = Annotated[SecretStr | None, AfterValidator(_check_webhook_secret), FROM_FILE]
 ApiKey = Annotated[SecretStr | None, AfterValidator(_check_api_key), FROM_FILE]

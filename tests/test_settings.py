@@ -40,7 +40,7 @@ def test_any_port_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 PORTS = "use ports from 1 to 65535, separated by commas, or `*` for any"
 DELAYS = "use seconds from 0 to 2592000 (30 days), separated by commas, such as `1,5,30`"
 STORAGE = "use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket"
-DATABASE = "use `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`"
+DATABASE = "use `sqlite:///PATH` with the path of a file, or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`"
 PUBLIC = "use a URL such as `https://images.example` or `http://127.0.0.1:8000`"
 ENDPOINT = "use a URL such as `https://s3.example` or `http://127.0.0.1:9000`"
 REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
@@ -69,8 +69,8 @@ REDIS = "use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`"
         ("WEBHOOK_RETRY_DELAYS", "5,inf", DELAYS),
         ("DATABASE_URL", "mysql://x", DATABASE),
         ("DATABASE_URL", "postgresql+psycopg://host:port/name", DATABASE),
-        ("DATABASE_URL", "sqlite:///", "use `sqlite:///PATH` with the path of a file"),
-        ("DATABASE_URL", "sqlite:///:memory:", "use `sqlite:///PATH` with the path of a file"),
+        ("DATABASE_URL", "sqlite:///", DATABASE),
+        ("DATABASE_URL", "sqlite:///:memory:", DATABASE),
         ("REDIS_URL", "localhost:6379", REDIS),
         ("REDIS_URL", "redis://localhost:port/0", REDIS),
         ("STORAGE_URL", "/tmp/x", STORAGE),
@@ -234,7 +234,7 @@ def test_env_file_may_name_a_file_and_the_environment_has_priority(monkeypatch: 
         (b"", "The file is empty"),
         (b" \n", "The file is empty"),
         (b"\xff", "The file is not UTF-8 text"),
-        (b"x" * (MAX_BYTES + 1), "The file is larger than 65,536 bytes"),
+        (b"x" * (MAX_BYTES + 1), "The file is larger than 64 KiB"),
         (b"whsec_c2VjcmV0", "A webhook secret (IMGPROC_WEBHOOK_SECRET, or --secret) must be `whsec_` and at least "),
         (b",", "Contains no key. Unset the variable to send unsigned webhooks"),
     ],
