@@ -20,17 +20,13 @@ LEAST_BYTES_PER_SECOND = 4 * 1024
 #: Maximum size of a request head with its target, in bytes: browsers send 1 KiB, more with a GraphQL document in the
 #: URL. Each field counts FIELD_BYTES in addition, as in HTTP/2 (RFC 9113, 6.5.2): small fields need memory, too.
 MAX_HEAD_BYTES, FIELD_BYTES = 64 * 1024, 32
-#: Maximum number of waiting requests of a connection. One read can contain ten thousand, at 3 KiB of memory each.
-MAX_PIPELINED = 100
+#: Maximum number of waiting requests of a connection. Each can hold a read of 256 KiB, and no browser sends any.
+MAX_PIPELINED = 10
 #: Default of the maximum number of connections.
 MAX_CONNECTIONS = 10_000
 
-_HEAD_TOO_LARGE = (431, f"The request head exceeds the limit of {MAX_HEAD_BYTES:,} bytes.", "header_too_large")
-_URL_TOO_LONG = (
-    414,
-    f"The URL exceeds the limit of {MAX_HEAD_BYTES:,} bytes. Send the operation with POST.",
-    "header_too_large",
-)
+_HEAD_TOO_LARGE = 431, f"The request head exceeds the limit of {MAX_HEAD_BYTES:,} bytes.", "header_too_large"
+_URL_TOO_LONG = 414, f"The URL exceeds the limit of {MAX_HEAD_BYTES:,} bytes. Send the operation with POST."
 
 
 @dataclass(slots=True)
@@ -118,7 +114,7 @@ class Http(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > MAX_HEAD_BYTES:
-            raise self._refuse(*_URL_TOO_LONG)
+            raise self._refuse(*_URL_TOO_LONG, "header_too_large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unparsed_bytes = 0
@@ -194,7 +190,7 @@ class Http(HttpToolsProtocol):
         CONNECTIONS_CLOSED.labels(reason).inc()
         is_body, is_answering = self._expected == "body", self._is_answering()
         self._expect("close", self.error_seconds)
-        if is_answering and (not is_body or self.cycle.response_started):
+        if is_answering and (not is_body or self.pipeline or self.cycle.response_started):
             # The client would read the error as the response to an earlier request, or as part of it.
             self.transport.abort()
             return ValueError(message)

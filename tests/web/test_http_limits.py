@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
+from asyncio import BaseTransport
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -40,7 +42,7 @@ class ShortTimeoutHttp(Http):
     answer_seconds: ClassVar[float] = WINDOW_S
     error_seconds: ClassVar[float] = WINDOW_S
     check_seconds: ClassVar[float] = WINDOW_S / 10
-    least_bytes_per_second: ClassVar[float] = 30 / WINDOW_S
+    least_bytes_per_second: ClassVar[float] = 1_000 / WINDOW_S
 
 
 @dataclass
@@ -288,14 +290,14 @@ async def test_slow_body_is_rejected_and_the_application_is_notified(path: str, 
 
 async def test_slow_but_steady_body_is_accepted() -> None:
     async with serving() as (app, host_port), connected(host_port) as client:
-        # Given twenty times the bytes that a window needs, for five windows,
-        client.send(post("/reading", "Content-Length: 1000"))
+        # Given twenty times the bytes that are needed, for five times the time that a client has,
+        client.send(post("/reading", "Content-Length: 100000"))
         for _ in range(20):
-            client.send(b"x" * 50)
+            client.send(b"x" * 5_000)
             await asyncio.sleep(WINDOW_S / 4)
 
         assert parse_response(await client.head())[0] == 200
-        assert app.bodies == [b"x" * 1_000]
+        assert app.bodies == [b"x" * 100_000]
 
 
 async def test_slow_application_does_not_time_out_its_client() -> None:
@@ -339,6 +341,97 @@ async def test_client_that_does_not_read_is_disconnected(path: str) -> None:
 
             assert closed_connections("slow_reader") == before + 1
             assert (app.started, app.finished) == ([path], [path])
+
+
+async def test_client_that_reads_too_slowly_is_disconnected() -> None:
+    async with serving() as (app, host_port):
+        before = closed_connections("slow_reader")
+        async with connected(host_port) as client:
+            # Given a client with a response that does not fit into the buffers of the kernel,
+            client.send(b"GET /whole HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+            # when it reads a few bytes at a time,
+            got = 0
+            while closed_connections("slow_reader") == before:
+                got += len(await client.reader.read(100))
+                await asyncio.sleep(WINDOW_S / 20)
+
+        # then it is disconnected before it has the response.
+        assert closed_connections("slow_reader") == before + 1
+        assert 0 < got < 16_000_000
+        await until(lambda: app.finished == ["/whole"])
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET * MAX_PIPELINED,
+        post("/late_reading", "Content-Length: 20000000") + b"x" * 5_000_000,
+        b"GET /short HTTP/1.1\r\nHost: localhost\r\n" + b"X:\r\n" * 1_900,
+    ],
+    ids=["answer", "body", "head"],
+)
+async def test_memory_of_stalled_connections_is_limited(sent: bytes) -> None:
+    connections: list[Http] = []
+
+    class RecordedHttp(Http):
+        def connection_made(self, transport: BaseTransport) -> None:
+            super().connection_made(transport)
+            connections.append(self)
+
+    def is_stalled(http: Http) -> bool:
+        return http.flow.write_paused or http.flow.read_paused or http._head_bytes > 60_000
+
+    async with serving(RecordedHttp) as (app, host_port), AsyncExitStack() as clients:
+        tracemalloc.start()
+        try:
+            # When many clients send what they can, and read nothing,
+            for _ in range(20):
+                (await clients.enter_async_context(connected(host_port))).send(sent)
+            await until(lambda: len(connections) == 20 and all(map(is_stalled, connections)))
+
+            # then no connection holds more than half a mebibyte.
+            assert tracemalloc.get_traced_memory()[0] < 20 * 512 * 1024
+        finally:
+            tracemalloc.stop()
+            app.resume.set()
+            app.disconnected += 1
+
+
+async def test_memory_of_pipelined_bodies_is_limited() -> None:
+    waiting_bytes: list[int] = []
+
+    class RecordedHttp(ShortTimeoutHttp):
+        def on_response_complete(self) -> None:
+            waiting_bytes.append(sum(len(cycle.body) for cycle, _ in self.pipeline))
+            super().on_response_complete()
+
+    async with serving(RecordedHttp) as (app, host_port), connected(host_port) as client:
+        # When a client sends bodies before it has the responses to earlier requests,
+        request = post("/short", "Content-Length: 250000") + b"x" * 250_000
+        client.send(GET * MAX_PIPELINED + request * 40)
+        for _ in range(MAX_PIPELINED + 40):
+            await client.head()
+            assert await client.reader.readexactly(5) == b"short"
+
+        # then few of them wait.
+        assert max(waiting_bytes) < 4_000_000
+        assert len(app.started) == MAX_PIPELINED + 40
+
+
+async def test_malformed_pipelined_body_does_not_disturb_the_response() -> None:
+    async with serving() as (app, host_port), connected(host_port) as client:
+        # Given a response that is being sent, to an application that waits for a disconnect,
+        client.send(
+            b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n" + post("/reading", "Transfer-Encoding: chunked")
+        )
+        await client.head()
+
+        # when the next request is malformed, then no error is sent as a part of the response.
+        client.send(b"zz\r\n")
+        with suppress(ConnectionResetError):
+            assert b"HTTP/1.1" not in await client.rest()
+        assert app.started == ["/endless"]
 
 
 async def test_slow_reader_gets_the_whole_response() -> None:
