@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Protocol
 
-from gql_imgproc.csvfile.formula_injection import FORMULA_STARTS, escape_formula
+from gql_imgproc.csvfile.formula_injection import escape_formula
 from gql_imgproc.csvfile.header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, match_result_column
 from gql_imgproc.csvfile.reader import ROWS_PER_YIELD, CsvFormat, CsvLimits, YieldControl, no_yield, open_csv
 
@@ -78,7 +78,7 @@ class _OutputLayout:
     def complete(self, cells: list[str], urls: str, errors: str) -> list[str]:
         """Adds the results to a row, and escapes formulas."""
         for index in self._stripped_indices:
-            if cells[index][:1] in FORMULA_STARTS:
+            if escape_formula(cells[index]) != cells[index]:
                 cells[index] = cells[index].lstrip()
         if self._result_indices:
             for column, text in ((OUTPUT_URLS, urls), (IMAGE_ERRORS, errors)):
@@ -90,7 +90,7 @@ class _OutputLayout:
                 del cells[index]
         else:
             cells += (urls, errors)
-        return [escape_formula(cell) if cell[:1] in FORMULA_STARTS else cell for cell in cells]
+        return list(map(escape_formula, cells))
 
 
 def _write_header(buffer: io.StringIO, names: list[str], format: CsvFormat) -> None:
