@@ -136,6 +136,7 @@ class ObjectStore:
         if is_small:
             await self.put_new(key, await asyncio.to_thread(file.read), headers)
             return
+        self._reject_link(key)
         async with (
             self._call(f"store {key}", LONG_CALL_FACTOR),
             obstore.open_writer_async(
@@ -147,6 +148,7 @@ class ObjectStore:
 
     async def _put(self, key: str, data: bytes, headers: ObjectHeaders, mode: Literal["create", "overwrite"]) -> None:
         store, attributes = self._store, self._attributes(headers)
+        self._reject_link(key)
         async with self._call(f"store {key}"):
             try:
                 await obstore.put_async(store, key, data, attributes=attributes, mode=mode, use_multipart=False)
@@ -166,6 +168,8 @@ class ObjectStore:
 
     async def open(self, key: str) -> StoredObject | None:
         """Open an object to read it in chunks; None if it does not exist."""
+        if self._is_link(key):
+            return None
         async with self._call(f"read {key}"):
             try:
                 result = await obstore.get_async(self._store, key)
@@ -186,6 +190,8 @@ class ObjectStore:
             yield bytes(chunk)
 
     async def exists(self, key: str) -> bool:
+        if self._is_link(key):
+            return False
         async with self._call(f"find {key}"):
             try:
                 await obstore.head_async(self._store, key)
@@ -217,7 +223,9 @@ class ObjectStore:
                     page = await anext(pages)
                 except StopAsyncIteration:
                     return
-            yield [ObjectInfo(entry["path"], entry["last_modified"]) for entry in page]
+            yield [
+                ObjectInfo(entry["path"], entry["last_modified"]) for entry in page if not self._is_link(entry["path"])
+            ]
 
     async def list_keys(self, prefix: str) -> list[str]:
         """Return the keys of all objects below `prefix`, which ends with a slash."""
@@ -227,10 +235,13 @@ class ObjectStore:
         """Return the names of the folders directly below `prefix`, which ends with a slash."""
         async with self._call(f"list {prefix}", LONG_CALL_FACTOR):
             found = await obstore.list_with_delimiter_async(self._store, prefix.rstrip("/"))
-            return [folder.rstrip("/").rpartition("/")[2] for folder in found["common_prefixes"]]
+            folders = [folder.rstrip("/") for folder in found["common_prefixes"]]
+            return [folder.rpartition("/")[2] for folder in folders if not self._is_link(folder)]
 
     async def delete(self, key: str) -> None:
         """Delete an object. A missing object is no error."""
+        if self._is_link(key):
+            return
         async with self._call(f"delete {key}"):
             try:
                 await obstore.delete_async(self._store, key)
@@ -243,7 +254,9 @@ class ObjectStore:
     async def delete_all(self, keys: Sequence[str]) -> None:
         """Delete objects. Missing objects are no error."""
         for start in range(0, len(keys), DELETE_CHUNK):
-            chunk = list(keys[start : start + DELETE_CHUNK])
+            chunk = [key for key in keys[start : start + DELETE_CHUNK] if not self._is_link(key)]
+            if not chunk:
+                continue
             is_missing = False
             async with self._call(f"delete {chunk[0]} and others"):
                 try:
@@ -268,6 +281,17 @@ class ObjectStore:
     async def presign(self, key: str, method: Literal["GET", "HEAD"], seconds: int) -> str:
         async with self._call(f"sign {key}"):
             return str(await obstore.sign_async(self._signing_store, method, key, timedelta(seconds=seconds)))  # type: ignore[arg-type]  # a folder has no public endpoint
+
+    def _is_link(self, key: str) -> bool:
+        """Whether a symbolic link in the folder would lead to another place, perhaps outside of it."""
+        if not self.is_local:
+            return False
+        path = unquote(urlsplit(self.url).path)
+        return any(os.path.islink(path := f"{path}/{part}") for part in key.split("/"))
+
+    def _reject_link(self, key: str) -> None:
+        if self._is_link(key):
+            raise StorageError(f"Could not store {key}: its path contains a symbolic link.")
 
     @asynccontextmanager
     async def _call(self, action: str, timeout_factor: int = 1) -> AsyncIterator[None]:

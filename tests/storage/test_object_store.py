@@ -67,6 +67,48 @@ async def test_missing_object_and_key_outside_the_folder_are_refused(storage: Ob
     assert not (tmp_path.parent / "outside").exists()
 
 
+async def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
+    # Given links to a file and a folder outside of the store,
+    outside, folder = tmp_path / "outside", tmp_path / "objects"
+    outside.mkdir()
+    (outside / "secret.jpg").write_bytes(b"secret")
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "file.jpg").symlink_to(outside / "secret.jpg")
+    (folder / "a" / "folder").symlink_to(outside)
+    storage = ObjectStore(folder.as_uri())
+    await storage.put("a/own.jpg", b"own", "image/jpeg")
+
+    # when they are read, listed, written or deleted,
+    for key in ("a/file.jpg", "a/folder/secret.jpg"):
+        assert await storage.open(key) is None
+        assert not await storage.exists(key)
+        await storage.delete(key)
+        with pytest.raises(StorageError, match="symbolic link"):
+            await storage.put(key, b"x", "image/jpeg")
+    with pytest.raises(StorageError, match="symbolic link"):
+        await storage.put_file("a/folder/new.csv", io.BytesIO(bytes(CHUNK_BYTES)), ObjectHeaders("text/csv"))
+    assert await storage.list_keys("a/") == ["a/own.jpg"]
+    assert await storage.list_keys("a/folder/") == []
+    assert await storage.list_folders("a/") == []
+    await storage.delete_all(["a/file.jpg", "a/folder/secret.jpg"])
+    await storage.delete_prefix("a/")
+
+    # then nothing happens outside.
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"secret.jpg": b"secret"}
+    assert sorted(path.name for path in (folder / "a").iterdir()) == ["file.jpg", "folder"]
+
+
+async def test_folder_of_the_store_may_be_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "objects").symlink_to(tmp_path / "disk")
+    storage = ObjectStore((tmp_path / "objects").as_uri())
+
+    await storage.put("a/own.jpg", b"own", "image/jpeg")
+
+    assert await storage.get("a/own.jpg") == b"own"
+    assert await storage.list_keys("a/") == ["a/own.jpg"]
+
+
 async def test_unusable_folder_is_reported_with_a_remedy(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
