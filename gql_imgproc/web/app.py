@@ -89,7 +89,7 @@ def create_app(
     host_check = [Middleware(TrustedHostMiddleware, public_host=public_host)] if loopback_only else []
     endpoint = open_storage(settings).public_endpoint
     policy = content_security_policy(endpoint.origins if endpoint else ())
-    return Starlette(
+    app = Starlette(
         routes=_routes(settings),
         middleware=[
             Middleware(SecurityHeadersMiddleware, policy=policy),
@@ -100,6 +100,9 @@ def create_app(
         exception_handlers=_EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
+    # Such a redirect would lead to the name in the `Host` header, which the client chooses.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
@@ -151,8 +154,9 @@ async def _internal_error(request: Request, error: Exception) -> Response:
     error_id = secrets.token_hex(6)
     log.error("unexpected error", extra={"error_id": error_id, "path": request.url.path})
     message = f"Internal server error. Contact the operator and quote error ID {error_id}."
-    # This response does not pass through the middleware.
-    return JSONResponse({"error": message}, 500, JSON_SECURITY_HEADERS)
+    # This response does not pass through the middleware. The server closes the connection after an exception.
+    headers = JSON_SECURITY_HEADERS | {"Cache-Control": "no-store", "Vary": "Authorization", "Connection": "close"}
+    return JSONResponse({"error": message}, 500, headers)
 
 
 _EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COMMON = {
@@ -35,7 +36,11 @@ def content_security_policy(image_origins: Sequence[str] = (), *, inline_styles:
 
 
 class SecurityHeadersMiddleware:
-    """Adds the security headers that a response does not set itself."""
+    """Adds the security headers that a response does not set itself.
+
+    A response to a caller with an API key is not stored, unless it is the same for everyone. After an internal error
+    the connection is closed.
+    """
 
     def __init__(self, app: ASGIApp, policy: str) -> None:
         self._app = app
@@ -47,6 +52,20 @@ class SecurityHeadersMiddleware:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                if has_key:
+                    _forbid_storing(headers)
+                if message["status"] == HTTPStatus.INTERNAL_SERVER_ERROR:
+                    headers["Connection"] = "close"
             await send(message)
 
+        has_key = scope["type"] == "http" and "authorization" in Headers(scope=scope)
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def _forbid_storing(headers: MutableHeaders) -> None:
+    rules = headers.get("Cache-Control", "")
+    if "public" in rules:
+        return
+    if "no-store" not in rules:
+        headers["Cache-Control"] = f"{rules}, no-store" if rules else "no-store"
+    headers.add_vary_header("Authorization")

@@ -9,10 +9,14 @@ import httpx
 import pytest
 
 from gql_imgproc import __version__
+from gql_imgproc.access.authentication import AnonymousAccess
+from gql_imgproc.ids import new_id
 from gql_imgproc.settings import Settings
+from gql_imgproc.storage.paths import image_key
 from gql_imgproc.web import health, pages
 from gql_imgproc.web.security_headers import content_security_policy
 from tests.graphql.client import Api, open_api, serve_api
+from tests.support.api_keys import bearer, given_key
 
 SUBSCRIPTION = 'subscription { requestProgress(id: "x") { id } }'
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -130,6 +134,57 @@ async def test_internal_error_has_the_headers_and_no_details(
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["referrer-policy"] == "no-referrer"
     assert "server" not in response.headers
+    assert response.headers["connection"] == "close"
+    assert response.headers["cache-control"] == "no-store"
+
+
+async def test_internal_error_of_the_graphql_endpoint_closes_the_connection(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    async with serve_api(settings) as (host_port, app), httpx.AsyncClient(trust_env=False) as client:
+        url = f"http://{host_port}/graphql"
+        good = await client.post(url, json={"query": "{ __typename }"})
+        monkeypatch.setattr(app.state.app_state.rate_limiter, "hit", broken)
+        failed = await client.post(url, json={"query": "{ __typename }"})
+
+    assert (good.status_code, good.headers.get("connection")) == (200, None)
+    assert (failed.status_code, failed.headers["connection"]) == (500, "close")
+
+
+@pytest.mark.parametrize("path", ["/healthz/", "/graphql/", "/readyz/", "/metrics/", "/static"])
+async def test_path_with_another_slash_is_not_redirected(api: Api, path: str) -> None:
+    response = await api.http.get(path, headers={"Host": "evil.example"})
+
+    assert (response.status_code, response.headers.get("location")) == (404, None)
+
+
+async def test_responses_to_callers_with_a_key_are_not_stored(settings: Settings) -> None:
+    query = {"query": "{ __typename }"}
+    async with open_api(settings, anonymous=AnonymousAccess.NEVER) as api:
+        key, _ = given_key(api.runtime.db)
+        stream = {"Accept": "text/event-stream", **bearer(key)}
+        name = f"{new_id().hex}-1.jpg"
+        await api.runtime.storage.put(image_key(request_id := new_id(), name), b"image", "image/jpeg")
+
+        private = [
+            await api.http.post("/graphql", json=query, headers=bearer(key)),
+            await api.http.get("/graphql", params=query, headers=bearer(key)),
+            await api.http.post("/graphql", json={"query": "{"}, headers=bearer(key)),
+            await api.http.post("/graphql", json={"query": SUBSCRIPTION}, headers=stream),
+            await api.http.post("/graphql", json=query, headers=bearer("gip_unknown")),
+            await api.http.get("/api/download/nothing", headers=bearer(key)),
+        ]
+        image = await api.http.get(f"/api/image/{request_id.hex}/{name}", headers=bearer(key))
+
+    assert [response.status_code for response in private] == [200, 200, 200, 200, 401, 404]
+    for response in private:
+        assert "no-store" in response.headers["cache-control"]
+        assert "Authorization" in response.headers["vary"]
+    # A public image is the same for everyone.
+    assert (image.status_code, image.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
 
 
 def test_content_security_policy_blocks_foreign_scripts() -> None:
