@@ -69,7 +69,8 @@ def test_unreachable_service_is_reported_in_one_line(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "gql-imgproc: Cannot connect to http://127.0.0.1:1. Start the service with `gql-imgproc up`, or correct the URL\n"
+        "gql-imgproc: Cannot connect to http://127.0.0.1:1. "
+        "Start the service with `gql-imgproc up`, or correct the URL\n"
     )
 
 
