@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Self
+from uuid import uuid4
 
 import httpx
 
@@ -19,7 +20,8 @@ from gql_imgproc.net.loopback import is_loopback
 
 #: Deadlines in seconds: for one response, or for the next event or heartbeat of a stream; for an upload or download.
 RESPONSE_S, TRANSFER_S = 30.0, 600.0
-#: How long the service may be unreachable while a request is watched, and the pause between two attempts, in seconds.
+#: How long the service may be unavailable for an upload, or unreachable while a request is watched, and the pause
+#: between two attempts to watch, in seconds.
 MAX_OUTAGE_S, RECONNECT_PAUSE_S = 60.0, 0.5
 SSE = "text/event-stream"
 
@@ -85,28 +87,40 @@ class AsyncClient:
         """Uploads a CSV file; raises UserError when it is refused. `options` is a `ProcessingOptionsInput`.
 
         Within 24 hours, the same `idempotency_key` returns the same request, so an upload without an answer can be
-        repeated.
+        repeated. While the service is unavailable, this method repeats the upload with one key, for a minute.
         """
         variables = {
             "file": None,
             "webhookUrl": webhook_url,
             "priority": priority,
             "options": options,
-            "idempotencyKey": idempotency_key,
+            "idempotencyKey": idempotency_key or uuid4().hex,
         }
         if isinstance(file, str | Path):
             filename = filename or Path(file).name
+        ends_at = time.monotonic() + MAX_OUTAGE_S
         with _open(file) if isinstance(file, str | Path) else nullcontext(file) as content:
-            data = await self._post(
-                TRANSFER_S,
-                data={
-                    "operations": json.dumps({"query": UPLOAD, "variables": {"input": variables}}),
-                    "map": json.dumps({"0": ["variables.input.file"]}),
-                },
-                files={"0": (filename or "products.csv", content, "text/csv")},
-                # The service requires this header: browsers cannot send it cross-origin without a preflight.
-                headers={"GraphQL-Preflight": "1"},
-            )
+            while True:
+                try:
+                    return await self._upload(variables, filename or "products.csv", content)
+                except ServiceUnavailable as error:
+                    is_last = time.monotonic() + error.retry_after_s > ends_at
+                    if not error.retry_after_s or is_last or not content.seekable():
+                        raise
+                    await asyncio.sleep(error.retry_after_s)
+                    content.seek(0)
+
+    async def _upload(self, variables: Mapping[str, object], filename: str, content: BinaryIO) -> Request:
+        data = await self._post(
+            TRANSFER_S,
+            data={
+                "operations": json.dumps({"query": UPLOAD, "variables": {"input": variables}}),
+                "map": json.dumps({"0": ["variables.input.file"]}),
+            },
+            files={"0": (filename, content, "text/csv")},
+            # The service requires this header: browsers cannot send it cross-origin without a preflight.
+            headers={"GraphQL-Preflight": "1"},
+        )
         return self._request(data)
 
     async def get(self, request_id: str) -> Request:
@@ -244,7 +258,8 @@ class AsyncClient:
         if "FORBIDDEN" in codes:
             raise ServiceError(f"Forbidden: {message} Set IMGPROC_API_KEY to a key with this scope")
         if "SERVICE_UNAVAILABLE" in codes:
-            raise ServiceUnavailable(f"The service cannot do this now: {message}")
+            retry_after_s = max(error.get("extensions", {}).get("retryAfter", 0) for error in errors)
+            raise ServiceUnavailable(f"The service cannot do this now: {message}", retry_after_s)
         raise ServiceError(f"The service refused the call: {message}")
 
     def _request(self, data: dict[str, Any]) -> Request:

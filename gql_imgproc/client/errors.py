@@ -11,7 +11,11 @@ class ServiceError(ImgprocError):
 
 
 class ServiceUnavailable(ServiceError):
-    """The service cannot handle a call now. A retry may succeed."""
+    """The service cannot handle a call now. A retry may succeed, after `retry_after_s` if the service knows that."""
+
+    def __init__(self, message: str, retry_after_s: float = 0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UserError(ServiceError):

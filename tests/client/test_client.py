@@ -14,7 +14,10 @@ import pytest
 
 from gql_imgproc.client import AsyncClient, Client, CsvIssue, Priority, RequestStatus, ServiceError, UserError
 from gql_imgproc.database.migrations import upgrade
+from gql_imgproc.errors import DatabaseUnavailable
+from gql_imgproc.graphql import errors as graphql_errors
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.requests import upload
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
 from tests.support.scenarios import FAILED, claim_image, finish, given_request, record
@@ -64,6 +67,31 @@ async def test_blocking_client_uploads_watches_cancels_and_deletes(service: tupl
             assert list(client.list()) == []
 
     await asyncio.to_thread(story)
+
+
+async def test_upload_of_unknown_outcome_is_repeated_and_creates_one_request(
+    service: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a database that commits an upload, and then is unavailable,
+    monkeypatch.setattr(graphql_errors, "UNAVAILABLE_RETRY_AFTER_S", 0.01)
+    insert, failures = upload._insert, [DatabaseUnavailable("lost", is_outcome_unknown=True)]
+
+    async def insert_and_fail_once(*args: Any) -> Any:
+        inserted = await insert(*args)
+        if failures:
+            raise failures.pop()
+        return inserted
+
+    monkeypatch.setattr(upload, "_insert", insert_and_fail_once)
+
+    # when a file is uploaded,
+    async with AsyncClient(service[0]) as client:
+        request = await client.upload(io.BytesIO(CSV))
+
+        # then the request that was created is returned.
+        assert failures == []
+        assert request.total_products == 1
+        assert [listed async for listed in client.list()] == [request]
 
 
 async def test_output_csv_of_a_finished_request_is_downloaded(service: tuple[str, Any], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import AnonymousAccess
-from gql_imgproc.client import AsyncClient, ServiceError
+from gql_imgproc.client import AsyncClient, ServiceError, async_client
 from gql_imgproc.client.async_client import normalize_base_url
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.enums import RequestStatus
@@ -112,7 +112,8 @@ async def test_response_without_graphql_is_reported(body: bytes, status: int, cs
     assert paths == ["/graphql"]
 
 
-async def test_unavailable_service_is_reported_with_a_hint(csv_path: Path) -> None:
+async def test_unavailable_service_is_reported_with_a_hint(csv_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_client, "MAX_OUTAGE_S", 1.0)
     extensions = {"code": "SERVICE_UNAVAILABLE", "retryAfter": 5}
     error = {"message": "The database is unavailable. Retry in 5 s.", "extensions": extensions}
     with fixed_response(json.dumps({"data": None, "errors": [error]}).encode(), 503) as (url, paths):
