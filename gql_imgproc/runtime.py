@@ -69,7 +69,7 @@ class Runtime:
                 connect_s=settings.fetch_connect_seconds,
                 first_byte_s=settings.fetch_first_byte_seconds,
                 total_s=settings.fetch_total_seconds,
-                concurrency=settings.images_in_flight,
+                max_idle=settings.images_in_flight,
                 per_host=min(settings.fetch_per_host, settings.images_in_flight),
             ),
         )

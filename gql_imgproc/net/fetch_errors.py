@@ -35,7 +35,7 @@ class FetchErrorKind(Enum):
     READ_TIMEOUT = FetchErrorSpec("no data for `FETCH_FIRST_BYTE_SECONDS`", ImageErrorCode.TIMEOUT, True)
     TOTAL_TIMEOUT = FetchErrorSpec("not complete within `FETCH_TOTAL_SECONDS`", ImageErrorCode.TIMEOUT, True)
     LIMITER_TIMEOUT = FetchErrorSpec(
-        "the download limits allow no start within ten minutes", ImageErrorCode.TIMEOUT, True
+        "`FETCH_PER_HOST` allows no start within ten minutes", ImageErrorCode.TIMEOUT, True
     )
     RESPONSE_BROKEN = FetchErrorSpec(
         "the connection is reset, or the response is truncated or not HTTP", ImageErrorCode.UNREACHABLE, True

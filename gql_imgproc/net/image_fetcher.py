@@ -8,6 +8,7 @@ import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import httpx
 
@@ -15,7 +16,6 @@ from gql_imgproc import __version__
 from gql_imgproc.metrics import DOWNLOAD_BYTES, DOWNLOADS
 from gql_imgproc.net.address_policy import NetworkPolicy, UrlProblem, UrlProblemCode, check_url
 from gql_imgproc.net.checked_resolver import Resolve
-from gql_imgproc.net.download_limiter import DownloadLimiter
 from gql_imgproc.net.fetch_errors import (
     BodyTooLarge,
     CertificateRejected,
@@ -53,12 +53,13 @@ class FetchLimits:
     connect_s: float
     #: Longest wait for the first byte, and for each following chunk.
     first_byte_s: float
-    #: From the first connection to the last byte, including redirects. Waiting for the download limits does not count.
+    #: From the first connection to the last byte, including redirects. Waiting for the limit of a host does not count.
     total_s: float
-    concurrency: int
+    max_idle: int
+    #: Concurrent downloads per host. Budgets limit the hosts of a CSV; this also limits those that they redirect to.
     per_host: int
     max_redirects: int = 5
-    #: Longest wait for the download limits: ten downloads that take `total_s`.
+    #: Longest wait for the limit of a host: ten downloads that take `total_s`.
     limiter_wait_s: float = 600.0
 
 
@@ -87,7 +88,7 @@ class ImageFetcher:
         self._limits = limits
         self._resolve = resolve
         self._ssl_context = ssl_context
-        self._limiter = DownloadLimiter(limits.concurrency, limits.per_host, limits.limiter_wait_s)
+        self._hosts = WeakValueDictionary[str, asyncio.Semaphore]()
         self._client: GuardedClient | None = None
 
     async def fetch(self, url: str) -> bytes:
@@ -130,10 +131,13 @@ class ImageFetcher:
                     f"The URL redirects more than {self._limits.max_redirects} times. Use the URL of the image itself.",
                 )
             visited.append(target)
+            # The limit is per host and port: another port is another server.
+            limit = self._hosts.setdefault(f"{host}:{target.port}", asyncio.Semaphore(self._limits.per_host))
             started_at: float | None = None
             try:
-                # The limit is per host and port: another port is another server.
-                async with self._limiter.acquire(f"{host}:{target.port}"):
+                # Without a timer if there is nothing to wait for: timers cost CPU.
+                async with asyncio.timeout(self._limits.limiter_wait_s if limit.locked() else None) as wait, limit:
+                    wait.reschedule(None)
                     started_at = loop.time()
                     async with asyncio.timeout(left_s):
                         answer = await self._request(client, url, target)
@@ -155,7 +159,7 @@ class ImageFetcher:
         if self._client is None:
             self._client = GuardedClient(
                 self._policy,
-                max_idle=self._limits.concurrency,
+                max_idle=self._limits.max_idle,
                 resolve=self._resolve,
                 ssl_context=self._ssl_context,
             )

@@ -1,4 +1,4 @@
-"""Concurrent downloads and idle connections are limited per host and in total."""
+"""Concurrent downloads per host and idle connections are limited."""
 
 from __future__ import annotations
 
@@ -23,40 +23,38 @@ from tests.support.image_host import (
 )
 
 
-async def test_downloads_are_limited_per_host_and_in_total() -> None:
+async def test_downloads_are_limited_per_host() -> None:
     # Given hosts whose every response waits until as many downloads as possible have started.
     in_flight: Counter[str] = Counter()
     peak = Counter[str]()
     full = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
-        keys = ("total", exchange.path)
-        in_flight.update(keys)
-        peak.update({key: in_flight[key] - peak[key] for key in keys if in_flight[key] > peak[key]})
-        if in_flight["total"] == 5:
+        in_flight[exchange.path] += 1
+        peak[exchange.path] = max(peak[exchange.path], in_flight[exchange.path])
+        if in_flight.total() == 6:
             full.set()
         await full.wait()
         await asyncio.sleep(0.01)
-        in_flight.subtract(keys)
+        in_flight[exchange.path] -= 1
         await exchange.respond()
 
-    limits = replace(LIMITS, concurrency=5, per_host=3)
+    limits = replace(LIMITS, per_host=3)
     async with serve(script) as host, open_fetcher(limits=limits, resolve=resolve_to("127.0.0.1")) as fetcher:
         # When eight images of each of two hosts are downloaded at once.
         names = ["a.test", "b.test"] * 8
         await asyncio.gather(*(fetcher.fetch(host.url(f"/{name}", name)) for name in names))
 
-        # Then both limits were reached and none was exceeded, and no host is remembered.
-        assert len(fetcher._limiter) == 0
-    assert peak.pop("total") == 5
-    assert max(peak.values()) == 3
+        # Then the limit was reached and not exceeded, and no host is remembered.
+        assert len(fetcher._hosts) == 0
+    assert peak == {"/a.test": 3, "/b.test": 3}
 
 
 async def test_slow_host_does_not_block_other_hosts() -> None:
     async def script(exchange: Exchange) -> None:
         await (send_nothing(exchange) if exchange.path == "/slow" else exchange.respond())
 
-    limits = replace(LIMITS, concurrency=3, per_host=2, first_byte_s=60.0, total_s=60.0)
+    limits = replace(LIMITS, per_host=2, first_byte_s=60.0, total_s=60.0)
     async with serve(script) as host, open_fetcher(limits=limits, resolve=resolve_to("127.0.0.1")) as fetcher:
         slow = [asyncio.create_task(fetcher.fetch(host.url("/slow", "slow.test"))) for _ in range(20)]
         await asyncio.sleep(0.05)
@@ -105,7 +103,7 @@ async def test_cancelled_download_releases_its_connection_and_its_limits() -> No
             await asyncio.sleep(30)
         await exchange.respond()
 
-    limits = replace(LIMITS, concurrency=2, per_host=2)
+    limits = replace(LIMITS, max_idle=2, per_host=2)
     async with serve(script) as host, open_fetcher(limits=limits) as fetcher:
         for _ in range(3):
             tasks = [asyncio.create_task(fetcher.fetch(host.url("/slow"))) for _ in range(4)]
@@ -114,7 +112,7 @@ async def test_cancelled_download_releases_its_connection_and_its_limits() -> No
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        assert len(fetcher._limiter) == 0
+        # A place that was not released would let this wait for `limiter_wait_s`, and fail.
         assert await fetcher.fetch(host.url()) == IMAGE
         assert fetcher._client is not None
         assert len(fetcher._client._idle) == 1
@@ -154,7 +152,7 @@ async def test_cancelled_download_leaves_no_task_and_no_socket(
 async def test_surplus_and_old_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gql_imgproc.net.http_client.KEEPALIVE_S", 0.1)
 
-    limits = replace(LIMITS, concurrency=2, per_host=2)
+    limits = replace(LIMITS, max_idle=2, per_host=2)
     async with serve(send_image) as host, open_fetcher(limits=limits, resolve=resolve_to("127.0.0.1")) as fetcher:
         for number in range(6):
             await fetcher.fetch(host.url("/", f"host{number}.test"))

@@ -17,7 +17,7 @@ from gql_imgproc.net.image_fetcher import FetchLimits, ImageFetcher
 LOOPBACK = NetworkPolicy(allow_networks=(ip_network("127.0.0.0/8"),), allow_ports="*")
 CLOSED = NetworkPolicy(allow_ports="*")
 LIMITS = FetchLimits(
-    max_bytes=100_000, connect_s=2.0, first_byte_s=2.0, total_s=5.0, concurrency=8, per_host=8, limiter_wait_s=5.0
+    max_bytes=100_000, connect_s=2.0, first_byte_s=2.0, total_s=5.0, max_idle=8, per_host=8, limiter_wait_s=5.0
 )
 IMAGE = bytes(range(256)) * 300
 
