@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
-from io import BytesIO
 from typing import IO, Any
 
 from PIL import Image
@@ -45,9 +44,3 @@ def _scratch_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("image"), "w+b")
     return tempfile.TemporaryFile()
-
-
-def has_same_pixels(data: bytes, image: Image.Image) -> bool:
-    """Whether the encoded file, when it is decoded again, has the pixels of the image."""
-    with Image.open(BytesIO(data)) as decoded:
-        return decoded.size == image.size and decoded.convert(image.mode).tobytes() == image.tobytes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from io import BytesIO
 
 from PIL import Image
 
@@ -53,7 +55,7 @@ def open_image(data: bytes, limits: ImageLimits) -> OpenedImage:
     """Raises ImageError when the file is not an image, is not supported, is damaged or exceeds a limit."""
     image_format, structure = probe(data, limits)
     with decode_errors():
-        image = CODECS[image_format.name].open(data)
+        image = CODECS[image_format.name].open(BytesIO(data))
         # All bytes are here. If a decoder is fed piece by piece, it repeats the row in which a piece ends.
         image.decodermaxblock = max(image.decodermaxblock, len(data))
         stored_size = structure.width, structure.height
@@ -64,7 +66,11 @@ def open_image(data: bytes, limits: ImageLimits) -> OpenedImage:
 
 def probe(data: bytes, limits: ImageLimits) -> tuple[Format, ImageStructure]:
     image_format = detect_format(data)
-    structure = CODECS[image_format.name].probe(data, limits)
+    try:
+        structure = CODECS[image_format.name].probe(data, limits)
+    except (IndexError, OverflowError, struct.error):
+        # Python raises OverflowError for an offset that does not fit into 63 bits.
+        raise corrupt_image(f"The {image_format.label} is damaged or incomplete: a part of it ends early.") from None
     _check_limits(structure, limits)
     return image_format, structure
 

@@ -567,7 +567,6 @@ def test_arbitrary_stream_raises_only_image_errors(content: bytes) -> None:
 def refusal_code(data: bytes) -> ImageErrorCode | None:
     """The code if the file is refused. Any other exception fails the test."""
     try:
-        heif.read_structure(data, 50)
         compress(data, Options(), TINY)
     except ImageError as failure:
         return failure.code

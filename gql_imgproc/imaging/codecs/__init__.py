@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
-from gql_imgproc.imaging.codecs import avif, bmp, gif, jpeg, png, tiff, webp
+from gql_imgproc.imaging.codecs import avif, bmp, gif, jpeg, jpeg_segments, png, tiff, tiff_directories, webp
 from gql_imgproc.imaging.encode import EncodeSettings
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.opened_image import OpenedImage
@@ -20,7 +27,7 @@ class Codec:
     #: Reads the structure of a file and decodes nothing.
     probe: Callable[[bytes, ImageLimits], ImageStructure]
     #: Opens a file with the Pillow plug-in of this format, and never with another one.
-    open: Callable[[bytes], ImageFile.ImageFile]
+    open: Callable[[BytesIO], ImageFile.ImageFile]
     #: Yields smaller files of the same image, the preferred one first; none if the source should be kept.
     recompress: Callable[[OpenedImage, Options], Iterable[bytes]]
     #: Encodes new pixels: one still image, the frames of an animation, or the pages of a TIFF.
@@ -29,11 +36,11 @@ class Codec:
 
 #: Keyed by `Format.name`.
 CODECS = {
-    "JPEG": Codec(jpeg.probe, jpeg.open, jpeg.recompress, jpeg.encode),
+    "JPEG": Codec(jpeg_segments.probe, JpegImageFile, jpeg.recompress, jpeg.encode),
     "PNG": Codec(png.probe, png.open, png.recompress, png.encode),
-    "WEBP": Codec(webp.probe, webp.open, webp.recompress, webp.encode),
-    "AVIF": Codec(avif.probe, avif.open, avif.recompress, avif.encode),
-    "GIF": Codec(gif.probe, gif.open, gif.recompress, gif.encode),
-    "TIFF": Codec(tiff.probe, tiff.open, tiff.recompress, tiff.encode),
-    "BMP": Codec(bmp.probe, bmp.open, bmp.recompress, bmp.encode),
+    "WEBP": Codec(webp.probe, WebPImageFile, webp.recompress, webp.encode),
+    "AVIF": Codec(avif.probe, AvifImageFile, avif.recompress, avif.encode),
+    "GIF": Codec(gif.probe, GifImageFile, gif.recompress, gif.encode),
+    "TIFF": Codec(tiff_directories.probe, TiffImageFile, tiff.recompress, tiff.encode),
+    "BMP": Codec(bmp.probe, BmpImageFile, bmp.recompress, bmp.encode),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import cast
 
-from PIL import AvifImagePlugin, Image, ImageFile
+from PIL import AvifImagePlugin, Image
 
 from gql_imgproc.imaging.codecs import heif
 from gql_imgproc.imaging.encode import EncodeSettings, save
@@ -37,22 +37,18 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
         )
     # libavif reads only the boxes here, which are within bounds now. It allocates planes when the image is loaded.
     with decode_errors():
-        image = open(data)
+        image = AvifImagePlugin.AvifImageFile(BytesIO(data))
         # Pillow reports the transforms after decoding (irot, imir) as an EXIF orientation.
         orientation = read_orientation(cast(bytes, image.info.get("exif", b"")))
         return ImageStructure(
             *image.size,
-            frames=max(cast(int, image.n_frames), container.frames),  # type: ignore[attr-defined]  # AVIF has it
+            frames=max(cast(int, image.n_frames), container.frames),
             orientation=orientation,
             area=container.area,
             play_count=container.play_count,
             declared_size_matches=container.declared_size_matches,
             pillow_can_represent=container.pillow_can_represent,
         )
-
-
-def open(data: bytes) -> ImageFile.ImageFile:
-    return AvifImagePlugin.AvifImageFile(BytesIO(data))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:

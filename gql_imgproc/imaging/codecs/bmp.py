@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
 
-from PIL import BmpImagePlugin, Image, ImageFile
+from PIL import Image
 
 from gql_imgproc.imaging import color_count
-from gql_imgproc.imaging.encode import EncodeSettings, has_same_pixels, save
+from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import corrupt_image
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.metadata import Extras, collect_extras
@@ -24,15 +23,12 @@ _SCREEN_SPACES = (b"BGRs", b" niW")
 
 
 def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
-    try:
-        start, header_bytes = struct.unpack_from("<II", data, 10)
-        if header_bytes == 12:
-            return ImageStructure(*struct.unpack_from("<HH", data, 18))
-        width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
-        rows_bytes = struct.unpack_from("<I", data, 34)[0] if compression in _RUN_LENGTHS else 0
-        color_space = struct.unpack_from("<4s", data, 70)[0] if header_bytes >= 108 else _SCREEN_SPACES[0]
-    except struct.error:
-        raise corrupt_image("The BMP is damaged: it ends inside its header.") from None
+    start, header_bytes = struct.unpack_from("<II", data, 10)
+    if header_bytes == 12:
+        return ImageStructure(*struct.unpack_from("<HH", data, 18))
+    width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+    rows_bytes = struct.unpack_from("<I", data, 34)[0] if compression in _RUN_LENGTHS else 0
+    color_space = struct.unpack_from("<4s", data, 70)[0] if header_bytes >= 108 else _SCREEN_SPACES[0]
     if rows_bytes and start + rows_bytes > len(data):
         # Run lengths are usually not decoded, so nothing else would notice this.
         raise corrupt_image("The BMP is incomplete: bytes are missing at its end.")
@@ -42,10 +38,6 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
         run_length_encoded=compression in _RUN_LENGTHS,
         pillow_can_represent=color_space in _SCREEN_SPACES,
     )
-
-
-def open(data: bytes) -> ImageFile.ImageFile:
-    return BmpImagePlugin.BmpImageFile(BytesIO(data))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
@@ -69,9 +61,7 @@ def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
 
 def _encode_palette(image: Image.Image, extras: Extras) -> Iterator[bytes]:
     if counts := color_count.count_colors(image, 256):
-        data = _save(color_count.exact_palette(image, counts), extras)
-        if has_same_pixels(data, image):
-            yield data
+        yield _save(color_count.exact_palette(image, counts), extras)
 
 
 def _save(image: Image.Image, extras: Extras) -> bytes:

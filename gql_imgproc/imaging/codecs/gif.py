@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 
-from PIL import GifImagePlugin, Image, ImageChops, ImageFile
+from PIL import Image, ImageChops
 
 from gql_imgproc.imaging import color_count
 from gql_imgproc.imaging.encode import EncodeSettings, save
@@ -23,13 +22,6 @@ _MIN_OPAQUE_ALPHA = 128
 
 
 def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
-    try:
-        return _walk_blocks(data, limits.max_frames)
-    except (IndexError, struct.error):
-        raise corrupt_image("The GIF is incomplete: it ends in the middle of a frame.") from None
-
-
-def _walk_blocks(data: bytes, max_frames: int) -> ImageStructure:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _color_table_bytes(flags)
     first: tuple[int, int] | None = None
@@ -46,8 +38,8 @@ def _walk_blocks(data: bytes, max_frames: int) -> ImageStructure:
             durations_ms.append(duration_ms)
             # A graphic control extension applies to one frame (GIF89a, 23).
             duration_ms = 0
-            if len(durations_ms) > max_frames:
-                raise too_large(f"The animation has more than {max_frames:,} frames, which is the limit.")
+            if len(durations_ms) > limits.max_frames:
+                raise too_large(f"The animation has more than {limits.max_frames:,} frames, which is the limit.")
             at += 11 + _color_table_bytes(local_flags)
         elif kind == 0x21:
             if data[at + 1] == 0xF9:
@@ -90,10 +82,6 @@ def _is_loop_extension(data: bytes, at: int) -> bool:
 
 def _color_table_bytes(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def open(data: bytes) -> ImageFile.ImageFile:
-    return GifImagePlugin.GifImageFile(BytesIO(data))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:

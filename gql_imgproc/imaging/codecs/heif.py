@@ -61,15 +61,7 @@ class _Item:
 
 def read_structure(data: bytes, max_frames: int) -> Container:
     """Raises ImageError if the file is damaged or incomplete, has too many frames, or hides work for the decoder."""
-    try:
-        return _read_boxes(IsoBmffReader(data, _MAX_PARTS), max_frames)
-    except (struct.error, IndexError):
-        raise corrupt_image("The AVIF is damaged or incomplete: one of its boxes ends early.") from None
-
-
-def _read_boxes(file: IsoBmffReader, max_frames: int) -> Container:
-    """Decoders differ in what they show of several images and tracks, so the limits apply to all of them."""
-    out = Container()
+    file, out = IsoBmffReader(data, _MAX_PARTS), Container()
     tracks: list[heif_tracks.Track] = []
     metas = 0
     for kind, body in file.walk(file.view, lenient=True):

@@ -8,47 +8,22 @@ from functools import cache
 from io import BytesIO
 from typing import cast
 
-from PIL import Image, ImageFile
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.imaging.codecs import jpeg_segments
 from gql_imgproc.imaging.encode import EncodeSettings, save
-from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.metadata import collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.imaging.structure import ImageStructure
 
 Table = tuple[int, ...]
 
-# Tables K.1 and K.2 of the JPEG standard in natural order. Every common encoder scales them by its quality.
-# fmt: off
-_LUMA = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-)
-_CHROMA = (
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
-    *(99,) * 32,
-)
-# fmt: on
 #: At this quality and above, chroma is stored in full: 4:2:0 subsampling would be the most visible loss.
 _FULL_CHROMA_QUALITY = 90
 #: Bytes of a profile that fit into 255 segments, and bytes of XMP or a comment that fit into one.
 _MAX_PROFILE_BYTES = 255 * 65_519
 _MAX_TEXT_BYTES = 65_000
-
-
-def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
-    return jpeg_segments.read_structure(data)
-
-
-def open(data: bytes) -> ImageFile.ImageFile:
-    # Image.open would make an MPO of a JPEG with several images.
-    return JpegImageFile(BytesIO(data))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
@@ -68,9 +43,8 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
 @cache
 def quantization_tables(quality: int) -> tuple[Table, Table]:
     """The luma and chroma tables that libjpeg derives from a quality."""
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    luma, chroma = (tuple(min(255, max(1, (n * scale + 50) // 100)) for n in t) for t in (_LUMA, _CHROMA))
-    return luma, chroma
+    written = JpegImageFile(BytesIO(save(Image.new("RGB", (8, 8)), "JPEG", quality=quality)))
+    return tuple(written.quantization[0]), tuple(written.quantization[1])
 
 
 def is_already_at_quality(image: JpegImageFile, quality: int) -> bool:

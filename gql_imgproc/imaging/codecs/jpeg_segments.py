@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gql_imgproc.imaging.errors import corrupt_image, unsupported
 from gql_imgproc.imaging.exif import read_orientation
+from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
 
 #: Junk bytes between segments. Decoders read them one by one.
@@ -17,7 +18,7 @@ _START_OF_SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
-def read_structure(data: bytes) -> ImageStructure:
+def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
     orientation, size, progressive, components = 0, None, False, 0
     for marker, at, body in segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

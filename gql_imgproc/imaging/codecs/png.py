@@ -51,8 +51,8 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
     return ImageStructure(*size, frames=frames, orientation=orientation, play_count=play_count)
 
 
-def open(data: bytes) -> ImageFile.ImageFile:
-    return PngImagePlugin.PngImageFile(BytesIO(png_chunks.drop_texts(data)))
+def open(file: BytesIO) -> ImageFile.ImageFile:
+    return PngImagePlugin.PngImageFile(BytesIO(png_chunks.drop_texts(file.getvalue())))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:

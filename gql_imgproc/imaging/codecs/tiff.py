@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
 
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
-from gql_imgproc.imaging.codecs import tiff_directories
 from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import decode_errors
-from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.metadata import Extras, collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
 from gql_imgproc.imaging.options import Options
-from gql_imgproc.imaging.structure import ImageStructure
 
 #: Lossless compressions that deflate can replace. A page in JPEG or fax coding would only grow.
 _REPLACEABLE = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
@@ -42,14 +39,6 @@ class _Page:
     compression: str
     pillow_can_represent: bool
     extras: Extras
-
-
-def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
-    return tiff_directories.read_structure(data, limits.max_frames)
-
-
-def open(data: bytes) -> ImageFile.ImageFile:
-    return TiffImagePlugin.TiffImageFile(BytesIO(data))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:

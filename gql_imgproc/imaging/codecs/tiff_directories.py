@@ -5,16 +5,8 @@ from __future__ import annotations
 import struct
 
 from gql_imgproc.imaging.errors import corrupt_image, too_large, unsupported
+from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
-
-
-def read_structure(data: bytes, max_frames: int) -> ImageStructure:
-    try:
-        return _walk(data, max_frames)
-    except (struct.error, OverflowError):
-        # Python raises OverflowError for an offset that does not fit into 63 bits.
-        raise corrupt_image("The TIFF is damaged: it ends inside a directory.") from None
-
 
 #: Types that Pillow copies unchanged: bytes, text and undefined data.
 _OPAQUE_TYPES = (1, 2, 7)
@@ -27,7 +19,7 @@ _TYPE_BYTES = {
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 
 
-def _walk(data: bytes, max_frames: int) -> ImageStructure:
+def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
     order = "<" if data[:2] == b"II" else ">"
     is_big = data[2:4] in (b"+\0", b"\0+")
     offset, entry_count, entry_bytes = ("Q", "Q", 20) if is_big else ("I", "H", 12)
@@ -37,8 +29,8 @@ def _walk(data: bytes, max_frames: int) -> ImageStructure:
     area = entries = values_bytes = 0
     while at and at not in visited:
         visited.add(at)
-        if len(visited) > max_frames:
-            raise too_large(f"The TIFF has more than {max_frames:,} pages, which is the limit.")
+        if len(visited) > limits.max_frames:
+            raise too_large(f"The TIFF has more than {limits.max_frames:,} pages, which is the limit.")
         (count,) = struct.unpack_from(order + entry_count, data, at)
         at += struct.calcsize(order + entry_count)
         entries += count

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
 
-from PIL import Image, ImageFile, WebPImagePlugin
+from PIL import Image
 
 from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large
@@ -36,8 +35,7 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
         elif kind in (b"VP8 ", b"VP8L"):
             images += 1
             canvas = canvas or _stream_size(kind, body)
-            if kind == b"VP8 ":
-                lossy.append(body)
+            lossy += [body] if kind == b"VP8 " else []
         elif kind == b"EXIF":
             orientation = read_orientation(bytes(body))
         elif kind == b"ANIM" and len(body) >= 6:
@@ -48,8 +46,7 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
                 raise too_large(f"The animation has more than {limits.max_frames:,} frames, which is the limit.")
             for inner, stream in _walk_riff(body[16:]):
                 images += inner in (b"VP8 ", b"VP8L")
-                if inner == b"VP8 ":
-                    lossy.append(stream)
+                lossy += [stream] if inner == b"VP8 " else []
     if canvas is None or not images:
         raise corrupt_image("The WebP is damaged: it contains no image.")
     return ImageStructure(
@@ -86,10 +83,6 @@ def _stream_size(kind: bytes, body: memoryview) -> tuple[int, int] | None:
         bits = int.from_bytes(body[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return None
-
-
-def open(data: bytes) -> ImageFile.ImageFile:
-    return WebPImagePlugin.WebPImageFile(BytesIO(data))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
@@ -158,11 +151,11 @@ def coarsest_quantizer(stream: memoryview) -> int:
 
 
 class _BoolReader:
-    """The arithmetic decoder of VP8 for even probabilities, which its header uses."""
+    """The arithmetic decoder of VP8 for even probabilities, which its header uses (RFC 6386, 7.3)."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data, self._at = data, 2
-        self._value, self._range, self._bits = int.from_bytes(data[:2], "big"), 255, 0
+        # A number takes at most as many bits as it has. All of them together have fewer than 256.
+        self._value, self._range, self._bits_left = int.from_bytes(bytes(data[:64]).ljust(64, b"\0"), "big"), 255, 504
 
     def number(self, bits: int) -> int:
         out = 0
@@ -178,23 +171,14 @@ class _BoolReader:
         return -size if self._bit() else size
 
     def _bit(self) -> int:
-        split = 1 + ((self._range - 1) * 128 >> 8)
-        if self._value >= split << 8:
-            self._range -= split
-            self._value -= split << 8
-            bit = 1
-        else:
-            self._range = split
-            bit = 0
-        while self._range < 128:
-            self._value <<= 1
+        split = 1 + (self._range - 1 >> 1)
+        bit = self._value >= split << self._bits_left
+        if bit:
+            self._value -= split << self._bits_left
+        self._range = self._range - split if bit else split
+        if self._range < 128:
             self._range <<= 1
-            self._bits += 1
-            if self._bits == 8:
-                self._bits = 0
-                if self._at < len(self._data):
-                    self._value |= self._data[self._at]
-                self._at += 1
+            self._bits_left -= 1
         return bit
 
 
