@@ -6,7 +6,7 @@ Section numbers are those of the AV1 Bitstream & Decoding Process Specification 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gql_imgproc.imaging.codecs.isobmff import IsoBmffReader
 from gql_imgproc.imaging.errors import corrupt_image
@@ -23,10 +23,11 @@ _SELECT = 2
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """The last four fields are needed to find `frame_size_override_flag` in a frame."""
+    """What a sequence header states. The last five fields are needed to find `frame_size_override_flag` in a frame."""
 
-    width: int
-    height: int
+    #: The maximum of pixels of a frame.
+    area: int
+    size: tuple[int, int]
     bit_depth: int
     #: Primaries, transfer and matrix (H.273).
     colors: tuple[int, int, int]
@@ -39,18 +40,8 @@ class Sequence:
     integer_mv: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """`area` is the maximum of pixels of a frame; the other fields are those of the last sequence header."""
-
-    area: int
-    size: tuple[int, int]
-    bit_depth: int
-    colors: tuple[int, int, int]
-
-
-def read_stream(parts: Iterable[memoryview], file: IsoBmffReader, max_frames: int) -> Stream:
-    """Reads the headers of a coded image, or of the samples of a track in order.
+def read_stream(parts: Iterable[memoryview], file: IsoBmffReader, max_frames: int) -> Sequence:
+    """The last sequence header of a coded image, or of the samples of a track, with the maxima of all of them.
 
     Raises ImageError if there is no sequence header, which every decoder needs, or more than `max_frames` frames.
     """
@@ -63,7 +54,7 @@ def read_stream(parts: Iterable[memoryview], file: IsoBmffReader, max_frames: in
         if kind == _SEQUENCE_HEADER and raw_header != header:
             file.spend(_SEQUENCE_HEADER_PARTS)
             header, sequence = raw_header, _read_sequence_header(_BitReader(raw_header))
-            area = max(area, sequence.width * sequence.height)
+            area = max(area, sequence.area)
             bit_depth = max(bit_depth, sequence.bit_depth)
         elif kind in (_FRAME_HEADER, _FRAME) and sequence is not None:
             frames += 1
@@ -73,7 +64,7 @@ def read_stream(parts: Iterable[memoryview], file: IsoBmffReader, max_frames: in
                 area = max(area, sequence.max_area)
     if sequence is None:
         raise corrupt_image("The AVIF is damaged or incomplete: an image in it has no header.")
-    return Stream(area, (sequence.width, sequence.height), bit_depth, sequence.colors)
+    return replace(sequence, area=area, bit_depth=bit_depth)
 
 
 def _walk_obus(data: memoryview, file: IsoBmffReader) -> Iterator[tuple[int, memoryview]]:
@@ -146,10 +137,8 @@ def _read_sequence_header(bits: _BitReader) -> Sequence:
     if profile != 1:
         bits.number(1)  # monochrome
     colors = (bits.number(8), bits.number(8), bits.number(8)) if bits.flag() else (2, 2, 2)
-    max_area = 1 << width_bits + height_bits
-    return Sequence(
-        width, height, depth, colors, max_area, reduced, presentation_bits, id_bits, screen_tools, integer_mv
-    )
+    tools = reduced, presentation_bits, id_bits, screen_tools, integer_mv
+    return Sequence(width * height, (width, height), depth, colors, 1 << width_bits + height_bits, *tools)
 
 
 def _skip_operating_points(bits: _BitReader) -> int:

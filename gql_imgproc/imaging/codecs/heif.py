@@ -60,7 +60,10 @@ class _Item:
 
 
 def read_structure(data: bytes, max_frames: int) -> Container:
-    """Raises ImageError if the file is damaged or incomplete, has too many frames, or hides work for the decoder."""
+    """Raises ImageError if the file is damaged or incomplete, has too many frames, or hides work for the decoder.
+
+    Decoders differ in what they show of several images and tracks, so the limits apply to all of them.
+    """
     file, out = IsoBmffReader(data, _MAX_PARTS), Container()
     tracks: list[heif_tracks.Track] = []
     metas = 0
@@ -105,7 +108,7 @@ def _read_images(file: IsoBmffReader, body: memoryview, out: Container) -> None:
                 idat = inner
     if len(items) > _MAX_ITEMS:
         raise corrupt_image("The AVIF is damaged: it contains too many items.")
-    streams: dict[tuple[bool, Extents], av1.Stream] = {}
+    streams: dict[tuple[bool, Extents], av1.Sequence] = {}
     areas: dict[int, int] = {}
     for number, item in items.items():
         size = _declared_size(item)
@@ -141,7 +144,7 @@ def _read_animation(file: IsoBmffReader, track: heif_tracks.Track, out: Containe
     out.pillow_can_represent &= _can_represent(track.properties, [stream])
 
 
-def _can_represent(properties: Iterable[Box], streams: Iterable[av1.Stream]) -> bool:
+def _can_represent(properties: Iterable[Box], streams: Iterable[av1.Sequence]) -> bool:
     """False for what Pillow would lose: a crop, pixels that are not square, HDR, more than 8 bits, exact RGB, a wide
     gamut without ICC.
     """
