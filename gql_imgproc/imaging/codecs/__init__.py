@@ -24,7 +24,7 @@ from gql_imgproc.imaging.structure import ImageStructure
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    #: Reads the structure of a file and decodes nothing.
+    #: Reads the structure of a file and decodes nothing. May raise IndexError or struct.error if the file ends early.
     probe: Callable[[bytes, ImageLimits], ImageStructure]
     #: Opens a file with the Pillow plug-in of this format, and never with another one.
     open: Callable[[BytesIO], ImageFile.ImageFile]

@@ -60,7 +60,7 @@ class _Item:
 
 
 def read_structure(data: bytes, max_frames: int) -> Container:
-    """Raises ImageError if the file is damaged or incomplete, has too many frames, or hides work for the decoder.
+    """Raises ImageError if the file is damaged, has too many frames, or hides work for the decoder.
 
     Decoders differ in what they show of several images and tracks, so the limits apply to all of them.
     """
