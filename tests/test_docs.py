@@ -28,11 +28,12 @@ from pydantic.fields import FieldInfo
 from gql_imgproc import metrics
 from gql_imgproc.cli import app
 from gql_imgproc.database.migrations import upgrade
-from gql_imgproc.graphql.http import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
+from gql_imgproc.graphql.documents import MAX_TOKENS
 from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
-from gql_imgproc.graphql.query_limits import MAX_ALIASES, MAX_DEPTH, MAX_TOKENS
+from gql_imgproc.graphql.query_limits import MAX_ALIASES, MAX_DEPTH
 from gql_imgproc.graphql.request_body import MAX_JSON_BYTES
 from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
+from gql_imgproc.graphql.websocket import MAX_OPERATIONS_PER_SOCKET, SOCKET_INIT_SECONDS
 from gql_imgproc.imaging.compress import ImageLimits
 from gql_imgproc.net.address_policy import MAX_URL_CHARS
 from gql_imgproc.net.fetch_errors import FetchErrorKind

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket
-from strawberry.exceptions import ConnectionRejectionError
 
 from gql_imgproc.access.rate_limits import RateLimitedAction
 from gql_imgproc.errors import (
@@ -16,7 +16,7 @@ from gql_imgproc.errors import (
     RateLimited,
     unavailable_message,
 )
-from gql_imgproc.graphql.context import AppState, Context
+from gql_imgproc.graphql.context import AppState
 from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, error_extensions
 from gql_imgproc.graphql.multipart import is_multipart
 from gql_imgproc.graphql.request_body import BadRequest
@@ -32,6 +32,14 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="gql-imgproc"'}
 CLOSE_FORBIDDEN = 4403
 #: Close code of a WebSocket whose caller may try again later; clients then reconnect (RFC 6455, close code registry).
 CLOSE_TRY_AGAIN_LATER = 1013
+
+
+class SocketRejected(Exception):
+    """A WebSocket must be closed with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 async def authenticate_http(app_state: AppState, connection: HTTPConnection) -> Caller:
@@ -71,23 +79,23 @@ def retry_after(error: RateLimited) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after_s)}
 
 
-async def authenticate_socket(context: Context, socket: WebSocket) -> None:
-    """Authenticates a WebSocket by its first message, or closes it. Browsers cannot send headers with a WebSocket."""
-    params = (value for name, value in context.connection_params.items() if name.lower() == AUTHORIZATION)
+async def authenticate_socket(app_state: AppState, socket: WebSocket, payload: Mapping[str, object]) -> Caller:
+    """The caller of a WebSocket, by the payload of its first message: browsers cannot send headers with a WebSocket.
+
+    Raises SocketRejected.
+    """
+    params = (value for name, value in payload.items() if name.lower() == AUTHORIZATION)
     try:
-        context.set_caller(
-            await context.app_state.authenticator.authenticate(
-                parse_bearer(next(params, None)), caller_ip(context.app_state, socket)
-            )
+        return await app_state.authenticator.authenticate(
+            parse_bearer(next(params, None)), caller_ip(app_state, socket)
         )
-    except (ApiKeyRequired, ApiKeyRejected, RateLimited) as error:
-        # Strawberry would close the socket without the reason.
-        await socket.close(CLOSE_TRY_AGAIN_LATER if isinstance(error, RateLimited) else CLOSE_FORBIDDEN, str(error))
-        raise ConnectionRejectionError from None
+    except (ApiKeyRequired, ApiKeyRejected) as error:
+        raise SocketRejected(CLOSE_FORBIDDEN, str(error)) from None
+    except RateLimited as error:
+        raise SocketRejected(CLOSE_TRY_AGAIN_LATER, str(error)) from None
     except DatabaseUnavailable as error:
         log.warning("a WebSocket cannot be authenticated", extra={"reason": str(error)})
-        await socket.close(CLOSE_TRY_AGAIN_LATER, unavailable_message(error))
-        raise ConnectionRejectionError from None
+        raise SocketRejected(CLOSE_TRY_AGAIN_LATER, unavailable_message(error) or "") from None
 
 
 def parse_bearer(authorization: object) -> str | None:

@@ -6,18 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
 
 import strawberry
 from sqlalchemy import Connection
-from starlette.responses import Response
 
 from gql_imgproc.access.authentication import AnonymousAccess, Authenticator
 from gql_imgproc.access.rate_limits import CallerRateLimiter
 from gql_imgproc.access.signed_urls import UrlSigner
 from gql_imgproc.database.migrations import UNUSABLE
-from gql_imgproc.graphql.content_negotiation import GRAPHQL_JSON
 from gql_imgproc.graphql.loaders import Loaders
 from gql_imgproc.graphql.query_cost import ResponseBudget
 from gql_imgproc.graphql.shared_subscriptions import SharedSubscriptions
@@ -60,26 +58,16 @@ class AppState:
 
 
 class Context:
-    """The context of one operation, or of one WebSocket, where each operation gets its own."""
+    """The context of one operation."""
 
-    #: On a WebSocket set by its first message.
-    caller: Caller
-    loaders: Loaders
-
-    def __init__(self, app_state: AppState, caller: Caller | None, response: object = None) -> None:
-        """`response`: the HTTP response, or the WebSocket."""
+    def __init__(self, app_state: AppState, caller: Caller) -> None:
         self.app_state = app_state
         self.runtime = app_state.runtime
-        self.response = response
-        #: Payload of a WebSocket's first message.
-        self.connection_params: dict[str, Any] = {}
-        self.budget = ResponseBudget(self.settings.max_query_cost)
-        if caller is not None:
-            self.set_caller(caller)
-
-    def set_caller(self, caller: Caller) -> None:
         self.caller = caller
         self.loaders = Loaders(self.runtime.db, caller.tenant_id)
+        self.budget = ResponseBudget(self.settings.max_query_cost)
+        #: HTTP status of a typed error, for clients that only check the status.
+        self.http_status = 200
 
     @property
     def settings(self) -> Settings:
@@ -88,14 +76,6 @@ class Context:
     async def read(self, query: Callable[Concatenate[Connection, UUID, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a repository query, `query(connection, tenant_id, *args, **kwargs)`, for the caller's tenant."""
         return await self.runtime.db.read(query, self.caller.tenant_id, *args, **kwargs)
-
-    def set_http_status(self, status: int) -> None:
-        """Sets the HTTP status of a typed error, for clients that only check the status.
-
-        In application/graphql-response+json the specification requires 2xx for every response with data.
-        """
-        if isinstance(self.response, Response) and self.response.media_type != GRAPHQL_JSON:
-            self.response.status_code = status
 
     def public_url(self, path: str) -> str:
         return self.settings.public_url + path

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
-from strawberry.exceptions import MissingQueryError
-from strawberry.extensions import SchemaExtension
-from strawberry.schema.exceptions import CannotGetOperationTypeError
-from strawberry.types.execution import StreamExecutionResult
 
 from gql_imgproc.errors import UNAVAILABLE_RETRY_AFTER_S, RateLimited, unavailable_message
 
@@ -57,6 +53,10 @@ def bad_input(message: str, *field: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": Code.BAD_USER_INPUT.value, **input_path})
 
 
+def validation_failed(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": Code.VALIDATION_FAILED.value})
+
+
 def not_found(message: str) -> GraphQLError:
     return GraphQLError(message, extensions={"code": Code.NOT_FOUND.value})
 
@@ -91,25 +91,12 @@ def key_expired() -> GraphQLError:
 NO_DOCUMENT = "`query` must be the text of a GraphQL document."
 
 
-def unknown_operation_message(error: CannotGetOperationTypeError) -> str:
-    name = error.operation_name
-    if name is None:
-        return "The document has no operation. Add one, for instance a query."
-    return f"Unknown operation named {name[:100]!r}. Correct or omit `operationName`."
-
-
 def mask_error(error: GraphQLError) -> GraphQLError:
     """The error as the caller may see it.
 
     An error of an unavailable service says when to retry. An internal error is logged, and gets an error ID.
     """
     cause = error.original_error
-    if isinstance(cause, RecursionError):
-        return GraphQLError("The document is nested too deeply.", extensions={"code": Code.PARSE_FAILED.value})
-    # Over HTTP the status rejects these. A stream has none left to send, so there they are ordinary errors.
-    if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
-        message = unknown_operation_message(cause) if isinstance(cause, CannotGetOperationTypeError) else NO_DOCUMENT
-        return GraphQLError(message, extensions={"code": Code.VALIDATION_FAILED.value})
     # A literal that Python cannot parse, for instance a number of 5,000 digits, fails before execution.
     is_input_error = isinstance(cause, ValueError) and error.path is None and error.nodes
     if cause is None or isinstance(cause, GraphQLError) or is_input_error:
@@ -133,26 +120,3 @@ def _copy(error: GraphQLError, message: str, extensions: dict[str, object]) -> G
 
 def _code(error: GraphQLError) -> Code:
     return Code.PARSE_FAILED if isinstance(error, GraphQLSyntaxError) else Code.BAD_USER_INPUT
-
-
-class ErrorMaskingExtension(SchemaExtension):
-    """Masks internal errors in every response, whatever the transport."""
-
-    def on_operation(self) -> Iterator[None]:
-        yield
-        _mask_errors(self.execution_context.result)
-
-    def on_validate(self) -> Iterator[None]:
-        yield
-        # Later they look like errors in variables, which have no path either.
-        for error in self.execution_context.pre_execution_errors or ():
-            error.extensions = {"code": Code.VALIDATION_FAILED.value, **(error.extensions or {})}
-
-    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
-        _mask_errors(result)
-        yield
-
-
-def _mask_errors(result: Any) -> None:
-    if result is not None and result.errors:
-        result.errors = [mask_error(error) for error in result.errors]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -16,7 +17,7 @@ from gql_imgproc.graphql.request_body import (
     BodyTooLarge,
     media_type,
     parse_object,
-    parse_operation,
+    parse_operation_object,
     read_limited,
     require_utf_8,
 )
@@ -92,8 +93,8 @@ def limited_upload(request: Request) -> Receive:
     return read_limited(request, limit * OVERSIZE_FACTOR + MULTIPART_MARGIN_BYTES, _too_large_message(limit))
 
 
-async def multipart_operation(request: Request) -> dict[str, Any]:
-    """The operation of a multipart request, with its file at the path in `map`."""
+async def multipart_operation(request: Request, files: AsyncExitStack) -> dict[str, Any]:
+    """The operation of a multipart request, with its file at the path in `map`. `files` closes the file."""
     if not any(header in request.headers for header in PREFLIGHT_HEADERS):
         raise BadRequest(
             400,
@@ -107,9 +108,8 @@ async def multipart_operation(request: Request) -> dict[str, Any]:
         form = await parser.parse()
     except MultiPartException as error:
         raise BadRequest(400, f"The multipart body cannot be read. {error.message}") from None
-    # As `request.form()` does, so that `request.close()` closes the files.
-    request._form = form
-    operation = parse_operation(_field(form, "operations"), "The part `operations`")
+    files.push_async_callback(form.close)
+    operation = parse_operation_object(_field(form, "operations"), "The part `operations`")
     file_map = parse_object(_field(form, "map"), "The part `map`")
     _require_one_file(form, file_map)
     for part, paths in file_map.items():

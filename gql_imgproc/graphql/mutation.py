@@ -79,7 +79,7 @@ class Mutation:
         except errors.InvalidCsv as error:
             return CsvInvalid.from_error(error)
         except errors.UploadTooLarge as error:
-            info.context.set_http_status(413)
+            info.context.http_status = 413
             return UploadTooLarge.from_error(error)
         except errors.WebhookUrlInvalid as error:
             return WebhookUrlInvalid(message=str(error), path=["input", "webhookUrl"])

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from cross_web import HTTPException, StarletteRequestAdapter
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from gql_imgproc.graphql.errors import Code
+from gql_imgproc.graphql.errors import NO_DOCUMENT, Code
 
 #: Size limit of a JSON body, and of a field in a multipart body, in bytes; documents have under 100 KiB.
 MAX_JSON_BYTES = 1024 * 1024
 
 
-class BadRequest(HTTPException):
-    """The HTTP request is invalid; the message says how to correct it."""
+class BadRequest(Exception):
+    """The request is invalid; the message says how to correct it."""
 
     def __init__(
         self,
@@ -28,8 +28,9 @@ class BadRequest(HTTPException):
         headers: dict[str, str] | None = None,
         extensions: dict[str, object] | None = None,
     ) -> None:
-        super().__init__(status, message)
-        self.headers = headers
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
         #: Extensions of the GraphQL error.
         self.extensions = {"code": code.value} | (extensions or {})
 
@@ -39,12 +40,31 @@ class BodyTooLarge(BadRequest):
         super().__init__(413, message, code=Code.PAYLOAD_TOO_LARGE)
 
 
-class Body(StarletteRequestAdapter):
-    """Strawberry's view of a request, with the request itself."""
+@dataclass(frozen=True, slots=True)
+class OperationFields:
+    """The fields of an operation, with their types checked."""
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        self.request = request
+    #: Empty if the client only sends the hash of a document.
+    query: str
+    variables: dict[str, Any] | None
+    name: str | None
+    extensions: dict[str, Any]
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any]) -> OperationFields:
+        """Raises BadRequest."""
+        query, name = fields.get("query"), fields.get("operationName")
+        extensions = fields.get("extensions")
+        for field in ("variables", "extensions"):
+            if not isinstance(fields.get(field), dict | None):
+                raise BadRequest(400, f"`{field}` must be an object or null.")
+        if not isinstance(name, str | None):
+            raise BadRequest(400, "`operationName` must be a string or null.")
+        if query is None and extensions and "persistedQuery" in extensions:
+            query = ""
+        if not isinstance(query, str):
+            raise BadRequest(400, NO_DOCUMENT)
+        return cls(query, fields.get("variables"), name or None, extensions or {})
 
 
 def media_type(request: Request) -> str:
@@ -79,18 +99,18 @@ def read_limited(request: Request, limit_bytes: int, too_large: str = "") -> Rec
 
 
 def decode_json(data: str | bytes) -> Any:
-    """Parses JSON. Every problem raises JSONDecodeError, the error that Strawberry handles."""
+    """Raises ValueError for every problem."""
     try:
         # Given bytes, `json.loads` would also detect UTF-16 and UTF-32.
         value = json.loads(data if isinstance(data, str) else data.decode("utf-8-sig"))
         # JSON and Python accept a lone surrogate; databases and responses cannot encode it.
         json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise json.JSONDecodeError(f"not JSON: {error}", "", 0) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     return value
 
 
-def parse_operation(data: str | bytes, what: str) -> dict[str, Any]:
+def parse_operation_object(data: str | bytes, what: str) -> dict[str, Any]:
     """The operation in a body, or in a part of a multipart body."""
     value = _decode(data, what)
     if isinstance(value, list):
@@ -105,7 +125,7 @@ def parse_object(data: str | bytes, what: str) -> dict[str, Any]:
 def _decode(data: str | bytes, what: str) -> Any:
     try:
         return decode_json(data)
-    except json.JSONDecodeError:
+    except ValueError:
         raise BadRequest(400, f"{what} is not valid JSON in UTF-8.") from None
 
 

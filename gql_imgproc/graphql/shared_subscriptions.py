@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import AbstractContextManager, aclosing
 from functools import cached_property
 from typing import TypeAlias
 
 from graphql import GraphQLError
-from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
-from strawberry.types.execution import PreExecutionError, StreamExecutionResult
+from strawberry.types.execution import PreExecutionError
 
 from gql_imgproc.graphql.errors import key_expired, mask_error
 from gql_imgproc.metrics import SUBSCRIBERS, SUBSCRIPTIONS
 
-Start: TypeAlias = Callable[[], Awaitable[StreamResult]]
+Start: TypeAlias = Callable[[], AsyncGenerator[ExecutionResult]]
 #: Watches the API key of a session; calls its argument when the key expires or is revoked.
 WatchSession: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 
@@ -32,23 +31,31 @@ class SharedResult(ExecutionResult):
     @cached_property
     def payload(self) -> str:
         """Its JSON, the same in every message."""
-        payload: dict[str, object] = {"data": self.data}
-        if self.errors:
-            payload["errors"] = [error.formatted for error in self.errors]
-        if self.extensions:
-            payload["extensions"] = self.extensions
-        return json.dumps(payload, separators=(",", ":"))
+        return _encode(self)
+
+
+def encode_result(result: ExecutionResult) -> str:
+    """A result of a stream as JSON."""
+    return result.payload if isinstance(result, SharedResult) else _encode(result)
+
+
+def _encode(result: ExecutionResult) -> str:
+    # Nothing was executed if there is a PreExecutionError: then there is no `data`, not even null.
+    payload: dict[str, object] = {} if isinstance(result, PreExecutionError) else {"data": result.data}
+    if result.errors:
+        payload["errors"] = [error.formatted for error in result.errors]
+    return json.dumps(payload, separators=(",", ":"))
 
 
 class Subscriber:
     """A queue of length one: the latest result that this subscriber has not received."""
 
-    def __init__(self, latest: StreamExecutionResult | None) -> None:
+    def __init__(self, latest: ExecutionResult | None) -> None:
         self._latest = latest
         self._ended = False
         self._waiting: asyncio.Future[None] | None = None
 
-    def put(self, result: StreamExecutionResult) -> None:
+    def put(self, result: ExecutionResult) -> None:
         self._latest = result
         self._wake()
 
@@ -61,7 +68,7 @@ class Subscriber:
         self.put(SharedResult(None, [key_expired()]))
         self.end()
 
-    async def receive(self) -> StreamExecutionResult | None:
+    async def receive(self) -> ExecutionResult | None:
         """The latest result, once; None after the last."""
         while self._latest is None and not self._ended:
             self._waiting = asyncio.get_running_loop().create_future()
@@ -83,7 +90,9 @@ class SharedSubscriptions:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._executions
 
-    async def subscribe(self, key: Hashable, start: Start, watch_session: WatchSession) -> StreamResult:
+    async def subscribe(
+        self, key: Hashable, start: Start, watch_session: WatchSession
+    ) -> AsyncGenerator[ExecutionResult]:
         """The results of the execution with this key; `start` starts it if there is none.
 
         It is cancelled when its last subscriber leaves.
@@ -112,7 +121,7 @@ class _SharedExecution:
     def __init__(self, start: Start, on_end: Callable[[], None]) -> None:
         self._start = start
         self._on_end = on_end
-        self._latest: StreamExecutionResult | None = None
+        self._latest: ExecutionResult | None = None
         self._subscribers: set[Subscriber] = set()
         self._task = asyncio.create_task(self._execute(), name="shared-subscription")
 
@@ -131,7 +140,7 @@ class _SharedExecution:
 
     async def _execute(self) -> None:
         try:
-            async with aclosing(await self._start()) as results:
+            async with aclosing(self._start()) as results:
                 async for result in results:
                     self._publish(_to_shared_result(result))
         except Exception as error:
@@ -142,14 +151,12 @@ class _SharedExecution:
             for subscriber in self._subscribers:
                 subscriber.end()
 
-    def _publish(self, result: StreamExecutionResult) -> None:
+    def _publish(self, result: ExecutionResult) -> None:
         self._latest = result
         for subscriber in self._subscribers:
             subscriber.put(result)
 
 
-def _to_shared_result(result: StreamExecutionResult) -> StreamExecutionResult:
+def _to_shared_result(result: ExecutionResult) -> ExecutionResult:
     # An error before execution is sent in a message of another type.
-    if isinstance(result, ExecutionResult) and not isinstance(result, PreExecutionError):
-        return SharedResult(result.data, result.errors, result.extensions)
-    return result
+    return result if isinstance(result, PreExecutionError) else SharedResult(result.data, result.errors)

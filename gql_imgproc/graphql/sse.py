@@ -1,63 +1,116 @@
-"""Encodes the results of a subscription in one HTTP response: server-sent events, or Apollo's multipart protocol."""
+"""Sends the results of an operation in one HTTP response: server-sent events, or Apollo's multipart protocol."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
-from strawberry.http.streaming import JSONEncoder, MultipartSubscriptionTransport, SSETransport
+from starlette.types import Receive, Scope, Send
+from strawberry.types import ExecutionResult
 
-#: As Apollo's router sends it. Strawberry's content type ends with parts of an `Accept` header.
-MULTIPART_TYPE = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+from gql_imgproc.graphql.shared_subscriptions import encode_result
+
 #: Seconds between heartbeats: proxies close connections that are idle for longer.
 HEARTBEAT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a stream is written: its start, what precedes and follows each result, its heartbeat and its end."""
+
+    content_type: str
+    start: str
+    before: str
+    after: str
+    heartbeat: str
+    end: str
+
+
+#: https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
+#: Lines end as urql expects.
+SSE = Encoding(
+    "text/event-stream",
+    start="",
+    before="event: next\ndata: ",
+    after="\n\n",
+    heartbeat=": ping\n\n",
+    end="event: complete\ndata: \n\n",
+)
 _BOUNDARY = "--graphql"
-_END = "--\r\n"
+_PART = "\r\nContent-Type: application/json\r\n\r\n"
+_EMPTY_PART = f"{_PART}{{}}\r\n{_BOUNDARY}"
+#: https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
+#: Each part is followed by its boundary: clients wait for it before they process a part.
+MULTIPART = Encoding(
+    'multipart/mixed;boundary="graphql";subscriptionSpec=1.0',
+    start=_BOUNDARY + _EMPTY_PART,
+    before=_PART + '{"payload":',
+    after=f"}}\r\n{_BOUNDARY}",
+    heartbeat=_EMPTY_PART,
+    end="--\r\n",
+)
 
 
-class SseEncoder(SSETransport):
-    """Server-sent events with the line ends that urql expects.
+class StreamResponse:
+    """Sends each result as it comes, until the last one or until the client leaves."""
 
-    https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
-    """
+    def __init__(self, results: AsyncGenerator[ExecutionResult], encoding: Encoding) -> None:
+        self._results = results
+        self._encoding = encoding
 
-    def __init__(self) -> None:
-        super().__init__(HEARTBEAT_SECONDS)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {
+            "Content-Type": self._encoding.content_type,
+            "Cache-Control": "no-cache, no-transform",
+            # nginx would buffer the results.
+            "X-Accel-Buffering": "no",
+            "Vary": "Accept",
+        }
+        raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw_headers})
+        disconnected = asyncio.create_task(_wait_for_disconnect(receive))
+        try:
+            async with aclosing(self._encode(disconnected)) as parts:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            disconnected.cancel()
 
-    def encode_event(self, event: str, data: str | None = None) -> str:
-        return super().encode_event(event, data).replace("\r\n", "\n")
+    async def _encode(self, disconnected: asyncio.Task[None]) -> AsyncGenerator[str]:
+        encoding, pending = self._encoding, None
+        if encoding.start:
+            yield encoding.start
+        async with aclosing(self._results) as results:
+            try:
+                while not disconnected.done():
+                    pending = pending or asyncio.create_task(_next(results))
+                    await asyncio.wait(
+                        [pending, disconnected],
+                        timeout=HEARTBEAT_SECONDS,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    if not pending.done():
+                        if not disconnected.done():
+                            yield encoding.heartbeat
+                        continue
+                    result, pending = pending.result(), None
+                    if result is None:
+                        yield encoding.end
+                        return
+                    yield encoding.before + encode_result(result) + encoding.after
+            finally:
+                if pending is not None:
+                    pending.cancel()
+                    await asyncio.wait([pending])
 
-    def encode_comment(self, comment: str) -> str:
-        return f": {comment}\n\n"
+
+async def _next(results: AsyncGenerator[ExecutionResult]) -> ExecutionResult | None:
+    return await anext(results, None)
 
 
-class MultipartEncoder(MultipartSubscriptionTransport):
-    """Parts of a multipart body, each followed by its boundary: clients wait for it before they process a part.
-
-    https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heartbeat_interval = HEARTBEAT_SECONDS
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return {"Content-Type": MULTIPART_TYPE}
-
-    def encode_multipart_data(self, data: object, encode_json: JSONEncoder) -> str:
-        return f"\r\nContent-Type: application/json\r\n\r\n{encode_json(data)}\r\n{_BOUNDARY}"
-
-    def encode_complete(self) -> str:
-        # The last part ended with a boundary. Strawberry would send an empty part and another boundary.
-        return _END
-
-
-async def with_boundaries(parts: Callable[[], AsyncGenerator[str, None]]) -> AsyncGenerator[str, None]:
-    """Adds the first boundary, which Strawberry omits, and drops a heartbeat that follows the end."""
-    yield _BOUNDARY
-    async with aclosing(parts()) as stream:
-        async for part in stream:
-            yield part
-            if part == _END:
-                return
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

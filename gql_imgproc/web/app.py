@@ -33,7 +33,7 @@ from gql_imgproc.errors import (
 )
 from gql_imgproc.graphql.auth import CHALLENGE, retry_after
 from gql_imgproc.graphql.context import AppState
-from gql_imgproc.graphql.http import GraphQLEndpoint
+from gql_imgproc.graphql.http import serve_graphql
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.storage.object_store import open_storage
@@ -49,17 +49,12 @@ log = logging.getLogger(__name__)
 class GraphQLRoute:
     """`/graphql`: GraphiQL for browsers, the GraphQL API for other clients."""
 
-    def __init__(self, settings: Settings) -> None:
-        public_url = urlsplit(settings.public_url)
-        self._endpoint = GraphQLEndpoint(
-            allowed_origins=[f"{public_url.scheme}://{public_url.netloc}"] if public_url.netloc else ()
-        )
-
+    # A class, because Starlette calls a function with a request instead.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if pages.wants_graphiql(scope):
             await pages.serve_graphiql(Request(scope))(scope, receive, send)
         else:
-            await self._endpoint(scope, receive, send)
+            await serve_graphql(scope, receive, send)
 
 
 def create_app(
@@ -90,7 +85,7 @@ def create_app(
     endpoint = open_storage(settings).public_endpoint
     policy = content_security_policy(endpoint.origins if endpoint else ())
     app = Starlette(
-        routes=_routes(settings),
+        routes=_routes(),
         middleware=[
             Middleware(SecurityHeadersMiddleware, policy=policy),
             Middleware(HttpMetricsMiddleware),
@@ -105,13 +100,12 @@ def create_app(
     return app
 
 
-def _routes(settings: Settings) -> list[BaseRoute]:
-    graphql = GraphQLRoute(settings)
+def _routes() -> list[BaseRoute]:
     routes: list[BaseRoute] = [
         Route("/", pages.serve_index),
         # An ASGI application gets every method; the GraphQL endpoint itself rejects unsupported ones.
-        Route("/graphql", graphql),
-        WebSocketRoute("/graphql", graphql),
+        Route("/graphql", GraphQLRoute()),
+        WebSocketRoute("/graphql", GraphQLRoute()),
         Route("/api/download/{request_id}", files.serve_output_csv),
         Route("/api/image/{key:path}", files.serve_image),
         Route("/api/source/{image_id}", files.serve_source),

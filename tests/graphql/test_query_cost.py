@@ -10,17 +10,16 @@ import pytest
 from graphql import GraphQLError, OperationDefinitionNode, get_introspection_query, parse
 
 from gql_imgproc.graphql import query_limits
+from gql_imgproc.graphql.documents import MAX_DOCUMENT_CHARS, MAX_TOKENS
 from gql_imgproc.graphql.query_cost import SEARCH_COST, CostVisitor, QueryCost, ResponseBudget
 from gql_imgproc.graphql.query_limits import (
     INTROSPECTION_DISABLED,
     MAX_ALIASES,
     MAX_DEPTH,
     MAX_DIRECTIVES,
-    MAX_DOCUMENT_CHARS,
     MAX_ERRORS,
     MAX_INTROSPECTION,
     MAX_REPEATS,
-    MAX_TOKENS,
     exceeded_limits,
 )
 from gql_imgproc.graphql.schema import schema

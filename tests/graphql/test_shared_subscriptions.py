@@ -33,9 +33,6 @@ class Source:
 
     async def start(self) -> AsyncGenerator[Any]:
         self.started += 1
-        return self._run()
-
-    async def _run(self) -> AsyncGenerator[Any]:
         try:
             while (result := await self.results.get()) is not None:
                 if isinstance(result, Exception):

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from gql_imgproc.graphql import sse
-from gql_imgproc.graphql.sse import with_boundaries
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.commands import cancel
 from tests.graphql.client import Api
@@ -249,14 +248,3 @@ async def test_multipart_part_is_followed_by_its_boundary(server: Server) -> Non
     assert received.endswith(b"\r\n--graphql--\r\n")
     assert received.count(b"--graphql--") == 1
     assert b"CANCELLED" in received
-
-
-async def test_nothing_follows_the_end_of_a_multipart_stream() -> None:
-    async def stream() -> AsyncIterator[str]:
-        yield "\r\nfirst\r\n--graphql"
-        yield "--\r\n"
-        yield "\r\na late heartbeat\r\n--graphql"
-
-    parts = [part async for part in with_boundaries(stream)]
-
-    assert "".join(parts) == "--graphql\r\nfirst\r\n--graphql--\r\n"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,17 +16,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from starlette.websockets import WebSocket, WebSocketState
-from starlette.websockets import WebSocketDisconnected as SocketClosed
-from strawberry.http.exceptions import WebSocketDisconnected
 from websockets.exceptions import InvalidStatus
 from websockets.frames import CloseCode
 
 from gql_imgproc.access.authentication import AnonymousAccess
-from gql_imgproc.graphql import http
-from gql_imgproc.graphql.context import AppState, Context
-from gql_imgproc.graphql.http import GraphQLEndpoint
-from gql_imgproc.graphql.schema import schema
-from gql_imgproc.graphql.websocket import Socket, SocketHandler
+from gql_imgproc.graphql import websocket
+from gql_imgproc.graphql.context import AppState
+from gql_imgproc.graphql.websocket import Session
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.commands import cancel
 from gql_imgproc.settings import Settings
@@ -80,7 +75,7 @@ async def test_only_pages_of_the_own_origin_may_connect(server: Server) -> None:
 
 
 async def test_socket_without_connection_init_is_closed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "SOCKET_INIT_SECONDS", 0.05)
+    monkeypatch.setattr(websocket, "SOCKET_INIT_SECONDS", 0.05)
     async with (
         serve_api(settings) as (host, _),
         open_socket(host, begin=False) as silent,
@@ -277,7 +272,7 @@ async def test_completed_operation_gets_no_messages(server: Server) -> None:
 
 
 async def test_number_of_operations_per_socket_is_limited(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_OPERATIONS_PER_SOCKET", 2)
+    monkeypatch.setattr(websocket, "MAX_OPERATIONS_PER_SOCKET", 2)
     async with serve_api(settings) as (host, app), open_socket(host) as socket, open_socket(host) as other:
         identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(app.state.runtime, 1))
         # Given a socket at its limit,
@@ -331,35 +326,42 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server) -> None
             await asyncio.sleep(0.01)
 
 
-async def test_nothing_is_sent_to_a_closed_socket() -> None:
-    # Given a socket whose client keeps sending after its init timeout,
-    frames: list[Any] = []
-    events = iter([{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": PING} for _ in range(2))])
+def given_session(messages: list[Any], frames: list[Any], *, yields: int = 1) -> Session:
+    """A session whose client sends these messages and then leaves; the frames of the server are added to `frames`."""
+    events = iter([{"type": "websocket.receive", "text": json.dumps(message)} for message in messages])
 
     async def receive() -> Any:
-        return next(events)
+        # Lets other tasks run between messages; before the client leaves, operations can end.
+        event = next(events, {"type": "websocket.disconnect", "code": 1006})
+        for _ in range(yields if "text" in event else 100):
+            await asyncio.sleep(0)
+        return event
 
     async def send(frame: Any) -> None:
         frames.append(frame)
 
-    raw = WebSocket({"type": "websocket"}, receive, send)
-    await raw.accept()
-    socket = Socket(GraphQLEndpoint(), raw, raw)
-    handler = SocketHandler(GraphQLEndpoint(), socket, Any, None, schema, timedelta(seconds=9))
+    socket = WebSocket({"type": "websocket"}, receive, send)
+    socket.client_state = socket.application_state = WebSocketState.CONNECTED
+    runtime = cast(Any, SimpleNamespace(db=None, rate_limiter=None, settings=SETTINGS))
+    return Session(socket, AppState(runtime, AnonymousAccess.ALWAYS))
 
-    # when it is closed after the first message,
-    messages = socket.iter_json()
-    await handler.handle_message(await anext(messages))
-    await socket.close(4408, "é" * 100)
-    await socket.close(4400, "once more")
-    with pytest.raises(WebSocketDisconnected):
-        await handler.handle_message(json.loads(PING))
+
+async def test_nothing_is_sent_to_a_closed_socket() -> None:
+    # Given a session with a running operation,
+    frames: list[Any] = []
+    subscribe = {"type": "subscribe", "id": "a", "payload": {"query": LIMITS}}
+    session = given_session([{"type": "connection_init"}, subscribe, {"type": "ping"}], frames, yields=0)
+
+    # when it is closed before the operation ends,
+    closing = asyncio.create_task(session.close(4408, "é" * 100))
+    closing_again = asyncio.create_task(session.close(4400, "once more"))
+    await session.run()
+    await asyncio.gather(closing, closing_again)
 
     # then it sends one close frame and nothing after it; the reason is cut to fit.
-    accepted, pong, closed = frames
-    assert (accepted["type"], json.loads(pong["text"])) == ("websocket.accept", {"type": "pong"})
+    (closed,) = [frame for frame in frames if frame["type"] == "websocket.close"]
+    assert frames[-1] is closed
     assert (closed["code"], closed["reason"]) == (4408, "é" * 61)
-    assert [message async for message in messages] == []
 
 
 JSON = st.recursive(
@@ -386,7 +388,7 @@ ODD = JSON | st.fixed_dictionaries(
         "payload": JSON | st.fixed_dictionaries({"query": JSON}, optional={"variables": JSON, "extensions": JSON}),
     },
 )
-SETTINGS, ENDPOINT = Settings(_env_file=None, rate_operations="0", rate_subscriptions="0"), GraphQLEndpoint()
+SETTINGS = Settings(_env_file=None, rate_operations="0", rate_subscriptions="0")
 
 
 @hypothesis_settings(deadline=None)
@@ -394,53 +396,16 @@ SETTINGS, ENDPOINT = Settings(_env_file=None, rate_operations="0", rate_subscrip
 def test_any_messages_are_answered_or_close_the_socket_with_a_code(
     valid: list[Any], odd: list[Any], with_init: bool
 ) -> None:
+    frames: list[Any] = []
     messages = [{"type": "connection_init"}] * with_init + valid + odd
 
-    async def handle() -> list[Any]:
-        frames: list[Any] = []
-        events = iter([{"type": "websocket.receive", "text": json.dumps(message)} for message in messages])
+    async def handle() -> None:
+        await given_session(messages, frames).run()
 
-        async def receive() -> Any:
-            # Lets other tasks run between messages; before the client leaves, operations can end.
-            event = next(events, {"type": "websocket.disconnect", "code": 1006})
-            for _ in range(1 if "text" in event else 100):
-                await asyncio.sleep(0)
-            return event
-
-        async def send(frame: Any) -> None:
-            frames.append(frame)
-
-        raw = WebSocket({"type": "websocket"}, receive, send)
-        raw.client_state = WebSocketState.CONNECTED
-        await raw.accept()
-        runtime = cast(Any, SimpleNamespace(db=None, rate_limiter=None, settings=SETTINGS))
-        context = Context(AppState(runtime, AnonymousAccess.ALWAYS), None, raw)
-        handler = SocketHandler(ENDPOINT, Socket(ENDPOINT, raw, raw), context, None, schema, timedelta(seconds=9))
-        await handler.handle()
-        return frames[1:]
-
-    frames = asyncio.run(handle())
+    asyncio.run(handle())
 
     closed = [frame for frame in frames if frame["type"] == "websocket.close"]
     assert [frame["code"] for frame in closed] in ([], [4400], [4401], [4409], [4429])
     assert closed in ([], frames[-1:])
     texts = "".join(frame["text"] for frame in frames if frame["type"] == "websocket.send")
     assert "INTERNAL" not in texts
-
-
-@pytest.mark.parametrize("error", [SocketClosed("closed"), WebSocketDisconnected()])
-async def test_socket_closed_during_an_operation_is_not_logged(error: Exception) -> None:
-    handler = object.__new__(SocketHandler)
-    handler.task_logger = logging.getLogger("socket")
-
-    # The fixture `_no_logged_errors` asserts that nothing is logged.
-    await handler.handle_task_exception(error)
-
-
-def test_operation_completed_by_the_client_can_end() -> None:
-    handler = object.__new__(SocketHandler)
-    handler.operations = {}
-
-    handler.forget_id("a")
-
-    assert handler.operations == {}

@@ -10,13 +10,12 @@ from graphql import Lexer, Source, TokenKind, get_introspection_query
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.enums import ProductStatus
+from gql_imgproc.graphql.documents import MAX_DOCUMENT_CHARS, MAX_TOKENS
 from gql_imgproc.graphql.query_limits import (
     MAX_ALIASES,
     MAX_DIRECTIVES,
-    MAX_DOCUMENT_CHARS,
     MAX_ERRORS,
     MAX_REPEATS,
-    MAX_TOKENS,
 )
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from tests.graphql.client import Api

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import strawberry
 
-from gql_imgproc.graphql import query_limits
+from gql_imgproc.graphql import documents, query_limits
 from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
 from gql_imgproc.graphql.types.scalars import ByteCount
 from gql_imgproc.messaging.rate_limiter import RateLimitStatus
@@ -52,6 +52,6 @@ class ServerLimits:
             max_aliases=query_limits.MAX_ALIASES,
             max_directives=query_limits.MAX_DIRECTIVES,
             max_repeats=query_limits.MAX_REPEATS,
-            max_tokens=query_limits.MAX_TOKENS,
-            max_document_chars=query_limits.MAX_DOCUMENT_CHARS,
+            max_tokens=documents.MAX_TOKENS,
+            max_document_chars=documents.MAX_DOCUMENT_CHARS,
         )
