@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
 
 from gql_imgproc.database.engine import RETRY_TIMEOUT_S, Database, Durability
+from gql_imgproc.messaging.document_store import DocumentStore
 from gql_imgproc.messaging.host_budget import HostBudgets
 from gql_imgproc.messaging.leader_lock import LeaderLocks
 from gql_imgproc.messaging.publisher import Publisher
@@ -59,6 +60,7 @@ class Runtime:
         self.queue = Queue(settings.redis_url)
         self.leader_locks = LeaderLocks(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
+        self.documents = DocumentStore(settings.redis_url)
         self.hub = Hub(settings.redis_url)
         self.rate_limiter = RateLimiter(settings.redis_url)
         self.storage = open_storage(settings)
@@ -111,6 +113,7 @@ class Runtime:
         self._csv_threads.shutdown()
         self.queue.close()
         self.leader_locks.close()
+        self.documents.close()
         await asyncio.to_thread(self.db.close)
 
     async def __aenter__(self) -> Self:

@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     # Visibility.
     introspection: Literal["auto", "on", "off"] = "auto"
     """Enable introspection and GraphiQL at `/graphql`. `auto`: only when listening on loopback."""
+    trusted_documents: Path | None = None
+    """JSON file of GraphQL documents by ID; the API then executes no others. Add the documents of the web page and of
+    every client."""
     private_images: bool = False
     """Require an API key or a signed URL for `/api/image`. Otherwise anyone who has the URL of an image, which
     cannot be guessed, can open it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
@@ -17,6 +17,7 @@ from gql_imgproc.access.rate_limits import CallerRateLimiter
 from gql_imgproc.access.signed_urls import UrlSigner
 from gql_imgproc.database.migrations import UNUSABLE
 from gql_imgproc.graphql.loaders import Loaders
+from gql_imgproc.graphql.persisted_queries import PersistedQueries
 from gql_imgproc.graphql.query_cost import ResponseBudget
 from gql_imgproc.graphql.shared_subscriptions import SharedSubscriptions
 from gql_imgproc.runtime import Runtime
@@ -35,11 +36,14 @@ WATCH_SECONDS = 20.0
 class AppState:
     """State shared by all operations of one process."""
 
-    def __init__(self, runtime: Runtime, anonymous: AnonymousAccess) -> None:
+    def __init__(
+        self, runtime: Runtime, anonymous: AnonymousAccess, trusted_documents: Mapping[str, str] | None = None
+    ) -> None:
         self.runtime = runtime
         self.authenticator = Authenticator(runtime, anonymous)
         self.rate_limiter = CallerRateLimiter(runtime)
         self.url_signer = UrlSigner(runtime)
+        self.persisted_queries = PersistedQueries(runtime, trusted_documents)
         self.shared_subscriptions = SharedSubscriptions()
 
     async def watch_keys(self) -> None:

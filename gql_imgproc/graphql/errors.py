@@ -28,6 +28,10 @@ class Code(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     #: The API key lacks the required scope.
     FORBIDDEN = "FORBIDDEN"
+    #: The document of this hash is not stored; the client must send it too.
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    #: The server only executes documents that its operator trusts.
+    UNTRUSTED_DOCUMENT = "UNTRUSTED_DOCUMENT"
     #: The request of a subscription does not exist.
     NOT_FOUND = "NOT_FOUND"
     #: The HTTP request does not follow GraphQL over HTTP.

@@ -28,12 +28,13 @@ from gql_imgproc.graphql.content_negotiation import (
     answer_type,
 )
 from gql_imgproc.graphql.context import AppState, Context
-from gql_imgproc.graphql.documents import Operation, OperationNotFound, parse_operation
+from gql_imgproc.graphql.documents import Operation, OperationNotFound
 from gql_imgproc.graphql.errors import NO_DOCUMENT, mask_error, retry_after_unavailable
 from gql_imgproc.graphql.execution import execute, stream
 from gql_imgproc.graphql.multipart import is_multipart, limited_upload, multipart_operation
 from gql_imgproc.graphql.request_body import (
     MAX_JSON_BYTES,
+    PERSISTED_QUERY,
     BadRequest,
     OperationFields,
     media_type,
@@ -85,7 +86,7 @@ async def _answer(request: Request, files: AsyncExitStack) -> ASGIApp:
     caller = await authenticate_graphql(app_state, request)
     fields = await _read_fields(Request(request.scope, receive), caller, files)
     context = Context(app_state, caller)
-    operation = parse_operation(fields.query, fields.variables, fields.name)
+    operation = await app_state.persisted_queries.parse(fields)
     if request.method == "GET" and operation.kind is OperationType.MUTATION:
         raise BadRequest(405, "A mutation needs POST.", headers={"Allow": "POST"})
     accept = request.headers.get("accept", "")
@@ -109,7 +110,7 @@ async def _read_fields(request: Request, caller: Caller, files: AsyncExitStack) 
     fields = OperationFields.parse(await _read_operation(request, files))
     if time.monotonic() - started_at > SLOW_BODY_SECONDS:
         await require_still_authenticated(request.app.state.app_state, caller)
-    if not fields.query.strip() and "persistedQuery" not in fields.extensions:
+    if not fields.query.strip() and PERSISTED_QUERY not in fields.extensions:
         raise BadRequest(400, NO_DOCUMENT)
     return fields
 

@@ -14,6 +14,8 @@ from gql_imgproc.graphql.errors import NO_DOCUMENT, Code
 
 #: Size limit of a JSON body, and of a field in a multipart body, in bytes; documents have under 100 KiB.
 MAX_JSON_BYTES = 1024 * 1024
+#: The extension with the hash of a document, in place of the document or with it.
+PERSISTED_QUERY = "persistedQuery"
 
 
 class BadRequest(Exception):
@@ -53,18 +55,15 @@ class OperationFields:
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> OperationFields:
         """Raises BadRequest."""
-        query, name = fields.get("query"), fields.get("operationName")
-        extensions = fields.get("extensions")
+        query, name, extensions = fields.get("query"), fields.get("operationName"), fields.get("extensions")
         for field in ("variables", "extensions"):
             if not isinstance(fields.get(field), dict | None):
                 raise BadRequest(400, f"`{field}` must be an object or null.")
         if not isinstance(name, str | None):
             raise BadRequest(400, "`operationName` must be a string or null.")
-        if query is None and extensions and "persistedQuery" in extensions:
-            query = ""
-        if not isinstance(query, str):
+        if not isinstance(query, str) and not (query is None and PERSISTED_QUERY in (extensions or {})):
             raise BadRequest(400, NO_DOCUMENT)
-        return cls(query, fields.get("variables"), name or None, extensions or {})
+        return cls(query or "", fields.get("variables"), name or None, extensions or {})
 
 
 def media_type(request: Request) -> str:

@@ -21,7 +21,7 @@ from gql_imgproc.database.migrations import UNUSABLE
 from gql_imgproc.errors import RateLimited
 from gql_imgproc.graphql.auth import CLOSE_FORBIDDEN, SocketRejected, authenticate_socket
 from gql_imgproc.graphql.context import AppState, Context
-from gql_imgproc.graphql.documents import Operation, parse_operation
+from gql_imgproc.graphql.documents import Operation
 from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, mask_error, rate_limited
 from gql_imgproc.graphql.execution import stream
 from gql_imgproc.graphql.request_body import BadRequest, OperationFields, decode_json
@@ -205,7 +205,7 @@ class Session:
             if not await self._app_state.authenticator.is_still_valid(caller):
                 raise SocketRejected(CLOSE_FORBIDDEN, KEY_EXPIRED)
             await self._app_state.rate_limiter.hit(caller, RateLimitedAction.OPERATIONS)
-            operation = parse_operation(fields.query, fields.variables, fields.name)
+            operation = await self._app_state.persisted_queries.parse(fields)
             if operation.kind is OperationType.SUBSCRIPTION:
                 await self._app_state.rate_limiter.hit(caller, RateLimitedAction.SUBSCRIPTIONS)
         except RateLimited as error:

@@ -34,6 +34,7 @@ from gql_imgproc.errors import (
 from gql_imgproc.graphql.auth import CHALLENGE, retry_after
 from gql_imgproc.graphql.context import AppState
 from gql_imgproc.graphql.http import serve_graphql
+from gql_imgproc.graphql.persisted_queries import load_trusted_documents
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.storage.object_store import open_storage
@@ -66,6 +67,7 @@ def create_app(
     public URL. `anonymous`: when callers need no API key.
     """
     settings = settings or load()
+    trusted = load_trusted_documents(settings.trusted_documents)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -73,7 +75,7 @@ def create_app(
         try:
             async with Runtime(settings) as runtime:
                 app.state.runtime = runtime
-                app.state.app_state = app_state = AppState(runtime, anonymous)
+                app.state.app_state = app_state = AppState(runtime, anonymous, trusted)
                 await app_state.refresh_keys()
                 runtime.background.start("keys", app_state.watch_keys)
                 yield

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gql_imgproc.enums import Priority
+from gql_imgproc.graphql.documents import MAX_DOCUMENT_CHARS, MAX_TOKENS
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.options import DEFAULT
 from gql_imgproc.requests.notify import publish
@@ -33,6 +34,13 @@ INVALID_OPERATIONS: list[tuple[dict[str, Any], str]] = [
     ({"query": "query A { limits { maxImages } }", "operationName": "B"}, "GRAPHQL_VALIDATION_FAILED"),
     ({"query": "fragment F on Query { limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
     ({"query": PROGRESS}, "BAD_USER_INPUT"),
+    ({"query": "{" + " " * MAX_DOCUMENT_CHARS + "limits { maxImages } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": PROGRESS + "#" * MAX_DOCUMENT_CHARS}, "GRAPHQL_VALIDATION_FAILED"),
+    ({"query": "{" + " limits { maxImages }" * MAX_TOKENS + "}"}, "GRAPHQL_PARSE_FAILED"),
+    ({"query": "{ a " * 300 + "}" * 300}, "GRAPHQL_PARSE_FAILED"),
+    ({"query": "subscription { " + "a { " * 300 + "}" * 301}, "GRAPHQL_PARSE_FAILED"),
+    ({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}}, "PERSISTED_QUERY_NOT_FOUND"),
+    ({"query": "{ x }", "extensions": {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}}, "BAD_USER_INPUT"),
 ]
 
 

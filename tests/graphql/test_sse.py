@@ -178,6 +178,8 @@ async def test_progress_over_sse(server: Server, accept: str) -> None:
         query = await client.post("/graphql", json={"query": "{ limits { maxPageSize } }"}, headers={"Accept": accept})
 
     assert events.headers["content-type"].startswith("text/event-stream")
+    assert events.headers["x-accel-buffering"] == "no"
+    assert events.headers["cache-control"] == "no-cache, no-transform"
     first, second = events.text.rstrip("\n").split("\n\n")
     assert json.loads(first.removeprefix("event: next\ndata: "))["data"]["requestProgress"]["status"] == "CANCELLED"
     assert second == "event: complete\ndata: "
@@ -210,6 +212,9 @@ async def test_progress_over_multipart(server: Server, accept: str) -> None:
     )
     assert response.status_code == 200
     assert response.headers["content-type"] == 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+    # Proxies neither buffer nor compress it.
+    assert response.headers["x-accel-buffering"] == "no"
+    assert response.headers["cache-control"] == "no-cache, no-transform"
     assert response.content == (
         b"--graphql\r\nContent-Type: application/json\r\n\r\n{}\r\n"
         b"--graphql\r\nContent-Type: application/json\r\n\r\n%b\r\n"
