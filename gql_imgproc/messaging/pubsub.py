@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 from uuid import UUID
 
 import redis
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Longest wait of a new subscriber for Redis to confirm its channel. Then it continues without.
 CONFIRM_TIMEOUT_S = 1.0
+#: Timeout of a command, with the handshake of the connection.
+COMMAND_TIMEOUT_S = 5.0
 #: Pause before a lost connection is opened again.
 RECONNECT_DELAY_S = 0.5
 
@@ -82,73 +84,92 @@ class Hub:
     def __init__(self, url: str) -> None:
         self._url = url
         self._subscribers: dict[str, set[LatestValue]] = {}
+        #: Set when Redis has confirmed the channel. It has the same keys.
         self._confirmed: dict[str, asyncio.Event] = {}
-        self._pubsub: PubSub | None = None
-        self._reader: asyncio.Task[None] | None = None
-        # Serializes commands on the connection.
-        self._command_lock = asyncio.Lock()
+        #: Set when the topics have changed.
+        self._changed = asyncio.Event()
+        self._connection: asyncio.Task[None] | None = None
         self.is_connected = False
 
     @asynccontextmanager
     async def subscribe(self, topic: UUID) -> AsyncIterator[LatestValue]:
         """Subscribe to a topic. Inside, no event is missed while `is_connected`."""
         name, latest = channel(topic), LatestValue()
-        is_first = name not in self._subscribers
         self._subscribers.setdefault(name, set()).add(latest)
         confirmed = self._confirmed.setdefault(name, asyncio.Event())
+        self._changed.set()
+        if self._connection is None:
+            self._connection = asyncio.create_task(self._stay_connected(), name="progress-hub")
         try:
-            if self._reader is None:
-                self._reader = asyncio.create_task(self._read_loop(), name="progress-hub")
-            elif is_first:
-                await self._send_command("subscribe", name)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CONFIRM_TIMEOUT_S):
                     await confirmed.wait()
             yield latest
         finally:
-            await self._unsubscribe(name, latest)
+            subscribers = self._subscribers[name]
+            subscribers.discard(latest)
+            if not subscribers:
+                del self._subscribers[name], self._confirmed[name]
+                self._changed.set()
 
-    async def _unsubscribe(self, name: str, latest: LatestValue) -> None:
-        subscribers = self._subscribers[name]
-        subscribers.discard(latest)
-        if subscribers:
-            return
-        del self._subscribers[name]
-        self._confirmed.pop(name, None)
-        await self._send_command("unsubscribe", name)
-
-    async def _send_command(self, verb: Literal["subscribe", "unsubscribe"], name: str) -> None:
-        """Send a command if connected. Otherwise the reader subscribes to all channels when it reconnects."""
-        with contextlib.suppress(redis.RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(CONFIRM_TIMEOUT_S), self._command_lock:
-                # Check again: during the wait, the channel may have gained or lost its last subscriber.
-                if self._pubsub is not None and (name in self._subscribers) == (verb == "subscribe"):
-                    await getattr(self._pubsub, verb)(name)
-
-    async def _read_loop(self) -> None:
+    async def _stay_connected(self) -> None:
         while True:
-            client = redis.asyncio.Redis.from_url(self._url, socket_connect_timeout=2, health_check_interval=5)
+            # Without `socket_timeout`, which makes redis-py call `asyncio.wait_for`. On Python 3.11 that may ignore a
+            # cancellation.
+            client = redis.asyncio.Redis.from_url(
+                self._url, socket_timeout=None, socket_connect_timeout=2, health_check_interval=5
+            )
             try:
                 async with client, client.pubsub() as pubsub:
-                    await self._read(pubsub)
+                    await self._use(pubsub)
             except (redis.RedisError, OSError) as error:
-                log.warning("progress events interrupted", extra={"reason": str(error)})
+                log.warning("progress events interrupted", extra={"reason": str(error) or type(error).__name__})
             except Exception:
-                # Any error: the subscribers of all requests need a reader.
+                # Any error: the subscribers of all requests need a connection.
                 log.exception("progress events interrupted")
             finally:
-                self._pubsub, self.is_connected = None, False
+                self.is_connected = False
                 for confirmed in self._confirmed.values():
                     confirmed.clear()
                 for latest in itertools.chain(*self._subscribers.values()):
                     latest.wake()
             await asyncio.sleep(RECONNECT_DELAY_S)
 
-    async def _read(self, pubsub: PubSub) -> None:
+    async def _use(self, pubsub: PubSub) -> None:
+        """Reads events and sends commands until one of these fails."""
         # The channel `progress:hub` keeps the connection subscribed while there are no topics.
-        async with self._command_lock:
-            self._pubsub = pubsub
-            await pubsub.subscribe("progress:hub", *self._subscribers)
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            await pubsub.subscribe("progress:hub")
+        tasks = [asyncio.create_task(self._read(pubsub)), asyncio.create_task(self._send_commands(pubsub))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send_commands(self, pubsub: PubSub) -> None:
+        """Subscribes to the topics, and to no others.
+
+        Subscribers do not send commands themselves: one that is cancelled while it sends would break the connection.
+        """
+        sent: dict[str, asyncio.Event] = {}
+        while True:
+            self._changed.clear()
+            wanted = dict(self._confirmed)
+            # A topic that lost all subscribers and has new ones needs another confirmation.
+            new = [name for name, confirmed in wanted.items() if sent.get(name) is not confirmed]
+            old = sent.keys() - wanted.keys()
+            sent = wanted
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                if new:
+                    await pubsub.subscribe(*new)
+                if old:
+                    await pubsub.unsubscribe(*old)
+            await self._changed.wait()
+
+    async def _read(self, pubsub: PubSub) -> None:
         while True:
             message = await pubsub.get_message(timeout=5)
             if message is None:
@@ -172,7 +193,7 @@ class Hub:
                 latest.put(event)
 
     async def aclose(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
+        if self._connection is not None:
+            self._connection.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+                await self._connection

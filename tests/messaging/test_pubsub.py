@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from uuid import UUID
 
 import pytest
 import redis
@@ -11,6 +12,7 @@ import redis
 from gql_imgproc.ids import new_id
 from gql_imgproc.messaging import pubsub
 from gql_imgproc.messaging.pubsub import Event, Hub, channel
+from tests.support.waiting import until
 
 
 async def test_every_subscriber_gets_the_newest_event_of_its_topic(redis_url: str) -> None:
@@ -67,4 +69,36 @@ async def test_lost_connection_wakes_subscribers(redis_url: str) -> None:
 
         assert await asyncio.wait_for(taken, 10) is None
         assert not hub.is_connected
+    await hub.aclose()
+
+
+async def test_subscribers_that_leave_at_once_leave_no_channel_and_disturb_no_other(redis_url: str) -> None:
+    hub, publisher = Hub(redis_url), Publisher(redis_url)
+    topics = [new_id() for _ in range(20)]
+
+    async def subscribe(topic: UUID) -> None:
+        async with hub.subscribe(topic):
+            pass
+
+    async with hub.subscribe(topics[0]) as latest:
+        # When subscribers of this and of other topics are cancelled, after any number of steps,
+        for steps in range(40):
+            tasks = [asyncio.create_task(subscribe(topic)) for topic in topics]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        # then the one that stays still gets its events over the same connection, and Redis has no other channel.
+        await asyncio.to_thread(publisher.publish, topics[0], Event(2, b"state"))
+        assert await latest.take(5) == Event(2, b"state")
+        assert hub.is_connected
+        async with hub.subscribe(topics[1]) as again:
+            await asyncio.to_thread(publisher.publish, topics[1], Event(3, b"state"))
+            assert await again.take(5) == Event(3, b"state")
+        with redis.Redis.from_url(redis_url) as client:
+            ours = {channel(topic).encode() for topic in topics}
+            await until(lambda: ours.intersection(client.pubsub_channels("progress:*")) == {channel(topics[0]).encode()})
+    publisher.close()
     await hub.aclose()
