@@ -19,6 +19,10 @@ _BAD_HANDSHAKE = (
 _INTERNAL_ERROR = "Internal error. Try again; if the problem persists, contact the operator."
 
 
+#: A client that was sent a close frame and sends nothing for this time, in seconds, has read it.
+SILENCE_S = 0.5
+
+
 class WebSocket(WebSocketsSansIOProtocol):
     """One WebSocket connection."""
 
@@ -26,11 +30,16 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         #: Pong for the newest ping of a client that currently does not read.
         self._pong = b""
+        #: When a frame was refused. The rest of what the client sends is discarded.
+        self._refused_at: float | None = None
         self.conn = _Handshake(
             extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=self.conn.logger
         )
 
     def data_received(self, data: bytes) -> None:
+        if self._refused_at is not None:
+            self._close_when_silent(self._refused_at)
+            return
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # uvicorn does not notice the error, and would keep the connection open without end.
@@ -55,6 +64,29 @@ class WebSocket(WebSocketsSansIOProtocol):
         # Ignored: empty frames do not count towards the message size, so their number would be unlimited.
         if event.data or event.fin:
             super().handle_cont(event)
+
+    def handle_parser_exception(self) -> None:
+        """Closes the WebSocket because of an invalid or too large frame."""
+        close = self.conn.close_sent
+        assert close is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.stop_keepalive()
+        self.close_sent = self.disconnected = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        # uvicorn would close the connection. With unread bytes, TCP would then discard the close frame with its reason.
+        self._refused_at = self.loop.time()
+        self._close_when_silent(self._refused_at)
+
+    def _close_when_silent(self, refused_at: float) -> None:
+        """Closes the connection when the client stops sending, at the latest after `close_timeout`."""
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self.close_timer = self.loop.call_at(
+            min(self.loop.time() + SILENCE_S, refused_at + self.close_timeout), self.transport.close
+        )
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):

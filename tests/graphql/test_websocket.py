@@ -12,11 +12,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from starlette.websockets import WebSocket, WebSocketState
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import CloseCode
 
 from gql_imgproc.access.authentication import AnonymousAccess
@@ -24,11 +25,14 @@ from gql_imgproc.graphql import websocket
 from gql_imgproc.graphql.context import AppState
 from gql_imgproc.graphql.websocket import Session
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.messaging.pubsub import channel
+from gql_imgproc.requests import watch
 from gql_imgproc.requests.commands import cancel
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
 from tests.graphql.live_server import INVALID_OPERATIONS, PROGRESS, Server, finish_image, given_upload, open_socket
 from tests.support.api_clients import ANYBODY
+from tests.support.waiting import until
 
 LIMITS = "{ limits { maxPageSize } }"
 PING = '{"type": "ping"}'
@@ -188,6 +192,19 @@ async def test_invalid_frame_closes_the_socket_and_ends_its_operations(
             await asyncio.sleep(0.01)
 
 
+async def test_client_that_sends_too_much_learns_the_reason(server: Server) -> None:
+    host, _ = server
+    async with open_socket(host) as socket:
+        sending = asyncio.create_task(socket.connection.send(" " * 8 * 1024 * 1024))
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.receive()
+        await asyncio.gather(sending, return_exceptions=True)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == CloseCode.MESSAGE_TOO_BIG
+    assert closed.value.rcvd.reason == "frame with 8388608 bytes exceeds limit of 262144 bytes"
+
+
 async def test_query_and_mutation_get_one_result(server: Server) -> None:
     host, _ = server
     async with open_socket(host) as socket:
@@ -344,6 +361,52 @@ def given_session(messages: list[Any], frames: list[Any], *, yields: int = 1) ->
     socket.client_state = socket.application_state = WebSocketState.CONNECTED
     runtime = cast(Any, SimpleNamespace(db=None, rate_limiter=None, settings=SETTINGS))
     return Session(socket, AppState(runtime, AnonymousAccess.ALWAYS))
+
+
+@pytest.mark.parametrize("pairs", [300, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+async def test_operations_completed_at_once_leave_nothing_behind(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, pairs: int
+) -> None:
+    reads = 0
+
+    async def count_reads(*args: Any, **kwargs: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(*args, **kwargs)
+
+    async with serve_api(settings) as (host, app):
+        # Given a request that stays open, and a server after an earlier subscription,
+        runtime = app.state.runtime
+        request_id = await given_upload(runtime, 1)
+        async with open_socket(host) as socket:
+            await socket.subscribe("first", PROGRESS, id=encode_global_id(IdPrefix.REQUEST, request_id))
+            await socket.receive()
+            await socket.send(id="first", type="complete")
+            await socket.drain()
+            await until(lambda: not runtime.hub._subscribers)
+            before = asyncio.all_tasks()
+
+            # when a client subscribes and completes at once, many times,
+            for number in range(pairs):
+                # Each is an operation of its own, in various states of its start when it is completed.
+                query = PROGRESS.replace("status", "status " * (number % 50 + 1))
+                await socket.subscribe("a", query, id=encode_global_id(IdPrefix.REQUEST, request_id))
+                for _ in range(number % 20):
+                    await asyncio.sleep(0)
+                await socket.send(id="a", type="complete")
+                if number % 100 == 99:
+                    await socket.drain()
+
+            # then no task, subscriber or channel is left,
+            await until(lambda: asyncio.all_tasks() <= before and not runtime.hub._subscribers)
+            with redis.Redis.from_url(settings.redis_url) as client:
+                await until(lambda: channel(request_id).encode() not in client.pubsub_channels())
+            # and nothing polls the database, though the request is open.
+            read = runtime.db.read
+            monkeypatch.setattr(runtime.db, "read", count_reads)
+            monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
+            await asyncio.sleep(0.1)
+            assert reads == 0
 
 
 async def test_nothing_is_sent_to_a_closed_socket() -> None:

@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from gql_imgproc.web.security_headers import JSON_SECURITY_HEADERS
-from gql_imgproc.web.server import uvicorn_config
+from gql_imgproc.web.server import WEBSOCKET_MESSAGE_BYTES, uvicorn_config
 from gql_imgproc.web.websocket_limits import WebSocket
 from tests.web.test_http_limits import App, anyio_backend, connected, parse_response, serving
 
@@ -130,3 +130,26 @@ async def test_empty_fragments_do_not_accumulate() -> None:
 
         events = [socket.queue.get_nowait() for _ in range(2)]
         assert events == [{"type": "websocket.receive", "text": text} for text in ("[]", "")]
+
+
+async def test_reason_of_a_close_reaches_a_client_that_still_sends() -> None:
+    async with open_websocket() as (socket, client):
+        # Given a client that sends a message above the limit,
+        size = WEBSOCKET_MESSAGE_BYTES + 1
+        whole = Frame(Opcode.TEXT, b" " * size).serialize(mask=True)
+
+        # when its first bytes arrive,
+        socket.data_received(whole[:1_000])
+
+        # then the close frame is sent, and the connection stays open while the client sends the rest.
+        reason = f"frame with {size} bytes exceeds limit of {WEBSOCKET_MESSAGE_BYTES} bytes"
+        assert client.written == Frame(Opcode.CLOSE, b"\x03\xf1" + reason.encode()).serialize(mask=False)
+        socket.data_received(whole[1_000:])
+        assert not client.closed
+        assert socket.queue.get_nowait() == {"type": "websocket.disconnect", "code": 1009, "reason": reason}
+
+        # It is closed when the client is silent, and at the latest when the time limit is reached.
+        socket.close_timeout = 0
+        socket.data_received(b"more")
+        await asyncio.sleep(0.01)
+        assert client.closed
