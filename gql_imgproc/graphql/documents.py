@@ -14,7 +14,7 @@ from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, validation_failed
 MAX_TOKENS = 1_000
 #: Characters in one document. To locate an error, graphql-core counts the lines from the start.
 MAX_DOCUMENT_CHARS = 50_000
-#: Parsed documents that a process keeps; the largest take 0.7 MiB each. The least recently used one is dropped first.
+#: Parsed documents that a process keeps; the largest take 0.6 MB each. The least recently used one is dropped first.
 MAX_CACHED_DOCUMENTS = 100
 
 

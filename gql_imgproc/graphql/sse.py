@@ -85,16 +85,15 @@ class StreamResponse:
             yield encoding.start
         async with aclosing(self._results) as results:
             try:
-                while not disconnected.done():
+                while True:
                     pending = pending or asyncio.create_task(_next(results))
-                    await asyncio.wait(
-                        [pending, disconnected],
-                        timeout=HEARTBEAT_SECONDS,
-                        return_when=asyncio.FIRST_COMPLETED,
+                    done, _ = await asyncio.wait(
+                        [pending, disconnected], timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )
-                    if not pending.done():
-                        if not disconnected.done():
-                            yield encoding.heartbeat
+                    if disconnected in done:
+                        return
+                    if pending not in done:
+                        yield encoding.heartbeat
                         continue
                     result, pending = pending.result(), None
                     if result is None:

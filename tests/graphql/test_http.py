@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gql_imgproc.graphql import documents, query_limits
 from gql_imgproc.graphql.content_negotiation import accepts_multipart, accepts_only_sse, accepts_sse, answer_type
 from gql_imgproc.requests.repository import queries
 from tests.graphql.client import Api, error_of
@@ -243,6 +245,33 @@ async def test_errors_carry_codes(api: Api) -> None:
         "GRAPHQL_PARSE_FAILED",
     ]
     assert responses[1]["errors"][0]["message"] == "Cannot query field 'unknownField' on type 'Query'."
+
+
+async def test_documents_are_parsed_and_validated_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(call: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            calls[call.__name__] += 1
+            return call(*args, **kwargs)
+
+        return counted
+
+    monkeypatch.setattr(documents, "parse", count(documents.parse))
+    monkeypatch.setattr(query_limits, "validate", count(query_limits.validate))
+
+    # When a valid and an invalid document are sent three times each, with other variables,
+    query = "query CachedOnce($first: Int) { requests(first: $first) { totalCount } }"
+    for first in (1, 2, 101):
+        valid = await api.execute(query, first=first)
+        invalid = await api.execute("query CachedOnce { unknownField }")
+        assert invalid["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+    # then each is parsed and validated once, and executed with its variables.
+    assert calls == {"parse": 2, "validate": 2}
+    assert valid["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+    # The caches are bounded.
+    assert documents.parse_document.cache_info().maxsize == query_limits._validate.cache_info().maxsize == 100
 
 
 async def test_exception_is_masked_by_an_error_id_that_is_logged(
