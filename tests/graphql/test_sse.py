@@ -132,7 +132,9 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server, accept:
     identifier = encode_global_id(IdPrefix.REQUEST, await given_upload(runtime, 1))
     # Given a server with an earlier subscription,
     async with open_stream(host, accept, identifier) as response:
-        await anext(response.aiter_bytes())
+        parts = response.aiter_bytes()
+        while b"PENDING" not in await anext(parts):
+            pass
     async with asyncio.timeout(1):
         while runtime.hub._subscribers:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
