@@ -120,6 +120,8 @@ def record(
             transitions.plan_cleanup(connection, id)
         if id in changes:
             snapshots.append(_count_request(connection, id, changes[id]))
+    # Only an item that returns its image has an earlier run; a result of a returned image is too late.
+    returned_before &= {item.image.id for item in returned}
     lost = {image.id for image in claimed} - {id for id, _ in statuses} - returned_before
     return Recorded(tuple(snapshot for snapshot in snapshots if snapshot), frozenset(lost))
 
