@@ -64,7 +64,7 @@ def make_urls(hosts: list[str], files: int, count: int) -> list[str]:
 
 def run(running: Service, urls: list[str]) -> Run:
     result = asyncio.run(running.run(urls))
-    assert result.final.processed == len(urls), result.final
+    assert result.final.processed_images == len(urls), result.final
     return result
 
 
@@ -107,7 +107,7 @@ def measure_sharing(
 async def _run_requests(running: Service, parts: list[list[str]]) -> None:
     """Uploads one request per part at the same time, and waits for all."""
     results = await asyncio.gather(*map(running.run, parts))
-    assert [result.final.processed for result in results] == list(map(len, parts))
+    assert [result.final.processed_images for result in results] == list(map(len, parts))
 
 
 # --- Calls per image.

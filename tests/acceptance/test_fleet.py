@@ -217,7 +217,7 @@ def assert_completed(world: World, request_id: str, count: int, *watchers: Watch
         sequences = [state.sequence for state in watcher.states]
         last = watcher.states[-1]
         assert sequences == sorted(sequences)
-        assert (last.status, last.processed, last.failed) == (RequestStatus.COMPLETED, count, 0)
+        assert (last.status, last.processed_images, last.failed_images) == (RequestStatus.COMPLETED, count, 0)
 
     request, images = read_rows(world, request_id)
     assert Counter(image["status"] for image in images) == {"COMPLETED": count}
