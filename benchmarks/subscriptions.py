@@ -32,7 +32,8 @@ from gql_imgproc.client import AsyncClient
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id
-from gql_imgproc.messaging.pubsub import Publisher, channel
+from gql_imgproc.messaging.publisher import Publisher
+from gql_imgproc.messaging.pubsub import channel
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.standalone.embedded_redis import find_server
@@ -166,7 +167,7 @@ async def measure(api: RunningApi, number: int, events: int) -> Measurement:
     for event in range(1, events + 1):
         received.published[sequence + event] = time.perf_counter()
         snapshot = replace(api.snapshot, sequence=sequence + event, processed_images=event)
-        publisher.publish(snapshot.id, snapshot.to_event())
+        publisher.publish(snapshot.id, snapshot.to_event(), at_once=True)
         await asyncio.sleep(PAUSE_S)
     # Wait for slow subscribers.
     async with asyncio.timeout(60):
@@ -174,7 +175,7 @@ async def measure(api: RunningApi, number: int, events: int) -> Measurement:
             await asyncio.sleep(0.05)
     cpu_s, delays = api.cpu_s() - before_s, sorted(received.latencies)
     memory_kib = (api.memory_kib() - before_kib) / number
-    publisher.close()
+    await publisher.aclose()
     abort(subscribers)
     return Measurement(
         cpu_us=1e6 * cpu_s / len(delays),
