@@ -27,6 +27,7 @@ from redis.backoff import NoBackoff
 from gql_imgproc.metrics import HOST_PAUSES, HOST_REFUSALS, HOSTS_PAUSED
 from gql_imgproc.net.host_answers import HostAnswer
 from gql_imgproc.net.host_categories import HostCategory
+from gql_imgproc.net.hosts import split_host
 
 __all__ = ["HostAnswer", "HostBudgets", "HostGrant"]
 
@@ -294,7 +295,7 @@ class HostBudgets:
         return HostGrant(starts, max(step, 0.2), False, unserved_s)
 
     def _category(self, host: str) -> str:
-        return self._host_category(host.rpartition(":")[0].strip("[]")).value
+        return self._host_category(split_host(host)[0]).value
 
     def _count_paused(self, now: float) -> None:
         if now - self._paused_counted_at < COUNT_INTERVAL_S:

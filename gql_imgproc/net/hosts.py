@@ -26,3 +26,9 @@ def host_of(url: str) -> str:
             name = f"[{name}]"
     name = name.lower().removesuffix(".")
     return f"{name}:{port or _DEFAULT_PORTS.get(scheme, 0)}" if name else ""
+
+
+def split_host(host: str) -> tuple[str, int]:
+    """Return name and port of `name:port`, an IPv6 address without brackets."""
+    name, _, port = host.rpartition(":")
+    return name.strip("[]"), int(port)

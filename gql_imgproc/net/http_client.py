@@ -90,7 +90,7 @@ class GuardedClient:
     async def aclose(self) -> None:
         self._max_idle = 0
         self._close_surplus()
-        self.resolver.close()
+        await self.resolver.aclose()
         # The sockets close in the next iteration of the event loop.
         await asyncio.sleep(0)
 
@@ -115,8 +115,7 @@ class GuardedClient:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + connect_s
         try:
-            async with asyncio.timeout_at(deadline):
-                ips = (await self.resolver.resolve(target.host, target.port))[:MAX_IPS_TRIED]
+            ips = (await self.resolver.resolve(target.host, target.port, connect_s))[:MAX_IPS_TRIED]
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"The name {target.host} was not resolved in time.") from error
         is_tls = target.scheme == "https"

@@ -6,6 +6,7 @@ import asyncio
 import re
 import ssl
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -26,6 +27,7 @@ from gql_imgproc.net.fetch_errors import (
     status_advice,
 )
 from gql_imgproc.net.host_categories import HostCategory
+from gql_imgproc.net.hosts import split_host
 from gql_imgproc.net.http_client import GuardedClient
 from gql_imgproc.net.http_connection import Connection
 from gql_imgproc.net.retry_after import parse_retry_after_s
@@ -109,6 +111,13 @@ class ImageFetcher:
         finally:
             DOWNLOADS.labels(_category(client, hosts).value, result).inc()
         return data
+
+    async def look_up(self, hosts: Iterable[str]) -> set[str]:
+        """Start the lookups of hosts, each `name:port`, and return those whose names are not resolved in a moment."""
+        resolver = self._open().resolver
+        # An invalid URL has no host.
+        names = {split_host(host): host for host in hosts if host}
+        return {names[late] for late in await resolver.look_up(names, self._limits.connect_s)}
 
     def host_category(self, name: str) -> HostCategory:
         """The category of a host name that was resolved a while ago."""

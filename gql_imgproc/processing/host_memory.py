@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from gql_imgproc.errors import ImageError
@@ -19,12 +20,16 @@ T = TypeVar("T")
 
 #: Minimum time for which a host that granted less than asked for is left alone, in seconds.
 MIN_BLOCK_SECONDS = 0.02
+#: How long a host is left alone whose name is being resolved, in seconds.
+LOOKUP_PAUSE_SECONDS = 2.0
 #: Share of the places for images of hosts that have not served this process yet: many of them may be dead.
 UNKNOWN_SHARE = 0.5
 #: Share of the places for images of one host: it may fall silent at any moment.
 HOST_SHARE = 0.75
 #: Hosts that a process remembers.
 MAX_HOSTS = 10_000
+#: Hosts that served last, whose lanes are found among any number of dead ones.
+RECENT_HOSTS = 8
 #: Minimum time without an answer after which the images of a host fail without being asked for, in seconds.
 MIN_PATIENCE_SECONDS = 30.0
 
@@ -55,21 +60,28 @@ class HostMemory:
         return HostFilter(
             blocked=frozenset((*self._blocked, *full)),
             known=frozenset(self._known),
+            recent=tuple(islice(reversed(self._known), RECENT_HOSTS)),
             unknown_places=min(free, max(0, self._places_for_unknown - unknown)),
         )
 
     async def ask(self, wanted: Mapping[Lane, int]) -> dict[str, HostGrant]:
-        """Asks the budgets of these hosts for downloads."""
+        """Resolves the names of unknown hosts, and asks the budgets of all for downloads."""
         in_flight = self._in_flight()
         counts: Counter[str] = Counter()
         for lane, count in wanted.items():
             counts[lane.host] += count
-        limited = {host: min(count, self._places_per_host - in_flight[host]) for host, count in counts.items()}
+        # Only then are their images claimed: a name that is resolved slowly, or never, must hold no place.
+        late = await self._runtime.fetcher.look_up(counts.keys() - self._known.keys())
+        limited = {
+            host: min(count, self._places_per_host - in_flight[host])
+            for host, count in counts.items()
+            if host not in late
+        }
         grants = await self._runtime.host_budgets.ask(limited) if limited else {}
         for host, grant in grants.items():
             if len(grant.starts_s) < limited[host] and not grant.is_paused:
                 self._blocked[host] = time.monotonic() + max(MIN_BLOCK_SECONDS, grant.wait_s)
-        return grants
+        return grants | {host: HostGrant((), LOOKUP_PAUSE_SECONDS, is_paused=True, unserved_s=0.0) for host in late}
 
     def seconds_to_next_ask(self) -> float | None:
         """How long until a host may be asked again that granted less than asked for; None if there is none."""

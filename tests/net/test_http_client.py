@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
+import aiodns
 import httpx
 import pytest
 
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.net import checked_resolver, http_client
 from gql_imgproc.net.address_policy import NetworkPolicy
-from gql_imgproc.net.fetch_errors import ForbiddenAddress
+from gql_imgproc.net.fetch_errors import ForbiddenAddress, HostNotFound
 from gql_imgproc.net.target import parse_target
 from tests.support.image_host import (
     CLOSED,
     IMAGE,
-    LIMITS,
     LOOPBACK,
     canary,
     fetch_error,
@@ -31,6 +31,7 @@ from tests.support.image_host import (
     send_image,
     serve,
 )
+from tests.support.waiting import until
 
 PORT_80_ONLY = replace(LOOPBACK, allow_ports=frozenset({80}))
 
@@ -140,30 +141,100 @@ async def test_concurrent_lookups_of_a_name_are_shared() -> None:
     assert lookups == 1
 
 
-async def test_abandoned_lookups_do_not_occupy_the_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given one resolver thread, and a DNS server that does not respond for one name.
-    lookups: list[str] = []
-    responds = threading.Event()
+async def test_lookups_that_hang_delay_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a DNS server that does not respond for 1,000 names,
+    find = aiodns.DNSResolver.getaddrinfo
+    hanging: list[str] = []
 
-    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        lookups.append(host)
-        if host == "silent.test":
-            responds.wait(20)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    def find_or_hang(resolver: aiodns.DNSResolver, host: str, **options: Any) -> asyncio.Future[Any]:
+        if host == "localhost":
+            return find(resolver, host, **options)
+        hanging.append(host)
+        return asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(checked_resolver, "RESOLVER_THREADS", 1)
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(aiodns.DNSResolver, "getaddrinfo", find_or_hang)
+    policy = NetworkPolicy(allow_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")), allow_ports="*")
+    resolver = checked_resolver.CheckedResolver(policy)
+    late = await resolver.look_up([(f"shop-{n}.test", 80) for n in range(1_000)], 5.0)
 
-    async with serve(send_image) as host, open_fetcher(limits=replace(LIMITS, connect_s=0.1)) as fetcher:
-        # When downloads that wait for it and for other names time out.
-        names = ["silent.test", "one.test", "two.test", "silent.test"]
-        errors = await asyncio.gather(*(fetch_error(fetcher, host.url("/", name)) for name in names))
-        assert {error.code for error in errors} == {ImageErrorCode.TIMEOUT}
-        responds.set()
-        assert await fetcher.fetch(host.url("/", "three.test")) == IMAGE
+    # when another name is resolved, then it does not wait for them.
+    assert len(late) == len(hanging) == 1_000
+    assert await resolver.resolve("localhost", 80, 5.0) == ["::1", "127.0.0.1"]
+    # And there is a limit for lookups ahead.
+    assert await resolver.look_up([("shop.test", 80)], 5.0) == {("shop.test", 80)}
+    assert len(hanging) == 1_000
+    await resolver.aclose()
 
-    # Then their names are not resolved later, and a new name is.
-    assert lookups == ["silent.test", "three.test"]
+
+class Dns:
+    """Answers when a test says so, and counts."""
+
+    def __init__(self) -> None:
+        self.lookups: list[str] = []
+        self.answers = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        self.lookups.append(host)
+        await self.answers.wait()
+        if self.error is not None:
+            raise self.error
+        return ["127.0.0.1"]
+
+
+async def test_download_uses_the_lookup_ahead_of_it() -> None:
+    # Given a lookup that takes longer than a moment,
+    dns = Dns()
+    resolver = checked_resolver.CheckedResolver(LOOPBACK, dns.resolve)
+    images = ("images.test", 80)
+    assert await resolver.look_up([images], 5.0) == {images}
+    assert await resolver.look_up([images], 5.0) == {images}
+
+    # when it has ended, then the download does not resolve the name again.
+    dns.answers.set()
+    assert await resolver.look_up([images], 5.0) == set()
+    assert await resolver.resolve(*images, 5.0) == ["127.0.0.1"]
+    assert dns.lookups == ["images.test"]
+    await resolver.aclose()
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "expected"), [(5.0, HostNotFound), (0.0, TimeoutError)], ids=["no such name", "no answer"]
+)
+async def test_failed_lookup_ahead_fails_the_downloads_that_begin_together(
+    monkeypatch: pytest.MonkeyPatch, timeout_s: float, expected: type[Exception]
+) -> None:
+    monkeypatch.setattr(checked_resolver, "USED_S", 0.01)
+    dns = Dns()
+    dns.error = socket.gaierror(-2, "Name or service not known")
+    resolver = checked_resolver.CheckedResolver(LOOPBACK, dns.resolve)
+    images = ("images.test", 80)
+    if timeout_s:
+        dns.answers.set()
+    assert await resolver.look_up([images], timeout_s) == set()
+
+    for _ in range(2):
+        with pytest.raises(expected):
+            await resolver.resolve(*images, 5.0)
+    assert dns.lookups == ["images.test"]
+
+    # A later one looks the name up again.
+    await until(lambda: not resolver._lookups)
+    dns.error = None
+    dns.answers.set()
+    assert await resolver.resolve(*images, 5.0) == ["127.0.0.1"]
+    await resolver.aclose()
+
+
+async def test_ip_addresses_and_forbidden_ports_are_not_looked_up() -> None:
+    dns = Dns()
+    resolver = checked_resolver.CheckedResolver(PORT_80_ONLY, dns.resolve)
+
+    hosts = [("127.0.0.1", 80), ("::1", 80), ("127.1", 80), ("1.2.3.4.5", 80), ("images.test", 25)]
+    assert await resolver.look_up(hosts, 5.0) == set()
+
+    assert dns.lookups == []
+    await resolver.aclose()
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable, ImageErrorCode
 from gql_imgproc.imaging.compress import compress
 from gql_imgproc.messaging.host_budget import HostBudgets
+from gql_imgproc.net import checked_resolver
 from gql_imgproc.net.fetch_errors import FetchError, FetchErrorKind
 from gql_imgproc.net.host_answers import HostAnswer
 from gql_imgproc.processing import host_memory, worker_pool
@@ -428,6 +429,39 @@ async def test_one_host_gets_three_quarters_of_the_places(
     hosts = Counter(url.split("/")[2] for url in silent_host.started)
     assert hosts == {"x.example": 6, "y.example": 2}
     await stop(pool, working)
+
+
+async def test_images_wait_for_the_name_of_their_host_without_a_place(
+    runtime: Runtime, pool: WorkerPool, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a host whose name is resolved slowly, in a request with another host,
+    monkeypatch.setattr(checked_resolver, "LOOK_UP_S", 0.0)
+    monkeypatch.setattr(host_memory, "LOOKUP_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(worker_pool, "WATCH_SECONDS", 0.01)
+    is_resolved = asyncio.Event()
+
+    async def resolve(name: str, port: int) -> Sequence[str]:
+        if name == "slow.example":
+            await is_resolved.wait()
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(runtime.fetcher, "_resolve", resolve)
+    request_id = given_urls(runtime.db, ["https://slow.example/1"], ["https://x.example/1"])
+
+    # when a process works,
+    working = asyncio.create_task(pool.use_permit())
+    await until(lambda: processed(runtime, request_id) == 1)
+
+    # then the other image is neither claimed nor counted until the name is resolved.
+    assert host.started == ["https://x.example/1"]
+    assert pool._free_places == 8
+    rows = await read_images(runtime, images.c.attempts, images.c.lease_token)
+    assert sorted(row.attempts for row in rows) == [0, 1]
+    assert min(row.lease_token for row in rows) == 0
+    is_resolved.set()
+    await working
+    assert processed(runtime, request_id) == 2
+    assert_counters_equal_rows(runtime.db, request_id)
 
 
 @pytest.mark.parametrize("places", [1, 2, 3])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy import select
 from gql_imgproc.database.tables import is_not_done, requests
 from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
+from gql_imgproc.net.checked_resolver import CheckedResolver
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests import lifecycle, time_slice
 from gql_imgproc.requests.repository.lanes import wake_due_lanes
@@ -107,10 +108,16 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
     )
 
 
+async def resolve_every_name(*_: Any) -> Sequence[str]:
+    """Tests that replace downloads need no DNS."""
+    return ["127.0.0.1"]
+
+
 @pytest.fixture
 async def runtime(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runtime]:
     """A real runtime, open while the test runs. A message does all steps: no worker receives the one it would send."""
     monkeypatch.setattr(time_slice, "SLICE_SECONDS", 600.0)
+    monkeypatch.setattr(CheckedResolver, "_resolve_with_dns", resolve_every_name)
     async with Runtime(settings) as opened:
         yield opened
 

@@ -21,6 +21,8 @@ from gql_imgproc.requests.repository.lanes import Lane
 WEIGHTS = (16, 4, 1)
 #: Images of one lane for a pick: few, so that shares stay even.
 IMAGES_PER_PICK = 4
+#: The same, of a host that has not served this process: its budget grants no more, and many of them may be dead.
+UNKNOWN_IMAGES_PER_PICK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class HostFilter:
     blocked: Collection[str] = ()
     #: Hosts that have served this process.
     known: Collection[str] = ()
+    #: A few of them, whose lanes are looked for when those from a random place get nothing.
+    recent: Collection[str] = ()
     #: Places for images of all other hosts; None for no limit.
     unknown_places: int | None = None
 
@@ -52,6 +56,7 @@ class _Choice:
         self._unknown_places = hosts.unknown_places
         self._requests: dict[UUID, list[tuple[int, UUID]]] = {}
         self._lanes: dict[UUID, deque[Lane]] = {}
+        self._has_recent: set[UUID] = set()
 
     def pick(self, places: int) -> dict[Lane, int]:
         picked: Counter[Lane] = Counter()
@@ -68,7 +73,7 @@ class _Choice:
                 continue
             count = min(places, IMAGES_PER_PICK)
             if self._unknown_places is not None and lane.host not in self._hosts.known:
-                count = min(count, self._unknown_places)
+                count = min(places, UNKNOWN_IMAGES_PER_PICK, self._unknown_places)
                 self._unknown_places -= count
             picked[lane] += count
             places -= count
@@ -83,12 +88,22 @@ class _Choice:
         if request_id not in self._lanes:
             self._lanes[request_id] = deque(lanes.list_lanes(self._connection, tenant_id, rank, request_id))
         circle = self._lanes[request_id]
-        while circle:
+        while circle or self._add_recent(request_id):
             lane = circle.popleft()
             if self._is_allowed(lane.host):
                 circle.append(lane)
                 return lane
         return None
+
+    def _add_recent(self, request_id: UUID) -> bool:
+        """Adds the lanes of hosts that served lately: there may be thousands of others, whose hosts are dead."""
+        if request_id in self._has_recent:
+            return False
+        self._has_recent.add(request_id)
+        hosts = [host for host in self._hosts.recent if self._is_allowed(host)]
+        if hosts:
+            self._lanes[request_id].extend(lanes.list_lanes_of(self._connection, request_id, hosts))
+        return bool(self._lanes[request_id])
 
     def _is_allowed(self, host: str) -> bool:
         return host not in self._hosts.blocked and (self._unknown_places != 0 or host in self._hosts.known)

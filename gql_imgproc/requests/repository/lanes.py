@@ -256,6 +256,17 @@ def list_lanes(connection: Connection, tenant_id: UUID, rank: int, request_id: U
     return [Lane(*row) for row in rows]
 
 
+_OF_HOSTS = select(lanes.c.id, lanes.c.request_id, lanes.c.host).where(
+    lanes.c.id.in_(bindparam("lanes", expanding=True)), lanes.c.ready
+)
+
+
+def list_lanes_of(connection: Connection, request_id: UUID, hosts: Iterable[str]) -> list[Lane]:
+    """The ready lanes of these hosts in a request."""
+    rows = connection.execute(_OF_HOSTS, {"lanes": [lane_id(request_id, host) for host in hosts]})
+    return [Lane(*row) for row in rows]
+
+
 _closing = (
     select(lanes.c.id)
     .where(*_in_request)

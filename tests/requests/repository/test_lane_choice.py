@@ -158,6 +158,25 @@ def test_blocked_host_gets_nothing_and_holds_up_nothing(database: Database) -> N
     assert [lane.host for lane in database.read_now(ready_lanes, blocked)] == ["busy.example:443"]
 
 
+def test_known_host_is_found_among_many_unknown_ones(database: Database) -> None:
+    # Given a request with 300 hosts, of which two have served, one of them busy,
+    request_id = given_hosts(database, 300)
+    served, busy = "h7.example:443", "h8.example:443"
+    hosts = HostFilter(blocked={busy}, known={served, busy}, recent=(busy, served), unknown_places=16)
+    tenants = database.read_now(lanes.list_tenants)
+
+    # when lanes are chosen, then the other one gets the places that unknown hosts must not have.
+    for _ in range(5):
+        chosen = database.read_now(lane_choice.choose_lanes, tenants, 32, hosts)
+        assert {lane.host: images for lane, images in chosen.items() if lane.host == served} == {served: 16}
+        assert sorted(images for lane, images in chosen.items() if lane.host != served) == [2] * 8
+
+    # And a sleeping lane gets none.
+    database.write_now(lanes.sleep_lanes, {lanes.lane_id(request_id, served): 60.0})
+    chosen = database.read_now(lane_choice.choose_lanes, tenants, 32, hosts)
+    assert sorted(chosen.values()) == [2] * 8
+
+
 def test_unknown_hosts_get_at_most_their_places(database: Database) -> None:
     given_hosts(database, 7)
     known = given_urls(database, ["https://known.example/1"])
