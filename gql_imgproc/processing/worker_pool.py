@@ -129,12 +129,16 @@ class WorkerPool:
                 if self._is_stopping:
                     break
                 await self._wake_lanes()
+                # Whatever is due from now on rings it.
+                self._bell.clear()
                 if await self._claim():
                     continue
                 pause_s = await self._seconds_to_next_work()
             except DatabaseUnavailable as error:
                 log.warning("no images claimed", extra={"reason": str(error)})
                 pause_s = WATCH_SECONDS
+            if pause_s is None and self._bell.is_set():
+                continue
             if pause_s is None:
                 return False
             # Downloads that have ended make room for other processes.

@@ -237,6 +237,30 @@ async def test_second_permit_ends_at_once_and_makes_the_process_look_again(
     await stop(pool, working)
 
 
+async def test_permit_that_comes_while_another_ends_is_used(
+    runtime: Runtime, pool: WorkerPool, silent_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a process that has just found that nothing is due,
+    look = pool._seconds_to_next_work
+    uploads = iter([["https://x.example/1"]])
+
+    async def look_before_an_upload() -> float | None:
+        pause_s = await look()
+        for urls in uploads:
+            given_urls(runtime.db, urls)
+            # when an image is uploaded, whose permit this process takes,
+            await pool.use_permit()
+        return pause_s
+
+    monkeypatch.setattr(pool, "_seconds_to_next_work", look_before_an_upload)
+
+    working = asyncio.create_task(pool.use_permit())
+
+    # then it starts the image.
+    await until(lambda: len(silent_host.started) == 1)
+    await stop(pool, working)
+
+
 @pytest.mark.parametrize(("images_due", "waiting", "invited"), [(20, 0, 1), (20, 1, 1), (2, 0, 0)])
 async def test_process_invites_another_when_there_is_more_than_fits(
     runtime: Runtime,
