@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 STEP_MS = 20_000
 DONE_MS = 60_000
 TITLES = [
-    *("Requests", "Request", "Progress", "Upload", "Products", "Product", "Node", "Viewer", "Limits"),
+    *("Requests", "Request", "Progress", "Upload", "Products", "Product", "Node", "Nodes", "Viewer", "Limits"),
     *("Retry", "Cancel", "ResendWebhook", "Delete"),
     *("Keys", "CreateKey", "RotateKey", "RevokeKey", "AuditLog"),
 ]
@@ -171,6 +171,7 @@ def test_upload_fills_the_variables_of_every_tab(
             filled[title] = variables(graphiql)
     product = filled.pop("Product")
     assert product["productId"].startswith("prd_")  # type: ignore[index]
+    assert filled.pop("Nodes") == {"id": id, "productId": product["productId"]}  # type: ignore[index]
     assert filled == {
         "Upload": {"input": {"file": None, "priority": "NORMAL", "options": {"quality": 50}}},
         "Products": {"nameContains": ""},
