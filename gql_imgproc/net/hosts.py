@@ -29,6 +29,6 @@ def host_of(url: str) -> str:
 
 
 def split_host(host: str) -> tuple[str, int]:
-    """Return name and port of `name:port`, an IPv6 address without brackets."""
+    """Return name and port of `name:port`, an IPv6 host without brackets."""
     name, _, port = host.rpartition(":")
     return name.strip("[]"), int(port)
