@@ -223,8 +223,8 @@ class Life(RuleBasedStateMachine):
         held = [image.id for image, _ in group if image.lease_token == tokens[image.id]]
         with self.unchanged_unless(bool(new)):
             recorded = self.write(results.record, finished, returned)
-        # What an earlier run returned was not lost, until somebody claims it.
-        ended = {(image.id, image.lease_token) for image, _ in group} & self.ended
+        # What an earlier run returned was not lost, until somebody claims it; a result of it is.
+        ended = {(item.image.id, item.image.lease_token) for item in returned} & self.ended
         repeated = {id for id, token in ended if tokens[id] == token + 1}
         assert recorded.lost == {image.id for image, _ in group} - set(held) - repeated
         self.ended |= {(item.image.id, item.image.lease_token) for item in new}
