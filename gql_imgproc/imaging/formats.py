@@ -135,7 +135,7 @@ def _text_error(data: bytes) -> Exception:
         if svg >= 0 and (page < 0 or svg < page):
             return _unsupported("an SVG drawing")
         if page >= 0:
-            return not_an_image("The host returned a web page instead of an image.")
+            return not_an_image("The host returned a web page instead of an image. Use the URL of the image itself.")
         return _not_an_image("an XML document")
     if head.startswith((b"{", b"[")):
         return _not_an_image("JSON data")

@@ -265,9 +265,15 @@ class ImageFetcher:
             case httpx.TimeoutException():
                 return FetchError(FetchErrorKind.READ_TIMEOUT, f"{host} sent no data for {limits.first_byte_s:g} s.")
             case HostNotFound():
-                return FetchError(FetchErrorKind.NAME_NOT_RESOLVED, f"The host name {host} cannot be resolved.")
+                return FetchError(
+                    FetchErrorKind.NAME_NOT_RESOLVED,
+                    f"The host name {host} cannot be resolved. Check the spelling of the URL.",
+                )
             case httpx.ConnectError():
-                return FetchError(FetchErrorKind.NOT_CONNECTED, f"Could not connect to {host}.")
+                return FetchError(
+                    FetchErrorKind.NOT_CONNECTED,
+                    f"Could not connect to {host}. Check the URL, or retry when the host is available.",
+                )
             case _:
                 return FetchError(
                     FetchErrorKind.RESPONSE_BROKEN, f"{host} closed the connection or sent a malformed response."

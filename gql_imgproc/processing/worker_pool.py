@@ -137,9 +137,9 @@ class WorkerPool:
             except DatabaseUnavailable as error:
                 log.warning("no images claimed", extra={"reason": str(error)})
                 pause_s = WATCH_SECONDS
-            if pause_s is None and self._bell.is_set():
-                continue
             if pause_s is None:
+                if self._bell.is_set():
+                    continue
                 return False
             # Downloads that have ended make room for other processes.
             await self._runtime.host_budgets.flush()

@@ -139,7 +139,7 @@ def _check_storage(settings: Settings) -> Check:
 def _check_workers(settings: Settings) -> Check:
     """Counts the heartbeats of workers in Redis."""
     if (url := embedded_redis.find_url(settings)) is None:
-        return Check("Workers", "none running", NOT_CREATED, is_essential=False)
+        return Check("Workers", "none running", "`gql-imgproc up` starts them", is_essential=False)
     try:
         with connect(url) as client:
             alive = count_workers(client)

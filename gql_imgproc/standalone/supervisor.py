@@ -145,9 +145,12 @@ async def stop(children: Iterable[ChildProcess], timeout_s: float, *, at_once: a
     await asyncio.wait([exits, interrupt], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     interrupt.cancel()
     if not exits.done():
+        reason = "as requested" if at_once.is_set() else "since it did not stop in time"
         for child in children:
             if child.pid is not None:
-                log.warning("%s did not stop in time and is killed; its work is resumed", child.program.name)
+                log.warning(
+                    "%s is killed, %s; unfinished images continue at the next start", child.program.name, reason
+                )
             child.kill()
     await exits
 

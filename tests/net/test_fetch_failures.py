@@ -94,7 +94,10 @@ FAILURES: dict[FetchErrorKind, tuple[Failure, str]] = {
         download(path="http://images.test/", resolve=fail_to_resolve),
         "cannot be resolved",
     ),
-    FetchErrorKind.NOT_CONNECTED: (download_from_a_closed_port, "Could not connect to 127.0.0.1."),
+    FetchErrorKind.NOT_CONNECTED: (
+        download_from_a_closed_port,
+        "Could not connect to 127.0.0.1. Check the URL, or retry when the host is available.",
+    ),
     FetchErrorKind.CONNECT_TIMEOUT: (
         download(path="http://images.test/", resolve=resolve_slowly),
         "Could not connect to images.test within 0.2 s",

@@ -116,7 +116,7 @@ async def test_unknown_name_is_retryable(error: Exception) -> None:
         raised = await fetch_error(fetcher, "http://images.test/")
 
     assert (raised.code, raised.retryable) == (ImageErrorCode.UNREACHABLE, True)
-    assert raised.message == "The host name images.test cannot be resolved."
+    assert raised.message == "The host name images.test cannot be resolved. Check the spelling of the URL."
 
 
 async def test_name_without_ip_addresses_is_unreachable() -> None:

@@ -337,7 +337,7 @@ async def test_refused_connection_is_retryable() -> None:
             error = await fetch_error(fetcher, f"http://127.0.0.1:{port}/")
 
     assert (error.code, error.retryable) == (ImageErrorCode.UNREACHABLE, True)
-    assert error.message == "Could not connect to 127.0.0.1."
+    assert error.message == "Could not connect to 127.0.0.1. Check the URL, or retry when the host is available."
 
 
 # Encodings and sizes
