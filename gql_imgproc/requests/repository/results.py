@@ -95,7 +95,7 @@ def record(
     """
     claimed = [*(item.image for item in finished), *(item.image for item in returned)]
     # A process that lost a lease may have claimed the image again: only one of its items is fenced off.
-    statuses, returned_before = _lock_images(connection, claimed)
+    statuses, returned_before = _lock_images(connection, finished, returned)
     results = [item for item in finished if statuses.get(_lease(item)) is ImageStatus.PENDING]
     returns = [item for item in returned if statuses.get(_lease(item)) is ImageStatus.PENDING]
     if results:
@@ -120,8 +120,6 @@ def record(
             transitions.plan_cleanup(connection, id)
         if id in changes:
             snapshots.append(_count_request(connection, id, changes[id]))
-    # Only an item that returns its image has an earlier run; a result of a returned image is too late.
-    returned_before &= {item.image.id for item in returned}
     lost = {image.id for image in claimed} - {id for id, _ in statuses} - returned_before
     return Recorded(tuple(snapshot for snapshot in snapshots if snapshot), frozenset(lost))
 
@@ -135,17 +133,19 @@ _LOCK_IMAGES = (
 
 
 def _lock_images(
-    connection: Connection, claimed: Iterable[ClaimedImage]
+    connection: Connection, finished: Iterable[FinishedImage], returned: Iterable[ReturnedImage]
 ) -> tuple[dict[tuple[UUID, int], ImageStatus], set[UUID]]:
     """The status of the images whose lease this process holds, or held until it recorded them, by ID and token.
 
     The set has the images that an earlier run returned. Like a claim, that raises the token, but it counts no claim.
+    A result of such an image is too late.
     """
-    leases = {(image.id, image.lease_token): image.unfinished_claims for image in claimed}
+    claims = {_lease(item): item.image.unfinished_claims for item in returned}
+    leases = claims.keys() | {_lease(item) for item in finished}
     found = connection.execute(_LOCK_IMAGES, {"images": list({id for id, _ in leases})}).all()
     statuses = {(row.id, row.lease_token): row.status for row in found if (row.id, row.lease_token) in leases}
-    returned = {row.id for row in found if row.unfinished_claims < leases.get((row.id, row.lease_token - 1), 0)}
-    return statuses, returned
+    returned_before = {row.id for row in found if row.unfinished_claims < claims.get((row.id, row.lease_token - 1), 0)}
+    return statuses, returned_before
 
 
 def _lease(item: FinishedImage | ReturnedImage) -> tuple[UUID, int]:

@@ -21,6 +21,7 @@ from tests.support.scenarios import (
     FAILED,
     claim_image,
     get_snapshot,
+    give_back,
     given_request,
     ready_lanes,
     record,
@@ -154,6 +155,21 @@ def test_retried_image_ignores_the_result_of_its_first_run(database: Database) -
 
     assert (recorded.snapshots, recorded.lost) == ((), frozenset({expired.id}))
     assert get_snapshot(database, request_id).failed_images == 1
+
+
+def test_late_result_of_a_returned_image_is_dropped_beside_a_later_return(database: Database) -> None:
+    # Given an image that was claimed a second time after its lease expired, and then returned,
+    request_id = given_request(database, 1)
+    first = claim_image(database, request_id, lease_s=0)
+    second = claim_image(database, request_id)
+    give_back(database, second, 60)
+
+    # when a group has the first claim's return and a late result of the second,
+    late = [FinishedImage(second, DONE)], [ReturnedImage(first, ReturnReason.FAILED)]
+    recorded = database.write_now(results.record, *late)
+
+    # then both are dropped.
+    assert (recorded.snapshots, recorded.lost) == ((), frozenset({first.id}))
 
 
 def test_products_of_a_group_are_counted_by_their_own_results(database: Database) -> None:
