@@ -108,10 +108,12 @@ function on.served(host, began, seconds)
   end
 end
 
-function on.refused(host, began, seconds, retry_after)
+function on.refused(host, began, seconds, retry_after, in_flight)
   host.unserved_at = host.unserved_at or now
-  -- A long pause of a host that serves others may be that of one URL: it stops nothing, but the rate is cut.
-  local is_of_url = retry_after > LONG_PAUSE_S and now - (host.served_at or 0) < SERVED_S
+  -- A long pause of a host that serves others, or may do so in a moment, may be that of one URL: it stops nothing, but
+  -- the rate is cut. Images would sleep through the whole pause, even if the next answer ended it.
+  local may_serve = in_flight > 0 or now - (host.served_at or 0) < SERVED_S
+  local is_of_url = retry_after > LONG_PAUSE_S and may_serve
   local asked_s = is_of_url and 0 or math.min(retry_after, MAX_REFUSED_PAUSE_S)
   if is_late(host, began) then
     host.resume_at = math.max(host.resume_at, began + seconds + asked_s)
@@ -169,9 +171,7 @@ local function next_ask(host, step, known)
   return math.max(host.asks_at, host.next - AHEAD_S)
 end
 
-local function grant(host, ask)
-  local place = host.places[call.process]
-  local others, processes = count_places(host)
+local function grant(host, ask, place, others, processes)
   local limit = host.rate > 0 and call.per_host or math.floor(host.window)
   -- After a pause that helped nothing, few downloads find out: two, since one of them may be a bad URL.
   local is_probing = host.pauses > 1 or host.failures >= MAX_FAILURES
@@ -201,10 +201,11 @@ local replies = {}
 for i, key in ipairs(KEYS) do
   local ask, stored = call.hosts[i], redis.call('GET', key)
   local host = stored and cjson.decode(stored) or new_host()
+  local place, others, processes = host.places[call.process], count_places(host)
   for _, answer in ipairs(ask.answers) do
-    on[answer[1]](host, now - answer[2], answer[3], answer[4])
+    on[answer[1]](host, now - answer[2], answer[3], answer[4], others + ask.held)
   end
-  replies[i] = grant(host, ask)
+  replies[i] = grant(host, ask, place, others, processes)
   host.event = nil
   redis.call('SET', key, cjson.encode(host), 'PX', math.ceil(1000 * (MEMORY_S + math.max(0, host.resume_at - now))))
 end

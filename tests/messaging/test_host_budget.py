@@ -195,7 +195,8 @@ async def test_bad_url_stops_its_host_for_half_a_second(fleet: Fleet) -> None:
     # When one is refused for a day, and the other one is served,
     process.report(HOST, REFUSED, started_at=started_at, seconds=0.0, retry_after_s=86_400)
     await process.flush()
-    assert (await fleet.ask(process, 1)).wait_s == 600
+    # Images sleep for as long as the budget says at this moment.
+    assert (await fleet.ask(process, 1)).wait_s == 0.5
     process.report(HOST, SERVED, started_at=started_at, seconds=0.0)
     await process.flush()
 
@@ -203,6 +204,22 @@ async def test_bad_url_stops_its_host_for_half_a_second(fleet: Fleet) -> None:
     assert await fleet.wait(process) == 0.5
     await fleet.download(process, REFUSED, retry_after_s=86_400)
     assert (await fleet.ask(process, 1)).wait_s < 1.1
+
+
+async def test_host_that_refuses_all_downloads_for_a_day_is_paused_at_the_last_one(fleet: Fleet) -> None:
+    # Given two processes with a download each from an unknown host,
+    processes = [fleet.process(), fleet.process()]
+    for process in processes:
+        await fleet.ask(process, 1)
+    started_at = fleet.now
+
+    pauses = []
+    for process in processes:
+        process.report(HOST, REFUSED, started_at=started_at, seconds=0.0, retry_after_s=86_400)
+        await process.flush()
+        pauses.append((await fleet.ask(process, 1)).wait_s)
+
+    assert pauses == [0.5, 600]
 
 
 async def test_late_refusal_can_lengthen_the_pause(fleet: Fleet) -> None:
