@@ -143,7 +143,7 @@ def test_second_signal_ends_all_processes_at_once(start: StartService, number: s
     # then nothing is left.
     assert status == 0
     assert psutil.wait_procs(processes, 5)[1] == []
-    assert "is killed; its work is resumed" in service.log.read_text()
+    assert "is killed, as requested; unfinished images continue at the next start" in service.log.read_text()
 
 
 @pytest.mark.slow
