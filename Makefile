@@ -33,7 +33,9 @@ test: setup ## Run the tests that every change needs; TEST_ARGS are passed to py
 	$(PYTEST) -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -m "not slow" $(TEST_ARGS)
 
 test-slow: setup ## Run the tests that take longer
-	$(PYTEST) -n logical -m slow $(TEST_ARGS)
+	$(PYTEST) -n logical -m "slow and not engine" $(TEST_ARGS)
+# One after the other: they share one container engine.
+	$(RUN)/python -m pytest -m engine tests/deploy $(TEST_ARGS)
 
 check: setup ## Check format, lint, types, imports, dependencies, schema, docs
 	$(RUN)/ruff format --check .
@@ -42,6 +44,7 @@ check: setup ## Check format, lint, types, imports, dependencies, schema, docs
 	$(RUN)/lint-imports
 	$(RUN)/deptry .
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN)/zizmor --quiet --offline .github
 	$(RUN)/gql-imgproc export-schema | diff -u schema.graphql - || \
 		{ echo "schema.graphql is not what the code exports; run: make schema" >&2; exit 1; }
 	@$(RUN)/python -m pytest -q tests/test_docs.py tests/test_vocabulary.py
@@ -55,7 +58,7 @@ schema: setup ## Write schema.graphql from the code
 
 lock: setup ## Update the container's lock files from requirements.lock
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \
-		--constraint requirements.lock --extra tracing pyproject.toml --output-file deploy/image/runtime.lock
+		--constraint requirements.lock --extra tracing --extra heic pyproject.toml --output-file deploy/image/runtime.lock
 	echo hatchling | $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \
 		--python-version 3.11 --constraint requirements.lock - --output-file deploy/image/build.lock
 
@@ -65,5 +68,5 @@ dev: setup ## Run API, worker and page, each with reload; Ctrl-C ends all
 seed: setup ## Load 1,000 sample products and an admin key into `make dev`
 	@$(RUN)/python -m dev.seed
 
-clean: ## Delete .venv, caches and the data of demos and of `make dev`
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache data/demo-* data/dev
+clean: ## Delete virtual environments, caches and the data of demos and of `make dev`
+	rm -rf .venv* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache data/demo-* data/dev

@@ -34,6 +34,7 @@ def run_on_sqlite(connection: Connection) -> None:
 
 def run_on_postgresql(connection: Connection) -> None:
     """Runs each migration in its own transaction, so that locks are held for one migration only."""
+    require_utf8(connection)
     acquire_lock(connection)
     context.configure(
         connection=connection,
@@ -43,6 +44,17 @@ def run_on_postgresql(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def require_utf8(connection: Connection) -> None:
+    """Other encodings cannot store every product name, or compare letters as bytes."""
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    connection.commit()
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"The database has the encoding {encoding}; it must be UTF8. "
+            "Create it with: CREATE DATABASE imgproc ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
+        )
 
 
 def acquire_lock(connection: Connection) -> None:
@@ -75,7 +87,7 @@ sqlite = url.startswith("sqlite")
 engine = (
     sqlite_engine(url, "BEGIN IMMEDIATE", "power", foreign_keys=False)
     if sqlite
-    else create_engine(url, connect_args={"connect_timeout": 5, "options": SESSION})
+    else create_engine(url, connect_args={"connect_timeout": 5, "client_encoding": "utf8", "options": SESSION})
 )
 try:
     with engine.connect() as connection:

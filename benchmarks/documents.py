@@ -73,7 +73,7 @@ async def measure(api: Api, document: str, variables: dict[str, Any]) -> Measure
 
 async def measure_all(settings: Settings, rounds: int) -> dict[str, list[Measurement]]:
     async with open_api(settings) as api:
-        variables = given_rows(api.runtime.db)
+        variables = given_rows(api)
         with frozen_heap():
             return {
                 name: [await measure(api, document, variables) for _ in range(rounds)]

@@ -1,20 +1,23 @@
 """An image host that needs little CPU, since it shares the cores with the measured service.
 
 `python -m benchmarks.image_host FOLDER` prints its ports and serves `/N.jpg` (with any query string) over keep-alive
-connections. To the service, each port is a host of its own. `GET /latency/SECONDS` sets the latency of all.
+connections. To the service, each port is a host of its own. `GET /latency/SECONDS` sets the latency of all, and
+`GET /validators/1` lets all responses have an ETag, with which a request is answered without a body.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import ClassVar
 
 
 class Host(asyncio.Protocol):
-    responses: ClassVar[dict[bytes, tuple[bytes, bytes]]] = {}
+    responses: ClassVar[dict[bytes, tuple[bytes, bytes, bytes]]] = {}
     latency_s = 0.0
+    has_validators = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # of a TCP server
@@ -28,21 +31,32 @@ class Host(asyncio.Protocol):
             if path.startswith(b"/latency/"):
                 Host.latency_s = float(path.rsplit(b"/", 1)[1])
                 self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            elif path.startswith(b"/validators/"):
+                Host.has_validators = path.endswith(b"1")
+                self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
             elif Host.latency_s:
-                asyncio.get_running_loop().call_later(Host.latency_s, self.respond, path)
+                asyncio.get_running_loop().call_later(Host.latency_s, self.respond, path, head)
             else:
-                self.respond(path)
+                self.respond(path, head)
 
-    def respond(self, path: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.writelines(Host.responses[path])
+    def respond(self, path: bytes, head: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        etag, start, body = Host.responses[path]
+        if not Host.has_validators:
+            self.transport.writelines((start, b"\r\n", body))
+        elif b"If-None-Match: " + etag in head:
+            self.transport.write(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+        else:
+            self.transport.writelines((start, b"ETag: ", etag, b"\r\n\r\n", body))
 
 
 def load(folder: Path) -> None:
     for path in folder.glob("*.jpg"):
         body = path.read_bytes()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        Host.responses[f"/{path.name}".encode()] = head, body
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n".encode()
+        etag = f'"{hashlib.sha256(body).hexdigest()}"'.encode()
+        Host.responses[f"/{path.name}".encode()] = etag, head, body
 
 
 async def serve(ports: int) -> None:

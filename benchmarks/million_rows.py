@@ -45,7 +45,17 @@ CHUNK = 5_000
 CLAIMED_IMAGES = 8
 #: Repetitions of steps that take milliseconds; the median is printed.
 REPETITIONS = 15
-DONE = ImageResult(ImageStatus.COMPLETED, ImageOutcome.COMPRESSED, 1000, 400, "0-1.jpg", "0" * 64, "image/jpeg", 8, 6)
+DONE = ImageResult(
+    ImageStatus.COMPLETED,
+    ImageOutcome.COMPRESSED,
+    input_bytes=1000,
+    output_bytes=400,
+    object_name="0-1.jpg",
+    sha256="0" * 64,
+    format="image/jpeg",
+    width=8,
+    height=6,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,11 @@ class Service:
         """CPU seconds of all processes so far: workers, API, Redis, supervisor."""
         return sum_cpu_s(self.processes())
 
-    async def run(self, urls: list[str]) -> Run:
+    async def run(self, urls: list[str], *, refresh: bool = True) -> Run:
+        """With `refresh`, images that an earlier run processed are processed again."""
         async with AsyncClient(self.url) as client:
             cpu_s, started_at = self.cpu_s(), time.perf_counter()
-            accepted = await client.upload(io.BytesIO(build_csv(urls)), "benchmark.csv")
+            accepted = await client.upload(io.BytesIO(build_csv(urls)), "benchmark.csv", refresh=refresh)
             uploaded_at = time.perf_counter()
             async with aclosing(client.watch(accepted.id)) as states:
                 *_, final = [state async for state in states]

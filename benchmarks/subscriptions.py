@@ -33,12 +33,11 @@ from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id
 from gql_imgproc.messaging.publisher import Publisher
-from gql_imgproc.messaging.pubsub import channel
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.snapshot import Snapshot, progress_channel
 from gql_imgproc.standalone.embedded_redis import find_server
 
-API = ("gql_imgproc", "api", "--unchecked", "--port")
+API = ("gql_imgproc", "api", "--started-by", "benchmark", "--port")
 STOCK = ("benchmarks.stock_strawberry",)
 #: Seconds between events: longer than the minimum interval of events for one subscriber.
 PAUSE_S = 0.5
@@ -99,7 +98,7 @@ class RunningApi:
     def count_channels(self) -> int:
         """Number of subscriptions in Redis to the request."""
         with redis.Redis.from_url(self.redis_url) as client:
-            return int(client.pubsub_numsub(channel(self.snapshot.id))[0][1])  # type: ignore[index]  # redis-py types it as if it were asynchronous
+            return int(client.pubsub_numsub(progress_channel(self.snapshot.id))[0][1])  # type: ignore[index]  # redis-py types it as if it were asynchronous
 
 
 @contextmanager
@@ -167,7 +166,7 @@ async def measure(api: RunningApi, number: int, events: int) -> Measurement:
     for event in range(1, events + 1):
         received.published[sequence + event] = time.perf_counter()
         snapshot = replace(api.snapshot, sequence=sequence + event, processed_images=event)
-        publisher.publish(snapshot.id, snapshot.to_event(), at_once=True)
+        publisher.publish(progress_channel(snapshot.id), snapshot.to_event(), at_once=True)
         await asyncio.sleep(PAUSE_S)
     # Wait for slow subscribers.
     async with asyncio.timeout(60):

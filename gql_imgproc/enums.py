@@ -49,6 +49,27 @@ class ImageStatus(StrEnum):
 class ImageOutcome(StrEnum):
     COMPRESSED = "COMPRESSED"
     KEPT = "KEPT"
+    REUSED = "REUSED"
+
+
+class CsvProfile(StrEnum):
+    """How a file is read: as our own format, as the export of a shop, or with columns that the caller names."""
+
+    GENERIC = "GENERIC"
+    SHOPIFY = "SHOPIFY"
+    WOOCOMMERCE = "WOOCOMMERCE"
+    MAGENTO = "MAGENTO"
+    BIGCOMMERCE = "BIGCOMMERCE"
+    PRESTASHOP = "PRESTASHOP"
+    MEDUSA = "MEDUSA"
+    GOOGLE_MERCHANT = "GOOGLE_MERCHANT"
+    AMAZON = "AMAZON"
+    CUSTOM = "CUSTOM"
+
+
+class InvalidRowPolicy(StrEnum):
+    REFUSE_FILE = "REFUSE_FILE"
+    SKIP_ROW = "SKIP_ROW"
 
 
 class Priority(StrEnum):
@@ -62,6 +83,29 @@ class WebhookStatus(StrEnum):
     DELIVERED = "DELIVERED"
     RETRYING = "RETRYING"
     FAILED = "FAILED"
+
+
+class WebhookEventType(StrEnum):
+    """What an event is about; the GraphQL schema has the descriptions."""
+
+    REQUEST_COMPLETED = "REQUEST_COMPLETED"
+    REQUEST_FAILED = "REQUEST_FAILED"
+    REQUEST_CANCELLED = "REQUEST_CANCELLED"
+    REQUEST_PROGRESSED = "REQUEST_PROGRESSED"
+    WEBHOOK_TEST = "WEBHOOK_TEST"
+
+    @property
+    def public_name(self) -> str:
+        """The `type` of the message, such as `request.completed`."""
+        return self.value.lower().replace("_", ".")
+
+
+class EndpointDisabledReason(StrEnum):
+    """Why a webhook endpoint gets no events."""
+
+    CALLER = "CALLER"
+    GONE = "GONE"
+    FAILING = "FAILING"
 
 
 class TerminationReason(StrEnum):
@@ -88,6 +132,23 @@ class RequestFailureCode(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+class StatisticsKind(StrEnum):
+    """What the images of a request are grouped by."""
+
+    FORMAT = "FORMAT"
+    ERROR = "ERROR"
+    HOST = "HOST"
+
+
+class ChangeKind(StrEnum):
+    """How a product or an image differs from an earlier request."""
+
+    ADDED = "ADDED"
+    CHANGED = "CHANGED"
+    GONE = "GONE"
+    UNCHANGED = "UNCHANGED"
+
+
 class RetryScope(StrEnum):
     """Which images of a request are still to be retried."""
 
@@ -104,6 +165,10 @@ class AuditAction(StrEnum):
     REQUEST_RETRIED = "REQUEST_RETRIED"
     REQUEST_DELETED = "REQUEST_DELETED"
     WEBHOOK_RESENT = "WEBHOOK_RESENT"
+    WEBHOOK_ENDPOINT_CREATED = "WEBHOOK_ENDPOINT_CREATED"
+    WEBHOOK_ENDPOINT_ENABLED = "WEBHOOK_ENDPOINT_ENABLED"
+    WEBHOOK_ENDPOINT_DISABLED = "WEBHOOK_ENDPOINT_DISABLED"
+    WEBHOOK_SECRET_ROTATED = "WEBHOOK_SECRET_ROTATED"
     API_KEY_CREATED = "API_KEY_CREATED"
     API_KEY_ROTATED = "API_KEY_ROTATED"
     API_KEY_REVOKED = "API_KEY_REVOKED"

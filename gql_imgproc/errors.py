@@ -5,12 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from gql_imgproc.enums import Quota, RequestStatus
 
 
 class ImgprocError(Exception):
-    """Base class of the expected errors."""
+    """Base class of the expected errors. The arguments of an error fill the template of its message."""
+
+    template: ClassVar[str] = "{}"
+    #: Exit status of a command that this error ends.
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(self.template.format(*values))
+
+
+class UsageError(ImgprocError):
+    """The arguments of a command contradict each other, or name nothing."""
+
+    exit_status = 2
 
 
 class ConfigurationError(ImgprocError):
@@ -54,6 +68,8 @@ def unavailable_message(error: BaseException | None) -> str | None:
 class LeaseLost(ImgprocError):
     """Another process has taken over the work, or the work was cancelled: its result must be discarded."""
 
+    template = "Another process has taken over the work, or the work was cancelled."
+
 
 class CsvIssueCode(StrEnum):
     """Kind of a problem in a CSV file; the GraphQL schema has the descriptions."""
@@ -74,6 +90,7 @@ class CsvIssueCode(StrEnum):
     IMAGE_URL_FORBIDDEN = "IMAGE_URL_FORBIDDEN"
     FIELD_TOO_LONG = "FIELD_TOO_LONG"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    SHEET = "SHEET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +116,6 @@ class InvalidCsv(ImgprocError):
 
 
 class UploadTooLarge(ImgprocError):
-    """The upload is larger than the limit."""
-
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The file is larger than the limit of {limit_bytes:,} bytes. Split it into smaller files.")
         self.limit_bytes = limit_bytes
@@ -122,13 +137,11 @@ _QUOTA_MESSAGES = {
     Quota.PENDING_IMAGES: "Quota exceeded: {used:,} of {limit:,} pending images, without those of this request. "
     "Wait until some are done, or upload fewer at once.",
     Quota.STORED_BYTES: "Quota exceeded: {used:,} of {limit:,} bytes of stored images. "
-    "Delete requests that you no longer need.",
+    "Delete requests that you no longer need; ten minutes later their images are deleted.",
 }
 
 
 class RateLimited(ImgprocError):
-    """The caller exceeded a rate limit."""
-
     def __init__(self, what: str, retry_after_s: float) -> None:
         #: At least 1: a caller that retries at once would be refused again.
         self.retry_after_s = max(1, math.ceil(retry_after_s))
@@ -138,33 +151,41 @@ class RateLimited(ImgprocError):
 class WebhookUrlInvalid(ImgprocError):
     """The webhook URL is malformed or forbidden; the message says why."""
 
+    #: The invalid input field.
+    field = "webhookUrl"
+
+
+class IdempotencyKeyReused(ImgprocError):
+    """The idempotency key belongs to an upload of another file, or with other options."""
+
+    #: The invalid input field.
+    field = "idempotencyKey"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"The idempotency key belongs to the request {request_id}, which has another file or other options. "
+            "Use a new key for each upload."
+        )
+        #: Global ID of the first request.
+        self.request_id = request_id
+
 
 class ApiKeyRequired(ImgprocError):
-    """The service requires an API key, and the caller sent none."""
-
-    def __init__(self) -> None:
-        super().__init__("An API key is required. Send it as `Authorization: Bearer gip_…`.")
+    template = "An API key is required. Send it as `Authorization: Bearer gip_…`."
 
 
 class ApiKeyRejected(ImgprocError):
-    """The API key is not valid."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"Invalid API key. {reason}")
+    template = "Invalid API key. {}"
 
 
 class ScopeMissing(ImgprocError):
     """The API key is valid but does not have the required scope."""
 
-    def __init__(self, scope: str) -> None:
-        super().__init__(f"This requires an API key with the scope {scope}.")
+    template = "This requires an API key with the scope {}."
 
 
 class SignedUrlInvalid(ImgprocError):
-    """A signed URL has expired or was changed."""
-
-    def __init__(self) -> None:
-        super().__init__("This link has expired. Request a new one from the API.")
+    template = "This link has expired. Request a new one from the API."
 
 
 class ApiKeyInvalid(ImgprocError):
@@ -176,39 +197,29 @@ class ApiKeyInvalid(ImgprocError):
 
 
 class ApiKeyNotFound(ImgprocError):
-    def __init__(self) -> None:
-        super().__init__("API key not found. List the keys to find its ID.")
+    template = "API key not found. List the keys to find its ID."
 
 
 class ApiKeyNotRotatable(ImgprocError):
-    """The API key was already rotated or revoked, or has expired."""
-
-    def __init__(self, state: str) -> None:
-        super().__init__(f"The API key is already {state} and cannot be rotated. Create a new key.")
+    template = "The API key is already {} and cannot be rotated. Create a new key."
 
 
 class LastAdminKey(ImgprocError):
     """Without this API key the tenant could not create API keys."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "This is the last active ADMIN key. Create another ADMIN key before you revoke it, or rotate it."
-        )
+    template = "This is the last active ADMIN key. Create another ADMIN key before you revoke it, or rotate it."
 
 
 class TenantNotFound(ImgprocError):
-    def __init__(self) -> None:
-        super().__init__("Tenant not found. `gql-imgproc tenants list` lists the tenants")
+    template = "Tenant not found. `gql-imgproc tenants list` lists the tenants"
 
 
 class TenantExists(ImgprocError):
-    def __init__(self) -> None:
-        super().__init__("A tenant with this name already exists. Choose another name")
+    template = "A tenant with this name already exists. Choose another name"
 
 
 class RequestNotFound(ImgprocError):
-    def __init__(self) -> None:
-        super().__init__("Request not found. Check the ID; the request may have been deleted.")
+    template = "Request not found. Check the ID; the request may have been deleted."
 
 
 class RequestAlreadyFinal(ImgprocError):
@@ -220,39 +231,58 @@ class RequestAlreadyFinal(ImgprocError):
 
 
 class RequestNotFinal(ImgprocError):
-    """The request has no final status yet."""
-
     def __init__(self, status: RequestStatus) -> None:
         super().__init__(f"The request is still {status.value}. Cancel it, or wait until it finishes.")
         self.status = status
 
 
 class NothingToRetry(ImgprocError):
-    """No image of the request failed, or the request has no final status yet."""
-
-    def __init__(self) -> None:
-        super().__init__("No image of the request failed, or the request has not finished yet.")
+    template = "No image of the request failed, or the request has not finished yet."
 
 
 class NoWebhook(ImgprocError):
-    """The request has no webhook to send."""
+    template = "The request has no webhook URL, or has not finished yet."
 
-    def __init__(self) -> None:
-        super().__init__("The request has no webhook URL, or has not finished yet.")
+
+class WebhookEndpointInvalid(ImgprocError):
+    """A webhook endpoint cannot be created or changed like this; `field` is the invalid field."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class WebhookEndpointNotFound(ImgprocError):
+    template = "Webhook endpoint not found. List the endpoints to find its ID."
+
+
+class WebhookEndpointDisabled(ImgprocError):
+    template = "The webhook endpoint is disabled. Enable it first."
+
+
+class SecretsKeyMissing(ImgprocError):
+    """Webhook secrets cannot be encrypted."""
+
+    template = (
+        "The service has no key to encrypt webhook secrets with. Its operator must set IMGPROC_SECRETS_KEY or "
+        "IMGPROC_SECRETS_KEY_FILE for API and workers. `head -c 32 /dev/urandom | base64 | tr '+/' '-_'` generates one."
+    )
 
 
 class SourceNotFound(ImgprocError):
-    """There is no completed image whose source could be shown."""
-
-    def __init__(self) -> None:
-        super().__init__("Image not found, or not completed yet.")
+    template = "Image not found, or not completed yet."
 
 
 class TooManySources(ImgprocError):
     """The limit of concurrent source downloads for previews is reached."""
 
-    def __init__(self) -> None:
-        super().__init__("Too many source images are being downloaded. Try again in a moment.")
+    template = "Too many source images are being downloaded. Try again in a moment."
+
+
+class TooManyOutputs(ImgprocError):
+    """The limit of output CSVs that a process writes at once is reached."""
+
+    template = "Too many output CSVs are being written. Try again in a moment."
 
 
 class ImageErrorCode(StrEnum):

@@ -19,6 +19,9 @@ class IdPrefix(StrEnum):
     IMAGE = "img"
     API_KEY = "key"
     AUDIT_EVENT = "evt"
+    WEBHOOK_ENDPOINT = "whe"
+    #: The `webhook-id` of a delivery.
+    WEBHOOK_DELIVERY = "msg"
 
 
 def new_id() -> UUID:
@@ -26,10 +29,22 @@ def new_id() -> UUID:
 
     The standard library has this function since Python 3.14.
     """
+    return new_ids(1)[0]
+
+
+def new_ids(count: int) -> list[UUID]:
+    """Returns new IDs in ascending order."""
     milliseconds = time.time_ns() // 1_000_000
-    random = secrets.randbits(74)
-    value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    return UUID(int=value)
+    # One call of the system for all.
+    random = secrets.token_bytes(10 * count)
+    tails = sorted(int.from_bytes(random[start : start + 10]) & (1 << 74) - 1 for start in range(0, 10 * count, 10))
+    head = milliseconds << 80 | 0x7 << 76 | 0b10 << 62
+    return [UUID(int=head | (tail >> 62) << 64 | tail & (1 << 62) - 1) for tail in tails]
+
+
+def lowest_id(timestamp_s: float) -> UUID:
+    """Returns an ID below those of this time and later, and above those of earlier times."""
+    return UUID(int=int(timestamp_s * 1000) << 80)
 
 
 def encode_global_id(prefix: IdPrefix, value: UUID) -> str:

@@ -6,7 +6,7 @@ it is scraped. Each API process returns the same values: take their maximum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -64,8 +64,14 @@ UPLOAD_BYTES = Counter("imgproc_upload_bytes_total", "Bytes of accepted CSV file
 IMAGES = Counter("imgproc_images_total", "Images finished, by outcome and format.", ["outcome", "format"])
 IMAGE_FAILURES = Counter("imgproc_image_failures_total", "Images that failed, by error code.", ["code"])
 IMAGES_RETRIED = Counter("imgproc_image_retries_total", "Failed attempts that are retried, by error code.", ["code"])
-INPUT_BYTES = Counter("imgproc_image_input_bytes_total", "Source bytes of completed images.", ["format"])
-OUTPUT_BYTES = Counter("imgproc_image_output_bytes_total", "Stored bytes of completed images.", ["format"])
+INPUT_BYTES = Counter("imgproc_image_input_bytes_total", "Source bytes of compressed and kept images.", ["format"])
+OUTPUT_BYTES = Counter("imgproc_image_output_bytes_total", "Stored bytes of compressed and kept images.", ["format"])
+SIMILARITY = Histogram(
+    "imgproc_image_similarity",
+    "Similarity of compressed and kept images to their sources, from 0 to 100.",
+    ["format"],
+    buckets=(30, 50, 60, 70, 75, 80, 85, 90, 95, 99, 100),
+)
 STAGE_SECONDS = Histogram(
     "imgproc_image_stage_seconds",
     "Duration of one stage of an image, in seconds; `wait` is the wait for a CPU thread.",
@@ -74,6 +80,9 @@ STAGE_SECONDS = Histogram(
 )
 DOWNLOADS = Counter(
     "imgproc_downloads_total", "Image downloads, by host category and result.", ["host_category", "result"]
+)
+NOT_DOWNLOADED_BYTES = Counter(
+    "imgproc_not_downloaded_bytes_total", "Bytes of source images that their hosts said are unchanged."
 )
 DOWNLOAD_BYTES = Counter("imgproc_download_bytes_total", "Bytes of downloaded images.", ["host_category"])
 HOST_REFUSALS = Counter(
@@ -99,6 +108,9 @@ WEBHOOK_ATTEMPTS = Counter("imgproc_webhook_attempts_total", "Webhook delivery a
 WEBHOOK_SECONDS = Histogram(
     "imgproc_webhook_seconds", "Duration of one webhook delivery attempt, in seconds.", buckets=_SECONDS
 )
+WEBHOOK_ENDPOINTS_DISABLED = Counter(
+    "imgproc_webhook_endpoints_disabled_total", "Webhook endpoints that the service disabled.", ["reason"]
+)
 ENQUEUE_FAILURES = Counter(
     "imgproc_enqueue_failures_total", "Messages that could not be enqueued; reconcile sends them again."
 )
@@ -106,8 +118,6 @@ ENQUEUE_FAILURES = Counter(
 
 @dataclass(frozen=True, slots=True)
 class ServiceMetric:
-    """A metric of the whole service."""
-
     name: str
     documentation: str
     label: str | None = None
@@ -145,21 +155,6 @@ TASK_RUNS = ServiceMetric(
 TASK_ITEMS = ServiceMetric(
     "imgproc_task_items_total", "Items handled by a periodic task since Redis was empty.", "task", is_counter=True
 )
-SERVICE_METRICS = (
-    BACKEND_UP,
-    REQUESTS_OPEN,
-    PRODUCTS_PENDING,
-    IMAGES_PENDING,
-    OLDEST_REQUEST_IDLE_SECONDS,
-    IMAGES_CLAIMABLE,
-    WEBHOOKS_DUE,
-    QUEUE_MESSAGES,
-    WORKERS,
-    TASK_LAST_RUN,
-    TASK_RUNS,
-    TASK_ITEMS,
-)
-
 #: Key of the value of a metric without a label.
 NO_LABEL = ""
 ServiceMetricValues = dict[ServiceMetric, Mapping[str, float]]
@@ -183,11 +178,6 @@ def render_all_metrics(values: ServiceMetricValues) -> bytes:
     registry = CollectorRegistry()
     registry.register(_ServiceMetricsCollector(values))
     return render_process_metrics() + generate_latest(registry)
-
-
-def iter_own_metrics() -> Iterator[Metric]:
-    """The `imgproc_…` metrics of this process, without those of the client library."""
-    return (family for family in REGISTRY.collect() if family.name.startswith("imgproc_"))
 
 
 # A rate needs a value before the first event: start at 0 instead of absent.

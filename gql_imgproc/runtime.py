@@ -17,6 +17,8 @@ from gql_imgproc.messaging.queue import Queue
 from gql_imgproc.messaging.rate_limiter import RateLimiter
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.image_fetcher import FetchLimits, ImageFetcher
+from gql_imgproc.net.proxy import Proxy
+from gql_imgproc.security.secret_encryption import parse_secrets_keys
 from gql_imgproc.security.webhook_signature import parse_webhook_keys
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import open_storage
@@ -50,6 +52,8 @@ class Runtime:
         self.webhook_keys = parse_webhook_keys(
             settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
         )
+        #: Encrypts the webhook secrets of tenants; None without a key.
+        self.secrets = parse_secrets_keys(settings.secrets_key.get_secret_value()) if settings.secrets_key else None
         self.db = Database(
             settings.database,
             durability=durability,
@@ -74,6 +78,8 @@ class Runtime:
                 max_idle=settings.images_in_flight,
                 per_host=min(settings.fetch_per_host, settings.images_in_flight),
             ),
+            rules=settings.host_rules,
+            proxy=Proxy.parse(settings.fetch_proxy) if settings.fetch_proxy else None,
         )
         self.host_budgets = HostBudgets(
             settings.redis_url, per_host=settings.fetch_per_host, host_category=self.fetcher.host_category
@@ -88,6 +94,7 @@ class Runtime:
         self.is_stopping = False
         self._blocking_threads = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
         self._csv_threads = ThreadPoolExecutor(CSV_THREADS, thread_name_prefix="csv")
+        self._workbook_thread = ThreadPoolExecutor(1, thread_name_prefix="workbook")
 
     async def run_blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a short blocking call on a thread."""
@@ -96,6 +103,10 @@ class Runtime:
     async def run_csv_io(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call that reads or writes a CSV on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._csv_threads, lambda: call(*args, **kwargs))
+
+    async def run_workbook_io(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a call that reads a workbook. One at a time, for the memory; CSVs do not wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._workbook_thread, lambda: call(*args, **kwargs))
 
     async def aclose(self) -> None:
         """Closes everything, even if a part fails."""
@@ -111,6 +122,7 @@ class Runtime:
         self.cpu.close()
         self._blocking_threads.shutdown()
         self._csv_threads.shutdown()
+        self._workbook_thread.shutdown()
         self.queue.close()
         self.leader_locks.close()
         self.documents.close()

@@ -17,7 +17,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gql_imgproc import settings_errors
 from gql_imgproc import settings_types as types
 from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.net.host_headers import HostRule
 from gql_imgproc.settings_files import EnvFileSource, EnvironmentSource
+from gql_imgproc.settings_hosts import read_host_rules
 from gql_imgproc.settings_types import MiB, Seconds, SecondsOrZero, Size, SizeOrZero
 
 log = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ class Settings(BaseSettings):
 
     # Limits on input.
     max_upload_bytes: Size = ByteSize(20 * MiB)
-    """Maximum size of a CSV file, in bytes."""
+    """Maximum size of an uploaded CSV file or workbook, in bytes."""
     max_products: PositiveInt = 100_000
     """Maximum number of data rows in a CSV file."""
     max_images: PositiveInt = 500_000
@@ -94,6 +96,10 @@ class Settings(BaseSettings):
     """Rate limit for uploads. An upload also counts as an operation."""
     rate_subscriptions: types.Rate = "300/minute"
     """Rate limit for starting subscriptions. A subscription also counts as an operation."""
+    rate_sources: types.Rate = "300/minute"
+    """Rate limit per tenant for source images that `/api/source` downloads again to compare them."""
+    rate_keys_per_tenant: PositiveInt = 1
+    """All API keys of a tenant together get this many times the rate limits of one key. 1: more keys give no more."""
     rate_failures: types.Rate = "10/minute"
     """Failed authentications allowed per IP address. Beyond that, unknown keys from it are rejected unchecked."""
     trusted_proxies: types.Networks = ()
@@ -106,7 +112,7 @@ class Settings(BaseSettings):
     """Quota of stored bytes of compressed images per tenant; beyond that, its uploads are refused until it deletes
     requests. 0: no limit."""
     quota_csv_bytes: SizeOrZero = ByteSize(0)
-    """Maximum size of a CSV file per tenant, in bytes. 0: `IMGPROC_MAX_UPLOAD_BYTES`."""
+    """Maximum size of an uploaded file per tenant, in bytes. 0: `IMGPROC_MAX_UPLOAD_BYTES`."""
 
     # Visibility.
     introspection: Literal["auto", "on", "off"] = "auto"
@@ -129,6 +135,12 @@ class Settings(BaseSettings):
     """Deadline for the download of one image, from first to last byte."""
     fetch_per_host: PositiveInt = 64
     """Concurrent downloads per image host, of all worker processes together."""
+    fetch_hosts_file: types.HostsFile = None
+    """TOML file with `User-Agent`, `Referer`, headers and credentials for image hosts, see
+    [image hosts](OPERATIONS.md#image-hosts)."""
+    fetch_proxy: types.ProxyUrl = ""
+    """`http://USER:PASSWORD@HOST:PORT`: HTTP proxy for downloads of images. Webhooks do not use it. What it
+    [means for security](SECURITY.md#settings-that-reduce-protection)."""
     host_patience_seconds: Seconds = 1_800
     """Time without any answer but refusals from an image host, after which its waiting images fail."""
 
@@ -164,7 +176,11 @@ class Settings(BaseSettings):
 
     # Webhooks.
     webhook_secret: types.WebhookSecret = None
-    """`whsec_…`: secret that signs webhooks; during a rotation two, separated by a comma."""
+    """`whsec_…`: secret that signs the webhooks of tenants without a secret of their own; during a rotation two,
+    separated by a comma. Deprecated where there are several tenants: each of them can forge webhooks of the others."""
+    secrets_key: types.SecretsKey = None
+    """Key that encrypts the webhook secrets of tenants in the database: 32 random bytes in URL-safe base64; during a
+    rotation two, the new one first, separated by a comma. API and workers need the same."""
     webhook_retry_delays: types.Delays = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
     """Delays before each retry of a webhook: seconds, comma-separated."""
     webhook_timeout_seconds: Seconds = 15
@@ -223,6 +239,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The effective database URL."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'imgproc.db').absolute()}"
+
+    @cached_property
+    def host_rules(self) -> tuple[HostRule, ...]:
+        """The headers for image hosts."""
+        return read_host_rules(self.fetch_hosts_file) if self.fetch_hosts_file else ()
 
     @cached_property
     def storage(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gql_imgproc.settings_files import Hidden
 
 #: Settings whose value is never shown.
-_SECRET = {"api_key", "webhook_secret"}
+_SECRET = {"api_key", "secrets_key", "webhook_secret"}
 #: Longest part of a value that is shown, in characters.
 _MAX_SHOWN_CHARS = 80
 

@@ -20,7 +20,7 @@ class Hidden(str):
     __slots__ = ()
 
 
-def _read(value: Any) -> Any:
+def read_hidden(value: Any) -> Any:
     if not isinstance(value, Hidden):
         return value
     try:
@@ -37,7 +37,7 @@ def _read(value: Any) -> Any:
 
 
 #: Marks a setting whose value may be in a file. The outermost validator, because it replaces the input.
-FROM_FILE = BeforeValidator(_read)
+FROM_FILE = BeforeValidator(read_hidden)
 
 
 class EnvironmentSource(EnvSettingsSource):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -27,8 +28,10 @@ from pydantic_settings import NoDecode
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.security.api_key import parse_api_key
 from gql_imgproc.security.rate import RateLimit
+from gql_imgproc.security.secret_encryption import parse_secrets_keys
 from gql_imgproc.security.webhook_signature import parse_webhook_keys
 from gql_imgproc.settings_files import FROM_FILE
+from gql_imgproc.settings_hosts import read_host_rules
 
 MiB = 1024 * 1024
 Network = IPv4Network | IPv6Network
@@ -89,6 +92,13 @@ def _is_redis_url(value: str) -> bool:
     return value.startswith(("redis://", "rediss://", "unix://")) and bool(_split_url(value))
 
 
+def _is_proxy_url(value: str) -> bool:
+    parts = _split_url(value)
+    return (
+        parts.scheme == "http" and bool(parts.hostname) and not (parts.path.strip("/") or parts.query or parts.fragment)
+    )
+
+
 def _is_storage_url(value: str) -> bool:
     parts = _split_url(value)
     # A query, a fragment or user info would be ignored, and the objects stored at an unexpected location.
@@ -118,6 +128,15 @@ def _check_webhook_secret(value: SecretStr | None) -> SecretStr | None:
         # Only commas: webhooks would be sent unsigned although the operator meant to sign them.
         if value is not None and not parse_webhook_keys(value.get_secret_value()):
             raise ValueError("Contains no key. Unset the variable to send unsigned webhooks")
+    except ConfigurationError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    return value
+
+
+def _check_secrets_key(value: SecretStr | None) -> SecretStr | None:
+    try:
+        if value is not None:
+            parse_secrets_keys(value.get_secret_value())
     except ConfigurationError as error:
         raise ValueError(str(error).rstrip(".")) from None
     return value
@@ -153,6 +172,7 @@ _USE_DATABASE = _use(
     "use `sqlite:///PATH` with the path of a file, or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`", _is_database_url
 )
 _USE_REDIS = _use("use `redis://HOST:PORT/0`, `rediss://…` or `unix:///PATH`", _is_redis_url)
+_USE_PROXY = _use("use `http://HOST:PORT` or `http://USER:PASSWORD@HOST:PORT`", _is_proxy_url)
 _USE_STORE = _use(
     "use `file:///PATH` for a folder, or `s3://BUCKET/PREFIX`, `gs://…` or `az://…` for a bucket", _is_storage_url
 )
@@ -161,8 +181,19 @@ _USE_ENDPOINT = _use("use a URL such as `https://s3.example` or `http://127.0.0.
 _STRIP_SLASH = AfterValidator(lambda url: url.rstrip("/"))
 DatabaseUrl = Annotated[str, _USE_DATABASE, FROM_FILE]
 RedisUrl = Annotated[str, _USE_REDIS, FROM_FILE]
+ProxyUrl = Annotated[str, _USE_PROXY, FROM_FILE]
 StorageUrl = Annotated[str, _USE_STORE]
 PublicUrl = Annotated[str, _STRIP_SLASH, _USE_PUBLIC]
 Endpoint = Annotated[str, _STRIP_SLASH, _USE_ENDPOINT]
+
+
+def _check_hosts_file(path: Path | None) -> Path | None:
+    if path is not None:
+        read_host_rules(path)
+    return path
+
+
+HostsFile = Annotated[Path | None, AfterValidator(_check_hosts_file)]
 WebhookSecret = Annotated[SecretStr | None, AfterValidator(_check_webhook_secret), FROM_FILE]
+SecretsKey = Annotated[SecretStr | None, AfterValidator(_check_secrets_key), FROM_FILE]
 ApiKey = Annotated[SecretStr | None, AfterValidator(_check_api_key), FROM_FILE]

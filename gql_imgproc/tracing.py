@@ -110,7 +110,6 @@ def record_finished_span(name: str, started: float, ended: float) -> None:
 
 
 def current_traceparent() -> str | None:
-    """Returns the `traceparent` of the current span."""
     headers: dict[str, str] = {}
     _W3C.inject(headers)
     return headers.get(TRACEPARENT)

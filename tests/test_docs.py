@@ -26,7 +26,10 @@ from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
 from gql_imgproc import metrics
-from gql_imgproc.cli import app
+from gql_imgproc.cli.app import app
+from gql_imgproc.csvfile.workbook import TIMEOUT_S
+from gql_imgproc.csvfile.workbook_process import MAX_FILES as MAX_WORKBOOK_FILES
+from gql_imgproc.csvfile.workbook_process import MAX_MEMORY_BYTES, MAX_UNPACKED_BYTES
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.graphql.documents import MAX_TOKENS
 from gql_imgproc.graphql.multipart import MAX_FIELDS, MAX_FILES, MULTIPART_MARGIN_BYTES, OVERSIZE_FACTOR
@@ -40,6 +43,7 @@ from gql_imgproc.net.fetch_errors import FetchErrorKind
 from gql_imgproc.net.http_client import MAX_IPS_TRIED
 from gql_imgproc.net.image_fetcher import FetchLimits
 from gql_imgproc.requests.limits import csv_limits, image_limits
+from gql_imgproc.requests.upload import MAX_EXPANSION
 from gql_imgproc.settings import DEPRECATED, Settings
 from gql_imgproc.settings_files import FROM_FILE
 from gql_imgproc.settings_types import MiB
@@ -103,7 +107,7 @@ def metrics_table() -> str:
             suffix = "_total" if isinstance(metric, Counter) else "_info" if isinstance(metric, Info) else ""
             labels = ("version",) if isinstance(metric, Info) else metric._labelnames
             rows.append((f"{metric._name}{suffix}", metric._type, labels, "process", metric._documentation))
-    for figure in metrics.SERVICE_METRICS:
+    for figure in (each for each in vars(metrics).values() if isinstance(each, metrics.ServiceMetric)):
         labels = (figure.label,) if figure.label else ()
         kind = "counter" if figure.is_counter else "gauge"
         rows.append((figure.name, kind, labels, "service", figure.documentation))
@@ -135,7 +139,8 @@ def limits_table() -> str:
     in_settings = [
         (describe(field), format_default(field.default), f"`IMGPROC_{name.upper()}`")
         for name, field in Settings.model_fields.items()
-        if name.startswith(("max_", "fetch_", "worker_memory", "webhook_timeout")) and name not in DEPRECATED
+        if name.startswith(("max_", "fetch_", "worker_memory", "webhook_timeout"))
+        and name not in (*DEPRECATED, "fetch_hosts_file", "fetch_proxy")
     ]
     in_code = [
         ("Largest JSON body, and largest field of a multipart body without the file, in bytes.", MAX_JSON_BYTES),
@@ -165,6 +170,11 @@ def limits_table() -> str:
         ("Problems of a CSV file that are listed; all are counted.", manifest.max_issues),
         ("Longest row of a CSV file, in characters.", manifest.longest_row_chars),
         ("Longest product name, in characters.", manifest.max_name_chars),
+        ("Memory of the process that reads a workbook, in bytes.", MAX_MEMORY_BYTES),
+        ("Content of a workbook when it is unpacked, in bytes.", MAX_UNPACKED_BYTES),
+        ("Files in a workbook.", MAX_WORKBOOK_FILES),
+        ("Time to read a workbook, in seconds.", int(TIMEOUT_S)),
+        ("Size of a sheet as text, as a multiple of the largest upload.", MAX_EXPANSION),
         ("Redirects that a download follows.", redirects),
         ("IP addresses of one host that are tried.", MAX_IPS_TRIED),
         (
@@ -193,7 +203,12 @@ def commands_section() -> str:
 
 
 def command_part(name: str, command: Any) -> str:
-    lines = [f"### `gql-imgproc {name}`", "", " ".join((command.help or "").split())]
+    lines = [f"### `gql-imgproc {name}`"]
+    for paragraph in (command.help or "").split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            lines += ["", "```sh", *(line.strip() for line in paragraph.splitlines()[2:]), "```"]
+        else:
+            lines += ["", " ".join(paragraph.split())]
     rows = [
         f"| `{parameter_name(parameter)}` | {parameter_default(parameter)} | {getattr(parameter, 'help', None) or ''} |"
         for parameter in command.params
@@ -350,7 +365,7 @@ async def test_upload_example_of_the_readme_works(
 
 def test_every_promise_names_existing_tests() -> None:
     promises = re.findall(r"^\| (P\d+) \|.*\|(.*)\|$", (ROOT / "docs/RELIABILITY.md").read_text(), re.MULTILINE)
-    assert [name for name, _ in promises] == [f"P{n}" for n in range(1, 14)]
+    assert [name for name, _ in promises] == [f"P{n}" for n in range(1, 16)]
 
     for promise, evidence in promises:
         assert_tests_exist(promise, evidence)
@@ -377,7 +392,9 @@ def test_every_alert_has_a_runbook() -> None:
 def test_settings_page_names_every_secret_that_may_be_in_a_file() -> None:
     page = (ROOT / "docs/SETTINGS.md").read_text(encoding="utf-8")
 
-    assert set(re.findall(r"`IMGPROC_([A-Z_]+)_FILE`", page)) == {name.upper() for name in secrets_in_files()}
+    named = set(re.findall(r"`IMGPROC_([A-Z_]+)_FILE`", page)) - {"FETCH_HOSTS"}
+
+    assert named == {name.upper() for name in secrets_in_files()}
 
 
 def secrets_in_files() -> list[str]:
@@ -406,7 +423,8 @@ def heading_anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
+LLMS = ROOT / "docs" / "llms.txt"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md"), LLMS])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -418,6 +436,12 @@ def test_relative_links_resolve(path: Path) -> None:
         assert linked.exists(), target
         if anchor:
             assert anchor in heading_anchors(linked.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_list_for_machine_readers_names_every_document() -> None:
+    listed = {(LLMS.parent / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", LLMS.read_text(encoding="utf-8"))}
+
+    assert listed >= {path.resolve() for path in (ROOT / "docs").glob("*.md")}
 
 
 if __name__ == "__main__":

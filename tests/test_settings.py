@@ -145,6 +145,19 @@ def test_an_invalid_webhook_secret_is_refused_and_not_shown(monkeypatch: pytest.
     )
 
 
+@pytest.mark.parametrize("key", ["xx", f"{'A' * 43}=,short", f"{'ä' * 43}=", ","])
+def test_an_invalid_secrets_key_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("IMGPROC_SECRETS_KEY", key)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+
+    assert str(refused.value) == (
+        "IMGPROC_SECRETS_KEY: Each key must be 32 random bytes in URL-safe base64. "
+        "Generate one with `head -c 32 /dev/urandom | base64 | tr '+/' '-_'`"
+    )
+
+
 def test_a_webhook_secret_of_only_commas_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGPROC_WEBHOOK_SECRET", ",")
 
@@ -194,7 +207,9 @@ def test_every_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {
         "DATABASE_URL": "postgresql+psycopg://user:p#w@host/name",
         "REDIS_URL": "rediss://:password@host:6379/0",
+        "FETCH_PROXY": "http://user:p%40w@proxy:3128",
         "WEBHOOK_SECRET": f"{SECRET},whsec_{'B' * 32}",
+        "SECRETS_KEY": f"{'A' * 43}=, {'B' * 42}A=",
         "API_KEY": f"gip_{'a' * 12}_{'b' * 40}",
     }
     for name, value in secrets.items():
@@ -206,8 +221,11 @@ def test_every_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.database_url == secrets["DATABASE_URL"]
     assert settings.redis_url == secrets["REDIS_URL"]
     assert settings.is_set("redis_url")
+    assert settings.fetch_proxy == secrets["FETCH_PROXY"]
     assert settings.webhook_secret is not None
     assert settings.webhook_secret.get_secret_value() == secrets["WEBHOOK_SECRET"]
+    assert settings.secrets_key is not None
+    assert settings.secrets_key.get_secret_value() == secrets["SECRETS_KEY"]
     assert settings.api_key is not None
     assert settings.api_key.get_secret_value() == secrets["API_KEY"]
     assert {name.upper() for name, field in Settings.model_fields.items() if FROM_FILE in field.metadata} == set(

@@ -65,7 +65,7 @@ def _insert_first_rows() -> None:
         "signing_secrets", sa.column("id", sa.Uuid()), sa.column("secret"), sa.column("created_at")
     )
     connection.execute(signing_secrets.insert().values(id=new_id(), secret=secrets.token_hex(32), created_at=now()))
-    # The oldest revision whose code can work with this schema; see `database/migration_ops.py`.
+    # The oldest revision whose code can work with this schema; see decision 11.
     op.execute(sa.text("INSERT INTO schema_compatibility (min_revision) VALUES ('0001')"))
 
 
@@ -263,6 +263,8 @@ def _create_images() -> None:
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("outcome", sa.String(32), nullable=True),
         sa.Column("lane_id", sa.Uuid(), nullable=False),
+        sa.Column("original_id", sa.Uuid(), nullable=True),
+        sa.Column("has_repeats", sa.Boolean(), nullable=False),
         sa.Column("due_at", UtcDateTime(), nullable=True),
         sa.Column("lease_token", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
@@ -291,6 +293,14 @@ def _create_images() -> None:
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_images_original_id",
+        "images",
+        ["original_id"],
+        unique=False,
+        sqlite_where=sa.text("original_id IS NOT NULL"),
+        postgresql_where=sa.text("original_id IS NOT NULL"),
     )
     op.create_index(
         "ix_images_failed_in_order",

@@ -10,6 +10,7 @@ interface Editor {
 
 interface TabState {
   title: string;
+  query: string | null;
   variables: string | null;
 }
 
@@ -17,7 +18,9 @@ export interface EditorContext {
   tabs: TabState[];
   activeTabIndex: number;
   changeTab(index: number): void;
+  addTab(): void;
   updateActiveTabValues(values: Partial<TabState>): void;
+  queryEditor: (Editor & { operationName: string | null }) | null;
   variableEditor: Editor | null;
   headerEditor: Editor | null;
 }
@@ -29,10 +32,12 @@ interface Globals {
   React: {
     createElement(type: unknown, props?: object | null, ...children: unknown[]): Element;
     useState<T>(start: T): [T, (next: T) => void];
+    useEffect(effect: () => void, dependencies: unknown[]): void;
     useRef<T>(start: T): { current: T };
   };
   ReactDOM: { createRoot(at: HTMLElement): { render(element: Element): void } };
   GraphiQL: Component & {
+    Logo: Component;
     createFetcher(options: object): unknown;
     GraphQL: {
       parse(text: string): Document;

@@ -1,7 +1,8 @@
 import { fetcher } from "./fetcher";
 import { GraphiQL, React, ReactDOM } from "./globals";
 import "./page.css";
-import { tabs, type Subject } from "./samples";
+import { SampleMenu } from "./sample-menu";
+import { newest, tabs, type Subject } from "./samples";
 import { storage } from "./storage";
 import { PATH } from "./upload";
 import { uploadPlugin } from "./upload-plugin";
@@ -27,15 +28,20 @@ async function fetchNewestRequest(): Promise<Subject> {
   }
 }
 
-const defaultTabs = tabs(await fetchNewestRequest());
+Object.assign(newest, await fetchNewestRequest());
 ReactDOM.createRoot(document.getElementById("graphiql")!).render(
-  React.createElement(GraphiQL, {
-    fetcher,
-    defaultTabs,
-    storage,
-    showPersistHeadersSettings: false,
-    plugins: [uploadPlugin],
-    visiblePlugin: uploadPlugin,
-    defaultEditorToolsVisibility: "variables",
-  }),
+  React.createElement(
+    GraphiQL,
+    {
+      fetcher,
+      defaultTabs: tabs(),
+      storage,
+      showPersistHeadersSettings: false,
+      plugins: [uploadPlugin],
+      visiblePlugin: uploadPlugin,
+      defaultEditorToolsVisibility: "variables",
+    },
+    // The place next to the tabs.
+    React.createElement(GraphiQL.Logo, null, React.createElement(SampleMenu)),
+  ),
 );

@@ -1,5 +1,5 @@
 import { GraphiQL, React, type EditorContext } from "./globals";
-import { fillVariables, PROGRESS, uploadText, type Subject } from "./samples";
+import { fillVariables, newest, PROGRESS, uploadText, type Subject } from "./samples";
 import { curlCommand, parseHeaders, selection, upload, uploadOperation } from "./upload";
 
 const h = React.createElement;
@@ -25,12 +25,13 @@ function subjectOf(answer: Answer): Subject | null {
   return request ? { id: request.id, productId: request.products.edges[0]?.node.id ?? "" } : null;
 }
 
-/** Returns a function that fills the subject into the variables of every tab. */
+/** Returns a function that fills the subject into the variables of every tab, also of those that are opened later. */
 function useFillSamples(): (subject: Subject) => void {
   const editors = React.useRef<EditorContext | null>(null);
   // The editors when the response arrives, not when the file was sent.
   editors.current = GraphiQL.React.useEditorContext();
   return (subject) => {
+    Object.assign(newest, subject);
     const { tabs, activeTabIndex, variableEditor, updateActiveTabValues } = editors.current!;
     // GraphiQL has no function to change background tabs, so change the objects that it displays and stores.
     for (const tab of tabs) tab.variables = fillVariables(subject, tab.variables);
@@ -98,7 +99,7 @@ function Panel() {
       "File (input.file)",
       h("input", {
         type: "file",
-        accept: ".csv,text/csv",
+        accept: ".csv,.tsv,.txt,.xlsx,.xlsm,.xlsb,.xls,.ods,text/csv",
         required: true,
         onChange: (event: { target: HTMLInputElement }) => choose(event.target.files?.[0] ?? null),
       }),

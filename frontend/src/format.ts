@@ -1,5 +1,7 @@
 // Formats every number and date on the page in the browser's locale.
 
+import type { Image } from "./api/types";
+
 const integerFormat = new Intl.NumberFormat();
 const decimalFormat = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const percentFormat = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
@@ -64,6 +66,10 @@ export function formatName({ format }: { format: string | null }): string {
 export function savedShare(before: number | null, after: number | null): number | null {
   return before && after !== null ? 1 - after / before : null;
 }
+
+/** Whether the stored image has the bytes of its source. */
+export const isKept = (image: Image): boolean =>
+  image.outcome === "KEPT" || (image.outcome === "REUSED" && image.inputBytes === image.outputBytes);
 
 /** `72% saved` or `12% larger`. */
 export const formatSaving = (part: number): string => (part < 0 ? `${formatPercent(-part)} larger` : `${formatPercent(part)} saved`);

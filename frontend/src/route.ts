@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 const prefix = "#/requests/";
 
 export const home = "#/";
+export const webhooks = "#/webhooks";
 export const requestHref = (id: string): string => prefix + encodeURIComponent(id);
 
 /** The request ID in the URL fragment, so that a reload opens the same request. */
@@ -18,16 +19,15 @@ export function parseRequestId(hash: string): string | null {
   }
 }
 
-const read = (): string | null => parseRequestId(location.hash);
-
-export function useRoute(): string | null {
-  const [id, setId] = useState(read);
+/** The fragment of the URL, which names the page. */
+export function useHash(): string {
+  const [hash, setHash] = useState(location.hash);
   useEffect(() => {
-    const change = () => setId(read());
+    const change = () => setHash(location.hash);
     addEventListener("hashchange", change);
     return () => removeEventListener("hashchange", change);
   }, []);
-  return id;
+  return hash;
 }
 
 /** The parameters in the URL fragment, after the request ID. */

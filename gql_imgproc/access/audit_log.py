@@ -70,7 +70,7 @@ def events_page(
     """Events of the tenant, newest first; cursor keys are (ID,)."""
     filters = _filters(tenant_id, action, subject_id)
     statement = select(*_COLUMNS).where(*filters)
-    return page_by_id(connection, statement, audit_events.c.id, window, _to_event, descending=True)
+    return page_by_id(connection, statement, audit_events.c.id, window, _to_event)
 
 
 def count_events(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.rate_limits import FailedAuthLimiter
-from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired
+from gql_imgproc.errors import ApiKeyRejected, ApiKeyRequired, DatabaseUnavailable
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.api_key import ParsedApiKey, parse_api_key
 from gql_imgproc.security.scopes import Caller, anonymous_caller
@@ -33,22 +31,22 @@ class AnonymousAccess(StrEnum):
 class Authenticator:
     """Authenticates the callers of one process.
 
-    Keys are read from the database each time. Whether any key exists is known from the last `close_revoked_sessions`,
-    because anonymous callers are many.
+    Keys, and whether there is any, are read from the database each time.
     """
 
     def __init__(self, runtime: Runtime, anonymous: AnonymousAccess) -> None:
         self._runtime = runtime
         self._anonymous = anonymous
         self._failures = FailedAuthLimiter(runtime)
-        self._has_no_key = False
+        #: False for good when a key was found: keys are revoked, never deleted.
+        self._has_no_key: bool | None = None
         #: Functions that close the open sessions of each key; anonymous sessions are under None.
         self._sessions: defaultdict[UUID | None, set[Callable[[], None]]] = defaultdict(set)
 
     async def authenticate(self, key: str | None, ip_address: str) -> Caller:
         """The caller that presents this key. Raises ApiKeyRequired, ApiKeyRejected or RateLimited."""
         if key is None:
-            if self._accepts_anonymous:
+            if await self._accepts_anonymous():
                 return anonymous_caller(ip_address, is_unlimited=self._anonymous is AnonymousAccess.WHILE_NO_KEY)
             raise ApiKeyRequired
         parsed = parse_api_key(key)
@@ -80,7 +78,7 @@ class Authenticator:
         """Whether a caller that was authenticated earlier may start something new."""
         key_id = caller.key_id
         if key_id is None:
-            return self._accepts_anonymous
+            return await self._accepts_anonymous()
         return bool(await self._runtime.db.read(key_repository.filter_usable, {key_id}))
 
     @contextmanager
@@ -98,23 +96,20 @@ class Authenticator:
     async def close_revoked_sessions(self) -> None:
         """Closes sessions whose caller would be rejected now. Call it periodically."""
         open_keys = {key_id for key_id in self._sessions if key_id}
-        self._has_no_key, usable = await self._runtime.db.read(_read_key_states, open_keys)
-        rejected = open_keys - usable | (set() if self._accepts_anonymous else {None})
-        for key_id in rejected:
+        usable = await self._runtime.db.read(key_repository.filter_usable, open_keys) if open_keys else set()
+        rejected: set[UUID | None] = set() if await self._accepts_anonymous() else {None}
+        for key_id in rejected | (open_keys - usable):
             for close in tuple(self._sessions.get(key_id, ())):
                 close()
 
-    @property
-    def _accepts_anonymous(self) -> bool:
-        return self._anonymous is AnonymousAccess.ALWAYS or (
-            self._anonymous is AnonymousAccess.WHILE_NO_KEY and self._has_no_key
-        )
-
-
-def _read_key_states(connection: Connection, key_ids: Collection[UUID]) -> tuple[bool, set[UUID]]:
-    """Whether there is no key at all, and which of these keys are usable."""
-    usable = key_repository.filter_usable(connection, key_ids) if key_ids else set()
-    return not key_repository.has_keys(connection), usable
+    async def _accepts_anonymous(self) -> bool:
+        if self._anonymous is AnonymousAccess.WHILE_NO_KEY:
+            if self._has_no_key is not False:
+                # Without the database, the last answer counts: whatever the caller wants to read or write fails.
+                with suppress(DatabaseUnavailable):
+                    self._has_no_key = not await self._runtime.db.read(key_repository.has_keys)
+            return self._has_no_key is True
+        return self._anonymous is AnonymousAccess.ALWAYS
 
 
 def _rejection(parsed: ParsedApiKey, ip_address: str, reason: str) -> ApiKeyRejected:

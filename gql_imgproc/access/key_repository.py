@@ -130,7 +130,7 @@ def get_key(connection: Connection, tenant_id: UUID, key_id: UUID) -> ApiKey | N
 def keys_page(connection: Connection, tenant_id: UUID, window: PageWindow) -> Page[ApiKey]:
     """Keys of the tenant, newest first; cursor keys are (ID,)."""
     statement = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id)
-    return page_by_id(connection, statement, api_keys.c.id, window, _to_key, descending=True)
+    return page_by_id(connection, statement, api_keys.c.id, window, _to_key)
 
 
 def count_keys(connection: Connection, tenant_id: UUID) -> int:

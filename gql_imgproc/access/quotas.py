@@ -93,7 +93,7 @@ def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> Quota
         select(
             func.count().label("requests"),
             func.coalesce(func.sum(_pending), 0).label("images"),
-            func.coalesce(func.sum(requests.c.output_bytes), 0).label("bytes"),
+            func.coalesce(func.sum(func.coalesce(requests.c.stored_bytes, requests.c.output_bytes)), 0).label("bytes"),
             func.coalesce(func.min(_pending), 0).label("fewest"),
             func.coalesce(func.sum(requests.c.images_per_second), 0).label("rate"),
         )

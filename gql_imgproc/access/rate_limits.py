@@ -1,12 +1,14 @@
-"""Rate limits of callers, and a limit of failed authentications."""
+"""Rate limits of callers and tenants, and a limit of failed authentications."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from enum import StrEnum
 from ipaddress import ip_address as parse_ip_address
 from ipaddress import ip_network
+from uuid import UUID
 
 from gql_imgproc.errors import RateLimited
 from gql_imgproc.messaging.rate_limiter import RateLimitStatus
@@ -27,15 +29,20 @@ class RateLimitedAction(StrEnum):
     OPERATIONS = "operations"
     UPLOADS = "uploads"
     SUBSCRIPTIONS = "subscriptions"
+    SOURCES = "sources"
 
 
 class CallerRateLimiter:
-    """Rate limits per caller, keyed by API key, or by IP address without one."""
+    """Rate limits per caller, keyed by API key, or by IP address without one.
+
+    All keys of a tenant share a multiple of each limit, so that a caller cannot get more with any number of keys.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings
         self._rates = runtime.rate_limiter
         self._limits = {action: parse_rate(getattr(settings, f"rate_{action}")) for action in RateLimitedAction}
+        self._keys_per_tenant = settings.rate_keys_per_tenant
 
     async def hit(self, caller: Caller, *actions: RateLimitedAction) -> None:
         """Counts the actions. Raises RateLimited at the first one that exceeds its limit."""
@@ -45,9 +52,20 @@ class CallerRateLimiter:
                 continue
             # Without Redis, reads are not limited; uploads are expensive, so this process counts its own.
             locally = action is RateLimitedAction.UPLOADS
-            exceeded = await self._rates.hit(limit, action, *_limit_key(caller), locally=locally)
-            if exceeded is not None:
-                raise _to_error(action, exceeded)
+            await self._hit(limit, action, *_limit_key(caller), locally=locally)
+            if caller.key_id:
+                of_tenant = replace(limit, amount=limit.amount * self._keys_per_tenant)
+                await self._hit(of_tenant, action, *_tenant_key(caller.tenant_id), locally=locally)
+
+    async def hit_source(self, tenant_id: UUID) -> None:
+        """Counts the download of a source image; a signed URL has no caller. Raises RateLimited."""
+        if limit := self._limits[RateLimitedAction.SOURCES]:
+            await self._hit(limit, RateLimitedAction.SOURCES, *_tenant_key(tenant_id), locally=True)
+
+    async def _hit(self, limit: RateLimit, action: RateLimitedAction, *key: str, locally: bool) -> None:
+        exceeded = await self._rates.hit(limit, action, *key, locally=locally)
+        if exceeded is not None:
+            raise _to_error(action, exceeded)
 
     async def status(self, caller: Caller) -> RateLimitStatus | None:
         """How many more operations the caller may send; None when the caller has no limit."""
@@ -100,6 +118,10 @@ def client_network(ip_address: str) -> str:
 
 def _limit_key(caller: Caller) -> tuple[str, str]:
     return ("key", caller.key_id.hex) if caller.key_id else ("ip", client_network(caller.ip_address))
+
+
+def _tenant_key(tenant_id: UUID) -> tuple[str, str]:
+    return "tenant", tenant_id.hex
 
 
 def _to_error(what: str, status: RateLimitStatus) -> RateLimited:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import sys
@@ -17,6 +16,8 @@ T = TypeVar("T")
 
 def run_with_database(work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
     """Runs `work` with the service's database. Raises ConfigurationError when the database cannot be used."""
+    import asyncio
+
     from gql_imgproc.database import migrations
     from gql_imgproc.database.engine import Database
     from gql_imgproc.settings import load

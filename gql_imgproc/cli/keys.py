@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gql_imgproc.cli.database_session import run_with_database, user_name
-from gql_imgproc.cli.output import format_time, print_table
+from gql_imgproc.cli.output import Json, format_time, print_rows
+from gql_imgproc.cli.quick_group import QuickGroup
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.security.scopes import Scope, cli_caller
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from gql_imgproc.database.engine import Database
 
 TENANT = "default"
-TITLES = ("Key", "Name", "Tenant", "Scopes", "Created (UTC)", "Expires (UTC)", "Last used (UTC)", "State")
+TITLES = {
+    "key": "Key",
+    "name": "Name",
+    "tenant": "Tenant",
+    "scopes": "Scopes",
+    "created_at": "Created (UTC)",
+    "expires_at": "Expires (UTC)",
+    "last_used_at": "Last used (UTC)",
+    "state": "State",
+}
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Key ID, the first column of `keys list`.")]
 
@@ -30,7 +40,7 @@ def register(app: typer.Typer) -> None:
     for command in (create, list_, rotate, revoke):
         keys.command(command.__name__.rstrip("_"))(command)
     keys.command("rotate-signing")(rotate_signing)
-    app.add_typer(keys, name="keys")
+    app.add_typer(keys, name="keys", cls=QuickGroup)
 
 
 def create(
@@ -47,7 +57,13 @@ def create(
         typer.Option(metavar="TIME", help="Lifetime of the key, such as 90d or 24h.", show_default="never"),
     ] = None,
 ) -> None:
-    """Create an API key and print it once, alone on standard output: `KEY=$(gql-imgproc keys create …)`."""
+    """Create an API key and print it once, alone on standard output: `KEY=$(gql-imgproc keys create …)`.
+
+    \b
+    Examples:
+      KEY=$(gql-imgproc keys create --name shop)
+      gql-imgproc keys create --name operator --scope admin --expires 90d
+    """
     from gql_imgproc.access import api_keys, tenants
 
     expires_at = datetime.now(UTC) + _parse(expires, "--expires") if expires is not None else None
@@ -61,30 +77,34 @@ def create(
 
 def list_(
     tenant: Annotated[str | None, typer.Option(help="Tenant whose keys to list.", show_default="all")] = None,
+    json: Json = False,
 ) -> None:
-    """List API keys with their scopes, last use and state."""
+    """List API keys with their scopes, last use and state.
+
+    \b
+    Example:
+      gql-imgproc keys list --tenant shop --json
+    """
     from gql_imgproc.access import key_repository, tenants
 
     async def work(db: Database) -> list[tuple[str, ApiKey]]:
         tenant_id = await tenants.get_by_name(db, tenant) if tenant is not None else None
         return await db.read(key_repository.list_keys, tenant_id)
 
-    print_table(
-        TITLES,
-        [
-            (
-                key.public_id,
-                key.name,
-                owner,
-                " ".join(each.lower() for each in Scope if each in key.scopes),
-                format_time(key.created_at),
-                format_time(key.expires_at),
-                format_time(key.last_used_at),
-                key.state.lower(),
-            )
-            for owner, key in run_with_database(work)
-        ],
-    )
+    rows = [
+        {
+            "key": key.public_id,
+            "name": key.name,
+            "tenant": owner,
+            "scopes": [each.lower() for each in Scope if each in key.scopes],
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+            "last_used_at": key.last_used_at,
+            "state": key.state.lower(),
+        }
+        for owner, key in run_with_database(work)
+    ]
+    print_rows(TITLES, rows, as_json=json)
 
 
 def rotate(
@@ -92,6 +112,10 @@ def rotate(
     overlap: Annotated[str, typer.Option(metavar="TIME", help="Time the old key stays valid, 0s to 30d.")] = "24h",
 ) -> None:
     """Replace an API key with a new one of the same name, tenant and scopes. The old key expires after the overlap.
+
+    \b
+    Example:
+      KEY=$(gql-imgproc keys rotate 2TGoMZ3sQ0Ab --overlap 7d)
 
     The new key is printed once, alone on standard output.
     """
@@ -107,7 +131,12 @@ def rotate(
 
 
 def revoke(key: KeyArgument) -> None:
-    """Revoke an API key. New requests fail at once; open sessions end within a minute."""
+    """Revoke an API key. New requests fail at once; open sessions end within a minute.
+
+    \b
+    Example:
+      gql-imgproc keys revoke 2TGoMZ3sQ0Ab
+    """
     from gql_imgproc.access import api_keys
 
     async def work(db: Database) -> ApiKey:
@@ -119,7 +148,12 @@ def revoke(key: KeyArgument) -> None:
 
 
 def rotate_signing() -> None:
-    """Rotate the URL-signing secret. URLs signed with the previous secret stay valid; older ones expire."""
+    """Rotate the URL-signing secret. URLs signed with the previous secret stay valid; older ones expire.
+
+    \b
+    Example:
+      gql-imgproc keys rotate-signing
+    """
     from gql_imgproc.access import signed_urls
 
     # The secret belongs to no tenant; the event is in the audit log of the default one.

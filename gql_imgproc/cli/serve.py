@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -10,11 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from gql_imgproc.net.loopback import is_loopback
-from gql_imgproc.standalone.data_dir import check_writable
-from gql_imgproc.standalone.server_address import check_port, reachable_url
-from gql_imgproc.system.process import cpu_count
 
 if TYPE_CHECKING:
     from gql_imgproc.settings import Settings
@@ -27,7 +21,7 @@ Port = Annotated[int, typer.Option(help="Port to listen on; 0 for any free port.
 AllowAnonymous = Annotated[
     bool, typer.Option("--allow-anonymous", help="Accept requests without an API key, even from other machines.")
 ]
-SkipChecks = Annotated[bool, typer.Option("--unchecked", hidden=True, help="Skip the checks that `up` has made.")]
+StartedBy = Annotated[str, typer.Option(hidden=True, help="Token of the `up` that starts it and has made the checks.")]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
@@ -55,8 +49,19 @@ def up(
     workers: Processes = None,
     allow_anonymous: AllowAnonymous = False,
 ) -> None:
-    """Run everything on this machine: the API, workers and, if none is configured, Redis."""
+    """Run everything on this machine: the API, workers and, if none is configured, Redis.
+
+    \b
+    Examples:
+      gql-imgproc up
+      gql-imgproc up --host 0.0.0.0 --port 80 --data-dir /var/lib/imgproc
+    """
+    import asyncio
+
+    from gql_imgproc.standalone.data_dir import check_writable
+    from gql_imgproc.standalone.server_address import check_port
     from gql_imgproc.standalone.up import Standalone
+    from gql_imgproc.system.process import cpu_count
 
     settings = _load(**({"data_dir": data_dir} if data_dir else {}))
     check_writable(settings.data_dir)
@@ -65,11 +70,20 @@ def up(
 
 
 def api(
-    host: Host = HOST, port: Port = PORT, allow_anonymous: AllowAnonymous = False, unchecked: SkipChecks = False
+    host: Host = HOST, port: Port = PORT, allow_anonymous: AllowAnonymous = False, started_by: StartedBy = ""
 ) -> None:
-    """Run only the API. It needs Redis, and workers with the same database and storage."""
+    """Run only the API. It needs Redis, and workers with the same database and storage.
+
+    \b
+    Example:
+      IMGPROC_REDIS_URL=redis://redis/0 gql-imgproc api --host 0.0.0.0
+    """
+    import asyncio
+
+    from gql_imgproc.net.loopback import is_loopback
     from gql_imgproc.settings import load
     from gql_imgproc.standalone import preflight
+    from gql_imgproc.standalone.server_address import check_port, reachable_url
     from gql_imgproc.web import server
     from gql_imgproc.web.app import create_app
 
@@ -77,7 +91,7 @@ def api(
     is_local = is_loopback(host)
     anonymous = preflight.anonymous_policy(host, allow_anonymous=allow_anonymous)
     port = check_port(host, port)
-    if not unchecked:
+    if not started_by:
         asyncio.run(preflight.check_dependencies(settings))
         preflight.check_keys(settings.database, host, anonymous)
     if not settings.is_set("public_url"):
@@ -86,13 +100,23 @@ def api(
         settings = settings.model_copy(update={"introspection": "on" if is_local else "off"})
     # The server stops in order, then raises the signal again. That is a successful exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server.run(create_app(settings, loopback_only=is_local, anonymous=anonymous), host, port)
+    app = create_app(settings, loopback_only=is_local, anonymous=anonymous, started_by=started_by)
+    server.run(app, host, port)
 
 
 def worker(processes: Processes = None, metrics_port: MetricsPort = None) -> None:
-    """Run only workers: `dramatiq worker_main` with the defaults of this project."""
+    """Run only workers: `dramatiq worker_main` with the defaults of this project.
+
+    \b
+    Example:
+      IMGPROC_PUBLIC_URL=https://images.example gql-imgproc worker --processes 4
+    """
+    import asyncio
+
     from gql_imgproc.standalone import preflight
+    from gql_imgproc.standalone.server_address import reachable_url
     from gql_imgproc.standalone.worker_command import worker_command, worker_environment
+    from gql_imgproc.system.process import cpu_count
 
     settings = _load(**({"metrics_port": metrics_port} if metrics_port else {}))
     asyncio.run(preflight.check_dependencies(settings))

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from gql_imgproc.cli.database_session import run_with_database, user_name
-from gql_imgproc.cli.output import format_time, print_table
+from gql_imgproc.cli.output import Json, print_rows
+from gql_imgproc.cli.quick_group import QuickGroup
 from gql_imgproc.enums import Quota
 from gql_imgproc.errors import ConfigurationError
 
-TITLES = ("Name", "Created (UTC)")
+TITLES = {"name": "Name", "created_at": "Created (UTC)"}
 #: Value of a quota option that restores the service's setting.
 DEFAULT_QUOTA = "default"
 
@@ -25,13 +26,18 @@ def register(app: typer.Typer) -> None:
     tenants = typer.Typer(help="Create, list and limit tenants directly in the database.", no_args_is_help=True)
     for command in (create, list_, set_):
         tenants.command(command.__name__.rstrip("_"))(command)
-    app.add_typer(tenants, name="tenants")
+    app.add_typer(tenants, name="tenants", cls=QuickGroup)
 
 
 def create(
     name: Annotated[str, typer.Argument(help="Name of the tenant, also for `keys create --tenant`.")],
 ) -> None:
-    """Create a tenant with its own requests, API keys and limits. A tenant cannot be deleted."""
+    """Create a tenant with its own requests, API keys and limits. A tenant cannot be deleted.
+
+    \b
+    Example:
+      gql-imgproc tenants create shop
+    """
     from gql_imgproc.access import tenants
 
     run_with_database(lambda db: tenants.create(db, user_name(), name))
@@ -45,7 +51,12 @@ def set_(
     stored_bytes: QuotaOption = None,
     csv_bytes: QuotaOption = None,
 ) -> None:
-    """Set quotas of a tenant, which replace IMGPROC_QUOTA_…. Quotas you omit stay unchanged."""
+    """Set quotas of a tenant, which replace IMGPROC_QUOTA_…. Quotas you omit stay unchanged.
+
+    \b
+    Example:
+      gql-imgproc tenants set shop --open-requests 20 --stored-bytes 0
+    """
     from gql_imgproc.access import tenants
 
     options = {
@@ -69,14 +80,15 @@ def _parse_quota(text: str) -> int | None:
     return int(text)
 
 
-def list_() -> None:
-    """List all tenants."""
+def list_(json: Json = False) -> None:
+    """List all tenants.
+
+    \b
+    Example:
+      gql-imgproc tenants list --json
+    """
     from gql_imgproc.access import tenant_repository
 
-    print_table(
-        TITLES,
-        [
-            (tenant.name, format_time(tenant.created_at))
-            for tenant in run_with_database(lambda db: db.read(tenant_repository.list_tenants))
-        ],
-    )
+    tenants = run_with_database(lambda db: db.read(tenant_repository.list_tenants))
+    rows = [{"name": tenant.name, "created_at": tenant.created_at} for tenant in tenants]
+    print_rows(TITLES, rows, as_json=json)

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import httpx
 
-from gql_imgproc.client.errors import ServiceError, ServiceUnavailable, UserError
+from gql_imgproc.client.errors import InvalidServiceUrl, ServiceError, ServiceUnavailable, UserError
 from gql_imgproc.client.request import REQUEST_FIELDS, Request, parse_issues, parse_request
-from gql_imgproc.enums import Priority, RequestStatus
+from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority, RequestStatus
 from gql_imgproc.net.loopback import is_loopback
 
 #: Deadlines in seconds: for one response, or for the next event or heartbeat of a stream; for an upload or download.
@@ -34,7 +34,11 @@ def _mutation(name: str, success: str = f"request {{ {REQUEST_FIELDS} }}", error
     )
 
 
-UPLOAD = _mutation("uploadCsv", errors="... on CsvInvalid { totalErrors errors { row column code message } }")
+UPLOAD = _mutation(
+    "uploadCsv",
+    f"request {{ {REQUEST_FIELDS} warnings {{ row column code message }} }}",
+    "... on CsvInvalid { totalErrors errors { row column code message } }",
+)
 CANCEL = _mutation("cancelRequest")
 RETRY = _mutation("retryFailedImages")
 DELETE = _mutation("deleteRequest", "deletedId")
@@ -48,13 +52,13 @@ WATCH = f"subscription ($id: ID!) {{ requestProgress(id: $id) {{ {REQUEST_FIELDS
 
 
 def normalize_base_url(url: str) -> httpx.URL:
-    """Returns the base URL of the service, also for the URL of `/graphql`; raises ServiceError for an invalid URL."""
+    """Returns the base URL of the service, also for the URL of `/graphql`; raises InvalidServiceUrl."""
     try:
         base = httpx.URL(url.strip())
     except httpx.InvalidURL:
         base = httpx.URL("")
     if base.scheme not in ("http", "https") or not base.host or base.query or base.fragment:
-        raise ServiceError(f"Invalid service URL {url}. Use a URL such as http://127.0.0.1:8000")
+        raise InvalidServiceUrl(url)
     return base.copy_with(path=base.path.rstrip("/").removesuffix("/graphql").rstrip("/") or "/")
 
 
@@ -83,11 +87,20 @@ class AsyncClient:
         priority: Priority = Priority.NORMAL,
         options: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
+        profile: CsvProfile | None = None,
+        columns: Mapping[str, object] | None = None,
+        on_invalid_row: InvalidRowPolicy | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
+        refresh: bool = False,
     ) -> Request:
-        """Uploads a CSV file; raises UserError when it is refused. `options` is a `ProcessingOptionsInput`.
+        """Uploads a CSV file or a workbook; raises UserError when it is refused.
 
-        Within 24 hours, the same `idempotency_key` returns the same request, so an upload without an answer can be
-        repeated. While the service is unavailable, this method repeats the upload with one key, for a minute.
+        `options` is a `ProcessingOptionsInput`, `columns` a `CsvColumnsInput`; both are mappings.
+
+        Within 24 hours, the same upload with the same `idempotency_key` returns the same request, so an upload without
+        an answer can be repeated. While the service is unavailable, this method repeats the upload with one key, for a
+        minute.
         """
         variables = {
             "file": None,
@@ -95,6 +108,12 @@ class AsyncClient:
             "priority": priority,
             "options": options,
             "idempotencyKey": idempotency_key or uuid4().hex,
+            "profile": profile,
+            "columns": columns,
+            "onInvalidRow": on_invalid_row,
+            "encoding": encoding,
+            "sheet": sheet,
+            "refresh": refresh,
         }
         if isinstance(file, str | Path):
             filename = filename or Path(file).name
@@ -159,7 +178,8 @@ class AsyncClient:
             except (httpx.HTTPError, ServiceUnavailable) as error:
                 outage_started = outage_started or time.monotonic()
                 if time.monotonic() - outage_started > MAX_OUTAGE_S:
-                    raise ServiceError(f"Lost the service at {self.url} for {MAX_OUTAGE_S:.0f} s: {error}") from None
+                    message = f"Lost the service at {self.url} for {MAX_OUTAGE_S:.0f} s: {error}"
+                    raise ServiceUnavailable(message) from None
                 await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def cancel(self, request_id: str) -> Request:
@@ -171,20 +191,21 @@ class AsyncClient:
         return self._request(await self.execute(RETRY, {"input": {"id": request_id}}))
 
     async def delete(self, request_id: str) -> None:
-        """Deletes a request that has finished, with its images and files."""
+        """Deletes a request that has finished, its files, and the images that no other request uses."""
         self._result(await self.execute(DELETE, {"input": {"id": request_id}}))
 
     async def download(self, source: Request | str, target: str | Path) -> None:
         """Downloads the output CSV of a finished request, or a URL that the service returned.
 
-        `target` is written completely or not at all. Sends no API key: such URLs are signed, and may lead to another
-        host.
+        `target` is written completely or not at all. The output of a workbook is a workbook, or a CSV file if `target`
+        ends with `.csv`. Sends no API key: such URLs are signed, and may lead to another host.
         """
         if isinstance(source, Request):
             if source.output_csv_url is None:
                 reason = source.failure.message if source.failure else f"Its status is {source.status.value}"
                 raise ServiceError(f"The request has no output CSV. {reason}")
-            source = source.output_csv_url
+            url = httpx.URL(source.output_csv_url)
+            source = str(url.copy_merge_params({"format": "csv"}) if Path(target).suffix == ".csv" else url)
         target = Path(target)
         partial = target.with_name(target.name + ".part")
         try:
@@ -213,11 +234,11 @@ class AsyncClient:
                     f"{self.url}/graphql", headers={**(headers or {}), **self._credentials}, **content
                 )
         except httpx.ConnectError:
-            raise ServiceError(
+            raise ServiceUnavailable(
                 f"Cannot connect to {self.url}. Start the service with `gql-imgproc up`, or correct the URL"
             ) from None
         except (httpx.HTTPError, TimeoutError) as error:
-            raise ServiceError(f"No response from the service at {self.url}: {error or 'timed out'}") from None
+            raise ServiceUnavailable(f"No response from the service at {self.url}: {error or 'timed out'}") from None
         return self._body(response)
 
     async def _subscribe(self, request_id: str) -> AsyncGenerator[Request]:
@@ -240,7 +261,10 @@ class AsyncClient:
             return self._data(response.json())
         except (ValueError, TypeError, KeyError, AttributeError):
             if response.is_server_error:
-                raise ServiceUnavailable(f"The service at {self.url} returned status {response.status_code}") from None
+                raise ServiceUnavailable(
+                    f"The server at {self.url}/graphql returned status {response.status_code} without a response of "
+                    "this service. Check the URL, and whether the service behind it runs"
+                ) from None
             raise self._unexpected_response(f" with status {response.status_code}") from None
 
     def _data(self, payload: dict[str, Any]) -> dict[str, Any]:

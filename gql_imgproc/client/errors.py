@@ -7,11 +7,25 @@ from gql_imgproc.errors import ImgprocError
 
 
 class ServiceError(ImgprocError):
-    """The service cannot be reached, or refused or failed a call."""
+    """The service refused or failed a call."""
+
+
+class InvalidServiceUrl(ServiceError):
+    """The URL of the service is malformed."""
+
+    exit_status = 2
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"Invalid service URL {url}. Use a URL such as http://127.0.0.1:8000")
 
 
 class ServiceUnavailable(ServiceError):
-    """The service cannot handle a call now. A retry may succeed, after `retry_after_s` if the service knows that."""
+    """The service cannot be reached, or cannot handle a call now.
+
+    A retry may succeed, after `retry_after_s` if the service knows that.
+    """
+
+    exit_status = 4
 
     def __init__(self, message: str, retry_after_s: float = 0) -> None:
         super().__init__(message)

@@ -8,14 +8,14 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
-from gql_imgproc.enums import Priority, RequestStatus
+from gql_imgproc.enums import CsvProfile, Priority, RequestStatus
 
 #: Selection of the fields of `Request`.
 REQUEST_FIELDS = """
-id csvFilename status priority sequence createdAt completedAt
-totalProducts processedProducts failedProducts
-totalImages processedImages failedImages cancelledImages keptImages progressPercent
-inputBytes outputBytes imagesPerSecond outputCsvUrl failure { code message }
+id csvFilename profile status priority sequence createdAt completedAt
+skippedRows totalProducts processedProducts failedProducts
+totalImages processedImages failedImages cancelledImages keptImages reusedImages progressPercent
+inputBytes outputBytes notDownloadedBytes imagesPerSecond outputCsvUrl reportCsvUrl archiveUrl failure { code message }
 """
 _CONFIG = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
@@ -44,11 +44,13 @@ class Request:
 
     id: str
     csv_filename: str
+    profile: CsvProfile
     status: RequestStatus
     priority: Priority
     sequence: int
     created_at: datetime
     completed_at: datetime | None
+    skipped_rows: int
     total_products: int
     processed_products: int
     failed_products: int
@@ -57,12 +59,18 @@ class Request:
     failed_images: int
     cancelled_images: int
     kept_images: int
+    reused_images: int
     progress_percent: float
     input_bytes: int
     output_bytes: int
+    not_downloaded_bytes: int
     images_per_second: float | None
     output_csv_url: str | None
+    report_csv_url: str | None
+    archive_url: str | None
     failure: RequestFailure | None
+    #: About the CSV file; only an upload returns them.
+    warnings: tuple[CsvIssue, ...] = ()
 
     @property
     def finished_images(self) -> int:

@@ -1,27 +1,29 @@
-"""The header of a CSV file: detects the delimiter and finds the three columns."""
+"""The header of a CSV file: detects the delimiter and the profile, and finds the columns."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from gql_imgproc.csvfile.encoding import CONTROL, DecodedFile
-from gql_imgproc.csvfile.formula_injection import is_escaped
+from gql_imgproc.csvfile.layout import CsvLayout, NamedColumns
+from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.messages import csv_error, excerpt, join_quoted, plural, quote
+from gql_imgproc.csvfile.profiles import PROFILES, recognize
+from gql_imgproc.csvfile.profiles.generic import GENERIC
+from gql_imgproc.csvfile.profiles.profile import Columns, Profile, locate, matcher, normalize_name
 from gql_imgproc.csvfile.records import Dialect, iter_records
+from gql_imgproc.enums import CsvProfile
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 SERIAL_NUMBER = "S. No."
 PRODUCT_NAME = "Product Name"
 IMAGE_URLS = "Input Image Urls"
 
-#: The accepted names of each column, normalized. They are few, so that no other column is matched by mistake.
-ACCEPTED_NAMES = {
-    SERIAL_NUMBER: ("sno", "srno", "slno", "serialno", "serialnumber"),
-    PRODUCT_NAME: ("productname",),
-    IMAGE_URLS: ("inputimageurls", "inputimageurl", "imageurls", "imageurl"),
-}
+#: The accepted names of each column of our own format. They are few, so that no other column is matched by mistake.
+ACCEPTED_NAMES = {SERIAL_NUMBER: GENERIC.ids, PRODUCT_NAME: GENERIC.names, IMAGE_URLS: GENERIC.images}
 
 #: Other common names of these columns. The message proposes to rename such a column; it is not accepted.
 _SIMILAR_NAMES = {
@@ -39,10 +41,17 @@ DELIMITERS = (",", ";", "\t", "|")
 #: A first line that names the delimiter, as Excel reads and writes it. It is not a row.
 _SEPARATOR_LINE = re.compile(r'\A("?)sep=([,;:|^~\t])\1[,;\t|]*(?:\r\n|\r|\n|\Z)', re.IGNORECASE)
 _DELETE_DELIMITERS = str.maketrans("", "", "".join(DELIMITERS))
-_IGNORED_IN_NAMES = re.compile("[\\s._\\-\N{ZERO WIDTH NO-BREAK SPACE}\N{ZERO WIDTH SPACE}]+")
+_NUMBER_AT_END = re.compile(r"\d*\Z")
 #: Characters at the start of the text that identify HTML, JSON and other formats.
 _HEAD_CHARS = 1000
 
+#: A shop's file may have more columns than the setting allows, since most of them are only copied.
+MAX_SHOP_COLUMNS = 1_000
+
+#: Rows above the header that may be a title.
+MAX_TITLE_ROWS = 20
+
+REMOVE_QUOTES = "Export the file again, or remove the quotation marks around each row and write the inner ones once."
 UPLOAD_CSV = "Upload a CSV file whose first row names the columns."
 
 
@@ -51,36 +60,39 @@ class Header:
     dialect: Dialect
     row: int
     names: tuple[str, ...]
-    serial_number: int
-    product_name: int
-    image_urls: int
+    columns: Columns
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class HeaderCandidate:
     """The first row that is not blank, read with one delimiter."""
 
     dialect: Dialect
     row: int
     names: list[str]
+    columns: Columns
     issue: CsvIssue | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the row has every column that its profile needs."""
+        if self.columns.profile is GENERIC:
+            return {field for name in self.names if (field := match_field(name))} == set(ACCEPTED_NAMES)
+        return bool(self.columns.images)
 
     @property
     def score(self) -> tuple[int, float]:
         """The number of columns found. An error counts more than a row of one cell and less than a row of two."""
-        found = len({field for name in self.names if (field := match_field(name))})
+        found = self.columns.score
+        if self.columns.profile is GENERIC:
+            found = len({field for name in self.names if (field := match_field(name))})
         return found, 1.5 if self.issue else len(self.names)
 
 
-def normalize_name(name: str) -> str:
-    """Removes differences of spelling: case, spaces, dots, underscores, hyphens."""
-    return _IGNORED_IN_NAMES.sub("", name[1:] if is_escaped(name) else name).casefold()
-
-
 def match_field(name: str) -> str | None:
-    """Returns the input column that has this name."""
+    """Returns the input column of our own format that has this name."""
     normalized = normalize_name(name)
-    return next((field for field, accepted in ACCEPTED_NAMES.items() if normalized in accepted), None)
+    return next((field for field, accepted in ACCEPTED_NAMES.items() if matcher(accepted)(normalized)), None)
 
 
 _RESULT_COLUMNS = {normalize_name(name): name for name in (OUTPUT_URLS, IMAGE_ERRORS)}
@@ -91,15 +103,22 @@ def match_result_column(name: str) -> str | None:
     return _RESULT_COLUMNS.get(normalize_name(name))
 
 
-def read_header(text: DecodedFile, max_columns: int, max_field_chars: int, longest_row_chars: int) -> Header:
+def read_header(text: DecodedFile, limits: CsvLimits, layout: CsvLayout) -> Header:
     """Finds the header. Refuses the file with every problem of its header."""
+    return _check_columns(find_header(text, limits, layout), layout, limits)
+
+
+def find_header(text: DecodedFile, limits: CsvLimits, layout: CsvLayout) -> HeaderCandidate:
+    """Finds the row that is most likely the header. Refuses text that is no table, and one with a title."""
     head = text.head(_HEAD_CHARS)
     separator = _SEPARATOR_LINE.match(head)
     if separator:
         dialects = [Dialect(separator[2], preamble_chars=separator.end())]
     else:
         dialects = [Dialect(delimiter) for delimiter in DELIMITERS]
-    candidates = [found for dialect in dialects if (found := _read_first_row(text, dialect, longest_row_chars))]
+    candidates = [
+        found for dialect in dialects if (found := _read_first_row(text, dialect, layout, limits.longest_row_chars))
+    ]
     if not candidates:
         raise csv_error(
             CsvIssueCode.EMPTY_FILE, "The file has no rows. Upload a CSV file with a header row and data rows."
@@ -110,56 +129,136 @@ def read_header(text: DecodedFile, max_columns: int, max_field_chars: int, longe
         raise csv_error(CsvIssueCode.HEADER, f"The text seems to be {text_format}, not CSV. {UPLOAD_CSV}")
     if best.issue:
         raise InvalidCsv((best.issue,), 1)
-    return _locate_columns(best, max_columns, max_field_chars)
+    below = None if best.is_complete else _find_below(text, dialects, best.row, layout, limits)
+    if below and not below.columns.profile.has_title:
+        raise csv_error(
+            CsvIssueCode.HEADER,
+            f"Row {best.row} does not name the columns, but row {below.row} does. Delete what is above row "
+            f"{below.row}, such as a title.",
+            best.row,
+        )
+    return below or best
 
 
-def _read_first_row(text: DecodedFile, dialect: Dialect, longest_row_chars: int) -> _Candidate | None:
+def _find_columns(names: list[str], layout: CsvLayout) -> Columns:
+    """A file with all columns of our own format is one; what else is not recognized is reported as one."""
+    if layout.columns is not None:
+        return locate(_custom_profile(layout.columns), names)
+    if layout.profile is not None:
+        return locate(PROFILES[layout.profile], names)
+    if {field for name in names if (field := match_field(name))} == set(ACCEPTED_NAMES):
+        return locate(GENERIC, names)
+    return recognize(names) or locate(GENERIC, names)
+
+
+def _custom_profile(columns: NamedColumns) -> Profile:
+    ids, names = ((name,) if name else () for name in (columns.id, columns.name))
+    return Profile(CsvProfile.CUSTOM, "the columns you named", columns.images, ids, names)
+
+
+def _read_first_row(
+    text: DecodedFile, dialect: Dialect, layout: CsvLayout, longest_row_chars: int
+) -> HeaderCandidate | None:
     for record in iter_records(text, dialect, longest_row_chars):
         if isinstance(record, CsvIssue):
-            return _Candidate(dialect, record.row or 1, [], record)
+            return HeaderCandidate(dialect, record.row or 1, [], _find_columns([], layout), record)
         row, cells = record
         # A row that consists of delimiters is blank for every delimiter.
         if any(cell.translate(_DELETE_DELIMITERS).strip() for cell in cells):
             if not dialect.skips_spaces and len(cells) > 1 and all(cell.startswith(" ") for cell in cells[1:]):
-                return _read_first_row(text, replace(dialect, skips_spaces=True), longest_row_chars)
-            return _Candidate(dialect, row, cells)
+                return _read_first_row(text, replace(dialect, skips_spaces=True), layout, longest_row_chars)
+            return HeaderCandidate(dialect, row, cells, _find_columns(cells[:MAX_SHOP_COLUMNS], layout))
     return None
 
 
-def _locate_columns(candidate: _Candidate, max_columns: int, max_field_chars: int) -> Header:
+def _find_below(
+    text: DecodedFile, dialects: list[Dialect], row: int, layout: CsvLayout, limits: CsvLimits
+) -> HeaderCandidate | None:
+    """Finds a header below the first row: the one with the most columns, and of equal ones the last."""
+    found: list[HeaderCandidate] = []
+    for dialect in dialects:
+        for record in islice(iter_records(text, dialect, limits.longest_row_chars), row, row + MAX_TITLE_ROWS):
+            if isinstance(record, CsvIssue):
+                break
+            candidate = HeaderCandidate(dialect, *record, _find_columns(record[1][:MAX_SHOP_COLUMNS], layout))
+            if candidate.is_complete:
+                found.append(candidate)
+    return max(found, key=lambda candidate: (candidate.score[0], candidate.row), default=None)
+
+
+def _check_columns(candidate: HeaderCandidate, layout: CsvLayout, limits: CsvLimits) -> Header:
     names = [name.lstrip("\N{ZERO WIDTH NO-BREAK SPACE}") for name in candidate.names]
     while names and not names[-1].strip():
         # Excel also writes columns that were emptied.
         names.pop()
-    row = candidate.row
-    issues: list[CsvIssue] = []
-    # The columns of an output CSV do not count: it can be uploaded again even if the original had the maximum.
-    if len(names) - len({column for name in names if (column := match_result_column(name))}) > max_columns:
-        issues.append(
-            CsvIssue(
-                CsvIssueCode.LIMIT_EXCEEDED,
-                f"The file has {plural(len(names), 'column')}; the limit is {max_columns:,}. Remove those not needed.",
-                row,
-            )
-        )
-    indices: dict[str, int] = {}
-    for index, name in enumerate(names):
-        if len(name) > max_field_chars:
-            issues.append(too_long_issue(name, max_field_chars, row, excerpt(name.strip())))
-        if CONTROL.search(name):
-            issues.append(control_issue(name, row, excerpt(name.strip())))
-        field = match_field(name)
-        if field in indices:
-            issues.append(_duplicate_issue(names, indices[field], index, field, row))
-        elif field:
-            indices[field] = index
-    if missing := [field for field in ACCEPTED_NAMES if field not in indices]:
-        issues.insert(0, CsvIssue(CsvIssueCode.HEADER, _missing_columns_message(missing, names), row))
+    if candidate.columns.profile is GENERIC:
+        issues = _generic_issues(names, candidate.row, limits)
+    else:
+        issues = _shop_issues(names, candidate, layout, limits)
     if issues:
         raise InvalidCsv(tuple(issues[:100]), len(issues))
-    return Header(
-        candidate.dialect, row, tuple(names), indices[SERIAL_NUMBER], indices[PRODUCT_NAME], indices[IMAGE_URLS]
+    return Header(candidate.dialect, candidate.row, tuple(names), candidate.columns)
+
+
+def _too_many_columns(count: int, limit: int, row: int) -> CsvIssue:
+    return CsvIssue(
+        CsvIssueCode.LIMIT_EXCEEDED,
+        f"The file has {plural(count, 'column')}; the limit is {limit:,}. Remove those not needed.",
+        row,
     )
+
+
+def _generic_issues(names: list[str], row: int, limits: CsvLimits) -> list[CsvIssue]:
+    issues: list[CsvIssue] = []
+    # The columns of an output CSV do not count: it can be uploaded again even if the original had the maximum.
+    if len(names) - len({column for name in names if (column := match_result_column(name))}) > limits.max_columns:
+        issues.append(_too_many_columns(len(names), limits.max_columns, row))
+    #: Image columns that differ in their number belong together.
+    indices: dict[tuple[str, str], int] = {}
+    for index, name in enumerate(names):
+        if len(name) > limits.max_field_chars:
+            issues.append(too_long_issue(name, limits.max_field_chars, row, excerpt(name.strip())))
+        if CONTROL.search(name):
+            issues.append(control_issue(name, row, excerpt(name.strip())))
+        if field := match_field(name):
+            number = _NUMBER_AT_END.search(normalize_name(name))
+            first = indices.setdefault((field, number[0] if number else ""), index)
+            if first != index:
+                issues.append(_duplicate_issue(names, first, index, field, row))
+    found = {field for field, _ in indices}
+    if missing := [field for field in ACCEPTED_NAMES if field not in found]:
+        column = missing[0] if len(missing) == 1 else None
+        issues.insert(0, CsvIssue(CsvIssueCode.HEADER, _missing_columns_message(missing, names), row, column))
+    return issues
+
+
+def _shop_issues(names: list[str], candidate: HeaderCandidate, layout: CsvLayout, limits: CsvLimits) -> list[CsvIssue]:
+    """The columns that the caller named, or those of the profile, may be missing. Unused columns are only copied."""
+    profile, row = candidate.columns.profile, candidate.row
+    limit = max(limits.max_columns, MAX_SHOP_COLUMNS)
+    if len(names) > limit:
+        return [_too_many_columns(len(names), limit, row)]
+    known = {normalize_name(name) for name in names}
+    if layout.columns is not None:
+        wanted = (*layout.columns.images, layout.columns.name, layout.columns.id)
+        return [
+            CsvIssue(
+                CsvIssueCode.HEADER,
+                f"The file has no column {quote(name)}; found: {join_quoted(names) or 'no names'}.",
+                row,
+                excerpt(name),
+            )
+            for name in wanted
+            if name and normalize_name(name) not in known
+        ]
+    if candidate.columns.images:
+        return []
+    wanted_names = join_quoted([name.replace("{n}", "1") for name in profile.images])
+    message = (
+        f"The file does not have the columns of {profile.title}. It needs one of {wanted_names}; "
+        f"found: {join_quoted(names) or 'no names'}."
+    )
+    return [CsvIssue(CsvIssueCode.HEADER, message, row)]
 
 
 def _duplicate_issue(names: list[str], first: int, second: int, field: str, row: int) -> CsvIssue:
@@ -176,6 +275,11 @@ def _missing_columns_message(missing: list[str], names: list[str]) -> str:
     if len(missing) == len(ACCEPTED_NAMES) and any("://" in name or name.isdecimal() for name in names):
         columns = join_quoted(list(ACCEPTED_NAMES))
         return f"The file has no header row. Insert a first row that names the columns {columns}."
+    if (
+        len(names) == 1
+        and len({match_field(part) for mark in DELIMITERS for part in names[0].split(mark)} - {None}) > 1
+    ):
+        return f"The header is a single cell that contains all columns, between quotation marks. {REMOVE_QUOTES}"
     columns = "column is" if len(missing) == 1 else "columns are"
     problem = f"The {columns} missing: {join_quoted(missing)}; found: {join_quoted(names) or 'no names'}."
     renames = [
@@ -192,7 +296,7 @@ def _find_similar(field: str, names: list[str]) -> str | None:
         if similar in unused:
             return unused[similar]
     for accepted in ACCEPTED_NAMES[field]:
-        if near := difflib.get_close_matches(accepted, unused, 1, 0.75):
+        if near := difflib.get_close_matches(normalize_name(accepted.removesuffix("{n}")), unused, 1, 0.75):
             return unused[near[0]]
     return None
 

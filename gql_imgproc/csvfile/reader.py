@@ -1,23 +1,30 @@
 """Reads an uploaded CSV file as products, and reports every problem with its row and column.
 
 The file is read as a stream, and can be read several times. Only the set of its serial numbers grows with the file.
-`encoding` turns bytes into text, `records` text into cells, `header` finds the columns, `rows` checks each row.
+`encoding` turns bytes into text, `records` text into cells, `header` finds the columns, `rows` checks each row,
+`products` puts the rows of a product together. A `CsvLayout` says how an accepted file is read again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import islice
 from typing import BinaryIO
 
-from gql_imgproc.csvfile.encoding import DecodedFile, open_text
+from gql_imgproc.csvfile.encoding import SAVE_AS_UTF8, DecodedFile, open_text
 from gql_imgproc.csvfile.header import Header, read_header
 from gql_imgproc.csvfile.image_urls import match_plain_urls, split_urls
+from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
 from gql_imgproc.csvfile.limits import CsvLimits
-from gql_imgproc.csvfile.messages import excerpt, plural
+from gql_imgproc.csvfile.messages import csv_error, excerpt, join_quoted, plural
+from gql_imgproc.csvfile.products import CsvProduct, CurrentProduct, group_rows
+from gql_imgproc.csvfile.profiles.profile import Columns
 from gql_imgproc.csvfile.records import iter_records, truncated_issue
 from gql_imgproc.csvfile.rows import RowCheck, UrlCheck, count_issue, is_blank
+from gql_imgproc.csvfile.unread_columns import UnreadColumns
+from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 
 __all__ = [
@@ -36,6 +43,9 @@ __all__ = [
 #: Called between rows, so that other threads can run.
 YieldControl = Callable[[], None]
 
+_LOSSY = (
+    "The file has characters that the given encoding would write with other bytes, and a shop's file must not change."
+)
 #: Rows between two calls of `yield_control`: about half a millisecond of work.
 ROWS_PER_YIELD = 200
 
@@ -61,10 +71,7 @@ class CsvFormat:
     delimiter: str
     header: tuple[str, ...]
     header_row: int
-    #: Indices of the three columns.
-    serial_number: int
-    product_name: int
-    image_urls: int
+    columns: Columns
     has_bom: bool
     #: The file has a line such as `sep=;` before the header.
     has_separator_line: bool
@@ -78,42 +85,87 @@ class CsvSummary:
     products: int
     images: int
     warnings: tuple[CsvIssue, ...]
+    #: How to read the file again.
+    layout: CsvLayout = field(default=CsvLayout(CsvProfile.GENERIC), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    row: int
+    issues: list[CsvIssue]
+
+
+class RowKind(Enum):
+    DATA = "a row that is read"
+    SKIPPED = "an invalid row, which is only copied"
+    OTHER = "the header, a row before it, or a blank row"
 
 
 def no_yield() -> None:
     """For callers without other threads."""
 
 
-def open_csv(file: BinaryIO, limits: CsvLimits) -> CsvReader:
-    """Detects encoding, delimiter and columns. Raises InvalidCsv."""
-    text = open_text(file, limits.longest_row_chars)
-    header = read_header(text, limits.max_columns, limits.max_field_chars, limits.longest_row_chars)
-    return CsvReader(text, header, limits)
+def open_csv(file: BinaryIO, limits: CsvLimits, layout: CsvLayout = RECOGNIZED) -> CsvReader:
+    """Detects encoding, delimiter, profile and columns. Raises InvalidCsv."""
+    text = open_text(file, limits.longest_row_chars, layout.encoding)
+    return CsvReader(text, read_header(text, limits, layout), limits, layout)
 
 
 def validate(
-    file: BinaryIO, limits: CsvLimits, check_url: UrlCheck, yield_control: YieldControl = no_yield
+    file: BinaryIO,
+    limits: CsvLimits,
+    check_url: UrlCheck,
+    yield_control: YieldControl = no_yield,
+    layout: CsvLayout = RECOGNIZED,
 ) -> CsvSummary:
     """Checks every row. Raises InvalidCsv with the first issues in the order of the file, and their total."""
-    reader = open_csv(file, limits)
+    reader = open_csv(file, limits, layout)
+    if layout.encoding and not reader.format.columns.profile.is_complete and not reader.text.is_lossless():
+        raise csv_error(CsvIssueCode.ENCODING, f"{_LOSSY} {SAVE_AS_UTF8}")
     issues: list[CsvIssue] = []
-    total = products = images = 0
-    for found in reader.iter_checked_rows(check_url, yield_control):
-        if isinstance(found, CsvIssue):
-            total += 1
-            if len(issues) < limits.max_issues:
-                issues.append(found)
-        else:
-            products += 1
-            images += len(found[3])
+    warnings: list[CsvIssue] = []
+    skipped: list[int] = []
+    unread = UnreadColumns(reader.format.header, reader.format.columns)
+    total = images = 0
+
+    def valid_rows() -> Iterator[tuple[int, list[str], list[str]]]:
+        nonlocal total, images
+        for found in reader.iter_checked_rows(check_url, yield_control):
+            if isinstance(found, tuple):
+                images += len(found[3])
+                if unread.watched:
+                    unread.look(found[2])
+                yield found[1:]
+            elif isinstance(found, InvalidRow) and reader.skips_invalid_rows:
+                skipped.append(found.row)
+                warnings.extend(found.issues[: limits.max_issues - len(warnings)])
+            else:
+                found_issues = found.issues if isinstance(found, InvalidRow) else [found]
+                total += len(found_issues)
+                issues.extend(found_issues[: limits.max_issues - len(issues)])
+
+    rows = valid_rows()
+    columns = reader.format.columns
+    # In our own format, each row is a product.
+    products = sum(1 for _ in (rows if columns.profile.is_complete else group_rows(rows, columns, limits)))
     if total:
         raise InvalidCsv(tuple(issues), total)
-    return CsvSummary(products, images, reader.format.warnings)
+    if not images and not reader.results:
+        raise InvalidCsv(tuple(warnings), len(skipped)) if warnings else reader.no_images_error()
+    accepted = replace(reader.layout, profile=columns.profile.name, skipped_rows=frozenset(skipped))
+    return CsvSummary(products, images, (*reader.format.warnings, *unread.warnings(), *warnings), accepted)
 
 
-def read_rows(file: BinaryIO, limits: CsvLimits) -> Iterator[ProductRow]:
+def read_rows(file: BinaryIO, limits: CsvLimits, layout: CsvLayout = RECOGNIZED) -> Iterator[ProductRow]:
     """Yields the rows of a file that was validated before. Raises InvalidCsv if it can no longer be read."""
-    return open_csv(file, limits).iter_rows()
+    return open_csv(file, limits, layout).iter_rows()
+
+
+def read_products(file: BinaryIO, limits: CsvLimits, layout: CsvLayout) -> Iterator[CsvProduct]:
+    """Yields the products of a file that was validated before. Raises InvalidCsv if it can no longer be read."""
+    reader = open_csv(file, limits, layout)
+    rows = ((row, cells, reader.urls(cells)) for row, cells in reader.iter_cells())
+    return group_rows(rows, reader.format.columns, limits)
 
 
 #: Position, row number, cells and URLs of a valid row. A plain tuple is faster than a dataclass.
@@ -123,57 +175,117 @@ _CheckedRow = tuple[int, int, list[str], list[str]]
 class CsvReader:
     """A file with a valid header. Iteration yields its valid rows, and the issues of its invalid rows."""
 
-    def __init__(self, text: DecodedFile, header: Header, limits: CsvLimits) -> None:
-        self._text = text
+    def __init__(self, text: DecodedFile, header: Header, limits: CsvLimits, layout: CsvLayout) -> None:
+        self.text = text
+        self.layout = layout
+        self.dialect = header.dialect
+        #: Cells that hold results of earlier requests, which are kept.
+        self.results = 0
         self._header = header
         self._limits = limits
         self._columns = tuple(excerpt(name.strip()) for name in header.names)
+        self._images = header.columns.images
+        # The cell that tells most quickly that a row is not blank.
+        self._probe = (*header.columns.ids, *self._images)[0]
+        is_shop = not header.columns.profile.is_complete
+        self._results_url = layout.results_url if is_shop else None
         self.format = CsvFormat(
             encoding=text.encoding,
             delimiter=header.dialect.delimiter,
             header=header.names,
             header_row=header.row,
-            serial_number=header.serial_number,
-            product_name=header.product_name,
-            image_urls=header.image_urls,
+            columns=header.columns,
             has_bom=text.bom_bytes > 0,
             has_separator_line=header.dialect.preamble_chars > 0,
             warnings=text.warnings,
         )
 
+    @property
+    def skips_invalid_rows(self) -> bool:
+        default = InvalidRowPolicy.REFUSE_FILE if self.format.columns.profile.is_complete else InvalidRowPolicy.SKIP_ROW
+        return (self.layout.on_invalid_row or default) is InvalidRowPolicy.SKIP_ROW
+
     def __iter__(self) -> Iterator[ProductRow | CsvIssue]:
         for found in self.iter_checked_rows():
-            yield found if isinstance(found, CsvIssue) else self._to_product_row(*found)
+            if isinstance(found, InvalidRow):
+                yield from found.issues
+            else:
+                yield found if isinstance(found, CsvIssue) else self._to_product_row(*found)
+
+    def urls(self, cells: list[str]) -> list[str]:
+        """Returns the URLs of a row in the order of its columns."""
+        if len(self._images) == 1:
+            return self._split_cell(cells[self._images[0]])
+        return [url for index in self._images if (cell := cells[index]) for url in self._split_cell(cell)]
+
+    def _split_cell(self, cell: str) -> list[str]:
+        urls = split_urls(cell)
+        if self._results_url and self._results_url in cell:
+            count, urls = len(urls), [url for url in urls if not url.startswith(self._results_url)]
+            self.results += count - len(urls)
+        if self._header.columns.profile.has_file_names and "://" not in cell:
+            return []
+        return urls
 
     def iter_rows(self) -> Iterator[ProductRow]:
         """Yields the rows of a file that was validated before, unchecked."""
-        url_column = self._header.image_urls
         for position, (row, cells) in enumerate(self.iter_cells()):
-            yield self._to_product_row(position, row, cells, split_urls(cells[url_column]))
+            yield self._to_product_row(position, row, cells, self.urls(cells))
 
     def iter_cells(self) -> Iterator[tuple[int, list[str]]]:
         """Yields row number and cells of the rows of a file that was validated before, without blank rows."""
-        width = len(self._columns)
-        serial_column = self._header.serial_number
-        for record in self._records():
+        for row, cells, kind in self.iter_records():
+            if kind is RowKind.DATA:
+                yield row, cells
+
+    def iter_records(self, raw_lines: list[str] | None = None) -> Iterator[tuple[int, list[str], RowKind]]:
+        """Yields every record of a file that was validated before, as `records.iter_records`."""
+        width, probe, header_row = len(self._columns), self._probe, self._header.row
+        skipped_rows = self.layout.skipped_rows
+        for record in iter_records(self.text, self._header.dialect, self._limits.longest_row_chars, raw_lines):
             if isinstance(record, CsvIssue):
                 raise InvalidCsv((record,), 1)
             row, cells = record
-            if len(cells) != width or not cells[serial_column].strip():
-                if is_blank(cells):
-                    continue
-                if issue := self._cell_count_issue(row, cells):
-                    raise InvalidCsv((issue,), 1)
-                del cells[width:]
-            yield row, cells
+            if row <= header_row:
+                yield row, cells, RowKind.OTHER
+            elif row in skipped_rows:
+                yield row, cells, RowKind.SKIPPED
+            elif (len(cells) != width or not cells[probe].strip()) and is_blank(cells):
+                yield row, cells, RowKind.OTHER
+            else:
+                if len(cells) != width:
+                    if issue := self._cell_count_issue(row, cells):
+                        raise InvalidCsv((issue,), 1)
+                    del cells[width:]
+                yield row, cells, RowKind.DATA
+
+    def issues_of_skipped(self, check: RowCheck, row: int, cells: list[str]) -> list[CsvIssue]:
+        """Why a row was skipped; in general terms if that is not known any more, since settings have changed."""
+        if len(cells) != len(self._columns) and (issue := self._cell_count_issue(row, cells)):
+            return [issue]
+        problem = CsvIssue(CsvIssueCode.IMAGE_URL_FORBIDDEN, "The row was not allowed when the file was uploaded.", row)
+        return check.issues(row, cells) or [problem]
+
+    def check(self, check_url: UrlCheck | None) -> RowCheck:
+        return RowCheck(
+            self._header,
+            self._columns,
+            self._limits,
+            check_url,
+            self._split_cell,
+            has_controls=self.text.has_controls,
+        )
 
     def iter_checked_rows(
         self, check_url: UrlCheck | None = None, yield_control: YieldControl = no_yield
-    ) -> Iterator[_CheckedRow | CsvIssue]:
-        """Yields every product, or the issues of its row, in the order of the file."""
-        width, url_column, serial_column = len(self._columns), self._header.image_urls, self._header.serial_number
+    ) -> Iterator[_CheckedRow | InvalidRow | CsvIssue]:
+        """Yields every row, or what is wrong with it, in the order of the file.
+
+        An issue that is not of an `InvalidRow` concerns the whole file.
+        """
+        width, probe = len(self._columns), self._probe
         max_products, max_images = self._limits.max_products, self._limits.max_images
-        check = RowCheck(self._header, self._columns, self._limits, check_url, has_controls=self._text.has_controls)
+        check = self.check(check_url)
         position, images, has_issue = -1, 0, False
         for record in self._records():
             if isinstance(record, CsvIssue):
@@ -183,8 +295,7 @@ class CsvReader:
             row, cells = record
             if not row % ROWS_PER_YIELD:
                 yield_control()
-            serial_number = cells[serial_column].strip() if len(cells) == width else ""
-            if not serial_number and is_blank(cells):
+            if (len(cells) != width or not cells[probe].strip()) and is_blank(cells):
                 continue
             position += 1
             if position == max_products:
@@ -192,24 +303,22 @@ class CsvReader:
                 return
             if len(cells) != width:
                 if issue := self._cell_count_issue(row, cells):
-                    yield issue
+                    yield issue if issue.code is CsvIssueCode.ENCODING else InvalidRow(row, [issue])
                     continue
                 del cells[width:]
-                serial_number = cells[serial_column].strip()
-            is_plain = match_plain_urls(cell := cells[url_column])
-            urls = cell.split(",") if is_plain else split_urls(cell)
-            if not is_plain and self._is_truncated(cells[url_column:]):
+            is_plain = all(not (cell := cells[index]) or match_plain_urls(cell) for index in self._images)
+            if not is_plain and self._is_truncated(cells[self._images[-1] :]):
                 yield truncated_issue(row)
                 continue
-            is_valid = is_plain and check.is_valid(row, cells, serial_number, urls)
-            issues = [] if is_valid else check.issues(row, cells, serial_number, urls)
-            if images <= max_images < images + len(urls):
-                issues.append(self._too_many_images_issue(row))
-            images += len(urls)
+            urls = self.urls(cells)
+            issues = [] if is_plain and check.is_valid(row, cells, urls) else check.issues(row, cells)
             if issues:
-                yield from issues
-            else:
+                yield InvalidRow(row, issues)
+            if images <= max_images < images + len(urls):
+                yield self._too_many_images_issue(row)
+            elif not issues:
                 yield position, row, cells, urls
+            images += len(urls)
         if position < 0 and not has_issue:
             yield self._empty_file_issue()
 
@@ -236,24 +345,25 @@ class CsvReader:
             f"Up to row {row} the file has more than {plural(self._limits.max_images, 'image')}, which is the limit. "
             "Split the file.",
             row,
-            self._columns[self._header.image_urls],
+            self._columns[self._images[0]],
         )
+
+    def no_images_error(self) -> InvalidCsv:
+        """The error of a shop's file without any image URL."""
+        columns = join_quoted([self._columns[index] for index in self._images])
+        message = f"The file has no image URL in {columns}. Enter URLs that start with http:// or https://."
+        return csv_error(CsvIssueCode.IMAGE_URL_MISSING, message)
 
     def _is_truncated(self, last_cells: list[str]) -> bool:
         """Whether the file ends within a character in these cells, where neither a row nor a URL can end."""
-        return self._text.may_be_truncated and len(last_cells) == 1 and not last_cells[0].isascii()
+        return self.text.may_be_truncated and len(last_cells) == 1 and not last_cells[0].isascii()
 
     def _records(self) -> Iterator[tuple[int, list[str]] | CsvIssue]:
         """Yields the records after the header."""
-        records = iter_records(self._text, self._header.dialect, self._limits.longest_row_chars)
+        records = iter_records(self.text, self._header.dialect, self._limits.longest_row_chars)
         return islice(records, self._header.row, None)
 
     def _to_product_row(self, position: int, row: int, cells: list[str], urls: list[str]) -> ProductRow:
-        return ProductRow(
-            position,
-            row,
-            cells[self._header.serial_number].strip(),
-            cells[self._header.product_name].strip(),
-            tuple(urls),
-            tuple(cells),
-        )
+        current = CurrentProduct(self._header.columns, self._limits)
+        current.read(row, cells)
+        return ProductRow(position, row, current.id, current.name, tuple(urls), tuple(cells))

@@ -24,18 +24,19 @@ class Dialect:
 
 
 def iter_records(
-    text: DecodedFile, dialect: Dialect, longest_row_chars: int
+    text: DecodedFile, dialect: Dialect, longest_row_chars: int, raw_lines: list[str] | None = None
 ) -> Iterator[tuple[int, list[str]] | CsvIssue]:
     """Yields every record with its row number, and an issue for an invalid one. A blank record is an empty list.
 
     A record of several lines is one row. After an issue, reading continues if the start of the next row is certain.
-    Otherwise it ends.
+    Otherwise it ends. The lines of each record are appended to `raw_lines`, which the caller empties.
     """
     if csv.field_size_limit() < (limit := longest_row_chars + 4 * BLOCK_BYTES):
         # This limit applies to the whole process, and its error has no position. _Lines has a limit with a position.
         csv.field_size_limit(limit)
     lines = _Lines(text.blocks(dialect.preamble_chars), longest_row_chars)
-    reader = csv.reader(iter(lines), delimiter=dialect.delimiter, skipinitialspace=dialect.skips_spaces, strict=True)
+    source = iter(lines) if raw_lines is None else _record_lines(lines, raw_lines)
+    reader = csv.reader(source, delimiter=dialect.delimiter, skipinitialspace=dialect.skips_spaces, strict=True)
     row, line = 1, 0
     while True:
         try:
@@ -68,6 +69,13 @@ def iter_records(
             else:
                 yield _too_long_issue(row, longest_row_chars)
             return
+
+
+def _record_lines(lines: _Lines, raw_lines: list[str]) -> Iterator[str]:
+    """`csv.reader` takes no line of the next record before it returns one."""
+    for line in lines:
+        raw_lines.append(line)
+        yield line
 
 
 def _unclosed_quote_issue(row: int) -> CsvIssue:

@@ -15,7 +15,16 @@ MAX_DIGITS = 30
 DENSE = 4_000_000
 
 _GROUPED = re.compile(r"[+']?(\d{1,3}(?:[, .']\d{3})+|\d{1,30})(?:[.,]0{0,30})?", re.ASCII)
+#: A whole number as a spreadsheet with decimals writes it. Three zeros would be thousands.
+_WITH_DECIMALS = re.compile(r"(\d{1,30})[.,]0{1,2}", re.ASCII)
 _ZERO = re.compile(r"[+-]?0+", re.ASCII)
+
+
+def read_serial_number(cell: str) -> str:
+    """Returns the text of a cell; without its decimals if it is a whole number."""
+    text = cell.strip()
+    decimal = None if text.isdecimal() else _WITH_DECIMALS.fullmatch(text)
+    return decimal[1] if decimal else text
 
 
 def serial_number_problem(text: str) -> str | None:
@@ -27,6 +36,11 @@ def serial_number_problem(text: str) -> str | None:
             return None
     if not text:
         return "The serial number is missing. Number each product with a positive whole number."
+    if "\N{ZERO WIDTH NO-BREAK SPACE}" in text:
+        return (
+            "The serial number contains a byte order mark (U+FEFF), perhaps because two files were joined here. Delete "
+            "the header of the second file, or type the number again."
+        )
     fix = "Write a positive whole number with digits only"
     if (meant := _GROUPED.fullmatch(text)) and not _ZERO.fullmatch(text):
         digits = re.sub(r"\D", "", meant[1])

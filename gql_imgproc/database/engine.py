@@ -60,6 +60,8 @@ _CONNECTION_PARAMETERS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
     "application_name": "gql-imgproc",
+    # Without it, text from a database in SQL_ASCII arrives as bytes, and the first connection fails with a TypeError.
+    "client_encoding": "utf8",
     "options": " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items()),
 }
 

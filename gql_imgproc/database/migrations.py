@@ -71,21 +71,26 @@ def _upgrade(url: str) -> None:
 
 def check(url: str) -> None:
     """Raises ConfigurationError unless the database is reachable and its schema is compatible with this version."""
-    path = make_url(url).database
-    mismatch: str | None = MISSING
     # A check must not create a SQLite file.
-    if not url.startswith("sqlite") or (path and Path(path).exists()):
-        database = None
-        try:
-            database = Database(url)
-            mismatch = schema_mismatch(database)
-        except UNUSABLE as error:
-            raise connection_error(url, error) from None
-        finally:
-            if database:
-                database.close()
+    if is_not_created(url):
+        raise ConfigurationError(f"The database {redact_url(url)} {NOT_CREATED}")
+    database = None
+    try:
+        database = Database(url)
+        mismatch = schema_mismatch(database)
+    except UNUSABLE as error:
+        raise connection_error(url, error) from None
+    finally:
+        if database:
+            database.close()
     if mismatch:
         raise ConfigurationError(f"The database {redact_url(url)} {mismatch}")
+
+
+def is_not_created(url: str) -> bool:
+    """Whether it is a SQLite database without a file."""
+    parts = make_url(url)
+    return parts.get_backend_name() == "sqlite" and not (parts.database and Path(parts.database).exists())
 
 
 def redact_url(url: str) -> str:
@@ -102,6 +107,10 @@ def connection_error(url: str, error: Exception) -> ConfigurationError:
 
 
 #: Ends of a sentence that starts with "The database".
+NOT_CREATED = (
+    "does not exist. Run the command in the folder where `gql-imgproc up` runs, or set IMGPROC_DATA_DIR. "
+    "For a new database, run `gql-imgproc migrate`"
+)
 MISSING = "does not have the tables of this version. Run `gql-imgproc migrate`"
 TOO_NEW = "was migrated by a newer version of gql-imgproc that this version is not compatible with. Use that version"
 

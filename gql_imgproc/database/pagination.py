@@ -122,13 +122,11 @@ def page_by_id(
     column: Column[UUID],
     window: PageWindow,
     convert: Callable[[Row[Any]], T],
-    *,
-    descending: bool = False,
 ) -> Page[T]:
-    """A page of a list ordered by ID, with converted rows; cursor keys are (ID,)."""
+    """A page of a list ordered by descending ID, with converted rows; cursor keys are (ID,)."""
     bounds, columns = bounds_of(window, lambda key: (literal(key[0], column.type),)), (column,)
-    rows = connection.execute(apply_window(statement, columns, bounds, window, descending=descending)).all()
+    rows = connection.execute(apply_window(statement, columns, bounds, window, descending=True)).all()
     ids = statement.with_only_columns(column)
-    has_earlier, has_later = has_rows_outside(connection, ids, columns, bounds, descending=descending)
+    has_earlier, has_later = has_rows_outside(connection, ids, columns, bounds, descending=True)
     items = [((row.id,), convert(row)) for row in rows]
     return page(items, window, has_earlier=has_earlier, has_later=has_later)

@@ -17,7 +17,7 @@ from gql_imgproc.errors import (
     unavailable_message,
 )
 from gql_imgproc.graphql.context import AppState
-from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, error_extensions
+from gql_imgproc.graphql.errors import KEY_EXPIRED, Code
 from gql_imgproc.graphql.multipart import is_multipart
 from gql_imgproc.graphql.request_body import BadRequest
 from gql_imgproc.net.client_ip import client_ip
@@ -70,9 +70,8 @@ async def require_still_authenticated(app_state: AppState, caller: Caller) -> No
 
 
 def rate_limit_response(error: RateLimited) -> BadRequest:
-    return BadRequest(
-        429, str(error), code=Code.RATE_LIMITED, headers=retry_after(error), extensions=error_extensions(error)
-    )
+    extensions: dict[str, object] = {"retryAfter": error.retry_after_s}
+    return BadRequest(429, str(error), code=Code.RATE_LIMITED, headers=retry_after(error), extensions=extensions)
 
 
 def retry_after(error: RateLimited) -> dict[str, str]:

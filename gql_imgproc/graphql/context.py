@@ -62,8 +62,6 @@ class AppState:
 
 
 class Context:
-    """The context of one operation."""
-
     def __init__(self, app_state: AppState, caller: Caller) -> None:
         self.app_state = app_state
         self.runtime = app_state.runtime

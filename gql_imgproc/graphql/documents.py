@@ -8,7 +8,7 @@ from typing import Any
 
 from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, OperationType, parse
 
-from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, validation_failed
+from gql_imgproc.graphql.errors import NO_DOCUMENT, Code, coded_error, validation_failed
 
 #: Tokens in one document; the introspection query of GraphiQL has 200.
 MAX_TOKENS = 1_000
@@ -78,4 +78,4 @@ def select_operation(document: DocumentNode, name: str | None) -> OperationDefin
 
 
 def too_deep() -> GraphQLError:
-    return GraphQLError("The document is nested too deeply.", extensions={"code": Code.PARSE_FAILED.value})
+    return coded_error(Code.PARSE_FAILED, "The document is nested too deeply.")

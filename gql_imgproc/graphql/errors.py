@@ -10,14 +10,12 @@ from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
 
-from gql_imgproc.errors import UNAVAILABLE_RETRY_AFTER_S, RateLimited, unavailable_message
+from gql_imgproc.errors import UNAVAILABLE_RETRY_AFTER_S, unavailable_message
 
 log = logging.getLogger(__name__)
 
 
 class Code(StrEnum):
-    """The `extensions.code` of an error."""
-
     #: The document is not GraphQL.
     PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
     #: The document does not match the schema, or exceeds a limit.
@@ -48,34 +46,20 @@ class Code(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+def coded_error(code: Code, message: str, **extensions: object) -> GraphQLError:
+    return GraphQLError(message, extensions={"code": code.value, **extensions})
+
+
 def bad_input(message: str, *field: str) -> GraphQLError:
     """`field`: path of the invalid field inside the argument `input`.
 
     It goes into the extensions: by the specification the `path` of an error is a path in the response.
     """
-    input_path = {"inputPath": ["input", *field]} if field else {}
-    return GraphQLError(message, extensions={"code": Code.BAD_USER_INPUT.value, **input_path})
+    return coded_error(Code.BAD_USER_INPUT, message, **({"inputPath": ["input", *field]} if field else {}))
 
 
 def validation_failed(message: str) -> GraphQLError:
-    return GraphQLError(message, extensions={"code": Code.VALIDATION_FAILED.value})
-
-
-def not_found(message: str) -> GraphQLError:
-    return GraphQLError(message, extensions={"code": Code.NOT_FOUND.value})
-
-
-def forbidden(message: str) -> GraphQLError:
-    return GraphQLError(message, extensions={"code": Code.FORBIDDEN.value})
-
-
-def rate_limited(error: RateLimited) -> GraphQLError:
-    return GraphQLError(str(error), extensions={"code": Code.RATE_LIMITED.value, **error_extensions(error)})
-
-
-def error_extensions(error: RateLimited) -> dict[str, object]:
-    """The extensions of a rate limit error, without its code."""
-    return {"retryAfter": error.retry_after_s}
+    return coded_error(Code.VALIDATION_FAILED, message)
 
 
 def retry_after_unavailable(errors: Sequence[Any]) -> int | None:
@@ -86,10 +70,6 @@ def retry_after_unavailable(errors: Sequence[Any]) -> int | None:
 
 #: Why an open session is closed.
 KEY_EXPIRED = "The API key has expired or was revoked, or this server now requires one."
-
-
-def key_expired() -> GraphQLError:
-    return GraphQLError(KEY_EXPIRED, extensions={"code": Code.UNAUTHENTICATED.value})
 
 
 NO_DOCUMENT = "`query` must be the text of a GraphQL document."

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-import redis
 from graphql import GraphQLError
 
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.graphql.documents import Operation, parse_operation
-from gql_imgproc.graphql.errors import Code, bad_input
+from gql_imgproc.graphql.errors import Code, bad_input, coded_error
 from gql_imgproc.graphql.request_body import PERSISTED_QUERY, OperationFields
+from gql_imgproc.messaging.outage import UNAVAILABLE, Outage
 from gql_imgproc.runtime import Runtime
-
-log = logging.getLogger(__name__)
 
 
 class PersistedQueries:
@@ -33,6 +31,7 @@ class PersistedQueries:
     def __init__(self, runtime: Runtime, trusted: Mapping[str, str] | None = None) -> None:
         self._runtime = runtime
         self._trusted = trusted
+        self._outage = Outage("persisted queries")
 
     async def parse(self, fields: OperationFields) -> Operation:
         """The operation with its document; stores a document that the client sent with its hash."""
@@ -50,7 +49,7 @@ class PersistedQueries:
         if self._trusted is not None:
             trusted = self._trusted.get(sha256 or _sha256(query))
             if trusted is None:
-                raise _error("This server only executes trusted documents.", Code.UNTRUSTED_DOCUMENT)
+                raise coded_error(Code.UNTRUSTED_DOCUMENT, "This server only executes trusted documents.")
             return trusted
         if sha256 is None:
             return query
@@ -60,20 +59,18 @@ class PersistedQueries:
 
     async def _load(self, sha256: str) -> str:
         found = None
-        try:
-            found = await self._runtime.run_blocking(self._runtime.documents.get, sha256)
-        except redis.RedisError as error:
-            log.warning("persisted queries: Redis unavailable", extra={"reason": str(error)})
+        with suppress(*UNAVAILABLE):
+            async with self._outage.guard():
+                found = await self._runtime.run_blocking(self._runtime.documents.get, sha256)
         if found is None:
             # The client then sends the document too. It recognizes this message.
-            raise _error("PersistedQueryNotFound", Code.PERSISTED_QUERY_NOT_FOUND)
+            raise coded_error(Code.PERSISTED_QUERY_NOT_FOUND, "PersistedQueryNotFound")
         return found
 
     async def _store(self, sha256: str, query: str) -> None:
-        try:
-            await self._runtime.run_blocking(self._runtime.documents.put, sha256, query)
-        except redis.RedisError as error:
-            log.warning("persisted queries: Redis unavailable", extra={"reason": str(error)})
+        with suppress(*UNAVAILABLE):
+            async with self._outage.guard():
+                await self._runtime.run_blocking(self._runtime.documents.put, sha256, query)
 
 
 def load_trusted_documents(path: Path | None) -> dict[str, str] | None:
@@ -100,7 +97,3 @@ def _hash_of(fields: OperationFields) -> str | None:
 
 def _sha256(query: str) -> str:
     return hashlib.sha256(query.encode()).hexdigest()
-
-
-def _error(message: str, code: Code) -> GraphQLError:
-    return GraphQLError(message, extensions={"code": code.value})

@@ -21,16 +21,23 @@ from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE, Connection, Curs
 from gql_imgproc.graphql.types.enums import RequestOrder
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.image import Image
+from gql_imgproc.graphql.types.inputs import UploadCsvInput
 from gql_imgproc.graphql.types.node import Node, parse_global_id
+from gql_imgproc.graphql.types.payloads import typed_errors
+from gql_imgproc.graphql.types.preview import CsvPreview, PreviewCsvResult
 from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
 from gql_imgproc.graphql.types.request import Request
+from gql_imgproc.graphql.types.request_filter import FilterArgument, OrderArgument, RequestFilterInput, RequestList
 from gql_imgproc.graphql.types.server_limits import RateLimit, ServerLimits
 from gql_imgproc.graphql.types.viewer import Viewer
+from gql_imgproc.graphql.types.webhook_endpoint import WebhookEndpoint, WebhookEndpointDelivery
 from gql_imgproc.ids import IdPrefix, decode_global_id
 from gql_imgproc.requests.limits import quota_limits
+from gql_imgproc.requests.preview import preview_upload
 from gql_imgproc.requests.repository import product_queries, queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.security.scopes import Scope
+from gql_imgproc.webhooks import repository as webhook_repository
 
 Identifier = Annotated[strawberry.ID, strawberry.argument(description="Identifier to fetch.")]
 
@@ -72,14 +79,12 @@ class Query:
         status: Annotated[
             RequestStatus | None, strawberry.argument(description="Only requests with this status.")
         ] = strawberry.UNSET,
-        order_by: Annotated[
-            RequestOrder, strawberry.argument(description="Order of the list.")
-        ] = RequestOrder.CREATED_AT_DESC,
+        filter: FilterArgument = strawberry.UNSET,
+        order_by: OrderArgument = RequestOrder.CREATED_AT_DESC,
     ) -> Connection[Request]:
-        read, status, oldest_first = info.context.read, unset_to_none(status), order_by is RequestOrder.CREATED_AT_ASC
-        page = await read(queries.requests_page, window, status=status, oldest_first=oldest_first)
-        count = partial(read, queries.count_requests, status=status)
-        return Connection.from_page(CursorKind.REQUESTS, window, page, Request.from_snapshot, count)
+        wanted = (unset_to_none(filter) or RequestFilterInput()).to_filter(unset_to_none(status))
+        requests = RequestList(info.context, window, wanted, order_by)
+        return requests.to_connection(await requests.read())
 
     @cost_field("Fetches a product; null when it does not exist or is not visible to the caller.")
     async def product(self, info: Info, id: Identifier) -> Product | None:
@@ -134,11 +139,50 @@ class Query:
         count = partial(read, audit_log.count_events, action=action, subject_id=subject)
         return Connection.from_page(CursorKind.AUDIT, window, page, AuditEvent.from_row, count)
 
+    @cost_field("Webhook endpoints of the caller's tenant, newest first.", cost=5, scope=Scope.ADMIN)
+    @paginated(CursorKind.WEBHOOK_ENDPOINTS)
+    async def webhook_endpoints(self, info: Info, window: PageWindow) -> Connection[WebhookEndpoint]:
+        read, kind = info.context.read, CursorKind.WEBHOOK_ENDPOINTS
+        page = await read(webhook_repository.endpoints_page, window)
+        count = partial(read, webhook_repository.count_endpoints)
+        return Connection.from_page(kind, window, page, WebhookEndpoint.from_row, count)
+
+    @cost_field(
+        "Deliveries to a webhook endpoint of the caller's tenant in the last 30 days, newest first.",
+        cost=5,
+        scope=Scope.ADMIN,
+    )
+    @paginated(CursorKind.WEBHOOK_DELIVERIES)
+    async def webhook_deliveries(
+        self,
+        info: Info,
+        window: PageWindow,
+        endpoint_id: Annotated[strawberry.ID, strawberry.argument(description="The endpoint.")],
+    ) -> Connection[WebhookEndpointDelivery]:
+        read, kind = info.context.read, CursorKind.WEBHOOK_DELIVERIES
+        # A malformed ID becomes the nil UUID, which no endpoint has.
+        endpoint = parse_global_id(endpoint_id, IdPrefix.WEBHOOK_ENDPOINT) or UUID(int=0)
+        page = await read(webhook_repository.deliveries_page, window, endpoint)
+        count = partial(read, webhook_repository.count_deliveries, endpoint)
+        return Connection.from_page(kind, window, page, WebhookEndpointDelivery.from_row, count)
+
     @cost_field("The caller, its tenant, and what that tenant uses.", cost=5)
     async def viewer(self, info: Info) -> Viewer:
         caller, limits = info.context.caller, quota_limits(info.context.settings, info.context.caller)
         tenant, usage = await info.context.read(_read_tenant, limits or quotas.Limits())
         return Viewer.from_caller(caller, tenant, usage, has_quotas=limits is not None)
+
+    @cost_field(
+        "Shows how `uploadCsv` would read a file with the same input, without an upload. "
+        "The first 64 KiB of a CSV file suffice; a workbook must be complete.",
+        cost=10,
+        scope=Scope.WRITE,
+    )
+    @typed_errors("file")
+    async def preview_csv(
+        self, info: Info, input: Annotated[UploadCsvInput, strawberry.argument(description="File and options.")]
+    ) -> PreviewCsvResult:
+        return CsvPreview.from_table(*await preview_upload(info.context.runtime, input.to_upload()))
 
     @cost_field("Limits in force.")
     def limits(self, info: Info) -> ServerLimits:
@@ -158,13 +202,15 @@ async def _find_nodes(info: Info, ids: Sequence[str]) -> list[Node | None]:
     return [_to_node(info, row) for row in rows]
 
 
-_ADMIN_ONLY = frozenset({IdPrefix.API_KEY, IdPrefix.AUDIT_EVENT})
+_ADMIN_ONLY = frozenset({IdPrefix.API_KEY, IdPrefix.AUDIT_EVENT, IdPrefix.WEBHOOK_ENDPOINT, IdPrefix.WEBHOOK_DELIVERY})
 _READ_ROW: dict[IdPrefix, Callable[[SqlConnection, UUID, UUID], object]] = {
     IdPrefix.REQUEST: queries.get_request,
     IdPrefix.PRODUCT: queries.get_product,
     IdPrefix.IMAGE: queries.get_image,
     IdPrefix.API_KEY: key_repository.get_key,
     IdPrefix.AUDIT_EVENT: audit_log.get_event,
+    IdPrefix.WEBHOOK_ENDPOINT: webhook_repository.get_endpoint,
+    IdPrefix.WEBHOOK_DELIVERY: webhook_repository.get_delivery,
 }
 
 
@@ -186,6 +232,10 @@ def _to_node(info: Info, row: object) -> Node | None:
             return ApiKey.from_row(row)
         case audit_log.AuditEvent():
             return AuditEvent.from_row(row)
+        case webhook_repository.WebhookEndpoint():
+            return WebhookEndpoint.from_row(row)
+        case webhook_repository.EndpointDelivery():
+            return WebhookEndpointDelivery.from_row(row)
     return None
 
 

@@ -42,6 +42,8 @@ _TYPE_LISTS = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"}
 #: Cost of an entry in a list without pages, and of each selected field of it. A total of 5,000 needs up to 0.15 s of
 #: CPU time (`benchmarks/documents.py`).
 ENTRY_COST, FIELD_COST = 1.0, 0.1
+#: An alias in such an entry counts as two more fields: with aliases, an entry has any number of fields and objects.
+ALIASED_FIELDS = 2
 
 
 class QueryCost(NamedTuple):
@@ -57,7 +59,7 @@ class QueryCost(NamedTuple):
     type_lists: int = 0
     #: Number of uploads. The document does not show the work of one.
     uploads: int = 0
-    #: The largest cost of one entry in a list without pages.
+    #: The largest number of fields that one entry in a list without pages counts as.
     entry: int = 0
 
 
@@ -149,7 +151,7 @@ class CostVisitor:
             introspection=own + inside.introspection,
             type_lists=is_type_list + inside.type_lists,
             uploads=name == UPLOAD,
-            entry=max(inside.entry, inside.cost if _is_unpaged_list(definition, name) else 0),
+            entry=max(inside.entry, _entry_fields(inside) if _is_unpaged_list(definition, name) else 0),
         )
 
     def _cost(self, definition: GraphQLField, node: ast.FieldNode, inside: int) -> int:
@@ -157,9 +159,9 @@ class CostVisitor:
         weight = cost.weight if (cost := find_directive(definition, Cost)) else 1
         arguments = {each.name.value: each.value for each in node.arguments or ()}
         sizes = [size for name in _SIZES if (size := self._size(arguments.get(name))) is not None]
-        # The resolver rejects a size out of range, and two sizes. A single ID is a list of one.
+        # The resolver rejects two sizes. A single ID is a list of one.
         least, default = (MIN_PAGE_SIZE, DEFAULT_PAGE_SIZE) if "first" in definition.args else (0, 1)
-        size = min(max(least, max(sizes, default=default)), MAX_PAGE_SIZE)
+        size = max(least, max(sizes, default=default))
         own = weight + SEARCH_COST * (SEARCH in arguments)
         # Each ID is read.
         return (own + inside) * size if "ids" in definition.args else own + inside * size
@@ -167,20 +169,24 @@ class CostVisitor:
     def _size(self, node: ast.ValueNode | None) -> int | None:
         """The number of entries that the value of an argument asks for."""
         match node:
-            case ast.VariableNode(name=name) if name.value not in self.variables:
-                return self._size(self._defaults.get(name.value))
+            case ast.VariableNode(name=name) if name.value in self.variables:
+                return size_of(self.variables[name.value])
             case ast.VariableNode(name=name):
-                value = self.variables[name.value]
+                return self._size(self._defaults.get(name.value))
             case ast.IntValueNode():
                 # The resolver rejects a number with more digits than a page size.
-                value = int(node.value[:5])
+                return size_of(int(node.value[:5]))
             case ast.ListValueNode():
-                value = node.values
-            case _:
-                return None
-        if isinstance(value, list | tuple):
-            return len(value)
-        return max(int(value), 0) if isinstance(value, int | float) and math.isfinite(value) else None
+                return size_of(node.values)
+        return None
+
+
+def size_of(value: Any) -> int | None:
+    """The number of entries that a value asks for. The resolver rejects one out of range."""
+    if isinstance(value, list | tuple):
+        return min(len(value), MAX_PAGE_SIZE)
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return min(max(int(value), 0), MAX_PAGE_SIZE) if is_number else None
 
 
 def _sum(parts: Sequence[QueryCost]) -> QueryCost:
@@ -192,6 +198,10 @@ def _sum(parts: Sequence[QueryCost]) -> QueryCost:
 
 def _with_directives(cost: QueryCost, *nodes: Any) -> QueryCost:
     return cost._replace(directives=cost.directives + sum(len(node.directives or ()) for node in nodes))
+
+
+def _entry_fields(inside: QueryCost) -> int:
+    return inside.cost + ALIASED_FIELDS * inside.aliases
 
 
 def _is_unpaged_list(definition: GraphQLField | None, name: str) -> bool:

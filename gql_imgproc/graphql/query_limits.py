@@ -27,9 +27,9 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from gql_imgproc.graphql.context import Context
-from gql_imgproc.graphql.documents import MAX_CACHED_DOCUMENTS, Operation, parse_document
-from gql_imgproc.graphql.errors import Code, forbidden, validation_failed
-from gql_imgproc.graphql.query_cost import UPLOAD, CostVisitor, QueryCost
+from gql_imgproc.graphql.documents import MAX_CACHED_DOCUMENTS, Operation, parse_document, select_operation
+from gql_imgproc.graphql.errors import Code, coded_error, validation_failed
+from gql_imgproc.graphql.query_cost import UPLOAD, CostVisitor, QueryCost, size_of
 from gql_imgproc.graphql.types.field import RequiresScope, find_directive
 from gql_imgproc.security.scopes import Scope
 
@@ -70,9 +70,11 @@ def check_document(schema: GraphQLSchema, operation: Operation, context: Context
                 f"`{repeated}` occurs more than {MAX_REPEATS} times in the document. Request fewer fields."
             )
         ]
-    visitor = CostVisitor(schema, document, operation.variables or {})
-    cost = visitor.visit_operation(node)
-    if missing := missing_scopes(node.operation, visitor.root_fields, context.caller.scopes):
+    variables = operation.variables or {}
+    names = [each.variable.name.value for each in node.variable_definitions or ()]
+    sizes = frozenset((name, size_of(variables[name])) for name in names if name in variables)
+    cost, root_fields = _measure(schema, operation.query, operation.name, sizes)
+    if missing := missing_scopes(node.operation, root_fields, context.caller.scopes):
         return missing
     introspection = context.settings.introspection == "on"
     if cost.introspection and not introspection:
@@ -83,6 +85,16 @@ def check_document(schema: GraphQLSchema, operation: Operation, context: Context
     return exceeded_limits(cost, context.settings.max_query_cost) or _validate(
         schema, operation.query, hide_suggestions=not introspection
     )
+
+
+@lru_cache(maxsize=MAX_CACHED_DOCUMENTS)
+def _measure(
+    schema: GraphQLSchema, query: str, name: str | None, sizes: frozenset[tuple[str, int | None]]
+) -> tuple[QueryCost, Mapping[str, GraphQLField]]:
+    """The cost of an operation, and the root fields it selects. The values of variables matter only by their sizes."""
+    document = parse_document(query)
+    visitor = CostVisitor(schema, document, dict(sizes))
+    return visitor.visit_operation(select_operation(document, name)), visitor.root_fields
 
 
 @lru_cache(maxsize=MAX_CACHED_DOCUMENTS)
@@ -106,7 +118,7 @@ def missing_scopes(
         if name not in PUBLIC_FIELDS
     }
     return [
-        forbidden(f"`{name}` requires an API key with the scope {scope}.")
+        coded_error(Code.FORBIDDEN, f"`{name}` requires an API key with the scope {scope}.")
         for name, scope in required.items()
         if scope not in scopes
     ]

@@ -54,5 +54,4 @@ schema = Schema(
 
 
 def export() -> str:
-    """The text of `schema.graphql`."""
     return schema.as_str() + "\n"

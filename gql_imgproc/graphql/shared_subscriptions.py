@@ -17,7 +17,7 @@ from graphql import GraphQLError
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from gql_imgproc.graphql.errors import key_expired, mask_error
+from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, coded_error, mask_error
 from gql_imgproc.metrics import SUBSCRIBERS, SUBSCRIPTIONS
 
 Start: TypeAlias = Callable[[], AsyncGenerator[ExecutionResult]]
@@ -53,32 +53,30 @@ class Subscriber:
     def __init__(self, latest: ExecutionResult | None) -> None:
         self._latest = latest
         self._ended = False
-        self._waiting: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
+        if latest is not None:
+            self._changed.set()
 
     def put(self, result: ExecutionResult) -> None:
         self._latest = result
-        self._wake()
+        self._changed.set()
 
     def end(self) -> None:
         self._ended = True
-        self._wake()
+        self._changed.set()
 
     def revoke(self) -> None:
         """Ends the subscription of this subscriber alone, because its API key expired or was revoked."""
-        self.put(SharedResult(None, [key_expired()]))
+        self.put(SharedResult(None, [coded_error(Code.UNAUTHENTICATED, KEY_EXPIRED)]))
         self.end()
 
     async def receive(self) -> ExecutionResult | None:
         """The latest result, once; None after the last."""
-        while self._latest is None and not self._ended:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
+        await self._changed.wait()
         latest, self._latest = self._latest, None
+        if not self._ended:
+            self._changed.clear()
         return latest
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
 
 
 class SharedSubscriptions:
@@ -116,8 +114,6 @@ class SharedSubscriptions:
 
 
 class _SharedExecution:
-    """One execution and its subscribers."""
-
     def __init__(self, start: Start, on_end: Callable[[], None]) -> None:
         self._start = start
         self._on_end = on_end

@@ -22,7 +22,7 @@ from gql_imgproc.errors import RateLimited
 from gql_imgproc.graphql.auth import CLOSE_FORBIDDEN, SocketRejected, authenticate_socket
 from gql_imgproc.graphql.context import AppState, Context
 from gql_imgproc.graphql.documents import Operation
-from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, mask_error, rate_limited
+from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, coded_error, mask_error
 from gql_imgproc.graphql.execution import stream
 from gql_imgproc.graphql.request_body import BadRequest, OperationFields, decode_json
 from gql_imgproc.graphql.shared_subscriptions import encode_result
@@ -188,7 +188,11 @@ class Session:
             raise SocketRejected(CLOSE_INVALID, str(error)) from None
         try:
             if len(self._operations) >= MAX_OPERATIONS_PER_SOCKET:
-                raise _too_many_operations()
+                raise coded_error(
+                    Code.TOO_MANY_OPERATIONS,
+                    f"This socket has {MAX_OPERATIONS_PER_SOCKET} running operations, the limit."
+                    " Complete some, or open another socket.",
+                )
             operation = await self._prepare(fields, self._caller)
         except GraphQLError as error:
             await self._send_errors(id, [error])
@@ -209,7 +213,7 @@ class Session:
             if operation.kind is OperationType.SUBSCRIPTION:
                 await self._app_state.rate_limiter.hit(caller, RateLimitedAction.SUBSCRIPTIONS)
         except RateLimited as error:
-            raise rate_limited(error) from None
+            raise coded_error(Code.RATE_LIMITED, str(error), retryAfter=error.retry_after_s) from None
         except UNUSABLE as error:
             # Without the database the operation would fail too.
             raise mask_error(GraphQLError("", original_error=error)) from None
@@ -254,11 +258,3 @@ def _id_of(message: dict[str, Any]) -> str:
     if not (isinstance(id, str) and id):
         raise SocketRejected(CLOSE_INVALID, "A message of this type must have a string `id`")
     return id
-
-
-def _too_many_operations() -> GraphQLError:
-    return GraphQLError(
-        f"This socket has {MAX_OPERATIONS_PER_SOCKET} running operations, the limit."
-        " Complete some, or open another socket.",
-        extensions={"code": Code.TOO_MANY_OPERATIONS.value},
-    )

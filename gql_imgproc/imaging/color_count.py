@@ -1,4 +1,4 @@
-"""Counts the colours of an image, reduces some thousand to few, and maps an image to a palette."""
+"""Counts the colours of an image, and gives an image with few colours a palette of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from gql_imgproc.imaging.similarity import strips
 Color = tuple[int, int, int, int]
 #: Pixels that are mapped in one step, which holds the GIL for 2 ms.
 _STEP_PIXELS = 1 << 15
-
-#: Pixels of a colour; its red, green and blue multiplied by alpha, and its alpha; the colour.
-_Point = tuple[int, tuple[int, int, int, int], Color]
-_ALPHA = 3
 
 
 def count_colors(image: Image.Image, max_colors: int) -> dict[Color, int] | None:
@@ -73,62 +69,3 @@ def set_palette(image: Image.Image, palette: Iterable[Color]) -> Image.Image:
     if alphas:
         image.info["transparency"] = alphas
     return image
-
-
-def reduce_colors(counts: Mapping[Color, int], max_colors: int) -> dict[Color, Color]:
-    """The replacement for each colour; there are at most `max_colors` different ones.
-
-    The box of colours with the largest sum of squared errors is split, at the mean of the axis with the largest error,
-    until there are enough boxes. Errors are measured as they are visible: over black, the colour times its alpha; over
-    white, that plus the part of the white that alpha lets through.
-    """
-    points = [(n, (r * a // 255, g * a // 255, b * a // 255, a), (r, g, b, a)) for (r, g, b, a), n in counts.items()]
-    boxes = [_Box(points)]
-    while len(boxes) < max_colors:
-        worst = max(boxes, key=lambda box: box.error)
-        if worst.error == 0:
-            break
-        boxes.remove(worst)
-        boxes += worst.split()
-    return {color: mean for box in boxes for mean in [box.mean()] for _, _, color in box.points}
-
-
-class _Box:
-    """Colours that one colour replaces."""
-
-    __slots__ = ("axis", "error", "middle", "points")
-
-    def __init__(self, points: list[_Point]) -> None:
-        self.points = points
-        count = sum(n for n, _, _ in points)
-        self.error, self.axis, self.middle, largest = 0.0, 0, 0.0, -1.0
-        for axis in range(4):
-            total = squares = 0
-            for n, levels, _ in points:
-                weighted = n * levels[axis]
-                total += weighted
-                squares += weighted * levels[axis]
-            # An error of alpha shows in each of the three bands of a white background.
-            error = (squares - total * total / count) * (3 if axis == _ALPHA else 1)
-            self.error += error
-            if error > largest:
-                largest, self.axis, self.middle = error, axis, total / count
-        # Equal points have no error. This removes what rounding left.
-        if len({levels for _, levels, _ in points}) == 1:
-            self.error = 0.0
-
-    def split(self) -> tuple[_Box, _Box]:
-        low = [point for point in self.points if point[1][self.axis] <= self.middle]
-        high = [point for point in self.points if point[1][self.axis] > self.middle]
-        return _Box(low), _Box(high)
-
-    def mean(self) -> Color:
-        if len(self.points) == 1:
-            return self.points[0][2]
-        count = weight = red = green = blue = 0
-        for n, _, (r, g, b, a) in self.points:
-            count, weight = count + n, weight + n * a
-            red, green, blue = red + n * a * r, green + n * a * g, blue + n * a * b
-        if not weight:
-            return 0, 0, 0, 0
-        return round(red / weight), round(green / weight), round(blue / weight), round(weight / count)

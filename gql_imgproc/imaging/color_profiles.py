@@ -11,6 +11,8 @@ from PIL import Image, ImageCms
 _MAX_PROFILE_BYTES = 8 * 1024 * 1024
 #: Colour space of a profile, as ICC.1 (7.2.6) names it, and Pillow's mode for it.
 _MODES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
+_GREY_MODES = ("1", "L", "LA", "I;16", "I;16B")
+_MAX_CACHED_BYTES = 64 * 1024
 #: Gamma of a screen in units of PNG, and the difference at which colours still look alike.
 _SCREEN_GAMMA, _GAMMA_TOLERANCE = 0.45455, 0.05
 
@@ -18,6 +20,33 @@ _SCREEN_GAMMA, _GAMMA_TOLERANCE = 0.45455, 0.05
 def describe_profile(icc: bytes) -> str | None:
     """Pillow's mode for the colour space of the profile; None for other colour spaces."""
     return _MODES.get(icc[16:20])
+
+
+def usable_profile(icc: bytes, mode: str) -> bytes:
+    """The profile if browsers apply it to an image of this mode; otherwise they ignore it, or refuse an AVIF for it."""
+    described = describe_profile(icc)
+    fits = {"L": mode in _GREY_MODES, "RGB": mode != "CMYK", "CMYK": mode == "CMYK", None: False}[described]
+    builds = _cached_builds if len(icc) <= _MAX_CACHED_BYTES else _builds
+    return icc if fits and builds(icc) else b""
+
+
+def _builds(icc: bytes) -> bool:
+    """Whether a transform can be built from the profile."""
+    try:
+        profile, screen = ImageCms.ImageCmsProfile(BytesIO(icc)), ImageCms.createProfile("sRGB")
+        ImageCms.buildTransform(profile, screen, describe_profile(icc) or "", "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+# Most images have one of few profiles, and building a transform takes 5 ms.
+_cached_builds = lru_cache(maxsize=64)(_builds)
+
+
+def convert_grey(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """As `convert_with_profile`, for an image that is grey although its mode may be RGB."""
+    return convert_with_profile(image.convert("LA" if image.mode.endswith("A") else "L"), icc)
 
 
 def convert_with_profile(image: Image.Image, icc: bytes) -> Image.Image | None:

@@ -14,7 +14,7 @@ from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging import color_profiles, transform
 from gql_imgproc.imaging.codecs import CODECS, jpeg_segments, png_chunks
 from gql_imgproc.imaging.encode import EncodeSettings
-from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large
+from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large, unsupported
 from gql_imgproc.imaging.formats import Format
 from gql_imgproc.imaging.metadata import Extras, collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
@@ -24,37 +24,55 @@ from gql_imgproc.imaging.transform import Plan
 #: Bytes of the largest run-length encoded BMP that is decoded. Pillow expands it in Python, in 0.2 s per megabyte.
 _MAX_RUN_LENGTHS_BYTES = 4_000_000
 #: Entries of Pillow's `info` that encoders may use. The others, such as loop and comment, belong to the source.
-_ENCODER_INFO = ("transparency", "background", "gamma", "chromaticity", "srgb")
+_COLOR_INFO = ("gamma", "chromaticity", "srgb")
+_ENCODER_INFO = ("transparency", "background", *_COLOR_INFO)
 
 
-def convert_image(source: OpenedImage, target: Format, plan: Plan, options: Options) -> bytes:
+def convert_image(source: OpenedImage, target: Format, plan: Plan, options: Options) -> tuple[bytes, Image.Image]:
+    """The new file, and the pixels that were encoded, of an animation those of its first frame."""
     image, structure = source.image, source.structure
     if structure.run_length_encoded and len(source.data) > _MAX_RUN_LENGTHS_BYTES:
         raise too_large(f"A run-length encoded BMP of more than {_MAX_RUN_LENGTHS_BYTES / 1e6:g} MB cannot be changed.")
+    if not structure.samples_are_understood:
+        raise unsupported(
+            "The TIFF has signed samples of 8 bits, or 16-bit samples with white as 0. It can be kept, but not changed."
+        )
     orientation = 1 if source.format.oriented_by_pillow else structure.orientation
     # The pages of a TIFF are not an animation: another format gets the first one.
     if structure.frames > 1 and (target is source.format or (target.animated and source.format.animated)):
         return _convert_frames(source, target, plan, options, orientation)
     transform.draft_size(image, plan, orientation)
     load(image)
+    with decode_errors():
+        still = next(CODECS[source.format.name].read_frames(source) or iter([image]))
+        still.info = image.info
     settings = _make_settings(source, target, options)
     if isinstance(image, JpegImageFile) and not plan.is_scaled:
         # The quantization tables of the source apply to pixels at its own scale only.
         settings = replace(settings, jpeg_source=image)
     with _encode_errors():
-        changed, extras = _change_pixels(image, target, plan, orientation, settings.extras)
+        changed, extras = _change_pixels(still, target, plan, orientation, settings.extras)
         return _encode_still(changed, target, replace(settings, extras=extras))
 
 
 def _make_settings(source: OpenedImage, target: Format, options: Options) -> EncodeSettings:
     structure = source.structure
-    extras = collect_extras(source.image, 1, keep_metadata=options.keep_metadata, has_new_pixels=True)
-    if options.keep_metadata and source.format is target and source.format.name == "JPEG":
-        extras = replace(extras, segments=jpeg_segments.metadata(source.data, has_new_pixels=True))
+    extras = collect_extras(source.image, 1, metadata=options.metadata, has_new_pixels=True)
+    if source.format is target and source.format.name == "JPEG":
+        extras = replace(extras, segments=jpeg_segments.metadata(source.data, options.metadata, has_new_pixels=True))
     if source.format is target and source.format.name == "PNG":
         extras = replace(extras, chunks=png_chunks.video_color_chunks(png_chunks.read(source.data)))
+    elif structure.video_colors and target.name == "PNG":
+        extras = replace(extras, chunks=((b"cICP", bytes((*structure.video_colors, 0, 1))),))
     lossless = structure.lossless and target is source.format and target.name == "WEBP"
-    return EncodeSettings(options.quality, extras, lossless=lossless, play_count=structure.play_count)
+    return EncodeSettings(
+        options.quality,
+        extras,
+        effort=options.effort,
+        lossless=lossless,
+        play_count=structure.play_count,
+        video_colors=structure.video_colors,
+    )
 
 
 def _change_pixels(
@@ -68,6 +86,9 @@ def _change_pixels(
     drops_profile = color_profiles.describe_profile(extras.icc) == "RGB" and ImageFilter.GRAYSCALE in plan.filters
     if (drops_cmyk or drops_profile) and (converted := color_profiles.convert_with_profile(changed, extras.icc)):
         changed, extras = converted, replace(extras, icc=b"")
+    loses_grey = color_profiles.describe_profile(extras.icc) == "L" and changed.mode not in target.grey_modes
+    if loses_grey and (converted := color_profiles.convert_grey(changed, extras.icc)):
+        changed, extras = converted, replace(extras, icc=b"")
     gamma = image.info.get("gamma")
     if target.name != "PNG" and isinstance(gamma, float) and not extras.icc and "srgb" not in image.info:
         changed = color_profiles.convert_with_gamma(changed, gamma)
@@ -78,37 +99,46 @@ def _change_pixels(
     return changed, extras
 
 
-def _convert_frames(source: OpenedImage, target: Format, plan: Plan, options: Options, orientation: int) -> bytes:
-    image, structure, is_animation = source.image, source.structure, source.format.animated
+def _convert_frames(
+    source: OpenedImage, target: Format, plan: Plan, options: Options, orientation: int
+) -> tuple[bytes, Image.Image]:
+    is_animation = source.format.animated
     settings = _make_settings(source, target, options)
     extras = settings.extras
-    # The first image of an APNG may be for readers without animation support. It is not part of the animation.
-    first = 1 if image.info.get("default_image") else 0
     frames: list[Image.Image] = []
     durations_ms: list[int] = []
     with decode_errors():
-        pillow_frames = cast(int, getattr(image, "n_frames", 1))
-        for number in range(first, min(pillow_frames, structure.frames + first)):
-            image.seek(number)
-            image.load()
-            if structure.durations_ms:
-                durations_ms.append(structure.durations_ms[number])
-            else:
-                durations_ms.append(round(image.info.get("duration", 0)))
-            frame = image.convert("RGBA") if is_animation else image.copy()
+        for frame, duration_ms in _read_frames(source):
             # The pages of a TIFF may differ in size.
             frame_plan = plan if frame.size == plan.size or is_animation else transform.make_plan(options, frame.size)
             changed, extras = _change_pixels(frame, target, frame_plan, orientation, settings.extras)
             frames.append(changed)
+            durations_ms.append(duration_ms)
     if all(frame.mode == "RGBA" and frame.getchannel("A").getextrema()[0] == 255 for frame in frames):
         frames = [frame.convert("RGB") for frame in frames]
     if not frames:
         raise corrupt_image()
     with _encode_errors():
-        return _encode(frames, target, replace(settings, extras=extras, durations_ms=tuple(durations_ms)))
+        settings = replace(settings, extras=extras, durations_ms=tuple(durations_ms))
+        return _encode(frames, target, settings), frames[0]
 
 
-def _encode_still(image: Image.Image, target: Format, settings: EncodeSettings) -> bytes:
+def _read_frames(source: OpenedImage) -> Iterator[tuple[Image.Image, int]]:
+    """Each frame with its duration in milliseconds, or each page of a TIFF."""
+    image, structure = source.image, source.structure
+    if frames := CODECS[source.format.name].read_frames(source):
+        for frame, duration_ms in zip(frames, structure.durations_ms, strict=True):
+            frame.info = {name: image.info[name] for name in _COLOR_INFO if name in image.info}
+            yield frame, duration_ms
+        return
+    for number in range(min(cast(int, getattr(image, "n_frames", 1)), structure.frames)):
+        image.seek(number)
+        image.load()
+        duration_ms = structure.durations_ms[number] if structure.durations_ms else image.info.get("duration", 0)
+        yield image.convert("RGBA") if source.format.animated else image.copy(), round(duration_ms)
+
+
+def _encode_still(image: Image.Image, target: Format, settings: EncodeSettings) -> tuple[bytes, Image.Image]:
     if max(image.size) > target.max_side:
         raise too_large(
             f"The image of {image.width:,} x {image.height:,} pixels is too large for {target.label}, "
@@ -118,14 +148,13 @@ def _encode_still(image: Image.Image, target: Format, settings: EncodeSettings) 
         image = transform.flatten_on_white(image)
     if image.mode == "CMYK" and not target.color_modes:
         image = image.convert("RGB")
-    return _encode([image], target, settings)
+    return _encode([image], target, settings), image
 
 
 def _encode(images: Sequence[Image.Image], target: Format, settings: EncodeSettings) -> bytes:
     """A profile that describes other colours than those of the images is dropped."""
-    mode = images[0].mode.removesuffix("A").replace("I;16", "L")
-    if color_profiles.describe_profile(settings.extras.icc) != mode:
-        settings = replace(settings, extras=replace(settings.extras, icc=b""))
+    icc = color_profiles.usable_profile(settings.extras.icc, images[0].mode)
+    settings = replace(settings, extras=replace(settings.extras, icc=icc))
     return CODECS[target.name].encode(images, settings)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.imaging.metadata import Extras
+from gql_imgproc.imaging.options import Effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,13 @@ class EncodeSettings:
 
     quality: int
     extras: Extras
+    effort: Effort = Effort.BALANCED
     lossless: bool = False
     durations_ms: tuple[int, ...] = ()
     #: How often an animation plays; 0 means without end.
     play_count: int = 0
+    #: Those of ImageStructure, which AVIF stores.
+    video_colors: tuple[int, int] | None = None
     #: The source of a JPEG. The new file is not finer than its quantization tables.
     jpeg_source: JpegImageFile | None = None
 

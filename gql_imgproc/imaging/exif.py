@@ -36,12 +36,40 @@ def orientation_exif(orientation: int) -> bytes:
     return b"" if orientation == 1 else _ORIENTATION_EXIF % orientation
 
 
+def notice_exif(orientation: int, tags: dict[int, str]) -> bytes:
+    """EXIF with nothing but an orientation and these tags."""
+    if not tags:
+        return orientation_exif(orientation)
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[0x0112] = orientation
+    for tag, text in tags.items():
+        exif[tag] = text.encode()
+    return exif.tobytes()
+
+
+def decode_text(text: str) -> str:
+    """A text that Pillow read as Latin-1. Most programs write UTF-8, as EXIF 3.0 allows."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
+
+
+def keep_texts(tags: Image.Exif) -> None:
+    """Sets texts as bytes, because Pillow writes `?` for what is not ASCII."""
+    for tag, value in list(tags.items()):
+        if isinstance(value, str):
+            tags[tag] = decode_text(value).encode()
+
+
 def set_orientation(exif: bytes, orientation: int) -> bytes:
     """The EXIF with this orientation and without its thumbnail, which might show what was cropped."""
     tags = Image.Exif()
     try:
         tags.load(exif)
         tags[0x0112] = orientation
+        keep_texts(tags)
         return tags.tobytes()
     except Exception:
         # Thousands of devices write EXIF. Broken EXIF is dropped and does not fail the image.
@@ -59,6 +87,7 @@ def exif_of_tiff(image: Image.Image) -> bytes:
             if entries := stored.get_ifd(directory):
                 tags.get_ifd(directory).update(entries)
                 tags[directory] = entries
+        keep_texts(tags)
         return tags.tobytes() if len(tags) else b""
     except Exception:
         return b""

@@ -20,9 +20,15 @@ class Format:
     #: Whether the format supports CMYK, and 16-bit grey.
     color_modes: bool = False
     high_bit_depth: bool = False
+    #: Pillow's modes that are stored as grey; a profile for grey applies to no other.
+    grey_modes: tuple[str, ...] = ("L", "LA", "I;16")
     oriented_by_pillow: bool = False
+    #: Whether primaries and transfer of HDR and video are stored.
+    video_colors: bool = False
     #: Least saving if the quality of a source is not read. Encoding pixels again saves a few percent at any quality.
     min_saving_percent: float = 0.0
+    #: Whether the quality has an effect on the pixels.
+    quality_matters: bool = True
 
     @property
     def media_type(self) -> str:
@@ -33,15 +39,28 @@ FORMATS = {
     f.name: f
     for f in (
         Format("JPEG", "JPEG", "jpg", 65_500, alpha=False, color_modes=True),
-        Format("PNG", "PNG", "png", 2**31 - 1, animated=True, high_bit_depth=True),
-        Format("WEBP", "WebP", "webp", 16_383, animated=True),
-        Format("AVIF", "AVIF", "avif", 65_536, animated=True, min_saving_percent=10.0),
-        Format("GIF", "GIF", "gif", 65_535, animated=True),
-        Format("TIFF", "TIFF", "tiff", 2**31 - 1, color_modes=True, high_bit_depth=True, oriented_by_pillow=True),
-        Format("BMP", "BMP", "bmp", 2**31 - 1),
+        Format("PNG", "PNG", "png", 2**31 - 1, animated=True, high_bit_depth=True, video_colors=True),
+        Format("WEBP", "WebP", "webp", 16_383, animated=True, grey_modes=()),
+        Format(
+            "AVIF", "AVIF", "avif", 65_536, animated=True, grey_modes=("L",), video_colors=True, min_saving_percent=10.0
+        ),
+        # Read only, with the extra `heic`.
+        Format("HEIF", "HEIC", "heic", 65_536),
+        Format("GIF", "GIF", "gif", 65_535, animated=True, quality_matters=False),
+        Format(
+            "TIFF",
+            "TIFF",
+            "tiff",
+            2**31 - 1,
+            color_modes=True,
+            high_bit_depth=True,
+            oriented_by_pillow=True,
+            quality_matters=False,
+        ),
+        Format("BMP", "BMP", "bmp", 2**31 - 1, quality_matters=False),
     )
 }
-SUPPORTED = ", ".join(f.label for f in list(FORMATS.values())[:-1]) + " or BMP"
+SUPPORTED = ", ".join(f.label for f in list(FORMATS.values())[:-1] if f.name != "HEIF") + " or BMP"
 
 _SUPPORTED_MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -122,7 +141,7 @@ def _detect_iso_media(data: bytes) -> Format:
     if brands & {b"avif", b"avis"}:
         return FORMATS["AVIF"]
     if brands & set(_HEIF_BRANDS):
-        raise _unsupported("a HEIC or HEIF image")
+        return FORMATS["HEIF"]
     raise _not_an_image("a video")
 
 

@@ -21,3 +21,9 @@ class ImageLimits:
     max_scanned_pixels: int = 1_000_000_000
     #: If the result is not smaller than the source by this percentage, the source bytes are kept.
     min_saving_percent: float = 5.0
+
+
+def require_memory(size_bytes: int) -> None:
+    """Raises MemoryError if this much cannot be allocated. Libraries that would end the process then are called after
+    it. The memory is not touched, so this takes no time."""
+    bytearray(size_bytes)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
+from uuid import UUID
+
+#: Increment it when the same bytes and options give another result: unchanged images are then compressed again.
+COMPRESSOR_VERSION = 1
 
 
 class OutputFormat(StrEnum):
@@ -20,6 +27,34 @@ class ImageFilter(StrEnum):
     SHARPEN = "SHARPEN"
     BLUR = "BLUR"
     AUTOCONTRAST = "AUTOCONTRAST"
+
+
+#: Characters of a template of file names, so that the name of the product has room next to it.
+MAX_FILE_NAME_CHARS = 50
+#: Options that do not change the bytes of a result, or that another one implies.
+_IRRELEVANT = ("file_name", "keep_metadata")
+#: Options that are stored as they are.
+_PLAIN = (
+    *("quality", "scale", "max_width", "max_height", "keep_metadata", "metadata", "file_name", "effort"),
+    "min_similarity",
+)
+_FILE_NAME = re.compile(rf"(?=.{{1,{MAX_FILE_NAME_CHARS}}}\Z)(?:\{{(?:handle|sku|name|n)\}}|[A-Za-z0-9_-])+")
+
+
+class Metadata(StrEnum):
+    """Which metadata of an image are kept."""
+
+    NONE = "NONE"
+    COPYRIGHT = "COPYRIGHT"
+    ALL = "ALL"
+
+
+class Effort(StrEnum):
+    """How much CPU time is spent for fewer bytes at the same quality."""
+
+    FAST = "FAST"
+    BALANCED = "BALANCED"
+    SMALL = "SMALL"
 
 
 class OptionInvalid(ValueError):
@@ -58,11 +93,24 @@ class Options:
     crop: Crop | None = None
     filters: tuple[ImageFilter, ...] = ()
     format: OutputFormat = OutputFormat.ORIGINAL
+    #: Deprecated: `True` means `Metadata.ALL`.
     keep_metadata: bool = False
+    #: Template of the names in the URLs of results; None: the usual one.
+    file_name: str | None = None
+
+    metadata: Metadata = Metadata.COPYRIGHT
+    effort: Effort = Effort.BALANCED
+    #: Least similarity of a result; the quality is raised until it is reached.
+    min_similarity: int | None = None
 
     def __post_init__(self) -> None:
+        if self.keep_metadata or self.metadata is Metadata.ALL:
+            object.__setattr__(self, "metadata", Metadata.ALL)
+            object.__setattr__(self, "keep_metadata", True)
         if not 1 <= self.quality <= 100:
             raise OptionInvalid("quality", "must be from 1 to 100.")
+        if self.min_similarity is not None and not 0 <= self.min_similarity <= 100:
+            raise OptionInvalid("min_similarity", "must be from 0 to 100.")
         if not 0.05 <= self.scale <= 1:
             raise OptionInvalid("scale", "must be from 0.05 to 1.")
         for name in ("max_width", "max_height"):
@@ -71,11 +119,24 @@ class Options:
                 raise OptionInvalid(name, "must be 1 or more.")
         if len(self.filters) > len(ImageFilter):
             raise OptionInvalid("filters", f"must have at most {len(ImageFilter)} entries.")
+        if self.file_name is not None and not _FILE_NAME.fullmatch(self.file_name):
+            raise OptionInvalid(
+                "file_name",
+                f"must have 1 to {MAX_FILE_NAME_CHARS} letters, digits, hyphens, underscores, and {{handle}}, {{sku}}, "
+                "{name} or {n}.",
+            )
+
+    @property
+    def fingerprint(self) -> UUID:
+        """Equal for options with which the same bytes give the same result."""
+        effective = {name: value for name, value in self.to_json().items() if name not in _IRRELEVANT}
+        text = json.dumps([COMPRESSOR_VERSION, effective], sort_keys=True)
+        return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 
     def to_json(self) -> dict[str, Any]:
         """The values that differ from the defaults, for a JSON column."""
         out: dict[str, Any] = {}
-        for name in ("quality", "scale", "max_width", "max_height", "keep_metadata"):
+        for name in _PLAIN:
             if (value := getattr(self, name)) != getattr(DEFAULT, name):
                 out[name] = value
         if self.crop is not None:
@@ -93,6 +154,8 @@ class Options:
         if "crop" in values:
             values["crop"] = Crop(*values["crop"])
         values["filters"] = tuple(ImageFilter(name) for name in values.get("filters", ()))
+        values["metadata"] = Metadata(values.get("metadata", Metadata.COPYRIGHT))
+        values["effort"] = Effort(values.get("effort", Effort.BALANCED))
         values["format"] = OutputFormat(values.get("format", OutputFormat.ORIGINAL))
         return cls(**values)
 

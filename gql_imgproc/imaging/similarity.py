@@ -45,13 +45,6 @@ def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
 
 
-def psnr(one: Image.Image, other: Image.Image) -> float:
-    errors = [0] * 256
-    for (_, a), (_, b) in zip(strips(one), strips(other), strict=True):
-        _add(errors, ImageChops.difference(a, b))
-    return _psnr(errors, one.width * one.height * len(one.getbands()))
-
-
 def _passes(threshold: SimilarityThreshold, one: Image.Image, other: Image.Image, view: str) -> bool:
     errors, shifts, visible_pixels, squares = [0] * 256, [0] * 256, 0, 0
     for (_, a), (_, b) in zip(strips(one), strips(other), strict=True):

@@ -40,6 +40,15 @@ class ImageStructure:
     #: Whether Pillow can write the depth, colours and shape that the file states.
     pillow_can_represent: bool = True
 
+    #: Whether Pillow reads the samples as the file means them. If not, they can be kept, but not changed.
+    samples_are_understood: bool = True
+
+    #: Whether the file has a second image that makes the first one HDR.
+    has_gain_map: bool = False
+
+    #: Primaries and transfer (H.273) of an image without ICC profile, if they are not those of sRGB.
+    video_colors: tuple[int, int] | None = None
+
     @property
     def pixels(self) -> int:
         return max(self.area, self.width * self.height)

@@ -144,6 +144,8 @@ def to_working_mode(image: Image.Image, *, keep_high_bit_depth: bool = False) ->
             return image
         case "1" if transparent is None:
             return image.convert("L")
+        case "La":
+            return image.convert("LA")
         case "I;16" | "I;16B" | "I;16L" | "I;16N":
             if keep_high_bit_depth and transparent is None:
                 return image if image.mode == "I;16" else image.convert("I").convert("I;16")

@@ -1,4 +1,4 @@
-"""Periodic tasks, each run by one process at a time: reconcile, expiry, orphan cleanup."""
+"""Periodic tasks, each run by one process at a time: reconcile, expiry, unused images, orphan cleanup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ import redis
 
 from gql_imgproc.errors import DatabaseUnavailable, StorageError
 from gql_imgproc.maintenance.reconcile import reconcile
-from gql_imgproc.maintenance.retention import delete_expired_requests, delete_orphans
+from gql_imgproc.maintenance.retention import (
+    delete_expired_requests,
+    delete_old_deliveries,
+    delete_orphans,
+    delete_unused_renditions,
+)
 from gql_imgproc.requests.notify import best_effort
 from gql_imgproc.runtime import Runtime
 
@@ -39,7 +44,9 @@ def periodic_tasks(runtime: Runtime) -> list[PeriodicTask]:
     return [
         PeriodicTask("reconcile", reconcile, sweep_s),
         PeriodicTask("expiry", delete_expired_requests, CLEANUP_SECONDS),
+        PeriodicTask("renditions", delete_unused_renditions, CLEANUP_SECONDS),
         PeriodicTask("orphans", delete_orphans, CLEANUP_SECONDS),
+        PeriodicTask("deliveries", delete_old_deliveries, CLEANUP_SECONDS),
     ]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from gql_imgproc.messaging.queue import connect
 
 #: Documents of all processes together. They have up to 50,000 characters, so they need at most 50 MB in one alphabet.
 MAX_DOCUMENTS = 1_000
@@ -25,13 +23,7 @@ class DocumentStore:
     """Keeps the documents that were stored last. Methods block and raise redis.RedisError."""
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 1),
-            decode_responses=True,
-        )
+        self._redis = connect(url, TIMEOUT_S, decode_responses=True)
 
     def get(self, sha256: str) -> str | None:
         with self._redis.pipeline(transaction=False) as pipe:

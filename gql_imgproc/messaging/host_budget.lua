@@ -20,9 +20,12 @@ local SEARCH = {growth = 1.25, least = 0.75}
 local SEARCH_FROM_LOW = {growth = 2.5, least = 0.85}  -- a low first rate: the host allows no burst
 local LOW_RATE = 8
 local LEAST_RATE = 0.05
-local CUT, HOLD = 0.93, 0.98  -- of the rate that the host refuses: the rate after a refusal, and where it stays
+local CUT, HOLD = 0.93, 0.98  -- of the rate that the host refuses: the rate after a refusal, and where it stays;
+                              -- at CUT, if the host allows no burst: it refuses two starts that came too close
 local QUIET_S = 20        -- without a refusal, after which the rate grows again: 0.5 % a second, doubling every 5 s
-local AHEAD_S = 0.07      -- how far ahead starts are granted; they cannot be taken back
+local AHEAD_S = 0.1       -- how far ahead starts are granted; they cannot be taken back
+local CLAIM_S = 0.03      -- the earliest start: the process claims the image first, and a late start is too close to
+                          -- the next one
 local MIN_WAIT_S, MAX_WAIT_S = 0.02, 0.5  -- until a process asks for the next starts
 
 -- Pauses.
@@ -69,6 +72,7 @@ local function cut_rate(host)
   if host.rate == 0 then
     host.rate = math.max(1, answers_per_second(host))
     host.search = host.rate < LOW_RATE and SEARCH_FROM_LOW or SEARCH
+    host.hold = host.rate < LOW_RATE and CUT or HOLD
   else
     -- What the host served since the last cut, pauses included, is what it sustains, even if it allows bursts.
     local sustained = host.served_since_cut / math.max(now - host.cut_at, 0.001)
@@ -144,8 +148,8 @@ local function grow_rate(host)
   local quiet = now - host.cut_at - QUIET_S
   if host.search then
     host.rate = host.rate * host.search.growth ^ elapsed
-  elseif host.rate < HOLD * host.refused_rate then
-    host.rate = math.min(HOLD * host.refused_rate, host.rate * 1.01 ^ elapsed)
+  elseif host.rate < (host.hold or HOLD) * host.refused_rate then
+    host.rate = math.min((host.hold or HOLD) * host.refused_rate, host.rate * 1.01 ^ elapsed)
   elseif quiet > 0 then
     host.rate = host.rate * math.min(SEARCH.growth, 1 + 0.005 * 2 ^ (quiet / 5)) ^ elapsed
   end
@@ -183,7 +187,7 @@ local function grant(host, ask, place, others, processes)
   elseif host.rate > 0 and granted > 0 and not is_probing then
     grow_rate(host)
     step = 1 / host.rate
-    local start = math.max(now, host.next)
+    local start = math.max(now + CLAIM_S, host.next)
     granted = math.min(granted, math.max(0, math.floor((now + AHEAD_S - start) / step) + 1))
     first, host.next = start - now, start + granted * step
     wait = next_ask(host, step, place and place[3]) - now

@@ -24,6 +24,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from gql_imgproc.messaging.outage import TIMEOUT_S, UNAVAILABLE, Outage
 from gql_imgproc.metrics import HOST_PAUSES, HOST_REFUSALS, HOSTS_PAUSED
 from gql_imgproc.net.host_answers import HostAnswer
 from gql_imgproc.net.host_categories import HostCategory
@@ -43,17 +44,12 @@ RECENT_ANSWERS = 20
 RENEW_S = 3.0
 #: Interval in seconds at which paused hosts are counted for metrics.
 COUNT_INTERVAL_S = 1.0
-#: Timeout of a call; the caller waits for it.
-REDIS_TIMEOUT_S = 1.0
-#: Pause after an error of Redis, without calls to it.
-REDIS_RETRY_DELAY_S = 2.0
 #: While Redis is unavailable: concurrent downloads of a host without a known pace, per process.
 LOCAL_WINDOW = 2
 #: While Redis is unavailable: shortest and longest pause after a refusal, in seconds.
 LOCAL_PAUSE_S, MAX_LOCAL_PAUSE_S = 1.0, 600.0
 #: While Redis is unavailable: how far ahead starts are granted, in seconds.
 LOCAL_AHEAD_S = 0.07
-_UNAVAILABLE = (redis.RedisError, OSError, TimeoutError)
 # rate() needs a value before the first event.
 for _category in HostCategory:
     HOST_REFUSALS.labels(_category.value)
@@ -123,12 +119,11 @@ class HostBudgets:
         self._paused_counted_at = -math.inf
         # One call at a time: a call states all downloads in progress, including those that the last one granted.
         self._lock = asyncio.Lock()
-        self._unavailable_until = -math.inf
-        self._is_unavailable = False
+        self._outage = Outage("host budgets", clock=self._clock)
         self._redis = redis.asyncio.Redis.from_url(
             url,
-            socket_timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
         )
         # Sends EVALSHA, and loads the script again after SCRIPT FLUSH.
@@ -239,23 +234,14 @@ class HostBudgets:
         return bool(host.reports) or host.held != host.sent_held or now - host.sent_at > RENEW_S
 
     async def _run_script(self, names: list[str], asks: list[dict[str, Any]], now: float) -> Any:
-        if now < self._unavailable_until:
-            return None
         argument: dict[str, Any] = {"process": self._process, "per_host": self._per_host, "hosts": asks}
         if self._is_virtual:
             argument["now"] = now
         try:
-            async with asyncio.timeout(REDIS_TIMEOUT_S):
+            async with self._outage.guard():
                 reply = await self._script(keys=[KEY_PREFIX + name for name in names], args=[json.dumps(argument)])
-        except _UNAVAILABLE as error:
-            self._unavailable_until = now + REDIS_RETRY_DELAY_S
-            if not self._is_unavailable:
-                self._is_unavailable = True
-                log.warning("host budgets: Redis unavailable", extra={"reason": str(error) or type(error).__name__})
+        except UNAVAILABLE:
             return None
-        if self._is_unavailable:
-            self._is_unavailable = False
-            log.info("host budgets: Redis available again")
         return json.loads(reply)
 
     def _learn(self, name: str, host: _Host, reply: dict[str, Any], now: float) -> None:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection
 from contextlib import suppress
 from contextvars import Context
-from uuid import UUID
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gql_imgproc.messaging.pubsub import Event, channel
+from gql_imgproc.messaging.outage import UNAVAILABLE, Outage
+from gql_imgproc.messaging.pubsub import Event
 
-log = logging.getLogger(__name__)
-
-#: Minimum time between two events of a topic, in seconds: people cannot follow more than five per second.
+#: Minimum time between two events of a channel, in seconds: people cannot follow more than five per second.
 MIN_INTERVAL_S = 0.2
 #: Timeout of a call, and pause after one that failed, in seconds.
 REDIS_TIMEOUT_S, RETRY_DELAY_S = 1.0, 0.5
-#: Topics whose newest event waits while Redis is unavailable. Beyond that, the oldest are dropped.
-MAX_TOPICS = 10_000
+#: Channels whose newest event waits while Redis is unavailable. Beyond that, the oldest are dropped.
+MAX_CHANNELS = 10_000
 
 
 class Publisher:
-    """Publishes the newest event of each topic: at most five per second, and always the last one.
+    """Publishes the newest event of each channel: at most five per second, and always the last one.
 
     Belongs to the event loop of its first call. Events wait while Redis is unavailable.
     """
@@ -36,22 +33,22 @@ class Publisher:
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_timeout=None, socket_connect_timeout=REDIS_TIMEOUT_S, retry=Retry(NoBackoff(), 1)
         )
-        self._waiting: dict[UUID, Event] = {}
-        #: When topics may be published again, by the clock of the event loop.
-        self._next_at: dict[UUID, float] = {}
+        self._waiting: dict[str, Event] = {}
+        #: When channels may be published again, by the clock of the event loop.
+        self._next_at: dict[str, float] = {}
         self._has_changed = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
-        self._is_unavailable = False
+        self._outage = Outage("publisher", pause_s=0)
 
-    def publish(self, topic: UUID, event: Event, *, at_once: bool = False) -> None:
+    def publish(self, channel: str, event: Event, *, at_once: bool = False) -> None:
         """Publishes `event` soon, unless one with a larger `sequence` waits; `at_once` regardless of the interval."""
-        waiting = self._waiting.get(topic)
+        waiting = self._waiting.get(channel)
         if waiting is None or waiting.sequence < event.sequence:
-            self._waiting[topic] = event
-        if len(self._waiting) > MAX_TOPICS:
+            self._waiting[channel] = event
+        if len(self._waiting) > MAX_CHANNELS:
             del self._waiting[next(iter(self._waiting))]
         if at_once:
-            self._next_at.pop(topic, None)
+            self._next_at.pop(channel, None)
         self._has_changed.set()
         if self._sender is None or self._sender.done():
             # In no trace: events of several requests are sent together.
@@ -69,32 +66,28 @@ class Publisher:
     async def _send_waiting(self) -> None:
         now = asyncio.get_running_loop().time
         while self._waiting:
-            self._next_at = {topic: at for topic, at in self._next_at.items() if at > now()}
+            self._next_at = {channel: at for channel, at in self._next_at.items() if at > now()}
             self._has_changed.clear()
-            if due := [topic for topic in self._waiting if topic not in self._next_at]:
+            if due := [channel for channel in self._waiting if channel not in self._next_at]:
                 if not await self._send(due):
                     await asyncio.sleep(RETRY_DELAY_S)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(min(self._next_at[topic] for topic in self._waiting)):
+                async with asyncio.timeout_at(min(self._next_at[channel] for channel in self._waiting)):
                     await self._has_changed.wait()
 
-    async def _send(self, topics: Collection[UUID]) -> bool:
-        """Whether Redis received the newest events of these topics. They wait until it has."""
-        events = {topic: self._waiting[topic] for topic in topics}
+    async def _send(self, channels: Collection[str]) -> bool:
+        """Whether Redis received the newest events of these channels. They wait until it has."""
+        events = {channel: self._waiting[channel] for channel in channels}
         try:
-            async with asyncio.timeout(REDIS_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipeline:
-                for topic, event in events.items():
-                    pipeline.publish(channel(topic), event.to_bytes())
+            async with self._outage.guard(REDIS_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipeline:
+                for channel, event in events.items():
+                    pipeline.publish(channel, event.to_bytes())
                 await pipeline.execute()
-        except (redis.RedisError, OSError, TimeoutError) as error:
-            if not self._is_unavailable:
-                log.warning("progress waits: Redis unavailable", extra={"reason": str(error) or type(error).__name__})
-            self._is_unavailable = True
+        except UNAVAILABLE:
             return False
-        self._is_unavailable = False
         self._next_at |= dict.fromkeys(events, asyncio.get_running_loop().time() + MIN_INTERVAL_S)
-        for topic, event in events.items():
-            if self._waiting.get(topic) is event:
-                del self._waiting[topic]
+        for channel, event in events.items():
+            if self._waiting.get(channel) is event:
+                del self._waiting[channel]
         return True

@@ -1,4 +1,4 @@
-"""Redis pub/sub: numbered events per topic, and one subscription connection per process for all its subscribers."""
+"""Redis pub/sub: numbered events per channel, and one subscription connection per process for all its subscribers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
-from uuid import UUID
 
 import redis
 import redis.asyncio
@@ -24,6 +23,8 @@ CONFIRM_TIMEOUT_S = 1.0
 COMMAND_TIMEOUT_S = 5.0
 #: Pause before a lost connection is opened again.
 RECONNECT_DELAY_S = 0.5
+#: Keeps the connection subscribed while there is no other channel.
+IDLE_CHANNEL = "imgproc:idle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,6 @@ class Event:
         if not separator:
             raise ValueError("not an event")
         return cls(int(sequence), body)
-
-
-def channel(topic: UUID) -> str:
-    return f"progress:{topic.hex}"
 
 
 class LatestValue:
@@ -76,7 +73,7 @@ class LatestValue:
 
 
 class Hub:
-    """Distributes published events to the subscribers of their topics, over one Redis connection.
+    """Distributes published events to the subscribers of their channels, over one Redis connection.
 
     While `is_connected` is False, subscribers must poll the database.
     """
@@ -84,32 +81,32 @@ class Hub:
     def __init__(self, url: str) -> None:
         self._url = url
         self._subscribers: dict[str, set[LatestValue]] = {}
-        #: Set when Redis has confirmed the channel. It has the same keys.
+        #: By channel, as the subscribers: set when Redis has confirmed it.
         self._confirmed: dict[str, asyncio.Event] = {}
-        #: Set when the topics have changed.
+        #: Set when the channels have changed.
         self._changed = asyncio.Event()
         self._connection: asyncio.Task[None] | None = None
         self.is_connected = False
 
     @asynccontextmanager
-    async def subscribe(self, topic: UUID) -> AsyncIterator[LatestValue]:
-        """Subscribe to a topic. Inside, no event is missed while `is_connected`."""
-        name, latest = channel(topic), LatestValue()
-        self._subscribers.setdefault(name, set()).add(latest)
-        confirmed = self._confirmed.setdefault(name, asyncio.Event())
+    async def subscribe(self, channel: str) -> AsyncIterator[LatestValue]:
+        """Subscribe to a channel. Inside, no event is missed while `is_connected`."""
+        latest = LatestValue()
+        self._subscribers.setdefault(channel, set()).add(latest)
+        confirmed = self._confirmed.setdefault(channel, asyncio.Event())
         self._changed.set()
         if self._connection is None:
-            self._connection = asyncio.create_task(self._stay_connected(), name="progress-hub")
+            self._connection = asyncio.create_task(self._stay_connected(), name="pubsub-hub")
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CONFIRM_TIMEOUT_S):
                     await confirmed.wait()
             yield latest
         finally:
-            subscribers = self._subscribers[name]
+            subscribers = self._subscribers[channel]
             subscribers.discard(latest)
             if not subscribers:
-                del self._subscribers[name], self._confirmed[name]
+                del self._subscribers[channel], self._confirmed[channel]
                 self._changed.set()
 
     async def _stay_connected(self) -> None:
@@ -123,10 +120,10 @@ class Hub:
                 async with client, client.pubsub() as pubsub:
                     await self._use(pubsub)
             except (redis.RedisError, OSError) as error:
-                log.warning("progress events interrupted", extra={"reason": str(error) or type(error).__name__})
+                log.warning("pub/sub interrupted", extra={"reason": str(error) or type(error).__name__})
             except Exception:
-                # Any error: the subscribers of all requests need a connection.
-                log.exception("progress events interrupted")
+                # Any error: all subscribers need a connection.
+                log.exception("pub/sub interrupted")
             finally:
                 self.is_connected = False
                 for confirmed in self._confirmed.values():
@@ -137,9 +134,8 @@ class Hub:
 
     async def _use(self, pubsub: PubSub) -> None:
         """Reads events and sends commands until one of these fails."""
-        # The channel `progress:hub` keeps the connection subscribed while there are no topics.
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            await pubsub.subscribe("progress:hub")
+            await pubsub.subscribe(IDLE_CHANNEL)
         tasks = [asyncio.create_task(self._read(pubsub)), asyncio.create_task(self._send_commands(pubsub))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -150,7 +146,7 @@ class Hub:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send_commands(self, pubsub: PubSub) -> None:
-        """Subscribes to the topics, and to no others.
+        """Subscribes to the channels of the subscribers, and to no others.
 
         Subscribers do not send commands themselves: one that is cancelled while it sends would break the connection.
         """
@@ -158,7 +154,7 @@ class Hub:
         while True:
             self._changed.clear()
             wanted = dict(self._confirmed)
-            # A topic that lost all subscribers and has new ones needs another confirmation.
+            # A channel that lost all subscribers and has new ones needs another confirmation.
             new = [name for name, confirmed in wanted.items() if sent.get(name) is not confirmed]
             old = sent.keys() - wanted.keys()
             sent = wanted
@@ -187,7 +183,7 @@ class Hub:
             try:
                 event = Event.from_bytes(data)
             except ValueError:
-                log.warning("invalid progress event", extra={"channel": name})
+                log.warning("invalid event", extra={"channel": name})
                 return
             for latest in subscribers:
                 latest.put(event)

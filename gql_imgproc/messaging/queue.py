@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import redis
@@ -31,10 +31,15 @@ _HEARTBEATS, _SENDER = f"{NAMESPACE}:__heartbeats__", "sender-"
 PROCESS_IMAGES, ADVANCE, DELIVER = "process_images", "advance", "deliver"
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str, timeout_s: float = 5, **options: Any) -> redis.Redis:
     """Create a client with a timeout on every call. The caller must handle an unavailable Redis."""
     return redis.Redis.from_url(
-        url, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1), health_check_interval=30
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=min(timeout_s, 2),
+        retry=Retry(NoBackoff(), 1),
+        health_check_interval=30,
+        **options,
     )
 
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import redis
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
@@ -17,20 +12,12 @@ from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from gql_imgproc.messaging.outage import TIMEOUT_S, UNAVAILABLE, Outage
 from gql_imgproc.security.rate import RateLimit
-
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 PREFIX = "imgproc:rates"
 #: Connections of one process.
 MAX_CONNECTIONS = 16
-#: Timeout of one count; the caller waits for it.
-REDIS_TIMEOUT_S = 1.0
-#: Pause after an error of Redis, without calls to it.
-REDIS_RETRY_DELAY_S = 2.0
-_UNAVAILABLE = (redis.RedisError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +37,8 @@ class RateLimiter:
         self._pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
-            timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
+            timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
         )
         # The pool has the URL of Redis. The library passes unknown options to the client.
@@ -59,8 +46,7 @@ class RateLimiter:
         storage = RedisStorage("async+redis://", implementation="redispy", key_prefix=PREFIX, **options)
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        self._unavailable_until = 0.0
-        self._is_unavailable = False
+        self._outage = Outage("rate limiter")
 
     async def hit(self, limit: RateLimit, *key: str, locally: bool) -> RateLimitStatus | None:
         """Count a call and return None. If the limit is exceeded, return the status and do not count.
@@ -73,35 +59,18 @@ class RateLimiter:
             return None if await counts.hit(item, *key) else await _status(counts, limit, key)
 
         try:
-            return await self._call_redis(count(self._shared))
-        except _UNAVAILABLE:
+            async with self._outage.guard():
+                return await count(self._shared)
+        except UNAVAILABLE:
             return await count(self._local) if locally else None
 
     async def status(self, limit: RateLimit, *key: str, locally: bool) -> RateLimitStatus | None:
         """Return the status; None while Redis is unavailable and this process does not count."""
         try:
-            return await self._call_redis(_status(self._shared, limit, key))
-        except _UNAVAILABLE:
+            async with self._outage.guard():
+                return await _status(self._shared, limit, key)
+        except UNAVAILABLE:
             return await _status(self._local, limit, key) if locally else None
-
-    async def _call_redis(self, call: Coroutine[Any, Any, T]) -> T:
-        """Raises one of `_UNAVAILABLE`; after an error, for some time without a call."""
-        if time.monotonic() < self._unavailable_until:
-            call.close()
-            raise TimeoutError
-        try:
-            async with asyncio.timeout(REDIS_TIMEOUT_S):
-                result = await call
-        except _UNAVAILABLE as error:
-            self._unavailable_until = time.monotonic() + REDIS_RETRY_DELAY_S
-            if not self._is_unavailable:
-                self._is_unavailable = True
-                log.warning("rate limiter: Redis unavailable", extra={"reason": str(error) or type(error).__name__})
-            raise
-        if self._is_unavailable:
-            self._is_unavailable = False
-            log.info("rate limiter: Redis available again")
-        return result
 
     async def aclose(self) -> None:
         await self._pool.disconnect()

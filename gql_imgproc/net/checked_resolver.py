@@ -26,6 +26,8 @@ MAX_LOOKUPS = 1_000
 DNS_TRIES = 5
 #: How long `look_up` waits for new lookups, in seconds, divided by the number of those that are late already.
 LOOK_UP_S = 0.25
+#: How long a name is looked up that a proxy will resolve, in seconds: behind a proxy there may be no DNS server.
+PROXIED_LOOKUP_S = 1.0
 #: How long the outcome of `look_up` is remembered, in seconds: until a download uses it, and from then on. Downloads
 #: that begin together share it; a retry does not.
 UNUSED_S, USED_S = 30.0, 0.5
@@ -92,6 +94,14 @@ class CheckedResolver:
             )
         self.categories.record(host, ips)
         return ips
+
+    async def check(self, host: str, port: int) -> None:
+        """Check what a proxy is asked for. A name that is not resolved here in a moment is left to the proxy."""
+        try:
+            await self.resolve(host, port, PROXIED_LOOKUP_S)
+        except (HostNotFound, TimeoutError):
+            if _is_literal(host):
+                raise
 
     async def aclose(self) -> None:
         for lookup in self._lookups.values():

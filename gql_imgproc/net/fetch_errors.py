@@ -31,7 +31,9 @@ class FetchErrorKind(Enum):
     NAME_NOT_RESOLVED = FetchErrorSpec("the host name cannot be resolved", ImageErrorCode.UNREACHABLE, True)
     NOT_CONNECTED = FetchErrorSpec("the host refuses the connection", ImageErrorCode.UNREACHABLE, True)
     CONNECT_TIMEOUT = FetchErrorSpec("no connection within `FETCH_CONNECT_SECONDS`", ImageErrorCode.TIMEOUT, True)
-    CERTIFICATE_INVALID = FetchErrorSpec("the TLS certificate is invalid", ImageErrorCode.UNREACHABLE, False)
+    TLS_FAILED = FetchErrorSpec(
+        "TLS fails: the certificate, the protocol, or a port without TLS", ImageErrorCode.UNREACHABLE, False
+    )
     READ_TIMEOUT = FetchErrorSpec("no data for `FETCH_FIRST_BYTE_SECONDS`", ImageErrorCode.TIMEOUT, True)
     TOTAL_TIMEOUT = FetchErrorSpec("not complete within `FETCH_TOTAL_SECONDS`", ImageErrorCode.TIMEOUT, True)
     LIMITER_TIMEOUT = FetchErrorSpec(
@@ -41,17 +43,24 @@ class FetchErrorKind(Enum):
         "the connection is reset, or the response is truncated or not HTTP", ImageErrorCode.UNREACHABLE, True
     )
     RESPONSE_EMPTY = FetchErrorSpec("the response is empty", ImageErrorCode.UNREACHABLE, True)
-    STATUS_RETRYABLE = FetchErrorSpec("status 408, 425, 429 or 5xx", ImageErrorCode.HTTP_STATUS, True)
+    STATUS_RETRYABLE = FetchErrorSpec(
+        "status 202, 408, 425, 429 or 5xx, or 423 with `Retry-After`", ImageErrorCode.HTTP_STATUS, True
+    )
     STATUS_PERMANENT = FetchErrorSpec("any other status except 2xx", ImageErrorCode.HTTP_STATUS, False)
     TOO_MANY_REDIRECTS = FetchErrorSpec(
         "more than five redirects, or a redirect loop", ImageErrorCode.TOO_MANY_REDIRECTS, False
     )
-    CONTENT_ENCODED = FetchErrorSpec("a Content-Encoding", ImageErrorCode.NOT_AN_IMAGE, False)
+    CONTENT_ENCODED = FetchErrorSpec("a Content-Encoding that cannot be decoded", ImageErrorCode.NOT_AN_IMAGE, False)
+    SHARE_LINK = FetchErrorSpec(
+        "a share link of a folder, or one that leads to a web page", ImageErrorCode.NOT_AN_IMAGE, False
+    )
     TOO_LARGE = FetchErrorSpec("more than `MAX_IMAGE_BYTES`", ImageErrorCode.TOO_LARGE, False)
 
     @classmethod
-    def from_status(cls, status: int) -> FetchErrorKind:
-        return cls.STATUS_RETRYABLE if status in (408, 425, 429) or 500 <= status < 600 else cls.STATUS_PERMANENT
+    def from_status(cls, status: int, *, has_retry_after: bool = False) -> FetchErrorKind:
+        # 202: the image is being made. 423 with `Retry-After`: so is a variant of it.
+        is_retryable = status in (202, 408, 425, 429) or (status == 423 and has_retry_after) or 500 <= status < 600
+        return cls.STATUS_RETRYABLE if is_retryable else cls.STATUS_PERMANENT
 
 
 class FetchError(ImageError):
@@ -76,12 +85,21 @@ class FetchError(ImageError):
         self.kind = kind
 
 
-def status_advice(status: int) -> str:
+def status_advice(status: int, *, has_retry_after: bool = False) -> str:
     """Say what the user can do about a response status."""
-    if FetchErrorKind.from_status(status).value.retryable:
+    if status == 202:
+        return "The image is not ready yet; retry the request later."
+    if FetchErrorKind.from_status(status, has_retry_after=has_retry_after).value.retryable:
         return "The error may be temporary; retry the request later."
     match status:
-        case 401 | 402 | 403 | 407 | 451:
+        case 401 | 403:
+            return (
+                "The host denies access. Make the image public, use another URL, or ask the operator to set the "
+                "User-Agent, Referer, headers or credentials for this host in IMGPROC_FETCH_HOSTS_FILE."
+            )
+        case 407:
+            return "The proxy of IMGPROC_FETCH_PROXY needs valid credentials. Ask the operator to set them."
+        case 402 | 451:
             return "The host denies access. Make the image public, or use another URL."
         case 404 | 410:
             return "There is no image at this URL. Check the URL, or put the image there."
@@ -98,10 +116,6 @@ class ForbiddenAddress(httpx.ConnectError):
 
 class HostNotFound(httpx.ConnectError):
     """The host name could not be resolved."""
-
-
-class CertificateRejected(httpx.ConnectError):
-    """The TLS certificate is not valid for the host."""
 
 
 class BodyTooLarge(httpx.TransportError):

@@ -15,9 +15,11 @@ from gql_imgproc.net.fetch_errors import BodyTooLarge
 #: Bytes that may arrive without a byte of the body: the head with its interim responses, trailers, or the extension of
 #: a chunk. Normal servers send less than a tenth of it. Checked after each read.
 MAX_HEAD_BYTES = 64 * 1024
-_END_OF_HEAD = re.compile(rb"\n\r?\n|\Z")
+_HEAD = re.compile(rb".*?\n\r?\n", re.DOTALL)
+_HEADS = re.compile(rb"(?:HTTP/1\.[01] 1[0-9][0-9].*?\n\r?\n)*.*?\n\r?\n", re.DOTALL)
 #: A line without a valid name, which browsers skip. A line that begins with a space continues the previous one.
 _MALFORMED_LINE = re.compile(rb"(?<=\n)(?![!#$%&'*+.^_`|~0-9A-Za-z-]+:|[ \t\r\n])[^\n]*\n")
+_STRAY_CR = re.compile(rb"\r(?!\n)")
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -38,7 +40,7 @@ class Connection(asyncio.BufferedProtocol):
         self._progress = asyncio.Event()
         #: Runs on between requests: restarting it for each one costs CPU.
         self._timer: asyncio.TimerHandle | None = None
-        self._parser = self._create_parser()
+        self._parser = _create_parser(self)
         self._reset(0)
 
     def _reset(self, read_s: float) -> None:
@@ -48,8 +50,9 @@ class Connection(asyncio.BufferedProtocol):
         #: Loop time of the last data.
         self.received_at = self._loop.time()
         self._read_s = read_s
-        #: The head as far as it has arrived; None after malformed lines were removed once.
+        #: The head as far as it has arrived; None after it was repaired.
         self._head: bytearray | None = bytearray()
+        self._is_malformed = False
         self._body: bytes | bytearray = b""
         self._last_chunk = b""
         self._max_body_bytes = sys.maxsize
@@ -89,6 +92,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._progress.set()
+
+    def detach(self) -> asyncio.Transport:
+        """Return the transport, which another protocol will use."""
+        if self._timer is not None:
+            self._timer.cancel()
+        return self._transport
 
     def drop_body(self) -> None:
         """Free the memory of a body that nobody reads."""
@@ -130,9 +139,9 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.close(httpx.RemoteProtocolError(str(error)))
+            self.close(httpx.RemoteProtocolError(str(error).rstrip(".")))
         if self._bytes_without_body > MAX_HEAD_BYTES:
-            self.close(httpx.RemoteProtocolError("The head of the response is too long."))
+            self.close(httpx.RemoteProtocolError(f"its headers are longer than {MAX_HEAD_BYTES:,} bytes"))
         end, self._last_chunk = self._last_chunk[-16:], b""
         # The parser ignores line breaks after a response.
         if self._is_complete and "content-length" in self.headers and end and data[-len(end) :] != end:
@@ -161,12 +170,18 @@ class Connection(asyncio.BufferedProtocol):
             except UnicodeDecodeError:
                 text = value.decode("latin-1").strip()
             key = name.decode("ascii").strip().lower()
-            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+            # A cookie may contain commas.
+            separator = "\n" if key == "set-cookie" else ", "
+            self.headers[key] = f"{self.headers[key]}{separator}{text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 100 or status == 101 or self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
-            raise ValueError("unsupported status or transfer encoding")
+        if self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            self._error = httpx.RemoteProtocolError("the header Transfer-Encoding has an unsupported value")
+            raise self._error
+        if status < 100 or status == 101:
+            self._error = httpx.RemoteProtocolError(f"the status {status} is unsupported")
+            raise self._error
         if status >= 200:
             self.status = status
             self._progress.set()
@@ -192,28 +207,70 @@ class Connection(asyncio.BufferedProtocol):
             self.is_reusable = self._parser.should_keep_alive()
             self._progress.set()
 
-    def _create_parser(self) -> httptools.HttpResponseParser:
-        parser = httptools.HttpResponseParser(self)
-        # Like browsers. An ambiguous response cannot harm others, since no other client shares the connection.
-        parser.set_dangerous_leniencies(
-            lenient_headers=True,
-            lenient_chunked_length=True,
-            lenient_optional_cr_before_lf=True,
-            lenient_spaces_after_chunk_size=True,
-        )
-        return parser
-
     def _parse(self, data: memoryview) -> None:
-        try:
+        head = self._head
+        if head is None or self.status:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            # Once per response: parsing again after every read would take too long.
-            if self._head is None or self.status:
+            return
+        head += data
+        if not self._is_malformed:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError:
+                # What is not HTTP may never end, and a body cannot be repaired.
+                if self.status or self._error or not head.startswith(b"HTTP/"):
+                    raise
+                self._is_malformed = True
+        # Once, when the head is complete: parsing again after every read would take too long.
+        if self._is_malformed and _ends_head(head[-len(data) - 3 :]) and (heads := _HEADS.match(head)) is not None:
+            self._head = None
+            repaired = _repair(heads[0])
+            self._parser = _create_parser(self)
+            try:
+                self._parser.feed_data(repaired + head[heads.end() :])
+            except httptools.HttpParserError:
+                if not self.status and (name := _find_invalid_header(repaired)):
+                    self._error = self._error or httpx.RemoteProtocolError(f"the header {name} is invalid")
                 raise
-            received, self._head = self._head + data, None
-            end = _END_OF_HEAD.search(received)
-            assert end is not None
-            self._parser = self._create_parser()
-            self._parser.feed_data(_MALFORMED_LINE.sub(b"", received[: end.end()]) + received[end.end() :])
-        if self._head is not None and not self.status:
-            self._head += data
+
+
+def _create_parser(protocol: object) -> httptools.HttpResponseParser:
+    parser = httptools.HttpResponseParser(protocol)
+    # Like browsers. An ambiguous response cannot harm others, since no other client shares the connection.
+    parser.set_dangerous_leniencies(
+        lenient_headers=True,
+        lenient_chunked_length=True,
+        lenient_optional_cr_before_lf=True,
+        lenient_spaces_after_chunk_size=True,
+    )
+    return parser
+
+
+def _ends_head(data: bytes | bytearray) -> bool:
+    return b"\n\r\n" in data or b"\n\n" in data
+
+
+def _repair(heads: bytes) -> bytes:
+    """Return heads without what browsers skip: lines without a valid name, and a length that repeats another line."""
+    repaired = bytearray()
+    for head in _HEAD.findall(heads):
+        lengths: set[bytes] = set()
+        for line in _MALFORMED_LINE.sub(b"", _STRAY_CR.sub(b" ", head)).splitlines(keepends=True):
+            if (key := line.lower()) not in lengths:
+                repaired += line
+            if key.startswith(b"content-length:"):
+                lengths.add(key)
+    return bytes(repaired)
+
+
+def _find_invalid_header(heads: bytes) -> str:
+    parser = _create_parser(object())
+    name = b""
+    for line in heads.splitlines(keepends=True):
+        # Some values are checked at the end of the next line.
+        name = line.partition(b":")[0] if b":" in line else name
+        try:
+            parser.feed_data(line)
+        except httptools.HttpParserError:
+            break
+    return name[:40].decode("latin-1")

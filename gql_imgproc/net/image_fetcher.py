@@ -8,18 +8,18 @@ import ssl
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 import httpx
 
-from gql_imgproc import __version__
 from gql_imgproc.metrics import DOWNLOAD_BYTES, DOWNLOADS
 from gql_imgproc.net.address_policy import NetworkPolicy, UrlProblem, UrlProblemCode, check_url
 from gql_imgproc.net.checked_resolver import Resolve
+from gql_imgproc.net.content_coding import decode_body
+from gql_imgproc.net.download_cookies import DownloadCookies
 from gql_imgproc.net.fetch_errors import (
     BodyTooLarge,
-    CertificateRejected,
     FetchError,
     FetchErrorKind,
     ForbiddenAddress,
@@ -27,23 +27,22 @@ from gql_imgproc.net.fetch_errors import (
     status_advice,
 )
 from gql_imgproc.net.host_categories import HostCategory
+from gql_imgproc.net.host_headers import HostRule, headers_for
 from gql_imgproc.net.hosts import split_host
 from gql_imgproc.net.http_client import GuardedClient
 from gql_imgproc.net.http_connection import Connection
+from gql_imgproc.net.proxy import Proxy, ProxyFailed
 from gql_imgproc.net.retry_after import parse_retry_after_s
+from gql_imgproc.net.share_links import find_share_link
 from gql_imgproc.net.target import Target, parse_target
+from gql_imgproc.net.tls_errors import TlsFailed
+from gql_imgproc.net.validators import NO_VALIDATORS, Validators
 
 #: Limits for reading an error response to its end, in bytes and seconds. Up to here, that costs less than a new
 #: connection.
 DRAIN_BYTES = 16 * 1024
 DRAIN_S = 0.2
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_HEADERS = {
-    "User-Agent": f"gql_imgproc/{__version__}",
-    "Accept": "image/*,*/*;q=0.5",
-    # Images do not get smaller by gzip, and 300 KB can unpack to 160 MB.
-    "Accept-Encoding": "identity",
-}
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 
@@ -66,8 +65,48 @@ class FetchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Download:
+    """The body of a response and its validators; no data after a 304."""
+
+    data: bytes
+    validators: Validators
+
+    @property
+    def is_unchanged(self) -> bool:
+        return not self.data
+
+
+@dataclass(frozen=True, slots=True)
 class _Redirect:
     location: str
+    set_cookie: str
+
+
+class _NotStarted(Exception):
+    """The limit of a host allowed no start in time."""
+
+
+#: The kind and the message of each error that a request can end with; subclasses first.
+_ERRORS: tuple[tuple[type[Exception], FetchErrorKind, str], ...] = (
+    (_NotStarted, FetchErrorKind.LIMITER_TIMEOUT,
+     "The download from {host} could not start within {limits.limiter_wait_s:g} s: "
+     "too many downloads are in progress."),
+    (TimeoutError, FetchErrorKind.TOTAL_TIMEOUT, "{host} did not send the whole image within {limits.total_s:g} s."),
+    (BodyTooLarge, FetchErrorKind.TOO_LARGE, "The image is larger than the limit of {limits.max_bytes:,} bytes."),
+    (ForbiddenAddress, FetchErrorKind.HOST_FORBIDDEN, "{error}"),
+    (TlsFailed, FetchErrorKind.TLS_FAILED, "TLS with {host} failed: {error}."),
+    (ProxyFailed, FetchErrorKind.NOT_CONNECTED, "Could not connect to {host}: {error}."),
+    (httpx.ConnectTimeout, FetchErrorKind.CONNECT_TIMEOUT,
+     "Could not connect to {host} within {limits.connect_s:g} s."),
+    (httpx.TimeoutException, FetchErrorKind.READ_TIMEOUT, "{host} sent no data for {limits.first_byte_s:g} s."),
+    (HostNotFound, FetchErrorKind.NAME_NOT_RESOLVED,
+     "The host name {host} cannot be resolved. Check the spelling of the URL."),
+    (httpx.ConnectError, FetchErrorKind.NOT_CONNECTED,
+     "Could not connect to {host}. Check the URL, or retry when the host is available."),
+    (httpx.RemoteProtocolError, FetchErrorKind.RESPONSE_BROKEN, "{host} sent a response that cannot be read: {error}."),
+    (httpx.TransportError, FetchErrorKind.RESPONSE_BROKEN,
+     "{host} closed the connection before the response was complete."),
+)  # fmt: skip
 
 
 # Created at import: a rate needs a value before the first event.
@@ -83,11 +122,15 @@ class ImageFetcher:
         policy: NetworkPolicy,
         limits: FetchLimits,
         *,
+        rules: tuple[HostRule, ...] = (),
+        proxy: Proxy | None = None,
         resolve: Resolve | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._policy = policy
         self._limits = limits
+        self._rules = rules
+        self._proxy = proxy
         self._resolve = resolve
         self._ssl_context = ssl_context
         self._hosts = WeakValueDictionary[str, asyncio.Semaphore]()
@@ -95,12 +138,19 @@ class ImageFetcher:
 
     async def fetch(self, url: str) -> bytes:
         """Return the bytes at a URL, whatever their format. Raises FetchError."""
+        return (await self.fetch_if_changed(url, NO_VALIDATORS)).data
+
+    async def fetch_if_changed(self, url: str, known: Validators) -> Download:
+        """Download a URL unless its host says that it still has the `known` validators. Raises FetchError.
+
+        A redirect makes the download unconditional, and its result has no validators.
+        """
         client = self._open()
         hosts: list[str] = []
         result = "OK"
         try:
-            data = await self._follow_redirects(client, url, hosts)
-            DOWNLOAD_BYTES.labels(_category(client, hosts).value).inc(len(data))
+            download = await self._fetch_shared(client, url, known, hosts)
+            DOWNLOAD_BYTES.labels(_category(client, hosts).value).inc(len(download.data))
         except FetchError as error:
             result = error.kind.name
             raise
@@ -110,10 +160,12 @@ class ImageFetcher:
             raise
         finally:
             DOWNLOADS.labels(_category(client, hosts).value, result).inc()
-        return data
+        return download
 
     async def look_up(self, hosts: Iterable[str]) -> set[str]:
         """Start the lookups of hosts, each `name:port`, and return those whose names are not resolved in a moment."""
+        if self._proxy is not None:
+            return set()
         resolver = self._open().resolver
         # An invalid URL has no host.
         names = {split_host(host): host for host in hosts if host}
@@ -123,23 +175,45 @@ class ImageFetcher:
         """The category of a host name that was resolved a while ago."""
         return HostCategory.UNKNOWN if self._client is None else self._client.resolver.categories.get(name)
 
-    async def _follow_redirects(self, client: GuardedClient, url: str, hosts: list[str]) -> bytes:
+    async def _fetch_shared(self, client: GuardedClient, url: str, known: Validators, hosts: list[str]) -> Download:
+        """Return the bytes at a URL, or those of the file that a share link leads to."""
+        if (link := find_share_link(url)) is None:
+            return await self._follow_redirects(client, url, known, hosts)
+        if link.direct_url is None:
+            raise FetchError(FetchErrorKind.SHARE_LINK, link.advice)
+        try:
+            download = await self._follow_redirects(client, link.direct_url, known, hosts)
+        except FetchError as error:
+            if error.http_status is None or error.retryable:
+                raise
+            message = f"{hosts[-1]} responded with status {error.http_status}. {link.advice}"
+            raise FetchError(error.kind, message, http_status=error.http_status) from error
+        if download.data[:100].lstrip().startswith(b"<"):
+            raise FetchError(
+                FetchErrorKind.SHARE_LINK, f"{hosts[-1]} sent a web page instead of the file. {link.advice}"
+            )
+        return download
+
+    async def _follow_redirects(self, client: GuardedClient, url: str, known: Validators, hosts: list[str]) -> Download:
         """Return the bytes at the end of the redirects. Appends each requested host to `hosts`."""
         loop = asyncio.get_running_loop()
-        visited: list[Target] = []
+        visited: list[tuple[Target, str]] = []
+        cookies = DownloadCookies()
         left_s = self._limits.total_s
         while True:
             target = self._parse_url(url, is_redirect=bool(visited))
             host = target.host
             hosts.append(host)
-            if target in visited:
+            # With a new cookie, a host may respond to the same URL with the image.
+            step = target, cookies.header(target)
+            if step in visited:
                 raise FetchError(FetchErrorKind.TOO_MANY_REDIRECTS, f"{host} redirects in a loop.")
             if len(visited) > self._limits.max_redirects:
                 raise FetchError(
                     FetchErrorKind.TOO_MANY_REDIRECTS,
                     f"The URL redirects more than {self._limits.max_redirects} times. Use the URL of the image itself.",
                 )
-            visited.append(target)
+            visited.append(step)
             # The limit is per host and port: another port is another server.
             limit = self._hosts.setdefault(f"{host}:{target.port}", asyncio.Semaphore(self._limits.per_host))
             started_at: float | None = None
@@ -149,13 +223,16 @@ class ImageFetcher:
                     wait.reschedule(None)
                     started_at = loop.time()
                     async with asyncio.timeout(left_s):
-                        answer = await self._request(client, url, target)
+                        # Validators belong to one URL: where it leads to may change.
+                        answer = await self._request(client, url, *step, NO_VALIDATORS if visited[1:] else known)
             except TimeoutError as error:
-                raise self._timeout_error(host, has_started=started_at is not None) from error
-            if isinstance(answer, bytes):
-                return answer
+                cause = error if started_at is not None else _NotStarted()
+                raise self._to_fetch_error(cause, host) from error
+            if isinstance(answer, Download):
+                return replace(answer, validators=NO_VALIDATORS) if visited[1:] else answer
             left_s -= loop.time() - started_at
             url = answer.location
+            cookies.store(target, answer.set_cookie)
 
     async def aclose(self) -> None:
         """Close the connections. Downloads in progress fail."""
@@ -169,6 +246,7 @@ class ImageFetcher:
             self._client = GuardedClient(
                 self._policy,
                 max_idle=self._limits.max_idle,
+                proxy=self._proxy,
                 resolve=self._resolve,
                 ssl_context=self._ssl_context,
             )
@@ -185,99 +263,61 @@ class ImageFetcher:
         is_forbidden = problem.code is UrlProblemCode.FORBIDDEN
         raise FetchError(FetchErrorKind.HOST_FORBIDDEN if is_forbidden else FetchErrorKind.URL_INVALID, message)
 
-    async def _request(self, client: GuardedClient, url: str, target: Target) -> bytes | _Redirect:
+    async def _request(
+        self, client: GuardedClient, url: str, target: Target, cookie: str, known: Validators
+    ) -> Download | _Redirect:
         limits = self._limits
+        headers = {**headers_for(target, self._rules), **known.request_headers}
+        if cookie:
+            headers["Cookie"] = cookie
         try:
             response = await client.request(
-                "GET", target, _HEADERS, connect_s=limits.connect_s, read_s=limits.first_byte_s
+                "GET", target, headers, connect_s=limits.connect_s, read_s=limits.first_byte_s
             )
             try:
+                if response.status == 304 and known:
+                    return Download(b"", known)
                 return await self._read_response(url, target.host, response)
             finally:
                 client.release(response)
         except httpx.TransportError as error:
             raise self._to_fetch_error(error, target.host) from error
 
-    async def _read_response(self, url: str, host: str, response: Connection) -> bytes | _Redirect:
+    async def _read_response(self, url: str, host: str, response: Connection) -> Download | _Redirect:
         status = response.status
-        if 200 <= status < 300:
-            return await self._read_body(host, response)
+        if 200 <= status < 300 and status != 202:
+            validators = Validators.from_headers(response.headers)
+            return Download(await self._read_body(host, response), validators)
         with suppress(httpx.TransportError, TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 await response.read(DRAIN_BYTES)
         location = response.headers.get("location", "").strip()
         if status in _REDIRECT_STATUSES and location:
-            return _Redirect(_join(url, location))
+            return _Redirect(_join(url, location), response.headers.get("set-cookie", ""))
+        retry_after_s = parse_retry_after_s(response.headers.get("retry-after", ""), time.time())
+        has_retry_after = retry_after_s is not None
         raise FetchError(
-            FetchErrorKind.from_status(status),
-            f"{host} responded with status {status}. {status_advice(status)}",
+            FetchErrorKind.from_status(status, has_retry_after=has_retry_after),
+            f"{host} responded with status {status}. {status_advice(status, has_retry_after=has_retry_after)}",
             http_status=status,
-            retry_after_s=parse_retry_after_s(response.headers.get("retry-after", ""), time.time()),
+            retry_after_s=retry_after_s,
         )
 
     async def _read_body(self, host: str, response: Connection) -> bytes:
         limit = self._limits.max_bytes
-        encoding = response.headers.get("content-encoding", "").lower()
-        if encoding not in ("", "identity"):
-            raise FetchError(
-                FetchErrorKind.CONTENT_ENCODED,
-                f"{host} sent the image with the Content-Encoding {encoding[:40]!r}, although the request forbids it. "
-                "Disable compression for images on that host.",
-            )
         # The parser accepts only digits.
         if int(response.headers.get("content-length", "0")) > limit:
             raise BodyTooLarge("The Content-Length is too large.")
         body = await response.read(limit)
         if not body:
             raise FetchError(FetchErrorKind.RESPONSE_EMPTY, f"{host} sent an empty response.")
+        if encoding := response.headers.get("content-encoding"):
+            return await asyncio.to_thread(decode_body, body, encoding, host, limit)
         return body
 
-    def _timeout_error(self, host: str, *, has_started: bool) -> FetchError:
-        limits = self._limits
-        if has_started:
-            return FetchError(
-                FetchErrorKind.TOTAL_TIMEOUT, f"{host} did not send the whole image within {limits.total_s:g} s."
-            )
-        return FetchError(
-            FetchErrorKind.LIMITER_TIMEOUT,
-            f"The download from {host} could not start within {limits.limiter_wait_s:g} s: "
-            "too many downloads are in progress.",
-        )
-
-    def _to_fetch_error(self, error: httpx.TransportError, host: str) -> FetchError:
-        # The order matters: subclasses first.
-        limits = self._limits
-        match error:
-            case BodyTooLarge():
-                return FetchError(
-                    FetchErrorKind.TOO_LARGE, f"The image is larger than the limit of {limits.max_bytes:,} bytes."
-                )
-            case ForbiddenAddress():
-                return FetchError(FetchErrorKind.HOST_FORBIDDEN, error.problem.message)
-            case CertificateRejected():
-                return FetchError(
-                    FetchErrorKind.CERTIFICATE_INVALID, f"The TLS certificate of {host} is invalid: {error}."
-                )
-            case httpx.ConnectTimeout():
-                return FetchError(
-                    FetchErrorKind.CONNECT_TIMEOUT, f"Could not connect to {host} within {limits.connect_s:g} s."
-                )
-            case httpx.TimeoutException():
-                return FetchError(FetchErrorKind.READ_TIMEOUT, f"{host} sent no data for {limits.first_byte_s:g} s.")
-            case HostNotFound():
-                return FetchError(
-                    FetchErrorKind.NAME_NOT_RESOLVED,
-                    f"The host name {host} cannot be resolved. Check the spelling of the URL.",
-                )
-            case httpx.ConnectError():
-                return FetchError(
-                    FetchErrorKind.NOT_CONNECTED,
-                    f"Could not connect to {host}. Check the URL, or retry when the host is available.",
-                )
-            case _:
-                return FetchError(
-                    FetchErrorKind.RESPONSE_BROKEN, f"{host} closed the connection or sent a malformed response."
-                )
+    def _to_fetch_error(self, error: Exception, host: str) -> FetchError:
+        kind, message = next((kind, message) for cause, kind, message in _ERRORS if isinstance(error, cause))
+        return FetchError(kind, message.format(host=host, error=error, limits=self._limits))
 
 
 def _join(url: str, location: str) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from gql_imgproc.errors import ImageError
 from gql_imgproc.messaging.host_budget import HostGrant
 from gql_imgproc.net.host_answers import host_overloaded
-from gql_imgproc.processing.image_group import ImageGroup
+from gql_imgproc.processing.image_task import ImageTask
 from gql_imgproc.requests.repository.lane_choice import HostFilter
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.runtime import Runtime
@@ -35,11 +35,11 @@ MIN_PATIENCE_SECONDS = 30.0
 
 
 class HostMemory:
-    """Shares the places of one process between hosts. `groups` are the images in flight."""
+    """Shares the places of one process between hosts. `tasks` are the images in flight."""
 
-    def __init__(self, runtime: Runtime, groups: Iterable[ImageGroup]) -> None:
+    def __init__(self, runtime: Runtime, tasks: Iterable[ImageTask]) -> None:
         self._runtime = runtime
-        self._groups = groups
+        self._tasks = tasks
         places: int = runtime.settings.images_in_flight
         self._places_for_unknown = max(1, int(UNKNOWN_SHARE * places))
         self._places_per_host = max(1, int(HOST_SHARE * places))
@@ -54,7 +54,7 @@ class HostMemory:
         """The hosts whose images may get the free places."""
         now = time.monotonic()
         self._blocked = {host: until for host, until in self._blocked.items() if until > now}
-        unknown = sum(group.host not in self._known for group in self._groups)
+        unknown = sum(task.host not in self._known for task in self._tasks)
         full = (host for host, count in self._in_flight().items() if count >= self._places_per_host)
         # Copies, which do not change while the choice runs on a thread.
         return HostFilter(
@@ -104,20 +104,20 @@ class HostMemory:
         """The error of an image whose host serves nobody."""
         return self._failures.get(host) or host_overloaded(host)
 
-    def learn(self, group: ImageGroup) -> None:
+    def learn(self, task: ImageTask) -> None:
         """Remembers how a download ended. Its host may grant another one."""
-        if group.failure is not None:
-            _remember(self._failures, group.host, group.failure)
-        if group.is_served:
-            self._failures.pop(group.host, None)
-            self.learn_served(group.host)
-        self._blocked.pop(group.host, None)
+        if task.failure is not None:
+            _remember(self._failures, task.host, task.failure)
+        if task.is_served:
+            self._failures.pop(task.host, None)
+            self.learn_served(task.host)
+        self._blocked.pop(task.host, None)
 
     def learn_served(self, host: str) -> None:
         _remember(self._known, host, None)
 
     def _in_flight(self) -> Counter[str]:
-        return Counter(group.host for group in self._groups)
+        return Counter(task.host for task in self._tasks)
 
 
 def _remember(memory: dict[str, T], host: str, value: T) -> None:

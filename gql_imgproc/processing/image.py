@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from uuid import UUID, uuid4
 
-from gql_imgproc.enums import ImageStatus, Priority
+from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable, ImageError, ImageErrorCode, LeaseLost
 from gql_imgproc.imaging.compress import Compressed, compress, inspect
-from gql_imgproc.imaging.options import Options
+from gql_imgproc.net.image_fetcher import Download
+from gql_imgproc.net.validators import NO_VALIDATORS, Validators
 from gql_imgproc.processing.stage_metrics import Stage, measure_stage, record_stage
 from gql_imgproc.requests.limits import image_limits
 from gql_imgproc.requests.repository import claims
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.results import ImageResult
+from gql_imgproc.requests.repository.renditions import Rendition
+from gql_imgproc.requests.repository.results import FinishedImage, ImageResult
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_key, object_name
@@ -36,11 +39,11 @@ class CompressionResult:
     sha256: str
 
 
-async def fetch(runtime: Runtime, url: str) -> bytes:
-    """Downloads an image. Every error is raised as an ImageError."""
+async def fetch(runtime: Runtime, url: str, known: Validators = NO_VALIDATORS) -> Download:
+    """Downloads an image, unless its validators are still the known ones. Every error is raised as an ImageError."""
     try:
         with measure_stage(Stage.FETCH):
-            return await runtime.fetcher.fetch(url)
+            return await runtime.fetcher.fetch_if_changed(url, known)
     except ImageError:
         raise
     except Exception as error:
@@ -53,17 +56,16 @@ async def compress_image(runtime: Runtime, image: ClaimedImage, data: bytes) -> 
     A crash suspect is decoded while nothing else is, and marked before; raises LeaseLost when it cannot be marked.
     """
     limits = image_limits(runtime.settings)
-    options = Options.from_json(image.options)
 
     def run_compression() -> CompressionResult:
         with _mark_suspect(runtime, image):
-            compressed = compress(data, options, limits)
+            compressed = compress(data, image.options, limits)
         return CompressionResult(compressed, len(data), hashlib.sha256(compressed.data).hexdigest())
 
     try:
         # More megapixels than any limit run alone.
         megapixels = math.inf if image.is_suspect else inspect(data, limits).megapixels
-        return await _run_on_cpu(runtime, megapixels, image.priority, run_compression)
+        return await _run_on_cpu(runtime, megapixels, run_compression)
     except (ImageError, LeaseLost):
         raise
     except Exception as error:
@@ -85,9 +87,7 @@ def _mark_suspect(runtime: Runtime, image: ClaimedImage) -> Iterator[None]:
             runtime.db.write_now(claims.unmark_crash_suspect, image)
 
 
-async def _run_on_cpu(
-    runtime: Runtime, megapixels: float, priority: Priority, call: Callable[[], CompressionResult]
-) -> CompressionResult:
+async def _run_on_cpu(runtime: Runtime, megapixels: float, call: Callable[[], CompressionResult]) -> CompressionResult:
     start_times: list[float] = []
 
     def measured_call() -> CompressionResult:
@@ -96,34 +96,47 @@ async def _run_on_cpu(
 
     queued_at = time.perf_counter()
     try:
-        return await runtime.cpu.run(megapixels, priority, measured_call)
+        return await runtime.cpu.run(megapixels, measured_call)
     finally:
         for started_at in start_times:
             record_stage(Stage.WAIT, queued_at, started_at)
             record_stage(Stage.COMPRESS, started_at, time.perf_counter())
 
 
-async def store(runtime: Runtime, image: ClaimedImage, compressed: CompressionResult) -> ImageResult:
-    """Stores a compressed image and returns its result to record. Every error is raised as an ImageError."""
+async def store(
+    runtime: Runtime, image: ClaimedImage, content_id: UUID, compressed: CompressionResult
+) -> FinishedImage:
+    """Stores a compressed image under a new name; returns the result. Every error is raised as an ImageError."""
     data = compressed.image
-    name = object_name(image.id, image.lease_token, data.extension)
-    try:
-        headers = ObjectHeaders(data.media_type, image_cache_control(is_private=runtime.settings.private_images))
-        with measure_stage(Stage.STORE):
-            await runtime.storage.put_new(image_key(image.request_id, name), data.data, headers)
-    except Exception as error:
-        raise _log_internal_error("storing") from error
-    return ImageResult(
-        status=ImageStatus.COMPLETED,
+    rendition = Rendition(
+        id=(id := uuid4()),
+        content_id=content_id,
+        fingerprint=image.fingerprint,
+        stored_by=image.request_id,
+        object_name=object_name(id, data.extension),
         outcome=data.outcome,
         input_bytes=compressed.input_bytes,
         output_bytes=len(data.data),
-        object_name=name,
         sha256=compressed.sha256,
         format=data.media_type,
         width=data.width,
         height=data.height,
+        similarity=data.similarity,
+        warning=data.warning,
     )
+    try:
+        headers = ObjectHeaders(data.media_type, image_cache_control(is_private=runtime.settings.private_images))
+        with measure_stage(Stage.STORE):
+            await runtime.storage.put_new(image_key(rendition.stored_by, rendition.object_name), data.data, headers)
+    except Exception as error:
+        raise _log_internal_error("storing") from error
+    return FinishedImage(image, ImageResult.from_rendition(rendition, data.outcome), rendition)
+
+
+def reuse(image: ClaimedImage, rendition: Rendition, not_downloaded_bytes: int = 0) -> FinishedImage:
+    """The result of an image whose bytes have a rendition with its options."""
+    result = ImageResult.from_rendition(rendition, ImageOutcome.REUSED)
+    return FinishedImage(image, result, rendition, not_downloaded_bytes=not_downloaded_bytes)
 
 
 def failed_result(error: ImageError) -> ImageResult:

@@ -13,12 +13,21 @@ from uuid import UUID
 
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable
-from gql_imgproc.metrics import IMAGE_FAILURES, IMAGES, INPUT_BYTES, LEASES_LOST, OUTPUT_BYTES, STAGE_SECONDS
+from gql_imgproc.metrics import (
+    IMAGE_FAILURES,
+    IMAGES,
+    INPUT_BYTES,
+    LEASES_LOST,
+    NOT_DOWNLOADED_BYTES,
+    OUTPUT_BYTES,
+    SIMILARITY,
+    STAGE_SECONDS,
+)
 from gql_imgproc.processing.stage_metrics import Stage
 from gql_imgproc.requests.notify import best_effort, publish
 from gql_imgproc.requests.repository import results
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.results import FinishedImage, Recorded, ReturnedImage
+from gql_imgproc.requests.repository.results import FinishedImage, ImageResult, Recorded, ReturnedImage, ReturnReason
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 
@@ -28,6 +37,8 @@ log = logging.getLogger(__name__)
 MAX_WAIT_SECONDS, MAX_RESULTS = 0.05, 64
 #: Minimum time between two transactions of a busy process, in seconds. Progress is not reported more often.
 MIN_INTERVAL_SECONDS = 0.2
+#: How long a new object may wait for its record, in seconds: half of what the cleanup grants it.
+MAX_AGE_SECONDS = 300.0
 #: Pause after a transaction that failed, in seconds.
 ERROR_PAUSE_SECONDS = 1.0
 
@@ -96,6 +107,7 @@ class Recorder:
             await self._write(batch)
 
     async def _write(self, batch: list[FinishedImage | ReturnedImage]) -> None:
+        batch = [_without_old_object(item) for item in batch]
         finished = [item for item in batch if isinstance(item, FinishedImage)]
         returned = [item for item in batch if isinstance(item, ReturnedImage)]
         try:
@@ -117,7 +129,9 @@ class Recorder:
             log.exception("result not recorded", extra=log_ids(batch[0].image))
             self._on_recorded([batch[0].image])
             return
-        self._on_recorded([item.image for item in batch])
+        postponed = [item for item in finished if item.image.id in recorded.postponed]
+        self._waiting = [*postponed, *self._waiting]
+        self._on_recorded([item.image for item in batch if item not in postponed])
         try:
             _count(finished, recorded)
             self._publish(recorded.snapshots)
@@ -140,28 +154,52 @@ class Recorder:
             await best_effort(self._runtime, *(partial(self._runtime.queue.advance, id) for id in ids))
 
 
+def _without_old_object(item: FinishedImage | ReturnedImage) -> FinishedImage | ReturnedImage:
+    """Gives an image back whose object may be deleted soon, since no row refers to it yet."""
+    is_old = isinstance(item, FinishedImage) and item.is_new and time.monotonic() - item.finished_at > MAX_AGE_SECONDS
+    return ReturnedImage(item.image, ReturnReason.GIVEN_BACK) if is_old else item
+
+
 def _count(finished: Iterable[FinishedImage], recorded: Recorded) -> None:
     for id in recorded.lost:
         LEASES_LOST.labels("image").inc()
         log.info("lease lost", extra={"image": id})
+    unrecorded = recorded.lost | recorded.returned
     for item in finished:
-        if item.image.id in recorded.lost:
-            continue
         image, result = item.image, item.result
+        if image.id in unrecorded:
+            continue
+        is_recorded = image.id not in recorded.postponed
+        # Its bytes were downloaded, and stored, once.
+        _count_finished(result, recorded.copies[image.id] + is_recorded)
+        if not is_recorded:
+            continue
         if result.status is ImageStatus.FAILED:
             assert result.error_code is not None
-            code = result.error_code.value
-            IMAGES.labels("FAILED", "unknown").inc()
-            IMAGE_FAILURES.labels(code).inc()
-            reason = {"code": code, "http_status": result.error_http_status, "attempt": image.attempts}
+            reason = {
+                "code": result.error_code.value,
+                "http_status": result.error_http_status,
+                "attempt": image.attempts,
+            }
             log.info("image failed", extra=log_ids(image) | reason)
             continue
         assert result.outcome is not None
         assert result.format is not None
         format = result.format.removeprefix("image/")
-        IMAGES.labels(result.outcome.value, format).inc()
-        INPUT_BYTES.labels(format).inc(result.input_bytes or 0)
-        OUTPUT_BYTES.labels(format).inc(result.output_bytes or 0)
+        NOT_DOWNLOADED_BYTES.inc(item.not_downloaded_bytes)
+        if item.is_new:
+            INPUT_BYTES.labels(format).inc(result.input_bytes or 0)
+            OUTPUT_BYTES.labels(format).inc(result.output_bytes or 0)
+            if result.similarity is not None:
+                SIMILARITY.labels(format).observe(result.similarity)
         outcome = {"outcome": result.outcome.value, "format": format}
         sizes = {"input_bytes": result.input_bytes, "output_bytes": result.output_bytes}
         log.info("image completed", extra=log_ids(image) | outcome | sizes)
+
+
+def _count_finished(result: ImageResult, images: int) -> None:
+    if result.error_code is not None:
+        IMAGES.labels("FAILED", "unknown").inc(images)
+        IMAGE_FAILURES.labels(result.error_code.value).inc(images)
+    elif result.outcome is not None and result.format is not None:
+        IMAGES.labels(result.outcome.value, result.format.removeprefix("image/")).inc(images)

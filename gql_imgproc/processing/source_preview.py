@@ -40,7 +40,7 @@ async def fetch_preview(runtime: Runtime, tenant_id: UUID, image_id: UUID) -> So
     async with runtime.sources:
         try:
             async with asyncio.timeout(SOURCE_SECONDS):
-                data = await fetch(runtime, url)
+                data = (await fetch(runtime, url)).data
         except TimeoutError as error:
             message = f"The source image did not arrive within {SOURCE_SECONDS:g} s."
             raise ImageError(ImageErrorCode.TIMEOUT, message, retryable=True) from error

@@ -23,8 +23,9 @@ from gql_imgproc.messaging.host_budget import HostGrant
 from gql_imgproc.metrics import IMAGES_CLAIMED
 from gql_imgproc.processing.host_memory import HostMemory
 from gql_imgproc.processing.image import failed_result
-from gql_imgproc.processing.image_group import ImageGroup
+from gql_imgproc.processing.image_task import ImageTask
 from gql_imgproc.processing.recorder import Recorder
+from gql_imgproc.processing.rendition_lookup import RenditionLookup
 from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import claims, lane_choice, lanes
 from gql_imgproc.requests.repository.claims import ClaimedImage
@@ -59,8 +60,8 @@ class WorkerPool:
         self._runtime = runtime
         self._places: int = runtime.settings.images_in_flight
         self._recorder = Recorder(runtime, self._forget, self._count_leased)
-        self._groups: dict[tuple[UUID, str], ImageGroup] = {}
-        self._tasks: dict[ImageGroup, asyncio.Task[None]] = {}
+        self._lookup = RenditionLookup(runtime)
+        self._tasks: dict[ImageTask, asyncio.Task[None]] = {}
         #: Leased images, until their results are recorded.
         self._claimed: dict[UUID, ClaimedImage] = {}
         self._timer: asyncio.Task[None] | None = None
@@ -96,14 +97,18 @@ class WorkerPool:
     async def aclose(self) -> None:
         """Finishes what is being stored, records it, and gives the other images back."""
         self.stop()
-        storing = [task for group, task in self._tasks.items() if group.is_storing]
+        storing = [running for task, running in self._tasks.items() if task.is_storing]
         if storing:
             await asyncio.wait(storing, timeout=STOP_SECONDS)
         if self._timer is not None:
             self._timer.cancel()
         # Perhaps stored: their leases expire, and the next claim plans a cleanup.
-        unsure = {image.id for group in self._tasks if group.is_storing for image in group.images}
-        await self._cancel(list(self._tasks))
+        unsure = {task.image.id for task in self._tasks if task.is_storing}
+        running = list(self._tasks.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._lookup.aclose()
         given_back = False
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
@@ -151,8 +156,7 @@ class WorkerPool:
     async def _wait_for_places(self) -> None:
         while not self._is_stopping:
             free = self._free_places
-            has_backlog = self._runtime.cpu.has_waiting_jobs
-            max_wait_s = MAX_CLAIM_WAIT_SECONDS if has_backlog else MAX_IDLE_CLAIM_WAIT_SECONDS
+            max_wait_s = MAX_CLAIM_WAIT_SECONDS if self._runtime.cpu.waiting_jobs else MAX_IDLE_CLAIM_WAIT_SECONDS
             wait_s = self._claimed_at + max_wait_s - time.monotonic()
             if free and (free >= CLAIM_SHARE * self._places or wait_s <= 0):
                 return
@@ -195,7 +199,8 @@ class WorkerPool:
             lane_choice.choose_lanes, await self._list_tenants(), free, self._hosts.filter(free)
         )
         grants = await self._hosts.ask(wanted)
-        starts = {host: deque(grant.starts_s) for host, grant in grants.items()}
+        asked_at = time.monotonic()
+        starts = {host: deque(asked_at + start_s for start_s in grant.starts_s) for host, grant in grants.items()}
         try:
             granted = _share_out(wanted, {host: len(times) for host, times in starts.items()})
             paused = {lane: grants[lane.host].wait_s for lane in wanted if grants[lane.host].is_paused}
@@ -243,27 +248,18 @@ class WorkerPool:
             self._timer = asyncio.create_task(self._run_timer(), name="timer")
         for image in images:
             self._claimed[image.id] = image
-            key = image.request_id, image.url
-            group = self._groups.get(key)
-            if group is not None and group.is_open and not image.is_suspect:
-                group.images.append(image)
-                continue
-            group = ImageGroup(self._runtime, self._recorder, image)
-            group.unserved_s = grants[image.host].unserved_s
-            group.start_s = starts[image.host].popleft() if starts[image.host] else 0.0
-            self._groups[key] = group
-            task = asyncio.create_task(group.process(), name="image", context=Context())
-            self._tasks[group] = task
-            task.add_done_callback(partial(self._end, key, group))
+            task = ImageTask(self._runtime, self._recorder, self._lookup, image)
+            task.unserved_s = grants[image.host].unserved_s
+            task.starts_at = starts[image.host].popleft() if starts[image.host] else 0.0
+            self._tasks[task] = asyncio.create_task(task.process(), name="image", context=Context())
+            self._tasks[task].add_done_callback(partial(self._end, task))
 
-    def _end(self, key: tuple[UUID, str], group: ImageGroup, _: asyncio.Task[None]) -> None:
-        del self._tasks[group]
-        if self._groups.get(key) is group:
-            del self._groups[key]
-        self._hosts.learn(group)
-        if not group.has_begun:
+    def _end(self, task: ImageTask, _: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        self._hosts.learn(task)
+        if not task.has_begun:
             # It was cancelled before its first step.
-            self._runtime.host_budgets.give_back(group.host)
+            self._runtime.host_budgets.give_back(task.host)
         self._bell.set()
 
     async def _seconds_to_next_work(self) -> float | None:
@@ -320,18 +316,10 @@ class WorkerPool:
 
     def _drop(self, lost: Collection[ClaimedImage]) -> None:
         """Stops the work on images whose leases are lost. Those that wait to be recorded are fenced anyway."""
-        for group in list(self._tasks):
-            group.images = [image for image in group.images if image not in lost or group.is_storing]
-        emptied = [group for group in self._tasks if not group.images]
-        for group in emptied:
-            self._tasks[group].cancel()
+        for task, running in self._tasks.items():
+            if task.image in lost and not task.is_storing:
+                running.cancel()
         self._forget(lost)
-
-    async def _cancel(self, groups: Iterable[ImageGroup]) -> None:
-        tasks = [self._tasks[group] for group in groups if group in self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _forget(self, images: Iterable[ClaimedImage]) -> None:
         for image in images:

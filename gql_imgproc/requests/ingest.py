@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
-from gql_imgproc.csvfile.reader import ProductRow, read_rows
+from gql_imgproc.csvfile.layout import CsvLayout
+from gql_imgproc.csvfile.reader import read_products
 from gql_imgproc.enums import RequestPhase
 from gql_imgproc.errors import InvalidCsv, ObjectMissing
+from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.errors import CsvChanged
+from gql_imgproc.requests.file_names import name_product
+from gql_imgproc.requests.identity import ProductIdentities
 from gql_imgproc.requests.limits import accepted_csv_limits
 from gql_imgproc.requests.notify import permit_work, publish
-from gql_imgproc.requests.repository import create, transitions
+from gql_imgproc.requests.repeated_urls import RepeatedUrls
+from gql_imgproc.requests.repository import create, queries, transitions
 from gql_imgproc.requests.repository.create import NewProduct
 from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
@@ -25,8 +30,9 @@ from gql_imgproc.storage.temporary_file import temporary_file
 
 log = logging.getLogger(__name__)
 
-#: Rows inserted in one transaction; with 5,000, other writers would notice the wait for SQLite's lock.
-CHUNK_PRODUCTS = 2_000
+#: Rows, and about how many images, that are inserted in one transaction; with 5,000 rows, other writers would notice
+#: the wait for SQLite's lock.
+CHUNK_PRODUCTS, CHUNK_IMAGES = 2_000, 4_000
 #: Pause after each chunk, so that other writers can acquire the lock.
 CHUNK_PAUSE_SECONDS = 0.002
 
@@ -50,16 +56,18 @@ async def _insert_rows(
 ) -> Snapshot:
     is_stopping = request.phase is RequestPhase.STOPPING
     insert = create.insert_cancelled_chunk if is_stopping else create.insert_chunk
-    first, end = request.ingested_products, request.total_products
-    rows = await runtime.run_csv_io(_skip_rows, file, first)
-    for start in range(first, end, CHUNK_PRODUCTS):
-        # One row more than there should be, at the end.
-        chunk = await runtime.run_csv_io(_read_products, rows, min(CHUNK_PRODUCTS, end - start + 1))
-        if len(chunk) != min(CHUNK_PRODUCTS, end - start):
+    first = request.ingested_products
+    layout = await runtime.db.read(queries.get_csv_layout, request.id)
+    products = iter_products(file, layout, Options.from_json(request.options).file_name)
+    await runtime.run_csv_io(_skip, products, first)
+    while (left := request.total_products - request.ingested_products) > 0:
+        # One product more than there should be, at the end.
+        chunk = await runtime.run_csv_io(read_chunk, products, min(CHUNK_PRODUCTS, left + 1))
+        if len(chunk) > left or not chunk:
             raise CsvChanged
         request = await runtime.db.write(insert, lease, chunk)
         publish(runtime, request)
-        if start == first and not is_stopping:
+        if chunk[0].position == first and not is_stopping:
             await permit_work(runtime)
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
         if await time_slice.is_over():
@@ -67,19 +75,28 @@ async def _insert_rows(
     return request
 
 
-def read_chunk(file: BinaryIO, count: int) -> list[NewProduct]:
-    """The first rows of a checked CSV."""
-    return _read_products(_skip_rows(file, 0), count)
-
-
-def _skip_rows(file: BinaryIO, count: int) -> Iterator[ProductRow]:
+def iter_products(file: BinaryIO, layout: CsvLayout, template: str | None) -> Iterator[NewProduct]:
+    """Yields the products of a checked CSV. `template` is that of file names."""
     file.seek(0)
-    rows = read_rows(file, accepted_csv_limits())
-    next(islice(rows, count, count), None)
-    return rows
+    repeated_urls, identities = RepeatedUrls(), ProductIdentities()
+    for product in read_products(file, accepted_csv_limits(), layout):
+        repeats = repeated_urls.find(product.position, product.image_urls)
+        number, name = product.serial_number, product.product_name
+        file_name = name_product(template, layout.profile, number, name)
+        identity = identities.identify(number)
+        yield NewProduct(product.position, number, name, product.image_urls, repeats, file_name, identity)
 
 
-def _read_products(rows: Iterator[ProductRow], count: int) -> list[NewProduct]:
-    return [
-        NewProduct(row.position, row.serial_number, row.product_name, row.image_urls) for row in islice(rows, count)
-    ]
+def read_chunk(products: Iterator[NewProduct], max_products: int) -> list[NewProduct]:
+    """The next products: at most so many, and about `CHUNK_IMAGES` images."""
+    chunk, images = [], 0
+    for product in islice(products, max_products):
+        chunk.append(product)
+        images += len(product.image_urls)
+        if images >= CHUNK_IMAGES:
+            break
+    return chunk
+
+
+def _skip(products: Iterator[NewProduct], count: int) -> None:
+    next(islice(products, count, count), None)

@@ -15,9 +15,9 @@ from gql_imgproc.errors import LeaseLost, StorageError
 from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS, ingest
 from gql_imgproc.requests.lease import lease_request
-from gql_imgproc.requests.notify import best_effort, permit_work, publish
+from gql_imgproc.requests.notify import best_effort, permit_work, publish, publish_list
 from gql_imgproc.requests.output_csv import store_output
-from gql_imgproc.requests.repository import transitions, webhook_outbox
+from gql_imgproc.requests.repository import endpoint_outbox, transitions
 from gql_imgproc.requests.repository.cancel import cancel_chunk
 from gql_imgproc.requests.repository.delete import delete_chunk
 from gql_imgproc.requests.repository.retry import reopen_chunk
@@ -118,6 +118,7 @@ async def _delete_chunk(runtime: Runtime, lease: RequestLease, request: Snapshot
     if not await runtime.db.write(delete_chunk, lease):
         await asyncio.sleep(CHUNK_PAUSE_SECONDS)
         return request
+    publish_list(runtime, request.tenant_id)
     # Rows are deleted first: objects without rows only take space, rows without objects would be wrong. In the
     # background: a store may take minutes. The orphan cleanup deletes what is left.
     runtime.background.start(("objects", request.id), partial(_delete_objects, runtime, request.id))
@@ -161,7 +162,7 @@ def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode |
     if request.cancelled_images:
         # Its failed images were retried after it was cancelled.
         return RequestStatus.CANCELLED, None
-    if request.failed_images == request.total_images:
+    if request.failed_images and request.failed_images == request.total_images:
         return RequestStatus.FAILED, RequestFailureCode.ALL_IMAGES_FAILED
     if request.failed_images:
         return RequestStatus.COMPLETED_WITH_ERRORS, None
@@ -171,8 +172,8 @@ def final_status(request: Snapshot) -> tuple[RequestStatus, RequestFailureCode |
 async def _announce(runtime: Runtime, request: Snapshot) -> None:
     _log_finished(request)
     publish(runtime, request)
-    if delivery := await runtime.db.read(webhook_outbox.find_delivery, request):
-        await best_effort(runtime, lambda: runtime.queue.deliver(delivery))
+    deliveries = await runtime.db.read(endpoint_outbox.list_new, request)
+    await best_effort(runtime, *(partial(runtime.queue.deliver, delivery) for delivery in deliveries))
 
 
 def _log_finished(request: Snapshot) -> None:

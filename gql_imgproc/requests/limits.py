@@ -1,10 +1,12 @@
-"""Limits of other packages, from the settings."""
+"""Limits and checks of other packages, from the settings."""
 
 from __future__ import annotations
 
 from gql_imgproc.access.quotas import Limits
-from gql_imgproc.csvfile.reader import CsvLimits
+from gql_imgproc.csvfile.reader import CsvLimits, UrlCheck
+from gql_imgproc.errors import CsvIssueCode
 from gql_imgproc.imaging.compress import ImageLimits
+from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.settings import Settings
 
@@ -22,6 +24,16 @@ def accepted_csv_limits() -> CsvLimits:
     """No limits, for a CSV that was accepted: it stays readable when the settings are lowered later."""
     unlimited = 2**31
     return CsvLimits(max_products=unlimited, max_images=unlimited, max_columns=unlimited, max_field_chars=unlimited)
+
+
+def url_check(policy: NetworkPolicy) -> UrlCheck:
+    """Checks the URLs of a CSV against the network policy."""
+
+    def check(url: str) -> tuple[CsvIssueCode, str] | None:
+        problem = check_url(url, policy)
+        return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
+
+    return check
 
 
 def image_limits(settings: Settings) -> ImageLimits:

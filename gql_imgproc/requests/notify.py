@@ -6,12 +6,15 @@ A lost message does no harm: watchers poll the database, and reconcile enqueues 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from uuid import UUID
 
 import redis
 
+from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.metrics import ENQUEUE_FAILURES
-from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.snapshot import Snapshot, list_channel, progress_channel
 from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,13 @@ async def best_effort(runtime: Runtime, *calls: Callable[[], object]) -> None:
 def publish(runtime: Runtime, snapshot: Snapshot) -> None:
     """Sends the snapshot to all watchers of the request soon, and one without pending images at once."""
     is_last = not snapshot.pending_images or snapshot.status.is_terminal
-    runtime.publisher.publish(snapshot.id, snapshot.to_event(), at_once=is_last)
+    runtime.publisher.publish(progress_channel(snapshot.id), snapshot.to_event(), at_once=is_last)
+    publish_list(runtime, snapshot.tenant_id)
+
+
+def publish_list(runtime: Runtime, tenant_id: UUID) -> None:
+    """Wakes the watchers of the tenant's list soon; they read what changed."""
+    runtime.publisher.publish(list_channel(tenant_id), Event(time.monotonic_ns(), b""))
 
 
 async def permit_work(runtime: Runtime) -> None:

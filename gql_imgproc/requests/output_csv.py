@@ -1,57 +1,151 @@
-"""Writes and stores the output CSV of a request."""
+"""Writes the output CSV of a request: stores it at the end, and returns what there is of it before."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from itertools import repeat
+from typing import BinaryIO
 
-from gql_imgproc.csvfile.writer import write_output
-from gql_imgproc.errors import InvalidCsv, ObjectMissing
-from gql_imgproc.requests.limits import accepted_csv_limits
-from gql_imgproc.requests.repository.output_rows import read_output_rows
+from gql_imgproc.csvfile.encoding import charset_of
+from gql_imgproc.csvfile.layout import CsvLayout
+from gql_imgproc.csvfile.writer import ImageResult, write_output
+from gql_imgproc.enums import ImageStatus
+from gql_imgproc.errors import InvalidCsv, ObjectMissing, TooManyOutputs
+from gql_imgproc.requests.file_names import result_path
+from gql_imgproc.requests.limits import accepted_csv_limits, url_check
+from gql_imgproc.requests.repository import queries
+from gql_imgproc.requests.repository.output_rows import OutputRow, read_output_rows
 from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import ObjectHeaders
-from gql_imgproc.storage.paths import image_path, input_key, output_key, output_name
-from gql_imgproc.storage.response_headers import OUTPUT_CACHE, OUTPUT_TYPE, content_disposition, output_filename
+from gql_imgproc.storage.paths import input_key, output_key, output_name, report_key, workbook_name
+from gql_imgproc.storage.response_headers import OUTPUT_CACHE, content_disposition, output_download, report_download
 from gql_imgproc.storage.temporary_file import temporary_file
 
 log = logging.getLogger(__name__)
 
 #: Products whose results are read in one query.
 RESULTS_PAGE_PRODUCTS = 1_000
+#: Pause between rows, so that the event loop can take the GIL.
+PAUSE_SECONDS = 0.0001
+
+
+STOPPED_MESSAGE = "Not done: the request was stopped."
+#: The result of an image whose row is not inserted yet.
+_NOT_INSERTED = ImageResult(None, ImageStatus.PENDING.value)
 
 
 async def store_output(runtime: Runtime, lease: RequestLease, request: Snapshot) -> str | None:
-    """Stores the output CSV and returns its name; None when the stored CSV cannot be read."""
-    name = output_name(lease.token)
+    """Stores the output and its report and returns its name; None when the stored CSV cannot be read.
+
+    The output of a workbook is a workbook, and a CSV.
+    """
+    layout = await runtime.db.read(queries.get_csv_layout, request.id)
     try:
-        with temporary_file() as source, temporary_file() as output:
-            await runtime.storage.download(input_key(request.id), source)
-            # Not on the threads that read CSVs: ingestions would wait for it.
-            await asyncio.to_thread(
-                write_output, source, output, accepted_csv_limits(), _read_results(runtime, request)
-            )
-            # The same headers as in our own responses: a bucket may serve the object directly.
-            headers = ObjectHeaders(
-                OUTPUT_TYPE, OUTPUT_CACHE, content_disposition(output_filename(request.csv_filename))
-            )
-            await runtime.storage.put_file(output_key(request.id, name), output, headers)
+        with ExitStack() as stack:
+            report, *outputs = (stack.enter_context(temporary_file()) for _ in range(3 if layout.sheet else 2))
+            names = await _write_files(runtime, request, layout, report, outputs, lease.token)
+            name, profile = request.csv_filename, request.profile
+            stored = [(report_key(request.id, names[0]), report, report_download(name))]
+            for output, each in zip(outputs, names, strict=True):
+                stored.append((output_key(request.id, each), output, output_download(name, profile, each)))
+            # The same headers as in our own responses: a bucket may serve the objects directly.
+            for key, file, download in stored:
+                headers = ObjectHeaders(download.media_type, OUTPUT_CACHE, content_disposition(download.filename))
+                await runtime.storage.put_file(key, file, headers)
     except (InvalidCsv, ObjectMissing, ValueError):
-        # A ValueError means that the CSV has another number of rows than when it was accepted.
+        # A ValueError means that the CSV has another number of images than when it was accepted.
         log.exception("stored CSV cannot be read", extra={"request": request.id})
         return None
-    return name
+    return names[-1]
 
 
-def _read_results(runtime: Runtime, request: Snapshot) -> Iterator[tuple[list[str | None], list[str | None]]]:
-    """URLs and errors of the images of each product, in the order of the CSV."""
-    public_url = runtime.settings.public_url
-    for start in range(0, request.total_products, RESULTS_PAGE_PRODUCTS):
-        for images in runtime.db.read_now(read_output_rows, request.id, start, RESULTS_PAGE_PRODUCTS):
-            yield (
-                [public_url + image_path(request.id, name) if name else None for name, _ in images],
-                [error for _, error in images],
+async def write_partial_output(runtime: Runtime, request: Snapshot, file: BinaryIO, *, as_csv: bool) -> str:
+    """Writes the output of a running request so far, and returns the name that it would have.
+
+    Images that are not done have no URL. Raises TooManyOutputs, or ObjectMissing.
+    """
+    layout = await runtime.db.read(queries.get_csv_layout, request.id)
+    if runtime.outputs.locked():
+        raise TooManyOutputs
+    async with runtime.outputs:
+        with temporary_file() as report, temporary_file() as other:
+            outputs = [file] if not layout.sheet else [file, other] if as_csv else [other, file]
+            names = await _write_files(runtime, request, layout, report, outputs, lease_token=0)
+            return names[outputs.index(file)]
+
+
+async def _write_files(
+    runtime: Runtime,
+    request: Snapshot,
+    layout: CsvLayout,
+    report: BinaryIO,
+    outputs: list[BinaryIO],
+    lease_token: int,
+) -> list[str]:
+    """Writes a CSV and, for a workbook, also a workbook. Returns their names."""
+    with temporary_file() as source:
+        await runtime.storage.download(input_key(request.id), source)
+        # Not on the threads that read CSVs: ingestions would wait for it.
+        encoding = await asyncio.to_thread(_write, runtime, request, source, report, outputs, layout)
+    return [output_name(lease_token, charset_of(encoding)), workbook_name(lease_token)][: len(outputs)]
+
+
+def _write(
+    runtime: Runtime, request: Snapshot, source: BinaryIO, report: BinaryIO, outputs: list[BinaryIO], layout: CsvLayout
+) -> str:
+    """Writes in the encoding of the upload; in UTF-8 if that lacks a character of an error message."""
+    write = partial(
+        write_output,
+        source,
+        outputs[0],
+        report,
+        accepted_csv_limits(),
+        yield_control=partial(time.sleep, PAUSE_SECONDS),
+        layout=layout,
+        check_url=url_check(runtime.policy),
+        workbook=outputs[1] if layout.sheet else None,
+    )
+    try:
+        return write(results=_read_results(runtime, request))
+    except UnicodeEncodeError:
+        for file in (*outputs, report):
+            file.seek(0)
+            file.truncate()
+        return write(results=_read_results(runtime, request), encoding="utf-8")
+
+
+def _read_results(runtime: Runtime, request: Snapshot) -> Iterator[ImageResult]:
+    """The results of all images in the order of the CSV."""
+    images, end = 0, request.ingested_products
+    for start in range(0, end, RESULTS_PAGE_PRODUCTS):
+        for image in runtime.db.read_now(read_output_rows, request.id, start, min(RESULTS_PAGE_PRODUCTS, end - start)):
+            images += 1
+            is_pending = image.status is ImageStatus.PENDING
+            is_cancelled = image.status is ImageStatus.CANCELLED
+            has_object = image.object_name is not None
+            yield ImageResult(
+                output_url=_output_url(runtime, request, image),
+                outcome=image.outcome.value if image.outcome and has_object else image.status.value,
+                error_code=image.error_code.value if image.error_code and not (is_cancelled or is_pending) else None,
+                # The message of an image with an object is a warning.
+                error=STOPPED_MESSAGE if is_cancelled else None if has_object or is_pending else image.error_message,
+                input_bytes=image.input_bytes,
+                output_bytes=image.output_bytes,
+                similarity=image.similarity,
             )
+    if request.needs_rows:
+        yield from repeat(_NOT_INSERTED, request.total_images - images)
+
+
+def _output_url(runtime: Runtime, request: Snapshot, image: OutputRow) -> str | None:
+    if image.object_name is None:
+        return None
+    path = result_path(image.stored_by, image.object_name, image.file_name, image.position)
+    return runtime.settings.public_url + path

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
+from pydantic import TypeAdapter
+
+from gql_imgproc.enums import CsvProfile, Priority, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.messaging.pubsub import Event
 
 
@@ -27,6 +28,9 @@ class Snapshot:
     csv_filename: str
     options: dict[str, Any]
     warnings: list[dict[str, Any]]
+    #: None for a request of a version that only knew the generic profile, and wrote no reports.
+    profile: CsvProfile | None
+    skipped_rows: int
     webhook_url: str | None
     webhook_triggered: bool
     total_products: int
@@ -38,8 +42,13 @@ class Snapshot:
     failed_images: int
     cancelled_images: int
     kept_images: int
+    reused_images: int
     input_bytes: int
     output_bytes: int
+    #: Of `input_bytes`, the bytes of sources whose hosts said that they are unchanged.
+    not_downloaded_bytes: int
+    #: Bytes of the objects that it was the first to store; None for a request of an earlier version: all are its own.
+    stored_bytes: int | None
     images_per_second: float | None
     termination_reason: TerminationReason | None
     failure_code: RequestFailureCode | None
@@ -48,6 +57,11 @@ class Snapshot:
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+
+    @property
+    def counted_bytes(self) -> int:
+        """What it adds to the stored bytes of its tenant."""
+        return self.output_bytes if self.stored_bytes is None else self.stored_bytes
 
     @property
     def needs_rows(self) -> bool:
@@ -72,6 +86,10 @@ class Snapshot:
     def has_output(self) -> bool:
         """Whether there is an output CSV. While a retry runs, it is the output of the previous run."""
         return self.output_name is not None
+
+    @property
+    def has_report(self) -> bool:
+        return self.has_output and self.profile is not None
 
     @property
     def finished_images(self) -> int:
@@ -99,38 +117,28 @@ class Snapshot:
             return None
         return self.updated_at + timedelta(seconds=min(self.pending_images / self.rate, 10**9))
 
-    def to_json(self) -> str:
+    def to_json(self) -> bytes:
         """A few hundred bytes, for `from_json`."""
-        values = {name: getattr(self, name) for name in FIELDS}
-        return json.dumps(
-            values, default=lambda value: value.isoformat() if isinstance(value, datetime) else str(value)
-        )
+        return _ADAPTER.dump_json(self)
 
     def to_event(self) -> Event:
-        return Event(self.sequence, self.to_json().encode())
+        return Event(self.sequence, self.to_json())
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for any other text."""
-        stored = json.loads(text)
-        if not isinstance(stored, dict):
-            raise ValueError("not a snapshot")
-        # Processes of a newer version may publish more fields.
-        values = {name: value for name, value in stored.items() if name in FIELDS}
-        for name in ("created_at", "updated_at", "started_at", "completed_at"):
-            values[name] = values[name] and datetime.fromisoformat(values[name])
-        for name, convert in _CONVERTERS.items():
-            values[name] = values[name] and convert(values[name])
-        return cls(**values)
+    def from_json(cls, text: bytes) -> Snapshot:
+        """The inverse of `to_json`; ignores the fields of a newer version. Raises ValueError for any other text."""
+        return _ADAPTER.validate_json(text)
 
 
-_CONVERTERS: dict[str, type[Any]] = {
-    "id": UUID,
-    "tenant_id": UUID,
-    "status": RequestStatus,
-    "phase": RequestPhase,
-    "priority": Priority,
-    "termination_reason": TerminationReason,
-    "failure_code": RequestFailureCode,
-}
+def progress_channel(request_id: UUID) -> str:
+    """The channel in Redis on which snapshots of a request are published."""
+    return f"progress:{request_id.hex}"
+
+
+def list_channel(tenant_id: UUID) -> str:
+    """The channel in Redis that wakes watchers of a tenant's list of requests."""
+    return f"requests:{tenant_id.hex}"
+
+
+_ADAPTER = TypeAdapter(Snapshot)
 FIELDS = tuple(field.name for field in fields(Snapshot))

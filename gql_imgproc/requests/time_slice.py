@@ -11,6 +11,8 @@ from gql_imgproc.runtime import Runtime
 
 #: Time after which a message that works in steps lets others go first, in seconds.
 SLICE_SECONDS = 2.0
+#: How long to wait for Redis to say whether others wait, in seconds.
+ANSWER_SECONDS = 1.0
 
 
 class TimeSlice:
@@ -26,8 +28,9 @@ class TimeSlice:
         if asyncio.get_running_loop().time() < self._ends_at:
             return False
         try:
-            lengths = await self._runtime.run_blocking(self._runtime.queue.lengths)
-        except redis.RedisError:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                lengths = await self._runtime.run_blocking(self._runtime.queue.lengths)
+        except (redis.RedisError, TimeoutError):
             # No message could continue the work.
             return False
         return lengths[CONTROL_QUEUE] > 0

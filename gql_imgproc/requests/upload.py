@@ -1,14 +1,16 @@
-"""Accepts an upload: checks the whole CSV, stores it, records the request, wakes workers."""
+"""Accepts an upload: turns a workbook into CSV, checks the whole CSV, stores it, records the request, wakes workers."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -16,11 +18,13 @@ from sqlalchemy.exc import IntegrityError
 
 from gql_imgproc import tracing
 from gql_imgproc.access import audit_log, quotas
+from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
 from gql_imgproc.csvfile.reader import CsvSummary, validate
-from gql_imgproc.enums import AuditAction, Priority
+from gql_imgproc.csvfile.workbook import Table, is_workbook, open_table
+from gql_imgproc.enums import AuditAction, CsvProfile, Priority
 from gql_imgproc.errors import (
-    CsvIssueCode,
     DatabaseUnavailable,
+    IdempotencyKeyReused,
     InvalidCsv,
     QuotaExceeded,
     StorageError,
@@ -30,23 +34,25 @@ from gql_imgproc.errors import (
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.metrics import UPLOAD_BYTES, UPLOADS
-from gql_imgproc.net.address_policy import check_url
-from gql_imgproc.requests.ingest import read_chunk
-from gql_imgproc.requests.limits import csv_limits, quota_limits
-from gql_imgproc.requests.notify import best_effort
+from gql_imgproc.requests.ingest import iter_products, read_chunk
+from gql_imgproc.requests.limits import csv_limits, quota_limits, url_check
+from gql_imgproc.requests.notify import best_effort, publish_list
 from gql_imgproc.requests.repository import create, queries
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.security.webhook_url import check_webhook_url
 from gql_imgproc.storage.object_store import ObjectHeaders
-from gql_imgproc.storage.paths import input_key
+from gql_imgproc.storage.paths import IMAGES_PATH, input_key
+from gql_imgproc.storage.temporary_file import temporary_file
 
 log = logging.getLogger(__name__)
 
 #: Products inserted together with the request. Most uploads are complete then and all workers have work, but the API
 #: process is not blocked for long.
 FIRST_CHUNK_PRODUCTS = 250
+#: Size of the text of a workbook, as a multiple of the size of the largest upload: a workbook is compressed.
+MAX_EXPANSION = 20
 #: Pause between rows while a CSV is checked, so that the event loop can take the GIL; a pause of 0 does not release it.
 CHECK_PAUSE_SECONDS = 0.0001
 #: Metric labels of expected errors.
@@ -55,6 +61,7 @@ _RESULT_LABELS = {
     UploadTooLarge: "too_large",
     InvalidCsv: "csv_invalid",
     QuotaExceeded: "quota_exceeded",
+    IdempotencyKeyReused: "idempotency_key_reused",
 }
 
 # rate() needs a value before the first event.
@@ -72,6 +79,30 @@ class CsvUpload:
     priority: Priority
     webhook_url: str | None
     idempotency_key: str | None
+    layout: CsvLayout = RECOGNIZED
+    #: Whether images are processed again that are unchanged since an earlier request.
+    refresh: bool = False
+
+    def fingerprint(self) -> str:
+        """A digest of the bytes and the options. The name of the file does not count; nor do options without a value,
+        so that an option that a later version adds changes no digest.
+        """
+        self.file.seek(0)
+        digest = hashlib.sha256()
+        while chunk := self.file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        options = {name: value for name, value in values.items() if value and name not in _NOT_IN_FINGERPRINT}
+        digest.update(json.dumps(options, sort_keys=True, default=_options_to_json).encode())
+        return digest.hexdigest()
+
+
+_NOT_IN_FINGERPRINT = "file", "filename", "idempotency_key"
+_CHUNK_BYTES = 2**20
+
+
+def _options_to_json(options: Options | CsvLayout) -> dict[str, Any]:
+    return {name: value for name, value in options.to_json().items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +116,14 @@ class UploadResult:
 async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> UploadResult:
     """Accepts an upload, or raises and leaves nothing behind.
 
-    Raises WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded, DatabaseUnavailable or StorageError.
+    Raises an error of `_RESULT_LABELS`, DatabaseUnavailable or StorageError.
     """
     label = "broken_off"
     try:
         with tracing.start_span("upload"):
             result = await _accept(runtime, caller, upload)
         label = "replayed" if result.is_replay else "accepted"
-    except (WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded) as error:
+    except (WebhookUrlInvalid, UploadTooLarge, InvalidCsv, QuotaExceeded, IdempotencyKeyReused) as error:
         label = _RESULT_LABELS[type(error)]
         problems = {"problems": error.total} if isinstance(error, InvalidCsv) else {}
         log.info("upload refused", extra={"reason": label, **problems})
@@ -110,7 +141,8 @@ async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> 
 
 async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> UploadResult:
     # First: a repeated call returns the request even if the same upload would be rejected now.
-    if replay := await _find_by_idempotency_key(runtime, caller, upload.idempotency_key):
+    fingerprint = await runtime.run_csv_io(upload.fingerprint) if upload.idempotency_key else None
+    if replay := await _find_by_idempotency_key(runtime, caller, upload, fingerprint):
         return replay
     if upload.webhook_url is not None:
         check_webhook_url(upload.webhook_url, runtime.policy)
@@ -122,20 +154,23 @@ async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Upload
             # Fails early, before the CSV is read and stored. The transaction checks again.
             usage.check(requests=1, images=0)
         except QuotaExceeded:
-            if replay := await _find_by_idempotency_key(runtime, caller, upload.idempotency_key):
+            if replay := await _find_by_idempotency_key(runtime, caller, upload, fingerprint):
                 return replay
             raise
         max_bytes = min(max_bytes, usage.csv_bytes or max_bytes)
-    summary = await runtime.run_csv_io(_check, runtime, upload.file, max_bytes)
-    request_id = new_id()
-    await runtime.storage.put_file(input_key(request_id), upload.file, ObjectHeaders("text/csv", "no-store"))
-    return await _record(runtime, caller, upload, request_id, summary, limits)
+    with temporary_file() as out:
+        table = await open_upload(runtime, upload, max_bytes, out)
+        upload, summary = await runtime.run_csv_io(_check, runtime, upload, table)
+        request_id = new_id()
+        await runtime.storage.put_file(input_key(request_id), upload.file, ObjectHeaders("text/csv", "no-store"))
+        return await _record(runtime, caller, upload, fingerprint, request_id, summary, limits)
 
 
 async def _record(
     runtime: Runtime,
     caller: Caller,
     upload: CsvUpload,
+    fingerprint: str | None,
     request_id: UUID,
     summary: CsvSummary,
     limits: quotas.Limits | None,
@@ -146,14 +181,14 @@ async def _record(
     CSV that no request refers to.
     """
     try:
-        snapshot = await _insert(runtime, caller, upload, request_id, summary, limits)
+        snapshot = await _insert(runtime, caller, upload, fingerprint, request_id, summary, limits)
     except (IntegrityError, QuotaExceeded):
         # The idempotency key or the quota was taken by an earlier run of this transaction, whose answer was lost, or by
         # another upload.
         earlier = await runtime.db.read(queries.get_request, caller.tenant_id, request_id)
         if earlier is None:
             await runtime.storage.delete(input_key(request_id))
-            if replay := await _find_by_idempotency_key(runtime, caller, upload.idempotency_key):
+            if replay := await _find_by_idempotency_key(runtime, caller, upload, fingerprint):
                 return replay
             raise
         snapshot = earlier
@@ -164,6 +199,7 @@ async def _record(
         raise
     log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
     UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
+    publish_list(runtime, caller.tenant_id)
     calls = [runtime.queue.process_images]
     if snapshot.has_step:
         calls.append(partial(runtime.queue.advance, snapshot.id))
@@ -171,36 +207,49 @@ async def _record(
     return UploadResult(snapshot, is_replay=False)
 
 
-async def _find_by_idempotency_key(runtime: Runtime, caller: Caller, key: str | None) -> UploadResult | None:
-    if key is None:
+async def _find_by_idempotency_key(
+    runtime: Runtime, caller: Caller, upload: CsvUpload, fingerprint: str | None
+) -> UploadResult | None:
+    key = upload.idempotency_key
+    if key is None or fingerprint is None:
         return None
-    found = await runtime.db.write(create.find_by_idempotency_key, caller.tenant_id, key)
+    found = await runtime.db.write(create.find_by_idempotency_key, caller.tenant_id, key, fingerprint)
     return UploadResult(found, is_replay=True) if found else None
 
 
-def _check(runtime: Runtime, file: BinaryIO, max_bytes: int) -> CsvSummary:
-    settings, policy = runtime.settings, runtime.policy
-    if file.seek(0, os.SEEK_END) > max_bytes:
+async def open_upload(runtime: Runtime, upload: CsvUpload, max_bytes: int, out: BinaryIO) -> Table:
+    """The table of a file; that of a workbook is written to `out`. Raises UploadTooLarge or InvalidCsv."""
+    if upload.file.seek(0, os.SEEK_END) > max_bytes:
         raise UploadTooLarge(max_bytes)
-    file.seek(0)
+    layout = replace(upload.layout, results_url=runtime.settings.public_url + IMAGES_PATH)
+    run = runtime.run_workbook_io if is_workbook(upload.file) else runtime.run_csv_io
+    return await run(open_table, upload.file, out, layout, MAX_EXPANSION * max_bytes)
 
-    def check(url: str) -> tuple[CsvIssueCode, str] | None:
-        problem = check_url(url, policy)
-        return (CsvIssueCode[f"IMAGE_URL_{problem.code.name}"], problem.message) if problem else None
 
-    return validate(file, csv_limits(settings), check, lambda: time.sleep(CHECK_PAUSE_SECONDS))
+def _check(runtime: Runtime, upload: CsvUpload, table: Table) -> tuple[CsvUpload, CsvSummary]:
+    """Checks the table of a file, which takes its place."""
+    settings = runtime.settings
+    check_url, pause = url_check(runtime.policy), partial(time.sleep, CHECK_PAUSE_SECONDS)
+    try:
+        summary = validate(table.file, csv_limits(settings), check_url, pause, table.layout)
+    except InvalidCsv as error:
+        # Perhaps another sheet was meant.
+        raise InvalidCsv((*table.warnings, *error.issues), error.total + len(table.warnings)) from None
+    return replace(upload, file=table.file), replace(summary, warnings=(*table.warnings, *summary.warnings))
 
 
 async def _insert(
     runtime: Runtime,
     caller: Caller,
     upload: CsvUpload,
+    fingerprint: str | None,
     request_id: UUID,
     summary: CsvSummary,
     limits: quotas.Limits | None,
 ) -> Snapshot:
     """Inserts the request and its first products in one transaction."""
-    chunk = await runtime.run_csv_io(read_chunk, upload.file, FIRST_CHUNK_PRODUCTS)
+    products = iter_products(upload.file, summary.layout, upload.options.file_name)
+    chunk = await runtime.run_csv_io(read_chunk, products, FIRST_CHUNK_PRODUCTS)
     new = create.NewRequest(
         id=request_id,
         tenant_id=caller.tenant_id,
@@ -210,9 +259,14 @@ async def _insert(
         warnings=[asdict(warning) for warning in summary.warnings],
         webhook_url=upload.webhook_url,
         idempotency_key=upload.idempotency_key,
+        idempotency_fingerprint=fingerprint,
         total_products=summary.products,
         total_images=summary.images,
+        profile=summary.layout.profile or CsvProfile.GENERIC,
+        csv_layout=summary.layout.to_json(),
+        skipped_rows=len(summary.layout.skipped_rows),
         traceparent=tracing.current_traceparent(),
+        refresh=upload.refresh,
     )
 
     def insert(connection: Connection) -> Snapshot:

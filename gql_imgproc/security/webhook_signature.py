@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -15,16 +16,23 @@ from gql_imgproc.errors import ConfigurationError
 #: Shorter keys can be guessed from one signed message. The specification recommends 24 to 64 bytes.
 MIN_KEY_BYTES = 16
 
+#: Size of the secrets that the service generates.
+KEY_BYTES = 32
+
 _PREFIX = "whsec_"
 _GENERATE = "echo whsec_$(head -c 32 /dev/urandom | base64)"
 
 
-def parse_webhook_keys(secrets: str) -> tuple[Webhook, ...]:
+def generate_webhook_secret() -> str:
+    return _PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def parse_webhook_keys(text: str) -> tuple[Webhook, ...]:
     """Parse the keys of a setting: one, or several during a rotation, separated by commas or spaces.
 
     Raises ConfigurationError for an invalid key. The message does not contain it.
     """
-    return tuple(_parse_key(secret) for secret in re.split(r"[,\s]+", secrets) if secret)
+    return tuple(_parse_key(secret) for secret in re.split(r"[,\s]+", text) if secret)
 
 
 def signature_headers(keys: Sequence[Webhook], message_id: str, sent_at: datetime, payload: str) -> dict[str, str]:

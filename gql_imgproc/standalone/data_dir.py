@@ -24,6 +24,10 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"\0")
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigurationError(
+            f"The data folder {folder.absolute()} is a file, or is in one. Choose a folder with --data-dir"
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             f"Cannot write to the data folder {folder.absolute()}: {error.strerror or error}. "

@@ -9,16 +9,13 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from gql_imgproc.client import AsyncClient, Request, ServiceError, UserError
 from gql_imgproc.csvfile.messages import plural
@@ -28,10 +25,13 @@ from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.data_dir import check_writable, lock_data_dir
 from gql_imgproc.standalone.sample_server import serve_images
 from gql_imgproc.standalone.server_address import check_port
-from gql_imgproc.standalone.terminal import format_saving, format_size, show_csv_issues, show_failures, show_progress
+from gql_imgproc.standalone.supervisor import run_until_stopped
+from gql_imgproc.standalone.terminal import FormatTotals, show_csv_issues, show_failures, show_progress, show_totals
 from gql_imgproc.standalone.up import READY_S, STOP_REDIS_S, STOP_S
 from gql_imgproc.system.process import wrap_die_with_parent
 
+#: Exit status after Ctrl-C before the result.
+INTERRUPTED = 130
 #: Number of log lines to print when the service does not start.
 LOG_LINES = 15
 
@@ -44,24 +44,13 @@ query Images($id: ID!) {
 """
 
 
-@dataclass(slots=True)
-class FormatTotals:
-    """Number, sizes and outcomes of the images of one format."""
-
-    images: int = 0
-    bytes_before: int = 0
-    bytes_after: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-    def add(self, image: dict[str, Any]) -> None:
-        self.images += 1
-        self.bytes_before += image["inputBytes"] or 0
-        self.bytes_after += image["outputBytes"] or 0
-        self.outcomes[image["outcome"] or "FAILED"] += 1
-
-
 async def run(*, exit_after_result: bool, folder: Path | None) -> int:
     """Runs the demo in a folder and serves until Ctrl-C, unless `exit_after_result`; returns the exit status."""
+    status = await run_until_stopped(lambda at_once: _run(at_once, exit_after_result=exit_after_result, folder=folder))
+    return INTERRUPTED if status is None else status
+
+
+async def _run(at_once: asyncio.Event, *, exit_after_result: bool, folder: Path | None) -> int:
     out = Console(highlight=False, soft_wrap=True)
     folder = folder or Path("data") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     images = folder / "images"
@@ -73,13 +62,15 @@ async def run(*, exit_after_result: bool, folder: Path | None) -> int:
     url = f"http://127.0.0.1:{port}"
     with serve_images(images) as image_port:
         out.print(f"Starting all services in {folder} and creating sample images …", markup=False)
-        async with _start_service(folder, port, image_port) as service_exit:
+        async with _start_service(folder, port, image_port, at_once) as service_exit:
             count = await asyncio.to_thread(sample_images.create_sample_images, images)
             out.print(f"Serving {count} sample images from a local image host; the service listens on {url}")
             status = await _process_samples(url, f"http://127.0.0.1:{image_port}", folder, out)
             if not exit_after_result:
                 out.print("Press Ctrl-C to stop")
-                await _wait_for_interrupt(service_exit)
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([service_exit])
+                    raise ServiceError("The service exited unexpectedly. See service.log in the demo's folder")
     return status
 
 
@@ -90,7 +81,7 @@ async def _process_samples(url: str, images_url: str, folder: Path, out: Console
     async with AsyncClient(url) as client:
         started = time.monotonic()
         try:
-            request = await client.upload(folder / "products.csv")
+            request = await client.upload(folder / "products.csv", refresh=True)
         except UserError as error:
             show_csv_issues(out, error)
             return 1
@@ -99,51 +90,26 @@ async def _process_samples(url: str, images_url: str, folder: Path, out: Console
         output = folder / "products-output.csv"
         await client.download(request, output)
         products = (await client.execute(IMAGES, {"id": request.id}))["request"]["products"]
-    _print_result(out, request, [image for edge in products["edges"] for image in edge["node"]["images"]], seconds)
-    show_failures(out, output)
+        _print_result(out, request, [image for edge in products["edges"] for image in edge["node"]["images"]], seconds)
+        await show_failures(out, client, request)
     out.print(f"Output CSV: {output.absolute()}\nWeb page:   {url}/", markup=False)
     return 0 if request.status is RequestStatus.COMPLETED else 1
 
 
 def _print_result(out: Console, request: Request, images: list[dict[str, Any]], seconds: float) -> None:
-    totals: dict[str, FormatTotals] = {}
+    formats: dict[str, FormatTotals] = {}
     for image in images:
         name = (image["format"] or "not done").removeprefix("image/").upper()
-        totals.setdefault(name, FormatTotals()).add(image)
+        sizes = image["inputBytes"] or 0, image["outputBytes"] or 0
+        formats.setdefault(name, FormatTotals()).add(image["outcome"] or "FAILED", *sizes)
     count = request.finished_images
-    rate = f"{plural(count, 'image')} in {seconds:.1f} s: {count / seconds:.1f} images/s"
-    table = Table("Format", caption=rate)
-    for title in ("Images", "Kept", "Failed", "Before", "After", "Saved"):
-        table.add_column(title, justify="right")
-    for name, total in sorted(totals.items(), key=lambda item: -item[1].bytes_before):
-        kept, failed = total.outcomes["KEPT"], total.outcomes["FAILED"]
-        table.add_row(name, *_cells(total.images, kept, failed, total.bytes_before, total.bytes_after))
-    table.add_section()
-    table.add_row(
-        "All",
-        *_cells(
-            request.total_images, request.kept_images, request.failed_images, request.input_bytes, request.output_bytes
-        ),
-        style="bold",
-    )
-    out.print(table)
-    if request.kept_images:
-        out.print("Kept: compression would not make the image smaller, so its original bytes are kept")
-
-
-def _cells(images: int, kept: int, failed: int, before: int, after: int) -> tuple[str, ...]:
-    return (
-        str(images),
-        str(kept),
-        str(failed),
-        format_size(before),
-        format_size(after),
-        format_saving(before, after),
-    )
+    show_totals(out, formats, f"{plural(count, 'image')} in {seconds:.1f} s: {count / seconds:.1f} images/s")
 
 
 @asynccontextmanager
-async def _start_service(folder: Path, port: int, image_port: int) -> AsyncIterator[asyncio.Task[int]]:
+async def _start_service(
+    folder: Path, port: int, image_port: int, at_once: asyncio.Event
+) -> AsyncIterator[asyncio.Task[int]]:
     """Runs `gql-imgproc up` with its own database and object store; yields a task that waits for its exit."""
     log = folder / "service.log"
     with log.open("wb") as lines:
@@ -177,13 +143,18 @@ async def _start_service(folder: Path, port: int, image_port: int) -> AsyncItera
         await _wait_until_ready(process, log)
         yield service_exit
     finally:
-        for number, timeout_s in ((signal.SIGTERM, STOP_S + STOP_REDIS_S + 2), (signal.SIGKILL, None)):
+        interrupt = asyncio.create_task(at_once.wait())
+        # The second SIGTERM makes `up` stop at once.
+        stop_s = STOP_S + STOP_REDIS_S + 2
+        for number, timeout_s in ((signal.SIGTERM, stop_s), (signal.SIGTERM, 2), (signal.SIGKILL, None)):
             if service_exit.done():
                 break
             # Not `process.send_signal`, which may take the exit status that asyncio waits for.
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
-            await asyncio.wait([service_exit], timeout=timeout_s)
+            ends = [service_exit] if at_once.is_set() else [service_exit, interrupt]
+            await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        interrupt.cancel()
 
 
 async def _wait_until_ready(process: asyncio.subprocess.Process, log: Path) -> None:
@@ -200,15 +171,3 @@ async def _wait_until_ready(process: asyncio.subprocess.Process, log: Path) -> N
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-
-
-async def _wait_for_interrupt(service_exit: asyncio.Task[int]) -> None:
-    """Waits for Ctrl-C or SIGTERM; raises ServiceError when the service exits before that."""
-    interrupted = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
-    interrupt = asyncio.create_task(interrupted.wait())
-    await asyncio.wait([interrupt, service_exit], return_when=asyncio.FIRST_COMPLETED)
-    interrupt.cancel()
-    if service_exit.done():
-        raise ServiceError("The service exited unexpectedly. See service.log in the demo's folder")

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from redis import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import make_url
+from sqlalchemy import Connection, select, text
 
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
+from gql_imgproc.database.types import now
 from gql_imgproc.errors import ConfigurationError, ImgprocError
 from gql_imgproc.messaging.queue import WORKER_HEARTBEAT_TIMEOUT_S, connect, count_workers
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.standalone import embedded_redis, preflight
 from gql_imgproc.standalone.data_dir import check_writable
+from gql_imgproc.standalone.terminal import format_size
 from gql_imgproc.storage.object_store import open_storage
+from gql_imgproc.system.process import raise_descriptor_limit
 
+#: Open files and connections of a small API: three quarters are for clients.
+MIN_DESCRIPTORS = 1_024
+#: Free disk space below which a warning is printed, in bytes: some thousand images.
+MIN_FREE_BYTES = 2**30
+#: Difference between the clocks of database and machine above which a warning is printed, in seconds.
+MAX_SKEW_S = 5.0
 NOT_CREATED = "Does not exist yet; `gql-imgproc up` creates it"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check."""
-
     name: str
     value: str
     problem: str | None = None
@@ -42,28 +53,9 @@ class Check:
         return "FAIL" if self.is_essential else "WARN"
 
 
-def run_checks() -> bool:
-    """Prints every check; returns whether no essential one failed."""
-    try:
-        settings = load()
-    except ConfigurationError as error:
-        results = [Check("Settings", "", str(error))]
-    else:
-        checks: tuple[Callable[[Settings], Check], ...] = (
-            _check_data_dir,
-            _check_database,
-            _check_redis,
-            _check_storage,
-            _check_workers,
-            _check_fetching,
-            _check_webhooks,
-        )
-        results = [Check("Settings", "valid"), *(check(settings) for check in checks)]
-    _print(Console(highlight=False), results)
-    return not any(result.problem and result.is_essential for result in results)
-
-
-def _print(console: Console, results: list[Check]) -> None:
+def print_checks(results: Sequence[Check]) -> None:
+    """Prints a table on a terminal."""
+    console = Console(highlight=False)
     if not console.is_terminal:
         # For a file or another program: one line each, neither cut nor wrapped.
         for result in results:
@@ -78,32 +70,93 @@ def _print(console: Console, results: list[Check]) -> None:
     console.print(table)
 
 
+def run_checks(show: Callable[[Sequence[Check]], None] = print_checks) -> bool:
+    """Shows every check; returns whether no essential one failed."""
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        results = [Check("Settings", "", str(error))]
+    else:
+        checks: tuple[Callable[[Settings], Check], ...] = (
+            _check_data_dir,
+            _check_disk,
+            _check_database,
+            _check_redis,
+            _check_storage,
+            _check_workers,
+            _check_fetching,
+            _check_webhooks,
+        )
+        results = [
+            _check_python(),
+            _check_descriptors(),
+            Check("Settings", "valid"),
+            *(check(settings) for check in checks),
+        ]
+    show(results)
+    return not any(result.problem and result.is_essential for result in results)
+
+
+def _check_python() -> Check:
+    return Check("Python", f"{platform.python_version()} at {sys.executable}, {platform.platform()}")
+
+
+def _check_descriptors() -> Check:
+    limit = raise_descriptor_limit(MIN_DESCRIPTORS)
+    problem = None if limit >= MIN_DESCRIPTORS else f"The API needs {MIN_DESCRIPTORS:,}. Raise the limit (`ulimit -n`)"
+    return Check("Open files", f"at least {limit:,}" if problem is None else f"{limit:,}", problem, is_essential=False)
+
+
+def _check_disk(settings: Settings) -> Check:
+    free_bytes = shutil.disk_usage(_nearest_folder(settings.data_dir)).free
+    problem = None if free_bytes >= MIN_FREE_BYTES else "Free some space, or set IMGPROC_DATA_DIR to another disk"
+    return Check("Free disk", format_size(free_bytes), problem, is_essential=False)
+
+
+def _nearest_folder(folder: Path) -> Path:
+    """The folder, or the nearest parent that exists: checks must not create it."""
+    return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+
+
 def _check_data_dir(settings: Settings) -> Check:
     data_dir = settings.data_dir.absolute()
-    # The check must not create the folder, so it tests the nearest one that exists.
-    nearest = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+    if settings.database_url and settings.storage_url and settings.redis_url:
+        # As in a container, whose data folder is read-only.
+        return Check("Data folder", f"{data_dir} is not used")
     try:
-        check_writable(nearest)
+        check_writable(_nearest_folder(data_dir))
     except ConfigurationError as error:
         return Check("Data folder", str(data_dir), str(error))
     return Check("Data folder", str(data_dir), None if data_dir.exists() else NOT_CREATED, is_essential=False)
 
 
 def _check_database(settings: Settings) -> Check:
-    url = make_url(settings.database)
     value = migrations.redact_url(settings.database)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+    if migrations.is_not_created(settings.database):
         return Check("Database", value, NOT_CREATED, is_essential=False)
     database = None
     try:
         database = Database(settings.database)
+        encoding, skew_s = database.read_now(_read_encoding_and_clock)
+        value += f"; {encoding}; its clock differs by {skew_s:.1f} s"
         mismatch = migrations.schema_mismatch(database)
     except migrations.UNUSABLE as error:
         return Check("Database", value, str(migrations.connection_error(settings.database, error)))
     finally:
         if database:
             database.close()
-    return Check("Database", value, mismatch and f"It {mismatch}")
+    if mismatch:
+        return Check("Database", value, f"It {mismatch}")
+    skew = f"Synchronize the clocks: they may differ by {MAX_SKEW_S:.0f} s" if skew_s > MAX_SKEW_S else None
+    return Check("Database", value, skew, is_essential=False)
+
+
+def _read_encoding_and_clock(connection: Connection) -> tuple[str, float]:
+    """The encoding of the database, and by how many seconds its clock differs from that of this machine."""
+    statement = "PRAGMA encoding" if connection.dialect.name == "sqlite" else "SHOW server_encoding"
+    encoding = str(connection.execute(text(statement)).scalar_one())
+    database_time = connection.execute(select(now())).scalar_one()
+    return encoding, abs((database_time - datetime.now(UTC)).total_seconds())
 
 
 def _check_redis(settings: Settings) -> Check:
@@ -157,11 +210,12 @@ def _check_fetching(settings: Settings) -> Check:
 
 
 def _check_webhooks(settings: Settings) -> Check:
-    if settings.webhook_secret is None:
+    if settings.webhook_secret is None and settings.secrets_key is None:
         return Check(
             "Webhooks",
             "no secret",
-            "Sent unsigned. Set IMGPROC_WEBHOOK_SECRET to sign them",
+            "Sent unsigned. Set IMGPROC_SECRETS_KEY, so that tenants can create secrets",
             is_essential=False,
         )
-    return Check("Webhooks", "signed with a secret (not shown)")
+    secrets = "those of their tenants" if settings.secrets_key else "that of the service"
+    return Check("Webhooks", f"signed with secrets: {secrets} (not shown)")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from gql_imgproc.errors import ConfigurationError
+
+_PORT_FIXES: dict[int | None, str] = {
+    errno.EADDRINUSE: "Stop the process that uses the port, or choose another with --port",
+    errno.EACCES: "Choose a port above 1023 with --port",
+}
 
 
 def server_url(host: str, port: int) -> str:
@@ -28,8 +34,6 @@ def check_port(host: str, port: int) -> int:
             probe.listen(1)
             return int(probe.getsockname()[1])
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigurationError(
-            f"Cannot listen on {host} port {port}: {reason}. "
-            "Stop the process that uses the port, or choose another with --port"
-        ) from None
+        # Another error is one of the host: an unknown name, or an IP address of another machine.
+        fix = _PORT_FIXES.get(error.errno, "Name this machine with --host: an IP address or host name of its own")
+        raise ConfigurationError(f"Cannot listen on {host} port {port}: {error.strerror or error}. {fix}") from None

@@ -2,43 +2,94 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from errno import EISDIR
 from os import strerror
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from rich.console import Console
 
-from gql_imgproc.client import AsyncClient, Request, ServiceError, UserError
+from gql_imgproc.client import AsyncClient, Request, ServiceError
 from gql_imgproc.csvfile.messages import plural
-from gql_imgproc.standalone.terminal import (
-    EXIT_STATUS,
-    format_saving,
-    format_size,
-    show_csv_issues,
-    show_failures,
-    show_progress,
-)
+from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority
+from gql_imgproc.errors import ImgprocError
+from gql_imgproc.standalone.terminal import show_failures, show_progress, show_summary, show_warnings
+
+#: Standard input, as the name of a file; the name of its upload.
+STDIN, STDIN_NAME = Path("-"), "products.csv"
 
 
-async def submit(url: str, file: Path, *, webhook_url: str | None, output: Path | None, key: str | None = None) -> int:
-    """Uploads, shows progress and saves to `output`, or only uploads when that is None; returns the exit status."""
-    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """The options of `AsyncClient.upload`."""
+
+    webhook_url: str | None = None
+    priority: Priority = Priority.NORMAL
+    options: Mapping[str, object] | None = None
+    idempotency_key: str | None = None
+    profile: CsvProfile | None = None
+    columns: Mapping[str, object] | None = None
+    on_invalid_row: InvalidRowPolicy | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    refresh: bool = False
+
+
+class Detached(ImgprocError):
+    """Ctrl-C was pressed while a request was followed. The request continues."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__("The request continues")
+        self.request_id = request_id
+
+
+async def submit(
+    client: AsyncClient, file: Path, options: UploadOptions, *, output: Path | None, out: Console, err: Console
+) -> Request:
+    """Uploads, shows progress and saves to `output`, or only uploads when that is None."""
     if output is not None:
         check_output(output)
-    async with AsyncClient(url, key) as client:
-        try:
-            request = await client.upload(file, webhook_url=webhook_url)
-        except UserError as error:
-            show_csv_issues(err, error)
-            return 1
-        summary = f"{plural(request.total_products, 'product')}, {plural(request.total_images, 'image')}"
-        out.print(f"{request.id}: {summary}", soft_wrap=True)
-        if output is None:
-            return 0
-        request = await show_progress(client, request.id, err)
-        await _save(client, request, output, out)
-    return EXIT_STATUS.get(request.status, 1)
+    with _open_upload(file) as upload:
+        request = await client.upload(upload, STDIN_NAME if file == STDIN else file.name, **asdict(options))
+    summary = f"{plural(request.total_products, 'product')}, {plural(request.total_images, 'image')}"
+    out.print(f"{request.id}: {summary}", soft_wrap=True)
+    show_warnings(out, request)
+    if output is None:
+        return request
+    request = await follow(client, request.id, err)
+    if request.failure:
+        out.print(request.failure.message, markup=False, soft_wrap=True)
+    await client.download(request, output)
+    await show_failures(out, client, request)
+    show_summary(out, request, output)
+    return request
+
+
+async def follow(client: AsyncClient, request_id: str, err: Console) -> Request:
+    """Shows the progress of a request until its final state. Raises Detached after Ctrl-C."""
+    try:
+        return await show_progress(client, request_id, err)
+    except asyncio.CancelledError:
+        raise Detached(request_id) from None
+
+
+@contextmanager
+def _open_upload(file: Path) -> Iterator[Path | BinaryIO]:
+    """The file, or a copy of standard input, which can be sent again."""
+    if file != STDIN:
+        yield file
+        return
+    with TemporaryFile() as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.seek(0)
+        yield copy
 
 
 def check_output(output: Path) -> None:
@@ -52,17 +103,3 @@ def check_output(output: Path) -> None:
         raise ServiceError(
             f"Cannot write the output {output}: {error.strerror}. Choose another file with --output"
         ) from None
-
-
-async def _save(client: AsyncClient, request: Request, output: Path, out: Console) -> None:
-    if request.failure:
-        out.print(request.failure.message, markup=False, soft_wrap=True)
-    await client.download(request, output)
-    show_failures(out, output)
-    saving = format_saving(request.input_bytes, request.output_bytes)
-    out.print(
-        f"{request.processed_images:,} of {plural(request.total_images, 'image')} done, "
-        f"{format_size(request.input_bytes)} -> {format_size(request.output_bytes)} ({saving} saved)\noutput: {output}",
-        markup=False,
-        soft_wrap=True,
-    )

@@ -8,13 +8,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from gql_imgproc.errors import ConfigurationError
-from gql_imgproc.system.process import wrap_die_with_parent
+from gql_imgproc.system.process import REPEAT_S, wrap_die_with_parent
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 #: After this uptime, in seconds, a child that exits is restarted without a pause.
@@ -153,6 +155,43 @@ async def stop(children: Iterable[ChildProcess], timeout_s: float, *, at_once: a
                 )
             child.kill()
     await exits
+
+
+async def run_until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T | None:
+    """Runs `work` to its end, or until SIGTERM or Ctrl-C cancels it; returns None if it was cancelled.
+
+    The next signal sets the event that `work` receives: it should stop at once.
+    """
+    stop_requested, at_once = _stop_signals()
+    working = asyncio.create_task(work(at_once))
+    stop_request = asyncio.create_task(stop_requested.wait())
+    await asyncio.wait([working, stop_request], return_when=asyncio.FIRST_COMPLETED)
+    stop_request.cancel()
+    if not working.done():
+        working.cancel()
+    try:
+        return await working
+    except asyncio.CancelledError:
+        return None
+
+
+def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Returns an event for the first SIGTERM or Ctrl-C, a stop in order, and one for the next, an immediate stop."""
+    first, second = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first_at = 0.0
+
+    def on_signal() -> None:
+        nonlocal first_at
+        if not first.is_set():
+            first_at = loop.time()
+            first.set()
+        elif loop.time() - first_at >= REPEAT_S:
+            second.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return first, second
 
 
 async def wait_until_failed(children: Iterable[ChildProcess]) -> None:

@@ -1,25 +1,27 @@
-"""Terminal output of progress and results, shared by `submit` and `demo`."""
+"""Terminal output of progress and results, shared by the client commands, `compress` and `demo`."""
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from gql_imgproc.client import AsyncClient, Request, ServiceError, UserError
-from gql_imgproc.csvfile.header import IMAGE_ERRORS
+from gql_imgproc.client import AsyncClient, CsvIssue, Request, ServiceError, UserError
 from gql_imgproc.csvfile.messages import plural
-from gql_imgproc.csvfile.reader import CsvLimits, open_csv
-from gql_imgproc.enums import RequestStatus
+from gql_imgproc.csvfile.writer import SKIPPED
+from gql_imgproc.enums import CsvProfile, RequestStatus
 
-#: Maximum number of failed rows to print. The output CSV lists all of them.
+#: Maximum number of failed images to print. The report lists all of them.
 MAX_FAILURES = 10
-
-#: The service's own output is read without its limits.
-_NO_LIMITS = CsvLimits(max_products=10**9, max_images=10**9, max_columns=10**6, max_field_chars=10**8)
 
 #: Exit status of a command by the final status of the request.
 EXIT_STATUS = {RequestStatus.COMPLETED: 0, RequestStatus.COMPLETED_WITH_ERRORS: 3}
@@ -35,6 +37,57 @@ def format_size(size_bytes: float) -> str:
 
 def format_saving(before_bytes: int, after_bytes: int) -> str:
     return f"{100 * (1 - after_bytes / before_bytes):.0f} %" if before_bytes else "-"
+
+
+@dataclass(slots=True)
+class FormatTotals:
+    """Number, sizes and outcomes of the images of one format."""
+
+    images: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: str, bytes_before: int, bytes_after: int) -> None:
+        self.images += 1
+        self.bytes_before += bytes_before
+        self.bytes_after += bytes_after
+        self.outcomes[outcome] += 1
+
+    def __iadd__(self, other: FormatTotals) -> Self:
+        self.images += other.images
+        self.bytes_before += other.bytes_before
+        self.bytes_after += other.bytes_after
+        self.outcomes += other.outcomes
+        return self
+
+    @property
+    def sizes(self) -> str:
+        return f"{format_size(self.bytes_before)} -> {format_size(self.bytes_after)}"
+
+    def cells(self, outcomes: Iterable[str]) -> tuple[str, ...]:
+        saving = format_saving(self.bytes_before, self.bytes_after)
+        counts = (self.images, *(self.outcomes[outcome] for outcome in outcomes))
+        return *map(str, counts), format_size(self.bytes_before), format_size(self.bytes_after), saving
+
+
+def show_totals(console: Console, formats: Mapping[str, FormatTotals], caption: str) -> FormatTotals:
+    """Prints a table with one row per format and one for all, which it returns."""
+    total = FormatTotals()
+    for each in formats.values():
+        total += each
+    outcomes = [name for name in ("KEPT", "SKIPPED", "FAILED") if name != "SKIPPED" or total.outcomes[name]]
+    table = Table("Format", caption=caption)
+    for title in ("Images", *map(str.capitalize, outcomes), "Before", "After", "Saved"):
+        table.add_column(title, justify="right")
+    for name, each in sorted(formats.items(), key=lambda item: -item[1].bytes_before):
+        table.add_row(name, *each.cells(outcomes))
+    table.add_section()
+    table.add_row("All", *total.cells(outcomes), style="bold")
+    console.print(table)
+    if total.outcomes["KEPT"]:
+        console.print("Kept: compression would not make the image smaller, so its original bytes are kept")
+    return total
 
 
 def create_progress_bar(console: Console) -> Progress:
@@ -64,31 +117,61 @@ async def show_progress(client: AsyncClient, request_id: str, console: Console) 
 def show_csv_issues(console: Console, error: UserError) -> None:
     """Prints every problem with its row and column."""
     console.print(str(error), style="bold", markup=False)
-    if not error.issues:
+    _print_issues(console, error.issues, error.total_issues)
+
+
+def show_warnings(console: Console, request: Request) -> None:
+    """Prints how the file is read, if that was recognized, and what is wrong in it."""
+    if request.profile is not CsvProfile.GENERIC:
+        console.print(f"profile: {request.profile.value}")
+    if request.skipped_rows:
+        console.print(f"{plural(request.skipped_rows, 'invalid row')} skipped", style="bold")
+    _print_issues(console, request.warnings, len(request.warnings))
+
+
+def _print_issues(console: Console, issues: Sequence[CsvIssue], total: int) -> None:
+    if not issues:
         return
     table = Table("Row", "Column", "Problem", "Code")
-    for issue in error.issues:
+    for issue in issues:
         row = "" if issue.row is None else str(issue.row)
         table.add_row(row, Text(issue.column or ""), Text(issue.message), issue.code)
     console.print(table)
-    if (more := error.total_issues - len(error.issues)) > 0:
+    if (more := total - len(issues)) > 0:
         console.print(f"and {more:,} more")
 
 
-def show_failures(console: Console, output: Path) -> None:
-    """Prints the rows of an output CSV that contain errors."""
-    with output.open("rb") as file:
-        csv_reader = open_csv(file, _NO_LIMITS)
-        column = csv_reader.format.header.index(IMAGE_ERRORS)
-        failed = [(number, cells[column]) for number, cells in csv_reader.iter_cells() if cells[column]]
-    if not failed:
+async def show_failures(console: Console, client: AsyncClient, request: Request) -> None:
+    """Prints the images of a finished request that failed, from its report."""
+    if not (request.failed_images or request.cancelled_images) or request.report_csv_url is None:
         return
-    table = Table("Row", "Image errors")
-    for number, reason in failed[:MAX_FAILURES]:
-        table.add_row(str(number), Text(reason))
+    with TemporaryDirectory() as folder:
+        await client.download(request.report_csv_url, report := Path(folder) / "report.csv")
+        print_failures(console, report, request.report_csv_url)
+
+
+def print_failures(console: Console, report: Path, url: str) -> None:
+    """Prints the first rows of a report that contain errors."""
+    with report.open(encoding="utf-8-sig", newline="") as file:
+        failed = [row for row in csv.DictReader(file) if row["Error"] and row["Outcome"] != SKIPPED]
+    table = Table("Row", "Image URL", "Error")
+    for row in failed[:MAX_FAILURES]:
+        table.add_row(row["Row"], Text(row["Input URL"]), Text(row["Error"]))
     console.print(table)
     if (more := len(failed) - MAX_FAILURES) > 0:
-        console.print(f"and {plural(more, 'more row')}, all in {output}", markup=False)
+        console.print(f"and {plural(more, 'more image')}, all in {url}", markup=False, soft_wrap=True)
+
+
+def show_summary(console: Console, request: Request, output: Path | None = None) -> None:
+    """Prints how many images are done, what they save, and where the files are."""
+    saving = format_saving(request.input_bytes, request.output_bytes)
+    lines = [
+        f"{request.processed_images:,} of {plural(request.total_images, 'image')} done, "
+        f"{format_size(request.input_bytes)} -> {format_size(request.output_bytes)} ({saving} saved)",
+        *([f"output: {output or request.output_csv_url}"] if output or request.output_csv_url else []),
+        *([f"report: {request.report_csv_url}"] if request.report_csv_url else []),
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def _status_label(status: RequestStatus) -> str:

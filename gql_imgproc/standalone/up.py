@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import secrets
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 from dramatiq.cli import RET_KILLED
@@ -19,9 +20,9 @@ from gql_imgproc.standalone import embedded_redis, preflight
 from gql_imgproc.standalone.data_dir import lock_data_dir
 from gql_imgproc.standalone.preflight import anonymous_policy, check_keys
 from gql_imgproc.standalone.server_address import reachable_url, server_url
-from gql_imgproc.standalone.supervisor import ChildProcess, Program, stop, wait_until_failed
+from gql_imgproc.standalone.supervisor import ChildProcess, Program, run_until_stopped, stop, wait_until_failed
 from gql_imgproc.standalone.worker_command import worker_command, worker_environment
-from gql_imgproc.system.process import REPEAT_S
+from gql_imgproc.system.process import STARTED_BY_HEADER
 
 #: Deadline for the API to accept uploads, in seconds. It takes about two.
 READY_S = 60.0
@@ -40,21 +41,15 @@ class Standalone:
     port: int
     workers: int
     allow_anonymous: bool = False
+    #: `/readyz` of our own API returns it. Another server may have taken the port.
+    token: str = field(default_factory=partial(secrets.token_hex, 8))
 
     async def run(self, echo: Callable[[str], None]) -> None:
         """Runs API, workers and, if none is configured, Redis until a stop signal; prints `ready URL` once.
 
         Raises ConfigurationError when something cannot start.
         """
-        stop_requested, at_once = _stop_signals()
-        service = asyncio.create_task(self._serve(at_once, echo))
-        stop_request = asyncio.create_task(stop_requested.wait())
-        await asyncio.wait([service, stop_request], return_when=asyncio.FIRST_COMPLETED)
-        stop_request.cancel()
-        if not service.done():
-            service.cancel()
-        with suppress(asyncio.CancelledError):
-            await service
+        await run_until_stopped(lambda at_once: self._serve(at_once, echo))
 
     async def _serve(self, at_once: asyncio.Event, echo: Callable[[str], None]) -> None:
         """Starts everything in order and keeps it running; stops it in order on cancellation or error."""
@@ -89,7 +84,7 @@ class Standalone:
 
     async def _watch(self, children: list[ChildProcess], api: ChildProcess, echo: Callable[[str], None]) -> None:
         failed = asyncio.create_task(wait_until_failed(children))
-        ready = asyncio.create_task(_wait_until_ready(reachable_url(self.host, self.port)))
+        ready = asyncio.create_task(_wait_until_ready(reachable_url(self.host, self.port), self.token))
         try:
             await asyncio.wait([failed, ready], return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
@@ -115,7 +110,7 @@ class Standalone:
         }
         # `up` has made the checks already: a restarted API must not wait for them.
         options = ("--allow-anonymous",) if self.allow_anonymous else ()
-        api = (sys.executable, "-m", "gql_imgproc", "api", "--unchecked", *options)
+        api = (sys.executable, "-m", "gql_imgproc", "api", "--started-by", self.token, *options)
         return [
             Program("The API", (*api, "--host", self.host, "--port", str(self.port)), environment, is_essential=True),
             *(
@@ -130,7 +125,7 @@ class Standalone:
         ]
 
 
-async def _wait_until_ready(url: str) -> None:
+async def _wait_until_ready(url: str, token: str) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as client:
         response_text = "no response"
         try:
@@ -138,30 +133,14 @@ async def _wait_until_ready(url: str) -> None:
                 while True:
                     try:
                         response = await client.get("/readyz")
-                        if response.is_success:
+                        if response.headers.get(STARTED_BY_HEADER) != token:
+                            response_text = "another service uses the port"
+                        elif response.is_success:
                             return
-                        response_text = response.text[:500]
+                        else:
+                            response_text = response.text[:500]
                     except httpx.HTTPError:
                         pass
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise ConfigurationError(f"The API did not become ready within {READY_S:.0f} s: {response_text}") from None
-
-
-def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Returns an event for the first SIGTERM or Ctrl-C, a stop in order, and one for the next, an immediate stop."""
-    first, second = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    first_at = 0.0
-
-    def on_signal() -> None:
-        nonlocal first_at
-        if not first.is_set():
-            first_at = loop.time()
-            first.set()
-        elif loop.time() - first_at >= REPEAT_S:
-            second.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return first, second

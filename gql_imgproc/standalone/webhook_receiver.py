@@ -24,9 +24,10 @@ from gql_imgproc.security import webhook_signature
 MAX_BODY_BYTES = 1024 * 1024
 #: Deadline to receive an event, in seconds.
 BODY_TIMEOUT_S = 15
+_HOST = "127.0.0.1"
 
 
-def listen(port: int, secret: str | None, host: str = "127.0.0.1") -> None:
+def listen(port: int, secret: str | None) -> None:
     """Receives events on a port (0: any free one) until Ctrl-C; with a secret, rejects events not signed with it.
 
     Raises ConfigurationError for a malformed secret and for an unusable port.
@@ -34,15 +35,15 @@ def listen(port: int, secret: str | None, host: str = "127.0.0.1") -> None:
     keys = webhook_signature.parse_webhook_keys(secret or "")
     console = Console(highlight=False)
     try:
-        listener = socket.create_server((host, port))
+        listener = socket.create_server((_HOST, port))
     except OSError as error:
         raise ConfigurationError(
-            f"Cannot listen on {host} port {port}: {error.strerror}. Choose another port with --port"
+            f"Cannot listen on {_HOST} port {port}: {error.strerror}. Choose another port with --port"
         ) from None
     with listener:
         note = "verifying signatures" if keys else "not verifying signatures; add --secret to verify them"
         console.print(
-            f"listening on http://{host}:{listener.getsockname()[1]}/, {note}; press Ctrl-C to stop", soft_wrap=True
+            f"listening on http://{_HOST}:{listener.getsockname()[1]}/, {note}; press Ctrl-C to stop", soft_wrap=True
         )
         server = uvicorn.Server(
             uvicorn.Config(create_receiver_app(keys, console), log_level="warning", access_log=False)

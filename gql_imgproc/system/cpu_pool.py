@@ -14,14 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from gql_imgproc.enums import Priority
-
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Images of each priority that start while all three priorities wait.
-WEIGHTS = {Priority.HIGH: 16, Priority.NORMAL: 4, Priority.LOW: 1}
 #: An image within the limits takes at most a minute. A call that takes this many seconds never returns.
 STUCK_SECONDS = 600.0
 #: Exit status of a process whose decoder does not return: its thread cannot be stopped in another way.
@@ -53,49 +49,16 @@ class _Job(Generic[T]):
             deliver()
 
 
-class FairQueue:
-    """One FIFO queue per priority. High priorities go first most of the time, and no queue starves.
-
-    Stride scheduling (Waldspurger and Weihl 1995) selects the next queue by weight.
-    """
-
-    def __init__(self) -> None:
-        self._queues: dict[Priority, deque[_Job[Any]]] = {priority: deque() for priority in Priority}
-        # Jobs started per priority, divided by its weight. The smallest value is next.
-        self._passes = dict.fromkeys(Priority, 0.0)
-        self._current_pass = 0.0
-
-    def push(self, priority: Priority, job: _Job[Any]) -> None:
-        queue = self._queues[priority]
-        if not queue:
-            # An empty queue earns no credit.
-            self._passes[priority] = max(self._passes[priority], self._current_pass)
-        queue.append(job)
-
-    def peek(self) -> tuple[Priority, _Job[Any]] | None:
-        """Returns the next job, without the cancelled ones."""
-        for queue in self._queues.values():
-            while queue and queue[0].result.done():
-                queue.popleft()
-        ready = [priority for priority, queue in self._queues.items() if queue]
-        if not ready:
-            return None
-        priority = min(ready, key=lambda priority: (self._passes[priority], -WEIGHTS[priority]))
-        return priority, self._queues[priority][0]
-
-    def pop(self, priority: Priority) -> None:
-        """Removes the first job of a queue and charges its priority for it."""
-        self._queues[priority].popleft()
-        self._current_pass = self._passes[priority]
-        self._passes[priority] += 1 / WEIGHTS[priority]
-
-
 class CpuPool:
-    """Threads that take jobs from a queue, without the event loop. Limits the megapixels in flight."""
+    """Threads that take jobs from a queue, without the event loop. Limits the megapixels in flight.
+
+    First in, first out: images were claimed fairly between tenants and by priority. A priority here would let a tenant
+    get ahead of others.
+    """
 
     def __init__(self, threads: int, megapixels: float) -> None:
         self._max_megapixels = self._free_megapixels = megapixels
-        self._queue = FairQueue()
+        self._queue: deque[_Job[Any]] = deque()
         self._running: set[_Job[Any]] = set()
         self._is_closed = False
         # Guards the fields above. A thread that waits for it waits for a job that fits.
@@ -107,12 +70,12 @@ class CpuPool:
             thread.start()
 
     @property
-    def has_waiting_jobs(self) -> bool:
-        """Whether a call waits for a thread."""
+    def waiting_jobs(self) -> int:
+        """Calls that wait for a thread."""
         with self._changed:
-            return self._queue.peek() is not None
+            return len(self._queue)
 
-    async def run(self, megapixels: float, priority: Priority, call: Callable[[], T]) -> T:
+    async def run(self, megapixels: float, call: Callable[[], T]) -> T:
         """Runs `call` on a CPU thread and counts it as `megapixels`. A call over the limit runs alone.
 
         If the call never returns, the process exits and the lease of its work expires.
@@ -123,7 +86,7 @@ class CpuPool:
         with self._changed:
             if self._is_closed:
                 raise RuntimeError("The CPU pool is closed.")
-            self._queue.push(priority, job)
+            self._queue.append(job)
             self._changed.notify()
         if self._stuck_check is None:
             self._stuck_check = loop.call_later(STUCK_SECONDS, self._exit_if_stuck)
@@ -149,7 +112,7 @@ class CpuPool:
                 if self._is_closed:
                     return False
                 self._changed.wait()
-            if self._queue.peek() is not None:
+            if self._peek() is not None:
                 # Several jobs may fit since one thread was woken. Each thread wakes the next one.
                 self._changed.notify()
         job.run()
@@ -160,15 +123,20 @@ class CpuPool:
 
     def _take(self) -> _Job[Any] | None:
         """Takes the next job if it fits. A large image blocks the jobs behind it, so small images cannot starve it."""
-        first = self._queue.peek()
-        if first is None or first[1].megapixels > self._free_megapixels:
+        job = self._peek()
+        if job is None or job.megapixels > self._free_megapixels:
             return None
-        priority, job = first
-        self._queue.pop(priority)
+        self._queue.popleft()
         self._free_megapixels -= job.megapixels
         self._running.add(job)
         job.started_at = time.monotonic()
         return job
+
+    def _peek(self) -> _Job[Any] | None:
+        """Returns the next job, without the cancelled ones."""
+        while self._queue and self._queue[0].result.done():
+            self._queue.popleft()
+        return self._queue[0] if self._queue else None
 
     def _exit_if_stuck(self) -> None:
         """Exits if a call has been running for too long; otherwise checks again when the oldest call may be stuck."""
@@ -184,9 +152,8 @@ class CpuPool:
         """Cancels the jobs that wait, and returns when those that run are done."""
         with self._changed:
             self._is_closed = True
-            while first := self._queue.peek():
-                priority, job = first
-                self._queue.pop(priority)
+            while job := self._peek():
+                self._queue.popleft()
                 job.result.cancel()
             self._changed.notify_all()
         if self._stuck_check is not None:

@@ -29,6 +29,8 @@ MMAP_THRESHOLD_BYTES = 32 * 2**20
 #: Exit status of a worker that cannot start; its `dramatiq` master exits with the same status. It is EX_CONFIG of
 #: sysexits.h, because Dramatiq itself uses 1 for any child that was killed.
 CANNOT_START = 78
+#: Header of `/readyz` with the token of the `up` that started the API.
+STARTED_BY_HEADER = "Imgproc-Started-By"
 #: A second stop signal within this time, in seconds, is ignored: `timeout` and systemd signal a process and its group,
 #: and Dramatiq's master passes on to its processes what they have received already.
 REPEAT_S = 1.0

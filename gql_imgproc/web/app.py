@@ -59,12 +59,16 @@ class GraphQLRoute:
 
 
 def create_app(
-    settings: Settings | None = None, *, loopback_only: bool = False, anonymous: AnonymousAccess = AnonymousAccess.NEVER
+    settings: Settings | None = None,
+    *,
+    loopback_only: bool = False,
+    anonymous: AnonymousAccess = AnonymousAccess.NEVER,
+    started_by: str = "",
 ) -> Starlette:
     """Creates the application. Without `settings` it loads them: ASGI servers call factories without arguments.
 
     `loopback_only`: the server listens on loopback, so requests must use a host name of this machine or of the
-    public URL. `anonymous`: when callers need no API key.
+    public URL. `anonymous`: when callers need no API key. `started_by`: a token that `/readyz` returns.
     """
     settings = settings or load()
     trusted = load_trusted_documents(settings.trusted_documents)
@@ -97,6 +101,7 @@ def create_app(
         exception_handlers=_EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
+    app.state.started_by = started_by
     # Such a redirect would lead to the name in the `Host` header, which the client chooses.
     app.router.redirect_slashes = False
     return app
@@ -108,7 +113,9 @@ def _routes() -> list[BaseRoute]:
         # An ASGI application gets every method; the GraphQL endpoint itself rejects unsupported ones.
         Route("/graphql", GraphQLRoute()),
         WebSocketRoute("/graphql", GraphQLRoute()),
-        Route("/api/download/{request_id}", files.serve_output_csv),
+        Route("/api/download/{request_id}", files.serve_output),
+        Route("/api/report/{request_id}", files.serve_report),
+        Route("/api/archive/{request_id}", files.serve_archive),
         Route("/api/image/{key:path}", files.serve_image),
         Route("/api/source/{image_id}", files.serve_source),
         Route("/healthz", health.report_liveness),
@@ -126,17 +133,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": message}, error.status_code, headers=error.headers)
 
 
-async def _unauthorized(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 401, {"Cache-Control": "no-store"} | CHALLENGE)
-
-
-async def _too_many_requests(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RateLimited)
-    return JSONResponse({"error": str(error)}, 429, {"Cache-Control": "no-store"} | retry_after(error))
-
-
-async def _forbidden(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 403, {"Cache-Control": "no-store"})
+async def _refuse(request: Request, error: Exception) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    match error:
+        case ApiKeyRequired() | ApiKeyRejected():
+            return JSONResponse({"error": str(error)}, 401, headers | CHALLENGE)
+        case RateLimited():
+            return JSONResponse({"error": str(error)}, 429, headers | retry_after(error))
+    return JSONResponse({"error": str(error)}, 403, headers)
 
 
 async def _service_unavailable(request: Request, error: Exception) -> Response:
@@ -157,12 +161,7 @@ async def _internal_error(request: Request, error: Exception) -> Response:
 
 _EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
     HTTPException: _http_error,
-    ApiKeyRequired: _unauthorized,
-    ApiKeyRejected: _unauthorized,
-    RateLimited: _too_many_requests,
-    ScopeMissing: _forbidden,
-    SignedUrlInvalid: _forbidden,
-    DatabaseUnavailable: _service_unavailable,
-    StorageError: _service_unavailable,
+    **dict.fromkeys((ApiKeyRequired, ApiKeyRejected, RateLimited, ScopeMissing, SignedUrlInvalid), _refuse),
+    **dict.fromkeys((DatabaseUnavailable, StorageError), _service_unavailable),
     Exception: _internal_error,
 }

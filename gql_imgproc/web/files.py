@@ -1,6 +1,12 @@
-"""File routes: output CSVs, compressed images, and source images for comparison."""
+"""File routes: output CSVs, reports, archives, compressed images, and source images for comparison."""
 
 from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -10,68 +16,165 @@ from gql_imgproc.errors import (
     ImageErrorCode,
     RequestNotFound,
     SourceNotFound,
+    TooManyOutputs,
     TooManySources,
 )
 from gql_imgproc.ids import IdPrefix, decode_global_id
+from gql_imgproc.imaging.formats import FORMATS
 from gql_imgproc.processing.source_preview import fetch_preview
-from gql_imgproc.requests.repository import queries
+from gql_imgproc.requests.archive import stream_archive
+from gql_imgproc.requests.output_csv import write_partial_output
+from gql_imgproc.requests.repository import queries, renditions
+from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import StoredObject
-from gql_imgproc.storage.paths import image_key_from_path, output_key, request_id_from_key, request_id_from_path
+from gql_imgproc.storage.paths import (
+    csv_name,
+    image_key_from_path,
+    output_key,
+    rendition_id_from_key,
+    report_key,
+    request_id_from_key,
+    request_id_from_path,
+)
 from gql_imgproc.storage.response_headers import (
     OUTPUT_CACHE,
-    OUTPUT_TYPE,
+    Download,
+    archive_download,
     content_disposition,
     image_cache_control,
-    output_filename,
+    output_download,
+    report_download,
 )
+from gql_imgproc.storage.temporary_file import temporary_file
 from gql_imgproc.web.file_authorization import authorize_file
 
 #: Lifetime of a signed object store URL, and of its redirect in a browser's cache, in seconds.
 SIGNED_URL_SECONDS, REDIRECT_CACHE_SECONDS = 300, 60
 
+#: Bytes of a temporary file that are read at once.
+FILE_CHUNK_BYTES = 256 * 1024
 #: Lifetime of a source image in a browser's cache, in seconds. Its host may change it.
 SOURCE_CACHE_SECONDS = 300
 #: HTTP status by image error when a source cannot be fetched; 502 for all others.
 _SOURCE_STATUS = {ImageErrorCode.FORBIDDEN_ADDRESS: 403, ImageErrorCode.TIMEOUT: 504}
 
-_MEDIA_TYPES = {
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "tif": "image/tiff",
-    "tiff": "image/tiff",
-    "bmp": "image/bmp",
-    "avif": "image/avif",
-}
+_MEDIA_TYPES = {format.extension: format.media_type for format in FORMATS.values()}
 
 
-async def serve_output_csv(request: Request) -> Response:
+async def serve_output(request: Request) -> Response:
+    """Serves the output: of a workbook as CSV with `?format=csv`, of a running request so far with `?partial=true`."""
+    if request.query_params.get("partial") == "true":
+        found = await _find_request(request)
+        if isinstance(found, Snapshot) and not found.status.is_terminal:
+            return await _serve_partial_output(request, found)
+    choose = csv_name if request.query_params.get("format") == "csv" else str
+    return await _serve_result(
+        request,
+        "output CSV",
+        lambda found: found.output_name and output_key(found.id, choose(found.output_name)),
+        lambda found: output_download(found.csv_filename, found.profile, choose(found.output_name or "")),
+    )
+
+
+async def serve_report(request: Request) -> Response:
+    return await _serve_result(
+        request,
+        "report",
+        lambda found: report_key(found.id, found.output_name) if found.output_name and found.has_report else None,
+        lambda found: report_download(found.csv_filename),
+    )
+
+
+async def _serve_result(
+    request: Request,
+    name: str,
+    find_key: Callable[[Snapshot], str | None],
+    describe: Callable[[Snapshot], Download],
+) -> Response:
+    runtime: Runtime = request.app.state.runtime
+    found = await _find_finished(request, name)
+    if isinstance(found, Response):
+        return found
+    key = find_key(found)
+    if key and (redirect := await _redirect_to_bucket(request, key, "no-store")):
+        return redirect
+    stored = await runtime.storage.open(key) if key else None
+    if stored is None:
+        return _error(404, f"The request has no {name}.")
+    # A retry of failed images replaces the file under the same URL.
+    etag = f'"{found.id.hex}-{found.generation}-{stored.size_bytes}"'
+    download = describe(found)
+    headers = {"Content-Disposition": content_disposition(download.filename), "Cache-Control": OUTPUT_CACHE}
+    return _serve_object(request, stored, etag, download.media_type, headers)
+
+
+async def serve_archive(request: Request) -> Response:
+    """Streams a ZIP archive, whose size is not known before its end."""
+    runtime: Runtime = request.app.state.runtime
+    found = await _find_finished(request, "archive")
+    if isinstance(found, Response):
+        return found
+    output = await runtime.storage.open(output_key(found.id, found.output_name)) if found.output_name else None
+    if output is None:
+        return _error(404, "The request has no output CSV.")
+    download = archive_download(found.csv_filename)
+    headers = {
+        "Content-Disposition": content_disposition(download.filename),
+        "Cache-Control": OUTPUT_CACHE,
+        "Content-Type": download.media_type,
+    }
+    if request.method == "HEAD":
+        return Response(headers=headers)
+    return StreamingResponse(stream_archive(runtime, found, output), headers=headers)
+
+
+async def _serve_partial_output(request: Request, found: Snapshot) -> Response:
+    """Serves the output of a running request so far, which is written now."""
+    runtime: Runtime = request.app.state.runtime
+    with ExitStack() as stack:
+        file = stack.enter_context(temporary_file())
+        try:
+            name = await write_partial_output(runtime, found, file, as_csv=request.query_params.get("format") == "csv")
+        except TooManyOutputs as error:
+            return _error(503, str(error), {"Retry-After": "2"})
+        download = output_download(found.csv_filename, found.profile, name, "-partial")
+        headers = {
+            "Content-Disposition": content_disposition(download.filename),
+            "Cache-Control": "no-store",
+            "Content-Type": download.media_type,
+            "Content-Length": str(file.seek(0, os.SEEK_END)),
+            "X-Partial": "true",
+        }
+        if request.method == "HEAD":
+            return Response(headers=headers)
+        return StreamingResponse(_read_file(file, stack.pop_all()), headers=headers)
+
+
+async def _read_file(file: BinaryIO, stack: ExitStack) -> AsyncIterator[bytes]:
+    with stack:
+        file.seek(0)
+        while chunk := await asyncio.to_thread(file.read, FILE_CHUNK_BYTES):
+            yield chunk
+
+
+async def _find_request(request: Request) -> Snapshot | Response:
+    """The request of the path; an error response when there is none."""
     runtime: Runtime = request.app.state.runtime
     request_id = request_id_from_path(request.path_params["request_id"])
     if request_id is None:
         return _error(404, str(RequestNotFound()))
     tenant_id = await authorize_file(request, queries.tenant_of_request, request_id)
     found = await runtime.db.read(queries.get_request, tenant_id, request_id)
-    if found is None:
-        return _error(404, str(RequestNotFound()))
-    if not found.status.is_terminal:
-        return _error(409, f"The request is still {found.status.value}. Its output CSV is available after it finishes.")
-    key = output_key(found.id, found.output_name) if found.output_name else None
-    if key and (redirect := await _redirect_to_bucket(request, key, "no-store")):
-        return redirect
-    stored = await runtime.storage.open(key) if key else None
-    if stored is None:
-        return _error(404, "The request has no output CSV.")
-    # A retry of failed images replaces the output CSV under the same URL.
-    etag = f'"{found.id.hex}-{found.generation}-{stored.size_bytes}"'
-    headers = {
-        "Content-Disposition": content_disposition(output_filename(found.csv_filename)),
-        "Cache-Control": OUTPUT_CACHE,
-    }
-    return _serve_object(request, stored, etag, OUTPUT_TYPE, headers)
+    return _error(404, str(RequestNotFound())) if found is None else found
+
+
+async def _find_finished(request: Request, file: str) -> Snapshot | Response:
+    """The finished request of the path; an error response when there is none."""
+    found = await _find_request(request)
+    if isinstance(found, Snapshot) and not found.status.is_terminal:
+        return _error(409, f"The request is still {found.status.value}. Its {file} is available after it finishes.")
+    return found
 
 
 async def serve_image(request: Request) -> Response:
@@ -86,7 +189,7 @@ async def serve_image(request: Request) -> Response:
     stored = await runtime.storage.open(key)
     if stored is None:
         return _error(404, "Image not found.")
-    name, _, extension = path.rpartition("/")[2].rpartition(".")
+    name, _, extension = key.rpartition("/")[2].rpartition(".")
     return _serve_object(
         request,
         stored,
@@ -103,6 +206,7 @@ async def serve_source(request: Request) -> Response:
         return _error(404, str(SourceNotFound()))
     image_id = decoded[1]
     tenant_id = await authorize_file(request, queries.tenant_of_image, image_id)
+    await request.app.state.app_state.rate_limiter.hit_source(tenant_id)
     try:
         preview = await fetch_preview(request.app.state.runtime, tenant_id, image_id)
     except SourceNotFound as error:
@@ -122,9 +226,11 @@ async def serve_source(request: Request) -> Response:
 async def _is_allowed(request: Request, key: str) -> bool:
     """Whether the caller may read the image."""
     runtime: Runtime = request.app.state.runtime
-    request_id = request_id_from_key(key)
-    tenant_id = await authorize_file(request, queries.tenant_of_request, request_id)
-    return await runtime.db.read(queries.get_request, tenant_id, request_id) is not None
+    rendition_id = rendition_id_from_key(key)
+    find_owner = queries.tenant_of_request if rendition_id is None else renditions.tenant_of
+    row_id = rendition_id or request_id_from_key(key)
+    tenant_id = await authorize_file(request, find_owner, row_id)
+    return await runtime.db.read(find_owner, row_id) == tenant_id
 
 
 async def _redirect_to_bucket(request: Request, key: str, cache_control: str) -> Response | None:

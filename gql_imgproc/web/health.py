@@ -18,6 +18,7 @@ from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.metrics import BACKEND_UP, ServiceMetricValues, render_all_metrics
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage import store_check
+from gql_imgproc.system.process import STARTED_BY_HEADER
 from gql_imgproc.web import service_metrics
 
 log = logging.getLogger(__name__)
@@ -42,9 +43,10 @@ async def report_readiness(request: Request) -> Response:
     failed = {name: failure for name, failure in zip(names, failures, strict=True) if failure}
     missing = {name: failure.message for name, failure in failed.items()}
     _log_change(request.app.state, {name: failure.reason for name, failure in failed.items()})
-    return JSONResponse(
-        {"ready": not missing, "missing": missing}, 503 if missing else 200, {"Cache-Control": "no-store"}
-    )
+    headers = {"Cache-Control": "no-store"}
+    if started_by := request.app.state.started_by:
+        headers[STARTED_BY_HEADER] = started_by
+    return JSONResponse({"ready": not missing, "missing": missing}, 503 if missing else 200, headers)
 
 
 async def report_metrics(request: Request) -> Response:

@@ -26,7 +26,11 @@ MAX_PIPELINED = 10
 MAX_CONNECTIONS = 10_000
 
 _HEAD_TOO_LARGE = 431, f"The request head exceeds the limit of {MAX_HEAD_BYTES:,} bytes.", "header_too_large"
-_URL_TOO_LONG = 414, f"The URL exceeds the limit of {MAX_HEAD_BYTES:,} bytes. Send the operation with POST."
+_URL_TOO_LONG = (
+    414,
+    f"The URL exceeds the limit of {MAX_HEAD_BYTES:,} bytes. Send the operation with POST.",
+    "header_too_large",
+)
 
 
 @dataclass(slots=True)
@@ -82,26 +86,22 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         self._counting = CountingTransport(cast(asyncio.Transport, transport))
         super().connection_made(cast(asyncio.Transport, self._counting))
+        self._is_refused = False
         self._head_bytes = self._unparsed_bytes = self._body_bytes = 0
         self._expect("head", self.head_seconds)
-        least_bytes = self.answer_seconds * self.least_bytes_per_second
-        self._sending = Deadline(self.answer_seconds, least_bytes, self.loop.time())
+        self._sending = self._deadline(self.answer_seconds, self.answer_seconds * self.least_bytes_per_second)
         self._check()
         if len(self.connections) > self.max_connections:
             self._refuse(503, "Too many connections. Try again later.", "limit")
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._checking.cancel()
-        super().connection_lost(exc)
-
     def data_received(self, data: bytes) -> None:
-        if self._expected == "close":
+        if self._is_refused:
             return
         if self._expected == "nothing":
             self._expect("head", self.head_seconds)
         self._unparsed_bytes += len(data)
         super().data_received(data)
-        if self._unparsed_bytes > MAX_HEAD_BYTES and self._expected != "close":
+        if self._unparsed_bytes > MAX_HEAD_BYTES and not self._is_refused:
             # A line without an end, in a head, between chunks or after them.
             self._refuse(*_HEAD_TOO_LARGE)
 
@@ -114,7 +114,7 @@ class Http(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > MAX_HEAD_BYTES:
-            raise self._refuse(*_URL_TOO_LONG, "header_too_large")
+            raise self._refuse(*_URL_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unparsed_bytes = 0
@@ -131,7 +131,9 @@ class Http(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
-        self._body_bytes += len(body)
+        if self._is_answering():
+            # The rest of a body after an early response extends no deadline.
+            self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -139,41 +141,35 @@ class Http(HttpToolsProtocol):
         self._expected = "nothing"
         super().on_message_complete()
 
-    def on_response_complete(self) -> None:
-        # The body that is being received may belong to the next request.
-        if self._expected == "body" and not self._is_answering():
-            self._expect("body", self.body_seconds)
-        super().on_response_complete()
-
     def send_400_response(self, msg: str) -> None:
-        if self._expected != "close":
+        if not self._is_refused:
             self._refuse(400, "Malformed HTTP/1.1 request.", "malformed")
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _expect(self, what: str, seconds: float, least_bytes: float = inf) -> None:
-        """Expects a `head` or a `body` in this time, or `nothing`; or the client's `close` after an error response."""
-        self._expected = what
-        self._receiving = Deadline(seconds, least_bytes, self.loop.time(), self._body_bytes)
+        """Expects a `head` or a `body` in this time, or `nothing`."""
+        self._expected, self._receiving = what, self._deadline(seconds, least_bytes, self._body_bytes)
+
+    def _deadline(self, seconds: float, least_bytes: float, transferred: int = 0) -> Deadline:
+        return Deadline(seconds, least_bytes, self.loop.time(), transferred)
 
     def _check(self) -> None:
         now, unsent_bytes = self.loop.time(), self.transport.get_write_buffer_size()
-        if self.transport.is_closing() and not unsent_bytes:
+        if self._is_refused or (self.transport.is_closing() and not unsent_bytes):
             return
-        self._checking = self.loop.call_later(self.check_seconds, self._check)
+        self.loop.call_later(self.check_seconds, self._check)
         # The head of a pipelined request may take until the current response ends.
         is_idle = self._is_answering() if self._expected == "head" else not self.transport.is_reading()
         if self._sending.is_over(now, self._counting.written_bytes - unsent_bytes, is_idle=not unsent_bytes):
             CONNECTIONS_CLOSED.labels("slow_reader").inc()
             self.transport.abort()
         elif self._expected != "nothing" and self._receiving.is_over(now, self._body_bytes, is_idle=is_idle):
-            self._close_late()
+            self._close_slow_sender()
 
-    def _close_late(self) -> None:
-        if self._expected == "close":
-            self.transport.abort()
-        elif self._expected == "body" and self._is_answering():
+    def _close_slow_sender(self) -> None:
+        if self._expected == "body" and self._is_answering():
             self._refuse(408, "The request body arrived too slowly. Send it again.", "slow_body")
         elif self._expected == "head" and self._unparsed_bytes + self._head_bytes:
             self._refuse(408, "The request head took too long.", "slow_header")
@@ -188,9 +184,8 @@ class Http(HttpToolsProtocol):
         Returns an error that stops the parser when a callback raises it.
         """
         CONNECTIONS_CLOSED.labels(reason).inc()
-        is_body, is_answering = self._expected == "body", self._is_answering()
-        self._expect("close", self.error_seconds)
-        if is_answering and (not is_body or self.pipeline or self.cycle.response_started):
+        self._is_refused, is_answering = True, self._is_answering()
+        if is_answering and (self._expected != "body" or self.pipeline or self.cycle.response_started):
             # The client would read the error as the response to an earlier request, or as part of it.
             self.transport.abort()
             return ValueError(message)
@@ -203,4 +198,5 @@ class Http(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status] + lines.encode() + b"\r\n" + body)
         self.transport.write_eof()
         self.flow.resume_reading()
+        self.loop.call_later(self.error_seconds, self.transport.abort)
         return ValueError(message)

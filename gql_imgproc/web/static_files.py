@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from gql_imgproc.graphql.content_negotiation import parse_accept
+
 #: Content codings and the suffixes of the compressed files, the smallest first. Browsers accept Brotli only over HTTPS
 #: and from localhost.
 CODINGS = {"br": ".br", "gzip": ".gz"}
@@ -40,13 +42,5 @@ class StaticAssets(StaticFiles):
 
 def accepted_encodings(header: str) -> list[str]:
     """Returns the codings that an Accept-Encoding header accepts, in the order of CODINGS."""
-    weights = dict(_parse_qvalue(entry) for entry in header.lower().split(","))
-    return [coding for coding in CODINGS if weights.get(coding, 0) > 0]
-
-
-def _parse_qvalue(entry: str) -> tuple[str, float]:
-    name, _, weight = entry.replace(" ", "").partition(";q=")
-    try:
-        return name, float(weight or 1)
-    except ValueError:
-        return name, 0
+    accepted = parse_accept(header)
+    return [coding for coding in CODINGS if coding in accepted]

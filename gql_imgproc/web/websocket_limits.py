@@ -24,8 +24,6 @@ SILENCE_S = 0.5
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """One WebSocket connection."""
-
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         #: Pong for the newest ping of a client that currently does not read.
@@ -89,20 +87,15 @@ class WebSocket(WebSocketsSansIOProtocol):
         )
 
     def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
-            # uvicorn would treat it as an internal error and log a traceback.
-            self.conn.fail(CloseCode.INVALID_DATA)
-            self.handle_parser_exception()
-            return
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                # uvicorn would log a traceback.
+                self.conn.fail(CloseCode.INVALID_DATA)
+                self.handle_parser_exception()
+                return
         super().send_receive_event_to_app()
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class _Handshake(ServerProtocol):

@@ -16,10 +16,11 @@ import httpx
 from gql_imgproc import __version__
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from gql_imgproc.net.checked_resolver import Resolve
-from gql_imgproc.net.fetch_errors import CertificateRejected, ForbiddenAddress, HostNotFound
+from gql_imgproc.net.fetch_errors import ForbiddenAddress, HostNotFound
 from gql_imgproc.net.http_client import GuardedClient
 from gql_imgproc.net.retry_after import parse_retry_after_s
 from gql_imgproc.net.target import parse_target
+from gql_imgproc.net.tls_errors import TlsFailed
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class DeliveryResponse:
     duration_ms: int
     #: The receiver's `Retry-After`, sent with 429 or 503.
     retry_after_s: float | None = None
+    #: Whether nothing was sent because of this service.
+    is_own_error: bool = False
 
     @property
     def is_gone(self) -> bool:
@@ -123,8 +126,8 @@ def _error_message(exception: Exception, timeout_s: float) -> str:
     match exception:
         case ForbiddenAddress() | HostNotFound():
             return str(exception)
-        case CertificateRejected():
-            return f"The receiver's TLS certificate is not valid: {exception}."
+        case TlsFailed():
+            return f"TLS with the receiver failed: {exception}."
         case TimeoutError() | httpx.TimeoutException():
             return f"The receiver did not respond within {timeout_s:g} seconds."
         case httpx.ConnectError():

@@ -6,27 +6,30 @@ import logging
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from gql_imgproc import tracing
 from gql_imgproc.access import audit_log, key_repository, signed_urls
-from gql_imgproc.enums import AuditAction
+from gql_imgproc.enums import AuditAction, EndpointDisabledReason
 from gql_imgproc.ids import IdPrefix, encode_global_id
-from gql_imgproc.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
+from gql_imgproc.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_ENDPOINTS_DISABLED, WEBHOOK_SECONDS
 from gql_imgproc.requests.notify import best_effort
-from gql_imgproc.requests.repository import webhook_outbox
+from gql_imgproc.requests.repository import endpoint_outbox, webhook_outbox
+from gql_imgproc.requests.repository.endpoint_outbox import ClaimedEvent
+from gql_imgproc.requests.repository.webhook_outbox import Attempt, ClaimedDelivery
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security import webhook_signature
-from gql_imgproc.security.scopes import Caller
+from gql_imgproc.security.scopes import Caller, system_caller
 from gql_imgproc.security.url_signature import compute_expiry, sign_path
 from gql_imgproc.security.webhook_url import redact_webhook_url
-from gql_imgproc.storage.paths import download_path
-from gql_imgproc.webhooks import client
+from gql_imgproc.webhooks import client, endpoints
 from gql_imgproc.webhooks.payload import build_payload, message_id
+from gql_imgproc.webhooks.secrets import signing_keys
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,8 @@ LINK_FIXED_FOR = timedelta(days=4)
 #: Upper limit of a receiver's `Retry-After`, in seconds: the longest delay of our own plan.
 MAX_RETRY_AFTER_S = 86_400
 
+AnyClaim: TypeAlias = ClaimedDelivery | ClaimedEvent
+
 
 def schedule_delivery(runtime: Runtime, delivery_id: UUID) -> None:
     """Makes one attempt in the background: a slow receiver must not block a worker thread."""
@@ -54,32 +59,51 @@ def schedule_delivery(runtime: Runtime, delivery_id: UUID) -> None:
 
 async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
     """Makes one attempt if one is due, and records its outcome and the time of the next attempt."""
-    settings = runtime.settings
-    lease_s = settings.webhook_timeout_seconds + LEASE_MARGIN_S
-    claim = await runtime.db.write(webhook_outbox.claim_delivery, delivery_id, lease_s)
+    lease_s = runtime.settings.webhook_timeout_seconds + LEASE_MARGIN_S
+    claim = await runtime.db.write(_claim, delivery_id, lease_s)
     if claim is None:
         return
-
-    body = build_payload(claim.request, await _output_csv_url(runtime, claim))
-    headers = webhook_signature.signature_headers(runtime.webhook_keys, message_id(delivery_id), claim.at, body)
-    async with request_span(runtime, "webhook", claim.request.id, tracing.SpanKind.CLIENT):
-        if traceparent := tracing.current_traceparent():
-            headers = {**headers, tracing.TRACEPARENT: traceparent}
-        response = await client.post(claim.url, body, headers, runtime.policy, settings.webhook_timeout_seconds)
+    if claim.request_id is None:
+        response = await _send(runtime, claim)
+    else:
+        async with request_span(runtime, "webhook", claim.request_id, tracing.SpanKind.CLIENT):
+            response = await _send(runtime, claim)
     await _record(runtime, claim, response)
 
 
-async def _record(runtime: Runtime, claim: webhook_outbox.ClaimedDelivery, response: client.DeliveryResponse) -> None:
+def _claim(connection: Connection, delivery_id: UUID, lease_s: float) -> AnyClaim | None:
+    """Claims a delivery to the URL of an upload, or to an endpoint."""
+    to_url = webhook_outbox.claim_delivery(connection, delivery_id, lease_s)
+    return to_url or endpoint_outbox.claim_delivery(connection, delivery_id, lease_s)
+
+
+async def _send(runtime: Runtime, claim: AnyClaim) -> client.DeliveryResponse:
+    keys = await signing_keys(runtime, claim)
+    if keys is None:
+        log.error("webhook not sent: IMGPROC_SECRETS_KEY is not set or not the key of its secret")
+        message = "The service could not read the webhook's secret. Its operator must check IMGPROC_SECRETS_KEY."
+        return client.DeliveryResponse(None, message, 0, is_own_error=True)
+    body = build_payload(claim.event, await _output_csv_url(runtime, claim))
+    headers = webhook_signature.signature_headers(keys, message_id(claim.delivery_id), claim.at, body)
+    if traceparent := tracing.current_traceparent():
+        headers = {**headers, tracing.TRACEPARENT: traceparent}
+    return await client.post(claim.url, body, headers, runtime.policy, runtime.settings.webhook_timeout_seconds)
+
+
+async def _record(runtime: Runtime, claim: AnyClaim, response: client.DeliveryResponse) -> None:
     WEBHOOK_ATTEMPTS.labels(outcome_label(response)).inc()
     WEBHOOK_SECONDS.observe(response.duration_ms / 1000)
-    attempt = webhook_outbox.Attempt(claim.at, response.http_status, response.error, response.duration_ms)
+    attempt = Attempt(claim.at, response.http_status, response.error, response.duration_ms)
     delays_s = runtime.settings.webhook_retry_delays
     delay_s = None if response.is_gone else next_delay_s(claim.attempt, delays_s, response.retry_after_s)
-    await runtime.db.write(webhook_outbox.record_attempt, claim, attempt, delay_s)
+    if isinstance(claim, ClaimedDelivery):
+        await runtime.db.write(webhook_outbox.record_attempt, claim, attempt, delay_s)
+    elif reason := await runtime.db.write(_record_at_endpoint, claim, attempt, delay_s, response):
+        WEBHOOK_ENDPOINTS_DISABLED.labels(reason.value).inc()
     log.info(
         "webhook failed" if response.error else "webhook delivered",
         extra={
-            "request": claim.request.id,
+            "request": claim.request_id,
             "url": redact_webhook_url(claim.url),
             "attempt": claim.attempt,
             "http_status": response.http_status,
@@ -90,18 +114,39 @@ async def _record(runtime: Runtime, claim: webhook_outbox.ClaimedDelivery, respo
     )
 
 
-async def _output_csv_url(runtime: Runtime, claim: webhook_outbox.ClaimedDelivery) -> str | None:
+def _record_at_endpoint(
+    connection: Connection,
+    claim: ClaimedEvent,
+    attempt: Attempt,
+    delay_s: float | None,
+    response: client.DeliveryResponse,
+) -> EndpointDisabledReason | None:
+    """Records an attempt, and what it means for the endpoint. Returns the reason if this disabled the endpoint."""
+    if not endpoint_outbox.record_attempt(connection, claim, attempt, delay_s) or response.is_own_error:
+        return None
+    if attempt.error is None:
+        endpoint_outbox.record_success(connection, claim.endpoint_id)
+        return None
+    reason = endpoint_outbox.record_failure(connection, claim.endpoint_id, claim.at, is_gone=response.is_gone)
+    if reason:
+        caller = system_caller(claim.tenant_id, "webhooks")
+        subject = endpoints.global_id(claim.endpoint_id)
+        details = {"reason": reason.value, "lastError": attempt.error}
+        audit_log.record_event(connection, caller, AuditAction.WEBHOOK_ENDPOINT_DISABLED, subject, **details)
+    return reason
+
+
+async def _output_csv_url(runtime: Runtime, claim: AnyClaim) -> str | None:
     """The URL of the output CSV; signed, if callers need an API key, so that the receiver needs none.
 
     The URL is the same for all planned attempts, so that receivers get the same message.
     """
-    request, public_url = claim.request, runtime.settings.public_url
-    if not request.has_output:
+    path, public_url = claim.event.data.get("outputCsvUrl"), runtime.settings.public_url
+    if path is None:
         return None
-    path = download_path(request.id)
     if not await runtime.db.read(key_repository.has_keys):
-        return public_url + path
-    ended_at = request.completed_at or request.updated_at
+        return public_url + str(path)
+    ended_at = claim.event.occurred_at
     # A webhook that is resent long after the end gets a URL that is valid from now on.
     valid_from = ended_at if claim.at - ended_at < LINK_FIXED_FOR else claim.at
     secret = (await runtime.db.read(signed_urls.read_secrets))[0]
@@ -118,6 +163,8 @@ def outcome_label(response: client.DeliveryResponse) -> str:
 # rate() needs a value before the first event.
 for _result in ("delivered", "no_answer", "status_4xx", "status_5xx"):
     WEBHOOK_ATTEMPTS.labels(_result)
+for _reason in (EndpointDisabledReason.GONE, EndpointDisabledReason.FAILING):
+    WEBHOOK_ENDPOINTS_DISABLED.labels(_reason.value)
 
 
 async def resend(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:

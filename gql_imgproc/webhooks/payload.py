@@ -1,57 +1,25 @@
-"""The payload of a webhook: the final state of a request."""
+"""The message of a webhook, as Standard Webhooks defines it."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from uuid import UUID
 
-from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import IdPrefix, encode_global_id
-from gql_imgproc.requests.snapshot import Snapshot
-
-_TYPES = {
-    RequestStatus.COMPLETED: "request.completed",
-    RequestStatus.COMPLETED_WITH_ERRORS: "request.completed",
-    RequestStatus.FAILED: "request.failed",
-    RequestStatus.CANCELLED: "request.cancelled",
-}
+from gql_imgproc.requests.webhook_event import WebhookEvent, format_timestamp
 
 
 def message_id(delivery_id: UUID) -> str:
     """The `webhook-id` header: the same for every attempt, so that receivers can detect duplicates."""
-    return f"msg_{delivery_id.hex}"
+    return encode_global_id(IdPrefix.WEBHOOK_DELIVERY, delivery_id)
 
 
-def build_payload(request: Snapshot, output_csv_url: str | None) -> str:
-    """The JSON text for a request with a final status."""
-    completed_at = request.completed_at or request.updated_at
-    return json.dumps(
-        {
-            "type": _TYPES[request.status],
-            "timestamp": _format_timestamp(completed_at),
-            "data": {
-                "id": encode_global_id(IdPrefix.REQUEST, request.id),
-                "status": request.status.value,
-                "csvFilename": request.csv_filename,
-                "totalProducts": request.total_products,
-                "processedProducts": request.processed_products,
-                "failedProducts": request.failed_products,
-                "totalImages": request.total_images,
-                "processedImages": request.processed_images,
-                "failedImages": request.failed_images,
-                "cancelledImages": request.cancelled_images,
-                "keptImages": request.kept_images,
-                "inputBytes": request.input_bytes,
-                "outputBytes": request.output_bytes,
-                "outputCsvUrl": output_csv_url,
-                "createdAt": _format_timestamp(request.created_at),
-                "completedAt": _format_timestamp(completed_at),
-            },
-        },
-        ensure_ascii=False,
-    )
-
-
-def _format_timestamp(value: datetime) -> str:
-    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def build_payload(event: WebhookEvent, output_csv_url: str | None) -> str:
+    """The JSON text of an event."""
+    url = {"outputCsvUrl": output_csv_url} if "outputCsvUrl" in event.data else {}
+    message = {
+        "type": event.type.public_name,
+        "timestamp": format_timestamp(event.occurred_at),
+        "data": event.data | url,
+    }
+    return json.dumps(message, ensure_ascii=False)

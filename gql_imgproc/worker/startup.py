@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import signal
@@ -33,18 +34,14 @@ NICENESS = 5
 class RuntimeMiddleware(Middleware):
     """Opens the runtime on the event loop when the process starts, and closes it when the process ends."""
 
+    #: Set when the worker starts. No actor runs before that.
+    runtime: Runtime
+    pool: WorkerPool
+    _scheduler: asyncio.Task[None]
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._runtime: Runtime | None = None
-        self._pool: WorkerPool | None = None
-        self._scheduler: asyncio.Task[None] | None = None
         self._metrics_server: asyncio.Server | None = None
-
-    @property
-    def runtime(self) -> Runtime:
-        if self._runtime is None:
-            raise RuntimeError("The worker has not started yet.")
-        return self._runtime
 
     def after_process_boot(self, broker: Broker) -> None:
         _end_at_second_signal()
@@ -68,12 +65,6 @@ class RuntimeMiddleware(Middleware):
             # Not os._exit: the master would wait half a minute for a sign that this process has started.
             sys.exit(CANNOT_START)
 
-    @property
-    def pool(self) -> WorkerPool:
-        if self._pool is None:
-            raise RuntimeError("The worker has not started yet.")
-        return self._pool
-
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         # The actors end before the connections that they use.
         _event_loop_thread().run_coroutine(self._stop_claiming())
@@ -86,24 +77,21 @@ class RuntimeMiddleware(Middleware):
         if self._settings.metrics_port:
             self._metrics_server = await listen(self._settings.metrics_host, self._settings.metrics_port)
         # `dramatiq` starts one process per core by default.
-        self._runtime = Runtime(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
-        self._pool = WorkerPool(self._runtime)
-        self._scheduler = asyncio.create_task(_scheduler_loop(self._runtime), name="scheduler")
+        self.runtime = Runtime(self._settings, durability="process", cpu_slots=self._settings.cpu_slots or 1)
+        self.pool = WorkerPool(self.runtime)
+        self._scheduler = asyncio.create_task(_scheduler_loop(self.runtime), name="scheduler")
 
     async def _stop_claiming(self) -> None:
         self.runtime.is_stopping = True
         self.pool.stop()
 
     async def _close(self) -> None:
-        if self._pool is not None:
-            await self._pool.aclose()
-        if self._scheduler is not None:
-            self._scheduler.cancel()
-            await asyncio.gather(self._scheduler, return_exceptions=True)
+        await self.pool.aclose()
+        self._scheduler.cancel()
+        await asyncio.gather(self._scheduler, return_exceptions=True)
         if self._metrics_server is not None:
             self._metrics_server.close()
-        if self._runtime is not None:
-            await self._runtime.aclose()
+        await self.runtime.aclose()
         await asyncio.to_thread(tracing.shut_down)
 
 
@@ -119,6 +107,8 @@ def _end_at_second_signal() -> None:
             first_at = time.monotonic()
             stop(number, frame)
         elif time.monotonic() - first_at >= REPEAT_S:
+            # The master passes on what the whole group received: it may come again before the line is written.
+            first_at = math.inf
             try:
                 log.warning("ended at once by a second signal; the work is resumed when its leases have expired")
             finally:

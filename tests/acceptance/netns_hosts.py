@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+from tests.support.unique_images import unique_jpeg
+
 #: Returns the body for a path.
 Respond = Callable[[str], bytes]
 
 
 @contextmanager
 def host(respond: Respond, delay_s: float = 0, ip: str = "127.0.0.1") -> Iterator[int]:
-    """Responds to every path after a delay. Yields the port."""
+    """Responds to every path after a delay. Yields the port. A JPEG has other bytes at each path, and equal pixels."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             time.sleep(delay_s)
-            body = respond(self.path)
+            body = unique_jpeg(respond(self.path), self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

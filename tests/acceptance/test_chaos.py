@@ -56,7 +56,7 @@ MAX_MESSAGES = 10 * (1 + len(POINTS))
 
 @pytest.fixture
 def slow_port() -> Iterator[int]:
-    """A slow host that serves the same image at every path."""
+    """A slow host that serves an image at every path."""
     image = sample_images.render_sample("espresso-front.jpg")
     with host(lambda path: image, HOST_DELAY_S) as port:
         yield port
@@ -148,12 +148,12 @@ def assert_every_image_once(run: Run, output: Path, database: str) -> None:
     assert request["processed_images"] == IMAGES
     assert request["input_bytes"] == sum(image["input_bytes"] for image in images)
     assert request["output_bytes"] == sum(image["output_bytes"] for image in images)
-    objects = run.service.log.parent / "data" / "objects" / "requests" / UUID(str(request["id"])).hex
+    objects, request_id = run.service.log.parent / "data" / "objects", UUID(str(request["id"])).hex
     for image in images:
-        stored = (objects / "images" / image["object_name"]).read_bytes()
+        stored = (objects / "images" / request_id / image["object_name"]).read_bytes()
         assert (len(stored), hashlib.sha256(stored).hexdigest()) == (image["output_bytes"], image["sha256"])
-    assert {url.rpartition("/")[2] for url in urls} == {image["object_name"] for image in images}
-    assert (objects / request["output_name"]).read_bytes() == output.read_bytes()
+    assert {url.split("/")[-2] for url in urls} == {image["object_name"] for image in images}
+    assert (objects / "requests" / request_id / request["output_name"]).read_bytes() == output.read_bytes()
 
 
 def read_tables(database: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -193,6 +193,24 @@ async def flush_redis(run: Run) -> None:
         client.flushall()
 
 
+async def suspend_redis(run: Run) -> None:
+    """Results are recorded meanwhile."""
+    database = str(run.service.data / "imgproc.db")
+    server = await asyncio.to_thread(run.service.redis)
+    server.suspend()
+    try:
+        recorded = count_recorded(database)
+        async with asyncio.timeout(20):
+            while count_recorded(database) < min(recorded + 20, IMAGES):  # noqa: ASYNC110 - other processes record
+                await asyncio.sleep(0.05)
+    finally:
+        server.resume()
+
+
+def count_recorded(database: str) -> int:
+    return sum(image["status"] == "COMPLETED" for image in read_tables(database)[1])
+
+
 async def suspend_worker_beyond_its_lease(run: Run) -> None:
     worker = await random_worker(run)
     worker.suspend()
@@ -218,6 +236,7 @@ DISTURBANCES = [
     kill_api,
     kill_redis,
     flush_redis,
+    suspend_redis,
     suspend_worker_beyond_its_lease,
     terminate_worker,
 ]

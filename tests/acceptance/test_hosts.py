@@ -29,7 +29,7 @@ from tests.support.throttled_host import ThrottledHost, throttled_host
 # Processes start slowly while other tests use the cores.
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(300)]
 
-#: Within which images are completed, in seconds, after images of 1,000 dead names, 300 dead hosts or a silent one.
+#: Within which images are completed, in seconds, after images of 1,000 dead names, 1,000 dead hosts or a silent one.
 MAX_DELAY_S = 5
 #: Python runs this module at its start. Lookups of dead names hang.
 HANG_LOOKUPS = """
@@ -174,7 +174,7 @@ def test_silent_host_does_not_delay_later_images(service: Service, good_port: in
 def test_dead_hosts_do_not_delay_later_images(service: Service, good_port: int, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    closed = [[f"http://127.0.{1 + number // 250}.{1 + number % 250}:{port}/a.jpg"] for number in range(300)]
+    closed = [[f"http://127.0.{1 + number // 250}.{1 + number % 250}:{port}/a.jpg"] for number in range(1_000)]
     csv_path = write_csv(tmp_path / "products.csv", closed + list_urls(good_port, 8))
 
     asyncio.run(asyncio.wait_for(wait_for_completed(service, csv_path, good_port, 8), MAX_DELAY_S))

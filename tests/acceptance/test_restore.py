@@ -26,6 +26,7 @@ from gql_imgproc.standalone import sample_images
 from tests.acceptance.conftest import Service
 from tests.acceptance.netns_hosts import host
 from tests.acceptance.test_up import read, run_through, upload, write_csv
+from tests.deploy.installation import documented_commands
 from tests.support.free_port import free_port
 
 pytestmark = [
@@ -36,15 +37,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="uses the cp of Linux"),
 ]
 
-DOCUMENT = (Path(__file__).parents[2] / "docs/OPERATIONS.md").read_text(encoding="utf-8")
 #: The timeout is longer than the test, since the image host blocks until the restore.
 SETTINGS = {"FETCH_FIRST_BYTE_SECONDS": "60", "FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "FETCH_ALLOW_PORTS": "*"}
-
-
-def documented_commands(title: str) -> str:
-    """The code block of the document with this marker."""
-    (block,) = re.findall(rf"<!-- test: {title} -->\n```sh\n(.*?)```", DOCUMENT, re.DOTALL)
-    return str(block)
 
 
 def run_documented(title: str, **variables: str) -> None:
@@ -117,7 +111,7 @@ def fetch(url: str) -> bytes:
 
 def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[str, str], tmp_path: Path) -> None:
     kind = "PostgreSQL" if databases[0] else "SQLite"
-    image = sample_images.render_sample("lamp-plan.png")
+    image = sample_images.render_sample("espresso-front.jpg")
     may_respond, is_requested = threading.Event(), threading.Event()
 
     def respond(path: str) -> bytes:
@@ -129,8 +123,9 @@ def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[
     # Two hosts: downloads that wait fill the window of theirs.
     with host(respond) as image_port, host(respond) as blocked_port:
         base, blocked = f"http://127.0.0.1:{image_port}", f"http://127.0.0.1:{blocked_port}"
-        finished = write_csv(tmp_path / "finished.csv", [[f"{base}/1.png"], [f"{base}/2.png", f"{base}/3.png"]])
-        in_flight = write_csv(tmp_path / "in-flight.csv", [[f"{blocked}/blocked/{n}.png"] for n in range(5)])
+        finished = write_csv(tmp_path / "finished.csv", [[f"{base}/1.jpg"], [f"{base}/2.jpg", f"{base}/3.jpg"]])
+        later_csv = write_csv(tmp_path / "later-in.csv", [[f"{base}/4.jpg"]])
+        in_flight = write_csv(tmp_path / "in-flight.csv", [[f"{blocked}/blocked/{n}.jpg"] for n in range(5)])
         restart = Restart(tmp_path, free_port())
         backup = tmp_path / "backup"
         backup.mkdir()
@@ -148,7 +143,7 @@ def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[
             # when the database is backed up, another request finishes, the objects are backed up,
             variables = {"DATA": str(lost.data), "BACKUP": str(backup), "DATABASE": databases[0]}
             run_documented(f"back up {kind}", **variables)
-            asyncio.run(run_through(lost.url, finished, tmp_path / "later.csv"))
+            asyncio.run(run_through(lost.url, later_csv, tmp_path / "later.csv"))
             later = re.findall(r"/api/image/(\w+)/", (tmp_path / "later.csv").read_text())[0]
             run_documented("back up objects", **variables)
         finally:
@@ -176,7 +171,7 @@ def test_backup_of_a_working_service_continues_after_a_restore(databases: tuple[
             assert {fetch(row["Output Image Urls"]) for row in read(output)} == {stored[0]}
 
             # and does not know the request that finished later, although its images were copied.
-            assert (tmp_path / "fresh/data/objects/requests" / later / "images").is_dir()
+            assert (tmp_path / "fresh/data/objects/images" / later).is_dir()
             assert httpx.get(f"{fresh.url}/api/download/{later}", trust_env=False).status_code == 404
         finally:
             fresh.close()

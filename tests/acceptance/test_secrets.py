@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import make_url
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -38,8 +39,12 @@ UPLOAD = """mutation($input: UploadCsvInput!) { uploadCsv(input: $input) { __typ
 REQUEST = """query($id: ID!) { request(id: $id) { status outputCsvUrl webhook { url status attempts log { error } }
   products { edges { node { outputImageUrls } } } } }"""
 ADMIN = """{ viewer { name tenant } apiKeys { edges { node { publicId name scopes } } }
-  auditLog { edges { node { action actor ipAddress details { name value } } } } }"""
+  webhookEndpoints { nodes { url } } auditLog { edges { node { action actor ipAddress details { name value } } } } }"""
 CREATE = 'mutation { createApiKey(input: {name: "made over GraphQL"}) { ... on CreateApiKeySuccess { secret } } }'
+ENDPOINT = """mutation($url: URL!) { createWebhookEndpoint(input: {url: $url, eventTypes: [REQUEST_COMPLETED]}) {
+  ... on CreateWebhookEndpointSuccess { secret endpoint { id url } } } }"""
+ROTATE = """mutation($id: ID) { rotateWebhookSecret(input: {endpointId: $id}) {
+  ... on RotateWebhookSecretSuccess { secret } } }"""
 #: Consecutive characters of a secret that count as a leak.
 MIN_LEAK_CHARS = 10
 WATCH = "subscription($id: ID!) { requestProgress(id: $id) { status } }"
@@ -149,6 +154,9 @@ class Secrets:
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     hook: str = field(default_factory=lambda: secrets.token_hex(16))
     webhook_secret: str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    secrets_key: str = field(default_factory=lambda: Fernet.generate_key().decode())
+    #: Secrets of an endpoint, of which the second replaces the first, and of the tenant.
+    endpoint_secrets: list[str] = field(default_factory=list)
     #: API keys: the CLI creates the first three, the API creates the fourth, and the last was never issued.
     admin: str = ""
     old: str = ""
@@ -163,6 +171,7 @@ def given_settings(own: Secrets, database_url: str, url: str, image_port: int) -
         "DATABASE_URL": make_url(database_url).set(password=own.password).render_as_string(hide_password=False),
         "PUBLIC_URL": url,
         "WEBHOOK_SECRET": own.webhook_secret,
+        "SECRETS_KEY": own.secrets_key,
         "PRIVATE_IMAGES": "true",
         "FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
         "FETCH_ALLOW_PORTS": str(image_port),
@@ -187,6 +196,12 @@ def use_everything(caller: Caller, own: Secrets, base: str) -> None:
         assert caller.query(key, "{ viewer { name } }")["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     csv = f"S. No.,Product Name,Input Image Urls\n1,Lamp,{base}/lamp.png?token={own.token}\n"
     webhook = f"{base}/hook?key={own.hook}"
+    endpoint = caller.query(own.admin, ENDPOINT, url=webhook)["data"]["createWebhookEndpoint"]
+    issued = [endpoint] + [
+        caller.query(own.admin, ROTATE, id=id)["data"]["rotateWebhookSecret"]
+        for id in (endpoint["endpoint"]["id"], None)
+    ]
+    own.endpoint_secrets = [each["secret"] for each in issued]
     accepted = caller.upload(own.created, csv, webhook)["data"]["uploadCsv"]["request"]["id"]
     for key in (own.created, own.unknown, wrong):
         caller.open_socket(key, {"query": WATCH, "variables": {"id": accepted}})
@@ -227,9 +242,11 @@ def assert_no_leaks(outputs: Outputs, own: Secrets, signing_secrets: Sequence[st
         for key in keys:
             assert outputs.count(key) == {place: 1}, key
             assert outputs.leaks(key.split("_")[2]) == [place]
+    for secret in own.endpoint_secrets:
+        assert outputs.leaks(secret.removeprefix("whsec_")) == ["response"]
     digests = [sha256(key.encode()).hexdigest() for key in (own.admin, own.old, own.rotated, own.created)]
     unknown = own.unknown.split("_")[2]
-    for secret in (own.password, own.webhook_secret, own.hook, unknown, *digests, *signing_secrets):
+    for secret in (own.password, own.webhook_secret, own.secrets_key, own.hook, unknown, *digests, *signing_secrets):
         assert outputs.leaks(secret) == [], secret
     logs = {name: text for name, text in outputs.pieces if name.endswith(".log")}
     assert {"api.log", "worker.log"} == set(logs)

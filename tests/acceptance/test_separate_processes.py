@@ -81,8 +81,9 @@ def test_service_without_redis_or_database_fails_with_one_line(redis_url: str, t
             f"gql-imgproc: Cannot connect to Redis at unix://{tmp_path}/none: "
         )
         assert run_refused(*command, **settings, REDIS_URL=redis_url) == (
-            f"gql-imgproc: The database sqlite:///{tmp_path}/data/imgproc.db does not have the tables of this version. "
-            "Run `gql-imgproc migrate`\n"
+            f"gql-imgproc: The database sqlite:///{tmp_path}/data/imgproc.db does not exist. Run the command in "
+            "the folder where `gql-imgproc up` runs, or set IMGPROC_DATA_DIR. For a new database, run "
+            "`gql-imgproc migrate`\n"
         )
     assert list(tmp_path.iterdir()) == []
 

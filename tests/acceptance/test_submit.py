@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
+import pty
 import re
+import signal
 import subprocess
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,6 +46,7 @@ def test_exit_status_reports_the_outcome_of_the_upload(
     (tmp_path / "valid.csv").write_text(f"{HEADER}1,Lamp,{base}/lamp.png\n")
     (tmp_path / "mixed.csv").write_text(f'{HEADER}1,Lamp,"{base}/lamp.png,{base}/gone.png"\n')
     (tmp_path / "invalid.csv").write_text(f"{HEADER}one,,{base}/lamp.png\n2,Lamp,no URL\n")
+    (tmp_path / "downloads").mkdir()
     service = start("--workers", "1")
 
     valid = run("submit", "valid.csv", "--url", service.url, folder=tmp_path)
@@ -48,6 +54,18 @@ def test_exit_status_reports_the_outcome_of_the_upload(
     invalid = run("submit", "invalid.csv", "--url", service.url, folder=tmp_path)
     no_wait = run("submit", "valid.csv", "--url", service.url, "--no-wait", "--output", "none.csv", folder=tmp_path)
 
+    mixed_id = mixed.stdout.split(":")[0]
+    watched = run("watch", mixed_id, "--url", service.url, folder=tmp_path)
+    for arguments in ((), ("--report",), ("--zip",)):
+        downloaded = run("download", mixed_id, *arguments, "--url", service.url, folder=tmp_path / "downloads")
+        assert downloaded.returncode == 0, downloaded.stderr
+
+    summary = "1 of 2 images done"
+    assert (watched.returncode, summary in watched.stdout, summary in mixed.stdout) == (3, True, True)
+    folder = tmp_path / "downloads"
+    assert (folder / "mixed-output.csv").read_bytes() == (tmp_path / "mixed-out.csv").read_bytes()
+    assert (folder / "mixed-report.csv").read_text(encoding="utf-8-sig").startswith("Row,Product,")
+    assert zipfile.ZipFile(folder / "mixed.zip").testzip() is None
     assert (valid.returncode, no_wait.returncode) == (0, 0), valid.stderr
     assert valid.stdout.splitlines()[0].endswith(": 1 product, 1 image")
     with (tmp_path / "valid-output.csv").open(newline="", encoding="utf-8-sig") as file:
@@ -67,7 +85,7 @@ def test_unreachable_service_is_reported_in_one_line(tmp_path: Path) -> None:
 
     done = run("submit", "valid.csv", "--url", "http://127.0.0.1:1", folder=tmp_path)
 
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
         "gql-imgproc: Cannot connect to http://127.0.0.1:1. "
         "Start the service with `gql-imgproc up`, or correct the URL\n"
@@ -117,6 +135,34 @@ def test_demo_without_redis_says_so_once(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stderr.count("Cannot connect to Redis") == 1, done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_second_interrupt_of_the_demo_prints_no_traceback(tmp_path: Path) -> None:
+    # Given a demo in a terminal,
+    terminal, stdin = pty.openpty()
+    demo = subprocess.Popen(
+        [*COMMAND, "demo", "--data-dir", str(tmp_path / "demo")],
+        env=environment(),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    os.close(stdin)
+    assert demo.stdout is not None
+    assert any("Press Ctrl-C to stop" in line for line in demo.stdout)
+
+    # when Ctrl-C is pressed twice,
+    demo.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    demo.send_signal(signal.SIGINT)
+
+    # then it ends without a traceback.
+    assert demo.wait(60) == 0
+    assert "Traceback" not in demo.stdout.read()
+    demo.stdout.close()
+    os.close(terminal)
 
 
 def demo_output_in_readme() -> str:

@@ -221,7 +221,7 @@ def test_stop_of_a_worker_charges_no_attempt_and_repeats_nothing_stored(
     show(f"images by number of downloads: {Counter(downloads.values())}")
     assert {row["attempts"] for row in images} == {1}
     # A second download of a stored image would have stored a second object.
-    stored = {path.name for path in (processes.data / "objects" / "requests").glob("*/images/*")}
+    stored = {path.name for path in (processes.data / "objects" / "images").glob("*/*")}
     assert stored == {row["object_name"] for row in images}
     # Images in flight when it stopped.
     assert downloads.total() - 200 <= 8

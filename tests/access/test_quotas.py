@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, event, func, select, text, update
+from sqlalchemy import Connection, event, func, insert, select, text, update
 
 from gql_imgproc.access import quotas
 from gql_imgproc.access.quotas import Limits, QuotaItem, QuotaUsage
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, products, requests, tenants
+from gql_imgproc.database.tables import renditions as rendition_table
+from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import Quota, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.errors import QuotaExceeded
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.requests.repository import retry, transitions
+from gql_imgproc.requests.repository import renditions, retry, transitions
 from tests.support.api_keys import given_tenant
 from tests.support.invariants import assert_stored_bytes_are_counted
 from tests.support.scenarios import (
@@ -143,6 +145,13 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
     assert stored() == 1200
     delete_all(database, request_id)
+    assert stored() == 1200
+    # There is room after their grace time, when the objects are deleted.
+    due = update(rendition_table).values(check_at=now_plus(-1))
+    database.write_now(lambda connection: connection.execute(due))
+    _, ended = database.write_now(renditions.end_unused, 10)
+    assert stored() == 1200
+    database.write_now(renditions.delete_ended, ended)
     assert stored() == 0
     given_request(database, 1, limits=limits)
 
@@ -172,6 +181,8 @@ def test_retry_after_is_estimated_from_the_current_rate(database: Database) -> N
 
 
 def test_open_requests_of_a_tenant_are_read_through_an_index(database: Database) -> None:
+    # Given a tenant with many requests, nearly all of which are done,
+    given_finished_copies(database, given_request(database, 1), 2_000)
     statements: list[tuple[str, Any]] = []
 
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
@@ -195,6 +206,17 @@ def test_open_requests_of_a_tenant_are_read_through_an_index(database: Database)
             return str(connection.exec_driver_sql(explain + statement, parameters).all())
 
         assert "ix_requests_tenant_id_status_created_at_id" in database.read_now(plan)
+
+
+def given_finished_copies(database: Database, request_id: UUID, count: int) -> None:
+    def copy(connection: Connection) -> None:
+        (row,) = connection.execute(select(requests).where(requests.c.id == request_id)).mappings()
+        values = {**row, "status": RequestStatus.COMPLETED, "phase": RequestPhase.DONE, "idempotency_key": None}
+        connection.execute(insert(requests), [{**values, "id": uuid4()} for _ in range(count)])
+        if not database.sqlite:
+            connection.execute(text("ANALYZE"))
+
+    database.write_now(copy)
 
 
 def test_stopping_request_counts_until_it_is_final(database: Database) -> None:

@@ -20,14 +20,18 @@ TIMEOUT_S = 240
 #: The smallest arguments of each benchmark, and a line of its results.
 BENCHMARKS = {
     "compression": ("--images 2 --rounds 1", r"JPEG, 4:2:0 +1 +\d+% +[\d.]+"),
+    "corpus": ("docs", r"\d+ files, .* saved, 0 broken promises"),
     "documents": ("--rounds 1", r"[\w ,]+ +\d+ +\d+ +[\d.]+.*"),
     "equivalence": ("--images 3", r" +90 \d\.\d{4}( +\d+ +\d+-\d+ +\d+ +\d+\.\d+){2}"),
     "ingest": ("--rows 100", r"all rows ingested after +[\d.]+ s +"),
     "million_rows": ("--rows 2000", r"delete +[\d.]+ ms +[\d.]+ ms +[\d.]+ ms +\d+ MiB"),
+    "rerun": ("--images 20", r"images encoded, few changes +1\.000 +1 +met"),
     "scaling": (
         "--processes 1 2 --images 4 --slow-images 2 --tiny-images 10",
         r"2 processes / 2 times 1, slow hosts +[\d.]+ +>= 0\.9 +(met|MISSED)",
     ),
+    "similarity_score": ("--images 1", r"\| all \| \d+ \| .*"),
+    "size": ("--images 2", r"\| ours, lossless \| 0\.\d+ \| .*"),
     "subscriptions": ("--subscribers 5 10 --events 2", r"events lost by 10 subscribers +0\.000 +0 +met"),
     "throughput": ("--images 4 --rounds 1 --latency-ms 1 --long 8 --small", r"8 images: [\d.]+ /s"),
 }

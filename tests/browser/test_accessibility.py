@@ -55,6 +55,12 @@ def test_every_page_state_is_accessible(
         # No content overflows to the side.
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], state
 
+    unknown = tmp_path / "unknown.csv"
+    unknown.write_text("Article,Photo\nChair,https://a.example/x.jpg\n")
+    upload(page, service, unknown)
+    expect(page.get_by_role("dialog")).to_be_visible()
+    check("choosing columns")
+    page.keyboard.press("Escape")
     upload(page, service, bad)
     expect(page.locator(".issues")).to_be_visible()
     page.locator("summary").click()
@@ -86,4 +92,4 @@ def test_every_page_state_is_accessible(
     check("no such request")
 
     assert {state: problems for state, problems in found.items() if problems} == {}
-    assert len(found) == 9
+    assert len(found) == 10

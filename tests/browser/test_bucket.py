@@ -67,9 +67,7 @@ def test_images_and_output_csv_load_from_the_bucket_only(
     expect(after).to_have_js_property("naturalWidth", 900)
 
     # then the image and the output CSV come from the bucket, and the CSV has its usual file name.
-    assert any(
-        status == 200 and url.startswith(f"{s3.endpoint}/{s3.bucket}/shop/requests/") for status, url in responses
-    )
+    assert any(status == 200 and url.startswith(f"{s3.endpoint}/{s3.bucket}/shop/images/") for status, url in responses)
     page.keyboard.press("Escape")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download output CSV").click()

@@ -24,12 +24,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 #: Timeout for one step on a machine that runs other tests as well, in milliseconds.
 STEP_MS = 20_000
 DONE_MS = 60_000
-TITLES = [
-    *("Requests", "Request", "Progress", "Upload", "Products", "Product", "Node", "Nodes", "Viewer", "Limits"),
-    *("Retry", "Cancel", "ResendWebhook", "Delete"),
+TABS = ["Requests", "Request", "Progress", "Upload", "Products", "Retry", "Cancel"]
+IN_MENU = [
+    *("Preview", "Limits", "Product", "Node", "Nodes", "Viewer", "ResendWebhook", "Delete"),
     *("Keys", "CreateKey", "RotateKey", "RevokeKey", "AuditLog"),
+    *("RequestsChanged", "WebhookEndpoints", "CreateWebhookEndpoint", "RotateWebhookSecret", "TestWebhookEndpoint"),
+    *("WebhookDeliveries", "DisableWebhookEndpoint", "EnableWebhookEndpoint"),
 ]
-WITHOUT_VARIABLES = ("Requests", "Viewer", "Limits", "Keys", "AuditLog")
+WITHOUT_VARIABLES = ("Requests", "Viewer", "Limits", "Keys", "AuditLog", "RequestsChanged", "WebhookEndpoints")
+BY_ENDPOINT_ID = ("TestWebhookEndpoint", "WebhookDeliveries", "DisableWebhookEndpoint", "EnableWebhookEndpoint")
 BY_ID = ("Request", "Progress", "Node", "Retry", "Cancel", "ResendWebhook", "Delete")
 #: Removes what browsers lack without a graphics card or on a page without HTTPS.
 WITHOUT_FEATURES = """
@@ -75,8 +78,12 @@ def shop(held_host: tuple[str, Callable[[], None]], tmp_path: Path) -> Path:
 
 
 def open_tab(page: Page, title: str) -> None:
-    page.get_by_role("tab", name=title, exact=True).click()
-    expect(query(page)).to_contain_text(re.compile(rf"(query|mutation|subscription) {title}\b"))
+    if title in IN_MENU:
+        page.get_by_label("More samples").select_option(title)
+    else:
+        page.get_by_role("tab", name=title, exact=True).click()
+    pattern = re.compile(rf"(query|mutation|subscription) {title}\b")
+    expect(query(page)).to_contain_text(pattern, timeout=STEP_MS)
 
 
 def query(page: Page) -> Locator:
@@ -108,15 +115,33 @@ def send_file(page: Page, csv: Path) -> str:
     return str(json.loads(answer.inner_text())["data"]["uploadCsv"]["request"]["id"])
 
 
-def test_every_operation_has_a_tab_that_the_keyboard_runs(graphiql: Page) -> None:
+def test_every_operation_has_a_sample_that_the_keyboard_runs(graphiql: Page) -> None:
     titles = graphiql.get_by_role("tab").all_inner_texts()
+    _, *others = graphiql.get_by_label("More samples").locator("option").all_inner_texts()
     run(graphiql)
 
-    assert titles == TITLES
+    assert (titles, others) == (TABS, IN_MENU)
     expect_result(graphiql, '"totalCount"')
     open_tab(graphiql, "Limits")
     run(graphiql)
     expect_result(graphiql, '"maxPageSize": 100')
+
+
+def test_sample_of_the_menu_opens_once_in_a_tab_that_survives_a_reload(graphiql: Page) -> None:
+    # Given two samples of the menu, one of which was chosen twice,
+    for title in ("Viewer", "Keys", "Viewer"):
+        open_tab(graphiql, title)
+    run(graphiql)
+    expect_result(graphiql, '"viewer"')
+
+    # when the page is loaded again,
+    graphiql.wait_for_function("() => (localStorage.getItem('graphiql:tabState') ?? '').includes('query Keys')")
+    graphiql.reload()
+    expect(graphiql.locator(".result-window .CodeMirror")).to_be_visible(timeout=STEP_MS)
+
+    # then each has one tab.
+    assert graphiql.get_by_role("tab").all_inner_texts() == [*TABS, "Viewer", "Keys"]
+    expect(query(graphiql)).to_contain_text("query Viewer")
 
 
 def test_newly_opened_tab_runs_its_own_operation(graphiql: Page) -> None:
@@ -165,7 +190,7 @@ def test_upload_fills_the_variables_of_every_tab(
     id = send_file(graphiql, shop)
 
     filled = {}
-    for title in TITLES:
+    for title in (*TABS, *IN_MENU):
         if title not in WITHOUT_VARIABLES:
             open_tab(graphiql, title)
             filled[title] = variables(graphiql)
@@ -174,10 +199,19 @@ def test_upload_fills_the_variables_of_every_tab(
     assert filled.pop("Nodes") == {"id": id, "productId": product["productId"]}  # type: ignore[index]
     assert filled == {
         "Upload": {"input": {"file": None, "priority": "NORMAL", "options": {"quality": 50}}},
+        "Preview": {"input": {"file": None}},
         "Products": {"nameContains": ""},
         "CreateKey": {"input": {"name": "shop", "scopes": ["READ", "WRITE"]}},
         "RotateKey": {"keyId": ""},
         "RevokeKey": {"keyId": ""},
+        "CreateWebhookEndpoint": {
+            "input": {
+                "url": "https://shop.example.com/hooks/images",
+                "eventTypes": ["REQUEST_COMPLETED", "REQUEST_FAILED"],
+            }
+        },
+        "RotateWebhookSecret": {"input": {"endpointId": None}},
+        **{title: {"endpointId": ""} for title in BY_ENDPOINT_ID},
         **{title: {"id": id} for title in BY_ID},
     }
     open_tab(graphiql, "Product")

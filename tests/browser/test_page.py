@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Response, Route, expect
 
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.sample_server import serve_images
 from tests.acceptance.conftest import Service
 from tests.browser.conftest import HoldingHost, OpenPage, write_csv
+from tests.csvfile.test_workbook import make_workbook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -48,10 +49,14 @@ def upload_and_open(page: Page, service: Service, file: Path, webhook: str = "")
         page.get_by_label("Webhook URL").fill(webhook)
     with page.expect_response(lambda response: "UploadCsvSuccess" in response.text()) as accepted:
         page.set_input_files("input[type=file]", str(file))
-    request = accepted.value.json()["data"]["uploadCsv"]["request"]["id"]
-    page.locator(f".request a[href='#/requests/{request}']").click()
+    page.locator(f".request a[href='#/requests/{read_id(accepted.value)}']").click()
     expect(page.get_by_role("heading", level=1, name=file.name)).to_be_focused()
     expect(page.locator(".summary")).to_be_visible()
+
+
+def read_id(accepted: Response) -> str:
+    id: str = accepted.json()["data"]["uploadCsv"]["request"]["id"]
+    return id
 
 
 def bounding_box(locator: Locator) -> dict[str, int]:
@@ -108,6 +113,40 @@ def test_upload_progress_comparison_and_download(page: Page, service: Service, s
         page.screenshot(path=Path(folder) / "page.png")
 
 
+def test_options_of_the_panel_are_those_of_the_request(page: Page, service: Service, sample_csv: Path) -> None:
+    # Given options that differ from the defaults,
+    page.goto(service.url)
+    page.locator("summary").click()
+    page.get_by_label("Effort").select_option("Fast")
+    page.get_by_label("Largest width").fill("120")
+    page.get_by_label("Grey").check()
+    page.get_by_label("Metadata").select_option("None")
+    page.get_by_label("File names").fill("photo-{n}")
+    page.get_by_label("Process unchanged images again").check()
+
+    # when a file is uploaded with them,
+    with page.expect_response(lambda response: "UploadCsvSuccess" in response.text()) as accepted:
+        page.set_input_files("input[type=file]", str(sample_csv))
+    page.locator(f".request a[href='#/requests/{read_id(accepted.value)}']").click()
+    wait_for_end(page)
+
+    # then its images were processed with them.
+    query = """query ($id: ID!) { request(id: $id) { options { effort maxWidth filters metadata fileName }
+        products(first: 1) { nodes { images { outcome width outputUrl } } } } }"""
+    body = {"query": query, "variables": {"id": read_id(accepted.value)}}
+    request = httpx.post(f"{service.url}/graphql", json=body).json()["data"]["request"]
+    assert request["options"] == {
+        "effort": "FAST",
+        "maxWidth": 120,
+        "filters": ["GRAYSCALE"],
+        "metadata": "NONE",
+        "fileName": "photo-{n}",
+    }
+    (image, *_) = request["products"]["nodes"][0]["images"]
+    assert (image["outcome"], image["width"]) == ("COMPRESSED", 120)
+    assert image["outputUrl"].endswith("/photo-1.jpg")
+
+
 def test_invalid_csv_shows_row_and_column_of_every_problem(page: Page, service: Service, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("S. No.,Product Name,Input Image Urls\n1,,https://a.example/x.jpg\nx,Lamp,ftp://a.example/y.jpg\n")
@@ -128,6 +167,68 @@ def test_invalid_csv_shows_row_and_column_of_every_problem(page: Page, service: 
     expect(page.locator(".issues")).to_have_count(0)
 
 
+def test_columns_of_a_file_that_is_not_recognized_are_chosen(
+    page: Page, service: Service, sample_host: str, tmp_path: Path
+) -> None:
+    # Given a list whose columns no profile has,
+    listing = tmp_path / "list.csv"
+    listing.write_text(f"Article,Photo,Text\nClock,{sample_host}/clock.jpg,round\nCard,{sample_host}/gift-card.gif,\n")
+
+    # when it is dropped, then a dialog shows its columns and first rows, and sends nothing yet;
+    upload(page, service, listing)
+    dialog = page.get_by_role("dialog", name="Columns of list.csv")
+    expect(dialog.locator("tbody tr")).to_have_count(2)
+    expect(dialog.get_by_label("Use of Photo")).to_have_value("images")
+    dialog.get_by_label("Use of Photo").select_option("Not used")
+    expect(dialog.get_by_role("button", name="Upload")).to_be_disabled()
+    dialog.get_by_label("Use of Photo").select_option("Image URLs")
+    dialog.get_by_label("Use of Article").select_option("Product name")
+
+    # when the columns are chosen, then the file is processed with them.
+    with page.expect_response(lambda response: "UploadCsvSuccess" in response.text()) as accepted:
+        dialog.get_by_role("button", name="Upload").click()
+    request = accepted.value.json()["data"]["uploadCsv"]["request"]
+    assert (request["profile"], request["totalImages"]) == ("CUSTOM", 2)
+    page.locator(f".request a[href='#/requests/{request['id']}']").click()
+    expect(page.locator(".product h3").first).to_contain_text("Clock")
+
+    # When the columns of a recognized file are to be chosen too, then Escape leaves without an upload.
+    page.goto(service.url)
+    page.locator("summary").click()
+    page.get_by_label("Choose the columns of my file").check()
+    page.set_input_files("input[type=file]", str(listing))
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".upload")).to_have_count(0)
+
+
+def test_a_workbook_comes_back_as_excel_file_and_csv(
+    page: Page, service: Service, sample_host: str, tmp_path: Path
+) -> None:
+    # Given a workbook whose second sheet has the products of a shop,
+    book = tmp_path / "shop.xlsx"
+    rows = [["Handle", "Title", "Image Src"], ["clock", "Clock", f"{sample_host}/clock.jpg"]]
+    book.write_bytes(make_workbook(("Notes", [["Remember"]]), ("Products", rows)))
+
+    # when that sheet is chosen,
+    upload(page, service, book)
+    with page.expect_response(lambda response: "UploadCsvSuccess" in response.text()) as accepted:
+        page.get_by_role("dialog").get_by_label("Sheet").select_option("Products")
+    request = accepted.value.json()["data"]["uploadCsv"]["request"]
+    assert (request["profile"], request["totalImages"]) == ("SHOPIFY", 1)
+    page.locator(f".request a[href='#/requests/{request['id']}']").click()
+
+    # then the output is offered as a workbook and as CSV, with the report and the images.
+    wait_for_end(page)
+    names = ["Download output Excel file", "Download output CSV", "Download report", "Download images (ZIP)"]
+    files = []
+    for name in names:
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name).click()
+        files.append(download.value.suggested_filename)
+    assert files == ["shop-output.xlsx", "shop-output.csv", "shop-report.csv", "shop-images.zip"]
+
+
 def test_warnings_of_an_accepted_file_are_shown(page: Page, service: Service, sample_host: str, tmp_path: Path) -> None:
     latin = tmp_path / "latin.csv"
     latin.write_bytes(f"S. No.,Product Name,Input Image Urls\n1,Käse,{sample_host}/clock.jpg\n".encode("cp1252"))
@@ -137,6 +238,25 @@ def test_warnings_of_an_accepted_file_are_shown(page: Page, service: Service, sa
 
     expect(page.get_by_role("region", name="Warning")).to_contain_text("Windows-1252")
     expect(page.locator(".product h3")).to_have_text("Käse No. 1")
+
+
+def test_file_of_a_shop_is_named_and_has_a_report(
+    page: Page, service: Service, sample_host: str, tmp_path: Path
+) -> None:
+    shop = tmp_path / "shop.csv"
+    rows = f"a,Lamp,{sample_host}/clock.jpg\nb,Desk,ftp://a.example/x.jpg\n"
+    shop.write_text(f"Handle,Title,Image Src\n{rows}")
+
+    upload_and_open(page, service, shop)
+    wait_for_end(page)
+
+    expect(page.get_by_text("Shopify export, 1 invalid row left as it was")).to_be_visible()
+    with page.expect_download() as report:
+        page.get_by_role("link", name="Download report").click()
+    assert report.value.path().read_text(encoding="utf-8-sig").splitlines()[2].startswith("3,,,,SKIPPED")
+    with page.expect_download() as output:
+        page.get_by_role("link", name="Download output CSV").click()
+    assert output.value.path().read_text().splitlines()[2] == "b,Desk,ftp://a.example/x.jpg"
 
 
 def test_page_recovers_after_the_api_is_killed(
@@ -268,17 +388,21 @@ def test_upload_continues_during_navigation(
         [["S. No.", "Product Name", "Input Image Urls"], [1, "Clock", f"{sample_host}/clock.jpg"]],
     )
     page.get_by_role("link", name="All requests").click()
+    previews: list[Route] = []
     held_routes: list[Route] = []
 
     def hold(route: Route) -> None:
-        if "multipart" in route.request.headers.get("content-type", ""):
+        if "multipart" not in route.request.headers.get("content-type", ""):
+            route.fallback()
+        elif previews:
             held_routes.append(route)
         else:
+            previews.append(route)
             route.fallback()
 
     page.route("**/graphql", hold)
     page.set_input_files("input[type=file]", str(second))
-    expect(page.locator(".upload")).to_contain_text("second.csv")
+    expect(page.locator(".upload")).to_contain_text("Recognized: product list")
 
     # when the other request is opened meanwhile,
     page.locator(".request a", has_text="products.csv").first.click()
@@ -298,8 +422,7 @@ def test_request_deleted_elsewhere_disappears_from_page_and_list(
     open_page: OpenPage, service: Service, sample_csv: Path
 ) -> None:
     page, others = open_page(), open_page()
-    for each in (page, others):
-        each.clock.install()
+    page.clock.install()
     upload_and_open(page, service, sample_csv)
     wait_for_end(page)
     request = page.url.rpartition("/")[2].partition("?")[0]
@@ -313,7 +436,7 @@ def test_request_deleted_elsewhere_disappears_from_page_and_list(
 
     page.clock.fast_forward("00:31")
     expect(page.get_by_role("heading", name="No such request")).to_be_visible()
-    others.clock.fast_forward("00:16")
+    # The list receives changes, and does not poll.
     expect(listed).to_have_count(0)
 
 

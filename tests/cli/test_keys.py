@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,34 @@ def test_keys_are_created_listed_rotated_and_revoked(run: Run, tmp_path: Path) -
     ]
 
 
+def test_lists_are_json_with_json(run: Run) -> None:
+    till = issue_key(run, "keys", "create", "--name", "till", "--expires", "90d")
+
+    (key,) = json.loads(run("keys", "list", "--json")[1])
+    (tenant,) = json.loads(run("tenants", "list", "--json")[1])
+
+    created_at, expires_at = (datetime.fromisoformat(key.pop(name)) for name in ("createdAt", "expiresAt"))
+    assert expires_at - created_at == pytest.approx(timedelta(days=90), abs=timedelta(minutes=1))
+    assert key == {
+        "key": till,
+        "name": "till",
+        "tenant": "default",
+        "scopes": ["read", "write"],
+        "lastUsedAt": None,
+        "state": "usable",
+    }
+    assert (tenant["name"], sorted(tenant)) == ("default", ["createdAt", "name"])
+
+
+def test_doctor_is_json_with_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGPROC_REDIS_URL", "redis://127.0.0.1:1/0")
+
+    status, stdout, _ = run("doctor", "--json")
+
+    results = {check["name"]: check["result"] for check in json.loads(stdout)}
+    assert (status, results["Settings"], results["Redis"]) == (1, "ok", "FAIL")
+
+
 def test_tenant_quotas_override_the_settings_of_the_service(run: Run, tmp_path: Path) -> None:
     run("tenants", "create", "shop")
 
@@ -126,6 +156,9 @@ def test_invalid_arguments_print_one_line_and_change_nothing(run: Run, tmp_path:
         # A whole key, given instead of its public part, must not end up in a log.
         assert secret_key not in line
     *_, stderr = run("keys", "list", database=f"sqlite:///{tmp_path}/data/none.db")
-    assert stderr.endswith("does not have the tables of this version. Run `gql-imgproc migrate`\n")
+    assert stderr == (
+        f"gql-imgproc: The database sqlite:///{tmp_path}/data/none.db does not exist. Run the command in the folder "
+        "where `gql-imgproc up` runs, or set IMGPROC_DATA_DIR. For a new database, run `gql-imgproc migrate`\n"
+    )
     assert (tmp_path / "test.db").read_bytes() == before
     assert not (tmp_path / "data").exists()

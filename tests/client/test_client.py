@@ -46,7 +46,12 @@ async def test_blocking_client_uploads_watches_cancels_and_deletes(service: tupl
             first = client.upload(
                 tmp_path / "shop.csv", priority=Priority.HIGH, options=options, idempotency_key="order 7"
             )
-            again = client.upload(io.BytesIO(CSV), "other.csv", idempotency_key="order 7")
+            again = client.upload(
+                io.BytesIO(CSV), "other.csv", priority=Priority.HIGH, options=options, idempotency_key="order 7"
+            )
+            with pytest.raises(UserError, match=f"The idempotency key belongs to the request {first.id}, ") as reused:
+                client.upload(io.BytesIO(CSV), idempotency_key="order 7")
+            assert reused.value.code == "IdempotencyKeyReused"
             query = "query ($id: ID!) { request(id: $id) { options { quality } } }"
             assert client.execute(query, {"id": first.id}) == {"request": {"options": options}}
             assert (again.id, first.csv_filename, first.priority) == (first.id, "shop.csv", Priority.HIGH)

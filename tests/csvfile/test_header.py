@@ -99,8 +99,6 @@ def test_spaces_after_delimiters_are_skipped_when_the_header_has_them() -> None:
         ("<html>" + "x" * 3_000_000, None, "HTML"),
         ("{\\rtf1 hello", None, "RTF"),
         (ROW + ROW, 1, "no header row"),
-        ("S. No.,Product Name\n1,a\n", 1, 'The column is missing: "Input Image Urls"'),
-        ("S. No.,Prodct Name,Input Image Urls\n", 1, 'rename "Prodct Name" to "Product Name"'),
         ("No,Name,Images\n", 1, 'rename "Images" to "Input Image Urls"'),
         ("\n\nfoo,bar\n", 3, 'found: "foo", "bar"'),
         ("S. No.:Product Name:Input Image Urls\n", 1, 'found: "S. No.:Product Name:Input Image Urls"'),
@@ -119,7 +117,7 @@ def test_an_invalid_header_is_refused_with_a_fix(content: str, row: int | None, 
         ("S. No.,Product Name,Product Name,Input Image Urls", [("COLUMN_DUPLICATE", 1, "Product Name")]),
         (
             "Image Urls,Product Name,Input Image Urls",
-            [("HEADER", 1, None), ("COLUMN_DUPLICATE", 1, "Input Image Urls")],
+            [("HEADER", 1, "S. No."), ("COLUMN_DUPLICATE", 1, "Input Image Urls")],
         ),
         ("S. No.,Product Name,Input Image Urls,a,b,c,d,e,f,g,h", [("LIMIT_EXCEEDED", 1, None)]),
         ("S. No.,Product Name,Input Image Urls,a\x07b", [("CHARACTER_INVALID", 1, "a\N{MIDDLE DOT}b")]),
@@ -135,3 +133,35 @@ def test_every_problem_of_the_header_is_reported(header: str, expected: list[Pro
 @pytest.mark.parametrize("header", ["\N{NO-BREAK SPACE},\N{NO-BREAK SPACE}", ",\N{ZERO WIDTH NO-BREAK SPACE}", "|,;"])
 def test_a_header_without_visible_characters_is_invalid(header: str) -> None:
     assert problems_of(f"{header}\n1,2\n") in ([("HEADER", 1, None)], [("HEADER", 2, None)])
+
+
+@pytest.mark.parametrize(
+    ("content", "column", "words"),
+    [
+        ("S. No.,Product Name\n1,a\n", "Input Image Urls", 'The column is missing: "Input Image Urls"'),
+        ("S. No.,Prodct Name,Input Image Urls\n", "Product Name", 'rename "Prodct Name" to "Product Name"'),
+    ],
+)
+def test_a_single_missing_column_is_named(content: str, column: str, words: str) -> None:
+    (issue,) = refusal_of(content).issues
+    assert (issue.code.value, issue.row, issue.column) == ("HEADER", 1, column)
+    assert words in issue.message
+
+
+@pytest.mark.parametrize(
+    ("title", "below"),
+    [("Products 2026\n", 2), ("Image URLs of autumn,,\n\nSheet 1\n", 4), ("sep=,\nProducts\n", 2)],
+)
+@pytest.mark.parametrize("header", ["S. No.,Product Name,Input Image Urls", "Handle,Title,Image Src,Variant SKU"])
+def test_a_title_above_the_header_is_told(title: str, below: int, header: str) -> None:
+    (issue,) = refusal_of(f"{title}{header}\n{ROW}").issues
+    assert (issue.code.value, issue.row, issue.column) == ("HEADER", 1, None)
+    assert issue.message == (
+        f"Row 1 does not name the columns, but row {below} does. Delete what is above row {below}, such as a title."
+    )
+
+
+def test_a_header_that_is_one_quoted_cell_is_told() -> None:
+    (issue,) = refusal_of('"S. No.,Product Name,Input Image Urls"\n"1,Lamp,https://a.example/1.jpg"\n').issues
+    assert (issue.code.value, issue.row) == ("HEADER", 1)
+    assert issue.message.startswith("The header is a single cell that contains all columns, between quotation marks.")

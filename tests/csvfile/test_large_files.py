@@ -6,10 +6,14 @@ import io
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
+from tempfile import TemporaryFile
 
 import pytest
+from python_calamine import CalamineWorkbook
 
-from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, read_rows, validate
+from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, read_products, read_rows, validate
+from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.errors import InvalidCsv
 from tests.csvfile.csv_cases import HEADER, ROW, only_example_hosts, refusal_of
 
@@ -31,9 +35,8 @@ class GeneratedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        assert whence == 0
-        self.place = offset
-        return offset
+        self.place = offset + (self.size if whence == io.SEEK_END else 0)
+        return self.place
 
     def read(self, count: int = -1) -> bytes:
         count = max(0, min(count, self.size - self.place))
@@ -43,7 +46,8 @@ class GeneratedFile(io.RawIOBase):
             start = (self.place + len(data) - len(self.head)) % len(self.body)
             data += (self.body * (missing // len(self.body) + 2))[start : start + missing]
         self.place += count
-        self.furthest = max(self.furthest, self.place)
+        if count > 1:  # not the look for an end mark
+            self.furthest = max(self.furthest, self.place)
         return data
 
 
@@ -106,6 +110,62 @@ def test_memory_does_not_grow_with_the_file() -> None:
     assert (summary, read) == (CsvSummary(count, 2 * count, ()), count)
     assert peak < 2 * 1024 * 1024
     assert seconds < CPU_SECONDS
+
+
+def shop_lines(count: int) -> Iterator[bytes]:
+    yield b"Handle,Title,Image Src,Variant Image\n"
+    for number in range(count):
+        yield b"p%d,Lamp,https://a.example/%d.jpg,\n" % (number // 3, number)
+
+
+def test_memory_does_not_grow_with_the_file_of_a_shop() -> None:
+    # Given a shop's file of 9,000 rows (0.3 MB, and 7 MB as objects), three for each product,
+    count = 9_000
+    file = io.BytesIO(b"".join(shop_lines(count)))
+    sizes = [0, 0]
+
+    class Counter:
+        def __init__(self, index: int) -> None:
+            self.index = index
+
+        def write(self, data: bytes) -> None:
+            sizes[self.index] += len(data)
+
+    # when it is checked, read and written,
+    tracemalloc.start()
+    summary = validate(file, LIMITS, only_example_hosts)
+    read = sum(1 for _ in read_products(file, LIMITS, summary.layout))
+    results = (ImageResult("https://o.example/1.jpg") for _ in range(count))
+    write_output(file, Counter(0), Counter(1), LIMITS, results, layout=summary.layout)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    # then nothing of it is kept in memory.
+    assert (summary.products, summary.images, read) == (3_000, count, 3_000)
+    assert min(sizes) > 300_000
+    assert peak < 1024 * 1024
+
+
+def test_memory_does_not_grow_with_a_workbook() -> None:
+    # Given the CSV file that was made of a workbook with 9,000 rows,
+    count = 9_000
+    lines = (f'"p{number}","https://a.example/{number}.jpg",{number}\r\n' for number in range(count))
+    file = io.BytesIO("".join(['"Handle","Image Src","Image Position"\r\n', *lines]).encode())
+    layout = replace(validate(file, LIMITS, only_example_hosts).layout, sheet="Products")
+    results = (ImageResult("https://o.example/1.jpg") for _ in range(count))
+
+    # when the output workbook is written,
+    with TemporaryFile() as out, TemporaryFile() as report, TemporaryFile() as book:
+        tracemalloc.start()
+        write_output(file, out, report, LIMITS, results, layout=layout, workbook=book)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        # then its rows go to the disk.
+        book.seek(0)
+        sheet = CalamineWorkbook.from_filelike(book).get_sheet_by_name("Products")
+    assert sheet.total_height == count
+    assert peak < 1024 * 1024
 
 
 @pytest.mark.parametrize(

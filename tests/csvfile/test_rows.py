@@ -12,21 +12,23 @@ from tests.csvfile.csv_cases import (
     HEADER,
     ROW,
     Problem,
+    check,
     problems_of,
     refusal_of,
+    rows_of,
 )
 
 
 @pytest.mark.parametrize(
     "serial_number",
-    ["", " ", "0", "000", "-1", "+1", "1.0", "1.", "1,000", "A1", "1e3", "\N{FULLWIDTH DIGIT ONE}", "9" * 31],
+    ["", " ", "0", "000", "-1", "+1", "0.0", "1.", "1,000", "1.5", "A1", "1e3", "\N{FULLWIDTH DIGIT ONE}", "9" * 31],
 )
 def test_a_serial_number_is_a_positive_whole_number(serial_number: str) -> None:
     content = f'{HEADER}"{serial_number}",Lamp,https://a.example/1.jpg\n'
     assert problems_of(content) == [("SERIAL_NUMBER_INVALID", 2, "S. No.")]
 
 
-@pytest.mark.parametrize(("written", "meant"), [("1.0", "1"), ("1,000", "1000"), ("12 345", "12345"), ("5.", "5")])
+@pytest.mark.parametrize(("written", "meant"), [("1.000", "1000"), ("1,000", "1000"), ("12 345", "12345"), ("5.", "5")])
 def test_the_message_has_the_corrected_serial_number(written: str, meant: str) -> None:
     error = refusal_of(f'{HEADER}"{written}",Lamp,https://a.example/1.jpg\n')
     assert error.issues[0].message.endswith(f'digits only: "{meant}".')
@@ -145,3 +147,45 @@ def test_the_images_of_a_row_are_limited() -> None:
         ("LIMIT_EXCEEDED", 2, "Input Image Urls"),
         ("IMAGE_URL_FORBIDDEN", 2, "Input Image Urls"),
     ]
+
+
+@pytest.mark.parametrize(("cell", "number"), [("1.0", "1"), ("2,00", "2"), (" 7.0 ", "7"), ("007", "007")])
+def test_a_serial_number_with_decimals_of_a_spreadsheet_is_whole(cell: str, number: str) -> None:
+    # Given a file whose numbers a spreadsheet wrote with decimals,
+    content = f'{HEADER}"{cell}",Lamp,https://a.example/1.jpg\n'
+
+    # when it is read, then the number is whole, and the cell is unchanged.
+    (row,) = rows_of(content)
+    assert check(content).products == 1
+    assert (row.serial_number, row.cells[0]) == (number, cell)
+
+
+def test_serial_numbers_with_and_without_decimals_are_the_same() -> None:
+    assert problems_of(f"{HEADER}{ROW}1.0,Desk,https://a.example/2.jpg\n") == [("SERIAL_NUMBER_DUPLICATE", 3, "S. No.")]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("Total:,1,\n", ("SERIAL_NUMBER_INVALID", 3, "S. No.")),
+        (",Grand total,3 images\n", ("SERIAL_NUMBER_INVALID", 3, "Product Name")),
+        ("Summe,,\n", ("SERIAL_NUMBER_INVALID", 3, "S. No.")),
+        ("TOTAL,1\n", ("COLUMN_COUNT", 3, None)),
+    ],
+)
+def test_a_row_of_totals_is_told(row: str, problem: Problem) -> None:
+    (issue,) = refusal_of(HEADER + ROW + row).issues
+    assert (issue.code.value, issue.row, issue.column) == problem
+    assert issue.message == "Row 3 seems to be a total, not a product. Remove it."
+
+
+def test_a_row_that_is_one_quoted_cell_is_told() -> None:
+    (issue,) = refusal_of(f'{HEADER}"1,Lamp,https://a.example/1.jpg"\n').issues
+    assert (issue.code.value, issue.row) == ("COLUMN_COUNT", 2)
+    assert issue.message.startswith("Row 2 is a single cell that contains all columns, between quotation marks.")
+
+
+def test_a_byte_order_mark_between_joined_files_is_told() -> None:
+    (issue,) = refusal_of(f"{HEADER}{ROW}\ufeff2,Desk,https://a.example/2.jpg\n").issues
+    assert (issue.code.value, issue.row, issue.column) == ("SERIAL_NUMBER_INVALID", 3, "S. No.")
+    assert "byte order mark (U+FEFF)" in issue.message

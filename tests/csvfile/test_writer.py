@@ -11,18 +11,25 @@ from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.formula_injection import escape_formula
 from gql_imgproc.csvfile.reader import CsvLimits, read_rows, validate
-from gql_imgproc.csvfile.writer import RowResult, write_output
+from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.errors import InvalidCsv
 
 LIMITS = CsvLimits(max_products=2_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
 HEADER = "S. No.,Product Name,Input Image Urls\n"
+#: URLs and errors of the images of one row.
+RowResult = tuple[list[str | None], list[str | None]]
 ONE_RESULT: RowResult = (["https://o.example/1.jpg"], [None])
 
 
 def output_of(content: str | bytes, results: list[RowResult]) -> bytes:
     out = io.BytesIO()
-    write_output(io.BytesIO(content.encode() if isinstance(content, str) else content), out, LIMITS, results)
+    file = io.BytesIO(content.encode() if isinstance(content, str) else content)
+    write_output(file, out, io.BytesIO(), LIMITS, flatten(results))
     return out.getvalue()
+
+
+def flatten(results: list[RowResult]) -> list[ImageResult]:
+    return [ImageResult(url, error=error) for urls, errors in results for url, error in zip(urls, errors, strict=True)]
 
 
 def allow_any(url: str) -> None:
@@ -69,12 +76,41 @@ def test_several_errors_are_numbered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "has_bom"), [("utf-8", False), ("utf-8-sig", True), ("utf-16", True), ("cp1252", True)]
+    ("encoding", "written"), [("utf-8", "utf-8"), ("utf-8-sig", "utf-8"), ("utf-16", "utf-16-le"), ("cp1252", "cp1252")]
 )
-def test_a_byte_order_mark_is_written_if_the_input_suggests_excel(encoding: str, has_bom: bool) -> None:
-    data = output_of(f"{HEADER}1,Löffel,https://a.example\n".encode(encoding), [ONE_RESULT])
-    assert data.startswith(b"\xef\xbb\xbf") is has_bom
-    assert parse_table(data)[1][1] == "Löffel"
+def test_the_output_has_the_encoding_of_the_input(encoding: str, written: str) -> None:
+    # Given a file in one of the detected encodings,
+    content = f"{HEADER}1,Löffel,https://a.example\n".encode(encoding)
+
+    # when the output is written,
+    out = io.BytesIO()
+    encoding_of_output = write_output(io.BytesIO(content), out, io.BytesIO(), LIMITS, flatten([ONE_RESULT]))
+
+    # then it is in the same encoding, byte order mark included.
+    assert encoding_of_output == written
+    assert out.getvalue() == (
+        "S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\r\n"
+        "1,Löffel,https://a.example,https://o.example/1.jpg,\r\n"
+    ).encode(encoding)
+
+
+def test_an_error_message_that_the_encoding_lacks_needs_another_one() -> None:
+    # Given a Windows-1252 file, and an error message with another letter,
+    content = f"{HEADER}1,Löffel,https://a.example\n".encode("cp1252")
+    results = [ImageResult(None, error="椅.example responded with status 404.")]
+
+    # when the output is written, then nothing is replaced: the caller chooses UTF-8 with a mark.
+    with pytest.raises(UnicodeEncodeError):
+        write_output(io.BytesIO(content), io.BytesIO(), io.BytesIO(), LIMITS, results)
+    out = io.BytesIO()
+    write_output(io.BytesIO(content), out, io.BytesIO(), LIMITS, results, encoding="utf-8")
+    assert out.getvalue().startswith(b"\xef\xbb\xbf")
+    assert parse_table(out.getvalue())[1][1:] == [
+        "Löffel",
+        "https://a.example",
+        "",
+        "1: 椅.example responded with status 404.",
+    ]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -96,11 +132,11 @@ def test_a_separator_line_is_written_again(line: str, encoding: str) -> None:
     data = output_of(content.encode(encoding), [ONE_RESULT])
 
     # then it names the delimiter too; otherwise its columns could not be found.
-    assert data.removeprefix(b"\xef\xbb\xbf") == (
-        b"sep=^\r\n"
-        b"S. No.^Product Name^Input Image Urls^Output Image Urls^Image Errors\r\n"
-        b"1^Lamp^https://a.example^https://o.example/1.jpg^\r\n"
-    )
+    assert data == (
+        "sep=^\r\n"
+        "S. No.^Product Name^Input Image Urls^Output Image Urls^Image Errors\r\n"
+        "1^Lamp^https://a.example^https://o.example/1.jpg^\r\n"
+    ).encode(encoding)
     assert [row.product_name for row in read_rows(io.BytesIO(data), LIMITS)] == ["Lamp"]
 
 
@@ -124,9 +160,9 @@ def test_the_output_of_a_file_at_its_limits_can_be_uploaded() -> None:
 
     # when the output is written, then it is accepted, and so is its own output.
     out, again = io.BytesIO(), io.BytesIO()
-    write_output(io.BytesIO(content.encode()), out, limits, [result])
+    write_output(io.BytesIO(content.encode()), out, io.BytesIO(), limits, flatten([result]))
     assert validate(out, limits, allow_any).products == 1
-    write_output(out, again, limits, [result])
+    write_output(out, again, io.BytesIO(), limits, flatten([result]))
     assert again.getvalue() == out.getvalue()
 
 
@@ -175,7 +211,7 @@ def test_formulas_are_escaped_in_the_output() -> None:
 
 @pytest.mark.parametrize("results", [[], [ONE_RESULT, ONE_RESULT]])
 def test_a_different_number_of_results_and_rows_is_an_error(results: list[RowResult]) -> None:
-    with pytest.raises(ValueError, match="argument 2 is"):
+    with pytest.raises(ValueError, match="results"):
         output_of(f"{HEADER}1,Lamp,https://a.example\n", results)
 
 
@@ -195,12 +231,11 @@ def test_the_output_is_written_in_pieces_and_yields_control() -> None:
             pieces.append(data)
 
     # when the output is written,
-    write_output(
-        io.BytesIO(content.encode()), Writer(), LIMITS, (ONE_RESULT for _ in range(1_000)), lambda: yields.append(None)
-    )
+    results = flatten([ONE_RESULT] * 1_000)
+    write_output(io.BytesIO(content.encode()), Writer(), io.BytesIO(), LIMITS, results, lambda: yields.append(None))
 
     # then it is written in pieces, and control is yielded after each full one.
-    assert (len(pieces), len(yields)) == (6, 5)
+    assert (len(pieces), len(yields)) == (5, 5)
     assert len(parse_table(b"".join(pieces))) == 1_001
 
 

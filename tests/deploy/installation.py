@@ -1,18 +1,54 @@
-"""Checks of commands, settings and URLs in deployment files against the code."""
+"""Checks of commands, settings and URLs in deployment files against the code, and the commands of the documentation."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import typer
 from starlette.routing import Route
 
-from gql_imgproc.cli import app
+from gql_imgproc.cli.app import app
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.web.app import create_app
+
+ROOT = Path(__file__).parents[2]
+#: User and group of the image.
+USER_ID = 10001
+
+
+def documented_commands(title: str) -> str:
+    """The code block of docs/OPERATIONS.md with this marker."""
+    document = (ROOT / "docs/OPERATIONS.md").read_text(encoding="utf-8")
+    (block,) = re.findall(rf"<!-- test: {title} -->\n```sh\n(.*?)```", document, re.DOTALL)
+    return str(block)
+
+
+def tool_environment() -> dict[str, str]:
+    """Returns an environment whose PATH starts with the tools of this project."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def render_chart(*options: str) -> str:
+    """Renders the chart as `helm install` would."""
+    if shutil.which("helm") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs helm")
+    done = subprocess.run(
+        ["helm", "template", "gql-imgproc", "deploy/helm", "--namespace=imgproc", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:

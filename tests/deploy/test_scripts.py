@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.dockerfile import ROOT
-from tests.deploy.test_image import tool_environment
+from tests.deploy.installation import ROOT, tool_environment
 
 
 def scripts() -> list[Path]:

@@ -8,7 +8,7 @@ import json
 from hypothesis import event, given
 
 from gql_imgproc.csvfile.reader import CsvLimits, read_rows, validate
-from gql_imgproc.csvfile.writer import RowResult, write_output
+from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from tests.fuzz.asgi_client import FuzzServer
@@ -57,17 +57,19 @@ def test_any_file_is_refused_with_messages_or_has_an_output(content: bytes) -> N
         "".join((row.serial_number, row.product_name, *row.cells)).encode()
         assert "\0" not in row.product_name + row.serial_number
     # and its output is accepted, has the same products, and is its own output.
-    results: list[RowResult] = [
-        (["https://o.example/1,x", *[None] * (len(row.image_urls) - 1)], [None] * len(row.image_urls)) for row in rows
+    results = [
+        ImageResult("https://o.example/1,x" if index == 0 else None)
+        for row in rows
+        for index in range(len(row.image_urls))
     ]
     output, second_output = io.BytesIO(), io.BytesIO()
-    write_output(io.BytesIO(content), output, LIMITS, results)
+    write_output(io.BytesIO(content), output, io.BytesIO(), LIMITS, results)
     validate(output, LIMITS, check_allowed)
     output_rows = list(read_rows(output, LIMITS))
     assert [(row.serial_number, row.image_urls) for row in output_rows] == [
         (row.serial_number, row.image_urls) for row in rows
     ]
-    write_output(output, second_output, LIMITS, results)
+    write_output(output, second_output, io.BytesIO(), LIMITS, results)
     assert second_output.getvalue() == output.getvalue()
 
 

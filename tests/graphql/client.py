@@ -42,9 +42,11 @@ class Api:
         data: dict[str, Any] = body["data"]
         return data
 
-    async def send_upload(self, csv: bytes, fields: str, filename: str = "shop.csv", **input: Any) -> httpx.Response:
-        """The response to `uploadCsv`, sent as a browser does."""
-        query = f"mutation($input: UploadCsvInput!) {{ uploadCsv(input: $input) {{ {fields} }} }}"
+    async def send_upload(
+        self, csv: bytes, fields: str, filename: str = "shop.csv", document: str = "", **input: Any
+    ) -> httpx.Response:
+        """The response to `uploadCsv`, or to another document, sent as a browser does."""
+        query = document or f"mutation($input: UploadCsvInput!) {{ uploadCsv(input: $input) {{ {fields} }} }}"
         return await self.http.post(
             "/graphql",
             headers={"GraphQL-Preflight": "1"},

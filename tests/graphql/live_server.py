@@ -25,6 +25,8 @@ from tests.support.api_clients import ANYBODY
 from tests.support.scenarios import DONE, claim_image, record
 
 PROGRESS = "subscription($id: ID!) { requestProgress(id: $id) { status sequence processedImages } }"
+LIST = """subscription($first: Int, $filter: RequestFilterInput) { requestsChanged(first: $first, filter: $filter)
+{ totalCount nodes { id status processedImages } } }"""
 
 #: Invalid operations and their error codes.
 INVALID_OPERATIONS: list[tuple[dict[str, Any], str]] = [

@@ -46,7 +46,7 @@ async def test_while_no_key_allows_anonymous_callers_until_a_key_exists(settings
     async with open_api(settings, anonymous=AnonymousAccess.WHILE_NO_KEY) as api:
         before = await execute(api.http)
         key, _ = given_key(api.runtime.db)
-        await api.app.state.app_state.refresh_keys()
+        # At once: nothing is remembered.
         without_key = await execute(api.http)
         with_key = await execute(api.http, bearer(key))
 
@@ -72,7 +72,6 @@ async def test_anonymous_setting_decides_who_needs_a_key(
     async with open_api(settings, anonymous=anonymous) as api:
         if has_keys:
             given_key(api.runtime.db)
-            await api.app.state.app_state.refresh_keys()
 
         response = await execute(api.http)
 
@@ -253,6 +252,22 @@ async def test_equal_subscriptions_are_shared_per_tenant_and_scopes(settings: Se
                 await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
                 assert json.loads(await socket.recv())["type"] == "next"
             assert len(app.state.app_state.shared_subscriptions._executions) == 2
+
+
+async def test_first_key_ends_anonymous_operations_on_an_open_socket(settings: Settings) -> None:
+    async with serve_api(settings, anonymous=AnonymousAccess.WHILE_NO_KEY) as (host, app), connect(host) as socket:
+        await init(socket, {})
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": REQUESTS}}))
+        assert json.loads(await socket.recv())["payload"] == EMPTY
+        assert json.loads(await socket.recv())["type"] == "complete"
+
+        given_key(app.state.runtime.db)
+
+        await socket.send(json.dumps({"id": "2", "type": "subscribe", "payload": {"query": REQUESTS}}))
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await read_until_closed(socket)
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4403, EXPIRED)
 
 
 async def test_revoked_key_starts_no_operation_on_an_open_socket(settings: Settings) -> None:

@@ -41,7 +41,11 @@ def test_no_breaking_change_since_the_last_release() -> None:
             "Field Request.progressPercent changed type from Float! to Float.",
         ),
         ("  LOW\n", "  LOWEST\n", "Enum value Priority.LOW was removed."),
-        (" | QuotaExceeded\n", "\n", "QuotaExceeded was removed from union type UploadCsvResult."),
+        (
+            "WebhookUrlInvalid | QuotaExceeded",
+            "WebhookUrlInvalid",
+            "QuotaExceeded was removed from union type UploadCsvResult.",
+        ),
         (
             "  idempotencyKey: String\n",
             "  idempotencyKey: String\n  owner: ID!\n",

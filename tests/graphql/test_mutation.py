@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
+from strawberry.utils.str_converters import to_camel_case
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.graphql.types.inputs import clean_filename
+from gql_imgproc.graphql.types.inputs import UploadCsvInput, clean_filename
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id, new_id
 from gql_imgproc.requests.repository import queries
+from tests.csvfile.test_workbook import make_workbook
 from tests.graphql.client import Api
 from tests.support.scenarios import FAILED, claim_image, finish, given_request, record
 
@@ -66,6 +68,92 @@ async def test_upload_creates_a_request(api: Api) -> None:
     assert await api.runtime.storage.get(f"requests/{snapshot.id.hex}/input.csv") == CSV
 
 
+SHOPIFY = b"Handle,Title,Image Src\na,Lamp,https://shop.example/a.jpg\nb,Desk,ftp://shop.example/b.jpg\n"
+READ_AS = (
+    "__typename ... on UploadCsvSuccess { request { profile skippedRows totalProducts warnings { row code } } }"
+    " ... on CsvInvalid { errors { row column code } }"
+)
+
+
+async def test_shop_file_is_recognized_and_its_invalid_rows_are_skipped(api: Api) -> None:
+    uploaded = await api.upload(SHOPIFY, READ_AS)
+
+    assert uploaded["request"] == {
+        "profile": "SHOPIFY",
+        "skippedRows": 1,
+        "totalProducts": 1,
+        "warnings": [{"row": 3, "code": "IMAGE_URL_INVALID"}],
+    }
+
+
+async def test_upload_decides_how_its_file_is_read(api: Api) -> None:
+    columns = {"images": ["Image Src"], "name": "Title", "id": "Handle"}
+
+    refused = await api.upload(SHOPIFY, READ_AS, onInvalidRow="REFUSE_FILE")
+    custom = await api.upload(SHOPIFY, READ_AS, columns=columns)
+    other = await api.upload(SHOPIFY, READ_AS, profile="MAGENTO")
+    unknown = await api.upload(SHOPIFY, READ_AS, profile="CUSTOM", columns={"images": ["Photo"]})
+
+    assert refused["errors"] == [{"row": 3, "column": "Image Src", "code": "IMAGE_URL_INVALID"}]
+    assert (custom["request"]["profile"], custom["request"]["skippedRows"]) == ("CUSTOM", 1)
+    assert other["errors"] == [{"row": 1, "column": None, "code": "HEADER"}]
+    assert unknown["errors"] == [{"row": 1, "column": "Photo", "code": "HEADER"}]
+    assert count_rows(api)[0] == 1
+
+
+async def test_preview_shows_how_an_upload_would_be_read_and_stores_nothing(api: Api) -> None:
+    async def preview(content: bytes, **input: Any) -> Any:
+        query = """query($input: UploadCsvInput!) { previewCsv(input: $input) { __typename
+          ... on CsvPreview { profile columns rows sheet sheets } ... on CsvInvalid { errors { code } } } }"""
+        response = await api.send_upload(content, "", document=query, **input)
+        return response.json()["data"]["previewCsv"]
+
+    assert await preview(SHOPIFY) == {
+        "__typename": "CsvPreview",
+        "profile": "SHOPIFY",
+        "columns": ["Handle", "Title", "Image Src"],
+        "rows": [["a", "Lamp", "https://shop.example/a.jpg"], ["b", "Desk", "ftp://shop.example/b.jpg"]],
+        "sheet": None,
+        "sheets": [],
+    }
+    assert (await preview(SHOPIFY, columns={"images": ["Image Src"]}))["profile"] == "CUSTOM"
+    assert (await preview(b"Photo\nhttps://shop.example/a.jpg\n"))["profile"] is None
+    assert await preview(b"%PDF-1.7") == {"__typename": "CsvInvalid", "errors": [{"code": "NOT_CSV"}]}
+    book = make_workbook(("Notes", []), ("Products", [["Handle", "Image Src", "Title"]]))
+    found = await preview(book, sheet="Products")
+    assert (found["profile"], found["sheet"], found["sheets"]) == ("SHOPIFY", "Products", ["Notes", "Products"])
+    assert count_rows(api) == [0, 0, 0]
+    assert await api.runtime.storage.list_keys("requests/") == []
+
+
+@pytest.mark.parametrize(
+    "input",
+    [
+        {"profile": "CUSTOM"},
+        {"profile": "SHOPIFY", "columns": {"images": ["Image Src"]}},
+        {"columns": {"images": []}},
+        {"columns": {"images": ["a"] * 101}},
+        {"columns": {"images": ["Image Src"], "name": " "}},
+        {"columns": {"images": ["a" * 256]}},
+    ],
+)
+async def test_invalid_columns_are_an_error(api: Api, input: dict[str, Any]) -> None:
+    response = await api.send_upload(SHOPIFY, "__typename", **input)
+
+    (error,) = response.json()["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert error["extensions"]["inputPath"][:2] == ["input", "columns"]
+
+
+async def test_an_unknown_encoding_is_an_error(api: Api) -> None:
+    response = await api.send_upload(SHOPIFY, "__typename", encoding="utf-99")
+
+    (error,) = response.json()["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert error["extensions"]["inputPath"] == ["input", "encoding"]
+    assert count_rows(api) == [0, 0, 0]
+
+
 async def test_repeated_idempotency_key_returns_the_first_request(api: Api) -> None:
     first = await api.upload(CSV, UPLOADED, idempotencyKey="order 7")
 
@@ -76,19 +164,67 @@ async def test_repeated_idempotency_key_returns_the_first_request(api: Api) -> N
     assert count_rows(api) == [1, 1, 1]
 
 
-async def test_repeated_idempotency_key_ignores_the_rest_of_the_upload(api: Api) -> None:
+REUSED = f"__typename {USER_ERROR} ... on IdempotencyKeyReused {{ requestId }}"
+#: Another value of each field of the input that an idempotency key stands for.
+OTHER_INPUTS: dict[str, Any] = {
+    "webhookUrl": "http://127.0.0.1/",
+    "priority": "LOW",
+    "options": {"quality": 51},
+    "profile": "GENERIC",
+    "columns": {"images": ["Input Image Urls"]},
+    "onInvalidRow": "SKIP_ROW",
+    "encoding": "utf-8",
+    "sheet": "Sheet 2",
+    "refresh": True,
+}
+
+
+def test_every_field_of_an_upload_is_compared() -> None:
+    names = {field.name for field in UploadCsvInput.__strawberry_definition__.fields}  # type: ignore[attr-defined]
+
+    assert {to_camel_case(name) for name in names} == {*OTHER_INPUTS, "file", "idempotencyKey"}
+
+
+async def test_idempotency_key_of_another_upload_is_refused(api: Api) -> None:
     # Given an upload with a key,
     first = await api.upload(CSV, UPLOADED, idempotencyKey="order 7")
 
-    # when the key is repeated with a forbidden webhook URL, with a file that is no CSV, and with one that is too large,
-    again = [
-        await api.upload(CSV, UPLOADED, idempotencyKey="order 7", webhookUrl="http://127.0.0.1/"),
-        await api.upload(b"x", UPLOADED, idempotencyKey="order 7", webhookUrl="nonsense"),
-        await api.upload(b" " * 20_000, UPLOADED, idempotencyKey="order 7"),
+    # when the key is repeated with other options, with a file that is no CSV, and with one that is too large,
+    reused = [
+        await api.upload(CSV, REUSED, idempotencyKey="order 7", **{name: OTHER_INPUTS[name]}) for name in OTHER_INPUTS
     ]
+    reused += [await api.upload(csv, REUSED, idempotencyKey="order 7") for csv in (b"x", b" " * 20_000)]
 
-    # then each upload returns the first request.
-    assert again == [first | {"replayed": True}] * 3
+    # then each error names the first request, and nothing is stored.
+    id = first["request"]["id"]
+    message = f"The idempotency key belongs to the request {id}, which has another file or other options. "
+    assert reused == [
+        {
+            "__typename": "IdempotencyKeyReused",
+            "message": f"{message}Use a new key for each upload.",
+            "path": ["input", "idempotencyKey"],
+            "requestId": id,
+        }
+    ] * (len(OTHER_INPUTS) + 2)
+    assert count_rows(api) == [1, 1, 1]
+    assert len(await api.runtime.storage.list_keys("requests/")) == 1
+
+
+async def test_repeated_idempotency_key_ignores_names_and_defaults(api: Api) -> None:
+    first = await api.upload(CSV, UPLOADED, idempotencyKey="order 7")
+
+    # When the file has another name, and the options are the defaults,
+    again = await api.upload(
+        CSV, UPLOADED, "other.csv", idempotencyKey="order 7", priority="NORMAL", options={"quality": 50}
+    )
+    # or when an earlier version has stored no fingerprint,
+    api.runtime.db.write_now(
+        lambda connection: connection.execute(update(requests).values(idempotency_fingerprint=None))
+    )
+    old = await api.upload(b"x", UPLOADED, idempotencyKey="order 7")
+
+    # then the first request is returned.
+    assert again == old == first | {"replayed": True}
     assert count_rows(api) == [1, 1, 1]
 
 

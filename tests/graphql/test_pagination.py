@@ -18,7 +18,10 @@ from tests.support.scenarios import given_request
 
 
 class Statements:
-    """Records the statements sent to the database, without BEGIN and COMMIT."""
+    """Records the statements sent to the database, without BEGIN and COMMIT.
+
+    The check whether a caller without a key is accepted is left out: it is the same for every operation.
+    """
 
     def __init__(self, api: Api) -> None:
         self._engine = api.runtime.db._reader
@@ -32,7 +35,7 @@ class Statements:
         event.remove(self._engine, "before_cursor_execute", self._record)
 
     def _record(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("BEGIN"):
+        if not statement.startswith("BEGIN") and "FROM api_keys" not in statement:
             self.texts.append(statement)
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
+from gql_imgproc.access import key_repository
 from gql_imgproc.database.tables import requests
-from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
+from gql_imgproc.enums import ImageOutcome, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
+from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
+from gql_imgproc.requests.repository import image_queries
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, open_api
 from tests.graphql.test_pagination import Statements
-from tests.support.scenarios import DONE, FAILED, given_request, record, try_claim
+from tests.support.scenarios import DONE, FAILED, given_request, record, stored_names, try_claim
 
 
 async def test_node_returns_requests_products_and_images(api: Api) -> None:
@@ -91,7 +96,8 @@ async def test_nodes_are_read_in_one_transaction(
     read = api.runtime.db.read
 
     async def record_read(query: Any, *args: Any, **kwargs: Any) -> Any:
-        reads.append(query)
+        if query is not key_repository.has_keys:
+            reads.append(query)
         return await read(query, *args, **kwargs)
 
     monkeypatch.setattr(api.runtime.db, "read", record_read)
@@ -134,9 +140,9 @@ async def test_unknown_and_malformed_ids_return_null(api: Api) -> None:
 
 REQUEST_FIELDS = """query($id: ID!) { request(id: $id) {
   status priority csvFilename totalProducts processedProducts failedProducts totalImages processedImages
-  failedImages cancelledImages keptImages progressPercent inputBytes outputBytes outputCsvUrl
+  failedImages cancelledImages keptImages progressPercent inputBytes outputBytes outputCsvUrl archiveUrl
   outputCsvExpiresAt completedAt failure { code }
-  options { quality scale maxWidth crop { x y width height } filters format keepMetadata }
+  options { quality scale maxWidth crop { x y width height } filters format keepMetadata fileName }
   warnings { code message row column }
   webhook { url status attempts lastHttpStatus nextAttemptAt log { at } }
   products { edges { node { status outputImageUrls images {
@@ -160,6 +166,7 @@ PROCESSING_REQUEST = {
     "inputBytes": 1000,
     "outputBytes": 400,
     "outputCsvUrl": None,
+    "archiveUrl": None,
     "outputCsvExpiresAt": None,
     "completedAt": None,
     "failure": None,
@@ -171,6 +178,7 @@ PROCESSING_REQUEST = {
         "filters": ["BLUR"],
         "format": "ORIGINAL",
         "keepMetadata": False,
+        "fileName": "{handle}-{n}",
     },
     "warnings": [{"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}],
     "webhook": {
@@ -205,7 +213,8 @@ async def test_request_shows_its_fields(api: Api) -> None:
     products = [edge["node"] for edge in found["request"].pop("products")["edges"]]
     assert "secret" not in found["request"]["webhook"].pop("url")
     assert found["request"] == PROCESSING_REQUEST
-    url = f"https://images.example/api/image/{request_id.hex}/0-1.jpg"
+    (name,) = db.read_now(stored_names, request_id)
+    url = f"https://images.example/api/image/{request_id.hex}/{name}"
     done = products[0]["images"][0]
     failed = products[1]["images"][1]
     assert [product["status"] for product in products] == ["COMPLETED", "PROCESSING"]
@@ -222,6 +231,40 @@ async def test_request_shows_its_fields(api: Api) -> None:
         "error": None,
     }
     assert failed["error"] == {"code": "HTTP_STATUS", "message": "The host answered 404.", "httpStatus": 404}
+
+
+async def test_message_of_a_completed_image_is_a_warning_and_no_error(api: Api) -> None:
+    db = api.runtime.db
+    request_id = given_request(db, 1)
+    (image,) = try_claim(db, request_id, 1)
+    record(db, image, replace(DONE, error_message="The image has an HDR gain map."))
+
+    found = await api.data(
+        "query($id: ID!) { request(id: $id) { products { edges { node { images { warning error { code } } } } } } }",
+        id=encode_global_id(IdPrefix.REQUEST, request_id),
+    )
+
+    [edge] = found["request"]["products"]["edges"]
+    assert edge["node"]["images"] == [{"warning": "The image has an HDR gain map.", "error": None}]
+
+
+async def test_metadata_option_replaces_keep_metadata(api: Api) -> None:
+    db = api.runtime.db
+    ids = [given_request(db, 1, options=options) for options in ({}, {"metadata": "NONE"}, {"keep_metadata": True})]
+
+    found = [
+        await api.data(
+            "query($id: ID!) { request(id: $id) { options { metadata keepMetadata } } }",
+            id=encode_global_id(IdPrefix.REQUEST, request_id),
+        )
+        for request_id in ids
+    ]
+
+    assert [data["request"]["options"] for data in found] == [
+        {"metadata": "COPYRIGHT", "keepMetadata": False},
+        {"metadata": "NONE", "keepMetadata": False},
+        {"metadata": "ALL", "keepMetadata": True},
+    ]
 
 
 async def test_final_request_has_output_and_failure(api: Api) -> None:
@@ -241,12 +284,13 @@ async def test_final_request_has_output_and_failure(api: Api) -> None:
 
     found = await api.data(
         "query($id: ID!) { request(id: $id) {"
-        " outputCsvUrl imagesPerSecond estimatedCompletionAt failure { code message } } }",
+        " outputCsvUrl archiveUrl imagesPerSecond estimatedCompletionAt failure { code message } } }",
         id=id,
     )
 
     assert found["request"] == {
         "outputCsvUrl": f"https://images.example/api/download/{id}",
+        "archiveUrl": f"https://images.example/api/archive/{id}",
         "imagesPerSecond": None,
         "estimatedCompletionAt": None,
         "failure": {
@@ -361,3 +405,145 @@ async def test_lists_without_pages_count_against_the_cost_limit(settings: Settin
     assert {(error["message"], error["extensions"]["code"]) for error in refused["errors"]} == {
         ("The response is too large. Request smaller pages, or fewer fields of each image.", "BAD_USER_INPUT")
     }
+
+
+async def test_statistics_of_a_request(api: Api) -> None:
+    # Given a request with a completed and a failed image,
+    request_id = given_request(api.runtime.db, 2)
+    for image, result in zip(try_claim(api.runtime.db, request_id, 2), (DONE, FAILED), strict=True):
+        record(api.runtime.db, image, result)
+
+    # when its statistics are read,
+    found = await api.data(
+        """query($id: ID!) { request(id: $id) {
+              statistics {
+                byFormat { format images bytesBefore bytesAfter }
+                byError { code images }
+                byHost { host images completed failed throttled nextDueAt }
+              }
+              products { nodes { images { sha256 } } }
+            } }""",
+        id=encode_global_id(IdPrefix.REQUEST, request_id),
+    )
+
+    # then they count both, and the completed image has the hash of its bytes.
+    assert found["request"]["statistics"] == {
+        "byFormat": [{"format": "image/jpeg", "images": 1, "bytesBefore": 1000, "bytesAfter": 400}],
+        "byError": [{"code": "HTTP_STATUS", "images": 1}],
+        "byHost": [
+            {"host": "x.example:443", "images": 2, "completed": 1, "failed": 1, "throttled": 0, "nextDueAt": None}
+        ],
+    }
+    (product,) = found["request"]["products"]["nodes"]
+    assert [image["sha256"] for image in product["images"]] == ["0" * 64, None]
+
+
+async def test_images_of_a_request_are_filtered_and_paged(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given three products with two images each, of which three are completed, one of them kept, and two failed,
+    request_id = given_request(api.runtime.db, 2, 2, 2)
+    kept = replace(DONE, outcome=ImageOutcome.KEPT)
+    timeout = replace(FAILED, error_code=ImageErrorCode.TIMEOUT)
+    claimed = sorted(try_claim(api.runtime.db, request_id, 5), key=lambda image: image.id)
+    for image, result in zip(claimed, (DONE, FAILED, kept, timeout, DONE), strict=True):
+        record(api.runtime.db, image, result)
+    document = """query($id: ID!, $status: ImageStatus, $outcome: ImageOutcome, $code: ImageErrorCode,
+              $first: Int, $after: String, $last: Int, $before: String) { request(id: $id) {
+                images(status: $status, outcome: $outcome, errorCode: $code,
+                       first: $first, after: $after, last: $last, before: $before) {
+                  nodes { inputUrl status } totalCount
+                  pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+                } } }"""
+    global_id = encode_global_id(IdPrefix.REQUEST, request_id)
+
+    async def read(**arguments: Any) -> tuple[list[str], dict[str, Any]]:
+        images = (await api.data(document, id=global_id, **arguments))["request"]["images"]
+        return [image["inputUrl"].removeprefix("https://x.example/") for image in images["nodes"]], images
+
+    # when they are filtered, then exactly the matching ones are listed in the order of the file.
+    for arguments, expected in (
+        ({}, ["0/0", "0/1", "1/0", "1/1", "2/0", "2/1"]),
+        ({"status": "COMPLETED"}, ["0/0", "1/0", "2/0"]),
+        ({"status": "FAILED"}, ["0/1", "1/1"]),
+        ({"status": "PENDING"}, ["2/1"]),
+        ({"outcome": "KEPT"}, ["1/0"]),
+        ({"code": "TIMEOUT"}, ["1/1"]),
+        ({"code": "TIMEOUT", "status": "COMPLETED"}, []),
+    ):
+        found, images = await read(**arguments)
+        assert (found, images["totalCount"]) == (expected, len(expected))
+
+    # And pages have all of them once, in both directions, even if one page searches a single product.
+    for limit in (100_000, 1):
+        monkeypatch.setattr(image_queries, "SEARCH_ROWS", limit)
+        forward, backward = list[str](), list[str]()
+        _, images = await read(first=0)
+        while images["pageInfo"]["hasNextPage"]:
+            found, images = await read(first=2, after=images["pageInfo"]["endCursor"])
+            forward += found
+            assert images["totalCount"] == 6
+        found, images = await read(last=2)
+        while True:
+            backward = found + backward
+            if not images["pageInfo"]["hasPreviousPage"]:
+                break
+            found, images = await read(last=2, before=images["pageInfo"]["startCursor"])
+        assert forward == backward == ["0/0", "0/1", "1/0", "1/1", "2/0", "2/1"]
+
+
+async def test_least_similar_images_are_listed_first(api: Api) -> None:
+    # Given images with a similarity, two of them equal, one whose result an earlier version stored, and a failed one,
+    request_id = given_request(api.runtime.db, 3, 3)
+    claimed = sorted(try_claim(api.runtime.db, request_id, 6), key=lambda image: image.id)
+    for image, similarity in zip(claimed, (90.5, 71.0, None, 71.0, 100.0), strict=False):
+        record(api.runtime.db, image, replace(DONE, similarity=similarity))
+    record(api.runtime.db, claimed[5], FAILED)
+    document = """query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { request(id: $id) {
+                    imagesBySimilarity(first: $first, after: $after, last: $last, before: $before) {
+                      nodes { inputUrl similarity } totalCount
+                      pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+                    } } }"""
+    global_id = encode_global_id(IdPrefix.REQUEST, request_id)
+
+    async def read(**arguments: Any) -> tuple[list[tuple[str, float]], dict[str, Any]]:
+        found = (await api.data(document, id=global_id, **arguments))["request"]["imagesBySimilarity"]
+        assert found["totalCount"] == 4
+        names = [(node["inputUrl"].removeprefix("https://x.example/"), node["similarity"]) for node in found["nodes"]]
+        return names, found["pageInfo"]
+
+    # when they are read, then all that have one are listed once, the least similar ones first.
+    everything, _ = await read()
+    assert everything == [("0/1", 71.0), ("1/0", 71.0), ("0/0", 90.5), ("1/1", 100.0)]
+    first, page = await read(first=1)
+    rest, last_page = await read(first=5, after=page["endCursor"])
+    assert (first + rest, last_page["hasNextPage"], last_page["hasPreviousPage"]) == (everything, False, True)
+    assert (await read(last=2, before=last_page["endCursor"]))[0] == everything[1:3]
+
+
+async def test_requests_are_filtered(api: Api) -> None:
+    # Given three requests, accepted a minute apart, one of them with another name,
+    names = ("spring.csv", "Autumn.csv", "spring 2.csv")
+    ids_in_order = []
+    for minute, name in enumerate(names):
+        request_id = given_request(api.runtime.db, 1, csv_filename=name)
+        moment = datetime(2026, 1, 1, 12, minute, tzinfo=UTC)
+        statement = update(requests).where(requests.c.id == request_id).values(created_at=moment)
+        api.runtime.db.write_now(lambda connection, statement=statement: connection.execute(statement))
+        ids_in_order.append(request_id)
+    record(api.runtime.db, try_claim(api.runtime.db, ids_in_order[0])[0], DONE)
+
+    # when they are filtered, then exactly the matching ones are listed.
+    for filter, expected in (
+        ({}, ["spring.csv", "Autumn.csv", "spring 2.csv"]),
+        ({"fileName": "SPRING"}, ["spring.csv", "spring 2.csv"]),
+        ({"createdAfter": "2026-01-01T12:01:00Z"}, ["Autumn.csv", "spring 2.csv"]),
+        ({"createdBefore": "2026-01-01T13:01:00+01:00"}, ["spring.csv", "Autumn.csv"]),
+        ({"status": "PROCESSING"}, ["spring.csv"]),
+        ({"status": "PROCESSING", "fileName": "autumn"}, []),
+    ):
+        listed = await api.data(
+            "query($filter: RequestFilterInput) {"
+            " requests(filter: $filter, orderBy: CREATED_AT_ASC) { totalCount nodes { csvFilename } } }",
+            filter=filter,
+        )
+        assert [node["csvFilename"] for node in listed["requests"]["nodes"]] == expected
+        assert listed["requests"]["totalCount"] == len(expected)

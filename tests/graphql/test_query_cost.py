@@ -162,6 +162,27 @@ def test_cost_of_an_entry_is_the_largest_of_all_lists_without_pages() -> None:
     assert measure(query).entry == 5
 
 
+@pytest.mark.parametrize(
+    ("fields", "entry"),
+    [("id status", 2), ("sourceUrl", 3), ("a: id b: id", 2 + 2 * 2), ("a: error { b: code }", 2 + 2 * 2)],
+)
+def test_signed_urls_and_aliases_count_as_several_fields_of_an_entry(fields: str, entry: int) -> None:
+    assert measure(f"{{ products(first: 3) {{ nodes {{ images {{ {fields} }} }} }} }}").entry == entry
+
+
+async def test_cost_of_a_document_is_measured_once_for_each_size(api: Api) -> None:
+    # Given a document whose page size is a variable,
+    query = "query CachedCost($first: Int, $id: ID!) { products(first: $first) { totalCount } request(id: $id) { id } }"
+    query_limits._measure.cache_clear()
+
+    # when it is executed with two sizes and four texts,
+    for first, request_id in [(3, "a"), (3, "b"), (4, "c"), (4, "d")]:
+        await api.data(query, first=first, id=request_id)
+
+    # then it was measured twice.
+    assert query_limits._measure.cache_info().misses == 2
+
+
 def test_each_exceeded_limit_has_an_error() -> None:
     exceeded = exceeded_limits(
         QueryCost(
@@ -276,7 +297,7 @@ async def test_work_of_any_document_is_bounded(sqlite_url: str, redis_url: str, 
     settings = Settings(_env_file=None, database_url=sqlite_url, redis_url=redis_url, data_dir=tmp_path)
     documents = worst_case.BEFORE_READING | worst_case.READING
     async with open_api(settings) as api:
-        variables = worst_case.given_rows(api.runtime.db)
+        variables = worst_case.given_rows(api)
         await api.data("{ requests { totalCount } }")
 
         # when it executes the worst documents known,

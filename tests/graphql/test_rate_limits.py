@@ -19,7 +19,7 @@ from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, error_of, open_api, serve_api
 from tests.graphql.live_server import PROGRESS
-from tests.support.api_keys import bearer, given_key
+from tests.support.api_keys import bearer, given_key, given_tenant
 
 RATE = "{ rateLimit { limit remaining resetAt } }"
 TYPENAME = "{ __typename }"
@@ -44,7 +44,7 @@ async def test_limit_is_exact_across_processes(settings: Settings) -> None:
     settings = with_rates(settings, rate_operations="5/minute")
     async with open_api(settings) as first, open_api(settings) as second:
         one, _ = given_key(first.runtime.db)
-        other, _ = given_key(first.runtime.db)
+        other, _ = given_key(first.runtime.db, given_tenant(first.runtime.db, "other"))
 
         responses = await asyncio.gather(*(execute(api, bearer(one)) for api in (first, second) * 5))
         other_key = await execute(second, bearer(other), RATE)
@@ -60,6 +60,33 @@ async def test_limit_is_exact_across_processes(settings: Settings) -> None:
     rate_limit = other_key.json()["data"]["rateLimit"]
     # This query counts too, once.
     assert (rate_limit["limit"], rate_limit["remaining"]) == (5, 4)
+
+
+async def test_keys_of_a_tenant_share_a_multiple_of_the_limit(settings: Settings) -> None:
+    settings = with_rates(settings, rate_operations="2/minute").model_copy(update={"rate_keys_per_tenant": 2})
+    async with open_api(settings) as api:
+        # Given three keys of a tenant and one of another,
+        db = api.runtime.db
+        keys = [given_key(db)[0] for _ in range(3)]
+        other, _ = given_key(db, given_tenant(db, "other"))
+
+        # when each key uses its own limit,
+        statuses = [(await execute(api, bearer(key))).status_code for key in (*keys, *keys, other)]
+
+        # then the tenant has twice the limit of a key, and the other tenant its own.
+        assert statuses == [200, 200, 200, 200, 429, 429, 200]
+
+
+async def test_source_images_are_limited_per_tenant(settings: Settings) -> None:
+    async with open_api(with_rates(settings, rate_sources="2/minute")) as api:
+        own, other = given_key(api.runtime.db)[0], given_key(api.runtime.db, given_tenant(api.runtime.db, "other"))[0]
+        path = f"/api/source/{encode_global_id(IdPrefix.IMAGE, new_id())}"
+
+        responses = [await api.http.get(path, headers=bearer(key)) for key in (own, own, own, other)]
+
+    assert [response.status_code for response in responses] == [404, 404, 429, 404]
+    seconds = responses[2].headers["retry-after"]
+    assert responses[2].json() == {"error": f"Rate limit exceeded for sources. Retry in {seconds} s."}
 
 
 async def test_request_after_retry_after_is_accepted(settings: Settings) -> None:
@@ -179,7 +206,7 @@ async def test_limited_stream_is_rejected_by_status(settings: Settings) -> None:
 async def test_without_redis_operations_are_unlimited_and_uploads_limited_per_process(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "gql_imgproc.messaging.rate_limiter")
+    caplog.set_level(logging.WARNING, "gql_imgproc.messaging.outage")
     settings = with_rates(settings, rate_operations="1/minute", rate_uploads="2/minute", redis_url=UNREACHABLE_REDIS)
     async with open_api(settings) as api:
         key, _ = given_key(api.runtime.db)
@@ -192,7 +219,7 @@ async def test_without_redis_operations_are_unlimited_and_uploads_limited_per_pr
     assert [upload.status_code for upload in uploads] == [400, 400, 429]
     assert rate.json()["data"] == {"rateLimit": None}
     # One warning: after a failure Redis is not asked for a while, so nothing waits for it 23 times.
-    assert [record.message for record in caplog.records if record.name == "gql_imgproc.messaging.rate_limiter"] == [
+    assert [record.message for record in caplog.records if record.name == "gql_imgproc.messaging.outage"] == [
         "rate limiter: Redis unavailable"
     ]
 

@@ -15,8 +15,8 @@ from strawberry.types.execution import PreExecutionError
 
 from gql_imgproc.graphql.shared_subscriptions import SharedResult, SharedSubscriptions
 from gql_imgproc.ids import IdPrefix, encode_global_id
-from gql_imgproc.messaging.pubsub import channel
 from gql_imgproc.requests.commands import cancel
+from gql_imgproc.requests.snapshot import progress_channel
 from tests.graphql.live_server import PROGRESS, Server, given_upload, open_socket
 from tests.support.api_clients import ANYBODY
 
@@ -179,7 +179,7 @@ def count_executions() -> int:
 
 
 def count_inboxes(runtime: Any, request_id: Any) -> int:
-    return len(runtime.hub._subscribers.get(channel(request_id), ()))
+    return len(runtime.hub._subscribers.get(progress_channel(request_id), ()))
 
 
 async def test_equal_subscriptions_share_one_inbox(server: Server) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from gql_imgproc.graphql import sse
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.requests import watch
 from gql_imgproc.requests.commands import cancel
 from tests.graphql.client import Api
-from tests.graphql.live_server import INVALID_OPERATIONS, PROGRESS, Server, given_upload
+from tests.graphql.live_server import INVALID_OPERATIONS, LIST, PROGRESS, Server, given_upload
 from tests.support.api_clients import ANYBODY
 
 SSE = "text/event-stream"
@@ -155,9 +156,24 @@ async def test_disconnected_client_leaves_nothing_behind(server: Server, accept:
             await asyncio.sleep(0.01)
 
 
+async def test_list_over_sse(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LIST_INTERVAL_SECONDS", 0.01)
+    host, runtime = server
+    counts: list[int] = []
+    async with open_stream(host, SSE, query=LIST) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                counts.append(json.loads(line.removeprefix("data: "))["data"]["requestsChanged"]["totalCount"])
+                if len(counts) == 2:
+                    break
+                await given_upload(runtime, 1)
+
+    assert counts == [0, 1]
+
+
 @asynccontextmanager
-async def open_stream(host: str, accept: str, id: str) -> AsyncIterator[httpx.Response]:
-    operation = {"query": PROGRESS, "variables": {"id": id}}
+async def open_stream(host: str, accept: str, id: str = "", query: str = PROGRESS) -> AsyncIterator[httpx.Response]:
+    operation = {"query": query, "variables": {"id": id} if id else {}}
     async with (
         asyncio.timeout(10),
         httpx.AsyncClient(base_url=f"http://{host}") as client,

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -46,17 +47,21 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from gql_imgproc.access import audit_log
 from gql_imgproc.access.authentication import AnonymousAccess
+from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, metadata, products, requests
-from gql_imgproc.enums import AuditAction, RequestStatus
-from gql_imgproc.graphql import query_limits
+from gql_imgproc.enums import AuditAction, RequestStatus, WebhookEventType
+from gql_imgproc.graphql import documents, query_limits
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
+from gql_imgproc.requests.repository import endpoint_outbox
+from gql_imgproc.requests.webhook_event import WebhookEvent
 from gql_imgproc.security.scopes import system_caller
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, output_key
+from gql_imgproc.webhooks import repository as webhook_repository
 from tests.graphql.client import serve_api
 from tests.graphql.live_server import Socket, open_socket
 from tests.support.api_keys import bearer, given_key, given_tenant
-from tests.support.scenarios import DONE, FAILED, claim_image, finish, given_request, record
+from tests.support.scenarios import DONE, FAILED, claim_image, finish, given_request, record, stored_names
 
 SCHEMA = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8"))
 #: Depth of selections: reaches the images of the products of a request in a page of requests.
@@ -105,7 +110,7 @@ def selection(kind: GraphQLNamedType, depth: int = DEPTH) -> str:
         case GraphQLUnionType() | GraphQLInterfaceType():
             members = SCHEMA.get_possible_types(kind)
         case GraphQLObjectType():
-            return f"{{ __typename {' '.join(_fields(kind, set(), depth))} }}"
+            return f"{{ {' '.join(_fields(kind, set(), depth)) or '__typename'} }}"
         case _:
             raise NoProbe(f"{kind} cannot be selected")
     types: dict[str, set[str]] = {}
@@ -220,7 +225,8 @@ def routes(app: Any) -> Iterator[Callable[[str], str]]:
 @pytest.fixture
 def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
     # Without rate limits, which are tested elsewhere.
-    rates: dict[str, Any] = {name: "0" for name in Settings.model_fields if name.startswith("rate_")}
+    names = [name for name in Settings.model_fields if name.startswith("rate_") and name != "rate_keys_per_tenant"]
+    rates: dict[str, Any] = dict.fromkeys(names, "0")
     return Settings(
         **rates,
         _env_file=None,
@@ -234,6 +240,7 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 #: Table of each kind of ID.
 TABLES = {"req": "requests", "prd": "products", "img": "images", "key": "api_keys", "evt": "audit_events"}
+TABLES |= {"whe": "webhook_endpoints", "msg": "endpoint_deliveries"}
 
 
 async def given_tenant_data(runtime: Any, tenant_id: UUID) -> TenantData:
@@ -254,15 +261,25 @@ async def given_tenant_data(runtime: Any, tenant_id: UUID) -> TenantData:
             snapshot = record(database, claim_image(database, request_id), FAILED)
             assert finish(database, snapshot.id, RequestStatus.COMPLETED_WITH_ERRORS) is not None
             await storage.put(output_key(request_id, "output-1.csv"), MARK.encode(), "text/csv")
-        name = f"{new_id().hex}-1.jpg"
-        await storage.put(image_key(request_id, name), MARK.encode(), "image/jpeg")
-        image_paths.append(f"{request_id.hex}/{name}")
+        # One of this version, and one as earlier versions stored it.
+        for name in (*database.read_now(stored_names, request_id), f"{new_id().hex}-1.jpg"):
+            await storage.put(image_key(request_id, name), MARK.encode(), "image/jpeg")
+            image_paths.append(f"{request_id.hex}/{name}")
     given_key(database, tenant_id, name=MARK)
+    given_endpoint(database, tenant_id)
     caller = system_caller(tenant_id, MARK)
     database.write_now(audit_log.record_event, caller, AuditAction.REQUEST_ACCEPTED, MARK, file=MARK)
     ids = {kind: database.read_now(read_ids, tenant_id, kind) for kind in IdPrefix}
     assert all(ids.values()), ids
     return TenantData([encode_global_id(kind, id) for kind, values in ids.items() for id in values], image_paths)
+
+
+def given_endpoint(database: Database, tenant_id: UUID) -> None:
+    """An endpoint with a delivery in its log."""
+    id, types = new_id(), [WebhookEventType.REQUEST_COMPLETED]
+    database.write_now(webhook_repository.insert_endpoint, id, tenant_id, f"https://{MARK}.example/hook", types)
+    event = WebhookEvent(types[0], datetime(2030, 1, 1, tzinfo=UTC), {"mark": MARK})
+    database.write_now(endpoint_outbox.insert_delivery, new_id(), id, event, None)
 
 
 def read_ids(connection: Connection, tenant_id: UUID, kind: IdPrefix) -> list[UUID]:
@@ -274,6 +291,11 @@ def read_ids(connection: Connection, tenant_id: UUID, kind: IdPrefix) -> list[UU
         # The tenant is a column of its product.
         statement = statement.join(products, products.c.id == images.c.product_id)
         table = products
+    if kind is IdPrefix.WEBHOOK_DELIVERY:
+        # The tenant is a column of its endpoint.
+        endpoints = metadata.tables["webhook_endpoints"]
+        statement = statement.join(endpoints, endpoints.c.id == table.c.endpoint_id)
+        table = endpoints
     return list(connection.scalars(statement.where(table.c.tenant_id == tenant_id)))
 
 
@@ -282,7 +304,7 @@ def read_all_rows(connection: Connection) -> list[Any]:
     return [
         sorted(map(str, connection.execute(select(*table.c.values()))))
         for name, table in metadata.tables.items()
-        if name in ("requests", "products", "images", "webhook_deliveries")
+        if name in ("requests", "products", "images", "webhook_deliveries", "webhook_endpoints", "endpoint_deliveries")
     ]
 
 
@@ -398,6 +420,8 @@ def _validation_is_memoized(monkeypatch: pytest.MonkeyPatch) -> None:
         return errors[text]
 
     monkeypatch.setattr(query_limits, "validate", validate_once)
+    # A probe selects every field, which are more than one document may have.
+    monkeypatch.setattr(documents, "MAX_TOKENS", 10_000)
 
 
 @pytest.mark.parametrize("every_transport", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -190,8 +190,8 @@ async def test_upload_that_loses_its_connection_leaves_nothing(
     await assert_nothing_left(api.runtime)
 
 
-def lose_first_commit(runtime: Runtime, outage: Outage) -> None:
-    """Lets the next commit succeed, and the database disappear before its answer."""
+def lose_first_commit(runtime: Runtime, outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the commit of the next upload succeed, and the database disappear before its answer."""
     dialect = runtime.db._writer.dialect
     commit = dialect.do_commit
 
@@ -201,7 +201,15 @@ def lose_first_commit(runtime: Runtime, outage: Outage) -> None:
         outage.begin()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    dialect.do_commit = lose_answer  # type: ignore[method-assign]
+    insert = create.insert_first_chunk
+
+    def insert_and_lose(connection: Connection, *args: Any) -> Any:
+        # Only the first run: the upload runs again.
+        monkeypatch.setattr(create, "insert_first_chunk", insert)
+        dialect.do_commit = lose_answer  # type: ignore[method-assign]
+        return insert(connection, *args)
+
+    monkeypatch.setattr(create, "insert_first_chunk", insert_and_lose)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -210,7 +218,7 @@ async def test_upload_with_a_lost_commit_is_accepted_after_the_outage(
 ) -> None:
     # Longer than the outage. Without a lost commit the call would end after 0.1 s.
     monkeypatch.setattr(engine, "LOST_COMMIT_TIMEOUT_S", 30)
-    lose_first_commit(api.runtime, outage)
+    lose_first_commit(api.runtime, outage, monkeypatch)
     ending = Timer(0.5, outage.end)
     ending.start()
 
@@ -225,14 +233,7 @@ async def test_upload_with_a_lost_commit_is_accepted_after_the_outage(
 async def test_upload_of_unknown_outcome_keeps_its_csv_and_is_replayed(
     api: Api, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert = create.insert_first_chunk
-
-    def insert_and_lose(connection: Connection, *args: Any) -> Any:
-        monkeypatch.setattr(create, "insert_first_chunk", insert)
-        lose_first_commit(api.runtime, outage)
-        return insert(connection, *args)
-
-    monkeypatch.setattr(create, "insert_first_chunk", insert_and_lose)
+    lose_first_commit(api.runtime, outage, monkeypatch)
 
     refused = await api.send_upload(CSV, UPLOAD_FIELDS, idempotencyKey="one")
     outage.end()

@@ -25,9 +25,9 @@ from gql_imgproc.graphql import websocket
 from gql_imgproc.graphql.context import AppState
 from gql_imgproc.graphql.websocket import Session
 from gql_imgproc.ids import IdPrefix, encode_global_id
-from gql_imgproc.messaging.pubsub import channel
 from gql_imgproc.requests import watch
 from gql_imgproc.requests.commands import cancel
+from gql_imgproc.requests.snapshot import progress_channel
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
 from tests.graphql.live_server import INVALID_OPERATIONS, PROGRESS, Server, finish_image, given_upload, open_socket
@@ -400,7 +400,7 @@ async def test_operations_completed_at_once_leave_nothing_behind(
             # then no task, subscriber or channel is left,
             await until(lambda: asyncio.all_tasks() <= before and not runtime.hub._subscribers)
             with redis.Redis.from_url(settings.redis_url) as client:
-                await until(lambda: channel(request_id).encode() not in client.pubsub_channels())
+                await until(lambda: progress_channel(request_id).encode() not in client.pubsub_channels())
             # and nothing polls the database, though the request is open.
             read = runtime.db.read
             monkeypatch.setattr(runtime.db, "read", count_reads)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
 from graphql import Lexer, Source, TokenKind, get_introspection_query
+from sqlalchemy import update
 
 from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import images
 from gql_imgproc.enums import ProductStatus
 from gql_imgproc.graphql.documents import MAX_DOCUMENT_CHARS, MAX_TOKENS
 from gql_imgproc.graphql.query_limits import (
@@ -18,8 +21,10 @@ from gql_imgproc.graphql.query_limits import (
     MAX_REPEATS,
 )
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.requests.repository.results import ImageResult
 from tests.graphql.client import Api
-from tests.support.scenarios import given_request
+from tests.support.api_keys import bearer, given_key
+from tests.support.scenarios import DONE, FAILED, given_request
 
 
 def count_tokens(document: str) -> int:
@@ -100,22 +105,43 @@ BEFORE_READING = {
 
 #: Rows to read: requests, products per request, images per product, warnings per request.
 REQUESTS, PRODUCTS, IMAGES, WARNINGS = 100, 12, 10, 5
+#: Images of a product of the two large requests, the most that a CSV may have.
+MAX_IMAGES = 100
 
 
-def given_rows(database: Database) -> dict[str, Any]:
-    """Creates rows; returns the variables of the documents."""
+def given_rows(api: Api) -> dict[str, Any]:
+    """Creates rows, and an API key, for which URLs are signed; returns the variables of the documents."""
+    database = api.runtime.db
+    key, _ = given_key(database)
+    api.http.headers.update(bearer(key))
+    # The large requests lie in the middle: no page of other documents has their images.
+    older = [given_typical_request(database) for _ in range(REQUESTS // 2)]
+    stored, failed = given_large_request(database, DONE), given_large_request(database, FAILED)
+    newer = [given_typical_request(database) for _ in range(REQUESTS // 2)]
+    return {"i": "req_" + "0" * 32, "ids": older + newer, "stored": stored, "failed": failed}
+
+
+def given_typical_request(database: Database) -> str:
+    """The global ID of a request with everything that a request can have."""
     warning = {"code": "ENCODING", "message": "Read as cp1252.", "row": None, "column": None}
-    request_ids = [
-        given_request(
-            database,
-            *[IMAGES] * PRODUCTS,
-            webhook_url="https://hook.example/",
-            options={"quality": 70, "crop": [1, 2, 3, 4], "filters": ["BLUR"]},
-            warnings=[warning] * WARNINGS,
-        )
-        for _ in range(REQUESTS)
-    ]
-    return {"i": "req_" + "0" * 32, "ids": [encode_global_id(IdPrefix.REQUEST, id) for id in request_ids]}
+    request_id = given_request(
+        database,
+        *[IMAGES] * PRODUCTS,
+        webhook_url="https://hook.example/",
+        options={"quality": 70, "crop": [1, 2, 3, 4], "filters": ["BLUR"]},
+        warnings=[warning] * WARNINGS,
+    )
+    return encode_global_id(IdPrefix.REQUEST, request_id)
+
+
+def given_large_request(database: Database, result: ImageResult) -> str:
+    """The global ID of a request whose images all have this result."""
+    request_id = given_request(database, *[MAX_IMAGES] * PRODUCTS)
+    values = {name: value for name, value in asdict(result).items() if name in images.c}
+    database.write_now(
+        lambda connection: connection.execute(update(images).where(images.c.request_id == request_id).values(values))
+    )
+    return encode_global_id(IdPrefix.REQUEST, request_id)
 
 
 def aliases(count: int, field: str) -> str:
@@ -126,8 +152,9 @@ IMAGE = """id inputUrl outputUrl status outcome attempts error { code message ht
   width height"""
 REQUEST = """id status priority sequence createdAt updatedAt startedAt completedAt estimatedCompletionAt csvFilename
   totalProducts processedProducts failedProducts totalImages processedImages failedImages cancelledImages keptImages
-  progressPercent inputBytes outputBytes imagesPerSecond outputCsvUrl outputCsvExpiresAt failure { code message }
-  options { quality scale maxWidth crop { x y width height } filters format keepMetadata }
+  progressPercent inputBytes outputBytes imagesPerSecond outputCsvUrl archiveUrl outputCsvExpiresAt
+  failure { code message }
+  options { quality scale maxWidth crop { x y width height } filters format keepMetadata fileName }
   webhook { url status attempts lastHttpStatus nextAttemptAt log { at } }"""
 WARNING = "warnings { row column code message }"
 SEARCH = 'products(nameContains: "1", first: 30) { edges { node { id } } }'
@@ -137,9 +164,18 @@ WINDOWS = " ".join(
     for n, (size, status) in enumerate(product(range(8), list(ProductStatus)[:5]))
 )
 
+
+def of_large_products(request: str, size: int, fields: str) -> str:
+    """A page of products with 100 images each."""
+    return (
+        f"query(${request}: ID!) {{ request(id: ${request}) {{ "
+        f"products(first: {size}) {{ edges {{ node {{ {fields} }} }} }} }} }}"
+    )
+
+
 #: Expensive because of what they read and return: as much as a cost of 5,000 allows.
 READING = {
-    "requests": f"{{ requests(first: 97) {{ edges {{ cursor node {{ {REQUEST} }} }} totalCount }} }}",
+    "requests": f"{{ requests(first: 94) {{ edges {{ cursor node {{ {REQUEST} }} }} totalCount }} }}",
     "products of requests": """{ requests(first: 100) { edges { node {
       products(first: 15) { edges { node { id } } } } } } }""",
     "images": f"{{ products(first: 100) {{ edges {{ node {{ images {{ {IMAGE} }} }} }} }} }}",
@@ -149,6 +185,12 @@ READING = {
     "lists under aliases": f"{{ {aliases(36, 'products(first: 8) { edges { node { images { id } } } }')} }}",
     "URLs of sources": f"{{ products(first: 100) {{ edges {{ node {{ {aliases(23, 'inputImageUrls')} }} }} }} }}",
     "URLs of results": f"{{ products(first: 100) {{ edges {{ node {{ {aliases(7, 'outputImageUrls')} }} }} }} }}",
+    "URLs of sources under aliases": of_large_products("stored", 2, f"images {{ {aliases(43, 'sourceUrl')} }}"),
+    "a field of images under aliases": of_large_products("stored", 3, f"images {{ {aliases(49, 'outcome')} }}"),
+    "errors under aliases": of_large_products("failed", 3, f"images {{ {aliases(36, 'error { code }')} }}"),
+    "all of large products": of_large_products("stored", 12, f"inputImageUrls outputImageUrls images {{ {IMAGE} }}"),
+    "large lists under aliases": of_large_products("stored", 10, aliases(4, "images { id }")),
+    "large lists of URLs under aliases": of_large_products("stored", 10, aliases(9, "outputImageUrls")),
     "nodes": f"query($ids: [ID!]!) {{ {aliases(4, 'nodes(ids: $ids) { id }')} }}",
     "warnings": f"{{ requests(first: 99) {{ edges {{ node {{ {aliases(4, WARNING)} }} }} }} }}",
     "timestamps": f"{{ requests(first: 100) {{ edges {{ node {{ {aliases(47, 'createdAt')} }} }} }} }}",

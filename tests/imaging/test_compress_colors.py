@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import struct
 from io import BytesIO
+from typing import Any
 
 import pytest
 from PIL import Image, ImageCms
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
-from gql_imgproc.imaging.options import ImageFilter, OutputFormat
-from tests.imaging.corpus import bmp, jpeg, png, tiff
+from gql_imgproc.imaging.options import ImageFilter, Metadata, OutputFormat
+from tests.imaging.corpus import bmp, heic, jpeg, png, tiff
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
-from tests.imaging.corpus.displayed import decode, displayed_psnr_db, frames, min_psnr_db, over
+from tests.imaging.corpus.displayed import decode, displayed_psnr_db, frames, is_displayed_equal, min_psnr_db, over
 from tests.imaging.corpus.images import SRGB, encode, photo, to_mode
-from tests.imaging.corpus.profiles import cmyk_profile
+from tests.imaging.corpus.profiles import cmyk_profile, linear_profile
+from tests.imaging.test_compress_avif import with_property
 
 GREY_FILTER = (ImageFilter.GRAYSCALE,)
 
@@ -180,3 +182,157 @@ def test_png_profile_of_two_megabytes_is_kept() -> None:
     assert result.outcome is COMPRESSED
     assert displayed_psnr_db(result.data, encode(photo(), "PNG")) == 99
     assert png.chunk(result.data, b"iCCP") is not None
+
+
+BROKEN = {
+    "cut off": SRGB[:200],
+    "text": b"not a profile",
+    "zeros": bytes(128),
+    "no signature": SRGB[:36] + b"xxxx" + SRGB[40:],
+    "wrong size": struct.pack(">I", 99) + SRGB[4:],
+}
+
+
+@pytest.mark.parametrize("icc", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("form", [form for form in OutputFormat if form is not OutputFormat.ORIGINAL])
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_broken_profile_is_not_embedded(name: str, form: OutputFormat, icc: bytes) -> None:
+    data = encode(photo(), name, icc_profile=icc, **({"compress_level": 0} if name == "PNG" else {"quality": 99}))
+
+    result = compress_data(data, format=form)
+
+    assert result.outcome is COMPRESSED
+    assert "icc_profile" not in decode(result.data).info
+    assert displayed_psnr_db(data, result.data) > 25
+
+
+@pytest.mark.parametrize("form", OutputFormat)
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("space", [b"GRAY", b"RGB "])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_grey_image_keeps_the_look_of_its_profile(name: str, form: OutputFormat, space: bytes, alpha: bool) -> None:
+    if alpha and name == "JPEG":
+        pytest.skip("no alpha")
+    image = Image.new("LA", (40, 30), (55, 255)) if alpha else Image.new("L", (40, 30), 55)
+    data = encode(image, name, icc_profile=linear_profile(space))
+
+    result = decode(compress_data(data, format=form, max_width=20).data)
+
+    # Linear 55/255 is level 128 of sRGB. Either the profile stays, or it is applied.
+    icc, level = result.info.get("icc_profile"), result.convert("RGB").getpixel((9, 7))[0]
+    assert (icc, level) == (linear_profile(space), pytest.approx(55, abs=2)) or (icc, level) == (
+        None,
+        pytest.approx(128, abs=2),
+    )
+    if icc is not None and icc[16:20] == b"GRAY":
+        assert result.mode in ("L", "LA") or form is OutputFormat.AVIF
+        assert form is not OutputFormat.WEBP
+
+
+def test_profile_for_grey_does_not_stay_with_rgb() -> None:
+    data = encode(photo(), "PNG", icc_profile=linear_profile(b"GRAY"), compress_level=0)
+
+    for form in OutputFormat:
+        assert "icc_profile" not in decode(compress_data(data, format=form).data).info
+
+
+@pytest.mark.parametrize("icc", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("metadata", Metadata)
+@pytest.mark.parametrize(("name", "settings"), [("WEBP", {"lossless": True}), ("WEBP", {"quality": 5}), ("AVIF", {})])
+def test_kept_file_loses_its_broken_profile(
+    name: str, settings: dict[str, Any], metadata: Metadata, icc: bytes
+) -> None:
+    # The second pass over an AVIF of this quality keeps it.
+    first = compress_data(encode(photo(), name, **({"quality": 90} | settings)), metadata=metadata).data
+    data = with_profile(first, icc)
+
+    result = compress_data(data, metadata=metadata)
+
+    assert decode(data).info["icc_profile"] == icc
+    assert "icc_profile" not in decode(result.data).info
+    assert is_displayed_equal(result.data, data)
+    assert (result.outcome, len(result.data) <= len(data)) == (COMPRESSED, True)
+    assert compress_data(result.data, metadata=metadata).data == result.data
+
+
+def test_broken_profile_that_is_essential_stays() -> None:
+    kept = compress_data(encode(photo(), "AVIF", quality=90)).data
+    data = with_property(kept, struct.pack(">I", 12 + 13) + b"colrprof" + BROKEN["text"])
+
+    assert compress_data(data).data == data
+
+
+@pytest.mark.parametrize("name", ["WEBP", "AVIF"])
+def test_kept_file_keeps_its_profile(name: str) -> None:
+    once = compress_data(encode(photo(), name, quality=90, icc_profile=SRGB)).data
+
+    result = compress_data(once)
+
+    assert (result.outcome, result.data) == (KEPT, once)
+    assert decode(once).info["icc_profile"] == SRGB
+
+
+def with_profile(data: bytes, icc: bytes) -> bytes:
+    """The file, a WebP or one of our AVIFs, with this profile and the same pixels."""
+    if data.startswith(b"RIFF"):
+        width, height = decode(data).size
+        chunks = [(b"VP8X", b"\x20\0\0\0" + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3])]
+        chunks += [(b"ICCP", icc)]
+        body = b"".join(k + struct.pack("<I", len(c)) + c + bytes(len(c) & 1) for k, c in chunks) + data[12:]
+        return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+    changed = with_property(data, struct.pack(">I", 12 + len(icc)) + b"colrprof" + icc)
+    # As encoders write it, the property is not essential.
+    ipma = changed.index(b"ipma")
+    return changed[:ipma] + changed[ipma:].replace(b"\x85", b"\x05", 1)
+
+
+NCLX = b"colrnclx" + struct.pack(">HHH", 1, 13, 6)
+PQ, WIDE = (9, 16), (12, 13)
+
+
+def video_avif(colors: tuple[int, int]) -> bytes:
+    return encode(photo(), "AVIF", quality=95).replace(NCLX, NCLX[:8] + struct.pack(">HH", *colors) + NCLX[-2:])
+
+
+def video_heic(colors: tuple[int, int]) -> bytes:
+    nclx = heic.box(b"colr", b"nclx", struct.pack(">HHHB", *colors, 6, 0x80))
+    return heic.build(heic.coded(heic.QUARTERS, heic.size(), nclx))
+
+
+def video_png(colors: tuple[int, int]) -> bytes:
+    return png.png((240, 160), 8, png.RGB, photo().tobytes(), (b"cICP", bytes((*colors, 0, 1))))
+
+
+SOURCES = {"AVIF": video_avif, "HEIC": video_heic, "PNG": video_png}
+
+
+@pytest.mark.parametrize("colors", [PQ, WIDE])
+@pytest.mark.parametrize("name", SOURCES)
+def test_hdr_and_wide_gamut_keep_their_look_in_avif_and_png(name: str, colors: tuple[int, int]) -> None:
+    data = SOURCES[name](colors)
+
+    as_avif = compress_data(data, format=OutputFormat.AVIF, scale=0.5)
+    as_png = compress_data(data, format=OutputFormat.PNG, scale=0.5)
+
+    assert NCLX[:8] + struct.pack(">HH", *colors) in as_avif.data
+    assert png.chunk(as_png.data, b"cICP") == bytes((*colors, 0, 1))
+    assert (as_avif.warning, as_png.warning) == (None, None)
+    assert compress_data(as_avif.data).data == as_avif.data
+    assert min_psnr_db([decode(as_png.data)], [decode(as_avif.data)]) > 25
+
+
+@pytest.mark.parametrize("colors", [PQ, WIDE])
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("form", [OutputFormat.JPEG, OutputFormat.WEBP])
+def test_lost_hdr_and_wide_gamut_are_reported(name: str, form: OutputFormat, colors: tuple[int, int]) -> None:
+    warning = compress_data(SOURCES[name](colors), format=form).warning
+
+    assert warning is not None
+    assert warning.startswith("The image is HDR or has a wide gamut without an ICC profile")
+
+
+def test_nothing_is_reported_of_colors_that_stay() -> None:
+    srgb, kept = encode(photo(), "AVIF"), video_avif(PQ)
+
+    assert compress_data(srgb, format=OutputFormat.JPEG).warning is None
+    assert (compress_data(kept).data, compress_data(kept).warning) == (kept, None)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
-from gql_imgproc.imaging.options import Options, OutputFormat
+from gql_imgproc.imaging.options import Metadata, Options, OutputFormat
 from tests.imaging.corpus import bmp, jpeg, tiff
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
 from tests.imaging.corpus.displayed import is_displayed_equal
@@ -57,7 +57,6 @@ def expect_refusal(data: bytes, limits: ImageLimits | None = None) -> ImageError
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", UNSUPPORTED, "PostScript"),
         (b"%PDF-1.7", UNSUPPORTED, "a PDF document"),
         (b"8BPS\0\1", UNSUPPORTED, "Photoshop"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", UNSUPPORTED, "HEIC"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", UNSUPPORTED, "JPEG XL"),
         (b"II*\0\x10\0\0\0CR\2\0", UNSUPPORTED, "raw file"),
         (b"P6\n1 1\n255\n\0\0\0", UNSUPPORTED, "PNM"),
@@ -221,7 +220,8 @@ def test_png_texts_are_not_inflated(kind: bytes, head: bytes) -> None:
 
     result = compress_data(data)
 
-    assert result.data == compress_data(rows).data
+    assert is_displayed_equal(rows, result.data)
+    assert len(result.data) < 1_000
     assert time.process_time() - started < 0.5
     assert peak_kib() - peak < 8 << 10
 
@@ -261,7 +261,8 @@ def test_end_marker_of_a_thumbnail_does_not_end_a_jpeg(progressive: bool) -> Non
     assert b"\xff\xd9" in data[:-200]
 
     assert expect_refusal(data[:-200]).code is CORRUPT
-    assert compress_data(data).outcome is KEPT
+    assert compress_data(data, metadata=Metadata.ALL).outcome is KEPT
+    assert is_displayed_equal(data, compress_data(data).data)
 
 
 def test_run_length_encoded_bmp_is_changed_only_below_the_size_limit() -> None:

@@ -6,13 +6,15 @@ import random
 import struct
 import zlib
 from typing import Any
+from unittest.mock import Mock
 
 import oxipng
 import pytest
 from PIL import Image
 
-from gql_imgproc.imaging.codecs import png_recompress
-from gql_imgproc.imaging.codecs.png_chunks import SAMPLES, read
+from gql_imgproc.imaging.codecs import png_optimize, png_repair
+from gql_imgproc.imaging.codecs.png_chunks import SAMPLES, read, write
+from gql_imgproc.imaging.options import Effort
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
 from tests.imaging.corpus.displayed import decode, displayed_psnr_db, durations_ms, frames, is_displayed_equal
 from tests.imaging.corpus.images import SRGB, drawing, photo
@@ -36,6 +38,7 @@ from tests.imaging.corpus.png import (
     split_frames,
     steps,
 )
+from tests.imaging.corpus.profiles import linear_profile
 
 SOURCES = {f"{name}, {w} x {h}": data for w, h in SIZES for name, data in sources((w, h))}
 
@@ -174,10 +177,9 @@ def test_appearance_chunks_are_kept(size: tuple[int, int], rows: str) -> None:
 
 
 def test_profile_prevents_conversion_between_grey_and_rgb() -> None:
-    greys = png((200, 150), 8, RGB, bytes(n for n in packed((200, 150), 8) for n in (n,) * 3), (b"iCCP", b"x\0\0"))
-    alphas = png(
-        (200, 150), 8, GREY_ALPHA, bytes(n for n in packed((200, 150), 8) for n in (n, n)), (b"iCCP", b"x\0\0")
-    )
+    rgb, grey = (b"x\0\0" + zlib.compress(linear_profile(space)) for space in (b"RGB ", b"GRAY"))
+    greys = png((200, 150), 8, RGB, bytes(n for n in packed((200, 150), 8) for n in (n,) * 3), (b"iCCP", rgb))
+    alphas = png((200, 150), 8, GREY_ALPHA, bytes(n for n in packed((200, 150), 8) for n in (n, n)), (b"iCCP", grey))
 
     # A palette has RGB colours.
     assert shape(compress_data(greys).data) == (8, PALETTE, 0)
@@ -200,32 +202,18 @@ def test_colors_with_another_transfer_curve_get_no_approximate_palette(curve: tu
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    ("color_type", "pixels", "bits", "expected"),
-    [
-        (RGB, "few", b"\5\6\5", b"\5\6\5"),
-        (RGB_ALPHA, "few", b"\5\6\5\1", b"\5\6\5"),
-        (RGB, "photo", b"\5\6\5", b"\5\6\5"),
-        (RGB_ALPHA, "photo", b"\5\6\5\1", b"\5\6\5"),
-        (GREY, "grey", b"\4", b"\4"),
-        (GREY_ALPHA, "grey", b"\4\2", b"\4"),
-        (RGB, "grey", b"\3\4\5", b"\5"),
-    ],
-)
-def test_significant_bits_fit_the_new_color_type(
-    size: tuple[int, int], color_type: int, pixels: str, bits: bytes, expected: bytes
-) -> None:
-    mode = {GREY: "L", GREY_ALPHA: "LA", RGB: "RGB", RGB_ALPHA: "RGBA"}[color_type]
-    greys = Image.frombytes("L", size, packed(size, 8))
-    few = Image.frombytes("RGB", size, colored(size, 90, alpha=False))
-    image = {"few": few, "photo": photo(*size), "grey": greys}[pixels].convert(mode)
-    data = png(size, 8, color_type, image.tobytes(), (b"sBIT", bits))
+@pytest.mark.parametrize(("color_type", "bits"), [(RGB, b"\5\6\5"), (RGB_ALPHA, b"\5\6\5\1"), (GREY, b"\4")])
+def test_significant_bits_stay_only_with_the_color_type(size: tuple[int, int], color_type: int, bits: bytes) -> None:
+    mode = {GREY: "L", RGB: "RGB", RGB_ALPHA: "RGBA"}[color_type]
+    few = Image.frombytes("RGB", size, colored(size, 90, alpha=False)).convert(mode)
+    for image in (few, photo(*size).convert(mode)):
+        data = png(size, 8, color_type, image.tobytes(), (b"sBIT", bits))
 
-    result = compress_data(data)
+        result = compress_data(data)
 
-    assert result.outcome is COMPRESSED
-    assert chunk(result.data, b"sBIT") == expected
-    assert is_displayed_equal(data, result.data)
+        assert result.outcome is COMPRESSED
+        assert chunk(result.data, b"sBIT") == (bits if shape(result.data)[:2] == (8, color_type) else None)
+        assert is_displayed_equal(data, compress_data(data, quality=100).data)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -292,25 +280,44 @@ def test_scaled_image_keeps_appearance_chunks() -> None:
         assert chunk(result.data, kind) == APPEARANCE[kind]
 
 
-@pytest.mark.parametrize("size", [(200, 150), (90, 90), (73, 73), (40, 30)])
-def test_oxipng_gets_only_small_images(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
-    received_bytes: list[int] = []
+def test_rows_longer_than_declared_are_not_fully_inflated() -> None:
+    header, bomb = struct.pack(">IIBBBBB", 200, 150, 8, GREY, 0, 0, 0), zlib.compress(bytes(50_000_000), 9)
+    chunks = [(b"IHDR", header), (b"IDAT", bomb), (b"IEND", b"")]
+
+    assert png_repair.repair_stream(chunks) is None
+    assert png_optimize.optimize(chunks) == write(chunks)
+
+
+def test_memory_that_oxipng_would_need_is_required_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the process where Pillow raises an exception."""
+    monkeypatch.setattr(png_optimize, "require_memory", Mock(side_effect=MemoryError))
+    data = encode_png(photo(200, 150))
+
+    result = compress_data(data, quality=100)
+
+    assert (result.outcome, result.data) == (KEPT, data)
+
+
+def test_larger_images_are_compressed_with_less_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode_png(photo(200, 150))
+    levels: list[int] = []
     real = oxipng.optimize_from_memory
 
-    def spy(data: bytes, **settings: Any) -> bytes:
-        received_bytes.append(len(samples(data)))
-        return real(data, **settings)
+    def spy(data: bytes, *, level: int, **settings: Any) -> bytes:
+        levels.append(level)
+        return real(data, level=level, **settings)
 
     monkeypatch.setattr(oxipng, "optimize_from_memory", spy)
-    for mode in ("L", "RGB", "RGBA"):
-        compress_data(encode_png(photo(*size).convert(mode)))
+    for max_pixels in (30_000, 29_999, 10_000):
+        levels_by_pixels = ((max_pixels, 2, 1), (20_000 + max_pixels // 2, 1, 1), (1e9, 0, 1))
+        monkeypatch.setattr(png_optimize, "_LEVELS", {Effort.BALANCED: levels_by_pixels})
+        compress_data(data, quality=100)
 
-    assert max(received_bytes, default=0) <= png_recompress._OXIPNG_MAX_ROWS_BYTES <= 16_384
-    assert bool(received_bytes) is (size[0] < 100)
+    assert levels == [2, 1, 0]
 
 
-def test_rows_longer_than_declared_are_not_fully_inflated() -> None:
-    bomb = zlib.compress(bytes(50_000_000), 9)
+def test_lossless_result_is_never_larger_than_that_of_oxipng() -> None:
+    for data in (*SOURCES.values(), encode_png(photo(300, 200), compress_level=6)):
+        result = compress_data(data, quality=100)
 
-    assert png_recompress._inflate(bomb, 1_000_000) is None
-    assert png_recompress._recompress_stream(bomb, 1_000_000) == bomb
+        assert len(result.data) <= len(oxipng.optimize_from_memory(data, level=2)) / 0.95

@@ -1,23 +1,25 @@
-"""PNG palettes by Pillow and by libimagequant, and the similarity threshold that they must pass."""
+"""PNG palettes, and the similarity threshold that they must pass."""
 
 from __future__ import annotations
 
-import math
 import random
+import subprocess
+import sys
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from benchmarks.similarity import psnr_db
 from gql_imgproc.imaging import color_count, similarity
 from gql_imgproc.imaging.codecs import png_palette
-from tests.imaging.corpus.compression import COMPRESSED, compress_data
+from gql_imgproc.imaging.options import Effort
+from tests.imaging.corpus.compression import KEPT, compress_data
 from tests.imaging.corpus.displayed import BACKGROUNDS, decode, displayed_psnr_db, is_displayed_equal, over
 from tests.imaging.corpus.images import drawing, photo
-from tests.imaging.corpus.png import PALETTE, RGB, SIZES, encode_png, shape, sources
-
-SOURCES = {f"{name}, {w} x {h}": data for w, h in SIZES for name, data in sources((w, h))}
+from tests.imaging.corpus.png import PALETTE, encode_png, shape
 
 
 @pytest.mark.parametrize(("quality", "min_db"), [(10, 36), (50, 36), (60, 38), (90, 44)])
@@ -30,7 +32,7 @@ def test_drawing_with_alpha_reaches_the_psnr_of_the_quality(quality: int, min_db
     assert shape(result.data)[1] == PALETTE
     assert displayed_psnr_db(data, result.data) >= min_db
     alphas = [decode(file).convert("RGBA").getchannel("A") for file in (data, result.data)]
-    assert similarity.psnr(*alphas) >= min_db
+    assert psnr_db(*alphas) >= min_db
     assert compress_data(result.data, quality=quality).data == result.data
 
 
@@ -48,7 +50,7 @@ def test_threshold_detects_local_differences_that_psnr_misses(mode: str) -> None
     shifted.paste(one.crop((0, 0, 8, 8)).point(lambda n: min(255, n + 16)), (0, 0))
 
     assert similarity.is_similar(strict, one, one)
-    assert min(similarity.psnr(one, small), similarity.psnr(one, shifted)) > 36
+    assert min(psnr_db(one, small), psnr_db(one, shifted)) > 36
     assert not similarity.is_similar(strict, one, small)
     assert not similarity.is_similar(lenient, one, small)
     assert not similarity.is_similar(strict, one, shifted)
@@ -74,24 +76,6 @@ rgba = st.tuples(*[st.integers(0, 255)] * 4)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(rgba, st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 20))
-def test_every_color_gets_one_of_at_most_so_many_colors(counts: dict[color_count.Color, int], max_colors: int) -> None:
-    replacements = color_count.reduce_colors(counts, max_colors)
-
-    assert set(replacements) == set(counts)
-    assert len(set(replacements.values())) <= max_colors
-    if len(counts) <= max_colors:
-        assert all(
-            a == to[3] and (a == 0 or _looks_equal((r, g, b, a), to)) for (r, g, b, a), to in replacements.items()
-        )
-
-
-def _looks_equal(one: color_count.Color, other: color_count.Color) -> bool:
-    """Whether both look equal. A low alpha hides differences of colour."""
-    return all(abs(a - b) * one[3] <= 2 * 255 for a, b in zip(one, other, strict=True))
-
-
-@settings(max_examples=60, deadline=None)
 @given(st.lists(rgba, min_size=1, max_size=256), st.integers(1, 30), st.integers(1, 30), st.randoms())
 def test_few_colors_get_an_exact_palette(
     colors: list[color_count.Color], width: int, height: int, chance: random.Random
@@ -99,73 +83,110 @@ def test_few_colors_get_an_exact_palette(
     rows = b"".join(bytes(chance.choice(colors)) for _ in range(width * height))
     image = Image.frombytes("RGBA", (width, height), rows)
 
-    [reduced] = png_palette.reduce(image, 50, has_profile=False)
+    counts = color_count.count_colors(image, 256)
+    assert counts is not None
+    reduced = color_count.exact_palette(image, counts)
 
+    assert png_palette.reduce(image, 50) is None
     assert all(over(reduced, background).tobytes() == over(image, background).tobytes() for background in BACKGROUNDS)
 
 
-class FakeQuantizer:
-    """Replaces libimagequant. Its 256 colours have an error of `error` levels; None: it refuses."""
-
-    def __init__(self, error: int | None) -> None:
-        self.error, self.calls = error, 0
-
-    def __call__(self, data: bytes, width: int, height: int, *_: float) -> tuple[bytes, list[int]]:
-        self.calls += 1
-        if self.error is None:
-            raise RuntimeError("Quality too low")
-        image = Image.frombytes("RGBA", (width, height), data).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT)
-        levels = [min(255, level + self.error) for level in image.getpalette() or []]
-        return image.tobytes(), [n for at in range(0, len(levels), 3) for n in (*levels[at : at + 3], 255)]
+def soft_photo(width: int = 300, height: int = 200) -> Image.Image:
+    return photo(width, height).filter(ImageFilter.GaussianBlur(2))
 
 
-@pytest.mark.parametrize(("error", "color_type"), [(0, PALETTE), (40, RGB), (None, RGB)])
-def test_libimagequant_result_must_pass_the_threshold(
-    monkeypatch: pytest.MonkeyPatch, error: int | None, color_type: int
-) -> None:
-    quantizer = FakeQuantizer(error)
-    monkeypatch.setattr(png_palette, "libimagequant", quantizer)
-    # A soft gradient: 256 colours are enough for its many colours, but Pillow's coarse sample does not show it.
-    monkeypatch.setattr(png_palette, "_MIN_SAMPLE_DB", math.inf)
-    soft = Image.merge("RGB", [Image.radial_gradient("L").rotate(20 * n).resize((200, 150)) for n in range(3)])
-    data = encode_png(soft.point(lambda n: n // 4 + 90))
-
-    result = compress_data(data)
-
-    assert (quantizer.calls, result.outcome, shape(result.data)[1]) == (1, COMPRESSED, color_type)
-    assert displayed_psnr_db(data, result.data) >= (36 if error == 0 else 99)
+def cut_out() -> Image.Image:
+    """A photograph with soft edges before nothing."""
+    image, mask = soft_photo().convert("RGBA"), Image.new("L", (300, 200))
+    ImageDraw.Draw(mask).ellipse((40, 30, 240, 170), fill=255)
+    image.putalpha(mask.filter(ImageFilter.GaussianBlur(4)))
+    return image
 
 
-@pytest.fixture
-def _libimagequant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enables libimagequant if the extra is installed."""
-    real = pytest.importorskip("imagequant", reason="needs the extra `imagequant`, which is under the GPL")
-    monkeypatch.setattr(png_palette, "libimagequant", real.quantize_raw_rgba_bytes)
-
-
-@pytest.mark.usefixtures("_libimagequant")
-def test_libimagequant_results_are_faithful_and_stable(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    results = {name: compress_data(data) for name, data in SOURCES.items()}
-
-    for name, result in results.items():
-        min_db = 35.9 if "photograph" in name else 99
-        assert result.outcome is COMPRESSED
-        assert displayed_psnr_db(SOURCES[name], result.data) >= min_db
-        assert compress_data(result.data).data == result.data
-    monkeypatch.setattr(png_palette, "libimagequant", None)
-    for result in results.values():
-        assert compress_data(result.data).data == result.data
-
-
-@pytest.mark.usefixtures("_libimagequant")
-def test_libimagequant_reduces_photographs_to_a_palette() -> None:
-    data = encode_png(photo(200, 150).filter(ImageFilter.GaussianBlur(3)))
+@pytest.mark.parametrize("image", [soft_photo(), cut_out()], ids=["photograph", "cut-out"])
+def test_photograph_gets_a_palette_that_a_second_pass_keeps(image: Image.Image) -> None:
+    data = encode_png(image, compress_level=6)
 
     result = compress_data(data)
 
     assert shape(result.data) == (8, PALETTE, 0)
+    assert len(result.data) < 0.6 * len(data)
     assert displayed_psnr_db(data, result.data) >= 36
     assert displayed_psnr_db(data, compress_data(data, quality=60).data) >= 38
     assert is_displayed_equal(data, compress_data(data, quality=100).data)
+    assert compress_data(result.data).data == result.data
+    assert compress_data(data).data == result.data
+
+
+def test_soft_edges_keep_their_alpha() -> None:
+    before = cut_out().getchannel("A")
+
+    after = decode(compress_data(encode_png(cut_out())).data).convert("RGBA").getchannel("A")
+
+    pairs = list(zip(before.tobytes(), after.tobytes(), strict=True))
+    hard = [(a, b) for a, b in pairs if a in (0, 255)]
+    assert sum(a != b for a, b in hard) <= len(hard) / 100
+    squares = zip(before.reduce(4).tobytes(), after.reduce(4).tobytes(), strict=True)
+    shifts = [abs(a - b) for a, b in squares if a not in (0, 255)]
+    assert sum(shifts) / len(shifts) <= 2
+
+
+@pytest.mark.parametrize("changed", ["hard", "soft"])
+def test_palette_that_changes_alpha_is_refused(changed: str) -> None:
+    image = cut_out()
+    alpha = image.getchannel("A")
+    moved = alpha.point(lambda n: {"hard": max(1, n), "soft": n if n in (0, 255) else max(1, n - 5)}[changed])
+    other = image.copy()
+    other.putalpha(moved)
+
+    assert png_palette._keeps_alpha(image, image)
+    assert not png_palette._keeps_alpha(image, other)
+
+
+@pytest.mark.parametrize("error", [0, 40])
+def test_palette_must_pass_the_threshold(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    real = png_palette._quantize
+    monkeypatch.setattr(
+        png_palette, "_quantize", lambda image, *settings: real(image.point(lambda n: min(255, n + error)), *settings)
+    )
+
+    assert (png_palette.reduce(soft_photo(), 50) is None) is (error > 0)
+
+
+def test_large_image_is_quantized_with_less_effort_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    efforts: list[int] = []
+    real = png_palette._quantize
+    monkeypatch.setattr(
+        png_palette, "_quantize", lambda image, effort, quality: efforts.append(effort) or real(image, effort, quality)
+    )
+    monkeypatch.setattr(png_palette, "_EFFORTS", {Effort.BALANCED: ((10_000, 6), (30_000, 3))})
+
+    results = [png_palette.reduce(soft_photo(*size), 50) for size in [(100, 100), (200, 150), (200, 151)]]
+
+    assert efforts == [6, 3]
+    assert [result is None for result in results] == [False, False, True]
+
+
+def test_memory_that_libvips_would_need_is_required_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the process where Pillow raises an exception."""
+    monkeypatch.setattr(png_palette, "require_memory", Mock(side_effect=MemoryError))
+    data = encode_png(soft_photo())
+
+    result = compress_data(data)
+
+    assert (result.outcome, result.data) == (KEPT, data)
+
+
+def test_libvips_is_loaded_only_to_quantize() -> None:
+    """It starts threads, which would not survive the fork of a worker; a command needs no quantizer."""
+    code = (
+        "import sys, gql_imgproc.worker.actors, gql_imgproc.cli; assert 'pyvips' not in sys.modules; "
+        "from PIL import Image; from gql_imgproc.imaging.codecs import png_palette; "
+        "bands = [Image.radial_gradient('L').rotate(20 * n).point(lambda n: n // 4 + 90) for n in range(3)]; "
+        "assert png_palette.reduce(Image.merge('RGB', bands), 50); import pyvips; "
+        "assert pyvips.vips_lib.vips_concurrency_get() == 1"
+    )
+
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (process.returncode, process.stderr) == (0, "")

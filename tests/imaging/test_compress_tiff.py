@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFilter
 
+from gql_imgproc.errors import ImageError, ImageErrorCode
+from gql_imgproc.imaging.options import OutputFormat
+from tests.imaging.corpus import tiff as tiff_tags
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
+from tests.imaging.corpus.displayed import decode
 from tests.imaging.corpus.images import SRGB, encode
 
 ADOBE_DEFLATE, PREDICTOR, DIFFERENCES = 8, 317, 2
@@ -110,3 +114,81 @@ def test_keep_metadata_keeps_the_source_bytes() -> None:
     with Image.open(BytesIO(plain.data)) as after:
         assert (plain.outcome, 270 in after.tag_v2) == (COMPRESSED, False)
     assert full.data == data
+
+
+def with_samples(bits: int, count: int, photometric: int, **more: Any) -> bytes:
+    """40 x 30 pixels of equal samples, as rows of bits."""
+    planes = count if more.get("t284") == (2,) else 1
+    row = (40 * bits * count // planes + 7) // 8
+    big, order = more.pop("big", False), more.pop("order", "<")
+    described = [(256, 3, (40,)), (257, 3, (30,)), (258, 3, (bits,) * count), (262, 3, (photometric,))]
+    described += [(277, 3, (count,)), (278, 3, (30,)), (273, 4, ())]
+    described += [(int(name[1:]), 3, values) for name, values in more.items()]
+    return tiff_tags.tiff((described, [b"\x60" * row * 30] * planes), big=big, order=order)
+
+
+UNSUPPORTED = {
+    **{f"{bits} bits": with_samples(bits, 1, 1) for bits in (10, 14, 24, 64)},
+    **{f"{bits} bits of RGB": with_samples(bits, 3, 2) for bits in (1, 2, 4, 10, 12, 14, 24, 32, 64)},
+    "half floats": with_samples(16, 1, 1, t339=(3,)),
+    "doubles": with_samples(64, 1, 1, t339=(3,)),
+    "signed RGB": with_samples(8, 3, 2, t339=(2, 2, 2)),
+    "planes of premultiplied RGBA": with_samples(8, 4, 2, t284=(2,), t338=(1,)),
+    "planes of YCbCr": with_samples(8, 3, 6, t284=(2,), t530=(1, 1)),
+    "big-endian BigTIFF": with_samples(8, 1, 1, big=True, order=">"),
+    "JPEG 2000": with_samples(8, 1, 1, t259=(34_712,)),
+    "a palette of 16 bits": with_samples(16, 1, 3, t320=(0,) * (3 << 16)),
+}
+
+
+@pytest.mark.parametrize("form", [OutputFormat.ORIGINAL, OutputFormat.PNG])
+@pytest.mark.parametrize("data", UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_sound_tiff_that_pillow_cannot_read_is_unsupported(data: bytes, form: OutputFormat) -> None:
+    with pytest.raises(ImageError, match="not supported") as refused:
+        compress_data(data, format=form)
+
+    assert refused.value.code is ImageErrorCode.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_samples(8, 1, 77),
+        with_samples(10, 1, 77),
+        with_samples(8, 1, 1, t259=(999,)),
+        with_samples(8, 3, 2)[:300] + with_samples(8, 3, 2)[2_000:],
+    ],
+    ids=["unknown colours", "unknown depth and colours", "unknown compression", "bytes missing"],
+)
+def test_damaged_tiff_is_corrupt(data: bytes) -> None:
+    with pytest.raises(ImageError) as refused:
+        compress_data(data)
+
+    assert refused.value.code is ImageErrorCode.CORRUPT
+
+
+@pytest.mark.parametrize(
+    "data",
+    [with_samples(8, 1, 1, t339=(2,)), with_samples(16, 1, 1, t339=(2,)), with_samples(16, 1, 0)],
+    ids=["signed, 8 bits", "signed, 16 bits", "white is zero, 16 bits"],
+)
+def test_samples_that_pillow_misreads_are_kept_and_not_changed(data: bytes) -> None:
+    result = compress_data(data)
+
+    assert (result.outcome, result.data) == (KEPT, data)
+    for options in ({"scale": 0.5}, {"format": OutputFormat.PNG}):
+        with pytest.raises(ImageError) as refused:
+            compress_data(data, **options)
+        assert refused.value.code is ImageErrorCode.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("form", OutputFormat)
+def test_grey_with_premultiplied_alpha_is_converted(form: OutputFormat) -> None:
+    # Samples of 0x60: alpha 96 of 255, and as much grey as alpha, which is white.
+    data = with_samples(8, 2, 1, t338=(1,))
+
+    kept, changed = compress_data(data), decode(compress_data(data, format=form, max_width=20).data)
+
+    assert (kept.outcome, kept.data) == (KEPT, data)
+    pixel = changed.convert("RGBA").getpixel((9, 7))
+    assert pixel == (255, 255, 255, 255 if form is OutputFormat.JPEG else pytest.approx(96, abs=1))

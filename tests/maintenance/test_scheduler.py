@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
-from gql_imgproc.database.tables import requests
+from gql_imgproc.database.tables import object_cleanups, requests
 from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
@@ -22,12 +22,12 @@ from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.maintenance.scheduler import CLEANUP_SECONDS, PeriodicTask, run_as_leader, run_periodic_tasks
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.lifecycle import advance
-from gql_imgproc.requests.repository import queries, transitions, work_queries
+from gql_imgproc.requests.repository import cleanups, queries
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
-from gql_imgproc.storage.paths import image_key, input_key, object_name, output_key
+from gql_imgproc.storage.paths import image_key, input_key, legacy_image_key, object_name, output_key
 from tests.support.api_clients import ANYBODY
 from tests.support.scenarios import claim_image
 from tests.support.services import (
@@ -49,10 +49,15 @@ async def read_state(runtime: Runtime, request_id: Any) -> Snapshot:
     return found
 
 
-async def set_times(runtime: Runtime, **offsets_s: float) -> None:
-    """Sets columns of every request to now plus an offset in seconds."""
-    values = {name: now_plus(seconds) for name, seconds in offsets_s.items()}
-    await runtime.db.write(lambda connection: connection.execute(update(requests).values(values)))
+async def plan_due_cleanups(runtime: Runtime) -> None:
+    """Lets a cleanup of every request be due."""
+
+    def plan(connection: Connection) -> None:
+        for request_id in connection.scalars(select(requests.c.id)).all():
+            cleanups.plan(connection, request_id)
+        connection.execute(update(object_cleanups).values(due_at=now_plus(-1)))
+
+    await runtime.db.write(plan)
 
 
 async def test_periodic_task_runs_once_for_all_processes_and_is_recorded(runtime: Runtime) -> None:
@@ -73,7 +78,7 @@ async def test_all_periodic_tasks_run(runtime: Runtime) -> None:
     run_periodic_tasks(runtime)
 
     async with asyncio.timeout(30):
-        while set(runtime.leader_locks.stats()) != {"reconcile", "expiry", "orphans"}:  # noqa: ASYNC110 - polls Redis
+        while set(runtime.leader_locks.stats()) != {"reconcile", "expiry", "renditions", "orphans", "deliveries"}:  # noqa: ASYNC110 - polls Redis
             await asyncio.sleep(0.01)
 
 
@@ -144,13 +149,14 @@ async def test_old_orphaned_objects_are_deleted(
     await work_all(runtime)
     done = await read_state(runtime, request_id)
     assert done.output_name is not None
-    referenced = sorted(await runtime.storage.list_keys("requests/"))
-    assert len(referenced) == 3
+    referenced = sorted(await list_keys(runtime))
+    assert len(referenced) == 4
     orphans = [
         input_key(new_id()),
-        image_key(new_id(), object_name(new_id(), 1, "jpg")),
-        image_key(request_id, object_name(new_id(), 1, "jpg")),
-        referenced[0].replace("-1.jpg", "-7.jpg"),
+        image_key(new_id(), object_name(new_id(), "jpg")),
+        image_key(request_id, object_name(new_id(), "jpg")),
+        legacy_image_key(new_id(), f"{new_id().hex}-1.jpg"),
+        legacy_image_key(request_id, f"{new_id().hex}-1.jpg"),
         output_key(request_id, "output-99.csv"),
     ]
     for key in orphans:
@@ -158,18 +164,22 @@ async def test_old_orphaned_objects_are_deleted(
     # A foreign object, though its folder's name is as long as a request ID.
     foreign = [f"requests/{'foreign-notes':-<32}/a.txt"]
     await runtime.storage.put(foreign[0], b"foreign", "text/plain")
-    await set_times(runtime, cleanup_at=-1)
+    await plan_due_cleanups(runtime)
 
     assert await retention.delete_orphans(runtime) == 0
-    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(referenced + orphans + foreign)
+    assert sorted(await list_keys(runtime)) == sorted(referenced + orphans + foreign)
 
     # The request is checked again a minute later, since some of its orphans were too young.
-    assert await runtime.db.read(work_queries.list_due_cleanups, 10) == []
-    await set_times(runtime, cleanup_at=-1)
+    assert await runtime.db.read(cleanups.list_due, 10) == []
+    await plan_due_cleanups(runtime)
     monkeypatch.setattr(retention, "ORPHAN_SECONDS", -60)
-    assert await retention.delete_orphans(runtime) == 5
-    assert sorted(await runtime.storage.list_keys("requests/")) == sorted(referenced + foreign)
-    assert await runtime.db.read(lambda connection: connection.scalar(select(requests.c.cleanup_at))) is None
+    assert await retention.delete_orphans(runtime) == 6
+    assert sorted(await list_keys(runtime)) == sorted(referenced + foreign)
+    assert await runtime.db.read(lambda connection: connection.scalar(select(object_cleanups.c.due_at))) is None
+
+
+async def list_keys(runtime: Runtime) -> list[str]:
+    return [*await runtime.storage.list_keys("requests/"), *await runtime.storage.list_keys("images/")]
 
 
 def set_age(runtime: Runtime, key: str, age_s: float) -> None:
@@ -185,13 +195,13 @@ async def claim(runtime: Runtime, request_id: UUID) -> ClaimedImage:
 
 async def store(runtime: Runtime, claimed: ClaimedImage) -> str:
     """Stores an image as the worker with this claim does, without a record; returns its key."""
-    key = image_key(claimed.request_id, object_name(claimed.id, claimed.lease_token, "jpg"))
+    key = image_key(claimed.request_id, object_name(new_id(), "jpg"))
     await runtime.storage.put(key, b"an image", "image/jpeg")
     return key
 
 
 async def is_cleanup_planned(runtime: Runtime) -> bool:
-    return await runtime.db.read(lambda connection: connection.scalar(select(requests.c.cleanup_at))) is not None
+    return await runtime.db.read(lambda connection: connection.scalar(select(object_cleanups.c.due_at))) is not None
 
 
 async def test_object_of_a_lost_lease_is_deleted_from_an_open_request(runtime: Runtime) -> None:
@@ -202,35 +212,35 @@ async def test_object_of_a_lost_lease_is_deleted_from_an_open_request(runtime: R
     # The claim after a lost lease plans a cleanup.
     current = await store(runtime, await claim(runtime, request_id))
     assert await is_cleanup_planned(runtime)
-    assert await runtime.db.read(work_queries.list_due_cleanups, 10) == []
+    assert await runtime.db.read(cleanups.list_due, 10) == []
 
     # Until the grace time ends, and after it.
-    set_age(runtime, current, 10_000)
     deleted = []
     for age_s in (retention.ORPHAN_SECONDS - 30, retention.ORPHAN_SECONDS + 30):
         set_age(runtime, lost, age_s)
-        await set_times(runtime, cleanup_at=-1)
+        await plan_due_cleanups(runtime)
         deleted.append(await retention.delete_orphans(runtime))
 
-    # The worker with the current lease may still record its object.
+    # The worker with the current lease may still record its object, which is young.
     assert deleted == [0, 1]
-    assert await runtime.storage.list_keys("requests/") == sorted([input_key(request_id), current])
-    assert not await is_cleanup_planned(runtime)
+    assert sorted(await list_keys(runtime)) == sorted([input_key(request_id), current])
+    # If not, that object is deleted by a later cleanup.
+    assert await is_cleanup_planned(runtime)
 
 
 async def test_cleanup_planned_during_a_cleanup_is_not_lost(runtime: Runtime) -> None:
     request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
-    await set_times(runtime, cleanup_at=-1)
+    await plan_due_cleanups(runtime)
 
-    (due,) = await runtime.db.read(work_queries.list_due_cleanups, 10)
+    (due,) = await runtime.db.read(cleanups.list_due, 10)
     # SQLite's clock has milliseconds.
     await asyncio.sleep(0.005)
-    await runtime.db.write(transitions.plan_cleanup, request_id)
-    await runtime.db.write(transitions.end_cleanup, request_id, due.seen_at, None)
+    await runtime.db.write(cleanups.plan, request_id)
+    await runtime.db.write(cleanups.end, due, None)
 
-    (again,) = await runtime.db.read(work_queries.list_due_cleanups, 10)
+    (again,) = await runtime.db.read(cleanups.list_due, 10)
     assert again.request_id == request_id
-    await runtime.db.write(transitions.end_cleanup, request_id, again.seen_at, None)
+    await runtime.db.write(cleanups.end, again, None)
     assert not await is_cleanup_planned(runtime)
 
 
@@ -240,11 +250,11 @@ async def test_one_run_cleans_up_all_due_requests(runtime: Runtime, monkeypatch:
         request_id = (await upload(runtime, f"{HEADER}1,Chair,https://x.example/1.jpg\n")).snapshot.id
         set_age(runtime, await store(runtime, await claim(runtime, request_id)), 700)
         await claim(runtime, request_id)
-    await set_times(runtime, cleanup_at=-1)
+    await plan_due_cleanups(runtime)
 
     assert await retention.delete_orphans(runtime) == 5
 
-    assert await runtime.db.read(work_queries.list_due_cleanups, 10) == []
+    assert await runtime.db.read(cleanups.list_due, 10) == []
 
 
 async def test_worker_that_lost_its_lease_plans_a_cleanup(runtime: Runtime, image_host: ImageHost) -> None:
@@ -257,7 +267,7 @@ async def test_worker_that_lost_its_lease_plans_a_cleanup(runtime: Runtime, imag
         # The cancelled request is final when the worker has stored its image.
         runtime.storage.put_new = put_new  # type: ignore[method-assign]
         await commands.cancel(runtime, ANYBODY, request_id)
-        await set_times(runtime, cleanup_at=-1)
+        await plan_due_cleanups(runtime)
         assert await retention.delete_orphans(runtime) == 0
         await put_new(*args)
 
@@ -270,7 +280,7 @@ async def test_worker_that_lost_its_lease_plans_a_cleanup(runtime: Runtime, imag
 def test_unreferenced_objects_are_deleted_within_ten_minutes_of_their_grace_time(settings: Settings) -> None:
     # The longest time from the end of the grace time until the cleanup is due: it was planned when the object was
     # stored, or the object was a little too young.
-    due_s = max(transitions.CLEANUP_DELAY_SECONDS - retention.ORPHAN_SECONDS, retention.RECHECK_SECONDS)
+    due_s = max(cleanups.CLEANUP_DELAY_SECONDS - retention.ORPHAN_SECONDS, retention.RECHECK_SECONDS)
     # A cleanup that fails is repeated by the next one. The scheduler looks every SWEEP_SECONDS.
     two_rounds_s = 2 * (CLEANUP_SECONDS + settings.sweep_seconds)
 

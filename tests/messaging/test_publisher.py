@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from gql_imgproc.ids import new_id
 from gql_imgproc.messaging import publisher as publisher_module
 from gql_imgproc.messaging.publisher import Publisher
-from gql_imgproc.messaging.pubsub import Event, channel
+from gql_imgproc.messaging.pubsub import Event
 from tests.support.suspended_redis import suspended_redis
 from tests.support.waiting import until
 
-A, B, C = new_id(), new_id(), new_id()
+A, B, C = "test:a", "test:b", "test:c"
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ async def received(redis_url: str) -> AsyncIterator[list[tuple[str, int]]]:
     """Channel and sequence of each published event."""
     events: list[tuple[str, int]] = []
     async with redis.asyncio.Redis.from_url(redis_url, socket_timeout=None) as client, client.pubsub() as pubsub:
-        await pubsub.psubscribe("progress:*")
+        await pubsub.psubscribe("test:*")
         await pubsub.get_message(timeout=5)
 
         async def read() -> None:
@@ -47,14 +46,14 @@ def event(sequence: int) -> Event:
     return Event(sequence, b"state")
 
 
-async def test_topic_is_published_at_most_once_per_interval(
+async def test_channel_is_published_at_most_once_per_interval(
     publisher: Publisher, received: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert publisher_module.MIN_INTERVAL_S == 0.2
     # Given an interval that does not end,
     monkeypatch.setattr(publisher_module, "MIN_INTERVAL_S", 600.0)
 
-    # when two topics change often, the second one later than the first,
+    # when two channels change often, the second one later than the first,
     publisher.publish(A, event(1))
     await until(lambda: received)
     for sequence in range(2, 50):
@@ -68,7 +67,7 @@ async def test_topic_is_published_at_most_once_per_interval(
     publisher.publish(A, event(51))
     await publisher.aclose()
     await until(lambda: len(received) == 4)
-    assert received == [(channel(A), 1), (channel(B), 49), (channel(A), 50), (channel(A), 51)]
+    assert received == [(A, 1), (B, 49), (A, 50), (A, 51)]
 
 
 async def test_last_event_of_a_burst_is_published(
@@ -83,7 +82,7 @@ async def test_last_event_of_a_burst_is_published(
         publisher.publish(A, event(sequence))
     await until(lambda: len(received) == 2)
 
-    assert received == [(channel(A), 1), (channel(A), 9)]
+    assert received == [(A, 1), (A, 9)]
 
 
 async def test_newest_events_are_published_once_redis_answers_again(
@@ -92,16 +91,16 @@ async def test_newest_events_are_published_once_redis_answers_again(
     # Given a Redis that does not answer,
     monkeypatch.setattr(publisher_module, "REDIS_TIMEOUT_S", 0.1)
     monkeypatch.setattr(publisher_module, "RETRY_DELAY_S", 0.01)
-    monkeypatch.setattr(publisher_module, "MAX_TOPICS", 2)
+    monkeypatch.setattr(publisher_module, "MAX_CHANNELS", 2)
     with suspended_redis(redis_url):
-        # when three topics change often, and only two may wait,
+        # when three channels change often, and only two may wait,
         for sequence in range(1, 30):
-            for topic in (A, B, C):
-                publisher.publish(topic, event(sequence))
+            for channel in (A, B, C):
+                publisher.publish(channel, event(sequence))
             await asyncio.sleep(0.01)
         assert received == []
         assert len(publisher._waiting) == 2
 
     # then the last event of these two is published when Redis answers again.
-    await until(lambda: {(channel(B), 29), (channel(C), 29)} <= set(received))
+    await until(lambda: {(B, 29), (C, 29)} <= set(received))
     await until(lambda: not publisher._waiting)

@@ -16,6 +16,8 @@ from gql_imgproc.net.fetch_errors import status_advice
         (410, "There is no image at this URL."),
         (418, "Open the URL in a browser"),
         (302, "Open the URL in a browser"),
+        (202, "The image is not ready yet;"),
+        (423, "Open the URL in a browser"),
         (408, "The error may be temporary;"),
         (429, "The error may be temporary;"),
         (503, "The error may be temporary;"),

@@ -113,12 +113,13 @@ FAILURES: dict[FetchErrorKind, tuple[Failure, str]] = {
     FetchErrorKind.STATUS_RETRYABLE: (response("503 Busy"), "status 503"),
     FetchErrorKind.STATUS_PERMANENT: (response("404 Not Found"), "status 404"),
     FetchErrorKind.TOO_MANY_REDIRECTS: (response("302 Found", "Location: /a.jpg"), "in a loop"),
-    FetchErrorKind.CONTENT_ENCODED: (response("200 OK", "Content-Encoding: gzip"), "Content-Encoding 'gzip'"),
+    FetchErrorKind.CONTENT_ENCODED: (response("200 OK", "Content-Encoding: br"), "Content-Encoding br"),
+    FetchErrorKind.SHARE_LINK: (download(path="https://drive.google.com/drive/folders/1"), "leads to a folder"),
     FetchErrorKind.TOO_LARGE: (response("200 OK", body=b"x" * (LIMITS.max_bytes + 1)), "larger than the limit"),
 }
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FetchErrorKind if kind is not FetchErrorKind.CERTIFICATE_INVALID])
+@pytest.mark.parametrize("kind", [kind for kind in FetchErrorKind if kind is not FetchErrorKind.TLS_FAILED])
 async def test_failure_has_the_code_of_its_kind_and_is_counted(kind: FetchErrorKind) -> None:
     fail, message = FAILURES[kind]
     before = downloads(kind.name)
@@ -131,7 +132,7 @@ async def test_failure_has_the_code_of_its_kind_and_is_counted(kind: FetchErrorK
 
 
 async def test_invalid_certificate_is_permanent_and_counted(tls_server: ssl.SSLContext) -> None:
-    kind = FetchErrorKind.CERTIFICATE_INVALID
+    kind = FetchErrorKind.TLS_FAILED
     before = downloads(kind.name)
 
     async with (
@@ -140,7 +141,7 @@ async def test_invalid_certificate_is_permanent_and_counted(tls_server: ssl.SSLC
     ):
         error = await fetch_error(fetcher, host.url("/", "images.test", "https"))
 
-    assert "TLS certificate" in error.message
+    assert error.message.startswith("TLS with images.test failed: certificate of an unknown authority (self-signed")
     assert (error.code, error.retryable) == (kind.value.code, kind.value.retryable)
     assert sum(downloads(kind.name).values()) == sum(before.values()) + 1
 

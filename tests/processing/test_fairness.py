@@ -13,7 +13,7 @@ from gql_imgproc.enums import Priority
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.messaging.host_budget import HostGrant
-from gql_imgproc.processing.image_group import ImageGroup
+from gql_imgproc.processing.image_task import ImageTask
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.repository.results import FinishedImage
@@ -21,7 +21,7 @@ from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.api_keys import given_tenant
-from tests.support.scenarios import DONE, given_request
+from tests.support.scenarios import finished_image, given_request
 
 
 @pytest.fixture
@@ -33,11 +33,10 @@ def _instant_images(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(runtime.host_budgets, "ask", grant_all)
 
-    async def process(group: ImageGroup) -> None:
-        group.is_open = False
-        group._recorder.add(*(FinishedImage(image, DONE) for image in group.images))
+    async def process(task: ImageTask) -> None:
+        task._recorder.add(finished_image(task.image))
 
-    monkeypatch.setattr(ImageGroup, "process", process)
+    monkeypatch.setattr(ImageTask, "process", process)
 
 
 def read_request(runtime: Runtime, request_id: UUID) -> Snapshot:
@@ -56,8 +55,8 @@ async def test_tenant_with_one_request_gets_half_of_the_picks(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, requests_of_other: int
 ) -> None:
     # Given many requests of one tenant, and one of another,
-    many = [given_request(runtime.db, *([1] * (1_200 // requests_of_other))) for _ in range(requests_of_other)]
-    one = given_request(runtime.db, *([1] * 400), tenant_id=given_tenant(runtime.db, "other"))
+    many = [given_request(runtime.db, *([1] * (3_600 // requests_of_other))) for _ in range(requests_of_other)]
+    one = given_request(runtime.db, *([1] * 1_200), tenant_id=given_tenant(runtime.db, "other"))
 
     # when one process works until the single request is done,
     pool = WorkerPool(runtime)
@@ -66,7 +65,7 @@ async def test_tenant_with_one_request_gets_half_of_the_picks(
     def stop_at_the_end(*items: FinishedImage) -> None:
         record(*items)
         seen.extend(item.image.request_id for item in items)
-        if seen.count(one) == 400:
+        if seen.count(one) == 1_200:
             pool.stop()
 
     seen: list[UUID] = []
@@ -74,10 +73,10 @@ async def test_tenant_with_one_request_gets_half_of_the_picks(
     await pool.use_permit()
     await pool.aclose()
 
-    # then the other tenant had as many picks: its images differ by the randomness of a hundred picks of four.
-    assert read_request(runtime, one).processed_images == 400
+    # then the other tenant had as many picks: its images differ by the randomness of 300 picks of four.
+    assert read_request(runtime, one).processed_images == 1_200
     of_many = [read_request(runtime, each).processed_images for each in many]
-    assert 280 <= sum(of_many) <= 560
+    assert 840 <= sum(of_many) <= 1_680
 
 
 @pytest.mark.usefixtures("_instant_images")

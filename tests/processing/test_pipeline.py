@@ -9,21 +9,24 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
-from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.database.types import seconds_since
+from gql_imgproc.database.tables import images, products, renditions, requests, sources
+from gql_imgproc.database.types import now_plus, seconds_since
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, InvalidCsv, UploadTooLarge, WebhookUrlInvalid
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.imaging.compress import Compressed, compress
+from gql_imgproc.maintenance.retention import delete_unused_renditions
+from gql_imgproc.metrics import IMAGES
 from gql_imgproc.processing import image as image_service
-from gql_imgproc.requests import commands
+from gql_imgproc.requests import commands, ingest
 from gql_imgproc.requests.lifecycle import advance
-from gql_imgproc.requests.repository import claims, queries
+from gql_imgproc.requests.repository import claims, queries, results
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
-from gql_imgproc.storage.paths import image_key, input_key, output_key
+from gql_imgproc.storage.paths import image_key, input_key, output_key, report_key
+from tests.imaging.test_metadata_option import gain_map_jpeg
 from tests.support.api_clients import ANYBODY
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import try_claim
@@ -74,12 +77,28 @@ async def test_upload_produces_compressed_images_and_an_output_csv(runtime: Runt
     output = await read_output(runtime, request_id)
     assert [row["S. No."] for row in output] == ["1", "2"]
     urls = output[0]["Output Image Urls"].split(",") + output[1]["Output Image Urls"].split(",")
-    by_place = sorted(stored, key=lambda image: (image.product_id != stored[0].product_id, image.position))
-    assert sorted(urls) == sorted(
-        f"https://images.example/api/image/{request_id.hex}/{image.object_name}" for image in by_place
-    )
+    names = {url.removeprefix(f"https://images.example/api/image/{request_id.hex}/") for url in urls}
+    assert {name.partition("/")[0] for name in names} == {image.object_name for image in stored}
+    assert [url.rpartition("/")[2] for url in urls] == ["chair-1.jpg", "chair-2.jpg", "table-1.jpg"]
     assert [row["Image Errors"] for row in output] == ["", ""]
     assert_counters_equal_rows(runtime.db, request_id)
+
+
+async def test_warning_of_a_completed_image_is_no_error(runtime: Runtime, image_host: ImageHost) -> None:
+    url = image_host.add("/hdr.jpg", gain_map_jpeg("Apple"))
+    request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
+
+    await work_all(runtime)
+
+    (image,) = await read_rows(runtime, images)
+    final = await read_state(runtime, request_id)
+    assert (final.status, final.output_name is None) == (RequestStatus.COMPLETED, False)
+    assert (image.error_code, image.error_message.partition(",")[0]) == (None, "The image has an HDR gain map")
+    (row,) = await read_output(runtime, request_id)
+    assert (row["Image Errors"], row["Output Image Urls"] == "") == ("", False)
+    report = (await runtime.storage.get(report_key(request_id, final.output_name or ""))).decode("utf-8-sig")
+    (line,) = csv.DictReader(io.StringIO(report))
+    assert (line["Outcome"], line["Error Code"], line["Error"]) == ("KEPT", "", "")
 
 
 async def test_bad_image_fails_alone_with_a_reason(runtime: Runtime, image_host: ImageHost) -> None:
@@ -150,6 +169,21 @@ async def test_retry_after_of_a_host_is_limited_to_ten_minutes(
     assert image_host.requests == ["/busy.jpg"]
 
 
+@pytest.mark.parametrize("status", [202, 423])
+async def test_image_that_is_not_ready_is_tried_again_when_the_host_says(
+    runtime: Runtime, image_host: ImageHost, status: int
+) -> None:
+    made = image_host.add("/made.jpg", jpeg(1))
+    image_host.statuses = {"/made.jpg": [status]}
+    image_host.retry_after = "1"
+    await upload(runtime, f"{HEADER}1,Chair,{made}\n")
+
+    await work_all(runtime)
+
+    assert [(row.status, row.attempts) for row in await read_rows(runtime, images)] == [(ImageStatus.COMPLETED, 2)]
+    assert image_host.requests == ["/made.jpg", "/made.jpg"]
+
+
 @pytest.mark.parametrize("retry_after", ["soon", ""])
 async def test_failure_without_a_time_to_retry_is_retried_after_our_delay(
     runtime: Runtime, image_host: ImageHost, retry_after: str
@@ -165,17 +199,30 @@ async def test_failure_without_a_time_to_retry_is_retried_after_our_delay(
     assert image_host.requests == ["/busy.jpg", "/busy.jpg"]
 
 
-async def test_url_that_occurs_twice_in_a_product_is_fetched_once(runtime: Runtime, image_host: ImageHost) -> None:
+async def test_url_that_is_repeated_in_a_request_is_downloaded_and_stored_once(
+    runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a file with one URL in 301 places, some of which are ingested after it was downloaded,
+    monkeypatch.setattr(ingest, "CHUNK_PRODUCTS", 20)
+    monkeypatch.setattr(results, "MAX_COPIES", 100)
     same = image_host.add("/same.jpg", jpeg(1))
+    counter = IMAGES.labels("COMPRESSED", "jpeg")
+    counted = counter._value.get()
+    rows = "".join(f"{n},Chair,{same}\n" for n in range(2, 301))
 
-    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{same},{same}"\n')).snapshot.id
-
+    # when it is processed,
+    request_id = (await upload(runtime, f'{HEADER}1,Chair,"{same},{same}"\n{rows}')).snapshot.id
     await work_all(runtime)
 
-    assert (await read_state(runtime, request_id)).processed_images == 2
+    # then it was downloaded once, and all have the URL of one object.
+    assert (await read_state(runtime, request_id)).processed_images == 301
+    assert counter._value.get() - counted == 301
     assert image_host.requests == ["/same.jpg"]
-    entries = (await read_output(runtime, request_id))[0]["Output Image Urls"].split(",")
-    assert len(set(entries)) == 2
+    assert len(await runtime.storage.list_keys("images/")) == 1
+    output = await read_output(runtime, request_id)
+    # The URLs differ in their readable names only.
+    urls = [url.rpartition("/")[0] for row in output for url in row["Output Image Urls"].split(",")]
+    assert (len(urls), len(set(urls))) == (301, 1)
 
 
 async def test_request_without_a_completed_image_fails_and_has_an_output_csv(
@@ -312,12 +359,19 @@ async def test_delete_removes_rows_and_objects(runtime: Runtime, image_host: Ima
     request_id = (await upload(runtime, f"{HEADER}1,Chair,{url}\n")).snapshot.id
     await work_all(runtime)
     assert len(await runtime.storage.list_keys("requests/")) == 3
+    assert len(await runtime.storage.list_keys("images/")) == 1
 
     await commands.delete(runtime, ANYBODY, request_id)
     await background_work(runtime)
 
     assert await runtime.storage.list_keys("requests/") == []
     assert await read_rows(runtime, images) == []
+    # The image is deleted after its grace time.
+    assert await delete_unused_renditions(runtime) == 0
+    await runtime.db.write(lambda connection: connection.execute(update(renditions).values(check_at=now_plus(-1))))
+    assert await delete_unused_renditions(runtime) == 1
+    assert await runtime.storage.list_keys("images/") == []
+    assert await read_rows(runtime, renditions) == await read_rows(runtime, sources) == []
 
 
 async def test_image_that_crashes_its_worker_fails_alone(runtime: Runtime, image_host: ImageHost) -> None:

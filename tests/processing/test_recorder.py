@@ -10,11 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
-from gql_imgproc.database.tables import images, requests
+from gql_imgproc.database.tables import images, object_cleanups
 from gql_imgproc.database.types import now_plus
 from gql_imgproc.errors import DatabaseUnavailable
+from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.metrics import IMAGES, LEASES_LOST
 from gql_imgproc.processing import recorder as recorder_module
@@ -22,12 +23,12 @@ from gql_imgproc.processing.recorder import Recorder
 from gql_imgproc.requests.repository import results
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.results import FinishedImage, Recorded, ReturnedImage, ReturnReason
-from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.snapshot import Snapshot, list_channel, progress_channel
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.lost_commits import lost_commits
-from tests.support.scenarios import DONE, FAILED, get_snapshot, given_request, try_claim
+from tests.support.scenarios import DONE, FAILED, finished_image, get_snapshot, given_request, try_claim
 from tests.support.services import background_work
 from tests.support.suspended_redis import suspended_redis
 from tests.support.waiting import until
@@ -67,8 +68,12 @@ def published(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[tuple[U
     """Request and number of finished images of each progress event, and whether it is published at once."""
     events = []
 
-    def publish(request_id: UUID, event: Event, *, at_once: bool) -> None:
-        events.append((request_id, Snapshot.from_json(event.body).finished_images, at_once))
+    def publish(channel: str, event: Event, *, at_once: bool = False) -> None:
+        if channel == list_channel(DEFAULT_TENANT):
+            return
+        snapshot = Snapshot.from_json(event.body)
+        assert channel == progress_channel(snapshot.id)
+        events.append((snapshot.id, snapshot.finished_images, at_once))
 
     monkeypatch.setattr(runtime.publisher, "publish", publish)
     return events
@@ -87,7 +92,7 @@ def given_claimed(runtime: Runtime, count: int, lease_s: float = 60) -> tuple[UU
 
 
 def all_done(claimed: Iterable[ClaimedImage]) -> list[FinishedImage]:
-    return [FinishedImage(image, DONE) for image in claimed]
+    return [finished_image(image) for image in claimed]
 
 
 async def test_results_within_50_ms_are_one_transaction(
@@ -184,8 +189,7 @@ async def test_lost_lease_drops_only_its_image_and_plans_a_cleanup(
     (lost,) = try_claim(runtime.db, request_id, 1)
     losses = LEASES_LOST.labels("image")._value.get()
     completed = IMAGES.labels("COMPRESSED", "jpeg")._value.get()
-    no_cleanup = update(requests).values(cleanup_at=None)
-    await runtime.db.write(lambda connection: connection.execute(no_cleanup))
+    await runtime.db.write(lambda connection: connection.execute(delete(object_cleanups)))
 
     # when the first process records them,
     with caplog.at_level(logging.INFO):
@@ -197,11 +201,11 @@ async def test_lost_lease_drops_only_its_image_and_plans_a_cleanup(
     assert LEASES_LOST.labels("image")._value.get() == losses + 1
     assert IMAGES.labels("COMPRESSED", "jpeg")._value.get() == completed + 2
     assert [record.__dict__["image"] for record in caplog.records if record.message == "lease lost"] == [lost.id]
-    planned = await runtime.db.read(lambda connection: connection.scalars(select(requests.c.cleanup_at)).one())
-    assert planned is not None
+    planned = await runtime.db.read(lambda connection: connection.scalars(select(object_cleanups.c.request_id)).all())
+    assert planned == [request_id]
     assert_counters_equal_rows(runtime.db, request_id)
     # And the other process records its own result.
-    recorder.add(FinishedImage(lost, DONE))
+    recorder.add(finished_image(lost))
     await recorder.flush()
     assert get_snapshot(runtime.db, request_id).processed_images == 3
     await recorder.aclose()
@@ -310,7 +314,7 @@ async def test_redis_that_does_not_answer_keeps_no_result(
     # Given a watcher, and a Redis that does not answer,
     monkeypatch.setattr(recorder_module, "MAX_RESULTS", 1)
     request_id, claimed = given_claimed(runtime, 5)
-    async with runtime.hub.subscribe(request_id) as inbox:
+    async with runtime.hub.subscribe(progress_channel(request_id)) as inbox:
         await until(lambda: runtime.hub.is_connected)
         with suspended_redis(settings.redis_url):
             # when results come,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable, ImageErrorCode
 from gql_imgproc.imaging.compress import compress
-from gql_imgproc.messaging.host_budget import HostBudgets
+from gql_imgproc.messaging.host_budget import HostBudgets, HostGrant
 from gql_imgproc.net import checked_resolver
 from gql_imgproc.net.fetch_errors import FetchError, FetchErrorKind
 from gql_imgproc.net.host_answers import HostAnswer
@@ -30,13 +31,14 @@ from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests.repository import claims, lane_choice
 from gql_imgproc.requests.repository import lanes as lanes_repository
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.results import ImageResult
+from gql_imgproc.requests.repository.results import FinishedImage
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import get_snapshot, given_request, given_urls, try_claim
-from tests.support.services import jpeg
+from tests.support.services import jpeg, without_validators
 from tests.support.statements import collect_statements
+from tests.support.unique_images import unique_jpeg
 from tests.support.waiting import until
 
 IMAGE = jpeg(1)
@@ -57,14 +59,14 @@ class Host:
     async def fetch(self, url: str) -> bytes:
         self.started.append(url)
         await self.is_open.wait()
-        return IMAGE
+        return unique_jpeg(IMAGE, url)
 
 
 @pytest.fixture
 async def host(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Serves every URL."""
     host = Host()
-    monkeypatch.setattr(runtime.fetcher, "fetch", host.fetch)
+    monkeypatch.setattr(runtime.fetcher, "fetch_if_changed", without_validators(host.fetch))
     return host
 
 
@@ -175,6 +177,38 @@ async def test_grants_without_an_image_are_given_back_at_once(
     silent_host.is_open.set()
     await other.aclose()
     await stop(pool, working)
+
+
+async def test_download_begins_when_it_was_granted_however_long_the_claim_takes(
+    runtime: Runtime, pool: WorkerPool, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a host whose budget lets a download begin 60 s after the question,
+    times = []
+    request_id = given_request(runtime.db, 1)
+    claim = claims.claim_images
+
+    async def ask(wanted: Any) -> dict[str, HostGrant]:
+        times.append(time.monotonic())
+        return {name: HostGrant((60.0,), 0.0, is_paused=False, unserved_s=0.0) for name in wanted}
+
+    def claim_later(*arguments: Any) -> Any:
+        times.append(time.monotonic())
+        return claim(*arguments)
+
+    monkeypatch.setattr(runtime.host_budgets, "ask", ask)
+    monkeypatch.setattr(claims, "claim_images", claim_later)
+
+    # when the process claims an image,
+    working = asyncio.create_task(pool.use_permit())
+    await until(lambda: pool._tasks)
+
+    # then the time of the claim does not delay it. Two downloads would come too close to each other.
+    (task,) = pool._tasks
+    asked_at, claims_at, *_ = times
+    assert asked_at + 60 <= task.starts_at <= claims_at + 60
+    assert host.started == []
+    await stop(pool, working)
+    assert processed(runtime, request_id) == 0
 
 
 async def test_permit_is_passed_on_after_its_time_when_work_is_left(
@@ -357,7 +391,7 @@ async def test_image_whose_lease_expired_is_marked_and_decoded_alone(
     run = runtime.cpu.run
     marked: list[int] = []
 
-    async def note_megapixels(megapixels: float, priority: Any, call: Callable[[], Any]) -> Any:
+    async def note_megapixels(megapixels: float, call: Callable[[], Any]) -> Any:
         def decode() -> Any:
             with lock:
                 running["all"] += 1
@@ -368,7 +402,7 @@ async def test_image_whose_lease_expired_is_marked_and_decoded_alone(
                 with lock:
                     running["all"] -= 1
 
-        return await run(megapixels, priority, decode)
+        return await run(megapixels, decode)
 
     def compress_marked(*args: Any) -> Any:
         marked.append(runtime.db.read_now(lambda c: c.execute(select(func.sum(images.c.crashes))).scalar_one()))
@@ -541,10 +575,10 @@ async def test_orderly_stop_records_what_is_stored_and_gives_back_the_rest(
     first: list[str] = []
     fetch = host.fetch
 
-    async def store_slowly(runtime: Runtime, image: ClaimedImage, compressed: Any) -> ImageResult:
+    async def store_slowly(runtime: Runtime, image: ClaimedImage, *args: Any) -> FinishedImage:
         storing.append(image.id)
         await may_store.wait()
-        return await store(runtime, image, compressed)
+        return await store(runtime, image, *args)
 
     async def serve_first(url: str) -> bytes:
         if first:
@@ -553,7 +587,7 @@ async def test_orderly_stop_records_what_is_stored_and_gives_back_the_rest(
         return await fetch(url)
 
     monkeypatch.setattr(image_service, "store", store_slowly)
-    monkeypatch.setattr(runtime.fetcher, "fetch", serve_first)
+    monkeypatch.setattr(runtime.fetcher, "fetch_if_changed", without_validators(serve_first))
     working = asyncio.create_task(pool.use_permit())
     await until(lambda: len(host.started) == 4 and len(storing) == 1)
 
@@ -601,7 +635,7 @@ async def test_images_of_a_dead_host_fail_when_their_attempts_would_be_used_up(
         asked.append(url)
         raise FetchError(FetchErrorKind.NOT_CONNECTED, "x.example refused the connection.")
 
-    monkeypatch.setattr(runtime.fetcher, "fetch", fail)
+    monkeypatch.setattr(runtime.fetcher, "fetch_if_changed", without_validators(fail))
     request_id = given_request(runtime.db, *([1] * 40))
     pool = given_pool(runtime, settings)
 
@@ -626,7 +660,7 @@ async def test_images_of_a_host_that_refuses_everybody_fail_when_patience_ends(
     async def refuse(url: str) -> bytes:
         raise FetchError(FetchErrorKind.STATUS_RETRYABLE, "Too many requests.", http_status=429, retry_after_s=60)
 
-    monkeypatch.setattr(runtime.fetcher, "fetch", refuse)
+    monkeypatch.setattr(runtime.fetcher, "fetch_if_changed", without_validators(refuse))
     request_id = given_request(runtime.db, *([1] * 40))
     pool = given_pool(runtime, settings.model_copy(update={"host_patience_seconds": 0.0}))
 

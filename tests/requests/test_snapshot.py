@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gql_imgproc.enums import Priority, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
+from gql_imgproc.enums import CsvProfile, Priority, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.ids import new_id
 from gql_imgproc.requests.snapshot import Snapshot
 
@@ -23,6 +23,8 @@ OPEN = Snapshot(
     csv_filename="äöü.csv",
     options={"quality": 60},
     warnings=[],
+    profile=CsvProfile.SHOPIFY,
+    skipped_rows=2,
     webhook_url=None,
     webhook_triggered=False,
     total_products=10,
@@ -34,8 +36,11 @@ OPEN = Snapshot(
     failed_images=150,
     cancelled_images=0,
     kept_images=5,
+    reused_images=3,
     input_bytes=2**40,
     output_bytes=2**39,
+    not_downloaded_bytes=2**38,
+    stored_bytes=2**37,
     images_per_second=25.0,
     termination_reason=None,
     failure_code=None,
@@ -74,6 +79,6 @@ def test_completion_is_estimated_from_the_rate() -> None:
 
 
 def test_snapshot_ignores_fields_of_a_newer_version() -> None:
-    newer = OPEN.to_json().replace("{", '{"a_field_of_the_future": 1, ', 1)
+    newer = OPEN.to_json().replace(b"{", b'{"a_field_of_the_future": 1, ', 1)
 
     assert Snapshot.from_json(newer) == OPEN

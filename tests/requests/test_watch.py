@@ -86,7 +86,7 @@ async def test_watcher_polls_the_database_after_lost_events(
     request_id = (await upload(runtime, csv_of(image_host, 1))).snapshot.id
     watcher = asyncio.create_task(watched(runtime, request_id))
     await until(lambda: runtime.hub.is_connected)
-    monkeypatch.setattr(runtime.publisher, "publish", lambda topic, event, *, at_once: None)
+    monkeypatch.setattr(runtime.publisher, "publish", lambda *args, **options: None)
     await work_on_images(runtime)
     await advance(runtime, request_id)
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from gql_imgproc.standalone import doctor
 from gql_imgproc.standalone.doctor import run_checks
 from tests.support.s3_server import S3
 
@@ -21,8 +23,11 @@ def test_output_to_a_file_is_one_line_per_check_without_passwords(
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [
+        ["ok", "Python"],
+        ["ok", "Open"],
         ["ok", "Settings"],
         ["WARN", "Data"],
+        [lines[4].split()[0], "Free"],
         ["FAIL", "Database"],
         ["FAIL", "Redis"],
         ["WARN", "Storage"],
@@ -30,9 +35,25 @@ def test_output_to_a_file_is_one_line_per_check_without_passwords(
         ["ok", "Fetching"],
         ["WARN", "Webhooks"],
     ]
-    assert lines[1] == f"WARN  Data folder  {folder}  Does not exist yet; `gql-imgproc up` creates it"
-    assert f"file://{folder}/objects" in lines[4]
-    assert "secret" not in "".join(lines[:7])
+    assert lines[3] == f"WARN  Data folder  {folder}  Does not exist yet; `gql-imgproc up` creates it"
+    assert f"file://{folder}/objects" in lines[7]
+    assert "secret" not in "".join(lines[:10])
+
+
+def test_data_folder_that_nothing_uses_need_not_be_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMGPROC_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("IMGPROC_DATABASE_URL", f"sqlite:///{tmp_path}/imgproc.db")
+    run_checks()
+    assert f"FAIL  Data folder  {tmp_path}/data  The data folder" in capsys.readouterr().out
+
+    monkeypatch.setenv("IMGPROC_STORAGE_URL", f"file://{tmp_path}/objects")
+    run_checks()
+
+    assert f"ok    Data folder  {tmp_path}/data is not used" in capsys.readouterr().out
 
 
 def test_storage_check_shows_the_download_host_and_the_problem(
@@ -57,3 +78,20 @@ def test_storage_check_shows_the_download_host_and_the_problem(
         "The object store s3://no-such-bucket cannot be used (write failed): the bucket does not exist. "
         "Create it, or correct IMGPROC_STORAGE_URL"
     )
+
+
+def test_database_check_shows_encoding_and_clock(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMGPROC_DATABASE_URL", database_url)
+
+    def database_line() -> str:
+        run_checks()
+        (found,) = (line for line in capsys.readouterr().out.splitlines() if "Database" in line)
+        return found
+
+    assert re.search(r"^ok    Database     .*; UTF-?8; its clock differs by 0\.\d s$", database_line())
+
+    monkeypatch.setattr(doctor, "MAX_SKEW_S", -1.0)
+    assert database_line().startswith("WARN")

@@ -24,6 +24,13 @@ def test_ip_of_another_machine_is_reported() -> None:
         check_port("192.0.2.1", 8000)
 
 
+def test_unknown_host_name_is_reported_with_its_option() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"Cannot listen on no-such-host\.invalid port 8000: .*with --host: an"
+    ):
+        check_port("no-such-host.invalid", 8000)
+
+
 def test_urls_bracket_ipv6_and_replace_wildcards() -> None:
     assert server_url("127.0.0.1", 80) == "http://127.0.0.1:80"
     assert server_url("::1", 80) == "http://[::1]:80"

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import AnonymousAccess
@@ -27,10 +25,11 @@ from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.submit import submit
+from gql_imgproc.standalone.submit import UploadOptions, submit
 from tests.graphql.client import serve_api
 from tests.graphql.live_server import given_upload
 from tests.support.api_keys import given_key
+from tests.support.commands import run_command
 from tests.web.test_file_authorization import given_end
 
 
@@ -66,9 +65,13 @@ def csv_path(tmp_path: Path) -> Path:
     return path
 
 
+SILENT = Console(quiet=True)
+
+
 async def submit_error(url: str, file: Path, output: Path | None = None, key: str | None = None) -> str:
     with pytest.raises(ServiceError) as error:
-        await submit(url, file, webhook_url=None, output=output, key=key)
+        async with AsyncClient(url, key) as client:
+            await submit(client, file, UploadOptions(), output=output, out=SILENT, err=SILENT)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -107,6 +110,18 @@ async def test_response_without_graphql_is_reported(body: bytes, status: int, cs
         assert await submit_error(f"{url}/graphql", csv_path) == (
             f"The server at {url}/graphql with status {status} is not this service. "
             "Correct the URL, for example http://127.0.0.1:8000"
+        )
+
+    assert paths == ["/graphql"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b'{"detail": "error"}', b'{"errors": ["error"]}', b""])
+async def test_server_error_of_another_server_is_reported_as_such(body: bytes, status: int, csv_path: Path) -> None:
+    with fixed_response(body, status) as (url, paths):
+        assert await submit_error(url, csv_path) == (
+            f"The server at {url}/graphql returned status {status} without a response of this service. "
+            "Check the URL, and whether the service behind it runs"
         )
 
     assert paths == ["/graphql"]
@@ -186,18 +201,7 @@ CSV = "S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/1.jpg\
 
 
 async def run_submit(folder: Path, url: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Runs the real command with only these settings; returns exit status, standard output and standard error."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("IMGPROC_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gql_imgproc", "submit", "products.csv", "--url", url, *arguments),
-        cwd=folder,
-        env=clean | {"PYTHONPATH": os.pathsep.join(sys.path), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, stdout.decode(), stderr.decode()
+    return await run_command(folder, "submit", "products.csv", "--url", url, *arguments, **environment)
 
 
 async def test_api_key_is_read_from_the_environment_or_the_env_file(settings: Settings, csv_path: Path) -> None:
@@ -212,6 +216,8 @@ async def test_api_key_is_read_from_the_environment_or_the_env_file(settings: Se
         async with AsyncClient(url, key) as client:
             before = await client.execute("{ requests { totalCount } }", {})
         by_environment = await run_submit(folder, url, "--no-wait", IMGPROC_API_KEY=key)
+        (folder / "key").write_text(f"{key}\n")
+        by_key_file = await run_submit(folder, url, "--no-wait", IMGPROC_API_KEY_FILE="key")
         (folder / ".env").write_text(f"IMGPROC_API_KEY={key}\n")
         by_file = await run_submit(folder, url, "--no-wait")
 
@@ -225,7 +231,7 @@ async def test_api_key_is_read_from_the_environment_or_the_env_file(settings: Se
     assert stderr.startswith("gql-imgproc: IMGPROC_API_KEY: ")
     assert "gip_" in stderr
     assert before == {"requests": {"totalCount": 0}}
-    for status, stdout, stderr in (by_environment, by_file):
+    for status, stdout, stderr in (by_environment, by_key_file, by_file):
         assert (status, stderr) == (0, "")
         assert stdout.endswith(": 1 product, 1 image\n")
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.submit import submit
 from tests.graphql.client import serve_api
+from tests.support.commands import run_command
 
 
-async def test_too_large_file_is_reported(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_too_large_file_is_reported(redis_url: str, tmp_path: Path) -> None:
     # Given a service with a limit of 1 MB, and a file of 5 MB,
     url = f"sqlite:///{tmp_path / 'test.db'}"
     upgrade(url)
@@ -24,12 +22,10 @@ async def test_too_large_file_is_reported(redis_url: str, tmp_path: Path, capsys
 
     # when it is submitted,
     async with serve_api(settings) as (host, _):
-        status = await submit(f"http://{host}", file, webhook_url=None, output=None)
+        status, stdout, stderr = await run_command(tmp_path, "submit", "large.csv", "--url", f"http://{host}")
 
     # then the error names the limit, and nothing is printed as a result.
-    printed = capsys.readouterr()
-    assert status == 1
-    assert printed.out == ""
-    assert " ".join(printed.err.split()) == (
+    assert (status, stdout) == (1, "")
+    assert " ".join(stderr.split()) == (
         "The file is larger than the limit of 1,000,000 bytes. Split it into smaller files."
     )

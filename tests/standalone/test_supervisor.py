@@ -169,3 +169,19 @@ def is_running(pid: int | None) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.parametrize(("repeat_s", "stops_at_once"), [(60, False), (0, True)])
+async def test_repeated_signal_counts_once_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, repeat_s: float, stops_at_once: bool
+) -> None:
+    monkeypatch.setattr(supervisor, "REPEAT_S", repeat_s)
+
+    stop_requested, at_once = supervisor._stop_signals()
+
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(stop_requested.wait(), 5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.05)
+
+    assert at_once.is_set() is stops_at_once

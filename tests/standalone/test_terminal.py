@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from gql_imgproc.client import AsyncClient, CsvIssue, ServiceError, UserError
-from gql_imgproc.standalone.terminal import MAX_FAILURES, format_saving, format_size, show_csv_issues, show_failures
+from gql_imgproc.csvfile.writer import REPORT_COLUMNS
+from gql_imgproc.standalone.terminal import MAX_FAILURES, format_saving, format_size, print_failures, show_csv_issues
 
-HEADER = "S. No.,Product Name,Input Image Urls,Output Image Urls,Image Errors\n"
+HEADER = ",".join(REPORT_COLUMNS) + "\n"
 
 
 @pytest.fixture
@@ -38,34 +39,16 @@ def test_rejection_without_issues_is_one_line(console: Console) -> None:
 
 
 def test_printed_failures_are_limited(console: Console, tmp_path: Path) -> None:
-    rows = "".join(f"{number},Lamp,x,,reason {number}\n" for number in range(1, MAX_FAILURES + 3))
-    (tmp_path / "out.csv").write_text(f"{HEADER}0,,,,\n{rows}", encoding="utf-8")
+    failed = "".join(f"{number},Lamp,x,,FAILED,TIMEOUT,reason {number},,\n" for number in range(1, MAX_FAILURES + 3))
+    skipped = "3,,,,SKIPPED,IMAGE_URL_INVALID,skipped,,\n"
+    (tmp_path / "report.csv").write_text(f"{HEADER}0,Lamp,x,y,KEPT,,,1,1\n{skipped}{failed}", encoding="utf-8-sig")
 
-    show_failures(console, tmp_path / "out.csv")
+    print_failures(console, tmp_path / "report.csv", "http://a.example/report")
 
     assert "reason 10" in text(console)
     assert "reason 11" not in text(console)
-    assert "and 2 more rows" in text(console)
-
-
-@pytest.mark.parametrize("delimiter", [";", "\t", "^"])
-def test_failures_are_found_with_any_delimiter(console: Console, tmp_path: Path, delimiter: str) -> None:
-    (tmp_path / "out.csv").write_text(
-        f"sep={delimiter}\n{HEADER}1,Lamp,x,y,\n2,Lamp,x,,the reason\n".replace(",", delimiter), encoding="utf-8-sig"
-    )
-
-    show_failures(console, tmp_path / "out.csv")
-
-    (line,) = [line for line in text(console).splitlines() if "the reason" in line]
-    assert line.split()[1] == "3"
-
-
-def test_no_failures_print_nothing(console: Console, tmp_path: Path) -> None:
-    (tmp_path / "out.csv").write_text(f"{HEADER}1,Lamp,x,y,\n", encoding="utf-8")
-
-    show_failures(console, tmp_path / "out.csv")
-
-    assert text(console) == ""
+    assert "skipped" not in text(console)
+    assert "and 2 more images, all in http://a.example/report" in text(console)
 
 
 def test_sizes_and_savings_are_formatted() -> None:

@@ -1,25 +1,43 @@
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
+from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.standalone import up
+from gql_imgproc.system.process import STARTED_BY_HEADER
 
 
-@pytest.mark.parametrize(("repeat_s", "stops_at_once"), [(60, False), (0, True)])
-async def test_repeated_signal_counts_once_within_a_second(
-    monkeypatch: pytest.MonkeyPatch, repeat_s: float, stops_at_once: bool
+@pytest.fixture
+def ready_server() -> Iterator[str]:
+    """A server that is ready and was started by `ours`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header(STARTED_BY_HEADER, "ours")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+async def test_another_service_on_the_port_is_not_taken_for_the_api(
+    ready_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up, "REPEAT_S", repeat_s)
+    monkeypatch.setattr(up, "READY_S", 0.5)
 
-    stop_requested, at_once = up._stop_signals()
-
-    os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(stop_requested.wait(), 5)
-    os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.sleep(0.05)
-
-    assert at_once.is_set() is stops_at_once
+    await up._wait_until_ready(ready_server, "ours")
+    with pytest.raises(ConfigurationError, match="did not become ready within 0 s: another service uses the port"):
+        await up._wait_until_ready(ready_server, "another")

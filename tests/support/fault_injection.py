@@ -59,7 +59,7 @@ class FaultyProxy:
         self.fault = lambda method, target: None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class ProxyHandler(BaseHTTPRequestHandler):
     proxy: FaultyProxy
     protocol_version = "HTTP/1.1"
 
@@ -129,10 +129,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def proxy_to(server: str) -> Iterator[FaultyProxy]:
+def proxy_to(server: str, handler: type[ProxyHandler] = ProxyHandler) -> Iterator[FaultyProxy]:
     """A proxy that works until a test lets it fail."""
     proxy = FaultyProxy(server)
-    http_server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
+    http_server = _Server(("127.0.0.1", 0), type("Handler", (handler,), {"proxy": proxy}))
     proxy.url = f"http://127.0.0.1:{http_server.server_port}"
     Thread(target=http_server.serve_forever, args=(0.01,), daemon=True).start()
     try:

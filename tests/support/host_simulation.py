@@ -16,6 +16,8 @@ HOST = "images.example:443"
 PLACES = 32
 #: Time from a download's end to the next claim, and variation of every start, in seconds.
 CLAIM_S, JITTER_S = 0.003, 0.002
+#: How long a claim takes at most, in seconds: a download cannot begin earlier.
+MAX_CLAIM_S = 0.02
 
 
 class Limiter(Protocol):
@@ -102,8 +104,9 @@ class Simulation:
         grant = (await worker.budgets.ask({HOST: wanted}))[HOST]
         self._waiting -= len(grant.starts_s)
         worker.in_flight += len(grant.starts_s)
+        claimed_s = self._random.random() * MAX_CLAIM_S
         for start_s in grant.starts_s:
-            self.at(start_s + self._random.random() * JITTER_S, lambda: self._begin(worker))
+            self.at(max(start_s, claimed_s) + self._random.random() * JITTER_S, lambda: self._begin(worker))
         worker.waits_until = self.now + grant.wait_s if len(grant.starts_s) < wanted else 0.0
         self._claim_at(worker, grant.wait_s)
 

@@ -15,7 +15,7 @@ import pytest
 CLIENTS = Path(__file__).parents[1] / "conformance"
 SCHEMA_TOOLS = CLIENTS / "schema"
 #: Timeout of the installation.
-INSTALL_TIMEOUT_S = 100
+INSTALL_TIMEOUT_S = 250
 #: Oldest version of Node that all packages support.
 MIN_NODE = 20
 

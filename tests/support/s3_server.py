@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ KEY = SECRET = "S3RVER"
 BUCKET = "images"
 #: Timeout for the start of a server.
 START_TIMEOUT_S = 30
-_LISTENING = re.compile(r"(?:Running on http://|listening on )([0-9.]+:[0-9]+)")
+_LISTENING = re.compile(r"(?:Running on http://|listening on |listens on http://|started at http://)([0-9.]+:[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,7 @@ class S3:
 
     def configure(self, monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
         """Replace all variables of clouds in the environment. An empty value unsets a variable."""
-        for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]:
-            monkeypatch.delenv(name)
-        for name, value in (self.environment | more).items():
-            if value:
-                monkeypatch.setenv(name, value)
+        set_cloud_environment(monkeypatch, self.environment | more)
 
     def create_bucket(self) -> S3:
         """Create an empty bucket on the same server, which must be moto."""
@@ -75,11 +71,19 @@ class S3:
         return replace(self, endpoint=endpoint)
 
 
+def set_cloud_environment(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        if value:
+            monkeypatch.setenv(name, value)
+
+
 @contextmanager
 def moto(folder: Path, *, host: str = "127.0.0.1", port: int = 0, command_prefix: Sequence[str] = ()) -> Iterator[S3]:
     """Start moto, which keeps objects in memory. `command_prefix` is, for instance, `ip netns exec NAME`."""
     command = [*command_prefix, sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
-    with _running(command, folder / "moto.log") as endpoint:
+    with running(command, folder / "moto.log") as endpoint:
         if not command_prefix:
             httpx.put(f"{endpoint}/{BUCKET}").raise_for_status()
         yield S3(endpoint)
@@ -90,7 +94,7 @@ def s3rver(folder: Path, *, host: str = "127.0.0.1", port: int = 0, command_pref
     """Start s3rver, which keeps objects in files below `folder`."""
     script = install_packages(S3RVER) / "s3rver" / "bin" / "s3rver.js"
     options = ("-d", str(folder / "s3rver"), "-a", host, "-p", str(port), "--configure-bucket", BUCKET)
-    with _running([*command_prefix, "node", str(script), *options], folder / "s3rver.log") as endpoint:
+    with running([*command_prefix, "node", str(script), *options], folder / "s3rver.log") as endpoint:
         yield S3(endpoint)
 
 
@@ -121,10 +125,16 @@ def restricted_key(server: S3, *actions: str) -> Iterator[S3]:
 
 
 @contextmanager
-def _running(command: Sequence[str], log: Path) -> Iterator[str]:
+def running(command: Sequence[str], log: Path, **environment: str) -> Iterator[str]:
     """Start a server, and return the URL that it prints."""
     with log.open("wb") as file:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not (listening := _LISTENING.search(log.read_text(errors="replace"))):

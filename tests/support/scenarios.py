@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, select
 
 from gql_imgproc.access.quotas import Limits
 from gql_imgproc.database.engine import Database
+from gql_imgproc.database.tables import images
 from gql_imgproc.database.tables import lanes as lane_table
 from gql_imgproc.enums import ImageOutcome, ImageStatus, Priority, RequestPhase, RequestStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
-from gql_imgproc.requests.repository import cancel, claims, create, delete, lanes, queries, results, retry, transitions
+from gql_imgproc.net.validators import Validators
+from gql_imgproc.requests.identity import ProductIdentities
+from gql_imgproc.requests.repeated_urls import RepeatedUrls
+from gql_imgproc.requests.repository import (
+    cancel,
+    claims,
+    create,
+    delete,
+    lanes,
+    queries,
+    renditions,
+    results,
+    retry,
+    transitions,
+)
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
 from gql_imgproc.requests.repository.lanes import Lane
+from gql_imgproc.requests.repository.renditions import Rendition, Source
 from gql_imgproc.requests.repository.results import FinishedImage, ImageResult, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.storage.paths import object_name
 
 DONE = ImageResult(
     status=ImageStatus.COMPLETED,
@@ -32,6 +49,7 @@ DONE = ImageResult(
     format="image/jpeg",
     width=8,
     height=6,
+    similarity=81.5,
 )
 FAILED = ImageResult(
     status=ImageStatus.FAILED,
@@ -66,11 +84,18 @@ def given_urls(
         "total_images": sum(len(urls) for urls in urls_per_product),
     }
     new = NewRequest(**(values | given))
+    repeated_urls, identities = RepeatedUrls(), ProductIdentities()
     products = [
-        NewProduct(position, str(position + 1), f"product {position}", urls)
+        NewProduct(
+            position,
+            str(position + 1),
+            f"product {position}",
+            urls,
+            repeated_urls.find(position, urls),
+            identity=identities.identify(str(position + 1)),
+        )
         for position, urls in enumerate(urls_per_product)
     ]
-
     database.write_now(create.insert_first_chunk, new, products, limits)
     return new.id
 
@@ -143,11 +168,47 @@ def claim_image(database: Database, request_id: UUID, lease_s: float = 60) -> Cl
     return image
 
 
+def finished_image(image: ClaimedImage, result: ImageResult = DONE, content: bytes | None = None) -> FinishedImage:
+    """A result with a new object, if the image is completed. By default, its bytes are those of no other URL."""
+    if result.status is not ImageStatus.COMPLETED:
+        return FinishedImage(image, result)
+    assert result.outcome is not None
+    content_id = renditions.content_id(image.tenant_id, content or image.url.encode())
+    rendition = Rendition(
+        id=(id := uuid4()),
+        content_id=content_id,
+        fingerprint=image.fingerprint,
+        stored_by=image.request_id,
+        object_name=object_name(id, "jpg"),
+        outcome=result.outcome,
+        input_bytes=result.input_bytes or 0,
+        output_bytes=result.output_bytes or 0,
+        sha256="0" * 64,
+        format=result.format or "image/jpeg",
+        width=8,
+        height=6,
+        similarity=result.similarity,
+        warning=result.error_message,
+    )
+    source = Source(renditions.source_id(image.tenant_id, image.url), content_id, Validators('"1"'))
+    return FinishedImage(image, ImageResult.from_rendition(rendition, result.outcome), rendition, source)
+
+
+def reused_image(image: ClaimedImage, rendition: Rendition) -> FinishedImage:
+    return FinishedImage(image, ImageResult.from_rendition(rendition, ImageOutcome.REUSED), rendition)
+
+
 def record(database: Database, image: ClaimedImage, result: ImageResult) -> Snapshot:
-    recorded = database.write_now(results.record, [FinishedImage(image, result)], [])
+    recorded = database.write_now(results.record, [finished_image(image, result)], [])
     assert not recorded.lost
     (snapshot,) = recorded.snapshots
     return snapshot
+
+
+def stored_names(connection: Connection, request_id: UUID) -> list[str]:
+    """Object names of the completed images of a request."""
+    is_stored = images.c.request_id == request_id, images.c.object_name.is_not(None)
+    return [name for name in connection.scalars(select(images.c.object_name).where(*is_stored)) if name]
 
 
 def give_back(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +21,8 @@ from gql_imgproc.database.tables import is_not_done, requests
 from gql_imgproc.enums import Priority
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.net.checked_resolver import CheckedResolver
+from gql_imgproc.net.image_fetcher import Download
+from gql_imgproc.net.validators import NO_VALIDATORS, Validators
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests import lifecycle, time_slice
 from gql_imgproc.requests.repository.lanes import wake_due_lanes
@@ -48,6 +51,10 @@ class ImageHost:
         self.requests: list[str] = []
         #: Sent as `Retry-After` with every error status.
         self.retry_after = ""
+        #: Whether images have an ETag, and requests with it are answered without a body.
+        self.has_etags = False
+        #: Bytes of all bodies sent.
+        self.sent_bytes = 0
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -58,7 +65,13 @@ class ImageHost:
                 planned = host.statuses.get(self.path)
                 status = planned.pop(0) if planned else 200 if self.path in host.images else 404
                 body = host.images.get(self.path, b"") if status == 200 else b""
+                etag = f'"{hashlib.sha256(body).hexdigest()}"' if host.has_etags and body else ""
+                if etag and self.headers["If-None-Match"] == etag:
+                    status, body = 304, b""
+                host.sent_bytes += len(body)
                 self.send_response(status)
+                if etag:
+                    self.send_header("ETag", etag)
                 self.send_header("Content-Length", str(len(body)))
                 if status != 200 and host.retry_after:
                     self.send_header("Retry-After", host.retry_after)
@@ -106,6 +119,15 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         # A permit does not wait for a lease of that length to expire.
         lease_seconds=60,
     )
+
+
+def without_validators(fetch: Callable[[str], Awaitable[bytes]]) -> Callable[[str, Validators], Awaitable[Download]]:
+    """For `ImageFetcher.fetch_if_changed`: downloads of hosts that send no validators."""
+
+    async def fetch_if_changed(url: str, _: Validators) -> Download:
+        return Download(await fetch(url), NO_VALIDATORS)
+
+    return fetch_if_changed
 
 
 async def resolve_every_name(*_: Any) -> Sequence[str]:

@@ -1,20 +1,17 @@
-"""The CPU pool: fair between priorities, bounded, independent of the event loop, and releasing what it took."""
+"""The CPU pool: first in, first out, bounded, independent of the event loop, and releasing what it took."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from gql_imgproc.enums import Priority
 from gql_imgproc.system import cpu_pool
 from gql_imgproc.system.cpu_pool import CpuPool
 
-HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 #: Limit of a wait that ends at once unless the pool is broken, in seconds.
 PATIENCE_S = 10
 
@@ -33,10 +30,8 @@ class Blocker:
         assert await asyncio.to_thread(self._started.wait, PATIENCE_S)
 
 
-def start(
-    cpu: CpuPool, megapixels: float, call: Callable[[], object], priority: Priority = NORMAL
-) -> asyncio.Task[object]:
-    return asyncio.create_task(cpu.run(megapixels, priority, call))
+def start(cpu: CpuPool, megapixels: float, call: Callable[[], object]) -> asyncio.Task[object]:
+    return asyncio.create_task(cpu.run(megapixels, call))
 
 
 async def all_are_queued() -> None:
@@ -45,10 +40,10 @@ async def all_are_queued() -> None:
 
 
 @asynccontextmanager
-async def blocked_pool(megapixels: float = 100, priority: Priority = NORMAL) -> AsyncIterator[tuple[CpuPool, Blocker]]:
+async def blocked_pool(megapixels: float = 100) -> AsyncIterator[tuple[CpuPool, Blocker]]:
     """A pool whose only thread is in use by a job of 1 megapixel, until the block ends or the job is released."""
     cpu, blocker = CpuPool(1, megapixels), Blocker()
-    running = start(cpu, 1, blocker, priority)
+    running = start(cpu, 1, blocker)
     await blocker.has_started()
     async with asyncio.timeout(PATIENCE_S):
         yield cpu, blocker
@@ -90,7 +85,7 @@ async def test_megapixels_in_flight_are_bounded() -> None:
             in_flight -= counted
         return megapixels
 
-    results = await asyncio.gather(*(cpu.run(size, NORMAL, lambda size=size: decode(size)) for size in sizes))
+    results = await asyncio.gather(*(cpu.run(size, lambda size=size: decode(size)) for size in sizes))
     cpu.close()
 
     assert results == sizes
@@ -152,58 +147,28 @@ async def test_small_images_start_when_the_large_image_before_them_is_cancelled(
     assert order == ["small"]
 
 
-async def order_of_waiting_jobs(blocker: Priority, jobs: list[Priority]) -> list[Priority]:
-    """Queues the jobs behind one that blocks the only thread, and returns the order in which they ran."""
-    order: list[Priority] = []
-    async with blocked_pool(priority=blocker) as (cpu, running):
-        waiting = [start(cpu, 1, lambda job=job: order.append(job), job) for job in jobs]  # type: ignore[misc]  # bound per job
+async def test_jobs_run_in_the_order_in_which_they_came() -> None:
+    order: list[int] = []
+    async with blocked_pool() as (cpu, blocker):
+        waiting = [start(cpu, 1, lambda job=job: order.append(job)) for job in range(30)]  # type: ignore[misc]  # bound per job
         await all_are_queued()
-        running.released.set()
+        blocker.released.set()
         await asyncio.gather(*waiting)
-    return order
 
-
-async def test_high_priority_goes_first_and_no_priority_starves() -> None:
-    """Promise P11."""
-    jobs = [priority for priority in (LOW, NORMAL, HIGH) for _ in range(42)]
-
-    order = await order_of_waiting_jobs(LOW, jobs)
-
-    assert HIGH in order[:2]
-    # In any 21 consecutive jobs while all priorities wait.
-    for begin in (5, 10, 15):
-        assert Counter(order[begin : begin + 21]) == {HIGH: 16, NORMAL: 4, LOW: 1}
-
-
-async def test_an_empty_queue_earns_no_credit() -> None:
-    order: list[Priority] = []
-    cpu, blocker = CpuPool(1, 100), Blocker()
-    for _ in range(100):
-        await cpu.run(1, NORMAL, lambda: None)
-    running = start(cpu, 1, blocker)
-    await blocker.has_started()
-
-    waiting = [start(cpu, 1, lambda: order.append(LOW), LOW) for _ in range(10)]
-    waiting += [start(cpu, 1, lambda: order.append(NORMAL)) for _ in range(10)]
-    await all_are_queued()
-    blocker.released.set()
-    await asyncio.gather(running, *waiting)
-    cpu.close()
-
-    assert Counter(order[:10]) == {NORMAL: 8, LOW: 2}
+    assert order == [*range(30)]
 
 
 async def test_a_cancelled_waiting_job_is_never_run() -> None:
     ran: list[int] = []
     async with blocked_pool() as (cpu, blocker):
-        cancelled = [start(cpu, 1, lambda: ran.append(1), HIGH) for _ in range(3)]
+        cancelled = [start(cpu, 1, lambda: ran.append(1)) for _ in range(3)]
         await all_are_queued()
 
         for task in cancelled:
             task.cancel()
         blocker.released.set()
 
-        assert await cpu.run(100, LOW, lambda: 2) == 2
+        assert await cpu.run(100, lambda: 2) == 2
         results = await asyncio.gather(*cancelled, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError] * 3
     assert ran == []
@@ -232,16 +197,16 @@ async def test_a_failed_call_releases_its_megapixels() -> None:
 
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            await cpu.run(500, NORMAL, lambda: 1 / 0)
+            await cpu.run(500, lambda: 1 / 0)
 
-    assert await cpu.run(500, NORMAL, lambda: "done") == "done"
+    assert await cpu.run(500, lambda: "done") == "done"
     cpu.close()
 
 
 async def test_close_cancels_waiting_jobs_and_refuses_new_ones() -> None:
     ran: list[int] = []
     async with blocked_pool() as (cpu, blocker):
-        waiting = [start(cpu, 1, lambda: ran.append(1), priority) for priority in Priority]
+        waiting = [start(cpu, 1, lambda: ran.append(1)) for _ in range(3)]
         await all_are_queued()
         threading.Timer(0.01, blocker.released.set).start()
 
@@ -250,7 +215,7 @@ async def test_close_cancels_waiting_jobs_and_refuses_new_ones() -> None:
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(result) for result in results] == [asyncio.CancelledError] * 3
         with pytest.raises(RuntimeError, match=r"The CPU pool is closed\."):
-            await cpu.run(1, NORMAL, lambda: ran.append(2))
+            await cpu.run(1, lambda: ran.append(2))
     assert ran == []
 
 
@@ -260,7 +225,7 @@ async def test_a_decoder_that_never_returns_ends_its_process(monkeypatch: pytest
     monkeypatch.setattr(cpu_pool, "STUCK_SECONDS", 0.05)
     monkeypatch.setattr(cpu_pool, "_exit_stuck_process", exited.set)
     cpu = CpuPool(1, 100)
-    assert await cpu.run(1, NORMAL, lambda: 1) == 1
+    assert await cpu.run(1, lambda: 1) == 1
 
     # Even after its caller has left.
     stuck = start(cpu, 1, blocker)

@@ -20,7 +20,7 @@ from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, output_key
 from tests.graphql.client import Api, open_api
 from tests.support.api_keys import bearer, given_key, given_tenant
-from tests.support.scenarios import DONE, claim_image, finish, given_request, record
+from tests.support.scenarios import DONE, claim_image, finish, given_request, record, stored_names
 
 KEY_REQUIRED = {"error": "An API key is required. Send it as `Authorization: Bearer gip_…`."}
 URL_EXPIRED = {"error": "This link has expired. Request a new one from the API."}
@@ -34,7 +34,7 @@ async def given_end(api: Api, tenant_id: UUID = DEFAULT_TENANT) -> tuple[UUID, s
     state = record(db, claim_image(db, request_id), DONE)
     assert finish(db, state.id, RequestStatus.COMPLETED) is not None
     await storage.put(output_key(request_id, "output-1.csv"), b"S. No.\r\n", "text/csv")
-    name = f"{request_id.hex}-1.jpg"
+    (name,) = await db.read(stored_names, request_id)
     await storage.put(image_key(request_id, name), b"image", "image/jpeg")
     return request_id, f"/api/image/{request_id.hex}/{name}"
 

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.database.tables import requests
-from gql_imgproc.enums import RequestPhase, RequestStatus
+from gql_imgproc.enums import CsvProfile, RequestPhase, RequestStatus
 from gql_imgproc.errors import StorageError
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import ObjectHeaders
-from gql_imgproc.storage.paths import image_key, output_key
-from gql_imgproc.storage.response_headers import content_disposition, image_cache_control, output_filename
+from gql_imgproc.storage.paths import image_key, output_key, report_key
+from gql_imgproc.storage.response_headers import content_disposition, image_cache_control, output_download
 from tests.graphql.client import Api, open_api
 from tests.support.fault_injection import Fault, proxy_to
 from tests.support.s3_server import S3
@@ -52,6 +52,57 @@ async def test_output_csv_of_a_finished_request(api: Api) -> None:
     assert got.headers["x-content-type-options"] == "nosniff"
     assert (again.status_code, again.content) == (304, b"")
     assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", got.headers["etag"])
+
+
+async def test_output_of_a_workbook_is_a_workbook_or_csv(api: Api) -> None:
+    # Given a request whose output is a workbook, and is stored as CSV too,
+    request_id = await given_output(api, csv_filename="products.ods", profile=CsvProfile.SHOPIFY)
+    renamed = update(requests).where(requests.c.id == request_id).values(output_name="output-1.xlsx")
+    api.runtime.db.write_now(lambda connection: connection.execute(renamed))
+    await api.runtime.storage.put(output_key(request_id, "output-1.xlsx"), b"PK", "application/zip")
+    path = f"/api/download/{encode_global_id(IdPrefix.REQUEST, request_id)}"
+
+    book, table = await api.http.get(path), await api.http.get(path, params={"format": "csv"})
+
+    assert (book.content, table.content) == (b"PK", OUTPUT)
+    assert book.headers["content-type"] == "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    assert 'filename="products-output.xlsx"' in book.headers["content-disposition"]
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    assert 'filename="products-output.csv"' in table.headers["content-disposition"]
+
+
+async def test_report_of_a_finished_request(api: Api) -> None:
+    # Given a finished request with a report, one of an earlier version without, and one that runs,
+    reported = await given_output(api, csv_filename="feed.tsv", profile=CsvProfile.GOOGLE_MERCHANT)
+    await api.runtime.storage.put(report_key(reported, "output-1.csv"), b"Row,Product\n", "text/csv")
+    without = await given_output(api)
+    unset = update(requests).where(requests.c.id == without).values(profile=None)
+    api.runtime.db.write_now(lambda connection: connection.execute(unset))
+    running = given_request(api.runtime.db, 1)
+
+    # when their reports are downloaded,
+    paths = [
+        f"/api/report/{encode_global_id(IdPrefix.REQUEST, request_id)}" for request_id in (reported, without, running)
+    ]
+    responses = [await api.http.get(path) for path in (*paths, "/api/report/nonsense")]
+
+    # then only the first one has one, and the output of a shop keeps its extension.
+    assert [response.status_code for response in responses] == [200, 404, 409, 404]
+    assert responses[0].content == b"Row,Product\n"
+    assert 'filename="feed-report.csv"' in responses[0].headers["content-disposition"]
+    assert responses[1].json() == {"error": "The request has no report."}
+    output = await api.http.get(paths[0].replace("report", "download"))
+    assert 'filename="feed-output.tsv"' in output.headers["content-disposition"]
+    # The encoding is that of the upload, which the name of the object tells.
+    assert output.headers["content-type"] == "text/csv; charset=utf-8"
+    fields = "request(id: $id) { reportCsvUrl outputCsvUrl profile skippedRows }"
+    for request_id, report in ((reported, True), (without, False)):
+        global_id = encode_global_id(IdPrefix.REQUEST, request_id)
+        found = (await api.data(f"query($id: ID!) {{ {fields} }}", id=global_id))["request"]
+        assert found["outputCsvUrl"].endswith(f"/api/download/{global_id}")
+        assert (found["reportCsvUrl"] or "").endswith(f"/api/report/{global_id}" if report else "")
+        assert (found["reportCsvUrl"] is not None) is report
+        assert (found["profile"], found["skippedRows"]) == ("GOOGLE_MERCHANT" if report else "GENERIC", 0)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +143,19 @@ async def test_image_is_served(api: Api) -> None:
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "5")
 
 
+@pytest.mark.parametrize("file_name", ["oak-chair-2.jpg", "any name", "stuhl-%C3%BC.webp"])
+async def test_any_file_name_serves_the_image(api: Api, file_name: str) -> None:
+    # Given a stored image,
+    path, _ = await given_image(api)
+
+    # when it is requested under a readable name,
+    got, plain = await api.http.get(f"{path}/{file_name}"), await api.http.get(path)
+
+    # then the object key decides what is served.
+    assert (got.status_code, got.content) == (200, b"image")
+    assert (got.headers["content-type"], got.headers["etag"]) == ("image/webp", plain.headers["etag"])
+
+
 async def test_other_objects_are_not_served_as_images(api: Api) -> None:
     request_id = await given_output(api)
     keys = [
@@ -99,6 +163,8 @@ async def test_other_objects_are_not_served_as_images(api: Api) -> None:
         f"{request_id.hex}/{new_id().hex}-1.jpg",
         f"{request_id.hex}/../output.csv",
         f"{request_id.hex}/%2e%2e/output.csv",
+        f"{request_id.hex}/{new_id().hex}-1.jpg/chair.jpg/../../output.csv",
+        f"{request_id.hex}/output.csv/chair.jpg",
         f"requests/{request_id.hex}/output.csv",
         "..%2f..%2fimgproc.db",
     ]
@@ -224,7 +290,7 @@ async def test_storage_error_returns_503(api: Api, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_output_filename(uploaded: str, downloaded: str) -> None:
-    assert output_filename(uploaded) == downloaded
+    assert output_download(uploaded, None, "output-1.csv").filename == downloaded
 
 
 def test_filename_cannot_break_out_of_its_header() -> None:

@@ -44,7 +44,7 @@ def test_every_root_field_has_a_sample(schema: GraphQLSchema) -> None:
     assert sorted(sample_fields) == root_fields
 
 
-def test_every_sample_has_a_tab() -> None:
+def test_every_sample_is_listed() -> None:
     code = (GRAPHIQL / "samples.ts").read_text(encoding="utf-8")
 
     imported = dict(re.findall(r'^import (\w+) from "\./samples/(\S+)\?raw";$', code, re.MULTILINE))

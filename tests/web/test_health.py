@@ -12,6 +12,7 @@ from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage import store_check
 from gql_imgproc.storage.object_store import ObjectStore
+from gql_imgproc.system.process import STARTED_BY_HEADER
 from gql_imgproc.web import health
 from tests.graphql.client import Api, open_api
 from tests.support.scenarios import given_request
@@ -23,6 +24,15 @@ async def test_ready_when_all_dependencies_work(api: Api) -> None:
 
     assert (alive.status_code, alive.text) == (200, "ok\n")
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "missing": {}})
+    assert STARTED_BY_HEADER not in ready.headers
+
+
+async def test_readiness_names_the_process_that_started_the_api(api: Api) -> None:
+    api.app.state.started_by = "a token"
+
+    ready = await api.http.get("/readyz")
+
+    assert ready.headers[STARTED_BY_HEADER] == "a token"
 
 
 async def test_not_ready_lists_the_missing_dependencies(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from gql_imgproc.ids import new_id
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage.paths import image_key, input_key, request_id_from_path
-from gql_imgproc.storage.response_headers import content_disposition, output_filename
+from gql_imgproc.storage.response_headers import content_disposition, output_download
 from tests.graphql.client import serve_api
 from tests.web.test_host_check import send_raw
 
@@ -124,7 +124,7 @@ async def test_other_targets_are_not_found(settings: Settings, target: str) -> N
     "name", ["../../etc/x", "/etc/x", "a\x00b", "CON", "NUL.csv", "C:\\x", "..", "x" * 10_000, 'a"\r\nX: y', "größe ☃"]
 )
 def test_download_filename_is_safe_in_its_header(name: str) -> None:
-    header = content_disposition(output_filename(name))
+    header = content_disposition(output_download(name, None, "output-1.csv").filename)
 
     assert header.isascii()
     assert header.isprintable()

@@ -86,6 +86,6 @@ async def test_each_coding_has_its_own_etag(built: Path, api: Api) -> None:
     assert other.status_code == 200
 
 
-@pytest.mark.parametrize("header", ["br;q=nonsense", "br;q=0.0", "brotli", "*", ";;,,", "br;level=1"])
+@pytest.mark.parametrize("header", ["br;q=nonsense", "br;q=0.0", "brotli", "*", ";;,,"])
 def test_malformed_codings_are_not_accepted(header: str) -> None:
     assert accepted_encodings(header) == []

@@ -8,13 +8,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -40,6 +36,9 @@ from gql_imgproc.settings import Settings, load
 from gql_imgproc.webhooks.delivery import deliver, next_delay_s, resend
 from tests.support.api_clients import ANYBODY
 from tests.support.api_keys import given_key
+from tests.support.webhook_receiver import Receiver, receiver
+
+__all__ = ["receiver"]
 
 OLD_SECRET = "whsec_" + base64.b64encode(b"o" * 32).decode()
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -58,50 +57,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@dataclass
-class Receiver:
-    """Responds with `statuses` in order, then with 204, and stores the requests; status 0 is no response."""
-
-    url: str = ""
-    statuses: list[int] = field(default_factory=list)
-    response_headers: dict[str, str] = field(default_factory=dict)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
-    is_silent: Event = field(default_factory=Event)
-    is_released: Event = field(default_factory=Event)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
-            receiver.bodies.append(self.rfile.read(int(self.headers["content-length"])))
-            status = receiver.statuses.pop(0) if receiver.statuses else 204
-            if status == 0:
-                receiver.is_silent.set()
-                receiver.is_released.wait(20)
-                return
-            self.send_response(status)
-            for name, value in receiver.response_headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield receiver
-        receiver.is_released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -215,7 +170,7 @@ async def test_finished_request_is_delivered_once_and_signed(
     assert receiver.headers[0]["webhook-id"] == f"msg_{delivery_id.hex}"
     row = read_delivery(database, delivery_id)
     assert (row.status, row.attempts, row.last_http_status, row.due_at) == (WebhookStatus.DELIVERED, 1, 204, None)
-    [logged] = map(webhook_outbox.Attempt.from_json, row.attempts_log)
+    [logged] = webhook_outbox.ATTEMPTS.validate_python(row.attempts_log)
     assert (logged.http_status, logged.error) == (204, None)
     assert abs(datetime.now(UTC) - logged.at) < timedelta(minutes=1)
     request = read_request(database, request_id)
@@ -314,7 +269,8 @@ async def test_failed_webhook_is_retried_as_planned_and_then_fails(
     for body, headers in zip(receiver.bodies, receiver.headers, strict=True):
         assert Webhook(SECRET).verify(body, headers)
     # with a timestamp of its own.
-    started_at = [int(webhook_outbox.Attempt.from_json(entry).at.timestamp()) for entry in rows[3].attempts_log]
+    logged = webhook_outbox.ATTEMPTS.validate_python(rows[3].attempts_log)
+    started_at = [int(attempt.at.timestamp()) for attempt in logged]
     assert [int(headers["webhook-timestamp"]) for headers in receiver.headers] == started_at
     request = read_request(database, request_id)
     assert (request.webhook_triggered, request.sequence) == (False, 1)

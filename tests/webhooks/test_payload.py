@@ -14,6 +14,7 @@ import pytest
 from gql_imgproc.enums import Priority, RequestPhase, RequestStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.webhook_event import final_event, progress_event
 from gql_imgproc.settings import Settings
 from gql_imgproc.webhooks.payload import build_payload, message_id
 
@@ -34,6 +35,8 @@ def finished(status: RequestStatus, **changes: Any) -> Snapshot:
         "csv_filename": "Frühjahr.csv",
         "options": {},
         "warnings": [],
+        "profile": None,
+        "skipped_rows": 0,
         "webhook_url": "https://shop.example.com/hook",
         "webhook_triggered": False,
         "total_products": 3,
@@ -45,8 +48,11 @@ def finished(status: RequestStatus, **changes: Any) -> Snapshot:
         "failed_images": 2,
         "cancelled_images": 0,
         "kept_images": 1,
+        "reused_images": 2,
         "input_bytes": 1000,
         "output_bytes": 400,
+        "not_downloaded_bytes": 0,
+        "stored_bytes": 400,
         "images_per_second": None,
         "termination_reason": None,
         "failure_code": None,
@@ -60,7 +66,7 @@ def finished(status: RequestStatus, **changes: Any) -> Snapshot:
 
 
 def test_payload_has_the_final_state_of_the_request() -> None:
-    payload = json.loads(build_payload(finished(RequestStatus.COMPLETED_WITH_ERRORS), DOWNLOAD_URL))
+    payload = json.loads(build_payload(final_event(finished(RequestStatus.COMPLETED_WITH_ERRORS)), DOWNLOAD_URL))
 
     assert payload == {
         "type": "request.completed",
@@ -77,6 +83,7 @@ def test_payload_has_the_final_state_of_the_request() -> None:
             "failedImages": 2,
             "cancelledImages": 0,
             "keptImages": 1,
+            "reusedImages": 2,
             "inputBytes": 1000,
             "outputBytes": 400,
             "outputCsvUrl": "https://img.example.com/api/download/req_018f6b1e7c1a7d3e8a540123456789ab",
@@ -96,11 +103,11 @@ def test_payload_has_the_final_state_of_the_request() -> None:
     ],
 )
 def test_each_final_status_has_a_type(status: RequestStatus, event_type: str) -> None:
-    assert json.loads(build_payload(finished(status), None))["type"] == event_type
+    assert json.loads(build_payload(final_event(finished(status)), None))["type"] == event_type
 
 
 def test_output_csv_url_is_null_without_output() -> None:
-    payload = json.loads(build_payload(finished(RequestStatus.FAILED, output_name=None), None))
+    payload = json.loads(build_payload(final_event(finished(RequestStatus.FAILED, output_name=None)), None))
 
     assert payload["data"]["outputCsvUrl"] is None
 
@@ -114,7 +121,7 @@ def test_documented_example_is_the_payload() -> None:
 
     assert example is not None
     assert json.loads(example[1]) == json.loads(
-        build_payload(finished(RequestStatus.COMPLETED_WITH_ERRORS), DOWNLOAD_URL)
+        build_payload(final_event(finished(RequestStatus.COMPLETED_WITH_ERRORS)), DOWNLOAD_URL)
     )
 
 
@@ -127,3 +134,32 @@ def test_documented_retry_delays_are_the_defaults() -> None:
         tuple(int(count) * units[unit] for count, unit in documented[1:])
         == Settings.model_fields["webhook_retry_delays"].default
     )
+
+
+def test_progress_is_reported_when_a_quarter_is_passed() -> None:
+    def open_request(processed: int, total: int = 8) -> Snapshot:
+        counts = {"total_images": total, "processed_images": processed, "failed_images": 0}
+        return finished(RequestStatus.PROCESSING, phase=RequestPhase.WORKING, completed_at=None, **counts)
+
+    passed = [progress_event(open_request(count), count - 1) for count in range(1, 9)]
+
+    assert [event.data["progressPercent"] if event else None for event in passed] == [
+        *(None, 25.0, None, 50.0, None, 75.0),
+        # The final event reports the end.
+        *(None, None),
+    ]
+    # Several quarters at once are one event, and the last image needs none.
+    at_once = progress_event(open_request(6), 1)
+    assert at_once is not None
+    assert at_once.data["progressPercent"] == 75.0
+    assert progress_event(open_request(1, total=1), 0) is None
+
+
+def test_progress_has_no_output_csv() -> None:
+    """While a retry runs, the request still has the output CSV of the previous run."""
+    event = progress_event(finished(RequestStatus.PROCESSING, processed_images=1, failed_images=1), 0)
+
+    assert event is not None
+    payload = json.loads(build_payload(event, None))
+    assert (payload["type"], payload["timestamp"]) == ("request.progressed", "2026-01-02T03:05:00.000Z")
+    assert (payload["data"]["outputCsvUrl"], payload["data"]["completedAt"]) == (None, None)

@@ -72,7 +72,8 @@ def test_second_signal_to_the_group_ends_all_processes(number: int, redis_url: s
         # when the group receives a signal, which Dramatiq's master passes on, and then another one,
         os.killpg(master.pid, number)
         wait_for(log, "Stopping worker process", 2)
-        time.sleep(REPEAT_S)
+        # A loaded machine handles the first signal late.
+        time.sleep(REPEAT_S + 0.5)
         assert master.poll() is None
         os.killpg(master.pid, number)
 

@@ -1,17 +1,19 @@
-import { RequestFields } from "./fragments";
+import { ImageFields, ProductPageFields, RequestFields, RequestPageFields } from "./fragments";
 import { graphql } from "./graphql";
 
 export const Requests = graphql(
   `
   query Requests($first: Int!, $after: String) {
-    requests(first: $first, after: $after) {
-      edges { node { ...RequestFields } }
-      pageInfo { hasNextPage endCursor }
-      totalCount
-    }
+    requests(first: $first, after: $after) { ...RequestPageFields }
     limits { maxUploadBytes }
   }`,
-  [RequestFields],
+  [RequestPageFields],
+);
+
+export const RequestsChanged = graphql(
+  `
+  subscription RequestsChanged($first: Int!) { requestsChanged(first: $first) { ...RequestPageFields } }`,
+  [RequestPageFields],
 );
 
 export const OneRequest = graphql(
@@ -24,7 +26,8 @@ export const OneRequest = graphql(
 export const Warnings = graphql(`
   query Warnings($id: ID!) { request(id: $id) { warnings { row column message } } }`);
 
-export const Products = graphql(`
+export const Products = graphql(
+  `
   query Products(
     $id: ID!, $status: ProductStatus, $nameContains: String
     $first: Int, $after: String, $last: Int, $before: String
@@ -34,20 +37,46 @@ export const Products = graphql(`
         status: $status, nameContains: $nameContains
         first: $first, after: $after, last: $last, before: $before
       ) {
-        edges {
-          node {
-            id serialNumber productName status
-            images {
-              id inputUrl outputUrl sourceUrl status outcome inputBytes outputBytes format width height
-              error { code message }
-            }
-          }
-        }
-        pageInfo { startCursor endCursor hasPreviousPage hasNextPage }
+        ...ProductPageFields
         totalCount
       }
     }
+  }`,
+  [ProductPageFields],
+);
+
+export const LeastSimilar = graphql(
+  `
+  query LeastSimilar($id: ID!, $first: Int!, $after: String) {
+    request(id: $id) {
+      imagesBySimilarity(first: $first, after: $after) {
+        nodes { ...ImageFields }
+        pageInfo { hasNextPage endCursor }
+      }
+    }
+  }`,
+  [ImageFields],
+);
+
+export const Changes = graphql(`
+  query Changes($id: ID!) {
+    request(id: $id) { changes { sinceId sinceCreatedAt productCounts { changed added gone unchanged } } }
   }`);
+
+export const ChangedProducts = graphql(
+  `
+  query ChangedProducts(
+    $id: ID!, $kind: ChangeKind!
+    $first: Int, $after: String, $last: Int, $before: String
+  ) {
+    request(id: $id) {
+      changes {
+        products(kind: $kind, first: $first, after: $after, last: $last, before: $before) { ...ProductPageFields }
+      }
+    }
+  }`,
+  [ProductPageFields],
+);
 
 export const RequestProgress = graphql(
   `
@@ -65,10 +94,21 @@ export const UploadCsv = graphql(
       ... on UploadTooLarge { message limitBytes }
       ... on WebhookUrlInvalid { message }
       ... on QuotaExceeded { message retryAt }
+      ... on IdempotencyKeyReused { message }
     }
   }`,
   [RequestFields],
 );
+
+export const PreviewCsv = graphql(`
+  query PreviewCsv($input: UploadCsvInput!) {
+    previewCsv(input: $input) {
+      __typename
+      ... on CsvPreview { profile columns rows sheet sheets }
+      ... on CsvInvalid { message totalErrors errors { row column message } }
+      ... on UploadTooLarge { message limitBytes }
+    }
+  }`);
 
 export const CancelRequest = graphql(
   `

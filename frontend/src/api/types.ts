@@ -1,9 +1,10 @@
 // The types of the fields that the operations select.
 import type { ResultOf, VariablesOf } from "gql.tada";
-import type { RequestFields } from "./fragments";
-import type { Products, UploadCsv } from "./operation";
+import type { ImageFields, RequestFields, RequestPageFields } from "./fragments";
+import type { ChangedProducts, Changes as ChangesOf, PreviewCsv, Products, UploadCsv } from "./operation";
 
 export type Request = ResultOf<typeof RequestFields>;
+export type RequestPage = ResultOf<typeof RequestPageFields>;
 export type RequestStatus = Request["status"];
 export type Priority = Request["priority"];
 export type OutputFormat = Request["options"]["format"];
@@ -12,10 +13,14 @@ export type WebhookStatus = Webhook["status"];
 
 export type Product = NonNullable<ResultOf<typeof Products>["request"]>["products"]["edges"][number]["node"];
 export type ProductStatus = NonNullable<VariablesOf<typeof Products>["status"]>;
-export type Image = Product["images"][number];
+export type Image = ResultOf<typeof ImageFields>;
+export type Changes = NonNullable<NonNullable<ResultOf<typeof ChangesOf>["request"]>["changes"]>;
+export type ChangeKind = VariablesOf<typeof ChangedProducts>["kind"];
 
 export type UploadResult = ResultOf<typeof UploadCsv>["uploadCsv"];
 export type Accepted = Extract<UploadResult, { __typename: "UploadCsvSuccess" }>;
 export type UploadError = Exclude<UploadResult, Accepted>;
 export type CsvIssue = Extract<UploadError, { __typename: "CsvInvalid" }>["errors"][number];
+export type Preview = ResultOf<typeof PreviewCsv>["previewCsv"];
+export type CsvPreview = Extract<Preview, { __typename: "CsvPreview" }>;
 export type UploadInput = Omit<VariablesOf<typeof UploadCsv>["input"], "file">;

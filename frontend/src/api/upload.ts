@@ -1,20 +1,39 @@
-import { operationText } from "./graphql";
+import { operationText, type Operation } from "./graphql";
 import { authorizationHeader, credentials } from "./key";
-import { UploadCsv } from "./operation";
+import { PreviewCsv, UploadCsv } from "./operation";
 import { unwrapData, Unreachable } from "./query";
-import type { UploadInput, UploadResult } from "./types";
+import type { Preview, UploadInput, UploadResult } from "./types";
+
+/** The server reads no more of a CSV file for a preview. */
+const PREVIEW_BYTES = 64 * 1024;
+/** The first two bytes of workbooks: ZIP archives, and files of old Office programs. */
+const WORKBOOKS = [0x504b, 0xd0cf];
+
+export async function upload(file: File, input: UploadInput, onProgress: (share: number) => void, signal: AbortSignal): Promise<UploadResult> {
+  return (await send<{ uploadCsv: UploadResult }>(UploadCsv, file, file.name, input, onProgress, signal)).uploadCsv;
+}
+
+/** Asks how the server would read a file. Sends the start of a CSV file, and all of a workbook. */
+export async function preview(file: File, input: UploadInput, signal: AbortSignal): Promise<Preview> {
+  const [first = 0, second = 0] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+  signal.throwIfAborted();
+  const part = WORKBOOKS.includes(first * 256 + second) ? file : file.slice(0, PREVIEW_BYTES);
+  return (await send<{ previewCsv: Preview }>(PreviewCsv, part, file.name, input, () => {}, signal)).previewCsv;
+}
 
 /** Sends a file as a GraphQL multipart request. Uses XHR, since `fetch` reports no upload progress. */
-export function upload(
-  file: File,
+function send<Data>(
+  operation: Operation<unknown, never>,
+  file: Blob,
+  name: string,
   input: UploadInput,
   onProgress: (share: number) => void,
   signal: AbortSignal,
-): Promise<UploadResult> {
+): Promise<Data> {
   const form = new FormData();
-  form.append("operations", JSON.stringify({ query: operationText(UploadCsv), variables: { input: { ...input, file: null } } }));
+  form.append("operations", JSON.stringify({ query: operationText(operation), variables: { input: { ...input, file: null } } }));
   form.append("map", JSON.stringify({ 0: ["variables.input.file"] }));
-  form.append("0", file, file.name);
+  form.append("0", file, name);
 
   const key = credentials.key.value;
   return new Promise((resolve, reject) => {
@@ -28,7 +47,7 @@ export function upload(
     xhr.onerror = () => reject(new Unreachable());
     xhr.onload = () => {
       try {
-        resolve(unwrapData<{ uploadCsv: UploadResult }>(JSON.parse(xhr.responseText), key).uploadCsv);
+        resolve(unwrapData<Data>(JSON.parse(xhr.responseText), key));
       } catch (error) {
         reject(error instanceof SyntaxError ? new Unreachable() : error);
       }

@@ -1,10 +1,11 @@
 import type { Request } from "../api/types";
 import { formatCount, formatPercent } from "../format";
 
-/** Compressed, kept and failed images as segments of one bar. */
+/** Compressed, kept or reused, and failed images as segments of one bar. */
 export function ProgressBar({ request }: { request: Request }) {
-  const { totalImages: total, processedImages, keptImages, failedImages, cancelledImages } = request;
+  const { totalImages: total, processedImages, keptImages, reusedImages, failedImages, cancelledImages } = request;
   const width = (part: number) => ({ width: `${total ? (100 * part) / total : 0}%` });
+  const unencoded = keptImages + reusedImages;
   const ended = processedImages + failedImages + cancelledImages;
   return (
     <div
@@ -16,8 +17,8 @@ export function ProgressBar({ request }: { request: Request }) {
       aria-valuenow={Math.floor(request.progressPercent)}
       aria-valuetext={`${formatPercent(request.progressPercent / 100)}, ${formatCount(ended)} of ${formatCount(total)} images`}
     >
-      <i class="part done" style={width(processedImages - keptImages)} />
-      <i class="part kept" style={width(keptImages)} />
+      <i class="part done" style={width(processedImages - unencoded)} />
+      <i class="part kept" style={width(unencoded)} />
       <i class="part failed" style={width(failedImages)} />
     </div>
   );

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Image, Product } from "../api/types";
-import { formatBytes, formatCount, formatName, formatSaving, savedShare } from "../format";
+import type { Image } from "../api/types";
+import { formatBytes, formatCount, formatName, formatRate, formatSaving, isKept, savedShare } from "../format";
 import { ByteBar } from "../parts/byte-bar";
 import { Dialog } from "../parts/dialog";
 import { toSameOrigin } from "../route";
@@ -8,9 +8,9 @@ import { Comparison } from "./comparison";
 import { useSource, type Source } from "./use-source";
 
 /** Compares an image before and after, and shows what it saved. */
-export function ImageDialog({ image, product, onClose }: { image: Image; product: Product; onClose: () => void }) {
-  const isKept = image.outcome === "KEPT";
-  const source = useSource(image, { enabled: !isKept });
+export function ImageDialog({ image, name, onClose }: { image: Image; name: string; onClose: () => void }) {
+  const isSame = isKept(image);
+  const source = useSource(image, { enabled: !isSame });
   const [displayError, setDisplayError] = useState<string | null>(null);
   const [isFullSize, setFullSize] = useState(false);
   const stage = useRef<HTMLDivElement>(null);
@@ -27,10 +27,10 @@ export function ImageDialog({ image, product, onClose }: { image: Image; product
   const onBroken = (what: string) => () => setDisplayError(`This browser cannot display the ${what}. Open it to view it in another program.`);
 
   return (
-    <Dialog label={product.productName} class="image-dialog" onClose={onClose}>
+    <Dialog label={name} class="image-dialog" onClose={onClose}>
       <div class="line">
         <h2>
-          <bdi>{product.productName}</bdi>
+          <bdi>{name}</bdi>
         </h2>
         <form method="dialog">
           <button class="small">Close</button>
@@ -47,28 +47,29 @@ export function ImageDialog({ image, product, onClose }: { image: Image; product
           <Comparison
             before={source}
             after={{ url: after, bytes: image.outputBytes }}
-            name={product.productName}
+            name={name}
             width={width}
             height={height}
             onBroken={onBroken("original")}
           />
         ) : (
-          <img src={after} alt={`${product.productName}, compressed`} {...size} onError={onBroken("image")} />
+          <img src={after} alt={`${name}, compressed`} {...size} onError={onBroken("image")} />
         )}
       </div>
       <p class="remark" role="status">
-        {isKept ? "Already small: compression would not have made this image smaller, so it is stored unchanged." : (displayError ?? sourceMessage(source, image))}
+        {isSame ? "Already small: compression would not have made this image smaller, so it is stored unchanged." : (displayError ?? sourceMessage(source, image))}
       </p>
       {image.inputBytes !== null && image.outputBytes !== null && <ByteBar before={image.inputBytes} after={image.outputBytes} />}
       <div class="line">
         <p class="facts">
-          {part !== null && !isKept && <b>{formatSaving(part)}</b>}
+          {part !== null && !isSame && <b>{formatSaving(part)}</b>}
           {width && height && (
             <span>
               {formatCount(width)} × {formatCount(height)} pixels
             </span>
           )}
           {image.format && <span>{formatName(image)}</span>}
+          {image.similarity !== null && <span>similarity {formatRate(image.similarity)} of 100</span>}
         </p>
         <div class="actions">
           <button class="small" aria-pressed={isFullSize} onClick={() => setFullSize(!isFullSize)}>

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import type { Image } from "../api/types";
-import { formatBytes, formatName, formatPercent, savedShare } from "../format";
+import { formatBytes, formatCount, formatName, formatPercent, isKept, savedShare } from "../format";
 import { toSameOrigin } from "../route";
 
 /** One image of a product: thumbnail and size, or the error. */
@@ -33,8 +33,9 @@ export function ImageTile({ image, name, onOpen }: { image: Image; name: string;
         <Thumbnail image={image} name={`${name}: compare`} />
       </button>
       <p>
-        {image.outcome === "KEPT" ? "Already small," : part !== null && <b class={part < 0 ? "larger" : ""}>{part < 0 ? `+${formatPercent(-part)}` : `−${formatPercent(part)}`}</b>}
+        {isKept(image) ? "Already small," : part !== null && <b class={part < 0 ? "larger" : ""}>{part < 0 ? `+${formatPercent(-part)}` : `−${formatPercent(part)}`}</b>}
         {image.outputBytes !== null && <> {formatBytes(image.outputBytes)}</>}
+        {image.similarity !== null && !isKept(image) && <span class="similarity"> similarity {formatCount(Math.floor(image.similarity))}</span>}
       </p>
     </div>
   );

@@ -21,8 +21,8 @@ it("moves by cursor, jumps to the end, and stops at the start", () => {
 
 it.each<ListState>([
   start,
-  { status: "FAILED", name: "lamp & “Arc”", cursor: "a=b", backward: false, from: 24 },
-  { ...start, cursor: "a=b", backward: true, from: 24 },
+  { ...start, status: "FAILED", name: "lamp & “Arc”", cursor: "a=b", from: 24 },
+  { ...start, change: "GONE", cursor: "a=b", backward: true, from: 24 },
   { ...start, backward: true, from: 99_976 },
 ])("survives a round trip through the URL: %#", (state) => {
   expect(fromHashParams(new URLSearchParams(toHashParams(state).toString()))).toEqual(state);

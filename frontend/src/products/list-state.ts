@@ -1,4 +1,4 @@
-import type { ProductStatus, Request } from "../api/types";
+import type { ChangeKind, ProductStatus, Request } from "../api/types";
 
 //: Products per page, each with all its images: well under the server's cost limit and fast to render.
 export const PAGE_SIZE = 24;
@@ -6,6 +6,8 @@ export const PAGE_SIZE = 24;
 /** Filters and page of the product list. */
 export interface ListState {
   status: ProductStatus | null;
+  /** How products changed since the earlier request; then there is no other filter. */
+  change: ChangeKind | null;
   name: string;
   /** Cursor before the page, or after it if `backward`; null for the start or the end of the list. */
   cursor: string | null;
@@ -14,18 +16,22 @@ export interface ListState {
   from: number;
 }
 
-export const start: ListState = { status: null, name: "", cursor: null, backward: false, from: 0 };
+export const start: ListState = { status: null, change: null, name: "", cursor: null, backward: false, from: 0 };
 
 /** The variables of the query. */
-export function queryVariables({ status, name, cursor, backward }: ListState) {
-  const filter = { status, nameContains: name.trim() || null };
-  return backward ? { ...filter, last: PAGE_SIZE, before: cursor } : { ...filter, first: PAGE_SIZE, after: cursor };
+export function queryVariables(state: ListState) {
+  return { status: state.status, nameContains: state.name.trim() || null, ...pageVariables(state) };
+}
+
+export function pageVariables({ cursor, backward }: ListState) {
+  return backward ? { last: PAGE_SIZE, before: cursor } : { first: PAGE_SIZE, after: cursor };
 }
 
 /** The state as URL parameters, so that a reload shows the same page. */
-export function toHashParams({ status, name, cursor, backward, from }: ListState): URLSearchParams {
+export function toHashParams({ status, change, name, cursor, backward, from }: ListState): URLSearchParams {
   const params = new URLSearchParams();
   if (status) params.set("status", status);
+  if (change) params.set("change", change);
   if (name) params.set("name", name);
   if (backward) params.set("before", cursor ?? "");
   else if (cursor) params.set("after", cursor);
@@ -37,6 +43,7 @@ export function fromHashParams(params: URLSearchParams): ListState {
   const before = params.get("before");
   return {
     status: params.get("status") as ProductStatus | null,
+    change: params.get("change") as ChangeKind | null,
     name: params.get("name") ?? "",
     cursor: (before ?? params.get("after")) || null,
     backward: before !== null,

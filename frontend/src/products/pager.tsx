@@ -6,7 +6,7 @@ import type { Page } from "./use-products";
 export function Pager({ page, total, onTurn }: { page: Page; total: number; onTurn: (state: ListState) => void }) {
   const { state, products, hasPrevious, hasNext } = page;
   if (!hasPrevious && !hasNext) return null;
-  const first = { ...start, status: state.status, name: state.name };
+  const first = { ...start, status: state.status, change: state.change, name: state.name };
   return (
     <nav class="pager" aria-label="Pages of products">
       <button onClick={() => onTurn(first)} disabled={!hasPrevious} aria-label="First page">

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Image, Product, Request } from "../api/types";
+import type { Image, Request } from "../api/types";
 import { formatCount, pluralize } from "../format";
 import { announce } from "../parts/announcer";
 import { Notice } from "../parts/notice";
@@ -9,13 +9,17 @@ import { Pager } from "./pager";
 import { ImageDialog } from "./image-dialog";
 import { fromHashParams, start, toHashParams, type ListState } from "./list-state";
 import { ProductCard } from "./product-card";
+import { useChanges } from "./use-changes";
 import { useProducts, type Page } from "./use-products";
 
 /** The products of a request, one page at a time, so that a large file costs the browser no more than a small one. */
 export function ProductList({ request }: { request: Request }) {
   const [state, setState] = useState<ListState>(() => fromHashParams(hashParams(location.hash)));
-  const [open, setOpen] = useState<{ image: Image; product: Product } | null>(null);
-  const { page, total, error, load, busy } = useProducts(request, state);
+  const [open, setOpen] = useState<{ image: Image; name: string } | null>(null);
+  const { page, total: listed, error, load, busy } = useProducts(request, state);
+  const changes = useChanges(request);
+  const change = page?.state.change;
+  const total = change && changes ? changes.productCounts[change.toLowerCase() as Lowercase<typeof change>] : listed;
   const heading = useRef<HTMLHeadingElement>(null);
 
   useEffect(() => replaceHashParams(toHashParams(state)), [state]);
@@ -33,7 +37,12 @@ export function ProductList({ request }: { request: Request }) {
         <h2 id="products-title" ref={heading} tabIndex={-1}>
           Products {page && <small>{formatCount(total)}</small>}
         </h2>
-        <Filters request={request} state={state} onChange={(change) => setState(({ status, name }) => ({ ...start, status, name, ...change }))} />
+        <Filters
+          request={request}
+          state={state}
+          changes={changes}
+          onChange={(patch) => setState(({ status, change, name }) => ({ ...start, status, change, name, ...patch }))}
+        />
       </div>
       {error && (
         <Notice tone="bad" title={error} action={{ text: "Try again", run: () => void load() }}>
@@ -54,7 +63,7 @@ export function ProductList({ request }: { request: Request }) {
       )}
       <ul class="list products">
         {page?.products.map((product) => (
-          <ProductCard key={product.id} product={product} onOpen={(image) => setOpen({ image, product })} />
+          <ProductCard key={product.id} product={product} onOpen={(image) => setOpen({ image, name: product.productName })} />
         ))}
       </ul>
       {page && <Pager page={page} total={total} onTurn={openPage} />}

@@ -1,8 +1,10 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { Products } from "../api/operation";
+import { ChangedProducts, Products } from "../api/operation";
+import type { ResultOf } from "gql.tada";
+import type { ProductPageFields } from "../api/fragments";
 import { query } from "../api/query";
 import type { Product, Request } from "../api/types";
-import { queryVariables, PAGE_SIZE, productsVersion, type ListState } from "./list-state";
+import { pageVariables, queryVariables, PAGE_SIZE, productsVersion, type ListState } from "./list-state";
 
 //: While images are processed, the page is reloaded at most this often.
 const REFRESH_MS = 1_500;
@@ -10,7 +12,7 @@ const REFRESH_MS = 1_500;
 export interface Page {
   state: ListState;
   products: Product[];
-  /** Number of matching products; null without a filter. */
+  /** Number of matching products; null without a filter, or with one that has its own count. */
   matching: number | null;
   first: string | null;
   last: string | null;
@@ -28,8 +30,7 @@ export function useProducts(request: Request, state: ListState) {
   /** Returns whether the query was answered. A `quiet` error is not shown: the refresh is retried, and the banner reports it. */
   const load = useCallback(async ({ quiet = false } = {}): Promise<boolean> => {
     try {
-      const answer = await query(Products, { id: request.id, ...queryVariables(state) });
-      const found = answer.request?.products;
+      const found = await read(request.id, state);
       if (latest.current !== state || !found) return true;
       const { startCursor, endCursor, hasPreviousPage, hasNextPage } = found.pageInfo;
       setError(null);
@@ -37,7 +38,7 @@ export function useProducts(request: Request, state: ListState) {
         state,
         products: found.edges.map(({ node }) => node),
         // Without a filter, the request has the total, also while it is being ingested.
-        matching: state.status || state.name.trim() ? found.totalCount : null,
+        matching: state.status || state.name.trim() ? (found.totalCount ?? null) : null,
         first: startCursor,
         last: endCursor,
         hasPrevious: hasPreviousPage,
@@ -73,9 +74,17 @@ export function useProducts(request: Request, state: ListState) {
   return { page, total, error, load, busy: page?.state !== state && !error };
 }
 
+type Found = ResultOf<typeof ProductPageFields> & { totalCount?: number };
+
+async function read(id: string, state: ListState): Promise<Found | undefined> {
+  if (!state.change) return (await query(Products, { id, ...queryVariables(state) })).request?.products;
+  const { request } = await query(ChangedProducts, { id, kind: state.change, ...pageVariables(state) });
+  return request?.changes?.products;
+}
+
 /** Whether a refresh cannot change the page. Failed products can be retried, the last page can grow, and filtered lists
  * can change. */
 function isSettled(page: Page | null): boolean {
-  if (!page?.hasNext || page.state.status) return false;
+  if (!page?.hasNext || page.state.status || page.state.change) return false;
   return page.products.length === PAGE_SIZE && page.products.every(({ status }) => status === "COMPLETED");
 }

@@ -15,12 +15,16 @@ type Change = Operation<
   { input: { id: string } }
 >;
 
+/** The URL of the output of a workbook as CSV. */
+const withFormat = (url: string) => `${url}${url.includes("?") ? "&" : "?"}format=csv`;
+
 /** The actions that the status of the request allows. */
 export function Actions({ request }: { request: Request }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
   const [confirming, setConfirming] = useState<"cancel" | "delete" | null>(null);
   const final = isFinal(request);
+  const isWorkbook = /\.(xls[xmb]?|ods)$/i.test(request.csvFilename);
 
   const change = async (operation: Change, announcement: string) => {
     setBusy(true);
@@ -53,7 +57,22 @@ export function Actions({ request }: { request: Request }) {
     <div ref={group} class="actions" role="group" aria-label="Actions" tabIndex={-1}>
       {request.outputCsvUrl && (
         <a class="button main" href={toSameOrigin(request.outputCsvUrl)} download>
+          Download output {isWorkbook ? "Excel file" : "CSV"}
+        </a>
+      )}
+      {request.outputCsvUrl && isWorkbook && (
+        <a class="button" href={withFormat(toSameOrigin(request.outputCsvUrl))} download>
           Download output CSV
+        </a>
+      )}
+      {request.reportCsvUrl && (
+        <a class="button" href={toSameOrigin(request.reportCsvUrl)} download>
+          Download report
+        </a>
+      )}
+      {request.archiveUrl && request.processedImages > 0 && (
+        <a class="button" href={toSameOrigin(request.archiveUrl)} download>
+          Download images (ZIP)
         </a>
       )}
       {final && request.failedImages > 0 && (

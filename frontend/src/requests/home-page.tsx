@@ -13,8 +13,8 @@ export function HomePage() {
       <div class="upload-side">
         <Title text="Make images smaller" />
         <p class="lead">
-          Drop a CSV of your products. Every image in it is downloaded, compressed and stored. You get the CSV back with
-          the new image URLs.
+          Drop your shop's product export, CSV or Excel. Every image in it is downloaded, compressed and stored. You get the same file
+          back with the new image URLs, ready to import.
         </p>
         <UploadPanel maxUploadBytes={maxUploadBytes} />
       </div>

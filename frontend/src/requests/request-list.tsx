@@ -2,16 +2,16 @@ import { useCallback, useEffect, useState } from "preact/hooks";
 import { Requests } from "../api/operation";
 import { query } from "../api/query";
 import { socketState } from "../api/socket";
+import type { RequestPage } from "../api/types";
 import { formatCount } from "../format";
 import { Notice } from "../parts/notice";
 import { useSignal } from "../parts/use-signal";
 import { store } from "../progress/store";
+import { watchList } from "../progress/watch-list";
 import { RequestCard } from "./request-card";
 
 //: Each running request on a page needs a subscription, so pages are small.
 const PAGE_SIZE = 12;
-//: New requests of other clients appear after at most this.
-const POLL_MS = 15_000;
 //: Without live updates, polling shows all changes.
 const DISCONNECTED_POLL_MS = 3_000;
 
@@ -31,20 +31,29 @@ export function RequestList({ accepted, onLimits }: Props) {
   const load = useCallback(async (after: string | null) => {
     const { requests, limits } = await query(Requests, { first: PAGE_SIZE, after });
     onLimits(limits.maxUploadBytes);
-    requests.edges.forEach(({ node }) => store.applySnapshot(node));
-    setTotal(requests.totalCount);
-    return { found: requests.edges.map(({ node }) => node.id), next: requests.pageInfo };
+    return requests;
+  }, []);
+
+  const apply = useCallback(({ edges, totalCount }: RequestPage): string[] => {
+    edges.forEach(({ node }) => store.applySnapshot(node));
+    setTotal(totalCount);
+    return edges.map(({ node }) => node.id);
+  }, []);
+
+  const showFirst = useCallback((page: RequestPage) => {
+    const found = apply(page);
+    const next = page.pageInfo;
+    setError(null);
+    setIds((old) => {
+      const rest = next.hasNextPage ? olderThan(found, old ?? []) : [];
+      if (!rest.length) setEnd(next.hasNextPage ? next.endCursor : null);
+      return [...found, ...rest];
+    });
   }, []);
 
   const refresh = useCallback(async () => {
     try {
-      const { found, next } = await load(null);
-      setError(null);
-      setIds((old) => {
-        const rest = next.hasNextPage ? olderThan(found, old ?? []) : [];
-        if (!rest.length) setEnd(next.hasNextPage ? next.endCursor : null);
-        return [...found, ...rest];
-      });
+      showFirst(await load(null));
     } catch (error) {
       setError((error as Error).message);
     }
@@ -53,7 +62,9 @@ export function RequestList({ accepted, onLimits }: Props) {
   const more = async () => {
     setBusy(true);
     try {
-      const { found, next } = await load(end);
+      const page = await load(end);
+      const found = apply(page);
+      const next = page.pageInfo;
       setIds((old) => [...new Set([...(old ?? []), ...found])]);
       setEnd(next.hasNextPage ? next.endCursor : null);
     } catch (error) {
@@ -67,15 +78,14 @@ export function RequestList({ accepted, onLimits }: Props) {
     void refresh();
   }, [accepted, refresh]);
 
-  const every = useSignal(socketState) === "lost" ? DISCONNECTED_POLL_MS : POLL_MS;
+  useEffect(() => watchList(PAGE_SIZE, showFirst), [showFirst]);
+
+  const lost = useSignal(socketState) === "lost";
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || void refresh(), every);
-    const stop = socketState.listen(() => socketState.value === "connected" && void refresh());
-    return () => {
-      clearInterval(timer);
-      stop();
-    };
-  }, [every, refresh]);
+    if (!lost) return;
+    const timer = setInterval(() => document.hidden || void refresh(), DISCONNECTED_POLL_MS);
+    return () => clearInterval(timer);
+  }, [lost, refresh]);
 
   return (
     <section aria-labelledby="requests-title">
@@ -90,7 +100,7 @@ export function RequestList({ accepted, onLimits }: Props) {
       {!ids && !error && <Skeleton />}
       {ids?.length === 0 && (
         <Notice title="No requests yet">
-          Drop a CSV to start. <a href="/static/template.csv" download>The template</a> shows the format.
+          Drop your shop's product export to start. <a href="/static/template.csv" download>The template</a> shows the format.
         </Notice>
       )}
       <ul class="list">

@@ -6,6 +6,7 @@ import { Badge } from "../parts/badge";
 import { Timestamp } from "../parts/timestamp";
 import { Notice } from "../parts/notice";
 import { Title } from "../parts/title";
+import { LeastSimilar } from "../products/least-similar";
 import { ProductList } from "../products/product-list";
 import { home } from "../route";
 import { Actions } from "./actions";
@@ -54,6 +55,7 @@ export function RequestPage({ id }: { id: string }) {
       )}
       <Warnings id={id} />
       <Summary request={request} />
+      {isFinal(request) && request.processedImages > 0 && <LeastSimilar request={request} />}
       <ProductList request={request} />
     </>
   );

@@ -3,9 +3,9 @@ import { formatCount, formatDuration, formatRate, pluralize } from "../format";
 import { useClock } from "../parts/use-clock";
 import { isFinal } from "./status";
 
-/** The number of finished, kept and failed images. Each colour also has a word. */
+/** The number of finished, kept, reused and failed images. Each colour also has a word. */
 export function Counts({ request }: { request: Request }) {
-  const { processedImages, totalImages, failedImages, keptImages, cancelledImages } = request;
+  const { processedImages, totalImages, failedImages, keptImages, reusedImages, cancelledImages } = request;
   return (
     <ul class="counts">
       <li class="done">
@@ -14,6 +14,11 @@ export function Counts({ request }: { request: Request }) {
       {keptImages > 0 && (
         <li class="kept" title="Compression would not have made these images smaller, so they are stored unchanged">
           <b>{formatCount(keptImages)}</b> of them already small
+        </li>
+      )}
+      {reusedImages > 0 && (
+        <li class="kept" title="These images were processed before with the same options, so they keep their URLs">
+          <b>{formatCount(reusedImages)}</b> of them unchanged
         </li>
       )}
       {failedImages > 0 && (

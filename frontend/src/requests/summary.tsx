@@ -3,6 +3,7 @@ import { formatBytes, formatCount, formatPercent, savedShare } from "../format";
 import { ByteBar } from "../parts/byte-bar";
 import { ProgressBar } from "../parts/progress-bar";
 import { Counts, Timing } from "./stats";
+import { describeFile } from "./profile";
 import { isFinal } from "./status";
 import { WebhookLine } from "./webhook";
 
@@ -32,6 +33,10 @@ export function Summary({ request }: { request: Request }) {
       </div>
       {part !== null && <ByteBar before={request.inputBytes} after={request.outputBytes} />}
       <dl class="details">
+        <div>
+          <dt>File</dt>
+          <dd>{describeFile(request)}</dd>
+        </div>
         <div>
           <dt>Products</dt>
           <dd>

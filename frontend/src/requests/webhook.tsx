@@ -2,7 +2,7 @@ import type { Webhook, WebhookStatus } from "../api/types";
 import { formatCount, pluralize } from "../format";
 import { Timestamp } from "../parts/timestamp";
 
-const LABELS: Record<WebhookStatus, string> = {
+export const STATUS_LABELS: Record<WebhookStatus, string> = {
   PENDING: "waiting to be sent",
   DELIVERED: "delivered",
   RETRYING: "failed, will be retried",
@@ -13,7 +13,7 @@ export function WebhookLine({ webhook }: { webhook: Webhook }) {
   const { status, attempts, lastHttpStatus, nextAttemptAt } = webhook;
   return (
     <>
-      <span class={`dot ${status.toLowerCase()}`} aria-hidden="true" /> {LABELS[status] ?? status}
+      <span class={`dot ${status.toLowerCase()}`} aria-hidden="true" /> {STATUS_LABELS[status] ?? status}
       {attempts > 0 && ` after ${pluralize(attempts, "attempt")}`}
       {lastHttpStatus !== null && `, last response ${formatCount(lastHttpStatus)}`}
       {nextAttemptAt && (

@@ -31,7 +31,7 @@ export function DropZone({ onFiles, maxUploadBytes }: Props) {
         ref={input}
         class="visually-hidden"
         type="file"
-        accept=".csv,text/csv"
+        accept=".csv,.tsv,.txt,.xlsx,.xlsm,.xlsb,.xls,.ods,text/csv"
         multiple
         aria-describedby="drop-hint"
         onChange={() => {
@@ -41,12 +41,13 @@ export function DropZone({ onFiles, maxUploadBytes }: Props) {
         }}
       />
       <Sheet />
-      <strong>{depth > 0 ? "Release to upload" : "Drop a CSV here"}</strong>
+      <strong>{depth > 0 ? "Release to upload" : "Drop your shop's product export here, CSV or Excel"}</strong>
       <span class="button main" aria-hidden="true">
         Choose a file
       </span>
       <small id="drop-hint">
-        Columns: S. No., Product Name, Input Image Urls
+        Shopify, WooCommerce, Magento, BigCommerce, PrestaShop, Medusa, Google or Amazon; or any file with a column of
+        image URLs
         {maxUploadBytes !== null && `. Up to ${formatLimit(maxUploadBytes)}`}
       </small>
     </label>

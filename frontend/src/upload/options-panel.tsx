@@ -1,74 +1,192 @@
-import type { OutputFormat, Priority } from "../api/types";
+import type { ComponentChildren } from "preact";
 import { formatPercent } from "../format";
-import { summarizeOptions, type Options } from "./options";
+import { FILES } from "../requests/profile";
+import { summarizeOptions, type ImageFilter, type Options } from "./options";
 
-const formats: [OutputFormat, string][] = [
+type Names<Value extends string> = readonly (readonly [Value, string])[];
+
+const formats: Names<Options["format"]> = [
   ["ORIGINAL", "Same as source"],
   ["JPEG", "JPEG"],
   ["PNG", "PNG"],
   ["WEBP", "WebP"],
   ["AVIF", "AVIF"],
 ];
-
-const priorities: [Priority, string][] = [
+const priorities: Names<Options["priority"]> = [
   ["HIGH", "High"],
   ["NORMAL", "Normal"],
   ["LOW", "Low"],
 ];
+const efforts: Names<Options["effort"]> = [
+  ["FAST", "Fast"],
+  ["BALANCED", "Balanced"],
+  ["SMALL", "Smallest files"],
+];
+const metadata: Names<Options["metadata"]> = [
+  ["NONE", "None"],
+  ["COPYRIGHT", "Creator and rights"],
+  ["ALL", "All"],
+];
+const policies: Names<Options["onInvalidRow"]> = [
+  ["", "As usual for the file"],
+  ["REFUSE_FILE", "Refuse the file"],
+  ["SKIP_ROW", "Leave them as they are"],
+];
+const filters: Names<ImageFilter> = [
+  ["GRAYSCALE", "Grey"],
+  ["SHARPEN", "Sharpen"],
+  ["BLUR", "Blur"],
+  ["AUTOCONTRAST", "Stretch contrast"],
+];
+const profiles = [["", "Recognized by its columns"], ...Object.entries(FILES).filter(([profile]) => profile !== "CUSTOM")] as Names<Options["profile"]>;
 
-export function OptionsPanel({ options, onChange }: { options: Options; onChange: (options: Options) => void }) {
-  const set = (change: Partial<Options>) => onChange({ ...options, ...change });
+const encodings = ["utf-8", "windows-1250", "windows-1251", "windows-1252", "windows-1253", "windows-1254", "gbk", "big5", "shift_jis", "euc-kr"];
+
+interface PanelProps {
+  options: Options;
+  onChange: (options: Options) => void;
+}
+
+export function OptionsPanel({ options, onChange }: PanelProps) {
   return (
     <details class="options">
       <summary>
         Options <span>{summarizeOptions(options) || "quality 50, full size"}</span>
       </summary>
       <div class="fields">
-        <label>
-          <span>
-            Quality <output>{options.quality}</output>
-          </span>
-          <input type="range" min="1" max="100" value={options.quality} onInput={(e) => set({ quality: e.currentTarget.valueAsNumber })} />
-        </label>
-        <label>
-          <span>
-            Size <output>{formatPercent(options.scale / 100)}</output>
-          </span>
-          <input type="range" min="5" max="100" step="5" value={options.scale} onInput={(e) => set({ scale: e.currentTarget.valueAsNumber })} />
-        </label>
-        <label>
-          <span>Format</span>
-          <select value={options.format} onChange={(e) => set({ format: e.currentTarget.value as OutputFormat })}>
-            {formats.map(([value, name]) => (
-              <option key={value} value={value}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          <span>Priority</span>
-          <select value={options.priority} onChange={(e) => set({ priority: e.currentTarget.value as Priority })}>
-            {priorities.map(([value, name]) => (
-              <option key={value} value={value}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label class="wide">
-          <span>Webhook URL</span>
-          <input
-            type="url"
-            inputMode="url"
-            autoComplete="off"
-            placeholder="https://shop.example.com/hooks/images"
-            value={options.webhookUrl}
-            onInput={(e) => set({ webhookUrl: e.currentTarget.value })}
-          />
-          <small>For developers: this URL is called when the request finishes.</small>
-        </label>
+        <ImageOptions options={options} onChange={onChange} />
+        <FileOptions options={options} onChange={onChange} />
       </div>
     </details>
+  );
+}
+
+/** What happens to each image. */
+function ImageOptions({ options, onChange }: PanelProps) {
+  const set = (change: Partial<Options>) => onChange({ ...options, ...change });
+  return (
+    <>
+      <label>
+        <span>
+          Quality <output>{options.quality}</output>
+        </span>
+        <input type="range" min="1" max="100" value={options.quality} onInput={(e) => set({ quality: e.currentTarget.valueAsNumber })} />
+      </label>
+      <label>
+        <span>
+          Size <output>{formatPercent(options.scale / 100)}</output>
+        </span>
+        <input type="range" min="5" max="100" step="5" value={options.scale} onInput={(e) => set({ scale: e.currentTarget.valueAsNumber })} />
+      </label>
+      <Choice label="Format" value={options.format} names={formats} onChange={(format) => set({ format })} />
+      <Choice label="Effort" value={options.effort} names={efforts} onChange={(effort) => set({ effort })} />
+      <Pixels label="Largest width" value={options.maxWidth} onChange={(maxWidth) => set({ maxWidth })} />
+      <Pixels label="Largest height" value={options.maxHeight} onChange={(maxHeight) => set({ maxHeight })} />
+      <Group legend="Cut out of each source image, in pixels">
+        {(["x", "y", "width", "height"] as const).map((side) => (
+          <Pixels key={side} label={side} value={options.crop[side]} onChange={(pixels) => set({ crop: { ...options.crop, [side]: pixels } })} />
+        ))}
+      </Group>
+      <Group legend="Filters">
+        {filters.map(([filter, name]) => (
+          <Check
+            key={filter}
+            label={name}
+            checked={options.filters.includes(filter)}
+            onChange={(checked) => set({ filters: checked ? [...options.filters, filter] : options.filters.filter((other) => other !== filter) })}
+          />
+        ))}
+      </Group>
+      <Choice label="Metadata" value={options.metadata} names={metadata} onChange={(metadata) => set({ metadata })} />
+      <label>
+        <span>File names</span>
+        <input autoComplete="off" placeholder="{handle}-{n}" value={options.fileName} onInput={(e) => set({ fileName: e.currentTarget.value })} />
+      </label>
+    </>
+  );
+}
+
+/** How the file is read, and what happens around it. */
+function FileOptions({ options, onChange }: PanelProps) {
+  const set = (change: Partial<Options>) => onChange({ ...options, ...change });
+  return (
+    <>
+      <Choice label="File" value={options.profile} names={profiles} onChange={(profile) => set({ profile })} />
+      <label>
+        <span>Encoding</span>
+        <input list="encodings" autoComplete="off" placeholder="Detected" value={options.encoding} onInput={(e) => set({ encoding: e.currentTarget.value })} />
+        <datalist id="encodings">
+          {encodings.map((name) => (
+            <option key={name} value={name} />
+          ))}
+        </datalist>
+      </label>
+      <Choice label="Invalid rows" value={options.onInvalidRow} names={policies} onChange={(onInvalidRow) => set({ onInvalidRow })} />
+      <Choice label="Priority" value={options.priority} names={priorities} onChange={(priority) => set({ priority })} />
+      <label class="wide">
+        <span>Webhook URL</span>
+        <input
+          type="url"
+          inputMode="url"
+          autoComplete="off"
+          placeholder="https://shop.example.com/hooks/images"
+          value={options.webhookUrl}
+          onInput={(e) => set({ webhookUrl: e.currentTarget.value })}
+        />
+        <small>For developers: this URL is called when the request finishes.</small>
+      </label>
+      <Check label="Choose the columns of my file" checked={options.choosesColumns} onChange={(choosesColumns) => set({ choosesColumns })} />
+      <Check label="Process unchanged images again" checked={options.refresh} onChange={(refresh) => set({ refresh })} />
+    </>
+  );
+}
+
+interface ChoiceProps<Value extends string> {
+  label: string;
+  value: Value;
+  names: Names<Value>;
+  onChange: (value: Value) => void;
+}
+
+function Choice<Value extends string>({ label, value, names, onChange }: ChoiceProps<Value>) {
+  return (
+    <label>
+      <span>{label}</span>
+      <select value={value} onChange={(e) => onChange(e.currentTarget.value as Value)}>
+        {names.map(([value, name]) => (
+          <option key={value} value={value}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function Pixels({ label, value, onChange }: { label: string; value: number | null; onChange: (pixels: number | null) => void }) {
+  const toPixels = (text: string) => (text === "" ? null : Number(text));
+  return (
+    <label>
+      <span>{label}</span>
+      <input type="number" min="0" step="1" inputMode="numeric" value={value ?? ""} onInput={(e) => onChange(toPixels(e.currentTarget.value))} />
+    </label>
+  );
+}
+
+function Check({ label, checked, onChange }: { label: string; checked: boolean; onChange: (checked: boolean) => void }) {
+  return (
+    <label class="check">
+      <input type="checkbox" checked={checked} onChange={(e) => onChange(e.currentTarget.checked)} />
+      <span>{label}</span>
+    </label>
+  );
+}
+
+function Group({ legend, children }: { legend: string; children: ComponentChildren }) {
+  return (
+    <fieldset class="wide">
+      <legend>{legend}</legend>
+      {children}
+    </fieldset>
   );
 }

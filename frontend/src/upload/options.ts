@@ -1,4 +1,12 @@
 import type { OutputFormat, Priority, UploadInput } from "../api/types";
+import { nameProfile } from "../requests/profile";
+
+type Processing = NonNullable<UploadInput["options"]>;
+export type Metadata = NonNullable<Processing["metadata"]>;
+export type Effort = NonNullable<Processing["effort"]>;
+export type ImageFilter = NonNullable<Processing["filters"]>[number];
+export type CsvProfile = NonNullable<UploadInput["profile"]>;
+export type InvalidRowPolicy = NonNullable<UploadInput["onInvalidRow"]>;
 
 export interface Options {
   webhookUrl: string;
@@ -6,11 +14,51 @@ export interface Options {
   /** In percent. */
   scale: number;
   format: OutputFormat;
+  /** In pixels; null: no limit. */
+  maxWidth: number | null;
+  maxHeight: number | null;
+  /** In pixels of the source image. */
+  crop: Record<"x" | "y" | "width" | "height", number | null>;
+  filters: ImageFilter[];
+  metadata: Metadata;
+  effort: Effort;
+  /** Template of the readable name in each URL; empty: the default. */
+  fileName: string;
   priority: Priority;
+  /** Empty: the server detects it. */
+  profile: CsvProfile | "";
+  encoding: string;
+  /** Empty: as usual for the profile. */
+  onInvalidRow: InvalidRowPolicy | "";
+  /** Whether to process images again that are unchanged. */
+  refresh: boolean;
+  /** Whether to ask for the columns of a file that is recognized, too. */
+  choosesColumns: boolean;
 }
 
+/** What was chosen for one file. */
+export type FileChoice = Pick<UploadInput, "columns" | "sheet">;
+
 /** The same defaults as in the schema. */
-export const defaults: Options = { webhookUrl: "", quality: 50, scale: 100, format: "ORIGINAL", priority: "NORMAL" };
+export const defaults: Options = {
+  webhookUrl: "",
+  quality: 50,
+  scale: 100,
+  format: "ORIGINAL",
+  maxWidth: null,
+  maxHeight: null,
+  crop: { x: null, y: null, width: null, height: null },
+  filters: [],
+  metadata: "COPYRIGHT",
+  effort: "BALANCED",
+  fileName: "",
+  priority: "NORMAL",
+  profile: "",
+  encoding: "",
+  onInvalidRow: "",
+  refresh: false,
+  choosesColumns: false,
+};
 
 /** Generates the key that makes a repeated upload return the first request. */
 export function generateIdempotencyKey(): string {
@@ -18,14 +66,36 @@ export function generateIdempotencyKey(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-export function toUploadInput(options: Options, idempotencyKey: string): UploadInput {
-  const { quality, scale, format, priority } = options;
+export function toUploadInput(options: Options, choice: FileChoice, idempotencyKey: string): UploadInput {
+  const { quality, scale, format, maxWidth, maxHeight, filters, metadata, effort, priority, refresh } = options;
   return {
     webhookUrl: options.webhookUrl.trim() || null,
     priority,
-    options: { quality, scale: scale / 100, format },
+    options: {
+      quality,
+      scale: scale / 100,
+      format,
+      maxWidth,
+      maxHeight,
+      crop: toCrop(options.crop),
+      filters,
+      metadata,
+      effort,
+      fileName: options.fileName.trim() || null,
+    },
     idempotencyKey,
+    profile: options.profile || null,
+    encoding: options.encoding.trim() || null,
+    onInvalidRow: options.onInvalidRow || null,
+    refresh,
+    ...choice,
   };
+}
+
+/** A missing size becomes 0, which the server refuses with a message. */
+function toCrop({ x, y, width, height }: Options["crop"]): Processing["crop"] {
+  const isEmpty = [x, y, width, height].every((number) => number === null);
+  return isEmpty ? null : { x: x ?? 0, y: y ?? 0, width: width ?? 0, height: height ?? 0 };
 }
 
 /** The options that differ from the defaults, for the closed panel. */
@@ -34,8 +104,19 @@ export function summarizeOptions(options: Options): string {
     options.quality !== defaults.quality && `quality ${options.quality}`,
     options.scale !== defaults.scale && `${options.scale} % size`,
     options.format !== defaults.format && options.format,
+    (options.maxWidth ?? options.maxHeight) !== null && `at most ${options.maxWidth ?? "any"} × ${options.maxHeight ?? "any"} pixels`,
+    toCrop(options.crop) && "cropped",
+    ...options.filters.map((filter) => filter.toLowerCase()),
+    options.metadata !== defaults.metadata && (options.metadata === "ALL" ? "all metadata" : "no metadata"),
+    options.effort !== defaults.effort && `${options.effort.toLowerCase()} effort`,
+    options.fileName.trim() && "file names",
+    options.profile && nameProfile(options.profile),
+    options.onInvalidRow && "invalid rows",
+    options.refresh && "process again",
     options.priority !== defaults.priority && `${options.priority.toLowerCase()} priority`,
     options.webhookUrl.trim() && "webhook",
+    options.encoding.trim(),
+    options.choosesColumns && "choose the columns",
   ]
     .filter(Boolean)
     .join(", ");

@@ -1,18 +1,20 @@
 import { useEffect, useRef } from "preact/hooks";
 import { formatBytes, formatPercent } from "../format";
+import { nameProfile } from "../requests/profile";
+import { ColumnDialog } from "./column-dialog";
 import { UploadErrors } from "./upload-errors";
 import { uploads, type Upload } from "./uploads";
 
 /** One file that is being uploaded and validated, or was rejected. */
 export function UploadItem({ upload }: { upload: Upload }) {
-  const { file, state } = upload;
+  const { file, profile, state } = upload;
   const item = useRef<HTMLLIElement>(null);
   const rejected = state.status === "rejected";
   useEffect(() => {
     if (rejected) item.current!.scrollIntoView({ block: "nearest" });
   }, [rejected]);
 
-  const verb = state.status === "sending" ? "Stop" : "Dismiss";
+  const verb = state.status === "sending" || state.status === "checking" ? "Stop" : "Dismiss";
   return (
     <li ref={item} class={`card upload ${state.status}`}>
       <div class="line">
@@ -23,6 +25,16 @@ export function UploadItem({ upload }: { upload: Upload }) {
           {verb}
         </button>
       </div>
+      {state.status === "checking" && <p class="facts">Looking at the columns …</p>}
+      {state.status === "columns" && (
+        <ColumnDialog
+          file={file}
+          preview={state.preview}
+          onChoose={(choice) => uploads.choose(upload, choice)}
+          onClose={() => uploads.remove(upload.key)}
+        />
+      )}
+      {profile && <p class="facts">Recognized: {nameProfile(profile)}</p>}
       {state.status === "sending" && (
         <>
           <progress max={1} value={state.share} aria-label={`Upload of ${file.name}`} />
@@ -33,7 +45,7 @@ export function UploadItem({ upload }: { upload: Upload }) {
       {state.status === "failed" && (
         <div class="facts">
           <p class="error">{state.message}</p>
-          <button class="small" onClick={() => void uploads.send(upload)}>
+          <button class="small" onClick={() => void (upload.choice.columns || profile ? uploads.send(upload) : uploads.start(upload))}>
             Try again
           </button>
         </div>

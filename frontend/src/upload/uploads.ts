@@ -1,12 +1,15 @@
 import { Signal } from "../api/signal";
-import type { UploadError } from "../api/types";
-import { upload } from "../api/upload";
+import type { CsvPreview, UploadError } from "../api/types";
+import { preview, upload } from "../api/upload";
 import { formatBytes, formatLimit, pluralize } from "../format";
 import { announce } from "../parts/announcer";
 import { store } from "../progress/store";
-import { toUploadInput, generateIdempotencyKey, type Options } from "./options";
+import { toUploadInput, generateIdempotencyKey, type FileChoice, type Options } from "./options";
 
 export type UploadState =
+  | { status: "checking" }
+  /** The columns must be chosen. */
+  | { status: "columns"; preview: CsvPreview }
   | { status: "sending"; share: number }
   | { status: "rejected"; result: UploadError }
   | { status: "failed"; message: string };
@@ -16,6 +19,9 @@ export interface Upload {
   readonly key: string;
   readonly file: File;
   readonly options: Options;
+  readonly choice: FileChoice;
+  /** What the file was recognized as. */
+  readonly profile: CsvPreview["profile"];
   readonly state: UploadState;
 }
 
@@ -29,9 +35,9 @@ export class Uploads {
 
   add(files: File[], options: Options, maxUploadBytes: number | null): void {
     for (const file of files) {
-      const added: Upload = { key: generateIdempotencyKey(), file, options, state: { status: "sending", share: 0 } };
+      const added: Upload = { key: generateIdempotencyKey(), file, options, choice: {}, profile: null, state: { status: "checking" } };
       this.list.set([...this.list.value, added]);
-      if (maxUploadBytes === null || file.size <= maxUploadBytes) void this.send(added);
+      if (maxUploadBytes === null || file.size <= maxUploadBytes) void this.start(added);
       else {
         const message = `The file has ${formatBytes(file.size)}. The limit is ${formatLimit(maxUploadBytes)}. Split it into several files.`;
         this.#setState(added.key, { status: "rejected", result: { __typename: "UploadTooLarge", message, limitBytes: maxUploadBytes } });
@@ -39,25 +45,51 @@ export class Uploads {
     }
   }
 
+  /** Finds out what a file is, then sends it or lets its columns be chosen. */
+  async start(started: Upload): Promise<void> {
+    const { key, file, options, choice } = started;
+    await this.#work(key, { status: "checking" }, file, async (signal) => {
+      const result = await preview(file, toUploadInput(options, choice, key), signal);
+      if (result.__typename !== "CsvPreview") this.#reject(key, file, result);
+      else if (!result.profile || options.choosesColumns) this.#change(key, { state: { status: "columns", preview: result } });
+      else {
+        this.#change(key, { profile: result.profile });
+        announce(`${file.name} is recognized.`);
+        await this.send(started);
+      }
+    });
+  }
+
+  /** Continues with what was chosen: the columns, or only another sheet. */
+  choose(upload: Upload, choice: FileChoice): void {
+    const chosen = { ...upload, choice };
+    this.#change(upload.key, { choice });
+    void (choice.columns ? this.send(chosen) : this.start(chosen));
+  }
+
   /** Sends a file for the first time or again. */
-  async send({ key, file, options }: Upload): Promise<void> {
-    const abort = new AbortController();
-    this.#aborts.set(key, abort);
-    this.#setState(key, { status: "sending", share: 0 });
-    try {
+  async send({ key, file, options, choice }: Upload): Promise<void> {
+    await this.#work(key, { status: "sending", share: 0 }, file, async (signal) => {
       const onProgress = (share: number) => this.#setState(key, { status: "sending", share });
-      const result = await upload(file, toUploadInput(options, key), onProgress, abort.signal);
+      const result = await upload(file, toUploadInput(options, choice, key), onProgress, signal);
       if (result.__typename === "UploadCsvSuccess") {
         const { request } = result;
         store.applySnapshot(request);
         this.accepted.set([request.id, ...this.accepted.value.filter((id) => id !== request.id)]);
         this.remove(key);
         announce(`${file.name} accepted, ${pluralize(request.totalImages, "image")}.`);
-      } else {
-        this.#setState(key, { status: "rejected", result });
-        announce(`${file.name} was rejected. ${result.message}`);
-      }
+      } else this.#reject(key, file, result);
+    });
+  }
+
+  async #work(key: string, state: UploadState, file: File, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const abort = new AbortController();
+    this.#aborts.set(key, abort);
+    this.#setState(key, state);
+    try {
+      await work(abort.signal);
     } catch (error) {
+      if (abort.signal.aborted) return;
       this.#setState(key, { status: "failed", message: (error as Error).message });
       announce(`${file.name} could not be uploaded.`);
     } finally {
@@ -76,8 +108,17 @@ export class Uploads {
     return this.#aborts.size > 0;
   }
 
+  #reject(key: string, file: File, result: UploadError): void {
+    this.#setState(key, { status: "rejected", result });
+    announce(`${file.name} was rejected. ${result.message}`);
+  }
+
   #setState(key: string, state: UploadState): void {
-    this.list.set(this.list.value.map((item) => (item.key === key ? { ...item, state } : item)));
+    this.#change(key, { state });
+  }
+
+  #change(key: string, change: Partial<Upload>): void {
+    this.list.set(this.list.value.map((item) => (item.key === key ? { ...item, ...change } : item)));
   }
 }
 

@@ -45,10 +45,33 @@ class CursorKind(StrEnum):
     PRODUCTS = "p"
     #: Keys are (position,).
     PRODUCTS_OF_REQUEST = "o"
+    #: Keys are (position of the product, position of the image).
+    IMAGES_OF_REQUEST = "i"
+    #: Keys as above.
+    CHANGED_PRODUCTS = "cp"
+    CHANGED_IMAGES = "ci"
+    #: Keys are (similarity, identifier).
+    IMAGES_BY_SIMILARITY = "s"
     #: Keys are (identifier,).
     API_KEYS = "k"
     #: Keys are (identifier,).
     AUDIT = "a"
+    #: Keys are (identifier,).
+    WEBHOOK_ENDPOINTS = "w"
+    #: Keys are (identifier,).
+    WEBHOOK_DELIVERIES = "d"
+
+
+#: The lists whose keys are one identifier.
+_ID_KINDS = frozenset(
+    {
+        CursorKind.PRODUCTS,
+        CursorKind.API_KEYS,
+        CursorKind.AUDIT,
+        CursorKind.WEBHOOK_ENDPOINTS,
+        CursorKind.WEBHOOK_DELIVERIES,
+    }
+)
 
 
 def cursor(kind: CursorKind, key: CursorKey) -> str:
@@ -99,10 +122,18 @@ def _parse_key(kind: CursorKind, parts: list[Any]) -> CursorKey:
             math.isfinite(seconds) and 0 <= seconds < _MAX_TIMESTAMP_S
         ):
             return seconds, UUID(hex=digits)
-        case CursorKind.PRODUCTS | CursorKind.API_KEYS | CursorKind.AUDIT, [str(digits)]:
+        case kind, [str(digits)] if kind in _ID_KINDS:
             return (UUID(hex=digits),)
-        case CursorKind.PRODUCTS_OF_REQUEST, [int(position)] if 0 <= position < _MAX_POSITION:
+        case CursorKind.PRODUCTS_OF_REQUEST | CursorKind.CHANGED_PRODUCTS, [int(position)] if (
+            0 <= position < _MAX_POSITION
+        ):
             return (position,)
+        case CursorKind.IMAGES_OF_REQUEST | CursorKind.CHANGED_IMAGES, [int(product), int(position)] if (
+            0 <= product < _MAX_POSITION and 0 <= position < _MAX_POSITION
+        ):
+            return product, position
+        case CursorKind.IMAGES_BY_SIMILARITY, [float(similarity), str(digits)] if math.isfinite(similarity):
+            return similarity, UUID(hex=digits)
     raise ValueError
 
 
@@ -195,7 +226,7 @@ def paginated(kind: CursorKind) -> Callable[[F], F]:
 
         signature = inspect.signature(resolve)
         others = [each for each in signature.parameters.values() if each.name not in ("self", "info", "window")]
-        own = [signature.parameters[name] for name in ("self", "info")]
+        own = [signature.parameters[name] for name in ("self", "info") if name in signature.parameters]
         filters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in others]
         resolve_page.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own, *_PAGE_ARGUMENTS, *filters]

@@ -9,17 +9,22 @@ from strawberry.types.enum import has_enum_definition
 
 from gql_imgproc.enums import (
     AuditAction,
+    ChangeKind,
+    CsvProfile,
+    EndpointDisabledReason,
     ImageOutcome,
     ImageStatus,
+    InvalidRowPolicy,
     Priority,
     ProductStatus,
     Quota,
     RequestFailureCode,
     RequestStatus,
+    WebhookEventType,
     WebhookStatus,
 )
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
-from gql_imgproc.imaging.options import ImageFilter, OutputFormat
+from gql_imgproc.imaging.options import Effort, ImageFilter, Metadata, OutputFormat
 from gql_imgproc.security.api_key import ApiKeyState
 from gql_imgproc.security.scopes import Scope
 
@@ -43,7 +48,7 @@ describe(
     "A permission of an API key; none includes another. New values may be added.",
     READ="Read requests, products and images, subscribe to progress, and download files.",
     WRITE="Upload CSV files; cancel, retry and delete requests.",
-    ADMIN="Create, rotate and revoke API keys of the same tenant, and read its audit log.",
+    ADMIN="Manage API keys and webhook endpoints of the same tenant, and read its audit log.",
 )
 describe(
     ApiKeyState,
@@ -63,6 +68,10 @@ describe(
     REQUEST_RETRIED="The failed images of a request were queued again.",
     REQUEST_DELETED="A request and its stored files were deleted, by a caller or at the end of their retention.",
     WEBHOOK_RESENT="The webhook of a request was sent again.",
+    WEBHOOK_ENDPOINT_CREATED="A webhook endpoint was created.",
+    WEBHOOK_ENDPOINT_ENABLED="A webhook endpoint was enabled.",
+    WEBHOOK_ENDPOINT_DISABLED="A webhook endpoint was disabled, by a caller or because it failed.",
+    WEBHOOK_SECRET_ROTATED="A new secret of a webhook endpoint was created; or, without a subject, of the tenant.",
     API_KEY_CREATED="An API key was created.",
     API_KEY_ROTATED="An API key was replaced by a new one, and expires soon.",
     API_KEY_REVOKED="An API key was revoked.",
@@ -70,6 +79,28 @@ describe(
     QUOTAS_SET="The quotas of the tenant were set, or reset to the defaults.",
     SIGNING_SECRET_ROTATED="The secret that signs URLs was rotated, for all tenants; "
     "the event is in the log of the default tenant.",
+)
+describe(
+    CsvProfile,
+    "How a CSV file is read and written. New values may be added.",
+    name="CsvProfile",
+    GENERIC="The columns serial number, product name and input image URLs. The output has two more columns.",
+    SHOPIFY="A product export of Shopify.",
+    WOOCOMMERCE="A product export of WooCommerce.",
+    MAGENTO="A product export of Magento 2 or Adobe Commerce.",
+    BIGCOMMERCE="A product export of BigCommerce.",
+    PRESTASHOP="A product file of PrestaShop.",
+    MEDUSA="A product export of Medusa.",
+    GOOGLE_MERCHANT="A product feed of Google Merchant Center.",
+    AMAZON="An inventory file of Amazon, or one with the same column names.",
+    CUSTOM="A file whose columns the upload named.",
+)
+describe(
+    InvalidRowPolicy,
+    "What to do with a row that is invalid.",
+    name="InvalidRowPolicy",
+    REFUSE_FILE="Refuse the whole file and list what is wrong.",
+    SKIP_ROW="Leave the row as it is, and list what is wrong in the warnings and in the report.",
 )
 describe(
     RequestStatus,
@@ -120,6 +151,15 @@ describe(
     "How a completed image was stored.",
     COMPRESSED="A re-encoded, smaller image is stored.",
     KEPT="The original bytes are stored, because compression would not have helped.",
+    REUSED="The bytes had been processed with the same options before: the image has the URL of that result.",
+)
+describe(
+    ChangeKind,
+    "How a product or an image changed since an earlier request.",
+    ADDED="Only the later request has it.",
+    CHANGED="Both requests have it, with a difference.",
+    GONE="Only the earlier request has it.",
+    UNCHANGED="Both requests have it, without a difference.",
 )
 describe(
     ImageErrorCode,
@@ -142,7 +182,7 @@ describe(
     CsvIssueCode,
     "What is wrong in a CSV file. New values may be added, so clients need a default branch.",
     EMPTY_FILE="The file has no data row.",
-    NOT_CSV="The file is binary, for instance a spreadsheet or an image named .csv; text of another kind gives HEADER.",
+    NOT_CSV="The file is binary, for instance a damaged workbook or an image; text of another kind gives HEADER.",
     ENCODING="The text cannot be decoded, or its character encoding cannot be detected.",
     CHARACTER_INVALID="The text has a control character such as NUL.",
     QUOTE_INVALID="A quotation mark is not closed, or text follows a closing one.",
@@ -157,6 +197,25 @@ describe(
     IMAGE_URL_FORBIDDEN="An image URL points to a network or a port that is not allowed.",
     FIELD_TOO_LONG="A field is longer than the limit.",
     LIMIT_EXCEEDED="The file has more rows, columns or images than the limit, or the row has more images.",
+    SHEET="A workbook lacks the named sheet, or has other sheets, which were not read.",
+)
+describe(
+    WebhookEventType,
+    "What a webhook event is about. New values may be added.",
+    name="WebhookEventType",
+    REQUEST_COMPLETED="`request.completed`: a request is COMPLETED or COMPLETED_WITH_ERRORS.",
+    REQUEST_FAILED="`request.failed`: a request is FAILED.",
+    REQUEST_CANCELLED="`request.cancelled`: a request is CANCELLED.",
+    REQUEST_PROGRESSED="`request.progressed`: a quarter, a half or three quarters of the images are finished.",
+    WEBHOOK_TEST="`webhook.test`: a test, which is sent whatever types an endpoint has.",
+)
+describe(
+    EndpointDisabledReason,
+    "Why a webhook endpoint is disabled. New values may be added.",
+    name="WebhookEndpointDisabledReason",
+    CALLER="A caller disabled it.",
+    GONE="It responded with 410 (Gone).",
+    FAILING="All attempts failed for five days.",
 )
 describe(
     WebhookStatus,
@@ -182,6 +241,20 @@ describe(
     SHARPEN="Makes edges crisper.",
     BLUR="Makes the image softer.",
     AUTOCONTRAST="Stretches the contrast to the full range of tones.",
+)
+describe(
+    Effort,
+    "CPU time that is spent for fewer bytes at the same quality.",
+    FAST="Least CPU time.",
+    BALANCED="Few bytes in little CPU time.",
+    SMALL="Fewest bytes: three to four times the CPU time.",
+)
+describe(
+    Metadata,
+    "Metadata of an image that its result keeps.",
+    NONE="Nothing but orientation, resolution and colours.",
+    COPYRIGHT="In addition, creator, copyright and credit of EXIF, IPTC and XMP.",
+    ALL="All that the target format can store.",
 )
 describe(
     RequestOrder,

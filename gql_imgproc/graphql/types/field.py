@@ -16,6 +16,10 @@ from gql_imgproc.security.scopes import Scope
 IMAGES_COST = 2
 #: Cost of one URL in a list of source images, and in a list of stored images, whose rows are read.
 SOURCE_URL_COST, OUTPUT_URL_COST = 0.1, 0.5
+#: Cost of a URL that is signed on request: as much CPU time as three plain fields.
+SIGNED_URL_COST = 3
+#: Cost of a comparison with another request, each of which reads up to 100,000 products.
+COMPARISON_COST = 500
 
 F = TypeVar("F", bound=Callable[..., Any])
 D = TypeVar("D")
@@ -49,7 +53,6 @@ def cost_field(description: str, *, cost: int | None = None, scope: Scope | None
 
 
 def find_directive(definition: GraphQLField | None, kind: type[D]) -> D | None:
-    """The directive of this kind on a field."""
     declared = definition.extensions.get("strawberry-definition") if definition else None
     if isinstance(declared, StrawberryField):
         return next((found for found in declared.directives if isinstance(found, kind)), None)

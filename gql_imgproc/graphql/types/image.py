@@ -9,10 +9,11 @@ import strawberry
 from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.types.field import cost_field
+from gql_imgproc.graphql.types.field import SIGNED_URL_COST, cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.requests.file_names import result_path
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.storage import paths
 
@@ -32,13 +33,24 @@ class Image(Node):
     outcome: ImageOutcome | None = strawberry.field(description="How the image was stored; null until it is completed.")
     attempts: int = strawberry.field(description="Number of attempts made.")
     error: ImageError | None = strawberry.field(description="Why the image failed; null when it did not.")
-    input_bytes: ByteCount | None = strawberry.field(description="Bytes downloaded.")
-    output_bytes: ByteCount | None = strawberry.field(description="Bytes stored.")
+    warning: str | None = strawberry.field(
+        description="What to know about a completed image, for instance that it is kept for its HDR gain map."
+    )
+    input_bytes: ByteCount | None = strawberry.field(description="Bytes of the source image.")
+    output_bytes: ByteCount | None = strawberry.field(description="Bytes of the stored image.")
     format: str | None = strawberry.field(description="Media type of the stored image, for instance image/jpeg.")
+    sha256: str | None = strawberry.field(description="SHA-256 of the stored bytes, in 64 hexadecimal digits.")
     width: int | None = strawberry.field(description="Width of the stored image in pixels.")
     height: int | None = strawberry.field(description="Height of the stored image in pixels.")
+    similarity: float | None = strawberry.field(
+        description="How similar the stored image looks to its source where it differs most, from 0 to 100, which is "
+        "identical; null until it is completed, and if an earlier version stored it."
+    )
 
-    @cost_field("URL of the source of a completed image at this service, which fetches it again for comparison.")
+    @cost_field(
+        "URL of the source of a completed image at this service, which fetches it again for comparison.",
+        cost=SIGNED_URL_COST,
+    )
     def source_url(self, info: Info) -> URL | None:
         if self.status is not ImageStatus.COMPLETED:
             return None
@@ -60,15 +72,18 @@ class Image(Node):
             outcome=image.outcome,
             attempts=image.attempts,
             error=error,
+            warning=image.error_message if image.status is ImageStatus.COMPLETED else None,
             input_bytes=None if image.input_bytes is None else ByteCount(image.input_bytes),
             output_bytes=None if image.output_bytes is None else ByteCount(image.output_bytes),
             format=image.format,
+            sha256=image.sha256,
             width=image.width,
             height=image.height,
+            similarity=image.similarity,
         )
 
 
 def output_url(image: queries.Image, to_url: Callable[[str], str]) -> URL | None:
     if image.status is not ImageStatus.COMPLETED or image.object_name is None:
         return None
-    return URL(to_url(paths.image_path(image.request_id, image.object_name)))
+    return URL(to_url(result_path(image.stored_by, image.object_name, image.file_name, image.position)))

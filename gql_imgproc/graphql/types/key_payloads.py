@@ -8,7 +8,6 @@ from typing import Annotated
 import strawberry
 
 from gql_imgproc import errors
-from gql_imgproc.access.api_keys import IssuedApiKey
 from gql_imgproc.graphql.types.api_key import ApiKey
 from gql_imgproc.graphql.types.payloads import UserError
 from gql_imgproc.security.scopes import Scope
@@ -17,7 +16,6 @@ from gql_imgproc.security.scopes import Scope
 OVERLAP_SECONDS = 86_400
 
 _SECRET = "The API key to send. It is shown once and cannot be read again."
-_PATH = "Path of the invalid input field."
 
 
 @strawberry.input(description="Input of `createApiKey`.")
@@ -53,10 +51,6 @@ class CreateApiKeySuccess:
     api_key: ApiKey = strawberry.field(description="The new key.")
     secret: str = strawberry.field(description=_SECRET)
 
-    @classmethod
-    def from_issued(cls, issued: IssuedApiKey) -> CreateApiKeySuccess:
-        return cls(api_key=ApiKey.from_row(issued.key), secret=issued.text)
-
 
 @strawberry.type(
     description="A key with the same name, scopes and lifetime was created; the old one expires after the overlap."
@@ -64,10 +58,6 @@ class CreateApiKeySuccess:
 class RotateApiKeySuccess:
     api_key: ApiKey = strawberry.field(description="The new key.")
     secret: str = strawberry.field(description=_SECRET)
-
-    @classmethod
-    def from_issued(cls, issued: IssuedApiKey) -> RotateApiKeySuccess:
-        return cls(api_key=ApiKey.from_row(issued.key), secret=issued.text)
 
 
 @strawberry.type(
@@ -80,26 +70,22 @@ class RevokeApiKeySuccess:
 
 @strawberry.type(description="The name, the scopes, the expiry or the overlap are invalid.")
 class ApiKeyInvalid(UserError):
-    path: list[str] = strawberry.field(description=_PATH)
-
-    @classmethod
-    def from_error(cls, error: errors.ApiKeyInvalid) -> ApiKeyInvalid:
-        return cls(message=str(error), path=["input", error.field])
+    error = errors.ApiKeyInvalid
 
 
 @strawberry.type(description="The key does not exist.")
 class ApiKeyNotFound(UserError):
-    path: list[str] = strawberry.field(description=_PATH)
+    error = errors.ApiKeyNotFound
 
 
 @strawberry.type(description="The key was already rotated, has expired or was revoked.")
 class ApiKeyInactive(UserError):
-    path: list[str] = strawberry.field(description=_PATH)
+    error = errors.ApiKeyNotRotatable
 
 
 @strawberry.type(description="This is the last active ADMIN key of the tenant.")
 class LastAdminKey(UserError):
-    path: list[str] = strawberry.field(description=_PATH)
+    error = errors.LastAdminKey
 
 
 CreateApiKeyResult = Annotated[

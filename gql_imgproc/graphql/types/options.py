@@ -9,7 +9,19 @@ from strawberry.utils.str_converters import to_camel_case
 
 from gql_imgproc.graphql.errors import bad_input
 from gql_imgproc.imaging import options
-from gql_imgproc.imaging.options import ImageFilter, OptionInvalid, Options, OutputFormat
+from gql_imgproc.imaging.options import Effort, ImageFilter, Metadata, OptionInvalid, Options, OutputFormat
+from gql_imgproc.requests.file_names import DEFAULT_TEMPLATE
+
+_METADATA = (
+    "Which metadata stays: none, who made the image and holds its rights, or all. "
+    "Orientation and colour profile are always respected."
+)
+
+_MIN_SIMILARITY = (
+    "Least `similarity` of a result, 0 to 100. The quality is raised until it is reached, beginning with `quality`. "
+    "With a `quality` of 1 the result is the smallest file that reaches it."
+)
+_EFFORT = "How much CPU time is spent for fewer bytes at the same quality."
 
 
 @strawberry.type(description="A rectangle of the source image.")
@@ -33,9 +45,16 @@ class ProcessingOptions:
     crop: Crop | None = strawberry.field(description="The part of the source image to keep; null for all of it.")
     filters: list[ImageFilter] = strawberry.field(description="Filters in the order in which they are applied.")
     format: OutputFormat = strawberry.field(description="Format of the output.")
+    metadata: Metadata = strawberry.field(description=_METADATA)
     keep_metadata: bool = strawberry.field(
-        description="Whether EXIF and other metadata is kept; orientation and colour profile are always respected."
+        description="Whether `metadata` is ALL.", deprecation_reason="Use `metadata`."
     )
+    file_name: str = strawberry.field(
+        description="Template of the readable name at the end of each output URL, without its extension."
+    )
+
+    effort: Effort = strawberry.field(description=_EFFORT)
+    min_similarity: int | None = strawberry.field(description=_MIN_SIMILARITY)
 
     @classmethod
     def from_options(cls, values: Options) -> ProcessingOptions:
@@ -47,7 +66,11 @@ class ProcessingOptions:
             crop=None if values.crop is None else Crop(**asdict(values.crop)),
             filters=list(values.filters),
             format=values.format,
+            metadata=values.metadata,
             keep_metadata=values.keep_metadata,
+            file_name=values.file_name or DEFAULT_TEMPLATE,
+            effort=values.effort,
+            min_similarity=values.min_similarity,
         )
 
 
@@ -81,10 +104,21 @@ class ProcessingOptionsInput:
         default_factory=list, description="Filters in the order in which they are applied."
     )
     format: OutputFormat = strawberry.field(default=OutputFormat.ORIGINAL, description="Format of the output.")
+    metadata: Metadata = strawberry.field(default=Metadata.COPYRIGHT, description=_METADATA)
     keep_metadata: bool = strawberry.field(
-        default=False,
-        description="Whether EXIF and other metadata is kept; orientation and colour profile are always respected.",
+        default=False, description="Same as `metadata: ALL`.", deprecation_reason="Use `metadata: ALL`."
     )
+
+    file_name: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Template of the readable name at the end of each output URL, without its extension: letters, "
+        "digits, hyphens and underscores, `{handle}` (the shop's name of the product in URLs, else made from the "
+        "product name), `{sku}` (what identifies the product in the file), `{name}` (made from the product name) and "
+        "`{n}` (the number of the image in its product). The default is `{handle}-{n}`.",
+    )
+
+    effort: Effort = strawberry.field(default=Effort.BALANCED, description=_EFFORT)
+    min_similarity: int | None = strawberry.field(default=strawberry.UNSET, description=_MIN_SIMILARITY)
 
     def to_options(self) -> Options:
         """Raises a GraphQL error for a value out of range."""
@@ -98,6 +132,10 @@ class ProcessingOptionsInput:
                 filters=tuple(self.filters),
                 format=self.format,
                 keep_metadata=self.keep_metadata,
+                file_name=None if self.file_name is strawberry.UNSET else self.file_name,
+                metadata=self.metadata,
+                effort=self.effort,
+                min_similarity=None if self.min_similarity is strawberry.UNSET else self.min_similarity,
             )
         except OptionInvalid as error:
             field = to_camel_case(error.field)

@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from functools import wraps
+from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 import strawberry
 
 from gql_imgproc import errors
 from gql_imgproc.enums import Quota, RequestStatus
-from gql_imgproc.errors import InvalidCsv
+from gql_imgproc.errors import ImgprocError
+from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.request import Request
 from gql_imgproc.graphql.types.scalars import ByteCount
+
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 
 
 @strawberry.interface(
     description="An error that the caller can act on. Every member of a result union except the success implements it."
 )
 class UserError:
+    #: The error that a subclass is the payload of.
+    error: ClassVar[type[ImgprocError]]
     message: str = strawberry.field(description="A sentence for people, in English.")
     path: list[str] = strawberry.field(
         description='Path of the invalid input field, for instance ["input", "file"]; empty when no field is invalid.'
     )
 
+    @classmethod
+    def from_error(cls, error: ImgprocError, path: list[str], **values: Any) -> Self:
+        """`values` are the fields that the error does not have under the same name."""
+        own = {each.name for each in fields(cast(Any, cls))} - {"message", "path"} - values.keys()
+        return cls(message=str(error), path=path, **{name: getattr(error, name) for name in own}, **values)
 
-def _path() -> Any:
-    return strawberry.field(description="Path of the invalid input field.")
+
+def typed_errors(field: str) -> Callable[[M], M]:
+    """Lets a mutation return an error of its service as its payload: about `field`, unless the error names another."""
+
+    def decorate(resolve: M) -> M:
+        @wraps(resolve)
+        async def resolve_typed(self: Any, info: Info, input: Any) -> Any:
+            try:
+                return await resolve(self, info, input)
+            except ImgprocError as error:
+                payload = next((kind for kind in UserError.__subclasses__() if kind.error is type(error)), None)
+                if payload is None:
+                    raise
+                if isinstance(error, errors.UploadTooLarge):
+                    info.context.http_status = 413
+                return payload.from_error(error, ["input", getattr(error, "field", field)])
+
+        return cast(M, resolve_typed)
+
+    return decorate
 
 
 @strawberry.type(description="The file was accepted.")
@@ -42,84 +73,78 @@ class UploadCsvSuccess:
 
 @strawberry.type(description="The file was refused; at most 100 issues are listed.")
 class CsvInvalid(UserError):
-    path: list[str] = _path()
+    error = errors.InvalidCsv
     errors: list[CsvIssue] = strawberry.field(description="The errors, in the order of the file.")
     total_errors: int = strawberry.field(description="Total number of errors.")
 
     @classmethod
-    def from_error(cls, error: InvalidCsv) -> CsvInvalid:
-        return cls(
-            message=str(error),
-            path=["input", "file"],
-            errors=[
-                CsvIssue(row=issue.row, column=issue.column, code=issue.code, message=issue.message)
-                for issue in error.issues
-            ],
-            total_errors=error.total,
-        )
+    def from_error(cls, error: ImgprocError, path: list[str], **values: Any) -> Self:
+        assert isinstance(error, errors.InvalidCsv)
+        issues = [
+            CsvIssue(row=each.row, column=each.column, code=each.code, message=each.message) for each in error.issues
+        ]
+        return super().from_error(error, path, errors=issues, total_errors=error.total)
 
 
 @strawberry.type(description="The file exceeds the size limit.")
 class UploadTooLarge(UserError):
-    path: list[str] = _path()
+    error = errors.UploadTooLarge
     limit_bytes: ByteCount = strawberry.field(description="Size of the largest file that is accepted.")
-
-    @classmethod
-    def from_error(cls, error: errors.UploadTooLarge) -> UploadTooLarge:
-        return cls(message=str(error), path=["input", "file"], limit_bytes=ByteCount(error.limit_bytes))
 
 
 @strawberry.type(description="The webhook URL is malformed or points to a network that is not allowed.")
 class WebhookUrlInvalid(UserError):
-    path: list[str] = _path()
+    error = errors.WebhookUrlInvalid
 
 
 @strawberry.type(description="The tenant would exceed a quota.")
 class QuotaExceeded(UserError):
-    path: list[str] = _path()
+    error = errors.QuotaExceeded
     retry_at: datetime | None = strawberry.field(description="When to try again; null when that is not known.")
     quota: Quota = strawberry.field(description="The exceeded quota.")
     limit: ByteCount = strawberry.field(description="The limit of the quota.")
     used: ByteCount = strawberry.field(description="How much of the quota is used.")
 
     @classmethod
-    def from_error(cls, error: errors.QuotaExceeded, path: list[str]) -> QuotaExceeded:
+    def from_error(cls, error: ImgprocError, path: list[str], **values: Any) -> Self:
+        assert isinstance(error, errors.QuotaExceeded)
         after = error.retry_after_s
-        return cls(
-            message=str(error),
-            path=path,
-            retry_at=None if after is None else datetime.now(UTC) + timedelta(seconds=after),
-            quota=error.quota,
-            limit=ByteCount(error.limit),
-            used=ByteCount(error.used),
+        return super().from_error(
+            error, path, retry_at=None if after is None else datetime.now(UTC) + timedelta(seconds=after)
         )
+
+
+@strawberry.type(description="The idempotency key belongs to an upload of another file, or with other options.")
+class IdempotencyKeyReused(UserError):
+    error = errors.IdempotencyKeyReused
+    request_id: strawberry.ID = strawberry.field(description="Identifier of the first request with the key.")
 
 
 @strawberry.type(description="The request does not exist.")
 class RequestNotFound(UserError):
-    path: list[str] = _path()
+    error = errors.RequestNotFound
 
 
 @strawberry.type(description="The request already has a final status.")
 class RequestAlreadyFinal(UserError):
-    path: list[str] = _path()
+    error = errors.RequestAlreadyFinal
     status: RequestStatus = strawberry.field(description="The status of the request.")
 
 
 @strawberry.type(description="The request has no final status yet; cancel it first.")
 class RequestNotFinal(UserError):
-    path: list[str] = _path()
+    error = errors.RequestNotFinal
     status: RequestStatus = strawberry.field(description="The status of the request.")
 
 
 @strawberry.type(description="No image of the request failed.")
 class NothingToRetry(UserError):
-    path: list[str] = _path()
+    error = errors.NothingToRetry
 
 
 @strawberry.type(description="The request has no webhook URL, or has no final status yet.")
 class NoWebhook(UserError):
-    path: list[str] = _path()
+    error = errors.NoWebhook
 
 
 @strawberry.type(description="The request is cancelled; images in progress may still finish.")
@@ -143,7 +168,7 @@ class DeleteRequestSuccess:
 
 
 UploadCsvResult = Annotated[
-    UploadCsvSuccess | CsvInvalid | UploadTooLarge | WebhookUrlInvalid | QuotaExceeded,
+    UploadCsvSuccess | CsvInvalid | UploadTooLarge | WebhookUrlInvalid | QuotaExceeded | IdempotencyKeyReused,
     strawberry.union("UploadCsvResult", description="Outcome of `uploadCsv`."),
 ]
 CancelRequestResult = Annotated[

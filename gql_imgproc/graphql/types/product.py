@@ -67,11 +67,11 @@ MAX_SEARCH_CHARS = 200
 NameContains = Annotated[str | None, strawberry.argument(description="Only products whose name contains this text.")]
 
 
-def parse_search(text: str | None) -> str | None:
-    """The text to search for; None for all products."""
+def parse_search(text: str | None, name: str = "nameContains") -> str | None:
+    """The text to search for; None for all. `name` is that of the argument."""
     text = unset_to_none(text)
     if text is not None and len(text) > MAX_SEARCH_CHARS:
-        raise bad_input(f"`nameContains` may have at most {MAX_SEARCH_CHARS} characters.")
+        raise bad_input(f"`{name}` may have at most {MAX_SEARCH_CHARS} characters.")
     if text is not None and "\0" in text:
-        raise bad_input("`nameContains` may not contain the character NUL.")
+        raise bad_input(f"`{name}` may not contain the character NUL.")
     return text or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,20 +10,34 @@ from typing import Annotated
 
 import strawberry
 
-from gql_imgproc.database.pagination import PageWindow
-from gql_imgproc.enums import Priority, ProductStatus, RequestFailureCode, RequestStatus
+from gql_imgproc.database.pagination import Page, PageWindow
+from gql_imgproc.enums import (
+    CsvProfile,
+    ImageOutcome,
+    ImageStatus,
+    Priority,
+    ProductStatus,
+    RequestFailureCode,
+    RequestStatus,
+)
+from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.loaders import ProductCountKey, ProductFilter, ProductPageKey
+from gql_imgproc.graphql.types.changes import RequestChanges
 from gql_imgproc.graphql.types.connection import Connection, CursorKind, paginated, unset_to_none
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
 from gql_imgproc.graphql.types.field import cost_field
-from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.graphql.types.image import Image
+from gql_imgproc.graphql.types.node import Node, parse_global_id
 from gql_imgproc.graphql.types.options import ProcessingOptions
 from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
+from gql_imgproc.graphql.types.statistics import RequestStatistics
 from gql_imgproc.graphql.types.webhook import WebhookDelivery
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.imaging.options import Options
+from gql_imgproc.requests.repository import changes, image_queries
+from gql_imgproc.requests.repository.image_queries import ImageFilter
 from gql_imgproc.requests.snapshot import FIELDS, Snapshot
 from gql_imgproc.storage import paths
 
@@ -57,7 +72,12 @@ class Request(Node):
         description="When the request is expected to finish; null when that is not known or the status is final."
     )
     csv_filename: str = strawberry.field(description="Name of the uploaded file without any path.")
-    total_products: int = strawberry.field(description="Number of products in the file.")
+    skipped_rows: int = strawberry.field(
+        description="Number of invalid rows, which were left as they are; `warnings` lists the first ones."
+    )
+    total_products: int = strawberry.field(
+        description="Number of products in the file that have an image. A product of a shop may have several rows."
+    )
     processed_products: int = strawberry.field(description="Number of finished products without a failed image.")
     failed_products: int = strawberry.field(description="Number of finished products with at least one failed image.")
     total_images: int = strawberry.field(description="Number of images in the file.")
@@ -70,11 +90,17 @@ class Request(Node):
         description="Number of completed images whose original bytes were kept "
         "because compression would not have helped."
     )
+    reused_images: int = strawberry.field(
+        description="Number of completed images whose bytes had been processed with the same options before."
+    )
     progress_percent: float = strawberry.field(
         description="Share of the images that are completed, failed or cancelled, from 0 to 100."
     )
-    input_bytes: ByteCount = strawberry.field(description="Bytes of the images downloaded so far.")
-    output_bytes: ByteCount = strawberry.field(description="Bytes of the images stored so far.")
+    input_bytes: ByteCount = strawberry.field(description="Bytes of the source images so far.")
+    output_bytes: ByteCount = strawberry.field(description="Bytes of their results so far.")
+    not_downloaded_bytes: ByteCount = strawberry.field(
+        description="Of `inputBytes`, bytes that their hosts said are unchanged, and so were not downloaded."
+    )
 
     @cost_field("Images recently finished per second; null when that is not known or the status is final.")
     def images_per_second(self) -> float | None:
@@ -89,11 +115,34 @@ class Request(Node):
         info.context.budget.charge(len(self.snapshot.warnings))
         return [CsvIssue.from_json(warning) for warning in self.snapshot.warnings]
 
+    @cost_field("How the file is read and written: our own format, or that of a shop.")
+    def profile(self) -> CsvProfile:
+        return self.snapshot.profile or CsvProfile.GENERIC
+
     @cost_field("URL of the output CSV; null while the status is not final or when there is none.")
     def output_csv_url(self, info: Info) -> URL | None:
         if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
             return None
         return URL(info.context.signed_url(paths.download_path(self.snapshot.id)))
+
+    @cost_field("URL of the output CSV so far, without the images that are not done; null once the status is final.")
+    def partial_csv_url(self, info: Info) -> URL | None:
+        if self.snapshot.status.is_terminal:
+            return None
+        url = info.context.signed_url(paths.download_path(self.snapshot.id))
+        return URL(f"{url}{'&' if '?' in url else '?'}partial=true")
+
+    @cost_field("URL of the report, a CSV file with the outcome of each image; null when `outputCsvUrl` is.")
+    def report_csv_url(self, info: Info) -> URL | None:
+        if not (self.snapshot.status.is_terminal and self.snapshot.has_report):
+            return None
+        return URL(info.context.signed_url(paths.report_path(self.snapshot.id)))
+
+    @cost_field("URL of a ZIP archive of all stored images and the output CSV; null when `outputCsvUrl` is.")
+    def archive_url(self, info: Info) -> URL | None:
+        if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
+            return None
+        return URL(info.context.signed_url(paths.archive_path(self.snapshot.id)))
 
     @cost_field("When `outputCsvUrl` stops working; null when it does not expire.")
     def output_csv_expires_at(self, info: Info) -> datetime | None:
@@ -116,6 +165,35 @@ class Request(Node):
         info.context.budget.charge(len(row.log) if row else 0)
         return WebhookDelivery.from_row(self.snapshot.webhook_url, row)
 
+    @cost_field("Images of the request by format, error and host, at the same cost for any number of images.", cost=10)
+    async def statistics(self, info: Info) -> RequestStatistics:
+        row = await info.context.loaders.statistics.load(self.snapshot.id)
+        assert row is not None
+        info.context.budget.charge(len(row.by_format) + len(row.by_error) + len(row.by_host))
+        return RequestStatistics.from_row(row)
+
+    @cost_field(
+        "What changed since an earlier request. Null while the status is not final, since images may still change, and "
+        "if the earlier request does not exist or is not final, or if an earlier version accepted one of the two."
+    )
+    async def changes(
+        self,
+        info: Info,
+        since: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(
+                description="The earlier request. Without it, the last one before with the same file name that is "
+                "COMPLETED or COMPLETED_WITH_ERRORS."
+            ),
+        ] = strawberry.UNSET,
+    ) -> RequestChanges | None:
+        named = unset_to_none(since)
+        earlier_id = None if named is None else parse_global_id(named, IdPrefix.REQUEST)
+        if named is not None and earlier_id is None:
+            return None
+        comparison = await info.context.read(changes.find_comparison, self.snapshot.id, earlier_id)
+        return None if comparison is None else RequestChanges.from_comparison(info, comparison)
+
     @cost_field("Products of the request in the order of the file.", cost=2)
     @paginated(CursorKind.PRODUCTS_OF_REQUEST)
     async def products(
@@ -133,6 +211,36 @@ class Request(Node):
         count = partial(loaders.product_counts.load, ProductCountKey(request_id, filter))
         return Connection.from_page(CursorKind.PRODUCTS_OF_REQUEST, window, page, Product.from_row, count)
 
+    @cost_field("Images of the request in the order of the file.", cost=5)
+    @paginated(CursorKind.IMAGES_OF_REQUEST)
+    async def images(
+        self,
+        info: Info,
+        window: PageWindow,
+        status: Annotated[
+            ImageStatus | None, strawberry.argument(description="Only images with this status.")
+        ] = strawberry.UNSET,
+        outcome: Annotated[
+            ImageOutcome | None, strawberry.argument(description="Only images that were stored like this.")
+        ] = strawberry.UNSET,
+        error_code: Annotated[
+            ImageErrorCode | None, strawberry.argument(description="Only images that failed for this reason.")
+        ] = strawberry.UNSET,
+    ) -> Connection[Image]:
+        read, request_id = info.context.read, self.snapshot.id
+        filter = ImageFilter(unset_to_none(status), unset_to_none(outcome), unset_to_none(error_code))
+        page = await read(image_queries.images_page, request_id, window, filter)
+        count = partial(read, image_queries.count_images, request_id, filter)
+        return _to_images(CursorKind.IMAGES_OF_REQUEST, info, window, page, count)
+
+    @cost_field("Images of the request that have a `similarity`, the least similar ones first.", cost=5)
+    @paginated(CursorKind.IMAGES_BY_SIMILARITY)
+    async def images_by_similarity(self, info: Info, window: PageWindow) -> Connection[Image]:
+        read, request_id = info.context.read, self.snapshot.id
+        page = await read(image_queries.images_by_similarity, request_id, window)
+        count = partial(read, image_queries.count_similarities, request_id)
+        return _to_images(CursorKind.IMAGES_BY_SIMILARITY, info, window, page, count)
+
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Request:
         return cls(
@@ -142,6 +250,17 @@ class Request(Node):
             progress_percent=snapshot.progress_percent,
             **{name: getattr(snapshot, name) for name in _SNAPSHOT_FIELDS},
         )
+
+
+def _to_images(
+    kind: CursorKind,
+    info: Info,
+    window: PageWindow,
+    page: Page[image_queries.ImageOfRequest],
+    count: Callable[[], Awaitable[int]],
+) -> Connection[Image]:
+    to_url = info.context.image_url
+    return Connection.from_page(kind, window, page, lambda row: Image.from_row(*row, to_url), count)
 
 
 #: Fields with the same name and value as in the snapshot.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
 import strawberry
 
 from gql_imgproc.enums import WebhookStatus
 from gql_imgproc.graphql.types.scalars import URL
-from gql_imgproc.requests.repository.webhook_outbox import Attempt, Delivery
+from gql_imgproc.requests.repository.webhook_outbox import Delivery
 from gql_imgproc.security.webhook_url import redact_webhook_url
 
 
@@ -21,9 +22,9 @@ class WebhookAttempt:
     )
     duration_ms: int = strawberry.field(description="How long the attempt took, in milliseconds.")
 
-    @classmethod
-    def from_attempt(cls, attempt: Attempt) -> WebhookAttempt:
-        return cls(at=attempt.at, http_status=attempt.http_status, error=attempt.error, duration_ms=attempt.duration_ms)
+
+def to_attempts(delivery: Delivery) -> list[WebhookAttempt]:
+    return [WebhookAttempt(**asdict(attempt)) for attempt in delivery.log]
 
 
 @strawberry.type(description="Delivery of the completion webhook.")
@@ -42,20 +43,11 @@ class WebhookDelivery:
     @classmethod
     def from_row(cls, url: str, delivery: Delivery | None) -> WebhookDelivery:
         """`delivery` is None until the request has a final status."""
-        if delivery is None:
-            return cls(
-                url=URL(redact_webhook_url(url)),
-                status=WebhookStatus.PENDING,
-                attempts=0,
-                last_http_status=None,
-                next_attempt_at=None,
-                log=[],
-            )
         return cls(
             url=URL(redact_webhook_url(url)),
-            status=delivery.status,
-            attempts=delivery.attempts,
-            last_http_status=delivery.last_http_status,
-            next_attempt_at=delivery.due_at,
-            log=[WebhookAttempt.from_attempt(attempt) for attempt in delivery.log],
+            status=delivery.status if delivery else WebhookStatus.PENDING,
+            attempts=delivery.attempts if delivery else 0,
+            last_http_status=delivery.last_http_status if delivery else None,
+            next_attempt_at=delivery.due_at if delivery else None,
+            log=to_attempts(delivery) if delivery else [],
         )

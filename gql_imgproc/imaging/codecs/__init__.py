@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from gql_imgproc.imaging.codecs import avif, bmp, gif, jpeg, jpeg_segments, png, tiff, tiff_directories, webp
+from gql_imgproc.imaging.codecs import (
+    avif,
+    bmp,
+    gif,
+    heic,
+    jpeg,
+    jpeg_segments,
+    png,
+    png_frames,
+    tiff,
+    tiff_directories,
+    webp,
+)
 from gql_imgproc.imaging.encode import EncodeSettings
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.opened_image import OpenedImage
@@ -32,15 +41,24 @@ class Codec:
     recompress: Callable[[OpenedImage, Options], Iterable[bytes]]
     #: Encodes new pixels: one still image, the frames of an animation, or the pages of a TIFF.
     encode: Callable[[Sequence[Image.Image], EncodeSettings], bytes]
+    #: The source without what is no pixels, no colour and not asked for. Called after `recompress`.
+    shed: Callable[[OpenedImage, Options], bytes]
+    #: Composes the frames of an animation, if Pillow does not compose them as browsers do; None for a still image.
+    read_frames: Callable[[OpenedImage], Iterator[Image.Image] | None] = lambda source: None
+
+
+def _keep(source: OpenedImage, options: Options) -> bytes:
+    return source.data
 
 
 #: Keyed by `Format.name`.
 CODECS = {
-    "JPEG": Codec(jpeg_segments.probe, JpegImageFile, jpeg.recompress, jpeg.encode),
-    "PNG": Codec(png.probe, png.open, png.recompress, png.encode),
-    "WEBP": Codec(webp.probe, WebPImageFile, webp.recompress, webp.encode),
-    "AVIF": Codec(avif.probe, AvifImageFile, avif.recompress, avif.encode),
-    "GIF": Codec(gif.probe, GifImageFile, gif.recompress, gif.encode),
-    "TIFF": Codec(tiff_directories.probe, TiffImageFile, tiff.recompress, tiff.encode),
-    "BMP": Codec(bmp.probe, BmpImageFile, bmp.recompress, bmp.encode),
+    "JPEG": Codec(jpeg_segments.probe, jpeg.open, jpeg.recompress, jpeg.encode, jpeg.shed),
+    "PNG": Codec(png.probe, png.open, png.recompress, png.encode, png.shed, png_frames.read_frames),
+    "WEBP": Codec(webp.probe, WebPImageFile, webp.recompress, webp.encode, webp.shed),
+    "AVIF": Codec(avif.probe, AvifImageFile, avif.recompress, avif.encode, avif.shed),
+    "HEIF": Codec(heic.probe, heic.open, heic.refuse, heic.refuse, heic.refuse),
+    "GIF": Codec(gif.probe, GifImageFile, gif.recompress, gif.encode, gif.shed, gif.read_frames),
+    "TIFF": Codec(tiff_directories.probe, tiff.open, tiff.recompress, tiff.encode, _keep),
+    "BMP": Codec(bmp.probe, bmp.open, bmp.recompress, bmp.encode, bmp.shed),
 }

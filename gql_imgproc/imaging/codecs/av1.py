@@ -53,17 +53,17 @@ def read_stream(parts: Iterable[memoryview], file: IsoBmffReader, max_frames: in
         # Many encoders repeat the sequence header in each key frame.
         if kind == _SEQUENCE_HEADER and raw_header != header:
             file.spend(_SEQUENCE_HEADER_PARTS)
-            header, sequence = raw_header, _read_sequence_header(_BitReader(raw_header))
+            header, sequence = raw_header, _read_sequence_header(BitReader(raw_header))
             area = max(area, sequence.area)
             bit_depth = max(bit_depth, sequence.bit_depth)
         elif kind in (_FRAME_HEADER, _FRAME) and sequence is not None:
             frames += 1
             if frames > max_frames:
-                raise corrupt_image("The AVIF is damaged: an image in it has too many frames.")
-            if not sequence.reduced and _overrides_size(_BitReader(raw_header), sequence):
+                raise corrupt_image("The file is damaged: an image in it has too many frames.")
+            if not sequence.reduced and _overrides_size(BitReader(raw_header), sequence):
                 area = max(area, sequence.max_area)
     if sequence is None:
-        raise corrupt_image("The AVIF is damaged or incomplete: an image in it has no header.")
+        raise corrupt_image("The file is damaged or incomplete: an image in it has no header.")
     return replace(sequence, area=area, bit_depth=bit_depth)
 
 
@@ -82,12 +82,12 @@ def _walk_obus(data: memoryview, file: IsoBmffReader) -> Iterator[tuple[int, mem
                 size |= (byte & 0x7F) << shift
                 at, shift = at + 1, shift + 7
         if first & 0x80 or size < 0 or at + size > end:
-            raise corrupt_image("The AVIF is damaged or incomplete: an image in it ends early.")
+            raise corrupt_image("The file is damaged or incomplete: an image in it ends early.")
         yield first >> 3 & 15, data[at : at + size]
         at += size
 
 
-class _BitReader:
+class BitReader:
     """Reads numbers of any width, most significant bit first (4.10). Raises IndexError at the end."""
 
     def __init__(self, data: bytes) -> None:
@@ -103,7 +103,7 @@ class _BitReader:
         return bool(self.number(1))
 
 
-def _read_sequence_header(bits: _BitReader) -> Sequence:
+def _read_sequence_header(bits: BitReader) -> Sequence:
     """sequence_header_obu() of 5.5.1, and color_config() of 5.5.2 up to the colours."""
     profile = bits.number(3)
     bits.number(1)  # whether it is a still
@@ -141,7 +141,7 @@ def _read_sequence_header(bits: _BitReader) -> Sequence:
     return Sequence(width * height, (width, height), depth, colors, 1 << width_bits + height_bits, *tools)
 
 
-def _skip_operating_points(bits: _BitReader) -> int:
+def _skip_operating_points(bits: BitReader) -> int:
     """Returns the number of bits of `frame_presentation_time`."""
     decoder_model, delay_bits, presentation_bits = False, 0, 0
     if bits.flag():
@@ -171,7 +171,7 @@ def _skip_operating_points(bits: _BitReader) -> int:
     return presentation_bits
 
 
-def _overrides_size(bits: _BitReader, sequence: Sequence) -> bool:
+def _overrides_size(bits: BitReader, sequence: Sequence) -> bool:
     """Whether a frame may be larger than its sequence header states, which decoders accept (5.9.2)."""
     try:
         if bits.flag():  # show_existing_frame

@@ -10,6 +10,8 @@ from gql_imgproc.imaging.codecs.isobmff import Box, IsoBmffReader
 from gql_imgproc.imaging.errors import corrupt_image, too_large
 
 _EMPTY = memoryview(b"")
+#: Tables of times, key frames, runs and chunks.
+_TABLES = {b"stts", b"ctts", b"stss", b"stsc", b"stco", b"co64"}
 #: Durations that mean "without end".
 _ENDLESS = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
@@ -56,35 +58,28 @@ def _read_play_count(edits: memoryview, duration: int) -> int:
 
 def _read_samples(file: IsoBmffReader, boxes: dict[bytes, memoryview], max_frames: int) -> list[memoryview]:
     """The bytes of each frame, from stsz, stsc, and stco or co64 (8.7)."""
-    for name in (b"stts", b"stss", b"stsc", b"ctts"):
-        # Decoders search these tables once per frame.
-        if name in boxes and struct.unpack_from(">I", boxes[name], 4)[0] > max_frames:
-            raise _too_many_frames(max_frames)
-    wide = b"co64" in boxes
-    chunks = boxes.get(b"co64" if wide else b"stco", _EMPTY)
-    (chunk_count,) = struct.unpack_from(">I", chunks, 4)
-    runs = boxes.get(b"stsc", _EMPTY)
-    (run_count,) = struct.unpack_from(">I", runs, 4)
-    first_chunks = [struct.unpack_from(">II", runs, 8 + 12 * n) for n in range(run_count)]
-    starts = [*(first for first, _ in first_chunks), chunk_count + 1]
-    if starts[0] != 1 or any(after <= before for before, after in pairwise(starts)):
-        raise corrupt_image("The AVIF is damaged: its table of frames is invalid.")
-    # A run is a number of chunks with the same number of frames each.
-    equal = [(after - before, each) for (before, after), (_, each) in zip(pairwise(starts), first_chunks, strict=True)]
-    frames = sum(run * each for run, each in equal)
-    if max(frames, chunk_count) > max_frames:
+    # Decoders search these tables once per frame.
+    counts = {name: struct.unpack_from(">I", boxes[name], 4)[0] for name in boxes.keys() & _TABLES}
+    if any(count > max_frames for count in counts.values()):
         raise _too_many_frames(max_frames)
-    offsets = iter(struct.unpack_from(f">{chunk_count}{'Q' if wide else 'I'}", chunks, 8))
+    name, form = (b"co64", "Q") if b"co64" in counts else (b"stco", "I")
+    offsets = struct.unpack_from(f">{counts.get(name, 0)}{form}", boxes.get(name, _EMPTY), 8)
+    runs = [struct.unpack_from(">II", boxes[b"stsc"], 8 + 12 * n) for n in range(counts.get(b"stsc", 0))]
+    # A run is a number of chunks with the same number of frames each. It ends where the next one begins.
+    starts = [*(first for first, _ in runs), len(offsets) + 1]
+    if starts[0] != 1 or any(after <= before for before, after in pairwise(starts)):
+        raise corrupt_image("The file is damaged: its table of frames is invalid.")
+    each = [frames for (_, frames), run in zip(runs, pairwise(starts), strict=True) for _ in range(*run)]
+    if sum(each) > max_frames:
+        raise _too_many_frames(max_frames)
     sizes = boxes.get(b"stsz", _EMPTY)
     (same,) = struct.unpack_from(">I", sizes, 4)
-    lengths = iter((same,) * frames if same else struct.unpack_from(f">{frames}I", sizes, 12))
+    lengths = iter((same,) * sum(each) if same else struct.unpack_from(f">{sum(each)}I", sizes, 12))
     samples: list[memoryview] = []
-    for run, each in equal:
-        for offset in islice(offsets, run):
-            at = offset
-            for length in islice(lengths, each):
-                samples.append(file.read_extents(file.view, ((at, length),)))
-                at += length
+    for at, frames in zip(offsets, each, strict=True):
+        for length in islice(lengths, frames):
+            samples.append(file.read_extents(file.view, ((at, length),)))
+            at += length
     return samples
 
 

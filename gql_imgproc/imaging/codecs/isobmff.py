@@ -24,7 +24,7 @@ class IsoBmffReader:
     def spend(self, parts: int = 1) -> None:
         self._parts_left -= parts
         if self._parts_left < 0:
-            raise corrupt_image("The AVIF is damaged: it is split into too many parts.")
+            raise corrupt_image("The file is damaged: it is split into too many parts.")
 
     def walk(self, view: memoryview, *, lenient: bool = False) -> Iterator[Box]:
         """Type and content of each box (4.2). With `lenient`, other bytes may follow the last box of the file."""
@@ -41,7 +41,7 @@ class IsoBmffReader:
             if size < head or at + size > end:
                 if lenient:
                     return
-                raise corrupt_image("The AVIF is damaged or incomplete: one of its boxes ends early.")
+                raise corrupt_image("The file is damaged or incomplete: one of its boxes ends early.")
             yield kind, view[at + head : at + size]
             at += size
 
@@ -56,13 +56,14 @@ class IsoBmffReader:
                     yield kind, body
 
     def read_extents(self, view: memoryview, extents: Extents) -> memoryview:
+        self.spend()
         if any(offset + length > len(view) for offset, length in extents):
-            raise corrupt_image("The AVIF is incomplete: bytes are missing at its end.")
+            raise corrupt_image("The file is incomplete: bytes are missing at its end.")
         if len(extents) == 1:
             offset, length = extents[0]
             return view[offset : offset + length]
         # All extents may be the same bytes, and a decoder copies them for each extent.
         self._joined_bytes += sum(length for _, length in extents)
         if self._joined_bytes > len(self.view):
-            raise corrupt_image("The AVIF is damaged: its images declare more bytes than the file has.")
+            raise corrupt_image("The file is damaged: its images declare more bytes than the file has.")
         return memoryview(b"".join(view[offset : offset + length] for offset, length in extents))

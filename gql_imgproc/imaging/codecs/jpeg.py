@@ -13,9 +13,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.imaging.codecs import jpeg_segments
 from gql_imgproc.imaging.encode import EncodeSettings, save
+from gql_imgproc.imaging.limits import require_memory
 from gql_imgproc.imaging.metadata import collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
-from gql_imgproc.imaging.options import Options
+from gql_imgproc.imaging.options import Effort, Metadata, Options
 
 Table = tuple[int, ...]
 
@@ -24,20 +25,37 @@ _FULL_CHROMA_QUALITY = 90
 #: Bytes of a profile that fit into 255 segments, and bytes of XMP or a comment that fit into one.
 _MAX_PROFILE_BYTES = 255 * 65_519
 _MAX_TEXT_BYTES = 65_000
+#: Virtual memory that the coefficients take, of CMYK without subsampling, and the files.
+_PROGRESSIVE_BYTES_PER_PIXEL = 16
+
+
+def open(file: BytesIO) -> JpegImageFile:
+    return JpegImageFile(BytesIO(jpeg_segments.drop_short_segments(file.getvalue())))
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """Yields one file of the wanted quality; nothing if the header shows that the source is not better than that."""
     image = cast(JpegImageFile, source.image)
-    is_kept = is_already_at_quality(image, options.quality)
+    is_kept = source.structure.has_gain_map or is_already_at_quality(image, options.quality)
     if is_kept and source.structure.is_complete:
         return
     load(image)
     if not is_kept:
-        extras = collect_extras(image, source.structure.orientation, keep_metadata=options.keep_metadata)
-        if options.keep_metadata:
-            extras = replace(extras, segments=jpeg_segments.metadata(source.data, has_new_pixels=False))
-        yield encode([image], EncodeSettings(options.quality, extras, jpeg_source=image))
+        extras = collect_extras(image, source.structure.orientation, metadata=options.metadata)
+        extras = replace(extras, segments=jpeg_segments.metadata(source.data, options.metadata, has_new_pixels=False))
+        yield encode([image], EncodeSettings(options.quality, extras, effort=options.effort, jpeg_source=image))
+
+
+def shed(source: OpenedImage, options: Options) -> bytes:
+    """Keeps what is pixels and colour, and replaces the metadata. The scans stay as they are."""
+    if source.structure.has_gain_map:
+        # The second image is behind the end of the first one, and its metadata say how to apply it.
+        return source.data
+    if options.metadata is Metadata.ALL:
+        return jpeg_segments.cut_off_after_end(source.data)
+    extras = collect_extras(source.image, source.structure.orientation, metadata=options.metadata)
+    iptc = jpeg_segments.metadata(source.data, options.metadata, has_new_pixels=False)
+    return jpeg_segments.replace_metadata(source.data, extras.exif, extras.xmp, iptc)
 
 
 @cache
@@ -60,14 +78,14 @@ def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
     present = _source_tables(settings.jpeg_source) if settings.jpeg_source else []
     tables = [tuple(map(max, *pair)) for pair in zip(wanted, present, strict=False)]
     tables += wanted[len(tables) :]
-    return save(
+    data = save(
         image,
         "JPEG",
         # libjpeg stores CMYK without a colour transform, so each ink is as visible as luma.
         qtables=tables if image.mode == "RGB" else tables[:1],
         # With subsampled CMYK, only cyan would be stored in full and the other inks, black too, at a quarter.
         subsampling="4:4:4" if quality >= _FULL_CHROMA_QUALITY or image.mode == "CMYK" else "4:2:0",
-        optimize=True,
+        optimize=settings.effort is not Effort.FAST,
         icc_profile=extras.icc if len(extras.icc) <= _MAX_PROFILE_BYTES else b"",
         exif=extras.exif,
         xmp=extras.xmp if len(extras.xmp) <= _MAX_TEXT_BYTES else b"",
@@ -75,6 +93,16 @@ def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
         extra=extras.segments,
         dpi=extras.dpi or (0, 0),
     )
+    return _make_progressive(image, data) if settings.effort is Effort.SMALL else data
+
+
+def _make_progressive(image: Image.Image, data: bytes) -> bytes:
+    """The same coefficients in the scans that MozJPEG chooses, or the file itself: few coefficients fit best in one."""
+    from mozjpeg_lossless_optimization import COPY_MARKERS, optimize
+
+    require_memory(image.width * image.height * _PROGRESSIVE_BYTES_PER_PIXEL)
+    progressive: bytes = optimize(data, COPY_MARKERS.ALL)
+    return min(progressive, data, key=len)
 
 
 def _source_tables(image: JpegImageFile) -> list[Table]:

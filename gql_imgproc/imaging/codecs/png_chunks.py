@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from gql_imgproc.imaging.errors import corrupt_image
-from gql_imgproc.imaging.exif import orientation_exif
 from gql_imgproc.imaging.metadata import Extras
+from gql_imgproc.imaging.options import Metadata
 from gql_imgproc.imaging.structure import MAX_PARTS
 
 Chunk = tuple[bytes, bytes]
@@ -17,11 +17,23 @@ Chunk = tuple[bytes, bytes]
 _APPEARANCE = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"pHYs")
 #: Depend on how the pixels are stored: kept only if depth and colour type stay.
 _STORAGE = (b"sBIT", b"bKGD")
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_METADATA = (b"eXIf", *_TEXTS, b"tIME")
-_XMP = b"XML:com.adobe.xmp\0\0"
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_METADATA = (b"eXIf", *TEXTS, b"tIME")
+XMP = b"XML:com.adobe.xmp\0\0"
+#: Keywords of texts that say who made the image.
+_NOTICES = (b"Copyright\0", b"Author\0")
 _STRUCTURE = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND")
+_PIXELS = (b"IDAT", b"fdAT")
+#: An animation without one of these is another one, although readers may ignore them.
+_CRITICAL = (b"fcTL",)
+#: Browsers read the first one of each, and only in front of the pixels.
+_BEFORE_PIXELS = (b"PLTE", b"tRNS", b"acTL", *_APPEARANCE, *_STORAGE)
+_MIN_BYTES = {b"cHRM": 32, b"sRGB": 1, b"gAMA": 4, b"pHYs": 9, b"acTL": 8, b"cICP": 4}
 
+#: Colour types of the header, and the entries of the largest palette.
+_GREY, _PALETTE, _MAX_PALETTE = 0, 3, 256
+#: Rendering intents of sRGB: 0 to 3.
+_LAST_INTENT = 3
 #: Samples of one pixel by colour type: grey, RGB, palette, grey with alpha, RGB with alpha.
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 #: Gamma of screens in gAMA units (1/2.2), and the difference at which colours still look alike.
@@ -31,42 +43,76 @@ _SCREEN_TRANSFERS = (1, 2, 6, 13, 14, 15)
 
 
 def walk(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Type and content of each complete chunk."""
+    """Type and content of each complete chunk up to the end of the image.
+
+    As in browsers, a damaged or misplaced chunk that the pixels do not depend on is skipped. Raises ImageError for
+    another one.
+    """
+    header, seen = b"", set[bytes]()
+    for kind, body, checksum in walk_all(data):
+        header = header or bytes(body)
+        if kind in _PIXELS:
+            seen.add(kind)
+            yield kind, body
+        elif checksum != zlib.crc32(body, zlib.crc32(kind)) and kind != b"IEND":
+            if kind in _CRITICAL or kind[:1].isupper():
+                raise corrupt_image("The PNG is damaged: the checksum of a part that its pixels depend on is wrong.")
+        elif _is_in_place(kind, seen, header) and _is_readable(kind, body, header):
+            seen.add(kind)
+            yield kind, body
+
+
+def walk_all(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
+    """Type, content and stored checksum of each complete chunk."""
     view, at = memoryview(data), 8
     for _ in range(MAX_PARTS):
         if at + 8 > len(data):
             return
         length = int.from_bytes(data[at : at + 4], "big")
-        kind = data[at + 4 : at + 8]
-        if at + 12 + length > len(data):
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if end + 4 > len(data):
             return
-        yield kind, view[at + 8 : at + 8 + length]
-        at += 12 + length
+        yield kind, view[at + 8 : end], int.from_bytes(data[end : end + 4], "big")
+        at = end + 4
         if kind == b"IEND":
             return
     raise corrupt_image("The PNG is damaged: it is split into too many chunks.")
+
+
+def _is_in_place(kind: bytes, seen: set[bytes], header: bytes) -> bool:
+    if kind == b"tRNS" and header[9:10] == bytes((_PALETTE,)) and b"PLTE" not in seen:
+        return False
+    return kind not in _BEFORE_PIXELS or seen.isdisjoint((kind, b"IDAT"))
+
+
+def _is_readable(kind: bytes, body: memoryview, header: bytes) -> bool:
+    """Whether Pillow accepts the chunk. It refuses the whole file for some that browsers ignore."""
+    if kind == b"iCCP":
+        name, _, method = bytes(body[:81]).partition(b"\0")
+        return len(name) < 80 and method[:1] == b"\0"
+    if kind == b"tRNS" and len(header) == 13:
+        return {_GREY: 2, 2: 6}.get(header[9], 0) <= len(body) <= _MAX_PALETTE
+    if kind == b"sRGB" and len(body):
+        return body[0] <= _LAST_INTENT
+    return len(body) >= _MIN_BYTES.get(kind, 0)
+
+
+def scale_transparent_grey(kind: bytes, body: memoryview, header: bytes) -> memoryview:
+    """The content of the chunk for Pillow, which scales samples of 2 and 4 bits to 8, but not the transparent one."""
+    depth, color_type = header[8:10]
+    if kind != b"tRNS" or color_type != _GREY or depth not in (2, 4):
+        return body
+    level, highest = int.from_bytes(body[:2], "big"), (1 << depth) - 1
+    # No scaled sample is 1: browsers show a level that no sample can have as none.
+    return memoryview(struct.pack(">H", level * 255 // highest if level <= highest else 1))
 
 
 def read(data: bytes) -> list[Chunk]:
     return [(kind, bytes(body)) for kind, body in walk(data)]
 
 
-def drop_texts(data: bytes) -> bytes:
-    """The file without texts, which Pillow would inflate before the pixels, up to 64 MiB; uncompressed XMP stays."""
-    if not any(kind in data for kind in _TEXTS):
-        return data
-    pieces, at, start = [], 8, 0
-    for kind, body in walk(data):
-        end = at + 12 + len(body)
-        if kind in _TEXTS and bytes(body[: len(_XMP)]) != _XMP:
-            pieces.append(data[start:at])
-            start = end
-        at = end
-    return b"".join([*pieces, data[start:]]) if pieces else data
-
-
-def write(chunks: Iterable[Chunk]) -> bytes:
-    parts = [b"\x89PNG\r\n\x1a\n"]
+def write(chunks: Iterable[tuple[bytes, bytes | memoryview]]) -> bytes:
+    parts: list[bytes | memoryview] = [b"\x89PNG\r\n\x1a\n"]
     for kind, body in chunks:
         checksum = zlib.crc32(body, zlib.crc32(kind))
         parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)]
@@ -77,34 +123,27 @@ def has_chunk(chunks: list[Chunk], *kinds: bytes) -> bool:
     return any(kind in kinds for kind, _ in chunks)
 
 
-def drop_metadata_chunks(chunks: list[Chunk], orientation: int, *, keep_metadata: bool) -> list[Chunk]:
-    """All chunks except metadata. The orientation is written again."""
-    if keep_metadata:
+def replace_metadata(chunks: list[Chunk], metadata: list[Chunk] | None) -> list[Chunk]:
+    """All chunks, with other metadata unless it is None."""
+    if metadata is None:
         return chunks
     out = [c for c in chunks if c[0] in _STRUCTURE + _APPEARANCE + _STORAGE]
-    if orientation != 1:
-        out.insert(1, _orientation_chunk(orientation))
-    return out
+    return [*out[:1], *metadata, *out[1:]]
 
 
-def ancillary_chunks(chunks: list[Chunk], orientation: int, *, keep_metadata: bool) -> list[Chunk]:
+def ancillary_chunks(chunks: list[Chunk], metadata: list[Chunk] | None) -> list[Chunk]:
     """The chunks to keep when depth or colour type of the pixels changes."""
-    kinds = _APPEARANCE + _METADATA if keep_metadata else _APPEARANCE
-    out = [c for c in chunks if c[0] in kinds]
-    out += [(kind, _rgb_significant_bits(body)) for kind, body in chunks if kind == b"sBIT"]
-    if not keep_metadata and orientation != 1:
-        out.append(_orientation_chunk(orientation))
-    return out
+    kinds = _APPEARANCE + _METADATA if metadata is None else _APPEARANCE
+    return [*(c for c in chunks if c[0] in kinds), *(metadata or [])]
 
 
-def _rgb_significant_bits(bits: bytes) -> bytes:
-    """The sBIT of a palette or of RGB: one number each for red, green and blue, none for alpha."""
-    return bits[:3] if len(bits) >= 3 else bits[:1] * 3
-
-
-def fit_color_type(ancillary: list[Chunk], color_type: int) -> list[Chunk]:
-    """The sBIT of a grey image has one number instead of three."""
-    return [(kind, bytes((max(body),)) if kind == b"sBIT" and color_type == 0 else body) for kind, body in ancillary]
+def metadata_chunks(chunks: list[Chunk], extras: Extras, wanted: Metadata) -> list[Chunk] | None:
+    """The metadata of the new file; None if all of the source stay."""
+    if wanted is Metadata.ALL:
+        return None
+    bare = Extras(exif=extras.exif, xmp=extras.xmp)
+    notices = [(kind, body) for kind, body in chunks if kind == b"tEXt" and body.startswith(_NOTICES)]
+    return new_ancillary_chunks(bare, {}) + (notices if wanted is Metadata.COPYRIGHT else [])
 
 
 def new_ancillary_chunks(extras: Extras, info: dict[str | tuple[int, int], object]) -> list[Chunk]:
@@ -126,13 +165,18 @@ def new_ancillary_chunks(extras: Extras, info: dict[str | tuple[int, int], objec
     if extras.exif:
         out.append((b"eXIf", extras.exif.removeprefix(b"Exif\0\0")))
     if extras.xmp:
-        out.append((b"iTXt", _XMP + b"\0\0\0" + extras.xmp))
+        out.append((b"iTXt", XMP + b"\0\0\0" + extras.xmp))
     return out
 
 
 def video_color_chunks(chunks: list[Chunk]) -> tuple[Chunk, ...]:
     """HDR and video colour spaces, which Pillow does not read."""
     return tuple(c for c in chunks if c[0] in (b"cICP", b"mDCV", b"cLLI"))
+
+
+def read_video_colors(body: memoryview) -> tuple[int, int] | None:
+    """Primaries and transfer of a cICP chunk, if they are not those of a screen."""
+    return (body[0], body[1]) if body[0] not in (1, 2) or body[1] not in _SCREEN_TRANSFERS else None
 
 
 def is_perceptually_uniform(chunks: list[Chunk]) -> bool:
@@ -146,7 +190,3 @@ def is_perceptually_uniform(chunks: list[Chunk]) -> bool:
         if kind == b"cICP" and (len(body) != 4 or body[1] not in _SCREEN_TRANSFERS):
             return False
     return True
-
-
-def _orientation_chunk(orientation: int) -> Chunk:
-    return b"eXIf", orientation_exif(orientation).removeprefix(b"Exif\0\0")

@@ -9,11 +9,13 @@ from typing import Any, cast
 
 from PIL import Image, TiffImagePlugin
 
+from gql_imgproc.imaging.codecs import tiff_directories
 from gql_imgproc.imaging.encode import EncodeSettings, save
-from gql_imgproc.imaging.errors import decode_errors
+from gql_imgproc.imaging.errors import decode_errors, unsupported
+from gql_imgproc.imaging.exif import keep_texts
 from gql_imgproc.imaging.metadata import Extras, collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
-from gql_imgproc.imaging.options import Options
+from gql_imgproc.imaging.options import Metadata, Options
 
 #: Lossless compressions that deflate can replace. A page in JPEG or fax coding would only grow.
 _REPLACEABLE = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
@@ -41,6 +43,34 @@ class _Page:
     extras: Extras
 
 
+class _TiffImage(TiffImagePlugin.TiffImageFile):
+    def load(self) -> Any:
+        try:
+            return super().load()
+        except ValueError as error:
+            if "raw mode" in str(error):
+                # Planes of some modes.
+                raise _unsupported() from error
+            raise
+
+
+def open(file: BytesIO) -> TiffImagePlugin.TiffImageFile:
+    # Pillow does not find the tags of a big-endian BigTIFF.
+    if file.getvalue().startswith(b"MM\0+"):
+        raise _unsupported()
+    try:
+        return _TiffImage(file)
+    except (SyntaxError, KeyError) as error:
+        # Pillow has no mode or no compression for the tags.
+        if tiff_directories.is_plausible(file.getvalue()):
+            raise _unsupported() from error
+        raise
+
+
+def _unsupported() -> Exception:
+    return unsupported("The TIFF is valid, but its depth, layout or compression is not supported. Use 8 or 16 bits.")
+
+
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     """Yields one file with deflated pages.
 
@@ -50,10 +80,12 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     if structure.frames * structure.pixels > _MAX_PIXELS:
         load(image)
         return
-    pages = _load_pages(image, structure.frames)
-    if options.keep_metadata or structure.orientation != 1 or len({page.extras for page in pages}) > 1:
+    pages = _load_pages(image, structure.frames, options.metadata)
+    if options.metadata is Metadata.ALL or structure.orientation != 1 or len({page.extras for page in pages}) > 1:
         return
     if not all(page.pillow_can_represent and page.compression in _REPLACEABLE for page in pages):
+        return
+    if not structure.samples_are_understood:
         return
     images = [page.image for page in pages]
     data = encode(images, EncodeSettings(options.quality, pages[0].extras))
@@ -61,7 +93,7 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
         yield data
 
 
-def _load_pages(image: TiffImagePlugin.TiffImageFile, count: int) -> list[_Page]:
+def _load_pages(image: TiffImagePlugin.TiffImageFile, count: int, metadata: Metadata) -> list[_Page]:
     pages = []
     with decode_errors():
         for number in range(count):
@@ -69,7 +101,7 @@ def _load_pages(image: TiffImagePlugin.TiffImageFile, count: int) -> list[_Page]
             # Read before the pixels are loaded: loading applies the orientation to the pixels and to the tags.
             tags = dict(image.tag_v2)
             image.load()
-            compression, extras = str(image.info.get("compression")), collect_extras(image, 1, keep_metadata=False)
+            compression, extras = str(image.info.get("compression")), collect_extras(image, 1, metadata=metadata)
             # A copy has no tags, which Pillow would write again.
             pages.append(_Page(image.copy(), compression, _can_represent(image, tags), extras))
     return pages
@@ -96,6 +128,7 @@ def _save(image: Image.Image, extras: Extras, predictor: int, **pages: object) -
     tags = Image.Exif()
     if extras.exif:
         tags.load(extras.exif)
+        keep_texts(tags)
         # Pillow cannot write the camera and GPS directories into a compressed TIFF.
         for directory in _DIRECTORIES:
             tags.pop(directory, None)

@@ -15,6 +15,12 @@ _TYPE_BYTES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
 }
 # fmt: on
+_BITS, _COMPRESSION, _KIND, _PALETTE, _SAMPLE_FORMAT = 258, 259, 262, 320, 339
+_SIGNED = 2
+#: Colours that TIFF defines: grey, RGB, palette, mask, CMYK, YCbCr, Lab, colour filters, LogLuv, linear raw.
+_KINDS = (0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 32_803, 32_844, 32_845, 34_892)
+#: Compressions that companies registered.
+_FIRST_PRIVATE, _LAST_PRIVATE = 32_766, 53_000
 #: `struct` formats of the unsigned integer types.
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 
@@ -25,6 +31,7 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
     offset, entry_count, entry_bytes = ("Q", "Q", 20) if is_big else ("I", "H", 12)
     (at,) = struct.unpack_from(order + offset, data, 8 if is_big else 4)
     first: dict[int, int] = {}
+    samples_are_understood = True
     visited: set[int] = set()
     area = entries = values_bytes = 0
     while at and at not in visited:
@@ -46,6 +53,9 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
         tile = tags.get(322, 0) * tags.get(323, 0)
         area = max(area, tags.get(256, 0) * tags.get(257, 0), tile)
         first = first or tags
+        # Pillow reads signed samples of 8 bits as unsigned, and does not invert 16 bits.
+        samples_are_understood &= (tags.get(_BITS), tags.get(_SAMPLE_FORMAT)) != (8, _SIGNED)
+        samples_are_understood &= (tags.get(_BITS), tags.get(_KIND)) != (16, 0)
         (at,) = struct.unpack_from(order + offset, data, at + count * entry_bytes)
     if not first:
         raise corrupt_image("The TIFF is damaged: it contains no image.")
@@ -56,7 +66,20 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
         frames=len(visited),
         orientation=orientation if 1 <= orientation <= 8 else 1,
         area=area,
+        samples_are_understood=samples_are_understood,
     )
+
+
+def is_plausible(data: bytes) -> bool:
+    """Whether the first page has known colours and a registered compression, so that other programs may read it."""
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)
+    (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), data, at)
+    tags, _ = _read_entries(data, at + (8 if is_big else 2), count, order, is_big=is_big)
+    compression = tags.get(_COMPRESSION, 1)
+    is_registered = 1 <= compression <= 10 or _FIRST_PRIVATE <= compression <= _LAST_PRIVATE
+    return tags.get(_KIND) in _KINDS and is_registered
 
 
 def _read_entries(data: bytes, at: int, count: int, order: str, *, is_big: bool) -> tuple[dict[int, int], int]:
@@ -70,6 +93,8 @@ def _read_entries(data: bytes, at: int, count: int, order: str, *, is_big: bool)
         values_bytes += values * _TYPE_BYTES.get(kind, 0)
         if kind in _INTEGERS and _TYPE_BYTES[kind] <= value_bytes:
             (tags[tag],) = struct.unpack_from(order + _INTEGERS[kind], data, start + entry_bytes - value_bytes)
+        if tag == _PALETTE and values == 3 << 16:
+            raise unsupported("The TIFF has a palette of 16 bits, which is not supported.")
         # Pillow builds a list of the numbers of an entry.
         if values > MAX_PARTS and kind not in _OPAQUE_TYPES:
             raise too_large(f"The TIFF has an entry with {values:,} values; the limit is {MAX_PARTS:,}.")

@@ -13,12 +13,16 @@ from gql_imgproc.imaging.exif import read_orientation
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.metadata import collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
-from gql_imgproc.imaging.options import Options
+from gql_imgproc.imaging.options import Effort, Metadata, Options
 from gql_imgproc.imaging.quality_mapping import webp_quality
 from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
 
 #: libwebp's trade of speed against size. 2 halves the CPU time of the default for 6 % more bytes.
-_METHOD = 2
+_METHODS = {Effort.FAST: 0, Effort.BALANCED: 2, Effort.SMALL: 6}
+#: Flags of VP8X.
+_HAS_ICC, _HAS_ALPHA, _HAS_EXIF, _HAS_XMP = 0x20, 0x10, 0x08, 0x04
+#: The chunk of `floor_mark`. Readers ignore unknown chunks.
+_FLOOR_MARK = b"GQIf"
 
 
 def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
@@ -91,9 +95,13 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     load(image)
     if structure.lossless or is_already_at_quality(structure.streams, options.quality):
         return
-    extras = collect_extras(image, structure.orientation, keep_metadata=options.keep_metadata)
+    extras = collect_extras(image, structure.orientation, metadata=options.metadata)
     settings = EncodeSettings(
-        options.quality, extras, durations_ms=structure.durations_ms, play_count=structure.play_count
+        options.quality,
+        extras,
+        effort=options.effort,
+        durations_ms=structure.durations_ms,
+        play_count=structure.play_count,
     )
     if not structure.durations_ms:
         yield encode([image], settings)
@@ -104,6 +112,48 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     result = probe(data, ImageLimits(max_frames=structure.frames))
     if result.durations_ms == structure.durations_ms and result.play_count == structure.play_count:
         yield data
+
+
+def shed(source: OpenedImage, options: Options) -> bytes:
+    """The chunks of the source with the wanted metadata, and without a profile that browsers do not apply."""
+    data = source.data[: 8 + int.from_bytes(source.data[4:8], "little")]
+    chunks = [(kind, bytes(body)) for kind, body in _walk_riff(memoryview(data)[12:])]
+    extras = collect_extras(source.image, source.structure.orientation, metadata=options.metadata)
+    if chunks[0][0] != b"VP8X":
+        return data
+    flags, dropped, added = chunks[0][1][0], [], []
+    if not extras.icc:
+        flags, dropped = flags & ~_HAS_ICC, [b"ICCP"]
+    if options.metadata is not Metadata.ALL:
+        added = [(b"EXIF", extras.exif.removeprefix(b"Exif\0\0")), (b"XMP ", extras.xmp)]
+        flags &= ~(_HAS_EXIF | _HAS_XMP)
+        flags |= (_HAS_EXIF if extras.exif else 0) | (_HAS_XMP if extras.xmp else 0)
+        dropped += [b"EXIF", b"XMP "]
+    out = [(b"VP8X", bytes((flags,)) + chunks[0][1][1:])]
+    out += [c for c in chunks[1:] if c[0] not in dropped] + [c for c in added if c[1]]
+    return _write_riff(out)
+
+
+def _write_riff(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+    body = b"".join(kind + struct.pack("<I", len(data)) + data + bytes(len(data) & 1) for kind, data in chunks)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def add_mark(data: bytes, floor: int) -> bytes:
+    """Adds the chunk of `floor_mark`, which the extended format allows. It is kept when metadata are dropped."""
+    chunks = [(kind, bytes(body)) for kind, body in _walk_riff(memoryview(data)[12:])]
+    if chunks[0][0] != b"VP8X":
+        kind, body = chunks[0]
+        width, height = _stream_size(kind, memoryview(body)) or (1, 1)
+        flags = _HAS_ALPHA if kind == b"VP8L" else 0
+        size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        chunks.insert(0, (b"VP8X", bytes((flags, 0, 0, 0)) + size))
+    return _write_riff([*chunks, (_FLOOR_MARK, bytes((floor,)))])
+
+
+def read_mark(data: bytes) -> int | None:
+    chunks = _walk_riff(memoryview(data)[12:])
+    return next((body[0] for kind, body in chunks if kind == _FLOOR_MARK and body), None)
 
 
 def is_already_at_quality(streams: tuple[memoryview, ...], quality: int) -> bool:
@@ -189,7 +239,7 @@ def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
         "lossless": settings.lossless,
         # In a lossless file, quality means effort.
         "quality": 50 if settings.lossless else webp_quality(settings.quality),
-        "method": _METHOD,
+        "method": _METHODS[settings.effort],
         "icc_profile": settings.extras.icc,
         "xmp": settings.extras.xmp,
     }

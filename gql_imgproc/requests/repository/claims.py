@@ -1,13 +1,13 @@
 """SQL of a worker: claim images, renew their leases, mark a crash suspect.
 
-Rows are always locked in the order image, product, lane, request, tenant, and by ID within each. Another order would
-deadlock on PostgreSQL. Claims wait for no image and no lane: they skip what is locked.
+Rows are always locked in the order image, rendition, source, product, lane, statistics, request, cleanup, tenant, and
+by ID within each. Another order would deadlock on PostgreSQL. Claims wait for no image and no lane: they skip what is
+locked.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,11 @@ from sqlalchemy import Connection, Float, Row, bindparam, case, func, select, tu
 
 from gql_imgproc.database.tables import images, is_claiming, products, requests
 from gql_imgproc.database.types import now, now_plus, seconds_since
-from gql_imgproc.enums import Priority, ProductStatus, RequestStatus
-from gql_imgproc.requests.repository import lanes, transitions
+from gql_imgproc.enums import ProductStatus, RequestStatus
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.requests.repository import cleanups, lanes, renditions, transitions
 from gql_imgproc.requests.repository.lanes import Lane
+from gql_imgproc.requests.repository.renditions import KnownSource
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: Images of a host without hope that are claimed at once: as many as are recorded in one transaction.
@@ -30,6 +32,7 @@ class ClaimedImage:
     """An image that is leased to this process."""
 
     id: UUID
+    tenant_id: UUID
     request_id: UUID
     product_id: UUID
     lane_id: UUID
@@ -44,8 +47,13 @@ class ClaimedImage:
     crashes: int
     #: How often its host asked us to slow down.
     refusals: int
-    options: dict[str, Any]
-    priority: Priority
+    options: Options
+    #: Of the options.
+    fingerprint: UUID
+    #: Whether the image is downloaded and compressed again, even if it is unchanged.
+    is_refresh: bool
+    #: What the tenant's last download of the URL found, if the bytes have a rendition with these options.
+    known: KnownSource | None
     #: Of the upload, if tracing was enabled.
     traceparent: str | None
 
@@ -93,20 +101,6 @@ _due = (
     .cte("due")
 )
 _CLAIM = update(images).where(images.c.id == _due.c.id).values(_LEASED).returning(*_CLAIMED_COLUMNS)
-_repeated = (
-    select(images.c.id)
-    .where(
-        # The index is found by products: of a comparison of row values, SQLite would scan the table.
-        images.c.product_id.in_(bindparam("products", expanding=True)),
-        tuple_(images.c.product_id, images.c.position).in_(bindparam("places", expanding=True)),
-        # A crash suspect is processed alone.
-        images.c.unfinished_claims == 0,
-        *_is_due,
-    )
-    .with_for_update(skip_locked=True)
-    .cte("repeated")
-)
-_CLAIM_REPEATED = update(images).where(images.c.id == _repeated.c.id).values(_LEASED).returning(*_CLAIMED_COLUMNS)
 
 
 def claim_images(
@@ -116,7 +110,7 @@ def claim_images(
     lease_s: float,
     hopeless: Mapping[Lane, float] | None = None,
 ) -> Claim:
-    """Claims due images of these lanes, at most so many of each; all that have the same URL in a product count as one.
+    """Claims due images of these lanes, at most so many of each.
 
     A lane that has fewer is put to sleep until its next image is due, and a `paused` one for so many seconds. Images of
     a `hopeless` lane are claimed too, so that they fail, once its request has worked for so many seconds.
@@ -131,22 +125,13 @@ def claim_images(
     wanted = {**wanted, **given_up}
     pauses = {lane.id: pause_s for lane, pause_s in paused.items() if lane not in given_up}
     hosts = {lane.id: lane.host for lane in wanted}
-    rows: list[Row[*tuple[Any, ...]]] = []
-    exhausted: list[UUID] = []
-    closed: list[UUID] = []
-    for lane, count in wanted.items():
-        if lane.request_id not in open_requests:
-            closed.append(lane.id)
-            continue
-        found = connection.execute(_CLAIM, {"lane": lane.id, "count": count, "lease_s": lease_s}).all()
-        rows += found
-        if len(found) < count:
-            exhausted.append(lane.id)
+    closed = [lane.id for lane in wanted if lane.request_id not in open_requests]
+    claimable = {lane: count for lane, count in wanted.items() if lane.request_id in open_requests}
+    rows, exhausted = _claim_due(connection, claimable, lease_s)
     urls = _image_urls(connection, {row.product_id for row in rows})
-    rows += _claim_repeated(connection, rows, urls, lease_s)
     _start_products(connection, {row.product_id for row in rows})
     lanes.sleep_lanes(connection, pauses)
-    for id in set(exhausted) - pauses.keys():
+    for id in exhausted - pauses.keys():
         lanes.settle(connection, id)
     for id in closed:
         # Not until somebody wakes it: the request may have been reopened since this transaction read it.
@@ -156,29 +141,59 @@ def claim_images(
         new={row.request_id for row in rows if open_requests[row.request_id].status is RequestStatus.PENDING},
         suspect={row.request_id for row in rows if row.unfinished_claims > 1},
     )
-    claimed = (
-        _to_claimed(row, urls[row.product_id][row.position], hosts[row.lane_id], open_requests[row.request_id])
-        for row in rows
-    )
-    return Claim(tuple(claimed), tuple(started))
+    located = [(row, urls[row.product_id][row.position], hosts[row.lane_id]) for row in rows]
+    return Claim(tuple(_to_claimed(connection, located, open_requests)), tuple(started))
 
 
-def _to_claimed(row: Row[*tuple[Any, ...]], url: str, host: str, request: Row[*tuple[Any, ...]]) -> ClaimedImage:
-    columns = {column.name: getattr(row, column.name) for column in _CLAIMED_COLUMNS if column.name != "position"}
-    return ClaimedImage(
-        url=url,
-        host=host,
-        options=request.options,
-        priority=request.priority,
-        traceparent=request.traceparent,
-        **columns,
-    )
+def _claim_due(
+    connection: Connection, wanted: Mapping[Lane, int], lease_s: float
+) -> tuple[list[Row[*tuple[Any, ...]]], set[UUID]]:
+    """The claimed images, and the lanes that had fewer than wanted."""
+    rows: list[Row[*tuple[Any, ...]]] = []
+    exhausted: set[UUID] = set()
+    for lane, count in wanted.items():
+        found = connection.execute(_CLAIM, {"lane": lane.id, "count": count, "lease_s": lease_s}).all()
+        rows += found
+        if len(found) < count:
+            exhausted.add(lane.id)
+    return rows, exhausted
+
+
+def _to_claimed(
+    connection: Connection,
+    located: Collection[tuple[Row[*tuple[Any, ...]], str, str]],
+    open_requests: Mapping[UUID, Row[*tuple[Any, ...]]],
+) -> Iterator[ClaimedImage]:
+    """The claimed images, from their rows, URLs and hosts."""
+    requests_used = [open_requests[id] for id in {row.request_id for row, _, _ in located}]
+    options = {request.id: Options.from_json(request.options) for request in requests_used}
+    fingerprints = {id: chosen.fingerprint for id, chosen in options.items()}
+    keys = {
+        row.id: (renditions.source_id(request.tenant_id, url), fingerprints[request.id])
+        for row, url, _ in located
+        if not (request := open_requests[row.request_id]).refresh
+    }
+    known = renditions.find_known(connection, keys.values())
+    for row, url, host in located:
+        request = open_requests[row.request_id]
+        yield ClaimedImage(
+            tenant_id=request.tenant_id,
+            url=url,
+            host=host,
+            options=options[request.id],
+            fingerprint=fingerprints[request.id],
+            is_refresh=request.refresh,
+            known=known.get(keys[row.id]) if row.id in keys else None,
+            traceparent=request.traceparent,
+            **{column.name: getattr(row, column.name) for column in _CLAIMED_COLUMNS if column.name != "position"},
+        )
 
 
 _CLAIMABLE = select(
     requests.c.id,
+    requests.c.tenant_id,
     requests.c.options,
-    requests.c.priority,
+    requests.c.refresh,
     requests.c.status,
     requests.c.traceparent,
     seconds_since(func.coalesce(requests.c.retried_at, requests.c.created_at)).label("seconds"),
@@ -199,27 +214,6 @@ def _image_urls(connection: Connection, product_ids: Collection[UUID]) -> dict[U
         return {}
     rows = connection.execute(_URLS, {"products": list(product_ids)})
     return {row.id: row.input_image_urls for row in rows}
-
-
-def _claim_repeated(
-    connection: Connection, rows: Collection[Row[*tuple[Any, ...]]], urls: Mapping[UUID, list[str]], lease_s: float
-) -> list[Row[*tuple[Any, ...]]]:
-    """Claims the other images of a product that have the URL of a claimed one, so that it is downloaded once."""
-    claimed = {(row.product_id, row.position) for row in rows}
-    innocent = {(row.product_id, row.position) for row in rows if row.unfinished_claims == 1}
-    positions: defaultdict[tuple[UUID, str], set[int]] = defaultdict(set)
-    for product_id, product_urls in urls.items():
-        for position, url in enumerate(product_urls):
-            positions[product_id, url].add(position)
-    places = {
-        (product_id, other)
-        for product_id, position in innocent
-        for other in positions[product_id, urls[product_id][position]]
-    } - claimed
-    if not places:
-        return []
-    values = {"products": list({product_id for product_id, _ in places}), "places": sorted(places), "lease_s": lease_s}
-    return list(connection.execute(_CLAIM_REPEATED, values))
 
 
 _pending = (
@@ -243,11 +237,11 @@ def _update_requests(connection: Connection, *, new: set[UUID], suspect: set[UUI
     """Starts new requests, and plans a cleanup of those that have suspect images."""
     started = []
     for id in sorted(new | suspect):
-        if id in suspect:
-            # A worker lost its lease, perhaps between storing an object and recording it.
-            transitions.plan_cleanup(connection, id)
         if id in new and (snapshot := transitions.start(connection, id)):
             started.append(snapshot)
+        if id in suspect:
+            # A worker lost its lease, perhaps between storing an object and recording it.
+            cleanups.plan(connection, id)
     return started
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -17,11 +17,13 @@ from gql_imgproc.access import quotas
 from gql_imgproc.database.bulk_insert import bulk_insert
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.database.types import now, seconds_since
-from gql_imgproc.enums import ImageStatus, Priority, ProductStatus, RequestPhase, RequestStatus
-from gql_imgproc.errors import LeaseLost
-from gql_imgproc.ids import new_id
+from gql_imgproc.enums import CsvProfile, ImageStatus, Priority, ProductStatus, RequestPhase, RequestStatus
+from gql_imgproc.errors import IdempotencyKeyReused, LeaseLost
+from gql_imgproc.ids import IdPrefix, encode_global_id, new_ids
 from gql_imgproc.net.hosts import host_of
-from gql_imgproc.requests.repository import lanes, transitions
+from gql_imgproc.requests.identity import digest, fingerprint
+from gql_imgproc.requests.repeated_urls import Place
+from gql_imgproc.requests.repository import counters, image_statistics, lanes, repeats, transitions
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
 from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
@@ -44,29 +46,47 @@ class NewRequest:
     idempotency_key: str | None
     total_products: int
     total_images: int
+    idempotency_fingerprint: str | None = None
     traceparent: str | None = None
+    profile: CsvProfile = CsvProfile.GENERIC
+    csv_layout: dict[str, Any] | None = None
+    skipped_rows: int = 0
+    refresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NewProduct:
-    """One data row of the CSV."""
+    """One product of the CSV."""
 
     position: int
     serial_number: str
     product_name: str
     image_urls: Sequence[str]
+    #: Positions of images whose URL came before in the request, and the place of its first one.
+    repeats: Mapping[int, Place] = field(default_factory=dict)
+    #: Template of the names of its results.
+    file_name: str | None = None
+    identity: int | None = None
 
 
-def find_by_idempotency_key(connection: Connection, tenant_id: UUID, key: str) -> Snapshot | None:
-    """The tenant's request with this key. A request older than 24 hours loses its key."""
+def find_by_idempotency_key(connection: Connection, tenant_id: UUID, key: str, fingerprint: str) -> Snapshot | None:
+    """The tenant's request with this key. A request older than 24 hours loses its key.
+
+    Raises IdempotencyKeyReused if the request has another fingerprint; those of earlier versions have none.
+    """
     same_key = requests.c.tenant_id == tenant_id, requests.c.idempotency_key == key
     connection.execute(
         update(requests)
         .where(*same_key, seconds_since(requests.c.created_at) > IDEMPOTENCY_SECONDS)
         .values(idempotency_key=None)
     )
-    row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*same_key)).one_or_none()
-    return to_snapshot(row) if row else None
+    columns = requests.c.idempotency_fingerprint, *SNAPSHOT_COLUMNS
+    row = connection.execute(select(*columns).where(*same_key)).one_or_none()
+    if row is None:
+        return None
+    if row.idempotency_fingerprint not in (None, fingerprint):
+        raise IdempotencyKeyReused(encode_global_id(IdPrefix.REQUEST, row.id))
+    return to_snapshot(row)
 
 
 def insert_first_chunk(
@@ -85,6 +105,8 @@ def insert_first_chunk(
             status=RequestStatus.PENDING,
             phase=RequestPhase.WORKING if len(chunk) == new.total_products else RequestPhase.INGESTING,
             ingested_products=len(chunk),
+            stored_bytes=0,
+            own_bytes=0,
             lease_until=now(),
             created_at=now(),
             updated_at=now(),
@@ -92,7 +114,8 @@ def insert_first_chunk(
         .returning(*SNAPSHOT_COLUMNS)
     ).one()
     snapshot = to_snapshot(row)
-    _insert_products(connection, snapshot, chunk, is_cancelled=False)
+    if chunk:
+        _insert_products(connection, snapshot, chunk, is_cancelled=False)
     return snapshot
 
 
@@ -102,8 +125,9 @@ def insert_chunk(connection: Connection, lease: RequestLease, chunk: Sequence[Ne
     Raises LeaseLost, which must roll the transaction back.
     """
     with _conflicts_as_lost_lease():
-        _insert_products(connection, lease.request, chunk, is_cancelled=False)
-    # Last, as in every transaction: recorders wait for the request's row.
+        originals = _insert_products(connection, lease.request, chunk, is_cancelled=False)
+    # Last the request's row, as in every transaction: recorders wait for it.
+    counters.add(connection, repeats.copy_results(connection, originals))
     return transitions.add_ingested(connection, lease, RequestPhase.INGESTING, _positions(chunk))
 
 
@@ -127,64 +151,89 @@ def _conflicts_as_lost_lease() -> Iterator[None]:
     """Raises LeaseLost when another process has inserted the same rows."""
     try:
         yield
-    except (IntegrityError, psycopg.errors.IntegrityError):
-        # COPY does not go through SQLAlchemy.
+    except IntegrityError:
         raise LeaseLost from None
 
 
 def _insert_products(
     connection: Connection, request: Snapshot, chunk: Sequence[NewProduct], *, is_cancelled: bool
-) -> None:
-    rows = [(new_id(), product) for product in chunk]
+) -> Collection[UUID]:
+    """Inserts products with their images; returns the images of earlier chunks whose URLs are repeated."""
+    places = [(product.position, position) for product in chunk for position in range(len(product.image_urls))]
+    # Due images are claimed in the order of their IDs: that of the CSV.
+    image_ids = dict(zip(places, new_ids(len(places)), strict=True))
+    repeated = {first for product in chunk for first in product.repeats.values()}
+    earlier = repeats.mark_originals(connection, request.id, repeated - image_ids.keys())
     created_at = connection.execute(select(now())).scalar_one()
+    product_ids = new_ids(len(chunk))
     bulk_insert(
         connection,
         products,
+        (
+            "id",
+            "position",
+            "serial_number",
+            "identity",
+            "fingerprint",
+            "product_name",
+            "input_image_urls",
+            "file_name",
+            "total_images",
+            "cancelled_images",
+        ),
         [
-            {
-                "id": product_id,
-                "request_id": request.id,
-                "tenant_id": request.tenant_id,
-                "position": product.position,
-                "serial_number": product.serial_number,
-                "product_name": product.product_name,
-                "input_image_urls": list(product.image_urls),
-                "status": ProductStatus.CANCELLED if is_cancelled else ProductStatus.PENDING,
-                "total_images": len(product.image_urls),
-                "cancelled_images": len(product.image_urls) if is_cancelled else 0,
-                "created_at": created_at,
-                "updated_at": created_at,
-            }
-            for product_id, product in rows
+            (
+                id.hex,
+                product.position,
+                product.serial_number,
+                product.identity,
+                fingerprint(product.product_name, product.image_urls),
+                product.product_name,
+                list(product.image_urls),
+                product.file_name,
+                len(product.image_urls),
+                len(product.image_urls) if is_cancelled else 0,
+            )
+            for id, product in zip(product_ids, chunk, strict=True)
         ],
+        request_id=request.id,
+        tenant_id=request.tenant_id,
+        status=ProductStatus.CANCELLED if is_cancelled else ProductStatus.PENDING,
+        created_at=created_at,
+        updated_at=created_at,
     )
-    _insert_images(connection, request, rows, due_at=None if is_cancelled else created_at)
+    rows = zip(product_ids, chunk, strict=True)
+    _insert_images(connection, request, rows, image_ids | earlier, repeated, None if is_cancelled else created_at)
+    return earlier.values()
 
 
 def _insert_images(
-    connection: Connection, request: Snapshot, rows: Sequence[tuple[UUID, NewProduct]], due_at: datetime | None
+    connection: Connection,
+    request: Snapshot,
+    rows: Iterable[tuple[UUID, NewProduct]],
+    image_ids: Mapping[Place, UUID],
+    repeated: Collection[Place],
+    due_at: datetime | None,
 ) -> None:
-    # Due images are claimed in the order of their IDs: that of the CSV.
-    image_ids = iter(sorted(new_id() for _, product in rows for _ in product.image_urls))
-    hosts = {host_of(url) for _, product in rows for url in product.image_urls}
-    lane_ids = {host: lanes.lane_id(request.id, host) for host in hosts}
-    lanes.insert_lanes(connection, request, hosts)
-    bulk_insert(
-        connection,
-        images,
-        [
-            {
-                "id": next(image_ids),
-                "request_id": request.id,
-                "product_id": product_id,
-                "position": position,
-                "lane_id": lane_ids[host_of(url)],
-                "due_at": due_at,
-                "status": ImageStatus.PENDING if due_at else ImageStatus.CANCELLED,
-            }
-            for product_id, product in rows
-            for position, url in enumerate(product.image_urls)
-        ],
-    )
+    """Inserts images as due, or as cancelled when `due_at` is None."""
+    lane_ids: dict[str, UUID] = {}
+    of_hosts: Counter[str] = Counter()
+    firsts, others = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+    for product_id, product in rows:
+        for position, url in enumerate(product.image_urls):
+            place, first, host = (product.position, position), product.repeats.get(position), host_of(url)
+            lane = lane_ids.get(host) or lane_ids.setdefault(host, lanes.lane_id(request.id, host))
+            of_hosts[host] += 1
+            row = image_ids[place].hex, product_id.hex, position, digest(url), lane.hex, place in repeated
+            if first is None:
+                firsts.append((*row, None))
+            else:
+                others.append((*row, image_ids[first].hex))
+    lanes.insert_lanes(connection, request, lane_ids)
+    columns = "id", "product_id", "position", "url_digest", "lane_id", "has_repeats", "original_id"
+    status = ImageStatus.PENDING if due_at else ImageStatus.CANCELLED
+    bulk_insert(connection, images, columns, firsts, request_id=request.id, status=status, due_at=due_at)
+    bulk_insert(connection, images, columns, others, request_id=request.id, status=status, due_at=None)
     if due_at:
         lanes.wake_lanes(connection, dict.fromkeys(lane_ids.values(), 0.0))
+    image_statistics.add_hosts(connection, request.id, of_hosts)

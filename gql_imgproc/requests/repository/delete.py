@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select
 
-from gql_imgproc.database.tables import lanes, products, requests
-from gql_imgproc.enums import RequestPhase
+from gql_imgproc.database.tables import image_statistics, lanes, products, requests
+from gql_imgproc.enums import RequestPhase, StatisticsKind
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.repository import transitions
+from gql_imgproc.requests.repository import renditions, transitions
 from gql_imgproc.requests.repository.transitions import RequestLease
 
 #: Products, with their images, and lanes that are deleted in one transaction.
@@ -26,7 +26,20 @@ def delete_chunk(connection: Connection, lease: RequestLease) -> bool:
         raise LeaseLost
     of_request = select(products.c.id).where(products.c.request_id == lease.request.id)
     product_ids = connection.scalars(of_request.limit(DELETE_CHUNK)).all()
+    referred = renditions.of_products(connection, product_ids)
     connection.execute(delete(products).where(products.c.id.in_(product_ids)))
+    # After the images: rows are locked in the same order everywhere.
+    renditions.plan_check(connection, referred)
+    hosts = select(image_statistics.c.name).where(
+        image_statistics.c.request_id == lease.request.id, image_statistics.c.kind == StatisticsKind.HOST
+    )
+    connection.execute(
+        delete(image_statistics).where(
+            image_statistics.c.request_id == lease.request.id,
+            image_statistics.c.kind == StatisticsKind.HOST,
+            image_statistics.c.name.in_(hosts.limit(DELETE_CHUNK)),
+        )
+    )
     of_request = select(lanes.c.id).where(lanes.c.request_id == lease.request.id).limit(DELETE_CHUNK)
     deleted_lanes = connection.execute(delete(lanes).where(lanes.c.id.in_(of_request))).rowcount
     if DELETE_CHUNK in (len(product_ids), deleted_lanes):

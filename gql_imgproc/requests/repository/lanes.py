@@ -15,7 +15,6 @@ from uuid import UUID, uuid5
 from sqlalchemy import (
     Connection,
     Float,
-    Insert,
     Uuid,
     bindparam,
     case,
@@ -24,10 +23,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gql_imgproc.database.tables import images, lanes
 from gql_imgproc.database.types import now, now_plus, seconds_since
+from gql_imgproc.database.upsert import insert_if_absent
 from gql_imgproc.enums import Priority
 from gql_imgproc.requests.snapshot import Snapshot
 
@@ -75,13 +74,7 @@ def insert_lanes(connection: Connection, request: Snapshot, hosts: Iterable[str]
         for id in [lane_id(request.id, host)]
     ]
     if rows:
-        connection.execute(_insert(connection).on_conflict_do_nothing(), rows)
-
-
-def _insert(connection: Connection) -> Any:
-    dialects: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-    insert: Insert = dialects[connection.dialect.name](lanes)
-    return insert
+        connection.execute(insert_if_absent(connection, lanes), rows)
 
 
 _delay_s = bindparam("delay_s", type_=Float)

@@ -1,25 +1,46 @@
-"""Reads the results of a request's images for its output CSV."""
+"""Reads the results of a request's images for its output CSV, its report and its archive."""
 
 from __future__ import annotations
 
-from itertools import groupby
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, select
 
 from gql_imgproc.database.tables import images, products
-from gql_imgproc.enums import ImageStatus
+from gql_imgproc.enums import ImageOutcome, ImageStatus
+from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.requests.repository.queries import STORED_BY
 
-STOPPED_MESSAGE = "Not done: the request was stopped."
+
+@dataclass(frozen=True, slots=True)
+class OutputRow:
+    """The columns of an image that its output CSV, report and archive need."""
+
+    #: Template of its product's file names.
+    file_name: str | None
+    #: In its product.
+    position: int
+    #: The request that stored its object, which may be an earlier one.
+    stored_by: UUID
+    object_name: str | None
+    status: ImageStatus
+    outcome: ImageOutcome | None
+    error_code: ImageErrorCode | None
+    error_message: str | None
+    input_bytes: int | None
+    output_bytes: int | None
+    similarity: float | None
 
 
-def read_output_rows(
-    connection: Connection, request_id: UUID, start: int, count: int
-) -> list[list[tuple[str | None, str | None]]]:
-    """Object name and error message of each image, for `count` products from position `start` on."""
+_COLUMNS = (products.c.file_name, images.c.position, STORED_BY, *(images.c[name] for name in OutputRow.__slots__[3:]))
+
+
+def read_output_rows(connection: Connection, request_id: UUID, start: int, count: int) -> list[OutputRow]:
+    """The images of `count` products from position `start` on, in the order of the CSV."""
     rows = connection.execute(
-        select(products.c.position, images.c.object_name, images.c.status, images.c.error_message)
-        .join(images, images.c.product_id == products.c.id)
+        select(*_COLUMNS)
+        .join(products, images.c.product_id == products.c.id)
         .where(
             products.c.request_id == request_id,
             products.c.position >= start,
@@ -27,10 +48,4 @@ def read_output_rows(
         )
         .order_by(products.c.position, images.c.position)
     )
-    return [
-        [
-            (row.object_name, STOPPED_MESSAGE if row.status is ImageStatus.CANCELLED else row.error_message)
-            for row in of_product
-        ]
-        for _, of_product in groupby(rows, key=lambda row: row.position)
-    ]
+    return [OutputRow(*row) for row in rows]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -165,10 +165,17 @@ def _search_in_request(
     ingested = (
         connection.scalar(select(requests.c.ingested_products).where(*request_of_tenant(tenant_id, request_id))) or 0
     )
+    return search_page(connection, window, ingested, lambda part: _of_request(tenant_id, request_id, part, matches))
+
+
+def search_page(
+    connection: Connection, window: PageWindow, ingested: int, select_part: Callable[[PageWindow], Select[Any]]
+) -> Page[Product]:
+    """A page of the products that `select_part` finds in a part of a window; one page searches `SEARCH_ROWS` rows."""
 
     def search(window: PageWindow) -> tuple[list[tuple[CursorKey, Product]], CursorKey | None]:
         searched, reached = text_search.search_window(window, ingested)
-        rows = connection.execute(_of_request(tenant_id, request_id, searched, matches)).all()
+        rows = connection.execute(select_part(searched)).all()
         return [((row.position,), Product(*row)) for row in rows], reached
 
     # Rows beyond the search limit are assumed to exist.

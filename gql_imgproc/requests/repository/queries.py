@@ -13,6 +13,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, DateTime, Double, func, literal, select, type_coerce
 
+from gql_imgproc.csvfile.layout import CsvLayout
+from gql_imgproc.database import text_search
 from gql_imgproc.database.pagination import Page, PageWindow, apply_window, bounds_of, has_rows_outside, page
 from gql_imgproc.database.tables import images, products, requests, webhook_deliveries
 from gql_imgproc.enums import ImageOutcome, ImageStatus, ProductStatus, RequestStatus
@@ -41,7 +43,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image of a product; `position` is its index in the product's URLs."""
+    """One image of a product; `position` is its index in the product's URLs, `file_name` the product's template."""
 
     id: UUID
     request_id: UUID
@@ -56,19 +58,49 @@ class Image:
     input_bytes: int | None
     output_bytes: int | None
     object_name: str | None
+    sha256: str | None
     format: str | None
     width: int | None
     height: int | None
+    similarity: float | None
+    file_name: str | None
+    #: The request that stored its object, which may be an earlier one.
+    stored_by: UUID
 
 
 #: Columns of `Product` and `Image`, in the order of their fields.
 PRODUCT_COLUMNS = tuple(products.c[name] for name in Product.__slots__)
-_IMAGE_COLUMNS = tuple(images.c[name] for name in Image.__slots__)
+#: Images of earlier versions, which were stored for their own request, have no `stored_by`.
+STORED_BY = func.coalesce(images.c.stored_by, images.c.request_id)
+IMAGE_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *(images.c[name] for name in Image.__slots__ if name not in ("file_name", "stored_by")),
+    products.c.file_name,
+    STORED_BY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """Selects requests of a tenant; times are inclusive."""
+
+    status: RequestStatus | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    name_contains: str | None = None
+
+
+ALL_REQUESTS = RequestFilter()
 
 
 def get_request(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
     row = connection.execute(select(*SNAPSHOT_COLUMNS).where(*request_of_tenant(tenant_id, request_id))).one_or_none()
     return None if row is None else to_snapshot(row)
+
+
+def get_csv_layout(connection: Connection, request_id: UUID) -> CsvLayout:
+    """How the CSV of a request is read."""
+    stored = connection.execute(select(requests.c.csv_layout).where(requests.c.id == request_id)).scalar_one_or_none()
+    return CsvLayout.from_json(stored)
 
 
 def get_product(connection: Connection, tenant_id: UUID, product_id: UUID) -> Product | None:
@@ -79,9 +111,7 @@ def get_product(connection: Connection, tenant_id: UUID, product_id: UUID) -> Pr
 
 def get_image(connection: Connection, tenant_id: UUID, image_id: UUID) -> tuple[Image, str] | None:
     """The image and its source URL."""
-    statement = select(*_IMAGE_COLUMNS, products.c.input_image_urls).join(
-        products, products.c.id == images.c.product_id
-    )
+    statement = select(*IMAGE_COLUMNS, products.c.input_image_urls).join(products, products.c.id == images.c.product_id)
     of_tenant = images.c.id == image_id, products.c.tenant_id == tenant_id
     row = connection.execute(statement.where(*of_tenant)).one_or_none()
     if row is None:
@@ -90,7 +120,7 @@ def get_image(connection: Connection, tenant_id: UUID, image_id: UUID) -> tuple[
     return Image(*values), urls[row.position]
 
 
-def tenant_of_request(connection: Connection, request_id: UUID) -> UUID | None:
+def tenant_of_request(connection: Connection, request_id: UUID, /) -> UUID | None:
     """The tenant of any request: call it only for a caller that may see the request, for example by a signed URL."""
     return connection.execute(select(requests.c.tenant_id).where(requests.c.id == request_id)).scalar_one_or_none()
 
@@ -106,7 +136,7 @@ def requests_page(
     tenant_id: UUID,
     window: PageWindow,
     *,
-    status: RequestStatus | None = None,
+    filter: RequestFilter = ALL_REQUESTS,
     oldest_first: bool = False,
 ) -> Page[Snapshot]:
     """Requests by creation time; cursor keys are (seconds since 1970, ID)."""
@@ -114,7 +144,7 @@ def requests_page(
     created_at = type_coerce(requests.c.created_at, _raw_time_type(connection))
     columns = (created_at, requests.c.id)
     bounds = bounds_of(window, lambda key: (_raw_time(connection, key[0]), literal(key[1], requests.c.id.type)))
-    filters = _filters(tenant_id, status)
+    filters = _filters(connection, tenant_id, filter)
     statement = select(*SNAPSHOT_COLUMNS, created_at.label("raw_created_at")).where(*filters)
     rows = connection.execute(apply_window(statement, columns, bounds, window, descending=not oldest_first)).all()
     has_earlier, has_later = has_rows_outside(
@@ -124,8 +154,9 @@ def requests_page(
     return page(items, window, has_earlier=has_earlier, has_later=has_later)
 
 
-def count_requests(connection: Connection, tenant_id: UUID, *, status: RequestStatus | None = None) -> int:
-    statement = select(func.count()).select_from(requests).where(*_filters(tenant_id, status))
+def count_requests(connection: Connection, tenant_id: UUID, *, filter: RequestFilter = ALL_REQUESTS) -> int:
+    filters = _filters(connection, tenant_id, filter)
+    statement = select(func.count()).select_from(requests).where(*filters)
     return connection.execute(statement).scalar_one()
 
 
@@ -138,11 +169,12 @@ def images_of_products(
     connection: Connection, tenant_id: UUID, product_ids: Collection[UUID]
 ) -> dict[UUID, list[Image]]:
     """The images of each product, in the order of its URLs."""
-    visible = select(products.c.id).where(products.c.id.in_(product_ids), products.c.tenant_id == tenant_id)
-    statement = select(*_IMAGE_COLUMNS).where(images.c.product_id.in_(visible)).order_by(images.c.position)
+    visible = products.c.id.in_(product_ids), products.c.tenant_id == tenant_id
+    statement = select(*IMAGE_COLUMNS).join(products, products.c.id == images.c.product_id).where(*visible)
     found: dict[UUID, list[Image]] = {product_id: [] for product_id in product_ids}
-    for row in connection.execute(statement):
-        found[row.product_id].append(Image(*row))
+    for row in connection.execute(statement.order_by(images.c.position)).all():
+        image = Image(*row)
+        found[image.product_id].append(image)
     return found
 
 
@@ -158,9 +190,17 @@ def deliveries_of_requests(
     return {run: found[run] for run in runs if run in found}
 
 
-def _filters(tenant_id: UUID, status: RequestStatus | None) -> tuple[ColumnElement[bool], ...]:
-    of_tenant = requests.c.tenant_id == tenant_id
-    return (of_tenant,) if status is None else (of_tenant, requests.c.status == status)
+def _filters(connection: Connection, tenant_id: UUID, filter: RequestFilter) -> list[ColumnElement[bool]]:
+    terms = [requests.c.tenant_id == tenant_id]
+    if filter.status is not None:
+        terms.append(requests.c.status == filter.status)
+    if filter.created_after is not None:
+        terms.append(requests.c.created_at >= filter.created_after)
+    if filter.created_before is not None:
+        terms.append(requests.c.created_at <= filter.created_before)
+    if filter.name_contains:
+        terms.append(text_search.contains(connection, requests.c.csv_filename, filter.name_contains))
+    return terms
 
 
 def _raw_time_type(connection: Connection) -> Double[float] | DateTime:

@@ -7,26 +7,30 @@ in the order that `claims` describes.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, auto
-from typing import Any
+from itertools import chain
+from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, Float, Row, bindparam, case, null, select, update
+from sqlalchemy import Connection, Float, bindparam, null, select, update
 
-from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.database.types import now, now_plus, seconds_since
-from gql_imgproc.enums import ImageOutcome, ImageStatus, ProductStatus
+from gql_imgproc.database.tables import images
+from gql_imgproc.database.types import now_plus
+from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
-from gql_imgproc.requests.repository import lanes, transitions
+from gql_imgproc.requests.identity import digest
+from gql_imgproc.requests.repository import cleanups, counters, image_statistics, lanes, renditions, repeats
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, to_snapshot
+from gql_imgproc.requests.repository.image_statistics import FinalImage
+from gql_imgproc.requests.repository.renditions import Rendition, Source
 from gql_imgproc.requests.snapshot import Snapshot
 
-#: Interval between two measurements of a request's rate.
-RATE_SAMPLE_SECONDS = 1.0
+#: Repeats that get the result of their original in one transaction.
+MAX_COPIES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +41,36 @@ class ImageResult:
     outcome: ImageOutcome | None = None
     input_bytes: int | None = None
     output_bytes: int | None = None
+    rendition_id: UUID | None = None
+    stored_by: UUID | None = None
     object_name: str | None = None
     sha256: str | None = None
     format: str | None = None
     width: int | None = None
     height: int | None = None
+    similarity: float | None = None
     error_code: ImageErrorCode | None = None
     error_message: str | None = None
     error_http_status: int | None = None
     error_retryable: bool = False
+
+    @classmethod
+    def from_rendition(cls, rendition: Rendition, outcome: ImageOutcome) -> Self:
+        copied = {name: getattr(rendition, name) for name in _RENDITION_COLUMNS}
+        return cls(ImageStatus.COMPLETED, outcome, rendition_id=rendition.id, error_message=rendition.warning, **copied)
+
+
+_RENDITION_COLUMNS = (
+    "input_bytes",
+    "output_bytes",
+    "stored_by",
+    "object_name",
+    "sha256",
+    "format",
+    "width",
+    "height",
+    "similarity",
+)
 
 
 class ReturnReason(Enum):
@@ -61,10 +86,31 @@ class ReturnReason(Enum):
     GIVEN_BACK = auto()
 
 
+_THROTTLED = (ReturnReason.REFUSED, ReturnReason.HOST_PAUSED)
+
+
 @dataclass(frozen=True, slots=True)
 class FinishedImage:
     image: ClaimedImage
     result: ImageResult
+    #: The stored object, of a completed image: a new one, unless the outcome is REUSED.
+    rendition: Rendition | None = None
+    #: The bytes and validators that the download found; None if the database has them already.
+    source: Source | None = None
+    #: Size of a source that its host said is unchanged.
+    not_downloaded_bytes: int = 0
+    #: By `time.monotonic`.
+    finished_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it stored an object."""
+        return self.rendition is not None and self.result.outcome is not ImageOutcome.REUSED
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether it stored an object in vain: another image had stored the same bytes before."""
+        return self.is_new and self.rendition is not None and self.rendition.id != self.result.rendition_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +130,12 @@ class Recorded:
     snapshots: tuple[Snapshot, ...]
     #: Images whose lease was lost; nothing of them is recorded.
     lost: frozenset[UUID]
+    #: Images whose rendition is not usable any more: they are processed again.
+    returned: frozenset[UUID] = frozenset()
+    #: Images that have more repeats than fit into one transaction. They are recorded after those: record them again.
+    postponed: frozenset[UUID] = frozenset()
+    #: Number of repeats that are final now, by original.
+    copies: Counter[UUID] = field(default_factory=Counter)
 
 
 def record(
@@ -95,64 +147,127 @@ def record(
     """
     claimed = [*(item.image for item in finished), *(item.image for item in returned)]
     # A process that lost a lease may have claimed the image again: only one of its items is fenced off.
-    statuses, returned_before = _lock_images(connection, finished, returned)
+    locked = _lock_images(connection, finished, returned)
+    statuses = locked.statuses
     results = [item for item in finished if statuses.get(_lease(item)) is ImageStatus.PENDING]
     returns = [item for item in returned if statuses.get(_lease(item)) is ImageStatus.PENDING]
+    changes: defaultdict[UUID, Counter[str]] = defaultdict(Counter)
+    linked = _link_renditions(connection, results, changes)
+    unusable = [item for item in results if item.image.id not in linked]
+    returns += [ReturnedImage(item.image, ReturnReason.GIVEN_BACK) for item in unusable]
+    results = [linked[item.image.id] for item in results if item.image.id in linked]
+    # Before their originals: a crash after this transaction leaves an original that is claimed again.
+    copies, postponed = _finish_repeats(connection, [item for item in results if item.image.id in locked.originals])
+    results = [item for item in results if item.image.id not in postponed]
     if results:
         connection.execute(_FINISH, [_finish_values(item) for item in sorted(results, key=lambda item: item.image.id)])
     if returns:
         connection.execute(_RETURN, [_return_values(item) for item in sorted(returns, key=lambda item: item.image.id)])
-    changes: defaultdict[UUID, Counter[str]] = defaultdict(Counter)
+    # Also requests of what an earlier run recorded: their snapshots are published now.
     for item in finished:
-        if status := statuses.get(_lease(item)):
-            # Also for what an earlier run recorded: its snapshot is published now.
-            changes[item.image.request_id].update(_count(item) if status is ImageStatus.PENDING else {})
-    _count_products(connection, results, changes)
+        if _lease(item) in statuses:
+            changes.setdefault(item.image.request_id, Counter())
+    finals = [*chain(*copies.values()), *map(_final_image, results)]
+    counters.count_images(connection, finals, changes)
+    _wake_lanes(connection, returns)
+    throttled = [(back.image.request_id, back.image.lane_id) for back in returns if back.reason in _THROTTLED]
+    image_statistics.add(connection, finals, throttled=throttled)
+    # No row names the object of a lost image, nor one whose bytes another image has stored before.
+    leftover = {
+        item.image.request_id
+        for item in finished
+        if item.is_new and (_lease(item) not in statuses or linked.get(item.image.id, item).is_superseded)
+    }
+    lost = {image.id for image in claimed} - {id for id, _ in statuses} - locked.returned_before
+    return Recorded(
+        _count_requests(connection, changes, leftover),
+        frozenset(lost),
+        frozenset(item.image.id for item in unusable),
+        frozenset(postponed),
+        Counter({id: len(finals) for id, finals in copies.items()}),
+    )
+
+
+def _wake_lanes(connection: Connection, returns: Iterable[ReturnedImage]) -> None:
     due: dict[UUID, float] = {}
     for back in returns:
         due[back.image.lane_id] = min(back.delay_s, due.get(back.image.lane_id, back.delay_s))
     lanes.wake_lanes(connection, due)
-    # The object of a lost image has no name in a row.
-    stored = {item.image.request_id for item in finished if _lease(item) not in statuses and item.result.object_name}
-    snapshots = []
-    for id in sorted(changes.keys() | stored):
-        if id in stored:
-            transitions.plan_cleanup(connection, id)
-        if id in changes:
-            snapshots.append(_count_request(connection, id, changes[id]))
-    lost = {image.id for image in claimed} - {id for id, _ in statuses} - returned_before
-    return Recorded(tuple(snapshot for snapshot in snapshots if snapshot), frozenset(lost))
+
+
+def _count_requests(
+    connection: Connection, changes: Mapping[UUID, Counter[str]], leftover: Set[UUID]
+) -> tuple[Snapshot, ...]:
+    """Updates the counters of requests, and plans a cleanup of those in `leftover`."""
+    snapshots = counters.count_requests(connection, changes)
+    for id in sorted(leftover):
+        cleanups.plan(connection, id)
+    return snapshots
+
+
+def _link_renditions(
+    connection: Connection, results: Collection[FinishedImage], changes: defaultdict[UUID, Counter[str]]
+) -> dict[UUID, FinishedImage]:
+    """Returns the results by image, each with the object that exists after this transaction.
+
+    A result is missing if its rendition cannot be used any more. Objects count as stored by the request that brings
+    them, in the transaction that inserts their rows, whether their image gets its result in this one or later.
+    """
+    stored = [(item, item.rendition) for item in results if item.rendition]
+    renditions.replace(connection, [rendition for item, rendition in stored if item.image.is_refresh])
+    new = {rendition: item.image.tenant_id for item, rendition in stored if item.is_new}
+    used = [rendition for item, rendition in stored if not item.is_new]
+    existing, inserted = renditions.use(connection, new, used)
+    for item, rendition in stored:
+        if rendition.id in inserted:
+            changes[item.image.request_id]["stored_bytes"] += rendition.output_bytes
+    renditions.upsert_sources(connection, [item.source for item in results if item.source])
+    linked = {}
+    for item in results:
+        if item.rendition is None or item.result.outcome is None:
+            linked[item.image.id] = item
+        elif found := existing.get((item.rendition.content_id, item.rendition.fingerprint)):
+            linked[item.image.id] = replace(item, result=ImageResult.from_rendition(found, item.result.outcome))
+    return linked
 
 
 _LOCK_IMAGES = (
-    select(images.c.id, images.c.lease_token, images.c.status, images.c.unfinished_claims)
+    select(images.c.id, images.c.lease_token, images.c.status, images.c.unfinished_claims, images.c.has_repeats)
     .where(images.c.id.in_(bindparam("images", expanding=True)))
     .order_by(images.c.id)
     .with_for_update()
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _LockedImages:
+    #: Of the images whose lease this process holds, or held until it recorded them, by ID and token.
+    statuses: dict[tuple[UUID, int], ImageStatus]
+    #: Images that an earlier run returned. Like a claim, that raises the token, but it counts no claim. A result of
+    #: such an image is too late.
+    returned_before: set[UUID]
+    #: Images that have repeats.
+    originals: set[UUID]
+
+
 def _lock_images(
     connection: Connection, finished: Iterable[FinishedImage], returned: Iterable[ReturnedImage]
-) -> tuple[dict[tuple[UUID, int], ImageStatus], set[UUID]]:
-    """The status of the images whose lease this process holds, or held until it recorded them, by ID and token.
-
-    The set has the images that an earlier run returned. Like a claim, that raises the token, but it counts no claim.
-    A result of such an image is too late.
-    """
+) -> _LockedImages:
     claims = {_lease(item): item.image.unfinished_claims for item in returned}
     leases = claims.keys() | {_lease(item) for item in finished}
     found = connection.execute(_LOCK_IMAGES, {"images": list({id for id, _ in leases})}).all()
-    statuses = {(row.id, row.lease_token): row.status for row in found if (row.id, row.lease_token) in leases}
-    returned_before = {row.id for row in found if row.unfinished_claims < claims.get((row.id, row.lease_token - 1), 0)}
-    return statuses, returned_before
+    return _LockedImages(
+        {(row.id, row.lease_token): row.status for row in found if (row.id, row.lease_token) in leases},
+        {row.id for row in found if row.unfinished_claims < claims.get((row.id, row.lease_token - 1), 0)},
+        {row.id for row in found if row.has_repeats},
+    )
 
 
 def _lease(item: FinishedImage | ReturnedImage) -> tuple[UUID, int]:
     return item.image.id, item.image.lease_token
 
 
-_RESULT_COLUMNS = tuple(field.name for field in fields(ImageResult))
+_RESULT_COLUMNS = tuple(column.name for column in fields(ImageResult))
 _FINISH = (
     update(images)
     .where(images.c.id == bindparam("image"))
@@ -173,6 +288,40 @@ _RETURN = (
 )
 
 
+def _finish_repeats(
+    connection: Connection, originals: Iterable[FinishedImage]
+) -> tuple[dict[UUID, list[FinalImage]], set[UUID]]:
+    """The repeats that are final now, by original, and the originals that may have more of them."""
+    copies: dict[UUID, list[FinalImage]] = {}
+    left, postponed = MAX_COPIES, set()
+    for item in originals:
+        values = {name: getattr(item.result, name) for name in _RESULT_COLUMNS} | {"attempts": item.image.attempts}
+        finals = repeats.finish_repeats(connection, item.image.id, values, left)
+        copies[item.image.id] = finals
+        left -= len(finals)
+        if not left:
+            postponed.add(item.image.id)
+    return copies, postponed
+
+
+def _final_image(item: FinishedImage) -> FinalImage:
+    image, result = item.image, item.result
+    return FinalImage(
+        image.request_id,
+        image.product_id,
+        image.lane_id,
+        result.status,
+        result.outcome,
+        result.input_bytes,
+        result.output_bytes,
+        result.format,
+        result.error_code,
+        digest(image.url),
+        result.object_name,
+        item.not_downloaded_bytes,
+    )
+
+
 def _finish_values(item: FinishedImage) -> dict[str, Any]:
     return {"image": item.image.id, **{f"new_{name}": getattr(item.result, name) for name in _RESULT_COLUMNS}}
 
@@ -190,115 +339,3 @@ def _return_values(item: ReturnedImage) -> dict[str, Any]:
         "new_crashes": item.image.crashes,
         "refused": int(item.reason is ReturnReason.REFUSED),
     }
-
-
-def _count(item: FinishedImage) -> Counter[str]:
-    is_completed = item.result.status is ImageStatus.COMPLETED
-    return Counter(
-        processed_images=int(is_completed),
-        failed_images=int(not is_completed),
-        kept_images=int(item.result.outcome is ImageOutcome.KEPT),
-        input_bytes=item.result.input_bytes or 0,
-        output_bytes=item.result.output_bytes or 0,
-    )
-
-
-_LOCK_PRODUCTS = (
-    select(
-        products.c.id,
-        products.c.request_id,
-        products.c.total_images,
-        products.c.processed_images,
-        products.c.failed_images,
-        products.c.cancelled_images,
-    )
-    .where(products.c.id.in_(bindparam("products", expanding=True)))
-    .order_by(products.c.id)
-    .with_for_update()
-)
-_COUNT_PRODUCTS = (
-    update(products)
-    .where(products.c.id.in_(bindparam("products", expanding=True)))
-    .values(
-        processed_images=products.c.processed_images + bindparam("done"),
-        failed_images=products.c.failed_images + bindparam("failed"),
-        status=bindparam("new_status", type_=products.c.status.type),
-        updated_at=now(),
-    )
-)
-
-
-def _count_products(
-    connection: Connection, results: Sequence[FinishedImage], changes: defaultdict[UUID, Counter[str]]
-) -> None:
-    """Adds results to their products, and the products that this finishes to `changes`."""
-    done: Counter[UUID] = Counter()
-    failed: Counter[UUID] = Counter()
-    for item in results:
-        (done if item.result.status is ImageStatus.COMPLETED else failed)[item.image.product_id] += 1
-    groups: defaultdict[tuple[int, int, ProductStatus], list[UUID]] = defaultdict(list)
-    ids = done.keys() | failed.keys()
-    for row in connection.execute(_LOCK_PRODUCTS, {"products": list(ids)}) if ids else ():
-        status = _product_status(row, done[row.id], failed[row.id])
-        groups[done[row.id], failed[row.id], status].append(row.id)
-        changes[row.request_id]["processed_products"] += int(status is ProductStatus.COMPLETED)
-        changes[row.request_id]["failed_products"] += int(
-            status in (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)
-        )
-    for (done_images, failed_images, status), group in groups.items():
-        values = {"products": group, "done": done_images, "failed": failed_images, "new_status": status}
-        connection.execute(_COUNT_PRODUCTS, values)
-
-
-def _product_status(row: Row[*tuple[Any, ...]], done: int, failed: int) -> ProductStatus:
-    all_failed = row.failed_images + failed
-    if row.processed_images + done + all_failed + row.cancelled_images < row.total_images:
-        return ProductStatus.PROCESSING
-    if row.cancelled_images:
-        return ProductStatus.CANCELLED
-    if not all_failed:
-        return ProductStatus.COMPLETED
-    return ProductStatus.FAILED if all_failed == row.total_images else ProductStatus.COMPLETED_WITH_ERRORS
-
-
-_COUNTERS = (
-    "processed_images",
-    "failed_images",
-    "kept_images",
-    "processed_products",
-    "failed_products",
-    "input_bytes",
-    "output_bytes",
-)
-_counted = {name: requests.c[name] + bindparam(f"added_{name}") for name in _COUNTERS}
-_request_finished = _counted["processed_images"] + _counted["failed_images"] + requests.c.cancelled_images
-_rate_due = seconds_since(requests.c.rate_sampled_at) >= RATE_SAMPLE_SECONDS
-_COUNT_REQUEST = (
-    update(requests)
-    .where(requests.c.id == bindparam("request"))
-    .values(
-        **_counted,
-        images_per_second=case(
-            (
-                _rate_due,
-                (_request_finished - requests.c.rate_sampled_images) / seconds_since(requests.c.rate_sampled_at),
-            ),
-            else_=requests.c.images_per_second,
-        ),
-        rate_sampled_images=case((_rate_due, _request_finished), else_=requests.c.rate_sampled_images),
-        rate_sampled_at=case((_rate_due, now()), else_=requests.c.rate_sampled_at),
-        sequence=requests.c.sequence + 1,
-        updated_at=now(),
-    )
-    .returning(*SNAPSHOT_COLUMNS)
-)
-_REQUEST = select(*SNAPSHOT_COLUMNS).where(requests.c.id == bindparam("request"))
-
-
-def _count_request(connection: Connection, id: UUID, change: Counter[str]) -> Snapshot | None:
-    if change:
-        values = {"request": id, **{f"added_{name}": change[name] for name in _COUNTERS}}
-        row = connection.execute(_COUNT_REQUEST, values).one_or_none()
-    else:
-        row = connection.execute(_REQUEST, {"request": id}).one_or_none()
-    return to_snapshot(row) if row else None

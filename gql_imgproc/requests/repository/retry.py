@@ -7,29 +7,32 @@ chunks (`requests/lifecycle.py`). The request cannot finish before.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, select, update
 
 from gql_imgproc.access import quotas
 from gql_imgproc.database.tables import images, is_failed, is_failed_for_now, products, requests
 from gql_imgproc.database.types import now
 from gql_imgproc.enums import ImageStatus, ProductStatus, RequestFailureCode, RequestPhase, RetryScope
-from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.repository import lanes, transitions
+from gql_imgproc.errors import ImageErrorCode, LeaseLost
+from gql_imgproc.requests.repository import counters, lanes, repeats, transitions
+from gql_imgproc.requests.repository.image_statistics import ReopenedImage
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.repository.transitions import ReopenedChunk, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: Failed images, or cancelled products, that are reopened in one transaction.
 RETRY_CHUNK = 500
+#: Lane, original and error of an image.
+_Reopened: TypeAlias = Row[UUID, UUID | None, ImageErrorCode | None]
 _FAILED_STATUSES = (ProductStatus.FAILED, ProductStatus.COMPLETED_WITH_ERRORS)
 _REOPENED: dict[str, Any] = {
     "status": ImageStatus.PENDING,
-    "due_at": now(),
+    "due_at": case((images.c.original_id.is_(None), now())),
     "lease_token": images.c.lease_token + 1,
     "attempts": 0,
     "unfinished_claims": 0,
@@ -87,10 +90,14 @@ def reopen_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
     ).one_or_none()
     if rest is None:
         raise LeaseLost
-    lane_ids: set[UUID] = set()
-    chunk = _reopen(connection, lease.request.id, rest.retry_scope, rest.retry_cursor, lane_ids)
+    reopened: list[_Reopened] = []
+    chunk = _reopen(connection, lease.request.id, rest.retry_scope, rest.retry_cursor, reopened)
     # After all images and products: rows are locked in the same order everywhere.
-    lanes.wake_lanes(connection, dict.fromkeys(lane_ids, 0.0))
+    lanes.wake_lanes(connection, {row.lane_id: 0.0 for row in reopened})
+    copies = repeats.copy_results(connection, {row.original_id for row in reopened} - {None})
+    request_id = lease.request.id
+    failed = [ReopenedImage(request_id, row.lane_id, row.error_code) for row in reopened if row.error_code]
+    counters.add(connection, copies, failed)
     return transitions.add_reopened(connection, lease, chunk)
 
 
@@ -103,25 +110,25 @@ def _lock_done(connection: Connection, *where: ColumnElement[bool]) -> Snapshot 
 def _open(connection: Connection, request: Snapshot, scope: RetryScope) -> Snapshot | None:
     opened = transitions.start_retry(connection, request.id, scope)
     # The bytes of open requests are summed.
-    quotas.add_stored_bytes(connection, request.tenant_id, -request.output_bytes)
+    quotas.add_stored_bytes(connection, request.tenant_id, -request.counted_bytes)
     return opened
 
 
 def _reopen(
-    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, lane_ids: set[UUID]
+    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, reopened: list[_Reopened]
 ) -> ReopenedChunk:
-    """Makes the images of one chunk, and their products, pending again. Adds their lanes to `lane_ids`."""
+    """Makes the images of one chunk, and their products, pending again. Adds the images to `reopened`."""
     if scope is not RetryScope.CUT_OFF:
-        return _reopen_failed_images(connection, request_id, scope, cursor, lane_ids)
-    cancelled_images = _reopen_cancelled_products(connection, request_id, lane_ids)
+        return _reopen_failed_images(connection, request_id, scope, cursor, reopened)
+    cancelled_images = _reopen_cancelled_products(connection, request_id, reopened)
     if cancelled_images >= RETRY_CHUNK:
         # Each product has at least one image, so there may be more products.
         return ReopenedChunk(0, cancelled_images, 0, scope, None)
-    chunk = _reopen_failed_images(connection, request_id, RetryScope.FAILED, None, lane_ids)
+    chunk = _reopen_failed_images(connection, request_id, RetryScope.FAILED, None, reopened)
     return replace(chunk, cancelled_images=cancelled_images)
 
 
-def _reopen_cancelled_products(connection: Connection, request_id: UUID, lane_ids: set[UUID]) -> int:
+def _reopen_cancelled_products(connection: Connection, request_id: UUID, reopened: list[_Reopened]) -> int:
     """Reopens the cancelled images of up to one chunk of products; the number of images."""
     statement = (
         select(products.c.id)
@@ -132,20 +139,24 @@ def _reopen_cancelled_products(connection: Connection, request_id: UUID, lane_id
     product_ids = connection.scalars(statement).all()
     cancelled = images.c.product_id.in_(product_ids), images.c.status == ImageStatus.CANCELLED
     image_ids = connection.scalars(select(images.c.id).where(*cancelled)).all()
-    lane_ids |= _reopen_images(connection, image_ids)
+    reopened += _reopen_images(connection, image_ids)
     _reopen_products(connection, product_ids, cancelled_images=0)
     return len(image_ids)
 
 
-def _reopen_images(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
-    """Makes images pending again. Returns their lanes."""
-    connection.execute(select(images.c.id).where(images.c.id.in_(ids)).order_by(images.c.id).with_for_update())
-    reopened = update(images).where(images.c.id.in_(ids)).values(_REOPENED)
-    return set(connection.scalars(reopened.returning(images.c.lane_id)))
+def _reopen_images(connection: Connection, ids: Sequence[UUID]) -> Sequence[_Reopened]:
+    """Makes images pending again. Locks the originals of repeats too, whose results may have to be copied."""
+    is_repeat = images.c.id.in_(ids), images.c.original_id.is_not(None)
+    locked = {*ids, *connection.scalars(select(images.c.original_id).where(*is_repeat))}
+    connection.execute(select(images.c.id).where(images.c.id.in_(locked)).order_by(images.c.id).with_for_update())
+    statement = select(images.c.lane_id, images.c.original_id, images.c.error_code).where(images.c.id.in_(ids))
+    reopened = connection.execute(statement).all()
+    connection.execute(update(images).where(images.c.id.in_(ids)).values(_REOPENED))
+    return reopened
 
 
 def _reopen_failed_images(
-    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, lane_ids: set[UUID]
+    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, reopened: list[_Reopened]
 ) -> ReopenedChunk:
     # Ordered by ID, so that an image that fails again meanwhile is not reopened twice.
     statement = (
@@ -156,7 +167,7 @@ def _reopen_failed_images(
     )
     found = connection.execute(statement if cursor is None else statement.where(images.c.id > cursor)).all()
     # Images are locked before products, as workers do.
-    lane_ids |= _reopen_images(connection, [row.id for row in found])
+    reopened += _reopen_images(connection, [row.id for row in found])
     counts = Counter(row.product_id for row in found)
     locking = select(products.c.status).where(products.c.id.in_(counts)).order_by(products.c.id).with_for_update()
     failed_products = sum(status in _FAILED_STATUSES for status in connection.scalars(locking))

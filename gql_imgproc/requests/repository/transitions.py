@@ -25,7 +25,6 @@ say how far it is: `ingested_products`, `retry_scope` and `retry_cursor`, `termi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -36,13 +35,13 @@ from gql_imgproc.database.tables import CLAIMING, has_step, images, is_failed_fo
 from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, RetryScope, TerminationReason
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.repository import webhook_outbox
+from gql_imgproc.requests.repository import cleanups, endpoint_outbox, webhook_outbox
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.webhook_event import final_event
 
-#: Delay after the end of a request, or after a lost lease, until its objects are compared with its rows. Objects that
-#: were stored before are then past their grace time, and late workers have stopped.
-CLEANUP_DELAY_SECONDS = 660.0
+#: Bytes of objects that are deleted with their request.
+OWN_BYTES = func.coalesce(requests.c.own_bytes, requests.c.output_bytes)
 #: The phases that a request can be stopped in.
 STOPPABLE = (*CLAIMING, RequestPhase.FINISHING)
 
@@ -185,7 +184,7 @@ def add_cancelled(connection: Connection, lease: RequestLease, cancelled_images:
 
 
 def finish(connection: Connection, lease: RequestLease, final: FinalState) -> Snapshot | None:
-    """Sets the final status and plans the webhook, in one transaction; None when the request was stopped meanwhile."""
+    """Sets the final status and plans webhooks, in one transaction; None when the request was stopped meanwhile."""
     request = _set(
         connection,
         *owned(lease, RequestPhase.FINISHING),
@@ -194,7 +193,6 @@ def finish(connection: Connection, lease: RequestLease, final: FinalState) -> Sn
         failure_code=final.failure_code,
         output_name=final.output_name,
         retry_at=case((_is_retryable(final), now_plus(final.retry_after_s)), else_=null()),
-        cleanup_at=now_plus(CLEANUP_DELAY_SECONDS),
         completed_at=now(),
         images_per_second=None,
         retry_scope=None,
@@ -204,7 +202,9 @@ def finish(connection: Connection, lease: RequestLease, final: FinalState) -> Sn
         return None
     if request.webhook_url:
         webhook_outbox.insert(connection, request.id, request.generation)
-    quotas.add_stored_bytes(connection, request.tenant_id, request.output_bytes)
+    endpoint_outbox.insert_events(connection, [(request, final_event(request))])
+    cleanups.postpone(connection, request.id)
+    quotas.add_stored_bytes(connection, request.tenant_id, request.counted_bytes)
     return request
 
 
@@ -217,25 +217,6 @@ def _is_retryable(final: FinalState) -> ColumnElement[bool]:
         return false()
     has_temporary_failure = exists().where(images.c.request_id == requests.c.id, is_failed_for_now)
     return and_(requests.c.auto_retries < final.max_auto_retries, has_temporary_failure)
-
-
-def plan_cleanup(connection: Connection, request_id: UUID) -> None:
-    """Plans a cleanup of the request's objects: a worker that lost its lease may have stored one that no row names.
-
-    A planned cleanup stays. One that is due may be running and have missed the object, so it is due again.
-    """
-    due_at = case(
-        (requests.c.cleanup_at <= now(), now()),
-        else_=func.coalesce(requests.c.cleanup_at, now_plus(CLEANUP_DELAY_SECONDS)),
-    )
-    connection.execute(update(requests).where(requests.c.id == request_id).values(cleanup_at=due_at))
-
-
-def end_cleanup(connection: Connection, request_id: UUID, seen_at: datetime, recheck_s: float | None) -> None:
-    """Records a cleanup, unless another one was planned since `seen_at`. `recheck_s`: the delay of the next, if any."""
-    next_at = null() if recheck_s is None else now_plus(recheck_s)
-    same_plan = requests.c.id == request_id, requests.c.cleanup_at <= seen_at
-    connection.execute(update(requests).where(*same_plan).values(cleanup_at=next_at))
 
 
 # --- Retry.
@@ -294,10 +275,12 @@ def start_deletion(connection: Connection, tenant_id: UUID, request_id: UUID) ->
 def delete_request(connection: Connection, lease: RequestLease) -> None:
     """Deletes the row of a request whose products are deleted. Raises LeaseLost."""
     freed_bytes = connection.execute(
-        delete(requests).where(*owned(lease, RequestPhase.DELETING)).returning(requests.c.output_bytes)
+        delete(requests).where(*owned(lease, RequestPhase.DELETING)).returning(OWN_BYTES)
     ).scalar_one_or_none()
     if freed_bytes is None:
         raise LeaseLost
+    # The objects of its images are deleted with their renditions, and what late workers store with the next cleanup.
+    cleanups.postpone(connection, lease.request.id)
     quotas.add_stored_bytes(connection, lease.request.tenant_id, -freed_bytes)
 
 

@@ -1,4 +1,6 @@
-"""SQL for webhook deliveries: a transactional outbox with one row per (request, generation) that finished."""
+"""SQL for webhook deliveries to the URLs of uploads: a transactional outbox with one row per (request, generation) that
+finished. `endpoint_outbox` does the same for endpoints, with the functions here that lease a row and record an attempt.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,18 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, Float, Row, and_, bindparam, exists, not_, null, select, update
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, exists, not_, null, select, update
 from sqlalchemy import insert as insert_into
 
-from gql_imgproc.database.tables import requests, webhook_deliveries
+from gql_imgproc.database.tables import endpoint_deliveries, requests, webhook_deliveries
 from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.enums import WebhookStatus
 from gql_imgproc.errors import NoWebhook, RequestNotFound
 from gql_imgproc.ids import new_id
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.requests.webhook_event import WebhookEvent, final_event
 
 #: Attempts in the log; the contract promises the last 20.
 MAX_LOGGED_ATTEMPTS = 20
@@ -31,18 +35,9 @@ class Attempt:
     error: str | None
     duration_ms: int
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "at": self.at.isoformat(),
-            "http_status": self.http_status,
-            "error": self.error,
-            "duration_ms": self.duration_ms,
-        }
 
-    @classmethod
-    def from_json(cls, entry: dict[str, Any]) -> Self:
-        """From an entry of the column `attempts_log`."""
-        return cls(datetime.fromisoformat(entry["at"]), entry["http_status"], entry["error"], entry["duration_ms"])
+#: Converts the column `attempts_log`.
+ATTEMPTS = TypeAdapter(tuple[Attempt, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class Delivery:
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
-        log = tuple(Attempt.from_json(entry) for entry in row.attempts_log)
+        log = ATTEMPTS.validate_python(row.attempts_log)
         return cls(row.status, row.attempts, row.last_http_status, row.due_at, log)
 
 
@@ -72,16 +67,27 @@ class ClaimedDelivery:
     attempt: int
     #: When the attempt started, by the database's clock.
     at: datetime
+    log: tuple[Attempt, ...]
     url: str
     request: Snapshot
-    log: tuple[Attempt, ...]
+
+    @property
+    def event(self) -> WebhookEvent:
+        return final_event(self.request)
+
+    @property
+    def request_id(self) -> UUID:
+        return self.request.id
+
+    @property
+    def secret_owner(self) -> UUID:
+        """The owner of the secrets that sign it."""
+        return self.request.tenant_id
 
 
 _delivery = webhook_deliveries.c
 _this = _delivery.id == bindparam("delivery_id")
 _is_due = and_(_this, _delivery.due_at <= now())
-
-_DUE = select(_delivery.id).where(_delivery.due_at <= now()).order_by(_delivery.due_at).limit(bindparam("max_count"))
 
 # Only while the request is still in the generation that the delivery reports.
 _REQUEST = (
@@ -91,19 +97,6 @@ _REQUEST = (
         and_(_delivery.request_id == requests.c.id, _delivery.generation == requests.c.generation),
     )
     .where(_is_due)
-)
-
-# An attempt is counted before it is made, so that one without a result counts too.
-_CLAIM = (
-    update(webhook_deliveries)
-    .where(_is_due)
-    .values(
-        due_at=now_plus(bindparam("lease_s", type_=Float)),
-        lease_token=_delivery.lease_token + 1,
-        attempts=_delivery.attempts + 1,
-        updated_at=now(),
-    )
-    .returning(_delivery.lease_token, _delivery.attempts, _delivery.attempts_log, _delivery.updated_at)
 )
 
 # Checked again here: the delivery may have become due between the two statements.
@@ -149,8 +142,37 @@ def find_delivery(connection: Connection, request: Snapshot) -> UUID | None:
 
 
 def list_due(connection: Connection, limit: int) -> list[UUID]:
-    """Deliveries whose attempt is due or whose lease expired, longest due first."""
-    return list(connection.scalars(_DUE, {"max_count": limit}))
+    """Deliveries whose attempt is due or whose lease expired, longest due first; also those to endpoints."""
+    due: list[Row[*tuple[Any, ...]]] = []
+    for table in (webhook_deliveries, endpoint_deliveries):
+        statement = select(table.c.id, table.c.due_at).where(table.c.due_at <= now()).order_by(table.c.due_at)
+        due += connection.execute(statement.limit(limit)).all()
+    return [row.id for row in sorted(due, key=lambda row: row.due_at)[:limit]]
+
+
+def lease(connection: Connection, table: Table, delivery_id: UUID, lease_s: float) -> dict[str, Any] | None:
+    """Leases a due row of a table of deliveries. Returns the values for its class of claims; None if it is not due."""
+    # An attempt is counted before it is made, so that one without a result counts too.
+    row = connection.execute(
+        update(table)
+        .where(table.c.id == delivery_id, table.c.due_at <= now())
+        .values(
+            due_at=now_plus(lease_s),
+            lease_token=table.c.lease_token + 1,
+            attempts=table.c.attempts + 1,
+            updated_at=now(),
+        )
+        .returning(table.c.lease_token, table.c.attempts, table.c.attempts_log, table.c.updated_at)
+    ).one_or_none()
+    if row is None:
+        return None
+    return {
+        "delivery_id": delivery_id,
+        "lease_token": row.lease_token,
+        "attempt": row.attempts,
+        "at": row.updated_at,
+        "log": ATTEMPTS.validate_python(row.attempts_log),
+    }
 
 
 def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedDelivery | None:
@@ -162,18 +184,8 @@ def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) ->
     if request is None:
         connection.execute(_SUPERSEDE, {"delivery_id": delivery_id})
         return None
-    row = connection.execute(_CLAIM, {"delivery_id": delivery_id, "lease_s": lease_s}).one_or_none()
-    if row is None:
-        return None
-    return ClaimedDelivery(
-        delivery_id=delivery_id,
-        lease_token=row.lease_token,
-        attempt=row.attempts,
-        at=row.updated_at,
-        url=request.webhook_url,
-        request=to_snapshot(request),
-        log=tuple(Attempt.from_json(entry) for entry in row.attempts_log),
-    )
+    leased = lease(connection, webhook_deliveries, delivery_id, lease_s)
+    return ClaimedDelivery(**leased, url=request.webhook_url, request=to_snapshot(request)) if leased else None
 
 
 def record_attempt(
@@ -183,26 +195,39 @@ def record_attempt(
 
     False when the lease expired and another process claimed the delivery: then only its attempt counts.
     """
-    is_delivered = attempt.error is None
-    delay_s = None if is_delivered else retry_delay_s
-    if is_delivered:
+    held = _delivery.id == claim.delivery_id, _delivery.lease_token == claim.lease_token
+    recorded = update_attempt(connection, webhook_deliveries, held, (*claim.log, attempt), retry_delay_s)
+    if recorded and attempt.error is None:
+        connection.execute(_SET_TRIGGERED, {"request": claim.request.id, "run": claim.request.generation})
+    return recorded
+
+
+def update_attempt(
+    connection: Connection,
+    table: Table,
+    held: tuple[ColumnElement[bool], ...],
+    log: tuple[Attempt, ...],
+    retry_delay_s: float | None,
+) -> bool:
+    """Records the last attempt of the log in a row of a table of deliveries, if the lease is still `held`."""
+    attempt = log[-1]
+    delay_s = None if attempt.error is None else retry_delay_s
+    if attempt.error is None:
         status = WebhookStatus.DELIVERED
     else:
         status = WebhookStatus.FAILED if delay_s is None else WebhookStatus.RETRYING
     recorded = connection.execute(
-        update(webhook_deliveries)
-        .where(_delivery.id == claim.delivery_id, _delivery.lease_token == claim.lease_token)
+        update(table)
+        .where(*held)
         .values(
             status=status,
             last_http_status=attempt.http_status,
             due_at=null() if delay_s is None else now_plus(delay_s),
-            attempts_log=[logged.to_json() for logged in (*claim.log, attempt)][-MAX_LOGGED_ATTEMPTS:],
+            attempts_log=ATTEMPTS.dump_python(log[-MAX_LOGGED_ATTEMPTS:], mode="json"),
             updated_at=now(),
         )
-    ).rowcount
-    if recorded and is_delivered:
-        connection.execute(_SET_TRIGGERED, {"request": claim.request.id, "run": claim.request.generation})
-    return bool(recorded)
+    )
+    return recorded.rowcount == 1
 
 
 def reset_for_resend(connection: Connection, tenant_id: UUID, request_id: UUID) -> tuple[UUID, Snapshot]:

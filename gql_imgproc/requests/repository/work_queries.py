@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
-from gql_imgproc.database.tables import has_step, images, is_claiming, is_not_done, requests
+from gql_imgproc.database.tables import has_step, is_claiming, is_not_done, requests
 from gql_imgproc.database.types import now, now_plus
-from gql_imgproc.enums import ImageStatus, RequestPhase
-from gql_imgproc.storage.paths import image_key, object_name
+from gql_imgproc.enums import RequestPhase
 
 
 def list_waiting(connection: Connection, after: UUID | None, limit: int) -> list[UUID]:
@@ -47,36 +44,3 @@ def list_expired(connection: Connection, retention_s: float, limit: int) -> list
 
 def filter_existing(connection: Connection, request_ids: Collection[UUID]) -> set[UUID]:
     return set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(request_ids))))
-
-
-@dataclass(frozen=True, slots=True)
-class DueCleanup:
-    """A request that may have stored objects that no row refers to."""
-
-    tenant_id: UUID
-    request_id: UUID
-    #: When it was found to be due.
-    seen_at: datetime
-
-
-def list_due_cleanups(connection: Connection, limit: int) -> list[DueCleanup]:
-    """Requests whose objects must be compared with their rows now."""
-    statement = (
-        select(requests.c.tenant_id, requests.c.id, now().label("seen_at"))
-        .where(requests.c.cleanup_at <= now())
-        .order_by(requests.c.cleanup_at)
-        .limit(limit)
-    )
-    return [DueCleanup(row.tenant_id, row.id, row.seen_at) for row in connection.execute(statement)]
-
-
-def image_key_stems(connection: Connection, image_ids: Collection[UUID]) -> set[str]:
-    """Object keys, without extension, that these images have, or that a worker with the current lease may record."""
-    statement = select(
-        images.c.id, images.c.request_id, images.c.status, images.c.object_name, images.c.lease_token
-    ).where(images.c.id.in_(image_ids))
-    return {
-        image_key(row.request_id, row.object_name or object_name(row.id, row.lease_token, "")).rpartition(".")[0]
-        for row in connection.execute(statement)
-        if row.object_name or row.status is ImageStatus.PENDING
-    }

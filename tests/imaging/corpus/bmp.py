@@ -73,3 +73,20 @@ def sources() -> dict[str, bytes]:
         "sRGB, version 5": bmp(24, rows_of(flat, "BGR"), extra=version_5(b"BGRs")),
         "a profile, version 5": bmp(24, rows_of(flat, "BGR"), extra=version_5(b"DEBM", b"profile")) + b"profile",
     }
+
+
+def masked(bits: int, header_bytes: int, compression: int, masks: tuple[int, int, int, int], *pixels: bytes) -> bytes:
+    """One row of RGBA pixels, stored by masks, which are in the header or behind it."""
+
+    def word(pixel: bytes) -> int:
+        shifts = [(mask & -mask).bit_length() - 1 if mask else 0 for mask in masks]
+        levels = [mask >> shift for mask, shift in zip(masks, shifts, strict=True)]
+        return sum((n * top + 127) // 255 << shift for n, top, shift in zip(pixel, levels, shifts, strict=True))
+
+    row = b"".join(word(pixel).to_bytes(bits // 8, "little") for pixel in pixels)
+    row += bytes(-len(row) % 4)
+    header = struct.pack("<IiiHHIIiiII", header_bytes, len(pixels), 1, 1, bits, compression, len(row), 0, 0, 0, 0)
+    header += struct.pack("<IIII", *masks)[: max(header_bytes - 40, {3: 12, 6: 16}.get(compression, 0))]
+    header += b"BGRs".ljust(header_bytes - 56, b"\0") if header_bytes > 56 else b""
+    start = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", start + len(row), 0, 0, start) + header + row

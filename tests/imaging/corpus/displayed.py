@@ -7,6 +7,10 @@ from io import BytesIO
 
 from PIL import Image, ImageChops, ImageOps
 
+from gql_imgproc.imaging.codecs.gif import read_frames
+from gql_imgproc.imaging.limits import ImageLimits
+from gql_imgproc.imaging.probe import open_image
+
 BACKGROUNDS = ("white", "black")
 
 
@@ -17,7 +21,9 @@ def decode(data: bytes) -> Image.Image:
 
 
 def frames(data: bytes) -> list[Image.Image]:
-    """Each frame or page, composed, upright, in RGBA."""
+    """Each frame or page, composed, upright, in RGBA. Those of a GIF as browsers do, see `test_composition`."""
+    if data.startswith(b"GIF8"):
+        return list(read_frames(open_image(data, ImageLimits())))
     with Image.open(BytesIO(data)) as image:
         out = []
         # The default image is for readers without animation support.

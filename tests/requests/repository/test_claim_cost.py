@@ -133,6 +133,7 @@ def fill(connection: Connection) -> None:
             f"WHEN i < {first_of_hosts + HOSTS + LONG_LANE} THEN {REQUESTS + HOSTS} ELSE {REQUESTS + HOSTS + 1} END"
         ),
         due_at=past,
+        has_repeats=no,
         error_retryable=no,
         **dict.fromkeys(["lease_token", "attempts", "unfinished_claims", "crashes", "refusals"], "0"),
     )

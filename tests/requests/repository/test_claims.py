@@ -26,7 +26,7 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import cancel, claims, results, retry, transitions
 from gql_imgproc.requests.repository import lanes as lane_statements
 from gql_imgproc.requests.repository.claims import Claim, ClaimedImage
-from gql_imgproc.requests.repository.results import FinishedImage, ReturnReason
+from gql_imgproc.requests.repository.results import ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import (
@@ -37,6 +37,7 @@ from tests.support.scenarios import (
     claim_image,
     delete_all,
     finish,
+    finished_image,
     get_snapshot,
     give_back,
     given_request,
@@ -70,7 +71,7 @@ def claim_once(database: Database, request_id: UUID, count: int = 1) -> Claim:
 
 def record_late(database: Database, image: ClaimedImage) -> frozenset[UUID]:
     """Records a result of an image whose lease may be lost. Returns the images that were dropped."""
-    return database.write_now(results.record, [FinishedImage(image, DONE)], []).lost
+    return database.write_now(results.record, [finished_image(image)], []).lost
 
 
 def stop(database: Database, request_id: UUID) -> None:
@@ -152,17 +153,6 @@ def test_suspect_that_is_given_back_untried_stays_one(database: Database) -> Non
     again = claim_image(database, request_id)
 
     assert (again.attempts, again.unfinished_claims) == (1, 2)
-
-
-def test_suspect_is_claimed_alone_though_its_url_is_repeated(database: Database) -> None:
-    same = "https://x.example/same"
-    request_id = given_urls(database, [same, same])
-    assert len(try_claim(database, request_id, 1, lease_s=0)) == 2
-
-    first = try_claim(database, request_id, 1)
-    second = try_claim(database, request_id, 1)
-
-    assert [(image.is_suspect, image.attempts) for image in (*first, *second)] == [(True, 1), (True, 1)]
 
 
 def test_crash_suspect_is_marked_once_per_claim(database: Database) -> None:
@@ -279,37 +269,6 @@ def test_returned_image_is_due_after_its_delay(database: Database) -> None:
     database.write_now(Connection.execute, update(images).values(due_at=created_at))
     database.write_now(Connection.execute, update(lanes).values(wake_at=created_at))
     assert claim_image(database, request_id).attempts == 2
-
-
-def test_url_that_is_repeated_in_a_product_is_claimed_together(database: Database) -> None:
-    same = "https://x.example/same"
-    request_id = given_urls(database, [same, "https://x.example/other", same, same], [same])
-
-    claimed = [claim_once(database, request_id).images for _ in range(3)]
-
-    # Each image has a lease of its own, and counts its own attempt.
-    assert sorted(Counter(image.url for image in images).most_common() for images in claimed) == [
-        [("https://x.example/other", 1)],
-        [(same, 1)],
-        [(same, 3)],
-    ]
-    assert [[image.attempts for image in images] for images in sorted(claimed, key=len)] == [[1], [1], [1, 1, 1]]
-    assert claim_once(database, request_id).images == ()
-    for image in (image for group in claimed for image in group):
-        state = record(database, image, DONE)
-    assert (state.processed_images, state.processed_products) == (5, 2)
-    assert_counters_equal_rows(database, request_id)
-
-
-def test_repeated_url_that_is_leased_or_not_due_is_not_claimed(database: Database) -> None:
-    same = "https://x.example/same"
-    request_id = given_urls(database, [same, same, same])
-    first, second, third = claim_once(database, request_id).images
-    give_back(database, first)
-    give_back(database, second, 60)
-
-    assert [image.id for image in claim_once(database, request_id).images] == [first.id]
-    assert record(database, third, DONE).processed_images == 1
 
 
 def test_request_that_is_stopping_is_not_claimed(database: Database) -> None:

@@ -30,6 +30,7 @@ from tests.support.scenarios import (
     acquire_lease,
     cancel_all,
     claim_image,
+    finished_image,
     get_snapshot,
     give_back,
     given_request,
@@ -361,7 +362,7 @@ def test_recorders_of_the_same_requests_never_deadlock(database: Database, stric
         # The order of a list is the order in which images became ready.
         order = slice(None, None, -1 if reverse else 1)
         for number in range(rounds):
-            finished = [FinishedImage(group.pop(), DONE) for group in (of_first, of_second)]
+            finished = [finished_image(group.pop()) for group in (of_first, of_second)]
             returned = [ReturnedImage(group.pop(), ReturnReason.REFUSED, 60.0) for group in (of_first, of_second)]
             barrier.wait(20)
             # Without returned images, whose lanes are locked first, the requests are the first common rows.

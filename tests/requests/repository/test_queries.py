@@ -104,8 +104,9 @@ def test_requests_filtered_by_status(database: Database) -> None:
     statement = update(requests).where(requests.c.id == failed).values(status=RequestStatus.FAILED)
     database.write_now(Connection.execute, statement)
 
-    page = requests_page(database, PageWindow(5), status=RequestStatus.PENDING)
-    count = database.read_now(queries.count_requests, DEFAULT_TENANT, status=RequestStatus.FAILED)
+    page = requests_page(database, PageWindow(5), filter=queries.RequestFilter(RequestStatus.PENDING))
+    wanted = queries.RequestFilter(RequestStatus.FAILED)
+    count = database.read_now(queries.count_requests, DEFAULT_TENANT, filter=wanted)
 
     assert [row.id for _, row in page.rows] == [kept]
     assert count == 1

@@ -17,28 +17,43 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.database.tables import metadata, products
-from gql_imgproc.enums import AuditAction, ProductStatus, RequestFailureCode, RequestStatus, TerminationReason
+from gql_imgproc.enums import (
+    AuditAction,
+    ChangeKind,
+    ProductStatus,
+    RequestFailureCode,
+    RequestStatus,
+    TerminationReason,
+)
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import (
     cancel,
+    changes,
     claims,
+    cleanups,
+    create,
     delete,
+    image_queries,
     lanes,
     product_queries,
     queries,
+    renditions,
     results,
     retry,
     transitions,
     webhook_outbox,
     work_queries,
 )
+from gql_imgproc.requests.repository.changes import Comparison
+from gql_imgproc.requests.repository.create import NewProduct
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState
 from gql_imgproc.requests.snapshot import Snapshot
+from gql_imgproc.storage.paths import image_key, object_name
 from tests.conftest import empty_database
-from tests.support.scenarios import FAILED, given_request, given_urls, ready_lanes
+from tests.support.scenarios import FAILED, finished_image, get_snapshot, given_request, given_urls, ready_lanes
 
 CREATED_AT, ID = 1_700_000_000.0, UUID(int=1 << 100)
 WINDOWS: dict[str, Callable[[Any], PageWindow]] = {
@@ -55,7 +70,7 @@ PAGES: dict[str, tuple[Any, Read]] = {
         f"requests, status {status}, {'oldest' if oldest else 'newest'} first": (
             (CREATED_AT, ID),
             lambda connection, window, _, status=status, oldest=oldest: queries.requests_page(
-                connection, DEFAULT_TENANT, window, status=status, oldest_first=oldest
+                connection, DEFAULT_TENANT, window, filter=queries.RequestFilter(status), oldest_first=oldest
             ),
         )
         for status in (None, RequestStatus.FAILED)
@@ -80,6 +95,10 @@ PAGES: dict[str, tuple[Any, Read]] = {
         )
         for status in (None, ProductStatus.FAILED)
     },
+    "images by similarity": (
+        (50.0, ID),
+        lambda connection, window, ids: image_queries.images_by_similarity(connection, DEFAULT_TENANT, ids[0], window),
+    ),
     "API keys": ((ID,), lambda connection, window, _: key_repository.keys_page(connection, DEFAULT_TENANT, window)),
     **{
         f"audit log, action {action}, subject {subject}": (
@@ -234,7 +253,9 @@ def test_images_of_products_are_read_through_an_index(read_database: tuple[Datab
 
 def test_no_statement_on_a_request_scans_a_table(database: Database) -> None:
     """The cost of each statement, from the first claim to the deletion, depends on its chunk and not on the table."""
-    request_id = given_request(database, 1, 1, webhook_url="https://hooks.example")
+    urls = [["https://x.example/same"], ["https://x.example/other", "https://x.example/same"]]
+    rows = {"total_products": 3, "total_images": 4}
+    request_id = given_urls(database, *urls, webhook_url="https://hooks.example", **rows)
     found: list[str] = []
 
     def do(statement: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -251,12 +272,20 @@ def test_no_statement_on_a_request_scans_a_table(database: Database) -> None:
     assert len(found) > 60
     tables = tuple(f"SCAN {table}" for table in metadata.tables)
     assert [step for step in found if "Seq Scan" in step or (step.startswith(tables) and "USING" not in step)] == []
-    for index in ("ix_images_failed_in_order", "ix_images_failed_for_now", "ix_requests_not_done"):
+    for index in (
+        "ix_images_failed_in_order",
+        "ix_images_failed_for_now",
+        "ix_images_original_id",
+        "ix_requests_not_done",
+    ):
         assert any(index in step for step in found)
 
 
 def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
-    """Claims, fails, stops, retries twice, cancels and deletes a request of two products."""
+    """Inserts, claims, fails, stops, retries twice, cancels and deletes a request of three products."""
+    lease = do(transitions.acquire, request_id, 60)
+    do(create.insert_chunk, lease, [NewProduct(2, "3", "p", ["https://x.example/same"], {0: (0, 0)})])
+    do(transitions.release, lease)
     wanted = do(ready_lanes, request_id)
     image, returned = do(claims.claim_images, dict.fromkeys(wanted, 8), {}, 60).images
     do(claims.renew_leases, [image, returned], 60)
@@ -264,6 +293,21 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     do(claims.unmark_crash_suspect, image)
     failed = FinishedImage(image, replace(FAILED, error_retryable=True))
     do(results.record, [failed], [ReturnedImage(returned, ReturnReason.REFUSED)])
+    do(cleanups.legacy_key_stems, [image.id])
+    do(cleanups.filter_storing, [request_id])
+    do(cleanups.filter_renditions, [image_key(request_id, object_name(request_id, "jpg"))])
+    item = finished_image(image)
+    assert item.rendition is not None
+    assert item.source is not None
+    key = item.rendition.content_id, image.fingerprint
+    do(renditions.find_known, [(item.source.id, image.fingerprint)])
+    do(renditions.find, [key])
+    do(renditions.replace, [item.rendition])
+    do(renditions.use, {item.rendition: DEFAULT_TENANT}, [])
+    do(renditions.upsert_sources, [item.source])
+    do(renditions.plan_check, [item.rendition.id])
+    do(renditions.end_unused, 500)
+    do(renditions.delete_ended, [item.rendition])
     do(work_queries.list_waiting, request_id, 500)
     do(work_queries.list_overdue, 0, 500)
     for start_retry in (retry.start_auto_retry, retry.start_retry):
@@ -287,9 +331,41 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     do(cancel.cancel_chunk, lease)
     assert do(transitions.finish, lease, FinalState(RequestStatus.CANCELLED, None, "output-1.csv")) is not None
     do(work_queries.list_expired, 0, 500)
-    do(work_queries.list_due_cleanups, 500)
+    do(cleanups.list_due, 500)
     assert do(transitions.start_deletion, DEFAULT_TENANT, request_id)
     assert do(delete.delete_chunk, do(transitions.acquire, request_id, 60))
+
+
+COMPARISONS: dict[str, Callable[[Connection, Comparison], Any]] = {
+    "find": lambda connection, pair: changes.find_comparison(connection, DEFAULT_TENANT, pair.request.id),
+    "find by ID": lambda connection, pair: changes.find_comparison(
+        connection, DEFAULT_TENANT, pair.request.id, pair.earlier.id
+    ),
+    "count products": lambda connection, pair: changes.count_products(connection, DEFAULT_TENANT, pair),
+    "count images": lambda connection, pair: changes.count_images(connection, DEFAULT_TENANT, pair),
+    **{
+        f"{name} {kind}": lambda connection, pair, read=read, kind=kind: read(
+            connection, DEFAULT_TENANT, pair, PageWindow(2), kind
+        )
+        for name, read in (("products", changes.products_page), ("images", changes.images_page))
+        for kind in ChangeKind
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_requests_are_compared_through_indexes(read_database: tuple[Database, UUID], name: str) -> None:
+    database, request_id = read_database
+    request = get_snapshot(database, request_id)
+
+    found = steps(database, lambda connection: COMPARISONS[name](connection, Comparison(request, request)))
+
+    assert [step for step in found if "Seq Scan" in step or step.startswith("SCAN")] == []
+    if name == "find":
+        assert any("ix_requests_tenant_id_csv_filename_created_at_id" in step for step in found)
+    elif name != "find by ID" and database.sqlite:
+        # PostgreSQL may also build a hash table of the other request. SQLite would read all of it for each product.
+        assert any("ix_products_request_id_identity (request_id=? AND identity=?)" in step for step in found)
 
 
 READY, WAKE, DUE = "ix_lanes_ready", "ix_lanes_wake_at", "ix_images_due"
@@ -335,13 +411,10 @@ def test_lanes_are_chosen_through_an_index(read_database: tuple[Database, UUID],
 
 @pytest.mark.parametrize("name", LANE_WRITES)
 def test_lanes_are_changed_through_an_index(database: Database, name: str) -> None:
-    request_id = given_urls(database, ["https://x.example/same"] * 3)
+    request_id = given_request(database, 3)
     (lane,) = database.read_now(ready_lanes, request_id)
     index, write = LANE_WRITES[name]
 
     found = steps(database, lambda connection: write(connection, lane), writing=True)
 
     assert_uses_index(database, found, index)
-    if name == "claim":
-        # The other images of the product with the same URL.
-        assert_uses_index(database, found, "uq_images_product_id_position")

@@ -20,6 +20,7 @@ from tests.support.scenarios import (
     DONE,
     FAILED,
     claim_image,
+    finished_image,
     get_snapshot,
     give_back,
     given_request,
@@ -85,7 +86,7 @@ def test_lost_lease_drops_only_its_image(database: Database) -> None:
     lost = {image.id for image in try_claim(database, request_id, 2)}
 
     # when the first worker records all of them,
-    finished = [FinishedImage(image, DONE) for image in mine[:3]]
+    finished = [finished_image(image) for image in mine[:3]]
     returned = [ReturnedImage(image, ReturnReason.REFUSED) for image in mine[3:]]
     recorded = database.write_now(results.record, finished, returned)
 
@@ -104,7 +105,7 @@ def test_group_of_lost_leases_changes_nothing(database: Database) -> None:
     try_claim(database, request_id, 2)
     before = get_snapshot(database, request_id)
 
-    finished, returned = [FinishedImage(mine[0], DONE)], [ReturnedImage(mine[1], ReturnReason.FAILED)]
+    finished, returned = [finished_image(mine[0])], [ReturnedImage(mine[1], ReturnReason.FAILED)]
     recorded = database.write_now(results.record, finished, returned)
 
     assert (recorded.snapshots, recorded.lost) == ((), frozenset(image.id for image in mine))
@@ -136,7 +137,7 @@ def test_commit_whose_answer_was_lost_counts_nothing_twice(database: Database) -
 
 def test_repeated_group_records_what_is_new_in_it(database: Database) -> None:
     request_id = given_request(database, 2)
-    old, new = (FinishedImage(image, DONE) for image in try_claim(database, request_id, 2))
+    old, new = (finished_image(image) for image in try_claim(database, request_id, 2))
     database.write_now(results.record, [old], [])
 
     (state,) = database.write_now(results.record, [old, new], []).snapshots
@@ -151,7 +152,7 @@ def test_retried_image_ignores_the_result_of_its_first_run(database: Database) -
     expired = claim_image(database, request_id, lease_s=0)
     record(database, claim_image(database, request_id), FAILED)
 
-    recorded = database.write_now(results.record, [FinishedImage(expired, DONE)], [])
+    recorded = database.write_now(results.record, [finished_image(expired)], [])
 
     assert (recorded.snapshots, recorded.lost) == ((), frozenset({expired.id}))
     assert get_snapshot(database, request_id).failed_images == 1
@@ -165,7 +166,7 @@ def test_late_result_of_a_returned_image_is_dropped_beside_a_later_return(databa
     give_back(database, second, 60)
 
     # when a group has the first claim's return and a late result of the second,
-    late = [FinishedImage(second, DONE)], [ReturnedImage(first, ReturnReason.FAILED)]
+    late = [finished_image(second)], [ReturnedImage(first, ReturnReason.FAILED)]
     recorded = database.write_now(results.record, *late)
 
     # then both are dropped.
@@ -213,14 +214,17 @@ def test_returned_images_wake_their_lane_at_the_earliest_of_their_times(database
 @pytest.mark.parametrize(
     ("requests", "kinds", "count"),
     [
-        # Images are locked and updated, products are locked and updated, the request is updated.
-        (1, ("done",), 5),
-        # Products with another result are updated by another statement.
-        (1, ("done", "failed"), 6),
+        # Images are locked and updated, products are locked and updated, hosts are read for the statistics, which are
+        # updated, and so is the request.
+        (1, ("failed",), 7),
+        # Renditions are inserted and locked, and their sources are remembered.
+        (1, ("done",), 10),
+        # Products with another result are updated by the same statement.
+        (1, ("done", "failed"), 10),
         # Each request has its own counters.
-        (4, ("done", "failed"), 9),
-        # Returned images are updated, and their lanes are woken.
-        (4, ("done", "failed", "returned"), 11),
+        (4, ("done", "failed"), 13),
+        # Returned images are updated, and their lanes are woken. Requests pass a quarter: their endpoints are read.
+        (4, ("done", "failed", "returned"), 16),
         (4, ("returned",), 3),
     ],
 )
@@ -237,7 +241,7 @@ def test_results_are_recorded_in_few_statements(
         if kind == "returned":
             returned.append(ReturnedImage(image, ReturnReason.GIVEN_BACK))
         else:
-            finished.append(FinishedImage(image, DONE if kind == "done" else FAILED))
+            finished.append(finished_image(image, DONE if kind == "done" else FAILED, image.id.bytes))
 
     with collect_statements(database) as statements:
         recorded = database.write_now(results.record, finished, returned)
@@ -248,7 +252,7 @@ def test_results_are_recorded_in_few_statements(
 
 
 def test_images_are_claimed_in_few_statements(database: Database) -> None:
-    """One for the requests, one for a lane's images, one for their URLs, two to start what they belong to."""
+    """One each for requests, images of a lane, URLs, and what is known of them; two to start what they belong to."""
     request_id = given_request(database, *[1] * 64)
 
     def count_of_claim() -> tuple[int, int]:
@@ -259,6 +263,6 @@ def test_images_are_claimed_in_few_statements(database: Database) -> None:
         return len(found.images), len(statements)
 
     wanted = database.read_now(ready_lanes, request_id)
-    assert [count_of_claim() for _ in range(8)] == [(8, 5), *[(8, 4)] * 7]
+    assert [count_of_claim() for _ in range(8)] == [(8, 6), *[(8, 5)] * 7]
     # A lane that has too few is locked and put to sleep.
     assert count_of_claim() == (0, 4)

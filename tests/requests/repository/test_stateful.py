@@ -1,10 +1,11 @@
 """Statements in any order, by any process that ever held a lease (promises P1, P2 and P4).
 
 Hypothesis plays workers that sleep, crash and wake up late, messages that are lost or arrive twice, and commits whose
-answer is lost. The test derives from the rows what an old claim or lease may still do, and compares it with what the
-statements do. A refused statement must leave every row unchanged, each statement obeys the table of phases, and a lane
-with due images is always ready or wakes in time. In the end, processes that do not fail finish the request, and delete
-it. They find its images by waking and claiming only.
+answer is lost. Other requests have the same images, and are deleted meanwhile. The test derives from the rows what an
+old claim or lease may still do, and compares it with what the statements do. A refused statement must leave every row
+unchanged, each statement obeys the table of phases, a lane with due images is always ready or wakes in time, and no
+image loses its object (promise P15). In the end, processes that do not fail finish the request, and delete it with what
+it stored. They find its images by waking and claiming only.
 """
 
 from __future__ import annotations
@@ -31,12 +32,25 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import delete as delete_rows
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.tables import CLAIMING, images, metadata, requests, webhook_deliveries
+from gql_imgproc.database.tables import (
+    CLAIMING,
+    audit_events,
+    images,
+    metadata,
+    object_cleanups,
+    requests,
+    sources,
+    tenants,
+    webhook_deliveries,
+)
 from gql_imgproc.database.tables import lanes as lane_table
+from gql_imgproc.database.tables import renditions as rendition_table
 from gql_imgproc.database.types import now as database_now
 from gql_imgproc.enums import (
+    ImageOutcome,
     ImageStatus,
     Priority,
     RequestFailureCode,
@@ -47,6 +61,7 @@ from gql_imgproc.enums import (
 from gql_imgproc.errors import LeaseLost, NoWebhook
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.lifecycle import final_status
+from gql_imgproc.requests.repeated_urls import RepeatedUrls
 from gql_imgproc.requests.repository import (
     cancel,
     claims,
@@ -54,6 +69,7 @@ from gql_imgproc.requests.repository import (
     delete,
     lane_choice,
     lanes,
+    renditions,
     results,
     retry,
     transitions,
@@ -63,17 +79,30 @@ from gql_imgproc.requests.repository import (
 from gql_imgproc.requests.repository.claims import Claim, ClaimedImage
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
 from gql_imgproc.requests.repository.lanes import Lane
+from gql_imgproc.requests.repository.renditions import Rendition
 from gql_imgproc.requests.repository.results import FinishedImage, ImageResult, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.repository.webhook_outbox import Attempt
 from gql_imgproc.requests.snapshot import Snapshot
-from tests.support.invariants import assert_counters_equal_rows
-from tests.support.scenarios import DONE, FAILED, get_snapshot
+from tests.support.invariants import assert_counters_equal_rows, assert_images_have_their_renditions
+from tests.support.scenarios import (
+    DONE,
+    FAILED,
+    delete_all,
+    finish,
+    finished_image,
+    get_snapshot,
+    given_urls,
+    ready_lanes,
+    reused_image,
+    try_claim,
+)
 
 TEMPORARY = replace(FAILED, error_retryable=True)
 #: Expires at once, or not within the test.
 LEASES = st.sampled_from([0.0, 60.0])
-RESULTS = st.sampled_from([DONE, DONE, FAILED, TEMPORARY])
+REUSED = replace(DONE, outcome=ImageOutcome.REUSED)
+RESULTS = st.sampled_from([DONE, DONE, REUSED, FAILED, TEMPORARY])
 #: Why an image is returned, and when it is due again.
 RETURNS = st.tuples(st.sampled_from(ReturnReason), LEASES)
 #: Lanes wake this early or late without being lost, in seconds: more than a slow machine needs, less than a delay.
@@ -113,11 +142,19 @@ class Life(RuleBasedStateMachine):
         self.tries: list[webhook_outbox.ClaimedDelivery] = []
         self.layout: list[int] = []
         self.id = UUID(int=0)
+        #: Other requests, which are done.
+        self.others: list[UUID] = []
+        #: Renditions that a process once found, those whose use has ended, and the names of their deleted objects.
+        self.found: list[Rendition] = []
+        self.unused: list[Rendition] = []
+        self.deleted_objects: set[str] = set()
         #: The request after the last step, and whether a step since then retried it.
         self.last: Snapshot | None = None
         self.reopened = False
         #: Images that were final after the last step.
         self.final_images: dict[UUID, tuple[Any, ...]] = {}
+        # A failed example leaves rows behind; the next one must not fail because of them.
+        self.write(_delete_all_rows)
 
     # --- Ingestion.
 
@@ -199,9 +236,7 @@ class Life(RuleBasedStateMachine):
             self.paused_until[lane.id] = self.now() + timedelta(seconds=seconds)
         for lane, count in wanted.items():
             own = [image for image in claim.images if image.lane_id == lane.id]
-            # Images that repeat a URL of their product are claimed with it.
-            downloads = {(image.product_id, image.url) for image in own}
-            assert len(downloads) <= (min(count, due[lane.id]) if is_open else 0) <= len(own)
+            assert len(own) == (min(count, due[lane.id]) if is_open else 0)
         assert all(self.has_lease(image) for image in claim.images)
         starts = bool(claim.images) and request.status is RequestStatus.PENDING
         assert [snapshot.status for snapshot in claim.started] == [RequestStatus.PROCESSING] * starts
@@ -215,24 +250,31 @@ class Life(RuleBasedStateMachine):
     def record(self, outcomes: list[tuple[int, Outcome]], loses_commit: bool) -> None:
         """A recorder writes a group, which may contain lost images; it repeats a commit whose answer is lost."""
         group = {(image.id, image.lease_token): (image, end) for image, end in self.pick_outcomes(outcomes)}.values()
-        finished = [FinishedImage(image, end) for image, end in group if isinstance(end, ImageResult)]
+        finished = [self.finish_image(image, end) for image, end in group if isinstance(end, ImageResult)]
         returned = [ReturnedImage(image, *end) for image, end in group if not isinstance(end, ImageResult)]
         before = get_snapshot(self.database, self.id).finished_images
         new = [item for item in (*finished, *returned) if self.has_lease(item.image)]
         tokens = {row.id: row.lease_token for row in self.read(self.images)}
         held = [image.id for image, _ in group if image.lease_token == tokens[image.id]]
+        usable = self.read(_usable)
         with self.unchanged_unless(bool(new)):
             recorded = self.write(results.record, finished, returned)
+        # An object that was deleted is not reused.
+        needs = {item.image.id: _key(item.rendition) for item in finished if item in new and _is_reused(item)}
+        stored = {_key(item.rendition) for item in finished if item in new and item.is_new}
+        assert recorded.returned == {id for id, key in needs.items() if key not in usable | stored}
         # What an earlier run returned was not lost, until somebody claims it; a result of it is.
         ended = {(item.image.id, item.image.lease_token) for item in returned} & self.ended
         repeated = {id for id, token in ended if tokens[id] == token + 1}
         assert recorded.lost == {image.id for image, _ in group} - set(held) - repeated
+        new = [item for item in new if item.image.id not in recorded.postponed]
         self.ended |= {(item.image.id, item.image.lease_token) for item in new}
-        count = sum(isinstance(item, FinishedImage) for item in new)
+        final = [item for item in new if isinstance(item, FinishedImage) and item.image.id not in recorded.returned]
+        count = len(final) + recorded.copies.total()
         published = any(item.image.lease_token == tokens[item.image.id] for item in finished)
         assert [snapshot.finished_images for snapshot in recorded.snapshots] == [before + count] * published
         assert not any(self.has_lease(item.image) for item in new)
-        if loses_commit:
+        if loses_commit and not recorded.postponed and not recorded.returned:
             with self.unchanged_unless(False):
                 again = self.write(results.record, finished, returned)
             assert (again.snapshots, again.lost) == (recorded.snapshots, recorded.lost)
@@ -295,9 +337,12 @@ class Life(RuleBasedStateMachine):
         assert request.phase not in CLAIMING or not any(row.due_at for row in self.read(self.images))
 
     def record_all(self, claimed: tuple[ClaimedImage, ...], ends: Iterator[ImageResult]) -> None:
-        finished = [FinishedImage(image, end) for image, end in zip(claimed, ends, strict=False)]
-        assert not self.write(results.record, finished, []).lost
+        finished = [self.finish_image(image, end) for image, end in zip(claimed, ends, strict=False)]
         self.ended |= {(item.image.id, item.image.lease_token) for item in finished}
+        while finished:
+            recorded = self.write(results.record, finished, [])
+            assert not recorded.lost
+            finished = [item for item in finished if item.image.id in recorded.postponed]
 
     @rule()
     def time_passes(self) -> None:
@@ -312,6 +357,61 @@ class Life(RuleBasedStateMachine):
             mine = (table.c.id if table is requests else table.c.request_id) == self.id
             overdue = update(table).where(mine, column > database_now()).values({column.name: database_now()})
             self.write(lambda connection, overdue=overdue: connection.execute(overdue))
+
+    # --- Objects that requests share.
+
+    def finish_image(self, image: ClaimedImage, end: ImageResult) -> FinishedImage:
+        """The result of an image; its content is one of two."""
+        if end is REUSED and self.found:
+            return reused_image(image, self.found[-1])
+        end = DONE if end is REUSED else end
+        return finished_image(image, end, b"1" if image.url.endswith("1") else b"0")
+
+    @rule()
+    def find_renditions(self) -> None:
+        """A process finds stored objects, which may be deleted before it records that an image refers to one."""
+        self.found += self.read(_renditions)
+
+    @rule(contents=st.lists(st.sampled_from([b"0", b"1"]), min_size=1, max_size=2), is_refresh=st.booleans())
+    def process_other_request(self, contents: list[bytes], is_refresh: bool) -> None:
+        urls = [f"https://other.example/{n}" for n in range(len(contents))]
+        id = given_urls(self.database, urls, refresh=is_refresh)
+        items = [
+            finished_image(image, DONE, content)
+            for image, content in zip(try_claim(self.database, id, len(urls)), contents, strict=True)
+        ]
+        assert self.write(results.record, items, []).lost == frozenset()
+        finish(self.database, id, RequestStatus.COMPLETED)
+        for lane in self.read(ready_lanes, id):
+            self.write(lanes.settle, lane.id)
+        self.others.append(id)
+
+    @precondition(lambda self: self.others)
+    @rule(which=INDEX)
+    def delete_other_request(self, which: int) -> None:
+        id = self.pick(self.others, which)
+        self.others.remove(id)
+        self.write(transitions.start_deletion, DEFAULT_TENANT, id)
+        delete_all(self.database, id)
+
+    @rule(limit=st.integers(1, 3))
+    def end_unused_renditions(self, limit: int) -> None:
+        """A process deletes objects that nothing needs; it may be killed before it deletes their rows."""
+        _, ended = self.write(renditions.end_unused, limit)
+        self.deleted_objects |= {item.object_name for item in ended}
+        self.unused += ended
+
+    @precondition(lambda self: self.unused)
+    @rule()
+    def delete_ended_renditions(self) -> None:
+        self.write(renditions.delete_ended, self.unused)
+        self.unused = []
+
+    @invariant()
+    def no_image_lost_its_object(self) -> None:
+        assert_images_have_their_renditions(self.database)
+        names = self.read(lambda connection: set(connection.scalars(select(images.c.object_name))))
+        assert not names & self.deleted_objects
 
     # --- Lease, stopping, finishing, retry.
 
@@ -469,9 +569,17 @@ class Life(RuleBasedStateMachine):
         for _ in range(MAX_STEPS):
             if self.database.write_now(delete.delete_chunk, survivor):
                 break
-        late = self.write(results.record, [FinishedImage(image, DONE) for image in self.claims], [])
+        late = self.write(results.record, [finished_image(image) for image in self.claims], [])
         assert late.lost == {image.id for image in self.claims}
         assert self.read(_all_rows, self.id) == [[] for _ in self.read(_all_rows, self.id)]
+        while self.others:
+            self.delete_other_request(0)
+        for _ in range(MAX_STEPS):
+            self.end_unused_renditions(3)
+            self.delete_ended_renditions()
+        assert self.read(_renditions) == []
+        assert self.read(lambda connection: connection.scalars(select(sources.c.id)).all()) == []
+        assert self.read(lambda connection: connection.scalars(select(tenants.c.stored_bytes)).all()) == [0]
 
     def do_step(self, lease: RequestLease, request: Snapshot) -> None:
         """One step of `lifecycle.advance` for a request as it was seen."""
@@ -615,11 +723,13 @@ class Life(RuleBasedStateMachine):
         return self.database.read_now(statement, *arguments)
 
     def rows(self, start: int, count: int) -> list[NewProduct]:
-        return [
-            NewProduct(position, str(position), "p", [_url(position, n) for n in range(size)])
-            for position, size in enumerate(self.layout)
-            if start <= position < start + count
-        ]
+        repeated_urls = RepeatedUrls()
+        products = []
+        for position, size in enumerate(self.layout):
+            urls = [_url(position, n) for n in range(size)]
+            repeats = repeated_urls.find(position, urls)
+            products.append(NewProduct(position, str(position), "p", urls, repeats))
+        return products[start : start + count]
 
     def choose_lanes(self, connection: Connection, places: int) -> dict[Lane, int]:
         return lane_choice.choose_lanes(connection, lanes.list_tenants(connection), places)
@@ -681,24 +791,50 @@ class Life(RuleBasedStateMachine):
 
 
 def _url(position: int, n: int) -> str:
-    """Two hosts; the third image of a product has the URL of the first one."""
-    return f"https://{'ab'[(position + n) % 2]}.example/{position}"
+    """Two hosts; every third image of a product has the URL of its first one, and products share URLs in pairs."""
+    return f"https://{'ab'[n % 2]}.example/{position // 2}"
 
 
 def _all_rows(connection: Connection, request_id: UUID) -> list[list[Any]]:
-    """Every row of a request. Without `cleanup_at`: a cleanup is also planned for the object of a lost image."""
+    """Every row of a request, without its cleanup, which is also planned for the object of a lost image."""
     return [
         [
             tuple(row)
             for row in connection.execute(
-                select(*(column for column in table.c if column.name != "cleanup_at"))
+                select(table)
                 .where((table.c.id if table is requests else table.c.request_id) == request_id)
-                .order_by(table.c.id)
+                .order_by(*table.primary_key)
             )
         ]
         for table in metadata.sorted_tables
-        if table is requests or "request_id" in table.c
+        if table is requests or ("request_id" in table.c and table is not object_cleanups)
     ]
+
+
+def _delete_all_rows(connection: Connection) -> None:
+    for table in reversed(metadata.sorted_tables):
+        if table not in (tenants, audit_events):
+            connection.execute(delete_rows(table))
+    connection.execute(update(tenants).values(stored_bytes=0))
+
+
+def _renditions(connection: Connection) -> list[Rendition]:
+    """Those that may be used."""
+    is_usable = rendition_table.c.fingerprint.is_not(None)
+    columns = [rendition_table.c[name] for name in Rendition.__slots__]
+    return [Rendition(*row) for row in connection.execute(select(*columns).where(is_usable))]
+
+
+def _usable(connection: Connection) -> set[Any]:
+    return {_key(item) for item in _renditions(connection)}
+
+
+def _key(rendition: Rendition | None) -> Any:
+    return rendition and (rendition.content_id, rendition.fingerprint)
+
+
+def _is_reused(item: FinishedImage) -> bool:
+    return item.result.outcome is ImageOutcome.REUSED
 
 
 # Takes seconds unless it fails: hypothesis then searches for the shortest example, which takes minutes.
@@ -710,8 +846,10 @@ def test_any_order_of_statements_keeps_the_invariants(database: Database) -> Non
 
     with (
         mock.patch.object(cancel, "CANCEL_CHUNK", 1),
+        mock.patch.object(results, "MAX_COPIES", 2),
         mock.patch.object(retry, "RETRY_CHUNK", 2),
         mock.patch.object(delete, "DELETE_CHUNK", 1),
+        mock.patch.object(renditions, "GRACE_SECONDS", -1.0),
     ):
         run_state_machine_as_test(
             LifeHere,

@@ -1,0 +1,66 @@
+import { expect, test } from "vitest";
+import { defaults, summarizeOptions, toUploadInput } from "./options";
+
+test("an upload with the defaults names none of the optional fields", () => {
+  expect(toUploadInput(defaults, {}, "key")).toEqual({
+    webhookUrl: null,
+    priority: "NORMAL",
+    options: {
+      quality: 50,
+      scale: 1,
+      format: "ORIGINAL",
+      maxWidth: null,
+      maxHeight: null,
+      crop: null,
+      filters: [],
+      metadata: "COPYRIGHT",
+      effort: "BALANCED",
+      fileName: null,
+    },
+    idempotencyKey: "key",
+    profile: null,
+    encoding: null,
+    onInvalidRow: null,
+    refresh: false,
+  });
+  expect(summarizeOptions(defaults)).toBe("");
+});
+
+test("chosen options are sent, and named while the panel is closed", () => {
+  const options = {
+    ...defaults,
+    maxWidth: 800,
+    crop: { x: null, y: 5, width: 100, height: 50 },
+    filters: ["SHARPEN" as const],
+    metadata: "NONE" as const,
+    effort: "SMALL" as const,
+    fileName: " {sku} ",
+    profile: "SHOPIFY" as const,
+    onInvalidRow: "SKIP_ROW" as const,
+    refresh: true,
+  };
+
+  expect(toUploadInput(options, { sheet: "Products" }, "key")).toMatchObject({
+    options: {
+      maxWidth: 800,
+      maxHeight: null,
+      crop: { x: 0, y: 5, width: 100, height: 50 },
+      filters: ["SHARPEN"],
+      metadata: "NONE",
+      effort: "SMALL",
+      fileName: "{sku}",
+    },
+    profile: "SHOPIFY",
+    onInvalidRow: "SKIP_ROW",
+    refresh: true,
+    sheet: "Products",
+  });
+  expect(summarizeOptions(options)).toBe(
+    "at most 800 × any pixels, cropped, sharpen, no metadata, small effort, file names, Shopify export, invalid rows, process again",
+  );
+});
+
+test("a crop without a size is left to the server to refuse", () => {
+  const options = { ...defaults, crop: { ...defaults.crop, x: 3 } };
+  expect(toUploadInput(options, {}, "key").options?.crop).toEqual({ x: 3, y: 0, width: 0, height: 0 });
+});

@@ -1,0 +1,164 @@
+"""Groups of options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from gql_imgproc.cli.output import Json, print_json
+from gql_imgproc.errors import UsageError
+from gql_imgproc.imaging.options import (
+    DEFAULT,
+    Crop,
+    Effort,
+    ImageFilter,
+    Metadata,
+    OptionInvalid,
+    Options,
+    OutputFormat,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gql_imgproc.client import Request
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.")]
+
+
+def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Replaces each parameter that is a dataclass by its fields, each of which is an option of the command."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    parameters = []
+    for parameter in signature(command).parameters.values():
+        if group := groups.get(parameter.name):
+            types = get_type_hints(group, include_extras=True)
+            parameters += [
+                Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+                for field in fields(group)
+            ]
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
+    run.__signature__ = signature(command).replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _parse_crop(text: str) -> Crop:
+    try:
+        x, y, width, height = map(int, text.split(","))
+        return Crop(x, y, width, height)
+    except OptionInvalid as error:
+        raise typer.BadParameter(error.rule) from None
+    except ValueError:
+        raise typer.BadParameter("Use four whole numbers, such as 0,0,800,600") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """How images are changed."""
+
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Encoder quality.", show_default="50, or 1 with --min-similarity"),
+    ] = None
+    min_similarity: Annotated[
+        int | None,
+        typer.Option(min=0, max=100, help="Least similarity of a result; the quality is raised until it is reached."),
+    ] = None
+    scale: Annotated[float, typer.Option(min=0.05, max=1, help="Factor for both sides of the image.")] = DEFAULT.scale
+    max_width: Annotated[
+        int | None, typer.Option(min=1, help="Largest width in pixels; images are reduced to fit, never enlarged.")
+    ] = None
+    max_height: Annotated[
+        int | None, typer.Option(min=1, help="Largest height in pixels; images are reduced to fit, never enlarged.")
+    ] = None
+    crop: Annotated[
+        Crop | None,
+        typer.Option(parser=_parse_crop, metavar="X,Y,WIDTH,HEIGHT", help="The part of the source to keep, in pixels."),
+    ] = None
+    filter: Annotated[
+        list[ImageFilter] | None,
+        typer.Option(case_sensitive=False, help="Filter to apply; repeat the option for several."),
+    ] = None
+    format: Annotated[OutputFormat, typer.Option(case_sensitive=False, help="Format of the output.")] = DEFAULT.format
+    metadata: Annotated[
+        Metadata, typer.Option(case_sensitive=False, help="Metadata to keep; orientation and colour profile stay.")
+    ] = DEFAULT.metadata
+    effort: Annotated[
+        Effort, typer.Option(case_sensitive=False, help="CPU time to spend for fewer bytes at the same quality.")
+    ] = DEFAULT.effort
+    keep_metadata: Annotated[bool, typer.Option("--keep-metadata", help="Same as --metadata ALL.")] = False
+
+    def to_options(self, file_name: str | None = None) -> Options:
+        try:
+            return Options(
+                quality=self.quality or (DEFAULT.quality if self.min_similarity is None else 1),
+                min_similarity=self.min_similarity,
+                scale=self.scale,
+                max_width=self.max_width,
+                max_height=self.max_height,
+                crop=self.crop,
+                filters=tuple(self.filter or ()),
+                format=self.format,
+                metadata=self.metadata,
+                effort=self.effort,
+                keep_metadata=self.keep_metadata,
+                file_name=file_name,
+            )
+        except OptionInvalid as error:
+            raise UsageError(f"Invalid --{error.field.replace('_', '-')}: it {error.rule}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What a command prints."""
+
+    json: Json = False
+    quiet: Quiet = False
+
+    def consoles(self) -> tuple[Console, Console]:
+        """For results and for progress; JSON replaces the results."""
+        from rich.console import Console
+
+        quiet = self.quiet
+        return (
+            Console(highlight=False, quiet=self.json or quiet),
+            Console(stderr=True, highlight=False, quiet=quiet),
+        )
+
+    def print_json(self, request: Request) -> None:
+        if self.json:
+            print_json(asdict(request))
+
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Prints why the service refuses a change, and exits."""
+        from rich.console import Console
+
+        from gql_imgproc.client import UserError
+        from gql_imgproc.standalone.terminal import show_csv_issues
+
+        try:
+            yield
+        except UserError as error:
+            if self.json:
+                issues = [asdict(issue) for issue in error.issues]
+                print_json({"error": {"code": error.code, "message": str(error), "issues": issues}})
+            else:
+                show_csv_issues(Console(stderr=True, highlight=False), error)
+            raise typer.Exit(1) from None

@@ -1,0 +1,131 @@
+"""Cells of an Excel workbook that a sheet shows in another way than the library reads them.
+
+A number in a format such as `00000` has leading zeros there; errors such as `#N/A`, and formulas that were never
+calculated, are not empty. The file format is that of ECMA-376, part 1, section 18.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from string import digits
+from typing import IO
+from xml.etree.ElementTree import Element, iterparse
+
+_WORKBOOK, _RELATIONS, _STYLES = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml"
+#: The formats of integers with leading zeros. Another section of the format is for negative numbers.
+_ZEROS = re.compile(r"(0{2,})(;|\Z)")
+#: Only a sheet with one of these, or with a cell in such a format, is parsed: an error, and a formula without a value.
+_MARKS = (b't="e"', b"</f></c>", b"/></c>")
+_CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, max(map(len, _MARKS))
+
+
+def iter_shown_cells(data: bytes, sheet: str) -> Iterator[tuple[int, dict[int, str]]]:
+    """Yields the number of each row with such cells, from 1, and their texts by column, from 0.
+
+    Nothing if `data` is in another format. Raises ParseError if a part is no XML.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        path = _find_sheet(archive, sheet)
+        widths = _find_zeros(archive)
+        with archive.open(path) as file:
+            if not widths and not _has_mark(file):
+                return
+        with archive.open(path) as file:
+            yield from _iter_rows(file, widths)
+    except (zipfile.BadZipFile, KeyError):
+        return
+
+
+def _find_sheet(archive: zipfile.ZipFile, name: str) -> str:
+    """Returns the path of a sheet. Raises KeyError."""
+    ids = {
+        element.get("name"): value
+        for element in _elements(archive, _WORKBOOK, "sheet")
+        for key, value in element.items()
+        if key.endswith("}id")
+    }
+    targets = {
+        element.get("Id"): element.get("Target", "") for element in _elements(archive, _RELATIONS, "Relationship")
+    }
+    target = targets[ids[name]]
+    return target[1:] if target.startswith("/") else f"xl/{target}"
+
+
+def _find_zeros(archive: zipfile.ZipFile) -> dict[str, int]:
+    """The number of digits of each cell style with leading zeros."""
+    if _STYLES not in archive.namelist():
+        return {}
+    formats = {
+        element.get("numFmtId"): len(found[1])
+        for element in _elements(archive, _STYLES, "numFmt")
+        if (found := _ZEROS.match(element.get("formatCode", "")))
+    }
+    styles = [style for group in _elements(archive, _STYLES, "cellXfs") for style in group]
+    ids = [style.get("numFmtId") for style in styles]
+    return {str(number): formats[id] for number, id in enumerate(ids) if id in formats}
+
+
+def _elements(archive: zipfile.ZipFile, path: str, tag: str) -> Iterator[Element]:
+    with archive.open(path) as file:
+        yield from (element for _, element in iterparse(file) if _tag(element) == tag)
+
+
+def _tag(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _has_mark(file: IO[bytes]) -> bool:
+    end = b""
+    while chunk := file.read(_CHUNK_BYTES):
+        text = end + chunk
+        if any(mark in text for mark in _MARKS):
+            return True
+        end = text[-_MAX_MARK_BYTES:]
+    return False
+
+
+def _iter_rows(file: IO[bytes], widths: Mapping[str, int]) -> Iterator[tuple[int, dict[int, str]]]:
+    number = 0
+    for _, row in iterparse(file):
+        if _tag(row) == "sheetData":
+            return
+        if _tag(row) != "row":
+            continue
+        number = int(row.get("r", number + 1))
+        column, texts = -1, dict[int, str]()
+        for cell in row:
+            reference = cell.get("r")
+            column = _read_column(reference) if reference else column + 1
+            text = _read_cell(cell, widths.get(cell.get("s", ""), 0))
+            if text is not None:
+                texts[column] = text
+        # Memory stays flat.
+        row.clear()
+        if texts:
+            yield number, texts
+
+
+def _read_column(reference: str) -> int:
+    column = 0
+    for letter in reference.rstrip(digits):
+        column = 26 * column + ord(letter) - ord("A") + 1
+    return column - 1
+
+
+def _read_cell(cell: Element, width: int) -> str | None:
+    """Returns the text of a cell that the library reads in another way."""
+    kind = cell.get("t", "n")
+    if not width and kind != "e" and (cell.find("{*}f") is None or cell.find("{*}v") is not None):
+        return None
+    value = cell.findtext("{*}v", "")
+    if kind == "e":
+        return value
+    if not value:
+        formula = cell.findtext("{*}f")
+        return None if formula is None else f"={formula}"
+    is_short = kind == "n" and 0 <= float(value) < 10 ** (width - 1) and float(value).is_integer()
+    return f"{int(float(value)):0{width}}" if is_short else None

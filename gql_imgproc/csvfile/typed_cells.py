@@ -1,0 +1,69 @@
+"""The cells of a workbook as a CSV file has them: texts in quotation marks, and other values without.
+
+So the file can be read as any CSV file, and a workbook written from it has numbers where the uploaded one had them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, time, timedelta
+
+#: Excel's limit of a cell, in characters; also of a workbook that is read, since its output is a workbook too.
+MAX_CELL_CHARS = 32_767
+
+#: Types of the values in a workbook.
+Value = str | bool | int | float | date | time | timedelta
+
+#: Spreadsheets count days from here on; an earlier date is text.
+_FIRST_YEAR = 1900
+
+#: From here on, a number with floating point is not every integer.
+_MAX_EXACT = 2**53
+
+_CELL = re.compile('(?:\\A|,)("(?:[^"]|"")*"|[^,\r\n]*)')
+_DURATION = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+
+
+def format_cell(value: Value) -> str:
+    """Returns a cell as it stands in the CSV file. Its value is what a sheet shows without a number format."""
+    match value:
+        case str():
+            return quote_text(value)
+        case bool():
+            return str(value).upper()
+        case int() | float():
+            # Spreadsheets show 15 digits. A longer number that is exact identifies something.
+            return str(int(value)) if abs(value) < _MAX_EXACT and value == int(value) else f"{value:.15g}"
+        case date() if value.year < _FIRST_YEAR:
+            return quote_text(str(value))
+        case date() | time():
+            return str(value)
+        case timedelta():
+            seconds = round(abs(value).total_seconds())
+            sign = "-" if value < timedelta() else ""
+            return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def parse_cell(cell: str) -> Value:
+    """Parses what `format_cell` returns. A time of day becomes a duration."""
+    if cell[:1] == '"':
+        return cell[1:-1].replace('""', '"')
+    if not cell or cell in ("TRUE", "FALSE"):
+        return cell == "TRUE" if cell else ""
+    if found := _DURATION.fullmatch(cell):
+        duration = timedelta(hours=int(found[2]), minutes=int(found[3]), seconds=float(found[4]))
+        return -duration if found[1] else duration
+    if len(cell) >= 10 and cell[4] == cell[7] == "-":
+        return datetime.fromisoformat(cell) if " " in cell else date.fromisoformat(cell)
+    return float(cell)
+
+
+def quote_text(text: str) -> str:
+    """Returns the cell of a text; nothing for an empty one."""
+    escaped = text.replace('"', '""')
+    return f'"{escaped}"' if text else ""
+
+
+def split_row(line: str) -> list[str]:
+    """Returns the cells of a row as they stand in the CSV file."""
+    return _CELL.findall(line)

@@ -1,0 +1,51 @@
+"""Readable names of result files: `oak-chair-2.jpg`. A name is decoration: the object key before it decides."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+from anyascii import anyascii
+
+from gql_imgproc.enums import CsvProfile
+from gql_imgproc.storage.paths import image_path
+
+#: Maximum of a name, with its number and its extension.
+MAX_CHARS = 80
+#: What is added to a template: an extension, and the digits of a number instead of `{n}`.
+_RESERVED_CHARS = len(".jpeg")
+DEFAULT_TEMPLATE = "{handle}-{n}"
+_NUMBER = "{n}"
+#: These shops identify products by the name in their URL.
+_HANDLE_PROFILES = (CsvProfile.SHOPIFY, CsvProfile.MEDUSA)
+#: Characters that no transliteration needs: a product name may be far longer.
+_READ_CHARS = 200
+
+_FIELD = re.compile(r"\{(handle|sku|name)\}")
+_OTHER = re.compile(r"[^a-z0-9]+")
+
+
+def name_product(template: str | None, profile: CsvProfile | None, serial_number: str, product_name: str) -> str:
+    """Returns the template of a product's file names, in which only `{n}` is left."""
+    template = template or DEFAULT_TEMPLATE
+    sku, name = _slug(serial_number), _slug(product_name)
+    values = {"handle": sku if profile in _HANDLE_PROFILES else name or sku, "sku": sku or name, "name": name or sku}
+    fields = _FIELD.findall(template)
+    fixed_chars = len(_FIELD.sub("", template)) + _RESERVED_CHARS
+    chars = max(1, (MAX_CHARS - fixed_chars) // max(1, len(fields)))
+    return _FIELD.sub(lambda field: values[field[1]][:chars].strip("-") or "image", template)
+
+
+def name_image(product_template: str, position: int, object_name: str) -> str:
+    """Returns the name of an image, whose position in its product starts at 0."""
+    return f"{product_template.replace(_NUMBER, str(position + 1))}.{object_name.rpartition('.')[2]}"
+
+
+def result_path(stored_by: UUID, object_name: str, product_template: str | None, position: int) -> str:
+    """Returns the URL path of a compressed image."""
+    path = image_path(stored_by, object_name)
+    return f"{path}/{name_image(product_template, position, object_name)}" if product_template else path
+
+
+def _slug(text: str) -> str:
+    return _OTHER.sub("-", anyascii(text[:_READ_CHARS]).lower()).strip("-")
