@@ -19,26 +19,13 @@ from gql_imgproc.csvfile.image_urls import match_plain_urls, split_urls
 from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.messages import csv_error, excerpt, join_quoted, plural
-from gql_imgproc.csvfile.products import CsvProduct, CurrentProduct, group_rows
+from gql_imgproc.csvfile.products import CsvProduct, group_rows
 from gql_imgproc.csvfile.profiles.profile import Columns
 from gql_imgproc.csvfile.records import iter_records, truncated_issue
 from gql_imgproc.csvfile.rows import RowCheck, UrlCheck, count_issue, is_blank
 from gql_imgproc.csvfile.unread_columns import UnreadColumns
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
-
-__all__ = [
-    "CsvFormat",
-    "CsvLimits",
-    "CsvReader",
-    "CsvSummary",
-    "ProductRow",
-    "UrlCheck",
-    "YieldControl",
-    "open_csv",
-    "read_rows",
-    "validate",
-]
 
 #: Called between rows, so that other threads can run.
 YieldControl = Callable[[], None]
@@ -48,21 +35,6 @@ _LOSSY = (
 )
 #: Rows between two calls of `yield_control`: about half a millisecond of work.
 ROWS_PER_YIELD = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ProductRow:
-    """One product of the file."""
-
-    #: Number of data rows before this one.
-    position: int
-    #: Row number in a spreadsheet: blank rows count, and a record of several lines is one row.
-    row: int
-    serial_number: str
-    product_name: str
-    image_urls: tuple[str, ...]
-    #: The unchanged cells, one per column of the header.
-    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +128,6 @@ def validate(
     return CsvSummary(products, images, (*reader.format.warnings, *unread.warnings(), *warnings), accepted)
 
 
-def read_rows(file: BinaryIO, limits: CsvLimits, layout: CsvLayout = RECOGNIZED) -> Iterator[ProductRow]:
-    """Yields the rows of a file that was validated before. Raises InvalidCsv if it can no longer be read."""
-    return open_csv(file, limits, layout).iter_rows()
-
-
 def read_products(file: BinaryIO, limits: CsvLimits, layout: CsvLayout) -> Iterator[CsvProduct]:
     """Yields the products of a file that was validated before. Raises InvalidCsv if it can no longer be read."""
     reader = open_csv(file, limits, layout)
@@ -173,7 +140,7 @@ _CheckedRow = tuple[int, int, list[str], list[str]]
 
 
 class CsvReader:
-    """A file with a valid header. Iteration yields its valid rows, and the issues of its invalid rows."""
+    """A file with a valid header."""
 
     def __init__(self, text: DecodedFile, header: Header, limits: CsvLimits, layout: CsvLayout) -> None:
         self.text = text
@@ -205,13 +172,6 @@ class CsvReader:
         default = InvalidRowPolicy.REFUSE_FILE if self.format.columns.profile.is_complete else InvalidRowPolicy.SKIP_ROW
         return (self.layout.on_invalid_row or default) is InvalidRowPolicy.SKIP_ROW
 
-    def __iter__(self) -> Iterator[ProductRow | CsvIssue]:
-        for found in self.iter_checked_rows():
-            if isinstance(found, InvalidRow):
-                yield from found.issues
-            else:
-                yield found if isinstance(found, CsvIssue) else self._to_product_row(*found)
-
     def urls(self, cells: list[str]) -> list[str]:
         """Returns the URLs of a row in the order of its columns."""
         if len(self._images) == 1:
@@ -226,11 +186,6 @@ class CsvReader:
         if self._header.columns.profile.has_file_names and "://" not in cell:
             return []
         return urls
-
-    def iter_rows(self) -> Iterator[ProductRow]:
-        """Yields the rows of a file that was validated before, unchecked."""
-        for position, (row, cells) in enumerate(self.iter_cells()):
-            yield self._to_product_row(position, row, cells, self.urls(cells))
 
     def iter_cells(self) -> Iterator[tuple[int, list[str]]]:
         """Yields row number and cells of the rows of a file that was validated before, without blank rows."""
@@ -277,7 +232,7 @@ class CsvReader:
         )
 
     def iter_checked_rows(
-        self, check_url: UrlCheck | None = None, yield_control: YieldControl = no_yield
+        self, check_url: UrlCheck, yield_control: YieldControl
     ) -> Iterator[_CheckedRow | InvalidRow | CsvIssue]:
         """Yields every row, or what is wrong with it, in the order of the file.
 
@@ -362,8 +317,3 @@ class CsvReader:
         """Yields the records after the header."""
         records = iter_records(self.text, self._header.dialect, self._limits.longest_row_chars)
         return islice(records, self._header.row, None)
-
-    def _to_product_row(self, position: int, row: int, cells: list[str], urls: list[str]) -> ProductRow:
-        current = CurrentProduct(self._header.columns, self._limits)
-        current.read(row, cells)
-        return ProductRow(position, row, current.id, current.name, tuple(urls), tuple(cells))

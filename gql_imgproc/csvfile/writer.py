@@ -14,18 +14,18 @@ from typing import BinaryIO, Protocol
 from gql_imgproc.csvfile.formula_injection import escape_formula
 from gql_imgproc.csvfile.header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, match_result_column
 from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
+from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.products import CurrentProduct
 from gql_imgproc.csvfile.reader import (
     ROWS_PER_YIELD,
     CsvFormat,
-    CsvLimits,
     CsvReader,
     RowKind,
-    UrlCheck,
     YieldControl,
     no_yield,
     open_csv,
 )
+from gql_imgproc.csvfile.rows import UrlCheck
 from gql_imgproc.csvfile.sheet_writer import SheetWriter
 from gql_imgproc.csvfile.typed_cells import quote_text, split_row
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gql_imgproc.access.quotas import Limits
-from gql_imgproc.csvfile.reader import CsvLimits, UrlCheck
+from gql_imgproc.csvfile.limits import CsvLimits
+from gql_imgproc.csvfile.rows import UrlCheck
 from gql_imgproc.errors import CsvIssueCode
 from gql_imgproc.imaging.compress import ImageLimits
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url

@@ -6,8 +6,10 @@ import io
 
 import pytest
 
-from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, ProductRow, read_rows, validate
+from gql_imgproc.csvfile.limits import CsvLimits
+from gql_imgproc.csvfile.reader import CsvSummary, validate
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
+from tests.support.csv_rows import ProductRow, read_rows
 
 LIMITS = CsvLimits(max_products=1_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
 HEADER = "S. No.,Product Name,Input Image Urls\n"

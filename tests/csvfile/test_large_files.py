@@ -12,10 +12,12 @@ from tempfile import TemporaryFile
 import pytest
 from python_calamine import CalamineWorkbook
 
-from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, read_products, read_rows, validate
+from gql_imgproc.csvfile.limits import CsvLimits
+from gql_imgproc.csvfile.reader import CsvSummary, read_products, validate
 from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.errors import InvalidCsv
 from tests.csvfile.csv_cases import HEADER, ROW, only_example_hosts, refusal_of
+from tests.support.csv_rows import read_rows
 
 #: As large as an operator may set them.
 LIMITS = CsvLimits(max_products=1_000_000, max_images=5_000_000, max_columns=100, max_field_chars=250_000)

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout, NamedColumns
+from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.profiles import SHOPS
 from gql_imgproc.csvfile.profiles.profile import Profile
-from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, read_products, validate
+from gql_imgproc.csvfile.reader import CsvSummary, read_products, validate
 from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
 from gql_imgproc.errors import InvalidCsv

@@ -8,7 +8,8 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary
+from gql_imgproc.csvfile.limits import CsvLimits
+from gql_imgproc.csvfile.reader import CsvSummary
 from gql_imgproc.errors import InvalidCsv
 from tests.csvfile.csv_cases import (
     HEADER,

@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from gql_imgproc.csvfile.reader import CsvLimits, CsvSummary, ProductRow, open_csv, validate
+from gql_imgproc.csvfile.limits import CsvLimits
+from gql_imgproc.csvfile.reader import CsvSummary, InvalidRow, no_yield, open_csv, validate
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 from tests.csvfile.csv_cases import (
     HEADER,
@@ -18,6 +19,7 @@ from tests.csvfile.csv_cases import (
     refusal_of,
     rows_of,
 )
+from tests.support.csv_rows import ProductRow
 
 
 def test_rows_are_read_as_written() -> None:
@@ -31,7 +33,6 @@ def test_rows_are_read_as_written() -> None:
     assert summary == CsvSummary(products=2, images=3, warnings=())
     assert rows == [
         ProductRow(
-            position=0,
             row=2,
             serial_number="1",
             product_name="Lamp",
@@ -39,7 +40,6 @@ def test_rows_are_read_as_written() -> None:
             cells=("1", "Lamp", "https://a.example/1.jpg"),
         ),
         ProductRow(
-            position=1,
             row=3,
             serial_number="007",
             product_name="Chair, blue",
@@ -63,11 +63,16 @@ def test_iteration_yields_rows_and_issues_in_the_order_of_the_file() -> None:
     content = f"{HEADER}{ROW}x,,https://a.example/1.jpg\n3{ROW[1:]}"
 
     # when the file is iterated,
-    found = list(open_csv(io.BytesIO(content.encode()), LIMITS))
+    reader = open_csv(io.BytesIO(content.encode()), LIMITS)
+    found = list(reader.iter_checked_rows(only_example_hosts, no_yield))
 
     # then the invalid row yields its issues and counts as a position.
-    places = [(item.position, item.row) if isinstance(item, ProductRow) else item.code.value for item in found]
-    assert places == [(0, 2), "SERIAL_NUMBER_INVALID", "PRODUCT_NAME_EMPTY", (2, 4)]
+    first, invalid, last = found
+    assert isinstance(first, tuple)
+    assert isinstance(invalid, InvalidRow)
+    assert isinstance(last, tuple)
+    assert (first[:2], last[:2]) == ((0, 2), (2, 4))
+    assert [issue.code.value for issue in invalid.issues] == ["SERIAL_NUMBER_INVALID", "PRODUCT_NAME_EMPTY"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import io
 
 import pytest
 
-from gql_imgproc.csvfile.reader import read_rows
 from tests.csvfile.csv_cases import (
     HEADER,
     LIMITS,
@@ -17,6 +16,7 @@ from tests.csvfile.csv_cases import (
     refusal_of,
     rows_of,
 )
+from tests.support.csv_rows import read_rows
 
 
 def test_blank_rows_are_skipped_and_counted() -> None:
@@ -27,7 +27,7 @@ def test_blank_rows_are_skipped_and_counted() -> None:
     rows = rows_of(content)
 
     # then the row numbers are those of a spreadsheet.
-    assert [(row.position, row.row, row.product_name) for row in rows] == [(0, 5, "La\nmp"), (1, 8, "Chair")]
+    assert [(row.row, row.product_name) for row in rows] == [(5, "La\nmp"), (8, "Chair")]
     assert check(content).products == 2
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gql_imgproc.csvfile.reader import CsvLimits
+from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.serial_numbers import DENSE, SerialNumbers
 from tests.csvfile.csv_cases import (
     HEADER,

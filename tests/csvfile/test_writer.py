@@ -10,9 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gql_imgproc.csvfile.formula_injection import escape_formula
-from gql_imgproc.csvfile.reader import CsvLimits, read_rows, validate
+from gql_imgproc.csvfile.limits import CsvLimits
+from gql_imgproc.csvfile.reader import validate
 from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.errors import InvalidCsv
+from tests.support.csv_rows import read_rows
 
 LIMITS = CsvLimits(max_products=2_000, max_images=5_000, max_columns=10, max_field_chars=10_000)
 HEADER = "S. No.,Product Name,Input Image Urls\n"

@@ -7,13 +7,15 @@ import json
 
 from hypothesis import event, given
 
-from gql_imgproc.csvfile.reader import CsvLimits, read_rows, validate
+from gql_imgproc.csvfile.limits import CsvLimits
+from gql_imgproc.csvfile.reader import validate
 from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.errors import CsvIssueCode, InvalidCsv
 from gql_imgproc.net.address_policy import NetworkPolicy, check_url
 from tests.fuzz.asgi_client import FuzzServer
 from tests.fuzz.csv_files import hostile_csv_files
 from tests.fuzz.limits import cpu_limit, fuzz_settings
+from tests.support.csv_rows import read_rows
 
 LIMITS = CsvLimits(50, 100, 20, 5_000)
 UPLOAD = """
