@@ -19,6 +19,7 @@ from gql_imgproc.imaging.formats import Format
 from gql_imgproc.imaging.metadata import Extras, collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
 from gql_imgproc.imaging.options import ImageFilter, Options
+from gql_imgproc.imaging.primaries_profile import make_profile
 from gql_imgproc.imaging.transform import Plan
 
 #: Bytes of the largest run-length encoded BMP that is decoded. Pillow expands it in Python, in 0.2 s per megabyte.
@@ -60,6 +61,8 @@ def _make_settings(source: OpenedImage, target: Format, options: Options) -> Enc
     extras = collect_extras(source.image, 1, metadata=options.metadata, has_new_pixels=True)
     if source.format is target and source.format.name == "JPEG":
         extras = replace(extras, segments=jpeg_segments.metadata(source.data, options.metadata, has_new_pixels=True))
+    if target.name != "PNG" and not extras.icc and not structure.video_colors:
+        extras = replace(extras, icc=_profile_of_primaries(source.image))
     if source.format is target and source.format.name == "PNG":
         extras = replace(extras, chunks=png_chunks.video_color_chunks(png_chunks.read(source.data)))
     elif structure.video_colors and target.name == "PNG":
@@ -73,6 +76,15 @@ def _make_settings(source: OpenedImage, target: Format, options: Options) -> Enc
         play_count=structure.play_count,
         video_colors=structure.video_colors,
     )
+
+
+def _profile_of_primaries(image: Image.Image) -> bytes:
+    """A profile for a PNG with other primaries than those of sRGB, which browsers apply together with its gamma."""
+    gamma, chromaticities = image.info.get("gamma"), image.info.get("chromaticity")
+    is_grey = image.mode in ("1", "L", "LA", "I;16")
+    if is_grey or "srgb" in image.info or not isinstance(gamma, float) or not isinstance(chromaticities, tuple):
+        return b""
+    return make_profile(chromaticities, gamma)
 
 
 def _change_pixels(

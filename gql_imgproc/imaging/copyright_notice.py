@@ -12,7 +12,7 @@ from PIL import Image
 from gql_imgproc.imaging.exif import decode_text
 
 #: Bytes of XMP that are parsed, and characters of one text that are kept.
-_MAX_XMP_BYTES, _MAX_TEXT = 262_144, 1_000
+MAX_XMP_BYTES, _MAX_TEXT = 262_144, 1_000
 _ARTIST, _COPYRIGHT = 0x013B, 0x8298
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _DC, _PHOTOSHOP = "http://purl.org/dc/elements/1.1/", "http://ns.adobe.com/photoshop/1.0/"
@@ -44,21 +44,21 @@ def read_exif(stored: bytes) -> Notice:
     try:
         tags.load(stored)
         texts = (tags.get(tag, "") for tag in (_ARTIST, _COPYRIGHT))
-        return Notice(*(_clean(decode_text(text)) if isinstance(text, str) else "" for text in texts))
+        return Notice(*(clean_text(decode_text(text)) if isinstance(text, str) else "" for text in texts))
     except Exception:
         # Thousands of devices write EXIF. Broken EXIF does not fail the image.
         return Notice()
 
 
 def read_xmp(packet: bytes) -> Notice:
-    if len(packet) > _MAX_XMP_BYTES or b"<!" in packet:
+    if len(packet) > MAX_XMP_BYTES or b"<!" in packet:
         return Notice()
     try:
         root = ElementTree.fromstring(packet.strip(b"\0 \t\r\n"))
     except (ElementTree.ParseError, ValueError, LookupError):
         return Notice()
     names = (f"{{{_DC}}}creator", f"{{{_DC}}}rights", f"{{{_PHOTOSHOP}}}Credit")
-    return Notice(*(_clean(_property(root, name)) for name in names))
+    return Notice(*(clean_text(_property(root, name)) for name in names))
 
 
 def _property(root: ElementTree.Element, name: str) -> str:
@@ -77,7 +77,7 @@ def read_iptc(records: bytes) -> Notice:
     texts: dict[str, str] = {}
     for raw, kind, number in sets:
         if kind == 2 and number in _IPTC_NAMES:
-            text = _clean(raw[_IPTC_HEAD_BYTES:].decode(encoding, "replace"))
+            text = clean_text(raw[_IPTC_HEAD_BYTES:].decode(encoding, "replace"))
             texts[_IPTC_NAMES[number]] = ", ".join(filter(None, (texts.get(_IPTC_NAMES[number]), text)))
     return Notice(**texts)
 
@@ -100,7 +100,7 @@ def _walk_iptc(records: bytes) -> Iterator[tuple[bytes, int, int]]:
         at = end
 
 
-def _clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """One line without characters that XML does not allow."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_TEXT].strip()
 

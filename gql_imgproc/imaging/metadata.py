@@ -55,6 +55,9 @@ def collect_extras(image: Image.Image, orientation: int, *, metadata: Metadata, 
         notice = copyright_notice.read_exif(stored) if stored else Notice()
         tags = copyright_notice.exif_tags(notice)
         wider = (copyright_notice.read_xmp(xmp) if xmp else Notice()) | copyright_notice.read_iptc(_iptc(image))
+        if has_new_pixels:
+            # With its own pixels, a PNG keeps its own texts.
+            wider |= info.get("notice", Notice())
         packet = copyright_notice.write_xmp(wider)
         return Extras(icc, exif.notice_exif(orientation, tags), packet, dpi=dpi)
     if stored:

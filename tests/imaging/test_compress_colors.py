@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
+from gql_imgproc.imaging.color_profiles import convert_with_profile
 from gql_imgproc.imaging.options import ImageFilter, Metadata, OutputFormat
 from tests.imaging.corpus import bmp, heic, jpeg, png, tiff
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
@@ -100,6 +101,45 @@ def test_png_gamma_is_applied_for_formats_that_cannot_store_it(form: OutputForma
     # Linear 55/255 is level 128 of sRGB.
     assert is_near(after, (128, 128, 128), tolerance=3)
     assert (scaled.convert("RGB").getpixel((5, 5)), scaled.info["gamma"]) == ((55, 55, 55), 1.0)
+
+
+DISPLAY_P3 = struct.pack(">8I", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000)
+
+
+@pytest.mark.parametrize("form", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
+@pytest.mark.parametrize(
+    ("gamma", "more", "shown"),
+    [
+        # What Chromium 156 shows of the level (200, 60, 30).
+        (45_455, (), (219, 37, 0)),
+        (100_000, (), (244, 127, 87)),
+        (45_455, ((b"sRGB", b"\0"),), (200, 60, 30)),
+        (None, (), (200, 60, 30)),
+    ],
+)
+def test_primaries_of_a_png_are_kept(
+    gamma: int | None, more: tuple[tuple[bytes, bytes], ...], shown: tuple[int, ...], form: OutputFormat
+) -> None:
+    chunks = [(b"gAMA", struct.pack(">I", gamma))] if gamma else []
+    data = png.png((40, 30), 8, png.RGB, bytes((200, 60, 30)) * 1200, *chunks, (b"cHRM", DISPLAY_P3), *more)
+
+    result = compress_data(data, format=form, quality=95)
+
+    image = decode(result.data)
+    seen = image.convert("RGB")
+    if icc := image.info.get("icc_profile"):
+        seen = convert_with_profile(seen, icc) or seen
+    assert is_near(seen.getpixel((20, 15)), shown, tolerance=4)
+    assert bool(icc) is (shown != (200, 60, 30))
+    assert result.warning is None
+
+
+def test_primaries_that_are_no_colors_are_ignored() -> None:
+    gamma = (b"gAMA", struct.pack(">I", 45_455))
+    for numbers in (bytes(32), struct.pack(">8I", *[33_333] * 8), struct.pack(">8I", *[2**31] * 8)):
+        data = png.png((40, 30), 8, png.RGB, bytes((200, 60, 30)) * 1200, gamma, (b"cHRM", numbers))
+
+        assert "icc_profile" not in decode(compress_data(data, format=OutputFormat.WEBP).data).info
 
 
 def test_scaled_png_keeps_its_hdr_chunk() -> None:

@@ -10,11 +10,12 @@ import pytest
 
 from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.errors import ImageError, ImageErrorCode
+from gql_imgproc.imaging.codecs.png_chunks import read, write
 from gql_imgproc.imaging.options import OutputFormat
 from tests.imaging.corpus.compression import COMPRESSED, compress_data
 from tests.imaging.corpus.displayed import decode
 from tests.imaging.corpus.images import SRGB, encode, photo
-from tests.imaging.corpus.png import GREY, PALETTE, RGB, encode_png, png
+from tests.imaging.corpus.png import GREY, PALETTE, RGB, animation, encode_png, png
 
 SIZE = 64, 48
 COLOR = (27, 15, 120)
@@ -66,7 +67,14 @@ UNREADABLE = {
     "iCCP without a name": (b"iCCP", b"abc"),
 }
 HALF = len(STREAM) // 2
+NO_END = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", IHDR) + chunk(b"IDAT", STREAM)
 SHOWN = {
+    "no end": NO_END,
+    "half an end": NO_END + b"\0\0\0\0IE",
+    "a text that the end of the file cuts": NO_END + b"\0\0\0\x63tEXtComment\0",
+    "a sentence instead of an end": NO_END + b"<!-- page served in 0.1 s -->",
+    "cut behind the pixels": NO_END[:-4],
+    "cut in the checksum of the pixels": NO_END[:-6],
     **{f"checksum of {kind.decode()}": with_chunk(kind, body, flip=1) for kind, body in WRONG_CHECKSUM.items()},
     **{name: with_chunk(kind, body) for name, (kind, body) in UNREADABLE.items()},
     "checksum of IDAT": assemble(chunk(b"IHDR", IHDR), chunk(b"IDAT", STREAM, flip=1)),
@@ -119,6 +127,8 @@ def test_png_that_browsers_show_is_compressed(data: bytes, options: dict[str, An
         assemble(chunk(b"IHDR", IHDR), chunk(b"PLTE", bytes(6), flip=1), chunk(b"IDAT", STREAM)),
         assemble(chunk(b"IHDR", IHDR), chunk(b"IDAT", WRONG_ADLER, flip=1)),
         with_chunk(b"fcTL", bytes(26), flip=1),
+        NO_END[:-HALF],
+        NO_END[: -12 - len(STREAM)],
     ],
     ids=[
         *("no palette", "empty palette", "palette behind the pixels"),
@@ -126,6 +136,8 @@ def test_png_that_browsers_show_is_compressed(data: bytes, options: dict[str, An
         "palette",
         "both checksums of the pixels",
         "frame of an animation",
+        "half of the pixels",
+        "no pixels",
     ],
 )
 def test_png_that_browsers_refuse_is_corrupt(data: bytes, options: dict[str, Any]) -> None:
@@ -198,3 +210,53 @@ def test_damaged_profile_is_not_carried_over() -> None:
 
     assert b"iCCP" not in compress_data(profile).data
     assert b"iCCP" in compress_data(encode_png(photo(*SIZE), icc_profile=SRGB)).data
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize(
+    ("depth", "index", "transparency", "shown"),
+    [
+        (8, 9, b"", (6, 7, 8, 255)),
+        (4, 9, b"", (6, 7, 8, 255)),
+        (2, 3, b"", (6, 7, 8, 255)),
+        (8, 255, b"\0", (6, 7, 8, 255)),
+        (8, 3, b"\xff\xff\x50", (6, 7, 8, 80)),
+        (8, 3, b"\xff\xff\x50\0", (6, 7, 8, 80)),
+        (8, 1, b"\xff\xff\x50", (3, 4, 5, 255)),
+    ],
+)
+def test_color_that_a_palette_lacks_is_its_last_one(
+    depth: int, index: int, transparency: bytes, shown: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    # Given three colours of which the pixels use one, or one behind them
+    samples = index * {8: 0x01, 4: 0x11, 2: 0x55}[depth]
+    more = [(b"tRNS", transparency)] if transparency else []
+    data = png(
+        SIZE, depth, PALETTE, bytes([samples]) * (SIZE[0] * depth // 8 * SIZE[1]), (b"PLTE", bytes(range(9))), *more
+    )
+
+    pixel = decode(compress_data(data, quality=100, **options).data).convert("RGBA").getpixel((9, 3))
+
+    assert isinstance(pixel, tuple)
+    assert all(abs(a - b) <= 2 for a, b in zip(pixel, shown, strict=True))
+
+
+@pytest.mark.parametrize("form", [OutputFormat.ORIGINAL, OutputFormat.WEBP])
+@pytest.mark.parametrize(("declared", "count"), [(0, 1), (1, 1), (3, 3), (4, 4), (5, 4), (2**31, 4)])
+def test_wrong_number_of_frames_is_what_browsers_show(declared: int, count: int, form: OutputFormat) -> None:
+    # Given an animation of four frames that declares another number
+    chunks = [(kind, struct.pack(">II", declared, 0) if kind == b"acTL" else body) for kind, body in read(animation())]
+
+    result = compress_data(write(chunks), format=form)
+
+    assert getattr(decode(result.data), "n_frames", 1) == count
+    if form is OutputFormat.ORIGINAL:
+        expected = [struct.pack(">II", count, 0)] if declared else []
+        assert [body for kind, body in read(result.data) if kind == b"acTL"] == expected
+        assert result.data.count(b"fcTL") == count * bool(declared)
+        assert compress_data(result.data).data == result.data
+
+
+def test_animation_without_an_end_is_corrupt() -> None:
+    with pytest.raises(ImageError, match="bytes are missing at its end"):
+        compress_data(animation()[:-12])

@@ -153,6 +153,9 @@ def png_of_text(kind: bytes, head: bytes, count: int) -> bytes:
     return png_of(180, 180, *[(kind, b"%d" % n + head + megabyte) for n in range(count)])
 
 
+#: Of an animation that declares 1,000 frames, without their pixels.
+APNG_BOMB = [(b"acTL", struct.pack(">II", 1_000, 0)), *[(b"fcTL", bytes(26))] * 1_000]
+
 BOMBS: dict[str, tuple[Callable[[], bytes], ImageErrorCode]] = {
     "WebP of 34 bytes": (webp_of_34_bytes, TOO_LARGE),
     "JPEG of 3,000 scans": (lambda: jpeg_of_scans(3_000), TOO_LARGE),
@@ -168,7 +171,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], ImageErrorCode]] = {
         CORRUPT,
     ),
     "PNG of many chunks": (lambda: png_of(8, 8, *[(b"teSt", b"")] * 70_000), CORRUPT),
-    "APNG of many frames": (lambda: png_of(4_000, 4_000, (b"acTL", struct.pack(">II", 1_000, 0))), TOO_LARGE),
+    "APNG of many frames": (lambda: png_of(4_000, 4_000, *APNG_BOMB), TOO_LARGE),
     "BMP": (lambda: b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 2**31 - 1, -(2**31), 1, 24, 0), TOO_LARGE),
     "TIFF": (lambda: tiff_of((256, 60_000), (257, 60_000)), TOO_LARGE),
     "TIFF of huge tiles": (lambda: tiff_of((256, 8), (257, 8), (322, 99_999), (323, 99_999)), TOO_LARGE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from io import BytesIO
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gql_imgproc.imaging.codecs.png_chunks import read, write
+from gql_imgproc.imaging.copyright_notice import Notice, read_xmp
 from gql_imgproc.imaging.options import Metadata, Options, OutputFormat
 from tests.imaging.corpus import bmp, gif
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
@@ -227,3 +229,63 @@ def test_result_that_is_many_times_larger_is_reported() -> None:
 
     assert len(result.data) > 4 * len(data)
     assert "times as large as the source" in (result.warning or "")
+
+
+def text(kind: bytes, keyword: bytes, value: str, *, compressed: bool = False) -> tuple[bytes, bytes]:
+    stored = value.encode("latin-1" if kind != b"iTXt" else "utf-8")
+    stored = zlib.compress(stored) if compressed or kind == b"zTXt" else stored
+    head = {b"tEXt": b"", b"zTXt": b"\0", b"iTXt": bytes((compressed, 0)) + b"en\0\0"}[kind]
+    return kind, keyword + b"\0" + head + stored
+
+
+TEXTS = {
+    "tEXt": [text(b"tEXt", b"Copyright", "(c) Zoe"), text(b"tEXt", b"Author", "Zoe")],
+    "zTXt": [text(b"zTXt", b"Copyright", "(c) Zoe"), text(b"zTXt", b"Author", "Zoe")],
+    "iTXt": [text(b"iTXt", b"Copyright", "(c) Zoe"), text(b"iTXt", b"Author", "Zoe")],
+    "compressed iTXt": [
+        text(b"iTXt", name, v, compressed=True) for name, v in ((b"Copyright", "(c) Zoe"), (b"Creator", "Zoe"))
+    ],
+}
+
+
+def with_texts(*texts: tuple[bytes, bytes], level: int = 0) -> bytes:
+    chunks = read(encode(photo(), "PNG", compress_level=level))
+    return write([*chunks[:1], *texts, *chunks[1:]])
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_notices_in_texts_of_a_png_stay(name: str) -> None:
+    comment = text(b"iTXt", b"Comment", "secret", compressed=True)
+    data = with_texts(*TEXTS[name], comment, text(b"iTXt", b"Credit", "Agentur Müller"))
+
+    for options in ({}, {"quality": 100}):
+        same = compress_data(data, **options)
+        kept = [chunk for chunk in read(same.data) if chunk[0] in (b"tEXt", b"zTXt", b"iTXt")]
+        assert kept == [*TEXTS[name], text(b"iTXt", b"Credit", "Agentur Müller")]
+        assert compress_data(same.data, **options).data == same.data
+    for options in ({"format": OutputFormat.WEBP}, {"format": OutputFormat.JPEG}, {"scale": 0.5}):
+        packet = decode(compress_data(data, **options).data).info["xmp"]
+        packet = packet if isinstance(packet, bytes) else packet.encode()
+        assert read_xmp(packet) == Notice("Zoe", "(c) Zoe", "Agentur Müller")
+    assert b"Zoe" not in compress_data(data, metadata=Metadata.NONE).data
+
+
+def test_compressed_xmp_of_a_png_is_read() -> None:
+    data = with_texts(text(b"iTXt", b"XML:com.adobe.xmp", XMP.decode(), compressed=True))
+
+    packet = decode(compress_data(data).data).info["xmp"]
+
+    assert read_xmp(packet) == Notice("Ada, Bob", "(c) Ada 2026", "Agency & Sons")
+    assert b"Secret" not in packet
+
+
+@pytest.mark.parametrize("value", ["x" * 5_000_000, ""])
+def test_texts_that_are_bombs_or_damaged_are_dropped(value: str) -> None:
+    bomb = text(b"iTXt", b"Author", value, compressed=True)
+    damaged = (b"zTXt", b"Copyright\0\0not deflated"), (b"iTXt", b"Credit\0\1\0"), (b"iTXt", b"Creator\0")
+    xmp = text(b"iTXt", b"XML:com.adobe.xmp", "<a>" + value, compressed=True)
+
+    result = compress_data(with_texts(bomb, *damaged, xmp), format=OutputFormat.WEBP)
+
+    assert result.outcome is COMPRESSED
+    assert "xmp" not in decode(result.data).info

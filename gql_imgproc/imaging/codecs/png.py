@@ -9,11 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
+from typing import cast
 
 from PIL import Image, ImageFile, PngImagePlugin
 
 from gql_imgproc.imaging import color_profiles
-from gql_imgproc.imaging.codecs import png_chunks, png_frames, png_optimize, png_palette, png_repair
+from gql_imgproc.imaging.codecs import png_chunks, png_frames, png_optimize, png_palette, png_repair, png_texts
 from gql_imgproc.imaging.codecs.png_chunks import Chunk, has_chunk
 from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import corrupt_image
@@ -71,7 +72,11 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
 
 
 def open(file: BytesIO) -> ImageFile.ImageFile:
-    return PngImagePlugin.PngImageFile(BytesIO(png_repair.make_readable(file.getvalue())))
+    data = file.getvalue()
+    image = PngImagePlugin.PngImageFile(BytesIO(png_repair.make_readable(data)))
+    chunks = list(png_chunks.walk(data))
+    image.info |= {"notice": png_texts.read_notice(chunks), "xmp": png_texts.read_xmp(chunks)}
+    return image
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
@@ -86,6 +91,9 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
         chunks = [chunk for chunk in chunks if chunk[0] != b"bKGD"]
     extras = collect_extras(image, source.structure.orientation, metadata=options.metadata)
     metadata = png_chunks.metadata_chunks(chunks, extras, options.metadata)
+    if image.mode == "P":
+        _, highest = cast(tuple[int, int], image.getextrema())
+        chunks = png_chunks.pad_palette(chunks, highest + 1)
     if not _must_keep_storage(chunks):
         yield from _with_palette(image, png_chunks.ancillary_chunks(chunks, metadata), options.quality, options.effort)
     kept_chunks = png_chunks.replace_metadata(chunks, metadata)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
+from gql_imgproc.imaging.codecs.png_texts import TEXTS, is_notice
 from gql_imgproc.imaging.errors import corrupt_image
 from gql_imgproc.imaging.metadata import Extras
 from gql_imgproc.imaging.options import Metadata
 from gql_imgproc.imaging.structure import MAX_PARTS
 
 Chunk = tuple[bytes, bytes]
+_Body = TypeVar("_Body", bytes, memoryview)
 
 #: Change how the pixels look.
 _APPEARANCE = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"pHYs")
 #: Depend on how the pixels are stored: kept only if depth and colour type stay.
 _STORAGE = (b"sBIT", b"bKGD")
-TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _METADATA = (b"eXIf", *TEXTS, b"tIME")
 XMP = b"XML:com.adobe.xmp\0\0"
-#: Keywords of texts that say who made the image.
-_NOTICES = (b"Copyright\0", b"Author\0")
 _STRUCTURE = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND")
 _PIXELS = (b"IDAT", b"fdAT")
 #: An animation without one of these is another one, although readers may ignore them.
@@ -43,27 +43,44 @@ _SCREEN_TRANSFERS = (1, 2, 6, 13, 14, 15)
 
 
 def walk(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Type and content of each complete chunk up to the end of the image.
+    """Type and content of each chunk up to the end of the image.
 
-    As in browsers, a damaged or misplaced chunk that the pixels do not depend on is skipped. Raises ImageError for
-    another one.
+    As in browsers, a damaged or misplaced chunk that the pixels do not depend on is skipped, an animation has as many
+    frames as it declares or fewer, and a still image may lack its end. Raises ImageError for another damaged chunk.
     """
-    header, seen = b"", set[bytes]()
+    header, seen, more_frames = b"", set[bytes](), 0
     for kind, body, checksum in walk_all(data):
         header = header or bytes(body)
         if kind in _PIXELS:
-            seen.add(kind)
-            yield kind, body
+            if kind == b"IDAT" or more_frames >= 0:
+                seen.add(kind)
+                yield kind, body
         elif checksum != zlib.crc32(body, zlib.crc32(kind)) and kind != b"IEND":
             if kind in _CRITICAL or kind[:1].isupper():
                 raise corrupt_image("The PNG is damaged: the checksum of a part that its pixels depend on is wrong.")
+        elif kind == b"fcTL":
+            more_frames -= 1
+            if more_frames >= 0:
+                yield kind, body
         elif _is_in_place(kind, seen, header) and _is_readable(kind, body, header):
+            if kind == b"acTL":
+                more_frames = _count_frames(data, body)
+                if not more_frames:
+                    continue
+                body = memoryview(struct.pack(">I", more_frames) + body[4:])
             seen.add(kind)
             yield kind, body
+    if b"IDAT" in seen and seen.isdisjoint((b"IEND", b"acTL")):
+        yield b"IEND", memoryview(b"")
+
+
+def _count_frames(data: bytes, control: memoryview) -> int:
+    """The frames that an `acTL` declares, or those that there are if it declares more."""
+    return min(int.from_bytes(control[:4], "big"), sum(kind == b"fcTL" for kind, _, _ in walk_all(data)))
 
 
 def walk_all(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
-    """Type, content and stored checksum of each complete chunk."""
+    """Type, content and stored checksum of each complete chunk, and the pixels of one that the end of the file cuts."""
     view, at = memoryview(data), 8
     for _ in range(MAX_PARTS):
         if at + 8 > len(data):
@@ -71,6 +88,9 @@ def walk_all(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
         length = int.from_bytes(data[at : at + 4], "big")
         kind, end = data[at + 4 : at + 8], at + 8 + length
         if end + 4 > len(data):
+            if kind == b"IDAT":
+                # Whether pixels are missing shows when they are decoded.
+                yield kind, view[at + 8 : end], zlib.crc32(view[at + 8 : end], zlib.crc32(kind))
             return
         yield kind, view[at + 8 : end], int.from_bytes(data[end : end + 4], "big")
         at = end + 4
@@ -105,6 +125,18 @@ def scale_transparent_grey(kind: bytes, body: memoryview, header: bytes) -> memo
     level, highest = int.from_bytes(body[:2], "big"), (1 << depth) - 1
     # No scaled sample is 1: browsers show a level that no sample can have as none.
     return memoryview(struct.pack(">H", level * 255 // highest if level <= highest else 1))
+
+
+def pad_palette(chunks: Iterable[tuple[bytes, _Body]], entries: int = _MAX_PALETTE) -> list[tuple[bytes, _Body]]:
+    """The chunks with a palette of so many colours. As in browsers, those that it lacks are its last one."""
+    out, count = list(chunks), 0
+    for n, (kind, body) in enumerate(out):
+        count = len(body) // 3 if kind == b"PLTE" else count
+        size = {b"PLTE": 3, b"tRNS": 1}.get(kind, 0) * bool(count)
+        if size and count < entries and len(body) >= count * size:
+            last = bytes(body[(count - 1) * size : count * size])
+            out[n] = kind, type(body)(bytes(body[: count * size]) + last * (entries - count))
+    return out
 
 
 def read(data: bytes) -> list[Chunk]:
@@ -142,7 +174,7 @@ def metadata_chunks(chunks: list[Chunk], extras: Extras, wanted: Metadata) -> li
     if wanted is Metadata.ALL:
         return None
     bare = Extras(exif=extras.exif, xmp=extras.xmp)
-    notices = [(kind, body) for kind, body in chunks if kind == b"tEXt" and body.startswith(_NOTICES)]
+    notices = [(kind, body) for kind, body in chunks if is_notice(kind, body)]
     return new_ancillary_chunks(bare, {}) + (notices if wanted is Metadata.COPYRIGHT else [])
 
 

@@ -9,9 +9,8 @@ from io import BytesIO
 
 from PIL import Image, PngImagePlugin
 
-from gql_imgproc.imaging.codecs.png_chunks import Chunk, scale_transparent_grey, walk, write
+from gql_imgproc.imaging.codecs.png_chunks import Chunk, pad_palette, scale_transparent_grey, walk, write
 from gql_imgproc.imaging.composition import Disposal, Frame, compose
-from gql_imgproc.imaging.errors import corrupt_image
 from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.transform import to_working_mode
 
@@ -38,8 +37,6 @@ def read_frames(source: OpenedImage) -> Iterator[Image.Image] | None:
     """The composed frames; None for a still image. A default image that belongs to no frame is left out."""
     if not source.structure.durations_ms:
         return None
-    if len(source.structure.durations_ms) != source.structure.frames:
-        raise corrupt_image("The PNG is damaged: the number of its frames is not the one that it declares.")
     return compose((source.structure.width, source.structure.height), _decode_frames(source.data))
 
 
@@ -59,7 +56,7 @@ def _decode_frames(data: bytes) -> Iterator[Frame]:
                 stored[-1].pixels.append(body[_NUMBER_BYTES:])
     for frame in stored:
         width, height, left, top, _, _, dispose, blend = struct.unpack_from(">4I2HBB", frame.control, 4)
-        chunks = [(b"IHDR", struct.pack(">II", width, height) + header[8:]), *shared]
+        chunks = [(b"IHDR", struct.pack(">II", width, height) + header[8:]), *pad_palette(shared)]
         still = write([*chunks, (b"IDAT", b"".join(frame.pixels)), (b"IEND", b"")])
         image = to_working_mode(PngImagePlugin.PngImageFile(BytesIO(still)))
         yield Frame(image.convert("RGBA"), (left, top), _DISPOSALS[dispose], replaces=blend == 0)

@@ -7,14 +7,15 @@ import zlib
 
 from gql_imgproc.imaging.codecs.png_chunks import (
     SAMPLES,
-    TEXTS,
     XMP,
     Chunk,
+    pad_palette,
     scale_transparent_grey,
     walk,
     walk_all,
     write,
 )
+from gql_imgproc.imaging.codecs.png_texts import TEXTS
 from gql_imgproc.imaging.errors import corrupt_image
 
 #: The checksum at the end of a zlib stream.
@@ -37,7 +38,7 @@ def make_readable(data: bytes) -> bytes:
         raise corrupt_image("The PNG is damaged: the checksums of its pixels are wrong.")
     parts = [(b"IDAT", memoryview(part)) for part in (stream[:-_ADLER_BYTES], stream[-_ADLER_BYTES:]) if part]
     header = bytes(chunks[0][1])
-    chunks = [(kind, scale_transparent_grey(kind, body, header)) for kind, body in chunks]
+    chunks = [(kind, scale_transparent_grey(kind, body, header)) for kind, body in pad_palette(chunks)]
     first = next((n for n, (kind, _) in enumerate(chunks) if kind == b"IDAT"), len(chunks))
     return write([*chunks[:first], *parts, *(c for c in chunks[first:] if c[0] != b"IDAT")])
 
