@@ -54,6 +54,10 @@ class ObjectMissing(StorageError):
     """The object store has no such object. A retry cannot succeed."""
 
 
+class StoreNotConfirmed(StorageError):
+    """The marker in the object store does not name this database, or names a later state of it."""
+
+
 def unavailable_message(error: BaseException | None) -> str | None:
     """What the caller reads when a service is unavailable; None for an error that a retry cannot fix."""
     if isinstance(error, DatabaseUnavailable):

@@ -144,6 +144,10 @@ IMAGES_CLAIMABLE = ServiceMetric(
     "Images that a worker could claim now, up to 10,000. Images of paused hosts do not count.",
 )
 WEBHOOKS_DUE = ServiceMetric("imgproc_webhooks_due", "Webhook deliveries whose next attempt is due, up to 1,000.")
+STORE_UNCONFIRMED = ServiceMetric(
+    "imgproc_store_unconfirmed",
+    "1 while nothing is deleted from the object store until an operator runs `confirm-store`, else 0.",
+)
 QUEUE_MESSAGES = ServiceMetric("imgproc_queue_messages", "Messages waiting in a queue.", "queue")
 WORKERS = ServiceMetric("imgproc_workers", "Worker processes that reported in the last 15 s.")
 TASK_LAST_RUN = ServiceMetric(

@@ -1,4 +1,4 @@
-"""Commands for the installation: `migrate`, `export-schema`, `doctor`."""
+"""Commands for the installation: `migrate`, `export-schema`, `doctor`, `confirm-store`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(export_schema)
     app.command()(doctor)
+    app.command()(confirm_store)
 
 
 def migrate() -> None:
@@ -59,3 +60,26 @@ def doctor(json: Json = False) -> None:
 
     if not run_checks(print_as_json if json else print_checks):
         raise typer.Exit(1)
+
+
+def confirm_store() -> None:
+    """Confirm that no service with another database uses the object store, so that objects are deleted again.
+
+    Needed after the database was restored, or the object store was changed. Until then nothing is deleted from the
+    store; afterwards, each object that this database does not refer to. A service with an earlier copy of the database
+    deletes nothing from then on.
+
+    \b
+    Example:
+      gql-imgproc confirm-store
+    """
+    from gql_imgproc.cli.database_session import run_with_database
+    from gql_imgproc.settings import load
+    from gql_imgproc.storage import store_marker
+    from gql_imgproc.storage.object_store import open_storage
+
+    store = open_storage(load())
+    if run_with_database(lambda db: store_marker.confirm_store(db, store)):
+        typer.echo("Confirmed. Objects that this database does not refer to are deleted from now on", err=True)
+    else:
+        typer.echo("Nothing to confirm: the object store belongs to this database", err=True)

@@ -556,5 +556,14 @@ Index("ix_endpoint_deliveries_request_id", endpoint_deliveries.c.request_id)
 _planned = endpoint_deliveries.c.due_at.is_not(None)
 _partial_index("ix_endpoint_deliveries_due_at", endpoint_deliveries.c.due_at, where=_planned)
 
+# One row: this database, as the marker in the object store names it (`storage/store_marker.py`).
+store_marker = Table(
+    "store_marker",
+    metadata,
+    Column("database_id", Uuid, primary_key=True),
+    # Each cleanup raises it. 0: the database has not marked a store yet.
+    Column("epoch", BigInteger, nullable=False),
+)
+
 # One row: the oldest revision whose code is compatible with this schema.
 schema_compatibility = Table("schema_compatibility", metadata, Column("min_revision", String(32), nullable=False))

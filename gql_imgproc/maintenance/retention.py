@@ -17,6 +17,7 @@ from gql_imgproc.requests.repository import cleanups, endpoint_outbox, rendition
 from gql_imgproc.requests.repository.cleanups import DueCleanup
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import system_caller
+from gql_imgproc.storage import store_marker
 from gql_imgproc.storage.paths import IMAGES_PREFIX, REQUESTS_PREFIX, image_key, images_prefix, request_prefix
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ async def delete_orphans(runtime: Runtime) -> int:
     """Deletes objects that no row references: of deleted requests, and of lost leases. Returns their number.
 
     Lists the folders of all requests, but the objects only of unknown requests and of those with a planned cleanup.
+    Raises StoreNotConfirmed if the objects belong to another database, or to a later state of this one.
     """
+    await store_marker.renew_marker(runtime.db, runtime.storage)
     deleted = await _delete_objects_of_unknown_requests(runtime, REQUESTS_PREFIX, work_queries.filter_existing)
     deleted += await _delete_objects_of_unknown_requests(runtime, IMAGES_PREFIX, cleanups.filter_storing)
     # A request is due again at once if a cleanup was planned during its own. The next run does that.
@@ -102,7 +105,10 @@ async def _delete_old_objects(
         used = await runtime.db.read(filter_used, [stored.key for stored in page])
         orphans = [stored for stored in page if stored.key not in used]
         old = [stored.key for stored in orphans if stored.modified_at < before]
-        await runtime.storage.delete_all(old)
+        if old:
+            # Each time: a backup may be restored while the cleanup runs.
+            await store_marker.check_marker(runtime.db, runtime.storage)
+            await runtime.storage.delete_all(old)
         deleted += len(old)
         remaining += len(orphans) - len(old)
     return deleted, remaining
@@ -122,9 +128,13 @@ async def delete_old_deliveries(runtime: Runtime) -> int:
 
 
 async def delete_unused_renditions(runtime: Runtime) -> int:
-    """Deletes stored images that no image of any request refers to any more. Returns their number."""
+    """Deletes stored images that no image of any request refers to any more. Returns their number.
+
+    Raises StoreNotConfirmed if they may belong to another database, or to a later state of this one.
+    """
     deleted, checked = 0, PAGE_SIZE
     while checked == PAGE_SIZE:
+        await store_marker.check_marker(runtime.db, runtime.storage)
         checked, ended = await runtime.db.write(renditions.end_unused, PAGE_SIZE)
         if ended:
             await runtime.storage.delete_all([image_key(item.stored_by, item.object_name) for item in ended])

@@ -11,7 +11,7 @@ from functools import partial
 from uuid import UUID
 
 from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
-from gql_imgproc.errors import LeaseLost, StorageError
+from gql_imgproc.errors import DatabaseUnavailable, LeaseLost, StorageError
 from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS, ingest
 from gql_imgproc.requests.lease import lease_request
@@ -26,6 +26,7 @@ from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.time_slice import TimeSlice
 from gql_imgproc.requests.trace_context import request_span
 from gql_imgproc.runtime import Runtime
+from gql_imgproc.storage import store_marker
 from gql_imgproc.storage.paths import request_prefix
 
 log = logging.getLogger(__name__)
@@ -127,8 +128,9 @@ async def _delete_chunk(runtime: Runtime, lease: RequestLease, request: Snapshot
 
 async def _delete_objects(runtime: Runtime, request_id: UUID) -> None:
     try:
+        await store_marker.check_marker(runtime.db, runtime.storage)
         await runtime.storage.delete_prefix(request_prefix(request_id))
-    except StorageError as error:
+    except (StorageError, DatabaseUnavailable) as error:
         log.warning("orphaned objects remain", extra={"request": request_id, "reason": str(error)})
 
 

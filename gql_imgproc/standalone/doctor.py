@@ -20,13 +20,14 @@ from sqlalchemy import Connection, select, text
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.types import now
-from gql_imgproc.errors import ConfigurationError, ImgprocError
+from gql_imgproc.errors import ConfigurationError, ImgprocError, StorageError
 from gql_imgproc.messaging.queue import WORKER_HEARTBEAT_TIMEOUT_S, connect, count_workers
 from gql_imgproc.settings import Settings, load
 from gql_imgproc.standalone import embedded_redis, preflight
 from gql_imgproc.standalone.data_dir import check_writable
 from gql_imgproc.standalone.terminal import format_size
 from gql_imgproc.storage.object_store import open_storage
+from gql_imgproc.storage.store_marker import check_marker
 from gql_imgproc.system.process import raise_descriptor_limit
 
 #: Open files and connections of a small API: three quarters are for clients.
@@ -186,7 +187,25 @@ def _check_storage(settings: Settings) -> Check:
         asyncio.run(preflight.check_store(settings))
     except ImgprocError as error:
         return Check("Storage", value, str(error))
-    return Check("Storage", value)
+    return Check("Storage", value, _find_marker_problem(settings), is_essential=False)
+
+
+def _find_marker_problem(settings: Settings) -> str | None:
+    if migrations.is_not_created(settings.database):
+        return None
+    database = None
+    try:
+        database = Database(settings.database)
+        asyncio.run(check_marker(database, open_storage(settings)))
+    except StorageError as error:
+        return str(error)
+    except migrations.UNUSABLE:
+        # The check of the database reports it.
+        pass
+    finally:
+        if database:
+            database.close()
+    return None
 
 
 def _check_workers(settings: Settings) -> Check:

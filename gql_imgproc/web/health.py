@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from gql_imgproc.database.migrations import UNUSABLE, schema_mismatch
-from gql_imgproc.errors import ConfigurationError
+from gql_imgproc.errors import ConfigurationError, StorageError, StoreNotConfirmed
 from gql_imgproc.metrics import BACKEND_UP, ServiceMetricValues, render_all_metrics
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage import store_check
+from gql_imgproc.storage.store_marker import check_marker
 from gql_imgproc.system.process import STARTED_BY_HEADER
 from gql_imgproc.web import service_metrics
 
@@ -32,13 +33,14 @@ async def report_liveness(request: Request) -> Response:
 
 
 async def report_readiness(request: Request) -> Response:
-    """Reports whether uploads can be accepted, and which dependencies are missing."""
+    """Reports whether uploads can be accepted, which dependencies are missing, and what an operator has to decide."""
     runtime: Runtime = request.app.state.runtime
     names = ("database", "redis", "storage")
-    failures = await asyncio.gather(
+    *failures, warnings = await asyncio.gather(
         _run_check(_check_database(runtime)),
         _run_check(runtime.run_blocking(runtime.queue.ping)),
         _run_check(store_check.check_writable(runtime.storage)),
+        _find_warnings(runtime),
     )
     failed = {name: failure for name, failure in zip(names, failures, strict=True) if failure}
     missing = {name: failure.message for name, failure in failed.items()}
@@ -46,7 +48,8 @@ async def report_readiness(request: Request) -> Response:
     headers = {"Cache-Control": "no-store"}
     if started_by := request.app.state.started_by:
         headers[STARTED_BY_HEADER] = started_by
-    return JSONResponse({"ready": not missing, "missing": missing}, 503 if missing else 200, headers)
+    content = {"ready": not missing, "missing": missing, "warnings": warnings}
+    return JSONResponse(content, 503 if missing else 200, headers)
 
 
 async def report_metrics(request: Request) -> Response:
@@ -57,13 +60,12 @@ async def report_metrics(request: Request) -> Response:
     async def read(values: Awaitable[ServiceMetricValues]) -> None:
         readings.update(await values)
 
-    failures = await asyncio.gather(
+    database, redis, _ = await asyncio.gather(
         _run_check(read(service_metrics.read_database_metrics(runtime))),
         _run_check(read(service_metrics.read_redis_metrics(runtime))),
+        _run_check(read(service_metrics.read_store_metrics(runtime))),
     )
-    readings[BACKEND_UP] = {
-        name: float(failure is None) for name, failure in zip(("database", "redis"), failures, strict=True)
-    }
+    readings[BACKEND_UP] = {"database": float(database is None), "redis": float(redis is None)}
     return Response(render_all_metrics(readings), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -84,6 +86,18 @@ async def _check_database(runtime: Runtime) -> None:
         raise ConfigurationError(f"The database {mismatch}.")
 
 
+async def _find_warnings(runtime: Runtime) -> dict[str, str]:
+    """Problems that do not prevent uploads. What is missing is reported by the checks."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check_marker(runtime.db, runtime.storage)
+    except StoreNotConfirmed as error:
+        return {"storage": str(error)}
+    except (TimeoutError, StorageError, *UNUSABLE):
+        pass
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class _CheckFailure:
     """A failed check: a message for the response, and the reason for the log."""
@@ -102,7 +116,7 @@ async def _run_check(check: Awaitable[object]) -> _CheckFailure | None:
         return _CheckFailure(message, message)
     except ConfigurationError as error:
         return _CheckFailure(str(error), str(error))
-    except (RedisError, *UNUSABLE) as error:
+    except (RedisError, StorageError, *UNUSABLE) as error:
         # A driver's message can have several lines and internal details.
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         return _CheckFailure("Unreachable or failing; see the log for the reason.", reason or type(error).__name__)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from gql_imgproc import metrics
+from gql_imgproc.errors import StoreNotConfirmed
 from gql_imgproc.metrics import NO_LABEL, ServiceMetricValues
 from gql_imgproc.requests.repository.statistics import read_statistics
 from gql_imgproc.runtime import Runtime
+from gql_imgproc.storage.store_marker import check_marker
 
 
 async def read_database_metrics(runtime: Runtime) -> ServiceMetricValues:
@@ -31,3 +33,11 @@ async def read_redis_metrics(runtime: Runtime) -> ServiceMetricValues:
         metrics.TASK_RUNS: {name: stats.runs for name, stats in tasks.items()},
         metrics.TASK_ITEMS: {name: stats.items for name, stats in tasks.items()},
     }
+
+
+async def read_store_metrics(runtime: Runtime) -> ServiceMetricValues:
+    try:
+        await check_marker(runtime.db, runtime.storage)
+    except StoreNotConfirmed:
+        return {metrics.STORE_UNCONFIRMED: {NO_LABEL: 1}}
+    return {metrics.STORE_UNCONFIRMED: {NO_LABEL: 0}}

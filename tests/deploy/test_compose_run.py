@@ -66,7 +66,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 def is_ready() -> bool:
     try:
-        return httpx.get(f"{URL}/readyz", trust_env=False).json() == {"ready": True, "missing": {}}
+        return httpx.get(f"{URL}/readyz", trust_env=False).json() == {"ready": True, "missing": {}, "warnings": {}}
     except httpx.TransportError:
         return False
 

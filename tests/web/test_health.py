@@ -12,6 +12,7 @@ from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.settings import Settings
 from gql_imgproc.storage import store_check
 from gql_imgproc.storage.object_store import ObjectStore
+from gql_imgproc.storage.store_marker import MARKER_KEY
 from gql_imgproc.system.process import STARTED_BY_HEADER
 from gql_imgproc.web import health
 from tests.graphql.client import Api, open_api
@@ -23,7 +24,7 @@ async def test_ready_when_all_dependencies_work(api: Api) -> None:
     ready = await api.http.get("/readyz")
 
     assert (alive.status_code, alive.text) == (200, "ok\n")
-    assert (ready.status_code, ready.json()) == (200, {"ready": True, "missing": {}})
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "missing": {}, "warnings": {}})
     assert STARTED_BY_HEADER not in ready.headers
 
 
@@ -79,6 +80,21 @@ async def test_missing_dependency_is_logged_once_until_it_changes(
     for _ in range(3):
         assert (await api.http.get("/readyz")).status_code == 200
     assert lines() == [("not ready", "The object store is gone."), ("ready again", None)]
+
+
+async def test_store_of_another_database_is_a_warning(api: Api) -> None:
+    assert "imgproc_store_unconfirmed 0.0" in (await api.http.get("/metrics")).text
+    await api.runtime.storage.put(MARKER_KEY, b"{}", "application/json")
+
+    ready = await api.http.get("/readyz")
+    text = (await api.http.get("/metrics")).text
+
+    # Uploads are accepted.
+    assert (ready.status_code, ready.json()["ready"], ready.json()["missing"]) == (200, True, {})
+    assert ready.json()["warnings"]["storage"].startswith(
+        "Nothing is deleted from the object store: its marker names another database. "
+    )
+    assert "imgproc_store_unconfirmed 1.0" in text
 
 
 async def test_hanging_check_times_out(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
