@@ -80,6 +80,10 @@ class ImageOptions:
         int | None,
         typer.Option(min=0, max=100, help="Least similarity of a result; the quality is raised until it is reached."),
     ] = None
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most bytes of a result; the quality is lowered until they suffice."),
+    ] = None
     scale: Annotated[float, typer.Option(min=0.05, max=1, help="Factor for both sides of the image.")] = DEFAULT.scale
     max_width: Annotated[
         int | None, typer.Option(min=1, help="Largest width in pixels; images are reduced to fit, never enlarged.")
@@ -109,6 +113,7 @@ class ImageOptions:
             return Options(
                 quality=self.quality or (DEFAULT.quality if self.min_similarity is None else 1),
                 min_similarity=self.min_similarity,
+                max_bytes=self.max_bytes,
                 scale=self.scale,
                 max_width=self.max_width,
                 max_height=self.max_height,

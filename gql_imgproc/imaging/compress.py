@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from PIL import Image
 
@@ -25,7 +25,7 @@ from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options, OutputFormat
 from gql_imgproc.imaging.probe import Header, inspect, open_image
-from gql_imgproc.imaging.quality_search import Attempt, find_lowest_quality
+from gql_imgproc.imaging.quality_search import Attempt, find_highest_quality, find_lowest_quality
 
 __all__ = ["Compressed", "Header", "ImageLimits", "compress", "inspect"]
 
@@ -55,47 +55,73 @@ def compress(data: bytes, options: Options, limits: ImageLimits) -> Compressed:
     source = open_image(data, limits)
     target = source.format if options.format is OutputFormat.ORIGINAL else FORMATS[options.format.value]
     plan = transform.make_plan(options, source.structure.displayed_size)
-    if options.min_similarity is not None and target.quality_matters:
-        result, outcome, similarity = _compress_to_floor(source, target, plan, options, limits)
-    elif plan.changes_pixels or target is not source.format:
-        result, drawn = convert_image(source, target, plan, options)
-        outcome, similarity = ImageOutcome.COMPRESSED, _score(source, drawn, result, target, options)
-    elif smaller := _recompress(source, options, limits):
-        result, outcome = smaller, ImageOutcome.COMPRESSED
-        similarity = 100.0 if not target.quality_matters else _score(source, source.image, result, target, options)
-    else:
-        (result, outcome), similarity = _shed(source, options), 100.0
-    warning = _find_warning(source, target, result, outcome)
-    return Compressed(result, target.media_type, target.extension, *plan.target, outcome, similarity, warning)
+    found = _choose_quality(_Encoding(source, target, plan, options, limits))
+    warning = _find_warning(source, target, options, found.data, found.outcome)
+    form = target.media_type, target.extension
+    return Compressed(found.data, *form, *plan.target, found.outcome, found.similarity, warning)
 
 
-def _compress_to_floor(
-    source: OpenedImage, target: Format, plan: transform.Plan, options: Options, limits: ImageLimits
-) -> tuple[bytes, ImageOutcome, float | None]:
-    """The file of the lowest quality from that of the options on whose decoded pixels are similar enough."""
-    floor = options.min_similarity or 0
-    is_new = plan.changes_pixels or target is not source.format
-    made_for = None if is_new else floor_mark.read(source.data, target.name)
-    if made_for is not None and made_for <= floor:
-        return *_shed(source, options), 100.0
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """Encodes one image at any quality."""
 
-    def encode(quality: int) -> Attempt:
-        wanted = replace(options, quality=quality)
+    source: OpenedImage
+    target: Format
+    plan: transform.Plan
+    options: Options
+    limits: ImageLimits
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the source cannot be kept."""
+        return self.plan.changes_pixels or self.target is not self.source.format
+
+    def encode(self, quality: int) -> Attempt:
+        source, target, floor = self.source, self.target, self.options.min_similarity
+        options, mark = replace(self.options, quality=quality), None
         # A second pass recognizes the quality of the options itself, but no other.
-        mark = partial(floor_mark.write, format_name=target.name, floor=floor) if quality != options.quality else None
-        if is_new:
-            new, drawn = convert_image(source, target, plan, wanted)
-            return Attempt(mark(new) if mark else new, _measure(drawn, new, target))
-        data = _recompress(source, wanted, limits, mark)
-        return Attempt(data, 100.0 if data is None else _measure(source.image, data, target))
+        if floor is not None and target.quality_matters and quality != self.options.quality:
+            mark = partial(floor_mark.write, format_name=target.name, floor=floor)
+        if self.is_new:
+            new, drawn = convert_image(source, target, self.plan, options)
+            data: bytes | None = mark(new) if mark else new
+        else:
+            data, drawn = _recompress(source, options, self.limits, mark), source.image
+        if data is None:
+            return self.keep(quality)
+        if not (self.is_new or target.quality_matters):
+            return Attempt(data, 100.0, quality=quality)
+        score = _measure if floor is not None and target.quality_matters else _score
+        return Attempt(data, score(source, drawn, data, target, options), quality=quality)
 
-    found = find_lowest_quality(encode, options.quality, floor)
-    if found.data is None or not (is_new or (found.similarity or 0.0) >= floor):
-        return *_shed(source, options), 100.0
-    return found.data, ImageOutcome.COMPRESSED, found.similarity
+    def keep(self, quality: int = 0) -> Attempt:
+        data, outcome = _shed(self.source, self.options)
+        return Attempt(data, 100.0, outcome, quality)
 
 
-def _measure(drawn: Image.Image, data: bytes, target: Format) -> float | None:
+def _choose_quality(encoding: _Encoding) -> Attempt:
+    """The quality of the options, or the one that `min_similarity` and `max_bytes` require. The former has priority."""
+    options, target, source = encoding.options, encoding.target, encoding.source
+    floor, encode = options.min_similarity, cache(encoding.encode)
+    if not target.quality_matters:
+        return encode(options.quality)
+    if floor is not None:
+        made_for = None if encoding.is_new else floor_mark.read(source.data, target.name)
+        if made_for is not None and made_for <= floor:
+            return encoding.keep()
+        found = find_lowest_quality(encode, options.quality, floor)
+        if not (encoding.is_new or (found.similarity or 0.0) >= floor):
+            return encoding.keep()
+    else:
+        found = encode(options.quality)
+    is_lowest = found.quality != options.quality
+    if options.max_bytes is None or len(found.data) <= options.max_bytes or is_lowest:
+        return found
+    lowest = min(options.quality, target.lowest_quality)
+    return find_highest_quality(encode, lowest, options.quality, options.max_bytes, floor or 0.0)
+
+
+def _measure(source: OpenedImage, drawn: Image.Image, data: bytes, target: Format, options: Options) -> float | None:
     try:
         return similarity_score.measure(drawn, data, target)
     except (ImageError, MemoryError):
@@ -112,7 +138,14 @@ def _score(source: OpenedImage, drawn: Image.Image, result: bytes, target: Forma
         return None
 
 
-def _find_warning(source: OpenedImage, target: Format, result: bytes, outcome: ImageOutcome) -> str | None:
+def _find_warning(
+    source: OpenedImage, target: Format, options: Options, result: bytes, outcome: ImageOutcome
+) -> str | None:
+    if options.max_bytes is not None and len(result) > options.max_bytes:
+        return (
+            f"The result has {len(result):,} bytes, more than the {options.max_bytes:,} of `maxBytes`, and no lower "
+            "quality would be small enough. Reduce the size of the image in pixels, or choose WEBP or AVIF."
+        )
     if source.structure.has_gain_map:
         if outcome is ImageOutcome.KEPT:
             return "The image has an HDR gain map, which compressing would lose, so its bytes are kept."

@@ -29,6 +29,8 @@ class Format:
     min_saving_percent: float = 0.0
     #: Whether the quality has an effect on the pixels.
     quality_matters: bool = True
+    #: The quality below which files hardly get smaller, or at all: a palette always has 256 colours.
+    lowest_quality: int = 10
 
     @property
     def media_type(self) -> str:
@@ -39,7 +41,9 @@ FORMATS = {
     f.name: f
     for f in (
         Format("JPEG", "JPEG", "jpg", 65_500, alpha=False, color_modes=True),
-        Format("PNG", "PNG", "png", 2**31 - 1, animated=True, high_bit_depth=True, video_colors=True),
+        Format(
+            "PNG", "PNG", "png", 2**31 - 1, animated=True, high_bit_depth=True, video_colors=True, lowest_quality=50
+        ),
         Format("WEBP", "WebP", "webp", 16_383, animated=True, grey_modes=()),
         Format(
             "AVIF", "AVIF", "avif", 65_536, animated=True, grey_modes=("L",), video_colors=True, min_saving_percent=10.0

@@ -36,7 +36,7 @@ _IRRELEVANT = ("file_name", "keep_metadata")
 #: Options that are stored as they are.
 _PLAIN = (
     *("quality", "scale", "max_width", "max_height", "keep_metadata", "metadata", "file_name", "effort"),
-    "min_similarity",
+    *("min_similarity", "max_bytes"),
 )
 _FILE_NAME = re.compile(rf"(?=.{{1,{MAX_FILE_NAME_CHARS}}}\Z)(?:\{{(?:handle|sku|name|n)\}}|[A-Za-z0-9_-])+")
 
@@ -102,6 +102,8 @@ class Options:
     effort: Effort = Effort.BALANCED
     #: Least similarity of a result; the quality is raised until it is reached.
     min_similarity: int | None = None
+    #: Most bytes of a result; the quality is lowered until they suffice.
+    max_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.keep_metadata or self.metadata is Metadata.ALL:
@@ -113,9 +115,9 @@ class Options:
             raise OptionInvalid("min_similarity", "must be from 0 to 100.")
         if not 0.05 <= self.scale <= 1:
             raise OptionInvalid("scale", "must be from 0.05 to 1.")
-        for name in ("max_width", "max_height"):
-            side = getattr(self, name)
-            if side is not None and side < 1:
+        for name in ("max_width", "max_height", "max_bytes"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 1:
                 raise OptionInvalid(name, "must be 1 or more.")
         if len(self.filters) > len(ImageFilter):
             raise OptionInvalid("filters", f"must have at most {len(ImageFilter)} entries.")

@@ -80,11 +80,13 @@ function ImageOptions({ options, onChange }: PanelProps) {
       </label>
       <Choice label="Format" value={options.format} names={formats} onChange={(format) => set({ format })} />
       <Choice label="Effort" value={options.effort} names={efforts} onChange={(effort) => set({ effort })} />
-      <Pixels label="Largest width" value={options.maxWidth} onChange={(maxWidth) => set({ maxWidth })} />
-      <Pixels label="Largest height" value={options.maxHeight} onChange={(maxHeight) => set({ maxHeight })} />
+      <WholeNumber label="Largest width" value={options.maxWidth} onChange={(maxWidth) => set({ maxWidth })} />
+      <WholeNumber label="Largest height" value={options.maxHeight} onChange={(maxHeight) => set({ maxHeight })} />
+      <WholeNumber label="Largest file, in kB" value={options.maxKilobytes} onChange={(maxKilobytes) => set({ maxKilobytes })} />
+      <WholeNumber label="Least similarity, 0 to 100" value={options.minSimilarity} onChange={(minSimilarity) => set({ minSimilarity })} />
       <Group legend="Cut out of each source image, in pixels">
         {(["x", "y", "width", "height"] as const).map((side) => (
-          <Pixels key={side} label={side} value={options.crop[side]} onChange={(pixels) => set({ crop: { ...options.crop, [side]: pixels } })} />
+          <WholeNumber key={side} label={side} value={options.crop[side]} onChange={(pixels) => set({ crop: { ...options.crop, [side]: pixels } })} />
         ))}
       </Group>
       <Group legend="Filters">
@@ -163,12 +165,12 @@ function Choice<Value extends string>({ label, value, names, onChange }: ChoiceP
   );
 }
 
-function Pixels({ label, value, onChange }: { label: string; value: number | null; onChange: (pixels: number | null) => void }) {
-  const toPixels = (text: string) => (text === "" ? null : Number(text));
+function WholeNumber({ label, value, onChange }: { label: string; value: number | null; onChange: (number: number | null) => void }) {
+  const toNumber = (text: string) => (text === "" ? null : Number(text));
   return (
     <label>
       <span>{label}</span>
-      <input type="number" min="0" step="1" inputMode="numeric" value={value ?? ""} onInput={(e) => onChange(toPixels(e.currentTarget.value))} />
+      <input type="number" min="0" step="1" inputMode="numeric" value={value ?? ""} onInput={(e) => onChange(toNumber(e.currentTarget.value))} />
     </label>
   );
 }

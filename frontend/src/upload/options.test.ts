@@ -11,6 +11,8 @@ test("an upload with the defaults names none of the optional fields", () => {
       format: "ORIGINAL",
       maxWidth: null,
       maxHeight: null,
+      maxBytes: null,
+      minSimilarity: null,
       crop: null,
       filters: [],
       metadata: "COPYRIGHT",
@@ -30,6 +32,8 @@ test("chosen options are sent, and named while the panel is closed", () => {
   const options = {
     ...defaults,
     maxWidth: 800,
+    maxKilobytes: 500,
+    minSimilarity: 70,
     crop: { x: null, y: 5, width: 100, height: 50 },
     filters: ["SHARPEN" as const],
     metadata: "NONE" as const,
@@ -44,6 +48,8 @@ test("chosen options are sent, and named while the panel is closed", () => {
     options: {
       maxWidth: 800,
       maxHeight: null,
+      maxBytes: 500_000,
+      minSimilarity: 70,
       crop: { x: 0, y: 5, width: 100, height: 50 },
       filters: ["SHARPEN"],
       metadata: "NONE",
@@ -56,7 +62,7 @@ test("chosen options are sent, and named while the panel is closed", () => {
     sheet: "Products",
   });
   expect(summarizeOptions(options)).toBe(
-    "at most 800 × any pixels, cropped, sharpen, no metadata, small effort, file names, Shopify export, invalid rows, process again",
+    "at most 800 × any pixels, at most 500 kB, similarity 70, cropped, sharpen, no metadata, small effort, file names, Shopify export, invalid rows, process again",
   );
 });
 

@@ -17,6 +17,10 @@ export interface Options {
   /** In pixels; null: no limit. */
   maxWidth: number | null;
   maxHeight: number | null;
+  /** Of a result, in thousands of bytes; null: no limit. */
+  maxKilobytes: number | null;
+  /** 0 to 100; null: no floor. */
+  minSimilarity: number | null;
   /** In pixels of the source image. */
   crop: Record<"x" | "y" | "width" | "height", number | null>;
   filters: ImageFilter[];
@@ -47,6 +51,8 @@ export const defaults: Options = {
   format: "ORIGINAL",
   maxWidth: null,
   maxHeight: null,
+  maxKilobytes: null,
+  minSimilarity: null,
   crop: { x: null, y: null, width: null, height: null },
   filters: [],
   metadata: "COPYRIGHT",
@@ -77,6 +83,8 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
       format,
       maxWidth,
       maxHeight,
+      maxBytes: options.maxKilobytes === null ? null : options.maxKilobytes * 1000,
+      minSimilarity: options.minSimilarity,
       crop: toCrop(options.crop),
       filters,
       metadata,
@@ -105,6 +113,8 @@ export function summarizeOptions(options: Options): string {
     options.scale !== defaults.scale && `${options.scale} % size`,
     options.format !== defaults.format && options.format,
     (options.maxWidth ?? options.maxHeight) !== null && `at most ${options.maxWidth ?? "any"} × ${options.maxHeight ?? "any"} pixels`,
+    options.maxKilobytes !== null && `at most ${options.maxKilobytes} kB`,
+    options.minSimilarity !== null && `similarity ${options.minSimilarity}`,
     toCrop(options.crop) && "cropped",
     ...options.filters.map((filter) => filter.toLowerCase()),
     options.metadata !== defaults.metadata && (options.metadata === "ALL" ? "all metadata" : "no metadata"),

@@ -21,6 +21,10 @@ _MIN_SIMILARITY = (
     "Least `similarity` of a result, 0 to 100. The quality is raised until it is reached, beginning with `quality`. "
     "With a `quality` of 1 the result is the smallest file that reaches it."
 )
+_MAX_BYTES = (
+    "Most bytes of a result. The quality is lowered until they suffice, at most to 10 and never below `minSimilarity`. "
+    "If that is not enough, the smallest file is stored and has a `warning`. GIF, TIFF and BMP have no quality."
+)
 _EFFORT = "How much CPU time is spent for fewer bytes at the same quality."
 
 
@@ -55,6 +59,7 @@ class ProcessingOptions:
 
     effort: Effort = strawberry.field(description=_EFFORT)
     min_similarity: int | None = strawberry.field(description=_MIN_SIMILARITY)
+    max_bytes: int | None = strawberry.field(description=_MAX_BYTES)
 
     @classmethod
     def from_options(cls, values: Options) -> ProcessingOptions:
@@ -71,6 +76,7 @@ class ProcessingOptions:
             file_name=values.file_name or DEFAULT_TEMPLATE,
             effort=values.effort,
             min_similarity=values.min_similarity,
+            max_bytes=values.max_bytes,
         )
 
 
@@ -119,6 +125,7 @@ class ProcessingOptionsInput:
 
     effort: Effort = strawberry.field(default=Effort.BALANCED, description=_EFFORT)
     min_similarity: int | None = strawberry.field(default=strawberry.UNSET, description=_MIN_SIMILARITY)
+    max_bytes: int | None = strawberry.field(default=strawberry.UNSET, description=_MAX_BYTES)
 
     def to_options(self) -> Options:
         """Raises a GraphQL error for a value out of range."""
@@ -136,6 +143,7 @@ class ProcessingOptionsInput:
                 metadata=self.metadata,
                 effort=self.effort,
                 min_similarity=None if self.min_similarity is strawberry.UNSET else self.min_similarity,
+                max_bytes=None if self.max_bytes is strawberry.UNSET else self.max_bytes,
             )
         except OptionInvalid as error:
             field = to_camel_case(error.field)
