@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Protocol
+
+import brotli
 
 from gql_imgproc.errors import ImageError
 from gql_imgproc.imaging.formats import detect_format
@@ -22,6 +25,25 @@ class _Decompressor(Protocol):
     def eof(self) -> bool: ...
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._decoder = brotli.Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._decoder.is_finished())
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        return bytes(self._decoder.process(data, output_buffer_limit=max_length))
+
+
+#: The standard says zlib for deflate, and some hosts send it raw.
+_WITHOUT_MAGIC: dict[str, tuple[Callable[[], _Decompressor], ...]] = {
+    "deflate": (zlib.decompressobj, lambda: zlib.decompressobj(-zlib.MAX_WBITS)),
+    "br": (_Brotli,),
+}
 
 
 def decode_body(data: bytes, content_encoding: str, host: str, max_bytes: int) -> bytes:
@@ -43,10 +65,8 @@ def _open(coding: str, data: bytes, host: str) -> _Decompressor | None:
     """Return a decompressor; None if the data is not in this coding."""
     if not data.startswith(_MAGIC[coding]):
         return None
-    if coding == "deflate":
-        # The standard says zlib, and some hosts send raw deflate. Other data is refused within its first bytes.
-        fitting = (wbits for wbits in (zlib.MAX_WBITS, -zlib.MAX_WBITS) if _fits(wbits, data))
-        return next(map(zlib.decompressobj, fitting), None)
+    if coding in _WITHOUT_MAGIC:
+        return next((make() for make in _WITHOUT_MAGIC[coding] if _fits(make(), data)), None)
     if coding.endswith("gzip"):
         return zlib.decompressobj(zlib.MAX_WBITS + 16)
     if sys.version_info >= (3, 14) and coding == "zstd":
@@ -56,10 +76,11 @@ def _open(coding: str, data: bytes, host: str) -> _Decompressor | None:
     raise _undecodable(host, f"with the Content-Encoding {coding}, which this service cannot decode")
 
 
-def _fits(wbits: int, data: bytes) -> bool:
+def _fits(decompressor: _Decompressor, data: bytes) -> bool:
+    """Whether the first bytes are in the coding. Other data is refused within these."""
     try:
-        zlib.decompressobj(wbits).decompress(data, 1_024)
-    except zlib.error:
+        decompressor.decompress(data, 1_024)
+    except (zlib.error, brotli.error):
         return False
     return True
 
@@ -68,7 +89,7 @@ def _decode(decompressor: _Decompressor, coding: str, data: bytes, host: str, ma
     limit = min(max_bytes, MAX_RATIO * len(data))
     try:
         decoded = decompressor.decompress(data, limit + 1)
-    # The errors of zlib and zstd have no common base class.
+    # The errors of zlib, brotli and zstd have no common base class.
     except Exception:
         raise _undecodable(host, f"as damaged {coding} data") from None
     if len(decoded) > limit:
