@@ -31,7 +31,7 @@ from benchmarks.targets import print_target
 from gql_imgproc.client import AsyncClient
 from gql_imgproc.database import migrations
 from gql_imgproc.database.engine import Database
-from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, parse_global_id
 from gql_imgproc.messaging.publisher import Publisher
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.snapshot import Snapshot, progress_channel
@@ -134,7 +134,7 @@ def upload_csv(url: str, database: str) -> Snapshot:
             accepted = await client.upload(io.BytesIO(csv), "benchmark.csv")
         return accepted.id
 
-    request_id = decode_request_id(asyncio.run(upload()))
+    request_id = parse_global_id(asyncio.run(upload()), IdPrefix.REQUEST)
     assert request_id is not None
     db = Database(database)
     snapshot = db.read_now(queries.get_request, DEFAULT_TENANT, request_id)

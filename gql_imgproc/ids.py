@@ -63,7 +63,7 @@ def decode_global_id(text: str) -> tuple[IdPrefix, UUID] | None:
         return None
 
 
-def decode_request_id(text: str) -> UUID | None:
-    """Returns the UUID of a request; None if the global ID is malformed or names something else."""
+def parse_global_id(text: str, kind: IdPrefix) -> UUID | None:
+    """Returns the UUID in a global ID of this kind; None if it is malformed or names something else."""
     decoded = decode_global_id(text)
-    return decoded[1] if decoded and decoded[0] is IdPrefix.REQUEST else None
+    return decoded[1] if decoded and decoded[0] is kind else None

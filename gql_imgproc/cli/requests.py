@@ -16,7 +16,7 @@ from gql_imgproc.cli.output import Json, print_json, print_rows
 from gql_imgproc.cli.service import ServiceOptions, Yes
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import UsageError
-from gql_imgproc.ids import decode_request_id
+from gql_imgproc.ids import IdPrefix, parse_global_id
 
 if TYPE_CHECKING:
     from gql_imgproc.client import AsyncClient, Request
@@ -219,7 +219,7 @@ async def _find_request(client: AsyncClient, text: str) -> Request:
     """The request with an ID, or the only one whose ID starts or ends with these digits. Raises ServiceError."""
     from gql_imgproc.client import ServiceError
 
-    if decode_request_id(text):
+    if parse_global_id(text, IdPrefix.REQUEST):
         return await client.get(text)
     digits = text.removeprefix("req_")
     requests = await _newest_requests(client, MAX_SEARCHED)

@@ -22,7 +22,7 @@ from gql_imgproc.graphql.types.enums import RequestOrder
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.image import Image
 from gql_imgproc.graphql.types.inputs import UploadCsvInput
-from gql_imgproc.graphql.types.node import Node, parse_global_id
+from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.payloads import typed_errors
 from gql_imgproc.graphql.types.preview import CsvPreview, PreviewCsvResult
 from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
@@ -31,7 +31,7 @@ from gql_imgproc.graphql.types.request_filter import FilterArgument, OrderArgume
 from gql_imgproc.graphql.types.server_limits import RateLimit, ServerLimits
 from gql_imgproc.graphql.types.viewer import Viewer
 from gql_imgproc.graphql.types.webhook_endpoint import WebhookEndpoint, WebhookEndpointDelivery
-from gql_imgproc.ids import IdPrefix, decode_global_id
+from gql_imgproc.ids import IdPrefix, decode_global_id, parse_global_id
 from gql_imgproc.requests.limits import quota_limits
 from gql_imgproc.requests.preview import preview_upload
 from gql_imgproc.requests.repository import product_queries, queries

@@ -15,7 +15,6 @@ from gql_imgproc.graphql.errors import Code, coded_error
 from gql_imgproc.graphql.types.connection import Connection, CursorKind, paginated, unset_to_none
 from gql_imgproc.graphql.types.enums import RequestOrder
 from gql_imgproc.graphql.types.field import Cost
-from gql_imgproc.graphql.types.node import parse_global_id
 from gql_imgproc.graphql.types.request import Request
 from gql_imgproc.graphql.types.request_filter import (
     FilterArgument,
@@ -23,7 +22,7 @@ from gql_imgproc.graphql.types.request_filter import (
     RequestFilterInput,
     RequestList,
 )
-from gql_imgproc.ids import IdPrefix
+from gql_imgproc.ids import IdPrefix, parse_global_id
 from gql_imgproc.requests.watch import watch, watch_list
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from gql_imgproc.ids import IdPrefix, decode_request_id, encode_global_id
+from gql_imgproc.ids import IdPrefix, encode_global_id, parse_global_id
 
 #: `REQUEST/NAME.EXT`, the end of an image path, perhaps with a readable name. Any name is accepted.
 _IMAGE_PATH = re.compile(r"([0-9a-f]{32})/([0-9a-f]{32}(?:-[0-9]{1,9})?\.[a-z0-9]{2,5})(?:/(?!\.{1,2}\Z)[^/]{1,255})?")
@@ -69,7 +69,7 @@ def source_path(image_id: str) -> str:
 
 def request_id_from_path(path: str) -> UUID | None:
     """Return the request from the end of a download path: a global ID or a UUID."""
-    if request_id := decode_request_id(path):
+    if request_id := parse_global_id(path, IdPrefix.REQUEST):
         return request_id
     try:
         return UUID(path)

@@ -19,7 +19,7 @@ from gql_imgproc.errors import (
     TooManyOutputs,
     TooManySources,
 )
-from gql_imgproc.ids import IdPrefix, decode_global_id
+from gql_imgproc.ids import IdPrefix, parse_global_id
 from gql_imgproc.imaging.formats import FORMATS
 from gql_imgproc.processing.source_preview import fetch_preview
 from gql_imgproc.requests.archive import stream_archive
@@ -201,10 +201,9 @@ async def serve_image(request: Request) -> Response:
 
 async def serve_source(request: Request) -> Response:
     """Fetches a source image under the network policy, so that the page can show it without another origin."""
-    decoded = decode_global_id(request.path_params["image_id"])
-    if decoded is None or decoded[0] is not IdPrefix.IMAGE:
+    image_id = parse_global_id(request.path_params["image_id"], IdPrefix.IMAGE)
+    if image_id is None:
         return _error(404, str(SourceNotFound()))
-    image_id = decoded[1]
     tenant_id = await authorize_file(request, queries.tenant_of_image, image_id)
     await request.app.state.app_state.rate_limiter.hit_source(tenant_id)
     try:

@@ -27,7 +27,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.ids import decode_request_id
+from gql_imgproc.ids import IdPrefix, parse_global_id
 from tests.acceptance.cluster import PUBLIC_URL, TIMEOUT_S, Fleet, wait_until
 from tests.acceptance.graphql_client import Watcher, upload, watch
 from tests.acceptance.netns import available_kind, network
@@ -102,7 +102,7 @@ async def disconnect_worker(world: World) -> None:
     lost, *_ = world.fleet.workers
     async with watched_request(world, at=0, watched_at=(1,), images=MANY) as (request_id, (watcher,)):
         await watcher.wait_for(1)
-        uuid = decode_request_id(request_id)
+        uuid = parse_global_id(request_id, IdPrefix.REQUEST)
         assert uuid is not None
         await asyncio.to_thread(lost.lock, uuid)
         await asyncio.to_thread(wait_until, lambda: count_lock_waits(world) >= len(world.fleet.workers) - 1)
@@ -199,12 +199,12 @@ def assert_all_accepted_once(world: World, seen: dict[str, Watcher]) -> None:
         known = {
             UUID(str(row[0])) for row in connection.execute("SELECT id FROM requests WHERE total_images = %s", [FEW])
         }
-    assert known == {decode_request_id(request_id) for request_id in seen}
+    assert known == {parse_global_id(request_id, IdPrefix.REQUEST) for request_id in seen}
 
 
 def read_rows(world: World, request_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The rows of a request and its images."""
-    uuid = decode_request_id(request_id)
+    uuid = parse_global_id(request_id, IdPrefix.REQUEST)
     with psycopg.connect(world.fleet.database_url, row_factory=dict_row) as connection:
         (request,) = connection.execute("SELECT * FROM requests WHERE id = %s", [uuid]).fetchall()
         images = connection.execute("SELECT * FROM images WHERE request_id = %s ORDER BY id", [uuid]).fetchall()

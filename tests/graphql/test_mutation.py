@@ -12,7 +12,7 @@ from strawberry.utils.str_converters import to_camel_case
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.graphql.types.inputs import UploadCsvInput, clean_filename
-from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, decode_request_id, encode_global_id, new_id
+from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, new_id, parse_global_id
 from gql_imgproc.requests.repository import queries
 from tests.csvfile.test_workbook import make_workbook
 from tests.graphql.client import Api
@@ -50,7 +50,7 @@ async def test_upload_creates_a_request(api: Api) -> None:
     uploaded = await api.upload(CSV, UPLOADED, filename="C:\\lists\\shop.csv", priority="HIGH", options={"quality": 80})
 
     snapshot = await api.runtime.db.read(
-        queries.get_request, DEFAULT_TENANT, decode_request_id(uploaded["request"]["id"])
+        queries.get_request, DEFAULT_TENANT, parse_global_id(uploaded["request"]["id"], IdPrefix.REQUEST)
     )
     assert uploaded == {
         "__typename": "UploadCsvSuccess",

@@ -9,6 +9,7 @@ import strawberry
 from gql_imgproc.access import key_repository
 from gql_imgproc.access.api_keys import global_id
 from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.security.api_key import ApiKeyState
 from gql_imgproc.security.scopes import Scope
 
@@ -26,14 +27,5 @@ class ApiKey(Node):
 
     @classmethod
     def from_row(cls, key: key_repository.ApiKey) -> ApiKey:
-        return cls(
-            id=strawberry.ID(global_id(key)),
-            public_id=key.public_id,
-            name=key.name,
-            scopes=[scope for scope in Scope if scope in key.scopes],
-            state=key.state,
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            last_used_at=key.last_used_at,
-            revoked_at=key.revoked_at,
-        )
+        scopes = [scope for scope in Scope if scope in key.scopes]
+        return view(cls, key, id=strawberry.ID(global_id(key)), scopes=scopes)

@@ -11,6 +11,7 @@ from gql_imgproc.enums import AuditAction
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.node import Node
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.ids import IdPrefix, encode_global_id
 
 
@@ -46,12 +47,12 @@ class AuditEvent(Node):
 
     @classmethod
     def from_row(cls, event: audit_log.AuditEvent) -> AuditEvent:
-        return cls(
+        return view(
+            cls,
+            event,
             id=strawberry.ID(encode_global_id(IdPrefix.AUDIT_EVENT, event.id)),
             event=event,
             at=event.occurred_at,
-            action=event.action,
-            actor=event.actor,
             key_id=strawberry.ID(encode_global_id(IdPrefix.API_KEY, event.key_id)) if event.key_id else None,
             subject_id=strawberry.ID(event.subject_id) if event.subject_id else None,
             ip_address=event.ip_address or None,

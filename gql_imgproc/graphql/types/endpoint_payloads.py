@@ -10,7 +10,7 @@ import strawberry
 from gql_imgproc import errors
 from gql_imgproc.enums import WebhookEventType
 from gql_imgproc.graphql.types.key_payloads import OVERLAP_SECONDS
-from gql_imgproc.graphql.types.payloads import UserError
+from gql_imgproc.graphql.types.payloads import UserError, outcome_of
 from gql_imgproc.graphql.types.scalars import URL
 from gql_imgproc.graphql.types.webhook_endpoint import WebhookEndpoint, WebhookEndpointDelivery
 
@@ -101,22 +101,18 @@ class SecretsKeyMissing(UserError):
 
 
 CreateWebhookEndpointResult = Annotated[
-    CreateWebhookEndpointSuccess | WebhookEndpointInvalid | SecretsKeyMissing,
-    strawberry.union("CreateWebhookEndpointResult", description="Outcome of `createWebhookEndpoint`."),
+    CreateWebhookEndpointSuccess | WebhookEndpointInvalid | SecretsKeyMissing, outcome_of("createWebhookEndpoint")
 ]
 RotateWebhookSecretResult = Annotated[
     RotateWebhookSecretSuccess | WebhookEndpointNotFound | WebhookEndpointInvalid | SecretsKeyMissing,
-    strawberry.union("RotateWebhookSecretResult", description="Outcome of `rotateWebhookSecret`."),
+    outcome_of("rotateWebhookSecret"),
 ]
 EnableWebhookEndpointResult = Annotated[
-    EnableWebhookEndpointSuccess | WebhookEndpointNotFound | WebhookEndpointInvalid,
-    strawberry.union("EnableWebhookEndpointResult", description="Outcome of `enableWebhookEndpoint`."),
+    EnableWebhookEndpointSuccess | WebhookEndpointNotFound | WebhookEndpointInvalid, outcome_of("enableWebhookEndpoint")
 ]
 DisableWebhookEndpointResult = Annotated[
-    DisableWebhookEndpointSuccess | WebhookEndpointNotFound,
-    strawberry.union("DisableWebhookEndpointResult", description="Outcome of `disableWebhookEndpoint`."),
+    DisableWebhookEndpointSuccess | WebhookEndpointNotFound, outcome_of("disableWebhookEndpoint")
 ]
 TestWebhookEndpointResult = Annotated[
-    TestWebhookEndpointSuccess | WebhookEndpointNotFound | WebhookEndpointDisabled,
-    strawberry.union("TestWebhookEndpointResult", description="Outcome of `testWebhookEndpoint`."),
+    TestWebhookEndpointSuccess | WebhookEndpointNotFound | WebhookEndpointDisabled, outcome_of("testWebhookEndpoint")
 ]

@@ -53,7 +53,6 @@ describe(
 describe(
     ApiKeyState,
     "Whether an API key is valid. New values may be added.",
-    name="ApiKeyState",
     USABLE="The key is valid.",
     ROTATED="Another key has replaced it; it is valid until it expires.",
     EXPIRED="The key has expired.",
@@ -62,7 +61,6 @@ describe(
 describe(
     AuditAction,
     "The action of an audit event. New values may be added, so clients need a default branch.",
-    name="AuditAction",
     REQUEST_ACCEPTED="A CSV file was uploaded and accepted.",
     REQUEST_CANCELLED="A request was cancelled.",
     REQUEST_RETRIED="The failed images of a request were queued again.",
@@ -83,7 +81,6 @@ describe(
 describe(
     CsvProfile,
     "How a CSV file is read and written. New values may be added.",
-    name="CsvProfile",
     GENERIC="The columns serial number, product name and input image URLs. The output has two more columns.",
     SHOPIFY="A product export of Shopify.",
     WOOCOMMERCE="A product export of WooCommerce.",
@@ -98,7 +95,6 @@ describe(
 describe(
     InvalidRowPolicy,
     "What to do with a row that is invalid.",
-    name="InvalidRowPolicy",
     REFUSE_FILE="Refuse the whole file and list what is wrong.",
     SKIP_ROW="Leave the row as it is, and list what is wrong in the warnings and in the report.",
 )
@@ -202,7 +198,6 @@ describe(
 describe(
     WebhookEventType,
     "What a webhook event is about. New values may be added.",
-    name="WebhookEventType",
     REQUEST_COMPLETED="`request.completed`: a request is COMPLETED or COMPLETED_WITH_ERRORS.",
     REQUEST_FAILED="`request.failed`: a request is FAILED.",
     REQUEST_CANCELLED="`request.cancelled`: a request is CANCELLED.",

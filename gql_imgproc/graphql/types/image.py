@@ -12,6 +12,7 @@ from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.types.field import SIGNED_URL_COST, cost_field
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.file_names import result_path
 from gql_imgproc.requests.repository import queries
@@ -64,22 +65,14 @@ class Image(Node):
             error = ImageError(
                 code=image.error_code, message=image.error_message or "", http_status=image.error_http_status
             )
-        return cls(
+        return view(
+            cls,
+            image,
             id=strawberry.ID(encode_global_id(IdPrefix.IMAGE, image.id)),
             input_url=URL(input_url),
             output_url=output_url(image, to_url),
-            status=image.status,
-            outcome=image.outcome,
-            attempts=image.attempts,
             error=error,
             warning=image.error_message if image.status is ImageStatus.COMPLETED else None,
-            input_bytes=None if image.input_bytes is None else ByteCount(image.input_bytes),
-            output_bytes=None if image.output_bytes is None else ByteCount(image.output_bytes),
-            format=image.format,
-            sha256=image.sha256,
-            width=image.width,
-            height=image.height,
-            similarity=image.similarity,
         )
 
 

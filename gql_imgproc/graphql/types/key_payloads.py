@@ -9,7 +9,7 @@ import strawberry
 
 from gql_imgproc import errors
 from gql_imgproc.graphql.types.api_key import ApiKey
-from gql_imgproc.graphql.types.payloads import UserError
+from gql_imgproc.graphql.types.payloads import UserError, outcome_of
 from gql_imgproc.security.scopes import Scope
 
 #: How long a rotated key stays valid by default, in seconds: a day to deploy the new one.
@@ -88,15 +88,8 @@ class LastAdminKey(UserError):
     error = errors.LastAdminKey
 
 
-CreateApiKeyResult = Annotated[
-    CreateApiKeySuccess | ApiKeyInvalid,
-    strawberry.union("CreateApiKeyResult", description="Outcome of `createApiKey`."),
-]
+CreateApiKeyResult = Annotated[CreateApiKeySuccess | ApiKeyInvalid, outcome_of("createApiKey")]
 RotateApiKeyResult = Annotated[
-    RotateApiKeySuccess | ApiKeyNotFound | ApiKeyInactive | ApiKeyInvalid,
-    strawberry.union("RotateApiKeyResult", description="Outcome of `rotateApiKey`."),
+    RotateApiKeySuccess | ApiKeyNotFound | ApiKeyInactive | ApiKeyInvalid, outcome_of("rotateApiKey")
 ]
-RevokeApiKeyResult = Annotated[
-    RevokeApiKeySuccess | ApiKeyNotFound | LastAdminKey,
-    strawberry.union("RevokeApiKeyResult", description="Outcome of `revokeApiKey`."),
-]
+RevokeApiKeyResult = Annotated[RevokeApiKeySuccess | ApiKeyNotFound | LastAdminKey, outcome_of("revokeApiKey")]

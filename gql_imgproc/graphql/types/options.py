@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from gql_imgproc.graphql.errors import bad_input
+from gql_imgproc.graphql.types.connection import unset_to_none
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.imaging import options
 from gql_imgproc.imaging.options import Effort, ImageFilter, Metadata, OptionInvalid, Options, OutputFormat
 from gql_imgproc.requests.file_names import DEFAULT_TEMPLATE
@@ -63,20 +66,12 @@ class ProcessingOptions:
 
     @classmethod
     def from_options(cls, values: Options) -> ProcessingOptions:
-        return cls(
-            quality=values.quality,
-            scale=values.scale,
-            max_width=values.max_width,
-            max_height=values.max_height,
+        return view(
+            cls,
+            values,
             crop=None if values.crop is None else Crop(**asdict(values.crop)),
             filters=list(values.filters),
-            format=values.format,
-            metadata=values.metadata,
-            keep_metadata=values.keep_metadata,
             file_name=values.file_name or DEFAULT_TEMPLATE,
-            effort=values.effort,
-            min_similarity=values.min_similarity,
-            max_bytes=values.max_bytes,
         )
 
 
@@ -130,21 +125,9 @@ class ProcessingOptionsInput:
     def to_options(self) -> Options:
         """Raises a GraphQL error for a value out of range."""
         try:
-            return Options(
-                quality=self.quality,
-                scale=self.scale,
-                max_width=None if self.max_width is strawberry.UNSET else self.max_width,
-                max_height=None if self.max_height is strawberry.UNSET else self.max_height,
-                crop=options.Crop(**asdict(self.crop)) if self.crop else None,
-                filters=tuple(self.filters),
-                format=self.format,
-                keep_metadata=self.keep_metadata,
-                file_name=None if self.file_name is strawberry.UNSET else self.file_name,
-                metadata=self.metadata,
-                effort=self.effort,
-                min_similarity=None if self.min_similarity is strawberry.UNSET else self.min_similarity,
-                max_bytes=None if self.max_bytes is strawberry.UNSET else self.max_bytes,
-            )
+            values: dict[str, Any] = {name: unset_to_none(value) for name, value in vars(self).items()}
+            crop = options.Crop(**asdict(self.crop)) if self.crop else None
+            return Options(**values | {"crop": crop, "filters": tuple(self.filters)})
         except OptionInvalid as error:
             field = to_camel_case(error.field)
             raise bad_input(f"{field}: {error.rule}", "options", field) from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
 import strawberry
+from strawberry.types.union import StrawberryUnion
+from strawberry.utils.str_converters import capitalize_first
 
 from gql_imgproc import errors
 from gql_imgproc.enums import Quota, RequestStatus
@@ -18,6 +19,7 @@ from gql_imgproc.graphql.types.csv_issue import CsvIssue
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.request import Request
 from gql_imgproc.graphql.types.scalars import ByteCount
+from gql_imgproc.graphql.types.view import view
 
 M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 
@@ -36,8 +38,7 @@ class UserError:
     @classmethod
     def from_error(cls, error: ImgprocError, path: list[str], **values: Any) -> Self:
         """`values` are the fields that the error does not have under the same name."""
-        own = {each.name for each in fields(cast(Any, cls))} - {"message", "path"} - values.keys()
-        return cls(message=str(error), path=path, **{name: getattr(error, name) for name in own}, **values)
+        return view(cls, error, message=str(error), path=path, **values)
 
 
 def typed_errors(field: str) -> Callable[[M], M]:
@@ -61,6 +62,11 @@ def typed_errors(field: str) -> Callable[[M], M]:
     return decorate
 
 
+def outcome_of(field: str) -> StrawberryUnion:
+    """The union of the results of a field."""
+    return strawberry.union(f"{capitalize_first(field)}Result", description=f"Outcome of `{field}`.")
+
+
 @strawberry.type(description="The file was accepted.")
 class UploadCsvSuccess:
     request: Request = strawberry.field(description="The new request, or the one with the same idempotency key.")
@@ -80,9 +86,7 @@ class CsvInvalid(UserError):
     @classmethod
     def from_error(cls, error: ImgprocError, path: list[str], **values: Any) -> Self:
         assert isinstance(error, errors.InvalidCsv)
-        issues = [
-            CsvIssue(row=each.row, column=each.column, code=each.code, message=each.message) for each in error.issues
-        ]
+        issues = [view(CsvIssue, each) for each in error.issues]
         return super().from_error(error, path, errors=issues, total_errors=error.total)
 
 
@@ -169,21 +173,13 @@ class DeleteRequestSuccess:
 
 UploadCsvResult = Annotated[
     UploadCsvSuccess | CsvInvalid | UploadTooLarge | WebhookUrlInvalid | QuotaExceeded | IdempotencyKeyReused,
-    strawberry.union("UploadCsvResult", description="Outcome of `uploadCsv`."),
+    outcome_of("uploadCsv"),
 ]
 CancelRequestResult = Annotated[
-    CancelRequestSuccess | RequestNotFound | RequestAlreadyFinal,
-    strawberry.union("CancelRequestResult", description="Outcome of `cancelRequest`."),
+    CancelRequestSuccess | RequestNotFound | RequestAlreadyFinal, outcome_of("cancelRequest")
 ]
 RetryFailedImagesResult = Annotated[
-    RetryFailedImagesSuccess | RequestNotFound | NothingToRetry | QuotaExceeded,
-    strawberry.union("RetryFailedImagesResult", description="Outcome of `retryFailedImages`."),
+    RetryFailedImagesSuccess | RequestNotFound | NothingToRetry | QuotaExceeded, outcome_of("retryFailedImages")
 ]
-ResendWebhookResult = Annotated[
-    ResendWebhookSuccess | RequestNotFound | NoWebhook,
-    strawberry.union("ResendWebhookResult", description="Outcome of `resendWebhook`."),
-]
-DeleteRequestResult = Annotated[
-    DeleteRequestSuccess | RequestNotFound | RequestNotFinal,
-    strawberry.union("DeleteRequestResult", description="Outcome of `deleteRequest`."),
-]
+ResendWebhookResult = Annotated[ResendWebhookSuccess | RequestNotFound | NoWebhook, outcome_of("resendWebhook")]
+DeleteRequestResult = Annotated[DeleteRequestSuccess | RequestNotFound | RequestNotFinal, outcome_of("deleteRequest")]

@@ -9,7 +9,7 @@ import strawberry
 from gql_imgproc.csvfile import preview
 from gql_imgproc.csvfile.workbook import Table
 from gql_imgproc.enums import CsvProfile
-from gql_imgproc.graphql.types.payloads import CsvInvalid, UploadTooLarge
+from gql_imgproc.graphql.types.payloads import CsvInvalid, UploadTooLarge, outcome_of
 
 
 @strawberry.type(description="How a file would be read.")
@@ -35,7 +35,4 @@ class CsvPreview:
         )
 
 
-PreviewCsvResult = Annotated[
-    CsvPreview | CsvInvalid | UploadTooLarge,
-    strawberry.union("PreviewCsvResult", description="Outcome of `previewCsv`."),
-]
+PreviewCsvResult = Annotated[CsvPreview | CsvInvalid | UploadTooLarge, outcome_of("previewCsv")]

@@ -15,6 +15,7 @@ from gql_imgproc.graphql.types.field import IMAGES_COST, OUTPUT_URL_COST, SOURCE
 from gql_imgproc.graphql.types.image import Image, output_url
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 
@@ -49,15 +50,12 @@ class Product(Node):
 
     @classmethod
     def from_row(cls, row: queries.Product) -> Product:
-        return cls(
+        return view(
+            cls,
+            row,
             id=strawberry.ID(encode_global_id(IdPrefix.PRODUCT, row.id)),
             row=row,
             request_id=strawberry.ID(encode_global_id(IdPrefix.REQUEST, row.request_id)),
-            serial_number=row.serial_number,
-            product_name=row.product_name,
-            status=row.status,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
         )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
@@ -28,17 +28,18 @@ from gql_imgproc.graphql.types.connection import Connection, CursorKind, paginat
 from gql_imgproc.graphql.types.csv_issue import CsvIssue
 from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.image import Image
-from gql_imgproc.graphql.types.node import Node, parse_global_id
+from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.options import ProcessingOptions
 from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.graphql.types.statistics import RequestStatistics
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.graphql.types.webhook import WebhookDelivery
-from gql_imgproc.ids import IdPrefix, encode_global_id
+from gql_imgproc.ids import IdPrefix, encode_global_id, parse_global_id
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.repository import changes, image_queries
 from gql_imgproc.requests.repository.image_queries import ImageFilter
-from gql_imgproc.requests.snapshot import FIELDS, Snapshot
+from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage import paths
 
 _FAILURE_MESSAGES = {
@@ -121,9 +122,7 @@ class Request(Node):
 
     @cost_field("URL of the output CSV; null while the status is not final or when there is none.")
     def output_csv_url(self, info: Info) -> URL | None:
-        if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
-            return None
-        return URL(info.context.signed_url(paths.download_path(self.snapshot.id)))
+        return self._file_url(info, paths.download_path, exists=self.snapshot.has_output)
 
     @cost_field("URL of the output CSV so far, without the images that are not done; null once the status is final.")
     def partial_csv_url(self, info: Info) -> URL | None:
@@ -134,15 +133,16 @@ class Request(Node):
 
     @cost_field("URL of the report, a CSV file with the outcome of each image; null when `outputCsvUrl` is.")
     def report_csv_url(self, info: Info) -> URL | None:
-        if not (self.snapshot.status.is_terminal and self.snapshot.has_report):
-            return None
-        return URL(info.context.signed_url(paths.report_path(self.snapshot.id)))
+        return self._file_url(info, paths.report_path, exists=self.snapshot.has_report)
 
     @cost_field("URL of a ZIP archive of all stored images and the output CSV; null when `outputCsvUrl` is.")
     def archive_url(self, info: Info) -> URL | None:
-        if not (self.snapshot.status.is_terminal and self.snapshot.has_output):
+        return self._file_url(info, paths.archive_path, exists=self.snapshot.has_output)
+
+    def _file_url(self, info: Info, to_path: Callable[[UUID], str], *, exists: bool) -> URL | None:
+        if not (self.snapshot.status.is_terminal and exists):
             return None
-        return URL(info.context.signed_url(paths.archive_path(self.snapshot.id)))
+        return URL(info.context.signed_url(to_path(self.snapshot.id)))
 
     @cost_field("When `outputCsvUrl` stops working; null when it does not expire.")
     def output_csv_expires_at(self, info: Info) -> datetime | None:
@@ -243,13 +243,8 @@ class Request(Node):
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Request:
-        return cls(
-            id=strawberry.ID(encode_global_id(IdPrefix.REQUEST, snapshot.id)),
-            snapshot=snapshot,
-            estimated_completion_at=snapshot.estimated_completion_at,
-            progress_percent=snapshot.progress_percent,
-            **{name: getattr(snapshot, name) for name in _SNAPSHOT_FIELDS},
-        )
+        id = strawberry.ID(encode_global_id(IdPrefix.REQUEST, snapshot.id))
+        return view(cls, snapshot, id=id, snapshot=snapshot)
 
 
 def _to_images(
@@ -261,7 +256,3 @@ def _to_images(
 ) -> Connection[Image]:
     to_url = info.context.image_url
     return Connection.from_page(kind, window, page, lambda row: Image.from_row(*row, to_url), count)
-
-
-#: Fields with the same name and value as in the snapshot.
-_SNAPSHOT_FIELDS = {field.name for field in fields(Request) if field.init} & set(FIELDS) - {"id"}

@@ -9,6 +9,7 @@ import strawberry
 from gql_imgproc.graphql import documents, query_limits
 from gql_imgproc.graphql.types.connection import MAX_PAGE_SIZE
 from gql_imgproc.graphql.types.scalars import ByteCount
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.messaging.rate_limiter import RateLimitStatus
 from gql_imgproc.settings import Settings
 
@@ -21,9 +22,7 @@ class RateLimit:
 
     @classmethod
     def from_status(cls, status: RateLimitStatus) -> RateLimit:
-        return cls(
-            limit=status.limit, remaining=status.remaining, reset_at=datetime.fromtimestamp(status.resets_at, UTC)
-        )
+        return view(cls, status, reset_at=datetime.fromtimestamp(status.resets_at, UTC))
 
 
 @strawberry.type(description="Limits in force, so that clients can check before they send.")

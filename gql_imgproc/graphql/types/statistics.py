@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 
 import strawberry
 
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.types.scalars import ByteCount
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.requests.repository import image_statistics
 
 
@@ -53,15 +53,7 @@ class RequestStatistics:
     @classmethod
     def from_row(cls, row: image_statistics.RequestStatistics) -> RequestStatistics:
         return cls(
-            by_format=[
-                FormatStatistics(
-                    format=each.format,
-                    images=each.images,
-                    bytes_before=ByteCount(each.bytes_before),
-                    bytes_after=ByteCount(each.bytes_after),
-                )
-                for each in row.by_format
-            ],
+            by_format=[view(FormatStatistics, each) for each in row.by_format],
             by_error=[ErrorStatistics(code=code, images=images) for code, images in row.by_error.items()],
-            by_host=[HostStatistics(**asdict(each)) for each in row.by_host],
+            by_host=[view(HostStatistics, each) for each in row.by_host],
         )

@@ -9,6 +9,7 @@ import strawberry
 from gql_imgproc.enums import EndpointDisabledReason, WebhookEventType, WebhookStatus
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL
+from gql_imgproc.graphql.types.view import view
 from gql_imgproc.graphql.types.webhook import WebhookAttempt, to_attempts
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.security.webhook_url import redact_webhook_url
@@ -34,15 +35,13 @@ class WebhookEndpoint(Node):
 
     @classmethod
     def from_row(cls, endpoint: repository.WebhookEndpoint) -> WebhookEndpoint:
-        return cls(
+        return view(
+            cls,
+            endpoint,
             id=strawberry.ID(global_id(endpoint.id)),
             url=URL(redact_webhook_url(endpoint.url)),
             event_types=[kind for kind in WebhookEventType if kind in endpoint.event_types],
             enabled=endpoint.disabled_at is None,
-            disabled_at=endpoint.disabled_at,
-            disabled_reason=endpoint.disabled_reason,
-            failing_since=endpoint.failing_since,
-            created_at=endpoint.created_at,
         )
 
 
@@ -66,14 +65,13 @@ class WebhookEndpointDelivery(Node):
     @classmethod
     def from_row(cls, delivery: repository.EndpointDelivery) -> WebhookEndpointDelivery:
         request_id, state = delivery.request_id, delivery.state
-        return cls(
+        return view(
+            cls,
+            state,
             id=strawberry.ID(message_id(delivery.id)),
             event_type=delivery.event_type,
             request_id=strawberry.ID(encode_global_id(IdPrefix.REQUEST, request_id)) if request_id else None,
             occurred_at=delivery.occurred_at,
-            status=state.status,
-            attempts=state.attempts,
-            last_http_status=state.last_http_status,
             next_attempt_at=state.due_at,
             log=to_attempts(state),
         )
