@@ -22,7 +22,7 @@ from gql_imgproc.imaging.options import ImageFilter, Options
 from gql_imgproc.imaging.primaries_profile import make_profile
 from gql_imgproc.imaging.transform import Plan
 
-#: Bytes of the largest run-length encoded BMP that is decoded. Pillow expands it in Python, in 0.2 s per megabyte.
+#: Bytes of the largest run-length encoded BMP that is decoded. It is expanded in Python, in 0.2 s per megabyte.
 _MAX_RUN_LENGTHS_BYTES = 4_000_000
 #: Entries of Pillow's `info` that encoders may use. The others, such as loop and comment, belong to the source.
 _COLOR_INFO = ("gamma", "chromaticity", "srgb")

@@ -31,7 +31,7 @@ class ImageStructure:
     play_count: int = 0
     durations_ms: tuple[int, ...] = ()
     lossless: bool = False
-    #: Whether a BMP is run-length encoded. Pillow expands run lengths in Python, about 100 times slower than others.
+    #: Whether a BMP is run-length encoded. Run lengths are expanded in Python, about 100 times slower than others.
     run_length_encoded: bool = False
     #: The VP8 streams of a WebP, for their quantizers.
     streams: tuple[memoryview, ...] = ()

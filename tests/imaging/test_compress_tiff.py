@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -135,6 +136,8 @@ UNSUPPORTED = {
     "signed RGB": with_samples(8, 3, 2, t339=(2, 2, 2)),
     "planes of premultiplied RGBA": with_samples(8, 4, 2, t284=(2,), t338=(1,)),
     "planes of YCbCr": with_samples(8, 3, 6, t284=(2,), t530=(1, 1)),
+    "planes of 2 bits": with_samples(2, 2, 1, t284=(2,), t338=(0,)),
+    "planes of 4 bits": with_samples(4, 3, 2, t284=(2,)),
     "big-endian BigTIFF": with_samples(8, 1, 1, big=True, order=">"),
     "JPEG 2000": with_samples(8, 1, 1, t259=(34_712,)),
     "a palette of 16 bits": with_samples(16, 1, 3, t320=(0,) * (3 << 16)),
@@ -180,6 +183,32 @@ def test_samples_that_pillow_misreads_are_kept_and_not_changed(data: bytes) -> N
         with pytest.raises(ImageError) as refused:
             compress_data(data, **options)
         assert refused.value.code is ImageErrorCode.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("form", [OutputFormat.ORIGINAL, OutputFormat.PNG])
+@pytest.mark.parametrize(("bits", "kind"), [(1, 1), (2, 1), (2, 0), (4, 1), (8, 1), (16, 1)])
+def test_one_plane_is_read_like_none(bits: int, kind: int, form: OutputFormat) -> None:
+    one_plane, none = (with_samples(bits, 1, kind, **more) for more in ({"t284": (2,)}, {}))
+
+    changed = [decode(compress_data(data, format=form, max_width=20).data) for data in (one_plane, none)]
+
+    assert changed[0].tobytes() == changed[1].tobytes()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_planes_of_16_bits_keep_their_colors(order: str, alpha: bool) -> None:
+    # Given a row of 40 pixels in which each sample grows by one level, and differs in its low byte
+    firsts = (0x1000, 0x4000, 0x8000, 0xC000)[: 3 + alpha]
+    rows = [struct.pack(order + "40H", *(first + 256 * x + 7 for x in range(40))) * 30 for first in firsts]
+    size = [(256, 3, (40,)), (257, 3, (30,)), (258, 3, (16,) * len(firsts)), (262, 3, (2,)), (277, 3, (len(firsts),))]
+    layout = [(278, 3, (30,)), (284, 3, (2,)), (273, 4, ()), *([(338, 3, (2,))] if alpha else [])]
+    data = tiff_tags.tiff(([*size, *layout], rows), order=order)
+
+    kept, changed = compress_data(data), decode(compress_data(data, format=OutputFormat.PNG).data)
+
+    assert (kept.outcome, kept.data) == (KEPT, data)
+    assert changed.convert("RGBA").getpixel((5, 3)) == (0x15, 0x45, 0x85, 0xC5 if alpha else 255)
 
 
 @pytest.mark.parametrize("form", OutputFormat)

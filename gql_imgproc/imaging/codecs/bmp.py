@@ -11,6 +11,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 
 from gql_imgproc.imaging import color_count
 from gql_imgproc.imaging.codecs.bmp_masks import MaskedBmp, read_masks
+from gql_imgproc.imaging.codecs.bmp_run_lengths import RunLengthBmp
 from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import corrupt_image, unsupported
 from gql_imgproc.imaging.limits import ImageLimits
@@ -55,7 +56,11 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
 
 
 def open(file: BytesIO) -> ImageFile.ImageFile:
-    return MaskedBmp(file) if read_masks(file.getvalue()) else BmpImageFile(file)
+    data = file.getvalue()
+    if read_masks(data):
+        return MaskedBmp(file)
+    header_bytes, compression = struct.unpack_from("<I12xI", data, 14)
+    return RunLengthBmp(file) if header_bytes > 16 and compression in _RUN_LENGTHS else BmpImageFile(file)
 
 
 def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:

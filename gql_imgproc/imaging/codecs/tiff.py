@@ -21,7 +21,9 @@ from gql_imgproc.imaging.options import Metadata, Options
 _REPLACEABLE = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
 #: Modes that Pillow writes as it read them, and the bits of their samples.
 _MODES = {"1": 1, "L": 8, "RGB": 8, "RGBA": 8, "CMYK": 8, "I;16": 16}
-_BITS, _PREDICTOR, _XMP = 258, 317, 700
+_BITS, _SAMPLES, _PLANES, _PREDICTOR, _XMP = 258, 277, 284, 317, 700
+#: Planes: each sample of the pixels has one of its own.
+_SEPARATE = 2
 #: Tags that Pillow does not write: transfer function, white point, primaries, transfer range, reference black and
 #: white, which change how samples look; and smaller images inside a page.
 _LOST_TAGS = {301, 318, 319, 342, 532, 330}
@@ -44,6 +46,21 @@ class _Page:
 
 
 class _TiffImage(TiffImagePlugin.TiffImageFile):
+    def _setup(self) -> None:
+        """Reads a single plane, and planes of 16 bits, of which Pillow would take the bytes for samples of 8 bits."""
+        if self.tag_v2.get(_SAMPLES, 1) == 1:
+            self.tag_v2[_PLANES] = 1
+        super()._setup()
+        bits = set(self.tag_v2.get(_BITS, (1,)))
+        if self.tag_v2.get(_PLANES) != _SEPARATE or self.use_load_libtiff or bits == {8}:
+            return
+        if bits != {16} or self.mode not in ("RGB", "RGBA", "CMYK"):
+            raise _unsupported()
+        suffix = ";16L" if self.tag_v2.prefix == b"II" else ";16B"
+        for n, tile in enumerate(self.tile):
+            band, *layout = cast(tuple[Any, ...], tile.args)
+            self.tile[n] = tile._replace(args=(band + suffix, *layout))
+
     def load(self) -> Any:
         try:
             return super().load()
