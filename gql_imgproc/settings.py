@@ -173,6 +173,9 @@ class Settings(BaseSettings):
     """Time after its upload or last retry at which an open request ends with the results it has."""
     retention_days: Annotated[float | None, Field(gt=0)] = None
     """Days after which a finished request and its files are deleted. Empty: never."""
+    audit_retention_days: Annotated[float | None, Field(gt=0)] = None
+    """Days after which an event of the audit log is deleted, if `gql-imgproc export-audit` has exported it. Empty:
+    never."""
 
     # Webhooks.
     webhook_secret: types.WebhookSecret = None

@@ -1,4 +1,4 @@
-"""The audit log: events are added and read. Triggers in the database refuse to change or delete one."""
+"""The audit log: events are added and read. Triggers in the database refuse to change one."""
 
 from __future__ import annotations
 

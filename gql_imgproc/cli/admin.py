@@ -1,18 +1,23 @@
-"""Commands for the installation: `migrate`, `export-schema`, `doctor`, `confirm-store`."""
+"""Commands for the installation: `migrate`, `export-schema`, `export-audit`, `doctor`, `confirm-store`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gql_imgproc.cli.output import Json, print_json
 
+if TYPE_CHECKING:
+    from gql_imgproc.database.engine import Database
+
 
 def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(export_schema)
+    app.command()(export_audit)
     app.command()(doctor)
     app.command()(confirm_store)
 
@@ -43,6 +48,32 @@ def export_schema() -> None:
     from gql_imgproc.graphql.schema import export
 
     typer.echo(export().rstrip("\n"))
+
+
+def export_audit(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="New file to write, or `-` for standard output.")],
+) -> None:
+    """Write the events of the audit log since the last export, of all tenants, as a JSON object per line.
+
+    Exported events are deleted after IMGPROC_AUDIT_RETENTION_DAYS; without that setting all are kept. Events of the
+    last five minutes are left to the next export. After an export that fails, the next one has the same events.
+
+    \b
+    Example:
+      gql-imgproc export-audit audit-2026-11.jsonl
+    """
+    from gql_imgproc.access import audit_export
+    from gql_imgproc.cli.database_session import run_with_database
+    from gql_imgproc.cli.output import new_file
+
+    async def export(database: Database) -> int:
+        with new_file(file) as out:
+            count, until = await audit_export.write_new_events(database, out)
+        await audit_export.mark_exported(database, until)
+        return count
+
+    count = run_with_database(export)
+    typer.echo(f"Exported {count:,} event{'' if count == 1 else 's'}", err=True)
 
 
 def doctor(json: Json = False) -> None:

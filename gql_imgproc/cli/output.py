@@ -1,13 +1,19 @@
-"""Tables, JSON and times on standard output."""
+"""Tables, JSON and times on standard output, and files that a command writes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TextIO
 
 import typer
+
+from gql_imgproc.errors import ImgprocError, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -62,3 +68,27 @@ def _format_cell(value: object) -> str:
 def format_time(value: datetime | None) -> str:
     """Formats a UTC time. The column title names the zone."""
     return f"{value:%Y-%m-%d %H:%M}" if value else "-"
+
+
+@contextmanager
+def new_file(name: str) -> Iterator[TextIO]:
+    """Opens a file that does not exist yet, or standard output for `-`. A file is complete and durable, or deleted."""
+    path = None if name == "-" else Path(name)
+    try:
+        out = sys.stdout if path is None else path.open("x", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"Cannot create {name}: {error.strerror}. Choose another name") from None
+    try:
+        yield out
+        out.flush()
+        if path is not None:
+            os.fsync(out.fileno())
+            out.close()
+    except BaseException as error:
+        if path is not None:
+            with suppress(OSError):
+                out.close()
+            path.unlink()
+        if isinstance(error, OSError):
+            raise ImgprocError(f"Cannot write {name}: {error.strerror or error}. Correct that, and try again") from None
+        raise

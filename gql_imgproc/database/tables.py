@@ -119,7 +119,7 @@ signing_secrets = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# Triggers in the migration refuse to change or delete a row.
+# Triggers in the migrations refuse to change a row, or to delete one that was not exported.
 audit_events = Table(
     "audit_events",
     metadata,
@@ -555,6 +555,9 @@ Index("ix_endpoint_deliveries_endpoint_id_id", endpoint_deliveries.c.endpoint_id
 Index("ix_endpoint_deliveries_request_id", endpoint_deliveries.c.request_id)
 _planned = endpoint_deliveries.c.due_at.is_not(None)
 _partial_index("ix_endpoint_deliveries_due_at", endpoint_deliveries.c.due_at, where=_planned)
+
+# One row: all audit events up to this time were exported; null: none.
+audit_export = Table("audit_export", metadata, Column("exported_until", UtcDateTime, nullable=True))
 
 # One row: this database, as the marker in the object store names it (`storage/store_marker.py`).
 store_marker = Table(

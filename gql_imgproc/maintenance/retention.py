@@ -1,4 +1,4 @@
-"""Deletes expired requests, stored images that no request needs, and objects that no row refers to."""
+"""Deletes what is old: requests, stored images that no request needs, objects without a row, entries of logs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from gql_imgproc.access import audit_export
 from gql_imgproc.errors import RequestNotFinal, RequestNotFound
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import cleanups, endpoint_outbox, renditions, work_queries
@@ -123,6 +124,16 @@ async def delete_old_deliveries(runtime: Runtime) -> int:
     deleted, in_page = 0, PAGE_SIZE
     while in_page == PAGE_SIZE:
         in_page = await runtime.db.write(endpoint_outbox.delete_old, DELIVERY_LOG_SECONDS, PAGE_SIZE)
+        deleted += in_page
+    return deleted
+
+
+async def delete_exported_audit_events(runtime: Runtime) -> int:
+    """Deletes audit events that were exported and are older than the retention of the audit log."""
+    days = runtime.settings.audit_retention_days
+    deleted, in_page = 0, PAGE_SIZE
+    while days is not None and in_page == PAGE_SIZE:
+        in_page = await runtime.db.write(audit_export.delete_exported, days * 86_400, PAGE_SIZE)
         deleted += in_page
     return deleted
 

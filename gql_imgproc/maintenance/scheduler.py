@@ -14,6 +14,7 @@ from gql_imgproc.errors import DatabaseUnavailable, StorageError
 from gql_imgproc.maintenance.reconcile import reconcile
 from gql_imgproc.maintenance.retention import (
     delete_expired_requests,
+    delete_exported_audit_events,
     delete_old_deliveries,
     delete_orphans,
     delete_unused_renditions,
@@ -47,6 +48,7 @@ def periodic_tasks(runtime: Runtime) -> list[PeriodicTask]:
         PeriodicTask("renditions", delete_unused_renditions, CLEANUP_SECONDS),
         PeriodicTask("orphans", delete_orphans, CLEANUP_SECONDS),
         PeriodicTask("deliveries", delete_old_deliveries, CLEANUP_SECONDS),
+        PeriodicTask("audit_log", delete_exported_audit_events, CLEANUP_SECONDS),
     ]
 
 

@@ -162,3 +162,33 @@ def test_invalid_arguments_print_one_line_and_change_nothing(run: Run, tmp_path:
     )
     assert (tmp_path / "test.db").read_bytes() == before
     assert not (tmp_path / "data").exists()
+
+
+def test_audit_log_is_exported_to_a_new_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gql_imgproc.access.audit_export.SETTLE_SECONDS", 0)
+    run("tenants", "create", "shop")
+    file = tmp_path / "audit.jsonl"
+    file.write_text("an earlier export\n")
+
+    # A file is never replaced, and an export that fails counts as none.
+    status, _, stderr = run("export-audit", "audit.jsonl")
+    assert (status, file.read_text()) == (2, "an earlier export\n")
+    assert stderr == "gql-imgproc: Cannot create audit.jsonl: File exists. Choose another name\n"
+
+    assert run("export-audit", "new.jsonl") == (0, "", "Exported 1 event\n")
+    event = json.loads((tmp_path / "new.jsonl").read_text())
+    assert (event["tenant"], event["action"], event["details"]) == ("shop", "TENANT_CREATED", {"name": "shop"})
+    assert run("export-audit", "-") == (0, "", "Exported 0 events\n")
+
+
+def test_export_that_fails_leaves_no_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gql_imgproc.access.audit_export.SETTLE_SECONDS", 0)
+    run("tenants", "create", "shop")
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        status, _, stderr = run("export-audit", "audit.jsonl")
+    assert status == 1
+    assert stderr == "gql-imgproc: Cannot write audit.jsonl: No space left on device. Correct that, and try again\n"
+    assert not (tmp_path / "audit.jsonl").exists()
+
+    assert run("export-audit", "audit.jsonl") == (0, "", "Exported 1 event\n")

@@ -75,10 +75,12 @@ async def test_periodic_task_runs_once_for_all_processes_and_is_recorded(runtime
 
 
 async def test_all_periodic_tasks_run(runtime: Runtime) -> None:
+    names = {"reconcile", "expiry", "renditions", "orphans", "deliveries", "audit_log"}
+
     run_periodic_tasks(runtime)
 
     async with asyncio.timeout(30):
-        while set(runtime.leader_locks.stats()) != {"reconcile", "expiry", "renditions", "orphans", "deliveries"}:  # noqa: ASYNC110 - polls Redis
+        while set(runtime.leader_locks.stats()) != names:  # noqa: ASYNC110 - polls Redis
             await asyncio.sleep(0.01)
 
 

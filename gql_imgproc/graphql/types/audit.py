@@ -21,7 +21,9 @@ class AuditDetail:
     value: str = strawberry.field(description="Value of the detail, as text for people.")
 
 
-@strawberry.type(description="An action in the tenant's name. Events are never changed or deleted.")
+@strawberry.type(
+    description="An action in the tenant's name. Events are never changed. The operator may delete exported ones."
+)
 class AuditEvent(Node):
     event: strawberry.Private[audit_log.AuditEvent]
     at: datetime = strawberry.field(description="When the action was done.")
