@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -22,6 +23,7 @@ from gql_imgproc.imaging.options import (
     OptionInvalid,
     Options,
     OutputFormat,
+    Pad,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +70,14 @@ def _parse_crop(text: str) -> Crop:
         raise typer.BadParameter("Use four whole numbers, such as 0,0,800,600") from None
 
 
+def _parse_pad(text: str) -> Pad:
+    size = re.fullmatch(r"(\d+)x(\d+)", text)
+    try:
+        return Pad(width=int(size[1]), height=int(size[2])) if size else Pad(ratio=text)
+    except OptionInvalid:
+        raise typer.BadParameter("Use a ratio, such as 1:1, or a least size, such as 1000x1000") from None
+
+
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
     """How images are changed."""
@@ -95,6 +105,15 @@ class ImageOptions:
         Crop | None,
         typer.Option(parser=_parse_crop, metavar="X,Y,WIDTH,HEIGHT", help="The part of the source to keep, in pixels."),
     ] = None
+    trim: Annotated[bool, typer.Option("--trim", help="Remove a border of one colour.")] = False
+    pad: Annotated[
+        Pad | None,
+        typer.Option(parser=_parse_pad, metavar="RATIO", help="Ratio or least size of a canvas around the image."),
+    ] = None
+    pad_color: Annotated[
+        str | None,
+        typer.Option(metavar="#RRGGBB", help="Colour of the canvas.", show_default="transparent, or white"),
+    ] = None
     filter: Annotated[
         list[ImageFilter] | None,
         typer.Option(case_sensitive=False, help="Filter to apply; repeat the option for several."),
@@ -108,12 +127,19 @@ class ImageOptions:
     ] = DEFAULT.effort
     keep_metadata: Annotated[bool, typer.Option("--keep-metadata", help="Same as --metadata ALL.")] = False
 
+    def _to_pad(self) -> Pad | None:
+        if self.pad is None and self.pad_color is not None:
+            raise UsageError("--pad-color needs --pad.")
+        return replace(self.pad, color=self.pad_color) if self.pad else None
+
     def to_options(self, file_name: str | None = None) -> Options:
         try:
             return Options(
                 quality=self.quality or (DEFAULT.quality if self.min_similarity is None else 1),
                 min_similarity=self.min_similarity,
                 max_bytes=self.max_bytes,
+                trim=self.trim,
+                pad=self._to_pad(),
                 scale=self.scale,
                 max_width=self.max_width,
                 max_height=self.max_height,

@@ -19,7 +19,7 @@ from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.errors import ImageError
 from gql_imgproc.imaging import floor_mark, similarity_score, transform
 from gql_imgproc.imaging.codecs import CODECS
-from gql_imgproc.imaging.convert import convert_image
+from gql_imgproc.imaging.convert import convert_image, plan_changes
 from gql_imgproc.imaging.formats import FORMATS, Format
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.opened_image import OpenedImage
@@ -44,6 +44,8 @@ class Compressed:
     similarity: float | None
     #: What the user should know about the result.
     warning: str | None = None
+    #: Whether the options changed more than the format.
+    has_new_pixels: bool = False
 
 
 #: A result with this many times the bytes of its source is reported.
@@ -54,11 +56,11 @@ def compress(data: bytes, options: Options, limits: ImageLimits) -> Compressed:
     """Raises ImageError if the image is refused or damaged, or if the options cannot be applied to it."""
     source = open_image(data, limits)
     target = source.format if options.format is OutputFormat.ORIGINAL else FORMATS[options.format.value]
-    plan = transform.make_plan(options, source.structure.displayed_size)
+    plan = plan_changes(source, options, limits)
     found = _choose_quality(_Encoding(source, target, plan, options, limits))
     warning = _find_warning(source, target, options, found.data, found.outcome)
-    form = target.media_type, target.extension
-    return Compressed(found.data, *form, *plan.target, found.outcome, found.similarity, warning)
+    facts = target.media_type, target.extension, *plan.target, found.outcome, found.similarity, warning
+    return Compressed(found.data, *facts, has_new_pixels=plan.changes_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class _Encoding:
         if floor is not None and target.quality_matters and quality != self.options.quality:
             mark = partial(floor_mark.write, format_name=target.name, floor=floor)
         if self.is_new:
-            new, drawn = convert_image(source, target, self.plan, options)
+            new, drawn = convert_image(source, target, self.plan, options, self.limits)
             data: bytes | None = mark(new) if mark else new
         else:
             data, drawn = _recompress(source, options, self.limits, mark), source.image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,11 +12,12 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
-from gql_imgproc.imaging import color_profiles, transform
+from gql_imgproc.imaging import color_profiles, transform, trim
 from gql_imgproc.imaging.codecs import CODECS, jpeg_segments, png_chunks
 from gql_imgproc.imaging.encode import EncodeSettings
 from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large, unsupported
 from gql_imgproc.imaging.formats import Format
+from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.metadata import Extras, collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
 from gql_imgproc.imaging.options import ImageFilter, Options
@@ -29,7 +31,51 @@ _COLOR_INFO = ("gamma", "chromaticity", "srgb")
 _ENCODER_INFO = ("transparency", "background", *_COLOR_INFO)
 
 
-def convert_image(source: OpenedImage, target: Format, plan: Plan, options: Options) -> tuple[bytes, Image.Image]:
+def plan_changes(source: OpenedImage, options: Options, limits: ImageLimits) -> Plan:
+    """The plan of an image; decodes it if it is trimmed. Raises ImageError if the options cannot be applied to it."""
+    structure = source.structure
+    content = None
+    if options.trim:
+        # Refuses a crop outside the image.
+        transform.make_plan(options, structure.displayed_size)
+        with decode_errors():
+            # Each page of a TIFF is trimmed on its own.
+            is_animation = structure.frames > 1 and source.format.animated
+            frames = (frame for frame, _ in _read_frames(source)) if is_animation else iter([_decode_still(source)])
+            content = trim.find_content(frames, _stored_orientation(source), options.crop)
+            if is_animation:
+                source.image.seek(0)
+    plan = transform.make_plan(
+        options, structure.displayed_size, content=content, has_alpha=source.image.has_transparency_data
+    )
+    return _check_canvas(plan, structure.frames, limits)
+
+
+def _check_canvas(plan: Plan, frames: int, limits: ImageLimits) -> Plan:
+    pixels = math.prod(plan.target)
+    if plan.is_padded and (pixels > limits.max_pixels or pixels * frames > limits.max_total_pixels):
+        raise ImageError(
+            ImageErrorCode.OPTIONS_IMPOSSIBLE,
+            f"The padded image would have {plan.target[0]:,} x {plan.target[1]:,} pixels, which is too large. "
+            "Choose another ratio or size, or scale it down.",
+        )
+    return plan
+
+
+def _stored_orientation(source: OpenedImage) -> int:
+    return 1 if source.format.oriented_by_pillow else source.structure.orientation
+
+
+def _decode_still(source: OpenedImage) -> Image.Image:
+    load(source.image)
+    still = next(CODECS[source.format.name].read_frames(source) or iter([source.image]))
+    still.info = source.image.info
+    return still
+
+
+def convert_image(
+    source: OpenedImage, target: Format, plan: Plan, options: Options, limits: ImageLimits
+) -> tuple[bytes, Image.Image]:
     """The new file, and the pixels that were encoded, of an animation those of its first frame."""
     image, structure = source.image, source.structure
     if structure.run_length_encoded and len(source.data) > _MAX_RUN_LENGTHS_BYTES:
@@ -38,15 +84,13 @@ def convert_image(source: OpenedImage, target: Format, plan: Plan, options: Opti
         raise unsupported(
             "The TIFF has signed samples of 8 bits, or 16-bit samples with white as 0. It can be kept, but not changed."
         )
-    orientation = 1 if source.format.oriented_by_pillow else structure.orientation
+    orientation = _stored_orientation(source)
     # The pages of a TIFF are not an animation: another format gets the first one.
     if structure.frames > 1 and (target is source.format or (target.animated and source.format.animated)):
-        return _convert_frames(source, target, plan, options, orientation)
+        return _convert_frames(source, target, plan, options, limits)
     transform.draft_size(image, plan, orientation)
-    load(image)
     with decode_errors():
-        still = next(CODECS[source.format.name].read_frames(source) or iter([image]))
-        still.info = image.info
+        still = _decode_still(source)
     settings = _make_settings(source, target, options)
     if isinstance(image, JpegImageFile) and not plan.is_scaled:
         # The quantization tables of the source apply to pixels at its own scale only.
@@ -112,9 +156,9 @@ def _change_pixels(
 
 
 def _convert_frames(
-    source: OpenedImage, target: Format, plan: Plan, options: Options, orientation: int
+    source: OpenedImage, target: Format, plan: Plan, options: Options, limits: ImageLimits
 ) -> tuple[bytes, Image.Image]:
-    is_animation = source.format.animated
+    structure, is_animation, orientation = source.structure, source.format.animated, _stored_orientation(source)
     settings = _make_settings(source, target, options)
     extras = settings.extras
     frames: list[Image.Image] = []
@@ -122,7 +166,9 @@ def _convert_frames(
     with decode_errors():
         for frame, duration_ms in _read_frames(source):
             # The pages of a TIFF may differ in size.
-            frame_plan = plan if frame.size == plan.size or is_animation else transform.make_plan(options, frame.size)
+            frame_plan = plan
+            if not is_animation and (options.trim or frame.size != plan.size):
+                frame_plan = _check_canvas(_plan_page(frame, options, orientation), structure.frames, limits)
             changed, extras = _change_pixels(frame, target, frame_plan, orientation, settings.extras)
             frames.append(changed)
             durations_ms.append(duration_ms)
@@ -133,6 +179,14 @@ def _convert_frames(
     with _encode_errors():
         settings = replace(settings, extras=extras, durations_ms=tuple(durations_ms))
         return _encode(frames, target, settings), frames[0]
+
+
+def _plan_page(page: Image.Image, options: Options, orientation: int) -> Plan:
+    content = None
+    if options.trim:
+        transform.make_plan(options, page.size)
+        content = trim.find_content([page], orientation, options.crop)
+    return transform.make_plan(options, page.size, content=content, has_alpha=page.has_transparency_data)
 
 
 def _read_frames(source: OpenedImage) -> Iterator[tuple[Image.Image, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -36,8 +36,12 @@ _IRRELEVANT = ("file_name", "keep_metadata")
 #: Options that are stored as they are.
 _PLAIN = (
     *("quality", "scale", "max_width", "max_height", "keep_metadata", "metadata", "file_name", "effort"),
-    *("min_similarity", "max_bytes"),
+    *("min_similarity", "max_bytes", "trim"),
 )
+_RATIO = re.compile(r"([1-9]\d{0,4}):([1-9]\d{0,4})")
+_COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+#: Largest side of a canvas in pixels; that of a JPEG.
+_MAX_CANVAS_SIDE = 65_500
 _FILE_NAME = re.compile(rf"(?=.{{1,{MAX_FILE_NAME_CHARS}}}\Z)(?:\{{(?:handle|sku|name|n)\}}|[A-Za-z0-9_-])+")
 
 
@@ -83,8 +87,44 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True)
+class Pad:
+    """A canvas around an image, of a ratio such as 1:1, of a least size in pixels, or of both."""
+
+    ratio: str | None = None
+    width: int | None = None
+    height: int | None = None
+    #: `#RRGGBB`; None: transparent if the image has alpha, else white.
+    color: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ratio is None and self.width is None and self.height is None:
+            raise OptionInvalid("pad", "must have a `ratio`, a `width` or a `height`.")
+        if self.ratio is not None and not _RATIO.fullmatch(self.ratio):
+            raise OptionInvalid("pad", "`ratio` must be two numbers from 1 to 99999, such as 4:3.")
+        if not all(1 <= side <= _MAX_CANVAS_SIDE for side in (self.width, self.height) if side is not None):
+            raise OptionInvalid("pad", f"`width` and `height` must be from 1 to {_MAX_CANVAS_SIDE}.")
+        if self.color is not None and not _COLOR.fullmatch(self.color):
+            raise OptionInvalid("pad", "`color` must be # and six hexadecimal digits, such as #FFFFFF.")
+
+    def canvas(self, width: int, height: int) -> tuple[int, int]:
+        """The size of the canvas for an image. One that has the ratio, rounded to pixels, needs none."""
+        width, height = max(width, self.width or 0), max(height, self.height or 0)
+        if self.ratio:
+            across, down = map(int, self.ratio.split(":"))
+            wide, high = _divide(height * across, down), _divide(width * down, across)
+            if width != wide and height != high:
+                width, height = max(width, wide), max(height, high)
+        return width, height
+
+
+def _divide(number: int, by: int) -> int:
+    """Rounded to a whole number, halves up."""
+    return (2 * number + by) // (2 * by)
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
-    """Applied in the order crop, scale, fit, filters. Raises OptionInvalid if a value is out of range."""
+    """Applied in the order crop, trim, pad, scale, fit, filters. Raises OptionInvalid if a value is out of range."""
 
     quality: int = 50
     scale: float = 1.0
@@ -104,6 +144,9 @@ class Options:
     min_similarity: int | None = None
     #: Most bytes of a result; the quality is lowered until they suffice.
     max_bytes: int | None = None
+    #: Whether a border of one colour is removed.
+    trim: bool = False
+    pad: Pad | None = None
 
     def __post_init__(self) -> None:
         if self.keep_metadata or self.metadata is Metadata.ALL:
@@ -143,6 +186,8 @@ class Options:
                 out[name] = value
         if self.crop is not None:
             out["crop"] = [self.crop.x, self.crop.y, self.crop.width, self.crop.height]
+        if self.pad is not None:
+            out["pad"] = {name: value for name, value in asdict(self.pad).items() if value is not None}
         if self.filters:
             out["filters"] = [f.value for f in self.filters]
         if self.format is not OutputFormat.ORIGINAL:
@@ -155,6 +200,8 @@ class Options:
         values = dict(stored)
         if "crop" in values:
             values["crop"] = Crop(*values["crop"])
+        if "pad" in values:
+            values["pad"] = Pad(**values["pad"])
         values["filters"] = tuple(ImageFilter(name) for name in values.get("filters", ()))
         values["metadata"] = Metadata(values.get("metadata", Metadata.COPYRIGHT))
         values["effort"] = Effort(values.get("effort", Effort.BALANCED))

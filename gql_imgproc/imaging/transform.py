@@ -1,12 +1,13 @@
-"""Applies crop, scale, fit and filters, in this order, to the image as displayed."""
+"""Applies crop, trim, pad, scale, fit and filters, in this order, to the image as displayed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from PIL import Image, ImageChops, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageColor, ImageFilter, ImageOps
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging import options as request_options
@@ -29,32 +30,66 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The options for an image of one size. `size` and `target` are sizes before and after."""
+    """The options for an image of one size. `size` and `target` are sizes before and after.
+
+    `inner` is the size of the scaled image on its canvas, and `background` the colour of that; None is transparent.
+    """
 
     size: tuple[int, int]
     crop: tuple[int, int, int, int] | None
     target: tuple[int, int]
     filters: tuple[request_options.ImageFilter, ...]
+    inner: tuple[int, int]
+    background: str | None = None
+    #: Whether the background replaces transparency.
+    is_flattened: bool = False
 
     @property
     def changes_pixels(self) -> bool:
-        return self.crop is not None or self.target != self.size or bool(self.filters)
+        is_moved = self.crop is not None or self.target != self.size
+        return is_moved or self.is_padded or bool(self.filters)
+
+    @property
+    def is_padded(self) -> bool:
+        return self.inner != self.target or self.is_flattened
 
     @property
     def is_scaled(self) -> bool:
-        return self.target != (self.size if self.crop is None else _extent(self.crop))
+        return self.inner != (self.size if self.crop is None else _extent(self.crop))
 
 
-def make_plan(options: Options, size: tuple[int, int]) -> Plan:
-    """`size` is the displayed size. Raises ImageError if the crop rectangle is not inside it."""
+def make_plan(
+    options: Options,
+    size: tuple[int, int],
+    *,
+    content: tuple[int, int, int, int] | None = None,
+    has_alpha: bool = False,
+) -> Plan:
+    """`size` is the displayed size, `content` the part of it to which the image is trimmed.
+
+    Raises ImageError if the crop rectangle is not inside it.
+    """
     box = _crop_box(options.crop, size) if options.crop else None
-    width, height = _extent(box) if box else size
+    if content is not None:
+        box = None if content == (0, 0, *size) else content
+    before = width, height = _extent(box) if box else size
+    if options.pad:
+        width, height = options.pad.canvas(width, height)
+    canvas = width, height
     # Rounded up, as libjpeg does when it decodes at half the size.
     width, height = (max(1, math.ceil(n * options.scale - 1e-9)) for n in (width, height))
     fit = min(1.0, (options.max_width or width) / width, (options.max_height or height) / height)
     if fit < 1:
         width, height = (max(1, round(n * fit)) for n in (width, height))
-    return Plan(size, box, (width, height), options.filters)
+    scaled = zip(before, canvas, (width, height), strict=True)
+    # Scaled by as much as the canvas.
+    inner_width, inner_height = (
+        target if side == whole else min(target, max(1, round(side * target / whole))) for side, whole, target in scaled
+    )
+    color = options.pad.color if options.pad else None
+    background = color or (None if has_alpha else "#FFFFFF")
+    is_flattened = color is not None and has_alpha
+    return Plan(size, box, (width, height), options.filters, (inner_width, inner_height), background, is_flattened)
 
 
 def _crop_box(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
@@ -90,7 +125,7 @@ def _draft_divisor(plan: Plan) -> int:
     def is_large_enough(divisor: int) -> bool:
         return all(
             divisor <= side and math.ceil(side / divisor) >= target
-            for side, target in zip(plan.size, plan.target, strict=True)
+            for side, target in zip(plan.size, plan.inner, strict=True)
         )
 
     return next((divisor for divisor in (8, 4, 2) if is_large_enough(divisor)), 1)
@@ -99,17 +134,49 @@ def _draft_divisor(plan: Plan) -> int:
 def apply_geometry(
     image: Image.Image, plan: Plan, orientation: int, *, keep_high_bit_depth: bool = False
 ) -> Image.Image:
-    """Crops, scales and turns the image upright. Modes that cannot be resampled become RGB or grey."""
+    """Crops, scales, turns the image upright and pads it. Modes that cannot be resampled become RGB or grey."""
     image = to_working_mode(image, keep_high_bit_depth=keep_high_bit_depth)
     if plan.crop is None:
         # Scaled before it is rotated, so that fewer pixels are rotated, and because the column that a draft fills only
         # in part is still the last one.
-        image = _resize(image, _to_stored_size(plan.target, orientation), _draft_box(image, plan, orientation))
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
+        image = _resize(image, _to_stored_size(plan.inner, orientation), _draft_box(image, plan, orientation))
+    image = to_upright(image, orientation)
     if plan.crop:
-        image = _resize(image.crop(plan.crop), plan.target)
-    return image
+        image = _resize(image.crop(plan.crop), plan.inner)
+    return _pad(image, plan) if plan.is_padded else image
+
+
+def to_upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _pad(image: Image.Image, plan: Plan) -> Image.Image:
+    """Draws the image in the middle of its canvas, whose colour is also behind transparent pixels."""
+    left, top = ((whole - side) // 2 for whole, side in zip(plan.target, image.size, strict=True))
+    if plan.background is None:
+        image = image.convert("LA" if image.mode in ("L", "LA") else "RGBA")
+        canvas = Image.new(image.mode, plan.target)
+        canvas.paste(image, (left, top))
+    else:
+        color = ImageColor.getrgb(plan.background)[:3]
+        if len(set(color)) > 1 and image.mode in ("L", "LA", "I;16"):
+            image = _to_8_bits(image, None) if image.mode == "I;16" else image
+            image = image.convert("RGBA" if image.mode == "LA" else "RGB")
+        mode = image.mode.removesuffix("A")
+        canvas = Image.new(mode, plan.target, _fill(mode, color))
+        mask = image.getchannel("A") if image.mode.endswith("A") else None
+        canvas.paste(image.convert(mode), (left, top), mask)
+    canvas.info = dict(image.info)
+    return canvas
+
+
+def _fill(mode: str, color: tuple[int, ...]) -> Any:
+    match mode:
+        case "L":
+            return color[0]
+        case "I;16":
+            return color[0] * 257
+    return Image.new("RGB", (1, 1), color).convert(mode).getpixel((0, 0))
 
 
 def apply_filters(image: Image.Image, plan: Plan) -> Image.Image:

@@ -14,7 +14,6 @@ from rich.progress import Progress
 
 from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.errors import ImageError
-from gql_imgproc.imaging import transform
 from gql_imgproc.imaging.compress import Compressed, Header, ImageLimits, compress, inspect
 from gql_imgproc.imaging.errors import too_large
 from gql_imgproc.imaging.formats import FORMATS
@@ -161,8 +160,7 @@ class Compression:
         """Compresses an image. A conversion that would make it larger keeps it."""
         image = compress(source.data, self.options, LIMITS)
         header = source.header
-        plan = transform.make_plan(self.options, (header.width, header.height))
-        if plan.changes_pixels or len(image.data) <= len(source.data):
+        if image.has_new_pixels or len(image.data) <= len(source.data):
             return image
         kept = replace(image, data=source.data, outcome=ImageOutcome.KEPT, media_type=header.media_type)
         return replace(kept, similarity=100.0, warning=None)

@@ -74,7 +74,7 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
         "--quality 70 --scale 0.5 --max-width 800 --max-height 600 --crop 1,2,300,400 --filter sharpen --filter blur "
         "--format webp --keep-metadata --max-bytes 500000 --file-name {sku}-{n} --webhook https://shop.example/hook "
         "--idempotency-key order-7 --priority low --profile generic --on-invalid-row skip_row --encoding utf-8 "
-        "--no-wait --json"
+        "--no-wait --json --trim --pad 4:3 --pad-color #F0F0F0"
     )
 
     status, stdout, stderr = await run_command(tmp_path, "submit", "-", "--url", url, *arguments, stdin=CSV)
@@ -87,7 +87,8 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
         "totalImages": 1,
         "status": "PENDING",
     }
-    query = """query ($id: ID!) { request(id: $id) { webhook { url } options { quality scale maxWidth maxHeight maxBytes
+    query = """query ($id: ID!) { request(id: $id) { webhook { url } options {
+      quality scale maxWidth maxHeight maxBytes trim pad { ratio width color }
       crop { x y width height } filters format metadata fileName } } }"""
     async with AsyncClient(url) as client:
         stored = (await client.execute(query, {"id": request["id"]}))["request"]
@@ -99,6 +100,8 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
             "maxWidth": 800,
             "maxHeight": 600,
             "maxBytes": 500_000,
+            "trim": True,
+            "pad": {"ratio": "4:3", "width": None, "color": "#F0F0F0"},
             "crop": {"x": 1, "y": 2, "width": 300, "height": 400},
             "filters": ["SHARPEN", "BLUR"],
             "format": "WEBP",

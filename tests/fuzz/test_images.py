@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import Compressed, ImageLimits, compress, inspect
-from gql_imgproc.imaging.options import DEFAULT, Crop, ImageFilter, Options, OutputFormat
+from gql_imgproc.imaging.options import DEFAULT, Crop, ImageFilter, Options, OutputFormat, Pad
 from tests.fuzz.images import hostile_images, sources
 from tests.fuzz.limits import cpu_limit, fuzz_settings
 
@@ -38,6 +38,8 @@ CHANGES = st.builds(
     scale=st.sampled_from([0.05, 0.5, 1]),
     max_width=st.sampled_from([None, 1, 33]),
     crop=st.sampled_from([None, Crop(1, 0, 2, 2), Crop(30, 20, 500, 500)]),
+    trim=st.booleans(),
+    pad=st.sampled_from([None, None, Pad(ratio="2:1"), Pad(width=40, color="#F00000")]),
     filters=st.lists(st.sampled_from(ImageFilter), max_size=2).map(tuple),
     format=st.sampled_from(OutputFormat),
     keep_metadata=st.booleans(),

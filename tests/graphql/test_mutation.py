@@ -312,6 +312,11 @@ async def test_forbidden_webhook_url_is_a_typed_error(api: Api, url: str, hint: 
         ({"options": {"quality": 0}}, ["options", "quality"], "quality: must be from 1 to 100."),
         ({"options": {"scale": 1.5}}, ["options", "scale"], "scale: must be from 0.05 to 1."),
         ({"options": {"maxWidth": 0}}, ["options", "maxWidth"], "maxWidth: must be 1 or more."),
+        (
+            {"options": {"pad": {"color": "#FFFFFF"}}},
+            ["options", "pad"],
+            "pad: must have a `ratio`, a `width` or a `height`.",
+        ),
         ({"options": {"maxBytes": 0}}, ["options", "maxBytes"], "maxBytes: must be 1 or more."),
         ({"options": {"maxHeight": -7}}, ["options", "maxHeight"], "maxHeight: must be 1 or more."),
         (

@@ -13,7 +13,7 @@ from gql_imgproc.enums import ImageOutcome
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging.compress import ImageLimits, compress, inspect
 from gql_imgproc.imaging.exif import orientation_exif
-from gql_imgproc.imaging.options import DEFAULT, ImageFilter, Options, OutputFormat
+from gql_imgproc.imaging.options import DEFAULT, ImageFilter, Options, OutputFormat, Pad
 from tests.imaging.corpus.images import SRGB
 
 MODES = {
@@ -88,6 +88,8 @@ CHANGES = st.builds(
     Options,
     scale=st.sampled_from([0.05, 0.3, 0.5, 1]),
     max_width=st.sampled_from([None, 1, 7]),
+    trim=st.booleans(),
+    pad=st.sampled_from([None, None, Pad(ratio="2:1"), Pad(width=40, color="#F00000")]),
     filters=st.lists(st.sampled_from(ImageFilter), max_size=2).map(tuple),
     format=st.sampled_from(OutputFormat),
     keep_metadata=st.booleans(),

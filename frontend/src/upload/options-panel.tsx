@@ -89,6 +89,9 @@ function ImageOptions({ options, onChange }: PanelProps) {
           <WholeNumber key={side} label={side} value={options.crop[side]} onChange={(pixels) => set({ crop: { ...options.crop, [side]: pixels } })} />
         ))}
       </Group>
+      <Check label="Remove a border of one colour" checked={options.trim} onChange={(trim) => set({ trim })} />
+      <Text label="Pad to a ratio or size" placeholder="1:1 or 1000x1000" value={options.pad} onChange={(pad) => set({ pad })} />
+      <Text label="Background" placeholder="#FFFFFF" value={options.padColor} onChange={(padColor) => set({ padColor })} />
       <Group legend="Filters">
         {filters.map(([filter, name]) => (
           <Check
@@ -100,10 +103,7 @@ function ImageOptions({ options, onChange }: PanelProps) {
         ))}
       </Group>
       <Choice label="Metadata" value={options.metadata} names={metadata} onChange={(metadata) => set({ metadata })} />
-      <label>
-        <span>File names</span>
-        <input autoComplete="off" placeholder="{handle}-{n}" value={options.fileName} onInput={(e) => set({ fileName: e.currentTarget.value })} />
-      </label>
+      <Text label="File names" placeholder="{handle}-{n}" value={options.fileName} onChange={(fileName) => set({ fileName })} />
     </>
   );
 }
@@ -171,6 +171,15 @@ function WholeNumber({ label, value, onChange }: { label: string; value: number 
     <label>
       <span>{label}</span>
       <input type="number" min="0" step="1" inputMode="numeric" value={value ?? ""} onInput={(e) => onChange(toNumber(e.currentTarget.value))} />
+    </label>
+  );
+}
+
+function Text({ label, placeholder, value, onChange }: { label: string; placeholder: string; value: string; onChange: (text: string) => void }) {
+  return (
+    <label>
+      <span>{label}</span>
+      <input autoComplete="off" placeholder={placeholder} value={value} onInput={(e) => onChange(e.currentTarget.value)} />
     </label>
   );
 }

@@ -14,6 +14,8 @@ test("an upload with the defaults names none of the optional fields", () => {
       maxBytes: null,
       minSimilarity: null,
       crop: null,
+      trim: false,
+      pad: null,
       filters: [],
       metadata: "COPYRIGHT",
       effort: "BALANCED",
@@ -35,6 +37,9 @@ test("chosen options are sent, and named while the panel is closed", () => {
     maxKilobytes: 500,
     minSimilarity: 70,
     crop: { x: null, y: 5, width: 100, height: 50 },
+    trim: true,
+    pad: " 800 x 600",
+    padColor: "#f0f0f0",
     filters: ["SHARPEN" as const],
     metadata: "NONE" as const,
     effort: "SMALL" as const,
@@ -51,6 +56,8 @@ test("chosen options are sent, and named while the panel is closed", () => {
       maxBytes: 500_000,
       minSimilarity: 70,
       crop: { x: 0, y: 5, width: 100, height: 50 },
+      trim: true,
+      pad: { width: 800, height: 600, color: "#f0f0f0" },
       filters: ["SHARPEN"],
       metadata: "NONE",
       effort: "SMALL",
@@ -62,11 +69,18 @@ test("chosen options are sent, and named while the panel is closed", () => {
     sheet: "Products",
   });
   expect(summarizeOptions(options)).toBe(
-    "at most 800 × any pixels, at most 500 kB, similarity 70, cropped, sharpen, no metadata, small effort, file names, Shopify export, invalid rows, process again",
+    "at most 800 × any pixels, at most 500 kB, similarity 70, cropped, trimmed, padded to 800 x 600, sharpen, no metadata, small effort, file names, Shopify export, invalid rows, process again",
   );
 });
 
 test("a crop without a size is left to the server to refuse", () => {
   const options = { ...defaults, crop: { ...defaults.crop, x: 3 } };
   expect(toUploadInput(options, {}, "key").options?.crop).toEqual({ x: 3, y: 0, width: 0, height: 0 });
+});
+
+test("padding is a ratio or a size; anything else is left to the server to refuse", () => {
+  const pad = (text: string) => toUploadInput({ ...defaults, pad: text }, {}, "key").options?.pad;
+  expect(pad("1000×500")).toEqual({ width: 1000, height: 500, color: null });
+  expect(pad(" 4:3 ")).toEqual({ ratio: "4:3", color: null });
+  expect(pad("square")).toEqual({ ratio: "square", color: null });
 });

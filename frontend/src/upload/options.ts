@@ -23,6 +23,11 @@ export interface Options {
   minSimilarity: number | null;
   /** In pixels of the source image. */
   crop: Record<"x" | "y" | "width" | "height", number | null>;
+  trim: boolean;
+  /** A ratio such as 1:1, or a least size such as 800x600; empty: none. */
+  pad: string;
+  /** Empty: transparent or white. */
+  padColor: string;
   filters: ImageFilter[];
   metadata: Metadata;
   effort: Effort;
@@ -54,6 +59,9 @@ export const defaults: Options = {
   maxKilobytes: null,
   minSimilarity: null,
   crop: { x: null, y: null, width: null, height: null },
+  trim: false,
+  pad: "",
+  padColor: "",
   filters: [],
   metadata: "COPYRIGHT",
   effort: "BALANCED",
@@ -86,6 +94,8 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
       maxBytes: options.maxKilobytes === null ? null : options.maxKilobytes * 1000,
       minSimilarity: options.minSimilarity,
       crop: toCrop(options.crop),
+      trim: options.trim,
+      pad: toPad(options),
       filters,
       metadata,
       effort,
@@ -106,6 +116,14 @@ function toCrop({ x, y, width, height }: Options["crop"]): Processing["crop"] {
   return isEmpty ? null : { x: x ?? 0, y: y ?? 0, width: width ?? 0, height: height ?? 0 };
 }
 
+/** The server refuses what is neither a ratio nor a size. */
+function toPad({ pad, padColor }: Options): Processing["pad"] {
+  const [, width, height] = /^\s*(\d+)\s*[x×]\s*(\d+)\s*$/i.exec(pad) ?? [];
+  const color = padColor.trim() || null;
+  if (width && height) return { width: Number(width), height: Number(height), color };
+  return pad.trim() ? { ratio: pad.trim(), color } : null;
+}
+
 /** The options that differ from the defaults, for the closed panel. */
 export function summarizeOptions(options: Options): string {
   return [
@@ -116,6 +134,8 @@ export function summarizeOptions(options: Options): string {
     options.maxKilobytes !== null && `at most ${options.maxKilobytes} kB`,
     options.minSimilarity !== null && `similarity ${options.minSimilarity}`,
     toCrop(options.crop) && "cropped",
+    options.trim && "trimmed",
+    options.pad.trim() && `padded to ${options.pad.trim()}`,
     ...options.filters.map((filter) => filter.toLowerCase()),
     options.metadata !== defaults.metadata && (options.metadata === "ALL" ? "all metadata" : "no metadata"),
     options.effort !== defaults.effort && `${options.effort.toLowerCase()} effort`,

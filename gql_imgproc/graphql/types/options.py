@@ -39,7 +39,26 @@ class Crop:
     height: int = strawberry.field(description="Height in pixels, at least 1.")
 
 
-@strawberry.type(description="Options of a request, applied in the order crop, scale, fit, filters.")
+_RATIO = "Ratio of width and height, such as 1:1 or 4:3."
+_PAD_WIDTH = "Least width of the canvas in pixels, before the image is scaled; a larger image is not cut."
+_PAD_HEIGHT = "Least height of the canvas in pixels, before the image is scaled; a larger image is not cut."
+_COLOR = (
+    "Colour of the canvas as #RRGGBB, also behind transparent pixels. Without it the canvas is transparent if the "
+    "image has alpha, and white otherwise."
+)
+_PAD = "A canvas with the image in its middle; null for none."
+_TRIM = "Whether a border of one colour, or a transparent one, is removed, before the image is padded and scaled."
+
+
+@strawberry.type(description="A canvas around an image.")
+class Pad:
+    ratio: str | None = strawberry.field(description=_RATIO)
+    width: int | None = strawberry.field(description=_PAD_WIDTH)
+    height: int | None = strawberry.field(description=_PAD_HEIGHT)
+    color: str | None = strawberry.field(description=_COLOR)
+
+
+@strawberry.type(description="Options of a request, applied in the order crop, trim, pad, scale, fit, filters.")
 class ProcessingOptions:
     quality: int = strawberry.field(description="Encoder quality, 1 to 100.")
     scale: float = strawberry.field(description="Factor for both sides of the image, 0.05 to 1.")
@@ -63,6 +82,8 @@ class ProcessingOptions:
     effort: Effort = strawberry.field(description=_EFFORT)
     min_similarity: int | None = strawberry.field(description=_MIN_SIMILARITY)
     max_bytes: int | None = strawberry.field(description=_MAX_BYTES)
+    trim: bool = strawberry.field(description=_TRIM)
+    pad: Pad | None = strawberry.field(description=_PAD)
 
     @classmethod
     def from_options(cls, values: Options) -> ProcessingOptions:
@@ -72,6 +93,7 @@ class ProcessingOptions:
             crop=None if values.crop is None else Crop(**asdict(values.crop)),
             filters=list(values.filters),
             file_name=values.file_name or DEFAULT_TEMPLATE,
+            pad=None if values.pad is None else Pad(**asdict(values.pad)),
         )
 
 
@@ -83,7 +105,15 @@ class CropInput:
     height: int = strawberry.field(description="Height in pixels, at least 1.")
 
 
-@strawberry.input(description="Options of a new request, applied in the order crop, scale, fit, filters.")
+@strawberry.input(description="A canvas around an image: a `ratio`, a least size, or both.")
+class PadInput:
+    ratio: str | None = strawberry.field(default=None, description=_RATIO)
+    width: int | None = strawberry.field(default=None, description=_PAD_WIDTH)
+    height: int | None = strawberry.field(default=None, description=_PAD_HEIGHT)
+    color: str | None = strawberry.field(default=None, description=_COLOR)
+
+
+@strawberry.input(description="Options of a new request, applied in the order crop, trim, pad, scale, fit, filters.")
 class ProcessingOptionsInput:
     quality: int = strawberry.field(default=50, description="Encoder quality, 1 to 100.")
     scale: float = strawberry.field(
@@ -121,13 +151,16 @@ class ProcessingOptionsInput:
     effort: Effort = strawberry.field(default=Effort.BALANCED, description=_EFFORT)
     min_similarity: int | None = strawberry.field(default=strawberry.UNSET, description=_MIN_SIMILARITY)
     max_bytes: int | None = strawberry.field(default=strawberry.UNSET, description=_MAX_BYTES)
+    trim: bool = strawberry.field(default=False, description=_TRIM)
+    pad: PadInput | None = strawberry.field(default=strawberry.UNSET, description=_PAD)
 
     def to_options(self) -> Options:
         """Raises a GraphQL error for a value out of range."""
         try:
             values: dict[str, Any] = {name: unset_to_none(value) for name, value in vars(self).items()}
             crop = options.Crop(**asdict(self.crop)) if self.crop else None
-            return Options(**values | {"crop": crop, "filters": tuple(self.filters)})
+            pad = options.Pad(**asdict(self.pad)) if self.pad else None
+            return Options(**values | {"crop": crop, "pad": pad, "filters": tuple(self.filters)})
         except OptionInvalid as error:
             field = to_camel_case(error.field)
             raise bad_input(f"{field}: {error.rule}", "options", field) from None
