@@ -20,8 +20,8 @@ from gql_imgproc.processing.stage_metrics import Stage, measure_stage, record_st
 from gql_imgproc.requests.limits import image_limits
 from gql_imgproc.requests.repository import claims
 from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.image_results import FinishedImage, ImageResult
 from gql_imgproc.requests.repository.renditions import Rendition
-from gql_imgproc.requests.repository.results import FinishedImage, ImageResult
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import image_key, object_name

@@ -19,8 +19,8 @@ from gql_imgproc.processing.recorder import Recorder, log_ids
 from gql_imgproc.processing.rendition_lookup import RenditionLookup
 from gql_imgproc.requests.repository import renditions
 from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.renditions import Source
-from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)

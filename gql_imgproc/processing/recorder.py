@@ -27,7 +27,13 @@ from gql_imgproc.processing.stage_metrics import Stage
 from gql_imgproc.requests.notify import best_effort, publish
 from gql_imgproc.requests.repository import results
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.results import FinishedImage, ImageResult, Recorded, ReturnedImage, ReturnReason
+from gql_imgproc.requests.repository.image_results import (
+    FinishedImage,
+    ImageResult,
+    Recorded,
+    ReturnedImage,
+    ReturnReason,
+)
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 

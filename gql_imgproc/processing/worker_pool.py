@@ -29,8 +29,8 @@ from gql_imgproc.processing.rendition_lookup import RenditionLookup
 from gql_imgproc.requests.notify import publish
 from gql_imgproc.requests.repository import claims, lane_choice, lanes
 from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.lanes import Lane
-from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.runtime import Runtime
 
 log = logging.getLogger(__name__)

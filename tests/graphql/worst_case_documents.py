@@ -21,7 +21,7 @@ from gql_imgproc.graphql.query_limits import (
     MAX_REPEATS,
 )
 from gql_imgproc.ids import IdPrefix, encode_global_id
-from gql_imgproc.requests.repository.results import ImageResult
+from gql_imgproc.requests.repository.image_results import ImageResult
 from tests.graphql.client import Api
 from tests.support.api_keys import bearer, given_key
 from tests.support.scenarios import DONE, FAILED, given_request

@@ -16,7 +16,7 @@ from gql_imgproc.messaging.host_budget import HostGrant
 from gql_imgproc.processing.image_task import ImageTask
 from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests.repository import queries
-from gql_imgproc.requests.repository.results import FinishedImage
+from gql_imgproc.requests.repository.image_results import FinishedImage
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings

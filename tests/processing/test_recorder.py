@@ -22,7 +22,7 @@ from gql_imgproc.processing import recorder as recorder_module
 from gql_imgproc.processing.recorder import Recorder
 from gql_imgproc.requests.repository import results
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.results import FinishedImage, Recorded, ReturnedImage, ReturnReason
+from gql_imgproc.requests.repository.image_results import FinishedImage, Recorded, ReturnedImage, ReturnReason
 from gql_imgproc.requests.snapshot import Snapshot, list_channel, progress_channel
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings

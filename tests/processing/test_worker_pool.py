@@ -31,7 +31,7 @@ from gql_imgproc.processing.worker_pool import WorkerPool
 from gql_imgproc.requests.repository import claims, lane_choice
 from gql_imgproc.requests.repository import lanes as lanes_repository
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.results import FinishedImage
+from gql_imgproc.requests.repository.image_results import FinishedImage
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.settings import Settings
 from tests.support.invariants import assert_counters_equal_rows

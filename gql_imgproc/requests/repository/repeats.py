@@ -7,8 +7,7 @@ the one that records the original later sees it, and one that did so before left
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, null, select, update
@@ -16,28 +15,11 @@ from sqlalchemy import Connection, bindparam, null, select, update
 from gql_imgproc.database.tables import images, products
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.requests.repeated_urls import Place
+from gql_imgproc.requests.repository.image_results import FinishedImage, ImageResult
 from gql_imgproc.requests.repository.image_statistics import FinalImage
 
 #: What a repeat gets from its original.
-COPIED_COLUMNS = (
-    "status",
-    "outcome",
-    "attempts",
-    "input_bytes",
-    "output_bytes",
-    "rendition_id",
-    "stored_by",
-    "object_name",
-    "sha256",
-    "format",
-    "width",
-    "height",
-    "similarity",
-    "error_code",
-    "error_message",
-    "error_http_status",
-    "error_retryable",
-)
+COPIED_COLUMNS = ("attempts", *ImageResult.__slots__)
 _COUNTED = tuple(images.c[name] for name in FinalImage.__slots__ if name in images.c)
 
 _AT_PLACES = (
@@ -87,12 +69,11 @@ _FINISH = (
 )
 
 
-def finish_repeats(
-    connection: Connection, original_id: UUID, result: Mapping[str, Any], max_repeats: int
-) -> list[FinalImage]:
+def finish_repeats(connection: Connection, original: FinishedImage, max_repeats: int) -> list[FinalImage]:
     """Gives pending repeats the result that their locked original is about to get; at most so many."""
-    values = {f"new_{name}": result[name] for name in COPIED_COLUMNS}
-    rows = connection.execute(_FINISH, {"original": original_id, "max_repeats": max_repeats, **values})
+    values = {f"new_{name}": getattr(original.result, name) for name in ImageResult.__slots__}
+    values |= {"new_attempts": original.image.attempts, "original": original.image.id}
+    rows = connection.execute(_FINISH, {"max_repeats": max_repeats, **values})
     return [FinalImage(*row) for row in rows]
 
 

@@ -7,135 +7,33 @@ in the order that `claims` describes.
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Set
-from dataclasses import dataclass, field, fields, replace
-from enum import Enum, auto
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Float, bindparam, null, select, update
 
 from gql_imgproc.database.tables import images
 from gql_imgproc.database.types import now_plus
-from gql_imgproc.enums import ImageOutcome, ImageStatus
-from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.enums import ImageStatus
 from gql_imgproc.requests.identity import digest
 from gql_imgproc.requests.repository import cleanups, counters, image_statistics, lanes, renditions, repeats
-from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.image_results import (
+    FinishedImage,
+    ImageResult,
+    Recorded,
+    ReturnedImage,
+    ReturnReason,
+)
 from gql_imgproc.requests.repository.image_statistics import FinalImage
-from gql_imgproc.requests.repository.renditions import Rendition, Source
 from gql_imgproc.requests.snapshot import Snapshot
 
 #: Repeats that get the result of their original in one transaction.
 MAX_COPIES = 500
-
-
-@dataclass(frozen=True, slots=True)
-class ImageResult:
-    """Result of an image."""
-
-    status: ImageStatus
-    outcome: ImageOutcome | None = None
-    input_bytes: int | None = None
-    output_bytes: int | None = None
-    rendition_id: UUID | None = None
-    stored_by: UUID | None = None
-    object_name: str | None = None
-    sha256: str | None = None
-    format: str | None = None
-    width: int | None = None
-    height: int | None = None
-    similarity: float | None = None
-    error_code: ImageErrorCode | None = None
-    error_message: str | None = None
-    error_http_status: int | None = None
-    error_retryable: bool = False
-
-    @classmethod
-    def from_rendition(cls, rendition: Rendition, outcome: ImageOutcome) -> Self:
-        copied = {name: getattr(rendition, name) for name in _RENDITION_COLUMNS}
-        return cls(ImageStatus.COMPLETED, outcome, rendition_id=rendition.id, error_message=rendition.warning, **copied)
-
-
-_RENDITION_COLUMNS = (
-    "input_bytes",
-    "output_bytes",
-    "stored_by",
-    "object_name",
-    "sha256",
-    "format",
-    "width",
-    "height",
-    "similarity",
-)
-
-
-class ReturnReason(Enum):
-    """Why an image is returned without a result."""
-
-    #: A temporary failure, which counts as an attempt.
-    FAILED = auto()
-    #: The host asked us to slow down while it served others; that is no attempt.
-    REFUSED = auto()
-    #: The host asked everybody to slow down; that counts nothing.
-    HOST_PAUSED = auto()
-    #: The process stops, or did not begin; that is no attempt.
-    GIVEN_BACK = auto()
-
-
 _THROTTLED = (ReturnReason.REFUSED, ReturnReason.HOST_PAUSED)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedImage:
-    image: ClaimedImage
-    result: ImageResult
-    #: The stored object, of a completed image: a new one, unless the outcome is REUSED.
-    rendition: Rendition | None = None
-    #: The bytes and validators that the download found; None if the database has them already.
-    source: Source | None = None
-    #: Size of a source that its host said is unchanged.
-    not_downloaded_bytes: int = 0
-    #: By `time.monotonic`.
-    finished_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it stored an object."""
-        return self.rendition is not None and self.result.outcome is not ImageOutcome.REUSED
-
-    @property
-    def is_superseded(self) -> bool:
-        """Whether it stored an object in vain: another image had stored the same bytes before."""
-        return self.is_new and self.rendition is not None and self.rendition.id != self.result.rendition_id
-
-
-@dataclass(frozen=True, slots=True)
-class ReturnedImage:
-    """An image that is due again after `delay_s`."""
-
-    image: ClaimedImage
-    reason: ReturnReason
-    delay_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What a transaction recorded."""
-
-    #: The requests of the results, with their new counters.
-    snapshots: tuple[Snapshot, ...]
-    #: Images whose lease was lost; nothing of them is recorded.
-    lost: frozenset[UUID]
-    #: Images whose rendition is not usable any more: they are processed again.
-    returned: frozenset[UUID] = frozenset()
-    #: Images that have more repeats than fit into one transaction. They are recorded after those: record them again.
-    postponed: frozenset[UUID] = frozenset()
-    #: Number of repeats that are final now, by original.
-    copies: Counter[UUID] = field(default_factory=Counter)
 
 
 def record(
@@ -267,11 +165,10 @@ def _lease(item: FinishedImage | ReturnedImage) -> tuple[UUID, int]:
     return item.image.id, item.image.lease_token
 
 
-_RESULT_COLUMNS = tuple(column.name for column in fields(ImageResult))
 _FINISH = (
     update(images)
     .where(images.c.id == bindparam("image"))
-    .values({"due_at": null(), **{column: bindparam(f"new_{column}") for column in _RESULT_COLUMNS}})
+    .values({"due_at": null(), **{name: bindparam(f"new_{name}") for name in ImageResult.__slots__}})
 )
 # The token is raised, so that a second run of the transaction finds nothing to return.
 _RETURN = (
@@ -295,8 +192,7 @@ def _finish_repeats(
     copies: dict[UUID, list[FinalImage]] = {}
     left, postponed = MAX_COPIES, set()
     for item in originals:
-        values = {name: getattr(item.result, name) for name in _RESULT_COLUMNS} | {"attempts": item.image.attempts}
-        finals = repeats.finish_repeats(connection, item.image.id, values, left)
+        finals = repeats.finish_repeats(connection, item, left)
         copies[item.image.id] = finals
         left -= len(finals)
         if not left:
@@ -305,25 +201,14 @@ def _finish_repeats(
 
 
 def _final_image(item: FinishedImage) -> FinalImage:
-    image, result = item.image, item.result
-    return FinalImage(
-        image.request_id,
-        image.product_id,
-        image.lane_id,
-        result.status,
-        result.outcome,
-        result.input_bytes,
-        result.output_bytes,
-        result.format,
-        result.error_code,
-        digest(image.url),
-        result.object_name,
-        item.not_downloaded_bytes,
-    )
+    image = {name: getattr(item.image, name) for name in ("request_id", "product_id", "lane_id")}
+    result = {name: getattr(item.result, name) for name in ImageResult.__slots__ if name in FinalImage.__slots__}
+    url_digest = digest(item.image.url)
+    return FinalImage(**image, **result, url_digest=url_digest, not_downloaded_bytes=item.not_downloaded_bytes)
 
 
 def _finish_values(item: FinishedImage) -> dict[str, Any]:
-    return {"image": item.image.id, **{f"new_{name}": getattr(item.result, name) for name in _RESULT_COLUMNS}}
+    return {"image": item.image.id, **{f"new_{name}": getattr(item.result, name) for name in ImageResult.__slots__}}
 
 
 def _return_values(item: ReturnedImage) -> dict[str, Any]:

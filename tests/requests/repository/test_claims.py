@@ -26,7 +26,7 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import cancel, claims, results, retry, transitions
 from gql_imgproc.requests.repository import lanes as lane_statements
 from gql_imgproc.requests.repository.claims import Claim, ClaimedImage
-from gql_imgproc.requests.repository.results import ReturnReason
+from gql_imgproc.requests.repository.image_results import ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import (

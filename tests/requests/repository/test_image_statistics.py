@@ -13,9 +13,9 @@ from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.ids import DEFAULT_TENANT, new_id
 from gql_imgproc.requests.repository import image_statistics as statistics
 from gql_imgproc.requests.repository import lanes, results, retry, transitions
+from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.image_statistics import FormatStatistics, RequestStatistics
 from gql_imgproc.requests.repository.lanes import lane_id
-from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import (
     DONE,

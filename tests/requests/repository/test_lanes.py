@@ -21,8 +21,8 @@ from gql_imgproc.enums import Priority, RequestPhase, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import cancel, claims, lane_choice, lanes, results, transitions
 from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.lanes import lane_id
-from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import (
     DONE,

@@ -46,9 +46,9 @@ from gql_imgproc.requests.repository import (
 )
 from gql_imgproc.requests.repository.changes import Comparison
 from gql_imgproc.requests.repository.create import NewProduct
+from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.output_rows import read_output_rows
-from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_key, object_name

@@ -17,7 +17,7 @@ from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repeated_urls import RepeatedUrls
 from gql_imgproc.requests.repository import cleanups, create, results, retry, transitions
 from gql_imgproc.requests.repository.create import NewProduct
-from gql_imgproc.requests.repository.results import FinishedImage
+from gql_imgproc.requests.repository.image_results import FinishedImage
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
 from tests.support.invariants import assert_counters_equal_rows

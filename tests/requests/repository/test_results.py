@@ -14,7 +14,7 @@ from gql_imgproc.database.tables import images, lanes, products
 from gql_imgproc.enums import ImageOutcome, ProductStatus
 from gql_imgproc.requests.repository import claims, results
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.results import FinishedImage, ReturnedImage, ReturnReason
+from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
 from tests.support.invariants import assert_counters_equal_rows
 from tests.support.scenarios import (
     DONE,

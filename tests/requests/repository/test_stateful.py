@@ -78,9 +78,9 @@ from gql_imgproc.requests.repository import (
 )
 from gql_imgproc.requests.repository.claims import Claim, ClaimedImage
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
+from gql_imgproc.requests.repository.image_results import FinishedImage, ImageResult, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.renditions import Rendition
-from gql_imgproc.requests.repository.results import FinishedImage, ImageResult, ReturnedImage, ReturnReason
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
 from gql_imgproc.requests.repository.webhook_outbox import Attempt
 from gql_imgproc.requests.snapshot import Snapshot

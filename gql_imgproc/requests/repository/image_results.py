@@ -1,0 +1,106 @@
+"""Results of images and images without one, as they are recorded."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Self
+from uuid import UUID
+
+from gql_imgproc.enums import ImageOutcome, ImageStatus
+from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.requests.repository.claims import ClaimedImage
+from gql_imgproc.requests.repository.renditions import Rendition, Source
+from gql_imgproc.requests.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """Result of an image; the fields are columns of `images`."""
+
+    status: ImageStatus
+    outcome: ImageOutcome | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    rendition_id: UUID | None = None
+    stored_by: UUID | None = None
+    object_name: str | None = None
+    sha256: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    similarity: float | None = None
+    error_code: ImageErrorCode | None = None
+    error_message: str | None = None
+    error_http_status: int | None = None
+    error_retryable: bool = False
+
+    @classmethod
+    def from_rendition(cls, rendition: Rendition, outcome: ImageOutcome) -> Self:
+        shared = {name: getattr(rendition, name) for name in Rendition.__slots__ if name in cls.__slots__}
+        others = {"outcome": outcome, "rendition_id": rendition.id, "error_message": rendition.warning}
+        return cls(ImageStatus.COMPLETED, **shared | others)
+
+
+class ReturnReason(Enum):
+    """Why an image is returned without a result."""
+
+    #: A temporary failure, which counts as an attempt.
+    FAILED = auto()
+    #: The host asked us to slow down while it served others; that is no attempt.
+    REFUSED = auto()
+    #: The host asked everybody to slow down; that counts nothing.
+    HOST_PAUSED = auto()
+    #: The process stops, or did not begin; that is no attempt.
+    GIVEN_BACK = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedImage:
+    image: ClaimedImage
+    result: ImageResult
+    #: The stored object, of a completed image: a new one, unless the outcome is REUSED.
+    rendition: Rendition | None = None
+    #: The bytes and validators that the download found; None if the database has them already.
+    source: Source | None = None
+    #: Size of a source that its host said is unchanged.
+    not_downloaded_bytes: int = 0
+    #: By `time.monotonic`.
+    finished_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it stored an object."""
+        return self.rendition is not None and self.result.outcome is not ImageOutcome.REUSED
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether it stored an object in vain: another image had stored the same bytes before."""
+        return self.is_new and self.rendition is not None and self.rendition.id != self.result.rendition_id
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedImage:
+    """An image that is due again after `delay_s`."""
+
+    image: ClaimedImage
+    reason: ReturnReason
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a transaction recorded."""
+
+    #: The requests of the results, with their new counters.
+    snapshots: tuple[Snapshot, ...]
+    #: Images whose lease was lost; nothing of them is recorded.
+    lost: frozenset[UUID]
+    #: Images whose rendition is not usable any more: they are processed again.
+    returned: frozenset[UUID] = frozenset()
+    #: Images that have more repeats than fit into one transaction. They are recorded after those: record them again.
+    postponed: frozenset[UUID] = frozenset()
+    #: Number of repeats that are final now, by original.
+    copies: Counter[UUID] = field(default_factory=Counter)
