@@ -160,8 +160,9 @@ def _read_first_row(
     text: DecodedFile, dialect: Dialect, layout: CsvLayout, longest_row_chars: int
 ) -> HeaderCandidate | None:
     for record in iter_records(text, dialect, longest_row_chars):
-        if isinstance(record, CsvIssue):
-            return HeaderCandidate(dialect, record.row or 1, [], _find_columns([], layout), record)
+        if not isinstance(record, tuple):
+            issue = record if isinstance(record, CsvIssue) else record.issues[0]
+            return HeaderCandidate(dialect, record.row or 1, [], _find_columns([], layout), issue)
         row, cells = record
         # A row that consists of delimiters is blank for every delimiter.
         if any(cell.translate(_DELETE_DELIMITERS).strip() for cell in cells):
@@ -178,7 +179,7 @@ def _find_below(
     found: list[HeaderCandidate] = []
     for dialect in dialects:
         for record in islice(iter_records(text, dialect, limits.longest_row_chars), row, row + MAX_TITLE_ROWS):
-            if isinstance(record, CsvIssue):
+            if not isinstance(record, tuple):
                 break
             candidate = HeaderCandidate(dialect, *record, _find_columns(record[1][:MAX_SHOP_COLUMNS], layout))
             if candidate.is_complete:

@@ -44,7 +44,7 @@ def preview(file: BinaryIO, limits: CsvLimits, layout: CsvLayout) -> CsvPreview:
     for record in islice(iter_records(text, header.dialect, limits.longest_row_chars), header.row, None):
         if isinstance(record, CsvIssue) or len(rows) == MAX_ROWS:
             break
-        if not is_blank(record[1]):
+        if isinstance(record, tuple) and not is_blank(record[1]):
             cells = [excerpt(cell, MAX_CELL_CHARS) for cell in record[1][: len(names)]]
             rows.append(cells + [""] * (len(names) - len(cells)))
     return CsvPreview(header.columns.profile.name if header.is_complete else None, names, rows)

@@ -7,6 +7,7 @@ The file is read as a stream, and can be read several times. Only the set of its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -21,7 +22,7 @@ from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.messages import csv_error, excerpt, join_quoted, plural
 from gql_imgproc.csvfile.products import CsvProduct, group_rows
 from gql_imgproc.csvfile.profiles.profile import Columns
-from gql_imgproc.csvfile.records import iter_records, truncated_issue
+from gql_imgproc.csvfile.records import InvalidRow, iter_records, truncated_issue
 from gql_imgproc.csvfile.rows import RowCheck, UrlCheck, count_issue, is_blank
 from gql_imgproc.csvfile.unread_columns import UnreadColumns
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy
@@ -33,6 +34,8 @@ YieldControl = Callable[[], None]
 _LOSSY = (
     "The file has characters that the given encoding would write with other bytes, and a shop's file must not change."
 )
+#: Paths on the shop's own server behind a URL, which may have commas of its own.
+_FILE_NAMES = re.compile(r"[,|]\s*/(?!/).*", re.DOTALL)
 #: Rows between two calls of `yield_control`: about half a millisecond of work.
 ROWS_PER_YIELD = 200
 
@@ -59,12 +62,6 @@ class CsvSummary:
     warnings: tuple[CsvIssue, ...]
     #: How to read the file again.
     layout: CsvLayout = field(default=CsvLayout(CsvProfile.GENERIC), compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
-    row: int
-    issues: list[CsvIssue]
 
 
 class RowKind(Enum):
@@ -148,6 +145,8 @@ class CsvReader:
         self.dialect = header.dialect
         #: Cells that hold results of earlier requests, which are kept.
         self.results = 0
+        #: Why the last row without cells was skipped.
+        self._unreadable: list[CsvIssue] = []
         self._header = header
         self._limits = limits
         self._columns = tuple(excerpt(name.strip()) for name in header.names)
@@ -183,8 +182,9 @@ class CsvReader:
         if self._results_url and self._results_url in cell:
             count, urls = len(urls), [url for url in urls if not url.startswith(self._results_url)]
             self.results += count - len(urls)
-        if self._header.columns.profile.has_file_names and "://" not in cell:
-            return []
+        if self._header.columns.profile.has_file_names:
+            # Their names may stand before and after URLs.
+            return [_FILE_NAMES.sub("", url) for url in urls if "://" in url]
         return urls
 
     def iter_cells(self) -> Iterator[tuple[int, list[str]]]:
@@ -198,8 +198,12 @@ class CsvReader:
         width, probe, header_row = len(self._columns), self._probe, self._header.row
         skipped_rows = self.layout.skipped_rows
         for record in iter_records(self.text, self._header.dialect, self._limits.longest_row_chars, raw_lines):
-            if isinstance(record, CsvIssue):
-                raise InvalidCsv((record,), 1)
+            if isinstance(record, InvalidRow) and record.row in skipped_rows:
+                self._unreadable = self._name_column(record).issues
+                yield record.row, [], RowKind.SKIPPED
+                continue
+            if not isinstance(record, tuple):
+                raise InvalidCsv((record if isinstance(record, CsvIssue) else record.issues[0],), 1)
             row, cells = record
             if row <= header_row:
                 yield row, cells, RowKind.OTHER
@@ -216,6 +220,8 @@ class CsvReader:
 
     def issues_of_skipped(self, check: RowCheck, row: int, cells: list[str]) -> list[CsvIssue]:
         """Why a row was skipped; in general terms if that is not known any more, since settings have changed."""
+        if not cells:
+            return self._unreadable
         if len(cells) != len(self._columns) and (issue := self._cell_count_issue(row, cells)):
             return [issue]
         problem = CsvIssue(CsvIssueCode.IMAGE_URL_FORBIDDEN, "The row was not allowed when the file was uploaded.", row)
@@ -243,7 +249,7 @@ class CsvReader:
         check = self.check(check_url)
         position, images, has_issue = -1, 0, False
         for record in self._records():
-            if isinstance(record, CsvIssue):
+            if not isinstance(record, tuple):
                 has_issue = True
                 yield record
                 continue
@@ -313,7 +319,18 @@ class CsvReader:
         """Whether the file ends within a character in these cells, where neither a row nor a URL can end."""
         return self.text.may_be_truncated and len(last_cells) == 1 and not last_cells[0].isascii()
 
-    def _records(self) -> Iterator[tuple[int, list[str]] | CsvIssue]:
-        """Yields the records after the header."""
+    def _records(self) -> Iterator[tuple[int, list[str]] | InvalidRow | CsvIssue]:
+        """Yields the records after the header. Our own format has no rows that are copied unread."""
+        is_generic = self._header.columns.profile.is_complete
         records = iter_records(self.text, self._header.dialect, self._limits.longest_row_chars)
-        return islice(records, self._header.row, None)
+        for record in islice(records, self._header.row, None):
+            if isinstance(record, InvalidRow):
+                named = self._name_column(record)
+                yield named.issues[0] if is_generic else named
+            else:
+                yield record
+
+    def _name_column(self, invalid: InvalidRow) -> InvalidRow:
+        index = invalid.cell
+        column = self._columns[index] if index is not None and index < len(self._columns) else None
+        return replace(invalid, issues=[replace(issue, column=column) for issue in invalid.issues])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -23,13 +24,21 @@ class Dialect:
     preamble_chars: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    row: int
+    issues: list[CsvIssue]
+    #: The cell that ends the reading of a row, from 0.
+    cell: int | None = None
+
+
 def iter_records(
     text: DecodedFile, dialect: Dialect, longest_row_chars: int, raw_lines: list[str] | None = None
-) -> Iterator[tuple[int, list[str]] | CsvIssue]:
-    """Yields every record with its row number, and an issue for an invalid one. A blank record is an empty list.
+) -> Iterator[tuple[int, list[str]] | InvalidRow | CsvIssue]:
+    """Yields every record with its row number. A blank record is an empty list.
 
-    A record of several lines is one row. After an issue, reading continues if the start of the next row is certain.
-    Otherwise it ends. The lines of each record are appended to `raw_lines`, which the caller empties.
+    A record of several lines is one row. After an InvalidRow, reading continues, since the start of the next row is
+    certain. An issue is the end. The lines of each record are appended to `raw_lines`, which the caller empties.
     """
     if csv.field_size_limit() < (limit := longest_row_chars + 4 * BLOCK_BYTES):
         # This limit applies to the whole process, and its error has no position. _Lines has a limit with a position.
@@ -54,12 +63,7 @@ def iter_records(
                 # It is unknown which of the lines in the cell are separate rows.
                 yield _late_quote_issue(row)
                 return
-            yield CsvIssue(
-                CsvIssueCode.QUOTE_INVALID,
-                f"In row {row} text follows a closing quotation mark. Put the whole cell between quotation marks and "
-                'write a quotation mark inside it twice, like "5"" pipe".',
-                row,
-            )
+            yield _invalid_row(row, lines.last_line, dialect)
             line = reader.line_num
             row += 1
             lines.row = row
@@ -69,6 +73,19 @@ def iter_records(
             else:
                 yield _too_long_issue(row, longest_row_chars)
             return
+
+
+def _invalid_row(row: int, line: str, dialect: Dialect) -> InvalidRow:
+    spaces, delimiter = " *" if dialect.skips_spaces else "", re.escape(dialect.delimiter)
+    valid_cell = re.compile(f'(?:{spaces}"(?:[^"]|"")*+"|(?!{spaces}")[^{delimiter}]*){delimiter}')
+    index = at = 0
+    while found := valid_cell.match(line, at):
+        index, at = index + 1, found.end()
+    message = (
+        f"In row {row} text follows a closing quotation mark in cell {index + 1}. Put the whole cell between quotation "
+        'marks and write a quotation mark inside it twice, like "5"" pipe".'
+    )
+    return InvalidRow(row, [CsvIssue(CsvIssueCode.QUOTE_INVALID, message, row)], index)
 
 
 def _record_lines(lines: _Lines, raw_lines: list[str]) -> Iterator[str]:
@@ -127,6 +144,15 @@ class _Lines:
     #: Set by `iter_records`, so that the characters since the last record can be counted.
     row: int = field(default=1, init=False)
     is_exhausted: bool = field(default=False, init=False)
+    _complete_lines: io.StringIO = field(default_factory=io.StringIO, init=False)
+
+    @property
+    def last_line(self) -> str:
+        """The line that was yielded last."""
+        end = self._complete_lines.tell()
+        self._complete_lines.seek(0)
+        text = self._complete_lines.read(end)
+        return text[max(text.rfind("\n", 0, -2), text.rfind("\r", 0, -2)) + 1 :]
 
     def __iter__(self) -> Iterator[str]:
         rest: list[str] = []  # the start of a line without its end
@@ -147,12 +173,14 @@ class _Lines:
                 text = text[:-1]
             end = max(text.rfind("\n"), text.rfind("\r")) + 1
             if end:
-                yield from io.StringIO("".join(rest) + text[:end], newline="")
+                self._complete_lines = io.StringIO("".join(rest) + text[:end], newline="")
+                yield from self._complete_lines
                 rest, rest_chars = [text[end:]], len(text) - end
             else:
                 rest.append(text)
                 rest_chars += len(text)
         last = "".join(rest) + pending_cr
         if last:
-            yield last
+            self._complete_lines = io.StringIO(last, newline="")
+            yield from self._complete_lines
         self.is_exhausted = True

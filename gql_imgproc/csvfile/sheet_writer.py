@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from xlsxwriter import Workbook
 
-from gql_imgproc.csvfile.typed_cells import MAX_CELL_CHARS, parse_cell
+from gql_imgproc.csvfile.typed_cells import MAX_CELL_CHARS, Percent, parse_cell
 
 #: Excel's limit of the name of a sheet, in characters.
 MAX_NAME_CHARS = 31
@@ -37,6 +37,7 @@ class SheetWriter:
                 (timedelta, "[h]:mm:ss"),
             )
         }
+        self._percents: dict[int, object] = {}
         self._row = 0
 
     def write_row(self, cells: Iterable[str]) -> None:
@@ -46,6 +47,8 @@ class SheetWriter:
             match value := parse_cell(cell) if cell else None:
                 case None:
                     pass
+                case Percent():
+                    sheet.write_number(row, column, value.value, self._percent(value.decimals))
                 case str():
                     sheet.write_string(row, column, value[:MAX_CELL_CHARS])
                 case bool():
@@ -56,6 +59,12 @@ class SheetWriter:
                 case _:
                     sheet.write_datetime(row, column, value, formats[type(value)])
         self._row += 1
+
+    def _percent(self, decimals: int) -> object:
+        if decimals not in self._percents:
+            text = f"0.{'0' * decimals}%" if decimals else "0%"
+            self._percents[decimals] = self._workbook.add_format({"num_format": text})
+        return self._percents[decimals]
 
     def close(self) -> None:
         self._workbook.close()

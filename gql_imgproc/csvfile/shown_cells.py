@@ -1,6 +1,7 @@
 """Cells of an Excel workbook that a sheet shows in another way than the library reads them.
 
-A number in a format such as `00000` has leading zeros there; errors such as `#N/A`, and formulas that were never
+A number in a format such as `00000` has leading zeros there, and one in a format such as `0%` is a hundred times as
+large; errors such as `#N/A`, and formulas that were never
 calculated, are not empty. The file format is that of ECMA-376, part 1, section 18.
 """
 
@@ -10,13 +11,19 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from string import digits
 from typing import IO
 from xml.etree.ElementTree import Element, iterparse
 
+from gql_imgproc.csvfile.typed_cells import Percent
+
 _WORKBOOK, _RELATIONS, _STYLES = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml"
 #: The formats of integers with leading zeros. Another section of the format is for negative numbers.
 _ZEROS = re.compile(r"(0{2,})(;|\Z)")
+#: The formats of percentages, and those that Excel has built in.
+_PERCENT = re.compile(r"[#,0]*0(?:\.([0#]+))?\s?%(;|\Z)")
+_BUILT_IN: dict[str | None, str] = {"9": "0%", "10": "0.00%"}
 #: Only a sheet with one of these, or with a cell in such a format, is parsed: an error, and a formula without a value.
 _MARKS = (b't="e"', b"</f></c>", b"/></c>")
 _CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, max(map(len, _MARKS))
@@ -30,12 +37,12 @@ def iter_shown_cells(data: bytes, sheet: str) -> Iterator[tuple[int, dict[int, s
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         path = _find_sheet(archive, sheet)
-        widths = _find_zeros(archive)
+        formats = _find_formats(archive)
         with archive.open(path) as file:
-            if not widths and not _has_mark(file):
+            if not formats and not _has_mark(file):
                 return
         with archive.open(path) as file:
-            yield from _iter_rows(file, widths)
+            yield from _iter_rows(file, formats)
     except (zipfile.BadZipFile, KeyError):
         return
 
@@ -55,18 +62,36 @@ def _find_sheet(archive: zipfile.ZipFile, name: str) -> str:
     return target[1:] if target.startswith("/") else f"xl/{target}"
 
 
-def _find_zeros(archive: zipfile.ZipFile) -> dict[str, int]:
-    """The number of digits of each cell style with leading zeros."""
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """The digits of a number with leading zeros, or the decimals of a percentage."""
+
+    digits: int = 0
+    decimals: int | None = None
+
+
+_PLAIN = _Format()
+
+
+def _parse_format(code: str) -> _Format:
+    if found := _ZEROS.match(code):
+        return _Format(digits=len(found[1]))
+    if found := _PERCENT.match(code):
+        return _Format(decimals=len(found[1] or ""))
+    return _PLAIN
+
+
+def _find_formats(archive: zipfile.ZipFile) -> dict[str, _Format]:
+    """The format of each cell style with leading zeros or percentages."""
     if _STYLES not in archive.namelist():
         return {}
-    formats = {
-        element.get("numFmtId"): len(found[1])
-        for element in _elements(archive, _STYLES, "numFmt")
-        if (found := _ZEROS.match(element.get("formatCode", "")))
+    codes = _BUILT_IN | {
+        each.get("numFmtId"): each.get("formatCode", "") for each in _elements(archive, _STYLES, "numFmt")
     }
     styles = [style for group in _elements(archive, _STYLES, "cellXfs") for style in group]
     ids = [style.get("numFmtId") for style in styles]
-    return {str(number): formats[id] for number, id in enumerate(ids) if id in formats}
+    formats = {str(number): _parse_format(codes.get(id, "")) for number, id in enumerate(ids)}
+    return {style: each for style, each in formats.items() if each != _PLAIN}
 
 
 def _elements(archive: zipfile.ZipFile, path: str, tag: str) -> Iterator[Element]:
@@ -88,7 +113,7 @@ def _has_mark(file: IO[bytes]) -> bool:
     return False
 
 
-def _iter_rows(file: IO[bytes], widths: Mapping[str, int]) -> Iterator[tuple[int, dict[int, str]]]:
+def _iter_rows(file: IO[bytes], formats: Mapping[str, _Format]) -> Iterator[tuple[int, dict[int, str]]]:
     number = 0
     for _, row in iterparse(file):
         if _tag(row) == "sheetData":
@@ -100,7 +125,7 @@ def _iter_rows(file: IO[bytes], widths: Mapping[str, int]) -> Iterator[tuple[int
         for cell in row:
             reference = cell.get("r")
             column = _read_column(reference) if reference else column + 1
-            text = _read_cell(cell, widths.get(cell.get("s", ""), 0))
+            text = _read_cell(cell, formats.get(cell.get("s", ""), _PLAIN))
             if text is not None:
                 texts[column] = text
         # Memory stays flat.
@@ -116,10 +141,10 @@ def _read_column(reference: str) -> int:
     return column - 1
 
 
-def _read_cell(cell: Element, width: int) -> str | None:
+def _read_cell(cell: Element, format: _Format) -> str | None:
     """Returns the text of a cell that the library reads in another way."""
     kind = cell.get("t", "n")
-    if not width and kind != "e" and (cell.find("{*}f") is None or cell.find("{*}v") is not None):
+    if format is _PLAIN and kind != "e" and (cell.find("{*}f") is None or cell.find("{*}v") is not None):
         return None
     value = cell.findtext("{*}v", "")
     if kind == "e":
@@ -127,5 +152,8 @@ def _read_cell(cell: Element, width: int) -> str | None:
     if not value:
         formula = cell.findtext("{*}f")
         return None if formula is None else f"={formula}"
+    if format.decimals is not None:
+        return Percent.of(value, format.decimals) if kind == "n" else None
+    width = format.digits
     is_short = kind == "n" and 0 <= float(value) < 10 ** (width - 1) and float(value).is_integer()
     return f"{int(float(value)):0{width}}" if is_short else None

@@ -7,9 +7,33 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Self
 
 #: Excel's limit of a cell, in characters; also of a workbook that is read, since its output is a workbook too.
 MAX_CELL_CHARS = 32_767
+
+
+class Percent(str):
+    """A number as a sheet shows it in percent, with all of its digits: `12.5%`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, stored: str, decimals: int) -> Self:
+        """`decimals`: as many are shown at least."""
+        value = Decimal(f"{float(stored):.15g}") * 100
+        shown = max(decimals, -int(value.normalize().as_tuple().exponent))
+        return cls(f"{value:.{shown}f}%")
+
+    @property
+    def value(self) -> float:
+        return float(Decimal(self[:-1]) / 100)
+
+    @property
+    def decimals(self) -> int:
+        return len(self.partition(".")[2].rstrip("%"))
+
 
 #: Types of the values in a workbook.
 Value = str | bool | int | float | date | time | timedelta
@@ -27,6 +51,8 @@ _DURATION = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 def format_cell(value: Value) -> str:
     """Returns a cell as it stands in the CSV file. Its value is what a sheet shows without a number format."""
     match value:
+        case Percent():
+            return value
         case str():
             return quote_text(value)
         case bool():
@@ -48,6 +74,8 @@ def parse_cell(cell: str) -> Value:
     """Parses what `format_cell` returns. A time of day becomes a duration."""
     if cell[:1] == '"':
         return cell[1:-1].replace('""', '"')
+    if cell.endswith("%"):
+        return Percent(cell)
     if not cell or cell in ("TRUE", "FALSE"):
         return cell == "TRUE" if cell else ""
     if found := _DURATION.fullmatch(cell):

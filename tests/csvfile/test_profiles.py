@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from tests.csvfile.csv_cases import only_example_hosts
 
 LIMITS = CsvLimits(max_products=2_000, max_images=5_000, max_columns=30, max_field_chars=10_000)
 RESULTS = "https://img.example/api/image/"
+URL = re.compile(r"https://a\.example/[\w,/]*\.jpg")
 LAYOUT = CsvLayout(results_url=RESULTS)
 SHOPIFY = (
     "Handle,Title,Body (HTML),Variant SKU,Image Src,Image Position,Variant Image\r\n"
@@ -239,6 +241,47 @@ def test_invalid_rows_of_a_shop_are_skipped_and_listed() -> None:
     ]
 
 
+def test_a_row_with_a_stray_quotation_mark_is_skipped() -> None:
+    # Given two such rows in a shop's file, the second of which is two lines long,
+    content = (
+        "Handle,Title,Image Src,Vendor\r\n"
+        "a,A,https://a.example/1.jpg,x\r\n"
+        'b,"5" pipe",https://a.example/2.jpg,x\r\n'
+        "c,C,https://a.example/3.jpg,x\r\n"
+        'd,"D" ,https://a.example/4.jpg,"x\r\n'
+        'y"\r\n'
+        "e,E,https://a.example/5.jpg,x\r\n"
+    )
+
+    # when it is checked, then these rows are skipped with a warning,
+    summary = check(content)
+    assert (summary.products, summary.images) == (3, 3)
+    assert [(issue.code.value, issue.row, issue.column) for issue in summary.warnings] == [
+        ("QUOTE_INVALID", 3, "Title"),
+        ("QUOTE_INVALID", 5, "Title"),
+        ("COLUMN_COUNT", 6, None),
+    ]
+
+    # come back byte for byte, and stand in the report.
+    output, report = outputs_of(content, [done(1), FAILED, done(5)])
+    expected = content.replace("https://a.example/1", f"{RESULTS}1").replace("https://a.example/5", f"{RESULTS}5")
+    assert output == expected.encode()
+    skipped = [row for row in report if row[4] == "SKIPPED"]
+    assert [(row[0], row[5]) for row in skipped] == [
+        ("3", "QUOTE_INVALID"),
+        ("5", "QUOTE_INVALID"),
+        ("6", "COLUMN_COUNT"),
+    ]
+    assert skipped[0][6].startswith("In row 3 text follows a closing quotation mark in cell 2.")
+
+    # In our own format, whose output is a new file, the upload is refused, and so is a shop's file on request.
+    generic = 'S. No.,Product Name,Image URL\n1,"5" pipe,https://a.example/1.jpg\n2,B,https://a.example/2.jpg\n'
+    for file, policy in ((generic, InvalidRowPolicy.SKIP_ROW), (content, InvalidRowPolicy.REFUSE_FILE)):
+        with pytest.raises(InvalidCsv) as caught:
+            check(file, CsvLayout(on_invalid_row=policy))
+        assert caught.value.issues[0].code.value == "QUOTE_INVALID"
+
+
 def test_the_caller_decides_about_invalid_rows() -> None:
     # Given an invalid row in a shop's file and in one of our own format,
     shop = SHOPIFY.replace("https://a.example/2.jpg", "ftp://a.example")
@@ -276,6 +319,31 @@ def test_file_names_in_image_columns_stay_with_a_warning() -> None:
     summary = check(content)
     assert [(issue.code.value, issue.column) for issue in summary.warnings] == [("HEADER", "base_image")]
     assert outputs_of(content, [done(1)])[0] == content.replace("https://a.example/", RESULTS).encode()
+
+
+@pytest.mark.parametrize(
+    ("cell", "urls"),
+    [
+        ("/m/a.jpg,https://a.example/1.jpg", 1),
+        ("https://a.example/1.jpg,/m/a.jpg", 1),
+        ("https://a.example/1.jpg,/m/a.jpg, /m/b.jpg,https://a.example/2.jpg,/m/c.jpg", 2),
+        ("a.jpg, https://a.example/1.jpg", 1),
+        ("/m/a.jpg,/m/b.jpg", 0),
+        ("https://a.example/w_20,h_20/1.jpg", 1),
+    ],
+)
+def test_file_names_next_to_urls_stay(cell: str, urls: int) -> None:
+    content = f'sku,name,product_type,base_image,additional_images\nA,a,simple,https://a.example/9.jpg,"{cell}"\n'
+
+    summary = check(content)
+
+    assert (summary.images, summary.layout.skipped_rows) == (1 + urls, frozenset())
+    output = outputs_of(content, [done(n) for n in range(1 + urls)])[0].decode()
+    expected = content
+    for number, url in enumerate(URL.findall(content)):
+        expected = expected.replace(url, f"{RESULTS}{number}.jpg")
+    assert output == expected
+    assert output.count("/m/") == content.count("/m/")
 
 
 def test_columns_with_urls_that_are_not_read_are_told() -> None:

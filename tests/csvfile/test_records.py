@@ -41,7 +41,7 @@ def test_a_quotation_mark_inside_an_unquoted_cell_is_text() -> None:
         # Text after a closing mark: the start of the next row is certain, so reading continues.
         (
             '1,"Lamp" tall,https://a.example/1.jpg\nx{row}',
-            [("QUOTE_INVALID", 2, None), ("SERIAL_NUMBER_INVALID", 3, "S. No.")],
+            [("QUOTE_INVALID", 2, "Product Name"), ("SERIAL_NUMBER_INVALID", 3, "S. No.")],
         ),
         # The cell of an unclosed mark contains the rest of the file; earlier issues are reported.
         (
@@ -51,7 +51,12 @@ def test_a_quotation_mark_inside_an_unquoted_cell_is_text() -> None:
         # The mark of a later cell closes it: the rows in between are unknown.
         ('1,"Lamp{row}2,"Chair",x\nx{row}', [("QUOTE_INVALID", 2, None)]),
         # Row numbers are those of a spreadsheet, even with several lines in a cell.
-        ('1,"La\n\nmp",https://a.example/1.jpg\n2,"a"b,c\n', [("QUOTE_INVALID", 3, None)]),
+        ('1,"La\n\nmp",https://a.example/1.jpg\n2,"a"b,c\n', [("QUOTE_INVALID", 3, "Product Name")]),
+        ('1,Lamp,"https://a.example/1.jpg"x', [("QUOTE_INVALID", 2, "Input Image Urls")]),
+        (
+            '1,Lamp,"a"b\r\n1,"a"b,x\r\n',
+            [("QUOTE_INVALID", 2, "Input Image Urls"), ("QUOTE_INVALID", 3, "Product Name")],
+        ),
         ('1,Lamp,"', [("QUOTE_INVALID", 2, None)]),
     ],
 )
@@ -74,6 +79,18 @@ def test_an_unclosed_quotation_mark_above_is_suspected_when_a_cell_has_several_l
     assert issue.message == (
         "In row 3 text follows a closing quotation mark some lines below the opening one. "
         f"{expected}: close it, or write it twice if it is part of the text. The rest of the file was not read."
+    )
+
+
+def test_text_behind_a_quotation_mark_is_reported_with_its_cell() -> None:
+    (issue,) = refusal_of(
+        HEADER + '1,"a ""b"", c",https://a.example/1.jpg\n2,"5" pipe,https://a.example/2.jpg\n'
+    ).issues
+
+    assert (issue.row, issue.column) == (3, "Product Name")
+    assert issue.message == (
+        "In row 3 text follows a closing quotation mark in cell 2. Put the whole cell between quotation marks and "
+        'write a quotation mark inside it twice, like "5"" pipe".'
     )
 
 

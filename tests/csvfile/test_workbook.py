@@ -211,6 +211,31 @@ def test_leading_zeros_and_errors_are_read_as_the_sheet_shows_them() -> None:
     assert [(issue.row, issue.column) for issue in summary.warnings] == [(5, "Image Src"), (6, "Image Src")]
 
 
+def test_percentages_are_read_as_the_sheet_shows_them() -> None:
+    # Given numbers in the formats of percentages, and next to them a text and a plain number,
+    file = io.BytesIO()
+    book = xlsxwriter.Workbook(file)
+    sheet = book.add_worksheet("Products")
+    sheet.write_row(0, 0, ["Handle", "Title", "Image Src", "A", "B", "C", "D", "E", "F", "G"])
+    sheet.write_row(1, 0, ["oak", "Oak", "https://a.example/1.jpg"])
+    formats = ["0%", "0.00%", "0.0%", "0%", "#,##0%", "0 %"]
+    for column, (format, value) in enumerate(zip(formats, [0.5, 0.5, 1, 0.123456, -12, 0.07], strict=True), start=3):
+        sheet.write_number(1, column, value, book.add_format({"num_format": format}))
+    sheet.write(1, 9, "50%")
+    sheet.write(2, 3, 0.5)
+    book.close()
+    source = file.getvalue()
+
+    # when it is read, then no digit is lost,
+    row = read(source)[0].decode("utf-8-sig").splitlines()[1]
+    assert row == '"oak","Oak","https://a.example/1.jpg",50%,50.00%,100.0%,12.3456%,-1200%,7%,"50%"'
+
+    # and the output has the same numbers, as percentages.
+    _, output = outputs_of(source, [done(1)])
+    assert cells_of(output)[1][3:] == cells_of(source)[1][3:]
+    assert read(output)[0].decode("utf-8-sig").splitlines()[1].endswith(row.split(".jpg")[1])
+
+
 def test_long_numbers_keep_their_digits() -> None:
     rows: list[list[Value]] = [
         ["Handle", "Title", "Image Src", "ID"],
