@@ -145,6 +145,10 @@ _QUOTA_MESSAGES = {
 }
 
 
+class EstimateUnavailable(ImgprocError):
+    template = "No worker has measured the sample in time. Retry when fewer images are processed, or start workers."
+
+
 class RateLimited(ImgprocError):
     def __init__(self, what: str, retry_after_s: float) -> None:
         #: At least 1: a caller that retries at once would be refused again.

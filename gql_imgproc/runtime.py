@@ -9,6 +9,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from gql_imgproc.database.engine import RETRY_TIMEOUT_S, Database, Durability
 from gql_imgproc.messaging.document_store import DocumentStore
+from gql_imgproc.messaging.estimate_store import EstimateStore
 from gql_imgproc.messaging.host_budget import HostBudgets
 from gql_imgproc.messaging.leader_lock import LeaderLocks
 from gql_imgproc.messaging.publisher import Publisher
@@ -40,6 +41,8 @@ MAX_CONCURRENT_OUTPUTS = 3
 MAX_CONCURRENT_WEBHOOKS = 32
 #: Source previews that one process fetches at once; each needs up to `max_image_bytes` of memory.
 MAX_CONCURRENT_PREVIEWS = 4
+#: Estimates that one process measures at once, next to the images of requests.
+MAX_CONCURRENT_ESTIMATES = 1
 
 
 class Runtime:
@@ -65,6 +68,7 @@ class Runtime:
         self.leader_locks = LeaderLocks(settings.redis_url)
         self.publisher = Publisher(settings.redis_url)
         self.documents = DocumentStore(settings.redis_url)
+        self.estimates = EstimateStore(settings.redis_url)
         self.hub = Hub(settings.redis_url)
         self.rate_limiter = RateLimiter(settings.redis_url)
         self.storage = open_storage(settings)
@@ -89,6 +93,7 @@ class Runtime:
         self.outputs = asyncio.Semaphore(MAX_CONCURRENT_OUTPUTS)
         self.webhooks = asyncio.Semaphore(MAX_CONCURRENT_WEBHOOKS)
         self.sources = asyncio.Semaphore(MAX_CONCURRENT_PREVIEWS)
+        self.measuring = asyncio.Semaphore(MAX_CONCURRENT_ESTIMATES)
         self.background = BackgroundTasks()
         # Set when the process ends soon: work in steps is left to other processes.
         self.is_stopping = False
@@ -126,6 +131,7 @@ class Runtime:
         self.queue.close()
         self.leader_locks.close()
         self.documents.close()
+        self.estimates.close()
         await asyncio.to_thread(self.db.close)
 
     async def __aenter__(self) -> Self:

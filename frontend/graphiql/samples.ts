@@ -3,6 +3,7 @@ import auditLog from "./samples/audit-log.graphql?raw";
 import cancel from "./samples/cancel.graphql?raw";
 import createKey from "./samples/create-key.graphql?raw";
 import createWebhookEndpoint from "./samples/create-webhook-endpoint.graphql?raw";
+import estimate from "./samples/estimate.graphql?raw";
 import remove from "./samples/delete.graphql?raw";
 import disableWebhookEndpoint from "./samples/disable-webhook-endpoint.graphql?raw";
 import enableWebhookEndpoint from "./samples/enable-webhook-endpoint.graphql?raw";
@@ -63,6 +64,7 @@ function samples(): Sample[] {
     [cancel, byId],
     // The samples in the menu.
     [preview, { input: { file: null } }],
+    [estimate, { input: { file: null } }],
     [limits],
     [product, { productId }],
     [node, byId],

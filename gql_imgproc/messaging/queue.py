@@ -28,7 +28,7 @@ WORKER_THREADS = sum(PREFETCH.values())
 WORKER_HEARTBEAT_TIMEOUT_S = 15
 _HEARTBEATS, _SENDER = f"{NAMESPACE}:__heartbeats__", "sender-"
 
-PROCESS_IMAGES, ADVANCE, DELIVER = "process_images", "advance", "deliver"
+PROCESS_IMAGES, ADVANCE, DELIVER, ESTIMATE = "process_images", "advance", "deliver", "estimate"
 
 
 def connect(url: str, timeout_s: float = 5, **options: Any) -> redis.Redis:
@@ -72,6 +72,10 @@ class Queue:
 
     def deliver(self, delivery_id: UUID) -> None:
         self._send(CONTROL_QUEUE, DELIVER, delivery_id)
+
+    def estimate(self, estimate_id: UUID) -> None:
+        """Let a worker measure a sample."""
+        self._send(CONTROL_QUEUE, ESTIMATE, estimate_id)
 
     def lengths(self) -> dict[str, int]:
         """Count the waiting messages of each queue."""

@@ -160,7 +160,7 @@ async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Upload
         max_bytes = min(max_bytes, usage.csv_bytes or max_bytes)
     with temporary_file() as out:
         table = await open_upload(runtime, upload, max_bytes, out)
-        upload, summary = await runtime.run_csv_io(_check, runtime, upload, table)
+        upload, summary = await runtime.run_csv_io(check_upload, runtime, upload, table)
         request_id = new_id()
         await runtime.storage.put_file(input_key(request_id), upload.file, ObjectHeaders("text/csv", "no-store"))
         return await _record(runtime, caller, upload, fingerprint, request_id, summary, limits)
@@ -226,7 +226,7 @@ async def open_upload(runtime: Runtime, upload: CsvUpload, max_bytes: int, out: 
     return await run(open_table, upload.file, out, layout, MAX_EXPANSION * max_bytes)
 
 
-def _check(runtime: Runtime, upload: CsvUpload, table: Table) -> tuple[CsvUpload, CsvSummary]:
+def check_upload(runtime: Runtime, upload: CsvUpload, table: Table) -> tuple[CsvUpload, CsvSummary]:
     """Checks the table of a file, which takes its place."""
     settings = runtime.settings
     check_url, pause = url_check(runtime.policy), partial(time.sleep, CHECK_PAUSE_SECONDS)

@@ -8,7 +8,8 @@ from uuid import UUID
 import dramatiq
 
 from gql_imgproc import log
-from gql_imgproc.messaging.queue import ADVANCE, CONTROL_QUEUE, DELIVER, IMAGE_QUEUE, PROCESS_IMAGES
+from gql_imgproc.messaging.queue import ADVANCE, CONTROL_QUEUE, DELIVER, ESTIMATE, IMAGE_QUEUE, PROCESS_IMAGES
+from gql_imgproc.processing.estimate import measure_sample
 from gql_imgproc.requests import lifecycle
 from gql_imgproc.settings import load
 from gql_imgproc.webhooks import delivery
@@ -37,3 +38,8 @@ async def advance(request_id: str) -> None:
 @control_actor(DELIVER)
 async def deliver(delivery_id: str) -> None:
     delivery.schedule_delivery(middleware.runtime, UUID(delivery_id))
+
+
+@control_actor(ESTIMATE)
+async def estimate(estimate_id: str) -> None:
+    await measure_sample(middleware.runtime, UUID(estimate_id))

@@ -26,7 +26,7 @@ STEP_MS = 20_000
 DONE_MS = 60_000
 TABS = ["Requests", "Request", "Progress", "Upload", "Products", "Retry", "Cancel"]
 IN_MENU = [
-    *("Preview", "Limits", "Product", "Node", "Nodes", "Viewer", "ResendWebhook", "Delete"),
+    *("Preview", "Estimate", "Limits", "Product", "Node", "Nodes", "Viewer", "ResendWebhook", "Delete"),
     *("Keys", "CreateKey", "RotateKey", "RevokeKey", "AuditLog"),
     *("RequestsChanged", "WebhookEndpoints", "CreateWebhookEndpoint", "RotateWebhookSecret", "TestWebhookEndpoint"),
     *("WebhookDeliveries", "DisableWebhookEndpoint", "EnableWebhookEndpoint"),
@@ -200,6 +200,7 @@ def test_upload_fills_the_variables_of_every_tab(
     assert filled == {
         "Upload": {"input": {"file": None, "priority": "NORMAL", "options": {"quality": 50}}},
         "Preview": {"input": {"file": None}},
+        "Estimate": {"input": {"file": None}},
         "Products": {"nameContains": ""},
         "CreateKey": {"input": {"name": "shop", "scopes": ["READ", "WRITE"]}},
         "RotateKey": {"keyId": ""},

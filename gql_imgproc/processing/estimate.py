@@ -1,0 +1,228 @@
+"""Estimates what an upload would save: a worker downloads and compresses a sample of its images, and stores nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from random import Random
+from uuid import UUID, uuid4
+
+import redis
+
+from gql_imgproc.csvfile.reader import CsvSummary
+from gql_imgproc.errors import EstimateUnavailable, ImageError, RateLimited
+from gql_imgproc.imaging.compress import compress, inspect
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.net.host_answers import HostAnswer, host_answer
+from gql_imgproc.net.hosts import host_of
+from gql_imgproc.processing.image import fetch
+from gql_imgproc.requests.ingest import iter_products
+from gql_imgproc.requests.limits import image_limits
+from gql_imgproc.requests.sample import (
+    Measurement,
+    Saving,
+    Stratum,
+    count_failures,
+    draw_sample,
+    estimate_saving,
+    estimate_seconds,
+)
+from gql_imgproc.requests.upload import CsvUpload, check_upload, open_upload
+from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.scopes import Caller
+from gql_imgproc.storage.temporary_file import temporary_file
+
+#: How long a worker measures, and how long a caller waits for it, in seconds. Images that take longer are not counted.
+MEASURE_SECONDS, ANSWER_SECONDS = 20.0, 25.0
+#: Interval of looking for the result, in seconds.
+POLL_SECONDS = 0.2
+#: Hosts that are asked for at once.
+MAX_HOSTS_ASKED = 8
+_JOB, _RESULT = "job", "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Images that are expected to fail with one code, and one of the sample."""
+
+    code: str
+    message: str
+    images: int
+    example_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What to expect of an upload. `saving` is None if each image of the sample fails."""
+
+    summary: CsvSummary
+    sampled_images: int
+    measured_images: int
+    saving: Saving | None
+    failures: list[Failure]
+    seconds: float
+
+
+async def estimate_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Estimate:
+    """Raises InvalidCsv, UploadTooLarge, RateLimited, or EstimateUnavailable."""
+    try:
+        if not await runtime.run_blocking(runtime.estimates.begin, caller.tenant_id, 2 * ANSWER_SECONDS):
+            raise RateLimited("estimates", ANSWER_SECONDS)
+        try:
+            return await _estimate(runtime, upload)
+        finally:
+            await runtime.run_blocking(runtime.estimates.end, caller.tenant_id)
+    except redis.RedisError:
+        raise EstimateUnavailable from None
+
+
+async def _estimate(runtime: Runtime, upload: CsvUpload) -> Estimate:
+    with temporary_file() as out:
+        table = await open_upload(runtime, upload, int(runtime.settings.max_upload_bytes), out)
+        upload, summary = await runtime.run_csv_io(check_upload, runtime, upload, table)
+        strata = await runtime.run_csv_io(draw_sample, _iter_urls(upload, summary), Random())
+    measured = await _ask_worker(runtime, strata, upload.options)
+    settings = runtime.settings
+    threads = max(1, await runtime.run_blocking(runtime.queue.count_workers)) * (settings.cpu_slots or 1)
+    return Estimate(
+        summary,
+        sum(len(stratum.urls) for stratum in strata),
+        len(measured),
+        estimate_saving(strata, measured),
+        [
+            Failure(code, example.error_message, max(1, round(images)), example.url)
+            for code, (images, example) in count_failures(strata, measured).items()
+        ],
+        estimate_seconds(strata, measured, threads, settings.fetch_per_host),
+    )
+
+
+def _iter_urls(upload: CsvUpload, summary: CsvSummary) -> Iterator[str]:
+    for product in iter_products(upload.file, summary.layout, None):
+        yield from product.image_urls
+
+
+async def _ask_worker(runtime: Runtime, strata: list[Stratum], options: Options) -> list[Measurement]:
+    id, store = uuid4(), runtime.estimates
+    job = {"urls": [stratum.urls for stratum in strata], "options": options.to_json()}
+    await runtime.run_blocking(store.put, _JOB, id, json.dumps(job))
+    await runtime.run_blocking(runtime.queue.estimate, id)
+    ends_at = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < ends_at:
+        if (text := await runtime.run_blocking(store.take, _RESULT, id)) is not None:
+            return [Measurement(**values) for values in json.loads(text)]
+        await asyncio.sleep(POLL_SECONDS)
+    # Too late for a worker to begin.
+    await runtime.run_blocking(store.take, _JOB, id)
+    raise EstimateUnavailable
+
+
+async def measure_sample(runtime: Runtime, id: UUID) -> None:
+    """Measures the sample of a job and leaves the result for its caller. Does nothing if nobody waits any more."""
+    async with runtime.measuring:
+        text = await runtime.run_blocking(runtime.estimates.take, _JOB, id)
+        if text is None:
+            return
+        job = json.loads(text)
+        sample = _Sample(runtime, job["urls"], Options.from_json(job["options"]))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MEASURE_SECONDS):
+                await sample.measure()
+        await sample.aclose()
+        await runtime.run_blocking(runtime.estimates.put, _RESULT, id, json.dumps([asdict(m) for m in sample.measured]))
+
+
+class _Sample:
+    """The images of a sample, each of which waits for the budget of its host like any other download."""
+
+    def __init__(self, runtime: Runtime, urls: list[list[str]], options: Options) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._limits = image_limits(runtime.settings)
+        self._waiting: dict[str, deque[tuple[int, str]]] = {}
+        for stratum, group in enumerate(urls):
+            for url in group:
+                self._waiting.setdefault(host_of(url), deque()).append((stratum, url))
+        self._running: set[asyncio.Task[ImageError | None]] = set()
+        self.measured: list[Measurement] = []
+
+    async def measure(self) -> None:
+        while self._waiting or self._running:
+            hosts = list(self._waiting)[:MAX_HOSTS_ASKED]
+            # The others come first next time.
+            for host in hosts:
+                self._waiting[host] = self._waiting.pop(host)
+            grants = await self._runtime.host_budgets.ask({host: len(self._waiting[host]) for host in hosts})
+            now = time.monotonic()
+            for host, grant in grants.items():
+                for start_s in grant.starts_s:
+                    self._start(host, now + start_s)
+                if not self._waiting[host]:
+                    del self._waiting[host]
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _start(self, host: str, starts_at: float) -> None:
+        stratum, url = self._waiting[host].popleft()
+        started: list[float] = []
+        task = asyncio.create_task(self._measure_image(stratum, url, starts_at, started))
+        self._running.add(task)
+        task.add_done_callback(partial(self._end, host, started))
+
+    async def aclose(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._runtime.host_budgets.flush()
+
+    def _end(self, host: str, started: list[float], task: asyncio.Task[ImageError | None]) -> None:
+        """Reports each download that was granted, also one that was cancelled before its first step."""
+        self._running.discard(task)
+        if task.cancelled() or task.exception() is not None or len(started) < 2:
+            self._runtime.host_budgets.give_back(host)
+            return
+        answer, retry_after_s = host_answer(task.result())
+        begin, end = started
+        self._runtime.host_budgets.report(
+            host, answer, started_at=begin, seconds=end - begin, retry_after_s=retry_after_s
+        )
+
+    async def _measure_image(self, stratum: int, url: str, starts_at: float, started: list[float]) -> ImageError | None:
+        """Returns the error of the download. An image that its host refuses for now is not counted."""
+        runtime = self._runtime
+        await asyncio.sleep(starts_at - time.monotonic())
+        await runtime.fetched_bytes.wait_for_room()
+        started.append(time.monotonic())
+        try:
+            data = (await fetch(runtime, url)).data
+        except ImageError as error:
+            started.append(time.monotonic())
+            if host_answer(error)[0] is not HostAnswer.REFUSED:
+                self._fail(stratum, url, error)
+            return error
+        started.append(time.monotonic())
+        fetch_s = started[1] - started[0]
+        try:
+            with runtime.fetched_bytes.reserve(data):
+                megapixels = inspect(data, self._limits).megapixels
+                size, cpu_s = await runtime.cpu.run(megapixels, self._compression(data))
+            self.measured.append(Measurement(stratum, url, len(data), size, fetch_s, cpu_s))
+        except ImageError as error:
+            self._fail(stratum, url, error)
+        return None
+
+    def _compression(self, data: bytes) -> Callable[[], tuple[int, float]]:
+        def run() -> tuple[int, float]:
+            started_at = time.perf_counter()
+            size = len(compress(data, self._options, self._limits).data)
+            return size, time.perf_counter() - started_at
+
+        return run
+
+    def _fail(self, stratum: int, url: str, error: ImageError) -> None:
+        self.measured.append(Measurement(stratum, url, error_code=error.code.value, error_message=error.message))

@@ -1,0 +1,150 @@
+"""Estimates: a worker measures a sample of the images of a file, and nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+
+from gql_imgproc.database.tables import images, renditions, requests
+from gql_imgproc.enums import Priority
+from gql_imgproc.errors import EstimateUnavailable, InvalidCsv, RateLimited
+from gql_imgproc.ids import new_id
+from gql_imgproc.imaging.compress import ImageLimits, compress
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.net.address_policy import NetworkPolicy
+from gql_imgproc.processing import estimate
+from gql_imgproc.processing.estimate import Estimate, estimate_upload, measure_sample
+from gql_imgproc.requests.upload import CsvUpload
+from gql_imgproc.runtime import Runtime
+from tests.support.api_clients import ANYBODY
+from tests.support.services import ImageHost, jpeg
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+OPTIONS = Options(quality=30)
+
+
+@pytest.fixture
+def worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Future[None]]:
+    """A worker that receives each job at once; returns its work."""
+    loop, work = asyncio.get_event_loop(), []
+
+    def receive(id: UUID) -> None:
+        work.append(asyncio.run_coroutine_threadsafe(measure_sample(runtime, id), loop))
+
+    monkeypatch.setattr(runtime.queue, "estimate", receive)
+    return work  # type: ignore[return-value]  # futures of another module
+
+
+async def run_estimate(runtime: Runtime, urls: list[str]) -> Estimate:
+    rows = "".join(f"{n + 1},Chair {n},{url}\n" for n, url in enumerate(urls))
+    file = io.BytesIO((HEADER + rows).encode())
+    return await estimate_upload(runtime, ANYBODY, CsvUpload(file, "shop.csv", OPTIONS, Priority.NORMAL, None, None))
+
+
+async def count_rows(runtime: Runtime) -> list[Any]:
+    tables = requests, images, renditions
+    return await runtime.db.read(
+        lambda connection: [connection.scalar(select(func.count()).select_from(table)) for table in tables]
+    )
+
+
+async def test_small_file_is_measured_whole_and_nothing_is_stored(
+    runtime: Runtime, image_host: ImageHost, worker: Any
+) -> None:
+    sources = [jpeg(n) for n in range(4)]
+    urls = [image_host.add(f"/{n}.jpg", data) for n, data in enumerate(sources)]
+    text = image_host.add("/text.jpg", b"<!doctype html>")
+    dead = [f"{image_host.url}/gone-{n}.jpg" for n in range(2)]
+
+    found = await run_estimate(runtime, [*urls, text, *dead])
+
+    after = sum(len(compress(data, OPTIONS, ImageLimits()).data) for data in sources)
+    before = sum(len(data) for data in sources)
+    assert (found.summary.images, found.sampled_images, found.measured_images) == (7, 7, 7)
+    assert found.saving is not None
+    assert found.saving.input_bytes == pytest.approx(before)
+    assert found.saving.low == found.saving.part == found.saving.high == pytest.approx(1 - after / before)
+    assert sorted((each.code, each.images) for each in found.failures) == [("HTTP_STATUS", 2), ("NOT_AN_IMAGE", 1)]
+    assert {each.example_url for each in found.failures} <= {text, *dead}
+    assert found.seconds > 0
+    assert sorted(image_host.requests) == sorted(
+        [f"/{n}.jpg" for n in range(4)] + ["/text.jpg", "/gone-0.jpg", "/gone-1.jpg"]
+    )
+    assert await count_rows(runtime) == [0, 0, 0]
+    assert await runtime.storage.list_keys("") == []
+
+
+async def test_large_file_costs_a_sample_of_its_images(runtime: Runtime, image_host: ImageHost, worker: Any) -> None:
+    urls = [image_host.add(f"/{n}.jpg", jpeg(1, (16, 16))) for n in range(1_000)]
+
+    found = await run_estimate(runtime, urls)
+
+    assert (found.summary.images, found.sampled_images, found.measured_images) == (1_000, 200, 200)
+    assert len(image_host.requests) == len(set(image_host.requests)) == 200
+    assert found.saving is not None
+    assert found.saving.low <= found.saving.part <= found.saving.high
+
+
+async def test_downloads_observe_the_budget_of_their_host_and_give_it_back(
+    runtime: Runtime, image_host: ImageHost, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_host.statuses = {f"/{n}.jpg": [429] * 9 for n in range(5)}
+    image_host.retry_after = "600"
+    urls = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(40)]
+    monkeypatch.setattr(estimate, "MEASURE_SECONDS", 1.0)
+
+    found = await run_estimate(runtime, urls)
+
+    # The host paused the fleet; what it refused is neither counted nor a failure.
+    assert found.measured_images < 40
+    assert found.failures == []
+    host = image_host.url.removeprefix("http://")
+    assert runtime.host_budgets._hosts[host].held == 0
+
+
+async def test_forbidden_addresses_are_never_connected_to(
+    runtime: Runtime, image_host: ImageHost, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = image_host.add("/1.jpg", jpeg(1)).replace("127.0.0.1", "localhost")
+    monkeypatch.setattr(runtime.fetcher, "_policy", NetworkPolicy(allow_ports="*"))
+
+    found = await run_estimate(runtime, [url])
+
+    assert [each.code for each in found.failures] == ["FORBIDDEN_ADDRESS"]
+    assert image_host.requests == []
+
+
+async def test_without_a_worker_the_caller_gets_an_error_and_the_job_ends(
+    runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "ANSWER_SECONDS", 0.5)
+    sent: list[UUID] = []
+    monkeypatch.setattr(runtime.queue, "estimate", sent.append)
+
+    with pytest.raises(EstimateUnavailable, match="No worker has measured the sample in time"):
+        await run_estimate(runtime, [image_host.add("/1.jpg", jpeg(1))])
+
+    # A worker that receives the message later has nothing to do.
+    await measure_sample(runtime, sent[0])
+    assert image_host.requests == []
+
+
+async def test_tenant_may_run_one_estimate_at_a_time(runtime: Runtime, image_host: ImageHost, worker: Any) -> None:
+    url = image_host.add("/1.jpg", jpeg(1))
+    assert runtime.estimates.begin(ANYBODY.tenant_id, 30)
+
+    with pytest.raises(RateLimited, match="Rate limit exceeded for estimates"):
+        await run_estimate(runtime, [url])
+
+    assert runtime.estimates.begin(new_id(), 30)
+    runtime.estimates.end(ANYBODY.tenant_id)
+    assert (await run_estimate(runtime, [url])).measured_images == 1
+    # An invalid file does not keep the tenant from the next estimate.
+    with pytest.raises(InvalidCsv):
+        await run_estimate(runtime, ["ftp://shop.example/1.jpg"])
+    assert (await run_estimate(runtime, [url])).measured_images == 1
