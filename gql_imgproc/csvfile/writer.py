@@ -7,7 +7,6 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, Protocol
@@ -98,35 +97,31 @@ def write_output(
     outputs: list[_RowWriter] = [
         _GenericOutput(reader.format, out, encoding) if is_generic else _RoundTrip(reader, out)
     ]
-    with ExitStack() as cleanup:
-        if workbook is not None:
-            sheet = SheetWriter(workbook, reader.layout.sheet or "")
-            # Also after an error: the archive must not stay open.
-            cleanup.callback(sheet.close)
-            outputs.append(_WorkbookOutput(reader, sheet))
-        report_writer = _Report(reader, report, limits, check_url)
-        remaining = iter(results)
-        count = 0
-        for row, cells, kind in reader.iter_records(raw_lines):
-            urls = reader.urls(cells) if kind is RowKind.DATA else []
-            found = list(islice(remaining, len(urls)))
-            if len(found) < len(urls):
-                raise ValueError(f"results end in row {row}")
-            report_writer.write(row, cells, kind, urls, found)
-            for output in outputs:
-                output.write(cells, kind, "".join(raw_lines), urls, found)
-            raw_lines.clear()
-            count += kind is not RowKind.OTHER
-            if kind is not RowKind.OTHER and not count % ROWS_PER_YIELD:
-                for output in outputs:
-                    output.flush()
-                report_writer.flush()
-                yield_control()
-        if next(remaining, None) is not None:
-            raise ValueError("more results than images")
+    if workbook is not None:
+        outputs.append(_WorkbookOutput(reader, workbook))
+    report_writer = _Report(reader, report, limits, check_url)
+    remaining = iter(results)
+    count = 0
+    for row, cells, kind in reader.iter_records(raw_lines):
+        urls = reader.urls(cells) if kind is RowKind.DATA else []
+        found = list(islice(remaining, len(urls)))
+        if len(found) < len(urls):
+            raise ValueError(f"results end in row {row}")
+        report_writer.write(row, cells, kind, urls, found)
         for output in outputs:
-            output.finish()
-        report_writer.flush()
+            output.write(cells, kind, "".join(raw_lines), urls, found)
+        raw_lines.clear()
+        count += kind is not RowKind.OTHER
+        if kind is not RowKind.OTHER and not count % ROWS_PER_YIELD:
+            for output in outputs:
+                output.flush()
+            report_writer.flush()
+            yield_control()
+    if next(remaining, None) is not None:
+        raise ValueError("more results than images")
+    for output in outputs:
+        output.finish()
+    report_writer.flush()
     return encoding
 
 
@@ -248,9 +243,9 @@ class _UrlReplacement:
 class _WorkbookOutput:
     """A workbook with the rows of the uploaded one. Texts are no formulas there, so none is escaped."""
 
-    def __init__(self, reader: CsvReader, sheet: SheetWriter) -> None:
+    def __init__(self, reader: CsvReader, out: BinaryIO) -> None:
         header = reader.format.header
-        self._sheet = sheet
+        self._sheet = SheetWriter(out, reader.layout.sheet or "")
         self._urls = _UrlReplacement(reader)
         self._width = len(header)
         self._layout = _OutputLayout(reader.format) if reader.format.columns.profile.is_complete else None

@@ -488,58 +488,6 @@ def test_the_name_of_a_sheet_is_one_that_excel_accepts(name: str, written: str) 
     assert CalamineWorkbook.from_filelike(io.BytesIO(file.getvalue())).sheet_names == [written]
 
 
-def test_every_kind_of_cell_is_written_as_it_was_read() -> None:
-    # Given texts with characters that XML lacks or changes, numbers, dates around the one that spreadsheets invented,
-    cells: list[Value] = [
-        *(
-            "a <b> & 'c' \"d\"",
-            "\r\n\t\x01_x0041_",
-            " ]]> ",
-            "\N{GRINNING FACE}",
-            "",
-            12,
-            -0.5,
-            1e20,
-            123456789012,
-        ),
-        *(
-            True,
-            False,
-            date(1900, 1, 31),
-            date(1900, 3, 1),
-            MOMENT,
-            timedelta(hours=27, minutes=30),
-            timedelta(days=99),
-        ),
-    ]
-    file = io.BytesIO()
-
-    # when they are written beyond column Z, below an empty row,
-    writer = SheetWriter(file, "A & B")
-    writer.write_row([])
-    writer.write_row([""] * 25 + list(map(format_cell, cells)))
-    writer.close()
-    writer.close()
-
-    # then a reader finds the same.
-    (row,) = CalamineWorkbook.from_filelike(io.BytesIO(file.getvalue())).get_sheet_by_name("A & B").to_python()
-    assert row == cells
-    with zipfile.ZipFile(file) as archive:
-        assert b'<c r="Z2" ' in archive.read("xl/worksheets/sheet1.xml")
-        assert b'<c r="AA2" ' in archive.read("xl/worksheets/sheet1.xml")
-
-
-def test_an_error_leaves_no_open_workbook() -> None:
-    source, book = make_workbook(("Products", SHOPIFY)), io.BytesIO()
-
-    with temporary_file() as unpacked:
-        table = workbook.open_table(io.BytesIO(source), unpacked, LAYOUT, MAX_BYTES)
-        with pytest.raises(ValueError, match="results end in row"):
-            write_output(table.file, io.BytesIO(), io.BytesIO(), LIMITS, [], layout=table.layout, workbook=book)
-
-    assert zipfile.ZipFile(book).testzip() is None
-
-
 def test_a_layout_with_a_sheet_is_the_same_after_it_was_stored() -> None:
     layout = CsvLayout(CsvProfile.SHOPIFY, sheet="Products")
 
