@@ -6,7 +6,6 @@ import logging
 import random
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -18,7 +17,6 @@ from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_ENDPOINTS_DISABLED, WEBHOOK_SECONDS
 from gql_imgproc.requests.notify import best_effort
 from gql_imgproc.requests.repository import endpoint_outbox, webhook_outbox
-from gql_imgproc.requests.repository.endpoint_outbox import ClaimedEvent
 from gql_imgproc.requests.repository.webhook_outbox import Attempt, ClaimedDelivery
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.trace_context import request_span
@@ -43,8 +41,6 @@ LINK_SECONDS = 7 * 86_400
 LINK_FIXED_FOR = timedelta(days=4)
 #: Upper limit of a receiver's `Retry-After`, in seconds: the longest delay of our own plan.
 MAX_RETRY_AFTER_S = 86_400
-
-AnyClaim: TypeAlias = ClaimedDelivery | ClaimedEvent
 
 
 def schedule_delivery(runtime: Runtime, delivery_id: UUID) -> None:
@@ -71,13 +67,13 @@ async def deliver(runtime: Runtime, delivery_id: UUID) -> None:
     await _record(runtime, claim, response)
 
 
-def _claim(connection: Connection, delivery_id: UUID, lease_s: float) -> AnyClaim | None:
+def _claim(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedDelivery | None:
     """Claims a delivery to the URL of an upload, or to an endpoint."""
     to_url = webhook_outbox.claim_delivery(connection, delivery_id, lease_s)
     return to_url or endpoint_outbox.claim_delivery(connection, delivery_id, lease_s)
 
 
-async def _send(runtime: Runtime, claim: AnyClaim) -> client.DeliveryResponse:
+async def _send(runtime: Runtime, claim: ClaimedDelivery) -> client.DeliveryResponse:
     keys = await signing_keys(runtime, claim)
     if keys is None:
         log.error("webhook not sent: IMGPROC_SECRETS_KEY is not set or not the key of its secret")
@@ -90,15 +86,13 @@ async def _send(runtime: Runtime, claim: AnyClaim) -> client.DeliveryResponse:
     return await client.post(claim.url, body, headers, runtime.policy, runtime.settings.webhook_timeout_seconds)
 
 
-async def _record(runtime: Runtime, claim: AnyClaim, response: client.DeliveryResponse) -> None:
+async def _record(runtime: Runtime, claim: ClaimedDelivery, response: client.DeliveryResponse) -> None:
     WEBHOOK_ATTEMPTS.labels(outcome_label(response)).inc()
     WEBHOOK_SECONDS.observe(response.duration_ms / 1000)
     attempt = Attempt(claim.at, response.http_status, response.error, response.duration_ms)
     delays_s = runtime.settings.webhook_retry_delays
     delay_s = None if response.is_gone else next_delay_s(claim.attempt, delays_s, response.retry_after_s)
-    if isinstance(claim, ClaimedDelivery):
-        await runtime.db.write(webhook_outbox.record_attempt, claim, attempt, delay_s)
-    elif reason := await runtime.db.write(_record_at_endpoint, claim, attempt, delay_s, response):
+    if reason := await runtime.db.write(_record_attempt, claim, attempt, delay_s, response):
         WEBHOOK_ENDPOINTS_DISABLED.labels(reason.value).inc()
     log.info(
         "webhook failed" if response.error else "webhook delivered",
@@ -114,29 +108,30 @@ async def _record(runtime: Runtime, claim: AnyClaim, response: client.DeliveryRe
     )
 
 
-def _record_at_endpoint(
+def _record_attempt(
     connection: Connection,
-    claim: ClaimedEvent,
+    claim: ClaimedDelivery,
     attempt: Attempt,
     delay_s: float | None,
     response: client.DeliveryResponse,
 ) -> EndpointDisabledReason | None:
-    """Records an attempt, and what it means for the endpoint. Returns the reason if this disabled the endpoint."""
-    if not endpoint_outbox.record_attempt(connection, claim, attempt, delay_s) or response.is_own_error:
+    """Records an attempt, and what it means for an endpoint. Returns the reason if this disabled the endpoint."""
+    is_recorded, endpoint_id = webhook_outbox.record_attempt(connection, claim, attempt, delay_s), claim.endpoint_id
+    if endpoint_id is None or not is_recorded or response.is_own_error:
         return None
     if attempt.error is None:
-        endpoint_outbox.record_success(connection, claim.endpoint_id)
+        endpoint_outbox.record_success(connection, endpoint_id)
         return None
-    reason = endpoint_outbox.record_failure(connection, claim.endpoint_id, claim.at, is_gone=response.is_gone)
+    reason = endpoint_outbox.record_failure(connection, endpoint_id, claim.at, is_gone=response.is_gone)
     if reason:
         caller = system_caller(claim.tenant_id, "webhooks")
-        subject = endpoints.global_id(claim.endpoint_id)
+        subject = endpoints.global_id(endpoint_id)
         details = {"reason": reason.value, "lastError": attempt.error}
         audit_log.record_event(connection, caller, AuditAction.WEBHOOK_ENDPOINT_DISABLED, subject, **details)
     return reason
 
 
-async def _output_csv_url(runtime: Runtime, claim: AnyClaim) -> str | None:
+async def _output_csv_url(runtime: Runtime, claim: ClaimedDelivery) -> str | None:
     """The URL of the output CSV; signed, if callers need an API key, so that the receiver needs none.
 
     The URL is the same for all planned attempts, so that receivers get the same message.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -34,19 +35,14 @@ from gql_imgproc.webhooks.secrets import encrypt
 MAX_ENABLED = 20
 
 
+_Endpoint = TypeVar("_Endpoint", bound=WebhookEndpoint | None)
+
+
 @dataclass(frozen=True, slots=True)
-class IssuedSecret:
+class IssuedSecret(Generic[_Endpoint]):
     """A new secret, which cannot be read again, and the endpoint it is for; None if it is the tenant's own."""
 
-    endpoint: WebhookEndpoint | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class CreatedEndpoint:
-    """A new endpoint and its secret, which cannot be read again."""
-
-    endpoint: WebhookEndpoint
+    endpoint: _Endpoint
     text: str
 
 
@@ -65,7 +61,7 @@ def _generate_secret(runtime: Runtime) -> _NewSecret:
 
 async def create(
     runtime: Runtime, caller: Caller, url: str, event_types: Collection[WebhookEventType]
-) -> CreatedEndpoint:
+) -> IssuedSecret[WebhookEndpoint]:
     """Creates an endpoint of the caller's tenant. Raises WebhookEndpointInvalid or SecretsKeyMissing."""
     if (problem := check_url(url, runtime.policy)) is not None:
         raise WebhookEndpointInvalid("url", problem.message)
@@ -74,7 +70,9 @@ async def create(
     return await runtime.db.write(_create, caller, new_id(), url, set(event_types), _generate_secret(runtime))
 
 
-async def rotate_secret(runtime: Runtime, caller: Caller, endpoint_id: UUID | None, overlap: timedelta) -> IssuedSecret:
+async def rotate_secret(
+    runtime: Runtime, caller: Caller, endpoint_id: UUID | None, overlap: timedelta
+) -> IssuedSecret[WebhookEndpoint | None]:
     """Creates a secret of an endpoint, or the tenant's own one for uploads. The previous one signs for the overlap.
 
     Raises WebhookEndpointInvalid, WebhookEndpointNotFound or SecretsKeyMissing.
@@ -111,9 +109,9 @@ def _create(
     url: str,
     event_types: Collection[WebhookEventType],
     secret: _NewSecret,
-) -> CreatedEndpoint:
+) -> IssuedSecret[WebhookEndpoint]:
     if earlier := repository.get_endpoint(connection, caller.tenant_id, endpoint_id):
-        return CreatedEndpoint(earlier, secret.text)
+        return IssuedSecret(earlier, secret.text)
     repository.lock_tenant(connection, caller.tenant_id)
     _check_limit(connection, caller.tenant_id, "url")
     repository.insert_endpoint(connection, endpoint_id, caller.tenant_id, url, event_types)
@@ -126,12 +124,12 @@ def _create(
         url=redact_webhook_url(url),
         eventTypes=" ".join(sorted(event_types)),
     )
-    return CreatedEndpoint(_get(connection, caller, endpoint_id), secret.text)
+    return IssuedSecret(_get(connection, caller, endpoint_id), secret.text)
 
 
 def _rotate_secret(
     connection: Connection, caller: Caller, endpoint_id: UUID | None, overlap: timedelta, secret: _NewSecret
-) -> IssuedSecret:
+) -> IssuedSecret[WebhookEndpoint | None]:
     repository.lock_tenant(connection, caller.tenant_id)
     endpoint = _get(connection, caller, endpoint_id) if endpoint_id else None
     issued = IssuedSecret(endpoint, secret.text)

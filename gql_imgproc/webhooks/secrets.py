@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from standardwebhooks import Webhook
 
 from gql_imgproc.errors import SecretsKeyMissing
-from gql_imgproc.requests.repository.endpoint_outbox import ClaimedEvent
 from gql_imgproc.requests.repository.webhook_outbox import ClaimedDelivery
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.webhook_signature import parse_webhook_keys
@@ -21,7 +20,7 @@ def encrypt(runtime: Runtime, secret: str) -> str:
     return runtime.secrets.encrypt(secret.encode()).decode()
 
 
-async def signing_keys(runtime: Runtime, claim: ClaimedDelivery | ClaimedEvent) -> Sequence[Webhook] | None:
+async def signing_keys(runtime: Runtime, claim: ClaimedDelivery) -> Sequence[Webhook] | None:
     """The keys that sign a delivery, newest first; None if this process cannot decrypt them.
 
     A webhook of a tenant without a secret is signed with the secret in the settings. During the overlap after the first

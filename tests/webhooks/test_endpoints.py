@@ -35,7 +35,8 @@ from gql_imgproc.security.scopes import Caller, system_caller
 from gql_imgproc.settings import Settings
 from gql_imgproc.webhooks import endpoints, repository
 from gql_imgproc.webhooks.delivery import deliver
-from gql_imgproc.webhooks.endpoints import MAX_ENABLED, CreatedEndpoint
+from gql_imgproc.webhooks.endpoints import MAX_ENABLED, IssuedSecret
+from gql_imgproc.webhooks.repository import WebhookEndpoint
 from tests.support.api_keys import given_tenant
 from tests.support.scenarios import DONE, FAILED, claim_image, delete_all, finish, given_request, record
 from tests.support.webhook_receiver import Receiver, receiver
@@ -70,7 +71,7 @@ async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
 
 async def given_endpoint(
     runtime: Runtime, url: str, types: Iterable[WebhookEventType] = EVERY_TYPE, caller: Caller = ADMIN
-) -> CreatedEndpoint:
+) -> IssuedSecret[WebhookEndpoint]:
     return await endpoints.create(runtime, caller, url, tuple(types))
 
 
@@ -543,7 +544,7 @@ async def test_late_result_of_an_expired_lease_is_dropped(runtime: Runtime, data
 
     late = webhook_outbox.Attempt(expired.at, 204, None, 5)
 
-    assert database.write_now(endpoint_outbox.record_attempt, expired, late, None) is False
+    assert database.write_now(webhook_outbox.record_attempt, expired, late, None) is False
     assert read_rows(database, endpoint_deliveries)[0].status is WebhookStatus.PENDING
 
 

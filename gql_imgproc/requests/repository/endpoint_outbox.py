@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,33 +14,12 @@ from gql_imgproc.database.types import UtcDateTime, now, seconds_since
 from gql_imgproc.enums import EndpointDisabledReason, WebhookStatus
 from gql_imgproc.ids import lowest_id, new_id
 from gql_imgproc.requests.repository import webhook_outbox
-from gql_imgproc.requests.repository.webhook_outbox import Attempt
+from gql_imgproc.requests.repository.webhook_outbox import ClaimedDelivery
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.requests.webhook_event import WebhookEvent
 
 #: An endpoint is disabled when all its attempts failed for this long, in seconds.
 MAX_FAILING_SECONDS = 5 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedEvent:
-    """A delivery to an endpoint, leased to this process for one attempt; as `webhook_outbox.ClaimedDelivery`."""
-
-    delivery_id: UUID
-    lease_token: int
-    attempt: int
-    at: datetime
-    log: tuple[Attempt, ...]
-    url: str
-    event: WebhookEvent
-    #: None for a test.
-    request_id: UUID | None
-    endpoint_id: UUID
-    tenant_id: UUID
-
-    @property
-    def secret_owner(self) -> UUID:
-        return self.endpoint_id
 
 
 _delivery, _endpoint = endpoint_deliveries.c, webhook_endpoints.c
@@ -88,7 +66,7 @@ def list_new(connection: Connection, request: Snapshot) -> list[UUID]:
     return [*([to_url] if to_url else []), *connection.scalars(select(_delivery.id).where(*is_new))]
 
 
-def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedEvent | None:
+def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) -> ClaimedDelivery | None:
     """Claims a due delivery; None when it is not due, or another process has claimed it.
 
     A delivery to an endpoint that was disabled meanwhile fails.
@@ -109,7 +87,7 @@ def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) ->
         .where(_delivery.id == delivery_id)
     ).one()
     event = WebhookEvent(row.event_type, row.occurred_at, row.data)
-    return ClaimedEvent(
+    return ClaimedDelivery(
         **leased,
         url=row.url,
         event=event,
@@ -117,13 +95,6 @@ def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) ->
         endpoint_id=row.endpoint_id,
         tenant_id=row.tenant_id,
     )
-
-
-def record_attempt(connection: Connection, claim: ClaimedEvent, attempt: Attempt, retry_delay_s: float | None) -> bool:
-    """As `webhook_outbox.record_attempt`."""
-    held = _delivery.id == claim.delivery_id, _delivery.lease_token == claim.lease_token
-    log = (*claim.log, attempt)
-    return webhook_outbox.update_attempt(connection, endpoint_deliveries, held, log, retry_delay_s)
 
 
 def delete_old(connection: Connection, age_s: float, limit: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, exists, not_, null, select, update
+from sqlalchemy import Connection, Row, Table, and_, bindparam, exists, not_, null, select, update
 from sqlalchemy import insert as insert_into
 
 from gql_imgproc.database.tables import endpoint_deliveries, requests, webhook_deliveries
@@ -69,20 +69,17 @@ class ClaimedDelivery:
     at: datetime
     log: tuple[Attempt, ...]
     url: str
-    request: Snapshot
-
-    @property
-    def event(self) -> WebhookEvent:
-        return final_event(self.request)
-
-    @property
-    def request_id(self) -> UUID:
-        return self.request.id
+    event: WebhookEvent
+    tenant_id: UUID
+    #: None for a test.
+    request_id: UUID | None
+    #: None for a delivery to the URL of an upload.
+    endpoint_id: UUID | None = None
 
     @property
     def secret_owner(self) -> UUID:
         """The owner of the secrets that sign it."""
-        return self.request.tenant_id
+        return self.endpoint_id or self.tenant_id
 
 
 _delivery = webhook_deliveries.c
@@ -110,8 +107,9 @@ _SUPERSEDE = (
 _SET_TRIGGERED = (
     update(requests)
     .where(
-        requests.c.id == bindparam("request"),
-        requests.c.generation == bindparam("run"),
+        _this,
+        requests.c.id == _delivery.request_id,
+        requests.c.generation == _delivery.generation,
         not_(requests.c.webhook_triggered),
     )
     .values(webhook_triggered=True, sequence=requests.c.sequence + 1, updated_at=now())
@@ -151,7 +149,7 @@ def list_due(connection: Connection, limit: int) -> list[UUID]:
 
 
 def lease(connection: Connection, table: Table, delivery_id: UUID, lease_s: float) -> dict[str, Any] | None:
-    """Leases a due row of a table of deliveries. Returns the values for its class of claims; None if it is not due."""
+    """Leases a due row of a table of deliveries. Returns values for ClaimedDelivery; None if it is not due."""
     # An attempt is counted before it is made, so that one without a result counts too.
     row = connection.execute(
         update(table)
@@ -185,7 +183,12 @@ def claim_delivery(connection: Connection, delivery_id: UUID, lease_s: float) ->
         connection.execute(_SUPERSEDE, {"delivery_id": delivery_id})
         return None
     leased = lease(connection, webhook_deliveries, delivery_id, lease_s)
-    return ClaimedDelivery(**leased, url=request.webhook_url, request=to_snapshot(request)) if leased else None
+    if leased is None:
+        return None
+    event = final_event(to_snapshot(request))
+    return ClaimedDelivery(
+        **leased, url=request.webhook_url, event=event, tenant_id=request.tenant_id, request_id=request.id
+    )
 
 
 def record_attempt(
@@ -195,22 +198,8 @@ def record_attempt(
 
     False when the lease expired and another process claimed the delivery: then only its attempt counts.
     """
-    held = _delivery.id == claim.delivery_id, _delivery.lease_token == claim.lease_token
-    recorded = update_attempt(connection, webhook_deliveries, held, (*claim.log, attempt), retry_delay_s)
-    if recorded and attempt.error is None:
-        connection.execute(_SET_TRIGGERED, {"request": claim.request.id, "run": claim.request.generation})
-    return recorded
-
-
-def update_attempt(
-    connection: Connection,
-    table: Table,
-    held: tuple[ColumnElement[bool], ...],
-    log: tuple[Attempt, ...],
-    retry_delay_s: float | None,
-) -> bool:
-    """Records the last attempt of the log in a row of a table of deliveries, if the lease is still `held`."""
-    attempt = log[-1]
+    table = endpoint_deliveries if claim.endpoint_id else webhook_deliveries
+    log = (*claim.log, attempt)
     delay_s = None if attempt.error is None else retry_delay_s
     if attempt.error is None:
         status = WebhookStatus.DELIVERED
@@ -218,7 +207,7 @@ def update_attempt(
         status = WebhookStatus.FAILED if delay_s is None else WebhookStatus.RETRYING
     recorded = connection.execute(
         update(table)
-        .where(*held)
+        .where(table.c.id == claim.delivery_id, table.c.lease_token == claim.lease_token)
         .values(
             status=status,
             last_http_status=attempt.http_status,
@@ -227,6 +216,8 @@ def update_attempt(
             updated_at=now(),
         )
     )
+    if recorded.rowcount and attempt.error is None and claim.endpoint_id is None:
+        connection.execute(_SET_TRIGGERED, {"delivery_id": claim.delivery_id})
     return recorded.rowcount == 1
 
 

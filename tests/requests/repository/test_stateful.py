@@ -609,8 +609,9 @@ class Life(RuleBasedStateMachine):
             return
         claimed = self.write(webhook_outbox.claim_delivery, due[-1].id, lease_s)
         if claimed:
-            assert claimed.request.generation == due[-1].generation == get_snapshot(self.database, self.id).generation
-            assert claimed.request.status.is_terminal
+            request = get_snapshot(self.database, self.id)
+            assert (claimed.request_id, due[-1].generation) == (request.id, request.generation)
+            assert request.status.is_terminal
             self.tries.append(claimed)
 
     @precondition(lambda self: self.tries)
