@@ -6,16 +6,19 @@ costs more. See docs/decisions/0012-bounded-searches.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select
 
-from gql_imgproc.database.pagination import CursorKey, PageWindow
+from gql_imgproc.database.pagination import CursorKey, Page, PageWindow, page
 
 #: Products that one page searches: all of a request, with the default limit of rows per CSV.
 SEARCH_ROWS = 100_000
+
+_Row = TypeVar("_Row")
 
 
 def contains(connection: Connection, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
@@ -49,13 +52,29 @@ def search_window(window: PageWindow, ingested: int) -> tuple[PageWindow, Cursor
     return replace(window, before=(key[0] + 1,)), key
 
 
+def search_page(
+    search: Callable[[PageWindow], tuple[list[tuple[CursorKey, _Row]], CursorKey | None]],
+    window: PageWindow,
+    adjacent_key: Callable[[CursorKey, int], CursorKey],
+) -> Page[_Row]:
+    """A page of a search, which returns rows of a window and the key where it stopped at its limit, if it did.
+
+    Rows beyond the limit are assumed to exist. `adjacent_key` returns the next larger key, or the next smaller one.
+    """
+    before = window.after and PageWindow(0, before=adjacent_key(window.after, 1), backward=True)
+    after = window.before and PageWindow(0, after=adjacent_key(window.before, -1))
+    has_earlier, has_later = (bool(outside and any(search(outside))) for outside in (before, after))
+    rows, reached = search(window)
+    return page(rows, window, has_earlier=has_earlier, has_later=has_later, reached=reached)
+
+
 def find_search_limit(connection: Connection, ordered: Select[Any]) -> CursorKey | None:
     """Key of the first product beyond the search limit; `ordered` selects IDs."""
     beyond = connection.scalars(ordered.limit(1).offset(SEARCH_ROWS)).first()
     return None if beyond is None else (beyond,)
 
 
-def adjacent_key(key: CursorKey, step: int) -> CursorKey:
+def adjacent_id(key: CursorKey, step: int) -> CursorKey:
     """The next larger or smaller key; no product needs to have it."""
     return (UUID(int=min(max(key[0].int + step, 0), _LARGEST_ID)),)
 

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import update
 
 from gql_imgproc.access import key_repository
+from gql_imgproc.database import text_search
 from gql_imgproc.database.tables import requests
 from gql_imgproc.enums import ImageOutcome, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.ids import IdPrefix, encode_global_id, new_id
-from gql_imgproc.requests.repository import image_queries
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, ids, open_api
 from tests.graphql.test_pagination import Statements
@@ -474,7 +474,7 @@ async def test_images_of_a_request_are_filtered_and_paged(api: Api, monkeypatch:
 
     # And pages have all of them once, in both directions, even if one page searches a single product.
     for limit in (100_000, 1):
-        monkeypatch.setattr(image_queries, "SEARCH_ROWS", limit)
+        monkeypatch.setattr(text_search, "SEARCH_ROWS", limit)
         forward, backward = list[str](), list[str]()
         _, images = await read(first=0)
         while images["pageInfo"]["hasNextPage"]:

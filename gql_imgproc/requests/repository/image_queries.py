@@ -11,9 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, func, literal, select
 
+from gql_imgproc.database import text_search
 from gql_imgproc.database.pagination import CursorKey, Page, PageWindow, apply_window, bounds_of, has_rows_outside, page
 from gql_imgproc.database.tables import images, products, requests
-from gql_imgproc.database.text_search import SEARCH_ROWS
 from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.requests.repository.queries import IMAGE_COLUMNS, Image
@@ -73,11 +73,7 @@ def search_page(
         rows = connection.execute(apply_window(statement, _POSITIONS, bounds, searched)).all()
         return [_to_item(*row) for row in rows], reached
 
-    # Images beyond the search limit are assumed to exist.
-    has_earlier = window.after is not None and any(search(PageWindow(0, before=_next(window.after), backward=True)))
-    has_later = window.before is not None and any(search(PageWindow(0, after=_previous(window.before))))
-    items, reached = search(window)
-    return page(items, window, has_earlier=has_earlier, has_later=has_later, reached=reached)
+    return text_search.search_page(search, window, _adjacent_key)
 
 
 def _to_item(*row: Any) -> tuple[CursorKey, ImageOfRequest]:
@@ -133,12 +129,8 @@ def _products(tenant_id: UUID, request_id: UUID) -> tuple[ColumnElement[bool], .
     return products.c.request_id == request_id, products.c.tenant_id == tenant_id
 
 
-def _next(key: CursorKey) -> CursorKey:
-    return key[0], key[1] + 1
-
-
-def _previous(key: CursorKey) -> CursorKey:
-    return key[0], key[1] - 1
+def _adjacent_key(key: CursorKey, step: int) -> CursorKey:
+    return key[0], key[1] + step
 
 
 def _limit_search(window: PageWindow, ingested: int) -> tuple[PageWindow, CursorKey | None]:
@@ -146,10 +138,10 @@ def _limit_search(window: PageWindow, ingested: int) -> tuple[PageWindow, Cursor
     # A key of a search that stopped is behind the last image of a product, or before its first one.
     start = 0 if window.after is None else window.after[0] + (window.after[1] >= _AFTER_LAST)
     end = ingested if window.before is None else min(window.before[0] + (window.before[1] > 0), ingested)
-    if end - start <= SEARCH_ROWS:
+    if end - start <= text_search.SEARCH_ROWS:
         return window, None
     if window.backward:
-        key = end - SEARCH_ROWS, 0
-        return replace(window, after=_previous(key)), key
-    key = start + SEARCH_ROWS - 1, _AFTER_LAST
-    return replace(window, before=_next(key)), key
+        key = end - text_search.SEARCH_ROWS, 0
+        return replace(window, after=_adjacent_key(key, -1)), key
+    key = start + text_search.SEARCH_ROWS - 1, _AFTER_LAST
+    return replace(window, before=_adjacent_key(key, 1)), key

@@ -9,6 +9,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -43,29 +44,21 @@ def products_page(
     status: ProductStatus | None = None,
 ) -> Page[Product]:
     """Products of all requests of the tenant; cursor keys are (ID,)."""
-    rows, reached = _products(connection, tenant_id, window, name_contains, status)
+    search = partial(_products, connection, tenant_id, name_contains, status)
     if not name_contains:
+        rows, _ = search(window)
         unsearched, bounds = select(products.c.id).where(*_products_of(tenant_id, status)), _product_bounds(window)
         has_earlier, has_later = has_rows_outside(connection, unsearched, (products.c.id,), bounds)
         return page(rows, window, has_earlier=has_earlier, has_later=has_later)
-    # As in `has_rows_outside`; rows beyond the search limit are assumed to exist.
-    outside_windows = (
-        window.after and PageWindow(0, before=text_search.adjacent_key(window.after, 1), backward=True),
-        window.before and PageWindow(0, after=text_search.adjacent_key(window.before, -1)),
-    )
-    has_earlier, has_later = (
-        bool(outside and any(_products(connection, tenant_id, outside, name_contains, status)))
-        for outside in outside_windows
-    )
-    return page(rows, window, has_earlier=has_earlier, has_later=has_later, reached=reached)
+    return text_search.search_page(search, window, text_search.adjacent_id)
 
 
 def _products(
     connection: Connection,
     tenant_id: UUID,
-    window: PageWindow,
     name_contains: str | None,
     status: ProductStatus | None,
+    window: PageWindow,
 ) -> tuple[list[tuple[CursorKey, Product]], CursorKey | None]:
     """Products of a window and one more, and the key where a search stopped at its limit, if it did."""
     columns, reached = (products.c.id,), None
@@ -75,7 +68,7 @@ def _products(
             connection, apply_window(unsearched, columns, _product_bounds(window), window)
         )
         if beyond is not None:
-            reached = text_search.adjacent_key(beyond, 1 if window.backward else -1)
+            reached = text_search.adjacent_id(beyond, 1 if window.backward else -1)
             window = replace(window, after=beyond) if window.backward else replace(window, before=beyond)
     matches = products.c.tenant_id == tenant_id, *_matches(connection, name_contains, status)
     statement = select(*PRODUCT_COLUMNS).where(*matches)
@@ -178,11 +171,7 @@ def search_page(
         rows = connection.execute(select_part(searched)).all()
         return [((row.position,), Product(*row)) for row in rows], reached
 
-    # Rows beyond the search limit are assumed to exist.
-    has_earlier = window.after is not None and any(search(PageWindow(0, before=(window.after[0] + 1,), backward=True)))
-    has_later = window.before is not None and any(search(PageWindow(0, after=(window.before[0] - 1,))))
-    rows, reached = search(window)
-    return page(rows, window, has_earlier=has_earlier, has_later=has_later, reached=reached)
+    return text_search.search_page(search, window, lambda key, step: (key[0] + step,))
 
 
 def _windows(
