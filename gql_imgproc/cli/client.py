@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -132,25 +133,27 @@ def submit(
     from gql_imgproc.standalone import submit as submission
     from gql_imgproc.standalone.terminal import EXIT_STATUS
 
-    options = submission.UploadOptions(
-        webhook_url=webhook,
-        priority=priority,
-        options=_to_input(images.to_options(file_name)),
-        idempotency_key=idempotency_key,
-        profile=table.profile,
-        columns=table.columns(),
-        on_invalid_row=table.on_invalid_row,
-        encoding=table.encoding,
-        sheet=table.sheet,
-        refresh=refresh,
-    )
+    options, columns = _to_input(images.to_options(file_name)), table.columns()
     stem = Path(submission.STDIN_NAME).stem if file == submission.STDIN else file.stem
     saved = (output or Path(f"{stem}-output.{output_extension(file.name)}")) if wait else None
     out, err = printed.consoles()
 
     async def work(client: AsyncClient) -> Request:
+        upload = partial(
+            client.upload,
+            webhook_url=webhook,
+            priority=priority,
+            options=options,
+            idempotency_key=idempotency_key,
+            profile=table.profile,
+            columns=columns,
+            on_invalid_row=table.on_invalid_row,
+            encoding=table.encoding,
+            sheet=table.sheet,
+            refresh=refresh,
+        )
         with printed.refusals():
-            return await submission.submit(client, file, options, output=saved, out=out, err=err)
+            return await submission.submit(client, file, upload, output=saved, out=out, err=err)
 
     request = service.follow(work, yes=yes)
     printed.print_json(request)

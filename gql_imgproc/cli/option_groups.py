@@ -133,24 +133,15 @@ class ImageOptions:
         return replace(self.pad, color=self.pad_color) if self.pad else None
 
     def to_options(self, file_name: str | None = None) -> Options:
+        same = {field.name: getattr(self, field.name) for field in fields(self) if field.name in Options.__slots__}
+        others = {
+            "quality": self.quality or (DEFAULT.quality if self.min_similarity is None else 1),
+            "pad": self._to_pad(),
+            "filters": tuple(self.filter or ()),
+            "file_name": file_name,
+        }
         try:
-            return Options(
-                quality=self.quality or (DEFAULT.quality if self.min_similarity is None else 1),
-                min_similarity=self.min_similarity,
-                max_bytes=self.max_bytes,
-                trim=self.trim,
-                pad=self._to_pad(),
-                scale=self.scale,
-                max_width=self.max_width,
-                max_height=self.max_height,
-                crop=self.crop,
-                filters=tuple(self.filter or ()),
-                format=self.format,
-                metadata=self.metadata,
-                effort=self.effort,
-                keep_metadata=self.keep_metadata,
-                file_name=file_name,
-            )
+            return Options(**same | others)
         except OptionInvalid as error:
             raise UsageError(f"Invalid --{error.field.replace('_', '-')}: it {error.rule}") from None
 

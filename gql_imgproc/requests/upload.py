@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -142,7 +143,8 @@ async def accept_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> 
 async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> UploadResult:
     # First: a repeated call returns the request even if the same upload would be rejected now.
     fingerprint = await runtime.run_csv_io(upload.fingerprint) if upload.idempotency_key else None
-    if replay := await _find_by_idempotency_key(runtime, caller, upload, fingerprint):
+    find_replay = partial(_find_replay, runtime, caller.tenant_id, upload.idempotency_key, fingerprint)
+    if replay := await find_replay():
         return replay
     if upload.webhook_url is not None:
         check_webhook_url(upload.webhook_url, runtime.policy)
@@ -154,51 +156,24 @@ async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Upload
             # Fails early, before the CSV is read and stored. The transaction checks again.
             usage.check(requests=1, images=0)
         except QuotaExceeded:
-            if replay := await _find_by_idempotency_key(runtime, caller, upload, fingerprint):
+            if replay := await find_replay():
                 return replay
             raise
         max_bytes = min(max_bytes, usage.csv_bytes or max_bytes)
     with temporary_file() as out:
         table = await open_upload(runtime, upload, max_bytes, out)
         upload, summary = await runtime.run_csv_io(check_upload, runtime, upload, table)
-        request_id = new_id()
-        await runtime.storage.put_file(input_key(request_id), upload.file, ObjectHeaders("text/csv", "no-store"))
-        return await _record(runtime, caller, upload, fingerprint, request_id, summary, limits)
-
-
-async def _record(
-    runtime: Runtime,
-    caller: Caller,
-    upload: CsvUpload,
-    fingerprint: str | None,
-    request_id: UUID,
-    summary: CsvSummary,
-    limits: quotas.Limits | None,
-) -> UploadResult:
-    """Records a request whose CSV is stored, and wakes workers.
-
-    The stored CSV stays when the commit may have succeeded although its answer was lost. The orphan cleanup deletes a
-    CSV that no request refers to.
-    """
-    try:
-        snapshot = await _insert(runtime, caller, upload, fingerprint, request_id, summary, limits)
-    except (IntegrityError, QuotaExceeded):
-        # The idempotency key or the quota was taken by an earlier run of this transaction, whose answer was lost, or by
-        # another upload.
-        earlier = await runtime.db.read(queries.get_request, caller.tenant_id, request_id)
-        if earlier is None:
-            await runtime.storage.delete(input_key(request_id))
-            if replay := await _find_by_idempotency_key(runtime, caller, upload, fingerprint):
+        new = _new_request(caller, upload, fingerprint, summary)
+        await runtime.storage.put_file(input_key(new.id), upload.file, ObjectHeaders("text/csv", "no-store"))
+        products = iter_products(upload.file, summary.layout, upload.options.file_name)
+        chunk = await runtime.run_csv_io(read_chunk, products, FIRST_CHUNK_PRODUCTS)
+        try:
+            snapshot = await _record(runtime, caller, new, chunk, limits)
+        except (IntegrityError, QuotaExceeded):
+            if replay := await find_replay():
                 return replay
             raise
-        snapshot = earlier
-    except DatabaseUnavailable as error:
-        if not error.is_outcome_unknown:
-            with suppress(StorageError):
-                await runtime.storage.delete(input_key(request_id))
-        raise
-    log.info("upload accepted", extra={"request": request_id, "products": summary.products, "images": summary.images})
-    UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
+        UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
     publish_list(runtime, caller.tenant_id)
     calls = [runtime.queue.process_images]
     if snapshot.has_step:
@@ -207,13 +182,43 @@ async def _record(
     return UploadResult(snapshot, is_replay=False)
 
 
-async def _find_by_idempotency_key(
-    runtime: Runtime, caller: Caller, upload: CsvUpload, fingerprint: str | None
+async def _record(
+    runtime: Runtime,
+    caller: Caller,
+    new: create.NewRequest,
+    chunk: Sequence[create.NewProduct],
+    limits: quotas.Limits | None,
+) -> Snapshot:
+    """Records a request whose CSV is stored, with its first products.
+
+    The stored CSV stays when the commit may have succeeded although its answer was lost. The orphan cleanup deletes a
+    CSV that no request refers to.
+    """
+    try:
+        snapshot = await _insert(runtime, caller, new, chunk, limits)
+    except (IntegrityError, QuotaExceeded):
+        # The idempotency key or the quota was taken by an earlier run of this transaction, whose answer was lost, or by
+        # another upload.
+        earlier = await runtime.db.read(queries.get_request, caller.tenant_id, new.id)
+        if earlier is None:
+            await runtime.storage.delete(input_key(new.id))
+            raise
+        snapshot = earlier
+    except DatabaseUnavailable as error:
+        if not error.is_outcome_unknown:
+            with suppress(StorageError):
+                await runtime.storage.delete(input_key(new.id))
+        raise
+    log.info("upload accepted", extra={"request": new.id, "products": new.total_products, "images": new.total_images})
+    return snapshot
+
+
+async def _find_replay(
+    runtime: Runtime, tenant_id: UUID, key: str | None, fingerprint: str | None
 ) -> UploadResult | None:
-    key = upload.idempotency_key
     if key is None or fingerprint is None:
         return None
-    found = await runtime.db.write(create.find_by_idempotency_key, caller.tenant_id, key, fingerprint)
+    found = await runtime.db.write(create.find_by_idempotency_key, tenant_id, key, fingerprint)
     return UploadResult(found, is_replay=True) if found else None
 
 
@@ -238,20 +243,9 @@ def check_upload(runtime: Runtime, upload: CsvUpload, table: Table) -> tuple[Csv
     return replace(upload, file=table.file), replace(summary, warnings=(*table.warnings, *summary.warnings))
 
 
-async def _insert(
-    runtime: Runtime,
-    caller: Caller,
-    upload: CsvUpload,
-    fingerprint: str | None,
-    request_id: UUID,
-    summary: CsvSummary,
-    limits: quotas.Limits | None,
-) -> Snapshot:
-    """Inserts the request and its first products in one transaction."""
-    products = iter_products(upload.file, summary.layout, upload.options.file_name)
-    chunk = await runtime.run_csv_io(read_chunk, products, FIRST_CHUNK_PRODUCTS)
-    new = create.NewRequest(
-        id=request_id,
+def _new_request(caller: Caller, upload: CsvUpload, fingerprint: str | None, summary: CsvSummary) -> create.NewRequest:
+    return create.NewRequest(
+        id=new_id(),
         tenant_id=caller.tenant_id,
         priority=upload.priority,
         csv_filename=upload.filename,
@@ -269,16 +263,26 @@ async def _insert(
         refresh=upload.refresh,
     )
 
+
+async def _insert(
+    runtime: Runtime,
+    caller: Caller,
+    new: create.NewRequest,
+    chunk: Sequence[create.NewProduct],
+    limits: quotas.Limits | None,
+) -> Snapshot:
+    """Inserts the request, its first products and the audit event in one transaction."""
+
     def insert(connection: Connection) -> Snapshot:
         snapshot = create.insert_first_chunk(connection, new, chunk, limits)
         audit_log.record_event(
             connection,
             caller,
             AuditAction.REQUEST_ACCEPTED,
-            encode_global_id(IdPrefix.REQUEST, request_id),
-            file=upload.filename,
-            products=summary.products,
-            images=summary.images,
+            encode_global_id(IdPrefix.REQUEST, new.id),
+            file=new.csv_filename,
+            products=new.total_products,
+            images=new.total_images,
         )
         return snapshot
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from errno import EISDIR
 from os import strerror
 from pathlib import Path
@@ -18,28 +17,11 @@ from rich.console import Console
 
 from gql_imgproc.client import AsyncClient, Request, ServiceError
 from gql_imgproc.csvfile.messages import plural
-from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority
 from gql_imgproc.errors import ImgprocError
 from gql_imgproc.standalone.terminal import show_failures, show_progress, show_summary, show_warnings
 
 #: Standard input, as the name of a file; the name of its upload.
 STDIN, STDIN_NAME = Path("-"), "products.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class UploadOptions:
-    """The options of `AsyncClient.upload`."""
-
-    webhook_url: str | None = None
-    priority: Priority = Priority.NORMAL
-    options: Mapping[str, object] | None = None
-    idempotency_key: str | None = None
-    profile: CsvProfile | None = None
-    columns: Mapping[str, object] | None = None
-    on_invalid_row: InvalidRowPolicy | None = None
-    encoding: str | None = None
-    sheet: str | None = None
-    refresh: bool = False
 
 
 class Detached(ImgprocError):
@@ -51,13 +33,19 @@ class Detached(ImgprocError):
 
 
 async def submit(
-    client: AsyncClient, file: Path, options: UploadOptions, *, output: Path | None, out: Console, err: Console
+    client: AsyncClient,
+    file: Path,
+    upload: Callable[[Path | BinaryIO, str], Awaitable[Request]],
+    *,
+    output: Path | None,
+    out: Console,
+    err: Console,
 ) -> Request:
-    """Uploads, shows progress and saves to `output`, or only uploads when that is None."""
+    """Uploads a file and its name, shows progress and saves to `output`, or only uploads when that is None."""
     if output is not None:
         check_output(output)
-    with _open_upload(file) as upload:
-        request = await client.upload(upload, STDIN_NAME if file == STDIN else file.name, **asdict(options))
+    with _open_upload(file) as content:
+        request = await upload(content, STDIN_NAME if file == STDIN else file.name)
     summary = f"{plural(request.total_products, 'product')}, {plural(request.total_images, 'image')}"
     out.print(f"{request.id}: {summary}", soft_wrap=True)
     show_warnings(out, request)

@@ -25,7 +25,7 @@ from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.security.scopes import Scope
 from gql_imgproc.settings import Settings
-from gql_imgproc.standalone.submit import UploadOptions, submit
+from gql_imgproc.standalone.submit import submit
 from tests.graphql.client import serve_api
 from tests.graphql.live_server import given_upload
 from tests.support.api_keys import given_key
@@ -71,7 +71,7 @@ SILENT = Console(quiet=True)
 async def submit_error(url: str, file: Path, output: Path | None = None, key: str | None = None) -> str:
     with pytest.raises(ServiceError) as error:
         async with AsyncClient(url, key) as client:
-            await submit(client, file, UploadOptions(), output=output, out=SILENT, err=SILENT)
+            await submit(client, file, client.upload, output=output, out=SILENT, err=SILENT)
     assert "\n" not in str(error.value)
     return str(error.value)
 
