@@ -26,6 +26,7 @@ from gql_imgproc.graphql.errors import KEY_EXPIRED, Code, coded_error, mask_erro
 from gql_imgproc.graphql.execution import stream
 from gql_imgproc.graphql.request_body import BadRequest, OperationFields, decode_json
 from gql_imgproc.graphql.shared_subscriptions import encode_result
+from gql_imgproc.net.address_policy import DEFAULT_PORTS
 from gql_imgproc.security.scopes import Caller
 
 PROTOCOL = "graphql-transport-ws"
@@ -39,8 +40,6 @@ MAX_REASON_BYTES = 123
 CLOSE_INVALID = 4400
 #: Errors of sending on a WebSocket that the client or the server has closed.
 _CLOSED = (WebSocketDisconnect, WebSocketDisconnected)
-#: Ports that URLs omit.
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def serve_socket(socket: WebSocket) -> None:
@@ -66,7 +65,7 @@ def is_allowed_origin(socket: WebSocket, public_url: str) -> bool:
         return True
     try:
         parts, host, public = urlsplit(origin), urlsplit(f"//{socket.headers.get('host', '')}"), urlsplit(public_url)
-        default = _DEFAULT_PORTS.get(parts.scheme)
+        default = DEFAULT_PORTS.get(parts.scheme)
         page = parts.hostname, parts.port or default
         # A proxy may end TLS, so the scheme of this connection need not be that of the page.
         is_same_host = page == (host.hostname, host.port or default)

@@ -23,6 +23,8 @@ IpNetwork: TypeAlias = IPv4Network | IPv6Network
 MAX_URL_CHARS = 2_048
 #: Longest host name that DNS allows, in characters.
 MAX_HOST_CHARS = 253
+#: Ports that URLs omit, by scheme.
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,6 @@ _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]*))?")
 _UNPRINTABLE = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LEADING_ZERO = re.compile(r"(?:\A|\.)0[0-9]")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_url(url: str, policy: NetworkPolicy) -> UrlProblem | None:
@@ -144,7 +145,7 @@ def _check_url_slowly(url: str, policy: NetworkPolicy) -> UrlProblem | None:
     if _UNPRINTABLE.search(url) is not None:
         return _invalid("The URL contains a space or a control character. Write a space as %20.")
     match = _URL.fullmatch(url)
-    if match is None or match[1].lower() not in _DEFAULT_PORTS:
+    if match is None or match[1].lower() not in DEFAULT_PORTS:
         return _invalid("Unsupported URL scheme. Use http:// or https://.")
     scheme, authority = match[1].lower(), match[2]
     if "@" in authority:
@@ -156,7 +157,7 @@ def _check_url_slowly(url: str, policy: NetworkPolicy) -> UrlProblem | None:
     if not host.strip("."):
         return _invalid("The URL has no host. Write it as https://host/path.")
     # Leading zeros are allowed in any number. Without them a port has at most five digits.
-    port = int(digits.lstrip("0")[:8] or "0") if digits else _DEFAULT_PORTS[scheme]
+    port = int(digits.lstrip("0")[:8] or "0") if digits else DEFAULT_PORTS[scheme]
     if not 1 <= port <= 65_535:
         return _invalid("The port of the URL is not between 1 and 65535.")
     return _check_host(host, policy) or check_port(port, policy)

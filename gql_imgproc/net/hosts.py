@@ -6,7 +6,8 @@ import re
 
 import httpx
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from gql_imgproc.net.address_policy import DEFAULT_PORTS
+
 # The fast path: nearly all URLs, a twentieth of the time.
 _ORDINARY_URL = re.compile(r"(https?)://([a-z0-9_.-]+)(?::([0-9]+))?(?:[/?#]|\Z)", re.IGNORECASE)
 
@@ -25,7 +26,7 @@ def host_of(url: str) -> str:
         if ":" in name:
             name = f"[{name}]"
     name = name.lower().removesuffix(".")
-    return f"{name}:{port or _DEFAULT_PORTS.get(scheme, 0)}" if name else ""
+    return f"{name}:{port or DEFAULT_PORTS.get(scheme, 0)}" if name else ""
 
 
 def split_host(host: str) -> tuple[str, int]:
