@@ -140,8 +140,10 @@ _QUOTA_MESSAGES = {
     Quota.OPEN_REQUESTS: "Quota exceeded: {used:,} of {limit:,} open requests. Wait for one to finish or cancel one.",
     Quota.PENDING_IMAGES: "Quota exceeded: {used:,} of {limit:,} pending images, without those of this request. "
     "Wait until some are done, or upload fewer at once.",
-    Quota.STORED_BYTES: "Quota exceeded: {used:,} of {limit:,} bytes of stored images. "
-    "Delete requests that you no longer need; ten minutes later their images are deleted.",
+    Quota.OPEN_ROWS: "Quota exceeded: {used:,} of {limit:,} rows in open requests, without those of this request. "
+    "Wait until one is done, or upload fewer rows at once.",
+    Quota.STORED_BYTES: "Quota exceeded: {used:,} of {limit:,} bytes of stored images and files, without those "
+    "of this request. Delete requests that you no longer need; ten minutes later their images are deleted.",
 }
 
 

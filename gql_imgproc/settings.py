@@ -108,9 +108,11 @@ class Settings(BaseSettings):
     """Quota of open requests per tenant. 0: no limit."""
     quota_pending_images: NonNegativeInt = 2_000_000
     """Quota of unfinished images in the open requests of a tenant. 0: no limit."""
+    quota_open_rows: NonNegativeInt = 2_000_000
+    """Quota of rows in the open requests of a tenant. 0: no limit."""
     quota_stored_bytes: SizeOrZero = ByteSize(100 * 1024 * MiB)
-    """Quota of stored bytes of compressed images per tenant; beyond that, its uploads are refused until it deletes
-    requests. 0: no limit."""
+    """Quota of stored bytes of images and files (uploads, outputs, reports) per tenant; beyond that, its uploads are
+    refused until it deletes requests. 0: no limit."""
     quota_csv_bytes: SizeOrZero = ByteSize(0)
     """Maximum size of an uploaded file per tenant, in bytes. 0: `IMGPROC_MAX_UPLOAD_BYTES`."""
 

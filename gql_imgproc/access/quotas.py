@@ -23,7 +23,17 @@ class Limits:
 
     open_requests: int = 0
     pending_images: int = 0
+    open_rows: int = 0
     stored_bytes: int = 0
+    csv_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What a request adds to the use of its tenant. The bytes of its images are not known in advance."""
+
+    images: int = 0
+    rows: int = 0
     csv_bytes: int = 0
 
 
@@ -44,6 +54,7 @@ class QuotaUsage:
 
     open_requests: QuotaItem
     pending_images: QuotaItem
+    open_rows: QuotaItem
     stored_bytes: QuotaItem
     #: Size limit of a CSV file; None: the service's limit alone applies.
     csv_bytes: int | None
@@ -52,16 +63,19 @@ class QuotaUsage:
     #: Current rate of all open requests; 0 when no image is being processed.
     images_per_second: float
 
-    def check(self, *, requests: int, images: int) -> None:
-        """Raises QuotaExceeded if this many more would exceed a quota. Stored bytes are not known in advance."""
-        if not self.open_requests.has_room_for(requests):
+    def check(self, added: Addition) -> None:
+        """Raises QuotaExceeded if another open request would exceed a quota."""
+        if not self.open_requests.has_room_for(1):
             raise self._to_error(Quota.OPEN_REQUESTS, self.open_requests, self.fewest_images)
-        if not self.pending_images.has_room_for(images):
-            excess = self.pending_images.used + images - (self.pending_images.limit or 0)
+        if not self.open_rows.has_room_for(added.rows):
+            is_too_large = added.rows > (self.open_rows.limit or 0)
+            raise self._to_error(Quota.OPEN_ROWS, self.open_rows, None if is_too_large else self.fewest_images)
+        if not self.pending_images.has_room_for(added.images):
+            excess = self.pending_images.used + added.images - (self.pending_images.limit or 0)
             # An upload larger than the whole quota never fits.
             until_images = excess if excess <= self.pending_images.used else None
             raise self._to_error(Quota.PENDING_IMAGES, self.pending_images, until_images)
-        if not self.stored_bytes.has_room_for(1):
+        if not self.stored_bytes.has_room_for(max(added.csv_bytes, 1)):
             raise self._to_error(Quota.STORED_BYTES, self.stored_bytes, None)
 
     def _to_error(self, quota: Quota, item: QuotaItem, until_images: int | None) -> QuotaExceeded:
@@ -82,6 +96,7 @@ _pending = case(
 _OVERRIDES = (
     tenants.c.max_open_requests,
     tenants.c.max_pending_images,
+    tenants.c.max_open_rows,
     tenants.c.max_stored_bytes,
     tenants.c.max_csv_bytes,
 )
@@ -93,6 +108,7 @@ def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> Quota
         select(
             func.count().label("requests"),
             func.coalesce(func.sum(_pending), 0).label("images"),
+            func.coalesce(func.sum(requests.c.total_products), 0).label("rows"),
             func.coalesce(func.sum(func.coalesce(requests.c.stored_bytes, requests.c.output_bytes)), 0).label("bytes"),
             func.coalesce(func.min(_pending), 0).label("fewest"),
             func.coalesce(func.sum(requests.c.images_per_second), 0).label("rate"),
@@ -110,6 +126,7 @@ def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> Quota
     return QuotaUsage(
         QuotaItem(row.requests, limit(row.max_open_requests, limits.open_requests)),
         QuotaItem(int(row.images), limit(row.max_pending_images, limits.pending_images)),
+        QuotaItem(int(row.rows), limit(row.max_open_rows, limits.open_rows)),
         QuotaItem(row.stored_bytes + int(row.bytes), limit(row.max_stored_bytes, limits.stored_bytes)),
         limit(row.max_csv_bytes, limits.csv_bytes),
         row.fewest,
@@ -117,11 +134,11 @@ def read_usage(connection: Connection, tenant_id: UUID, limits: Limits) -> Quota
     )
 
 
-def check(connection: Connection, tenant_id: UUID, limits: Limits, *, requests: int, images: int) -> None:
-    """Raises QuotaExceeded if this many more would exceed a quota. Locks the tenant until the transaction ends."""
+def check(connection: Connection, tenant_id: UUID, limits: Limits, added: Addition) -> None:
+    """Raises QuotaExceeded if one more open request would exceed a quota. Locks the tenant for the transaction."""
     # Not in the statement below: after waiting for the lock, that would still see the other rows as they were before.
     connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update())
-    read_usage(connection, tenant_id, limits).check(requests=requests, images=images)
+    read_usage(connection, tenant_id, limits).check(added)
 
 
 def set_overrides(connection: Connection, tenant_id: UUID, overrides: Mapping[Quota, int | None]) -> None:

@@ -48,6 +48,7 @@ def set_(
     name: Annotated[str, typer.Argument(help="Name of the tenant.")],
     open_requests: QuotaOption = None,
     pending_images: QuotaOption = None,
+    open_rows: QuotaOption = None,
     stored_bytes: QuotaOption = None,
     csv_bytes: QuotaOption = None,
 ) -> None:
@@ -62,6 +63,7 @@ def set_(
     options = {
         Quota.OPEN_REQUESTS: open_requests,
         Quota.PENDING_IMAGES: pending_images,
+        Quota.OPEN_ROWS: open_rows,
         Quota.STORED_BYTES: stored_bytes,
         Quota.CSV_BYTES: csv_bytes,
     }

@@ -80,6 +80,7 @@ tenants = Table(
     # Overrides of the quotas in the settings; 0 is unlimited.
     Column("max_open_requests", BigInteger, nullable=True),
     Column("max_pending_images", BigInteger, nullable=True),
+    Column("max_open_rows", BigInteger, nullable=True),
     Column("max_stored_bytes", BigInteger, nullable=True),
     Column("max_csv_bytes", BigInteger, nullable=True),
     # Sum of `stored_bytes` of final requests, less what was deleted.
@@ -185,10 +186,13 @@ requests = Table(
     Column("input_bytes", BigInteger, nullable=False, default=0),
     Column("output_bytes", BigInteger, nullable=False, default=0),
     Column("not_downloaded_bytes", BigInteger, nullable=False, default=0, server_default="0"),
-    # Bytes of the objects that it stored first; of those, bytes without renditions, which are deleted with it.
+    # Bytes of its files and of the images that it stored first; of those, bytes that are deleted with it: its files,
+    # and images without renditions.
     # Null until this version records results of a request of an earlier one: then both are all output bytes before.
     Column("stored_bytes", BigInteger, nullable=True),
     Column("own_bytes", BigInteger, nullable=True),
+    # Bytes of its output CSV, report and workbook; null before its first end, and for one of an earlier version.
+    Column("output_file_bytes", BigInteger, nullable=True),
     # Images finished at `rate_sampled_at`, and the rate over the interval before.
     Column("rate_sampled_at", UtcDateTime, nullable=True),
     _count("rate_sampled_images"),

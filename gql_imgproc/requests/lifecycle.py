@@ -16,7 +16,7 @@ from gql_imgproc.metrics import LEASES_LOST, REQUEST_SECONDS, REQUESTS_FINISHED
 from gql_imgproc.requests.ingest import CHUNK_PAUSE_SECONDS, ingest
 from gql_imgproc.requests.lease import lease_request
 from gql_imgproc.requests.notify import best_effort, permit_work, publish, publish_list
-from gql_imgproc.requests.output_csv import store_output
+from gql_imgproc.requests.output_csv import StoredOutput, store_output
 from gql_imgproc.requests.repository import endpoint_outbox, transitions
 from gql_imgproc.requests.repository.cancel import cancel_chunk
 from gql_imgproc.requests.repository.delete import delete_chunk
@@ -136,15 +136,21 @@ async def _delete_objects(runtime: Runtime, request_id: UUID) -> None:
 
 async def _finish(runtime: Runtime, lease: RequestLease, request: Snapshot, *, may_wait: bool) -> Snapshot | None:
     """Stores the output CSV, then sets the final status: a request with a final status can be downloaded."""
-    output: str | None = None
+    output: StoredOutput | None = None
     if request.termination_reason is not TerminationReason.CSV_UNREADABLE:
         if runtime.outputs.locked() and not may_wait:
             raise _OutputsBusy
         async with runtime.outputs:
             output = await store_output(runtime, lease, request)
     status, failure = final_status(request) if output else (RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE)
-    settings = runtime.settings
-    final = FinalState(status, failure, output, settings.auto_retries, settings.auto_retry_seconds)
+    final = FinalState(
+        status,
+        failure,
+        output.name if output else None,
+        output.size_bytes if output else 0,
+        runtime.settings.auto_retries,
+        runtime.settings.auto_retry_seconds,
+    )
     finished = await runtime.db.write(transitions.finish, lease, final)
     if finished is not None:
         await _announce(runtime, finished)

@@ -53,6 +53,7 @@ def quota_limits(settings: Settings, caller: Caller) -> Limits | None:
     return Limits(
         open_requests=settings.quota_open_requests,
         pending_images=settings.quota_pending_images,
+        open_rows=settings.quota_open_rows,
         stored_bytes=settings.quota_stored_bytes,
         csv_bytes=settings.quota_csv_bytes,
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from typing import BinaryIO
@@ -41,8 +43,15 @@ STOPPED_MESSAGE = "Not done: the request was stopped."
 _NOT_INSERTED = ImageResult(None, ImageStatus.PENDING.value)
 
 
-async def store_output(runtime: Runtime, lease: RequestLease, request: Snapshot) -> str | None:
-    """Stores the output and its report and returns its name; None when the stored CSV cannot be read.
+@dataclass(frozen=True, slots=True)
+class StoredOutput:
+    name: str
+    #: With the report and, for a workbook, the CSV.
+    size_bytes: int
+
+
+async def store_output(runtime: Runtime, lease: RequestLease, request: Snapshot) -> StoredOutput | None:
+    """Stores the output and its report; returns None when the stored CSV cannot be read.
 
     The output of a workbook is a workbook, and a CSV.
     """
@@ -59,11 +68,12 @@ async def store_output(runtime: Runtime, lease: RequestLease, request: Snapshot)
             for key, file, download in stored:
                 headers = ObjectHeaders(download.media_type, OUTPUT_CACHE, content_disposition(download.filename))
                 await runtime.storage.put_file(key, file, headers)
+            size_bytes = sum(file.seek(0, os.SEEK_END) for _, file, _ in stored)
     except (InvalidCsv, ObjectMissing, ValueError):
         # A ValueError means that the CSV has another number of images than when it was accepted.
         log.exception("stored CSV cannot be read", extra={"request": request.id})
         return None
-    return names[-1]
+    return StoredOutput(names[-1], size_bytes)
 
 
 async def write_partial_output(runtime: Runtime, request: Snapshot, file: BinaryIO, *, as_csv: bool) -> str:

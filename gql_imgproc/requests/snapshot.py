@@ -47,7 +47,8 @@ class Snapshot:
     output_bytes: int
     #: Of `input_bytes`, the bytes of sources whose hosts said that they are unchanged.
     not_downloaded_bytes: int
-    #: Bytes of the objects that it was the first to store; None for a request of an earlier version: all are its own.
+    #: Bytes of its files, and of the images that it was the first to store; None for a request of an earlier
+    #: version: all are its own.
     stored_bytes: int | None
     images_per_second: float | None
     termination_reason: TerminationReason | None

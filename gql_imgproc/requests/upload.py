@@ -154,7 +154,7 @@ async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Upload
         usage = await runtime.db.read(quotas.read_usage, caller.tenant_id, limits)
         try:
             # Fails early, before the CSV is read and stored. The transaction checks again.
-            usage.check(requests=1, images=0)
+            usage.check(quotas.Addition())
         except QuotaExceeded:
             if replay := await find_replay():
                 return replay
@@ -173,7 +173,7 @@ async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Upload
             if replay := await find_replay():
                 return replay
             raise
-        UPLOAD_BYTES.inc(upload.file.seek(0, os.SEEK_END))
+        UPLOAD_BYTES.inc(new.own_bytes)
     publish_list(runtime, caller.tenant_id)
     calls = [runtime.queue.process_images]
     if snapshot.has_step:
@@ -261,6 +261,7 @@ def _new_request(caller: Caller, upload: CsvUpload, fingerprint: str | None, sum
         skipped_rows=len(summary.layout.skipped_rows),
         traceparent=tracing.current_traceparent(),
         refresh=upload.refresh,
+        own_bytes=upload.file.seek(0, os.SEEK_END),
     )
 
 

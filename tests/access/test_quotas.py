@@ -54,6 +54,7 @@ def given_quotas(database: Database, tenant_id: UUID, **own: int) -> None:
     [
         (Limits(open_requests=5), Quota.OPEN_REQUESTS, 5),
         (Limits(pending_images=17), Quota.PENDING_IMAGES, 17),
+        (Limits(open_rows=11), Quota.OPEN_ROWS, 11),
     ],
 )
 def test_concurrent_uploads_do_not_exceed_a_quota(database: Database, limits: Limits, quota: Quota, limit: int) -> None:
@@ -79,7 +80,7 @@ def test_concurrent_uploads_do_not_exceed_a_quota(database: Database, limits: Li
     # Refused uploads leave no rows.
     assert rows(database) == [5, 10, 15]
     found = read_usage(database, limits)
-    assert (found.open_requests.used, found.pending_images.used) == (5, 15)
+    assert (found.open_requests.used, found.pending_images.used, found.open_rows.used) == (5, 15, 10)
 
 
 def test_quotas_are_separate_and_can_be_overridden_per_tenant(database: Database) -> None:
@@ -123,7 +124,10 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     assert stored() == 800
 
     # Neither a new request nor a retry fits.
-    with pytest.raises(QuotaExceeded, match=r"^Quota exceeded: 800 of 800 bytes of stored images\. Delete"):
+    with pytest.raises(
+        QuotaExceeded,
+        match=r"^Quota exceeded: 800 of 800 bytes of stored images and files, without those of this request\. Delete",
+    ):
         given_request(database, 1, limits=limits)
     with pytest.raises(QuotaExceeded):
         database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits)
@@ -154,6 +158,66 @@ def test_stored_bytes_follow_finish_retry_and_deletion(database: Database) -> No
     database.write_now(renditions.delete_ended, ended)
     assert stored() == 0
     given_request(database, 1, limits=limits)
+
+
+def test_files_count_until_their_request_is_deleted(database: Database) -> None:
+    limits = Limits(stored_bytes=1_000)
+
+    def stored() -> int:
+        assert_stored_bytes_are_counted(database)
+        return read_usage(database, limits).stored_bytes.used
+
+    request_id = given_request(database, 2, limits=limits, own_bytes=300)
+    assert stored() == 300
+    record(database, claim_image(database, request_id), DONE)
+    record(database, claim_image(database, request_id), FAILED)
+    finish(database, request_id, RequestStatus.COMPLETED_WITH_ERRORS, output_file_bytes=60)
+    # An image has 400 bytes.
+    assert stored() == 760
+
+    # A file that does not fit is refused, and one that does is not.
+    expected = r"^Quota exceeded: 760 of 1,000 bytes of stored images and files, without those of this request\. "
+    with pytest.raises(QuotaExceeded, match=expected):
+        given_request(database, 1, limits=limits, own_bytes=241)
+    cancelled = given_request(database, 1, limits=limits, own_bytes=240)
+    assert stored() == 1_000
+    database.write_now(transitions.stop, DEFAULT_TENANT, cancelled, TerminationReason.CANCELLED)
+    database.write_now(transitions.release, cancel_all(database, cancelled))
+    finish(database, cancelled, RequestStatus.CANCELLED)
+    assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, cancelled)
+    delete_all(database, cancelled)
+    assert stored() == 760
+
+    # The output after a retry takes the place of the earlier one.
+    database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits)
+    reopen_all(database, request_id)
+    assert stored() == 760
+    record(database, claim_image(database, request_id), DONE)
+    finish(database, request_id, RequestStatus.COMPLETED, output_file_bytes=50)
+    assert stored() == 300 + 2 * 400 + 50
+    assert database.write_now(transitions.start_deletion, DEFAULT_TENANT, request_id)
+    delete_all(database, request_id)
+    assert stored() == 2 * 400
+
+
+def test_rows_count_until_their_request_is_final(database: Database) -> None:
+    limits = Limits(open_rows=3)
+    request_id = given_request(database, 1, 1, limits=limits)
+
+    expected = r"^Quota exceeded: 2 of 3 rows in open requests, without those of this request\. Wait until one is done"
+    with pytest.raises(QuotaExceeded, match=expected):
+        given_request(database, 1, 1, limits=limits)
+    record(database, claim_image(database, request_id), DONE)
+    record(database, claim_image(database, request_id), FAILED)
+    assert read_usage(database, limits).open_rows == QuotaItem(2, 3)
+    finish(database, request_id, RequestStatus.COMPLETED_WITH_ERRORS)
+
+    other = given_request(database, 1, 1, limits=limits)
+    # A retry opens all rows of its request.
+    with pytest.raises(QuotaExceeded) as refused:
+        database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, limits)
+    assert (refused.value.quota, refused.value.used, refused.value.limit) == (Quota.OPEN_ROWS, 2, 3)
+    assert get_snapshot(database, other).total_products == 2
 
 
 def test_retry_after_is_estimated_from_the_current_rate(database: Database) -> None:

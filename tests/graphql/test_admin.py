@@ -36,8 +36,8 @@ LOG = f"""query($first: Int, $after: String, $action: AuditAction, $subject: ID)
   auditLog(first: $first, after: $after, action: $action, subjectId: $subject) {{
     totalCount pageInfo {{ hasNextPage endCursor }} edges {{ node {{ {EVENT} }} }} }} }}"""
 VIEWER = "{ viewer { name tenant scopes expiresAt } }"
-USAGE = """{ viewer { usage { openRequests pendingImages storedBytes }
-  quotas { openRequests pendingImages storedBytes csvBytes } } }"""
+USAGE = """{ viewer { usage { openRequests pendingImages openRows storedBytes }
+  quotas { openRequests pendingImages openRows storedBytes csvBytes } } }"""
 REQUESTS = "{ requests { totalCount } }"
 
 
@@ -234,7 +234,7 @@ async def test_key_of_another_tenant_looks_like_an_unknown_one(api: Api) -> None
 
 
 async def test_viewer_shows_the_caller_and_its_tenant(settings: Settings) -> None:
-    quotas = {"open_requests": 7, "pending_images": 0, "stored_bytes": 5_000, "csv_bytes": 300}
+    quotas = {"open_requests": 7, "pending_images": 0, "open_rows": 50, "stored_bytes": 5_000, "csv_bytes": 300}
     settings = settings.model_copy(update={f"quota_{name}": value for name, value in quotas.items()})
 
     async with open_api(settings, anonymous=AnonymousAccess.ALWAYS) as api:
@@ -252,8 +252,14 @@ async def test_viewer_shows_the_caller_and_its_tenant(settings: Settings) -> Non
         given_request(api.runtime.db, 2, 1)
         given_request(api.runtime.db, 1, tenant_id=given_tenant(api.runtime.db, "shop"))
         assert await execute(api, admin, USAGE) == {
-            "usage": {"openRequests": 1, "pendingImages": 3, "storedBytes": 0},
-            "quotas": {"openRequests": 7, "pendingImages": None, "storedBytes": 5_000, "csvBytes": 300},
+            "usage": {"openRequests": 1, "pendingImages": 3, "openRows": 2, "storedBytes": 0},
+            "quotas": {
+                "openRequests": 7,
+                "pendingImages": None,
+                "openRows": 50,
+                "storedBytes": 5_000,
+                "csvBytes": 300,
+            },
         }
 
 

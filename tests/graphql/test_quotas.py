@@ -76,6 +76,24 @@ async def test_upload_above_the_quota_of_images_leaves_nothing_behind(settings: 
         assert await count_stored(api) == ([1, 3, 3], 1)
 
 
+@pytest.mark.parametrize(
+    ("quotas", "expected"),
+    [
+        ({"quota_open_rows": 5}, ("OPEN_ROWS", 5, 3)),
+        ({"quota_stored_bytes": 2 * len(CSV) - 1}, ("STORED_BYTES", 2 * len(CSV) - 1, len(CSV))),
+    ],
+)
+async def test_upload_above_the_quota_of_rows_or_bytes_leaves_nothing_behind(
+    settings: Settings, quotas: dict[str, int], expected: tuple[str, int, int]
+) -> None:
+    async with open_api_with_quotas(settings, **quotas) as api:
+        assert (await api.upload(CSV, RESULT))["__typename"] == "UploadCsvSuccess"
+        refused = await api.upload(CSV, EXCEEDED)
+
+        assert (refused["quota"], refused["limit"], refused["used"]) == expected
+        assert await count_stored(api) == ([1, 3, 3], 1)
+
+
 async def test_concurrent_uploads_with_one_idempotency_key_create_one_request(settings: Settings) -> None:
     async with open_api_with_quotas(settings, quota_open_requests=1) as api:
         results = await asyncio.gather(*(api.upload(CSV, RESULT, idempotencyKey="same") for _ in range(5)))

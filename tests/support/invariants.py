@@ -91,10 +91,11 @@ def assert_statistics_equal_rows(database: Database, request_id: UUID, image_row
 
 
 def assert_stored_bytes_are_counted(database: Database) -> None:
-    """The stored bytes of each tenant are those of its renditions, less those of open requests."""
+    """The stored bytes of each tenant are those of its renditions and CSVs, less those of open requests."""
     stored = _sum(renditions.c.output_bytes).where(renditions.c.tenant_id == tenants.c.id).scalar_subquery()
     of_open = _sum(requests.c.stored_bytes).where(requests.c.tenant_id == tenants.c.id, is_open).scalar_subquery()
-    expected = stored - of_open
+    of_csvs = _sum(requests.c.own_bytes).where(requests.c.tenant_id == tenants.c.id).scalar_subquery()
+    expected = stored + of_csvs - of_open
     wrong = select(tenants.c.name, tenants.c.stored_bytes, expected).where(tenants.c.stored_bytes != expected)
     assert database.read_now(_fetch_all, wrong) == []
 

@@ -121,7 +121,8 @@ describe(
     "A quota of a tenant. New values may be added.",
     OPEN_REQUESTS="Number of requests without a final status.",
     PENDING_IMAGES="Number of images of those requests that are not finished.",
-    STORED_BYTES="Bytes of the stored images.",
+    OPEN_ROWS="Number of rows of those requests.",
+    STORED_BYTES="Bytes of the stored images and files: uploads, outputs and reports.",
     CSV_BYTES="Bytes of one CSV file; a larger one is refused as UploadTooLarge.",
 )
 describe(

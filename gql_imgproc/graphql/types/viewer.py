@@ -15,14 +15,20 @@ from gql_imgproc.security.scopes import Caller, Scope
 class TenantUsage:
     open_requests: int = strawberry.field(description="Requests without a final status.")
     pending_images: int = strawberry.field(description="Images of those requests that are not finished.")
-    stored_bytes: ByteCount = strawberry.field(description="Bytes of the images stored for the tenant.")
+    open_rows: int = strawberry.field(description="Rows of those requests, as `totalProducts` counts them.")
+    stored_bytes: ByteCount = strawberry.field(
+        description="Bytes of the stored images and files: uploads, outputs and reports."
+    )
 
 
 @strawberry.type(description="Quotas of a tenant; null for no limit.")
 class TenantQuotas:
     open_requests: int | None = strawberry.field(description="Requests without a final status.")
     pending_images: int | None = strawberry.field(description="Images of those requests that are not finished.")
-    stored_bytes: ByteCount | None = strawberry.field(description="Bytes of the images stored for the tenant.")
+    open_rows: int | None = strawberry.field(description="Rows of those requests, as `totalProducts` counts them.")
+    stored_bytes: ByteCount | None = strawberry.field(
+        description="Bytes of the stored images and files: uploads, outputs and reports."
+    )
     csv_bytes: ByteCount | None = strawberry.field(
         description="Size of the largest CSV file; the limit of the server applies as well."
     )
@@ -51,6 +57,7 @@ class Viewer:
             usage=TenantUsage(
                 open_requests=usage.open_requests.used,
                 pending_images=usage.pending_images.used,
+                open_rows=usage.open_rows.used,
                 stored_bytes=ByteCount(usage.stored_bytes.used),
             ),
             quotas=_quotas(usage) if has_quotas else None,
@@ -61,6 +68,7 @@ def _quotas(usage: QuotaUsage) -> TenantQuotas:
     return TenantQuotas(
         open_requests=usage.open_requests.limit,
         pending_images=usage.pending_images.limit,
+        open_rows=usage.open_rows.limit,
         stored_bytes=_bytes(usage.stored_bytes.limit),
         csv_bytes=_bytes(usage.csv_bytes),
     )

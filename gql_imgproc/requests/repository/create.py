@@ -52,6 +52,8 @@ class NewRequest:
     csv_layout: dict[str, Any] | None = None
     skipped_rows: int = 0
     refresh: bool = False
+    #: Size of its CSV.
+    own_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def insert_first_chunk(
     With `limits`, raises QuotaExceeded before anything is written.
     """
     if limits is not None:
-        quotas.check(connection, new.tenant_id, limits, requests=1, images=new.total_images)
+        added = quotas.Addition(new.total_images, new.total_products, new.own_bytes)
+        quotas.check(connection, new.tenant_id, limits, added)
     row = connection.execute(
         insert(requests)
         .values(
@@ -105,8 +108,7 @@ def insert_first_chunk(
             status=RequestStatus.PENDING,
             phase=RequestPhase.WORKING if len(chunk) == new.total_products else RequestPhase.INGESTING,
             ingested_products=len(chunk),
-            stored_bytes=0,
-            own_bytes=0,
+            stored_bytes=new.own_bytes,
             lease_until=now(),
             created_at=now(),
             updated_at=now(),

@@ -61,7 +61,8 @@ def start_retry(
     if not request.failed_images + cancelled_images:
         return None
     if limits is not None:
-        quotas.check(connection, tenant_id, limits, requests=1, images=request.failed_images + cancelled_images)
+        added = quotas.Addition(request.failed_images + cancelled_images, request.total_products)
+        quotas.check(connection, tenant_id, limits, added)
     return _open(connection, request, RetryScope.CUT_OFF if cancelled_images else RetryScope.FAILED)
 
 

@@ -63,6 +63,8 @@ class FinalState:
     failure_code: RequestFailureCode | None
     #: Name of the output CSV, which is already stored; None when there is none.
     output_name: str | None
+    #: Size of the output CSV, the report and the workbook.
+    output_file_bytes: int = 0
     #: How often retryable failures are retried automatically, and the delay before each retry.
     max_auto_retries: int = 0
     retry_after_s: float = 0
@@ -185,6 +187,8 @@ def add_cancelled(connection: Connection, lease: RequestLease, cancelled_images:
 
 def finish(connection: Connection, lease: RequestLease, final: FinalState) -> Snapshot | None:
     """Sets the final status and plans webhooks, in one transaction; None when the request was stopped meanwhile."""
+    # In place of the files of the end before a retry.
+    added_bytes = final.output_file_bytes - func.coalesce(requests.c.output_file_bytes, 0)
     request = _set(
         connection,
         *owned(lease, RequestPhase.FINISHING),
@@ -192,6 +196,9 @@ def finish(connection: Connection, lease: RequestLease, final: FinalState) -> Sn
         status=final.status,
         failure_code=final.failure_code,
         output_name=final.output_name,
+        output_file_bytes=final.output_file_bytes,
+        stored_bytes=func.coalesce(requests.c.stored_bytes, requests.c.output_bytes) + added_bytes,
+        own_bytes=OWN_BYTES + added_bytes,
         retry_at=case((_is_retryable(final), now_plus(final.retry_after_s)), else_=null()),
         completed_at=now(),
         images_per_second=None,

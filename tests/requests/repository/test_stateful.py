@@ -186,6 +186,7 @@ class Life(RuleBasedStateMachine):
             None,
             len(layout),
             sum(layout),
+            own_bytes=1_000,
         )
         self.write(create.insert_first_chunk, new, self.rows(0, first))
         for _ in range(lives):
@@ -483,7 +484,7 @@ class Life(RuleBasedStateMachine):
         if is_unreadable:
             status, failure = RequestStatus.FAILED, RequestFailureCode.CSV_UNREADABLE
         ends = self.is_mine(lease, RequestPhase.FINISHING)
-        end = FinalState(status, failure, f"output-{lease.token}.csv", AUTO_RETRIES, 0)
+        end = FinalState(status, failure, f"output-{lease.token}.csv", lease.token * 10, AUTO_RETRIES, 0)
         with self.unchanged_unless(ends):
             assert (self.write(transitions.finish, lease, end) is not None) == ends
 
@@ -597,7 +598,7 @@ class Life(RuleBasedStateMachine):
                 self.write(cancel.cancel_chunk, lease)
             case RequestPhase.FINISHING:
                 status, failure = final_status(request)
-                end = FinalState(status, failure, f"output-{lease.token}.csv", AUTO_RETRIES, 0)
+                end = FinalState(status, failure, f"output-{lease.token}.csv", lease.token * 10, AUTO_RETRIES, 0)
                 self.write(transitions.finish, lease, end)
 
     # --- Webhooks.
