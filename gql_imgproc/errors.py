@@ -232,6 +232,13 @@ class RequestNotFound(ImgprocError):
     template = "Request not found. Check the ID; the request may have been deleted."
 
 
+class RequestNotFinished(ImgprocError):
+    """A file of the request does not exist yet."""
+
+    def __init__(self, status: RequestStatus, file: str) -> None:
+        super().__init__(f"The request is still {status.value}. Its {file} is available after it finishes.")
+
+
 class RequestAlreadyFinal(ImgprocError):
     """The request has a final status and cannot be cancelled."""
 

@@ -26,9 +26,14 @@ from gql_imgproc.errors import (
     ApiKeyRequired,
     DatabaseUnavailable,
     RateLimited,
+    RequestNotFinished,
+    RequestNotFound,
     ScopeMissing,
     SignedUrlInvalid,
+    SourceNotFound,
     StorageError,
+    TooManyOutputs,
+    TooManySources,
     unavailable_message,
 )
 from gql_imgproc.graphql.auth import CHALLENGE, retry_after
@@ -140,6 +145,12 @@ async def _refuse(request: Request, error: Exception) -> Response:
             return JSONResponse({"error": str(error)}, 401, headers | CHALLENGE)
         case RateLimited():
             return JSONResponse({"error": str(error)}, 429, headers | retry_after(error))
+        case RequestNotFound() | SourceNotFound():
+            return JSONResponse({"error": str(error)}, 404, headers)
+        case RequestNotFinished():
+            return JSONResponse({"error": str(error)}, 409, headers)
+        case TooManyOutputs() | TooManySources():
+            return JSONResponse({"error": str(error)}, 503, headers | {"Retry-After": "2"})
     return JSONResponse({"error": str(error)}, 403, headers)
 
 
@@ -162,6 +173,7 @@ async def _internal_error(request: Request, error: Exception) -> Response:
 _EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
     HTTPException: _http_error,
     **dict.fromkeys((ApiKeyRequired, ApiKeyRejected, RateLimited, ScopeMissing, SignedUrlInvalid), _refuse),
+    **dict.fromkeys((RequestNotFound, RequestNotFinished, SourceNotFound, TooManyOutputs, TooManySources), _refuse),
     **dict.fromkeys((DatabaseUnavailable, StorageError), _service_unavailable),
     Exception: _internal_error,
 }

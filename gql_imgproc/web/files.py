@@ -14,10 +14,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from gql_imgproc.errors import (
     ImageError,
     ImageErrorCode,
+    RequestNotFinished,
     RequestNotFound,
     SourceNotFound,
-    TooManyOutputs,
-    TooManySources,
 )
 from gql_imgproc.ids import IdPrefix, parse_global_id
 from gql_imgproc.imaging.formats import FORMATS
@@ -66,7 +65,7 @@ async def serve_output(request: Request) -> Response:
     """Serves the output: of a workbook as CSV with `?format=csv`, of a running request so far with `?partial=true`."""
     if request.query_params.get("partial") == "true":
         found = await _find_request(request)
-        if isinstance(found, Snapshot) and not found.status.is_terminal:
+        if not found.status.is_terminal:
             return await _serve_partial_output(request, found)
     choose = csv_name if request.query_params.get("format") == "csv" else str
     return await _serve_result(
@@ -94,8 +93,6 @@ async def _serve_result(
 ) -> Response:
     runtime: Runtime = request.app.state.runtime
     found = await _find_finished(request, name)
-    if isinstance(found, Response):
-        return found
     key = find_key(found)
     if key and (redirect := await _redirect_to_bucket(request, key, "no-store")):
         return redirect
@@ -113,8 +110,6 @@ async def serve_archive(request: Request) -> Response:
     """Streams a ZIP archive, whose size is not known before its end."""
     runtime: Runtime = request.app.state.runtime
     found = await _find_finished(request, "archive")
-    if isinstance(found, Response):
-        return found
     output = await runtime.storage.open(output_key(found.id, found.output_name)) if found.output_name else None
     if output is None:
         return _error(404, "The request has no output CSV.")
@@ -134,10 +129,7 @@ async def _serve_partial_output(request: Request, found: Snapshot) -> Response:
     runtime: Runtime = request.app.state.runtime
     with ExitStack() as stack:
         file = stack.enter_context(temporary_file())
-        try:
-            name = await write_partial_output(runtime, found, file, as_csv=request.query_params.get("format") == "csv")
-        except TooManyOutputs as error:
-            return _error(503, str(error), {"Retry-After": "2"})
+        name = await write_partial_output(runtime, found, file, as_csv=request.query_params.get("format") == "csv")
         download = output_download(found.csv_filename, found.profile, name, "-partial")
         headers = {
             "Content-Disposition": content_disposition(download.filename),
@@ -158,22 +150,24 @@ async def _read_file(file: BinaryIO, stack: ExitStack) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def _find_request(request: Request) -> Snapshot | Response:
-    """The request of the path; an error response when there is none."""
+async def _find_request(request: Request) -> Snapshot:
+    """The request of the path. Raises RequestNotFound."""
     runtime: Runtime = request.app.state.runtime
     request_id = request_id_from_path(request.path_params["request_id"])
     if request_id is None:
-        return _error(404, str(RequestNotFound()))
+        raise RequestNotFound
     tenant_id = await authorize_file(request, queries.tenant_of_request, request_id)
     found = await runtime.db.read(queries.get_request, tenant_id, request_id)
-    return _error(404, str(RequestNotFound())) if found is None else found
+    if found is None:
+        raise RequestNotFound
+    return found
 
 
-async def _find_finished(request: Request, file: str) -> Snapshot | Response:
-    """The finished request of the path; an error response when there is none."""
+async def _find_finished(request: Request, file: str) -> Snapshot:
+    """The finished request of the path. Raises RequestNotFound or RequestNotFinished."""
     found = await _find_request(request)
-    if isinstance(found, Snapshot) and not found.status.is_terminal:
-        return _error(409, f"The request is still {found.status.value}. Its {file} is available after it finishes.")
+    if not found.status.is_terminal:
+        raise RequestNotFinished(found.status, file)
     return found
 
 
@@ -203,15 +197,11 @@ async def serve_source(request: Request) -> Response:
     """Fetches a source image under the network policy, so that the page can show it without another origin."""
     image_id = parse_global_id(request.path_params["image_id"], IdPrefix.IMAGE)
     if image_id is None:
-        return _error(404, str(SourceNotFound()))
+        raise SourceNotFound
     tenant_id = await authorize_file(request, queries.tenant_of_image, image_id)
     await request.app.state.app_state.rate_limiter.hit_source(tenant_id)
     try:
         preview = await fetch_preview(request.app.state.runtime, tenant_id, image_id)
-    except SourceNotFound as error:
-        return _error(404, str(error))
-    except TooManySources as error:
-        return _error(503, str(error), {"Retry-After": "2"})
     except ImageError as error:
         return _error(_SOURCE_STATUS.get(error.code, 502), error.message)
     headers = {
@@ -260,5 +250,5 @@ def _is_not_modified(request: Request, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": message}, status, {"Cache-Control": "no-store"} | (headers or {}))
+def _error(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": message}, status, {"Cache-Control": "no-store"})
