@@ -62,11 +62,6 @@ def parse_rate(value: str) -> RateLimit | None:
     return RateLimit.parse(value) if value.strip() != "0" else None
 
 
-def _check_rate(value: str) -> str:
-    parse_rate(value)
-    return value
-
-
 def _check_worker_memory(value: ByteSize) -> ByteSize:
     # A worker maps libraries, thread stacks and heaps before the first image, though it uses little of that memory.
     if 0 < value < 2048 * MiB:
@@ -123,29 +118,29 @@ def _split_url(url: str) -> SplitResult:
     return parts
 
 
-def _check_webhook_secret(value: SecretStr | None) -> SecretStr | None:
-    try:
-        # Only commas: webhooks would be sent unsigned although the operator meant to sign them.
-        if value is not None and not parse_webhook_keys(value.get_secret_value()):
-            raise ValueError("Contains no key. Unset the variable to send unsigned webhooks")
-    except ConfigurationError as error:
-        raise ValueError(str(error).rstrip(".")) from None
-    return value
+def _check_webhook_secret(text: str) -> None:
+    # Only commas: webhooks would be sent unsigned although the operator meant to sign them.
+    if not parse_webhook_keys(text):
+        raise ValueError("Contains no key. Unset the variable to send unsigned webhooks")
 
 
-def _check_secrets_key(value: SecretStr | None) -> SecretStr | None:
-    try:
-        if value is not None:
-            parse_secrets_keys(value.get_secret_value())
-    except ConfigurationError as error:
-        raise ValueError(str(error).rstrip(".")) from None
-    return value
-
-
-def _check_api_key(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and parse_api_key(value.get_secret_value()) is None:
+def _check_api_key(text: str) -> None:
+    if parse_api_key(text) is None:
         raise ValueError("Not an API key, which starts with gip_. Check that the complete key was copied")
-    return value
+
+
+def _accepted_by(check: Callable[[Any], object]) -> AfterValidator:
+    """Refuses a value, if there is one, for which `check` raises ValueError or ConfigurationError."""
+
+    def validate(value: Any) -> Any:
+        try:
+            if value is not None:
+                check(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        except ConfigurationError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        return value
+
+    return AfterValidator(validate)
 
 
 Seconds = Annotated[float, Field(gt=0, le=_MAX_S)]
@@ -153,7 +148,7 @@ SecondsOrZero = Annotated[float, Field(ge=0, le=_MAX_S)]
 Size = Annotated[ByteSize, Field(gt=0)]
 SizeOrZero = Annotated[ByteSize, Field(ge=0)]
 WorkerMemory = Annotated[SizeOrZero, AfterValidator(_check_worker_memory)]
-Rate = Annotated[str, AfterValidator(_check_rate)]
+Rate = Annotated[str, _accepted_by(parse_rate)]
 
 _SPLIT = BeforeValidator(
     lambda value: [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -187,13 +182,7 @@ PublicUrl = Annotated[str, _STRIP_SLASH, _USE_PUBLIC]
 Endpoint = Annotated[str, _STRIP_SLASH, _USE_ENDPOINT]
 
 
-def _check_hosts_file(path: Path | None) -> Path | None:
-    if path is not None:
-        read_host_rules(path)
-    return path
-
-
-HostsFile = Annotated[Path | None, AfterValidator(_check_hosts_file)]
-WebhookSecret = Annotated[SecretStr | None, AfterValidator(_check_webhook_secret), FROM_FILE]
-SecretsKey = Annotated[SecretStr | None, AfterValidator(_check_secrets_key), FROM_FILE]
-ApiKey = Annotated[SecretStr | None, AfterValidator(_check_api_key), FROM_FILE]
+HostsFile = Annotated[Path | None, _accepted_by(read_host_rules)]
+WebhookSecret = Annotated[SecretStr | None, _accepted_by(_check_webhook_secret), FROM_FILE]
+SecretsKey = Annotated[SecretStr | None, _accepted_by(parse_secrets_keys), FROM_FILE]
+ApiKey = Annotated[SecretStr | None, _accepted_by(_check_api_key), FROM_FILE]
