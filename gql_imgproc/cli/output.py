@@ -47,16 +47,13 @@ def print_json(value: object) -> None:
 
 
 def _to_json(value: object) -> object:
+    from pydantic.alias_generators import to_camel
+
     if isinstance(value, Mapping):
-        return {_to_camel(name): _to_json(each) for name, each in value.items()}
+        return {to_camel(name): _to_json(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_to_json(each) for each in value]
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _to_camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
 
 
 def _format_cell(value: object) -> str:

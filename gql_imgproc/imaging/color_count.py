@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from PIL import Image
 
@@ -35,22 +35,19 @@ def count_colors(image: Image.Image, max_colors: int) -> dict[Color, int] | None
 
 def exact_palette(image: Image.Image, colors: Iterable[Color]) -> Image.Image:
     """The RGB or RGBA image with a palette of its own colours."""
-    return map_colors(image, {color: color for color in colors})
-
-
-def map_colors(image: Image.Image, replacements: Mapping[Color, Color]) -> Image.Image:
-    """The RGB or RGBA image with a palette of the colours that replace its own."""
     # Colours with alpha come first: the opaque ones then need no entry in the tRNS chunk.
-    palette = sorted(set(replacements.values()), key=lambda c: (c[3] == 255, c))
-    indices = {color: n for n, color in enumerate(palette)}
-    index_of = {int.from_bytes(bytes(c), sys.byteorder): indices[to] for c, to in replacements.items()}
+    palette = sorted(colors, key=lambda color: (color[3] == 255, color))
+    index_of = {int.from_bytes(bytes(color), sys.byteorder): n for n, color in enumerate(palette)}
     out = Image.new("P", image.size)
     for top, strip in strips(image):
         pixels = memoryview(_clear_transparent(strip).convert("RGBA").tobytes()).cast("I")
         parts = (pixels[n : n + _STEP_PIXELS] for n in range(0, len(pixels), _STEP_PIXELS))
         rows = b"".join(bytes(map(index_of.__getitem__, part)) for part in parts)
         out.paste(Image.frombytes("P", strip.size, rows), (0, top))
-    return set_palette(out, palette)
+    out.putpalette(bytes(level for color in palette for level in color[:3]))
+    if alphas := bytes(color[3] for color in palette).rstrip(b"\xff"):
+        out.info["transparency"] = alphas
+    return out
 
 
 def _clear_transparent(strip: Image.Image) -> Image.Image:
@@ -60,12 +57,3 @@ def _clear_transparent(strip: Image.Image) -> Image.Image:
     out = Image.new("RGBA", strip.size)
     out.paste(strip, mask=strip.getchannel("A").point(lambda alpha: 255 if alpha else 0))
     return out
-
-
-def set_palette(image: Image.Image, palette: Iterable[Color]) -> Image.Image:
-    entries = list(palette)
-    image.putpalette(bytes(level for entry in entries for level in entry[:3]))
-    alphas = bytes(entry[3] for entry in entries).rstrip(b"\xff")
-    if alphas:
-        image.info["transparency"] = alphas
-    return image

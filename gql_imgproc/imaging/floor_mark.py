@@ -8,25 +8,15 @@ from __future__ import annotations
 
 from gql_imgproc.imaging.codecs import avif, jpeg_segments, webp
 
+_CODECS = {"JPEG": jpeg_segments, "WEBP": webp, "AVIF": avif}
+
 
 def write(data: bytes, format_name: str, floor: int) -> bytes:
-    match format_name:
-        case "JPEG":
-            return jpeg_segments.add_mark(data, floor)
-        case "WEBP":
-            return webp.add_mark(data, floor)
-        case "AVIF":
-            return avif.add_mark(data, floor)
-    return data
+    codec = _CODECS.get(format_name)
+    return codec.add_mark(data, floor) if codec else data
 
 
 def read(data: bytes, format_name: str) -> int | None:
     """The similarity that a file was made for; None if it is not marked."""
-    match format_name:
-        case "JPEG":
-            return jpeg_segments.read_mark(data)
-        case "WEBP":
-            return webp.read_mark(data)
-        case "AVIF":
-            return avif.read_mark(data)
-    return None
+    codec = _CODECS.get(format_name)
+    return codec.read_mark(data) if codec else None

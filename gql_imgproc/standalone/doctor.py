@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,17 +136,13 @@ def _check_database(settings: Settings) -> Check:
     value = migrations.redact_url(settings.database)
     if migrations.is_not_created(settings.database):
         return Check("Database", value, NOT_CREATED, is_essential=False)
-    database = None
     try:
-        database = Database(settings.database)
-        encoding, skew_s = database.read_now(_read_encoding_and_clock)
-        value += f"; {encoding}; its clock differs by {skew_s:.1f} s"
-        mismatch = migrations.schema_mismatch(database)
+        with closing(Database(settings.database)) as database:
+            encoding, skew_s = database.read_now(_read_encoding_and_clock)
+            value += f"; {encoding}; its clock differs by {skew_s:.1f} s"
+            mismatch = migrations.schema_mismatch(database)
     except migrations.UNUSABLE as error:
         return Check("Database", value, str(migrations.connection_error(settings.database, error)))
-    finally:
-        if database:
-            database.close()
     if mismatch:
         return Check("Database", value, f"It {mismatch}")
     skew = f"Synchronize the clocks: they may differ by {MAX_SKEW_S:.0f} s" if skew_s > MAX_SKEW_S else None
@@ -193,18 +190,13 @@ def _check_storage(settings: Settings) -> Check:
 def _find_marker_problem(settings: Settings) -> str | None:
     if migrations.is_not_created(settings.database):
         return None
-    database = None
-    try:
-        database = Database(settings.database)
-        asyncio.run(check_marker(database, open_storage(settings)))
-    except StorageError as error:
-        return str(error)
-    except migrations.UNUSABLE:
-        # The check of the database reports it.
-        pass
-    finally:
-        if database:
-            database.close()
+    # The check of the database reports that it is unusable.
+    with suppress(*migrations.UNUSABLE):
+        try:
+            with closing(Database(settings.database)) as database:
+                asyncio.run(check_marker(database, open_storage(settings)))
+        except StorageError as error:
+            return str(error)
     return None
 
 
