@@ -16,7 +16,7 @@ from string import digits
 from typing import IO
 from xml.etree.ElementTree import Element, iterparse
 
-from gql_imgproc.csvfile.typed_cells import Percent
+from gql_imgproc.csvfile.typed_cells import Percent, Value
 
 _WORKBOOK, _RELATIONS, _STYLES = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml"
 #: The formats of integers with leading zeros. Another section of the format is for negative numbers.
@@ -29,7 +29,7 @@ _MARKS = (b't="e"', b"</f></c>", b"/></c>")
 _CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, max(map(len, _MARKS))
 
 
-def iter_shown_cells(data: bytes, sheet: str) -> Iterator[tuple[int, dict[int, str]]]:
+def iter_shown_cells(data: bytes, sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:
     """Yields the number of each row with such cells, from 1, and their texts by column, from 0.
 
     Nothing if `data` is in another format. Raises ParseError if a part is no XML.
@@ -113,7 +113,7 @@ def _has_mark(file: IO[bytes]) -> bool:
     return False
 
 
-def _iter_rows(file: IO[bytes], formats: Mapping[str, _Format]) -> Iterator[tuple[int, dict[int, str]]]:
+def _iter_rows(file: IO[bytes], formats: Mapping[str, _Format]) -> Iterator[tuple[int, dict[int, Value]]]:
     number = 0
     for _, row in iterparse(file):
         if _tag(row) == "sheetData":
@@ -121,7 +121,7 @@ def _iter_rows(file: IO[bytes], formats: Mapping[str, _Format]) -> Iterator[tupl
         if _tag(row) != "row":
             continue
         number = int(row.get("r", number + 1))
-        column, texts = -1, dict[int, str]()
+        column, texts = -1, dict[int, Value]()
         for cell in row:
             reference = cell.get("r")
             column = _read_column(reference) if reference else column + 1

@@ -11,8 +11,9 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import BinaryIO
 from xml.etree.ElementTree import ParseError
 
@@ -28,6 +29,7 @@ from python_calamine import (
 from gql_imgproc.csvfile.encoding import SAVE_AS_CSV
 from gql_imgproc.csvfile.messages import csv_error, join_quoted, quote
 from gql_imgproc.csvfile.shown_cells import iter_shown_cells
+from gql_imgproc.csvfile.shown_ods_cells import iter_shown_ods_cells
 from gql_imgproc.csvfile.typed_cells import MAX_CELL_CHARS, Value, format_cell
 from gql_imgproc.errors import CsvIssue, CsvIssueCode, InvalidCsv
 from gql_imgproc.system.process import die_with_parent, limit_memory
@@ -67,7 +69,11 @@ def convert(data: bytes, out: BinaryIO, name: str, max_csv_bytes: int) -> Outcom
     try:
         sheets = _list_sheets(workbook)
         sheet = _choose_sheet(workbook, sheets, name)
-        _write(_iter_rows(sheet, iter_shown_cells(data, sheet.name)), out, max_csv_bytes)
+        # Each returns nothing for the format of the other one.
+        shown: Iterator[tuple[int, Mapping[int, Value]]] = chain(
+            iter_shown_cells(data, sheet.name), iter_shown_ods_cells(data, sheet.name)
+        )
+        _write(_iter_rows(sheet, shown), out, max_csv_bytes)
     except (CalamineError, ParseError) as error:
         raise csv_error(CsvIssueCode.NOT_CSV, f"The workbook is damaged ({error}). {SAVE_AS_CSV}") from None
     return Outcome(sheet.name, sheets, () if name else _warn_about(sheets[1:], sheet.name))
@@ -116,19 +122,20 @@ def _warn_about(others: tuple[str, ...], name: str) -> tuple[CsvIssue, ...]:
     return (CsvIssue(CsvIssueCode.SHEET, message),) if others else ()
 
 
-def _iter_rows(sheet: CalamineSheet, shown: Iterator[tuple[int, dict[int, str]]]) -> Iterator[list[Value]]:
+def _iter_rows(sheet: CalamineSheet, shown: Iterator[tuple[int, Mapping[int, Value]]]) -> Iterator[list[Value]]:
     """Yields the rows from the first one of the sheet on, with the cells that it shows in another way."""
     # A sheet without cells cannot be iterated over.
     if sheet.start is None:
         return
     first_column = sheet.start[1]
-    changed_row, texts = next(shown, (0, {}))
+    end: tuple[int, Mapping[int, Value]] = (0, {})
+    changed_row, texts = next(shown, end)
     for number, cells in enumerate(sheet.iter_rows(), start=1):
         if number == changed_row:
             for column, text in texts.items():
                 cells += [""] * (column - first_column + 1 - len(cells))
                 cells[column - first_column] = text
-            changed_row, texts = next(shown, (0, {}))
+            changed_row, texts = next(shown, end)
         yield cells
 
 

@@ -236,6 +236,57 @@ def test_percentages_are_read_as_the_sheet_shows_them() -> None:
     assert read(output)[0].decode("utf-8-sig").splitlines()[1].endswith(row.split(".jpg")[1])
 
 
+ODS_NAMES = "".join(
+    f' xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0"' for prefix in ("office", "table", "text")
+)
+CALC_NAMES = ' xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
+
+
+def make_calc_sheet(rows: Sequence[Sequence[tuple[str, str, str]]]) -> bytes:
+    """A sheet of LibreOffice Calc, below an empty row: the attributes of each cell, and the text that it shows."""
+    cells = (
+        "".join(
+            f'<table:table-cell office:value-type="{kind}" {attributes}><text:p>{text}</text:p></table:table-cell>'
+            for kind, attributes, text in row
+        )
+        for row in rows
+    )
+    table = "".join(f"<table:table-row>{row}</table:table-row>" for row in cells)
+    content = (
+        f"<office:document-content{ODS_NAMES}{CALC_NAMES}><office:body><office:spreadsheet>"
+        '<table:table table:name="Products"><table:table-row><table:table-cell/></table:table-row>'
+        f"{table}</table:table></office:spreadsheet></office:body></office:document-content>"
+    )
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", "<manifest/>")
+        archive.writestr("content.xml", content)
+    return file.getvalue()
+
+
+def test_cells_of_an_ods_are_read_as_the_sheet_shows_them() -> None:
+    names = ["Handle", "Title", "Image Src", "Share", "Tax", "Hours", "Code", "Error", "Price"]
+    source = make_calc_sheet(
+        [
+            [("string", "", name) for name in names],
+            [
+                *(("string", "", text) for text in ("oak", "Oak", "https://a.example/1.jpg")),
+                ("percentage", 'office:value="0.5"', "50%"),
+                ("percentage", 'office:value="0.125"', "12,50 %"),
+                ("time", 'office:time-value="PT27H30M05S"', "27:30:05"),
+                ("float", 'office:value="123"', "00123"),
+                ("string", 'office:string-value="" calcext:value-type="error"', "#N/A"),
+                ("float", 'office:value="19.5"', "19.50"),
+            ],
+        ]
+    )
+
+    table = read(source)[0].decode("utf-8-sig").splitlines()
+
+    assert table[-1] == '"oak","Oak","https://a.example/1.jpg",50%,12.50%,27:30:05,"00123","#N/A",19.5'
+
+
 def test_long_numbers_keep_their_digits() -> None:
     rows: list[list[Value]] = [
         ["Handle", "Title", "Image Src", "ID"],

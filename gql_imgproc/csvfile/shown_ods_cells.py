@@ -1,0 +1,99 @@
+"""Cells of an OpenDocument sheet that it shows in another way than the library reads them: percentages, durations,
+numbers with leading zeros, and errors. The file has the text of each cell too (OpenDocument 1.3, part 3, section 9).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import IO
+from xml.etree.ElementTree import Element, iterparse
+
+from gql_imgproc.csvfile.typed_cells import Percent, Value
+
+_CONTENT = "content.xml"
+#: Only a file with one of these is parsed.
+_MARKS = re.compile(rb'value-type="(?:percentage|time|error)"|min-integer-digits="(?:[2-9]|1\d)"')
+_CHUNK_BYTES, _MAX_MARK_BYTES = 2**20, 40
+_DURATION = re.compile(r"(-?)PT(\d+)H(\d+)M(\d+(?:[.,]\d+)?)S")
+_ZEROS = re.compile(r"-?0\d+")
+_OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
+_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+_LO_TYPE = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0}value-type"
+_TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}p"
+
+
+def iter_shown_ods_cells(data: bytes, sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:
+    """As `iter_shown_cells`. Nothing if `data` is in another format."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        with archive.open(_CONTENT) as file:
+            if not _has_mark(file):
+                return
+        with archive.open(_CONTENT) as file:
+            yield from _iter_rows(file, sheet)
+    except (zipfile.BadZipFile, KeyError):
+        return
+
+
+def _has_mark(file: IO[bytes]) -> bool:
+    end = b""
+    while chunk := file.read(_CHUNK_BYTES):
+        if _MARKS.search(text := end + chunk):
+            return True
+        end = text[-_MAX_MARK_BYTES:]
+    return False
+
+
+def _iter_rows(file: IO[bytes], sheet: str) -> Iterator[tuple[int, dict[int, Value]]]:
+    row, is_wanted = 0, False
+    for event, element in iterparse(file, ("start", "end")):
+        if event == "start" and element.tag == f"{_TABLE}table":
+            is_wanted = element.get(f"{_TABLE}name") == sheet
+        if event == "end" and element.tag == f"{_TABLE}table" and is_wanted:
+            return
+        if event == "end" and element.tag == f"{_TABLE}table-row":
+            repeated = int(element.get(f"{_TABLE}number-rows-repeated", 1))
+            if is_wanted and (cells := _read_row(element)):
+                for number in range(row + 1, row + 1 + repeated):
+                    yield number, cells
+            row += repeated * is_wanted
+            # Memory stays flat.
+            element.clear()
+
+
+def _read_row(row: Element) -> dict[int, Value]:
+    cells: dict[int, Value] = {}
+    column = 0
+    for cell in row:
+        repeated = int(cell.get(f"{_TABLE}number-columns-repeated", 1))
+        if (value := _read_cell(cell)) is not None:
+            cells |= dict.fromkeys(range(column, column + repeated), value)
+        column += repeated
+    return cells
+
+
+def _read_cell(cell: Element) -> Value | None:
+    text = "\n".join("".join(part.itertext()) for part in cell.iter(_TEXT))
+    if cell.get(_LO_TYPE) == "error":
+        return text
+    match cell.get(f"{_OFFICE}value-type"):
+        case "percentage":
+            decimals = re.search(r"[.,](\d+)\s?%", text)
+            return Percent.of(cell.get(f"{_OFFICE}value", "0"), len(decimals[1]) if decimals else 0)
+        case "time":
+            return _parse_duration(cell.get(f"{_OFFICE}time-value", "")) or text
+        case "float" if _ZEROS.fullmatch(text):
+            return text
+    return None
+
+
+def _parse_duration(stored: str) -> timedelta | None:
+    if not (found := _DURATION.fullmatch(stored)):
+        return None
+    seconds = float(found[4].replace(",", "."))
+    duration = timedelta(hours=int(found[2]), minutes=int(found[3]), seconds=seconds)
+    return -duration if found[1] else duration
