@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from gql_imgproc.cli.option_groups import ImageOptions, OutputOptions, with_option_groups
+from gql_imgproc.cli.option_groups import ImageOptions, OutputOptions, Outputs, with_option_groups
 from gql_imgproc.cli.service import ServiceOptions, Yes
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority
 from gql_imgproc.errors import UsageError
@@ -94,6 +94,7 @@ def submit(
     ] = None,
     table: FileOptions,
     images: ImageOptions,
+    output_variant: Outputs = None,
     file_name: Annotated[
         str | None,
         typer.Option(help="Names of the results in their URLs.", show_default="{handle}-{n}", metavar="TEMPLATE"),
@@ -121,6 +122,7 @@ def submit(
     Examples:
       gql-imgproc submit products.csv
       gql-imgproc submit shopify-export.csv --quality 70 --format webp
+      gql-imgproc submit products.csv --output-variant name=full --output-variant name=thumb,format=WEBP,max-width=200
       gql-imgproc submit list.csv --image-column Photo --name-column Title
       export.sh | gql-imgproc submit - --output new.csv --url https://images.example
 
@@ -133,7 +135,7 @@ def submit(
     from gql_imgproc.standalone import submit as submission
     from gql_imgproc.standalone.terminal import EXIT_STATUS
 
-    options, columns = _to_input(images.to_options(file_name)), table.columns()
+    options, columns = _to_input(images.to_options(file_name, output_variant or ())), table.columns()
     stem = Path(submission.STDIN_NAME).stem if file == submission.STDIN else file.stem
     saved = (output or Path(f"{stem}-output.{output_extension(file.name)}")) if wait else None
     out, err = printed.consoles()
@@ -169,8 +171,11 @@ def _to_input(options: Options) -> dict[str, Any] | None:
     changed = {
         to_camel(name): value
         for name, value in asdict(options).items()
-        if value != defaults[name] and name != "keep_metadata"
+        if value != defaults[name] and name not in ("keep_metadata", "outputs")
     }
+    if options.outputs:
+        outputs = (output.to_json().items() for output in options.outputs)
+        changed["outputs"] = [{to_camel(name): value for name, value in output} for output in outputs]
     return changed or None
 
 

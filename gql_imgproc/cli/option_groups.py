@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import wraps
@@ -22,6 +22,7 @@ from gql_imgproc.imaging.options import (
     Metadata,
     OptionInvalid,
     Options,
+    Output,
     OutputFormat,
     Pad,
 )
@@ -78,6 +79,44 @@ def _parse_pad(text: str) -> Pad:
         raise typer.BadParameter("Use a ratio, such as 1:1, or a least size, such as 1000x1000") from None
 
 
+_OUTPUT_VALUES: dict[str, Callable[[str], object]] = {
+    "name": str,
+    "format": lambda text: OutputFormat(text.upper()),
+    "max_width": int,
+    "max_height": int,
+    "quality": int,
+    "effort": lambda text: Effort(text.upper()),
+}
+
+
+def _parse_output(text: str) -> Output:
+    values: dict[str, Any] = {}
+    for entry in text.split(","):
+        key, _, value = entry.strip().partition("=")
+        name = key.strip().replace("-", "_")
+        try:
+            values[name] = _OUTPUT_VALUES[name](value.strip())
+        except (KeyError, ValueError):
+            names = ", ".join(each.replace("_", "-") for each in _OUTPUT_VALUES)
+            raise typer.BadParameter(f"Invalid entry {entry!r}. Use {names}, such as {OUTPUT_EXAMPLE}") from None
+    if "name" not in values:
+        raise typer.BadParameter(f"The output has no name. Use for example {OUTPUT_EXAMPLE}")
+    return Output(**values)
+
+
+OUTPUT_EXAMPLE = "name=thumb,format=WEBP,max-width=200"
+Outputs = Annotated[
+    list[Output] | None,
+    typer.Option(
+        "--output-variant",
+        parser=_parse_output,
+        metavar="NAME=VALUE,…",
+        help=f"One of several files of each image, such as {OUTPUT_EXAMPLE}; what it lacks is as in the other options. "
+        "Repeat it; the first one is the image's own.",
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
     """How images are changed."""
@@ -132,17 +171,23 @@ class ImageOptions:
             raise UsageError("--pad-color needs --pad.")
         return replace(self.pad, color=self.pad_color) if self.pad else None
 
-    def to_options(self, file_name: str | None = None) -> Options:
+    def to_options(self, file_name: str | None = None, outputs: Sequence[Output] = ()) -> Options:
         same = {field.name: getattr(self, field.name) for field in fields(self) if field.name in Options.__slots__}
         others = {
             "quality": self.quality or (DEFAULT.quality if self.min_similarity is None else 1),
             "pad": self._to_pad(),
             "filters": tuple(self.filter or ()),
             "file_name": file_name,
+            "outputs": tuple(outputs),
         }
         try:
             return Options(**same | others)
         except OptionInvalid as error:
+            if error.output is not None:
+                field = error.field.replace("_", "-")
+                raise UsageError(f"Invalid {field} of --output-variant {error.output}: it {error.rule}") from None
+            if error.field == "outputs":
+                raise UsageError(f"Invalid --output-variant: they {error.rule}") from None
             raise UsageError(f"Invalid --{error.field.replace('_', '-')}: it {error.rule}") from None
 
 

@@ -98,8 +98,18 @@ def match_field(name: str) -> str | None:
 _RESULT_COLUMNS = {normalize_name(name): name for name in (OUTPUT_URLS, IMAGE_ERRORS)}
 
 
+def name_output_column(output: str) -> str:
+    """Returns the name of the column with the URLs of an output after the first one."""
+    return f"{OUTPUT_URLS} ({output})"
+
+
+_OUTPUT_COLUMN = re.compile(re.escape(name_output_column("OUTPUT")).replace("OUTPUT", r"([\w.-]+)"), re.ASCII)
+
+
 def match_result_column(name: str) -> str | None:
     """Returns the column of an output CSV that has this name."""
+    if found := _OUTPUT_COLUMN.fullmatch(name.strip()):
+        return found[0]
     return _RESULT_COLUMNS.get(normalize_name(name))
 
 

@@ -12,7 +12,13 @@ from itertools import islice
 from typing import BinaryIO, Protocol
 
 from gql_imgproc.csvfile.formula_injection import escape_formula
-from gql_imgproc.csvfile.header import DELIMITERS, IMAGE_ERRORS, OUTPUT_URLS, match_result_column
+from gql_imgproc.csvfile.header import (
+    DELIMITERS,
+    IMAGE_ERRORS,
+    OUTPUT_URLS,
+    match_result_column,
+    name_output_column,
+)
 from gql_imgproc.csvfile.layout import RECOGNIZED, CsvLayout
 from gql_imgproc.csvfile.limits import CsvLimits
 from gql_imgproc.csvfile.products import CurrentProduct
@@ -41,6 +47,8 @@ REPORT_COLUMNS = (
     "Bytes After",
     "Similarity",
 )
+#: The column that a report has besides, if the request names its outputs: then it has a row for each.
+OUTPUT_NAME = "Output"
 #: Outcome of a row that was not read.
 SKIPPED = "SKIPPED"
 
@@ -58,6 +66,10 @@ class ImageResult:
     output_bytes: int | None = None
     #: To the source, 0 to 100.
     similarity: float | None = None
+    #: Name of the output, if the request names its outputs.
+    output: str | None = None
+    #: The outputs after the first one.
+    further: Sequence[ImageResult] = ()
 
 
 class ByteWriter(Protocol):
@@ -83,11 +95,13 @@ def write_output(
     check_url: UrlCheck | None = None,
     encoding: str | None = None,
     workbook: BinaryIO | None = None,
+    output_names: Sequence[str] = (),
 ) -> str:
     """Writes an accepted file with its results, and returns the encoding of the output.
 
     The rows of an uploaded workbook are also written to `workbook`. There must be one result per image, in the order of
-    the file. `check_url` finds again why rows were skipped. Raises UnicodeEncodeError if an error message has
+    the file. `check_url` finds again why rows were skipped. `output_names`: of all outputs of an image, if they have
+    names; the first one is written where the only one would be. Raises UnicodeEncodeError if an error message has
     characters that the encoding of the file lacks: write our own format in another `encoding` then.
     """
     raw_lines: list[str] = []
@@ -95,11 +109,11 @@ def write_output(
     encoding = encoding or reader.format.encoding
     is_generic = reader.format.columns.profile.is_complete
     outputs: list[_RowWriter] = [
-        _GenericOutput(reader.format, out, encoding) if is_generic else _RoundTrip(reader, out)
+        _GenericOutput(reader.format, out, encoding, output_names) if is_generic else _RoundTrip(reader, out)
     ]
     if workbook is not None:
-        outputs.append(_WorkbookOutput(reader, workbook))
-    report_writer = _Report(reader, report, limits, check_url)
+        outputs.append(_WorkbookOutput(reader, workbook, output_names))
+    report_writer = _Report(reader, report, limits, check_url, has_names=bool(output_names))
     remaining = iter(results)
     count = 0
     for row, cells, kind in reader.iter_records(raw_lines):
@@ -125,8 +139,8 @@ def write_output(
     return encoding
 
 
-def _join_urls(results: Sequence[ImageResult]) -> str:
-    return ",".join([result.output_url or "" for result in results])
+def _join_urls(results: Iterable[ImageResult | None]) -> str:
+    return ",".join([(result and result.output_url) or "" for result in results])
 
 
 def _join_errors(results: Sequence[ImageResult]) -> str:
@@ -155,9 +169,9 @@ class _TextBuffer:
 class _GenericOutput(_TextBuffer):
     """Our own format: the rows with the results in two more columns. Spreadsheets open it, so formulas are escaped."""
 
-    def __init__(self, format: CsvFormat, out: ByteWriter, encoding: str) -> None:
+    def __init__(self, format: CsvFormat, out: ByteWriter, encoding: str, output_names: Sequence[str]) -> None:
         super().__init__(out, encoding)
-        self._layout = _OutputLayout(format)
+        self._layout = _OutputLayout(format, output_names)
         self._width = len(format.header)
         self._stripped_indices = (format.columns.ids[0], *format.columns.images)
         # RFC 4180 line ends, whatever the input has. The writer quotes cells that contain its line end.
@@ -168,7 +182,7 @@ class _GenericOutput(_TextBuffer):
         if format.has_separator_line:
             # The delimiter of the input could not be detected without such a line. The output needs one too.
             self.text.write(f"sep={format.delimiter}\r\n")
-        _write_header(self.text, self._complete(list(format.header), OUTPUT_URLS, IMAGE_ERRORS), format)
+        _write_header(self.text, self._complete(list(format.header), self._layout.columns), format)
 
     def write(self, cells: list[str], kind: RowKind, raw: str, urls: list[str], results: list[ImageResult]) -> None:
         if kind is RowKind.OTHER:
@@ -176,15 +190,15 @@ class _GenericOutput(_TextBuffer):
         if kind is RowKind.SKIPPED and len(cells) != self._width:
             self._writer.writerow(map(escape_formula, cells))
             return
-        self._writer.writerow(self._complete(cells, _join_urls(results), _join_errors(results)))
+        self._writer.writerow(self._complete(cells, self._layout.result_cells(results)))
 
-    def _complete(self, cells: list[str], urls: str, errors: str) -> list[str]:
+    def _complete(self, cells: list[str], results: Sequence[str]) -> list[str]:
         # A spreadsheet skips white space before a formula, so such a cell is escaped. In these columns the white space
         # is removed instead: with an apostrophe, the cell would not be a number or a URL any more.
         for index in self._stripped_indices:
             if escape_formula(cells[index]) != cells[index]:
                 cells[index] = cells[index].lstrip()
-        return list(map(escape_formula, self._layout.complete(cells, urls, errors)))
+        return list(map(escape_formula, self._layout.complete(cells, results)))
 
 
 class _RoundTrip(_TextBuffer):
@@ -243,15 +257,16 @@ class _UrlReplacement:
 class _WorkbookOutput:
     """A workbook with the rows of the uploaded one. Texts are no formulas there, so none is escaped."""
 
-    def __init__(self, reader: CsvReader, out: BinaryIO) -> None:
+    def __init__(self, reader: CsvReader, out: BinaryIO, output_names: Sequence[str]) -> None:
         header = reader.format.header
         self._sheet = SheetWriter(out, reader.layout.sheet or "")
         self._urls = _UrlReplacement(reader)
         self._width = len(header)
-        self._layout = _OutputLayout(reader.format) if reader.format.columns.profile.is_complete else None
+        is_generic = reader.format.columns.profile.is_complete
+        self._layout = _OutputLayout(reader.format, output_names) if is_generic else None
         if self._layout:
-            names = [*map(quote_text, header)]
-            self._sheet.write_row(self._layout.complete(names, quote_text(OUTPUT_URLS), quote_text(IMAGE_ERRORS)))
+            names, columns = [*map(quote_text, header)], [*map(quote_text, self._layout.columns)]
+            self._sheet.write_row(self._layout.complete(names, columns))
 
     def flush(self) -> None:
         """Rows are written at once."""
@@ -266,75 +281,89 @@ class _WorkbookOutput:
             return
         else:
             row = split_row(raw)
-            if kind is RowKind.DATA:
-                urls_cell, errors_cell = quote_text(_join_urls(results)), quote_text(_join_errors(results))
-                row = self._layout.complete(row[: self._width], urls_cell, errors_cell)
+            # A skipped row loses the same columns as the others.
+            if kind is RowKind.DATA or (self._layout.deleted_indices and len(row) >= self._width):
+                result_cells = [*map(quote_text, self._layout.result_cells(results))]
+                row = self._layout.complete(row[: self._width], result_cells)
         self._sheet.write_row(row)
 
 
 class _Report(_TextBuffer):
-    """One row per image, and per problem of a skipped row. Spreadsheets open it, so formulas are escaped."""
+    """One row per output of an image, and per problem of a skipped row. Spreadsheets open it: formulas are escaped."""
 
-    def __init__(self, reader: CsvReader, out: ByteWriter, limits: CsvLimits, check_url: UrlCheck | None) -> None:
+    def __init__(
+        self, reader: CsvReader, out: ByteWriter, limits: CsvLimits, check_url: UrlCheck | None, *, has_names: bool
+    ) -> None:
         super().__init__(out)
+        self._has_names = has_names
         self._writer = csv.writer(self.text, lineterminator="\r\n")
         self._product = CurrentProduct(reader.format.columns, limits)
         self._reader = reader
         self._check = reader.check(check_url)
         out.write(codecs.BOM_UTF8)
-        self._writer.writerow(REPORT_COLUMNS)
+        self._writer.writerow((*REPORT_COLUMNS, OUTPUT_NAME) if has_names else REPORT_COLUMNS)
 
     def write(self, row: int, cells: list[str], kind: RowKind, urls: list[str], results: list[ImageResult]) -> None:
         if kind is RowKind.SKIPPED:
             for issue in self._reader.issues_of_skipped(self._check, row, cells):
-                self._write_row(row, "", "", "", SKIPPED, issue.code, issue.message, None, None, None)
+                result = ImageResult(None, SKIPPED, issue.code, issue.message)
+                self._write_row(row, "", "", result)
         elif kind is RowKind.DATA:
             self._product.read(row, cells)
             if self._reader.layout.skipped_rows:
                 # Remembers the serial number, which a skipped row may repeat.
                 self._check.is_valid(row, cells, urls)
             for url, result in zip(urls, results, strict=True):
-                self._write_row(
-                    row,
-                    self._product.name,
-                    url,
-                    result.output_url,
-                    result.outcome,
-                    result.error_code,
-                    result.error,
-                    result.input_bytes,
-                    result.output_bytes,
-                    result.similarity,
-                )
+                for output in (result, *result.further):
+                    self._write_row(row, self._product.name, url, output)
 
-    def _write_row(self, *cells: str | float | None) -> None:
+    def _write_row(self, row: int, product: str, url: str, result: ImageResult) -> None:
+        cells = [
+            row,
+            product,
+            url,
+            result.output_url,
+            result.outcome,
+            result.error_code,
+            result.error,
+            result.input_bytes,
+            result.output_bytes,
+            result.similarity,
+            *([result.output] if self._has_names else []),
+        ]
         self._writer.writerow(escape_formula(cell) if isinstance(cell, str) else cell for cell in cells)
 
 
 class _OutputLayout:
-    """The columns of the output CSV. An uploaded output CSV keeps its result columns; other files get two new ones."""
+    """The columns of the output CSV. An uploaded output CSV keeps its result columns; other files get new ones."""
 
-    def __init__(self, format: CsvFormat) -> None:
+    def __init__(self, format: CsvFormat, output_names: Sequence[str]) -> None:
+        self.columns = [OUTPUT_URLS, *map(name_output_column, output_names[1:]), IMAGE_ERRORS]
+        self._further = len(output_names[1:])
         self._result_indices: dict[str, int] = {}
-        self._duplicate_indices: list[int] = []
+        #: Also those of outputs that the request does not have.
+        self.deleted_indices: list[int] = []
         for index, name in enumerate(format.header):
             if column := match_result_column(name):
-                if column in self._result_indices:
-                    self._duplicate_indices.append(index)
-                self._result_indices.setdefault(column, index)
-
-    def complete(self, cells: list[str], urls: str, errors: str) -> list[str]:
-        """Adds the results to a row."""
-        if self._result_indices:
-            for column, text in ((OUTPUT_URLS, urls), (IMAGE_ERRORS, errors)):
-                if column in self._result_indices:
-                    cells[self._result_indices[column]] = text
+                if column in self._result_indices or column not in self.columns:
+                    self.deleted_indices.append(index)
                 else:
-                    cells.append(text)
-            for index in reversed(self._duplicate_indices):
-                del cells[index]
-        else:
-            cells += (urls, errors)
+                    self._result_indices[column] = index
+
+    def result_cells(self, results: Sequence[ImageResult]) -> list[str]:
+        """The cells of a row in `columns`."""
+        further = ([result.further[n] if result.further else None for result in results] for n in range(self._further))
+        return [_join_urls(results), *map(_join_urls, further), _join_errors(results)]
+
+    def complete(self, cells: list[str], results: Sequence[str]) -> list[str]:
+        """Adds the cells of `columns` to a row."""
+        for column, text in zip(self.columns, results, strict=True):
+            if column in self._result_indices:
+                cells[self._result_indices[column]] = text
+            else:
+                cells.append(text)
+        for index in reversed(self.deleted_indices):
+            del cells[index]
         return cells
 
 

@@ -460,6 +460,20 @@ renditions = Table(
 Index("uq_renditions_content_id_fingerprint", renditions.c.content_id, renditions.c.fingerprint, unique=True)
 _partial_index("ix_renditions_check_at", renditions.c.check_at, where=renditions.c.check_at.is_not(None))
 
+# The further outputs of an image: those after the first, which is the image's own. Only of a request with several.
+image_outputs = Table(
+    "image_outputs",
+    metadata,
+    # No foreign keys: they would cost a lookup for every image of every request. Deleted with the image.
+    Column("image_id", Uuid, primary_key=True),
+    # Index in the outputs of the request's options, from 1 on.
+    Column("position", SmallInteger, primary_key=True, autoincrement=False),
+    Column("rendition_id", Uuid, nullable=False, index=True),
+    # As on an image.
+    Column("outcome", text_enum(ImageOutcome), nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # When the objects of a request are compared with rows: after its end, its deletion, or a lost lease.
 object_cleanups = Table(
     "object_cleanups",

@@ -18,7 +18,7 @@ from strawberry.dataloader import DataLoader
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.pagination import Page, PageWindow
 from gql_imgproc.enums import ProductStatus
-from gql_imgproc.requests.repository import image_statistics, product_queries, queries
+from gql_imgproc.requests.repository import image_outputs, image_statistics, product_queries, queries
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -58,6 +58,8 @@ class Loaders:
         self.products = DataLoader(self._products, cache=False)
         self.product_counts = DataLoader(self._product_counts, cache=False)
         self.images = DataLoader(self._images, cache=False)
+        self.output_names = DataLoader(partial(self._read, queries.output_names_of_requests), cache=False)
+        self.further_outputs = DataLoader(partial(self._read, image_outputs.of_images), cache=False)
         self.statistics = DataLoader(partial(self._read, image_statistics.statistics_of_requests), cache=False)
         self.deliveries = DataLoader(partial(self._read, queries.deliveries_of_requests), cache=False)
 

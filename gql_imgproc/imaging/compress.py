@@ -54,7 +54,11 @@ _MANY_TIMES = 4
 
 def compress(data: bytes, options: Options, limits: ImageLimits) -> Compressed:
     """Raises ImageError if the image is refused or damaged, or if the options cannot be applied to it."""
-    source = open_image(data, limits)
+    return compress_opened(open_image(data, limits), options, limits)
+
+
+def compress_opened(source: OpenedImage, options: Options, limits: ImageLimits) -> Compressed:
+    """As `compress`. It decodes the pixels of `source`, which may be used again as `outputs` does."""
     target = source.format if options.format is OutputFormat.ORIGINAL else FORMATS[options.format.value]
     plan = plan_changes(source, options, limits)
     found = _choose_quality(_Encoding(source, target, plan, options, limits))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -42,6 +43,9 @@ _RATIO = re.compile(r"([1-9]\d{0,4}):([1-9]\d{0,4})")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 #: Largest side of a canvas in pixels; that of a JPEG.
 _MAX_CANVAS_SIDE = 65_500
+#: Files of one image, and the length of their names, which are part of column and file names.
+MAX_OUTPUTS, MAX_OUTPUT_NAME_CHARS = 10, 30
+_OUTPUT_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_OUTPUT_NAME_CHARS - 1}}}")
 _FILE_NAME = re.compile(rf"(?=.{{1,{MAX_FILE_NAME_CHARS}}}\Z)(?:\{{(?:handle|sku|name|n)\}}|[A-Za-z0-9_-])+")
 
 
@@ -62,12 +66,16 @@ class Effort(StrEnum):
 
 
 class OptionInvalid(ValueError):
-    """A value is out of range. `rule` completes a sentence that starts with the name of the field."""
+    """A value is out of range. `rule` completes a sentence that starts with the name of the field.
 
-    def __init__(self, field: str, rule: str) -> None:
+    `output`: the name of the output that the field belongs to, if any.
+    """
+
+    def __init__(self, field: str, rule: str, output: str | None = None) -> None:
         super().__init__(f"{field}: {rule}")
         self.field = field
         self.rule = rule
+        self.output = output
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,31 @@ def _divide(number: int, by: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """One of several files that are made of an image. What is None is as in the options of the request."""
+
+    name: str
+    format: OutputFormat | None = None
+    max_width: int | None = None
+    max_height: int | None = None
+    quality: int | None = None
+    effort: Effort | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The options that differ from those of the request."""
+        return {name: value for name in self.__slots__[1:] if (value := getattr(self, name)) is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **self.changes}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        enums: dict[str, Callable[[str], Any]] = {"format": OutputFormat, "effort": Effort}
+        return cls(**stored | {name: enum(stored[name]) for name, enum in enums.items() if name in stored})
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """Applied in the order crop, trim, pad, scale, fit, filters. Raises OptionInvalid if a value is out of range."""
 
@@ -147,6 +180,8 @@ class Options:
     #: Whether a border of one colour is removed.
     trim: bool = False
     pad: Pad | None = None
+    #: Several files of each image, the first of which is the image's own; empty: one file, without a name.
+    outputs: tuple[Output, ...] = ()
 
     def __post_init__(self) -> None:
         if self.keep_metadata or self.metadata is Metadata.ALL:
@@ -170,6 +205,37 @@ class Options:
                 f"must have 1 to {MAX_FILE_NAME_CHARS} letters, digits, hyphens, underscores, and {{handle}}, {{sku}}, "
                 "{name} or {n}.",
             )
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        if len(self.outputs) > MAX_OUTPUTS:
+            raise OptionInvalid("outputs", f"must have at most {MAX_OUTPUTS} entries.")
+        names, fingerprints = set[str](), dict[UUID, str]()
+        for output in self.outputs:
+            if not _OUTPUT_NAME.fullmatch(output.name):
+                rule = (
+                    f"must have 1 to {MAX_OUTPUT_NAME_CHARS} letters, digits, hyphens, underscores and dots, and begin "
+                    "with a letter or a digit."
+                )
+                raise OptionInvalid("name", rule, output.name)
+            if output.name.lower() in names:
+                raise OptionInvalid(
+                    "name", "must be different for each output, also without regard to case.", output.name
+                )
+            names.add(output.name.lower())
+            try:
+                fingerprint = replace(self, outputs=(), **output.changes).fingerprint
+            except OptionInvalid as error:
+                raise OptionInvalid(error.field, error.rule, output.name) from None
+            if other := fingerprints.get(fingerprint):
+                raise OptionInvalid("outputs", f"must differ, but `{other}` and `{output.name}` have the same options.")
+            fingerprints[fingerprint] = output.name
+
+    def of_outputs(self) -> list[tuple[str | None, Options]]:
+        """The name of each output, and its options."""
+        if not self.outputs:
+            return [(None, self)]
+        return [(output.name, replace(self, outputs=(), **output.changes)) for output in self.outputs]
 
     @property
     def fingerprint(self) -> UUID:
@@ -192,6 +258,8 @@ class Options:
             out["filters"] = [f.value for f in self.filters]
         if self.format is not OutputFormat.ORIGINAL:
             out["format"] = self.format.value
+        if self.outputs:
+            out["outputs"] = [output.to_json() for output in self.outputs]
         return out
 
     @classmethod
@@ -206,6 +274,7 @@ class Options:
         values["metadata"] = Metadata(values.get("metadata", Metadata.COPYRIGHT))
         values["effort"] = Effort(values.get("effort", Effort.BALANCED))
         values["format"] = OutputFormat(values.get("format", OutputFormat.ORIGINAL))
+        values["outputs"] = tuple(map(Output.from_json, values.get("outputs", ())))
         return cls(**values)
 
 

@@ -114,12 +114,12 @@ def draft_size(image: Image.Image, plan: Plan, orientation: int) -> None:
     """
     if plan.is_scaled and plan.crop is None:
         # Pillow divides the sizes and rounds down: for 501 of 1001 columns it would decode all.
-        divisor = _draft_divisor(plan)
+        divisor = draft_divisor(plan)
         width, height = _to_stored_size(plan.size, orientation)
         image.draft(None, (width // divisor, height // divisor))
 
 
-def _draft_divisor(plan: Plan) -> int:
+def draft_divisor(plan: Plan) -> int:
     """The largest divisor of both sides at which a JPEG decoder does not fall below the target size."""
 
     def is_large_enough(divisor: int) -> bool:
@@ -191,7 +191,7 @@ def _resize(image: Image.Image, size: tuple[int, int], box: _Box | None = None) 
 
 def _draft_box(image: Image.Image, plan: Plan, orientation: int) -> _Box | None:
     """The part of a drafted image that is covered: of 1001 columns, 251 remain, the last one covered to a quarter."""
-    divisor = _draft_divisor(plan)
+    divisor = draft_divisor(plan)
     sides = _to_stored_size(plan.size, orientation)
     # Not drafted, or a page of a TIFF with a size of its own.
     if image.size != tuple(math.ceil(side / divisor) for side in sides):

@@ -6,21 +6,24 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID, uuid4
 
-from gql_imgproc.enums import ImageOutcome, ImageStatus
+from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable, ImageError, ImageErrorCode, LeaseLost
-from gql_imgproc.imaging.compress import Compressed, compress, inspect
+from gql_imgproc.imaging.compress import Compressed, inspect
+from gql_imgproc.imaging.options import Options
+from gql_imgproc.imaging.outputs import compress_outputs
 from gql_imgproc.net.image_fetcher import Download
 from gql_imgproc.net.validators import NO_VALIDATORS, Validators
 from gql_imgproc.processing.stage_metrics import Stage, measure_stage, record_stage
 from gql_imgproc.requests.limits import image_limits
 from gql_imgproc.requests.repository import claims
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.image_results import FinishedImage, ImageResult
+from gql_imgproc.requests.repository.image_results import ImageResult, StoredOutput
 from gql_imgproc.requests.repository.renditions import Rendition
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.storage.object_store import ObjectHeaders
@@ -28,6 +31,8 @@ from gql_imgproc.storage.paths import image_key, object_name
 from gql_imgproc.storage.response_headers import image_cache_control
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +55,19 @@ async def fetch(runtime: Runtime, url: str, known: Validators = NO_VALIDATORS) -
         raise _log_internal_error("fetching") from error
 
 
-async def compress_image(runtime: Runtime, image: ClaimedImage, data: bytes) -> CompressionResult:
-    """Compresses an image in the CPU pool. Every error but LeaseLost is raised as an ImageError.
+async def compress_image(
+    runtime: Runtime, image: ClaimedImage, data: bytes, outputs: Mapping[str | None, Options]
+) -> list[CompressionResult]:
+    """Compresses an image into some of its outputs, in the CPU pool. Every error but LeaseLost is an ImageError.
 
     A crash suspect is decoded while nothing else is, and marked before; raises LeaseLost when it cannot be marked.
     """
     limits = image_limits(runtime.settings)
 
-    def run_compression() -> CompressionResult:
+    def run_compression() -> list[CompressionResult]:
         with _mark_suspect(runtime, image):
-            compressed = compress(data, image.options, limits)
-        return CompressionResult(compressed, len(data), hashlib.sha256(compressed.data).hexdigest())
+            compressed = compress_outputs(data, outputs, limits)
+        return [CompressionResult(each, len(data), hashlib.sha256(each.data).hexdigest()) for each in compressed]
 
     try:
         # More megapixels than any limit run alone.
@@ -87,10 +94,10 @@ def _mark_suspect(runtime: Runtime, image: ClaimedImage) -> Iterator[None]:
             runtime.db.write_now(claims.unmark_crash_suspect, image)
 
 
-async def _run_on_cpu(runtime: Runtime, megapixels: float, call: Callable[[], CompressionResult]) -> CompressionResult:
+async def _run_on_cpu(runtime: Runtime, megapixels: float, call: Callable[[], T]) -> T:
     start_times: list[float] = []
 
-    def measured_call() -> CompressionResult:
+    def measured_call() -> T:
         start_times.append(time.perf_counter())
         return call()
 
@@ -104,14 +111,14 @@ async def _run_on_cpu(runtime: Runtime, megapixels: float, call: Callable[[], Co
 
 
 async def store(
-    runtime: Runtime, image: ClaimedImage, content_id: UUID, compressed: CompressionResult
-) -> FinishedImage:
-    """Stores a compressed image under a new name; returns the result. Every error is raised as an ImageError."""
+    runtime: Runtime, image: ClaimedImage, content_id: UUID, fingerprint: UUID, compressed: CompressionResult
+) -> StoredOutput:
+    """Stores an output of an image under a new name. Every error is raised as an ImageError."""
     data = compressed.image
     rendition = Rendition(
         id=(id := uuid4()),
         content_id=content_id,
-        fingerprint=image.fingerprint,
+        fingerprint=fingerprint,
         stored_by=image.request_id,
         object_name=object_name(id, data.extension),
         outcome=data.outcome,
@@ -130,13 +137,7 @@ async def store(
             await runtime.storage.put_new(image_key(rendition.stored_by, rendition.object_name), data.data, headers)
     except Exception as error:
         raise _log_internal_error("storing") from error
-    return FinishedImage(image, ImageResult.from_rendition(rendition, data.outcome), rendition)
-
-
-def reuse(image: ClaimedImage, rendition: Rendition, not_downloaded_bytes: int = 0) -> FinishedImage:
-    """The result of an image whose bytes have a rendition with its options."""
-    result = ImageResult.from_rendition(rendition, ImageOutcome.REUSED)
-    return FinishedImage(image, result, rendition, not_downloaded_bytes=not_downloaded_bytes)
+    return StoredOutput(rendition, is_new=True)
 
 
 def failed_result(error: ImageError) -> ImageResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gql_imgproc import tracing
@@ -15,11 +16,12 @@ from gql_imgproc.net.host_answers import HostAnswer, host_answer, host_overloade
 from gql_imgproc.net.image_fetcher import Download
 from gql_imgproc.net.validators import NO_VALIDATORS
 from gql_imgproc.processing import image as image_service
+from gql_imgproc.processing.image import CompressionResult
 from gql_imgproc.processing.recorder import Recorder, log_ids
-from gql_imgproc.processing.rendition_lookup import RenditionLookup
+from gql_imgproc.processing.rendition_lookup import Content, RenditionLookup
 from gql_imgproc.requests.repository import renditions
 from gql_imgproc.requests.repository.claims import ClaimedImage
-from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason
+from gql_imgproc.requests.repository.image_results import FinishedImage, ReturnedImage, ReturnReason, StoredOutput
 from gql_imgproc.requests.repository.renditions import Source
 from gql_imgproc.runtime import Runtime
 
@@ -89,16 +91,33 @@ class ImageTask:
         image, known = self.image, self.image.known
         if download.is_unchanged:
             assert known is not None
-            return image_service.reuse(image, known.rendition, known.rendition.input_bytes)
+            outputs = [StoredOutput(rendition, is_new=False) for rendition in known.renditions]
+            input_bytes = known.renditions[0].input_bytes
+            return replace(FinishedImage.completed(image, outputs), not_downloaded_bytes=input_bytes)
         with self._runtime.fetched_bytes.reserve(download.data) as data:
             content = await self._lookup.find(image, data)
-            source = Source(renditions.source_id(image.tenant_id, image.url), content.id, download.validators)
-            if content.rendition is not None:
-                finished = image_service.reuse(image, content.rendition)
-                return replace(finished, source=None if known and known.source == source else source)
-            compressed = await image_service.compress_image(self._runtime, image, data)
-        self.is_storing = True
-        return replace(await image_service.store(self._runtime, image, content.id, compressed), source=source)
+            source_id = renditions.source_id(image.tenant_id, image.url)
+            source: Source | None = Source(source_id, content.id, download.validators)
+            named = zip(image.options.of_outputs(), content.renditions, strict=True)
+            missing = dict(output for output, rendition in named if rendition is None)
+            compressed = await image_service.compress_image(self._runtime, image, data, missing) if missing else []
+        if missing:
+            self.is_storing = True
+        elif known and known.source == source:
+            source = None
+        return replace(await self._store(content, compressed), source=source)
+
+    async def _store(self, content: Content, compressed: Sequence[CompressionResult]) -> FinishedImage:
+        """Stores the outputs that have no object yet, in their order."""
+        remaining, started_at = iter(compressed), time.monotonic()
+        outputs = [
+            StoredOutput(rendition, is_new=False)
+            if rendition is not None
+            else await image_service.store(self._runtime, self.image, content.id, fingerprint, next(remaining))
+            for rendition, fingerprint in zip(content.renditions, self.image.fingerprints, strict=True)
+        ]
+        # The first object may be as old as this.
+        return replace(FinishedImage.completed(self.image, outputs), finished_at=started_at)
 
     def _is_crashing(self) -> bool:
         image = self.image

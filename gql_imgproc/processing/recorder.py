@@ -193,7 +193,8 @@ def _count(finished: Iterable[FinishedImage], recorded: Recorded) -> None:
         assert result.format is not None
         format = result.format.removeprefix("image/")
         NOT_DOWNLOADED_BYTES.inc(item.not_downloaded_bytes)
-        if item.is_new:
+        # As in the counters of requests, further outputs do not count.
+        if item.outputs and item.outputs[0].is_new:
             INPUT_BYTES.labels(format).inc(result.input_bytes or 0)
             OUTPUT_BYTES.labels(format).inc(result.output_bytes or 0)
             if result.similarity is not None:

@@ -25,10 +25,10 @@ LOOK_SECONDS, MAX_LOOKS = 0.01, 20
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The digest of downloaded bytes, and their stored object with the same options, if any."""
+    """The digest of downloaded bytes, and for each output their stored object with the same options, if any."""
 
     id: UUID
-    rendition: Rendition | None
+    renditions: tuple[Rendition | None, ...]
 
 
 class RenditionLookup:
@@ -76,13 +76,16 @@ class RenditionLookup:
         ids = await asyncio.to_thread(lambda: [content_id(image.tenant_id, data) for image, data in batch])
         contents = [Content(id, _known(image, id)) for (image, _), id in zip(batch, ids, strict=True)]
         wanted = [
-            _key(image, content)
+            key
             for (image, _), content in zip(batch, contents, strict=True)
-            if not content.rendition and not image.is_refresh
+            if None in content.renditions and not image.is_refresh
+            for key in _keys(image, content)
         ]
         found = await self._find(wanted) if wanted else {}
         return [
-            content if content.rendition or image.is_refresh else Content(content.id, found.get(_key(image, content)))
+            content
+            if None not in content.renditions or image.is_refresh
+            else Content(content.id, tuple(map(found.get, _keys(image, content))))
             for (image, _), content in zip(batch, contents, strict=True)
         ]
 
@@ -94,10 +97,11 @@ class RenditionLookup:
             return {}
 
 
-def _key(image: ClaimedImage, content: Content) -> tuple[UUID, UUID]:
-    return content.id, image.fingerprint
+def _keys(image: ClaimedImage, content: Content) -> list[tuple[UUID, UUID]]:
+    return [(content.id, fingerprint) for fingerprint in image.fingerprints]
 
 
-def _known(image: ClaimedImage, content_id: UUID) -> Rendition | None:
-    rendition = image.known.rendition if image.known else None
-    return rendition if rendition and rendition.content_id == content_id else None
+def _known(image: ClaimedImage, content_id: UUID) -> tuple[Rendition | None, ...]:
+    if image.known and image.known.source.content_id == content_id:
+        return image.known.renditions
+    return (None,) * len(image.fingerprints)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 from zipstream import ZipStream
 
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import ObjectMissing
+from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.file_names import name_image
+from gql_imgproc.requests.repository.image_outputs import FurtherOutput
 from gql_imgproc.requests.repository.output_rows import OutputRow, read_output_rows
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
@@ -38,10 +41,17 @@ class _Image:
     size_bytes: int
 
     @classmethod
-    def from_row(cls, row: OutputRow) -> Self:
-        object_name = row.object_name or ""
-        name = name_image(row.file_name, row.position, object_name) if row.file_name else object_name
-        return cls(image_key(row.stored_by, object_name), name, row.output_bytes or 0)
+    def of_row(cls, row: OutputRow, names: Sequence[str | None]) -> Iterator[Self]:
+        """Yields the files of a completed image. `names`: of the outputs of the request."""
+        yield cls._of_object(row, row, None)
+        for output in row.further:
+            yield cls._of_object(row, output, names[output.position])
+
+    @classmethod
+    def _of_object(cls, row: OutputRow, stored: OutputRow | FurtherOutput, output: str | None) -> Self:
+        object_name = stored.object_name or ""
+        name = name_image(row.file_name, row.position, object_name, output) if row.file_name else object_name
+        return cls(image_key(stored.stored_by, object_name), name, stored.output_bytes or 0)
 
 
 async def stream_archive(runtime: Runtime, request: Snapshot, output: StoredObject) -> AsyncIterator[bytes]:
@@ -82,11 +92,13 @@ def _drain(pending: deque[bytes]) -> Iterator[bytes]:
 
 async def _read_images(runtime: Runtime, request: Snapshot) -> AsyncGenerator[tuple[_Image, bytes | None]]:
     """Yields each image with its bytes; None instead of the bytes of a large one."""
+    names = [name for name, _ in Options.from_json(request.options).of_outputs()]
     reading: deque[tuple[_Image, asyncio.Task[bytes] | None]] = deque()
     try:
         for start in range(0, request.total_products, PAGE_PRODUCTS):
-            rows = await runtime.db.read(read_output_rows, request.id, start, PAGE_PRODUCTS)
-            for image in (_Image.from_row(row) for row in rows if row.status is ImageStatus.COMPLETED):
+            rows = await runtime.db.read(read_output_rows, request.id, start, PAGE_PRODUCTS, len(names))
+            completed = (row for row in rows if row.status is ImageStatus.COMPLETED)
+            for image in chain.from_iterable(_Image.of_row(row, names) for row in completed):
                 is_small = image.size_bytes <= READ_AHEAD_BYTES
                 reading.append((image, asyncio.create_task(runtime.storage.get(image.key)) if is_small else None))
                 if len(reading) > READ_AHEAD:

@@ -36,15 +36,23 @@ def name_product(template: str | None, profile: CsvProfile | None, serial_number
     return _FIELD.sub(lambda field: values[field[1]][:chars].strip("-") or "image", template)
 
 
-def name_image(product_template: str, position: int, object_name: str) -> str:
-    """Returns the name of an image, whose position in its product starts at 0."""
-    return f"{product_template.replace(_NUMBER, str(position + 1))}.{object_name.rpartition('.')[2]}"
+def name_image(product_template: str, position: int, object_name: str, output: str | None = None) -> str:
+    """Returns the name of an image, whose position in its product starts at 0.
+
+    `output`: the name of an output after the first, which is added: `oak-chair-2-thumb.webp`.
+    """
+    stem = product_template.replace(_NUMBER, str(position + 1))
+    if output is not None:
+        stem = f"{stem}-{output.replace('.', '-')}"
+    return f"{stem}.{object_name.rpartition('.')[2]}"
 
 
-def result_path(stored_by: UUID, object_name: str, product_template: str | None, position: int) -> str:
+def result_path(
+    stored_by: UUID, object_name: str, product_template: str | None, position: int, output: str | None = None
+) -> str:
     """Returns the URL path of a compressed image."""
     path = image_path(stored_by, object_name)
-    return f"{path}/{name_image(product_template, position, object_name)}" if product_template else path
+    return f"{path}/{name_image(product_template, position, object_name, output)}" if product_template else path
 
 
 def _slug(text: str) -> str:

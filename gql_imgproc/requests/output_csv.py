@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +18,11 @@ from gql_imgproc.csvfile.layout import CsvLayout
 from gql_imgproc.csvfile.writer import ImageResult, write_output
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import InvalidCsv, ObjectMissing, TooManyOutputs
+from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.file_names import result_path
 from gql_imgproc.requests.limits import accepted_csv_limits, url_check
 from gql_imgproc.requests.repository import queries
+from gql_imgproc.requests.repository.image_outputs import FurtherOutput
 from gql_imgproc.requests.repository.output_rows import OutputRow, read_output_rows
 from gql_imgproc.requests.repository.transitions import RequestLease
 from gql_imgproc.requests.snapshot import Snapshot
@@ -111,6 +113,7 @@ def _write(
     runtime: Runtime, request: Snapshot, source: BinaryIO, report: BinaryIO, outputs: list[BinaryIO], layout: CsvLayout
 ) -> str:
     """Writes in the encoding of the upload; in UTF-8 if that lacks a character of an error message."""
+    names = [name for name, _ in Options.from_json(request.options).of_outputs()]
     write = partial(
         write_output,
         source,
@@ -121,27 +124,29 @@ def _write(
         layout=layout,
         check_url=url_check(runtime.policy),
         workbook=outputs[1] if layout.sheet else None,
+        output_names=[name for name in names if name is not None],
     )
     try:
-        return write(results=_read_results(runtime, request))
+        return write(results=_read_results(runtime, request, names))
     except UnicodeEncodeError:
         for file in (*outputs, report):
             file.seek(0)
             file.truncate()
-        return write(results=_read_results(runtime, request), encoding="utf-8")
+        return write(results=_read_results(runtime, request, names), encoding="utf-8")
 
 
-def _read_results(runtime: Runtime, request: Snapshot) -> Iterator[ImageResult]:
+def _read_results(runtime: Runtime, request: Snapshot, names: Sequence[str | None]) -> Iterator[ImageResult]:
     """The results of all images in the order of the CSV."""
     images, end = 0, request.ingested_products
     for start in range(0, end, RESULTS_PAGE_PRODUCTS):
-        for image in runtime.db.read_now(read_output_rows, request.id, start, min(RESULTS_PAGE_PRODUCTS, end - start)):
+        count = min(RESULTS_PAGE_PRODUCTS, end - start)
+        for image in runtime.db.read_now(read_output_rows, request.id, start, count, len(names)):
             images += 1
             is_pending = image.status is ImageStatus.PENDING
             is_cancelled = image.status is ImageStatus.CANCELLED
             has_object = image.object_name is not None
             yield ImageResult(
-                output_url=_output_url(runtime, request, image),
+                output_url=_output_url(runtime, image),
                 outcome=image.outcome.value if image.outcome and has_object else image.status.value,
                 error_code=image.error_code.value if image.error_code and not (is_cancelled or is_pending) else None,
                 # The message of an image with an object is a warning.
@@ -149,12 +154,29 @@ def _read_results(runtime: Runtime, request: Snapshot) -> Iterator[ImageResult]:
                 input_bytes=image.input_bytes,
                 output_bytes=image.output_bytes,
                 similarity=image.similarity,
+                output=names[0] if has_object else None,
+                further=[_further_result(runtime, image, output, names) for output in image.further],
             )
     if request.needs_rows:
         yield from repeat(_NOT_INSERTED, request.total_images - images)
 
 
-def _output_url(runtime: Runtime, request: Snapshot, image: OutputRow) -> str | None:
+def _further_result(
+    runtime: Runtime, image: OutputRow, output: FurtherOutput, names: Sequence[str | None]
+) -> ImageResult:
+    name = names[output.position]
+    path = result_path(output.stored_by, output.object_name, image.file_name, image.position, name)
+    return ImageResult(
+        output_url=runtime.settings.public_url + path,
+        outcome=output.outcome.value,
+        input_bytes=image.input_bytes,
+        output_bytes=output.output_bytes,
+        similarity=output.similarity,
+        output=name,
+    )
+
+
+def _output_url(runtime: Runtime, image: OutputRow) -> str | None:
     if image.object_name is None:
         return None
     path = result_path(image.stored_by, image.object_name, image.file_name, image.position)

@@ -18,8 +18,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: An image within the limits takes at most a minute. A call that takes this many seconds never returns.
-STUCK_SECONDS = 600.0
+#: An image within the limits takes at most a minute, for each of up to 10 outputs. A call that takes this many seconds
+#: never returns.
+STUCK_SECONDS = 1_200.0
 #: Exit status of a process whose decoder does not return: its thread cannot be stopped in another way.
 STUCK_EXIT = 70
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from playwright.sync_api import Locator, Page, Response, Route, expect
 
+from gql_imgproc.client import Client
 from gql_imgproc.standalone import sample_images
 from gql_imgproc.standalone.sample_server import serve_images
 from tests.acceptance.conftest import Service
@@ -477,6 +478,23 @@ def test_product_with_many_images_shows_the_first_and_all_on_demand(
     unfold.click()
     expect(visible_images).to_have_count(8)
     expect(unfold).to_have_text("Show fewer")
+
+
+def test_further_outputs_are_linked_below_their_image(
+    page: Page, service: Service, sample_host: str, tmp_path: Path
+) -> None:
+    rows = [["S. No.", "Product Name", "Input Image Urls"], [1, "Cup", f"{sample_host}/clock.jpg"]]
+    outputs = [{"name": "full"}, {"name": "thumb", "format": "WEBP", "maxWidth": 40}]
+    with Client(service.url) as client:
+        request = client.upload(write_csv(tmp_path / "cups.csv", rows), options={"outputs": outputs})
+
+    page.goto(f"{service.url}#/requests/{request.id}")
+    wait_for_end(page)
+
+    link = page.get_by_role("list", name="Cup, image 1: further outputs").get_by_role("link")
+    expect(link).to_have_text(["thumb"])
+    response = httpx.get(f"{service.url}{link.get_attribute('href')}")
+    assert (response.status_code, response.headers["content-type"]) == (200, "image/webp")
 
 
 def test_numbers_use_the_locale_of_the_browser(open_page: OpenPage, service: Service, sample_csv: Path) -> None:

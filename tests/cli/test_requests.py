@@ -34,6 +34,7 @@ CSV = b"S. No.,Product Name,Input Image Urls\n1,Shirt,https://shop.example/1.jpg
 #: Options of `submit` that have another name than the field of the mutation.
 RENAMED = {
     "file": "file", "webhook_url": "webhook", "columns": "image_column", "filters": "filter", "options": "quality",
+    "outputs": "output_variant",
 }  # fmt: skip
 
 
@@ -74,6 +75,7 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
         "--quality 70 --scale 0.5 --max-width 800 --max-height 600 --crop 1,2,300,400 --filter sharpen --filter blur "
         "--format webp --keep-metadata --max-bytes 500000 --file-name {sku}-{n} --webhook https://shop.example/hook "
         "--idempotency-key order-7 --priority low --profile generic --on-invalid-row skip_row --encoding utf-8 "
+        "--output-variant name=full --output-variant name=thumb,format=jpeg,max-width=200,quality=9,effort=small "
         "--no-wait --json --trim --pad 4:3 --pad-color #F0F0F0"
     )
 
@@ -89,7 +91,8 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
     }
     query = """query ($id: ID!) { request(id: $id) { webhook { url } options {
       quality scale maxWidth maxHeight maxBytes trim pad { ratio width color }
-      crop { x y width height } filters format metadata fileName } } }"""
+      crop { x y width height } filters format metadata fileName
+      outputs { name format maxWidth maxHeight quality effort } } } }"""
     async with AsyncClient(url) as client:
         stored = (await client.execute(query, {"id": request["id"]}))["request"]
     assert stored == {
@@ -107,6 +110,24 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
             "format": "WEBP",
             "metadata": "ALL",
             "fileName": "{sku}-{n}",
+            "outputs": [
+                {
+                    "name": "full",
+                    "format": "WEBP",
+                    "maxWidth": 800,
+                    "maxHeight": 600,
+                    "quality": 70,
+                    "effort": "BALANCED",
+                },
+                {
+                    "name": "thumb",
+                    "format": "JPEG",
+                    "maxWidth": 200,
+                    "maxHeight": 600,
+                    "quality": 9,
+                    "effort": "SMALL",
+                },
+            ],
         },
     }
 
@@ -120,6 +141,12 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
         ("--format gif", "'gif' is not one of"),
         ("--file-name ../x", "Invalid --file-name: it must have 1 to 50 letters"),
         ("--url nope", "Invalid service URL nope. Use a URL such as http://127.0.0.1:8000"),
+        ("--output-variant name=a,width=3", "Invalid entry 'width=3'. Use name, format, max-width,"),
+        (
+            "--output-variant max-width=3",
+            "The output has no name. Use for example name=thumb,",
+        ),
+        ("--output-variant name=a,quality=0", "Invalid quality of --output-variant a: it must be from 1 to 100."),
         ("--name-column Title", "Name the image columns too: --image-column NAME"),
     ],
 )

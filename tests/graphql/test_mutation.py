@@ -330,6 +330,21 @@ async def test_forbidden_webhook_url_is_a_typed_error(api: Api, url: str, hint: 
             "crop: `width` and `height` must be 1 or more.",
         ),
         ({"options": {"filters": ["BLUR"] * 5}}, ["options", "filters"], "filters: must have at most 4 entries."),
+        (
+            {"options": {"outputs": [{"name": f"w{n}", "maxWidth": n} for n in range(1, 12)]}},
+            ["options", "outputs"],
+            "outputs: must have at most 10 entries.",
+        ),
+        (
+            {"options": {"outputs": [{"name": "full"}, {"name": "thumb", "maxWidth": 0}]}},
+            ["options", "outputs"],
+            "outputs: `maxWidth` of the output `thumb` must be 1 or more.",
+        ),
+        (
+            {"options": {"quality": 60, "outputs": [{"name": "full"}, {"name": "same", "quality": 60}]}},
+            ["options", "outputs"],
+            "outputs: must differ, but `full` and `same` have the same options.",
+        ),
         ({"idempotencyKey": ""}, ["idempotencyKey"], "`idempotencyKey` must have 1 to 255 printable characters."),
         (
             {"idempotencyKey": "x" * 256},

@@ -15,7 +15,7 @@ from gql_imgproc.enums import Priority
 from gql_imgproc.errors import EstimateUnavailable, InvalidCsv, RateLimited
 from gql_imgproc.ids import new_id
 from gql_imgproc.imaging.compress import ImageLimits, compress
-from gql_imgproc.imaging.options import Options
+from gql_imgproc.imaging.options import Options, Output
 from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.processing import estimate
 from gql_imgproc.processing.estimate import Estimate, estimate_upload, measure_sample
@@ -40,10 +40,10 @@ def worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Fu
     return work  # type: ignore[return-value]  # futures of another module
 
 
-async def run_estimate(runtime: Runtime, urls: list[str]) -> Estimate:
+async def run_estimate(runtime: Runtime, urls: list[str], options: Options = OPTIONS) -> Estimate:
     rows = "".join(f"{n + 1},Chair {n},{url}\n" for n, url in enumerate(urls))
     file = io.BytesIO((HEADER + rows).encode())
-    return await estimate_upload(runtime, ANYBODY, CsvUpload(file, "shop.csv", OPTIONS, Priority.NORMAL, None, None))
+    return await estimate_upload(runtime, ANYBODY, CsvUpload(file, "shop.csv", options, Priority.NORMAL, None, None))
 
 
 async def count_rows(runtime: Runtime) -> list[Any]:
@@ -77,6 +77,17 @@ async def test_small_file_is_measured_whole_and_nothing_is_stored(
     )
     assert await count_rows(runtime) == [0, 0, 0]
     assert await runtime.storage.list_keys("") == []
+
+
+async def test_saving_is_that_of_the_first_output(runtime: Runtime, image_host: ImageHost, worker: Any) -> None:
+    source = jpeg(1)
+    options = Options(outputs=(Output("thumb", max_width=16), Output("full")))
+
+    found = await run_estimate(runtime, [image_host.add("/a.jpg", source)], options)
+
+    assert found.saving is not None
+    size = len(compress(source, Options(max_width=16), ImageLimits()).data)
+    assert found.saving.part == pytest.approx(1 - size / len(source))
 
 
 async def test_large_file_costs_a_sample_of_its_images(runtime: Runtime, image_host: ImageHost, worker: Any) -> None:

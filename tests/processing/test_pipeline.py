@@ -16,7 +16,8 @@ from gql_imgproc.database.types import now_plus, seconds_since
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestStatus
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode, InvalidCsv, UploadTooLarge, WebhookUrlInvalid
 from gql_imgproc.ids import DEFAULT_TENANT
-from gql_imgproc.imaging.compress import Compressed, compress
+from gql_imgproc.imaging.compress import Compressed
+from gql_imgproc.imaging.outputs import compress_outputs
 from gql_imgproc.maintenance.retention import delete_unused_renditions
 from gql_imgproc.metrics import IMAGES
 from gql_imgproc.processing import image as image_service
@@ -404,12 +405,12 @@ async def test_suspect_is_marked_only_while_it_is_decoded(runtime: Runtime, monk
     (suspect,) = try_claim(runtime.db, request_id, 1)
     counts: list[int | None] = []
 
-    def read_and_compress(*arguments: Any) -> Compressed:
+    def read_and_compress(*arguments: Any) -> list[Compressed]:
         counts.append(runtime.db.read_now(Connection.scalar, select(images.c.crashes)))
-        return compress(*arguments)
+        return compress_outputs(*arguments)
 
-    monkeypatch.setattr(image_service, "compress", read_and_compress)
-    await image_service.compress_image(runtime, suspect, jpeg(1))
+    monkeypatch.setattr(image_service, "compress_outputs", read_and_compress)
+    await image_service.compress_image(runtime, suspect, jpeg(1), {None: suspect.options})
 
     assert counts == [1]
     assert [row.crashes for row in await read_rows(runtime, images)] == [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,6 @@ from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.imaging.options import Options
 from gql_imgproc.maintenance.retention import delete_orphans, delete_unused_renditions
 from gql_imgproc.processing import image as image_service
-from gql_imgproc.processing import image_task
 from gql_imgproc.requests import commands
 from gql_imgproc.requests.repository import queries
 from gql_imgproc.requests.repository.renditions import end_unused
@@ -35,15 +35,15 @@ HEADER = "S. No.,Product Name,Input Image Urls\n"
 
 @pytest.fixture
 def compressed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The bytes that are compressed."""
+    """The bytes that are compressed, for each output."""
     seen: list[bytes] = []
-    compress = image_service.compress
+    compress_outputs = image_service.compress_outputs
 
-    def record(data: bytes, *args: Any) -> Any:
-        seen.append(data)
-        return compress(data, *args)
+    def record(data: bytes, outputs: Mapping[str | None, Options], *args: Any) -> Any:
+        seen.extend(data for _ in outputs)
+        return compress_outputs(data, outputs, *args)
 
-    monkeypatch.setattr(image_service, "compress", record)
+    monkeypatch.setattr(image_service, "compress_outputs", record)
     return seen
 
 
@@ -300,13 +300,14 @@ async def test_image_whose_object_is_deleted_meanwhile_is_processed_again(
     await let_checks_be_due(runtime)
 
     # when its object is about to be deleted between its claim and its record,
-    reuse, ended = image_task.image_service.reuse, []
+    fetch, ended = image_service.fetch, []
 
-    def end_first(*args: Any) -> Any:
-        ended.extend(runtime.db.write_now(end_unused, 10)[1])
-        return reuse(*args)
+    async def end_first(*args: Any) -> Any:
+        if not ended:
+            ended.extend(runtime.db.write_now(end_unused, 10)[1])
+        return await fetch(*args)
 
-    monkeypatch.setattr(image_task.image_service, "reuse", end_first)
+    monkeypatch.setattr(image_service, "fetch", end_first)
     second = await process(runtime, f"1,Chair,{url}\n")
 
     # then it is downloaded, encoded and stored again.

@@ -19,7 +19,7 @@ from gql_imgproc.database.tables import images, lanes
 from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.errors import DatabaseUnavailable, ImageErrorCode
-from gql_imgproc.imaging.compress import compress
+from gql_imgproc.imaging.outputs import compress_outputs
 from gql_imgproc.messaging.host_budget import HostBudgets, HostGrant
 from gql_imgproc.net import checked_resolver
 from gql_imgproc.net.fetch_errors import FetchError, FetchErrorKind
@@ -406,10 +406,10 @@ async def test_image_whose_lease_expired_is_marked_and_decoded_alone(
 
     def compress_marked(*args: Any) -> Any:
         marked.append(runtime.db.read_now(lambda c: c.execute(select(func.sum(images.c.crashes))).scalar_one()))
-        return compress(*args)
+        return compress_outputs(*args)
 
     monkeypatch.setattr(runtime.cpu, "run", note_megapixels)
-    monkeypatch.setattr("gql_imgproc.processing.image.compress", compress_marked)
+    monkeypatch.setattr("gql_imgproc.processing.image.compress_outputs", compress_marked)
 
     # when another process works,
     await pool.use_permit()

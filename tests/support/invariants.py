@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Column, Connection, Row, Select, func, select
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.tables import images, is_open, lanes, products, renditions, requests, tenants
+from gql_imgproc.database.tables import image_outputs, images, is_open, lanes, products, renditions, requests, tenants
 from gql_imgproc.enums import ImageOutcome, ImageStatus, ProductStatus
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.identity import digest, fingerprint
@@ -107,6 +107,14 @@ def assert_images_have_their_renditions(database: Database) -> None:
     joined = statement.select_from(images.outerjoin(renditions, images.c.rendition_id == renditions.c.id))
     for name, expected_name, stored_by, expected_stored_by in database.read_now(_fetch_all, joined.where(is_stored)):
         assert (name, stored_by) == (expected_name, expected_stored_by)
+    # So does every further output, which belongs to a completed image.
+    further = select(images.c.status, renditions.c.fingerprint).select_from(
+        image_outputs.outerjoin(images, images.c.id == image_outputs.c.image_id).outerjoin(
+            renditions, renditions.c.id == image_outputs.c.rendition_id
+        )
+    )
+    for status, used in database.read_now(_fetch_all, further):
+        assert (status, used is not None) == (ImageStatus.COMPLETED, True)
 
 
 def _sum(column: Column[int]) -> Select[tuple[int]]:

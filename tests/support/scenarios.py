@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,7 +33,13 @@ from gql_imgproc.requests.repository import (
 )
 from gql_imgproc.requests.repository.claims import ClaimedImage
 from gql_imgproc.requests.repository.create import NewProduct, NewRequest
-from gql_imgproc.requests.repository.image_results import FinishedImage, ImageResult, ReturnedImage, ReturnReason
+from gql_imgproc.requests.repository.image_results import (
+    FinishedImage,
+    ImageResult,
+    ReturnedImage,
+    ReturnReason,
+    StoredOutput,
+)
 from gql_imgproc.requests.repository.lanes import Lane
 from gql_imgproc.requests.repository.renditions import Rendition, Source
 from gql_imgproc.requests.repository.transitions import FinalState, RequestLease
@@ -177,7 +184,7 @@ def finished_image(image: ClaimedImage, result: ImageResult = DONE, content: byt
     rendition = Rendition(
         id=(id := uuid4()),
         content_id=content_id,
-        fingerprint=image.fingerprint,
+        fingerprint=image.fingerprints[0],
         stored_by=image.request_id,
         object_name=object_name(id, "jpg"),
         outcome=result.outcome,
@@ -191,11 +198,11 @@ def finished_image(image: ClaimedImage, result: ImageResult = DONE, content: byt
         warning=result.error_message,
     )
     source = Source(renditions.source_id(image.tenant_id, image.url), content_id, Validators('"1"'))
-    return FinishedImage(image, ImageResult.from_rendition(rendition, result.outcome), rendition, source)
+    return replace(FinishedImage.completed(image, [StoredOutput(rendition, is_new=True)]), source=source)
 
 
 def reused_image(image: ClaimedImage, rendition: Rendition) -> FinishedImage:
-    return FinishedImage(image, ImageResult.from_rendition(rendition, ImageOutcome.REUSED), rendition)
+    return FinishedImage.completed(image, [StoredOutput(rendition, is_new=False)])
 
 
 def record(database: Database, image: ClaimedImage, result: ImageResult) -> Snapshot:

@@ -3,6 +3,7 @@ import { graphql } from "./graphql";
 export const ImageFields = graphql(`
   fragment ImageFields on Image {
     id inputUrl outputUrl sourceUrl status outcome inputBytes outputBytes format width height similarity
+    outputs { name url outputBytes }
     error { code message }
   }`);
 

@@ -37,6 +37,18 @@ export function ImageTile({ image, name, onOpen }: { image: Image; name: string;
         {image.outputBytes !== null && <> {formatBytes(image.outputBytes)}</>}
         {image.similarity !== null && !isKept(image) && <span class="similarity"> similarity {formatCount(Math.floor(image.similarity))}</span>}
       </p>
+      {image.outputs.length > 1 && (
+        <ul class="outputs" aria-label={`${name}: further outputs`}>
+          {image.outputs.slice(1).map((output) => (
+            <li key={output.name}>
+              <a href={toSameOrigin(output.url)} target="_blank">
+                {output.name}
+              </a>{" "}
+              {formatBytes(output.outputBytes)}
+            </li>
+          ))}
+        </ul>
+      )}
     </div>
   );
 }

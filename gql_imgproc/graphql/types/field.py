@@ -16,6 +16,8 @@ from gql_imgproc.security.scopes import Scope
 IMAGES_COST = 2
 #: Cost of one URL in a list of source images, and in a list of stored images, whose rows are read.
 SOURCE_URL_COST, OUTPUT_URL_COST = 0.1, 0.5
+#: Cost of an output of an image after the first one, whose row is read.
+FURTHER_OUTPUT_COST = 1.0
 #: Cost of a URL that is signed on request: as much CPU time as three plain fields.
 SIGNED_URL_COST = 3
 #: Cost of a comparison with another request, each of which reads up to 100,000 products.

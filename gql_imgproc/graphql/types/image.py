@@ -9,7 +9,8 @@ import strawberry
 from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.context import Info
-from gql_imgproc.graphql.types.field import SIGNED_URL_COST, cost_field
+from gql_imgproc.graphql.types.field import FURTHER_OUTPUT_COST, IMAGES_COST, SIGNED_URL_COST, cost_field
+from gql_imgproc.graphql.types.image_output import ImageOutput
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.graphql.types.view import view
@@ -28,6 +29,7 @@ class ImageError:
 
 @strawberry.type(description="One image of a product.")
 class Image(Node):
+    row: strawberry.Private[queries.Image]
     input_url: URL = strawberry.field(description="URL of the source image.")
     output_url: URL | None = strawberry.field(description="URL of the stored image; null until it is completed.")
     status: ImageStatus = strawberry.field(description="Status of the image.")
@@ -57,6 +59,22 @@ class Image(Node):
             return None
         return URL(info.context.signed_url(paths.source_path(self.id)))
 
+    @cost_field(
+        "The files that the request made of a completed image, in the order of `outputs` in its options; the first one "
+        "is that of `outputUrl`.",
+        cost=IMAGES_COST,
+    )
+    async def outputs(self, info: Info) -> list[ImageOutput]:
+        if self.output_url is None:
+            return []
+        loaders, to_url = info.context.loaders, info.context.image_url
+        names = await loaders.output_names.load(self.row.request_id) or [None]
+        info.context.budget.charge(len(names) - 1, FURTHER_OUTPUT_COST)
+        own = ImageOutput.own(self.row, self.output_url, names[0])
+        further = await loaders.further_outputs.load(self.row.id) if len(names) > 1 else None
+        named = [(names[each.position] or "", each) for each in further or ()]
+        return [own, *(ImageOutput.further(self.row, each, name, to_url) for name, each in named)]
+
     @classmethod
     def from_row(cls, image: queries.Image, input_url: str, to_url: Callable[[str], str]) -> Image:
         """`to_url` turns the path of a stored image into its URL."""
@@ -69,6 +87,7 @@ class Image(Node):
             cls,
             image,
             id=strawberry.ID(encode_global_id(IdPrefix.IMAGE, image.id)),
+            row=image,
             input_url=URL(input_url),
             output_url=output_url(image, to_url),
             error=error,

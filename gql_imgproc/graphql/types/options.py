@@ -10,6 +10,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from gql_imgproc.graphql.errors import bad_input
 from gql_imgproc.graphql.types.connection import unset_to_none
+from gql_imgproc.graphql.types.output_options import OUTPUTS, OutputOptions, OutputOptionsInput
 from gql_imgproc.graphql.types.view import view
 from gql_imgproc.imaging import options
 from gql_imgproc.imaging.options import Effort, ImageFilter, Metadata, OptionInvalid, Options, OutputFormat
@@ -84,6 +85,7 @@ class ProcessingOptions:
     max_bytes: int | None = strawberry.field(description=_MAX_BYTES)
     trim: bool = strawberry.field(description=_TRIM)
     pad: Pad | None = strawberry.field(description=_PAD)
+    outputs: list[OutputOptions] = strawberry.field(description=OUTPUTS)
 
     @classmethod
     def from_options(cls, values: Options) -> ProcessingOptions:
@@ -94,6 +96,7 @@ class ProcessingOptions:
             filters=list(values.filters),
             file_name=values.file_name or DEFAULT_TEMPLATE,
             pad=None if values.pad is None else Pad(**asdict(values.pad)),
+            outputs=OutputOptions.of_options(values),
         )
 
 
@@ -153,6 +156,7 @@ class ProcessingOptionsInput:
     max_bytes: int | None = strawberry.field(default=strawberry.UNSET, description=_MAX_BYTES)
     trim: bool = strawberry.field(default=False, description=_TRIM)
     pad: PadInput | None = strawberry.field(default=strawberry.UNSET, description=_PAD)
+    outputs: list[OutputOptionsInput] = strawberry.field(default_factory=list, description=OUTPUTS)
 
     def to_options(self) -> Options:
         """Raises a GraphQL error for a value out of range."""
@@ -160,7 +164,12 @@ class ProcessingOptionsInput:
             values: dict[str, Any] = {name: unset_to_none(value) for name, value in vars(self).items()}
             crop = options.Crop(**asdict(self.crop)) if self.crop else None
             pad = options.Pad(**asdict(self.pad)) if self.pad else None
-            return Options(**values | {"crop": crop, "pad": pad, "filters": tuple(self.filters)})
+            outputs = tuple(output.to_output() for output in self.outputs)
+            changed = {"crop": crop, "pad": pad, "filters": tuple(self.filters), "outputs": outputs}
+            return Options(**values | changed)
         except OptionInvalid as error:
             field = to_camel_case(error.field)
-            raise bad_input(f"{field}: {error.rule}", "options", field) from None
+            if error.output is None:
+                raise bad_input(f"{field}: {error.rule}", "options", field) from None
+            message = f"outputs: `{field}` of the output `{error.output}` {error.rule}"
+            raise bad_input(message, "options", "outputs") from None

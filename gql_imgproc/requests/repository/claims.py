@@ -48,11 +48,11 @@ class ClaimedImage:
     #: How often its host asked us to slow down.
     refusals: int
     options: Options
-    #: Of the options.
-    fingerprint: UUID
+    #: Of the options of each output.
+    fingerprints: tuple[UUID, ...]
     #: Whether the image is downloaded and compressed again, even if it is unchanged.
     is_refresh: bool
-    #: What the tenant's last download of the URL found, if the bytes have a rendition with these options.
+    #: What the tenant's last download of the URL found, if the bytes have a rendition for each output.
     known: KnownSource | None
     #: Of the upload, if tracing was enabled.
     traceparent: str | None
@@ -167,7 +167,7 @@ def _to_claimed(
     """The claimed images, from their rows, URLs and hosts."""
     requests_used = [open_requests[id] for id in {row.request_id for row, _, _ in located}]
     options = {request.id: Options.from_json(request.options) for request in requests_used}
-    fingerprints = {id: chosen.fingerprint for id, chosen in options.items()}
+    fingerprints = {id: tuple(each.fingerprint for _, each in chosen.of_outputs()) for id, chosen in options.items()}
     keys = {
         row.id: (renditions.source_id(request.tenant_id, url), fingerprints[request.id])
         for row, url, _ in located
@@ -181,7 +181,7 @@ def _to_claimed(
             url=url,
             host=host,
             options=options[request.id],
-            fingerprint=fingerprints[request.id],
+            fingerprints=fingerprints[request.id],
             is_refresh=request.refresh,
             known=known.get(keys[row.id]) if row.id in keys else None,
             traceparent=request.traceparent,

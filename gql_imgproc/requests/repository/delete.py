@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, select
 from gql_imgproc.database.tables import image_statistics, lanes, products, requests
 from gql_imgproc.enums import RequestPhase, StatisticsKind
 from gql_imgproc.errors import LeaseLost
-from gql_imgproc.requests.repository import renditions, transitions
+from gql_imgproc.requests.repository import image_outputs, renditions, transitions
 from gql_imgproc.requests.repository.transitions import RequestLease
 
 #: Products, with their images, and lanes that are deleted in one transaction.
@@ -26,7 +26,9 @@ def delete_chunk(connection: Connection, lease: RequestLease) -> bool:
         raise LeaseLost
     of_request = select(products.c.id).where(products.c.request_id == lease.request.id)
     product_ids = connection.scalars(of_request.limit(DELETE_CHUNK)).all()
-    referred = renditions.of_products(connection, product_ids)
+    referred = {*renditions.of_products(connection, product_ids)}
+    if len(lease.request.options.get("outputs", ())) > 1:
+        referred |= image_outputs.delete_of_products(connection, product_ids)
     connection.execute(delete(products).where(products.c.id.in_(product_ids)))
     # After the images: rows are locked in the same order everywhere.
     renditions.plan_check(connection, referred)

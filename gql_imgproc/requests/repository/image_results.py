@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Self
 from uuid import UUID
@@ -58,11 +59,23 @@ class ReturnReason(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredOutput:
+    """An output of a completed image, and whether its object was stored for this image."""
+
+    rendition: Rendition
+    is_new: bool
+
+    @property
+    def outcome(self) -> ImageOutcome:
+        return self.rendition.outcome if self.is_new else ImageOutcome.REUSED
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedImage:
     image: ClaimedImage
     result: ImageResult
-    #: The stored object, of a completed image: a new one, unless the outcome is REUSED.
-    rendition: Rendition | None = None
+    #: Of a completed image. The first one is the image's own: its result is that of the image.
+    outputs: tuple[StoredOutput, ...] = ()
     #: The bytes and validators that the download found; None if the database has them already.
     source: Source | None = None
     #: Size of a source that its host said is unchanged.
@@ -73,12 +86,19 @@ class FinishedImage:
     @property
     def is_new(self) -> bool:
         """Whether it stored an object."""
-        return self.rendition is not None and self.result.outcome is not ImageOutcome.REUSED
+        return any(output.is_new for output in self.outputs)
 
-    @property
-    def is_superseded(self) -> bool:
-        """Whether it stored an object in vain: another image had stored the same bytes before."""
-        return self.is_new and self.rendition is not None and self.rendition.id != self.result.rendition_id
+    @classmethod
+    def completed(cls, image: ClaimedImage, outputs: Sequence[StoredOutput]) -> Self:
+        result = ImageResult.from_rendition(outputs[0].rendition, outputs[0].outcome)
+        return cls(image, result, tuple(outputs))
+
+    def with_outputs(self, outputs: Sequence[StoredOutput]) -> Self:
+        """The same result, with objects that exist."""
+        if not outputs or self.result.outcome is None:
+            return self
+        result = ImageResult.from_rendition(outputs[0].rendition, self.result.outcome)
+        return replace(self, result=result, outputs=tuple(outputs))
 
 
 @dataclass(frozen=True, slots=True)

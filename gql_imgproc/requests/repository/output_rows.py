@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import Connection, select
@@ -10,6 +11,8 @@ from sqlalchemy import Connection, select
 from gql_imgproc.database.tables import images, products
 from gql_imgproc.enums import ImageOutcome, ImageStatus
 from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.requests.repository import image_outputs
+from gql_imgproc.requests.repository.image_outputs import FurtherOutput
 from gql_imgproc.requests.repository.queries import STORED_BY
 
 
@@ -31,13 +34,21 @@ class OutputRow:
     input_bytes: int | None
     output_bytes: int | None
     similarity: float | None
+    id: UUID
+    #: Its outputs after the first one.
+    further: Sequence[FurtherOutput] = ()
 
 
-_COLUMNS = (products.c.file_name, images.c.position, STORED_BY, *(images.c[name] for name in OutputRow.__slots__[3:]))
+_COLUMNS = (products.c.file_name, images.c.position, STORED_BY, *(images.c[name] for name in OutputRow.__slots__[3:-1]))
 
 
-def read_output_rows(connection: Connection, request_id: UUID, start: int, count: int) -> list[OutputRow]:
-    """The images of `count` products from position `start` on, in the order of the CSV."""
+def read_output_rows(
+    connection: Connection, request_id: UUID, start: int, count: int, outputs: int = 1
+) -> list[OutputRow]:
+    """The images of `count` products from position `start` on, in the order of the CSV.
+
+    `outputs`: how many files the request makes of each image.
+    """
     rows = connection.execute(
         select(*_COLUMNS)
         .join(products, images.c.product_id == products.c.id)
@@ -48,4 +59,8 @@ def read_output_rows(connection: Connection, request_id: UUID, start: int, count
         )
         .order_by(products.c.position, images.c.position)
     )
-    return [OutputRow(*row) for row in rows]
+    found = [OutputRow(*row) for row in rows]
+    if outputs == 1:
+        return found
+    further = image_outputs.of_products(connection, request_id, start, count)
+    return [replace(row, further=further.get(row.id, ())) for row in found]

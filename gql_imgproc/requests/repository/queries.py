@@ -19,6 +19,7 @@ from gql_imgproc.database.pagination import Page, PageWindow, apply_window, boun
 from gql_imgproc.database.tables import images, products, requests, webhook_deliveries
 from gql_imgproc.enums import ImageOutcome, ImageStatus, ProductStatus, RequestStatus
 from gql_imgproc.errors import ImageErrorCode
+from gql_imgproc.imaging.options import Options
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.repository.webhook_outbox import Delivery
 from gql_imgproc.requests.snapshot import Snapshot
@@ -176,6 +177,15 @@ def images_of_products(
         image = Image(*row)
         found[image.product_id].append(image)
     return found
+
+
+def output_names_of_requests(
+    connection: Connection, tenant_id: UUID, request_ids: Collection[UUID]
+) -> dict[UUID, list[str | None]]:
+    """The names of the outputs of each request; None for the only one if it has no name."""
+    visible = requests.c.id.in_(request_ids), requests.c.tenant_id == tenant_id
+    rows = connection.execute(select(requests.c.id, requests.c.options).where(*visible))
+    return {row.id: [name for name, _ in Options.from_json(row.options).of_outputs()] for row in rows}
 
 
 def deliveries_of_requests(

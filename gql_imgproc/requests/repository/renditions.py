@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Float, Row, bindparam, delete, exists, null, select, update
 
 from gql_imgproc.access import quotas
-from gql_imgproc.database.tables import images, renditions, sources
+from gql_imgproc.database.tables import image_outputs, images, renditions, sources
 from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.database.upsert import insert_if_absent, insert_or_update
 from gql_imgproc.enums import ImageOutcome
@@ -57,10 +57,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class KnownSource:
-    """A source whose bytes have a rendition with the wanted options."""
+    """A source whose bytes have a rendition for each of the wanted outputs."""
 
     source: Source
-    rendition: Rendition
+    renditions: tuple[Rendition, ...]
 
 
 _COLUMNS = tuple(renditions.c[name] for name in Rendition.__slots__)
@@ -89,17 +89,25 @@ _KNOWN = (
 )
 
 
-def find_known(connection: Connection, wanted: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], KnownSource]:
-    """The sources that have a rendition, by source and fingerprint."""
+#: A source, and the fingerprint of each wanted output.
+_WantedSource = tuple[UUID, tuple[UUID, ...]]
+
+
+def find_known(connection: Connection, wanted: Collection[_WantedSource]) -> dict[_WantedSource, KnownSource]:
+    """The sources that have a rendition for each output."""
     if not wanted:
         return {}
-    ids, fingerprints = ({pair[index] for pair in wanted} for index in (0, 1))
-    rows = connection.execute(_KNOWN, {"sources": list(ids), "fingerprints": list(fingerprints)})
+    fingerprints = {fingerprint for _, each in wanted for fingerprint in each}
+    rows = connection.execute(_KNOWN, {"sources": list({id for id, _ in wanted}), "fingerprints": list(fingerprints)})
+    sources_found: dict[UUID, Source] = {}
+    found: dict[tuple[UUID, UUID], Rendition] = {}
+    for row in rows:
+        sources_found[row.source_id] = Source(row.source_id, row.content_id, Validators(row.etag, row.last_modified))
+        found[row.source_id, row.fingerprint] = _to_rendition(row)
     return {
-        (row.source_id, row.fingerprint): KnownSource(
-            Source(row.source_id, row.content_id, Validators(row.etag, row.last_modified)), _to_rendition(row)
-        )
-        for row in rows
+        (id, each): KnownSource(sources_found[id], tuple(found[id, fingerprint] for fingerprint in each))
+        for id, each in wanted
+        if all((id, fingerprint) in found for fingerprint in each)
     }
 
 
@@ -205,16 +213,18 @@ def plan_check(connection: Connection, ids: Collection[UUID]) -> None:
 
 
 def end_unused(connection: Connection, limit: int) -> tuple[int, list[Rendition]]:
-    """Ends the use of due renditions that no image refers to, and returns how many were due, and these.
+    """Ends the use of due renditions that no image has as an output, and returns how many were due, and these.
 
     Their objects can be deleted now. They stay due, so that a crash before `delete_ended` loses none.
     """
     due = select(renditions.c.id).where(renditions.c.check_at <= now()).order_by(renditions.c.check_at).limit(limit)
     locked = connection.scalars(due.with_for_update(skip_locked=True)).all()
     # After the locks: an image that refers to one was committed before, or will find it ended.
-    referred = set(
-        connection.scalars(select(images.c.rendition_id).where(images.c.rendition_id.in_(locked)).distinct())
-    )
+    referred = {
+        id
+        for column in (images.c.rendition_id, image_outputs.c.rendition_id)
+        for id in connection.scalars(select(column).where(column.in_(locked)).distinct())
+    }
     unused = [id for id in locked if id not in referred]
     connection.execute(update(renditions).where(renditions.c.id.in_(referred)).values(check_at=null()))
     ended = update(renditions).where(renditions.c.id.in_(unused)).values(fingerprint=null()).returning(*_COLUMNS)

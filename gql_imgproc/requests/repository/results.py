@@ -20,7 +20,15 @@ from gql_imgproc.database.tables import images
 from gql_imgproc.database.types import now_plus
 from gql_imgproc.enums import ImageStatus
 from gql_imgproc.requests.identity import digest
-from gql_imgproc.requests.repository import cleanups, counters, image_statistics, lanes, renditions, repeats
+from gql_imgproc.requests.repository import (
+    cleanups,
+    counters,
+    image_outputs,
+    image_statistics,
+    lanes,
+    renditions,
+    repeats,
+)
 from gql_imgproc.requests.repository.image_results import (
     FinishedImage,
     ImageResult,
@@ -74,7 +82,8 @@ def record(
     leftover = {
         item.image.request_id
         for item in finished
-        if item.is_new and (_lease(item) not in statuses or linked.get(item.image.id, item).is_superseded)
+        if item.is_new
+        and (_lease(item) not in statuses or item in unusable or _is_superseded(item, linked.get(item.image.id, item)))
     }
     lost = {image.id for image in claimed} - {id for id, _ in statuses} - locked.returned_before
     return Recorded(
@@ -108,25 +117,42 @@ def _link_renditions(
 ) -> dict[UUID, FinishedImage]:
     """Returns the results by image, each with the object that exists after this transaction.
 
-    A result is missing if its rendition cannot be used any more. Objects count as stored by the request that brings
-    them, in the transaction that inserts their rows, whether their image gets its result in this one or later.
+    A result is missing if one of its renditions cannot be used any more. Objects count as stored by the request that
+    brings them, in the transaction that inserts their rows, whether their image gets its result in this one or later.
     """
-    stored = [(item, item.rendition) for item in results if item.rendition]
-    renditions.replace(connection, [rendition for item, rendition in stored if item.image.is_refresh])
-    new = {rendition: item.image.tenant_id for item, rendition in stored if item.is_new}
-    used = [rendition for item, rendition in stored if not item.is_new]
+    stored = [(item.image, output) for item in results for output in item.outputs]
+    renditions.replace(connection, [output.rendition for image, output in stored if image.is_refresh])
+    new = {output.rendition: image.tenant_id for image, output in stored if output.is_new}
+    used = [output.rendition for _, output in stored if not output.is_new]
     existing, inserted = renditions.use(connection, new, used)
-    for item, rendition in stored:
-        if rendition.id in inserted:
-            changes[item.image.request_id]["stored_bytes"] += rendition.output_bytes
+    for image, output in stored:
+        if output.rendition.id in inserted:
+            changes[image.request_id]["stored_bytes"] += output.rendition.output_bytes
     renditions.upsert_sources(connection, [item.source for item in results if item.source])
-    linked = {}
+    linked: dict[UUID, FinishedImage] = {}
+    unlinked: set[UUID] = set()
     for item in results:
-        if item.rendition is None or item.result.outcome is None:
-            linked[item.image.id] = item
-        elif found := existing.get((item.rendition.content_id, item.rendition.fingerprint)):
-            linked[item.image.id] = replace(item, result=ImageResult.from_rendition(found, item.result.outcome))
+        found = [existing.get((each.rendition.content_id, each.rendition.fingerprint)) for each in item.outputs]
+        outputs = [replace(each, rendition=row) for each, row in zip(item.outputs, found, strict=True) if row]
+        if len(outputs) == len(found):
+            linked[item.image.id] = item.with_outputs(outputs)
+        else:
+            unlinked |= inserted & {output.rendition.id for output in outputs}
+    # Their images are processed again, perhaps with other bytes. Until then no image refers to them.
+    renditions.plan_check(connection, unlinked)
+    further = [
+        (id, position, output.rendition.id, output.outcome)
+        for id, item in sorted(linked.items())
+        for position, output in enumerate(item.outputs[1:], start=1)
+    ]
+    image_outputs.replace(connection, further)
     return linked
+
+
+def _is_superseded(item: FinishedImage, linked: FinishedImage) -> bool:
+    """Whether an object was stored in vain: another image had stored the same bytes before."""
+    outputs = zip(item.outputs, linked.outputs, strict=True)
+    return any(own.is_new and own.rendition.id != used.rendition.id for own, used in outputs)
 
 
 _LOCK_IMAGES = (

@@ -91,8 +91,7 @@ def process(database: Database, request_id: UUID, images: Mapping[str, str | Non
             item = reused_image(image, stored[content])
         else:
             item = finished_image(image, DONE, content.encode())
-            assert item.rendition is not None
-            stored[content] = item.rendition
+            stored[content] = item.outputs[0].rendition
         database.write_now(record, [item], [])
 
 

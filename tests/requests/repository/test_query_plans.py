@@ -297,17 +297,16 @@ def _run_life_cycle(do: Callable[..., Any], request_id: UUID) -> None:
     do(cleanups.filter_storing, [request_id])
     do(cleanups.filter_renditions, [image_key(request_id, object_name(request_id, "jpg"))])
     item = finished_image(image)
-    assert item.rendition is not None
     assert item.source is not None
-    key = item.rendition.content_id, image.fingerprint
-    do(renditions.find_known, [(item.source.id, image.fingerprint)])
+    key = item.outputs[0].rendition.content_id, image.fingerprints[0]
+    do(renditions.find_known, [(item.source.id, image.fingerprints)])
     do(renditions.find, [key])
-    do(renditions.replace, [item.rendition])
-    do(renditions.use, {item.rendition: DEFAULT_TENANT}, [])
+    do(renditions.replace, [item.outputs[0].rendition])
+    do(renditions.use, {item.outputs[0].rendition: DEFAULT_TENANT}, [])
     do(renditions.upsert_sources, [item.source])
-    do(renditions.plan_check, [item.rendition.id])
+    do(renditions.plan_check, [item.outputs[0].rendition.id])
     do(renditions.end_unused, 500)
-    do(renditions.delete_ended, [item.rendition])
+    do(renditions.delete_ended, [item.outputs[0].rendition])
     do(work_queries.list_waiting, request_id, 500)
     do(work_queries.list_overdue, 0, 500)
     for start_retry in (retry.start_auto_retry, retry.start_retry):

@@ -261,8 +261,8 @@ class Life(RuleBasedStateMachine):
         with self.unchanged_unless(bool(new)):
             recorded = self.write(results.record, finished, returned)
         # An object that was deleted is not reused.
-        needs = {item.image.id: _key(item.rendition) for item in finished if item in new and _is_reused(item)}
-        stored = {_key(item.rendition) for item in finished if item in new and item.is_new}
+        needs = {item.image.id: _own_key(item) for item in finished if item in new and _is_reused(item)}
+        stored = {_own_key(item) for item in finished if item in new and item.is_new}
         assert recorded.returned == {id for id, key in needs.items() if key not in usable | stored}
         # What an earlier run returned was not lost, until somebody claims it; a result of it is.
         ended = {(item.image.id, item.image.lease_token) for item in returned} & self.ended
@@ -831,8 +831,12 @@ def _usable(connection: Connection) -> set[Any]:
     return {_key(item) for item in _renditions(connection)}
 
 
-def _key(rendition: Rendition | None) -> Any:
-    return rendition and (rendition.content_id, rendition.fingerprint)
+def _key(rendition: Rendition) -> Any:
+    return rendition.content_id, rendition.fingerprint
+
+
+def _own_key(item: FinishedImage) -> Any:
+    return _key(item.outputs[0].rendition) if item.outputs else None
 
 
 def _is_reused(item: FinishedImage) -> bool:
