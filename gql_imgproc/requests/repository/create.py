@@ -168,44 +168,34 @@ def _insert_products(
     earlier = repeats.mark_originals(connection, request.id, repeated - image_ids.keys())
     created_at = connection.execute(select(now())).scalar_one()
     product_ids = new_ids(len(chunk))
+    rows = [
+        {
+            "id": id.hex,
+            "position": product.position,
+            "serial_number": product.serial_number,
+            "identity": product.identity,
+            "fingerprint": fingerprint(product.product_name, product.image_urls),
+            "product_name": product.product_name,
+            "input_image_urls": list(product.image_urls),
+            "file_name": product.file_name,
+            "total_images": len(product.image_urls),
+            "cancelled_images": len(product.image_urls) if is_cancelled else 0,
+        }
+        for id, product in zip(product_ids, chunk, strict=True)
+    ]
     bulk_insert(
         connection,
         products,
-        (
-            "id",
-            "position",
-            "serial_number",
-            "identity",
-            "fingerprint",
-            "product_name",
-            "input_image_urls",
-            "file_name",
-            "total_images",
-            "cancelled_images",
-        ),
-        [
-            (
-                id.hex,
-                product.position,
-                product.serial_number,
-                product.identity,
-                fingerprint(product.product_name, product.image_urls),
-                product.product_name,
-                list(product.image_urls),
-                product.file_name,
-                len(product.image_urls),
-                len(product.image_urls) if is_cancelled else 0,
-            )
-            for id, product in zip(product_ids, chunk, strict=True)
-        ],
+        tuple(rows[0]),
+        [tuple(row.values()) for row in rows],
         request_id=request.id,
         tenant_id=request.tenant_id,
         status=ProductStatus.CANCELLED if is_cancelled else ProductStatus.PENDING,
         created_at=created_at,
         updated_at=created_at,
     )
-    rows = zip(product_ids, chunk, strict=True)
-    _insert_images(connection, request, rows, image_ids | earlier, repeated, None if is_cancelled else created_at)
+    new = zip(product_ids, chunk, strict=True)
+    _insert_images(connection, request, new, image_ids | earlier, repeated, None if is_cancelled else created_at)
     return earlier.values()
 
 
