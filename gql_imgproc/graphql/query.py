@@ -12,7 +12,7 @@ from sqlalchemy import Connection as SqlConnection
 
 from gql_imgproc.access import audit_log, key_repository, quotas, tenant_repository
 from gql_imgproc.database.pagination import PageWindow
-from gql_imgproc.enums import AuditAction, ProductStatus, RequestStatus
+from gql_imgproc.enums import AuditAction, RequestStatus
 from gql_imgproc.graphql.context import Info
 from gql_imgproc.graphql.errors import bad_input
 from gql_imgproc.graphql.types.api_key import ApiKey
@@ -26,7 +26,7 @@ from gql_imgproc.graphql.types.inputs import UploadCsvInput
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.payloads import typed_errors
 from gql_imgproc.graphql.types.preview import CsvPreview, PreviewCsvResult
-from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
+from gql_imgproc.graphql.types.product import NameContains, Product, StatusArgument, parse_search
 from gql_imgproc.graphql.types.request import Request
 from gql_imgproc.graphql.types.request_filter import FilterArgument, OrderArgument, RequestFilterInput, RequestList
 from gql_imgproc.graphql.types.server_limits import RateLimit, ServerLimits
@@ -101,9 +101,7 @@ class Query:
         info: Info,
         window: PageWindow,
         name_contains: NameContains = strawberry.UNSET,
-        status: Annotated[
-            ProductStatus | None, strawberry.argument(description="Only products with this status.")
-        ] = strawberry.UNSET,
+        status: StatusArgument = strawberry.UNSET,
     ) -> Connection[Product]:
         read, text, status = info.context.read, parse_search(name_contains), unset_to_none(status)
         page = await read(product_queries.products_page, window, name_contains=text, status=status)

@@ -63,6 +63,7 @@ class Product(Node):
 MAX_SEARCH_CHARS = 200
 
 NameContains = Annotated[str | None, strawberry.argument(description="Only products whose name contains this text.")]
+StatusArgument = Annotated[ProductStatus | None, strawberry.argument(description="Only products with this status.")]
 
 
 def parse_search(text: str | None, name: str = "nameContains") -> str | None:

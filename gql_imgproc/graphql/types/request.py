@@ -16,7 +16,6 @@ from gql_imgproc.enums import (
     ImageOutcome,
     ImageStatus,
     Priority,
-    ProductStatus,
     RequestFailureCode,
     RequestStatus,
 )
@@ -30,7 +29,7 @@ from gql_imgproc.graphql.types.field import cost_field
 from gql_imgproc.graphql.types.image import Image
 from gql_imgproc.graphql.types.node import Node
 from gql_imgproc.graphql.types.options import ProcessingOptions
-from gql_imgproc.graphql.types.product import NameContains, Product, parse_search
+from gql_imgproc.graphql.types.product import NameContains, Product, StatusArgument, parse_search
 from gql_imgproc.graphql.types.scalars import URL, ByteCount
 from gql_imgproc.graphql.types.statistics import RequestStatistics
 from gql_imgproc.graphql.types.view import view
@@ -201,9 +200,7 @@ class Request(Node):
         info: Info,
         window: PageWindow,
         name_contains: NameContains = strawberry.UNSET,
-        status: Annotated[
-            ProductStatus | None, strawberry.argument(description="Only products with this status.")
-        ] = strawberry.UNSET,
+        status: StatusArgument = strawberry.UNSET,
     ) -> Connection[Product]:
         loaders, request_id = info.context.loaders, self.snapshot.id
         filter = ProductFilter(parse_search(name_contains), unset_to_none(status))
