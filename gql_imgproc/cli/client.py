@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 import typer
 
 from gql_imgproc.cli.option_groups import ImageOptions, OutputOptions, Outputs, with_option_groups
+from gql_imgproc.cli.output import print_json
 from gql_imgproc.cli.service import ServiceOptions, Yes
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority
 from gql_imgproc.errors import UsageError
 from gql_imgproc.imaging.options import DEFAULT, Options
 
 if TYPE_CHECKING:
-    from gql_imgproc.client import AsyncClient, Request
+    from gql_imgproc.client import AsyncClient, Estimate, Request
 
 
 def register(app: typer.Typer) -> None:
@@ -113,6 +114,9 @@ def submit(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Process unchanged images again, and give them new URLs.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only measure a sample of the images, and print what would be saved.")
+    ] = False,
     yes: Yes = False,
     printed: OutputOptions,
 ) -> None:
@@ -123,6 +127,7 @@ def submit(
       gql-imgproc submit products.csv
       gql-imgproc submit shopify-export.csv --quality 70 --format webp
       gql-imgproc submit products.csv --output-variant name=full --output-variant name=thumb,format=WEBP,max-width=200
+      gql-imgproc submit shopify-export.csv --quality 70 --estimate
       gql-imgproc submit list.csv --image-column Photo --name-column Title
       export.sh | gql-imgproc submit - --output new.csv --url https://images.example
 
@@ -136,6 +141,9 @@ def submit(
     from gql_imgproc.standalone.terminal import EXIT_STATUS
 
     options, columns = _to_input(images.to_options(file_name, output_variant or ())), table.columns()
+    if estimate:
+        _print_estimate(service, file, options, table, printed)
+        return
     stem = Path(submission.STDIN_NAME).stem if file == submission.STDIN else file.stem
     saved = (output or Path(f"{stem}-output.{output_extension(file.name)}")) if wait else None
     out, err = printed.consoles()
@@ -160,6 +168,31 @@ def submit(
     request = service.follow(work, yes=yes)
     printed.print_json(request)
     raise typer.Exit(EXIT_STATUS.get(request.status, 1) if wait else 0)
+
+
+def _print_estimate(
+    service: ServiceOptions, file: Path, options: dict[str, Any] | None, table: FileOptions, printed: OutputOptions
+) -> None:
+    from gql_imgproc.standalone import submit as submission
+
+    columns = table.columns()
+
+    async def work(client: AsyncClient) -> Estimate:
+        measure = partial(
+            client.estimate,
+            options=options,
+            profile=table.profile,
+            columns=columns,
+            on_invalid_row=table.on_invalid_row,
+            encoding=table.encoding,
+            sheet=table.sheet,
+        )
+        with printed.refusals():
+            return await submission.estimate(file, measure, printed.consoles()[0])
+
+    found = service.run(work)
+    if printed.json:
+        print_json(asdict(found))
 
 
 def _to_input(options: Options) -> dict[str, Any] | None:

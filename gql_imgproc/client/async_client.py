@@ -14,7 +14,15 @@ from uuid import uuid4
 import httpx
 
 from gql_imgproc.client.errors import InvalidServiceUrl, ServiceError, ServiceUnavailable, UserError
-from gql_imgproc.client.request import REQUEST_FIELDS, Request, parse_issues, parse_request
+from gql_imgproc.client.request import (
+    ESTIMATE_FIELDS,
+    REQUEST_FIELDS,
+    Estimate,
+    Request,
+    parse_estimate,
+    parse_issues,
+    parse_request,
+)
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority, RequestStatus
 from gql_imgproc.net.loopback import is_loopback
 
@@ -34,11 +42,10 @@ def _mutation(name: str, success: str = f"request {{ {REQUEST_FIELDS} }}", error
     )
 
 
-UPLOAD = _mutation(
-    "uploadCsv",
-    f"request {{ {REQUEST_FIELDS} warnings {{ row column code message }} }}",
-    "... on CsvInvalid { totalErrors errors { row column code message } }",
-)
+CSV_ISSUES = "... on CsvInvalid { totalErrors errors { row column code message } }"
+UPLOAD = _mutation("uploadCsv", f"request {{ {REQUEST_FIELDS} warnings {{ row column code message }} }}", CSV_ISSUES)
+ESTIMATE = f"""query ($input: UploadCsvInput!) {{ estimateCsv(input: $input) {{ __typename
+  ... on CsvEstimate {{ {ESTIMATE_FIELDS} }} ... on UserError {{ message }} {CSV_ISSUES} }} }}"""
 CANCEL = _mutation("cancelRequest")
 RETRY = _mutation("retryFailedImages")
 DELETE = _mutation("deleteRequest", "deletedId")
@@ -121,7 +128,7 @@ class AsyncClient:
         with _open(file) if isinstance(file, str | Path) else nullcontext(file) as content:
             while True:
                 try:
-                    return await self._upload(variables, filename or "products.csv", content)
+                    return self._request(await self._send_file(UPLOAD, variables, filename, content))
                 except ServiceUnavailable as error:
                     is_last = time.monotonic() + error.retry_after_s > ends_at
                     if not error.retry_after_s or is_last or not content.seekable():
@@ -129,18 +136,50 @@ class AsyncClient:
                     await asyncio.sleep(error.retry_after_s)
                     content.seek(0)
 
-    async def _upload(self, variables: Mapping[str, object], filename: str, content: BinaryIO) -> Request:
-        data = await self._post(
+    async def estimate(
+        self,
+        file: str | Path | BinaryIO,
+        filename: str | None = None,
+        *,
+        options: Mapping[str, object] | None = None,
+        profile: CsvProfile | None = None,
+        columns: Mapping[str, object] | None = None,
+        on_invalid_row: InvalidRowPolicy | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
+    ) -> Estimate:
+        """Measures a sample of the images of a file, without an upload; raises UserError when the file is refused."""
+        variables = {
+            "file": None,
+            "options": options,
+            "profile": profile,
+            "columns": columns,
+            "onInvalidRow": on_invalid_row,
+            "encoding": encoding,
+            "sheet": sheet,
+        }
+        if isinstance(file, str | Path):
+            filename = filename or Path(file).name
+        with _open(file) if isinstance(file, str | Path) else nullcontext(file) as content:
+            result = self._result(await self._send_file(ESTIMATE, variables, filename, content))
+        try:
+            return parse_estimate({name: value for name, value in result.items() if name != "__typename"})
+        except ValueError:
+            raise self._unexpected_response() from None
+
+    async def _send_file(
+        self, document: str, variables: Mapping[str, object], filename: str | None, content: BinaryIO
+    ) -> dict[str, Any]:
+        return await self._post(
             TRANSFER_S,
             data={
-                "operations": json.dumps({"query": UPLOAD, "variables": {"input": variables}}),
+                "operations": json.dumps({"query": document, "variables": {"input": variables}}),
                 "map": json.dumps({"0": ["variables.input.file"]}),
             },
-            files={"0": (filename, content, "text/csv")},
+            files={"0": (filename or "products.csv", content, "text/csv")},
             # The service requires this header: browsers cannot send it cross-origin without a preflight.
             headers={"GraphQL-Preflight": "1"},
         )
-        return self._request(data)
 
     async def get(self, request_id: str) -> Request:
         """Reads the state of a request."""

@@ -57,6 +57,7 @@ class Client:
         self._stack.close()
 
     upload = _call(AsyncClient.upload)
+    estimate = _call(AsyncClient.estimate)
     get = _call(AsyncClient.get)
     list = _iterate(AsyncClient.list)
     watch = _iterate(AsyncClient.watch)

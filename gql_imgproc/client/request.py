@@ -78,6 +78,37 @@ class Request:
         return self.processed_images + self.failed_images + self.cancelled_images
 
 
-#: Both raise ValueError for anything else than what the schema promises.
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class ExpectedFailure:
+    """Images of a file that are expected to fail for the same reason, and one of them."""
+
+    code: str
+    images: int
+    message: str
+    example_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
+class Estimate:
+    """What an upload would save; the percentages are None if each image of the sample fails."""
+
+    total_products: int
+    total_images: int
+    measured_images: int
+    input_bytes: int | None
+    saved_percent: float | None
+    saved_percent_low: float | None
+    saved_percent_high: float | None
+    seconds: float
+    failures: tuple[ExpectedFailure, ...]
+
+
+#: Selection of the fields of `CsvEstimate`.
+ESTIMATE_FIELDS = """
+totalProducts totalImages measuredImages inputBytes savedPercent savedPercentLow savedPercentHigh seconds
+failures { code images message exampleUrl }
+"""
+#: They raise ValueError for anything else than what the schema promises.
+parse_estimate = TypeAdapter(Estimate).validate_python
 parse_request = TypeAdapter(Request).validate_python
 parse_issues = TypeAdapter(tuple[CsvIssue, ...]).validate_python

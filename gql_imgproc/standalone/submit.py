@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 from rich.console import Console
 
-from gql_imgproc.client import AsyncClient, Request, ServiceError
+from gql_imgproc.client import AsyncClient, Estimate, Request, ServiceError
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.errors import ImgprocError
-from gql_imgproc.standalone.terminal import show_failures, show_progress, show_summary, show_warnings
+from gql_imgproc.standalone.terminal import show_estimate, show_failures, show_progress, show_summary, show_warnings
 
 #: Standard input, as the name of a file; the name of its upload.
 STDIN, STDIN_NAME = Path("-"), "products.csv"
@@ -58,6 +58,16 @@ async def submit(
     await show_failures(out, client, request)
     show_summary(out, request, output)
     return request
+
+
+async def estimate(
+    file: Path, measure: Callable[[Path | BinaryIO, str], Awaitable[Estimate]], out: Console
+) -> Estimate:
+    """Prints what an upload would save, from a sample of its images. Uploads nothing."""
+    with _open_upload(file) as content:
+        found = await measure(content, STDIN_NAME if file == STDIN else file.name)
+    show_estimate(out, found)
+    return found
 
 
 async def follow(client: AsyncClient, request_id: str, err: Console) -> Request:

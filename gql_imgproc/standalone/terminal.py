@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from gql_imgproc.client import AsyncClient, CsvIssue, Request, ServiceError, UserError
+from gql_imgproc.client import AsyncClient, CsvIssue, Estimate, Request, ServiceError, UserError
 from gql_imgproc.csvfile.messages import plural
 from gql_imgproc.csvfile.writer import SKIPPED
 from gql_imgproc.enums import CsvProfile, RequestStatus
@@ -139,6 +139,20 @@ def _print_issues(console: Console, issues: Sequence[CsvIssue], total: int) -> N
     console.print(table)
     if (more := total - len(issues)) > 0:
         console.print(f"and {more:,} more")
+
+
+def show_estimate(console: Console, found: Estimate) -> None:
+    """Prints the expected saving, the time, and what is expected to fail."""
+    console.print(f"{plural(found.total_images, 'image')}, {found.measured_images:,} of them measured")
+    if found.input_bytes is not None:
+        interval = f"{found.saved_percent_low} to {found.saved_percent_high} %, with 95 % confidence"
+        console.print(f"Before: {format_size(found.input_bytes)}\nSaved: {found.saved_percent} % ({interval})")
+    console.print(f"Time: {found.seconds:,.0f} s with the workers of now, if they have nothing else to do")
+    if found.failures:
+        table = Table("Expected to fail", "Code", "Example", "Problem")
+        for each in found.failures:
+            table.add_row(f"{each.images:,}", each.code, Text(each.example_url), Text(each.message))
+        console.print(table)
 
 
 async def show_failures(console: Console, client: AsyncClient, request: Request) -> None:

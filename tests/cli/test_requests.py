@@ -10,8 +10,10 @@ import pty
 import shlex
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import typer
@@ -24,6 +26,7 @@ from gql_imgproc.graphql.types.inputs import UploadCsvInput
 from gql_imgproc.graphql.types.options import ProcessingOptionsInput
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.metrics import SUBSCRIBERS
+from gql_imgproc.requests.sample import Measurement
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
 from tests.support.commands import run_command, start_command
@@ -279,3 +282,46 @@ async def test_second_interrupt_cancels_the_request(service: tuple[str, Any], tm
     assert b"The request is cancelled\n" in stderr
     async with AsyncClient(url) as client:
         assert (await client.get(id)).status is RequestStatus.CANCELLED
+
+
+async def test_submit_estimates_what_an_upload_would_save_and_uploads_nothing(
+    service: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that finds one dead link among three images,
+    url, state = service
+    rows = "".join(f"{n},Chair,https://shop.example/{n}.jpg\n" for n in (1, 2, 3))
+    (tmp_path / "shop.csv").write_text(f"S. No.,Product Name,Input Image Urls\n{rows}")
+
+    def measure(id: UUID) -> None:
+        images = [Measurement(0, f"https://shop.example/{n}.jpg", 2048, 512, 1.5, 0.1) for n in (1, 2)]
+        dead = Measurement(0, "https://shop.example/3.jpg", error_code="HTTP_STATUS", error_message="Not found")
+        state.runtime.estimates.put("result", id, json.dumps([asdict(each) for each in (*images, dead)]))
+
+    monkeypatch.setattr(state.runtime.queue, "estimate", measure)
+
+    # when an estimate is printed, as a text and as JSON,
+    status, text, stderr = await run_command(tmp_path, "submit", "shop.csv", "--estimate", "--url", url)
+    _, stdout, _ = await run_command(tmp_path, "submit", "shop.csv", "--estimate", "--json", "--url", url)
+    refused, _, problem = await run_command(tmp_path, "submit", "-", "--estimate", "--url", url, stdin=b"%PDF-1.7")
+
+    # then it has the saving and the failures, and there is no request.
+    assert (status, stderr) == (0, "")
+    assert text.startswith("3 images, 3 of them measured\nBefore: 4.0 KiB\nSaved: 75.0 % (75.0 to 75.0 %,")
+    assert "HTTP_STATUS" in text
+    assert json.loads(stdout) == {
+        "totalProducts": 3,
+        "totalImages": 3,
+        "measuredImages": 3,
+        "inputBytes": 4096,
+        "savedPercent": 75.0,
+        "savedPercentLow": 75.0,
+        "savedPercentHigh": 75.0,
+        "seconds": 0.2,
+        "failures": [
+            {"code": "HTTP_STATUS", "images": 1, "message": "Not found", "exampleUrl": "https://shop.example/3.jpg"}
+        ],
+    }
+    assert refused == 1
+    assert "NOT_CSV" in problem
+    async with AsyncClient(url) as client:
+        assert [request async for request in client.list()] == []
