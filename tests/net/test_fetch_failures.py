@@ -113,7 +113,7 @@ FAILURES: dict[FetchErrorKind, tuple[Failure, str]] = {
     FetchErrorKind.STATUS_RETRYABLE: (response("503 Busy"), "status 503"),
     FetchErrorKind.STATUS_PERMANENT: (response("404 Not Found"), "status 404"),
     FetchErrorKind.TOO_MANY_REDIRECTS: (response("302 Found", "Location: /a.jpg"), "in a loop"),
-    FetchErrorKind.CONTENT_ENCODED: (response("200 OK", "Content-Encoding: br"), "Content-Encoding br"),
+    FetchErrorKind.CONTENT_ENCODED: (response("200 OK", "Content-Encoding: br"), "as incomplete br data"),
     FetchErrorKind.SHARE_LINK: (download(path="https://drive.google.com/drive/folders/1"), "leads to a folder"),
     FetchErrorKind.TOO_LARGE: (response("200 OK", body=b"x" * (LIMITS.max_bytes + 1)), "larger than the limit"),
 }

@@ -26,10 +26,10 @@ def test_each_thread_finds_the_result_of_its_own_source(tmp_path: Path) -> None:
     # Given a record to which four threads add results,
     sources = [b"%d" % number for number in range(500)]
     with CompressionRecord(tmp_path / "compressed.sqlite3", DEFAULT) as record, ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda source: record.add(source, source * 2, source.decode()), sources))
+        list(threads.map(lambda source: record.add(source, b"-" + source, source.decode()), sources))
 
         # when the threads look the sources up, six times,
         found = list(threads.map(record.find, sources * 6))
 
     # then each lookup returns the result of its source.
-    assert found == [RecordedResult(2 * len(source), source.decode()) for source in sources] * 6
+    assert found == [RecordedResult(1 + len(source), source.decode()) for source in sources] * 6

@@ -43,8 +43,12 @@ async def send(
 ) -> tuple[DeliveryResponse, ReceivedRequests]:
     """Sends one webhook to a receiver that responds with `reply`."""
     received = ReceivedRequests()
+    serving: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.append(task)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = next(line for line in head.splitlines() if line.lower().startswith("content-length:"))
@@ -59,7 +63,11 @@ async def send(
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         headers = {"webhook-id": "msg_1", "webhook-timestamp": "1767225600"}
-        return await post(f"http://127.0.0.1:{port}{path}", '{"a":"ü"}', headers, policy, timeout_s), received
+        result = await post(f"http://127.0.0.1:{port}{path}", '{"a":"ü"}', headers, policy, timeout_s)
+        # Closing the server waits for them.
+        for task in serving:
+            task.cancel()
+        return result, received
 
 
 async def test_webhook_is_posted_as_json() -> None:
@@ -130,7 +138,7 @@ async def test_invalid_or_unexpected_retry_after_is_ignored(line: str, retry_aft
 
 async def test_silent_receiver_times_out() -> None:
     async def stay_silent(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     result, _ = await send(stay_silent, timeout_s=0.2)
 
