@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import redis
 
-from gql_imgproc.csvfile.reader import CsvSummary
+from gql_imgproc.csvfile.reader import ROWS_PER_YIELD, CsvSummary, read_products
 from gql_imgproc.errors import EstimateUnavailable, ImageError, RateLimited
 from gql_imgproc.imaging.compress import inspect
 from gql_imgproc.imaging.options import Options
@@ -23,8 +23,7 @@ from gql_imgproc.imaging.outputs import compress_outputs
 from gql_imgproc.net.host_answers import HostAnswer, host_answer
 from gql_imgproc.net.hosts import host_of
 from gql_imgproc.processing.image import fetch
-from gql_imgproc.requests.ingest import iter_products
-from gql_imgproc.requests.limits import image_limits
+from gql_imgproc.requests.limits import accepted_csv_limits, image_limits
 from gql_imgproc.requests.sample import (
     Measurement,
     Saving,
@@ -34,7 +33,7 @@ from gql_imgproc.requests.sample import (
     estimate_saving,
     estimate_seconds,
 )
-from gql_imgproc.requests.upload import CsvUpload, check_upload, open_upload
+from gql_imgproc.requests.upload import CHECK_PAUSE_SECONDS, CsvUpload, check_upload, open_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.storage.temporary_file import temporary_file
@@ -105,7 +104,10 @@ async def _estimate(runtime: Runtime, upload: CsvUpload) -> Estimate:
 
 
 def _iter_urls(upload: CsvUpload, summary: CsvSummary) -> Iterator[str]:
-    for product in iter_products(upload.file, summary.layout, None):
+    upload.file.seek(0)
+    for number, product in enumerate(read_products(upload.file, accepted_csv_limits(), summary.layout)):
+        if not number % ROWS_PER_YIELD:
+            time.sleep(CHECK_PAUSE_SECONDS)
         yield from product.image_urls
 
 
@@ -124,6 +126,11 @@ async def _ask_worker(runtime: Runtime, strata: list[Stratum], options: Options)
     raise EstimateUnavailable
 
 
+def schedule_measurement(runtime: Runtime, id: UUID) -> None:
+    """Measures in the background, so that neither other messages nor the stop of the process wait for it."""
+    runtime.background.start(("estimate", id), partial(measure_sample, runtime, id))
+
+
 async def measure_sample(runtime: Runtime, id: UUID) -> None:
     """Measures the sample of a job and leaves the result for its caller. Does nothing if nobody waits any more."""
     async with runtime.measuring:
@@ -132,10 +139,12 @@ async def measure_sample(runtime: Runtime, id: UUID) -> None:
             return
         job = json.loads(text)
         sample = _Sample(runtime, job["urls"], Options.from_json(job["options"]))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(MEASURE_SECONDS):
-                await sample.measure()
-        await sample.aclose()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MEASURE_SECONDS):
+                    await sample.measure()
+        finally:
+            await sample.aclose()
         await runtime.run_blocking(runtime.estimates.put, _RESULT, id, json.dumps([asdict(m) for m in sample.measured]))
 
 
@@ -155,11 +164,14 @@ class _Sample:
 
     async def measure(self) -> None:
         while self._waiting or self._running:
-            hosts = list(self._waiting)[:MAX_HOSTS_ASKED]
+            # As many at once as images of requests: each download needs memory.
+            free = self._runtime.settings.images_in_flight - len(self._running)
+            hosts = list(self._waiting)[: min(MAX_HOSTS_ASKED, free)]
             # The others come first next time.
             for host in hosts:
                 self._waiting[host] = self._waiting.pop(host)
-            grants = await self._runtime.host_budgets.ask({host: len(self._waiting[host]) for host in hosts})
+            wanted = {host: min(len(self._waiting[host]), free // len(hosts)) for host in hosts}
+            grants = await self._runtime.host_budgets.ask(wanted)
             now = time.monotonic()
             for host, grant in grants.items():
                 for start_s in grant.starts_s:

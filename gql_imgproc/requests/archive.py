@@ -58,12 +58,12 @@ async def stream_archive(runtime: Runtime, request: Snapshot, output: StoredObje
     """Yields the archive. Raises StorageError if an image cannot be read, so that no archive lacks one silently."""
     archive = ZipStream()
     output_name = output_download(request.csv_filename, request.profile, request.output_name or "").filename
-    names = {output_name}
+    numbers = {output_name: 1}
     async for piece in _add_object(archive, output_name, output):
         yield piece
     async with aclosing(_read_images(runtime, request)) as images:
         async for image, data in images:
-            name = _unique(image.name, names)
+            name = _unique(image.name, numbers)
             if data is None:
                 async for piece in _add_object(archive, name, await _open(runtime.storage, image.key)):
                     yield piece
@@ -122,12 +122,12 @@ async def _open(storage: ObjectStore, key: str) -> StoredObject:
     raise ObjectMissing(f"The object {key} does not exist.")
 
 
-def _unique(name: str, names: set[str]) -> str:
-    """Returns the name, with a number if an earlier file has it, and remembers it."""
+def _unique(name: str, numbers: dict[str, int]) -> str:
+    """Returns the name, with a number if an earlier file has it. `numbers`: the last one of each name so far."""
     stem, _, extension = name.rpartition(".")
-    number = 1
-    while name in names:
-        number += 1
-        name = f"{stem}-{number}.{extension}"
-    names.add(name)
-    return name
+    unique = name
+    while unique in numbers:
+        numbers[name] += 1
+        unique = f"{stem}-{numbers[name]}.{extension}"
+    numbers[unique] = 1
+    return unique

@@ -9,7 +9,7 @@ import dramatiq
 
 from gql_imgproc import log
 from gql_imgproc.messaging.queue import ADVANCE, CONTROL_QUEUE, DELIVER, ESTIMATE, IMAGE_QUEUE, PROCESS_IMAGES
-from gql_imgproc.processing.estimate import measure_sample
+from gql_imgproc.processing.estimate import schedule_measurement
 from gql_imgproc.requests import lifecycle
 from gql_imgproc.settings import load
 from gql_imgproc.webhooks import delivery
@@ -42,4 +42,4 @@ async def deliver(delivery_id: str) -> None:
 
 @control_actor(ESTIMATE)
 async def estimate(estimate_id: str) -> None:
-    await measure_sample(middleware.runtime, UUID(estimate_id))
+    schedule_measurement(middleware.runtime, UUID(estimate_id))

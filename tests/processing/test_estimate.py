@@ -12,13 +12,15 @@ from sqlalchemy import func, select
 
 from gql_imgproc.database.tables import images, renditions, requests
 from gql_imgproc.enums import Priority
-from gql_imgproc.errors import EstimateUnavailable, InvalidCsv, RateLimited
+from gql_imgproc.errors import EstimateUnavailable, ImageError, ImageErrorCode, InvalidCsv, RateLimited
 from gql_imgproc.ids import new_id
 from gql_imgproc.imaging.compress import ImageLimits, compress
 from gql_imgproc.imaging.options import Options, Output
+from gql_imgproc.messaging.host_budget import HostGrant
 from gql_imgproc.net.address_policy import NetworkPolicy
+from gql_imgproc.net.image_fetcher import Download
 from gql_imgproc.processing import estimate
-from gql_imgproc.processing.estimate import Estimate, estimate_upload, measure_sample
+from gql_imgproc.processing.estimate import Estimate, estimate_upload, measure_sample, schedule_measurement
 from gql_imgproc.requests.upload import CsvUpload
 from gql_imgproc.runtime import Runtime
 from tests.support.api_clients import ANYBODY
@@ -116,6 +118,63 @@ async def test_downloads_observe_the_budget_of_their_host_and_give_it_back(
     assert found.failures == []
     host = image_host.url.removeprefix("http://")
     assert runtime.host_budgets._hosts[host].held == 0
+
+
+async def test_downloads_at_once_are_as_many_as_the_images_that_a_process_has_in_flight(
+    runtime: Runtime, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads, most_downloads = 0, 0
+    have_all_begun = asyncio.Event()
+    ask_budgets = runtime.host_budgets.ask
+
+    async def ask(wanted: dict[str, int]) -> dict[str, HostGrant]:
+        if not wanted:
+            have_all_begun.set()
+        return await ask_budgets(wanted)
+
+    async def fetch(runtime: Runtime, url: str) -> Download:
+        nonlocal downloads, most_downloads
+        downloads += 1
+        most_downloads = max(most_downloads, downloads)
+        await have_all_begun.wait()
+        downloads -= 1
+        raise ImageError(ImageErrorCode.TIMEOUT, "No answer.")
+
+    monkeypatch.setattr(runtime.host_budgets, "ask", ask)
+    monkeypatch.setattr(estimate, "fetch", fetch)
+    monkeypatch.setattr(estimate, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(runtime, "settings", runtime.settings.model_copy(update={"images_in_flight": 5}))
+
+    found = await run_estimate(runtime, [f"https://host-{n}.example/a.jpg" for n in range(12)])
+
+    assert most_downloads == 5
+    assert [(each.code, each.images) for each in found.failures] == [("TIMEOUT", 12)]
+
+
+async def test_message_ends_at_once_and_a_stop_gives_the_downloads_back(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun = asyncio.Event()
+
+    async def fetch(runtime: Runtime, url: str) -> Download:
+        has_begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(estimate, "fetch", fetch)
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(
+        runtime.queue, "estimate", lambda id: loop.call_soon_threadsafe(schedule_measurement, runtime, id)
+    )
+    caller = asyncio.create_task(run_estimate(runtime, ["https://host.example/a.jpg"]))
+    await has_begun.wait()
+    assert runtime.host_budgets._hosts["host.example:443"].held == 1
+
+    await runtime.background.aclose()
+
+    assert runtime.host_budgets._hosts["host.example:443"].held == 0
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
 
 
 async def test_forbidden_addresses_are_never_connected_to(

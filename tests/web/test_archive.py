@@ -145,3 +145,20 @@ async def test_memory_does_not_grow_with_the_size_of_the_images(api: Api, monkey
     # then only a few are in memory at a time.
     assert total > 64 * 1024 * 1024
     assert peak < 8 * 1024 * 1024
+
+
+def test_name_that_many_files_have_is_looked_up_a_constant_number_of_times() -> None:
+    class CountingDict(dict[str, int]):
+        lookups = 0
+
+        def __contains__(self, key: object) -> bool:
+            self.lookups += 1
+            return super().__contains__(key)
+
+    numbers = CountingDict({"shop.csv": 1, "chair-3.jpg": 1})
+
+    names = [archive._unique("chair.jpg", numbers) for _ in range(1_000)]
+
+    assert names[:4] == ["chair.jpg", "chair-2.jpg", "chair-4.jpg", "chair-5.jpg"]
+    assert len(set(names)) == 1_000
+    assert numbers.lookups == 2_000
