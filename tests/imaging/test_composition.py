@@ -15,7 +15,7 @@ from gql_imgproc.imaging.options import Crop, OutputFormat
 from gql_imgproc.imaging.probe import open_image
 from tests.imaging.corpus import gif
 from tests.imaging.corpus.compression import compress_data
-from tests.imaging.corpus.displayed import decode
+from tests.imaging.corpus.displayed import decode, frames
 
 Color = tuple[int, int, int, int]
 SIZE, PART = (60, 40), (10, 8, 40, 30)
@@ -67,6 +67,27 @@ def test_what_the_first_frame_of_a_gif_leaves_uncovered_is_transparent() -> None
     assert decode(png).convert("RGBA").getpixel(OUTSIDE) == CLEAR
     assert decode(png).convert("RGBA").getpixel(INSIDE)[3] == 255
     assert min(decode(jpeg).getpixel(OUTSIDE)) > 240
+
+
+@pytest.mark.parametrize(("disposal", "box"), [(1, PART), (2, PART), (2, ALL)])
+def test_what_opaque_frames_leave_uncovered_stays_transparent_in_webp(
+    disposal: int, box: tuple[int, int, int, int]
+) -> None:
+    # Given an animation of frames without alpha, and a file of another encoder, which does not state it,
+    corner = (0, 0, 4, 4)
+    frames_of_gif = [gif.Frame(box=box, disposal=disposal), *(gif.Frame(box=corner, shift=9 * n) for n in (1, 2))]
+    data = gif.gif(*frames_of_gif, loop=0)
+    webp = compress_data(data, format=OutputFormat.WEBP).data
+    other = webp[:20] + bytes((webp[20] & ~0x10,)) + webp[21:]
+
+    # when they are read, and converted again,
+    as_png = compress_data(other, format=OutputFormat.PNG).data
+
+    # then these pixels are transparent.
+    expected = [color[3] for color in pixels_of(data, OUTSIDE)]
+    assert 0 in expected
+    assert [frame.getpixel(OUTSIDE)[3] for frame in frames(webp)] == expected
+    assert [color[3] for color in pixels_of(as_png, OUTSIDE)] == expected
 
 
 @pytest.mark.parametrize("transparent", [None, 63])

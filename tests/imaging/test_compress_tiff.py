@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
-from gql_imgproc.imaging.options import OutputFormat
+from gql_imgproc.imaging.options import Crop, OutputFormat
 from tests.imaging.corpus import tiff as tiff_tags
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
 from tests.imaging.corpus.displayed import decode
@@ -140,6 +140,7 @@ UNSUPPORTED = {
     "planes of 4 bits": with_samples(4, 3, 2, t284=(2,)),
     "big-endian BigTIFF": with_samples(8, 1, 1, big=True, order=">"),
     "JPEG 2000": with_samples(8, 1, 1, t259=(34_712,)),
+    "WebP": with_samples(8, 3, 2, t259=(50_001,)),
     "a palette of 16 bits": with_samples(16, 1, 3, t320=(0,) * (3 << 16)),
 }
 
@@ -193,6 +194,19 @@ def test_one_plane_is_read_like_none(bits: int, kind: int, form: OutputFormat) -
     changed = [decode(compress_data(data, format=form, max_width=20).data) for data in (one_plane, none)]
 
     assert changed[0].tobytes() == changed[1].tobytes()
+
+
+@pytest.mark.parametrize("form", [OutputFormat.ORIGINAL, OutputFormat.PNG, OutputFormat.JPEG])
+def test_grey_of_12_bits_keeps_its_look(form: OutputFormat) -> None:
+    # Given levels of 0x606 and 0x060 of 0xFFF
+    data = with_samples(12, 1, 1)
+
+    kept, cropped = compress_data(data), compress_data(data, format=form, crop=Crop(0, 0, 40, 20), quality=95)
+
+    assert (kept.outcome, kept.data) == (KEPT, data)
+    changed = decode(cropped.data)
+    levels = [changed.getpixel((x, 3)) / (257 if changed.mode == "I;16" else 1) for x in (4, 5)]
+    assert levels == pytest.approx([96, 6], abs=3)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

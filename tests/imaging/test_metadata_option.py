@@ -169,6 +169,9 @@ KEPT_SOURCES = {
     "BMP": encode(photo(), "BMP"),
     "WEBP": encode(photo(), "WEBP", quality=20, exif=exif(6)),
     "PNG": compress_data(encode(photo(), "PNG")).data,
+    "AVIF": compress_data(encode(photo(), "AVIF", quality=90)).data,
+    # With a header of 40 bytes, so without a profile.
+    "BMP in run lengths": bmp.sources()["run lengths"].replace(b"\x7c\0\0\0", b"\x28\0\0\0", 1),
     "BMP with a profile": bmp.sources()["a profile, version 5"],
 }
 

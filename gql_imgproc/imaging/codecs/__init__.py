@@ -9,7 +9,6 @@ from io import BytesIO
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from gql_imgproc.imaging.codecs import (
     avif,
@@ -55,7 +54,7 @@ def _keep(source: OpenedImage, options: Options) -> bytes:
 CODECS = {
     "JPEG": Codec(jpeg_segments.probe, jpeg.open, jpeg.recompress, jpeg.encode, jpeg.shed),
     "PNG": Codec(png.probe, png.open, png.recompress, png.encode, png.shed, png_frames.read_frames),
-    "WEBP": Codec(webp.probe, WebPImageFile, webp.recompress, webp.encode, webp.shed),
+    "WEBP": Codec(webp.probe, webp.open, webp.recompress, webp.encode, webp.shed),
     "AVIF": Codec(avif.probe, AvifImageFile, avif.recompress, avif.encode, avif.shed),
     "HEIF": Codec(heic.probe, heic.open, heic.refuse, heic.refuse, heic.refuse),
     "GIF": Codec(gif.probe, GifImageFile, gif.recompress, gif.encode, gif.shed, gif.read_frames),

@@ -11,6 +11,7 @@ from PIL import AvifImagePlugin, Image
 
 from gql_imgproc.imaging import color_profiles
 from gql_imgproc.imaging.codecs import heif
+from gql_imgproc.imaging.codecs.isobmff import find_end
 from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import decode_errors, too_large
 from gql_imgproc.imaging.exif import read_orientation
@@ -73,22 +74,23 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
 
 
 def shed(source: OpenedImage, options: Options) -> bytes:
-    """The source without a profile that browsers do not apply: they show no AVIF with a broken one.
+    """The source without what stands behind its boxes, and without a profile that browsers do not apply: they show no
+    AVIF with a broken one.
 
     Its box becomes free space, so that nothing moves.
     """
-    image = source.image
+    image, data = source.image, source.data[: find_end(source.data)]
     icc = image.info.get("icc_profile") or b""
     if not icc or color_profiles.usable_profile(icc, image.mode):
-        return source.data
-    data = source.data
+        return data
+    whole = data
     for kind in heif.PROFILES:
         data = data.replace(b"colr" + kind + icc, b"free" + kind + icc)
     try:
         AvifImagePlugin.AvifImageFile(BytesIO(data))
     except Exception:
         # The property is marked as essential, which no known encoder does.
-        return source.data
+        return whole
     return data
 
 

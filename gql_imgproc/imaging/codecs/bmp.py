@@ -21,7 +21,9 @@ from gql_imgproc.imaging.options import Metadata, Options
 from gql_imgproc.imaging.structure import ImageStructure
 
 #: Run-length encodings of 8 and of 4 bits.
-_RUN_LENGTHS = (1, 2)
+_RUN_LENGTHS, _END_OF_RUN_LENGTHS = (1, 2), b"\0\1"
+#: Least size of a header that may have a profile.
+_PROFILE_HEADER_BYTES = 124
 #: A header of version 4 or later names a colour space. These two are sRGB, and the default of Windows.
 _SCREEN_SPACES = (b"BGRs", b" niW")
 #: Headers of OS/2 2.x, the shorter one without a compression; those from 3 on have another meaning there.
@@ -79,10 +81,12 @@ def shed(source: OpenedImage, options: Options) -> bytes:
     data, structure = source.data, source.structure
     start, header_bytes = struct.unpack_from("<II", data, 10)
     if structure.run_length_encoded:
-        return data
+        end = start + int.from_bytes(data[34:38], "little")
+        has_end_mark = header_bytes < _PROFILE_HEADER_BYTES and data[end - 2 : end] == _END_OF_RUN_LENGTHS
+        return data[:end] if has_end_mark else data
     (bits,) = struct.unpack_from("<H", data, 24 if header_bytes == 12 else 28)
     end = start + (structure.width * bits + 31) // 32 * 4 * structure.height
-    if header_bytes >= 124:
+    if header_bytes >= _PROFILE_HEADER_BYTES:
         profile_at, profile_bytes = struct.unpack_from("<II", data, 126)
         end = max(end, 14 + profile_at + profile_bytes)
     return data[:end]

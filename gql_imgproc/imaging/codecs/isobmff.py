@@ -14,6 +14,21 @@ Extents = tuple[tuple[int, int], ...]
 _CONTAINERS = {b"iprp", b"mdia", b"minf", b"stbl", b"edts"}
 
 
+def find_end(data: bytes) -> int:
+    """Where the last complete box of a file ends that `IsoBmffReader` accepted."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size == 0:
+            return len(data)
+        if size < 8 or at + size > len(data):
+            break
+        at += size
+    return at
+
+
 class IsoBmffReader:
     """A file, and the number of parts of it that may still be read, whatever the file declares."""
 

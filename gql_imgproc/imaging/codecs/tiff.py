@@ -22,6 +22,8 @@ _REPLACEABLE = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_defla
 #: Modes that Pillow writes as it read them, and the bits of their samples.
 _MODES = {"1": 1, "L": 8, "RGB": 8, "RGBA": 8, "CMYK": 8, "I;16": 16}
 _BITS, _SAMPLES, _PLANES, _PREDICTOR, _XMP = 258, 277, 284, 317, 700
+#: Samples of 12 bits, which Pillow reads as 16 bits without scaling them.
+_TWELVE_BITS, _SCALE_OF_12_BITS = (12,), 0xFFFF / 0xFFF
 #: Planes: each sample of the pixels has one of its own.
 _SEPARATE = 2
 #: Tags that Pillow does not write: transfer function, white point, primaries, transfer range, reference black and
@@ -51,6 +53,9 @@ class _TiffImage(TiffImagePlugin.TiffImageFile):
         if self.tag_v2.get(_SAMPLES, 1) == 1:
             self.tag_v2[_PLANES] = 1
         super()._setup()
+        if self._compression == "webp":
+            # Pillow's library is built without it.
+            raise _unsupported()
         bits = set(self.tag_v2.get(_BITS, (1,)))
         if self.tag_v2.get(_PLANES) != _SEPARATE or self.use_load_libtiff or bits == {8}:
             return
@@ -62,13 +67,17 @@ class _TiffImage(TiffImagePlugin.TiffImageFile):
             self.tile[n] = tile._replace(args=(band + suffix, *layout))
 
     def load(self) -> Any:
+        is_new = bool(self.tile)
         try:
-            return super().load()
+            super().load()
         except ValueError as error:
             if "raw mode" in str(error):
                 # Planes of some modes.
                 raise _unsupported() from error
             raise
+        if is_new and self.tag_v2.get(_BITS) == _TWELVE_BITS:
+            self.im = self.im.point_transform(_SCALE_OF_12_BITS, 0)
+        return Image.Image.load(self)
 
 
 def open(file: BytesIO) -> TiffImagePlugin.TiffImageFile:

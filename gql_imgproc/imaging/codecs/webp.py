@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
 
 from PIL import Image
+from PIL.WebPImagePlugin import WebPImageFile
 
 from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import corrupt_image, decode_errors, too_large
@@ -21,6 +23,8 @@ from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
 _METHODS = {Effort.FAST: 0, Effort.BALANCED: 2, Effort.SMALL: 6}
 #: Flags of VP8X.
 _HAS_ICC, _HAS_ALPHA, _HAS_EXIF, _HAS_XMP = 0x20, 0x10, 0x08, 0x04
+#: Flag of a frame: its rectangle is cleared after it.
+_CLEARS = 0x01
 #: The chunk of `floor_mark`. Readers ignore unknown chunks.
 _FLOOR_MARK = b"GQIf"
 
@@ -62,6 +66,27 @@ def probe(data: bytes, limits: ImageLimits) -> ImageStructure:
         lossless=len(lossy) < images,
         streams=tuple(lossy),
     )
+
+
+def open(file: BytesIO) -> WebPImageFile:
+    return WebPImageFile(BytesIO(_declare_alpha(file.getvalue())))
+
+
+def _declare_alpha(data: bytes) -> bytes:
+    """The file with the flag for alpha if its frames leave a part of the canvas uncovered, which is transparent.
+
+    Encoders set the flag only if a frame itself has alpha. Browsers need it for no animation, but other readers and
+    Pillow show black without it.
+    """
+    chunks = _walk_riff(memoryview(data)[12:])
+    kind, header = next(chunks, (b"", memoryview(b"")))
+    if kind != b"VP8X" or len(header) < 10 or header[0] & _HAS_ALPHA:
+        return data
+    frames = [body for kind, body in chunks if kind == b"ANMF" and len(body) >= 16]
+    is_covered = not frames or frames[0][6:12] == header[4:10]
+    if is_covered and not any(frame[15] & _CLEARS for frame in frames):
+        return data
+    return data[:20] + bytes((header[0] | _HAS_ALPHA,)) + data[21:]
 
 
 def _walk_riff(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -249,7 +274,7 @@ def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
         return save(first, "WEBP", exif=settings.extras.exif, **common)
     # The background of a GIF is an index into its palette, and has no meaning here.
     background = first.info.get("background")
-    return save(
+    data = save(
         first,
         "WEBP",
         save_all=True,
@@ -260,3 +285,4 @@ def encode(images: Sequence[Image.Image], settings: EncodeSettings) -> bytes:
         exif=settings.extras.exif.removeprefix(b"Exif\0\0"),
         **common,
     )
+    return _declare_alpha(data)
