@@ -286,10 +286,7 @@ def _missing_columns_message(missing: list[str], names: list[str]) -> str:
     if len(missing) == len(ACCEPTED_NAMES) and any("://" in name or name.isdecimal() for name in names):
         columns = join_quoted(list(ACCEPTED_NAMES))
         return f"The file has no header row. Insert a first row that names the columns {columns}."
-    if (
-        len(names) == 1
-        and len({match_field(part) for mark in DELIMITERS for part in names[0].split(mark)} - {None}) > 1
-    ):
+    if len(names) == 1 and any(_is_header(names[0].split(mark)) for mark in DELIMITERS):
         return f"The header is a single cell that contains all columns, between quotation marks. {REMOVE_QUOTES}"
     columns = "column is" if len(missing) == 1 else "columns are"
     problem = f"The {columns} missing: {join_quoted(missing)}; found: {join_quoted(names) or 'no names'}."
@@ -298,6 +295,10 @@ def _missing_columns_message(missing: list[str], names: list[str]) -> str:
     ]
     fix = ", ".join(renames) if renames else "use these names in the first row"
     return f"{problem} Please {fix}."
+
+
+def _is_header(names: list[str]) -> bool:
+    return len({match_field(name) for name in names} - {None}) > 1 or recognize(names) is not None
 
 
 def _find_similar(field: str, names: list[str]) -> str | None:

@@ -41,10 +41,17 @@ def name_image(product_template: str, position: int, object_name: str, output: s
 
     `output`: the name of an output after the first, which is added: `oak-chair-2-thumb.webp`.
     """
-    stem = product_template.replace(_NUMBER, str(position + 1))
+    ending = f".{object_name.rpartition('.')[2]}"
     if output is not None:
-        stem = f"{stem}-{output.replace('.', '-')}"
-    return f"{stem}.{object_name.rpartition('.')[2]}"
+        ending = f"-{output.replace('.', '-')}{ending}"
+    number, room = str(position + 1), MAX_CHARS - len(ending)
+    parts = product_template.split(_NUMBER)
+    if (surplus := len(number.join(parts)) - room) > 0:
+        # The number stays, or names would be the same.
+        longest = max(range(len(parts)), key=lambda index: len(parts[index]))
+        words = parts[longest].rstrip("-_")
+        parts[longest] = words[:-surplus].rstrip("-_") + parts[longest][len(words) :]
+    return number.join(parts)[:room] + ending
 
 
 def result_path(

@@ -161,7 +161,8 @@ def test_a_title_above_the_header_is_told(title: str, below: int, header: str) -
     )
 
 
-def test_a_header_that_is_one_quoted_cell_is_told() -> None:
-    (issue,) = refusal_of('"S. No.,Product Name,Input Image Urls"\n"1,Lamp,https://a.example/1.jpg"\n').issues
+@pytest.mark.parametrize("header", ["S. No.,Product Name,Input Image Urls", "Handle;Title;Image Src;Vendor"])
+def test_a_header_that_is_one_quoted_cell_is_told(header: str) -> None:
+    (issue,) = refusal_of(f'"{header}"\n"1,Lamp,https://a.example/1.jpg"\n').issues
     assert (issue.code.value, issue.row) == ("HEADER", 1)
     assert issue.message.startswith("The header is a single cell that contains all columns, between quotation marks.")

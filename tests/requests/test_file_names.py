@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gql_imgproc.enums import CsvProfile
-from gql_imgproc.imaging.options import MAX_FILE_NAME_CHARS, OptionInvalid, Options
+from gql_imgproc.imaging.options import MAX_FILE_NAME_CHARS, MAX_OUTPUT_NAME_CHARS, OptionInvalid, Options
 from gql_imgproc.requests.file_names import MAX_CHARS, name_image, name_product
 
 
@@ -45,6 +45,20 @@ def test_another_template_is_refused(template: str) -> None:
         Options(file_name=template)
 
 
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        (None, f"{'a' * 42}-7-{'x' * 30}.webp"),
+        ("{n}_{name}", f"7_{'a' * 42}-{'x' * 30}.webp"),
+    ],
+)
+def test_a_long_name_is_cut_in_front_of_number_and_output(template: str | None, name: str) -> None:
+    product = name_product(template, CsvProfile.SHOPIFY, "a" * 99, "a" * 99)
+
+    assert name_image(product, 6, "0-1.webp", "x" * MAX_OUTPUT_NAME_CHARS) == name
+    assert len(name) == MAX_CHARS
+
+
 @given(
     st.lists(st.sampled_from(["{handle}", "{sku}", "{name}", "{n}", "x", "-"]), min_size=1)
     .map("".join)
@@ -52,9 +66,12 @@ def test_another_template_is_refused(template: str) -> None:
     st.text(),
     st.text(),
     st.sampled_from(CsvProfile),
+    st.sampled_from([None, "thumb", "x" * MAX_OUTPUT_NAME_CHARS]),
 )
-def test_names_are_short_and_safe(template: str, serial_number: str, product_name: str, profile: CsvProfile) -> None:
+def test_names_are_short_and_safe(
+    template: str, serial_number: str, product_name: str, profile: CsvProfile, output: str | None
+) -> None:
     product = name_product(Options(file_name=template).file_name, profile, serial_number, product_name)
-    name = name_image(product, 99, "0-1.jpeg")
+    name = name_image(product, 99, "0-1.jpeg", output)
     assert len(name) <= MAX_CHARS
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-.")
