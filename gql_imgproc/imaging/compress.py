@@ -24,6 +24,7 @@ from gql_imgproc.imaging.formats import FORMATS, Format
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.opened_image import OpenedImage
 from gql_imgproc.imaging.options import Options, OutputFormat
+from gql_imgproc.imaging.primaries_profile import make_profile_of_video
 from gql_imgproc.imaging.probe import Header, inspect, open_image
 from gql_imgproc.imaging.quality_search import Attempt, find_highest_quality, find_lowest_quality
 
@@ -156,10 +157,11 @@ def _find_warning(
         if outcome is ImageOutcome.KEPT:
             return "The image has an HDR gain map, which compressing would lose, so its bytes are kept."
         return "The HDR gain map of the image is lost, because the options change its pixels or its format."
-    if source.structure.video_colors and not target.video_colors:
+    video_colors = source.structure.video_colors
+    if video_colors and not target.video_colors and not make_profile_of_video(video_colors):
         return (
-            f"The image is HDR or has a wide gamut without an ICC profile, which {target.label} does not store, so its "
-            "colours look different. Choose AVIF or PNG to keep them."
+            f"The image is HDR or has unusual colours without an ICC profile, which {target.label} does not store, so "
+            "its colours look different. Choose AVIF or PNG to keep them."
         )
     if len(result) >= _MANY_TIMES * len(source.data):
         times = len(result) / len(source.data)

@@ -21,7 +21,7 @@ from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.metadata import Extras, collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
 from gql_imgproc.imaging.options import ImageFilter, Options
-from gql_imgproc.imaging.primaries_profile import make_profile
+from gql_imgproc.imaging.primaries_profile import make_profile, make_profile_of_video
 from gql_imgproc.imaging.transform import Plan
 
 #: Bytes of the largest run-length encoded BMP that is decoded. It is expanded in Python, in 0.2 s per megabyte.
@@ -105,7 +105,9 @@ def _make_settings(source: OpenedImage, target: Format, options: Options) -> Enc
     extras = collect_extras(source.image, 1, metadata=options.metadata, has_new_pixels=True)
     if source.format is target and source.format.name == "JPEG":
         extras = replace(extras, segments=jpeg_segments.metadata(source.data, options.metadata, has_new_pixels=True))
-    if target.name != "PNG" and not extras.icc and not structure.video_colors:
+    if not extras.icc and structure.video_colors and not target.video_colors:
+        extras = replace(extras, icc=make_profile_of_video(structure.video_colors))
+    elif target.name != "PNG" and not extras.icc and not structure.video_colors:
         extras = replace(extras, icc=_profile_of_primaries(source.image))
     if source.format is target and source.format.name == "PNG":
         extras = replace(extras, chunks=png_chunks.video_color_chunks(png_chunks.read(source.data)))

@@ -1,4 +1,4 @@
-"""An ICC profile (ICC.1:2001-04) of the primaries and the gamma of a PNG, for formats that cannot store them."""
+"""An ICC profile (ICC.1:2001-04) of the primaries and the gamma of an image, for formats that cannot store them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ Matrix = tuple[Vector, Vector, Vector]
 #: White point and primaries of sRGB, as x and y, and the difference at which colours still look alike.
 _SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 _TOLERANCE = 0.01
+#: Wide gamuts by their number in H.273: those of BT.2020, and of P3 with the white of a screen.
+_WIDE = {
+    9: (0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),
+    12: (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+}
+#: Transfers of H.273 that browsers show like that of a screen, and its gamma in units of PNG.
+_SCREEN_TRANSFERS, _SCREEN_GAMMA = (1, 2, 6, 13, 14, 15), 0.45455
 #: White of a profile (D50), and the cones of Bradford, in which one white is adapted to another.
 _D50: Vector = (0.9642, 1.0, 0.8249)
 _BRADFORD: Matrix = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
@@ -34,11 +41,18 @@ def make_profile(chromaticities: tuple[float, ...], gamma: float) -> bytes:
     except (ZeroDivisionError, struct.error):
         return b""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(256 / gamma))
-    name = b"desc" + bytes(4) + struct.pack(">I", 4) + b"PNG\0" + bytes(4 + 4 + 2 + 1 + 67)
+    name = b"desc" + bytes(4) + struct.pack(">I", 4) + b"RGB\0" + bytes(4 + 4 + 2 + 1 + 67)
     parts = {b"desc": name, b"cprt": b"text" + bytes(4) + b"CC0\0", b"wtpt": _xyz(*_D50)}
     parts |= {color + b"XYZ": point for color, point in zip((b"r", b"g", b"b"), points, strict=True)}
     parts |= {color + b"TRC": curve for color in (b"r", b"g", b"b")}
     return _assemble(parts)
+
+
+def make_profile_of_video(colors: tuple[int, int]) -> bytes:
+    """Of primaries and transfer (H.273). Empty for HDR, and for other primaries than those of a wide gamut."""
+    primaries, transfer = colors
+    is_known = primaries in _WIDE and transfer in _SCREEN_TRANSFERS
+    return make_profile(_WIDE[primaries], _SCREEN_GAMMA) if is_known else b""
 
 
 def _to_xyz(x: float, y: float) -> Vector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -330,8 +331,10 @@ NCLX = b"colrnclx" + struct.pack(">HHH", 1, 13, 6)
 PQ, WIDE = (9, 16), (12, 13)
 
 
-def video_avif(colors: tuple[int, int]) -> bytes:
-    return encode(photo(), "AVIF", quality=95).replace(NCLX, NCLX[:8] + struct.pack(">HH", *colors) + NCLX[-2:])
+def video_avif(colors: tuple[int, int], image: Image.Image | None = None) -> bytes:
+    return encode(image or photo(), "AVIF", quality=95).replace(
+        NCLX, NCLX[:8] + struct.pack(">HH", *colors) + NCLX[-2:]
+    )
 
 
 def video_heic(colors: tuple[int, int]) -> bytes:
@@ -339,8 +342,8 @@ def video_heic(colors: tuple[int, int]) -> bytes:
     return heic.build(heic.coded(heic.QUARTERS, heic.size(), nclx))
 
 
-def video_png(colors: tuple[int, int]) -> bytes:
-    return png.png((240, 160), 8, png.RGB, photo().tobytes(), (b"cICP", bytes((*colors, 0, 1))))
+def video_png(colors: tuple[int, int], image: Image.Image | None = None) -> bytes:
+    return png.png((240, 160), 8, png.RGB, (image or photo()).tobytes(), (b"cICP", bytes((*colors, 0, 1))))
 
 
 SOURCES = {"AVIF": video_avif, "HEIC": video_heic, "PNG": video_png}
@@ -361,14 +364,33 @@ def test_hdr_and_wide_gamut_keep_their_look_in_avif_and_png(name: str, colors: t
     assert min_psnr_db([decode(as_png.data)], [decode(as_avif.data)]) > 25
 
 
-@pytest.mark.parametrize("colors", [PQ, WIDE])
+@pytest.mark.parametrize("colors", [PQ, (10, 13)])
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("form", [OutputFormat.JPEG, OutputFormat.WEBP])
-def test_lost_hdr_and_wide_gamut_are_reported(name: str, form: OutputFormat, colors: tuple[int, int]) -> None:
-    warning = compress_data(SOURCES[name](colors), format=form).warning
+def test_lost_hdr_and_unusual_colors_are_reported(name: str, form: OutputFormat, colors: tuple[int, int]) -> None:
+    result = compress_data(SOURCES[name](colors), format=form)
 
-    assert warning is not None
-    assert warning.startswith("The image is HDR or has a wide gamut without an ICC profile")
+    assert result.warning is not None
+    assert result.warning.startswith("The image is HDR or has unusual colours without an ICC profile")
+    assert "icc_profile" not in decode(result.data).info
+
+
+#: By the matrices of CSS Color 4.
+@pytest.mark.parametrize(("colors", "shown"), [(WIDE, (157, 108, 86)), ((9, 1), (171, 104, 86))])
+@pytest.mark.parametrize("source", [video_avif, video_png])
+@pytest.mark.parametrize("form", [OutputFormat.JPEG, OutputFormat.WEBP])
+def test_wide_gamut_gets_a_profile_in_other_formats(
+    source: Callable[..., bytes], form: OutputFormat, colors: tuple[int, int], shown: tuple[int, ...]
+) -> None:
+    data = source(colors, Image.new("RGB", (240, 160), (150, 110, 90)))
+
+    result = compress_data(data, format=form, quality=95)
+
+    image = decode(result.data)
+    seen = convert_with_profile(image.convert("RGB"), image.info["icc_profile"])
+    assert seen is not None
+    assert is_near(seen.getpixel((20, 15)), shown, tolerance=5)
+    assert result.warning is None
 
 
 def test_nothing_is_reported_of_colors_that_stay() -> None:
