@@ -17,6 +17,8 @@ _LINK = re.compile(
 _ACCOUNT = re.compile(r"/(?:u/\d+|a/[\w.-]+)(?=/)")
 _DRIVE_FILE = re.compile(r"/file/d/([\w-]+)")
 _FOLDER = 'The link leads to a folder. Share each image with "Anyone with the link", and use its own link.'
+#: Transfers, and files in the account of the visitor.
+_DROPBOX_PAGES = ("/t/", "/home/", "/preview/")
 _EMBED = 'In OneDrive choose "Embed" for the image, and use the URL that it shows.'
 _PUBLIC = 'Share the file itself with "Anyone with the link", or use a URL of another host.'
 
@@ -62,6 +64,8 @@ def _google_drive(url: httpx.URL) -> ShareLink | None:
 def _dropbox(url: httpx.URL) -> ShareLink | None:
     if url.path.startswith(("/sh/", "/scl/fo/")):
         return ShareLink(None, _FOLDER)
+    if url.path.startswith(_DROPBOX_PAGES):
+        return ShareLink(None, f"The link leads to a web page. {_PUBLIC}")
     if not url.path.startswith(("/s/", "/scl/fi/")):
         return None
     return ShareLink(str(url.copy_remove_param("raw").copy_set_param("dl", "1")), _PUBLIC)

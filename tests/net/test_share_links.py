@@ -71,6 +71,15 @@ async def test_link_of_a_folder_says_how_to_get_the_files(url: str) -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["t/abc", "home/a.jpg", "preview/a.jpg?role=personal"])
+async def test_page_of_dropbox_says_how_to_get_the_file(path: str) -> None:
+    async with open_fetcher() as fetcher:
+        error = await fetch_error(fetcher, f"https://www.dropbox.com/{path}")
+
+    assert (error.code, error.retryable) == (ImageErrorCode.NOT_AN_IMAGE, False)
+    assert error.message.startswith("The link leads to a web page. Share the file itself")
+
+
 @pytest.mark.parametrize(
     "url",
     [
