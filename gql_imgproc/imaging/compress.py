@@ -62,8 +62,9 @@ def compress_opened(source: OpenedImage, options: Options, limits: ImageLimits) 
     """As `compress`. It decodes the pixels of `source`, which may be used again as `outputs` does."""
     target = source.format if options.format is OutputFormat.ORIGINAL else FORMATS[options.format.value]
     plan = plan_changes(source, options, limits)
-    found = _choose_quality(_Encoding(source, target, plan, options, limits))
-    warning = _find_warning(source, target, options, found.data, found.outcome)
+    encoding = _Encoding(source, target, plan, options, limits)
+    found = _choose_quality(encoding)
+    warning = _find_warning(encoding, found.data)
     facts = target.media_type, target.extension, *plan.target, found.outcome, found.similarity, warning
     return Compressed(found.data, *facts, has_new_pixels=plan.changes_pixels)
 
@@ -145,17 +146,16 @@ def _score(source: OpenedImage, drawn: Image.Image, result: bytes, target: Forma
         return None
 
 
-def _find_warning(
-    source: OpenedImage, target: Format, options: Options, result: bytes, outcome: ImageOutcome
-) -> str | None:
+def _find_warning(encoding: _Encoding, result: bytes) -> str | None:
+    source, target, options = encoding.source, encoding.target, encoding.options
     if options.max_bytes is not None and len(result) > options.max_bytes:
         return (
             f"The result has {len(result):,} bytes, more than the {options.max_bytes:,} of `maxBytes`, and no lower "
             "quality would be small enough. Reduce the size of the image in pixels, or choose WEBP or AVIF."
         )
     if source.structure.has_gain_map:
-        if outcome is ImageOutcome.KEPT:
-            return "The image has an HDR gain map, which compressing would lose, so its bytes are kept."
+        if not encoding.is_new:
+            return "The image has an HDR gain map, which compressing would lose, so it is not compressed."
         return "The HDR gain map of the image is lost, because the options change its pixels or its format."
     video_colors = source.structure.video_colors
     if video_colors and not target.video_colors and not make_profile_of_video(video_colors):
@@ -189,13 +189,14 @@ def _recompress(
 def _shed(source: OpenedImage, options: Options) -> tuple[bytes, ImageOutcome]:
     """The source without metadata and without bytes behind its end, or unchanged if that is not smaller.
 
-    An AVIF keeps its size when it loses a broken profile.
+    An AVIF keeps its size when it loses a broken profile, and a JPEG with a gain map when it loses its location.
     """
     try:
         data = CODECS[source.format.name].shed(source, options)
     except (ImageError, IndexError, ValueError, struct.error):
         data = source.data
-    is_repaired = source.format.name == "AVIF" and data != source.data
+    keeps_size = source.format.name == "AVIF" or source.structure.has_gain_map
+    is_repaired = keeps_size and data != source.data
     if is_repaired or len(data) < len(source.data):
         return data, ImageOutcome.COMPRESSED
     return source.data, ImageOutcome.KEPT

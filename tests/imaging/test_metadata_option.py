@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gql_imgproc.imaging.codecs.jpeg_segments import segment
 from gql_imgproc.imaging.codecs.png_chunks import read, write
 from gql_imgproc.imaging.copyright_notice import Notice, read_xmp
+from gql_imgproc.imaging.exif import erase_location, read_orientation
 from gql_imgproc.imaging.options import Metadata, Options, OutputFormat
 from tests.imaging.corpus import bmp, gif
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
@@ -223,6 +225,46 @@ def test_jpeg_with_a_gain_map_is_kept_with_a_warning(kind: str) -> None:
     assert "gain map" in (kept.warning or "")
     assert "gain map of the image is lost" in (changed.warning or "")
     assert compress_data(encode(photo(), "JPEG", quality=95)).warning is None
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+def test_jpeg_with_a_gain_map_loses_its_location(order: str) -> None:
+    # Given a gain map, and GPS data in EXIF and XMP,
+    tags = Image.Exif()
+    tags.endian = ">" if order == "big" else "<"
+    tags[0x0112], tags[0x8298] = 6, "(c) Ada 2026"
+    tags.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 5.5), 3: "E", 4: (11.0, 34.0, 7.5)})
+    gps = b'exif:GPSLatitude="48,8N" <exif:GPSLongitude>11,34E</exif:GPSLongitude>'
+    added = segment(0xE1, tags.tobytes()) + segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + gps)
+    source = gain_map_jpeg("ISO")
+    data = source[:2] + added + source[2:]
+
+    result, everything = compress_data(data), compress_data(data, metadata=Metadata.ALL)
+
+    # then only these bytes are erased, and nothing moves,
+    after = decode(result.data).getexif()
+    assert (result.outcome, len(result.data)) == (COMPRESSED, len(data))
+    assert (after[0x0112], after[0x8298], dict(after.get_ifd(0x8825))) == (6, "(c) Ada 2026", {})
+    assert b"GPSL" not in result.data
+    assert 34 not in result.data[: len(added)]
+    assert result.data[:2] + result.data[2 + len(added) :] == source
+    assert "not compressed" in (result.warning or "")
+
+    # and a second pass, and one with all metadata, change nothing.
+    assert compress_data(result.data).outcome is KEPT
+    assert (everything.outcome, everything.data) == (KEPT, data)
+
+
+@pytest.mark.parametrize("count", [0, 3, 65, 65_535])
+def test_broken_location_is_erased_with_all_but_the_orientation(count: int) -> None:
+    gps = struct.pack(">HHHII", count, 2, 5, 2**30, 38) + b"Secret"
+    broken = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHIHHHHIII", 2, 0x0112, 3, 1, 6, 0, 0x8825, 4, 1, 38, 0) + gps
+
+    erased = erase_location(broken)
+
+    assert len(erased) == len(broken)
+    assert read_orientation(erased) == 6
+    assert (b"Secret" in erased) is (count == 0)
 
 
 def test_result_that_is_many_times_larger_is_reported() -> None:

@@ -50,7 +50,8 @@ def shed(source: OpenedImage, options: Options) -> bytes:
     """Keeps what is pixels and colour, and replaces the metadata. The scans stay as they are."""
     if source.structure.has_gain_map:
         # The second image is behind the end of the first one, and its metadata say how to apply it.
-        return source.data
+        is_all = options.metadata is Metadata.ALL
+        return source.data if is_all else jpeg_segments.without_location(source.data)
     if options.metadata is Metadata.ALL:
         return jpeg_segments.cut_off_after_end(source.data)
     extras = collect_extras(source.image, source.structure.orientation, metadata=options.metadata)
