@@ -40,7 +40,8 @@ def large_request(service: Service) -> str:
         completed: dict[str, Any] = {"status": RequestStatus.COMPLETED, "phase": RequestPhase.DONE}
         completed |= {"processed_products": PRODUCTS, "processed_images": PRODUCTS}
         kept: dict[str, Any] = {"status": ImageStatus.COMPLETED, "outcome": ImageOutcome.KEPT, "due_at": None}
-        kept |= {"object_name": "0-1.jpg"}
+        kept |= {"object_name": "0-1.jpg", "input_bytes": 10, "output_bytes": 10, "sha256": "0" * 64}
+        kept |= {"format": "image/jpeg", "width": 1, "height": 1}
         finished = {"status": ProductStatus.COMPLETED, "processed_images": 1}
         connection.execute(update(requests).where(requests.c.id == request_id).values(**completed))
         connection.execute(update(products).where(products.c.request_id == request_id).values(**finished))
