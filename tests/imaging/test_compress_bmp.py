@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from gql_imgproc.errors import ImageError, ImageErrorCode
@@ -96,6 +98,21 @@ def test_rare_bmp_is_unsupported_and_not_damaged(data: bytes) -> None:
         compress_data(data)
 
     assert raised.value.code is ImageErrorCode.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("name", ["grey", "run lengths"])
+def test_palette_with_more_colors_than_pixels_can_have_is_read(name: str) -> None:
+    # Given 300 colours, of which 44 are behind the palette of 256,
+    data = bmp.sources()[name].replace(b"\x7c\0\0\0", b"\x28\0\0\0", 1)
+    (start,) = struct.unpack_from("<I", data, 10)
+    assert start == 14 + 40 + 1024
+    large = data[:10] + struct.pack("<I", start + 176) + data[14:46] + struct.pack("<I", 300) + data[50:start]
+    large += b"\xff" * 176 + data[start:]
+
+    results = [decode(compress_data(each, format=OutputFormat.PNG, quality=100).data) for each in (data, large)]
+
+    assert results[0].convert("RGB").tobytes() == results[1].convert("RGB").tobytes()
+    assert compress_data(large).data == large
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -22,8 +22,8 @@ from gql_imgproc.imaging.structure import ImageStructure
 
 #: Run-length encodings of 8 and of 4 bits.
 _RUN_LENGTHS, _END_OF_RUN_LENGTHS = (1, 2), b"\0\1"
-#: Least size of a header that may have a profile.
-_PROFILE_HEADER_BYTES = 124
+#: Least sizes of a header with the number of colours in its palette, and with a profile.
+_COLORS_HEADER_BYTES, _PROFILE_HEADER_BYTES = 40, 124
 #: A header of version 4 or later names a colour space. These two are sRGB, and the default of Windows.
 _SCREEN_SPACES = (b"BGRs", b" niW")
 #: Headers of OS/2 2.x, the shorter one without a compression; those from 3 on have another meaning there.
@@ -61,7 +61,10 @@ def open(file: BytesIO) -> ImageFile.ImageFile:
     data = file.getvalue()
     if read_masks(data):
         return MaskedBmp(file)
-    header_bytes, compression = struct.unpack_from("<I12xI", data, 14)
+    header_bytes, bits, compression = struct.unpack_from("<I10xHI", data, 14)
+    if header_bytes >= _COLORS_HEADER_BYTES and bits <= 8 and int.from_bytes(data[46:50], "little") > 1 << bits:
+        # As in browsers, pixels refer to no further colours. Pillow refuses the file.
+        file = BytesIO(data[:46] + (1 << bits).to_bytes(4, "little") + data[50:])
     return RunLengthBmp(file) if header_bytes > 16 and compression in _RUN_LENGTHS else BmpImageFile(file)
 
 
