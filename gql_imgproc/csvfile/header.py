@@ -269,7 +269,7 @@ def _shop_issues(names: list[str], candidate: HeaderCandidate, layout: CsvLayout
         f"The file does not have the columns of {profile.title}. It needs one of {wanted_names}; "
         f"found: {join_quoted(names) or 'no names'}."
     )
-    return [CsvIssue(CsvIssueCode.HEADER, message, row)]
+    return [CsvIssue(CsvIssueCode.HEADER, message, row, profile.images[0] if len(profile.images) == 1 else None)]
 
 
 def _duplicate_issue(names: list[str], first: int, second: int, field: str, row: int) -> CsvIssue:

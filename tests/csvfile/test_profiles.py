@@ -379,7 +379,8 @@ def test_without_an_id_each_row_is_a_product() -> None:
     [
         (CsvLayout(columns=NamedColumns(("Image Src", "Photo"), name="Title")), "Photo"),
         (CsvLayout(columns=NamedColumns(("Image Src",), id="Nr")), "Nr"),
-        (CsvLayout(profile=CsvProfile.WOOCOMMERCE), None),
+        (CsvLayout(profile=CsvProfile.WOOCOMMERCE), "Images"),
+        (CsvLayout(profile=CsvProfile.MAGENTO), None),
         (CsvLayout(profile=CsvProfile.GENERIC), None),
     ],
 )
