@@ -48,8 +48,12 @@ class CompressionRecord:
     @staticmethod
     def _open(path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(_TABLE)
+        try:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute(_TABLE)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def __enter__(self) -> Self:
