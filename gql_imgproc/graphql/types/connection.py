@@ -228,7 +228,7 @@ def paginated(kind: CursorKind) -> Callable[[F], F]:
         others = [each for each in signature.parameters.values() if each.name not in ("self", "info", "window")]
         own = [signature.parameters[name] for name in ("self", "info") if name in signature.parameters]
         filters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in others]
-        resolve_page.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        resolve_page.__signature__ = signature.replace(  # type: ignore[attr-defined]  # PEP 362
             parameters=[*own, *_PAGE_ARGUMENTS, *filters]
         )
         return cast(F, resolve_page)
