@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.migrations import upgrade
+from gql_imgproc.messaging import outage, pubsub
 from gql_imgproc.standalone.embedded_redis import find_server
 from tests.support.s3_server import S3, moto
 
@@ -134,6 +135,13 @@ def redis_server() -> Iterator[str]:
         yield url
         server.terminate()
         server.wait(10)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for seconds is no outage of Redis."""
+    monkeypatch.setattr(outage, "TIMEOUT_S", 60.0)
+    monkeypatch.setattr(pubsub, "COMMAND_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 
+from gql_imgproc.messaging import outage
 from gql_imgproc.messaging.queue import connect
 
 #: Documents of all processes together. They have up to 50,000 characters, so they need at most 50 MB in one alphabet.
 MAX_DOCUMENTS = 1_000
 #: Time after its last use at which a document is dropped, in seconds: 30 days.
 TTL_S = 30 * 86_400
-#: Timeout of a call, in seconds; a client waits for it.
-TIMEOUT_S = 1.0
 _INDEX = "graphql:documents"
 
 
@@ -23,7 +22,7 @@ class DocumentStore:
     """Keeps the documents that were stored last. Methods block and raise redis.RedisError."""
 
     def __init__(self, url: str) -> None:
-        self._redis = connect(url, TIMEOUT_S, decode_responses=True)
+        self._redis = connect(url, outage.TIMEOUT_S, decode_responses=True)
 
     def get(self, sha256: str) -> str | None:
         with self._redis.pipeline(transaction=False) as pipe:

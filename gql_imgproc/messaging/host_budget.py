@@ -24,7 +24,8 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gql_imgproc.messaging.outage import TIMEOUT_S, UNAVAILABLE, Outage
+from gql_imgproc.messaging import outage
+from gql_imgproc.messaging.outage import UNAVAILABLE, Outage
 from gql_imgproc.metrics import HOST_PAUSES, HOST_REFUSALS, HOSTS_PAUSED
 from gql_imgproc.net.host_answers import HostAnswer
 from gql_imgproc.net.host_categories import HostCategory
@@ -122,8 +123,8 @@ class HostBudgets:
         self._outage = Outage("host budgets", clock=self._clock)
         self._redis = redis.asyncio.Redis.from_url(
             url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            socket_timeout=outage.TIMEOUT_S,
+            socket_connect_timeout=outage.TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
         )
         # Sends EVALSHA, and loads the script again after SCRIPT FLUSH.

@@ -31,12 +31,12 @@ class Outage:
         self._paused_until = float("-inf")
 
     @asynccontextmanager
-    async def guard(self, timeout_s: float = TIMEOUT_S) -> AsyncIterator[None]:
-        """Runs a call within the timeout. Raises one of `UNAVAILABLE`, without the call during the pause."""
+    async def guard(self) -> AsyncIterator[None]:
+        """Runs a call within `TIMEOUT_S`. Raises one of `UNAVAILABLE`, without the call during the pause."""
         if self._clock() < self._paused_until:
             raise TimeoutError
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(TIMEOUT_S):
                 yield
         except UNAVAILABLE as error:
             self._paused_until = self._clock() + self._pause_s

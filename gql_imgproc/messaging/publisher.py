@@ -11,13 +11,14 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from gql_imgproc.messaging import outage
 from gql_imgproc.messaging.outage import UNAVAILABLE, Outage
 from gql_imgproc.messaging.pubsub import Event
 
 #: Minimum time between two events of a channel, in seconds: people cannot follow more than five per second.
 MIN_INTERVAL_S = 0.2
-#: Timeout of a call, and pause after one that failed, in seconds.
-REDIS_TIMEOUT_S, RETRY_DELAY_S = 1.0, 0.5
+#: Pause after a call that failed, in seconds.
+RETRY_DELAY_S = 0.5
 #: Channels whose newest event waits while Redis is unavailable. Beyond that, the oldest are dropped.
 MAX_CHANNELS = 10_000
 
@@ -31,7 +32,7 @@ class Publisher:
     def __init__(self, url: str) -> None:
         # With a socket timeout, redis-py swallows cancellations on Python 3.11.
         self._redis = redis.asyncio.Redis.from_url(
-            url, socket_timeout=None, socket_connect_timeout=REDIS_TIMEOUT_S, retry=Retry(NoBackoff(), 1)
+            url, socket_timeout=None, socket_connect_timeout=outage.TIMEOUT_S, retry=Retry(NoBackoff(), 1)
         )
         self._waiting: dict[str, Event] = {}
         #: When channels may be published again, by the clock of the event loop.
@@ -80,7 +81,7 @@ class Publisher:
         """Whether Redis received the newest events of these channels. They wait until it has."""
         events = {channel: self._waiting[channel] for channel in channels}
         try:
-            async with self._outage.guard(REDIS_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipeline:
+            async with self._outage.guard(), self._redis.pipeline(transaction=False) as pipeline:
                 for channel, event in events.items():
                     pipeline.publish(channel, event.to_bytes())
                 await pipeline.execute()

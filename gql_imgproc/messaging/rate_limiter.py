@@ -12,7 +12,8 @@ from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gql_imgproc.messaging.outage import TIMEOUT_S, UNAVAILABLE, Outage
+from gql_imgproc.messaging import outage
+from gql_imgproc.messaging.outage import UNAVAILABLE, Outage
 from gql_imgproc.security.rate import RateLimit
 
 PREFIX = "imgproc:rates"
@@ -37,8 +38,8 @@ class RateLimiter:
         self._pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
-            timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            timeout=outage.TIMEOUT_S,
+            socket_connect_timeout=outage.TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
         )
         # The pool has the URL of Redis. The library passes unknown options to the client.

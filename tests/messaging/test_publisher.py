@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
+from gql_imgproc.messaging import outage
 from gql_imgproc.messaging import publisher as publisher_module
 from gql_imgproc.messaging.publisher import Publisher
 from gql_imgproc.messaging.pubsub import Event
@@ -89,7 +90,7 @@ async def test_newest_events_are_published_once_redis_answers_again(
     publisher: Publisher, received: list[tuple[str, int]], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a Redis that does not answer,
-    monkeypatch.setattr(publisher_module, "REDIS_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(outage, "TIMEOUT_S", 0.1)
     monkeypatch.setattr(publisher_module, "RETRY_DELAY_S", 0.01)
     monkeypatch.setattr(publisher_module, "MAX_CHANNELS", 2)
     with suspended_redis(redis_url):

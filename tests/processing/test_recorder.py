@@ -16,6 +16,7 @@ from gql_imgproc.database.tables import images, object_cleanups
 from gql_imgproc.database.types import now_plus
 from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.ids import DEFAULT_TENANT
+from gql_imgproc.messaging import outage
 from gql_imgproc.messaging.pubsub import Event
 from gql_imgproc.metrics import IMAGES, LEASES_LOST
 from gql_imgproc.processing import recorder as recorder_module
@@ -319,7 +320,7 @@ async def test_redis_that_does_not_answer_keeps_no_result(
         with suspended_redis(settings.redis_url):
             # when results come,
             recorder.add(*all_done(claimed))
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(outage.TIMEOUT_S / 2):
                 await recorder.flush()
 
             # then all are recorded,
