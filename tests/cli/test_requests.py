@@ -20,7 +20,6 @@ import typer
 
 from gql_imgproc.cli.app import app
 from gql_imgproc.client import AsyncClient
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.graphql.types.inputs import UploadCsvInput
 from gql_imgproc.graphql.types.options import ProcessingOptionsInput
@@ -30,6 +29,7 @@ from gql_imgproc.requests.sample import Measurement
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
 from tests.support.commands import run_command, start_command
+from tests.support.databases import create_sqlite
 from tests.support.scenarios import FAILED, claim_image, finish, given_request, record
 from tests.support.waiting import until
 
@@ -44,8 +44,7 @@ RENAMED = {
 @pytest.fixture
 async def service(redis_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, Any]]:
     """URL and state of a service."""
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
+    url = create_sqlite(tmp_path / "test.db")
     settings = Settings(_env_file=None, database_url=url, redis_url=redis_url, data_dir=tmp_path / "data")
     (tmp_path / "shop.csv").write_bytes(CSV)
     async with serve_api(settings) as (host, application):

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from gql_imgproc.client import AsyncClient, Client, CsvIssue, Priority, RequestStatus, ServiceError, UserError
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.graphql import errors as graphql_errors
 from gql_imgproc.ids import IdPrefix, encode_global_id
 from gql_imgproc.requests import upload
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
+from tests.support.databases import create_sqlite
 from tests.support.scenarios import FAILED, claim_image, finish, given_request, record
 from tests.web.test_file_authorization import given_end
 
@@ -30,8 +30,7 @@ UNKNOWN = encode_global_id(IdPrefix.REQUEST, UUID(int=7))
 @pytest.fixture
 async def service(redis_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, Any]]:
     """URL and state of a service without workers that process images."""
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
+    url = create_sqlite(tmp_path / "test.db")
     settings = Settings(_env_file=None, database_url=url, redis_url=redis_url, data_dir=tmp_path / "data")
     async with serve_api(settings) as (host, app):
         yield f"http://{host}", app.state

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from tests.fuzz import limits
 from tests.fuzz.asgi_client import FuzzServer, fuzz_server
+from tests.support.databases import create_sqlite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,8 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def shared_server(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzServer]:
     folder = tmp_path_factory.mktemp("fuzz")
-    url = f"sqlite:///{folder / 'fuzz.db'}"
-    upgrade(url)
+    url = create_sqlite(folder / "fuzz.db")
     settings = Settings(
         _env_file=None,
         database_url=url,

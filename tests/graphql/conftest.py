@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, open_api, serve_api
 from tests.graphql.live_server import Server
+from tests.support.databases import create_sqlite
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """URL of a migrated, empty SQLite database, for behaviour that does not depend on the database."""
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
+    url = create_sqlite(tmp_path / "test.db")
     return url
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.errors import ConfigurationError
 from gql_imgproc.net.loopback import is_loopback
 from gql_imgproc.standalone.preflight import anonymous_policy, check_keys
 from tests.support.api_keys import given_key
+from tests.support.databases import create_sqlite
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
@@ -24,8 +24,7 @@ def test_loopback_needs_no_key_until_one_exists(host: str, database_url: str) ->
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org", "::ffff:0.0.0.0", "0"])
 def test_other_hosts_need_a_key_unless_anonymous_access_is_allowed(host: str, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
+    url = create_sqlite(tmp_path / "test.db")
     anonymous = anonymous_policy(host, allow_anonymous=False)
     with pytest.raises(ConfigurationError, match=r"`gql-imgproc keys create`, or add --allow-anonymous"):
         check_keys(url, host, anonymous)

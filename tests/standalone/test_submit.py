@@ -17,7 +17,6 @@ from gql_imgproc.access import key_repository
 from gql_imgproc.access.authentication import AnonymousAccess
 from gql_imgproc.client import AsyncClient, ServiceError, async_client
 from gql_imgproc.client.async_client import normalize_base_url
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.enums import RequestStatus
 from gql_imgproc.errors import DatabaseUnavailable
 from gql_imgproc.graphql.errors import KEY_EXPIRED
@@ -30,6 +29,7 @@ from tests.graphql.client import serve_api
 from tests.graphql.live_server import given_upload
 from tests.support.api_keys import given_key
 from tests.support.commands import run_command
+from tests.support.databases import create_sqlite
 from tests.web.test_file_authorization import given_end
 
 
@@ -192,8 +192,7 @@ async def test_unreadable_file_is_reported(tmp_path: Path) -> None:
 
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
+    url = create_sqlite(tmp_path / "test.db")
     return Settings(_env_file=None, database_url=url, redis_url=redis_url, data_dir=tmp_path / "data")
 
 

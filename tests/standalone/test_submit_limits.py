@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from tests.graphql.client import serve_api
 from tests.support.commands import run_command
+from tests.support.databases import create_sqlite
 
 
 async def test_too_large_file_is_reported(redis_url: str, tmp_path: Path) -> None:
     # Given a service with a limit of 1 MB, and a file of 5 MB,
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    upgrade(url)
+    url = create_sqlite(tmp_path / "test.db")
     settings = Settings(
         _env_file=None, database_url=url, redis_url=redis_url, data_dir=tmp_path, max_upload_bytes=1_000_000
     )

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.settings import Settings
 from tests.graphql.client import Api, open_api
+from tests.support.databases import create_sqlite
 
 
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
-    settings = Settings(_env_file=None, redis_url=redis_url, data_dir=tmp_path, public_url="https://images.example")
-    upgrade(settings.database)
-    return settings
+    create_sqlite(tmp_path / "imgproc.db")
+    return Settings(_env_file=None, redis_url=redis_url, data_dir=tmp_path, public_url="https://images.example")
 
 
 @pytest.fixture

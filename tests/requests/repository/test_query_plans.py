@@ -14,7 +14,6 @@ from sqlalchemy import Connection, event, select, text
 
 from gql_imgproc.access import audit_log, key_repository
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.database.pagination import PageWindow
 from gql_imgproc.database.tables import metadata, products
 from gql_imgproc.enums import (
@@ -52,7 +51,7 @@ from gql_imgproc.requests.repository.output_rows import read_output_rows
 from gql_imgproc.requests.repository.transitions import FinalState
 from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.storage.paths import image_key, object_name
-from tests.conftest import empty_database
+from tests.conftest import migrated_database
 from tests.support.scenarios import FAILED, finished_image, get_snapshot, given_request, given_urls, ready_lanes
 
 CREATED_AT, ID = 1_700_000_000.0, UUID(int=1 << 100)
@@ -188,8 +187,7 @@ def read_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Database, UUID]]:
     """A database with one request; tests that only read share it."""
-    with empty_database(request, tmp_path_factory.mktemp("plans")) as url:
-        upgrade(url)
+    with migrated_database(request, tmp_path_factory.mktemp("plans")) as url:
         opened = Database(url)
         yield opened, given_request(opened, 1)
         opened.close()
