@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -113,14 +112,13 @@ async def serve_api(
 @asynccontextmanager
 async def serve_app(app: Any, http: type[Http] = Http) -> AsyncIterator[str]:
     """Serves an application; yields `HOST:PORT`."""
-    listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app, http=http, stop_seconds=1))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    task = asyncio.create_task(server.serve())
     try:
         while not (server.started or task.done()):  # noqa: ASYNC110 - uvicorn has only this flag
             await asyncio.sleep(0.01)
+        (listener,) = server.servers[0].sockets
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
-        listener.close()

@@ -62,6 +62,8 @@ class FaultyProxy:
 class ProxyHandler(BaseHTTPRequestHandler):
     proxy: FaultyProxy
     protocol_version = "HTTP/1.1"
+    # Head and body are two packets: with Nagle's algorithm the second one waits 40 ms for the other's receipt.
+    disable_nagle_algorithm = True
 
     def handle_request(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

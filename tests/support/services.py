@@ -59,6 +59,8 @@ class ImageHost:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body are two packets: with Nagle's algorithm the second one waits 40 ms for the other's receipt.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 host.requests.append(self.path)
