@@ -39,6 +39,7 @@ def worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Fu
         work.append(asyncio.run_coroutine_threadsafe(measure_sample(runtime, id), loop))
 
     monkeypatch.setattr(runtime.queue, "estimate", receive)
+    monkeypatch.setattr(estimate, "POLL_SECONDS", 0.01)
     return work  # type: ignore[return-value]  # futures of another module
 
 
@@ -142,7 +143,6 @@ async def test_downloads_at_once_are_as_many_as_the_images_that_a_process_has_in
 
     monkeypatch.setattr(runtime.host_budgets, "ask", ask)
     monkeypatch.setattr(estimate, "fetch", fetch)
-    monkeypatch.setattr(estimate, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(runtime, "settings", runtime.settings.model_copy(update={"images_in_flight": 5}))
 
     found = await run_estimate(runtime, [f"https://host-{n}.example/a.jpg" for n in range(12)])

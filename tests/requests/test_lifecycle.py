@@ -205,6 +205,7 @@ async def test_ingestion_and_cancellation_publish_at_most_five_states_per_second
 ) -> None:
     # Given a request of which one chunk is ingested, a watcher, and an interval that does not end,
     monkeypatch.setattr(publisher, "MIN_INTERVAL_S", 600.0)
+    monkeypatch.setattr(commands, "WAIT_SECONDS", 0.1)
     monkeypatch.setattr(ingest, "CHUNK_PRODUCTS", 200)
     request_id = (await upload(runtime, rows(1_200))).snapshot.id
     with redis.Redis.from_url(settings.redis_url) as client, client.pubsub() as watcher:
