@@ -6,6 +6,9 @@ PROJECT := $(VENV)/.project-installed
 PYTEST := $(RUN)/python -m pytest --maxprocesses 8 --dist worksteal
 PAGE := $(shell find frontend -name node_modules -prune -o -type f -print)
 
+# Many tests start Python processes, which would compile the same modules again and again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-slow check format schema dev seed lock clean
 .DEFAULT_GOAL := help
 
