@@ -25,21 +25,20 @@ class IdPrefix(StrEnum):
 
 
 def new_id() -> UUID:
-    """Returns a version 7 UUID (RFC 9562) with 74 random bits. It sorts by time, which keeps database indexes compact.
-
-    The standard library has this function since Python 3.14.
-    """
+    """Returns a version 7 UUID with 62 random bits (RFC 9562). It sorts by time, so database indexes stay compact."""
     return new_ids(1)[0]
 
 
 def new_ids(count: int) -> list[UUID]:
     """Returns new IDs in ascending order."""
-    milliseconds = time.time_ns() // 1_000_000
+    milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)
+    # Method 3 of RFC 9562, 6.2: rows that were created within one millisecond also sort by time.
+    fraction = (rest_ns << 12) // 1_000_000
     # One call of the system for all.
-    random = secrets.token_bytes(10 * count)
-    tails = sorted(int.from_bytes(random[start : start + 10]) & (1 << 74) - 1 for start in range(0, 10 * count, 10))
-    head = milliseconds << 80 | 0x7 << 76 | 0b10 << 62
-    return [UUID(int=head | (tail >> 62) << 64 | tail & (1 << 62) - 1) for tail in tails]
+    random = secrets.token_bytes(8 * count)
+    tails = sorted(int.from_bytes(random[start : start + 8]) >> 2 for start in range(0, 8 * count, 8))
+    head = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62
+    return [UUID(int=head | tail) for tail in tails]
 
 
 def lowest_id(timestamp_s: float) -> UUID:
