@@ -189,13 +189,14 @@ def _recompress(
 def _shed(source: OpenedImage, options: Options) -> tuple[bytes, ImageOutcome]:
     """The source without metadata and without bytes behind its end, or unchanged if that is not smaller.
 
-    An AVIF keeps its size when it loses a broken profile, and a JPEG with a gain map when it loses its location.
+    An AVIF, a TIFF and a JPEG with a gain map keep their size when they lose their location, as does an AVIF that loses
+    a broken profile.
     """
     try:
         data = CODECS[source.format.name].shed(source, options)
     except (ImageError, IndexError, ValueError, struct.error):
         data = source.data
-    keeps_size = source.format.name == "AVIF" or source.structure.has_gain_map
+    keeps_size = source.format.name in ("AVIF", "TIFF") or source.structure.has_gain_map
     is_repaired = keeps_size and data != source.data
     if is_repaired or len(data) < len(source.data):
         return data, ImageOutcome.COMPRESSED

@@ -13,10 +13,6 @@ _METADATA_TAGS = (0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298
 #: Camera and GPS data.
 _GPS = 0x8825
 _DIRECTORIES = (0x8769, _GPS)
-#: EXIF defines half as many tags of GPS data.
-_MAX_GPS_TAGS = 64
-#: Bytes of a value by its type, and those of an entry that hold it if it fits.
-_TYPE_BYTES, _VALUE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8), 4
 
 
 def read_orientation(exif: bytes) -> int:
@@ -35,39 +31,6 @@ def read_orientation(exif: bytes) -> int:
     except struct.error:
         pass
     return 1
-
-
-def erase_location(exif: bytes) -> bytes:
-    """EXIF of the same size without GPS data. No other byte changes or moves; if it is broken, only its orientation
-    stays.
-    """
-    out = bytearray(exif)
-    tiff = memoryview(out)[len(b"Exif\0\0") :]
-    order = "<" if bytes(tiff[:2]) == b"II" else ">"
-    try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, start)
-        for n in range(count):
-            tag, _, _, directory = struct.unpack_from(order + "HHII", tiff, start + 2 + 12 * n)
-            if tag == _GPS:
-                _erase_directory(tiff, order, directory)
-    except (struct.error, ValueError, IndexError):
-        return orientation_exif(read_orientation(exif)).ljust(len(exif), b"\0")[: len(exif)]
-    return bytes(out)
-
-
-def _erase_directory(tiff: memoryview, order: str, start: int) -> None:
-    (count,) = struct.unpack_from(order + "H", tiff, start)
-    if count > _MAX_GPS_TAGS:
-        raise ValueError("too many tags")
-    for at in range(start + 2, start + 2 + 12 * count, 12):
-        _, kind, values, offset = struct.unpack_from(order + "HHII", tiff, at)
-        size = values * _TYPE_BYTES[kind]
-        if size > _VALUE_BYTES:
-            # A value that ends behind the EXIF raises ValueError.
-            tiff[offset : offset + size] = bytes(min(size, len(tiff) + 1))
-        tiff[at : at + 12] = bytes(12)
-    tiff[start : start + 2] = bytes(2)
 
 
 def orientation_exif(orientation: int) -> bytes:

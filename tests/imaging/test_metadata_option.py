@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gql_imgproc.imaging import location
 from gql_imgproc.imaging.codecs.jpeg_segments import segment
 from gql_imgproc.imaging.codecs.png_chunks import read, write
+from gql_imgproc.imaging.codecs.tiff_directories import find_end
 from gql_imgproc.imaging.copyright_notice import Notice, read_xmp
-from gql_imgproc.imaging.exif import erase_location, read_orientation
+from gql_imgproc.imaging.exif import read_orientation
 from gql_imgproc.imaging.options import Metadata, Options, OutputFormat
 from tests.imaging.corpus import bmp, gif
 from tests.imaging.corpus.compression import COMPRESSED, KEPT, compress_data
@@ -260,7 +262,7 @@ def test_broken_location_is_erased_with_all_but_the_orientation(count: int) -> N
     gps = struct.pack(">HHHII", count, 2, 5, 2**30, 38) + b"Secret"
     broken = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHIHHHHIII", 2, 0x0112, 3, 1, 6, 0, 0x8825, 4, 1, 38, 0) + gps
 
-    erased = erase_location(broken)
+    erased = location.erase_from_exif(broken)
 
     assert len(erased) == len(broken)
     assert read_orientation(erased) == 6
@@ -334,3 +336,85 @@ def test_texts_that_are_bombs_or_damaged_are_dropped(value: str) -> None:
 
     assert result.outcome is COMPRESSED
     assert "xmp" not in decode(result.data).info
+
+
+GPS = {1: "N", 2: (48.0, 8.0, 5.5), 3: "E", 4: (11.0, 34.0, 7.5)}
+GPS_XMP = b'<x exif:GPSLatitude="48,8N"><exif:GPSLongitude>11,34E</exif:GPSLongitude></x>'
+
+
+def avif_with_location() -> bytes:
+    """A file that is kept, because a pass would save too little."""
+    tags = Image.Exif()
+    tags[0x8298] = "(c) Ada 2026"
+    tags.get_ifd(0x8825).update(GPS)
+    return encode(photo(), "AVIF", quality=20, exif=tags.tobytes(), xmp=GPS_XMP)
+
+
+def tiff_with_location(trailer: bytes = b"") -> bytes:
+    """A file that is kept, because its page has JPEG coding. Pillow writes no GPS data next to it."""
+    data = encode(photo(), "TIFF", compression="jpeg", quality=60, tiffinfo={0x8298: "(c) Ada 2026"})
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    entries = [data[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
+    rationals = struct.pack("<6I", 48, 1, 8, 1, 11, 2)
+    values_at = len(data)
+    gps_at = values_at + len(rationals) + len(GPS_XMP)
+    gps = struct.pack("<HHHI4sHHIII", 2, 1, 2, 2, b"N", 2, 5, 3, values_at, 0)
+    entries.append(struct.pack("<HHII", 700, 1, len(GPS_XMP), values_at + len(rationals)))
+    entries.append(struct.pack("<HHII", 0x8825, 4, 1, gps_at))
+    directory = struct.pack("<H", len(entries)) + b"".join(sorted(entries, key=lambda entry: entry[1::-1])) + bytes(4)
+    first = struct.pack("<I", gps_at + len(gps))
+    return data[:4] + first + data[8:] + rationals + GPS_XMP + gps + directory + trailer
+
+
+@pytest.mark.parametrize("name", ["AVIF", "TIFF"])
+def test_kept_avif_and_tiff_lose_their_location(name: str) -> None:
+    data = avif_with_location() if name == "AVIF" else tiff_with_location()
+    assert decode(data).getexif().get_ifd(0x8825)[1] == "N"
+
+    result, everything = compress_data(data), compress_data(data, metadata=Metadata.ALL)
+
+    # Then only these bytes are erased: the file has the same size, and shows the same,
+    after = decode(result.data)
+    assert (result.outcome, len(result.data)) == (COMPRESSED, len(data))
+    assert (after.getexif()[0x8298], dict(after.getexif().get_ifd(0x8825))) == ("(c) Ada 2026", {})
+    assert after.tobytes() == decode(data).tobytes()
+    assert b"GPSL" not in result.data
+
+    # and a second pass, and one with all metadata, change nothing.
+    assert compress_data(result.data).outcome is KEPT
+    assert (everything.outcome, everything.data) == (KEPT, data)
+
+
+def test_kept_tiff_sheds_what_stands_behind_its_end() -> None:
+    # Given a TIFF without location, and a script behind its last byte,
+    data = compress_data(tiff_with_location()).data
+
+    result = compress_data(data + b"<script>alert(1)</script>")
+    everything = compress_data(data + b"<script>", metadata=Metadata.ALL)
+
+    assert (result.outcome, result.data) == (COMPRESSED, data)
+    assert everything.outcome is KEPT
+
+
+@pytest.mark.parametrize("tag", [273, 279, 324, 519])
+def test_tiff_whose_end_is_not_known_is_kept_whole(tag: int) -> None:
+    # Given a TIFF with bytes behind its end, and without the sizes of its strips, or with tables of an unknown size,
+    data = compress_data(tiff_with_location()).data
+    (start,) = struct.unpack_from("<I", data, 4)
+    at = data.index(struct.pack("<HH", 279, 4), start)
+    changed = data[:at] + struct.pack("<H", tag) + data[at + 2 :] + b"behind the end"
+
+    assert find_end(changed) == len(changed) - (len(b"behind the end") if tag == 279 else 0)
+
+
+def test_location_that_overlaps_the_image_stays() -> None:
+    # Given a TIFF whose GPS data are said to be the directory of its page,
+    data = tiff_with_location()
+    (start,) = struct.unpack_from("<I", data, 4)
+    at = data.index(struct.pack("<HH", 0x8825, 4), start)
+    hostile = data[: at + 8] + struct.pack("<I", start) + data[at + 12 :]
+
+    result = compress_data(hostile)
+
+    assert (result.outcome, result.data) == (KEPT, hostile)

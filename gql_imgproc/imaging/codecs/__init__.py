@@ -46,10 +46,6 @@ class Codec:
     read_frames: Callable[[OpenedImage], Iterator[Image.Image] | None] = lambda source: None
 
 
-def _keep(source: OpenedImage, options: Options) -> bytes:
-    return source.data
-
-
 #: Keyed by `Format.name`.
 CODECS = {
     "JPEG": Codec(jpeg_segments.probe, jpeg.open, jpeg.recompress, jpeg.encode, jpeg.shed),
@@ -58,6 +54,6 @@ CODECS = {
     "AVIF": Codec(avif.probe, AvifImageFile, avif.recompress, avif.encode, avif.shed),
     "HEIF": Codec(heic.probe, heic.open, heic.refuse, heic.refuse, heic.refuse),
     "GIF": Codec(gif.probe, GifImageFile, gif.recompress, gif.encode, gif.shed, gif.read_frames),
-    "TIFF": Codec(tiff_directories.probe, tiff.open, tiff.recompress, tiff.encode, _keep),
+    "TIFF": Codec(tiff_directories.probe, tiff.open, tiff.recompress, tiff.encode, tiff.shed),
     "BMP": Codec(bmp.probe, bmp.open, bmp.recompress, bmp.encode, bmp.shed),
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import cast
 
 from PIL import AvifImagePlugin, Image
 
-from gql_imgproc.imaging import color_profiles
+from gql_imgproc.imaging import color_profiles, location
 from gql_imgproc.imaging.codecs import heif
 from gql_imgproc.imaging.codecs.isobmff import find_end
 from gql_imgproc.imaging.encode import EncodeSettings, save
@@ -18,7 +19,7 @@ from gql_imgproc.imaging.exif import read_orientation
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.metadata import collect_extras
 from gql_imgproc.imaging.opened_image import OpenedImage, load
-from gql_imgproc.imaging.options import Effort, Options
+from gql_imgproc.imaging.options import Effort, Metadata, Options
 from gql_imgproc.imaging.quality_mapping import avif_quality
 from gql_imgproc.imaging.structure import ImageStructure
 
@@ -74,12 +75,14 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
 
 
 def shed(source: OpenedImage, options: Options) -> bytes:
-    """The source without what stands behind its boxes, and without a profile that browsers do not apply: they show no
-    AVIF with a broken one.
+    """The source without what stands behind its boxes, without GPS data unless all metadata are wanted, and without a
+    profile that browsers do not apply: they show no AVIF with a broken one.
 
     Its box becomes free space, so that nothing moves.
     """
     image, data = source.image, source.data[: find_end(source.data)]
+    if options.metadata is not Metadata.ALL:
+        data = _erase_location(data, source.structure.frames)
     icc = image.info.get("icc_profile") or b""
     if not icc or color_profiles.usable_profile(icc, image.mode):
         return data
@@ -92,6 +95,24 @@ def shed(source: OpenedImage, options: Options) -> bytes:
         # The property is marked as essential, which no known encoder does.
         return whole
     return data
+
+
+def _erase_location(data: bytes, frames: int) -> bytes:
+    found = heif.read_structure(data, frames)
+    out = bytearray(data)
+    if sum(size for _, size in found.exif | found.xmp) > len(data):
+        # Thousands of items that are the same bytes.
+        return data
+    for at, size in found.exif:
+        # The EXIF begins with the number of bytes before its TIFF (ISO/IEC 23008-12, A.2.1).
+        start = at + 4 + int.from_bytes(data[at : at + 4])
+        with suppress(*location.ERRORS):
+            tiff = location.erase_from_tiff(data[start : at + size], pages=1)
+            out[start : start + len(tiff)] = tiff
+    for at, size in found.xmp:
+        xmp = location.erase_from_xmp(data[at : at + size])
+        out[at : at + len(xmp)] = xmp
+    return bytes(out)
 
 
 def is_own_output(data: bytes, quality: int) -> bool:

@@ -58,6 +58,9 @@ class Container:
     pillow_can_represent: bool = True
     has_gain_map: bool = False
     video_colors: tuple[int, int] | None = None
+    #: Offset and size of each EXIF and of each XMP that is in one piece.
+    exif: set[tuple[int, int]] = field(default_factory=set, compare=False)
+    xmp: set[tuple[int, int]] = field(default_factory=set, compare=False)
     #: Of the HEVC images: slices times pixels. Each slice may code all pixels.
     sliced_pixels: int = 0
     #: Types of the items, and of the one that is shown.
@@ -108,6 +111,9 @@ def _read_images(file: IsoBmffReader, body: memoryview, out: Container) -> None:
     if len(kinds) > _MAX_ITEMS:
         raise corrupt_image("The file is damaged: it contains too many items.")
     parts = _Parts(file, kinds, places, idat)
+    for item, metadata in ((b"Exif", out.exif), (b"mime", out.xmp)):
+        in_file = (extents for _, (is_in_idat, extents) in parts.of_kind(item) if not is_in_idat)
+        metadata.update(extents[0] for extents in in_file if len(extents) == 1)
     streams = _read_av1_streams(parts)
     areas = {number: stream.area for number, stream in streams.items()}
     if b"hvc1" in kinds.values():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gql_imgproc.imaging import copyright_notice
+from gql_imgproc.imaging import copyright_notice, location
 from gql_imgproc.imaging.errors import corrupt_image, unsupported
-from gql_imgproc.imaging.exif import erase_location, read_orientation
+from gql_imgproc.imaging.exif import read_orientation
 from gql_imgproc.imaging.limits import ImageLimits
 from gql_imgproc.imaging.options import Metadata
 from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
@@ -16,7 +16,6 @@ from gql_imgproc.imaging.structure import MAX_PARTS, ImageStructure
 _MAX_JUNK_BYTES = 65_536
 _EXIF, _PHOTOSHOP, _LONG_XMP = b"Exif\0\0", b"Photoshop 3.0\0", b"http://ns.adobe.com/xmp/extension/\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_GPS_IN_XMP = re.compile(rb"""exif:GPS\w+\s*=\s*(?:"[^"]*"|'[^']*')|<(exif:GPS\w+)>[^<]*</\1>""")
 #: Segments of applications and comments, and the names of those that say how the pixels look.
 _METADATA_MARKERS = (*range(0xE0, 0xF0), 0xFE)
 #: Marker of the segment of `floor_mark`, and what it begins with.
@@ -116,9 +115,9 @@ def without_location(data: bytes) -> bytes:
     out = bytearray(data)
     for marker, at, body in segments(data):
         if marker == 0xE1 and body.startswith(_EXIF):
-            out[at : at + len(body)] = erase_location(body)
+            out[at : at + len(body)] = location.erase_from_exif(body)
         elif marker == 0xE1 and body.startswith(_XMP):
-            out[at : at + len(body)] = _GPS_IN_XMP.sub(lambda found: b" " * len(found[0]), body)
+            out[at : at + len(body)] = location.erase_from_xmp(body)
     return bytes(out)
 
 

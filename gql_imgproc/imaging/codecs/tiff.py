@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from PIL import Image, TiffImagePlugin
 
+from gql_imgproc.imaging import location
 from gql_imgproc.imaging.codecs import tiff_directories
 from gql_imgproc.imaging.encode import EncodeSettings, save
 from gql_imgproc.imaging.errors import decode_errors, unsupported
@@ -117,6 +118,27 @@ def recompress(source: OpenedImage, options: Options) -> Iterable[bytes]:
     data = encode(images, EncodeSettings(options.quality, pages[0].extras))
     if _has_pages(data, images):
         yield data
+
+
+def shed(source: OpenedImage, options: Options) -> bytes:
+    """The source without GPS data, and without what stands behind its end, unless all metadata are wanted."""
+    data, pages = source.data, source.structure.frames
+    if options.metadata is Metadata.ALL:
+        return data
+    shed = location.erase_from_tiff(data, pages)[: tiff_directories.find_end(data)]
+    # Hostile tags place metadata over the image, or the image behind its end.
+    with decode_errors():
+        return shed if shed == data or _have_equal_pages(shed, data, pages) else data
+
+
+def _have_equal_pages(data: bytes, other: bytes, count: int) -> bool:
+    with open(BytesIO(data)) as one, open(BytesIO(other)) as two:
+        for number in range(count):
+            one.seek(number)
+            two.seek(number)
+            if (one.mode, one.size, one.tobytes()) != (two.mode, two.size, two.tobytes()):
+                return False
+    return True
 
 
 def _load_pages(image: TiffImagePlugin.TiffImageFile, count: int, metadata: Metadata) -> list[_Page]:
