@@ -254,7 +254,7 @@ class RequestNotFinal(ImgprocError):
 
 
 class NothingToRetry(ImgprocError):
-    template = "No image of the request failed, or the request has not finished yet."
+    template = "No such image of the request failed, or the request has not finished yet."
 
 
 class NoWebhook(ImgprocError):

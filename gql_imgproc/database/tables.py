@@ -222,6 +222,9 @@ requests = Table(
     # Set while a retry resets images in chunks: which images, and the last one that was reset.
     Column("retry_scope", text_enum(RetryScope), nullable=True),
     Column("retry_cursor", Uuid, nullable=True),
+    # Of its failed images, only those with this error, and only those of this lane; null for all.
+    Column("retry_error_code", text_enum(ImageErrorCode), nullable=True),
+    Column("retry_lane_id", Uuid, nullable=True),
 )
 
 OPEN = (RequestStatus.PENDING, RequestStatus.PROCESSING)

@@ -46,12 +46,18 @@ class Mutation:
         request = await commands.cancel(info.context.runtime, info.context.caller, _request_id(input.id))
         return payloads.CancelRequestSuccess(request=Request.from_snapshot(request))
 
-    @cost_field("Retries the failed images of a final request.")
+    @cost_field("Retries the failed images of a final request, or only those with one cause or of one host.")
     @typed_errors("id")
     async def retry_failed_images(
         self, info: Info, input: Annotated[inputs.RetryFailedImagesInput, _REQUEST]
     ) -> payloads.RetryFailedImagesResult:
-        request = await commands.retry_failed(info.context.runtime, info.context.caller, _request_id(input.id))
+        request = await commands.retry_failed(
+            info.context.runtime,
+            info.context.caller,
+            _request_id(input.id),
+            unset_to_none(input.error_code),
+            unset_to_none(input.host),
+        )
         return payloads.RetryFailedImagesSuccess(request=Request.from_snapshot(request))
 
     @cost_field("Sends the completion webhook of a final request again.")

@@ -17,6 +17,7 @@ from gql_imgproc.access import audit_log
 from gql_imgproc.enums import AuditAction, RequestPhase, TerminationReason
 from gql_imgproc.errors import (
     DatabaseUnavailable,
+    ImageErrorCode,
     NothingToRetry,
     RequestAlreadyFinal,
     RequestNotFinal,
@@ -56,8 +57,16 @@ async def cancel(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot
     return await _advance(runtime, request, lambda current: current.status.is_terminal) or request
 
 
-async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Snapshot:
-    """Retries the failed images of a final request. Raises RequestNotFound, NothingToRetry or QuotaExceeded.
+async def retry_failed(
+    runtime: Runtime,
+    caller: Caller,
+    request_id: UUID,
+    error_code: ImageErrorCode | None = None,
+    host: str | None = None,
+) -> Snapshot:
+    """Retries the failed images of a final request, or only those with this error and of this host.
+
+    Raises RequestNotFound, NothingToRetry or QuotaExceeded.
 
     The failed images of a very large request may not all be pending yet when this returns.
     """
@@ -66,7 +75,7 @@ async def retry_failed(runtime: Runtime, caller: Caller, request_id: UUID) -> Sn
     runs: list[Snapshot] = []
 
     def start(connection: Connection) -> Snapshot | None:
-        retried = retry.start_retry(connection, caller.tenant_id, request_id, limits)
+        retried = retry.start_retry(connection, caller.tenant_id, request_id, limits, error_code, host)
         if retried:
             runs.append(retried)
             _audit(connection, caller, AuditAction.REQUEST_RETRIED, request_id)

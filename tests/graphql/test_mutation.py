@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from strawberry.utils.str_converters import to_camel_case
 
 from gql_imgproc.database.tables import images, products, requests
 from gql_imgproc.enums import RequestStatus
+from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.types.inputs import UploadCsvInput, clean_filename
 from gql_imgproc.ids import DEFAULT_TENANT, IdPrefix, encode_global_id, new_id, parse_global_id
 from gql_imgproc.requests.repository import queries
+from gql_imgproc.requests.repository.image_statistics import read_statistics
 from tests.csvfile.test_workbook import make_workbook
 from tests.graphql.client import Api
 from tests.support.scenarios import FAILED, claim_image, finish, given_request, record
@@ -428,6 +431,39 @@ async def test_retry_queues_failed_images_again(api: Api) -> None:
     assert retried == {
         "__typename": "RetryFailedImagesSuccess",
         "request": {"status": "PROCESSING", "failedImages": 0},
+    }
+
+
+async def test_retry_of_one_cause_and_one_host(api: Api) -> None:
+    # Given a request whose two images failed for two reasons,
+    db = api.runtime.db
+    request_id = given_request(db, 2)
+    record(db, claim_image(db, request_id), FAILED)
+    record(db, claim_image(db, request_id), replace(FAILED, error_code=ImageErrorCode.TIMEOUT))
+    finish(db, request_id, RequestStatus.FAILED)
+    (host,) = db.read_now(read_statistics, DEFAULT_TENANT, request_id).by_host
+    input = {"id": encode_global_id(IdPrefix.REQUEST, request_id)}
+    query = """
+    mutation($input: RetryFailedImagesInput!) {
+      retryFailedImages(input: $input) {
+        __typename
+        ... on UserError { message path }
+        ... on RetryFailedImagesSuccess { request { status failedImages } }
+      }
+    }"""
+
+    # when others are retried, then nothing happens;
+    for other in ({"errorCode": "CORRUPT"}, {"host": "other.example:443"}, {"errorCode": "CORRUPT", "host": host.host}):
+        assert (await api.data(query, input=input | other))["retryFailedImages"] == {
+            "__typename": "NothingToRetry",
+            "message": "No such image of the request failed, or the request has not finished yet.",
+            "path": ["input", "id"],
+        }
+    # when those of one cause and its host are retried, then the other image stays.
+    retried = await api.data(query, input=input | {"errorCode": "TIMEOUT", "host": host.host})
+    assert retried["retryFailedImages"] == {
+        "__typename": "RetryFailedImagesSuccess",
+        "request": {"status": "PROCESSING", "failedImages": 1},
     }
 
 

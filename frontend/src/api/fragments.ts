@@ -14,7 +14,7 @@ export const RequestFields = graphql(`
     options { quality scale format }
     totalProducts processedProducts failedProducts
     totalImages processedImages failedImages cancelledImages keptImages reusedImages
-    progressPercent imagesPerSecond inputBytes outputBytes outputCsvUrl reportCsvUrl archiveUrl
+    progressPercent imagesPerSecond inputBytes outputBytes outputCsvUrl partialCsvUrl reportCsvUrl archiveUrl
     failure { code message }
     webhook { url status attempts lastHttpStatus nextAttemptAt }
   }`);

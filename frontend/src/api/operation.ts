@@ -26,6 +26,12 @@ export const OneRequest = graphql(
 export const Warnings = graphql(`
   query Warnings($id: ID!) { request(id: $id) { warnings { row column message } } }`);
 
+/** A query of its own, since the counts are not part of a progress event. */
+export const Statistics = graphql(`
+  query Statistics($id: ID!) {
+    request(id: $id) { statistics { byError { code images } byHost { host images failed throttled } } }
+  }`);
+
 export const Products = graphql(
   `
   query Products(

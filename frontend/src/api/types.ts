@@ -1,7 +1,7 @@
 // The types of the fields that the operations select.
 import type { ResultOf, VariablesOf } from "gql.tada";
 import type { ImageFields, RequestFields, RequestPageFields } from "./fragments";
-import type { ChangedProducts, Changes as ChangesOf, PreviewCsv, Products, UploadCsv } from "./operation";
+import type { ChangedProducts, Changes as ChangesOf, PreviewCsv, Products, Statistics as StatisticsOf, UploadCsv } from "./operation";
 
 export type Request = ResultOf<typeof RequestFields>;
 export type RequestPage = ResultOf<typeof RequestPageFields>;
@@ -10,6 +10,9 @@ export type Priority = Request["priority"];
 export type OutputFormat = Request["options"]["format"];
 export type Webhook = NonNullable<Request["webhook"]>;
 export type WebhookStatus = Webhook["status"];
+
+export type Statistics = NonNullable<ResultOf<typeof StatisticsOf>["request"]>["statistics"];
+export type ImageErrorCode = Statistics["byError"][number]["code"];
 
 export type Product = NonNullable<ResultOf<typeof Products>["request"]>["products"]["edges"][number]["node"];
 export type ProductStatus = NonNullable<VariablesOf<typeof Products>["status"]>;

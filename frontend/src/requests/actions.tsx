@@ -1,49 +1,21 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { CancelRequest, DeleteRequest, ResendWebhook, RetryFailedImages } from "../api/operation";
-import type { Operation } from "../api/graphql";
-import { query } from "../api/query";
 import type { Request } from "../api/types";
-import { announce } from "../parts/announcer";
 import { Dialog } from "../parts/dialog";
 import { pluralize } from "../format";
-import { store } from "../progress/store";
-import { home, toSameOrigin } from "../route";
+import { toSameOrigin } from "../route";
 import { isFinal } from "./status";
-
-type Change = Operation<
-  { result: { __typename: string; request?: Request; deletedId?: string; message?: string } },
-  { input: { id: string } }
->;
+import { useChange } from "./use-change";
 
 /** The URL of the output of a workbook as CSV. */
 const withFormat = (url: string) => `${url}${url.includes("?") ? "&" : "?"}format=csv`;
 
 /** The actions that the status of the request allows. */
 export function Actions({ request }: { request: Request }) {
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string | null>(null);
+  const { busy, error, change } = useChange(request);
   const [confirming, setConfirming] = useState<"cancel" | "delete" | null>(null);
   const final = isFinal(request);
   const isWorkbook = /\.(xls[xmb]?|ods)$/i.test(request.csvFilename);
-
-  const change = async (operation: Change, announcement: string) => {
-    setBusy(true);
-    setError(null);
-    try {
-      const { result } = await query(operation, { input: { id: request.id } });
-      if (result.message) setError(result.message);
-      else announce(announcement);
-      if (result.request) store.applySnapshot(result.request);
-      if (result.deletedId) {
-        // Only after navigation: otherwise this page would say that the request does not exist.
-        addEventListener("hashchange", () => store.delete(request.id), { once: true });
-        location.hash = home;
-      }
-    } catch (error) {
-      setError((error as Error).message);
-    }
-    setBusy(false);
-  };
 
   // The used button may disappear. Keep the keyboard focus here instead of at the top of the page.
   const group = useRef<HTMLDivElement>(null);
@@ -63,6 +35,11 @@ export function Actions({ request }: { request: Request }) {
       {request.outputCsvUrl && isWorkbook && (
         <a class="button" href={withFormat(toSameOrigin(request.outputCsvUrl))} download>
           Download output CSV
+        </a>
+      )}
+      {request.partialCsvUrl && (
+        <a class="button" href={toSameOrigin(request.partialCsvUrl)} download>
+          Download output CSV so far
         </a>
       )}
       {request.reportCsvUrl && (

@@ -10,6 +10,7 @@ import { LeastSimilar } from "../products/least-similar";
 import { ProductList } from "../products/product-list";
 import { home } from "../route";
 import { Actions } from "./actions";
+import { Failures } from "./failures";
 import { useRequestPolling } from "./use-request-polling";
 import { describeStatus, isFinal } from "./status";
 import { Summary } from "./summary";
@@ -55,6 +56,7 @@ export function RequestPage({ id }: { id: string }) {
       )}
       <Warnings id={id} />
       <Summary request={request} />
+      {request.failedImages > 0 && <Failures request={request} />}
       {isFinal(request) && request.processedImages > 0 && <LeastSimilar request={request} />}
       <ProductList request={request} />
     </>

@@ -8,6 +8,7 @@ from gql_imgproc.csvfile.encoding import find_codec
 from gql_imgproc.csvfile.layout import CsvLayout, NamedColumns
 from gql_imgproc.csvfile.profiles.profile import normalize_name
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority
+from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.errors import bad_input
 from gql_imgproc.graphql.types.connection import unset_to_none
 from gql_imgproc.graphql.types.options import ProcessingOptionsInput
@@ -141,6 +142,13 @@ class CancelRequestInput:
 @strawberry.input(description="Input of `retryFailedImages`.")
 class RetryFailedImagesInput:
     id: strawberry.ID = strawberry.field(description="The request whose failed images to retry.")
+    error_code: ImageErrorCode | None = strawberry.field(
+        default=strawberry.UNSET, description="Only images that failed for this reason; all when omitted."
+    )
+    host: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Only images of this host, as `statistics` names it; those of all hosts when omitted.",
+    )
 
 
 @strawberry.input(description="Input of `resendWebhook`.")

@@ -141,7 +141,7 @@ class RequestNotFinal(UserError):
     status: RequestStatus = strawberry.field(description="The status of the request.")
 
 
-@strawberry.type(description="No image of the request failed.")
+@strawberry.type(description="No image of the request failed, or none with this cause and of this host.")
 class NothingToRetry(UserError):
     error = errors.NothingToRetry
 

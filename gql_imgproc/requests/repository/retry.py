@@ -7,12 +7,12 @@ chunks (`requests/lifecycle.py`). The request cannot finish before.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, case, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
 
 from gql_imgproc.access import quotas
 from gql_imgproc.database.tables import images, is_failed, is_failed_for_now, products, requests
@@ -46,9 +46,14 @@ _REOPENED: dict[str, Any] = {
 
 
 def start_retry(
-    connection: Connection, tenant_id: UUID, request_id: UUID, limits: quotas.Limits | None = None
+    connection: Connection,
+    tenant_id: UUID,
+    request_id: UUID,
+    limits: quotas.Limits | None = None,
+    error_code: ImageErrorCode | None = None,
+    host: str | None = None,
 ) -> Snapshot | None:
-    """Starts a retry of the failed images of a final request.
+    """Starts a retry of the failed images of a final request, or of those with an error, or of a host.
 
     After a deadline, the images that it cancelled are retried too. None when the request is open or being deleted, or
     has no such images. With `limits`, raises QuotaExceeded, which must roll the transaction back.
@@ -58,12 +63,20 @@ def start_retry(
         return None
     is_past_deadline = request.failure_code is RequestFailureCode.DEADLINE
     cancelled_images = request.cancelled_images if is_past_deadline else 0
-    if not request.failed_images + cancelled_images:
+    failed_images, lane_id = request.failed_images, None if host is None else lanes.lane_id(request_id, host)
+    if error_code is not None or lane_id is not None:
+        chosen = images.c.request_id == request_id, is_failed, *_choose(error_code, lane_id)
+        failed_images = connection.execute(select(func.count()).where(*chosen)).scalar_one()
+        if not failed_images:
+            return None
+    if not failed_images + cancelled_images:
         return None
     if limits is not None:
-        added = quotas.Addition(request.failed_images + cancelled_images, request.total_products)
+        added = quotas.Addition(failed_images + cancelled_images, request.total_products)
         quotas.check(connection, tenant_id, limits, added)
-    return _open(connection, request, RetryScope.CUT_OFF if cancelled_images else RetryScope.FAILED)
+    # Cancelled images have no error. They are always retried: the request would otherwise end as CANCELLED.
+    scope = RetryScope.CUT_OFF if cancelled_images else RetryScope.FAILED
+    return _open(connection, request, scope, error_code, lane_id)
 
 
 def start_auto_retry(connection: Connection, tenant_id: UUID, request_id: UUID) -> Snapshot | None:
@@ -85,14 +98,15 @@ def reopen_chunk(connection: Connection, lease: RequestLease) -> Snapshot:
     Raises LeaseLost, which must roll the transaction back.
     """
     rest = connection.execute(
-        select(requests.c.retry_scope, requests.c.retry_cursor).where(
-            *transitions.owned(lease, RequestPhase.RETRYING), requests.c.retry_scope.is_not(None)
-        )
+        select(
+            requests.c.retry_scope, requests.c.retry_cursor, requests.c.retry_error_code, requests.c.retry_lane_id
+        ).where(*transitions.owned(lease, RequestPhase.RETRYING), requests.c.retry_scope.is_not(None))
     ).one_or_none()
     if rest is None:
         raise LeaseLost
     reopened: list[_Reopened] = []
-    chunk = _reopen(connection, lease.request.id, rest.retry_scope, rest.retry_cursor, reopened)
+    chosen = _choose(rest.retry_error_code, rest.retry_lane_id)
+    chunk = _reopen(connection, lease.request.id, rest.retry_scope, rest.retry_cursor, chosen, reopened)
     # After all images and products: rows are locked in the same order everywhere.
     lanes.wake_lanes(connection, {row.lane_id: 0.0 for row in reopened})
     copies = repeats.copy_results(connection, {row.original_id for row in reopened} - {None})
@@ -108,24 +122,40 @@ def _lock_done(connection: Connection, *where: ColumnElement[bool]) -> Snapshot 
     return to_snapshot(row) if row else None
 
 
-def _open(connection: Connection, request: Snapshot, scope: RetryScope) -> Snapshot | None:
-    opened = transitions.start_retry(connection, request.id, scope)
+def _choose(error_code: ImageErrorCode | None, lane_id: UUID | None) -> list[ColumnElement[bool]]:
+    chosen = [] if error_code is None else [images.c.error_code == error_code]
+    return chosen if lane_id is None else [*chosen, images.c.lane_id == lane_id]
+
+
+def _open(
+    connection: Connection,
+    request: Snapshot,
+    scope: RetryScope,
+    error_code: ImageErrorCode | None = None,
+    lane_id: UUID | None = None,
+) -> Snapshot | None:
+    opened = transitions.start_retry(connection, request.id, scope, error_code, lane_id)
     # The bytes of open requests are summed.
     quotas.add_stored_bytes(connection, request.tenant_id, -request.counted_bytes)
     return opened
 
 
 def _reopen(
-    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, reopened: list[_Reopened]
+    connection: Connection,
+    request_id: UUID,
+    scope: RetryScope,
+    cursor: UUID | None,
+    chosen: Iterable[ColumnElement[bool]],
+    reopened: list[_Reopened],
 ) -> ReopenedChunk:
     """Makes the images of one chunk, and their products, pending again. Adds the images to `reopened`."""
     if scope is not RetryScope.CUT_OFF:
-        return _reopen_failed_images(connection, request_id, scope, cursor, reopened)
+        return _reopen_failed_images(connection, request_id, scope, cursor, chosen, reopened)
     cancelled_images = _reopen_cancelled_products(connection, request_id, reopened)
     if cancelled_images >= RETRY_CHUNK:
         # Each product has at least one image, so there may be more products.
         return ReopenedChunk(0, cancelled_images, 0, scope, None)
-    chunk = _reopen_failed_images(connection, request_id, RetryScope.FAILED, None, reopened)
+    chunk = _reopen_failed_images(connection, request_id, RetryScope.FAILED, None, chosen, reopened)
     return replace(chunk, cancelled_images=cancelled_images)
 
 
@@ -157,12 +187,18 @@ def _reopen_images(connection: Connection, ids: Sequence[UUID]) -> Sequence[_Reo
 
 
 def _reopen_failed_images(
-    connection: Connection, request_id: UUID, scope: RetryScope, cursor: UUID | None, reopened: list[_Reopened]
+    connection: Connection,
+    request_id: UUID,
+    scope: RetryScope,
+    cursor: UUID | None,
+    chosen: Iterable[ColumnElement[bool]],
+    reopened: list[_Reopened],
 ) -> ReopenedChunk:
+    is_in_scope = is_failed_for_now if scope is RetryScope.TEMPORARY else is_failed
     # Ordered by ID, so that an image that fails again meanwhile is not reopened twice.
     statement = (
         select(images.c.id, images.c.product_id)
-        .where(images.c.request_id == request_id, is_failed_for_now if scope is RetryScope.TEMPORARY else is_failed)
+        .where(images.c.request_id == request_id, is_in_scope, *chosen)
         .order_by(images.c.id)
         .limit(RETRY_CHUNK)
     )

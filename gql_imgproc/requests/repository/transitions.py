@@ -19,7 +19,7 @@ status: PENDING until the first claim (`start`), then PROCESSING, final in DONE 
 Each transition names the phase that it leaves in its WHERE clause. A transition that returns None, or raises LeaseLost
 and so rolls back the rows that were changed with it, lost to another one: the caller reads the request again. One
 process at a time advances a request, under its lease; commands of the API need no lease. The other columns of a step
-say how far it is: `ingested_products`, `retry_scope` and `retry_cursor`, `termination_reason`.
+say how far it is: `ingested_products`, `retry_scope` and the other columns `retry_…`, `termination_reason`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gql_imgproc.access import quotas
 from gql_imgproc.database.tables import CLAIMING, has_step, images, is_failed_for_now, requests
 from gql_imgproc.database.types import now, now_plus
 from gql_imgproc.enums import RequestFailureCode, RequestPhase, RequestStatus, RetryScope, TerminationReason
-from gql_imgproc.errors import LeaseLost
+from gql_imgproc.errors import ImageErrorCode, LeaseLost
 from gql_imgproc.requests.repository import cleanups, endpoint_outbox, webhook_outbox
 from gql_imgproc.requests.repository.snapshots import SNAPSHOT_COLUMNS, request_of_tenant, to_snapshot
 from gql_imgproc.requests.snapshot import Snapshot
@@ -204,6 +204,8 @@ def finish(connection: Connection, lease: RequestLease, final: FinalState) -> Sn
         images_per_second=None,
         retry_scope=None,
         retry_cursor=None,
+        retry_error_code=None,
+        retry_lane_id=None,
     )
     if request is None:
         return None
@@ -229,8 +231,17 @@ def _is_retryable(final: FinalState) -> ColumnElement[bool]:
 # --- Retry.
 
 
-def start_retry(connection: Connection, request_id: UUID, scope: RetryScope) -> Snapshot | None:
-    """Opens a final request again. The images in scope are reopened in chunks."""
+def start_retry(
+    connection: Connection,
+    request_id: UUID,
+    scope: RetryScope,
+    error_code: ImageErrorCode | None = None,
+    lane_id: UUID | None = None,
+) -> Snapshot | None:
+    """Opens a final request again. The images in scope are reopened in chunks.
+
+    `error_code` and `lane_id` limit the failed images.
+    """
     is_automatic = scope is RetryScope.TEMPORARY
     return _set(
         connection,
@@ -240,6 +251,8 @@ def start_retry(connection: Connection, request_id: UUID, scope: RetryScope) -> 
         status=RequestStatus.PROCESSING,
         retry_scope=scope,
         retry_cursor=None,
+        retry_error_code=error_code,
+        retry_lane_id=lane_id,
         generation=requests.c.generation + 1,
         termination_reason=None,
         failure_code=None,

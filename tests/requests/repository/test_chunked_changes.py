@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.tables import images, lanes, products, requests
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
-from gql_imgproc.errors import LeaseLost
+from gql_imgproc.errors import ImageErrorCode, LeaseLost
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repository import cancel, create, delete, retry, transitions, work_queries
 from gql_imgproc.requests.repository.create import NewProduct
@@ -30,6 +31,7 @@ from tests.support.scenarios import (
     given_request,
     given_urls,
     record,
+    reopen_all,
     try_claim,
 )
 
@@ -135,6 +137,71 @@ def test_retry_after_a_deadline_reopens_cancelled_images_first(database: Databas
         assert_counters_equal_rows(database, request_id)
 
     assert [(state.cancelled_images, state.failed_images) for state in states] == [(2, 2), (0, 2), (0, 0), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("error_code", "host", "reopened"),
+    [
+        (ImageErrorCode.TIMEOUT, None, [0, 1, 4]),
+        (None, "b.example:443", [3, 4]),
+        (ImageErrorCode.TIMEOUT, "b.example:443", [4]),
+        (ImageErrorCode.CORRUPT, None, []),
+        (None, "c.example:443", []),
+        (ImageErrorCode.HTTP_STATUS, "a.example:443", [2]),
+    ],
+)
+def test_retry_is_limited_to_an_error_and_a_host(
+    database: Database, error_code: ImageErrorCode | None, host: str | None, reopened: list[int]
+) -> None:
+    # Given a request whose images failed for two reasons, on two hosts,
+    request_id = given_urls(
+        database, [f"https://a.example/{n}" for n in range(3)], [f"https://b.example/{n}" for n in range(2)]
+    )
+    timeout = replace(FAILED, error_code=ImageErrorCode.TIMEOUT)
+    failures = [timeout, timeout, FAILED, FAILED, timeout]
+    claimed = sorted(try_claim(database, request_id, len(failures)), key=lambda image: image.id)
+    for image, failure in zip(claimed, failures, strict=True):
+        record(database, image, failure)
+    assert finish(database, request_id, RequestStatus.FAILED) is not None
+
+    # when those with one reason or of one host are retried,
+    started = database.write_now(retry.start_retry, DEFAULT_TENANT, request_id, None, error_code, host)
+    if started is not None:
+        reopen_all(database, request_id)
+
+    # then no other image is pending.
+    pending = select(images.c.id).where(images.c.status == ImageStatus.PENDING).order_by(images.c.id)
+    assert database.read_now(lambda connection: connection.scalars(pending).all()) == [
+        claimed[index].id for index in reopened
+    ]
+    assert (started is None) == (not reopened)
+    assert_counters_equal_rows(database, request_id)
+    if reopened:
+        # And the next retry is not limited.
+        for image in try_claim(database, request_id, len(reopened)):
+            record(database, image, FAILED)
+        assert finish(database, request_id, RequestStatus.FAILED) is not None
+        assert database.write_now(retry.start_retry, DEFAULT_TENANT, request_id) is not None
+        assert reopen_all(database, request_id).pending_images == 5
+
+
+def test_limited_retry_after_a_deadline_keeps_other_failures(database: Database) -> None:
+    """Images that the deadline cancelled have no error; they are retried with any that failed."""
+    request_id = given_request(database, 1, 1, 1)
+    record(database, claim_image(database, request_id), FAILED)
+    record(database, claim_image(database, request_id), replace(FAILED, error_code=ImageErrorCode.TIMEOUT))
+    stop(database, request_id, TerminationReason.DEADLINE)
+    end = FinalState(RequestStatus.FAILED, RequestFailureCode.DEADLINE, "output-1.csv")
+    assert database.write_now(transitions.finish, cancel_all(database, request_id), end) is not None
+
+    start = partial(retry.start_retry, error_code=ImageErrorCode.CORRUPT)
+    assert database.write_now(start, DEFAULT_TENANT, request_id) is None
+    start = partial(retry.start_retry, error_code=ImageErrorCode.TIMEOUT)
+    assert database.write_now(start, DEFAULT_TENANT, request_id) is not None
+    retried = reopen_all(database, request_id)
+
+    assert (retried.cancelled_images, retried.failed_images, retried.pending_images) == (0, 1, 2)
+    assert_counters_equal_rows(database, request_id)
 
 
 def test_retry_of_a_request_with_missing_rows_inserts_them(database: Database) -> None:
