@@ -2,13 +2,14 @@ import { useEffect, useState } from "preact/hooks";
 import { credentials } from "./api/key";
 import { query } from "./api/query";
 import { ViewerScopes } from "./api/webhook-operation";
+import { KeysPage } from "./keys/keys-page";
 import { Announcer } from "./parts/announcer";
 import { ConnectionBanner } from "./parts/connection-banner";
 import { KeyPanel } from "./parts/key-panel";
 import { useSignal } from "./parts/use-signal";
 import { HomePage } from "./requests/home-page";
 import { RequestPage } from "./requests/request-page";
-import { home, parseRequestId, useHash, webhooks } from "./route";
+import { home, keys, parseRequestId, useHash, webhooks } from "./route";
 import { WebhooksPage } from "./webhooks/webhooks-page";
 
 export function App() {
@@ -29,6 +30,7 @@ export function App() {
             Template CSV
           </a>
           {admin && <a href={webhooks}>Webhooks</a>}
+          {admin && <a href={keys}>API keys</a>}
           <a href="/graphql">Developers</a>
           {key && (
             <button class="small" onClick={() => credentials.forget()}>
@@ -47,7 +49,8 @@ export function App() {
 function Content({ hash }: { hash: string }) {
   const id = parseRequestId(hash);
   if (id !== null) return <RequestPage key={id} id={id} />;
-  return hash === webhooks ? <WebhooksPage /> : <HomePage />;
+  if (hash === webhooks) return <WebhooksPage />;
+  return hash === keys ? <KeysPage /> : <HomePage />;
 }
 
 /** Whether the key has the scope ADMIN; false until that is known. */

@@ -8,6 +8,7 @@ import "./styles/frame.css";
 import "./styles/parts.css";
 import "./styles/upload.css";
 import "./styles/requests.css";
+import "./styles/settings.css";
 import "./styles/products.css";
 import "./styles/dialogs.css";
 

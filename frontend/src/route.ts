@@ -4,6 +4,7 @@ const prefix = "#/requests/";
 
 export const home = "#/";
 export const webhooks = "#/webhooks";
+export const keys = "#/keys";
 export const requestHref = (id: string): string => prefix + encodeURIComponent(id);
 
 /** The request ID in the URL fragment, so that a reload opens the same request. */

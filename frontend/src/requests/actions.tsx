@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { CancelRequest, DeleteRequest, ResendWebhook, RetryFailedImages } from "../api/operation";
 import type { Request } from "../api/types";
-import { Dialog } from "../parts/dialog";
+import { ConfirmDialog } from "../parts/confirm-dialog";
 import { pluralize } from "../format";
 import { toSameOrigin } from "../route";
 import { isFinal } from "./status";
@@ -98,20 +98,5 @@ export function Actions({ request }: { request: Request }) {
         />
       )}
     </div>
-  );
-}
-
-function ConfirmDialog(props: { title: string; text: string; yes: string; no: string; onYes: () => void; onClose: () => void }) {
-  return (
-    <Dialog label={props.title} class="confirm" onClose={props.onClose}>
-      <h2>{props.title}</h2>
-      <p>{props.text}</p>
-      <form method="dialog" class="actions">
-        <button>{props.no}</button>
-        <button class="danger filled" onClick={props.onYes}>
-          {props.yes}
-        </button>
-      </form>
-    </Dialog>
   );
 }

@@ -10,8 +10,8 @@ import {
   type WebhookEndpointDelivery,
 } from "../api/webhook-operation";
 import { Timestamp } from "../parts/timestamp";
+import type { Change } from "../parts/use-secret";
 import { STATUS_LABELS } from "../requests/webhook";
-import type { Change } from "./change";
 import { EVENTS } from "./endpoint-form";
 
 const REASONS: Record<string, string> = {

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { CreateWebhookEndpoint, type WebhookEventType } from "../api/webhook-operation";
-import type { Change } from "./change";
+import type { Change } from "../parts/use-secret";
 
 export const EVENTS: [WebhookEventType, string][] = [
   ["REQUEST_COMPLETED", "completed"],

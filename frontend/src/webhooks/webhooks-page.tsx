@@ -1,46 +1,21 @@
 import { useCallback, useEffect, useState } from "preact/hooks";
 import { query } from "../api/query";
 import { RotateWebhookSecret, WebhookEndpoints, type WebhookEndpoint } from "../api/webhook-operation";
-import { announce } from "../parts/announcer";
 import { Notice } from "../parts/notice";
 import { Title } from "../parts/title";
-import type { Change } from "./change";
+import { useSecret } from "../parts/use-secret";
 import { EndpointCard } from "./endpoint-card";
 import { EndpointForm } from "./endpoint-form";
 
 /** The webhook endpoints of the tenant, for keys with the scope ADMIN. */
 export function WebhooksPage() {
   const [endpoints, setEndpoints] = useState<readonly WebhookEndpoint[] | null>(null);
-  const [error, setError] = useState<string | null>(null);
-  const [secret, setSecret] = useState<string | null>(null);
-
-  const load = useCallback(async () => {
-    try {
-      setEndpoints((await query(WebhookEndpoints, {})).webhookEndpoints.nodes);
-    } catch (error) {
-      setError((error as Error).message);
-    }
-  }, []);
-  useEffect(() => void load(), [load]);
-
-  const change: Change = async (operation, input, announcement) => {
-    setError(null);
-    setSecret(null);
-    try {
-      const { result } = await query(operation, { input });
-      if (result.message) setError(result.message);
-      else announce(announcement);
-      if (result.secret) setSecret(result.secret);
-      await load();
-      return !result.message;
-    } catch (error) {
-      setError((error as Error).message);
-      return false;
-    }
-  };
+  const load = useCallback(async () => setEndpoints((await query(WebhookEndpoints, {})).webhookEndpoints.nodes), []);
+  const { error, setError, secret, setSecret, change } = useSecret(load);
+  useEffect(() => void load().catch((error: Error) => setError(error.message)), [load]);
 
   return (
-    <div class="webhooks">
+    <div class="settings">
       <Title text="Webhooks" />
       <p class="lead">An endpoint is a URL of yours that is called for the events you choose, of every request.</p>
       {error && <Notice tone="bad" title={error} />}
