@@ -116,6 +116,20 @@ export const PreviewCsv = graphql(`
     }
   }`);
 
+export const EstimateCsv = graphql(`
+  query EstimateCsv($input: UploadCsvInput!) {
+    estimateCsv(input: $input) {
+      __typename
+      ... on CsvEstimate {
+        totalImages measuredImages inputBytes savedPercent savedPercentLow savedPercentHigh seconds
+        failures { code images message exampleUrl }
+      }
+      ... on CsvInvalid { message totalErrors errors { row column message } }
+      ... on UploadTooLarge { message limitBytes }
+      ... on EstimateUnavailable { message }
+    }
+  }`);
+
 export const CancelRequest = graphql(
   `
   mutation CancelRequest($input: CancelRequestInput!) {

@@ -1,7 +1,7 @@
 // The types of the fields that the operations select.
 import type { ResultOf, VariablesOf } from "gql.tada";
 import type { ImageFields, RequestFields, RequestPageFields } from "./fragments";
-import type { ChangedProducts, Changes as ChangesOf, PreviewCsv, Products, Statistics as StatisticsOf, UploadCsv } from "./operation";
+import type { ChangedProducts, Changes as ChangesOf, EstimateCsv, PreviewCsv, Products, Statistics as StatisticsOf, UploadCsv } from "./operation";
 
 export type Request = ResultOf<typeof RequestFields>;
 export type RequestPage = ResultOf<typeof RequestPageFields>;
@@ -26,4 +26,7 @@ export type UploadError = Exclude<UploadResult, Accepted>;
 export type CsvIssue = Extract<UploadError, { __typename: "CsvInvalid" }>["errors"][number];
 export type Preview = ResultOf<typeof PreviewCsv>["previewCsv"];
 export type CsvPreview = Extract<Preview, { __typename: "CsvPreview" }>;
+/** Also the answer when no worker could measure the sample. */
+export type Estimate = Extract<ResultOf<typeof EstimateCsv>["estimateCsv"], { __typename: "CsvEstimate" | "EstimateUnavailable" }>;
+export type CsvEstimate = Extract<Estimate, { __typename: "CsvEstimate" }>;
 export type UploadInput = Omit<VariablesOf<typeof UploadCsv>["input"], "file">;

@@ -1,8 +1,8 @@
 import { operationText, type Operation } from "./graphql";
 import { authorizationHeader, credentials } from "./key";
-import { PreviewCsv, UploadCsv } from "./operation";
+import { EstimateCsv, PreviewCsv, UploadCsv } from "./operation";
 import { unwrapData, Unreachable } from "./query";
-import type { Preview, UploadInput, UploadResult } from "./types";
+import type { Estimate, Preview, UploadError, UploadInput, UploadResult } from "./types";
 
 /** The server reads no more of a CSV file for a preview. */
 const PREVIEW_BYTES = 64 * 1024;
@@ -19,6 +19,11 @@ export async function preview(file: File, input: UploadInput, signal: AbortSigna
   signal.throwIfAborted();
   const part = WORKBOOKS.includes(first * 256 + second) ? file : file.slice(0, PREVIEW_BYTES);
   return (await send<{ previewCsv: Preview }>(PreviewCsv, part, file.name, input, () => {}, signal)).previewCsv;
+}
+
+/** Asks what an upload would save. */
+export async function estimate(file: File, input: UploadInput, signal: AbortSignal): Promise<Estimate | UploadError> {
+  return (await send<{ estimateCsv: Estimate | UploadError }>(EstimateCsv, file, file.name, input, () => {}, signal)).estimateCsv;
 }
 
 /** Sends a file as a GraphQL multipart request. Uses XHR, since `fetch` reports no upload progress. */

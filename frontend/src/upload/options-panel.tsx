@@ -1,17 +1,9 @@
-import type { ComponentChildren } from "preact";
 import { formatPercent } from "../format";
 import { FILES } from "../requests/profile";
+import { Check, Choice, Group, Text, WholeNumber, type Names } from "./fields";
+import { formats, OutputsEditor } from "./outputs-editor";
 import { summarizeOptions, type ImageFilter, type Options } from "./options";
 
-type Names<Value extends string> = readonly (readonly [Value, string])[];
-
-const formats: Names<Options["format"]> = [
-  ["ORIGINAL", "Same as source"],
-  ["JPEG", "JPEG"],
-  ["PNG", "PNG"],
-  ["WEBP", "WebP"],
-  ["AVIF", "AVIF"],
-];
 const priorities: Names<Options["priority"]> = [
   ["HIGH", "High"],
   ["NORMAL", "Normal"],
@@ -104,6 +96,7 @@ function ImageOptions({ options, onChange }: PanelProps) {
       </Group>
       <Choice label="Metadata" value={options.metadata} names={metadata} onChange={(metadata) => set({ metadata })} />
       <Text label="File names" placeholder="{handle}-{n}" value={options.fileName} onChange={(fileName) => set({ fileName })} />
+      <OutputsEditor outputs={options.outputs} onChange={(outputs) => set({ outputs })} />
     </>
   );
 }
@@ -140,64 +133,5 @@ function FileOptions({ options, onChange }: PanelProps) {
       <Check label="Choose the columns of my file" checked={options.choosesColumns} onChange={(choosesColumns) => set({ choosesColumns })} />
       <Check label="Process unchanged images again" checked={options.refresh} onChange={(refresh) => set({ refresh })} />
     </>
-  );
-}
-
-interface ChoiceProps<Value extends string> {
-  label: string;
-  value: Value;
-  names: Names<Value>;
-  onChange: (value: Value) => void;
-}
-
-function Choice<Value extends string>({ label, value, names, onChange }: ChoiceProps<Value>) {
-  return (
-    <label>
-      <span>{label}</span>
-      <select value={value} onChange={(e) => onChange(e.currentTarget.value as Value)}>
-        {names.map(([value, name]) => (
-          <option key={value} value={value}>
-            {name}
-          </option>
-        ))}
-      </select>
-    </label>
-  );
-}
-
-function WholeNumber({ label, value, onChange }: { label: string; value: number | null; onChange: (number: number | null) => void }) {
-  const toNumber = (text: string) => (text === "" ? null : Number(text));
-  return (
-    <label>
-      <span>{label}</span>
-      <input type="number" min="0" step="1" inputMode="numeric" value={value ?? ""} onInput={(e) => onChange(toNumber(e.currentTarget.value))} />
-    </label>
-  );
-}
-
-function Text({ label, placeholder, value, onChange }: { label: string; placeholder: string; value: string; onChange: (text: string) => void }) {
-  return (
-    <label>
-      <span>{label}</span>
-      <input autoComplete="off" placeholder={placeholder} value={value} onInput={(e) => onChange(e.currentTarget.value)} />
-    </label>
-  );
-}
-
-function Check({ label, checked, onChange }: { label: string; checked: boolean; onChange: (checked: boolean) => void }) {
-  return (
-    <label class="check">
-      <input type="checkbox" checked={checked} onChange={(e) => onChange(e.currentTarget.checked)} />
-      <span>{label}</span>
-    </label>
-  );
-}
-
-function Group({ legend, children }: { legend: string; children: ComponentChildren }) {
-  return (
-    <fieldset class="wide">
-      <legend>{legend}</legend>
-      {children}
-    </fieldset>
   );
 }

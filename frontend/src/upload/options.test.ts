@@ -20,6 +20,7 @@ test("an upload with the defaults names none of the optional fields", () => {
       metadata: "COPYRIGHT",
       effort: "BALANCED",
       fileName: null,
+      outputs: [],
     },
     idempotencyKey: "key",
     profile: null,
@@ -44,6 +45,10 @@ test("chosen options are sent, and named while the panel is closed", () => {
     metadata: "NONE" as const,
     effort: "SMALL" as const,
     fileName: " {sku} ",
+    outputs: [
+      { name: " large ", format: "" as const, maxWidth: 1600, maxHeight: null, quality: null },
+      { name: "thumb", format: "WEBP" as const, maxWidth: 200, maxHeight: 200, quality: 40 },
+    ],
     profile: "SHOPIFY" as const,
     onInvalidRow: "SKIP_ROW" as const,
     refresh: true,
@@ -62,6 +67,10 @@ test("chosen options are sent, and named while the panel is closed", () => {
       metadata: "NONE",
       effort: "SMALL",
       fileName: "{sku}",
+      outputs: [
+        { name: "large", format: null, maxWidth: 1600, maxHeight: null, quality: null },
+        { name: "thumb", format: "WEBP", maxWidth: 200, maxHeight: 200, quality: 40 },
+      ],
     },
     profile: "SHOPIFY",
     onInvalidRow: "SKIP_ROW",
@@ -69,7 +78,7 @@ test("chosen options are sent, and named while the panel is closed", () => {
     sheet: "Products",
   });
   expect(summarizeOptions(options)).toBe(
-    "at most 800 × any pixels, at most 500 kB, similarity 70, cropped, trimmed, padded to 800 x 600, sharpen, no metadata, small effort, file names, Shopify export, invalid rows, process again",
+    "at most 800 × any pixels, at most 500 kB, similarity 70, cropped, trimmed, padded to 800 x 600, sharpen, no metadata, small effort, file names, outputs large and thumb, Shopify export, invalid rows, process again",
   );
 });
 

@@ -8,6 +8,15 @@ export type ImageFilter = NonNullable<Processing["filters"]>[number];
 export type CsvProfile = NonNullable<UploadInput["profile"]>;
 export type InvalidRowPolicy = NonNullable<UploadInput["onInvalidRow"]>;
 
+/** One of several files of each image. Null and the empty format: as in the other options. */
+export interface Output {
+  name: string;
+  format: OutputFormat | "";
+  maxWidth: number | null;
+  maxHeight: number | null;
+  quality: number | null;
+}
+
 export interface Options {
   webhookUrl: string;
   quality: number;
@@ -33,6 +42,8 @@ export interface Options {
   effort: Effort;
   /** Template of the readable name in each URL; empty: the default. */
   fileName: string;
+  /** None: one file of each image. */
+  outputs: readonly Output[];
   priority: Priority;
   /** Empty: the server detects it. */
   profile: CsvProfile | "";
@@ -43,6 +54,8 @@ export interface Options {
   refresh: boolean;
   /** Whether to ask for the columns of a file that is recognized, too. */
   choosesColumns: boolean;
+  /** Whether a file is measured before it is uploaded. */
+  estimates: boolean;
 }
 
 /** What was chosen for one file. */
@@ -66,12 +79,14 @@ export const defaults: Options = {
   metadata: "COPYRIGHT",
   effort: "BALANCED",
   fileName: "",
+  outputs: [],
   priority: "NORMAL",
   profile: "",
   encoding: "",
   onInvalidRow: "",
   refresh: false,
   choosesColumns: false,
+  estimates: false,
 };
 
 /** Generates the key that makes a repeated upload return the first request. */
@@ -100,6 +115,7 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
       metadata,
       effort,
       fileName: options.fileName.trim() || null,
+      outputs: options.outputs.map((output) => ({ ...output, name: output.name.trim(), format: output.format || null })),
     },
     idempotencyKey,
     profile: options.profile || null,
@@ -140,6 +156,7 @@ export function summarizeOptions(options: Options): string {
     options.metadata !== defaults.metadata && (options.metadata === "ALL" ? "all metadata" : "no metadata"),
     options.effort !== defaults.effort && `${options.effort.toLowerCase()} effort`,
     options.fileName.trim() && "file names",
+    options.outputs.length > 0 && `outputs ${options.outputs.map(({ name }) => name.trim()).join(" and ")}`,
     options.profile && nameProfile(options.profile),
     options.onInvalidRow && "invalid rows",
     options.refresh && "process again",

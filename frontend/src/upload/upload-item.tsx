@@ -2,6 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { formatBytes, formatPercent } from "../format";
 import { nameProfile } from "../requests/profile";
 import { ColumnDialog } from "./column-dialog";
+import { EstimateResult } from "./estimate-result";
 import { UploadErrors } from "./upload-errors";
 import { uploads, type Upload } from "./uploads";
 
@@ -14,7 +15,7 @@ export function UploadItem({ upload }: { upload: Upload }) {
     if (rejected) item.current!.scrollIntoView({ block: "nearest" });
   }, [rejected]);
 
-  const verb = state.status === "sending" || state.status === "checking" ? "Stop" : "Dismiss";
+  const verb = ["checking", "estimating", "sending"].includes(state.status) ? "Stop" : "Dismiss";
   return (
     <li ref={item} class={`card upload ${state.status}`}>
       <div class="line">
@@ -35,6 +36,8 @@ export function UploadItem({ upload }: { upload: Upload }) {
         />
       )}
       {profile && <p class="facts">Recognized: {nameProfile(profile)}</p>}
+      {state.status === "estimating" && <p class="facts">Measuring a sample of the images, for at most 25 seconds …</p>}
+      {state.status === "estimated" && <EstimateResult result={state.result} onUpload={() => void uploads.send(upload)} />}
       {state.status === "sending" && (
         <>
           <progress max={1} value={state.share} aria-label={`Upload of ${file.name}`} />
@@ -45,7 +48,7 @@ export function UploadItem({ upload }: { upload: Upload }) {
       {state.status === "failed" && (
         <div class="facts">
           <p class="error">{state.message}</p>
-          <button class="small" onClick={() => void (upload.choice.columns || profile ? uploads.send(upload) : uploads.start(upload))}>
+          <button class="small" onClick={() => void (upload.choice.columns || profile ? uploads.proceed(upload) : uploads.start(upload))}>
             Try again
           </button>
         </div>

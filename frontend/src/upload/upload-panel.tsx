@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { useSignal } from "../parts/use-signal";
 import { DropZone } from "./drop-zone";
+import { Check } from "./fields";
 import { OptionsPanel } from "./options-panel";
 import { defaults, type Options } from "./options";
 import { UploadItem } from "./upload-item";
@@ -16,6 +17,9 @@ export function UploadPanel({ maxUploadBytes }: { maxUploadBytes: number | null 
         Upload
       </h2>
       <DropZone onFiles={(files) => uploads.add(files, options, maxUploadBytes)} maxUploadBytes={maxUploadBytes} />
+      <div class="estimate-first">
+        <Check label="Estimate first, upload nothing yet" checked={options.estimates} onChange={(estimates) => setOptions({ ...options, estimates })} />
+      </div>
       <ul class="list uploads">
         {list.map((upload) => (
           <UploadItem key={upload.key} upload={upload} />

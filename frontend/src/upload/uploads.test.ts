@@ -1,11 +1,16 @@
 import { beforeEach, expect, it, vi } from "vitest";
-import type { CsvPreview, Preview, Request, UploadInput, UploadResult } from "../api/types";
+import type { CsvPreview, Estimate, Preview, Request, UploadInput, UploadResult } from "../api/types";
 
 type Sent = { key: string; input: UploadInput; onProgress: (share: number) => void; signal: AbortSignal; answer: (result: UploadResult) => void; fail: (error: Error) => void };
 const sent: Sent[] = [];
 let previewed: Preview;
+let estimated: Estimate | Error;
 vi.mock("../api/upload", () => ({
   preview: () => Promise.resolve(previewed),
+  estimate: async () => {
+    if (estimated instanceof Error) throw estimated;
+    return estimated;
+  },
   upload: (_: File, input: UploadInput, onProgress: Sent["onProgress"], signal: AbortSignal) =>
     new Promise((answer, fail) => sent.push({ key: input.idempotencyKey!, input, onProgress, signal, answer, fail })),
 }));
@@ -112,4 +117,22 @@ it("keeps a file that is no table as rejected", async () => {
 
   expect(uploads.list.value[0]!.state.status).toBe("rejected");
   expect(sent).toEqual([]);
+});
+
+it("estimates a file on request, and sends it only then", async () => {
+  const uploads = new Uploads();
+  estimated = new Error("Rate limit exceeded.");
+  uploads.add([file], { ...defaults, estimates: true }, null);
+  await settled();
+  expect(uploads.list.value[0]!.state).toEqual({ status: "failed", message: "Rate limit exceeded." });
+
+  estimated = { __typename: "EstimateUnavailable", message: "No worker has measured the sample in time." };
+  await uploads.proceed(uploads.list.value[0]!);
+  expect(uploads.list.value[0]!.state).toEqual({ status: "estimated", result: estimated });
+  expect(sent).toEqual([]);
+
+  void uploads.send(uploads.list.value[0]!);
+  sent[0]!.answer(accepted("r1"));
+  await settled();
+  expect(uploads.accepted.value).toEqual(["r1"]);
 });

@@ -1,6 +1,6 @@
 import { Signal } from "../api/signal";
-import type { CsvPreview, UploadError } from "../api/types";
-import { preview, upload } from "../api/upload";
+import type { CsvPreview, Estimate, UploadError } from "../api/types";
+import { estimate, preview, upload } from "../api/upload";
 import { formatBytes, formatLimit, pluralize } from "../format";
 import { announce } from "../parts/announcer";
 import { store } from "../progress/store";
@@ -10,6 +10,9 @@ export type UploadState =
   | { status: "checking" }
   /** The columns must be chosen. */
   | { status: "columns"; preview: CsvPreview }
+  | { status: "estimating" }
+  /** Nothing was uploaded yet. */
+  | { status: "estimated"; result: Estimate }
   | { status: "sending"; share: number }
   | { status: "rejected"; result: UploadError }
   | { status: "failed"; message: string };
@@ -55,7 +58,7 @@ export class Uploads {
       else {
         this.#change(key, { profile: result.profile });
         announce(`${file.name} is recognized.`);
-        await this.send(started);
+        await this.proceed(started);
       }
     });
   }
@@ -64,7 +67,23 @@ export class Uploads {
   choose(upload: Upload, choice: FileChoice): void {
     const chosen = { ...upload, choice };
     this.#change(upload.key, { choice });
-    void (choice.columns ? this.send(chosen) : this.start(chosen));
+    void (choice.columns ? this.proceed(chosen) : this.start(chosen));
+  }
+
+  /** Continues with a file whose columns are known. */
+  proceed(known: Upload): Promise<void> {
+    return known.options.estimates ? this.#estimate(known) : this.send(known);
+  }
+
+  /** Measures a sample of the images. Nothing is stored until the file is sent. */
+  async #estimate({ key, file, options, choice }: Upload): Promise<void> {
+    await this.#work(key, { status: "estimating" }, file, async (signal) => {
+      const result = await estimate(file, toUploadInput(options, choice, key), signal);
+      if (result.__typename === "CsvEstimate" || result.__typename === "EstimateUnavailable") {
+        this.#setState(key, { status: "estimated", result });
+        announce(`The estimate of ${file.name} is ready.`);
+      } else this.#reject(key, file, result);
+    });
   }
 
   /** Sends a file for the first time or again. */

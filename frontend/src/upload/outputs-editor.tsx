@@ -1,0 +1,46 @@
+import type { OutputFormat } from "../api/types";
+import { Choice, Text, WholeNumber, type Names } from "./fields";
+import type { Output } from "./options";
+
+//: The server refuses more.
+const MAX_OUTPUTS = 10;
+
+export const formats: Names<OutputFormat> = [
+  ["ORIGINAL", "Same as source"],
+  ["JPEG", "JPEG"],
+  ["PNG", "PNG"],
+  ["WEBP", "WebP"],
+  ["AVIF", "AVIF"],
+];
+
+/** Several files of each image, such as one for the shop and a thumbnail. */
+export function OutputsEditor({ outputs, onChange }: { outputs: readonly Output[]; onChange: (outputs: Output[]) => void }) {
+  const add = () => onChange([...outputs, { name: "", format: "", maxWidth: null, maxHeight: null, quality: null }]);
+  return (
+    <fieldset class="wide output-list">
+      <legend>Several files of each image</legend>
+      {outputs.map((output, index) => {
+        const set = (change: Partial<Output>) => onChange(outputs.map((other, at) => (at === index ? { ...other, ...change } : other)));
+        const number = index + 1;
+        return (
+          // Keyed by position: a name changes while it is typed.
+          <div key={index} class="output-row" role="group" aria-label={`Output ${number}`}>
+            <Text label="Name" placeholder={index ? "thumbnail" : "large"} value={output.name} onChange={(name) => set({ name })} />
+            <Choice label="Format" value={output.format} names={[["", "As above"], ...formats]} onChange={(format) => set({ format })} />
+            <WholeNumber label="Width" value={output.maxWidth} onChange={(maxWidth) => set({ maxWidth })} />
+            <WholeNumber label="Height" value={output.maxHeight} onChange={(maxHeight) => set({ maxHeight })} />
+            <WholeNumber label="Quality" value={output.quality} onChange={(quality) => set({ quality })} />
+            <button type="button" class="small" aria-label={`Remove output ${number}`} onClick={() => onChange(outputs.filter((_, at) => at !== index))}>
+              Remove
+            </button>
+          </div>
+        );
+      })}
+      {outputs.length < MAX_OUTPUTS && (
+        <button type="button" class="small" onClick={add}>
+          Add an output
+        </button>
+      )}
+    </fieldset>
+  );
+}
