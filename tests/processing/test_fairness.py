@@ -50,7 +50,10 @@ def read_request(runtime: Runtime, request_id: UUID) -> Snapshot:
 
 
 @pytest.mark.usefixtures("_instant_images")
-@pytest.mark.parametrize("requests_of_other", [1, 10, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "requests_of_other",
+    [pytest.param(1, marks=pytest.mark.slow), 10, pytest.param(60, marks=pytest.mark.slow)],
+)
 async def test_tenant_with_one_request_gets_half_of_the_picks(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, requests_of_other: int
 ) -> None:

@@ -845,7 +845,8 @@ def _is_reused(item: FinishedImage) -> bool:
 
 # Takes seconds unless it fails: hypothesis then searches for the shortest example, which takes minutes.
 @pytest.mark.timeout(600)
-def test_any_order_of_statements_keeps_the_invariants(database: Database) -> None:
+@pytest.mark.parametrize("examples", [4, pytest.param(16, marks=pytest.mark.slow)])
+def test_any_order_of_statements_keeps_the_invariants(database: Database, examples: int) -> None:
     class LifeHere(Life):
         def __init__(self) -> None:
             super().__init__(database)
@@ -860,7 +861,7 @@ def test_any_order_of_statements_keeps_the_invariants(database: Database) -> Non
         run_state_machine_as_test(
             LifeHere,
             settings=settings(
-                max_examples=12,
+                max_examples=examples,
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
