@@ -58,12 +58,15 @@ def record(
     results = [item for item in finished if statuses.get(_lease(item)) is ImageStatus.PENDING]
     returns = [item for item in returned if statuses.get(_lease(item)) is ImageStatus.PENDING]
     changes: defaultdict[UUID, Counter[str]] = defaultdict(Counter)
-    linked = _link_renditions(connection, results, changes)
+    linked, inserted = _link_renditions(connection, results, changes)
     unusable = [item for item in results if item.image.id not in linked]
     returns += [ReturnedImage(item.image, ReturnReason.GIVEN_BACK) for item in unusable]
     results = [linked[item.image.id] for item in results if item.image.id in linked]
     # Before their originals: a crash after this transaction leaves an original that is claimed again.
     copies, postponed = _finish_repeats(connection, [item for item in results if item.image.id in locked.originals])
+    # No image refers to these yet, and none will if theirs is cancelled before the next transaction.
+    unreferenced = {output.rendition.id for id in postponed if not copies[id] for output in linked[id].outputs}
+    renditions.plan_check(connection, unreferenced & inserted)
     results = [item for item in results if item.image.id not in postponed]
     if results:
         connection.execute(_FINISH, [_finish_values(item) for item in sorted(results, key=lambda item: item.image.id)])
@@ -114,8 +117,8 @@ def _count_requests(
 
 def _link_renditions(
     connection: Connection, results: Collection[FinishedImage], changes: defaultdict[UUID, Counter[str]]
-) -> dict[UUID, FinishedImage]:
-    """Returns the results by image, each with the object that exists after this transaction.
+) -> tuple[dict[UUID, FinishedImage], Set[UUID]]:
+    """Returns the results by image, each with the object that exists after this transaction, and new renditions.
 
     A result is missing if one of its renditions cannot be used any more. Objects count as stored by the request that
     brings them, in the transaction that inserts their rows, whether their image gets its result in this one or later.
@@ -146,7 +149,7 @@ def _link_renditions(
         for position, output in enumerate(item.outputs[1:], start=1)
     ]
     image_outputs.replace(connection, further)
-    return linked
+    return linked, inserted
 
 
 def _is_superseded(item: FinishedImage, linked: FinishedImage) -> bool:

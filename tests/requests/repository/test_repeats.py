@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from gql_imgproc.database.engine import Database
-from gql_imgproc.database.tables import images
+from gql_imgproc.database.tables import images, renditions
 from gql_imgproc.enums import ImageStatus, RequestFailureCode, RequestPhase, RequestStatus, TerminationReason
 from gql_imgproc.ids import DEFAULT_TENANT
 from gql_imgproc.requests.repeated_urls import RepeatedUrls
@@ -169,6 +169,50 @@ def test_object_that_only_repeats_name_is_kept(database: Database, monkeypatch: 
     stems = database.read_now(cleanups.legacy_key_stems, [killed.id])
     folder = f"requests/{request_id.hex}/images/{killed.id.hex}"
     assert stems == {f"{folder}-1", f"{folder}-2"}
+
+
+def test_object_of_an_image_that_is_cancelled_before_its_result_is_checked(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two images with repeats, of which one fits into a transaction,
+    monkeypatch.setattr(results, "MAX_COPIES", 1)
+    request_id = given_urls(database, [SAME, SAME, SAME], [OTHER, OTHER])
+    first, second = (
+        finished_image(claim_image(database, request_id), content=content) for content in (b"first", b"second")
+    )
+
+    # when both are recorded, and the request is cancelled before the next transaction,
+    recorded = database.write_now(results.record, [first, second], [])
+    assert recorded.postponed == {first.image.id, second.image.id}
+    assert recorded.copies == {first.image.id: 1, second.image.id: 0}
+    database.write_now(transitions.stop, DEFAULT_TENANT, request_id, TerminationReason.CANCELLED)
+    cancel_all(database, request_id)
+
+    # then the object to which no image refers is checked, and so deleted.
+    planned = select(renditions.c.id).where(renditions.c.check_at.is_not(None))
+    assert database.read_now(lambda connection: connection.scalars(planned).all()) == [second.outputs[0].rendition.id]
+    assert_counters_equal_rows(database, request_id)
+
+
+def test_failure_with_repeats_waits_for_room_in_a_transaction(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a transaction with room for one repeat, which another image takes,
+    monkeypatch.setattr(results, "MAX_COPIES", 1)
+    request_id = given_urls(database, [SAME, SAME], [OTHER, OTHER])
+    claimed = try_claim(database, request_id, 9)
+    items = [finished_image(claimed[0]), finished_image(claimed[1], FAILED)]
+
+    # when an image that failed, and so has no object, waits for the next one,
+    recorded = database.write_now(results.record, items, [])
+    assert recorded.copies == {claimed[0].id: 1, claimed[1].id: 0}
+    while recorded.postponed:
+        recorded = database.write_now(results.record, items, [])
+
+    # then each repeat gets the result of its image.
+    state = get_snapshot(database, request_id)
+    assert (state.processed_images, state.failed_images, state.pending_images) == (2, 2, 0)
+    assert_counters_equal_rows(database, request_id)
 
 
 def _stored(image_id: UUID, token: int) -> Any:
