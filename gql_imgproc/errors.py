@@ -148,7 +148,10 @@ _QUOTA_MESSAGES = {
 
 
 class EstimateUnavailable(ImgprocError):
-    template = "No worker has measured the sample in time. Retry when fewer images are processed, or start workers."
+    template = (
+        "No worker has measured the sample in time. Retry when fewer images are processed, start workers, "
+        "or estimate a part of the file."
+    )
 
 
 class RateLimited(ImgprocError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from gql_imgproc.database.engine import RETRY_TIMEOUT_S, Database, Durability
 from gql_imgproc.messaging.document_store import DocumentStore
@@ -41,8 +41,6 @@ MAX_CONCURRENT_OUTPUTS = 3
 MAX_CONCURRENT_WEBHOOKS = 32
 #: Source previews that one process fetches at once; each needs up to `max_image_bytes` of memory.
 MAX_CONCURRENT_PREVIEWS = 4
-#: Estimates that one process measures at once, next to the images of requests.
-MAX_CONCURRENT_ESTIMATES = 1
 
 
 class Runtime:
@@ -93,7 +91,8 @@ class Runtime:
         self.outputs = asyncio.Semaphore(MAX_CONCURRENT_OUTPUTS)
         self.webhooks = asyncio.Semaphore(MAX_CONCURRENT_WEBHOOKS)
         self.sources = asyncio.Semaphore(MAX_CONCURRENT_PREVIEWS)
-        self.measuring = asyncio.Semaphore(MAX_CONCURRENT_ESTIMATES)
+        #: Images of estimates that are measured now.
+        self.measuring: set[asyncio.Task[Any]] = set()
         self.background = BackgroundTasks()
         # Set when the process ends soon: work in steps is left to other processes.
         self.is_stopping = False

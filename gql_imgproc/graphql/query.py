@@ -186,7 +186,7 @@ class Query:
 
     @cost_field(
         "Estimates what `uploadCsv` would save with the same file and input. A worker downloads and compresses a "
-        "sample of 200 images and stores nothing. It answers within 25 s. A tenant may run one estimate at a time.",
+        "sample of 200 images and stores nothing. It answers within 30 s. A tenant may run one estimate at a time.",
         cost=100,
         scope=Scope.WRITE,
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from uuid import UUID
 
 from gql_imgproc.messaging.queue import connect
 
-#: After this time, in seconds, no caller waits for an estimate any more.
-TTL_S = 60
 #: Timeout of a call, in seconds; a caller waits for it.
 TIMEOUT_S = 2.0
 
@@ -25,8 +24,9 @@ class EstimateStore:
     def end(self, tenant_id: UUID) -> None:
         self._redis.delete(_tenant_key(tenant_id))
 
-    def put(self, kind: str, id: UUID, text: str) -> None:
-        self._redis.set(_key(kind, id), text, ex=TTL_S)
+    def put(self, kind: str, id: UUID, text: str, seconds: float) -> None:
+        """Keeps a text for so long."""
+        self._redis.set(_key(kind, id), text, px=math.ceil(1000 * seconds))
 
     def take(self, kind: str, id: UUID) -> str | None:
         """Returns a text once. A job that crashed its worker is not measured again."""

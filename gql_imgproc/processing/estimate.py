@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 
 import redis
 
+from gql_imgproc.access import quotas
 from gql_imgproc.csvfile.reader import ROWS_PER_YIELD, CsvSummary, read_products
 from gql_imgproc.errors import EstimateUnavailable, ImageError, RateLimited
 from gql_imgproc.imaging.compress import inspect
@@ -23,7 +25,7 @@ from gql_imgproc.imaging.outputs import compress_outputs
 from gql_imgproc.net.host_answers import HostAnswer, host_answer
 from gql_imgproc.net.hosts import host_of
 from gql_imgproc.processing.image import fetch
-from gql_imgproc.requests.limits import accepted_csv_limits, image_limits
+from gql_imgproc.requests.limits import accepted_csv_limits, image_limits, quota_limits
 from gql_imgproc.requests.sample import (
     Measurement,
     Saving,
@@ -33,13 +35,17 @@ from gql_imgproc.requests.sample import (
     estimate_saving,
     estimate_seconds,
 )
-from gql_imgproc.requests.upload import CHECK_PAUSE_SECONDS, CsvUpload, check_upload, open_upload
+from gql_imgproc.requests.upload import CHECK_PAUSE_SECONDS, CsvUpload, check_upload, max_csv_bytes, open_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.storage.temporary_file import temporary_file
 
-#: How long a worker measures, and how long a caller waits for it, in seconds. Images that take longer are not counted.
-MEASURE_SECONDS, ANSWER_SECONDS = 20.0, 25.0
+log = logging.getLogger(__name__)
+
+#: How long an estimate takes at most, in seconds. What reading the file leaves of it is for measuring.
+MAX_SECONDS = 28.0
+#: Time for the message to the worker and for its result, in seconds.
+TRANSFER_SECONDS = 3.0
 #: Interval of looking for the result, in seconds.
 POLL_SECONDS = 0.2
 #: Hosts that are asked for at once.
@@ -72,23 +78,27 @@ class Estimate:
 async def estimate_upload(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Estimate:
     """Raises InvalidCsv, UploadTooLarge, RateLimited, or EstimateUnavailable."""
     try:
-        if not await runtime.run_blocking(runtime.estimates.begin, caller.tenant_id, 2 * ANSWER_SECONDS):
-            raise RateLimited("estimates", ANSWER_SECONDS)
+        # Expires after the estimate has ended for certain, in case `end` fails.
+        if not await runtime.run_blocking(runtime.estimates.begin, caller.tenant_id, MAX_SECONDS + TRANSFER_SECONDS):
+            raise RateLimited("estimates", MAX_SECONDS)
         try:
-            return await _estimate(runtime, upload)
+            async with asyncio.timeout(MAX_SECONDS):
+                return await _estimate(runtime, caller, upload, time.monotonic() + MAX_SECONDS)
         finally:
-            await runtime.run_blocking(runtime.estimates.end, caller.tenant_id)
-    except redis.RedisError:
+            with suppress(redis.RedisError):
+                await runtime.run_blocking(runtime.estimates.end, caller.tenant_id)
+    except (TimeoutError, redis.RedisError):
         raise EstimateUnavailable from None
 
 
-async def _estimate(runtime: Runtime, upload: CsvUpload) -> Estimate:
+async def _estimate(runtime: Runtime, caller: Caller, upload: CsvUpload, ends_at: float) -> Estimate:
+    settings, limits = runtime.settings, quota_limits(runtime.settings, caller)
+    usage = None if limits is None else await runtime.db.read(quotas.read_usage, caller.tenant_id, limits)
     with temporary_file() as out:
-        table = await open_upload(runtime, upload, int(runtime.settings.max_upload_bytes), out)
+        table = await open_upload(runtime, upload, max_csv_bytes(settings, usage), out)
         upload, summary = await runtime.run_csv_io(check_upload, runtime, upload, table)
         strata = await runtime.run_csv_io(draw_sample, _iter_urls(upload, summary), Random())
-    measured = await _ask_worker(runtime, strata, upload.options)
-    settings = runtime.settings
+    measured = await _ask_worker(runtime, strata, upload.options, ends_at - time.monotonic())
     threads = max(1, await runtime.run_blocking(runtime.queue.count_workers)) * (settings.cpu_slots or 1)
     return Estimate(
         summary,
@@ -111,19 +121,22 @@ def _iter_urls(upload: CsvUpload, summary: CsvSummary) -> Iterator[str]:
         yield from product.image_urls
 
 
-async def _ask_worker(runtime: Runtime, strata: list[Stratum], options: Options) -> list[Measurement]:
+async def _ask_worker(
+    runtime: Runtime, strata: list[Stratum], options: Options, seconds_left: float
+) -> list[Measurement]:
+    """Polls until the caller's timeout ends it."""
     id, store = uuid4(), runtime.estimates
-    job = {"urls": [stratum.urls for stratum in strata], "options": options.to_json()}
-    await runtime.run_blocking(store.put, _JOB, id, json.dumps(job))
+    measure_s = seconds_left - TRANSFER_SECONDS
+    if measure_s <= 0:
+        raise TimeoutError
+    job = {"urls": [stratum.urls for stratum in strata], "options": options.to_json(), "seconds": measure_s}
+    # Expires with the caller: afterwards no worker begins.
+    await runtime.run_blocking(store.put, _JOB, id, json.dumps(job), seconds_left)
     await runtime.run_blocking(runtime.queue.estimate, id)
-    ends_at = time.monotonic() + ANSWER_SECONDS
-    while time.monotonic() < ends_at:
+    while True:
         if (text := await runtime.run_blocking(store.take, _RESULT, id)) is not None:
             return [Measurement(**values) for values in json.loads(text)]
         await asyncio.sleep(POLL_SECONDS)
-    # Too late for a worker to begin.
-    await runtime.run_blocking(store.take, _JOB, id)
-    raise EstimateUnavailable
 
 
 def schedule_measurement(runtime: Runtime, id: UUID) -> None:
@@ -133,19 +146,19 @@ def schedule_measurement(runtime: Runtime, id: UUID) -> None:
 
 async def measure_sample(runtime: Runtime, id: UUID) -> None:
     """Measures the sample of a job and leaves the result for its caller. Does nothing if nobody waits any more."""
-    async with runtime.measuring:
-        text = await runtime.run_blocking(runtime.estimates.take, _JOB, id)
-        if text is None:
-            return
-        job = json.loads(text)
-        sample = _Sample(runtime, job["urls"], Options.from_json(job["options"]))
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(MEASURE_SECONDS):
-                    await sample.measure()
-        finally:
-            await sample.aclose()
-        await runtime.run_blocking(runtime.estimates.put, _RESULT, id, json.dumps([asdict(m) for m in sample.measured]))
+    text = await runtime.run_blocking(runtime.estimates.take, _JOB, id)
+    if text is None:
+        return
+    job = json.loads(text)
+    sample = _Sample(runtime, job["urls"], Options.from_json(job["options"]))
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(job["seconds"]):
+                await sample.measure()
+    finally:
+        await sample.aclose()
+    measured = json.dumps([asdict(each) for each in sample.measured])
+    await runtime.run_blocking(runtime.estimates.put, _RESULT, id, measured, MAX_SECONDS)
 
 
 class _Sample:
@@ -164,8 +177,8 @@ class _Sample:
 
     async def measure(self) -> None:
         while self._waiting or self._running:
-            # As many at once as images of requests: each download needs memory.
-            free = self._runtime.settings.images_in_flight - len(self._running)
+            # All estimates of a process download as many at once as its requests: each download needs memory.
+            free = max(0, self._runtime.settings.images_in_flight - len(self._runtime.measuring))
             hosts = list(self._waiting)[: min(MAX_HOSTS_ASKED, free)]
             # The others come first next time.
             for host in hosts:
@@ -185,6 +198,7 @@ class _Sample:
         started: list[float] = []
         task = asyncio.create_task(self._measure_image(stratum, url, starts_at, started))
         self._running.add(task)
+        self._runtime.measuring.add(task)
         task.add_done_callback(partial(self._end, host, started))
 
     async def aclose(self) -> None:
@@ -196,7 +210,11 @@ class _Sample:
     def _end(self, host: str, started: list[float], task: asyncio.Task[ImageError | None]) -> None:
         """Reports each download that was granted, also one that was cancelled before its first step."""
         self._running.discard(task)
-        if task.cancelled() or task.exception() is not None or len(started) < 2:
+        self._runtime.measuring.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("image of an estimate not measured", exc_info=error)
+        if task.cancelled() or error is not None or len(started) < 2:
             self._runtime.host_budgets.give_back(host)
             return
         answer, retry_after_s = host_answer(task.result())

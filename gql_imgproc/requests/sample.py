@@ -9,12 +9,13 @@ error.
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from random import Random
-from urllib.parse import urlsplit
 
 from gql_imgproc.net.hosts import host_of
 
@@ -83,12 +84,15 @@ def draw_sample(urls: Iterable[str], random: Random, size: int = SAMPLE_IMAGES) 
     ]
 
 
+_find_host = lru_cache(1024)(host_of)
+_ORIGIN_AND_NAME = re.compile(r"([^:/?#]*:/*[^/?#]*)(?:[^?#]*/([^?#]*))?")
+
+
 def _stratum_of(url: str) -> tuple[str, str]:
-    try:
-        name = urlsplit(url).path.rpartition("/")[2]
-    except ValueError:
-        name = ""
-    return host_of(url), name.rpartition(".")[2][:5].lower() if "." in name else ""
+    if (match := _ORIGIN_AND_NAME.match(url)) is None:
+        return host_of(url), ""
+    origin, name = match[1], match[2] or ""
+    return _find_host(origin), name.rpartition(".")[2][:5].lower() if "." in name else ""
 
 
 def _share_out(counts: Sequence[int], size: int) -> list[int]:

@@ -43,6 +43,7 @@ from gql_imgproc.requests.snapshot import Snapshot
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.security.webhook_url import check_webhook_url
+from gql_imgproc.settings import Settings
 from gql_imgproc.storage.object_store import ObjectHeaders
 from gql_imgproc.storage.paths import IMAGES_PATH, input_key
 from gql_imgproc.storage.temporary_file import temporary_file
@@ -149,7 +150,7 @@ async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Upload
     if upload.webhook_url is not None:
         check_webhook_url(upload.webhook_url, runtime.policy)
     limits = quota_limits(runtime.settings, caller)
-    max_bytes = int(runtime.settings.max_upload_bytes)
+    usage = None
     if limits is not None:
         usage = await runtime.db.read(quotas.read_usage, caller.tenant_id, limits)
         try:
@@ -159,9 +160,8 @@ async def _accept(runtime: Runtime, caller: Caller, upload: CsvUpload) -> Upload
             if replay := await find_replay():
                 return replay
             raise
-        max_bytes = min(max_bytes, usage.csv_bytes or max_bytes)
     with temporary_file() as out:
-        table = await open_upload(runtime, upload, max_bytes, out)
+        table = await open_upload(runtime, upload, max_csv_bytes(runtime.settings, usage), out)
         upload, summary = await runtime.run_csv_io(check_upload, runtime, upload, table)
         new = _new_request(caller, upload, fingerprint, summary)
         await runtime.storage.put_file(input_key(new.id), upload.file, ObjectHeaders("text/csv", "no-store"))
@@ -220,6 +220,12 @@ async def _find_replay(
         return None
     found = await runtime.db.write(create.find_by_idempotency_key, tenant_id, key, fingerprint)
     return UploadResult(found, is_replay=True) if found else None
+
+
+def max_csv_bytes(settings: Settings, usage: quotas.QuotaUsage | None) -> int:
+    """Size limit of a file; `usage` is None for a caller without quotas."""
+    limit = int(settings.max_upload_bytes)
+    return min(limit, (usage and usage.csv_bytes) or limit)
 
 
 async def open_upload(runtime: Runtime, upload: CsvUpload, max_bytes: int, out: BinaryIO) -> Table:

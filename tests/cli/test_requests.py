@@ -294,7 +294,7 @@ async def test_submit_estimates_what_an_upload_would_save_and_uploads_nothing(
     def measure(id: UUID) -> None:
         images = [Measurement(0, f"https://shop.example/{n}.jpg", 2048, 512, 1.5, 0.1) for n in (1, 2)]
         dead = Measurement(0, "https://shop.example/3.jpg", error_code="HTTP_STATUS", error_message="Not found")
-        state.runtime.estimates.put("result", id, json.dumps([asdict(each) for each in (*images, dead)]))
+        state.runtime.estimates.put("result", id, json.dumps([asdict(each) for each in (*images, dead)]), 60)
 
     monkeypatch.setattr(state.runtime.queue, "estimate", measure)
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
+import redis
 from sqlalchemy import func, select
 
 from gql_imgproc.database.tables import images, renditions, requests
 from gql_imgproc.enums import Priority
-from gql_imgproc.errors import EstimateUnavailable, ImageError, ImageErrorCode, InvalidCsv, RateLimited
+from gql_imgproc.errors import (
+    EstimateUnavailable,
+    ImageError,
+    ImageErrorCode,
+    InvalidCsv,
+    RateLimited,
+    UploadTooLarge,
+)
 from gql_imgproc.ids import new_id
 from gql_imgproc.imaging.compress import ImageLimits, compress
 from gql_imgproc.imaging.options import Options, Output
@@ -21,10 +31,13 @@ from gql_imgproc.net.address_policy import NetworkPolicy
 from gql_imgproc.net.image_fetcher import Download
 from gql_imgproc.processing import estimate
 from gql_imgproc.processing.estimate import Estimate, estimate_upload, measure_sample, schedule_measurement
+from gql_imgproc.processing.image import fetch
 from gql_imgproc.requests.upload import CsvUpload
 from gql_imgproc.runtime import Runtime
+from gql_imgproc.security.scopes import Caller, anonymous_caller
 from tests.support.api_clients import ANYBODY
 from tests.support.services import ImageHost, jpeg
+from tests.support.waiting import until
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 OPTIONS = Options(quality=30)
@@ -43,10 +56,12 @@ def worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Fu
     return work  # type: ignore[return-value]  # futures of another module
 
 
-async def run_estimate(runtime: Runtime, urls: list[str], options: Options = OPTIONS) -> Estimate:
+async def run_estimate(
+    runtime: Runtime, urls: list[str], options: Options = OPTIONS, caller: Caller = ANYBODY
+) -> Estimate:
     rows = "".join(f"{n + 1},Chair {n},{url}\n" for n, url in enumerate(urls))
     file = io.BytesIO((HEADER + rows).encode())
-    return await estimate_upload(runtime, ANYBODY, CsvUpload(file, "shop.csv", options, Priority.NORMAL, None, None))
+    return await estimate_upload(runtime, caller, CsvUpload(file, "shop.csv", options, Priority.NORMAL, None, None))
 
 
 async def count_rows(runtime: Runtime) -> list[Any]:
@@ -110,7 +125,9 @@ async def test_downloads_observe_the_budget_of_their_host_and_give_it_back(
     image_host.statuses = {f"/{n}.jpg": [429] * 9 for n in range(5)}
     image_host.retry_after = "600"
     urls = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(40)]
-    monkeypatch.setattr(estimate, "MEASURE_SECONDS", 1.0)
+    # Two seconds for measuring.
+    monkeypatch.setattr(estimate, "MAX_SECONDS", 32.0)
+    monkeypatch.setattr(estimate, "TRANSFER_SECONDS", 30.0)
 
     found = await run_estimate(runtime, urls)
 
@@ -192,7 +209,8 @@ async def test_forbidden_addresses_are_never_connected_to(
 async def test_without_a_worker_the_caller_gets_an_error_and_the_job_ends(
     runtime: Runtime, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(estimate, "MAX_SECONDS", 2.0)
+    monkeypatch.setattr(estimate, "TRANSFER_SECONDS", 0.0)
     sent: list[UUID] = []
     monkeypatch.setattr(runtime.queue, "estimate", sent.append)
 
@@ -200,6 +218,8 @@ async def test_without_a_worker_the_caller_gets_an_error_and_the_job_ends(
         await run_estimate(runtime, [image_host.add("/1.jpg", jpeg(1))])
 
     # A worker that receives the message later has nothing to do.
+    assert sent
+    await until(lambda: not runtime.estimates._redis.keys("imgproc:estimate:*"))
     await measure_sample(runtime, sent[0])
     assert image_host.requests == []
 
@@ -218,3 +238,99 @@ async def test_tenant_may_run_one_estimate_at_a_time(runtime: Runtime, image_hos
     with pytest.raises(InvalidCsv):
         await run_estimate(runtime, ["ftp://shop.example/1.jpg"])
     assert (await run_estimate(runtime, [url])).measured_images == 1
+
+
+async def test_estimate_that_takes_too_long_ends_and_the_next_one_may_begin(
+    runtime: Runtime, image_host: ImageHost, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a file that takes longer to read than an estimate may take,
+    async def never(*arguments: Any) -> Any:
+        await asyncio.Event().wait()
+
+    url = image_host.add("/1.jpg", jpeg(1))
+    with monkeypatch.context() as patches:
+        patches.setattr(estimate, "open_upload", never)
+        patches.setattr(estimate, "MAX_SECONDS", 0.1)
+
+        # when it is estimated, then the caller gets an error,
+        with pytest.raises(EstimateUnavailable, match="or estimate a part of the file"):
+            await run_estimate(runtime, [url])
+
+    # and the tenant may begin another one.
+    assert (await run_estimate(runtime, [url])).measured_images == 1
+
+
+async def test_finished_estimate_is_returned_although_redis_fails_then(
+    runtime: Runtime, image_host: ImageHost, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(tenant_id: UUID) -> None:
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(runtime.estimates, "end", fail)
+
+    assert (await run_estimate(runtime, [image_host.add("/1.jpg", jpeg(1))])).measured_images == 1
+    # The tenant waits until the key expires, as after a crash, and no longer.
+    (key,) = runtime.estimates._redis.keys("imgproc:estimate:tenant:*")
+    assert 0 < runtime.estimates._redis.pttl(key) <= 31_000
+
+
+async def test_tenants_are_measured_by_one_process_at_the_same_time(
+    runtime: Runtime, image_host: ImageHost, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an estimate whose image takes long to download,
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def fetch_slowly(runtime: Runtime, url: str) -> Download:
+        if url == slow_url:
+            has_begun.set()
+            await may_end.wait()
+        return await fetch(runtime, url)
+
+    monkeypatch.setattr(estimate, "fetch", fetch_slowly)
+    slow_url, url = (image_host.add(f"/{n}.jpg", jpeg(n)) for n in (1, 2))
+    slow = asyncio.create_task(run_estimate(runtime, [slow_url]))
+    await has_begun.wait()
+
+    # when another tenant runs one, then it does not wait for the first.
+    other = replace(ANYBODY, tenant_id=new_id())
+    assert (await run_estimate(runtime, [url], caller=other)).measured_images == 1
+    assert not slow.done()
+    may_end.set()
+    assert (await slow).measured_images == 1
+    assert runtime.measuring == set()
+
+
+async def test_file_that_exceeds_the_quota_of_csv_bytes_is_refused(
+    runtime: Runtime, image_host: ImageHost, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "settings", runtime.settings.model_copy(update={"quota_csv_bytes": 50}))
+    url = image_host.add("/1.jpg", jpeg(1))
+
+    with pytest.raises(UploadTooLarge) as error:
+        await run_estimate(runtime, [url], caller=anonymous_caller("203.0.113.1", is_unlimited=False))
+
+    assert error.value.limit_bytes == 50
+    assert (await run_estimate(runtime, [url])).measured_images == 1
+
+
+async def test_internal_error_of_an_image_is_logged_and_the_others_are_measured(
+    runtime: Runtime,
+    image_host: ImageHost,
+    worker: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fetch_or_fail(runtime: Runtime, url: str) -> Download:
+        if url == urls[0]:
+            raise RuntimeError
+        return await fetch(runtime, url)
+
+    monkeypatch.setattr(estimate, "fetch", fetch_or_fail)
+    urls = [image_host.add(f"/{n}.jpg", jpeg(n)) for n in range(3)]
+
+    found = await run_estimate(runtime, urls)
+
+    assert (found.sampled_images, found.measured_images, found.failures) == (3, 2, [])
+    (line,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert line.message == "image of an estimate not measured"
+    assert line.exc_info is not None
