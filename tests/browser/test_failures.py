@@ -79,7 +79,7 @@ def test_output_so_far_is_downloaded_while_a_request_runs(
     upload_and_open(page, service, held_csv)
     expect(page.locator(".counts")).to_contain_text("30 of 31 images done", timeout=DONE_MS)
 
-    so_far = page.get_by_role("link", name="Download output CSV so far")
+    so_far = page.get_by_role("link", name="Download CSV so far")
     with page.expect_download() as download:
         so_far.click()
     rows = list(csv.DictReader(download.value.path().read_text(encoding="utf-8").splitlines()))

@@ -39,7 +39,7 @@ export function Actions({ request }: { request: Request }) {
       )}
       {request.partialCsvUrl && (
         <a class="button" href={toSameOrigin(request.partialCsvUrl)} download>
-          Download output CSV so far
+          Download CSV so far
         </a>
       )}
       {request.reportCsvUrl && (

@@ -36,7 +36,7 @@ export function UploadItem({ upload }: { upload: Upload }) {
         />
       )}
       {profile && <p class="facts">Recognized: {nameProfile(profile)}</p>}
-      {state.status === "estimating" && <p class="facts">Measuring a sample of the images, for at most 25 seconds …</p>}
+      {state.status === "estimating" && <p class="facts">Measuring a sample of the images, for at most 30 seconds …</p>}
       {state.status === "estimated" && <EstimateResult result={state.result} onUpload={() => void uploads.send(upload)} />}
       {state.status === "sending" && (
         <>
