@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
+from gql_imgproc.standalone.sample_products import PRODUCTS, Colour, Finish, Part, Product, Shape
+
+#: Views that show the other side, and those that are taken from close up.
+_MIRRORED = ("side", "off", "back", "sole", "open")
+_CLOSE = ("detail", "lid", "top")
+_SHADOW = (30, 26, 24)
+#: Side of the square in which a part is drawn, in pixels.
+_MASK_SIDE_PX = 1000
 #: Side of the square noise tile that gives every image its grain, in pixels.
 _GRAIN_SIDE_PX = 512
 
@@ -70,55 +78,122 @@ def render_sample(name: str) -> bytes:
         width, height = width * 6 // 10, height * 6 // 10
     image = render_photo(random, width, height, stem)
     if stem.endswith("-cutout"):
-        image.putalpha(_object_mask(Random(stem), image.size))
+        image.putalpha(_object_mask(stem, image.size))
     return _encode([image], extension, quality=35 if stem.endswith("-print") else random.choice((88, 90, 92, 95)))
 
 
 def render_photo(random: Random, width: int, height: int, stem: str) -> Image.Image:
-    """Renders an object before a wall: soft light, a shadow, texture, a label, sensor grain."""
-    size = (width, height)
-    wall, paint = _random_colour(random, 150, 245), _random_colour(random, 30, 200)
-    light = Image.radial_gradient("L").resize(size, Image.Resampling.BILINEAR)
-    image = Image.composite(Image.new("RGB", size, _darken(wall)), Image.new("RGB", size, wall), light)
-    mask = _object_mask(Random(stem), size)
-    shadow = ImageChops.offset(_blur(mask), width // 40, height // 25).point(lambda value: value // 2)
-    image.paste((25, 22, 20), mask=shadow)
-    slope = Image.linear_gradient("L").rotate(random.choice((0, 90, 180))).resize(size, Image.Resampling.BILINEAR)
-    surface = Image.composite(Image.new("RGB", size, _darken(paint)), Image.new("RGB", size, paint), slope)
-    image.paste(_add_texture(surface, random), mask=mask)
-    pen = ImageDraw.Draw(image)
-    label = stem.split("-")[0].upper()
-    pen.text((width // 20, height // 20), label, fill=_darken(wall), font=_font(height // 14))
+    """Renders a product in a studio: soft light, a floor or a wall, shadows, texture, sensor grain."""
+    product, view = PRODUCTS[stem.split("-")[0]](), stem.partition("-")[2]
+    image = _render_studio(product, (width, height))
+    parts = [(_place(part.shape, view, image.size), part) for part in product.parts]
+    _cast_shadow(image, _unite(mask for mask, _ in parts), product)
+    for mask, part in parts:
+        if bounds := mask.getbbox():
+            surface = _render_surface(part, (bounds[2] - bounds[0], bounds[3] - bounds[1]), random)
+            image.paste(surface, bounds[:2], mask.crop(bounds))
     return _add_grain(image, random)
 
 
-def _object_mask(random: Random, size: tuple[int, int]) -> Image.Image:
-    """Draws the object's mask, a few shapes around the centre. Scaling up a small mask smooths its edges."""
-    width, height = 400, 400 * size[1] // size[0]
-    mask = Image.new("L", (width, height))
-    pen = ImageDraw.Draw(mask)
-    for _ in range(random.randint(4, 7)):
-        x, y = random.randint(width // 4, width * 3 // 5), random.randint(height // 4, height * 3 // 5)
-        box = (x, y, x + random.randint(40, width // 4), y + random.randint(40, height // 3))
-        if random.random() < 0.5:
-            pen.ellipse(box, fill=255)
-        else:
-            pen.rounded_rectangle(box, radius=random.randint(4, 20), fill=255)
-    pen.ellipse((width * 0.35, height * 0.35, width * 0.65, height * 0.75), fill=255)
-    return mask.resize(size, Image.Resampling.BICUBIC)
+def _object_mask(stem: str, size: tuple[int, int]) -> Image.Image:
+    product, view = PRODUCTS[stem.split("-")[0]](), stem.partition("-")[2]
+    return _unite(_place(part.shape, view, size) for part in product.parts)
+
+
+def _place(shape: Shape, view: str, size: tuple[int, int]) -> Image.Image:
+    """Draws the mask of a part at its place in the image. Scaling the mask smooths its edges."""
+    mask = Image.new("L", (_MASK_SIDE_PX, _MASK_SIDE_PX))
+    shape(ImageDraw.Draw(mask), _MASK_SIDE_PX / 100)
+    if view in _MIRRORED:
+        mask = ImageOps.mirror(mask)
+    # Only the part of the mask that is drawn: the rest takes most of the time.
+    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
+    crop = max(0, left - 2), max(0, top - 2), min(_MASK_SIDE_PX, right + 2), min(_MASK_SIDE_PX, bottom + 2)
+    side = min(size) * (1.9 if view in _CLOSE else 0.92)
+    scaled = [round(value * side / _MASK_SIDE_PX) for value in crop]
+    part = mask.crop(crop).resize((scaled[2] - scaled[0], scaled[3] - scaled[1]), Image.Resampling.BICUBIC)
+    placed = Image.new("L", size)
+    placed.paste(part, (scaled[0] + round((size[0] - side) / 2), scaled[1] + round((size[1] - side) * 0.45)))
+    return placed
+
+
+def _unite(masks: Iterable[Image.Image]) -> Image.Image:
+    first, *others = masks
+    for mask in others:
+        first = ImageChops.lighter(first, mask)
+    return first
+
+
+def _render_studio(product: Product, size: tuple[int, int]) -> Image.Image:
+    """Renders a wall that is darker towards the corners, and a lighter floor that has no edge."""
+    light = Image.radial_gradient("L").resize(size, Image.Resampling.BILINEAR)
+    wall = Image.composite(
+        Image.new("RGB", size, _shade(product.wall, 0.62)), Image.new("RGB", size, product.wall), light
+    )
+    if product.stands:
+        floor = Image.linear_gradient("L").point(lambda value: max(0, min(255, (value - 165) * 5))).resize(size)
+        wall = Image.composite(
+            Image.new("RGB", size, _shade(product.wall, 1.09)), wall, floor.point(lambda value: value * 3 // 4)
+        )
+    return wall
+
+
+def _cast_shadow(image: Image.Image, mask: Image.Image, product: Product) -> None:
+    """Casts a soft shadow to the lower right, and a dark one where the product stands."""
+    width, height = image.size
+    soft = ImageChops.offset(_blur(mask), width // 40, height // 28)
+    image.paste(_SHADOW, mask=soft.point(lambda value: value * 2 // 5))
+    bounds = mask.getbbox()
+    if product.stands and bounds:
+        contact, depth = Image.new("L", image.size), max(8, height // 50)
+        box = bounds[0] + depth, bounds[3] - 2 * depth, bounds[2] + depth, bounds[3] + depth
+        ImageDraw.Draw(contact).ellipse(box, fill=255)
+        image.paste(_SHADOW, mask=_blur(contact).point(lambda value: value * 3 // 5))
+
+
+def _render_surface(part: Part, size: tuple[int, int], random: Random) -> Image.Image:
+    """Renders the surface of a part in its light."""
+    light = _LIGHTS[part.finish]()
+    if part.finish is Finish.BALL:
+        # The brightest place is up on the left.
+        light = light.crop((90, 105, 256, 256))
+    shade = light.resize(size, Image.Resampling.BICUBIC)
+    dark, bright = Image.new("RGB", size, _shade(part.colour, 0.42)), Image.new("RGB", size, _shade(part.colour, 1.22))
+    surface = Image.composite(bright, dark, shade)
+    return _add_texture(surface, part.finish, random) if part.finish in _TEXTURES else surface
+
+
+def _profile(*levels: int) -> Image.Image:
+    """Light across a surface, from left to right."""
+    return Image.frombytes("L", (len(levels), 1), bytes(levels))
+
+
+#: The light on each finish.
+_LIGHTS: dict[Finish, Callable[[], Image.Image]] = {
+    Finish.FLAT: lambda: Image.linear_gradient("L").point(lambda value: 190 - value // 4),
+    Finish.ROUND: lambda: _profile(70, 170, 225, 200, 150, 95, 45, 30, 60),
+    Finish.BALL: lambda: ImageOps.invert(Image.radial_gradient("L")),
+    Finish.METAL: lambda: _profile(90, 190, 255, 165, 120, 140, 205, 150, 70, 60, 110),
+    Finish.CLOTH: lambda: _profile(95, 160, 185, 170, 140, 105, 70),
+    Finish.WOOD: lambda: _profile(150, 180, 190, 170, 150, 130),
+}
+#: Scale of the texture across and along, and its strength in percent.
+_TEXTURES = {Finish.CLOTH: (1, 1, 22), Finish.WOOD: (24, 1, 26), Finish.METAL: (40, 1, 8)}
+
+
+def _add_texture(surface: Image.Image, finish: Finish, random: Random) -> Image.Image:
+    """Adds weave, veins of wood, or brushed metal: noise that is stretched."""
+    across, along, percent = _TEXTURES[finish]
+    noise = _tile_noise((surface.width // across + 1, surface.height // along + 1), random)
+    noise = noise.filter(ImageFilter.BLUR).resize(surface.size, Image.Resampling.BICUBIC)
+    texture = noise.point(lambda value: 255 - (255 - value) * percent // 100)
+    return ImageChops.multiply(surface, Image.merge("RGB", (texture, texture, texture)))
 
 
 def _blur(mask: Image.Image) -> Image.Image:
     """Returns a blurred copy. Blurring a reduced copy looks the same and is much faster."""
     small = mask.resize((mask.width // 8, mask.height // 8)).filter(ImageFilter.GaussianBlur(4))
     return small.resize(mask.size, Image.Resampling.BILINEAR)
-
-
-def _add_texture(surface: Image.Image, random: Random) -> Image.Image:
-    """Adds a texture like weave, leather or wood: noise at two scales."""
-    coarse = _grain().resize((surface.width * 2, surface.height), Image.Resampling.BILINEAR).crop((0, 0, *surface.size))
-    texture = Image.blend(coarse, _tile_noise(surface.size, random), 0.4).point(lambda value: 96 + value * 5 // 8)
-    return ImageChops.multiply(surface, Image.merge("RGB", (texture, texture, texture)))
 
 
 def _add_grain(image: Image.Image, random: Random) -> Image.Image:
@@ -183,12 +258,12 @@ def _encode(frames: list[Image.Image], extension: str, quality: int = 90) -> byt
     return out.getvalue()
 
 
-def _random_colour(random: Random, low: int, high: int) -> tuple[int, int, int]:
+def _random_colour(random: Random, low: int, high: int) -> Colour:
     return random.randint(low, high), random.randint(low, high), random.randint(low, high)
 
 
-def _darken(colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    red, green, blue = (value * 11 // 20 for value in colour)
+def _shade(colour: Colour, factor: float) -> Colour:
+    red, green, blue = (min(255, round(value * factor)) for value in colour)
     return red, green, blue
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gql_imgproc.standalone import sample_images
+from gql_imgproc.standalone.sample_products import PRODUCTS
 from gql_imgproc.standalone.sample_server import serve_images
 
 NAMES = [name for sample in sample_images.CATALOGUE for name in sample.images]
@@ -61,3 +62,24 @@ def test_sample_server_serves_its_folder_until_it_is_closed(tmp_path: Path) -> N
 
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/a.jpg")
+
+
+def test_every_product_is_drawn_and_differs_from_the_others() -> None:
+    # Only the first view of each product: others show it from another side.
+    drawn = [sample_images.render_sample(sample.images[0]) for sample in sample_images.CATALOGUE]
+
+    assert set(PRODUCTS) == {sample.images[0].rpartition(".")[0].split("-")[0] for sample in sample_images.CATALOGUE}
+    assert len(set(drawn)) == len(PRODUCTS) == 12
+
+
+@pytest.mark.parametrize("name", ["boots-cutout.webp", "rucksack-cutout.png", "headphones-cutout.png"])
+def test_cutout_is_transparent_around_its_product(name: str) -> None:
+    with Image.open(io.BytesIO(sample_images.render_sample(name))) as image:
+        alpha = image.getchannel("A")
+
+    width, height = alpha.size
+    corners = [alpha.getpixel((x, y)) for x in (0, width - 1) for y in (0, height - 1)]
+    left, top, right, bottom = alpha.getbbox() or (0, 0, 0, 0)
+    assert (corners, alpha.getextrema()) == ([0] * 4, (0, 255))
+    assert (right - left) * 2 > width
+    assert (bottom - top) * 4 > height
