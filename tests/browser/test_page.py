@@ -504,3 +504,36 @@ def test_numbers_use_the_locale_of_the_browser(open_page: OpenPage, service: Ser
 
     expect(page.locator(".save b")).to_have_text(re.compile(r"^\d+\s%$"))
     expect(page.locator(".byte-bar").first).to_have_text(re.compile(r"\d,\d+\sMB now"))
+
+
+def test_requests_are_filtered_by_file_name_and_status(
+    page: Page, service: Service, sample_host: str, held_csv: Path, holding_host: HoldingHost, tmp_path: Path
+) -> None:
+    # Given a request that is done, and one that runs,
+    rows = [["S. No.", "Product Name", "Input Image Urls"], [1, "Card", f"{sample_host}/gift-card.gif"]]
+    upload_and_open(page, service, write_csv(tmp_path / "winter-cards.csv", rows))
+    wait_for_end(page)
+    upload_and_open(page, service, held_csv)
+    page.get_by_role("link", name="All requests").click()
+    names = page.locator(".request h3")
+    search = page.get_by_role("searchbox", name="Search requests by file name")
+    status = page.get_by_label("Status of the requests")
+
+    # when a part of a name is searched in any case, then only such requests are listed and counted.
+    search.fill("WINTER-c")
+    expect(names).to_have_text(["winter-cards.csv"])
+    expect(page.get_by_role("heading", name="Requests 1", exact=True)).to_be_visible()
+    search.fill("nothing like this")
+    expect(page.get_by_text("No matching requests")).to_be_visible()
+
+    # When the requests in progress are listed, then the list follows their status.
+    search.fill("")
+    status.select_option("In progress")
+    expect(names).to_have_text(["catalogue.csv"])
+    holding_host.release()
+    expect(page.get_by_text("No matching requests")).to_be_visible(timeout=DONE_MS)
+
+    # A new upload is shown whatever the filter was.
+    page.set_input_files("input[type=file]", str(write_csv(tmp_path / "spring-cards.csv", rows)))
+    expect(names.first).to_have_text("spring-cards.csv")
+    expect(status).to_have_value("")

@@ -3,8 +3,8 @@ import { graphql } from "./graphql";
 
 export const Requests = graphql(
   `
-  query Requests($first: Int!, $after: String) {
-    requests(first: $first, after: $after) { ...RequestPageFields }
+  query Requests($first: Int!, $after: String, $filter: RequestFilterInput) {
+    requests(first: $first, after: $after, filter: $filter) { ...RequestPageFields }
     limits { maxUploadBytes }
   }`,
   [RequestPageFields],
@@ -12,7 +12,9 @@ export const Requests = graphql(
 
 export const RequestsChanged = graphql(
   `
-  subscription RequestsChanged($first: Int!) { requestsChanged(first: $first) { ...RequestPageFields } }`,
+  subscription RequestsChanged($first: Int!, $filter: RequestFilterInput) {
+    requestsChanged(first: $first, filter: $filter) { ...RequestPageFields }
+  }`,
   [RequestPageFields],
 );
 

@@ -1,10 +1,11 @@
 // The types of the fields that the operations select.
 import type { ResultOf, VariablesOf } from "gql.tada";
 import type { ImageFields, RequestFields, RequestPageFields } from "./fragments";
-import type { ChangedProducts, Changes as ChangesOf, EstimateCsv, PreviewCsv, Products, Statistics as StatisticsOf, UploadCsv } from "./operation";
+import type { ChangedProducts, Changes as ChangesOf, EstimateCsv, PreviewCsv, Products, Requests, Statistics as StatisticsOf, UploadCsv } from "./operation";
 
 export type Request = ResultOf<typeof RequestFields>;
 export type RequestPage = ResultOf<typeof RequestPageFields>;
+export type RequestFilter = NonNullable<VariablesOf<typeof Requests>["filter"]>;
 export type RequestStatus = Request["status"];
 export type Priority = Request["priority"];
 export type OutputFormat = Request["options"]["format"];

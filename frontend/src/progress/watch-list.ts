@@ -1,17 +1,17 @@
 import { operationText } from "../api/graphql";
 import { RequestsChanged } from "../api/operation";
 import { socket } from "../api/socket";
-import type { RequestPage } from "../api/types";
+import type { RequestFilter, RequestPage } from "../api/types";
 import { RESUBSCRIBE_MS } from "./watch";
 
-/** Calls `show` with the first page of requests, now and after each change, until the returned function is called. */
-export function watchList(first: number, show: (page: RequestPage) => void): () => void {
+/** Calls `show` with the first page of matching requests, now and after each change, until the returned function is called. */
+export function watchList(first: number, filter: RequestFilter, show: (page: RequestPage) => void): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopped = false;
   let unsubscribe = () => {};
   const open = () => {
     unsubscribe = socket.subscribe<{ requestsChanged: RequestPage }>(
-      { query: operationText(RequestsChanged), variables: { first } },
+      { query: operationText(RequestsChanged), variables: { first, filter } },
       { next: ({ data }) => data && show(data.requestsChanged), error: retry, complete: retry },
     );
   };

@@ -1,14 +1,15 @@
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { Requests } from "../api/operation";
 import { query } from "../api/query";
 import { socketState } from "../api/socket";
-import type { RequestPage } from "../api/types";
+import type { RequestFilter as Filter, RequestPage } from "../api/types";
 import { formatCount } from "../format";
 import { Notice } from "../parts/notice";
 import { useSignal } from "../parts/use-signal";
 import { store } from "../progress/store";
 import { watchList } from "../progress/watch-list";
 import { RequestCard } from "./request-card";
+import { RequestFilter } from "./request-filter";
 
 //: Each running request on a page needs a subscription, so pages are small.
 const PAGE_SIZE = 12;
@@ -21,22 +22,48 @@ interface Props {
   onLimits: (maxUploadBytes: number) => void;
 }
 
-export function RequestList({ accepted, onLimits }: Props) {
+export function RequestList(props: Props) {
+  const [filter, setFilter] = useState<Filter>({});
+  const [total, setTotal] = useState(0);
+  const isFiltered = Boolean(filter.status || filter.fileName);
+  // A new request is shown in any case.
+  useEffect(() => {
+    if (props.accepted.length) setFilter({});
+  }, [props.accepted]);
+  return (
+    <section aria-labelledby="requests-title">
+      <h2 id="requests-title">
+        Requests {total > 0 && <small>{formatCount(total)}</small>}
+      </h2>
+      {(total > 0 || isFiltered) && <RequestFilter filter={filter} onChange={(change) => setFilter((old) => ({ ...old, ...change }))} />}
+      {/* Keyed: late answers to another filter change nothing. */}
+      <Matching key={JSON.stringify(filter)} {...props} filter={filter} isFiltered={isFiltered} onTotal={setTotal} />
+    </section>
+  );
+}
+
+interface MatchingProps extends Props {
+  filter: Filter;
+  isFiltered: boolean;
+  onTotal: (total: number) => void;
+}
+
+function Matching({ accepted, onLimits, filter, isFiltered, onTotal }: MatchingProps) {
+  const isGone = useRef(false);
   const [ids, setIds] = useState<string[] | null>(null);
   const [end, setEnd] = useState<string | null>(null);
-  const [total, setTotal] = useState(0);
   const [error, setError] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
 
   const load = useCallback(async (after: string | null) => {
-    const { requests, limits } = await query(Requests, { first: PAGE_SIZE, after });
+    const { requests, limits } = await query(Requests, { first: PAGE_SIZE, after, filter });
     onLimits(limits.maxUploadBytes);
     return requests;
   }, []);
 
   const apply = useCallback(({ edges, totalCount }: RequestPage): string[] => {
     edges.forEach(({ node }) => store.applySnapshot(node));
-    setTotal(totalCount);
+    if (!isGone.current) onTotal(totalCount);
     return edges.map(({ node }) => node.id);
   }, []);
 
@@ -74,11 +101,12 @@ export function RequestList({ accepted, onLimits }: Props) {
   };
 
   useEffect(() => {
-    if (accepted.length) setIds((old) => [...new Set([...accepted, ...(old ?? [])])]);
+    if (accepted.length && !isFiltered) setIds((old) => [...new Set([...accepted, ...(old ?? [])])]);
     void refresh();
   }, [accepted, refresh]);
 
-  useEffect(() => watchList(PAGE_SIZE, showFirst), [showFirst]);
+  useEffect(() => watchList(PAGE_SIZE, filter, showFirst), [showFirst]);
+  useEffect(() => () => void (isGone.current = true), []);
 
   const lost = useSignal(socketState) === "lost";
   useEffect(() => {
@@ -88,17 +116,15 @@ export function RequestList({ accepted, onLimits }: Props) {
   }, [lost, refresh]);
 
   return (
-    <section aria-labelledby="requests-title">
-      <h2 id="requests-title">
-        Requests {total > 0 && <small>{formatCount(total)}</small>}
-      </h2>
+    <>
       {error && (
         <Notice tone="bad" title={error} action={{ text: "Try again", run: refresh }}>
           {ids ? "The list may be out of date." : "The list of requests could not be loaded."}
         </Notice>
       )}
       {!ids && !error && <Skeleton />}
-      {ids?.length === 0 && (
+      {ids?.length === 0 && isFiltered && <Notice title="No matching requests" />}
+      {ids?.length === 0 && !isFiltered && (
         <Notice title="No requests yet">
           Drop your shop's product export to start. <a href="/static/template.csv" download>The template</a> shows the format.
         </Notice>
@@ -113,7 +139,7 @@ export function RequestList({ accepted, onLimits }: Props) {
           {busy ? "Loading …" : "Show older requests"}
         </button>
       )}
-    </section>
+    </>
   );
 }
 
