@@ -1,12 +1,14 @@
 """The marker in an object store names the database that its objects belong to. No other database deletes any of them.
 
 An older copy of that database has the same ID, but a lower epoch than the marker, since each cleanup raises both. The
-marker receives the epoch of the cleanup before: a database that loses its last commits in a crash still matches.
+marker receives the epoch of the cleanup before: a database that loses its last commits in a crash still matches. Each
+step is random. So the epochs of two copies that both run differ soon by more than a step, and the lower one is refused.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -18,6 +20,9 @@ from gql_imgproc.errors import ObjectMissing, StoreNotConfirmed
 from gql_imgproc.storage.object_store import ObjectStore
 
 MARKER_KEY = "database.json"
+#: Steps are powers of two, since equal or similar ones tell two copies apart more slowly. A `BigInteger` has room for
+#: those of 500,000 years.
+_MAX_STEP_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,11 @@ def _read_own(connection: Connection) -> Marker:
 
 
 def _raise_epoch(connection: Connection) -> None:
-    connection.execute(update(store_marker).values(epoch=store_marker.c.epoch + 1))
+    connection.execute(update(store_marker).values(epoch=store_marker.c.epoch + _draw_step()))
+
+
+def _draw_step() -> int:
+    return 1 << secrets.randbelow(_MAX_STEP_BITS)
 
 
 def _change_id(connection: Connection, database_id: UUID) -> Marker:
