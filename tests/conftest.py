@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +23,7 @@ from gql_imgproc.messaging import outage, pubsub
 from gql_imgproc.standalone.embedded_redis import find_server
 from tests.support.databases import create_postgresql, create_sqlite
 from tests.support.s3_server import S3, moto
+from tests.support.steady_loop import SteadyLoop
 
 
 class Postgresql:
@@ -63,9 +65,9 @@ def postgresql() -> Iterator[Postgresql]:
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Async tests run on the event loop that the service runs on."""
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Async tests run with asyncio, as the service does."""
+    return "asyncio", {"loop_factory": SteadyLoop}
 
 
 @pytest.fixture(scope="session")

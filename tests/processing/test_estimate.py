@@ -44,9 +44,9 @@ OPTIONS = Options(quality=30)
 
 
 @pytest.fixture
-def worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Future[None]]:
+async def worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Future[None]]:
     """A worker that receives each job at once; returns its work."""
-    loop, work = asyncio.get_event_loop(), []
+    loop, work = asyncio.get_running_loop(), []
 
     def receive(id: UUID) -> None:
         work.append(asyncio.run_coroutine_threadsafe(measure_sample(runtime, id), loop))
