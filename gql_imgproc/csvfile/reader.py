@@ -86,8 +86,12 @@ def validate(
     check_url: UrlCheck,
     yield_control: YieldControl = no_yield,
     layout: CsvLayout = RECOGNIZED,
+    see_urls: Callable[[list[str]], None] | None = None,
 ) -> CsvSummary:
-    """Checks every row. Raises InvalidCsv with the first issues in the order of the file, and their total."""
+    """Checks every row, and calls `see_urls` with the URLs of each valid one.
+
+    Raises InvalidCsv with the first issues in the order of the file, and their total.
+    """
     reader = open_csv(file, limits, layout)
     if layout.encoding and not reader.format.columns.profile.is_complete and not reader.text.is_lossless():
         raise csv_error(CsvIssueCode.ENCODING, f"{_LOSSY} {SAVE_AS_UTF8}")
@@ -102,6 +106,8 @@ def validate(
         for found in reader.iter_checked_rows(check_url, yield_control):
             if isinstance(found, tuple):
                 images += len(found[3])
+                if see_urls:
+                    see_urls(found[3])
                 if unread.watched:
                     unread.look(found[2])
                 yield found[1:]

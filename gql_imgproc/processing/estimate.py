@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import redis
 
 from gql_imgproc.access import quotas
-from gql_imgproc.csvfile.reader import ROWS_PER_YIELD, CsvSummary, read_products
+from gql_imgproc.csvfile.reader import CsvSummary
 from gql_imgproc.errors import EstimateUnavailable, ImageError, RateLimited
 from gql_imgproc.imaging.compress import inspect
 from gql_imgproc.imaging.options import Options
@@ -25,17 +25,17 @@ from gql_imgproc.imaging.outputs import compress_outputs
 from gql_imgproc.net.host_answers import HostAnswer, host_answer
 from gql_imgproc.net.hosts import host_of
 from gql_imgproc.processing.image import fetch
-from gql_imgproc.requests.limits import accepted_csv_limits, image_limits, quota_limits
+from gql_imgproc.requests.limits import image_limits, quota_limits
 from gql_imgproc.requests.sample import (
     Measurement,
+    Sampler,
     Saving,
     Stratum,
     count_failures,
-    draw_sample,
     estimate_saving,
     estimate_seconds,
 )
-from gql_imgproc.requests.upload import CHECK_PAUSE_SECONDS, CsvUpload, check_upload, max_csv_bytes, open_upload
+from gql_imgproc.requests.upload import CsvUpload, check_upload, max_csv_bytes, open_upload
 from gql_imgproc.runtime import Runtime
 from gql_imgproc.security.scopes import Caller
 from gql_imgproc.storage.temporary_file import temporary_file
@@ -96,8 +96,9 @@ async def _estimate(runtime: Runtime, caller: Caller, upload: CsvUpload, ends_at
     usage = None if limits is None else await runtime.db.read(quotas.read_usage, caller.tenant_id, limits)
     with temporary_file() as out:
         table = await open_upload(runtime, upload, max_csv_bytes(settings, usage), out)
-        upload, summary = await runtime.run_csv_io(check_upload, runtime, upload, table)
-        strata = await runtime.run_csv_io(draw_sample, _iter_urls(upload, summary), Random())
+        sampler = Sampler(Random())
+        upload, summary = await runtime.run_csv_io(check_upload, runtime, upload, table, sampler.add)
+    strata = sampler.draw()
     measured = await _ask_worker(runtime, strata, upload.options, ends_at - time.monotonic())
     threads = max(1, await runtime.run_blocking(runtime.queue.count_workers)) * (settings.cpu_slots or 1)
     return Estimate(
@@ -111,14 +112,6 @@ async def _estimate(runtime: Runtime, caller: Caller, upload: CsvUpload, ends_at
         ],
         estimate_seconds(strata, measured, threads, settings.fetch_per_host),
     )
-
-
-def _iter_urls(upload: CsvUpload, summary: CsvSummary) -> Iterator[str]:
-    upload.file.seek(0)
-    for number, product in enumerate(read_products(upload.file, accepted_csv_limits(), summary.layout)):
-        if not number % ROWS_PER_YIELD:
-            time.sleep(CHECK_PAUSE_SECONDS)
-        yield from product.image_urls
 
 
 async def _ask_worker(

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -237,12 +237,14 @@ async def open_upload(runtime: Runtime, upload: CsvUpload, max_bytes: int, out: 
     return await run(open_table, upload.file, out, layout, MAX_EXPANSION * max_bytes)
 
 
-def check_upload(runtime: Runtime, upload: CsvUpload, table: Table) -> tuple[CsvUpload, CsvSummary]:
-    """Checks the table of a file, which takes its place."""
+def check_upload(
+    runtime: Runtime, upload: CsvUpload, table: Table, see_urls: Callable[[list[str]], None] | None = None
+) -> tuple[CsvUpload, CsvSummary]:
+    """Checks the table of a file, which takes its place. `see_urls` receives the URLs of each valid row."""
     settings = runtime.settings
     check_url, pause = url_check(runtime.policy), partial(time.sleep, CHECK_PAUSE_SECONDS)
     try:
-        summary = validate(table.file, csv_limits(settings), check_url, pause, table.layout)
+        summary = validate(table.file, csv_limits(settings), check_url, pause, table.layout, see_urls)
     except InvalidCsv as error:
         # Perhaps another sheet was meant.
         raise InvalidCsv((*table.warnings, *error.issues), error.total + len(table.warnings)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 import pytest
@@ -10,9 +11,9 @@ from gql_imgproc.requests.sample import (
     MAX_STRATA,
     SAMPLE_IMAGES,
     Measurement,
+    Sampler,
     Stratum,
     count_failures,
-    draw_sample,
     estimate_saving,
     estimate_seconds,
 )
@@ -32,6 +33,12 @@ def make_catalogue(seed: int) -> dict[str, tuple[int, int]]:
                 url = f"https://h{host}.example/{n}{'.' if extension else ''}{extension}"
                 images[url] = (0, 0) if chance.random() < dead else (size, round(size * part))
     return images
+
+
+def draw_sample(urls: Iterable[str], random: Random) -> list[Stratum]:
+    sampler = Sampler(random)
+    sampler.add(urls)
+    return sampler.draw()
 
 
 def measure(strata: list[Stratum], images: dict[str, tuple[int, int]]) -> list[Measurement]:
