@@ -17,6 +17,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, make_url, text
 
+from gql_imgproc.database import engine
 from gql_imgproc.database.engine import Database
 from gql_imgproc.database.migrations import upgrade
 from gql_imgproc.messaging import outage, pubsub
@@ -149,9 +150,11 @@ def redis_server() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stands still for seconds is no outage of Redis."""
+    """A machine that stands still for seconds is no outage of Redis, and no transaction that is idle."""
     monkeypatch.setattr(outage, "TIMEOUT_S", 60.0)
     monkeypatch.setattr(pubsub, "COMMAND_TIMEOUT_S", 60.0)
+    options = f"{engine._CONNECTION_PARAMETERS['options']} -c idle_in_transaction_session_timeout=60s"
+    monkeypatch.setitem(engine._CONNECTION_PARAMETERS, "options", options)
 
 
 @pytest.fixture

@@ -351,7 +351,7 @@ def test_long_postgresql_outage_only_delays_a_request(start: StartService, slow_
         async def disconnect_database(run: Run) -> None:
             if responses:
                 return
-            proxy.close()
+            proxy.refuse()
             async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
                 responses.append(await client.get("/healthz"))
                 responses.append(await client.get("/readyz"))

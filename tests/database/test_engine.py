@@ -45,7 +45,7 @@ def test_transaction_waits_for_an_unavailable_database(proxy: TcpProxy, was_conn
     database = Database(proxy.url, retry_timeout_s=30)
     if was_connected:
         database.read_now(one)
-    proxy.close()
+    proxy.refuse()
     reopening = Timer(0.3, proxy.open)
     reopening.start()
 
@@ -99,7 +99,7 @@ def test_transaction_is_retried_after_an_idle_timeout(postgresql_url: str) -> No
 
 def test_retries_end_after_the_timeout(proxy: TcpProxy) -> None:
     database = Database(proxy.url, retry_timeout_s=0.2)
-    proxy.close()
+    proxy.refuse()
 
     pauses: list[float] = []
     wait = database._closing.wait
@@ -118,7 +118,7 @@ def test_retries_end_after_the_timeout(proxy: TcpProxy) -> None:
 
 def test_close_does_not_wait_for_an_unavailable_database(proxy: TcpProxy) -> None:
     database = Database(proxy.url, retry_timeout_s=600)
-    proxy.close()
+    proxy.refuse()
     failed: list[BaseException] = []
 
     def ask() -> None:
@@ -165,7 +165,9 @@ async def test_transaction_does_not_wait_for_a_thread_without_end(
     database.close()
 
 
-def test_session_and_socket_timeouts_are_set(proxy: TcpProxy) -> None:
+def test_session_and_socket_timeouts_are_set(proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Those of the service, not of the tests.
+    monkeypatch.undo()
     database = Database(proxy.url)
 
     def look(connection: Connection) -> None:

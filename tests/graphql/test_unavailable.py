@@ -45,7 +45,7 @@ class Outage:
 
     def begin(self) -> None:
         if self._proxy:
-            self._proxy.close()
+            self._proxy.refuse()
         else:
             self._file.rename(self._file.with_suffix(".moved"))
 

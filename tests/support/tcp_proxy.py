@@ -16,10 +16,10 @@ class TcpProxy:
 
     def __init__(self, url: str) -> None:
         self._server = make_url(url)
-        self._listener: socket.socket | None = None
         self._sockets: list[socket.socket] = []
         self._is_forwarding = Event()
         self._port = free_port()
+        self._listener = self._bind()
         self.open()
 
     @property
@@ -32,19 +32,28 @@ class TcpProxy:
 
     def open(self) -> None:
         """Accepts connections (again)."""
-        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._listener.listen()
         self._is_forwarding.set()
         Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def close(self) -> None:
+    def refuse(self) -> None:
         """Breaks open connections and refuses new ones."""
-        if self._listener is not None:
-            # Wakes the thread that accepts connections.
-            with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
+        self.close()
+        self._listener = self._bind()
+
+    def close(self) -> None:
+        # Wakes the thread that accepts connections.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
         self.disconnect()
+
+    def _bind(self) -> socket.socket:
+        """Keeps the port from others. Until it listens, connections are refused."""
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", self._port))
+        return bound
 
     def disconnect(self) -> None:
         """Breaks open connections."""
