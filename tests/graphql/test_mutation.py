@@ -489,7 +489,7 @@ async def test_only_a_final_request_is_deleted(api: Api) -> None:
     assert count_rows(api) == [0, 0, 0]
     # Its objects are deleted in the background.
     async with asyncio.timeout(30):
-        while await api.runtime.storage.list_keys("requests/"):
+        while await api.runtime.storage.list_keys("requests/"):  # noqa: ASYNC110 - the tests set no event for it
             await asyncio.sleep(0.01)
 
 
