@@ -15,7 +15,7 @@ from gql_imgproc.cli.option_groups import OutputOptions, Quiet, with_option_grou
 from gql_imgproc.cli.output import Json, print_json, print_rows
 from gql_imgproc.cli.service import ServiceOptions, Yes
 from gql_imgproc.enums import RequestStatus
-from gql_imgproc.errors import UsageError
+from gql_imgproc.errors import ImageErrorCode, UsageError
 from gql_imgproc.ids import IdPrefix, parse_global_id
 
 if TYPE_CHECKING:
@@ -156,14 +156,24 @@ def cancel(id: RequestId, *, service: ServiceOptions, printed: OutputOptions) ->
     _change(id, service, printed, lambda client, request: client.cancel(request.id))
 
 
-def retry(id: RequestId, *, service: ServiceOptions, printed: OutputOptions) -> None:
+def retry(
+    id: RequestId,
+    *,
+    error_code: Annotated[
+        ImageErrorCode | None, typer.Option(help="Only images with this error.", case_sensitive=False)
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Only images of this host, such as cdn.example:443.")] = None,
+    service: ServiceOptions,
+    printed: OutputOptions,
+) -> None:
     """Retry the failed images of a request that has finished.
 
     \b
-    Example:
+    Examples:
       gql-imgproc retry 9f3c && gql-imgproc watch 9f3c
+      gql-imgproc retry 9f3c --error-code timeout --host cdn.example:443
     """
-    _change(id, service, printed, lambda client, request: client.retry(request.id))
+    _change(id, service, printed, lambda client, request: client.retry(request.id, error_code, host))
 
 
 def delete(id: RequestId, *, yes: Yes = False, service: ServiceOptions, printed: OutputOptions) -> None:

@@ -24,6 +24,7 @@ from gql_imgproc.client.request import (
     parse_request,
 )
 from gql_imgproc.enums import CsvProfile, InvalidRowPolicy, Priority, RequestStatus
+from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.net.loopback import is_loopback
 
 #: Deadlines in seconds: for one response, or for the next event or heartbeat of a stream; for an upload or download.
@@ -225,9 +226,15 @@ class AsyncClient:
         """Cancels a request. Images in progress may still finish."""
         return self._request(await self.execute(CANCEL, {"input": {"id": request_id}}))
 
-    async def retry(self, request_id: str) -> Request:
-        """Retries the failed images of a request that has finished."""
-        return self._request(await self.execute(RETRY, {"input": {"id": request_id}}))
+    async def retry(
+        self, request_id: str, error_code: ImageErrorCode | None = None, host: str | None = None
+    ) -> Request:
+        """Retries the failed images of a request that has finished, or only those with this error and of this host,
+        such as `cdn.example:443`.
+        """
+        chosen = {"errorCode": error_code, "host": host}
+        input = {"id": request_id} | {name: value for name, value in chosen.items() if value is not None}
+        return self._request(await self.execute(RETRY, {"input": input}))
 
     async def delete(self, request_id: str) -> None:
         """Deletes a request that has finished, its files, and the images that no other request uses."""

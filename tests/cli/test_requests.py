@@ -10,7 +10,7 @@ import pty
 import shlex
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ import typer
 from gql_imgproc.cli.app import app
 from gql_imgproc.client import AsyncClient
 from gql_imgproc.enums import RequestStatus
+from gql_imgproc.errors import ImageErrorCode
 from gql_imgproc.graphql.types.inputs import UploadCsvInput
 from gql_imgproc.graphql.types.options import ProcessingOptionsInput
 from gql_imgproc.ids import IdPrefix, encode_global_id
@@ -223,6 +224,25 @@ async def test_failed_images_are_retried(service: tuple[str, Any], tmp_path: Pat
     status, stdout, _ = await run_command(tmp_path, "retry", id.hex[-6:], "--url", url)
 
     assert (status, stdout) == (0, f"{encode_global_id(IdPrefix.REQUEST, id)}: processing\n")
+
+
+async def test_failed_images_of_one_cause_are_retried(service: tuple[str, Any], tmp_path: Path) -> None:
+    # Given a request whose two images failed for two reasons,
+    url, state = service
+    db = state.runtime.db
+    id = given_request(db, 2)
+    record(db, claim_image(db, id), FAILED)
+    record(db, claim_image(db, id), replace(FAILED, error_code=ImageErrorCode.TIMEOUT))
+    finish(db, id, RequestStatus.FAILED)
+
+    # when those of a third one, or of another host, are retried, then nothing happens;
+    for options in (("--error-code", "CORRUPT"), ("--error-code", "timeout", "--host", "other.example:443")):
+        status, _, stderr = await run_command(tmp_path, "retry", id.hex, *options, "--url", url)
+        assert (status, stderr) == (1, "No such image of the request failed, or the request has not finished yet.\n")
+
+    # when those of one of them are retried, then the other image stays failed.
+    status, stdout, _ = await run_command(tmp_path, "retry", id.hex, "--error-code", "timeout", "--json", "--url", url)
+    assert (status, json.loads(stdout)["failedImages"]) == (0, 1)
 
 
 async def test_unreachable_service_has_status_4(tmp_path: Path) -> None:
