@@ -18,6 +18,7 @@ from gql_imgproc.imaging.options import (
     DEFAULT,
     Crop,
     Effort,
+    Fit,
     ImageFilter,
     Metadata,
     OptionInvalid,
@@ -84,6 +85,7 @@ _OUTPUT_VALUES: dict[str, Callable[[str], object]] = {
     "format": lambda text: OutputFormat(text.upper()),
     "max_width": int,
     "max_height": int,
+    "fit": lambda text: Fit(text.upper()),
     "quality": int,
     "effort": lambda text: Effort(text.upper()),
 }
@@ -140,6 +142,9 @@ class ImageOptions:
     max_height: Annotated[
         int | None, typer.Option(min=1, help="Largest height in pixels; images are reduced to fit, never enlarged.")
     ] = None
+    fit: Annotated[
+        Fit, typer.Option(case_sensitive=False, help="Whether all of the image stays, or what exceeds both is cut off.")
+    ] = DEFAULT.fit
     crop: Annotated[
         Crop | None,
         typer.Option(parser=_parse_crop, metavar="X,Y,WIDTH,HEIGHT", help="The part of the source to keep, in pixels."),

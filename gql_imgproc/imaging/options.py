@@ -37,7 +37,7 @@ _IRRELEVANT = ("file_name", "keep_metadata")
 #: Options that are stored as they are.
 _PLAIN = (
     *("quality", "scale", "max_width", "max_height", "keep_metadata", "metadata", "file_name", "effort"),
-    *("min_similarity", "max_bytes", "trim"),
+    *("min_similarity", "max_bytes", "trim", "fit"),
 )
 _RATIO = re.compile(r"([1-9]\d{0,4}):([1-9]\d{0,4})")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -63,6 +63,13 @@ class Effort(StrEnum):
     FAST = "FAST"
     BALANCED = "BALANCED"
     SMALL = "SMALL"
+
+
+class Fit(StrEnum):
+    """How an image is reduced to `max_width` and `max_height`."""
+
+    INSIDE = "INSIDE"
+    COVER = "COVER"
 
 
 class OptionInvalid(ValueError):
@@ -138,6 +145,7 @@ class Output:
     format: OutputFormat | None = None
     max_width: int | None = None
     max_height: int | None = None
+    fit: Fit | None = None
     quality: int | None = None
     effort: Effort | None = None
 
@@ -151,7 +159,7 @@ class Output:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        enums: dict[str, Callable[[str], Any]] = {"format": OutputFormat, "effort": Effort}
+        enums: dict[str, Callable[[str], Any]] = {"format": OutputFormat, "fit": Fit, "effort": Effort}
         return cls(**stored | {name: enum(stored[name]) for name, enum in enums.items() if name in stored})
 
 
@@ -180,6 +188,8 @@ class Options:
     #: Whether a border of one colour is removed.
     trim: bool = False
     pad: Pad | None = None
+    #: COVER cuts off what exceeds the ratio of the largest sides, in equal parts at both ends.
+    fit: Fit = Fit.INSIDE
     #: Several files of each image, the first of which is the image's own; empty: one file, without a name.
     outputs: tuple[Output, ...] = ()
 
@@ -197,6 +207,8 @@ class Options:
             limit = getattr(self, name)
             if limit is not None and limit < 1:
                 raise OptionInvalid(name, "must be 1 or more.")
+        if self.fit is Fit.COVER and (self.max_width is None or self.max_height is None or self.pad):
+            raise OptionInvalid("fit", "must be INSIDE unless there are a largest width and height, and no pad.")
         if len(self.filters) > len(ImageFilter):
             raise OptionInvalid("filters", f"must have at most {len(ImageFilter)} entries.")
         if self.file_name is not None and not _FILE_NAME.fullmatch(self.file_name):
@@ -273,6 +285,7 @@ class Options:
         values["filters"] = tuple(ImageFilter(name) for name in values.get("filters", ()))
         values["metadata"] = Metadata(values.get("metadata", Metadata.COPYRIGHT))
         values["effort"] = Effort(values.get("effort", Effort.BALANCED))
+        values["fit"] = Fit(values.get("fit", Fit.INSIDE))
         values["format"] = OutputFormat(values.get("format", OutputFormat.ORIGINAL))
         values["outputs"] = tuple(map(Output.from_json, values.get("outputs", ())))
         return cls(**values)

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageColor, ImageFilter, ImageOps
 from gql_imgproc.errors import ImageError, ImageErrorCode
 from gql_imgproc.imaging import options as request_options
 from gql_imgproc.imaging.errors import unsupported
-from gql_imgproc.imaging.options import Crop, Options
+from gql_imgproc.imaging.options import Crop, Fit, Options
 
 _Box = tuple[float, float, float, float]
 
@@ -72,14 +72,20 @@ def make_plan(
     box = _crop_box(options.crop, size) if options.crop else None
     if content is not None:
         box = None if content == (0, 0, *size) else content
+    if options.fit is Fit.COVER:
+        box = _cover_box(box or (0, 0, *size), options)
+        box = None if box == (0, 0, *size) else box
     before = width, height = _extent(box) if box else size
     if options.pad:
         width, height = options.pad.canvas(width, height)
     canvas = width, height
     # Rounded up, as libjpeg does when it decodes at half the size.
     width, height = (max(1, math.ceil(n * options.scale - 1e-9)) for n in (width, height))
-    fit = min(1.0, (options.max_width or width) / width, (options.max_height or height) / height)
-    if fit < 1:
+    largest = options.max_width or width, options.max_height or height
+    if options.fit is Fit.COVER:
+        # It has the ratio of the largest sides already, as far as whole pixels can.
+        width, height = map(min, (width, height), largest)
+    elif (fit := min(largest[0] / width, largest[1] / height)) < 1:
         width, height = (max(1, round(n * fit)) for n in (width, height))
     scaled = zip(before, canvas, (width, height), strict=True)
     # Scaled by as much as the canvas.
@@ -101,6 +107,16 @@ def _crop_box(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int] | 
             f"the image of {size[0]} x {size[1]} pixels. Choose a rectangle inside it.",
         )
     return None if box == (0, 0, *size) else box
+
+
+def _cover_box(box: tuple[int, int, int, int], options: Options) -> tuple[int, int, int, int]:
+    """The middle of the box with the ratio of the largest sides. Rounded up, so that a second time it is the same."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    across, down = options.max_width or 1, options.max_height or 1
+    new_width, new_height = min(width, -(-height * across // down)), min(height, -(-width * down // across))
+    left, top = left + (width - new_width) // 2, top + (height - new_height) // 2
+    return left, top, left + new_width, top + new_height
 
 
 def _extent(box: tuple[int, int, int, int]) -> tuple[int, int]:

@@ -141,6 +141,7 @@ async def test_submit_sends_every_option_and_reads_standard_input(service: tuple
         ("--webhook nope", "nope is not an http or https URL. Use a URL such as https://shop.example/hook"),
         ("--webhook ftp://shop.example/", "ftp://shop.example/ is not an http or https URL."),
         ("--quality 101", "Input should be less than or equal to 100"),
+        ("--fit cover --max-width 9", "Invalid --fit: it must be INSIDE unless there are a largest width and height"),
         ("--format gif", "'gif' is not one of"),
         ("--file-name ../x", "Invalid --file-name: it must have 1 to 50 letters"),
         ("--url nope", "Invalid service URL nope. Use a URL such as http://127.0.0.1:8000"),

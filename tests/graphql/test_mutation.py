@@ -317,6 +317,11 @@ async def test_forbidden_webhook_url_is_a_typed_error(api: Api, url: str, hint: 
         ({"options": {"scale": 1.5}}, ["options", "scale"], "scale: must be from 0.05 to 1."),
         ({"options": {"maxWidth": 0}}, ["options", "maxWidth"], "maxWidth: must be 1 or more."),
         (
+            {"options": {"maxWidth": 9, "fit": "COVER"}},
+            ["options", "fit"],
+            "fit: must be INSIDE unless there are a largest width and height, and no pad.",
+        ),
+        (
             {"options": {"pad": {"color": "#FFFFFF"}}},
             ["options", "pad"],
             "pad: must have a `ratio`, a `width` or a `height`.",

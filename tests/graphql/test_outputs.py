@@ -16,7 +16,7 @@ from tests.support.scenarios import DONE, FAILED, claim_image, finished_image, g
 
 OPTIONS = Options(quality=70, outputs=(Output("full"), Output("thumb", OutputFormat.WEBP, max_width=200, quality=40)))
 OUTPUTS = """query($id: ID!) { request(id: $id) {
-  options { outputs { name format maxWidth maxHeight quality effort } }
+  options { outputs { name format maxWidth maxHeight fit quality effort } }
   products { nodes { images {
     status outputUrl outputBytes
     outputs { name url outcome outputBytes format sha256 width height similarity warning }
@@ -54,8 +54,8 @@ async def test_image_has_its_outputs(api: Api) -> None:
     found = (await api.data(OUTPUTS, id=encode_global_id(IdPrefix.REQUEST, request_id)))["request"]
 
     # then the options say what was wanted,
-    full = {"name": "full", "format": "ORIGINAL", "maxWidth": None, "maxHeight": None, "quality": 70}
-    thumb = {"name": "thumb", "format": "WEBP", "maxWidth": 200, "maxHeight": None, "quality": 40}
+    full = {"name": "full", "format": "ORIGINAL", "maxWidth": None, "maxHeight": None, "fit": "INSIDE", "quality": 70}
+    thumb = {"name": "thumb", "format": "WEBP", "maxWidth": 200, "maxHeight": None, "fit": "INSIDE", "quality": 40}
     assert found["options"]["outputs"] == [each | {"effort": "BALANCED"} for each in (full, thumb)]
     # and the image has what was stored, first its own file.
     done, failed = found["products"]["nodes"][0]["images"]

@@ -14,6 +14,10 @@ const efforts: Names<Options["effort"]> = [
   ["BALANCED", "Balanced"],
   ["SMALL", "Smallest files"],
 ];
+const fits: Names<Options["fit"]> = [
+  ["INSIDE", "Keep all of the image"],
+  ["COVER", "Cut off what exceeds it"],
+];
 const metadata: Names<Options["metadata"]> = [
   ["NONE", "None"],
   ["COPYRIGHT", "Creator and rights"],
@@ -74,6 +78,7 @@ function ImageOptions({ options, onChange }: PanelProps) {
       <Choice label="Effort" value={options.effort} names={efforts} onChange={(effort) => set({ effort })} />
       <WholeNumber label="Largest width" value={options.maxWidth} onChange={(maxWidth) => set({ maxWidth })} />
       <WholeNumber label="Largest height" value={options.maxHeight} onChange={(maxHeight) => set({ maxHeight })} />
+      <Choice label="To fit" value={options.fit} names={fits} onChange={(fit) => set({ fit })} />
       <WholeNumber label="Largest file, in kB" value={options.maxKilobytes} onChange={(maxKilobytes) => set({ maxKilobytes })} />
       <WholeNumber label="Least similarity, 0 to 100" value={options.minSimilarity} onChange={(minSimilarity) => set({ minSimilarity })} />
       <Group legend="Cut out of each source image, in pixels">

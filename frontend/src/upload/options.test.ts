@@ -11,6 +11,7 @@ test("an upload with the defaults names none of the optional fields", () => {
       format: "ORIGINAL",
       maxWidth: null,
       maxHeight: null,
+      fit: "INSIDE",
       maxBytes: null,
       minSimilarity: null,
       crop: null,
@@ -35,6 +36,7 @@ test("chosen options are sent, and named while the panel is closed", () => {
   const options = {
     ...defaults,
     maxWidth: 800,
+    fit: "COVER" as const,
     maxKilobytes: 500,
     minSimilarity: 70,
     crop: { x: null, y: 5, width: 100, height: 50 },
@@ -58,6 +60,7 @@ test("chosen options are sent, and named while the panel is closed", () => {
     options: {
       maxWidth: 800,
       maxHeight: null,
+      fit: "COVER",
       maxBytes: 500_000,
       minSimilarity: 70,
       crop: { x: 0, y: 5, width: 100, height: 50 },
@@ -78,7 +81,7 @@ test("chosen options are sent, and named while the panel is closed", () => {
     sheet: "Products",
   });
   expect(summarizeOptions(options)).toBe(
-    "at most 800 × any pixels, at most 500 kB, similarity 70, cropped, trimmed, padded to 800 x 600, sharpen, no metadata, small effort, file names, outputs large and thumb, Shopify export, invalid rows, process again",
+    "at most 800 × any pixels, cut to fit, at most 500 kB, similarity 70, cropped, trimmed, padded to 800 x 600, sharpen, no metadata, small effort, file names, outputs large and thumb, Shopify export, invalid rows, process again",
   );
 });
 

@@ -3,6 +3,7 @@ import { nameProfile } from "../requests/profile";
 
 type Processing = NonNullable<UploadInput["options"]>;
 export type Metadata = NonNullable<Processing["metadata"]>;
+export type Fit = NonNullable<Processing["fit"]>;
 export type Effort = NonNullable<Processing["effort"]>;
 export type ImageFilter = NonNullable<Processing["filters"]>[number];
 export type CsvProfile = NonNullable<UploadInput["profile"]>;
@@ -26,6 +27,7 @@ export interface Options {
   /** In pixels; null: no limit. */
   maxWidth: number | null;
   maxHeight: number | null;
+  fit: Fit;
   /** Of a result, in thousands of bytes; null: no limit. */
   maxKilobytes: number | null;
   /** 0 to 100; null: no floor. */
@@ -69,6 +71,7 @@ export const defaults: Options = {
   format: "ORIGINAL",
   maxWidth: null,
   maxHeight: null,
+  fit: "INSIDE",
   maxKilobytes: null,
   minSimilarity: null,
   crop: { x: null, y: null, width: null, height: null },
@@ -96,7 +99,7 @@ export function generateIdempotencyKey(): string {
 }
 
 export function toUploadInput(options: Options, choice: FileChoice, idempotencyKey: string): UploadInput {
-  const { quality, scale, format, maxWidth, maxHeight, filters, metadata, effort, priority, refresh } = options;
+  const { quality, scale, format, maxWidth, maxHeight, fit, filters, metadata, effort, priority, refresh } = options;
   return {
     webhookUrl: options.webhookUrl.trim() || null,
     priority,
@@ -106,6 +109,7 @@ export function toUploadInput(options: Options, choice: FileChoice, idempotencyK
       format,
       maxWidth,
       maxHeight,
+      fit,
       maxBytes: options.maxKilobytes === null ? null : options.maxKilobytes * 1000,
       minSimilarity: options.minSimilarity,
       crop: toCrop(options.crop),
@@ -147,6 +151,7 @@ export function summarizeOptions(options: Options): string {
     options.scale !== defaults.scale && `${options.scale} % size`,
     options.format !== defaults.format && options.format,
     (options.maxWidth ?? options.maxHeight) !== null && `at most ${options.maxWidth ?? "any"} × ${options.maxHeight ?? "any"} pixels`,
+    options.fit !== defaults.fit && "cut to fit",
     options.maxKilobytes !== null && `at most ${options.maxKilobytes} kB`,
     options.minSimilarity !== null && `similarity ${options.minSimilarity}`,
     toCrop(options.crop) && "cropped",

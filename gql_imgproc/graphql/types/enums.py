@@ -24,7 +24,7 @@ from gql_imgproc.enums import (
     WebhookStatus,
 )
 from gql_imgproc.errors import CsvIssueCode, ImageErrorCode
-from gql_imgproc.imaging.options import Effort, ImageFilter, Metadata, OutputFormat
+from gql_imgproc.imaging.options import Effort, Fit, ImageFilter, Metadata, OutputFormat
 from gql_imgproc.security.api_key import ApiKeyState
 from gql_imgproc.security.scopes import Scope
 
@@ -244,6 +244,12 @@ describe(
     FAST="Least CPU time.",
     BALANCED="Few bytes in little CPU time.",
     SMALL="Fewest bytes: three to four times the CPU time.",
+)
+describe(
+    Fit,
+    "How an image is reduced to `maxWidth` and `maxHeight`. It is never enlarged.",
+    INSIDE="All of it stays.",
+    COVER="What exceeds their ratio is cut off, in equal parts at both ends; both are needed, and there is no `pad`.",
 )
 describe(
     Metadata,

@@ -13,7 +13,7 @@ from gql_imgproc.graphql.types.connection import unset_to_none
 from gql_imgproc.graphql.types.output_options import OUTPUTS, OutputOptions, OutputOptionsInput
 from gql_imgproc.graphql.types.view import view
 from gql_imgproc.imaging import options
-from gql_imgproc.imaging.options import Effort, ImageFilter, Metadata, OptionInvalid, Options, OutputFormat
+from gql_imgproc.imaging.options import Effort, Fit, ImageFilter, Metadata, OptionInvalid, Options, OutputFormat
 from gql_imgproc.requests.file_names import DEFAULT_TEMPLATE
 
 _METADATA = (
@@ -48,6 +48,7 @@ _COLOR = (
     "image has alpha, and white otherwise."
 )
 _PAD = "A canvas with the image in its middle; null for none."
+_FIT = "How the image is reduced to `maxWidth` and `maxHeight`."
 _TRIM = "Whether a border of one colour, or a transparent one, is removed, before the image is padded and scaled."
 
 
@@ -85,6 +86,7 @@ class ProcessingOptions:
     max_bytes: int | None = strawberry.field(description=_MAX_BYTES)
     trim: bool = strawberry.field(description=_TRIM)
     pad: Pad | None = strawberry.field(description=_PAD)
+    fit: Fit = strawberry.field(description=_FIT)
     outputs: list[OutputOptions] = strawberry.field(description=OUTPUTS)
 
     @classmethod
@@ -156,6 +158,7 @@ class ProcessingOptionsInput:
     max_bytes: int | None = strawberry.field(default=strawberry.UNSET, description=_MAX_BYTES)
     trim: bool = strawberry.field(default=False, description=_TRIM)
     pad: PadInput | None = strawberry.field(default=strawberry.UNSET, description=_PAD)
+    fit: Fit = strawberry.field(default=Fit.INSIDE, description=_FIT)
     outputs: list[OutputOptionsInput] = strawberry.field(default_factory=list, description=OUTPUTS)
 
     def to_options(self) -> Options:

@@ -8,7 +8,7 @@ import strawberry
 
 from gql_imgproc.graphql.types.connection import unset_to_none
 from gql_imgproc.graphql.types.view import view
-from gql_imgproc.imaging.options import MAX_OUTPUT_NAME_CHARS, Effort, Options, Output, OutputFormat
+from gql_imgproc.imaging.options import MAX_OUTPUT_NAME_CHARS, Effort, Fit, Options, Output, OutputFormat
 
 OUTPUTS = (
     "Several files of each image, at most 10, which one download and one decoding give. The first one is the image's "
@@ -27,6 +27,7 @@ class OutputOptions:
     format: OutputFormat = strawberry.field(description="Format of the output.")
     max_width: int | None = strawberry.field(description="Largest width in pixels.")
     max_height: int | None = strawberry.field(description="Largest height in pixels.")
+    fit: Fit = strawberry.field(description="How the image is reduced to them.")
     quality: int = strawberry.field(description="Encoder quality, 1 to 100.")
     effort: Effort = strawberry.field(description="How much CPU time is spent for fewer bytes at the same quality.")
 
@@ -46,6 +47,9 @@ class OutputOptionsInput:
     )
     max_height: int | None = strawberry.field(
         default=strawberry.UNSET, description=f"Largest height in pixels, at least 1; {_AS_OPTIONS}."
+    )
+    fit: Fit | None = strawberry.field(
+        default=strawberry.UNSET, description=f"How the image is reduced to them; {_AS_OPTIONS}."
     )
     quality: int | None = strawberry.field(
         default=strawberry.UNSET, description=f"Encoder quality, 1 to 100; {_AS_OPTIONS}."
